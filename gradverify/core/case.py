@@ -1,0 +1,55 @@
+"""The case: a graph, the values of its leaves, a cotangent, a dtype, and where it all came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .graph import Graph
+
+Array = Any  # a numpy.ndarray; this layer knows the standard library only
+
+Expect = Literal["pass", "fail", "raises"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a case came from, for messages and for the path of a test item."""
+
+    kind: Literal["spec", "generated", "api", "watched"] = "api"
+    file: str | None = None
+    line: int | None = None
+    seed: int | None = None
+
+    def __str__(self) -> str:
+        if self.file is not None:
+            return f"{self.file}:{self.line}" if self.line else self.file
+        return f"{self.kind}, seed {self.seed}" if self.seed is not None else self.kind
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One question to a subject: what is the VJP of `graph` at `values` for `cotangent`, in `dtype`?
+
+    values      input name -> numpy array; float inputs already rounded to `dtype` (they are exact from here on)
+    cotangent   one array of `dtype` per output, in the output's shape
+    wrt         the inputs that are differentiated; every float input where the author did not say
+    claims      input name -> a graph over the same inputs (and the cotangent, as `g`, where it names it) that the
+                author claims to be the gradient; held against the oracle too
+    function    "package.module:name" of the user's own function, held against `graph` as its definition
+    expect      what the author expects of the subject: negative cases say "fail" or "raises"
+    invariants  names of the laws to check as well
+    """
+
+    name: str
+    graph: Graph
+    values: Mapping[str, Array]
+    cotangent: tuple[Array, ...]
+    dtype: str
+    wrt: tuple[str, ...]
+    claims: Mapping[str, Graph] = field(default_factory=dict)
+    function: str | None = None
+    expect: Expect = "pass"
+    invariants: tuple[str, ...] = ()
+    source: Source = Source()

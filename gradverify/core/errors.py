@@ -1,0 +1,47 @@
+"""Every error that gradverify raises on purpose. Each message says what was wrong and what to do about it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GradverifyError(Exception):
+    """Base of all of gradverify's own errors."""
+
+
+class ShapeError(GradverifyError, ValueError):
+    """Shapes or parameters that an op's shape rule refuses."""
+
+
+class DomainError(GradverifyError, ValueError):
+    """A point outside the domain of an op: there is no gradient to speak of."""
+
+
+class Unsupported(GradverifyError, NotImplementedError):
+    """Something that a subject or a namespace cannot do; the judge turns it into INCONCLUSIVE with this reason."""
+
+
+class UnknownName(GradverifyError, LookupError):
+    """A name that no table knows, with the closest ones that it does know."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name = kind, name
+        self.suggestion = did_you_mean(name, known)
+        super().__init__(f"unknown {kind} {name!r}{self.suggestion}")
+
+
+class SpecError(GradverifyError, ValueError):
+    """A spec file that cannot be read: one message with file, line and column (both counted from 1)."""
+
+    def __init__(self, message: str, *, file: str = "<string>", line: int = 1, column: int = 1) -> None:
+        self.message, self.file, self.line, self.column = message, file, line, column
+        super().__init__(f"{file}:{line}:{column}: {message}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`"; did you mean 'softplus'?"`, or an empty string where nothing comes close."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    if not close:
+        return ""
+    return "; did you mean " + " or ".join(repr(c) for c in close) + "?"

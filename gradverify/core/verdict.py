@@ -1,0 +1,193 @@
+"""The verdict: PASS, FAIL or INCONCLUSIVE, with its evidence. Plain frozen data; it pickles and turns into JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class Status(Enum):
+    """The three outcomes. Only PASS is true; a crash of gradverify itself is none of them: it raises."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+    def __bool__(self) -> bool:
+        return self is Status.PASS
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class FailKind(Enum):
+    """What sort of FAIL; a gate may admit one."""
+
+    WRONG = "wrong"
+    PRECISION = "precision"
+    NON_FINITE = "non-finite"
+    STRUCTURE = "structure"
+    LAW = "law"
+    RAISED = "raised"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Reason(Enum):
+    """Why a verdict is INCONCLUSIVE. The value is the help text."""
+
+    KINK = "the point lies on a kink, and the answer is none of the one-sided derivatives nor the declared convention"
+    BRANCH = "a branch (a mask, an argmax, a tie) may flip within rounding of this dtype, and the answer depends on it"
+    ORACLE = "the oracle could not enclose the true gradient tightly enough to decide; the case is too ill-conditioned"
+    CONDITION = "rounding in this dtype alone can change the gradient by more than its size: no digit is left to check"
+    RANGE = "an intermediate value overflows or underflows in this dtype, though the true gradient is finite"
+    DOMAIN = "the point lies outside the domain of an op, so there is no gradient to compare with"
+    UNSUPPORTED = "the subject cannot run this case"
+    UNAVAILABLE = "the subject is not installed, or its device is not there"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One entry of a gradient (or of the forward value) as compared; numbers as text of up to 20 digits.
+
+    `error`, `bound` and `budget` are absolute; `error_ulps` and `budget_ulps` are in ulps of `want` in the dtype.
+    """
+
+    of: str
+    index: tuple[int, ...]
+    got: str
+    want: str
+    error: float
+    bound: float
+    budget: float
+    error_ulps: float
+    budget_ulps: float
+
+    @property
+    def where(self) -> str:
+        return f"{self.of}[{', '.join(map(str, self.index))}]" if self.index else self.of
+
+    def __str__(self) -> str:
+        return (
+            f"{self.where}: got {self.got}, want {self.want}; off by {self.error:.3g} = {self.error_ulps:.3g} ulp, "
+            f"rounding excuses {self.budget:.3g} = {self.budget_ulps:.3g} ulp, oracle bound {self.bound:.1g}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One array compared whole: the gradient of one input, or one output.
+
+    worst      the entry with the largest error as a share of its budget
+    share      that share (1 = all that rounding excuses)
+    power      the smallest relative error of any single non-zero entry that would have been caught (the least
+               resolved entry decides); nan where there is no such entry
+    power_typical  the same for the median entry
+    failing    how many entries failed, of `size`
+    """
+
+    of: str
+    size: int
+    failing: int = 0
+    worst: Element | None = None
+    share: float = 0.0
+    power: float = math.nan
+    power_typical: float = math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Culprit:
+    """The op whose VJP is wrong: the first one, seen from the output, that turns a right adjoint into a wrong one."""
+
+    node: int
+    op: str
+    argument: int
+    text: str
+    reduced: str = ""
+    spec: str = ""
+    script: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement of one case on one subject. `bool(verdict)` is True for PASS only."""
+
+    status: Status
+    case: str
+    subject: str
+    dtype: str
+    kind: FailKind | None = None
+    reason: Reason | None = None
+    message: str = ""
+    comparisons: tuple[Comparison, ...] = ()
+    graph: str = ""
+    spec: str = ""
+    script: str = ""
+    culprit: Culprit | None = None
+    source: str = ""
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.status)
+
+    @property
+    def power(self) -> float:
+        """Of its gradients, the largest of the smallest relative errors caught; nan where nothing was resolved."""
+        powers = [c.power for c in self.comparisons if c.of.startswith("d") and not math.isnan(c.power)]
+        return max(powers, default=math.nan)
+
+    @property
+    def share(self) -> float:
+        """The worst error as a share of its budget."""
+        return max((c.share for c in self.comparisons), default=0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON and YAML (the report schema's `verdict`)."""
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, Enum):
+                return value.name.lower() if isinstance(value, Reason) else value.value
+            if isinstance(value, dict):
+                return {k: plain(v) for k, v in value.items()}
+            if isinstance(value, list | tuple):
+                return [plain(v) for v in value]
+            if isinstance(value, float) and not math.isfinite(value):
+                return None if math.isnan(value) else str(value)
+            return value
+
+        data: dict[str, Any] = plain(asdict(self))
+        data["power"], data["share"] = plain(self.power), plain(self.share)
+        return data
+
+    def text(self) -> str:
+        """The verdict as a person reads it; several lines for anything but PASS."""
+        head = f"{self.status} {self.case} [{self.subject}, {self.dtype}]"
+        if self.status is Status.PASS:
+            caught = "" if math.isnan(self.power) else f"; would have caught a relative error of {self.power:.1e}"
+            return head + f": worst error {self.share:.0%} of its budget{caught}"
+        lines = [head + (f" ({self.kind})" if self.kind else "")]
+        if self.message:
+            lines.append(self.message)
+        if self.reason:
+            lines.append(f"reason: {self.reason}")
+        for c in self.comparisons:
+            if c.failing and c.worst:
+                lines.append(f"  {c.failing} of {c.size} entries of {c.of} are off; the worst is {c.worst}")
+        if self.culprit:
+            lines.append(f"first wrong op: {self.culprit.text}")
+        for title, body in (("graph", self.graph), ("spec", self.spec), ("reproducer", self.script)):
+            if body:
+                lines += [f"--- {title}", body.rstrip()]
+        return "\n".join(lines + [f"note: {n}" for n in self.notes])
+
+    def __str__(self) -> str:
+        return self.text()

@@ -1,0 +1,222 @@
+"""The vocabulary over NumPy, or over any module with NumPy's interface (CuPy)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.op import Shape
+from .base import Namespace
+
+# Array API names that NumPy took over in 2.0 and other modules may still spell the old way.
+LEGACY = {
+    "acos": "arccos", "asin": "arcsin", "atan": "arctan", "acosh": "arccosh", "asinh": "arcsinh", "atanh": "arctanh",
+    "atan2": "arctan2", "pow": "power", "concat": "concatenate", "permute_dims": "transpose",
+}  # fmt: skip
+
+UFUNCS = (
+    "add subtract multiply divide negative abs sign square sqrt reciprocal exp expm1 exp2 log log1p log2 log10 "
+    "sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh atan2 hypot maximum minimum floor ceil trunc pow "
+    "equal not_equal less less_equal greater greater_equal isfinite logical_and logical_or logical_not"
+).split()
+
+
+def native_index(index: Any) -> Any:
+    """A graph's index (ints, None, "...", (start, stop, step) triples) as Python's own."""
+    entries = index if isinstance(index, tuple) else (index,)
+
+    def one(entry: Any) -> Any:
+        if isinstance(entry, tuple):
+            return slice(*entry)
+        return Ellipsis if entry == "..." else entry
+
+    return tuple(one(e) for e in entries)
+
+
+class NumpyNamespace(Namespace):
+    """NumPy's kernels under the vocabulary's names."""
+
+    def __init__(self, module: Any = np, name: str = "numpy") -> None:
+        self.module, self.name = module, name
+        for ufunc in UFUNCS:
+            # A subclass's own method wins over the module's ufunc.
+            if not hasattr(type(self), ufunc):
+                setattr(self, ufunc, getattr(module, ufunc, None) or getattr(module, LEGACY.get(ufunc, ufunc)))
+
+    # creation
+    def asarray(self, x: Any, like: Any = None) -> Any:
+        return self.module.asarray(x, dtype=None if like is None else like.dtype)
+
+    def zeros(self, shape: Shape, like: Any) -> Any:
+        return self.module.zeros(shape, dtype=like.dtype)
+
+    def ones(self, shape: Shape, like: Any) -> Any:
+        return self.module.ones(shape, dtype=like.dtype)
+
+    def zeros_like(self, x: Any) -> Any:
+        return self.zeros(self.shape(x), like=x)
+
+    def ones_like(self, x: Any) -> Any:
+        return self.ones(self.shape(x), like=x)
+
+    def full_like(self, x: Any, value: Any) -> Any:
+        return self.module.full_like(x, value)
+
+    def eye(self, n: int, like: Any) -> Any:
+        return self.module.eye(n, dtype=like.dtype)
+
+    def arange(self, n: int) -> Any:
+        return self.module.arange(n)
+
+    # elementwise
+    def round(self, x: Any) -> Any:
+        return self.module.rint(x)
+
+    def where(self, mask: Any, x: Any, y: Any) -> Any:
+        return self.module.where(mask, x, y)
+
+    # reductions
+    def sum(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        return self.module.sum(x, axis=axis, keepdims=keepdims)
+
+    def prod(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        return self.module.prod(x, axis=axis, keepdims=keepdims)
+
+    def max(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        return self.module.max(x, axis=axis, keepdims=keepdims)
+
+    def min(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        return self.module.min(x, axis=axis, keepdims=keepdims)
+
+    def any(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        return self.module.any(x, axis=axis, keepdims=keepdims)
+
+    def all(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        return self.module.all(x, axis=axis, keepdims=keepdims)
+
+    def argmax(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+        return self.module.argmax(x, axis=axis, keepdims=keepdims)
+
+    def argmin(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+        return self.module.argmin(x, axis=axis, keepdims=keepdims)
+
+    def argsort(self, x: Any, axis: int = -1) -> Any:
+        return self.module.argsort(x, axis=axis, kind="stable")
+
+    def cumulative_sum(self, x: Any, axis: int) -> Any:
+        return self.module.cumsum(x, axis=axis)
+
+    def cumulative_prod(self, x: Any, axis: int) -> Any:
+        return self.module.cumprod(x, axis=axis)
+
+    # shape
+    def reshape(self, x: Any, shape: Shape) -> Any:
+        return self.module.reshape(x, shape)
+
+    def permute_dims(self, x: Any, axes: Shape) -> Any:
+        return self.module.transpose(x, axes)
+
+    def matrix_transpose(self, x: Any) -> Any:
+        return self.module.swapaxes(x, -1, -2)
+
+    def expand_dims(self, x: Any, axis: Any) -> Any:
+        return self.module.expand_dims(x, axis)
+
+    def squeeze(self, x: Any, axis: Any = None) -> Any:
+        return self.module.squeeze(x, axis)
+
+    def broadcast_to(self, x: Any, shape: Shape) -> Any:
+        return self.module.broadcast_to(x, shape)
+
+    def concat(self, xs: Sequence[Any], axis: int = 0) -> Any:
+        return self.module.concatenate(xs, axis=axis)
+
+    def stack(self, xs: Sequence[Any], axis: int = 0) -> Any:
+        return self.module.stack(xs, axis=axis)
+
+    def flip(self, x: Any, axis: Any = None) -> Any:
+        return self.module.flip(x, axis)
+
+    def roll(self, x: Any, shift: Any, axis: Any = None) -> Any:
+        return self.module.roll(x, shift, axis)
+
+    def pad(self, x: Any, pads: Sequence[tuple[int, int]]) -> Any:
+        shape = tuple(b + n + a for (b, a), n in zip(pads, self.shape(x)))
+        return self.embed(x, tuple((b, b + n, 1) for (b, _), n in zip(pads, self.shape(x))), shape)
+
+    def tril(self, x: Any, k: int = 0) -> Any:
+        return self.module.tril(x, k)
+
+    def triu(self, x: Any, k: int = 0) -> Any:
+        return self.module.triu(x, k)
+
+    def diagonal(self, x: Any) -> Any:
+        return self.module.diagonal(x, axis1=-2, axis2=-1)
+
+    # indexing
+    def getitem(self, x: Any, index: Any) -> Any:
+        return x[native_index(index)]
+
+    def embed(self, x: Any, index: Any, shape: Shape) -> Any:
+        out = self.zeros(shape, like=x)
+        out[native_index(index)] = x
+        return out
+
+    def take(self, x: Any, indices: Any, axis: int) -> Any:
+        return self.module.take(x, indices, axis=axis)
+
+    def index_add(self, x: Any, indices: Any, updates: Any, axis: int) -> Any:
+        out = self.module.array(x)
+        at = (slice(None),) * (axis % len(self.shape(x))) + (indices,)
+        self.module.add.at(out, at, updates)
+        return out
+
+    def take_along_axis(self, x: Any, indices: Any, axis: int) -> Any:
+        return self.module.take_along_axis(x, indices, axis)
+
+    def scatter_add(self, x: Any, indices: Any, updates: Any, axis: int) -> Any:
+        out = self.module.array(x)
+        shape = self.shape(indices)
+        grid = [self.module.arange(n).reshape([-1 if i == j else 1 for j in range(len(shape))])
+                for i, n in enumerate(shape)]  # fmt: skip
+        grid[axis % len(shape)] = indices
+        self.module.add.at(out, tuple(grid), updates)
+        return out
+
+    # linear algebra
+    def matmul(self, x: Any, y: Any) -> Any:
+        return self.module.matmul(x, y)
+
+    def einsum(self, subscripts: str, *xs: Any) -> Any:
+        return self.module.einsum(subscripts, *xs)
+
+    def inv(self, x: Any) -> Any:
+        return self.module.linalg.inv(x)
+
+    def det(self, x: Any) -> Any:
+        return self.module.linalg.det(x)
+
+    def solve(self, a: Any, b: Any) -> Any:
+        """a @ x = b for a stack of matrices b, or one vector where b has one axis (the Array API's rule)."""
+        return self.module.linalg.solve(a, b)
+
+    def cholesky(self, x: Any) -> Any:
+        return self.module.linalg.cholesky(x)
+
+    def solve_triangular(self, a: Any, b: Any, upper: bool = False, unit_diagonal: bool = False) -> Any:
+        """Substitution row by row, over any batch: NumPy has no triangular solver."""
+        n = self.shape(a)[-1]
+        rows: list[Any] = [None] * n
+        order = range(n - 1, -1, -1) if upper else range(n)
+        for i in order:
+            done = range(i + 1, n) if upper else range(i)
+            rest = b[..., i, :]
+            for j in done:
+                rest = rest - a[..., i, j, None] * rows[j]
+            rows[i] = rest if unit_diagonal else rest / a[..., i, i, None]
+        return self.module.stack(rows, axis=-2) if n else b * 1
+
+
+NUMPY = NumpyNamespace()

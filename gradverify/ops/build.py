@@ -1,0 +1,212 @@
+"""Building graphs: the one door through which nodes are made, checked against the op table's shape rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..core.errors import ShapeError, UnknownName
+from ..core.graph import Apply, Constant, Graph, Input, Node
+from ..core.op import VARIADIC, Kind, Shape, bind_params
+from . import OPS
+
+MAX_ELEMENTS = 1 << 31
+"""No node may have more elements than this: a wrong shape should be an error, not an allocation."""
+
+
+class GraphBuilder:
+    """Append nodes, get indices. Equal constants are shared; nothing else is merged."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self._constants: dict[tuple[str, Any, str], int] = {}
+
+    def shape(self, k: int) -> Shape:
+        return self.nodes[k].shape
+
+    def kind(self, k: int) -> Kind:
+        return self.nodes[k].kind
+
+    def input(self, name: str, shape: Shape, kind: Kind = "float") -> int:
+        if any(isinstance(n, Input) and n.name == name for n in self.nodes):
+            raise ShapeError(f"two inputs are called {name!r}")
+        return self._append(Input(name, tuple(shape), kind))
+
+    def constant(self, value: Any, kind: Kind = "float") -> int:
+        """A literal number or nested tuples of numbers, all rows of equal length."""
+        key = (repr(value), type(value), kind)
+        if key not in self._constants:
+            self._constants[key] = self._append(Constant(value, literal_shape(value), kind))
+        return self._constants[key]
+
+    def apply(self, op: str, *args: int, **params: Any) -> int:
+        """Append op(*args, **params). Raises UnknownName or ShapeError."""
+        spec = OPS.get(op)
+        if spec is None:
+            raise UnknownName("op", op, [*OPS, *(a for s in OPS.values() for a in s.aliases)])
+        if spec.arity == VARIADIC:
+            if not args:
+                raise ShapeError(f"{op} needs at least one argument")
+        elif len(args) != spec.arity:
+            raise ShapeError(f"{op} takes {spec.arity} argument{'s' * (spec.arity != 1)}, got {len(args)}")
+        for i, a in enumerate(args):
+            self._check_kind(op, i, a, spec.argument(i))
+        bound = bind_params(spec, params)
+        shapes = [self.shape(a) for a in args]
+        try:
+            shape = tuple(spec.shape(*shapes, **bound))
+        except ShapeError as e:
+            raise ShapeError(str(e) if str(e).startswith(op) else f"{op}: {e}") from None
+        size = 1
+        for n in shape:
+            size *= n
+        if size > MAX_ELEMENTS:
+            raise ShapeError(f"{op} would make an array of {size} elements")
+        return self._append(Apply(op, tuple(args), tuple(bound.items()), shape, spec.result))
+
+    def graph(self, *outputs: int) -> Graph:
+        return Graph(tuple(self.nodes), outputs)
+
+    def _append(self, node: Node) -> int:
+        self.nodes.append(node)
+        return len(self.nodes) - 1
+
+    def _check_kind(self, op: str, i: int, a: int, wanted: Kind) -> None:
+        got = self.kind(a)
+        node = self.nodes[a]
+        if got == wanted or (wanted == "float" and isinstance(node, Constant) and got == "int"):
+            return
+        raise ShapeError(f"{op}: argument {i + 1} must be {wanted}, got {got}")
+
+
+def literal_shape(value: Any) -> Shape:
+    """The shape of nested tuples of numbers; ShapeError where rows differ."""
+    if not isinstance(value, tuple):
+        return ()
+    inner = {literal_shape(v) for v in value}
+    if len(inner) > 1:
+        raise ShapeError("the rows of a literal array differ in length")
+    return (len(value), *(inner.pop() if inner else ()))
+
+
+class Ref:
+    """A node under construction, with the operators: what a composite op's `define` sees when it is lowered."""
+
+    __slots__ = ("builder", "index")
+    __array_ufunc__ = None
+
+    def __init__(self, builder: GraphBuilder, index: int) -> None:
+        self.builder, self.index = builder, index
+
+    @property
+    def shape(self) -> Shape:
+        return self.builder.shape(self.index)
+
+    def _apply(self, op: str, *args: Any) -> Ref:
+        return Recorder(self.builder).call(op, *args)
+
+    def __add__(self, other: Any) -> Ref:
+        return self._apply("add", self, other)
+
+    def __radd__(self, other: Any) -> Ref:
+        return self._apply("add", other, self)
+
+    def __sub__(self, other: Any) -> Ref:
+        return self._apply("subtract", self, other)
+
+    def __rsub__(self, other: Any) -> Ref:
+        return self._apply("subtract", other, self)
+
+    def __mul__(self, other: Any) -> Ref:
+        return self._apply("multiply", self, other)
+
+    def __rmul__(self, other: Any) -> Ref:
+        return self._apply("multiply", other, self)
+
+    def __truediv__(self, other: Any) -> Ref:
+        return self._apply("divide", self, other)
+
+    def __rtruediv__(self, other: Any) -> Ref:
+        return self._apply("divide", other, self)
+
+    def __pow__(self, other: Any) -> Ref:
+        return self._apply("pow", self, other)
+
+    def __rpow__(self, other: Any) -> Ref:
+        return self._apply("pow", other, self)
+
+    def __neg__(self) -> Ref:
+        return self._apply("negative", self)
+
+    def __matmul__(self, other: Any) -> Ref:
+        return self._apply("matmul", self, other)
+
+    def __rmatmul__(self, other: Any) -> Ref:
+        return self._apply("matmul", other, self)
+
+
+class Recorder:
+    """A namespace whose arrays are `Ref`s: running a `define` in it records the definition's ops."""
+
+    name = "recorder"
+
+    def __init__(self, builder: GraphBuilder) -> None:
+        self.builder = builder
+
+    def __getattr__(self, op: str) -> Any:
+        if op.startswith("__") or op not in OPS:
+            raise AttributeError(op)
+        return lambda *args, **params: self.call(op, *args, **params)
+
+    def call(self, op: str, *args: Any, **params: Any) -> Ref:
+        """Positional arguments past the op's arity are its parameters in table order, as in the vocabulary."""
+        spec = OPS[op]
+        if spec.arity == VARIADIC and len(args) and isinstance(args[0], list | tuple):
+            args, rest = tuple(args[0]), args[1:]
+        elif op == "einsum":
+            args, rest = args[1:], args[:1]
+        else:
+            args, rest = args[: spec.arity], args[spec.arity :]
+        params = dict(zip(spec.params, rest)) | params
+        return Ref(self.builder, self.builder.apply(op, *(self._index(a) for a in args), **params))
+
+    def shape(self, x: Any) -> Shape:
+        return x.shape if isinstance(x, Ref) else ()
+
+    def _index(self, x: Any) -> int:
+        return x.index if isinstance(x, Ref) else self.builder.constant(x)
+
+
+def lowered(graph: Graph) -> Graph:
+    """The graph with every composite op replaced by its definition, so that each remaining op has a VJP text."""
+    if not any(isinstance(n, Apply) and OPS[n.op].composite for n in graph.nodes):
+        return graph
+    builder = GraphBuilder()
+    recorder = Recorder(builder)
+    new: list[int] = []
+    for node in graph.nodes:
+        if isinstance(node, Input):
+            new.append(builder.input(node.name, node.shape, node.kind))
+        elif isinstance(node, Constant):
+            new.append(builder.constant(node.value, node.kind))
+        else:
+            new.append(_expanded(recorder, node.op, [new[a] for a in node.args], dict(node.params)))
+    return builder.graph(*(new[o] for o in graph.outputs))
+
+
+def _expanded(recorder: Recorder, op: str, args: list[int], params: Mapping[str, Any]) -> int:
+    """Append `op`, or, for a composite one, its definition; definitions of definitions included."""
+    spec, builder = OPS[op], recorder.builder
+    if not spec.composite:
+        return builder.apply(op, *args, **params)
+    inner = GraphBuilder()
+    leaves = [inner.input(f"_{i}", builder.shape(a), builder.kind(a)) for i, a in enumerate(args)]
+    refs = [Ref(inner, k) for k in leaves]
+    out = spec.define(Recorder(inner), *refs, **params).index
+    new: dict[int, int] = dict(zip(leaves, args))
+    for k, node in enumerate(inner.nodes):
+        if isinstance(node, Constant):
+            new[k] = builder.constant(node.value, node.kind)
+        elif isinstance(node, Apply):
+            new[k] = _expanded(recorder, node.op, [new[a] for a in node.args], dict(node.params))
+    return new[out]

@@ -1,0 +1,5 @@
+"""Declarations: compositions."""
+
+from ..core.op import OpSpec
+
+DECLARATIONS: tuple[OpSpec, ...] = ()

@@ -1,0 +1,5 @@
+"""Declarations: indexing."""
+
+from ..core.op import OpSpec
+
+DECLARATIONS: tuple[OpSpec, ...] = ()

@@ -1,0 +1,5 @@
+"""Declarations: linalg."""
+
+from ..core.op import OpSpec
+
+DECLARATIONS: tuple[OpSpec, ...] = ()

@@ -1,0 +1,5 @@
+"""Declarations: reduction."""
+
+from ..core.op import OpSpec
+
+DECLARATIONS: tuple[OpSpec, ...] = ()

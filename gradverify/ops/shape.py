@@ -1,0 +1,5 @@
+"""Declarations: shape."""
+
+from ..core.op import OpSpec
+
+DECLARATIONS: tuple[OpSpec, ...] = ()

@@ -1,0 +1,5 @@
+"""Declarations: special."""
+
+from ..core.op import OpSpec
+
+DECLARATIONS: tuple[OpSpec, ...] = ()

@@ -1,0 +1,134 @@
+"""Arb balls (python-flint): every result encloses the exact one, its own rounding included.
+
+F. Johansson, "Arb: efficient arbitrary-precision midpoint-radius interval arithmetic", IEEE Trans. Comp. 66 (2017).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from flint import arb, arb_mat
+
+from .objects import ObjectNamespace
+
+
+def _sign(x: arb) -> arb:
+    return x.sgn()
+
+
+def _pow(x: arb, y: arb) -> arb:
+    if y.is_exact() and y.is_integer():
+        return x ** int(y.unique_fmpz())
+    return x**y
+
+
+def _polygamma(x: arb, n: int) -> arb:
+    """psi_n(x) = (-1)^(n+1) n! zeta(n+1, x) (DLMF 25.11.12); the reflection is left to the caller: x > 0."""
+    if n == 0:
+        return x.digamma()
+    value = arb(n).fac() * arb(n + 1).zeta(x)
+    return value if n % 2 else -value
+
+
+def _atan2(y: arb, x: arb) -> arb:
+    return arb.atan2(y, x)
+
+
+def _round(x: arb) -> arb:
+    """To the nearest integer, ties to even."""
+    low = x.floor()
+    rest = x - low
+    up = rest > 0.5 or (not rest < 0.5 and not (low / 2).is_integer())
+    return low + 1 if up else low
+
+
+LOG2 = arb(2)
+
+
+class BallNamespace(ObjectNamespace):
+    """`undecided` counts comparisons of overlapping balls since it was last cleared: the kink detector's raw signal."""
+
+    functions = {
+        "add": lambda x, y: x + y,
+        "subtract": lambda x, y: x - y,
+        "multiply": lambda x, y: x * y,
+        "divide": lambda x, y: x / y,
+        "pow": lambda x, y: _pow(x, y),
+        "negative": lambda x: -x,
+        "abs": lambda x: abs(x),
+        "sign": lambda x: _sign(x),
+        "square": lambda x: x * x,
+        "reciprocal": lambda x: 1 / x,
+        "sqrt": lambda x: x.sqrt(),
+        "exp": lambda x: x.exp(),
+        "expm1": lambda x: x.expm1(),
+        "exp2": lambda x: arb(2) ** x,
+        "log": lambda x: x.log(),
+        "log1p": lambda x: x.log1p(),
+        "log2": lambda x: x.log() / arb(2).log(),
+        "log10": lambda x: x.log() / arb(10).log(),
+        "sin": lambda x: x.sin(),
+        "cos": lambda x: x.cos(),
+        "tan": lambda x: x.tan(),
+        "asin": lambda x: x.asin(),
+        "acos": lambda x: x.acos(),
+        "atan": lambda x: x.atan(),
+        "sinh": lambda x: x.sinh(),
+        "cosh": lambda x: x.cosh(),
+        "tanh": lambda x: x.tanh(),
+        "asinh": lambda x: x.asinh(),
+        "acosh": lambda x: x.acosh(),
+        "atanh": lambda x: x.atanh(),
+        "atan2": lambda y, x: _atan2(y, x),
+        "hypot": lambda x, y: (x * x + y * y).sqrt(),
+        "maximum": lambda x, y: x.max(y),
+        "minimum": lambda x, y: x.min(y),
+        "floor": lambda x: x.floor(),
+        "ceil": lambda x: x.ceil(),
+        "trunc": lambda x: x.floor() if x >= 0 else x.ceil(),
+        "round": lambda x: _round(x),
+        "erf": lambda x: x.erf(),
+        "erfc": lambda x: x.erfc(),
+        "erfinv": lambda x: x.erfinv(),
+        "lgamma": lambda x: abs(x.gamma()).log() if not x > 0 else x.lgamma(),
+        "digamma": lambda x: x.digamma(),
+        "polygamma": lambda x, n=1: _polygamma(x, n),
+    }
+
+    def __init__(self) -> None:
+        self.undecided = 0
+        super().__init__("balls")
+
+    def scalar(self, x: Any) -> arb:
+        return x if isinstance(x, arb) else arb(int(x) if isinstance(x, bool | np.integer | np.bool_) else x)
+
+    def compare(self, x: arb, y: arb) -> int:
+        if x > y:
+            return 1
+        if x < y:
+            return -1
+        if not (x.is_exact() and y.is_exact()):
+            self.undecided += 1
+            x, y = x.mid(), y.mid()
+            return 1 if x > y else -1 if x < y else 0
+        return 0
+
+    def isfinite(self, x: Any) -> np.ndarray:
+        return np.asarray(np.frompyfunc(lambda v: v.is_finite(), 1, 1)(self.asarray(x)), dtype=bool)
+
+    def magnitude(self, x: arb) -> float:
+        # A pivot that may be zero is no pivot.
+        return 0.0 if x.contains(0) else abs(float(x.mid()))
+
+    def product(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        (n, k), m = a.shape, b.shape[1]
+        if 0 in (n, k, m):
+            return self.zeros((n, m))
+        entries = (arb_mat(n, k, a.ravel().tolist()) * arb_mat(k, m, b.ravel().tolist())).entries()
+        out = np.empty(n * m, dtype=object)
+        out[:] = entries
+        return out.reshape(n, m)
+
+
+BALLS = BallNamespace()
