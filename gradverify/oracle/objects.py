@@ -25,8 +25,7 @@ class ObjectNamespace(NumpyNamespace):
         super().__init__(np, name)
         self._lift = np.frompyfunc(self.scalar, 1, 1)
         for op, f in self.functions.items():
-            if not hasattr(type(self), op):
-                setattr(self, op, self._mapped(f))
+            setattr(self, op, self._mapped(f))
         for op in LINKS:
             setattr(self, op, self._comparison(op))
         for op in set(UFUNCS) - set(self.functions) - set(LINKS) - {"logical_and", "logical_or", "logical_not"}:
