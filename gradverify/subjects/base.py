@@ -1,0 +1,104 @@
+"""What a subject is: something that computes a VJP. Write one in under 50 lines; see `gradverify.testing.check_subject`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from ..core.errors import Unsupported
+from ..core.graph import Apply, Constant, Graph, Input, evaluate
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a subject did, as NumPy arrays.
+
+    outputs     one array per output
+    gradients   input name -> array, or None where the subject gave no gradient (an undefined one)
+    devices     array label ("out0", "dx") -> device, where the subject has devices and it is not the expected one
+    raised      the exception of the subject's own code, if it raised; then the rest is empty
+    stage       where it raised: "forward" or "backward"
+    """
+
+    outputs: tuple[np.ndarray, ...] = ()
+    gradients: Mapping[str, np.ndarray | None] = field(default_factory=dict)
+    devices: Mapping[str, str] = field(default_factory=dict)
+    raised: BaseException | None = None
+    stage: str = ""
+
+
+@runtime_checkable
+class Subject(Protocol):
+    """An adapter to something that differentiates.
+
+    name      as users write it in `subjects: [torch]`
+    dtypes    the dtype names that it computes in
+    """
+
+    name: str
+    dtypes: tuple[str, ...]
+
+    def unavailable(self) -> str | None:
+        """Why it cannot run here (not installed, no such device); None when it can. Imports its framework at most."""
+
+    def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
+        """A callable of the framework's own arrays, in the graph's input order, that computes the graph's outputs
+        (one array, or a tuple of them). Raises Unsupported, with the reason, for an op that the framework lacks."""
+
+    def vjp(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Observation:
+        """Run `function` on `values` (in order), differentiate with respect to the inputs `wrt`, return everything as
+        NumPy arrays that share no memory with the framework's. What the function raises is put into `raised`."""
+
+
+Binding = Mapping[str, Callable[..., Any]]
+
+
+def compiled(
+    graph: Graph, bind: Callable[[str], Callable[..., Any]], constant: Callable[[Constant], Any]
+) -> Callable[..., Any]:
+    """The graph as a callable over a framework's arrays: most of an adapter's `function`.
+
+    `bind(op)` gives the framework's function for an op, called as op(*args, **params); it raises Unsupported.
+    `constant` makes the framework's array of a literal. Every op is bound at once, so that what is unsupported is
+    known before anything runs.
+    """
+    bound = {n.op: bind(n.op) for n in graph.nodes if isinstance(n, Apply)}
+    names = list(graph.inputs)
+
+    def run(*arrays: Any) -> Any:
+        given = dict(zip(names, arrays))
+
+        def leaf(node: Input) -> Any:
+            return given[node.name]
+
+        def apply(node: Apply, args: list[Any]) -> Any:
+            return bound[node.op](*args, **dict(node.params))
+
+        values = evaluate(graph, leaf=leaf, constant=constant, apply=apply)
+        outs = tuple(values[o] for o in graph.outputs)
+        return outs[0] if len(outs) == 1 else outs
+
+    return run
+
+
+def lookup(table: Binding, *modules: Any) -> Callable[[str], Callable[..., Any]]:
+    """`bind` for `compiled`: an adapter's own table first, then the framework's functions of the same name."""
+
+    def bind(op: str) -> Callable[..., Any]:
+        if op in table:
+            return table[op]
+        for module in modules:
+            if hasattr(module, op):
+                return getattr(module, op)
+        raise Unsupported(f"no counterpart of the op {op!r}")
+
+    return bind
