@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from ..core.errors import Unsupported
 from ..core.graph import Apply, Constant, Graph, Input, evaluate
+from ..ops import OPS
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,11 @@ def compiled(
             return given[node.name]
 
         def apply(node: Apply, args: list[Any]) -> Any:
+            for i, a in enumerate(node.args):
+                literal = graph.nodes[a]
+                # An integer literal may stand where a float is wanted: frameworks promote it, some to float32.
+                if isinstance(literal, Constant) and literal.kind == "int" and OPS[node.op].argument(i) == "float":
+                    args[i] = constant(replace(literal, kind="float"))
             return bound[node.op](*args, **dict(node.params))
 
         values = evaluate(graph, leaf=leaf, constant=constant, apply=apply)
