@@ -13,10 +13,6 @@ from flint import arb, arb_mat
 from .objects import ObjectNamespace
 
 
-def _sign(x: arb) -> arb:
-    return x.sgn()
-
-
 def _pow(x: arb, y: arb) -> arb:
     if y.is_exact() and y.is_integer():
         return x ** int(y.unique_fmpz())
@@ -43,9 +39,6 @@ def _round(x: arb) -> arb:
     return low + 1 if up else low
 
 
-LOG2 = arb(2)
-
-
 class BallNamespace(ObjectNamespace):
     """`undecided` counts comparisons of overlapping balls since it was last cleared: the kink detector's raw signal."""
 
@@ -54,45 +47,45 @@ class BallNamespace(ObjectNamespace):
         "subtract": lambda x, y: x - y,
         "multiply": lambda x, y: x * y,
         "divide": lambda x, y: x / y,
-        "pow": lambda x, y: _pow(x, y),
+        "pow": _pow,
         "negative": lambda x: -x,
-        "abs": lambda x: abs(x),
-        "sign": lambda x: _sign(x),
+        "abs": abs,
+        "sign": arb.sgn,
         "square": lambda x: x * x,
         "reciprocal": lambda x: 1 / x,
-        "sqrt": lambda x: x.sqrt(),
-        "exp": lambda x: x.exp(),
-        "expm1": lambda x: x.expm1(),
+        "sqrt": arb.sqrt,
+        "exp": arb.exp,
+        "expm1": arb.expm1,
         "exp2": lambda x: arb(2) ** x,
-        "log": lambda x: x.log(),
-        "log1p": lambda x: x.log1p(),
+        "log": arb.log,
+        "log1p": arb.log1p,
         "log2": lambda x: x.log() / arb(2).log(),
         "log10": lambda x: x.log() / arb(10).log(),
-        "sin": lambda x: x.sin(),
-        "cos": lambda x: x.cos(),
-        "tan": lambda x: x.tan(),
-        "asin": lambda x: x.asin(),
-        "acos": lambda x: x.acos(),
-        "atan": lambda x: x.atan(),
-        "sinh": lambda x: x.sinh(),
-        "cosh": lambda x: x.cosh(),
-        "tanh": lambda x: x.tanh(),
-        "asinh": lambda x: x.asinh(),
-        "acosh": lambda x: x.acosh(),
-        "atanh": lambda x: x.atanh(),
-        "atan2": lambda y, x: _atan2(y, x),
+        "sin": arb.sin,
+        "cos": arb.cos,
+        "tan": arb.tan,
+        "asin": arb.asin,
+        "acos": arb.acos,
+        "atan": arb.atan,
+        "sinh": arb.sinh,
+        "cosh": arb.cosh,
+        "tanh": arb.tanh,
+        "asinh": arb.asinh,
+        "acosh": arb.acosh,
+        "atanh": arb.atanh,
+        "atan2": _atan2,
         "hypot": lambda x, y: (x * x + y * y).sqrt(),
         "maximum": lambda x, y: x.max(y),
         "minimum": lambda x, y: x.min(y),
-        "floor": lambda x: x.floor(),
-        "ceil": lambda x: x.ceil(),
+        "floor": arb.floor,
+        "ceil": arb.ceil,
         "trunc": lambda x: x.floor() if x >= 0 else x.ceil(),
-        "round": lambda x: _round(x),
-        "erf": lambda x: x.erf(),
-        "erfc": lambda x: x.erfc(),
-        "erfinv": lambda x: x.erfinv(),
+        "round": _round,
+        "erf": arb.erf,
+        "erfc": arb.erfc,
+        "erfinv": arb.erfinv,
         "lgamma": lambda x: abs(x.gamma()).log() if not x > 0 else x.lgamma(),
-        "digamma": lambda x: x.digamma(),
+        "digamma": arb.digamma,
         "polygamma": lambda x, n=1: _polygamma(x, n),
     }
 

@@ -22,6 +22,7 @@ class Observation:
     devices     array label ("out0", "dx") -> device, where the subject has devices and it is not the expected one
     raised      the exception of the subject's own code, if it raised; then the rest is empty
     stage       where it raised: "forward" or "backward"
+    mutated     labels ("x", "cotangent 0") of inputs and cotangents that no longer held the given values afterwards
     """
 
     outputs: tuple[np.ndarray, ...] = ()
@@ -29,6 +30,7 @@ class Observation:
     devices: Mapping[str, str] = field(default_factory=dict)
     raised: BaseException | None = None
     stage: str = ""
+    mutated: tuple[str, ...] = ()
 
 
 @runtime_checkable

@@ -1,0 +1,129 @@
+"""Got against want, entry by entry: FAIL if d - r > b, PASS if d + r <= b, undecided between the two.
+
+d is the distance to the oracle's value, r the oracle's own bound, b the budget.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core.verdict import Comparison, Element
+from ..oracle.estimate import Estimate
+from .dtypes import FloatFormat, ulp
+
+ERROR_OF_DIGITS = 0.5
+"""An entry whose budget is more than half of it has no digit left that could be checked."""
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """The comparison as data for reports, and the masks that the judge decides on."""
+
+    comparison: Comparison
+    failing: np.ndarray
+    passing: np.ndarray
+    non_finite: np.ndarray
+
+    @property
+    def undecided(self) -> np.ndarray:
+        return ~(self.failing | self.passing)
+
+
+def compare(
+    of: str,
+    got: np.ndarray,
+    want: Estimate,
+    budget: np.ndarray,
+    fmt: FloatFormat,
+    low: np.ndarray | None = None,
+    high: np.ndarray | None = None,
+) -> Compared:
+    """Compare one array of shape `want.shape`; `low`/`high` are the one-sided derivatives at a kink, NaN for none.
+
+    Infinite budgets (a rerun left the range) decide nothing. A NaN in `got` fails wherever the truth is finite.
+    """
+    wide = np.asarray(got).astype(np.float64)
+    with np.errstate(all="ignore"):
+        d = want.error_of(wide)
+        if low is not None and high is not None:
+            # Distance to the interval of defensible answers, where that is smaller than to the convention.
+            aside = np.maximum(np.maximum(low - wide, wide - high), 0.0)
+            d = np.fmin(d, aside)
+        known = np.isfinite(want.hi) | (np.isfinite(low) if low is not None else False)
+        non_finite = ~np.isfinite(wide) & known & np.isfinite(budget)
+        r, b = want.bound, budget
+        if low is not None:
+            r = np.where(np.isfinite(r), r, 0.0)
+        passing = np.isfinite(wide) & (d + r <= b) & np.isfinite(b)
+        # Beyond the doubles or at an infinite derivative: the same infinity is the right answer.
+        passing |= np.isinf(wide) & (wide == want.hi)
+        failing = (non_finite | (d - r > b)) & ~passing & np.isfinite(b)
+    comparison = _summary(of, wide, want, d, r, b, failing, non_finite, fmt)
+    return Compared(comparison, failing, passing, non_finite)
+
+
+def _summary(
+    of: str,
+    got: np.ndarray,
+    want: Estimate,
+    d: np.ndarray,
+    r: np.ndarray,
+    b: np.ndarray,
+    failing: np.ndarray,
+    non_finite: np.ndarray,
+    fmt: FloatFormat,
+) -> Comparison:
+    if got.size == 0:
+        return Comparison(of, 0)
+    with np.errstate(all="ignore"):
+        share = np.where(np.isfinite(b), (d + r) / b, 0.0)
+        share = np.where(non_finite, np.inf, np.nan_to_num(share, nan=0.0))
+        at = np.unravel_index(int(np.argmax(np.where(failing, share + 1e300, share))), got.shape)
+        size = np.abs(want.hi)
+        # An error e in one entry shows once e - d > b + r.
+        relative = (b + r + d)[(size > fmt.tiny) & np.isfinite(b)] / size[(size > fmt.tiny) & np.isfinite(b)]
+    index = tuple(int(i) for i in at)
+    return Comparison(
+        of,
+        int(got.size),
+        int(failing.sum()),
+        _element(of, index, got, want, d, r, b, fmt),
+        float(share[at]),
+        float(relative.max()) if relative.size else math.nan,
+        float(np.median(relative)) if relative.size else math.nan,
+    )
+
+
+def _element(
+    of: str,
+    index: tuple[int, ...],
+    got: np.ndarray,
+    want: Estimate,
+    d: np.ndarray,
+    r: np.ndarray,
+    b: np.ndarray,
+    fmt: FloatFormat,
+) -> Element:
+    one = float(ulp(np.asarray(np.nan_to_num(want.hi[index])), fmt))
+    return Element(
+        of,
+        index,
+        repr(float(got[index])),
+        want.digits(index),
+        float(d[index]),
+        float(r[index]),
+        float(b[index]),
+        float(d[index]) / one,
+        float(b[index]) / one,
+    )
+
+
+def hopeless(want: Estimate, budget: np.ndarray) -> bool:
+    """Is there no entry of which rounding leaves a digit? (An array of zeros is not hopeless: zero is exact.)"""
+    size = np.abs(want.hi)
+    with np.errstate(all="ignore"):
+        nonzero = size > 0
+        return bool(nonzero.any() and (budget[nonzero] > ERROR_OF_DIGITS * size[nonzero]).all())

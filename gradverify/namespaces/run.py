@@ -1,0 +1,97 @@
+"""A graph over a namespace: forward, then in reverse. The oracle and the budget are this walk with other arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..core.graph import Apply, Constant, Graph, Input, evaluate, reaching, walk_back
+from ..ops import OPS
+
+NUMPY_KINDS = {"int": np.dtype(np.int64), "bool": np.dtype(np.bool_)}
+
+
+def constant_array(node: Constant, dtype: str) -> np.ndarray:
+    """The literal as the subject sees it: a float one rounded to `dtype`, given as float64 (which holds it exactly)."""
+    if node.kind != "float":
+        return np.asarray(node.value, dtype=NUMPY_KINDS[node.kind])
+    return np.asarray(node.value, dtype=np.float64).astype(dtype).astype(np.float64)
+
+
+def forward(xp: Any, graph: Graph, values: Mapping[str, Any], dtype: str) -> list[Any]:
+    """Every node's value, with leaves taken from `values` (already arrays of `xp`) and literals rounded to `dtype`."""
+
+    def constant(node: Constant) -> Any:
+        array = constant_array(node, dtype)
+        return xp.asarray(array) if node.kind == "float" else array
+
+    def apply(node: Apply, args: list[Any]) -> Any:
+        spec = OPS[node.op]
+        # An integer literal may stand where a float is wanted.
+        args = [
+            xp.asarray(np.asarray(a, dtype=np.float64))
+            if spec.argument(i) == "float" and isinstance(a, np.ndarray) and a.dtype == np.int64
+            else a
+            for i, a in enumerate(args)
+        ]
+        return spec.define(xp, *args, **dict(node.params))
+
+    return evaluate(graph, leaf=lambda node: values[node.name], constant=constant, apply=apply)
+
+
+def carries(node: Apply, i: int) -> bool:
+    """Does argument `i` of the node have a cotangent?"""
+    return OPS[node.op].differentiable(i)
+
+
+def needed(graph: Graph, wrt: Iterable[str]) -> frozenset[int]:
+    """Nodes whose adjoints lead to the inputs `wrt`."""
+    return reaching(graph, (graph.inputs[name] for name in wrt), carries)
+
+
+def reverse(
+    xp: Any, graph: Graph, values: list[Any], cotangent: Iterable[Any], wrt: Iterable[str]
+) -> dict[int, Any]:
+    """Node index -> adjoint, for every node between the outputs and the inputs `wrt`.
+
+    The graph must be lowered (`ops.build.lowered`): every op on the way needs a VJP text of its own.
+    """
+    needs = needed(graph, wrt)
+    adjoint: dict[int, Any] = {}
+
+    def accumulate(k: int, g: Any) -> None:
+        adjoint[k] = xp.add(adjoint[k], g) if k in adjoint else g
+
+    for o, g in zip(graph.outputs, cotangent):
+        if o in needs:
+            accumulate(o, g)
+    for k in walk_back(graph, needs):
+        if k not in adjoint:
+            continue
+        node = graph.nodes[k]
+        assert isinstance(node, Apply)
+        args = tuple(values[a] for a in node.args)
+        spec = OPS[node.op]
+        for i, a in enumerate(node.args):
+            if a in needs and spec.differentiable(i):
+                g = spec.cotangent(xp, i, adjoint[k], values[k], args, dict(node.params))
+                accumulate(a, g)
+    return adjoint
+
+
+def kink_distances(xp: Any, graph: Graph, values: list[Any], needs: frozenset[int]) -> dict[int, Any]:
+    """Node index -> its distances to the nearest non-smooth point, for the non-smooth ops on the way."""
+    found: dict[int, Any] = {}
+    for k in walk_back(graph, needs):
+        node = graph.nodes[k]
+        assert isinstance(node, Apply)
+        spec = OPS[node.op]
+        if spec.kinks is not None:
+            found[k] = spec.kinks(xp, *(values[a] for a in node.args), **dict(node.params))
+    return found
+
+
+def float_inputs(graph: Graph) -> tuple[str, ...]:
+    return tuple(n.name for n in graph.nodes if isinstance(n, Input) and n.kind == "float")

@@ -1,0 +1,305 @@
+"""The true VJP of a case, from the forward definitions only, in a constant number of graph evaluations.
+
+1. One reverse pass in balls, with the op table's VJP texts, gives a candidate ĝ of tens of digits.
+2. Central differences of the definition along one random direction u say whether ⟨ĝ, u⟩ is right. The rules are never
+   trusted; the difference of the definition is.
+3. Where they agree, every entry of ĝ is right to within what the difference resolves: an entry off by e shifts ⟨ĝ, u⟩
+   by e·u_i. Where they disagree, or at a kink, entry-by-entry differences decide.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from flint import arb
+
+from ..core.errors import Unsupported
+from ..core.graph import Apply, Graph
+from ..namespaces.run import forward, kink_distances, needed, reverse
+from ..ops.build import lowered
+from .balls import BALLS
+from .estimate import Estimate, from_balls
+from .precision import working
+
+LADDER = (256, 512, 1024)
+"""Working bits, climbed only while the result is too wide to decide."""
+
+CHANCE = 2.0**-32
+"""Several wrong entries could cancel in ⟨ĝ, u⟩. Each factor of u is drawn from ±[1/2, 1] by a continuous law, so the
+chance that errors e cancel to below CHANCE·max|e_i u_i| is below 2·CHANCE; the bound on an entry is widened by
+1/CHANCE, which at 256 bits still leaves more than 25 digits."""
+
+MAX_ENTRIES = 4096
+"""Entry-by-entry differences cost two evaluations per entry; beyond this the oracle says that it does not know."""
+
+
+def step_exponent(bits: int) -> int:
+    """k of the step h = 2**-k, relative to each entry's length scale.
+
+    A central difference errs by h²·f'''/6 and by rounding of 2**-bits/h. With k = bits/3 both are 2**(-2·bits/3).
+    """
+    return bits // 3
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What the oracle knows of a case.
+
+    outputs     an Estimate per output
+    gradients   input name -> Estimate
+    low, high   at a kink: input name -> the one-sided derivatives' smallest and largest value per entry; an entry where
+                neither side has a derivative is NaN. Empty at a smooth point
+    method      "confirmed" (one direction), "differences" (entry by entry), "one-sided" (at a kink)
+    kinks       labels of the ops at whose kink the point lies
+    suspects    a reason to distrust our own rules: the confirmation failed and the differences decided
+    bits        working precision used
+    unresolved  the largest bound of any gradient entry, relative to the largest entry of that input
+    """
+
+    outputs: tuple[Estimate, ...]
+    gradients: Mapping[str, Estimate]
+    low: Mapping[str, np.ndarray] = field(default_factory=dict)
+    high: Mapping[str, np.ndarray] = field(default_factory=dict)
+    method: str = "confirmed"
+    kinks: tuple[str, ...] = ()
+    suspects: str = ""
+    bits: int = LADDER[0]
+    unresolved: float = 0.0
+
+
+def truth(
+    graph: Graph,
+    values: Mapping[str, np.ndarray],
+    cotangent: tuple[np.ndarray, ...],
+    wrt: tuple[str, ...],
+    dtype: str,
+    *,
+    seed: int = 0,
+    wanted: float = 1e-18,
+) -> Truth:
+    """The VJP of `graph` at `values` for `cotangent` with respect to `wrt`, and its outputs.
+
+    `values` and `cotangent` are taken as exact; float literals of the graph are rounded to `dtype` first, as the
+    subject's are. The ladder of precisions stops as soon as every bound is below `wanted`, relative to its entry (or
+    to the largest entry of its input, for zeros). Raises Unsupported for an op without a kernel in balls.
+    """
+    flat = lowered(graph)
+    found = None
+    for bits in LADDER:
+        with working(bits):
+            found = _Attempt(flat, values, cotangent, wrt, dtype, bits, seed).run()
+        if found.unresolved <= wanted or found.kinks or found.suspects:
+            break
+    assert found is not None
+    return found
+
+
+class _Attempt:
+    """One evaluation at one precision."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        values: Mapping[str, np.ndarray],
+        cotangent: tuple[np.ndarray, ...],
+        wrt: tuple[str, ...],
+        dtype: str,
+        bits: int,
+        seed: int,
+    ) -> None:
+        self.graph, self.wrt, self.dtype, self.bits = graph, wrt, dtype, bits
+        self.rng = np.random.default_rng([seed, bits])
+        floats = {n: graph.nodes[k].kind == "float" for n, k in graph.inputs.items()}
+        self.values = {n: BALLS.asarray(_wide(v)) if floats[n] else np.asarray(v) for n, v in values.items()}
+        self.cotangent = tuple(BALLS.asarray(_wide(c)) for c in cotangent)
+        self.points = {n: np.abs(_wide(values[n])) for n in wrt}
+
+    def run(self) -> Truth:
+        BALLS.undecided = 0
+        nodes = forward(BALLS, self.graph, self.values, self.dtype)
+        outputs = tuple(from_balls(BALLS.asarray(nodes[o])) for o in self.graph.outputs)
+        needs = needed(self.graph, self.wrt)
+        kinks = self.kinks(nodes, needs)
+        candidate = self.candidate(nodes)
+        finite = all(np.isfinite(from_balls(g).hi).all() for g in candidate.values())
+        if kinks or not finite or BALLS.undecided:
+            return self.one_sided(outputs, candidate, kinks or ("an undecidable comparison",) * bool(BALLS.undecided))
+        gradients, agrees = self.confirmed(candidate)
+        if agrees:
+            return Truth(outputs, gradients, bits=self.bits, unresolved=_unresolved(gradients))
+        return self.by_entry(outputs, candidate)
+
+    def kinks(self, nodes: list[Any], needs: frozenset[int]) -> tuple[str, ...]:
+        at: list[str] = []
+        for k, distance in kink_distances(BALLS, self.graph, nodes, needs).items():
+            if any(d.contains(0) or not d.is_finite() for d in BALLS.asarray(distance).ravel().tolist()):
+                node = self.graph.nodes[k]
+                assert isinstance(node, Apply)
+                at.append(node.op)
+        return tuple(at)
+
+    def candidate(self, nodes: list[Any]) -> dict[str, np.ndarray]:
+        """ĝ: the reverse pass with the table's VJP texts; zeros for an input that no output depends on."""
+        adjoint = reverse(BALLS, self.graph, nodes, self.cotangent, self.wrt)
+        inputs = self.graph.inputs
+        return {
+            n: BALLS.asarray(adjoint[inputs[n]]) if inputs[n] in adjoint else BALLS.zeros(self.values[n].shape)
+            for n in self.wrt
+        }
+
+    def pairing(self, nodes: list[Any]) -> arb:
+        """⟨cotangent, outputs⟩."""
+        total = arb(0)
+        for o, c in zip(self.graph.outputs, self.cotangent):
+            total += BALLS.sum(BALLS.multiply(c, nodes[o]))[()]
+        return total
+
+    def moved(self, t: arb, direction: Mapping[str, np.ndarray]) -> arb:
+        """⟨cotangent, f(x + t·u)⟩; an output that does not move is the same constant at every t and cancels."""
+        values = dict(self.values)
+        for n, u in direction.items():
+            values[n] = BALLS.add(values[n], BALLS.multiply(t, u))
+        return self.pairing(forward(BALLS, self.graph, values, self.dtype))
+
+    def central(self, direction: Mapping[str, np.ndarray]) -> tuple[arb, arb]:
+        """The central difference along `direction` and a bound on its error, both at step h/2.
+
+        D(h) = f' + c·h² + …, so D(h) - D(h/2) = 3/4·c·h²: three times what D(h/2) still errs by. The balls bring
+        the bound on rounding. The whole difference is kept as the bound.
+        """
+        h = arb(2) ** -step_exponent(self.bits)
+        wide = (self.moved(h, direction) - self.moved(-h, direction)) / (2 * h)
+        h = h / 2
+        fine = (self.moved(h, direction) - self.moved(-h, direction)) / (2 * h)
+        return fine, abs(wide - fine).upper() + fine.rad()
+
+    def lengths(self, name: str) -> np.ndarray:
+        """The length scale of each entry: |x|, or 1 at zero. Steps are relative to it."""
+        x = self.points[name]
+        return np.where((x > 0) & np.isfinite(x), x, 1.0)
+
+    def confirmed(self, candidate: dict[str, np.ndarray]) -> tuple[dict[str, Estimate], bool]:
+        """Hold ĝ against one directional difference; widen its bounds by what the difference leaves open.
+
+        u_i = ±ξ_i·s_i with s_i = min(c/|ĝ_i|, 16·length_i), where c is the median of |ĝ_i|·length_i: small entries
+        weigh as much as large ones, but no step leaves the neighbourhood of its entry.
+        """
+        estimates = {n: from_balls(g) for n, g in candidate.items()}
+        weight = {n: np.abs(estimates[n].hi) * self.lengths(n) for n in candidate}
+        every = np.concatenate([w.ravel() for w in weight.values()] or [np.zeros(0)])
+        every = every[(every > 0) & np.isfinite(every)]
+        c = float(np.median(every)) if every.size else 1.0
+        direction, size = {}, {}
+        for n, e in estimates.items():
+            with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+                scale = np.fmin(c / np.abs(e.hi), 16 * self.lengths(n))
+            u = scale * self.rng.uniform(0.5, 1.0, e.shape) * self.rng.choice([-1.0, 1.0], e.shape)
+            direction[n], size[n] = BALLS.asarray(u), np.abs(u)
+        difference, error = self.central(direction)
+        predicted = arb(0)
+        for n, u in direction.items():
+            predicted += BALLS.sum(BALLS.multiply(candidate[n], u))[()]
+        gap = predicted - difference
+        if not (difference.is_finite() and predicted.is_finite()) or not abs(gap) <= 4 * error + predicted.rad():
+            # 4: both differences carry higher orders; a wrong rule misses by 2**100 times more than this.
+            return {}, False
+        slack = float((abs(gap).upper() + error) / CHANCE)
+        widened = {
+            n: Estimate(e.hi, e.lo, e.bound + _ratio(slack, size[n])) for n, e in estimates.items()
+        }
+        return widened, True
+
+    def by_entry(self, outputs: tuple[Estimate, ...], candidate: dict[str, np.ndarray]) -> Truth:
+        """Our own rules failed the confirmation: difference entry by entry."""
+        entries = sum(g.size for g in candidate.values())
+        suspects = "the reverse pass of the op table disagrees with differences of the definition"
+        if entries > MAX_ENTRIES:
+            unknown = {n: _unknown(g.shape) for n, g in candidate.items()}
+            return Truth(outputs, unknown, method="differences", suspects=suspects, bits=self.bits,
+                         unresolved=math.inf)  # fmt: skip
+        gradients = {}
+        for n in self.wrt:
+            gradients[n] = _filled(candidate[n].shape, lambda at, n=n: self.entry(n, at))
+        return Truth(outputs, gradients, method="differences", suspects=suspects, bits=self.bits,
+                     unresolved=_unresolved(gradients))  # fmt: skip
+
+    def unit(self, name: str, at: tuple[int, ...]) -> dict[str, np.ndarray]:
+        u = np.zeros(self.values[name].shape)
+        u[at] = self.lengths(name)[at]
+        return {name: BALLS.asarray(u)}
+
+    def entry(self, name: str, at: tuple[int, ...]) -> arb:
+        """One partial derivative as a ball: central difference, its error as the radius."""
+        scale = arb(float(self.lengths(name)[at]))
+        difference, error = self.central(self.unit(name, at))
+        return (difference + arb(0, float(error))) / scale
+
+    def one_sided(
+        self, outputs: tuple[Estimate, ...], candidate: dict[str, np.ndarray], kinks: tuple[str, ...]
+    ) -> Truth:
+        """At a kink the one-sided partial derivatives bound the defensible answers.
+
+        Each side is differenced at h and h/2; where the two disagree (a jump, a root) that side has no derivative.
+        The candidate (the table's own convention) stays as the value, to be named if a subject agrees with it.
+        """
+        gradients = {n: from_balls(g) for n, g in candidate.items()}
+        low: dict[str, np.ndarray] = {}
+        high: dict[str, np.ndarray] = {}
+        if sum(g.size for g in candidate.values()) <= MAX_ENTRIES:
+            base = self.moved(arb(0), {})
+            for n, g in candidate.items():
+                low[n], high[n] = np.full(g.shape, np.nan), np.full(g.shape, np.nan)
+                for at in np.ndindex(g.shape):
+                    sides = [d for d in (self.side(n, at, base, s) for s in (1, -1)) if d is not None]
+                    if sides:
+                        low[n][at], high[n][at] = min(sides), max(sides)
+        return Truth(outputs, gradients, low, high, method="one-sided", kinks=kinks, bits=self.bits,
+                     unresolved=_unresolved(gradients))  # fmt: skip
+
+    def side(self, name: str, at: tuple[int, ...], base: arb, sign: int) -> float | None:
+        direction = self.unit(name, at)
+        h = arb(2) ** -step_exponent(self.bits)
+        wide = (self.moved(sign * h, direction) - base) / (sign * h)
+        fine = (self.moved(sign * h / 2, direction) - base) / (sign * h / 2)
+        # First order: they differ by h·f''/2, 2**-85 relative; by a factor of √2 at a root and 2 at a jump.
+        if not (wide.is_finite() and fine.is_finite()) or not abs(wide - fine) <= abs(fine) / 2**20 + arb(2) ** -60:
+            return None
+        return float(fine.mid()) / float(self.lengths(name)[at])
+
+
+def _wide(x: Any) -> np.ndarray:
+    return np.asarray(x).astype(np.float64)
+
+
+def _ratio(a: float, b: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", over="ignore"):
+        return np.asarray(a / b)
+
+
+def _filled(shape: tuple[int, ...], entry: Any) -> Estimate:
+    out = np.empty(shape, dtype=object)
+    for at in np.ndindex(shape):
+        out[at] = entry(at)
+    return from_balls(out)
+
+
+def _unknown(shape: tuple[int, ...]) -> Estimate:
+    return Estimate(np.full(shape, np.nan), np.zeros(shape), np.full(shape, np.inf))
+
+
+def _unresolved(gradients: Mapping[str, Estimate]) -> float:
+    worst = 0.0
+    for e in gradients.values():
+        if e.hi.size:
+            size = np.abs(e.hi)
+            scale = np.where(size > 0, size, max(float(np.nanmax(size, initial=0.0)), 1e-300))
+            with np.errstate(over="ignore", invalid="ignore"):
+                worst = max(worst, float(np.nanmax(e.bound / scale)))
+    return worst
+
+
+__all__ = ["Truth", "Unsupported", "truth"]
