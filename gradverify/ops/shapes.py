@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from ..core.errors import ShapeError
-from ..core.op import Shape
+from ..core.op import Param, Shape
+
+Axis = int | tuple[int, ...] | None
+
+AXES = Param("axes", default=None, optional=True)
+KEEPDIMS = Param("bool", default=False)
 
 
 def same(shape: Shape, **_: Any) -> Shape:
@@ -30,7 +37,7 @@ def normal_axis(axis: int, ndim: int, what: str = "axis") -> int:
     return axis % ndim
 
 
-def normal_axes(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
+def normal_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
     """All axes for None; distinct, in [0, ndim)."""
     if axis is None:
         return tuple(range(ndim))
@@ -40,7 +47,7 @@ def normal_axes(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...
     return axes
 
 
-def reduced(shape: Shape, axis: int | tuple[int, ...] | None = None, keepdims: bool = False, **_: Any) -> Shape:
+def reduced(shape: Shape, axis: Axis = None, keepdims: bool = False, **_: Any) -> Shape:
     """A reduction over `axis`."""
     axes = normal_axes(axis, len(shape))
     if keepdims:
@@ -48,9 +55,48 @@ def reduced(shape: Shape, axis: int | tuple[int, ...] | None = None, keepdims: b
     return tuple(n for i, n in enumerate(shape) if i not in axes)
 
 
-def count(shape: Shape, axis: int | tuple[int, ...] | None = None) -> int:
+def reduced_nonempty(shape: Shape, axis: Axis = None, keepdims: bool = False, **_: Any) -> Shape:
+    """A reduction that has no value for no elements."""
+    if count(shape, axis) == 0:
+        raise ShapeError(f"shape {shape} has no elements along axis {axis}, and of none there is no value")
+    return reduced(shape, axis, keepdims)
+
+
+def kept(shape: Shape, axis: Axis = None) -> Shape:
+    """The reduced shape with the reduced axes kept as ones: what broadcasts back against `shape`."""
+    return reduced(shape, axis, keepdims=True)
+
+
+def count(shape: Shape, axis: Axis = None) -> int:
     """How many entries a reduction over `axis` takes together."""
-    n = 1
-    for a in normal_axes(axis, len(shape)):
-        n *= shape[a]
-    return n
+    return math.prod(shape[a] for a in normal_axes(axis, len(shape)))
+
+
+def along(shape: Shape, axis: int = -1, **_: Any) -> Shape:
+    """One axis is named, the shape stays: cumulative ops, softmax."""
+    normal_axis(axis, len(shape))
+    return shape
+
+
+def without(shape: Shape, axis: int) -> Shape:
+    """The shape less one (non-negative) axis."""
+    return shape[:axis] + shape[axis + 1 :]
+
+
+def matrix(shape: Shape, **_: Any) -> Shape:
+    """A matrix, or a stack of them."""
+    if len(shape) < 2:
+        raise ShapeError(f"shape {shape} is not that of a matrix: at least two dimensions are needed")
+    return shape
+
+
+def square(shape: Shape, **_: Any) -> Shape:
+    """A square matrix, or a stack of them."""
+    matrix(shape)
+    if shape[-1] != shape[-2]:
+        raise ShapeError(f"shape {shape} is not that of a square matrix: {shape[-2]} rows, {shape[-1]} columns")
+    return shape
+
+
+def inverse_permutation(axes: Sequence[int]) -> tuple[int, ...]:
+    return tuple(sorted(range(len(axes)), key=axes.__getitem__))
