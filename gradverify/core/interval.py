@@ -87,10 +87,10 @@ class Interval:
 
     def increasing(self, f: Callable[[float], float]) -> Interval:
         """The image under an increasing function; ends where `f` fails (pole, overflow) become infinite."""
-        return Interval(_down(_value(f, self.lo, -INF)), _up(_value(f, self.hi, INF)))
+        return Interval(_down(value_at(f, self.lo, -INF)), _up(value_at(f, self.hi, INF)))
 
     def decreasing(self, f: Callable[[float], float]) -> Interval:
-        return Interval(_down(_value(f, self.hi, -INF)), _up(_value(f, self.lo, INF)))
+        return Interval(_down(value_at(f, self.hi, -INF)), _up(value_at(f, self.lo, INF)))
 
     def clipped(self, lo: float = -INF, hi: float = INF) -> Interval:
         """The part of a *bound* that lies in [lo, hi]: for images known to stay there."""
@@ -129,7 +129,8 @@ def _times(a: float, b: float) -> float:
     return 0.0 if a == 0.0 or b == 0.0 else a * b
 
 
-def _value(f: Callable[[float], float], x: float, on_failure: float) -> float:
+def value_at(f: Callable[[float], float], x: float, on_failure: float) -> float:
+    """f(x), or `on_failure` where `f` fails (a pole, an overflow, a NaN)."""
     try:
         y = f(x)
     except (ValueError, OverflowError, ZeroDivisionError):

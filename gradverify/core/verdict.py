@@ -117,7 +117,11 @@ class Culprit:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The judgement of one case on one subject. `bool(verdict)` is True for PASS only."""
+    """The judgement of one case on one subject. `bool(verdict)` is True for PASS only.
+
+    `known` is set on a FAIL that a declared weakness of the subject (`subjects.base.Form`) explains in full: true, but
+    no news; a gate may let it through.
+    """
 
     status: Status
     case: str
@@ -133,6 +137,7 @@ class Verdict:
     culprit: Culprit | None = None
     source: str = ""
     seconds: float = 0.0
+    known: str = ""
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -177,6 +182,8 @@ class Verdict:
         lines = [head + (f" ({self.kind})" if self.kind else "")]
         if self.message:
             lines.append(self.message)
+        if self.known:
+            lines.append(f"known weakness of {self.subject}: {self.known}")
         if self.reason:
             lines.append(f"reason: {self.reason}")
         for c in self.comparisons:

@@ -27,7 +27,7 @@ import numpy as np
 
 from ..core.graph import Graph
 from ..namespaces.numpy import LEGACY, NumpyNamespace
-from ..namespaces.run import forward, kink_distances, needed, reverse
+from ..namespaces.run import Table, forward, kink_distances, reverse
 from ..ops import OPS
 from ..ops.build import lowered
 from .dtypes import FORMATS, FloatFormat
@@ -271,16 +271,17 @@ def budget(
     *,
     reruns: int = RERUNS,
     seed: int = 0,
+    table: Table = OPS,
 ) -> Budget:
     """Scatter of `reruns` nudged reruns around the true `outputs` and `gradients` (float64, as the oracle has them).
 
     An array's budget is SAFETY·rms(rerun - truth) + SAFETY·u·|truth| + the smallest normal number of the dtype: the
     second term is the rounding of the result itself and covers entries that happened to be hit by no nudge, the third
-    an abrupt underflow.
+    an abrupt underflow. `table` holds other texts for some ops: the budget of who is known to compute with those.
     """
     fmt = FORMATS[dtype]
     flat = lowered(graph)
-    runs = [_rerun(flat, values, cotangent, wrt, dtype, fmt, [seed, k]) for k in range(reruns)]
+    runs = [_rerun(flat, values, cotangent, wrt, dtype, fmt, [seed, k], table) for k in range(reruns)]
     kept, branches = _same_branch(runs)
 
     def allow(truth: np.ndarray, arrays: list[np.ndarray]) -> Allowance:
@@ -308,15 +309,22 @@ class _Rerun:
 
 
 def _rerun(
-    graph: Graph, values: Any, cotangent: Any, wrt: tuple[str, ...], dtype: str, fmt: FloatFormat, seed: Any
+    graph: Graph,
+    values: Any,
+    cotangent: Any,
+    wrt: tuple[str, ...],
+    dtype: str,
+    fmt: FloatFormat,
+    seed: Any,
+    table: Table,
 ) -> _Rerun:
     noise = Noise(fmt, seed)
     xp = NudgedNamespace(noise)
     with np.errstate(all="ignore"):
-        nodes = forward(xp, graph, {n: xp.asarray(v) for n, v in values.items()}, dtype)
-        adjoint = reverse(xp, graph, nodes, [xp.asarray(c) for c in cotangent], wrt)
+        nodes = forward(xp, graph, {n: xp.asarray(v) for n, v in values.items()}, dtype, table)
+        adjoint = reverse(xp, graph, nodes, [xp.asarray(c) for c in cotangent], wrt, table)
         branches = b"|".join(noise.branches)
-        distances = kink_distances(xp, graph, nodes, needed(graph, wrt))
+        distances = kink_distances(xp, graph, nodes, wrt)
     inputs = graph.inputs
     return _Rerun(
         tuple(np.asarray(nodes[o], dtype=np.float64) for o in graph.outputs),

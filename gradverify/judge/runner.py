@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..core.case import Case
-from ..core.verdict import Verdict
-from ..core.verdict import Status
+from ..core.verdict import FailKind, Status, Verdict
+from ..spec.write import case_text
+from ..subjects.base import Subject
+from ..subjects.registry import find
+from .culprit import find_culprit
+from .decide import decide
 from .events import Job, JobJudged, Listener, RunFinished, RunStarted, tell
 
 
@@ -34,16 +38,32 @@ class Settings:
     shrink: bool = True
 
 
-def judge(case: Case, subject: str, settings: Settings = Settings()) -> Verdict:
-    """The verdict on one case. Raises only for a crash of gradverify itself."""
-    raise NotImplementedError
+def judge(case: Case, subject: str | Subject, settings: Settings = Settings()) -> Verdict:
+    """The verdict on one case, with the culprit on FAIL. Raises only for bad input or a crash of gradverify itself."""
+    adapter = find(subject, settings.device) if isinstance(subject, str) else subject
+    verdict = decide(case, adapter, seed=settings.seed)
+    if verdict.status is not Status.FAIL:
+        return verdict
+    verdict = replace(verdict, spec=case_text(case, subject=adapter.name))
+    if not settings.shrink or verdict.kind is FailKind.RAISED or verdict.message.startswith("the claimed gradient"):
+        return verdict
+    culprit, _, _ = find_culprit(case, adapter, lambda c: case_text(c, subject=adapter.name), seed=settings.seed)
+    if culprit is None and case.graph.ops > 1 and case.function is None:
+        note = "every op is right by itself: the fault lies in how they are combined (accumulation, reuse, state)"
+        return replace(verdict, notes=(*verdict.notes, note))
+    return replace(verdict, culprit=culprit)
 
 
 def acceptable(job: Job, verdict: Verdict, settings: Settings) -> bool:
-    """Does the verdict meet what the author expected? INCONCLUSIVE does unless `strict`."""
+    """Does the verdict meet what the author expected? INCONCLUSIVE does unless `strict`, and so does a weakness that the
+    subject is known for."""
     if verdict.status is Status.INCONCLUSIVE:
         return not settings.strict
-    return verdict.status is Status.PASS
+    if job.expect == "fail":
+        return verdict.status is Status.FAIL
+    if job.expect == "raises":
+        return verdict.kind is FailKind.RAISED
+    return verdict.status is Status.PASS or (bool(verdict.known) and not settings.strict)
 
 
 class Runner:

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..core.graph import Apply, Constant, Graph, Input, evaluate, reaching, walk_back
+from ..core.op import OpSpec
 from ..ops import OPS
+
+Table = Mapping[str, OpSpec]
 
 NUMPY_KINDS = {"int": np.dtype(np.int64), "bool": np.dtype(np.bool_)}
 
@@ -20,7 +23,7 @@ def constant_array(node: Constant, dtype: str) -> np.ndarray:
     return np.asarray(node.value, dtype=np.float64).astype(dtype).astype(np.float64)
 
 
-def forward(xp: Any, graph: Graph, values: Mapping[str, Any], dtype: str) -> list[Any]:
+def forward(xp: Any, graph: Graph, values: Mapping[str, Any], dtype: str, table: Table = OPS) -> list[Any]:
     """Every node's value, with leaves taken from `values` (already arrays of `xp`) and literals rounded to `dtype`."""
 
     def constant(node: Constant) -> Any:
@@ -28,7 +31,7 @@ def forward(xp: Any, graph: Graph, values: Mapping[str, Any], dtype: str) -> lis
         return xp.asarray(array) if node.kind == "float" else array
 
     def apply(node: Apply, args: list[Any]) -> Any:
-        spec = OPS[node.op]
+        spec = table[node.op]
         # An integer literal may stand where a float is wanted.
         args = [
             xp.asarray(np.asarray(a, dtype=np.float64))
@@ -52,7 +55,7 @@ def needed(graph: Graph, wrt: Iterable[str]) -> frozenset[int]:
 
 
 def reverse(
-    xp: Any, graph: Graph, values: list[Any], cotangent: Iterable[Any], wrt: Iterable[str]
+    xp: Any, graph: Graph, values: list[Any], cotangent: Iterable[Any], wrt: Iterable[str], table: Table = OPS
 ) -> dict[int, Any]:
     """Node index -> adjoint, for every node between the outputs and the inputs `wrt`.
 
@@ -73,7 +76,7 @@ def reverse(
         node = graph.nodes[k]
         assert isinstance(node, Apply)
         args = tuple(values[a] for a in node.args)
-        spec = OPS[node.op]
+        spec = table[node.op]
         for i, a in enumerate(node.args):
             if a in needs and spec.differentiable(i):
                 g = spec.cotangent(xp, i, adjoint[k], values[k], args, dict(node.params))
@@ -81,10 +84,15 @@ def reverse(
     return adjoint
 
 
-def kink_distances(xp: Any, graph: Graph, values: list[Any], needs: frozenset[int]) -> dict[int, Any]:
-    """Node index -> its distances to the nearest non-smooth point, for the non-smooth ops on the way."""
+def kink_distances(xp: Any, graph: Graph, values: list[Any], wrt: Iterable[str]) -> dict[int, Any]:
+    """Node index -> its distances to the nearest non-smooth point, for the non-smooth ops on the way.
+
+    On the way are all ops that depend on `wrt` at all: a comparison has no cotangent, but the branch that it chooses
+    has a kink where it flips.
+    """
     found: dict[int, Any] = {}
-    for k in walk_back(graph, needs):
+    moving = reaching(graph, (graph.inputs[name] for name in wrt), lambda node, i: True)
+    for k in walk_back(graph, moving):
         node = graph.nodes[k]
         assert isinstance(node, Apply)
         spec = OPS[node.op]

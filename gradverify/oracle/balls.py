@@ -75,8 +75,9 @@ class BallNamespace(ObjectNamespace):
         "atanh": arb.atanh,
         "atan2": _atan2,
         "hypot": lambda x, y: (x * x + y * y).sqrt(),
-        "maximum": lambda x, y: x.max(y),
-        "minimum": lambda x, y: x.min(y),
+        # One of the two as it stands where they do not overlap: a later comparison must find it equal to itself.
+        "maximum": lambda x, y: x if x > y else y if y > x else x if x is y else x.max(y),
+        "minimum": lambda x, y: x if x < y else y if y < x else x if x is y else x.min(y),
         "floor": arb.floor,
         "ceil": arb.ceil,
         "trunc": lambda x: x.floor() if x >= 0 else x.ceil(),
@@ -93,6 +94,12 @@ class BallNamespace(ObjectNamespace):
         self.undecided = 0
         super().__init__("balls")
 
+    # Properties: their precision is the one at work when they are asked for.
+    pi = property(lambda self: arb.pi())
+    ln2 = property(lambda self: arb(2).log())
+    ln10 = property(lambda self: arb(10).log())
+    sqrt2 = property(lambda self: arb(2).sqrt())
+
     def scalar(self, x: Any) -> arb:
         return x if isinstance(x, arb) else arb(int(x) if isinstance(x, bool | np.integer | np.bool_) else x)
 
@@ -101,6 +108,10 @@ class BallNamespace(ObjectNamespace):
             return 1
         if x < y:
             return -1
+        if x is y or (x.mid() == y.mid() and x.rad() == y.rad()):
+            # The same computation met itself (x against the maximum it came from): equal, not undecided. Two
+            # different ones that tie are found by the op's `kinks`.
+            return 0
         if not (x.is_exact() and y.is_exact()):
             self.undecided += 1
             x, y = x.mid(), y.mid()

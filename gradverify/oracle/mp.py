@@ -79,6 +79,11 @@ class MpNamespace(ObjectNamespace):
     def __init__(self) -> None:
         super().__init__("mpmath")
 
+    pi = property(lambda self: +mp.pi)
+    ln2 = property(lambda self: +mp.ln2)
+    ln10 = property(lambda self: +mp.ln10)
+    sqrt2 = property(lambda self: mp.sqrt(2))
+
     def scalar(self, x: Any) -> Any:
         return x if isinstance(x, mpf) else mpf(int(x) if isinstance(x, bool | np.integer | np.bool_) else x)
 

@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 from flint import arb
 
-from ..core.errors import Unsupported
 from ..core.graph import Apply, Graph
-from ..namespaces.run import forward, kink_distances, needed, reverse
+from ..namespaces.run import forward, kink_distances, reverse
 from ..ops.build import lowered
 from .balls import BALLS
 from .estimate import Estimate, from_balls
@@ -122,8 +121,7 @@ class _Attempt:
         BALLS.undecided = 0
         nodes = forward(BALLS, self.graph, self.values, self.dtype)
         outputs = tuple(from_balls(BALLS.asarray(nodes[o])) for o in self.graph.outputs)
-        needs = needed(self.graph, self.wrt)
-        kinks = self.kinks(nodes, needs)
+        kinks = self.kinks(nodes)
         candidate = self.candidate(nodes)
         finite = all(np.isfinite(from_balls(g).hi).all() for g in candidate.values())
         if kinks or not finite or BALLS.undecided:
@@ -133,9 +131,9 @@ class _Attempt:
             return Truth(outputs, gradients, bits=self.bits, unresolved=_unresolved(gradients))
         return self.by_entry(outputs, candidate)
 
-    def kinks(self, nodes: list[Any], needs: frozenset[int]) -> tuple[str, ...]:
+    def kinks(self, nodes: list[Any]) -> tuple[str, ...]:
         at: list[str] = []
-        for k, distance in kink_distances(BALLS, self.graph, nodes, needs).items():
+        for k, distance in kink_distances(BALLS, self.graph, nodes, self.wrt).items():
             if any(d.contains(0) or not d.is_finite() for d in BALLS.asarray(distance).ravel().tolist()):
                 node = self.graph.nodes[k]
                 assert isinstance(node, Apply)
@@ -301,5 +299,3 @@ def _unresolved(gradients: Mapping[str, Estimate]) -> float:
                 worst = max(worst, float(np.nanmax(e.bound / scale)))
     return worst
 
-
-__all__ = ["Truth", "Unsupported", "truth"]

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.errors import Unsupported
 from ..core.graph import Apply, Constant, Graph, Input, evaluate
+from ..core.op import Define, Vjp
 from ..ops import OPS
 
 
@@ -31,6 +32,20 @@ class Observation:
     raised: BaseException | None = None
     stage: str = ""
     mutated: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Form:
+    """A formula that a framework is known to compute an op with, where it loses digits that the op table's text keeps.
+
+    Not a tolerance: the judge reruns the budget with this text, and a FAIL that it explains to the last digit is
+    reported as a known weakness of the framework instead of as news. `reason` says what is lost, where, and who
+    documents it. A subject lists its forms in an attribute `forms`, op name -> Form.
+    """
+
+    reason: str
+    vjp: Vjp = None
+    define: Define | None = None
 
 
 @runtime_checkable

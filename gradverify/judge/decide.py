@@ -1,0 +1,366 @@
+"""From observation, truth and budget to a verdict: the honesty rules in the order in which they apply."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..core.case import Case
+from ..core.errors import SpecError, Unsupported
+from ..core.graph import Apply, Graph
+from ..core.verdict import Comparison, FailKind, Reason, Status, Verdict
+from ..namespaces.run import forward
+from ..oracle.balls import BALLS
+from ..oracle.estimate import Estimate, from_balls
+from ..oracle.precision import working
+from ..oracle.second import dissent
+from ..oracle.truth import LADDER, Truth
+from ..ops import OPS
+from ..subjects.base import Form, Observation, Subject
+from . import laws
+from .budget import RERUNS_BEFORE_FAIL, budget
+from .compare import Compared, compare, hopeless
+from .dtypes import FORMATS
+from .reference import Reference, reference
+
+LOST_DIGITS = 2.0**-8
+"""An answer within this of the truth has the digits of bfloat16 at least, the coarsest format that gradients are
+computed in: it is called imprecise rather than wrong."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Finding:
+    """What a step of the judgement came to; None of these means: go on."""
+
+    status: Status
+    kind: FailKind | None = None
+    reason: Reason | None = None
+    message: str = ""
+    comparisons: tuple[Comparison, ...] = ()
+    notes: tuple[str, ...] = ()
+    known: str = ""
+
+
+def fail(kind: FailKind, message: str, *comparisons: Comparison) -> _Finding:
+    return _Finding(Status.FAIL, kind, None, message, comparisons)
+
+
+def inconclusive(reason: Reason, message: str = "", *comparisons: Comparison) -> _Finding:
+    return _Finding(Status.INCONCLUSIVE, None, reason, message, comparisons)
+
+
+def decide(case: Case, subject: Subject, *, seed: int = 0) -> Verdict:
+    """The verdict on one case, without the search for the culprit.
+
+    Raises SpecError where the case's own function cannot be found; anything else that this raises is a defect of
+    gradverify.
+    """
+    start = time.perf_counter()
+    finding = _judged(case, subject, seed)
+    return Verdict(
+        status=finding.status,
+        case=case.name,
+        subject=subject.name,
+        dtype=case.dtype,
+        kind=finding.kind,
+        reason=finding.reason,
+        message=finding.message,
+        comparisons=finding.comparisons,
+        graph=case.graph.text(),
+        source=str(case.source),
+        seconds=time.perf_counter() - start,
+        notes=finding.notes,
+        known=finding.known,
+    )
+
+
+def _judged(case: Case, subject: Subject, seed: int) -> _Finding:
+    why_not = subject.unavailable()
+    if why_not:
+        return inconclusive(Reason.UNAVAILABLE, why_not)
+    if case.dtype not in subject.dtypes:
+        return inconclusive(Reason.UNSUPPORTED, f"{subject.name} does not compute in {case.dtype}")
+    try:
+        function = resolved(case) if case.function else subject.function(case.graph, case.dtype)
+        seen = subject.vjp(function, case.values, case.wrt, case.cotangent)
+    except Unsupported as e:
+        return inconclusive(Reason.UNSUPPORTED, str(e))
+    if isinstance(seen.raised, Unsupported | NotImplementedError):
+        return inconclusive(Reason.UNSUPPORTED, f"{subject.name}, {seen.stage}: {_said(seen.raised)}")
+    try:
+        ref = reference(case, seed=seed)
+    except Unsupported as e:
+        return inconclusive(Reason.UNSUPPORTED, f"the oracle has no kernel for it: {e}")
+    outside = _outside(ref.truth)
+    if seen.raised is not None:
+        if outside and case.expect != "raises":
+            return outside
+        return fail(FailKind.RAISED, f"{subject.name} raised in the {seen.stage} pass: {_said(seen.raised)}")
+    if outside:
+        return outside
+    return (
+        _structure(case, seen, ref.truth)
+        or _claims(case, ref)
+        or _values(case, subject, seen, ref, seed)
+        or _laws(case, subject, function, seen, ref)
+        or _passed(case, seen, ref)
+    )
+
+
+def _said(e: BaseException) -> str:
+    text = str(e).strip().splitlines()
+    return f"{type(e).__name__}: {text[0]}" if text else type(e).__name__
+
+
+def resolved(case: Case) -> Callable[..., Any]:
+    """The function that `call: package.module:name` names."""
+    assert case.function is not None
+    module, _, attribute = case.function.partition(":")
+    where = {"file": case.source.file or "<case>", "line": case.source.line or 1}
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as e:
+        raise SpecError(f"call: {case.function!r} cannot be imported: {_said(e)}", **where) from e  # type: ignore[arg-type]
+    if not callable(found):
+        raise SpecError(f"call: {case.function!r} is no function but a {type(found).__name__}", **where)  # type: ignore[arg-type]
+    return found  # type: ignore[no-any-return]
+
+
+def _outside(truth: Truth) -> _Finding | None:
+    """Is there a value at this point at all, and does it fit into doubles?"""
+    for e in truth.outputs:
+        if np.isnan(e.hi).any():
+            return inconclusive(Reason.DOMAIN, "the definition has no finite value at this point")
+        if np.isinf(e.hi).any():
+            return inconclusive(Reason.RANGE, "the value of the definition lies beyond the doubles")
+    return None
+
+
+def _structure(case: Case, seen: Observation, truth: Truth) -> _Finding | None:
+    """Shape, dtype, device, None: right before any number is looked at."""
+    problems = []
+    if len(seen.outputs) != len(truth.outputs):
+        problems.append(f"{len(seen.outputs)} outputs, the definition has {len(truth.outputs)}")
+    for i, (out, want) in enumerate(zip(seen.outputs, truth.outputs)):
+        problems += _mismatch(_out(i, case.graph), out, want.shape, case.dtype)
+    for name in case.wrt:
+        g = seen.gradients.get(name)
+        if g is None:
+            if (truth.gradients[name].hi != 0).any():
+                problems.append(f"no gradient for {name} (None), and the true one is not zero")
+            continue
+        problems += _mismatch(f"d{name}", g, truth.gradients[name].shape, case.dtype)
+    problems += [f"{label} is on {device}" for label, device in seen.devices.items()]
+    return fail(FailKind.STRUCTURE, "; ".join(problems)) if problems else None
+
+
+def _mismatch(label: str, got: np.ndarray, shape: tuple[int, ...], dtype: str) -> list[str]:
+    if tuple(got.shape) != tuple(shape):
+        return [f"{label} has shape {tuple(got.shape)}, not {tuple(shape)}"]
+    if str(got.dtype) != dtype:
+        return [f"{label} has dtype {got.dtype}, not {dtype}"]
+    return []
+
+
+def _out(i: int, graph: Graph) -> str:
+    return "out" if len(graph.outputs) == 1 else f"out{i}"
+
+
+def _compared(case: Case, seen: Observation, ref: Reference) -> list[Compared]:
+    """Every output and every gradient against its truth and budget."""
+    fmt, truth, budget = FORMATS[case.dtype], ref.truth, ref.budget
+    found = [
+        compare(_out(i, case.graph), got, want, allowed.budget, fmt)
+        for i, (got, want, allowed) in enumerate(zip(seen.outputs, truth.outputs, budget.outputs))
+    ]
+    for name in case.wrt:
+        want = truth.gradients[name]
+        got = seen.gradients.get(name)
+        if got is None:
+            got = np.zeros(want.shape)
+        found.append(
+            compare(f"d{name}", got, want, budget.gradients[name].budget, fmt, truth.low.get(name), truth.high.get(name))
+        )
+    return found
+
+
+def _values(case: Case, subject: Subject, seen: Observation, ref: Reference, seed: int) -> _Finding | None:
+    compared = _compared(case, seen, ref)
+    if all(c.passing.all() for c in compared) and not _hopeless(case, ref):
+        return None
+    # Nothing is held against anybody on 8 reruns.
+    ref = reference(case, reruns=RERUNS_BEFORE_FAIL, seed=seed)
+    compared = _compared(case, seen, ref)
+    comparisons = tuple(c.comparison for c in compared)
+    if any(c.failing.any() for c in compared):
+        finding = _failed(case, seen, ref, compared, comparisons)
+        if finding.status is not Status.FAIL:
+            return finding
+        doubt = dissent(case.graph, case.values, case.cotangent, case.dtype, ref.truth, seed=seed)
+        if doubt:
+            return inconclusive(Reason.ORACLE, f"the oracle's two libraries disagree: {doubt}", *comparisons)
+        known = _explained(case, subject, seen, ref, seed)
+        return replace(finding, known=known, kind=FailKind.PRECISION if known else finding.kind)
+    if not all(c.passing.all() for c in compared):
+        return _undecided(ref, compared, comparisons)
+    if _hopeless(case, ref):
+        return inconclusive(Reason.CONDITION, "", *comparisons)
+    return None
+
+
+def _explained(case: Case, subject: Subject, seen: Observation, ref: Reference, seed: int) -> str:
+    """The subject's declared forms that explain every failing entry, if they do: the budget is rerun with their texts."""
+    forms: Mapping[str, Form] = getattr(subject, "forms", {})
+    used = {n.op for n in case.graph.nodes if isinstance(n, Apply)} & set(forms)
+    if case.function or not used:
+        return ""
+    table = dict(OPS)
+    for op in used:
+        form = forms[op]
+        table[op] = replace(OPS[op], vjp=form.vjp or OPS[op].vjp, define=form.define or OPS[op].define)
+    weaker = budget(
+        case.graph, case.values, case.cotangent, case.wrt, case.dtype,
+        tuple(e.hi for e in ref.truth.outputs), {n: e.hi for n, e in ref.truth.gradients.items()},
+        reruns=RERUNS_BEFORE_FAIL, seed=seed, table=table,
+    )  # fmt: skip
+    if all(c.passing.all() for c in _compared(case, seen, Reference(ref.truth, weaker))):
+        return "; ".join(f"{op}: {forms[op].reason}" for op in sorted(used))
+    return ""
+
+
+def _hopeless(case: Case, ref: Reference) -> bool:
+    return any(
+        hopeless(ref.truth.gradients[n], ref.budget.gradients[n].budget) for n in case.wrt if n not in ref.truth.low
+    )
+
+
+def _failed(
+    case: Case, seen: Observation, ref: Reference, compared: list[Compared], comparisons: tuple[Comparison, ...]
+) -> _Finding:
+    truth = ref.truth
+    if truth.kinks and _only_where_no_side_exists(compared, case, truth):
+        return inconclusive(Reason.KINK, f"at the kink of {', '.join(truth.kinks)}", *comparisons)
+    if ref.budget.branches and not truth.kinks:
+        return inconclusive(Reason.BRANCH, "", *comparisons)
+    bad = max((c for c in compared if c.failing.any()), key=lambda c: c.comparison.share)
+    worst = bad.comparison.worst
+    assert worst is not None
+    if any(c.non_finite.any() for c in compared):
+        return fail(
+            FailKind.NON_FINITE, f"{worst.where} is {worst.got} where the true value is {worst.want}", *comparisons
+        )
+    kind, message = _how_wrong(bad, case, seen, truth)
+    return fail(kind, message, *comparisons)
+
+
+def _only_where_no_side_exists(compared: list[Compared], case: Case, truth: Truth) -> bool:
+    """Do all failures lie in entries that have no one-sided derivative, so that nothing can be held against them?"""
+    for c in compared:
+        name = c.comparison.of[1:]
+        if name in truth.low:
+            if (c.failing & ~np.isnan(truth.low[name])).any():
+                return False
+        elif c.failing.any() and not (c.comparison.of.startswith("d") and truth.method == "one-sided"):
+            return False
+    return True
+
+
+def _how_wrong(bad: Compared, case: Case, seen: Observation, truth: Truth) -> tuple[FailKind, str]:
+    """Wrong, or right with digits lost; and the one sentence that says how."""
+    of, worst = bad.comparison.of, bad.comparison.worst
+    assert worst is not None
+    want, got = _arrays(of, case, seen, truth)
+    with np.errstate(all="ignore"):
+        relative = ((got.astype(np.float64) - want.hi) - want.lo)[bad.failing] / want.hi[bad.failing]
+    size = abs(float(want.hi[worst.index]))
+    share = "infinitely" if not math.isfinite(bad.comparison.share) else f"{bad.comparison.share:.2g} times"
+    head = f"{worst.where} is off by {worst.error:.2g}"
+    if size:
+        head += f" ({worst.error / size:.2g} relative)"
+    head += f", {share} what rounding in {case.dtype} excuses"
+    constant = relative.size >= 4 and np.isfinite(relative).all() and np.std(relative) < 0.01 * abs(np.mean(relative))
+    if constant:
+        return FailKind.WRONG, head + f"; every failing entry of {of} is off by the same factor, {1 + np.mean(relative)!r}"
+    if np.isfinite(relative).all() and (np.abs(relative) < LOST_DIGITS).all():
+        lost = math.log10(bad.comparison.share) if bad.comparison.share > 1 else 0.0
+        return FailKind.PRECISION, head + f": the leading digits are right, about {lost:.1f} digits are lost"
+    return FailKind.WRONG, head
+
+
+def _arrays(of: str, case: Case, seen: Observation, truth: Truth) -> tuple[Estimate, np.ndarray]:
+    if of.startswith("out"):
+        i = int(of[3:] or 0)
+        return truth.outputs[i], seen.outputs[i]
+    got = seen.gradients.get(of[1:])
+    want = truth.gradients[of[1:]]
+    return want, np.zeros(want.shape) if got is None else got
+
+
+def _undecided(ref: Reference, compared: list[Compared], comparisons: tuple[Comparison, ...]) -> _Finding:
+    if ref.truth.kinks:
+        return inconclusive(Reason.KINK, f"at the kink of {', '.join(ref.truth.kinks)}", *comparisons)
+    allowed = [*ref.budget.outputs, *ref.budget.gradients.values()]
+    if any(not np.isfinite(a.budget).all() for a in allowed):
+        return inconclusive(Reason.RANGE, "", *comparisons)
+    return inconclusive(Reason.ORACLE, ref.truth.suspects, *comparisons)
+
+
+def _claims(case: Case, ref: Reference) -> _Finding | None:
+    """The author's claimed gradients, evaluated in balls and held against the oracle.
+
+    A claim may contain literals that are only as good as a double, so it has the budget of the case's dtype.
+    """
+    for name, claim in case.claims.items():
+        with working(LADDER[0]):
+            values = {n: BALLS.asarray(np.asarray(v, dtype=np.float64)) if np.asarray(v).dtype.kind == "f" else v
+                      for n, v in case.values.items() if n in claim.inputs}  # fmt: skip
+            if "g" in claim.inputs and "g" not in values:
+                values["g"] = BALLS.asarray(np.asarray(case.cotangent[0], dtype=np.float64))
+            claimed = from_balls(BALLS.asarray(forward(BALLS, claim, values, case.dtype)[claim.outputs[0]]))
+        want = ref.truth.gradients[name]
+        try:
+            got = np.broadcast_to(claimed.hi, want.shape)
+        except ValueError:
+            return fail(FailKind.STRUCTURE, f"the claimed gradient of {name} has shape {claimed.shape}, not {want.shape}")
+        c = compare(f"claim for d{name}", got, want, ref.budget.gradients[name].budget, FORMATS[case.dtype],
+                    ref.truth.low.get(name), ref.truth.high.get(name))  # fmt: skip
+        if c.failing.any():
+            worst = c.comparison.worst
+            assert worst is not None
+            return fail(FailKind.WRONG, f"the claimed gradient of {name} is not the gradient: {worst}", c.comparison)
+    return None
+
+
+def _laws(case: Case, subject: Subject, function: Any, seen: Observation, ref: Reference) -> _Finding | None:
+    if seen.mutated:
+        return fail(FailKind.LAW, f"purity is broken: {', '.join(seen.mutated)} changed during the call")
+    budgets = {n: a.budget for n, a in ref.budget.gradients.items()}
+    trial = laws.Trial(subject, function, case, seen, budgets)
+    names = [*laws.DEFAULT, *(n for n in case.invariants if n not in laws.DEFAULT)]
+    broken = laws.broken(trial, names)
+    if broken is None:
+        return None
+    name, what = broken
+    return fail(FailKind.LAW, f"{name} is broken ({laws.find(name).doc}): {what}")
+
+
+def _passed(case: Case, seen: Observation, ref: Reference) -> _Finding:
+    comparisons = tuple(c.comparison for c in _compared(case, seen, ref))
+    notes = []
+    if ref.truth.kinks:
+        notes.append(
+            f"the point lies on a kink of {', '.join(sorted(set(ref.truth.kinks)))}: the answer is one of the "
+            "one-sided derivatives, between them, or the declared convention"
+        )
+    if ref.truth.suspects:
+        notes.append(ref.truth.suspects)
+    return _Finding(Status.PASS, comparisons=comparisons, notes=tuple(notes))
+
