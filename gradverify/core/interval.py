@@ -70,7 +70,7 @@ class Interval:
         return self + -other
 
     def __mul__(self, other: Interval) -> Interval:
-        products = [_times(a, b) for a in (self.lo, self.hi) for b in (other.lo, other.hi)]
+        products = [p for a in (self.lo, self.hi) for b in (other.lo, other.hi) for p in _times(a, b)]
         return Interval(min(products), max(products)).widened()
 
     def __truediv__(self, other: Interval) -> Interval:
@@ -125,8 +125,11 @@ def _up(x: float) -> float:
     return math.nextafter(x, INF) if math.isfinite(x) and x != 0.0 else x
 
 
-def _times(a: float, b: float) -> float:
-    return 0.0 if a == 0.0 or b == 0.0 else a * b
+def _times(a: float, b: float) -> tuple[float, ...]:
+    """Bounds of a*b: 0 times infinity is 0 here; a product that underflows lies between 0 and the smallest double."""
+    if a == 0.0 or b == 0.0:
+        return (0.0,)
+    return (a * b,) if a * b != 0.0 else (0.0, math.copysign(math.ulp(0.0), a * b))
 
 
 def value_at(f: Callable[[float], float], x: float, on_failure: float) -> float:

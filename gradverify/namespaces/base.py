@@ -21,6 +21,7 @@ indexing        getitem(x, index) with an index of ints, None, "..." and (start,
                 scatter_add(x, indices, updates, axis)   (PyTorch's names for the two adjoints)
 linear algebra  matmul einsum(subscripts, *xs) inv solve cholesky det solve_triangular(a, b, upper=, unit_diagonal=)
 creation        zeros(shape, like=x) ones(shape, like=x) zeros_like ones_like full_like(x, v) eye(n, like=x) arange(n)
+constants       pi ln2 ln10 sqrt2: plain numbers, in each namespace's own precision; not in composite definitions
 helpers         shape(x); sum_to(x, shape): sum over what broadcasting added, the adjoint of broadcast_to
 ==============  ======================================================================================================
 
@@ -29,6 +30,7 @@ A text never asks for a dtype, never assigns into an array, and never branches o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -42,6 +44,12 @@ class Namespace:
     """An array namespace. What it has no kernel for, it takes from the op table, where that op is no primitive."""
 
     name = "abstract"
+
+    # Python floats, so that they take the dtype of the array that they meet; namespaces of higher precision override.
+    pi: Any = math.pi
+    ln2: Any = math.log(2.0)
+    ln10: Any = math.log(10.0)
+    sqrt2: Any = math.sqrt(2.0)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         spec = OPS.get(name)

@@ -125,6 +125,15 @@ class BallNamespace(ObjectNamespace):
         # A pivot that may be zero is no pivot.
         return 0.0 if x.contains(0) else abs(float(x.mid()))
 
+    def det(self, x: Any) -> np.ndarray:
+        """Arb's own: an enclosure for singular matrices too, where elimination finds no pivot that is surely not 0."""
+        x = self.asarray(x)
+        n = x.shape[-1]
+        out = np.empty(x.shape[:-2], dtype=object)
+        for at in np.ndindex(out.shape):
+            out[at] = arb_mat(n, n, x[at].ravel().tolist()).det() if n else arb(1)
+        return out
+
     def product(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         (n, k), m = a.shape, b.shape[1]
         if 0 in (n, k, m):
