@@ -200,14 +200,20 @@ class NumpyNamespace(Namespace):
 
     def solve(self, a: Any, b: Any) -> Any:
         """a @ x = b for a stack of matrices b, or one vector where b has one axis (the Array API's rule)."""
+        if len(self.shape(b)) == 1:  # NumPy 1 and CuPy decide by b.ndim == a.ndim - 1 instead
+            return self.module.linalg.solve(a, b[:, None])[..., 0]
         return self.module.linalg.solve(a, b)
 
     def cholesky(self, x: Any) -> Any:
-        return self.module.linalg.cholesky(x)
+        """Of the symmetric part, which is x itself, bit for bit, for a symmetric x."""
+        return self.module.linalg.cholesky((x + self.matrix_transpose(x)) / 2)
 
     def solve_triangular(self, a: Any, b: Any, upper: bool = False, unit_diagonal: bool = False) -> Any:
         """Substitution row by row, over any batch: NumPy has no triangular solver."""
-        n = self.shape(a)[-1]
+        n, batches = self.shape(a)[-1], (self.shape(a)[:-2], self.shape(b)[:-2])
+        if batches[0] != batches[1]:
+            batch = np.broadcast_shapes(*batches)
+            b = self.broadcast_to(b, batch + self.shape(b)[-2:])
         rows: list[Any] = [None] * n
         order = range(n - 1, -1, -1) if upper else range(n)
         for i in order:

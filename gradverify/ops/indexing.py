@@ -99,11 +99,6 @@ def _added(x: Interval, updates: Interval, most: int) -> Interval:
     return x + updates.scaled(most).hull(Interval.point(0.0))
 
 
-def in_range(x: Any, indices: Any, axis: int) -> Any:
-    """The indices modulo the size that they select from."""
-    return indices % max(x.shape[axis], 1)
-
-
 AXIS0 = {"axis": Param("axis", default=0)}
 AXIS = {"axis": Param("axis", default=-1)}
 
@@ -130,8 +125,7 @@ DECLARATIONS: tuple[OpSpec, ...] = (
         define=lambda xp, x, indices, axis=0: xp.take(x, indices, axis),
         vjp=(lambda xp, g, out, x, indices, axis=0: xp.index_add(xp.zeros_like(x), indices, g, axis), None),
         image=lambda x, _, **__: x,
-        guard=lambda xp, x, indices, axis=0: (x, in_range(x, indices, axis)),
-        shape=_taken, params=AXIS0, primitive=True, ulps=0, generate=False,
+        shape=_taken, params=AXIS0, primitive=True, ulps=0,
     ),
     OpSpec(
         name="index_add", doc="x with updates added at integer indices along an axis: the adjoint of take",
@@ -141,8 +135,7 @@ DECLARATIONS: tuple[OpSpec, ...] = (
         vjp=(lambda xp, g, out, x, indices, updates, axis=0: g, None,
              lambda xp, g, out, x, indices, updates, axis=0: xp.take(g, indices, axis)),
         image=lambda x, _, u, shapes, **__: _added(x, u, math.prod(shapes[1])),
-        guard=lambda xp, x, indices, updates, axis=0: (x, in_range(x, indices, axis), updates),
-        shape=_index_added, params=AXIS0, primitive=True, generate=False,
+        shape=_index_added, params=AXIS0, primitive=True,
     ),
     OpSpec(
         name="take_along_axis", doc="one entry per index, along an axis", example="take_along_axis(x, i, axis=-1)",
@@ -151,8 +144,7 @@ DECLARATIONS: tuple[OpSpec, ...] = (
         define=lambda xp, x, indices, axis=-1: xp.take_along_axis(x, indices, axis),
         vjp=(lambda xp, g, out, x, indices, axis=-1: xp.scatter_add(xp.zeros_like(x), indices, g, axis), None),
         image=lambda x, _, **__: x,
-        guard=lambda xp, x, indices, axis=-1: (x, in_range(x, indices, axis)),
-        shape=_gathered, params=AXIS, primitive=True, ulps=0, generate=False,
+        shape=_gathered, params=AXIS, primitive=True, ulps=0,
     ),
     OpSpec(
         name="scatter_add", doc="x with one update added per index, along an axis: the adjoint of take_along_axis",
@@ -162,7 +154,6 @@ DECLARATIONS: tuple[OpSpec, ...] = (
         vjp=(lambda xp, g, out, x, indices, updates, axis=-1: g, None,
              lambda xp, g, out, x, indices, updates, axis=-1: xp.take_along_axis(g, indices, axis)),
         image=lambda x, _, u, shapes, axis=-1, **__: _added(x, u, shapes[1][axis]),
-        guard=lambda xp, x, indices, updates, axis=-1: (x, in_range(x, indices, axis), updates),
-        shape=_scattered, params=AXIS, primitive=True, generate=False,
+        shape=_scattered, params=AXIS, primitive=True,
     ),
 )  # fmt: skip

@@ -20,7 +20,7 @@ def _batches(a: Shape, b: Shape) -> Shape:
         raise ShapeError(f"shapes {a} and {b}: batches {a[:-2]} and {b[:-2]} do not broadcast") from None
 
 
-def _matmul_shape(a: Shape, b: Shape, **_: Any) -> Shape:
+def matmul_shape(a: Shape, b: Shape, **_: Any) -> Shape:
     """Array API standard, "matmul": a vector is a row on the left and a column on the right, and then dropped."""
     if not a or not b:
         raise ShapeError(f"shapes {a} and {b}: a scalar is no matrix; use multiply")
@@ -186,10 +186,14 @@ def dominant(xp: Any, x: Any) -> Any:
     return xp.tanh(x) + (n + 1) * xp.eye(n, like=x)
 
 
-def definite(xp: Any, x: Any) -> Any:
+def _well_conditioned(xp: Any, x: Any, *rest: Any) -> tuple[Any, ...]:
+    return (dominant(xp, x), *rest)
+
+
+def _definite(xp: Any, x: Any) -> tuple[Any]:
     """Symmetric with dominant positive diagonal: positive definite by Gershgorin."""
     a = dominant(xp, x)
-    return (a + xp.matrix_transpose(a)) / 2
+    return ((a + xp.matrix_transpose(a)) / 2,)
 
 
 def _solve_shape(a: Shape, b: Shape, **_: Any) -> Shape:
@@ -314,7 +318,7 @@ DECLARATIONS: tuple[OpSpec, ...] = (
         define=lambda xp, a, b: xp.matmul(a, b),
         vjp=(_matmul_vjp_a, _matmul_vjp_b),
         image=lambda a, b, shapes, **_: (a * b).scaled(shapes[0][-1]) if shapes[0][-1] else Interval.point(0.0),
-        shape=_matmul_shape, primitive=True,
+        shape=matmul_shape, primitive=True,
     ),
     OpSpec(
         name="einsum", doc="Einstein summation, each axis by its letter; a letter twice in an operand is its diagonal",
@@ -370,26 +374,26 @@ DECLARATIONS: tuple[OpSpec, ...] = (
         "det", doc="the determinant; for matrices above 4 by 4 the gradient needs an inverse", example="det(x)",
         define=lambda xp, x: xp.det(x),
         vjp=(lambda xp, g, out, x: _on_matrix(xp, g) * _cofactors(xp, out, x),),
-        shape=lambda s, **_: square(s)[:-2], guard=dominant,
+        shape=lambda s, **_: square(s)[:-2], guard=_well_conditioned,
     ),
     _structured(
         "logabsdet", doc="log|det(x)|, the second result of slogdet", example="logabsdet(x)",
         define=lambda xp, x: xp.log(xp.abs(xp.det(x))),
         vjp=(lambda xp, g, out, x: _on_matrix(xp, g) * xp.matrix_transpose(xp.inv(x)),),
-        shape=lambda s, **_: square(s)[:-2], guard=dominant, primitive=False,
+        shape=lambda s, **_: square(s)[:-2], guard=_well_conditioned, primitive=False,
     ),
     _structured(
         "inv", doc="the inverse of a matrix", example="inv(x)",
         define=lambda xp, x: xp.inv(x),
         vjp=(_inv_vjp,),
-        shape=square, guard=dominant,
+        shape=square, guard=_well_conditioned,
     ),
     _structured(
         "solve", doc="x with a @ x = b; b is one vector where it has one axis, matrices otherwise",
         example="solve(a, b)", arity=2,
         define=lambda xp, a, b: xp.solve(a, b),
         vjp=(_solve_vjp_a, _solve_vjp_b),
-        shape=_solve_shape, guard=lambda xp, a, b, **_: (dominant(xp, a), b),
+        shape=_solve_shape, guard=_well_conditioned,
     ),
     _structured(
         "cholesky", example="cholesky(x)",
@@ -397,7 +401,7 @@ DECLARATIONS: tuple[OpSpec, ...] = (
             " is symmetric, as PyTorch's and JAX's are",
         define=lambda xp, x: xp.cholesky(x),
         vjp=(_cholesky_vjp,),
-        shape=square, guard=definite,
+        shape=square, guard=_definite,
     ),
     _structured(
         "solve_triangular", doc="x with a @ x = b, reading one triangle of a only",
@@ -405,6 +409,6 @@ DECLARATIONS: tuple[OpSpec, ...] = (
         define=lambda xp, a, b, upper=False, unit_diagonal=False:
             xp.solve_triangular(a, b, upper=upper, unit_diagonal=unit_diagonal),
         vjp=(_triangular_vjp_a, _triangular_vjp_b),
-        shape=_triangular_shape, params=TRIANGLE, guard=lambda xp, a, b, **_: (dominant(xp, a), b),
+        shape=_triangular_shape, params=TRIANGLE, guard=_well_conditioned,
     ),
 )  # fmt: skip

@@ -121,6 +121,12 @@ def _cumulative_prod_vjp(xp: Any, g: Any, out: Any, x: Any, axis: int = -1) -> A
     return unmerged(xp, before(xp, flat) * s, shape, axis)
 
 
+def _std(xp: Any, x: Any, axis: Axis = None, keepdims: bool = False, correction: float = 0.0) -> Any:
+    """From the scaled norm of the deviations, whose squares would over- or underflow."""
+    norm = xp.vector_norm(deviations(xp, x, axis), axis=axis, keepdims=keepdims)
+    return norm / xp.sqrt(xp.full_like(norm, count(xp.shape(x), axis) - correction))
+
+
 def _std_vjp(
     xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, keepdims: bool = False, correction: float = 0.0
 ) -> Any:
@@ -158,7 +164,8 @@ def _vector_norm(xp: Any, x: Any, axis: Axis = None, keepdims: bool = False, ord
     if ord == 2:
         out = top * xp.sqrt(xp.sum(xp.square(size / top), axis=axis, keepdims=True))
     else:
-        out = top * xp.pow(xp.sum(xp.pow(size / top, ord), axis=axis, keepdims=True), 1 / ord)
+        power = xp.full_like(top, ord)  # an array, so that 1 / ord has as many digits as the rest
+        out = top * xp.pow(xp.sum(xp.pow(size / top, power), axis=axis, keepdims=True), 1 / power)
     return out if keepdims else xp.reshape(out, reduced(xp.shape(x), axis))
 
 
@@ -175,7 +182,7 @@ def _vector_norm_vjp(
         return xp.sign(x) * shared_among(xp, g, xp.equal(xp.abs(x), norm), x, axis)
     ratio = x / xp.where(xp.equal(norm, 0), xp.ones_like(norm), norm)
     if ord != 2:
-        ratio = xp.sign(x) * xp.pow(xp.abs(ratio), ord - 1)
+        ratio = xp.sign(x) * xp.pow(xp.abs(ratio), xp.full_like(norm, ord) - 1)
     return spread(xp, g, x, axis) * ratio
 
 
@@ -218,28 +225,28 @@ def total(x: Interval, n: int) -> Interval:
     return x.scaled(n) if n else Interval.point(0.0)
 
 
-def _power(x: float, n: int) -> float:
-    try:
-        return x**n
-    except OverflowError:
-        return math.inf
-
-
 def product(x: Interval, n: int) -> Interval:
-    """The product of n values from `x`."""
-    if n == 0:
-        return Interval.point(1.0)
-    if x.lo >= 0:
-        return Interval(_power(x.lo, n), _power(x.hi, n)).widened()
-    bound = _power(x.magnitude, n)
-    return Interval(-bound, bound).widened()
+    """The product of n values from `x`, by squaring: the factors are independent, so no bound is lost."""
+    if n < 2:
+        return x if n else Interval.point(1.0)
+    half = product(x, n // 2)
+    return half * half * x if n % 2 else half * half
 
 
-def _variance(x: Interval, shape: Shape, axis: Axis, correction: float) -> Interval:
-    """Popoviciu's inequality: at most a quarter of the squared range; times n / (n - correction)."""
+def _powers(x: Interval, n: int) -> Interval:
+    """The products of 1 to n values from `x`: the first and the last bound them, unless signs alternate."""
+    wide = x if x.lo >= 0 else Interval(-x.magnitude, x.magnitude)
+    return wide.hull(product(wide, n))
+
+
+def _deviation(x: Interval, shape: Shape, axis: Axis, correction: float) -> Interval:
+    """Popoviciu's inequality: at most half of the range; times sqrt(n / (n - correction))."""
     n = count(shape, axis)
-    half = x.hi / 2 - x.lo / 2
-    return Interval(0.0, half * half * (n / (n - correction))).widened()
+    return Interval(0.0, x.hi / 2 - x.lo / 2).scaled(math.sqrt(n / (n - correction))).widened()
+
+
+def _squared(x: Interval) -> Interval:
+    return x * x
 
 
 def _norms(x: Interval, shape: Shape, axis: Axis, ord: float) -> Interval:
@@ -301,19 +308,17 @@ DECLARATIONS: tuple[OpSpec, ...] = (
             xp.sum(xp.square(deviations(xp, x, axis)), axis=axis, keepdims=keepdims)
             / (count(xp.shape(x), axis) - correction),
         vjp=(lambda xp, g, out, x, axis=None, keepdims=False, correction=0.0:
-             spread(xp, g, x, axis) * deviations(xp, x, axis) * (2 / (count(xp.shape(x), axis) - correction)),),
-        image=lambda x, shapes, axis=None, correction=0.0, **_: _variance(x, shapes[0], axis, correction),
+             spread(xp, g, x, axis) * deviations(xp, x, axis) * 2 / (count(xp.shape(x), axis) - correction),),
+        image=lambda x, shapes, axis=None, correction=0.0, **_: _squared(_deviation(x, shapes[0], axis, correction)),
         shape=_dispersion_shape, params=CORRECTION, ulps=2,
     ),
     OpSpec(
         name="std", example="std(x, axis=0, correction=1)",
-        doc="the standard deviation over axes; gradient 0 where it is 0 (PyTorch's convention)",
-        define=lambda xp, x, axis=None, keepdims=False, correction=0.0:
-            xp.sqrt(xp.var(x, axis=axis, keepdims=keepdims, correction=correction)),
+        doc="the standard deviation over axes; divides by n - correction; gradient 0 where it is 0 (as PyTorch)",
+        define=_std,
         vjp=(_std_vjp,),
         kinks=_std_kinks,
-        image=lambda x, shapes, axis=None, correction=0.0, **_:
-            _variance(x, shapes[0], axis, correction).increasing(math.sqrt),
+        image=lambda x, shapes, axis=None, correction=0.0, **_: _deviation(x, shapes[0], axis, correction),
         shape=_dispersion_shape, params=CORRECTION, ulps=2,
     ),
     OpSpec(
@@ -394,7 +399,7 @@ DECLARATIONS: tuple[OpSpec, ...] = (
         example="cumulative_prod(x, axis=0)",
         define=lambda xp, x, axis=-1: xp.cumulative_prod(x, axis=axis),
         vjp=(_cumulative_prod_vjp,),
-        image=lambda x, shapes, axis=-1, **_: x.hull(product(x, max(count(shapes[0], axis), 1))),
+        image=lambda x, shapes, axis=-1, **_: _powers(x, max(count(shapes[0], axis), 1)),
         shape=along, params=ALONG, primitive=True,
     ),
 )  # fmt: skip
