@@ -275,29 +275,41 @@ def budget(
 ) -> Budget:
     """Scatter of `reruns` nudged reruns around the true `outputs` and `gradients` (float64, as the oracle has them).
 
-    An array's budget is SAFETY·rms(rerun - truth) + SAFETY·u·|truth| + the smallest normal number of the dtype: the
-    second term is the rounding of the result itself and covers entries that happened to be hit by no nudge, the third
-    an abrupt underflow. `table` holds other texts for some ops: the budget of who is known to compute with those.
+    An array's budget is SAFETY·rms(rerun - truth) + SAFETY·u·|truth| + floor + the smallest normal number of the dtype.
+    The second term is the rounding of the result itself and covers entries that happened to be hit by no nudge. The
+    floor gives structural zeros an ulp of an ulp: u² of the array's largest entry, and for gradients u² of what moves
+    ⟨cotangent, outputs⟩, where x_j moves by max(|x_j|, 1), as much as the most influential entry of any input does. The
+    last is an abrupt underflow. `table` holds other texts for some ops: the budget of who is known to compute with those.
     """
     fmt = FORMATS[dtype]
     flat = lowered(graph)
     runs = [_rerun(flat, values, cotangent, wrt, dtype, fmt, [seed, k], table) for k in range(reruns)]
     kept, branches = _same_branch(runs)
 
-    def allow(truth: np.ndarray, arrays: list[np.ndarray]) -> Allowance:
+    with np.errstate(all="ignore"):
+        length = {n: np.maximum(np.abs(_wide(values[n])), 1.0) for n in gradients}
+        size = sum(float(np.sum(np.abs(_wide(g) * t))) for g, t in zip(cotangent, outputs))
+        size = max([size, *(float(np.max(np.abs(t) * length[n], initial=0.0)) for n, t in gradients.items())])
+
+    def allow(truth: np.ndarray, arrays: list[np.ndarray], floor: np.ndarray | float = 0.0) -> Allowance:
         with np.errstate(all="ignore"):
             square = np.zeros(truth.shape)
             for a in arrays:
                 square += np.square(a - truth)
-            b = SAFETY * (np.sqrt(square / len(arrays)) + fmt.roundoff * np.abs(truth)) + fmt.tiny
+            b = SAFETY * (np.sqrt(square / len(arrays)) + fmt.roundoff * np.abs(truth))
+            b += fmt.tiny + fmt.roundoff**2 * (np.max(np.abs(truth), initial=0.0) + floor)
         return Allowance(np.where(np.isnan(b), np.inf, b))
 
     return Budget(
         tuple(allow(t, [r.outputs[i] for r in kept]) for i, t in enumerate(outputs)),
-        {n: allow(t, [r.gradients[n] for r in kept]) for n, t in gradients.items()},
+        {n: allow(t, [r.gradients[n] for r in kept], size / length[n]) for n, t in gradients.items()},
         reruns,
         branches or _near_kink(runs),
     )
+
+
+def _wide(x: Any) -> np.ndarray:
+    return np.asarray(x).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,6 @@ from typing import Any
 
 import mpmath
 import numpy as np
-from flint import arb
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,17 +41,10 @@ class Estimate:
 
 
 def _split(x: Any) -> tuple[float, float, float]:
-    if not x.is_finite():
-        return (float("nan"), 0.0, float("inf"))
-    mid = x.mid()
-    hi = float(mid)
-    if not np.isfinite(hi):
-        return (hi, 0.0, float("inf"))
-    rest = mid - arb(hi)
-    lo = float(rest.mid())
-    # What two doubles cannot hold (below 2**-106 relative, or below the denormals) belongs to the bound.
-    left = float(abs(rest - arb(lo)).upper())
-    return (hi, lo, float(x.rad()) * (1 + 2**-50) + left)
+    """The nearest double, the double nearest to the rest, and the radius."""
+    hi = float(x)
+    rest = x - hi
+    return hi, float(rest), float(rest.rad())
 
 
 _SPLIT = np.frompyfunc(_split, 1, 3)
@@ -65,5 +57,9 @@ def from_balls(x: np.ndarray) -> Estimate:
         zero = np.zeros(x.shape)
         return Estimate(zero, zero.copy(), zero.copy())
     parts = _SPLIT(x)
-    hi, lo, bound = (np.asarray(p, dtype=np.float64).reshape(x.shape) for p in parts)
-    return Estimate(hi, lo, bound)
+    hi, lo, radius = (np.asarray(p, dtype=np.float64).reshape(x.shape) for p in parts)
+    known = np.isfinite(hi)
+    with np.errstate(over="ignore", invalid="ignore"):
+        # Radii are rounded up on the way; what two doubles cannot hold (2**-106 relative) belongs to the bound.
+        bound = radius * (1 + 2.0**-50) + 2.0**-106 * np.abs(hi) + 2.0**-1074
+    return Estimate(hi, np.where(known, lo, 0.0), np.where(known & ~np.isnan(bound), bound, np.inf))

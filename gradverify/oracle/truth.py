@@ -56,7 +56,8 @@ class Truth:
     kinks       labels of the ops at whose kink the point lies
     suspects    a reason to distrust our own rules: the confirmation failed and the differences decided
     bits        working precision used
-    unresolved  the largest bound of any gradient entry, relative to the largest entry of that input
+    unresolved  the largest bound of any gradient entry, relative to that entry; for a zero entry the square root of
+                its bound relative to the case's scale (zeros are held to an ulp of an ulp)
     """
 
     outputs: tuple[Estimate, ...]
@@ -83,8 +84,7 @@ def truth(
     """The VJP of `graph` at `values` for `cotangent` with respect to `wrt`, and its outputs.
 
     `values` and `cotangent` are taken as exact; float literals of the graph are rounded to `dtype` first, as the
-    subject's are. The ladder of precisions stops as soon as every bound is below `wanted`, relative to its entry (or
-    to the largest entry of its input, for zeros). Raises Unsupported for an op without a kernel in balls.
+    subject's are. The ladder of precisions stops as soon as `unresolved` is below `wanted`. Raises Unsupported for an op without a kernel in balls.
     """
     flat = lowered(graph)
     found = None
@@ -123,12 +123,13 @@ class _Attempt:
         outputs = tuple(from_balls(BALLS.asarray(nodes[o])) for o in self.graph.outputs)
         kinks = self.kinks(nodes)
         candidate = self.candidate(nodes)
-        finite = all(np.isfinite(from_balls(g).hi).all() for g in candidate.values())
+        estimates = {n: from_balls(g) for n, g in candidate.items()}
+        finite = all(np.isfinite(e.hi).all() for e in estimates.values())
         if kinks or not finite or BALLS.undecided:
-            return self.one_sided(outputs, candidate, kinks or ("an undecidable comparison",) * bool(BALLS.undecided))
-        gradients, agrees = self.confirmed(candidate)
+            return self.one_sided(outputs, estimates, kinks or ("an undecidable comparison",) * bool(BALLS.undecided))
+        gradients, agrees = self.confirmed(candidate, estimates)
         if agrees:
-            return Truth(outputs, gradients, bits=self.bits, unresolved=_unresolved(gradients))
+            return Truth(outputs, gradients, bits=self.bits, unresolved=_unresolved(gradients, self.size(outputs, gradients)))
         return self.by_entry(outputs, candidate)
 
     def kinks(self, nodes: list[Any]) -> tuple[str, ...]:
@@ -148,6 +149,13 @@ class _Attempt:
             n: BALLS.asarray(adjoint[inputs[n]]) if inputs[n] in adjoint else BALLS.zeros(self.values[n].shape)
             for n in self.wrt
         }
+
+    def size(self, outputs: tuple[Estimate, ...], gradients: Mapping[str, Estimate]) -> float:
+        """The scale that zeros are measured against: Σ|cotangent·output|, or the most influential entry's |ĝ|·|x|."""
+        with np.errstate(all="ignore"):
+            pairing = sum(float(np.sum(np.abs(from_balls(c).hi * o.hi))) for c, o in zip(self.cotangent, outputs))
+            moved = (np.max(np.abs(e.hi) * np.maximum(self.points[n], 1), initial=0) for n, e in gradients.items())
+            return max([pairing, *map(float, moved)])
 
     def pairing(self, nodes: list[Any]) -> arb:
         """⟨cotangent, outputs⟩."""
@@ -180,13 +188,14 @@ class _Attempt:
         x = self.points[name]
         return np.where((x > 0) & np.isfinite(x), x, 1.0)
 
-    def confirmed(self, candidate: dict[str, np.ndarray]) -> tuple[dict[str, Estimate], bool]:
+    def confirmed(
+        self, candidate: dict[str, np.ndarray], estimates: dict[str, Estimate]
+    ) -> tuple[dict[str, Estimate], bool]:
         """Hold ĝ against one directional difference; widen its bounds by what the difference leaves open.
 
         u_i = ±ξ_i·s_i with s_i = min(c/|ĝ_i|, 16·length_i), where c is the median of |ĝ_i|·length_i: small entries
         weigh as much as large ones, but no step leaves the neighbourhood of its entry.
         """
-        estimates = {n: from_balls(g) for n, g in candidate.items()}
         weight = {n: np.abs(estimates[n].hi) * self.lengths(n) for n in candidate}
         every = np.concatenate([w.ravel() for w in weight.values()] or [np.zeros(0)])
         every = every[(every > 0) & np.isfinite(every)]
@@ -223,7 +232,7 @@ class _Attempt:
         for n in self.wrt:
             gradients[n] = _filled(candidate[n].shape, lambda at, n=n: self.entry(n, at))
         return Truth(outputs, gradients, method="differences", suspects=suspects, bits=self.bits,
-                     unresolved=_unresolved(gradients))  # fmt: skip
+                     unresolved=_unresolved(gradients, self.size(outputs, gradients)))  # fmt: skip
 
     def unit(self, name: str, at: tuple[int, ...]) -> dict[str, np.ndarray]:
         u = np.zeros(self.values[name].shape)
@@ -237,26 +246,25 @@ class _Attempt:
         return (difference + arb(0, float(error))) / scale
 
     def one_sided(
-        self, outputs: tuple[Estimate, ...], candidate: dict[str, np.ndarray], kinks: tuple[str, ...]
+        self, outputs: tuple[Estimate, ...], gradients: dict[str, Estimate], kinks: tuple[str, ...]
     ) -> Truth:
         """At a kink the one-sided partial derivatives bound the defensible answers.
 
         Each side is differenced at h and h/2; where the two disagree (a jump, a root) that side has no derivative.
         The candidate (the table's own convention) stays as the value, to be named if a subject agrees with it.
         """
-        gradients = {n: from_balls(g) for n, g in candidate.items()}
         low: dict[str, np.ndarray] = {}
         high: dict[str, np.ndarray] = {}
-        if sum(g.size for g in candidate.values()) <= MAX_ENTRIES:
+        if sum(g.hi.size for g in gradients.values()) <= MAX_ENTRIES:
             base = self.moved(arb(0), {})
-            for n, g in candidate.items():
+            for n, g in gradients.items():
                 low[n], high[n] = np.full(g.shape, np.nan), np.full(g.shape, np.nan)
                 for at in np.ndindex(g.shape):
                     sides = [d for d in (self.side(n, at, base, s) for s in (1, -1)) if d is not None]
                     if sides:
                         low[n][at], high[n][at] = min(sides), max(sides)
         return Truth(outputs, gradients, low, high, method="one-sided", kinks=kinks, bits=self.bits,
-                     unresolved=_unresolved(gradients))  # fmt: skip
+                     unresolved=_unresolved(gradients, self.size(outputs, gradients)))  # fmt: skip
 
     def side(self, name: str, at: tuple[int, ...], base: arb, sign: int) -> float | None:
         direction = self.unit(name, at)
@@ -289,13 +297,11 @@ def _unknown(shape: tuple[int, ...]) -> Estimate:
     return Estimate(np.full(shape, np.nan), np.zeros(shape), np.full(shape, np.inf))
 
 
-def _unresolved(gradients: Mapping[str, Estimate]) -> float:
+def _unresolved(gradients: Mapping[str, Estimate], scale: float) -> float:
     worst = 0.0
     for e in gradients.values():
-        if e.hi.size:
-            size = np.abs(e.hi)
-            scale = np.where(size > 0, size, max(float(np.nanmax(size, initial=0.0)), 1e-300))
-            with np.errstate(over="ignore", invalid="ignore"):
-                worst = max(worst, float(np.nanmax(e.bound / scale)))
+        size = np.abs(e.hi)
+        with np.errstate(all="ignore"):
+            zero = np.sqrt(e.bound / max(scale, 2.0**-1022))
+            worst = max(worst, float(np.max(np.where(size > 0, e.bound / size, zero), initial=0.0)))
     return worst
-
