@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..core.op import Shape
+from . import special
 from .base import Namespace
 
 # Array API names that NumPy took over in 2.0 and other modules may still spell the old way.
@@ -76,6 +78,32 @@ class NumpyNamespace(Namespace):
 
     def where(self, mask: Any, x: Any, y: Any) -> Any:
         return self.module.where(mask, x, y)
+
+    # special: ours over NumPy, CuPy's own (SciPy's interface) over CuPy
+    def _special(self, name: str) -> Any:
+        if self.module is np:
+            return getattr(special, name)
+        return getattr(importlib.import_module("cupyx.scipy.special"), {"lgamma": "gammaln"}.get(name, name))
+
+    def erf(self, x: Any) -> Any:
+        return self._special("erf")(x)
+
+    def erfc(self, x: Any) -> Any:
+        return self._special("erfc")(x)
+
+    def erfinv(self, x: Any) -> Any:
+        return self._special("erfinv")(x)
+
+    def lgamma(self, x: Any) -> Any:
+        return self._special("lgamma")(x)
+
+    def digamma(self, x: Any) -> Any:
+        return self._special("digamma")(x)
+
+    def polygamma(self, x: Any, n: int = 1) -> Any:
+        if self.module is np:
+            return special.polygamma(x, n)
+        return self._special("polygamma")(n, x).astype(x.dtype)
 
     # reductions
     def sum(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:

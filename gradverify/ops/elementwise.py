@@ -326,7 +326,7 @@ def gelu_vjp(xp: Any, g: Any, out: Any, x: Any, approximate: str) -> Any:
         u = _gelu_scale(xp) * (x + GELU_CUBIC * (x * x * x))
         # Beyond |x| = 1000 the sigmoids saturate below exp(-10^7); the square of a large x would overflow to 0 * inf.
         small = xp.minimum(xp.abs(x), 1000.0)
-        slope = _gelu_scale(xp) * (1.0 + 3.0 * GELU_CUBIC * (small * small))
+        slope = _gelu_scale(xp) * (1.0 + 3.0 * (GELU_CUBIC * (small * small)))
         return g * xp.sigmoid(u) * (1.0 + x * xp.sigmoid(-u) * slope)
     density = xp.exp(-0.5 * (x * x)) / (xp.sqrt2 * xp.pi**0.5)
     return g * (0.5 * xp.erfc(-x / xp.sqrt2) + x * density)
@@ -334,7 +334,8 @@ def gelu_vjp(xp: Any, g: Any, out: Any, x: Any, approximate: str) -> Any:
 
 def mish_vjp(xp: Any, g: Any, out: Any, x: Any) -> Any:
     s = softplus(xp, x)
-    return g * (xp.tanh(s) + x * xp.sigmoid(x) / xp.square(xp.cosh(s)))
+    # 1/cosh(1000)**2 is below exp(-1990): a larger s adds nothing, and its cosh would make inf / inf in the end.
+    return g * (xp.tanh(s) + x * xp.sigmoid(x) / xp.square(xp.cosh(xp.minimum(s, 1000.0))))
 
 
 def pow_base_vjp(xp: Any, g: Any, out: Any, x: Any, y: Any) -> Any:

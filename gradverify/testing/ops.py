@@ -365,7 +365,9 @@ class _Slopes:
         return any(near.within(part) for part in domain)
 
     def sides(self, i: int, at: tuple[int, ...], bits: int) -> tuple[np.ndarray, np.ndarray]:
-        """(f(x) - f(x-h))/h and (f(x+h) - f(x))/h, with h = 2^(-bits/3) |x| (or absolute, at 0).
+        """(f(x) - f(x-h))/h and (f(x+h) - f(x))/h, with h = 2^(-bits/3) min(|x|, 1) (absolute at 0).
+
+        Relative to a small x, for the poles at 0; absolute from 1 on, or the sine of a large x would turn within a step.
 
         A third of the bits: truncation (h^2) and rounding (2^-bits/h) are then of equal size.
         """
@@ -374,7 +376,7 @@ class _Slopes:
             with working(bits):
                 exact = _balls(self.sample.args)
                 x = float(self.sample.args[i][at])
-                h = arb(2) ** ((math.frexp(x)[1] if x else 0) - bits // 3)
+                h = arb(2) ** ((min(math.frexp(x)[1], 0) if x else 0) - bits // 3)
                 centre = self.spec.define(BALLS, *exact, **self.sample.params)
                 moved = [
                     self.spec.define(BALLS, *_same_point(exact, i, at, exact[i][at] + s * h), **self.sample.params)
@@ -433,17 +435,15 @@ def _check_forward(
         allowed = _boxed(allowed + 2 * arb(float(finfo.smallest_subnormal)) * terms)
         for at in np.ndindex(truth.shape):
             t, y, b = truth[at], float(got[at]), allowed[at]
-            if not t.is_finite():
-                # an enclosure that says nothing: overflow far beyond the dtype, or an undeclared pole
-                assert not math.isfinite(y), f"{where}[{at}] = {y!r}, but balls say {t}: not in the domain?"
-                assert not math.isnan(y), f"{where}[{at}] is NaN inside the domain"
-                continue
-            if abs(t) > float(finfo.max):
-                assert y == math.copysign(math.inf, float(t.mid())) or abs(y) >= float(finfo.max) / 2, (
-                    f"{where}[{at}] = {y!r}, truly {t.str(20)}: it should overflow"
-                )
+            assert not math.isnan(y), f"{where}[{at}] is NaN inside the domain, truly {t.str(20)}"
+            if not t.is_finite() or not t.abs_upper() < float(finfo.max):
+                # Overflow, or a ball that says no more than that. A finite value may stand next to the largest one.
+                near = math.isinf(y) or (t.is_finite() and abs(y) >= float(finfo.max) / 2)
+                assert near, f"{where}[{at}] = {y!r}, truly {t.str(20)}: overflow, or not in the domain"
                 continue
             assert math.isfinite(y), f"{where}[{at}] = {y!r} in {dtype}, truly {t.str(20)}"
+            if spec.composite:
+                continue  # its accuracy is that of its parts, which the budget measures one by one
             error = abs(arb(y) - t)
             assert not error > b, (
                 f"{where}[{at}] = {y!r} in {dtype}, truly {t.str(20)}: off by {error.str(3, radius=False)}, "
@@ -473,8 +473,12 @@ def _check_mpmath(spec: OpSpec, sample: Sample, truth: np.ndarray, where: str) -
 
 def _check_image(spec: OpSpec, sample: Sample, truth: np.ndarray, shapes: tuple[Shape, ...], where: str) -> None:
     image = spec.image(*sample.intervals, shapes=shapes, **sample.params)
+    # An infinite end of the wrong sign stands for all reals beyond the doubles, a zero for those too small for one.
+    largest, least = float(np.finfo(np.float64).max), float(np.finfo(np.float64).smallest_subnormal)
+    lo, hi = arb(min(image.lo, largest)) - least, arb(max(image.hi, -largest)) + least
     for v in truth.flat:
-        assert not (v < image.lo or v > image.hi), (
+        inside = not (v < lo) and not (v > hi)
+        assert inside, (
             f"{where}: {v.str(20)} lies outside the image {image} of {', '.join(map(str, sample.intervals))}"
         )
 
@@ -585,7 +589,7 @@ def _confirmed(
                 # An exact zero has no digits of its own: the difference must vanish against the op's own size.
                 size = sum((abs(v) for v in _boxed(g * out).flat), arb(1))
             error = abs(rule - difference)
-            if abs(rule) < NOTHING and abs(difference) < NOTHING:
+            if not rule.is_zero() and abs(rule) < NOTHING and abs(difference) < NOTHING:
                 return rule
             if error < AGREE * size:
                 _try_mutants(spec, i, at, rule, difference, g, exact, out, sample, power)
@@ -680,7 +684,7 @@ def _check_rule_in_numpy(
 def _absolute(spec: OpSpec, sample: Sample, g: np.ndarray, i: int) -> np.ndarray:
     """sum |g_k| |dout_k/dx| for each entry of argument i: what broadcasting sums, without cancellation."""
     args, params = _balls(sample.args), sample.params
-    out = spec.define(BALLS, *args, **params)
+    out = _boxed(spec.define(BALLS, *args, **params))
     total: Any = None
     for at in np.ndindex(out.shape):
         one = BALLS.zeros(out.shape)
@@ -696,8 +700,8 @@ def _absolute(spec: OpSpec, sample: Sample, g: np.ndarray, i: int) -> np.ndarray
 def _check_kinks(spec: OpSpec, slopes: _Slopes, declared: bool, where: str) -> None:
     """Where the one-sided differences of the definition differ, the declared distance must be zero.
 
-    At h = 2^-66 |x| a smooth function's sides differ by |f''| h; a corner or a jump shows as a difference that does not
-    shrink with h. (The converse, a zero distance at a smooth point, costs only INCONCLUSIVE verdicts.)
+    A smooth function's sides differ by |f''| h, which shrinks by 2^-66 from 200 bits to 400; at a corner the difference
+    stays, at a jump it grows. (The converse, a zero distance at a smooth point, costs only INCONCLUSIVE verdicts.)
     """
     if declared:
         return
@@ -705,10 +709,10 @@ def _check_kinks(spec: OpSpec, slopes: _Slopes, declared: bool, where: str) -> N
         sides = [slopes.sides(i, at, bits) for bits in (DEFAULT_BITS, 2 * DEFAULT_BITS)]
         with working(2 * DEFAULT_BITS):
             gaps = [_boxed(abs(r - l)) for l, r in sides]
-            coarse, fine = sides[0], sides[1]
+            fine = sides[1]
             for k in np.ndindex(gaps[1].shape):
                 scale = abs(fine[0][k]) + abs(fine[1][k])
-                jump = gaps[1][k] > scale / 2**20 and gaps[0][k] > (abs(coarse[0][k]) + abs(coarse[1][k])) / 2**20
+                jump = gaps[1][k] > scale / 2**20 and gaps[1][k] > gaps[0][k] / 2**20
                 assert not jump, (
                     f"{where}: slopes {fine[0][k].str(10)} and {fine[1][k].str(10)} on either side of entry {at} of "
                     f"argument {i + 1}, but no kink is declared there"
