@@ -136,11 +136,13 @@ class ObjectNamespace(NumpyNamespace):
         return self._reduce("minimum", x, axis, keepdims)
 
     def argmax(self, x: Any, axis: int | None = None, keepdims: bool = False) -> np.ndarray:
-        """The first of the largest, as the Array API has it."""
-        order = self.argsort(self.negative(x) if axis is not None else self.negative(x).reshape(-1),
-                             axis=-1 if axis is None else axis)  # fmt: skip
-        first = np.take(order, [0], axis=-1 if axis is None else axis)
-        return first if keepdims and axis is not None else np.squeeze(first, -1 if axis is None else axis)
+        """The first of the largest, as the Array API has it; into the flattened array for axis=None."""
+        x = self.negative(x)
+        at = -1 if axis is None else axis
+        first = np.take(self.argsort(x.reshape(-1) if axis is None else x, axis=at), [0], axis=at)
+        if keepdims:
+            return first.reshape((1,) * x.ndim) if axis is None else first
+        return np.squeeze(first, at)
 
     def argmin(self, x: Any, axis: int | None = None, keepdims: bool = False) -> np.ndarray:
         return self.argmax(self.negative(x), axis, keepdims)
@@ -177,7 +179,8 @@ class ObjectNamespace(NumpyNamespace):
         return self._box(super().getitem(self.asarray(x), index))
 
     def embed(self, x: Any, index: Any, shape: Shape) -> np.ndarray:
-        return super().embed(self.asarray(x), index, shape)
+        # [()]: NumPy stores a 0-d object array as an object instead of unpacking it.
+        return super().embed(self.asarray(x)[()], index, shape)
 
     def concat(self, xs: Sequence[Any], axis: int = 0) -> np.ndarray:
         return np.concatenate([self.asarray(x) for x in xs], axis=axis)
@@ -269,6 +272,7 @@ class ObjectNamespace(NumpyNamespace):
     def cholesky(self, x: Any) -> np.ndarray:
         """The lower factor, row by row (Golub & Van Loan, §4.2.5)."""
         x = self.asarray(x)
+        x = (x + self.matrix_transpose(x)) / 2
         out = self.zeros(x.shape)
         for at in np.ndindex(x.shape[:-2]):
             a, l = x[at], out[at]
