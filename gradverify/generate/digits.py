@@ -30,8 +30,8 @@ class Digits:
         self.rest = own | ((spread ^ (spread >> 29)) << (INT_BITS - OP_BITS)) if own else 0
 
     def op(self, n: int) -> int:
-        """Which of `n` ops: the low bits, scaled, so that all are about equally likely."""
-        return (self.op_bits * n) >> OP_BITS
+        """Which of `n` ops, all about equally likely; small integers are the first ones."""
+        return self.op_bits % n
 
     def take(self, n: int) -> int:
         if n <= 1:

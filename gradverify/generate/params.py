@@ -61,8 +61,10 @@ def _within(param: Param, candidates: tuple[Any, ...]) -> list[Any]:
 
 
 def _int(param: Param, shape: Shape, digits: Digits) -> Any:
-    start = () if param.lo is None else tuple(range(int(param.lo), int(param.lo) + 4))
-    return _pick(_within(param, start or INTS), digits)
+    options = _within(param, INTS)
+    if not any(o in INTS for o in options) and param.lo is not None:
+        options += _within(param, tuple(range(int(param.lo), int(param.lo) + 4)))
+    return _pick(options, digits)
 
 
 def _float(param: Param, shape: Shape, digits: Digits) -> Any:

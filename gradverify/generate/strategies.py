@@ -42,10 +42,7 @@ def graphs(
     """
     bounds = limits(ops, max_ops=max_ops, max_elements=max_elements, max_rank=max_rank, inputs=inputs)
     return (
-        _ints(max_ops)
-        .map(lambda ints: plan(ints, bounds))
-        .filter(lambda p: p is not None)
-        .map(lambda p: p.graph)  # type: ignore[union-attr]
+        _ints(max_ops).map(lambda ints: plan(ints, bounds)).filter(lambda p: p is not None).map(lambda p: p.graph)  # type: ignore[union-attr]
     )
 
 

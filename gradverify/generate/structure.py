@@ -10,11 +10,11 @@ shrinking by deletion keeps the culprit.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice, product
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -47,8 +47,8 @@ GENERAL, POSITIVE, SMALL, UNIT, ABOVE, NEGATIVE, WIDE = PALETTE = (
     Interval(-2.0, -0.5),
     Interval(-8.0, 8.0),  # where saturation and tails begin to show; further out float32's cotangents underflow
 )
-GUARDED = Interval(-16.0, 16.0)
-"""Assumed of arguments that an op's `guard` shapes, and of their results; `values` checks it."""
+GUARDED = Interval(-8.0, 8.0)
+"""Assumed of arguments that an op's `guard` has shaped; `values` checks it."""
 
 MASK = Interval(0.0, 1.0)
 NO_PROFILE: tuple[tuple[Interval, ...], ...] = ((),)
@@ -64,7 +64,7 @@ LADDER: tuple[Shape, ...] = ((2,), (2, 2), (3, 2), (2, 2, 2))
 LITERALS = (2.0, 0.5, 3.0, -1.0, 1.0, -0.5, 0.0)
 
 EINSUMS = ("ij,jk->ik", "i,i->", "ij,j->i", "ij->ji", "ij,ij->ij", "i,j->ij", "ij->i", "ij,kj->ik", "ij,jk,k->i",
-           "bij,bjk->bik", "...i,i->...", "ij->", "bi,bj->bij")  # fmt: skip
+           "bij,bjk->bik", "ii->i", "ij->", "bi,bj->bij", "ii->", "iij->j", "ij,i->ji")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +80,15 @@ class Limits:
 
 
 def generatable(spec: OpSpec) -> bool:
-    """May random graphs contain it? Index arguments are no obstacle: they become leaves of valid indices.
+    """May random graphs contain it?
 
-    Ops with integer results are left out, since nothing here consumes them; so are masks made of masks.
+    Yes where the declaration says so, and where the reason to say no is met here: index arguments become leaves of
+    valid indices, structured ones (a definite matrix) leaves that the op's guard shapes, subscripts come from a list.
+    No for integer results, since nothing here consumes them, and for masks made of masks.
     """
     if spec.result == "int" or (spec.result == "bool" and spec.arguments[0] != "float"):
         return False
-    return spec.generate or "int" in spec.arguments
+    return spec.generate or spec.guard is not None or spec.name == "einsum"
 
 
 def shaped(spec: OpSpec) -> bool:
@@ -102,8 +104,16 @@ def _names(ops: tuple[str, ...] | None) -> tuple[str, ...]:
     names = [n for n, s in OPS.items() if generatable(s)] if ops is None else list(ops)
     if not names:
         raise ValueError("graphs need at least one op")
-    # Few arguments, few parameters, no kinks first: shrinking moves towards these.
-    return tuple(sorted(names, key=lambda n: (OPS[n].arity % 100, len(OPS[n].params), OPS[n].kinks is not None)))
+    return tuple(sorted(names, key=_simplicity))
+
+
+def _simplicity(name: str) -> tuple[int, int, int, bool]:
+    """Shrinking moves towards the first: few arguments, few parameters, no kinks; and, before these, the two ops that
+    `sent` puts in by itself, so that a failure of theirs is one step from the op alone (Hypothesis always tries 0, 1).
+    """
+    spec = OPS[name]
+    helper = {"add": 0, "multiply": 1}.get(name, 2)
+    return helper, spec.arity % 100, len(spec.params), spec.kinks is not None
 
 
 def limits(ops: Iterable[str] | None = None, **settings: Any) -> Limits:
@@ -176,7 +186,7 @@ def plan(ints: Sequence[int], limits: Limits) -> Plan | None:
     None where nothing could be placed, which takes limits that admit hardly anything.
     """
     head = Digits(ints[0])
-    several, cotangent = head.take(4) == 3, head.take(16)
+    several, cotangent = head.take(2) == 1, head.take(16)
     planner = Planner(limits, _shape_table(limits)[head.op(len(_shape_table(limits)))])
     for packed in ints[1:]:
         digits = Digits(packed)
@@ -288,14 +298,14 @@ class Planner:
         text = EINSUMS[digits.take(len(EINSUMS))]
         terms = text.split("->")[0].split(",")
         for first in self.firsts(OPS["einsum"], digits):
-            letters = terms[0].replace("...", "")
+            letters = terms[0]
             shape = self.shape(first)
             if isinstance(first, Fresh):
-                shape = tuple((2, 3, 2)[: len(letters)])
+                shape = tuple(2 + (c in "jk") for c in letters)
                 first = Fresh(shape)
-            if len(shape) < len(letters) or (len(shape) > len(letters) and "..." not in terms[0]):
+            if len(shape) != len(letters):
                 continue
-            sizes = dict(zip(letters, shape[len(shape) - len(letters) :]))
+            sizes = dict(zip(letters, shape))
             rest: list[Argument] = []
             for k, term in enumerate(terms[1:]):
                 wanted = tuple(sizes.setdefault(c, 2 + k) for c in term)
@@ -330,17 +340,20 @@ class Planner:
             shape = tuple(spec.shape(*shapes, **params))
         except ShapeError:
             return None
-        if len(shape) > self.limits.max_rank or math.prod(shape) > self.limits.max_elements:
+        if not all(
+            len(s) <= self.limits.max_rank and math.prod(s) <= self.limits.max_elements for s in (shape, *shapes)
+        ):
             return None
-        sound = probed(spec.name, shapes, tuple(params.items()))
-        if not (sound == "fine" or (sound == "kink" and self.limits.kinks)):
+        trial = tried(spec.name, shapes, tuple(params.items()))
+        if trial is None or (trial.kink and not self.limits.kinks):
             return None
         count = _index_count(spec, shapes, params)
+        if any(self.beyond(spec.argument(i), a, count) for i, a in enumerate(arguments)):
+            return None
         known = [self.known(spec, i, a, count) for i, a in enumerate(arguments)]
         if shaped(spec):
             intervals = [GUARDED] * len(arguments)
-            image = spec.image(*intervals, shapes=shapes, **params)
-            return self.commit(spec, arguments, intervals, params, _within(image), digits, count)
+            return self.commit(spec, arguments, intervals, params, trial.assumed, digits, count)
         free = any(k is None for k in known)
         for profile in _rotated(profiles(spec.name, len(arguments)), digits.take(16)) if free else NO_PROFILE:
             intervals = [k or profile[i] for i, k in enumerate(known)]
@@ -350,6 +363,10 @@ class Planner:
         if mapping and any(isinstance(a, int) and spec.argument(i) == "float" for i, a in enumerate(arguments)):
             return self.mapped(spec, arguments, known, shapes, params, digits, count)
         return None
+
+    def beyond(self, kind: Kind, a: Argument, count: int) -> bool:
+        """Was this index array made for a longer axis?"""
+        return kind == "int" and isinstance(a, int) and self.intervals[a].hi >= max(count, 1)
 
     def known(self, spec: OpSpec, i: int, a: Argument, count: int) -> Interval | None:
         """The interval of an argument; None for a float leaf that is still free."""
@@ -376,46 +393,48 @@ class Planner:
                 profile[i] if k is None or (spec.argument(i) == "float" and not isinstance(a, Number)) else k
                 for i, (a, k) in enumerate(zip(arguments, known))
             ]
-            image = fitting(spec, intervals, shapes, params, self.limits.kinks)
-            if image is None:
+            if fitting(spec, intervals, shapes, params, self.limits.kinks) is None:
                 continue
             through = list(arguments)
             for i, a in enumerate(arguments):
                 if isinstance(a, int) and not self.intervals[a].within(intervals[i]):
-                    to = self.sent(a, intervals[i], digits)
+
+                    def admitted(moved: Interval, i: int = i, rest: list[Interval] = intervals) -> bool:
+                        return fitting(spec, [*rest[:i], moved, *rest[i + 1 :]], shapes, params, False) is not None
+
+                    to = self.sent(a, intervals[i], admitted, digits)
                     if to is None:
                         break
-                    through[i] = to
+                    through[i], intervals[i] = to, self.intervals[to]
             else:
-                return self.commit(spec, through, intervals, params, image, digits, count) if self.room else None
+                image = fitting(spec, intervals, shapes, params, self.limits.kinks)
+                if image is not None and self.room:
+                    return self.commit(spec, through, intervals, params, image, digits, count)
         return None
 
-    def sent(self, k: int, target: Interval, digits: Digits) -> int | None:
-        """Node `k` through an op whose image lies in `target`, or through a power of two and an offset."""
-        source, shape = self.intervals[k], self.builder.shape(k)
+    def sent(self, k: int, target: Interval, admitted: Callable[[Interval], bool], digits: Digits) -> int | None:
+        """Node `k` through one op more: one whose image lies in `target`, or a power of two times it, or a sum with a
+        number, as long as the result is `admitted`. One op only, so that what it causes still shrinks to 4 nodes."""
         if self.room < 2:
             return None
-        names = squashes(self.limits.ops)
-        for name in names[digits.take(max(len(names), 1)) :]:
-            image = fitting(OPS[name], [source], (shape,), {}, False)
-            if image is not None and image.within(target):
-                return self.append(name, (k,), {}, image)
-        if "multiply" not in self.limits.ops or "add" not in self.limits.ops or self.room < 3:
-            return None
-        width = (target.hi - target.lo) / max(source.hi - source.lo, 2.0**-4)
-        scale = min(2.0 ** math.floor(math.log2(width)), 1.0)
-        scaled = source * Interval.point(scale)
-        offset = round(((target.hi + target.lo) - (scaled.hi + scaled.lo)) * 8) / 16
-        moved = scaled + Interval.point(offset)
-        if not moved.within(target):
-            scale, offset = scale / 2, round((target.hi + target.lo - (scaled.hi + scaled.lo) / 2) * 8) / 16
+        source, shape, ops = self.intervals[k], self.builder.shape(k), self.limits.ops
+        names = squashes(ops)
+        if names and digits.take(2):
+            for name in _rotated(names, 9 + digits.take(len(names))):
+                image = fitting(OPS[name], [source], (shape,), {}, False)
+                if image is not None and image.within(target):
+                    return self.append(name, (k,), {}, image)
+        if "multiply" in ops and source.magnitude > 0:
+            scale = 2.0 ** math.floor(math.log2(target.magnitude / source.magnitude))
             scaled = source * Interval.point(scale)
-            moved = scaled + Interval.point(offset)
-            if not moved.within(target):
-                return None
-        if scale != 1.0:
-            k = self.append("multiply", (k, self.constant(scale)), {}, scaled)
-        return self.append("add", (k, self.constant(offset)), {}, moved) if offset else k
+            if scale < 1 and admitted(scaled):
+                return self.append("multiply", (k, self.constant(scale)), {}, scaled)
+        if "add" in ops:
+            for offset in (math.ceil(4 * (target.lo - source.lo)) / 4, math.floor(4 * (target.hi - source.hi)) / 4):
+                moved = source + Interval.point(offset)
+                if offset and admitted(moved):
+                    return self.append("add", (k, self.constant(offset)), {}, moved)
+        return None
 
     # appending
 
@@ -513,15 +532,13 @@ def _rotated(items: Sequence[Any], start: int) -> Sequence[Any]:
     return items if start <= 0 or not items else [*items[start % len(items) :], *items[: start % len(items)]]
 
 
-def _within(image: Interval) -> Interval:
-    return image if image.magnitude <= BOUND else GUARDED
-
-
 def _index_count(spec: OpSpec, shapes: tuple[Shape, ...], params: Mapping[str, Any]) -> int:
-    """How many values an index may take: the length of the axis that it indexes."""
-    axis = params.get("axis")
+    """How many values an index may take: the length of the axis that it indexes (of the shortest, if none is named)."""
     if "int" not in spec.arguments:
         return 0
+    if "axis" not in params:
+        return min(shapes[0], default=0)
+    axis = params["axis"]
     return math.prod(shapes[0]) if axis is None else shapes[0][axis]
 
 
@@ -536,9 +553,7 @@ def fitting(
     spec: OpSpec, intervals: Sequence[Interval], shapes: tuple[Shape, ...], params: Mapping[str, Any], kinks: bool
 ) -> Interval | None:
     """The image, where the arguments stay in the domain with room to spare and the image stays in the BOUND."""
-    around = [
-        i if i.is_point or spec.argument(k) != "float" else _expanded(i, kinks) for k, i in enumerate(intervals)
-    ]
+    around = [i if i.is_point or spec.argument(k) != "float" else _expanded(i, kinks) for k, i in enumerate(intervals)]
     if not spec.admits(*around):
         return None
     if spec.result == "bool":
@@ -554,18 +569,28 @@ def guarded(spec: OpSpec, args: Sequence[Any]) -> list[Any]:
     return list(made) if isinstance(made, tuple | list) else [made]
 
 
-@lru_cache(maxsize=1 << 14)
-def probed(op: str, shapes: tuple[Shape, ...], params: tuple[tuple[str, Any], ...]) -> Literal["fine", "kink", "bad"]:
-    """What shapes and parameters alone make of an op, by trying it on one point of its domain.
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What an op makes of one point of its domain.
 
-    "kink": std over one element is 0 whatever the element is, and so is the distance of its kink. "bad": not finite
-    (the mean of no elements), or an index into an axis without entries.
+    kink     its distance to a kink is 0 there: std of one element is 0 whatever the element is
+    assumed  four times what came out, as an interval: the image of an op whose arguments a guard shapes, where
+             intervals know nothing; `values` checks it
     """
+
+    kink: bool
+    assumed: Interval
+
+
+@lru_cache(maxsize=1 << 14)
+def tried(op: str, shapes: tuple[Shape, ...], params: tuple[tuple[str, Any], ...]) -> Trial | None:
+    """What shapes and parameters alone make of an op. None where they make nonsense: the mean of no elements, an
+    index into an axis without entries, a determinant beyond BOUND."""
     spec = OPS[op]
     rng = np.random.Generator(np.random.PCG64(1))
     intervals = (GUARDED,) * len(shapes) if shaped(spec) else next(iter(profiles(op, len(shapes))), None)
     if intervals is None or (_index_count(spec, shapes, dict(params)) == 0 and _indexes(spec, shapes)):
-        return "bad"
+        return None
     args: list[Any] = []
     for i, (shape, interval) in enumerate(zip(shapes, intervals)):
         kind = spec.argument(i)
@@ -576,12 +601,14 @@ def probed(op: str, shapes: tuple[Shape, ...], params: tuple[tuple[str, Any], ..
     if shaped(spec):
         args = guarded(spec, args)
     with np.errstate(all="ignore"):
-        if not np.all(np.isfinite(spec.define(NUMPY, *args, **dict(params)))):
-            return "bad"
-        if spec.kinks is None:
-            return "fine"
-        distance = np.asarray(spec.kinks(NUMPY, *args, **dict(params)))
-    return "fine" if not distance.size or np.min(distance) > 0 else "kink"
+        out = np.asarray(spec.define(NUMPY, *args, **dict(params)))
+        if not np.all(np.isfinite(out)):
+            return None
+        distance = np.ones(1) if spec.kinks is None else np.asarray(spec.kinks(NUMPY, *args, **dict(params)))
+    size = 2.0 ** math.ceil(math.log2(4 * float(np.max(np.abs(out), initial=0.25))))
+    if shaped(spec) and size > 4 * BOUND:
+        return None
+    return Trial(bool(distance.size and np.min(distance) == 0), Interval(-min(size, BOUND), min(size, BOUND)))
 
 
 def _indexes(spec: OpSpec, shapes: tuple[Shape, ...]) -> bool:
