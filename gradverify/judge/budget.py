@@ -32,16 +32,15 @@ from ..ops import OPS
 from ..ops.build import lowered
 from .dtypes import FORMATS, FloatFormat
 
-RERUNS = 8
-"""First look. The root mean square of 8 reruns lies within a factor 2 of the truth for 99 % of entries."""
-
-RERUNS_BEFORE_FAIL = 64
-"""Nothing fails on 8 reruns: the scatter is measured again to 9 % first."""
-
+RERUNS = 16
 SAFETY = 8.0
-"""The budget is SAFETY times the scatter. A careful implementation's error has at most half the scatter's standard
-deviation (a rounding to nearest errs by at most half an ulp, uniformly: 0.29 of the nudge's), so this is 16 of its
-own standard deviations for independent errors, and allows 64 fully correlated ones for each independent one."""
+"""The budget is SAFETY times the root mean square of RERUNS reruns.
+
+A careful implementation errs by at most half the nudges' standard deviation s (a rounding to nearest by half an ulp at
+most, uniformly: 0.29 s), so that error over measured scatter is half a Student t variable of 16 degrees of freedom, and
+P(|t| > 2·SAFETY) = 3e-11 per entry. Independent errors aside, a systematic one may reach SAFETY·s. The same budget
+decides PASS and FAIL, so that the power that a PASS states is the power that it had.
+"""
 
 _EXACT = {"negative", "absolute", "abs", "maximum", "minimum", "fmax", "fmin", "sign", "floor", "ceil", "rint", "trunc",
           "copysign", "isfinite", "isnan", "isinf", "logical_and", "logical_or", "logical_not", "positive", "conjugate",

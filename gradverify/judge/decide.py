@@ -24,7 +24,7 @@ from ..oracle.truth import LADDER, Truth
 from ..ops import OPS
 from ..subjects.base import Form, Observation, Subject
 from . import laws
-from .budget import RERUNS_BEFORE_FAIL, budget
+from .budget import budget
 from .compare import Compared, compare, hopeless
 from .dtypes import FORMATS
 from .reference import Reference, reference
@@ -194,11 +194,6 @@ def _compared(case: Case, seen: Observation, ref: Reference) -> list[Compared]:
 
 def _values(case: Case, subject: Subject, seen: Observation, ref: Reference, seed: int) -> _Finding | None:
     compared = _compared(case, seen, ref)
-    if all(c.passing.all() for c in compared) and not _hopeless(case, ref):
-        return None
-    # Nothing is held against anybody on 8 reruns.
-    ref = reference(case, reruns=RERUNS_BEFORE_FAIL, seed=seed)
-    compared = _compared(case, seen, ref)
     comparisons = tuple(c.comparison for c in compared)
     if any(c.failing.any() for c in compared):
         finding = _failed(case, seen, ref, compared, comparisons)
@@ -229,7 +224,7 @@ def _explained(case: Case, subject: Subject, seen: Observation, ref: Reference, 
     weaker = budget(
         case.graph, case.values, case.cotangent, case.wrt, case.dtype,
         tuple(e.hi for e in ref.truth.outputs), {n: e.hi for n, e in ref.truth.gradients.items()},
-        reruns=RERUNS_BEFORE_FAIL, seed=seed, table=table,
+        seed=seed, table=table,
     )  # fmt: skip
     if all(c.passing.all() for c in _compared(case, seen, Reference(ref.truth, weaker))):
         return "; ".join(f"{op}: {forms[op].reason}" for op in sorted(used))

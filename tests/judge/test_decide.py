@@ -1,0 +1,356 @@
+"""The honesty rules, on a subject whose every fault is known: NumPy with the op table's own texts, then spoilt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from gradverify.core.case import Case
+from gradverify.core.errors import SpecError, Unsupported
+from gradverify.core.graph import Graph
+from gradverify.core.verdict import FailKind, Reason, Status
+from gradverify.judge.decide import decide
+from gradverify.judge.runner import judge
+from gradverify.namespaces import NUMPY
+from gradverify.namespaces.run import forward, reverse
+from gradverify.ops.build import GraphBuilder, lowered
+from gradverify.subjects.base import Form, Observation
+
+RNG = np.random.default_rng(7)
+
+
+class NumpySubject:
+    """The reference texts in the case's own dtype; `spoil` changes the observation on its way out."""
+
+    name = "numpy"
+    dtypes = ("float32", "float64")
+
+    def __init__(self, spoil: Callable[[Observation, int], Observation] = lambda seen, call: seen) -> None:
+        self.spoil, self.calls = spoil, 0
+
+    def unavailable(self) -> str | None:
+        return None
+
+    def function(self, graph: Graph, dtype: str) -> Any:
+        return lowered(graph), dtype
+
+    def vjp(self, function: Any, values: Any, wrt: tuple[str, ...], cotangent: tuple[np.ndarray, ...]) -> Observation:
+        graph, dtype = function
+        with np.errstate(all="ignore"):
+            nodes = forward(NUMPY, graph, values, dtype)
+            adjoint = reverse(NUMPY, graph, nodes, cotangent, wrt)
+        self.calls += 1
+        seen = Observation(
+            tuple(np.asarray(nodes[o]).astype(dtype) for o in graph.outputs),
+            {n: np.asarray(adjoint.get(graph.inputs[n], np.zeros_like(values[n]))).astype(dtype) for n in wrt},
+        )
+        return self.spoil(seen, self.calls)
+
+
+def case(expr: Callable[..., int], values: Mapping[str, Any], g: Any = None, dtype: str = "float64", **more: Any) -> Case:
+    b = GraphBuilder()
+    arrays = {n: np.asarray(v, dtype=dtype) for n, v in values.items()}
+    out = expr(b, *(b.input(n, a.shape) for n, a in arrays.items()))
+    graph = b.graph(out)
+    shape = graph.nodes[out].shape
+    cotangent = RNG.standard_normal(shape) if g is None else np.asarray(g)
+    return Case("c", graph, arrays, (cotangent.astype(dtype),), dtype, more.pop("wrt", tuple(arrays)), **more)
+
+
+def chain(dtype: str = "float64", **more: Any) -> Case:
+    def expr(b: GraphBuilder, x: int, y: int) -> int:
+        return b.apply("multiply", b.apply("exp", x), y)
+
+    return case(expr, {"x": RNG.uniform(-1, 1, (3, 4)), "y": RNG.uniform(1, 2, 4)}, dtype=dtype, **more)
+
+
+def changed(name: str, change: Callable[[np.ndarray], np.ndarray]) -> NumpySubject:
+    def spoil(seen: Observation, call: int) -> Observation:
+        got = np.array(seen.gradients[name])
+        return Observation(seen.outputs, {**seen.gradients, name: change(got)})
+
+    return NumpySubject(spoil)
+
+
+def at(index: Any, factor: float) -> Callable[[np.ndarray], np.ndarray]:
+    def change(g: np.ndarray) -> np.ndarray:
+        g[index] *= factor
+        return g
+
+    return change
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_right_gradient_passes_and_says_what_would_have_been_caught(dtype: str) -> None:
+    verdict = decide(chain(dtype), NumpySubject())
+    assert verdict.status is Status.PASS
+    assert bool(verdict)
+    roundoff = np.finfo(dtype).eps / 2
+    assert roundoff < verdict.power < 1e3 * roundoff
+    assert 0 < verdict.share <= 1
+    assert [c.of for c in verdict.comparisons] == ["out", "dx", "dy"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_stated_power_is_kept(dtype: str, sign: int) -> None:
+    """An error just above the stated power, in any one entry, is caught."""
+    c = chain(dtype)
+    passed = decide(c, NumpySubject())
+    for comparison in passed.comparisons[1:]:
+        name = comparison.of[1:]
+        for index in np.ndindex(c.values[name].shape):
+            # One ulp of room: the spoilt entry is itself rounded.
+            factor = 1 + sign * (comparison.power + np.finfo(dtype).eps)
+            assert decide(c, changed(name, at(index, factor))).status is Status.FAIL
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda g: -g, FailKind.WRONG),
+        (lambda g: 0 * g, FailKind.WRONG),
+        (lambda g: g * (1 + 1e-12), FailKind.WRONG),
+        (at((1, 2), 1 + 1e-12), FailKind.PRECISION),
+        (lambda g: g.astype(np.float32).astype(np.float64), FailKind.PRECISION),
+        (at((0, 0), np.nan), FailKind.NON_FINITE),
+        (at((0, 0), np.inf), FailKind.NON_FINITE),
+        (lambda g: g[:2], FailKind.STRUCTURE),
+        (lambda g: g.astype(np.float32), FailKind.STRUCTURE),
+    ],
+    ids=["sign", "zero", "factor", "one entry", "float32", "nan", "inf", "shape", "dtype"],
+)
+def test_kinds_of_failure(change: Callable[[np.ndarray], np.ndarray], kind: FailKind) -> None:
+    verdict = decide(chain(), changed("x", change))
+    assert verdict.status is Status.FAIL
+    assert verdict.kind is kind, verdict.text()
+    assert not verdict
+
+
+def test_the_worst_entry_is_named() -> None:
+    verdict = decide(chain(), changed("x", at((2, 1), 1.5)))
+    assert "dx[2, 1]" in verdict.message
+    [bad] = [c for c in verdict.comparisons if c.failing]
+    assert (bad.of, bad.failing, bad.size) == ("dx", 1, 12)
+    assert bad.worst is not None
+    assert bad.worst.index == (2, 1)
+    assert float(bad.worst.want) * 1.5 == pytest.approx(float(bad.worst.got), rel=1e-15)
+
+
+def test_a_wrong_forward_value_fails_too() -> None:
+    def spoil(seen: Observation, call: int) -> Observation:
+        return Observation((seen.outputs[0] * (1 + 1e-10),), seen.gradients)
+
+    verdict = decide(chain(), NumpySubject(spoil))
+    assert verdict.status is Status.FAIL
+    assert [c.of for c in verdict.comparisons if c.failing] == ["out"]
+
+
+def test_none_is_right_only_where_the_truth_is_zero() -> None:
+    def drop(seen: Observation, call: int) -> Observation:
+        return Observation(seen.outputs, {**seen.gradients, "y": None})
+
+    assert decide(chain(), NumpySubject(drop)).kind is FailKind.STRUCTURE
+
+    def expr(b: GraphBuilder, x: int, y: int) -> int:
+        return b.apply("exp", x)
+
+    unused = case(expr, {"x": [1.0, 2.0], "y": [3.0]})
+    assert decide(unused, NumpySubject(drop)).status is Status.PASS
+
+
+@pytest.mark.parametrize(
+    ("spoil", "law"),
+    [
+        (lambda s, k: s if k == 1 else Observation(s.outputs, {"x": s.gradients["x"] * 1.5, "y": s.gradients["y"]}),
+         "repeat"),
+        (lambda s, k: Observation(s.outputs, s.gradients, mutated=("cotangent 0",)), "purity"),
+    ],
+    ids=["second call", "mutates"],
+)  # fmt: skip
+def test_laws(spoil: Callable[[Observation, int], Observation], law: str) -> None:
+    verdict = decide(chain(), NumpySubject(spoil))
+    assert verdict.kind is FailKind.LAW
+    assert law in verdict.message
+
+
+@pytest.mark.parametrize(
+    "misuse", [np.abs, np.square, lambda g: np.clip(g, -1, 1), np.ones_like], ids=["abs", "square", "clip", "ignored"]
+)
+def test_a_misused_cotangent_is_caught_even_where_it_is_one(misuse: Callable[[np.ndarray], np.ndarray]) -> None:
+    class Misusing(NumpySubject):
+        def vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
+            return super().vjp(function, values, wrt, tuple(misuse(g) for g in cotangent))
+
+    def expr(b: GraphBuilder, x: int) -> int:
+        return b.apply("sum", b.apply("exp", x))
+
+    verdict = decide(case(expr, {"x": [0.5, 1.5]}, g=1.0), Misusing())
+    assert verdict.kind is FailKind.LAW
+    assert "scaling" in verdict.message
+
+
+def test_raising_is_a_failure_inside_the_domain_only() -> None:
+    def crash(seen: Observation, call: int) -> Observation:
+        return Observation(raised=RuntimeError("boom\nmore"), stage="backward")
+
+    verdict = decide(chain(), NumpySubject(crash))
+    assert verdict.kind is FailKind.RAISED
+    assert "RuntimeError: boom" in verdict.message
+
+    def expr(b: GraphBuilder, x: int) -> int:
+        return b.apply("log", x)
+
+    outside = case(expr, {"x": [-1.0]})
+    assert decide(outside, NumpySubject(crash)).reason is Reason.DOMAIN
+    assert decide(outside, NumpySubject()).reason is Reason.DOMAIN
+
+
+def test_what_cannot_be_run_is_inconclusive_with_its_reason() -> None:
+    class Lacking(NumpySubject):
+        def function(self, graph: Graph, dtype: str) -> Any:
+            raise Unsupported("no counterpart of the op 'exp'")
+
+    class Absent(NumpySubject):
+        def unavailable(self) -> str | None:
+            return "not installed"
+
+    for subject, reason in ((Lacking(), Reason.UNSUPPORTED), (Absent(), Reason.UNAVAILABLE)):
+        verdict = decide(chain(), subject)
+        assert verdict.status is Status.INCONCLUSIVE
+        assert verdict.reason is reason
+        assert not verdict
+    half = Case(**{**chain().__dict__, "dtype": "float16"})
+    assert decide(half, NumpySubject()).reason is Reason.UNSUPPORTED
+
+
+def test_where_no_digit_is_left_nothing_is_claimed() -> None:
+    """d/dx of exp(x + 1e17 - 1e17): the addition rounds x away."""
+
+    def expr(b: GraphBuilder, x: int, y: int) -> int:
+        return b.apply("exp", b.apply("subtract", b.apply("add", x, y), y))
+
+    assert decide(case(expr, {"x": [1.0], "y": [1e17]}, wrt=("x",)), NumpySubject()).reason is Reason.CONDITION
+
+
+def test_overflow_in_the_dtype_is_no_wrong_gradient() -> None:
+    """exp(x) - exp(x)·y overflows float32 at x = 100, and its gradient with it, though the truth is finite."""
+
+    def expr(b: GraphBuilder, x: int) -> int:
+        return b.apply("log", b.apply("exp", x))
+
+    verdict = decide(case(expr, {"x": [100.0]}, dtype="float32"), NumpySubject())
+    assert verdict.reason is Reason.RANGE
+
+
+@pytest.mark.parametrize(("answer", "status"), [(0.0, "PASS"), (1.0, "PASS"), (0.5, "PASS"), (1.5, "FAIL"), (-1e-9, "FAIL")])
+def test_at_a_kink_any_answer_between_the_sides_is_right(answer: float, status: str) -> None:
+    def expr(b: GraphBuilder, x: int) -> int:
+        return b.apply("relu", x)
+
+    def spoil(g: np.ndarray) -> np.ndarray:
+        g[0] = answer * factor
+        return g
+
+    c = case(expr, {"x": [0.0, 2.0]}, g=[1.0, 1.0])
+    subject = changed("x", spoil)
+    factor = 1.0
+    original = subject.vjp
+
+    def vjp(function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
+        nonlocal factor
+        factor = float(cotangent[0][0])
+        return original(function, values, wrt, cotangent)
+
+    subject.vjp = vjp  # type: ignore[method-assign]
+    verdict = decide(c, subject)
+    assert verdict.status.value == status, verdict.text()
+    if status == "PASS":
+        assert "kink" in verdict.notes[0]
+
+
+def test_a_claim_is_held_against_the_oracle() -> None:
+    def expr(b: GraphBuilder, x: int) -> int:
+        return b.apply("exp", x)
+
+    def claim(op: str) -> Graph:
+        b = GraphBuilder()
+        x, g = b.input("x", (2,)), b.input("g", (2,))
+        return b.graph(b.apply("multiply", g, b.apply(op, x)))
+
+    good = case(expr, {"x": [0.5, 1.0]}, claims={"x": claim("exp")})
+    bad = case(expr, {"x": [0.5, 1.0]}, claims={"x": claim("sinh")})
+    assert decide(good, NumpySubject()).status is Status.PASS
+    verdict = decide(bad, NumpySubject())
+    assert verdict.status is Status.FAIL
+    assert "the claimed gradient of x" in verdict.message
+
+
+def test_a_function_that_cannot_be_found_is_one_clear_error() -> None:
+    with pytest.raises(SpecError, match="no_such_module"):
+        decide(chain(function="no_such_module:f"), NumpySubject())
+    with pytest.raises(SpecError, match="no function"):
+        decide(chain(function="math:pi"), NumpySubject())
+
+
+def test_a_known_formula_explains_a_loss_and_nothing_else() -> None:
+    def expr(b: GraphBuilder, x: int) -> int:
+        return b.apply("tanh", x)
+
+    c = case(expr, {"x": [0.5, 6.0]}, g=[1.0, 1.0])
+    out = np.tanh(c.values["x"])
+
+    class FromOutput(NumpySubject):
+        forms = {"tanh": Form("from the rounded output", vjp=(lambda xp, g, out, x: g * (1 - out * out),))}
+
+        def vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
+            seen = super().vjp(function, values, wrt, cotangent)
+            return self.spoil(Observation(seen.outputs, {"x": cotangent[0] * (1 - out * out)}), 0)
+
+    verdict = decide(c, FromOutput())
+    assert verdict.status is Status.FAIL
+    assert verdict.kind is FailKind.PRECISION
+    assert "from the rounded output" in verdict.known
+    wrong = FromOutput(lambda s, k: Observation(s.outputs, {"x": s.gradients["x"] * (1 + 1e-10)}))
+    assert decide(c, wrong).known == ""
+
+
+def test_the_culprit_is_named_and_isolated() -> None:
+    class WrongExp(NumpySubject):
+        """Any graph with exp gets a gradient of x that is 1 % too large."""
+
+        def vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
+            seen = super().vjp(function, values, wrt, cotangent)
+            if not any(getattr(n, "op", "") == "exp" for n in function[0].nodes):
+                return seen
+            first = next(iter(wrt))
+            return Observation(seen.outputs, {**seen.gradients, first: seen.gradients[first] * 1.01})
+
+    def expr(b: GraphBuilder, x: int, y: int) -> int:
+        return b.apply("sum", b.apply("multiply", b.apply("exp", b.apply("sin", x)), y))
+
+    verdict = judge(case(expr, {"x": [0.5, 1.0], "y": [2.0, 3.0]}, g=1.0), WrongExp())
+    assert verdict.culprit is not None
+    assert verdict.culprit.op == "exp"
+    assert verdict.culprit.reduced.count(" = ") == 1
+    assert "expr: exp(" in verdict.culprit.spec
+
+
+def test_a_fault_in_the_combination_has_no_culprit() -> None:
+    class Forgetful(NumpySubject):
+        """Overwrites instead of accumulating: half the gradient where an input is used twice."""
+
+        def vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
+            seen = super().vjp(function, values, wrt, cotangent)
+            twice = len(function[0].consumers(function[0].inputs["x"])) > 1 if "x" in wrt else False
+            return Observation(seen.outputs, {n: g / 2 if twice and n == "x" else g for n, g in seen.gradients.items()})
+
+    def expr(b: GraphBuilder, x: int) -> int:
+        return b.apply("add", b.apply("exp", x), b.apply("exp", x))
+
+    verdict = judge(case(expr, {"x": [0.5, 1.0]}), Forgetful())
+    assert verdict.status is Status.FAIL
+    assert verdict.culprit is None
+    assert "every op is right by itself" in verdict.notes[0]
