@@ -1,0 +1,70 @@
+"""gradverify: the sanitizer for gradients. Says, with evidence and without a tolerance to tune, whether one is right.
+
+The names below are imported when they are first used: pytest loads gradverify's plugin in every run of every project
+that has it installed, so `import gradverify` itself must cost nothing and bring nothing along.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .core.case import Case as Case
+    from .core.case import Source as Source
+    from .core.errors import DomainError as DomainError
+    from .core.errors import GradverifyError as GradverifyError
+    from .core.errors import ShapeError as ShapeError
+    from .core.errors import SpecError as SpecError
+    from .core.errors import UnknownName as UnknownName
+    from .core.errors import Unsupported as Unsupported
+    from .core.graph import Graph as Graph
+    from .core.op import OpSpec as OpSpec
+    from .core.verdict import FailKind as FailKind
+    from .core.verdict import Reason as Reason
+    from .core.verdict import Status as Status
+    from .core.verdict import Verdict as Verdict
+    from .judge.runner import Runner as Runner
+    from .judge.runner import Settings as Settings
+    from .judge.runner import judge as judge
+    from .ops import OPS as OPS
+
+# Public name -> the module that defines it.
+_HOMES = {
+    "Case": "core.case",
+    "Source": "core.case",
+    "DomainError": "core.errors",
+    "GradverifyError": "core.errors",
+    "ShapeError": "core.errors",
+    "SpecError": "core.errors",
+    "UnknownName": "core.errors",
+    "Unsupported": "core.errors",
+    "Graph": "core.graph",
+    "OpSpec": "core.op",
+    "FailKind": "core.verdict",
+    "Reason": "core.verdict",
+    "Status": "core.verdict",
+    "Verdict": "core.verdict",
+    "Runner": "judge.runner",
+    "Settings": "judge.runner",
+    "judge": "judge.runner",
+    "OPS": "ops",
+}
+
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("gradverify")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gradverify' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -13,7 +13,8 @@ from ..core.verdict import Verdict
 class Job:
     """One case on one subject: what a test item, a progress bar and a report line stand for.
 
-    `build` makes the case when its turn comes, so that planning a thousand jobs draws no values.
+    `build` makes the case when its turn comes, so that planning a thousand jobs draws no values. `explained` is why its
+    author finds an INCONCLUSIVE fine here.
     """
 
     id: str
@@ -22,6 +23,7 @@ class Job:
     build: Callable[[], Case]
     source: Source = Source()
     expect: Expect = "pass"
+    explained: str | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from ..core.case import Source
 from ..core.errors import UnknownName
 from ..spec.document import CaseSpec, Document
+from ..spec.keys import DEFAULT_DTYPES
 from ..subjects.registry import names
 from .events import Job
 from .runner import Settings
@@ -23,7 +24,6 @@ from .search import Search
 
 Names = tuple[str, ...] | None
 
-DEFAULT_DTYPES = ("float32", "float64")
 SUFFIX = ".grad.yaml"
 
 # Subjects that a run without `subjects` judges -> the package that must be installed for it.
@@ -74,6 +74,7 @@ def _job(spec: CaseSpec, subject: str, dtype: str, path: str) -> Job:
         build=partial(spec.case, dtype),
         source=Source("spec", path, spec.line),
         expect=spec.expect,
+        explained=spec.explained(subject),
     )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from ..core.case import Case
+from ..core.errors import Unsupported
 from ..core.verdict import FailKind, Status, Verdict
-from ..spec.write import case_text
+from ..spec.write import dumps
 from ..subjects.base import Subject
 from ..subjects.registry import find
 from .culprit import find_culprit
@@ -44,26 +46,43 @@ def judge(case: Case, subject: str | Subject, settings: Settings = Settings()) -
     verdict = decide(case, adapter, seed=settings.seed)
     if verdict.status is not Status.FAIL:
         return verdict
-    verdict = replace(verdict, spec=case_text(case, subject=adapter.name))
+    verdict = replace(verdict, spec=_spec(case, adapter))
     if not settings.shrink or verdict.kind is FailKind.RAISED or verdict.message.startswith("the claimed gradient"):
         return verdict
-    culprit, _, _ = find_culprit(case, adapter, lambda c: case_text(c, subject=adapter.name), seed=settings.seed)
+    culprit, _, _ = find_culprit(case, adapter, lambda c: _spec(c, adapter), seed=settings.seed)
     if culprit is None and case.graph.ops > 1 and case.function is None:
         note = "every op is right by itself: the fault lies in how they are combined (accumulation, reuse, state)"
         return replace(verdict, notes=(*verdict.notes, note))
     return replace(verdict, culprit=culprit)
 
 
+def _spec(case: Case, subject: Subject) -> str:
+    """The case as a paste-able spec; "" where it is too large to be read."""
+    try:
+        return dumps(case, subjects=(subject.name,))
+    except Unsupported:
+        return ""
+
+
 def acceptable(job: Job, verdict: Verdict, settings: Settings) -> bool:
     """Does the verdict meet what the author expected? INCONCLUSIVE does unless `strict`, and so does a weakness that the
     subject is known for."""
     if verdict.status is Status.INCONCLUSIVE:
-        return not settings.strict
+        return not settings.strict or job.explained is not None
     if job.expect == "fail":
         return verdict.status is Status.FAIL
     if job.expect == "raises":
         return verdict.kind is FailKind.RAISED
     return verdict.status is Status.PASS or (bool(verdict.known) and not settings.strict)
+
+
+class Batch(Protocol):
+    """Several jobs of which one's outcome decides about the next, such as random graphs (`search.Search`).
+
+    `run` judges them and tells the runner's listeners.
+    """
+
+    def run(self, runner: Runner) -> Sequence[JobJudged]: ...
 
 
 class Runner:
@@ -81,14 +100,15 @@ class Runner:
         tell(self.listeners, event)
         return event
 
-    def run(self, jobs: Iterable[Job], total: int | None = None) -> bool:
+    def run(self, jobs: Iterable[Job | Batch], total: int | None = None) -> bool:
         s = self.settings
         tell(self.listeners, RunStarted(total, s.subjects or (), s.dtypes or (), s.seed))
         start = time.perf_counter()
         ok, interrupted = True, True
         try:
             for job in jobs:
-                ok &= self.judge_job(job).ok
+                events = [self.judge_job(job)] if isinstance(job, Job) else job.run(self)
+                ok &= all(e.ok for e in events)
             interrupted = False
         finally:
             tell(self.listeners, RunFinished(time.perf_counter() - start, interrupted))

@@ -77,7 +77,7 @@ class Search:
         @hypothesis.given(cases(dtypes=(self.dtype,)))
         def judged(case: Case) -> None:
             verdict = judging.judge(case, self.subject, quick)
-            if verdict.status is Status.FAIL:
+            if _fails(verdict, settings):
                 failing.append(case)
                 raise _Wrong
             if not failing:  # what Hypothesis tries while it shrinks is no example of the run's
@@ -102,7 +102,7 @@ class _Told:
         s = self.search
         number = len(self.events) + len(self.waiting)
         job = Job(f"{s.id}#{number}", s.subject, s.dtype, lambda: _drawn(case, s.source), s.source)
-        self.waiting.append(JobJudged(job, verdict, verdict.status is not Status.FAIL))
+        self.waiting.append(JobJudged(job, verdict, not _fails(verdict, self.runner.settings)))
         if self.events or verdict.status is not Status.INCONCLUSIVE:
             self._flush()
 
@@ -117,6 +117,11 @@ class _Told:
             self.events.append(event)
             tell(self.runner.listeners, event)
         self.waiting = []
+
+
+def _fails(verdict: Verdict, settings: judging.Settings) -> bool:
+    """Is it a FAIL that is news? See `runner.acceptable`."""
+    return verdict.status is Status.FAIL and (settings.strict or not verdict.known)
 
 
 def _drawn(case: Case | None, source: Source) -> Case:

@@ -1,4 +1,4 @@
-"""Subjects by name: the built-in ones, and those of the entry point group `gradverify.subjects`.
+"""Subjects by name: the built-in ones, those that a conftest registers, those of the entry points `gradverify.subjects`.
 
 An entry point names a Subject instance, or a callable without arguments that returns one.
 """
@@ -24,15 +24,26 @@ BUILT_IN: Mapping[str, str] = MappingProxyType(
 )
 GROUP = "gradverify.subjects"
 
+_REGISTERED: dict[str, Subject] = {}
+
+
+def register(subject: Subject) -> Subject:
+    """Make a subject known under its name in this process: for a conftest.py. A built-in name is replaced."""
+    _REGISTERED[subject.name] = subject
+    find.cache_clear()
+    return subject
+
 
 def names() -> tuple[str, ...]:
     """All names that `find` knows, built-in ones first."""
-    return (*BUILT_IN, *(e.name for e in entry_points(group=GROUP) if e.name not in BUILT_IN))
+    return tuple(dict.fromkeys([*BUILT_IN, *_REGISTERED, *(e.name for e in entry_points(group=GROUP))]))
 
 
 @cache
 def find(name: str, device: str | None = None) -> Subject:
     """The adapter called `name`, on `device` ("cpu", "cuda"; None: the adapter's default). Raises UnknownName."""
+    if name in _REGISTERED:
+        return _REGISTERED[name]
     if name in BUILT_IN:
         module, _, attribute = BUILT_IN[name].partition(":")
         made: Any = getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,65 @@
+"""The pytest plugin's door: options, the marker and the fixture. What works behind them is imported with the flag.
+
+pytest imports this module in every run of every project that has gradverify installed, so it imports nothing itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from .fixture import Gradverify
+
+# Option, ini type, metavar, help. Each is --gradverify-NAME on the command line and gradverify_NAME in the ini file.
+OPTIONS = (
+    ("subjects", "args", "NAMES", "what to judge, comma-separated: engine, torch, jax (default: the installed ones)"),
+    ("dtypes", "args", "NAMES", "dtypes, comma-separated (default: as the spec says, else float32,float64)"),
+    ("device", "string", "NAME", "cpu or cuda (default: cpu)"),
+    ("examples", "string", "N", "random graphs per subject and dtype; 0 for none (default: 100)"),
+    ("seed", "string", "N", "of everything that is drawn (default: 0)"),
+    ("report", "linelist", "FORMAT:PATH", "write a report, json:PATH; may be repeated"),
+)  # fmt: skip
+
+MARKER = (
+    "gradverify(subjects, dtypes, device, seed, strict): a test that judges gradients; "
+    "the arguments are settings of its `gradverify` fixture"
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("gradverify", "gradverify: is this gradient right?")
+    group.addoption("--gradverify", action="store_true", default=None,
+                    help="judge the *.grad.yaml files, and random graphs on each subject")  # fmt: skip
+    group.addoption("--gradverify-strict", action="store_true", default=None, help="INCONCLUSIVE fails")
+    parser.addini("gradverify", "as if --gradverify were given", type="bool", default=False)
+    parser.addini("gradverify_strict", "as if --gradverify-strict were given", type="bool", default=False)
+    for name, kind, metavar, text in OPTIONS:
+        action = "append" if name == "report" else "store"
+        group.addoption(f"--gradverify-{name}", action=action, default=None, metavar=metavar, help=text)
+        parser.addini(f"gradverify_{name}", text, type=kind, default=None)  # type: ignore[arg-type]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", MARKER)
+    if config.option.gradverify or config.getini("gradverify"):
+        from .active import activate
+
+        activate(config)
+
+
+@pytest.fixture
+def gradverify(request: pytest.FixtureRequest) -> Gradverify:
+    """Judge gradients in a test: `gradverify.assert_pass("sum(exp(x))", subject="torch", x=[0.5, 1.0])`."""
+    from .fixture import Gradverify
+
+    return Gradverify.of(request)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "VerdictError":
+        from .fixture import VerdictError
+
+        return VerdictError
+    raise AttributeError(name)

@@ -1,0 +1,118 @@
+"""The plugin with the flag given: collects, judges, reports. All judging goes through `judge.runner.Runner`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..core.verdict import Status
+from ..judge.plan import SUFFIX, subjects_of, wants_random_graphs
+from ..judge.search import GROUP
+from ..report import json, terminal
+from ..report.records import Record
+from ..report.tally import tally
+from ..spec.keys import DEFAULT_DTYPES
+from .items import RECORDS, GradItem, NotAcceptable, RandomGraphs, SpecFile
+from .options import settings_of, targets_of
+
+
+def activate(config: pytest.Config) -> None:
+    config.pluginmanager.register(Active(config), "gradverify-active")
+
+
+class Active:
+    """One run. Under xdist there is one on every worker, which collect and judge, and one that reports."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.settings = settings_of(config)
+        self.targets = targets_of(config)
+        self.records: list[Record] = []
+        self.started = time.perf_counter()
+        self.reports = not hasattr(config, "workerinput")
+        # An id of a random-graph item is no path: pytest would not find it. Take it out, and keep what it asks for.
+        paths = [a for a in config.args if not a.startswith(f"{GROUP}::")]
+        self.asked = [a for a in config.args if a.startswith(f"{GROUP}::")]
+        self.random_graphs = bool(self.asked) or wants_random_graphs(paths)
+        config.args[:] = paths
+
+    # collecting
+    def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> SpecFile | None:
+        return SpecFile.of(parent, file_path, self.settings) if file_path.name.endswith(SUFFIX) else None
+
+    @pytest.hookimpl(tryfirst=True)  # before -k, -m and --lf choose
+    def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
+        if not self.random_graphs:
+            return
+        collected = session.ihook.pytest_make_collect_report(collector=RandomGraphs.of(session, self.settings))
+        session.ihook.pytest_collectreport(report=collected)  # so that they are counted as collected
+        known: list[pytest.Item] = collected.result
+        if self.asked:
+            missing = set(self.asked) - {item.nodeid for item in known}
+            if missing:
+                raise pytest.UsageError(f"not found: {', '.join(sorted(missing))}")
+            known = [item for item in known if item.nodeid in self.asked]
+        items.extend(known)
+
+    # reporting, where the item runs
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        if report.when == "call":
+            crashed = isinstance(item, GradItem) and call.excinfo is not None and not call.excinfo.errisinstance(
+                (NotAcceptable, pytest.skip.Exception)
+            )  # fmt: skip
+            # A plain attribute of plain data: xdist carries it to the controller.
+            report.gradverify = {  # type: ignore[attr-defined]
+                "records": item.stash.get(RECORDS, []),
+                "status": str(item.status) if isinstance(item, GradItem) and item.status else None,
+                "crashed": crashed,
+            }
+        return report
+
+    # reporting, where the run is watched
+    def pytest_report_header(self) -> str:
+        s = self.settings
+        dtypes = ", ".join(s.dtypes) if s.dtypes else f"as each spec says, else {', '.join(DEFAULT_DTYPES)}"
+        graphs = f"{s.examples} random graphs each, seed {s.seed}" if self.random_graphs else "no random graphs"
+        return f"gradverify: on {', '.join(subjects_of(s))} ({s.device}); dtypes {dtypes}; {graphs}"
+
+    def pytest_report_teststatus(self, report: pytest.CollectReport | pytest.TestReport) -> Any:
+        ours = getattr(report, "gradverify", None)
+        if ours and report.passed and ours["status"] == str(Status.INCONCLUSIVE):
+            return "inconclusive", "I", ("INCONCLUSIVE", {"yellow": True})
+        if ours and report.passed and any(r["verdict"]["known"] for r in ours["records"]):
+            return "known weakness", "k", ("KNOWN WEAKNESS", {"yellow": True})
+        if ours and report.failed and ours["crashed"]:
+            return "error", "E", "ERROR"
+        return None
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.records += getattr(report, "gradverify", {"records": ()})["records"]
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if not self.records:
+            return
+        terminalreporter.section("gradverify")
+        for line in terminal.plain(tally(self.records)):
+            terminalreporter.write_line(line)
+        for target in self.targets:
+            terminalreporter.write_line(f"report: {target.path}")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if not self.reports or not self.targets or session.config.option.collectonly:
+            return
+        data = json.report(
+            self.records,
+            self.settings,
+            seconds=time.perf_counter() - self.started,
+            interrupted=exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR),
+        )
+        for target in self.targets:
+            target.write(data)

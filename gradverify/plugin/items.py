@@ -1,0 +1,141 @@
+"""The test items: a case of a spec file on one subject in one dtype, and random graphs on one subject in one dtype."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..core.errors import SpecError
+from ..core.verdict import Status
+from ..judge.events import Job, JobJudged
+from ..judge.plan import searches, spec_jobs
+from ..judge.runner import Runner, Settings
+from ..judge.search import GROUP, Search
+from ..report.evidence import explained, text
+from ..report.records import Record, Recorder
+
+RECORDS = pytest.StashKey[list[Record]]()
+"""Where items and the fixture leave what was judged, for `active` to put on the report."""
+
+
+class NotAcceptable(Exception):
+    """What an item raises where a verdict does not meet what was expected; shown as its text, without a traceback."""
+
+    def __init__(self, events: Sequence[JobJudged]) -> None:
+        self.events = events
+        super().__init__("\n\n".join(text(e) for e in events))
+
+
+class SpecFile(pytest.File):
+    """A `*.grad.yaml` file."""
+
+    settings: Settings
+
+    @classmethod
+    def of(cls, parent: pytest.Collector, path: Path, settings: Settings) -> SpecFile:
+        made: SpecFile = cls.from_parent(parent, path=path)
+        made.settings = settings
+        return made
+
+    def collect(self) -> Iterator[pytest.Item]:
+        from ..spec.document import load
+
+        try:
+            document = load(self.path)
+        except SpecError as e:
+            raise self.CollectError(str(e)) from None
+        for job in spec_jobs(document, self.settings, self.nodeid):
+            yield JobItem.of(self, job.id.partition("::")[2], job, self.settings)
+
+
+class GradItem(pytest.Item):
+    """Judges when it runs; passes where everything that it judged is acceptable."""
+
+    settings: Settings
+    status: Status | None = None
+
+    def judged(self, runner: Runner) -> Sequence[JobJudged]:
+        raise NotImplementedError
+
+    def runtest(self) -> None:
+        recorder = Recorder(explained)
+        self.stash[RECORDS] = recorder.records
+        events = self.judged(Runner(self.settings, [recorder]))
+        statuses = {e.verdict.status for e in events}
+        self.status = next((s for s in (Status.FAIL, Status.PASS) if s in statuses), Status.INCONCLUSIVE)
+        self._properties(events)
+        refused = [e for e in recorder.events if not e.ok]
+        if refused:
+            raise NotAcceptable(refused)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any, **kwargs: Any) -> Any:
+        """The verdict where there is one; a crash of gradverify itself shows its traceback."""
+        if isinstance(excinfo.value, NotAcceptable | SpecError):
+            return str(excinfo.value)
+        excinfo.traceback = excinfo.traceback.cut(path=__file__)  # pytest's own frames are of no help
+        return super().repr_failure(excinfo, *args, **kwargs)
+
+    def _properties(self, events: Sequence[JobJudged]) -> None:
+        """For JUnit XML."""
+        verdict = events[-1].verdict
+        self.user_properties += [("gradverify_status", str(self.status)), ("gradverify_judged", len(events))]
+        if verdict.kind:
+            self.user_properties.append(("gradverify_kind", str(verdict.kind)))
+        if verdict.reason:
+            self.user_properties.append(("gradverify_reason", str(verdict.reason)))
+        if len(events) == 1:
+            self.user_properties += [("gradverify_share", verdict.share), ("gradverify_power", verdict.power)]
+
+
+class JobItem(GradItem):
+    job: Job
+
+    @classmethod
+    def of(cls, parent: pytest.Collector, name: str, job: Job, settings: Settings) -> JobItem:
+        made: JobItem = cls.from_parent(parent, name=name)
+        made.job, made.settings = job, settings
+        made.add_marker("gradverify")
+        return made
+
+    def judged(self, runner: Runner) -> Sequence[JobJudged]:
+        return [runner.judge_job(self.job)]
+
+    def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
+        line = self.job.source.line
+        return self.path, line - 1 if line else None, self.name
+
+
+class SearchItem(GradItem):
+    search: Search
+
+    @classmethod
+    def of(cls, parent: pytest.Collector, search: Search, settings: Settings) -> SearchItem:
+        made: SearchItem = cls.from_parent(parent, name=search.name)
+        made.search, made.settings = search, settings
+        made.add_marker("gradverify")
+        return made
+
+    def judged(self, runner: Runner) -> Sequence[JobJudged]:
+        return self.search.run(runner)
+
+    def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
+        return GROUP, None, self.name
+
+
+class RandomGraphs(pytest.Collector):
+    """Parent of the random-graph items, which no file holds; ids read `gradverify::random graphs[torch-float64]`."""
+
+    settings: Settings
+
+    @classmethod
+    def of(cls, session: pytest.Session, settings: Settings) -> RandomGraphs:
+        made: RandomGraphs = cls.from_parent(session, name=GROUP, nodeid=GROUP)
+        made.settings = settings
+        return made
+
+    def collect(self) -> list[pytest.Item]:
+        return [SearchItem.of(self, search, self.settings) for search in searches(self.settings)]

@@ -1,0 +1,69 @@
+"""The JSON report: everything that was judged, in the shape that `schema.json` fixes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import GradverifyError
+from ..judge.runner import Settings
+from .records import Record
+from .tally import tally
+
+FORMAT = 1
+"""Counts up when the report changes in a way that breaks its readers."""
+
+
+def schema() -> dict[str, Any]:
+    """The report's JSON Schema (draft 2020-12)."""
+    loaded: dict[str, Any] = json.loads((files(__package__) / "schema.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+def report(
+    records: Sequence[Record], settings: Settings, *, seconds: float, interrupted: bool = False
+) -> dict[str, Any]:
+    """The whole run as plain data."""
+    return {
+        "gradverify": version("gradverify"),
+        "format": FORMAT,
+        "settings": {
+            "subjects": list(settings.subjects) if settings.subjects is not None else None,
+            "dtypes": list(settings.dtypes) if settings.dtypes is not None else None,
+            "device": settings.device,
+            "examples": settings.examples,
+            "seed": settings.seed,
+            "strict": settings.strict,
+        },
+        "seconds": seconds,
+        "interrupted": interrupted,
+        "ok": all(r["ok"] for r in records) and not interrupted,
+        "summary": [row.to_dict() for row in tally(records)],
+        "results": list(records),
+    }
+
+
+def write(path: Path, data: dict[str, Any]) -> None:
+    """Write the report, making the folder it goes to. NaN and infinities are not JSON: `Verdict.to_dict` has none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A report read back and checked against the schema. Raises GradverifyError with one line on what is wrong."""
+    import jsonschema
+
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise GradverifyError(f"{path}: {e}") from None
+    try:
+        jsonschema.validate(data, schema())
+    except jsonschema.ValidationError as e:
+        raise GradverifyError(f"{path}: not a gradverify report: {e.json_path}: {e.message[:200]}") from None
+    checked: dict[str, Any] = data
+    return checked

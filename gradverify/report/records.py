@@ -1,0 +1,48 @@
+"""A judged job as plain data: what the JSON report holds, and what travels from an xdist worker to its controller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..core.verdict import Status
+from ..judge.events import Event, JobJudged
+
+Record = dict[str, Any]
+"""The report schema's `result`; made of dicts, lists, strings, numbers, booleans and None only."""
+
+
+def record(event: JobJudged) -> Record:
+    """The event as data. A PASS on a drawn graph, of which there are thousands, keeps its figures and no texts."""
+    job, verdict = event.job, event.verdict.to_dict()
+    if event.verdict.status is Status.PASS and job.source.kind == "generated":
+        verdict |= {"comparisons": [], "graph": "", "spec": "", "script": "", "facts": {}}
+    return {
+        "id": job.id,
+        "subject": job.subject,
+        "dtype": job.dtype,
+        "source": {
+            "kind": job.source.kind,
+            "file": job.source.file,
+            "line": job.source.line,
+            "seed": job.source.seed,
+        },
+        "expect": job.expect,
+        "ok": event.ok,
+        "verdict": verdict,
+    }
+
+
+class Recorder:
+    """A listener that keeps every judged job, as `view` shows it: the event, and its record."""
+
+    def __init__(self, view: Callable[[JobJudged], JobJudged] = lambda event: event) -> None:
+        self.view = view
+        self.events: list[JobJudged] = []
+        self.records: list[Record] = []
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, JobJudged):
+            event = self.view(event)
+            self.events.append(event)
+            self.records.append(record(event))

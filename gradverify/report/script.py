@@ -1,0 +1,289 @@
+"""A stand-alone reproducer: a script that prints a framework's gradient beside the true one.
+
+It needs the framework, NumPy and mpmath. The framework's ops are sliced from the adapter that ran them, the definitions
+from `report.definitions`. A subject without a template here is run through gradverify, and the script says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from types import MappingProxyType
+
+import numpy as np
+
+from ..core.case import Case
+from ..core.errors import Unsupported
+from ..core.graph import Apply, Constant, Graph, Input
+from ..ops import OPS
+from ..ops.build import GraphBuilder, Recorder, Ref
+from ..spec.document import loads
+from .slices import Adapter, Slice, definitions
+
+DEFINITIONS = "gradverify.report.definitions"
+
+MAX_NESTING = 10
+"""Of definitions in terms of other ops."""
+
+# The names that the script itself uses; an input of the same name gets an underscore.
+RESERVED = {"np", "mp", "mpf", "lift"}
+
+
+@dataclass(frozen=True)
+class Template:
+    """How a framework is asked for a VJP. `adapter` is the module that binds its ops; `constant` makes an array of a
+    literal; `body` leaves `outputs` and `got` (input name -> array or None), from `forward`."""
+
+    package: str
+    imports: tuple[str, ...]
+    adapter: str
+    constant: str
+    body: str
+
+
+TORCH = """\
+leaves = {name: torch.tensor(v, requires_grad=name in wrt) for name, v in values.items()}
+outputs = forward(*leaves.values())
+pairs = [(out, torch.tensor(g)) for out, g in zip(outputs, cotangent) if out.requires_grad]
+found = torch.autograd.grad(
+    [out for out, _ in pairs], [leaves[n] for n in wrt], [g for _, g in pairs], allow_unused=True
+)
+got = {name: None if g is None else g.numpy() for name, g in zip(wrt, found)}
+"""
+
+JAX = """\
+jax.config.update("jax_enable_x64", True)
+leaves = {name: jnp.asarray(v) for name, v in values.items()}
+outputs, pull = jax.vjp(
+    lambda *active: forward(*(leaves | dict(zip(wrt, active))).values()), *(leaves[n] for n in wrt)
+)
+got = {name: np.asarray(g) for name, g in zip(wrt, pull([jnp.asarray(g) for g in cotangent]))}
+"""
+
+TEMPLATES: Mapping[str, Template] = MappingProxyType(
+    {
+        "torch": Template(
+            "torch",
+            ("import torch",),
+            "gradverify.subjects.torch",
+            "torch.tensor({value}, dtype={dtype}).reshape({shape})",
+            TORCH,
+        ),
+        "jax": Template(
+            "jax",
+            ("import jax", "import jax.numpy as jnp"),
+            "gradverify.subjects.jax",
+            "jnp.asarray(np.asarray({value}, dtype={dtype!r}).reshape({shape}))",
+            JAX,
+        ),
+    }
+)
+
+TRUTH = '''\
+def true_entry(name, index):
+    """d(sum of cotangent * output) / d{name}[index], by a central difference of the definition.
+
+    With the step h = 1e-20 |x| and 60 digits more than |log10 |x||, truncation (h**2) and rounding (1e-60 / h) both
+    leave about 40 digits, unless the point is ill-conditioned. At a kink it is the mean of the two one-sided derivatives.
+    """
+    x = mpf(values[name][index].item())
+    with mp.workdps(60 + (abs(int(mp.log10(abs(x)))) if x else 0)):
+        h = mpf(10) ** -20 * (min(abs(x), 1) or 1)
+        sides = []
+        for sign in (1, -1):
+            point = {n: lift(v.tolist()) if v.dtype.kind == "f" else v for n, v in values.items()}
+            point[name][index] = x + sign * h
+            outs = definition(*point.values())
+            sides.append(sum((np.sum(o * lift(g.tolist())) for o, g in zip(outs, cotangent)), mpf(0)))
+        return (sides[0] - sides[1]) / (2 * h)
+
+
+for name in wrt:
+    for index in np.ndindex(values[name].shape):
+        want = true_entry(name, index)
+        mine = None if got[name] is None else got[name][index].item()
+        where = f"d{name}{list(index) if index else ''}"
+        if mine is None:
+            print(f"{where}: %(subject)s gives None, true {mp.nstr(want, 20)}")
+        else:
+            off = f"{mp.nstr(abs(mpf(mine) - want) / abs(want), 3)} relative" if want else f"{abs(mine):.3g}"
+            print(f"{where}: %(subject)s {mine!r}, true {mp.nstr(want, 20)}, off by {off}")
+'''
+
+
+def reproducer(spec: str, subject: str, dtype: str) -> str:
+    """The script of a one-case spec text. Raises SpecError or Unsupported."""
+    return script(loads(spec).cases[0].case(dtype), subject, spec)
+
+
+def script(case: Case, subject: str, spec: str = "") -> str:
+    """The script of a case. `spec`, its text, serves where the subject has no template; Unsupported without one."""
+    template = TEMPLATES.get(subject)
+    ours, truth = Slice(), Slice()
+    if template is not None:
+        needs, asked = template.package, [_values(case), _forward(case, template, ours), template.body]
+        ours.imports |= dict.fromkeys(template.imports)
+    elif spec:
+        needs, asked = "gradverify", [_through_gradverify(spec, subject, case.dtype)]
+    else:
+        raise Unsupported(f"no template of a script for {subject}")
+    definition = _definition(case.graph, case.dtype, truth)
+    truth.take(DEFINITIONS, "lift")
+    imports = {"import numpy as np", *ours.imports, *truth.imports, "from mpmath import mp, mpf"}
+    parts = [
+        f'"""{_docstring(case.name)}: the gradient by {subject} in {case.dtype}, beside the true one.\n\n'
+        f'Made by gradverify {version("gradverify")}. Needs {needs}, NumPy and mpmath.\n"""',
+        "\n".join(sorted(imports - {"from mpmath import mp", "from mpmath import mpf"}, key=_import_order)),
+        ours.text,
+        *asked,
+        "# The truth: the definition in mpmath, and differences of it. No rule of differentiation is used.",
+        truth.text,
+        definition,
+        TRUTH % {"subject": subject},
+    ]
+    return "\n\n\n".join(p.strip("\n") for p in parts if p) + "\n"
+
+
+def _import_order(line: str) -> tuple[bool, str]:
+    return line.startswith("from gradverify"), line.split()[1]
+
+
+def _docstring(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', "'")
+
+
+def _values(case: Case) -> str:
+    lines = ["values = {"]
+    lines += [f"    {name!r}: {_array(v)}," for name, v in case.values.items()]
+    lines += ["}", f"cotangent = [{', '.join(_array(g) for g in case.cotangent)}]", f"wrt = {list(case.wrt)!r}"]
+    return "\n".join(lines)
+
+
+def _array(x: np.ndarray) -> str:
+    reshape = f".reshape({x.shape})" if x.size == 0 and x.shape != (0,) else ""
+    entries = re.sub(r"\b(inf|nan)\b", r"np.\1", repr(x.tolist()))
+    return f'np.array({entries}, dtype="{x.dtype.name}"){reshape}'
+
+
+def _forward(case: Case, template: Template, into: Slice) -> str:
+    """The framework's side: the ops as its adapter binds them, or the user's own function."""
+    if case.function is not None:
+        module, _, name = case.function.partition(":")
+        first, _, rest = name.partition(".")
+        call = f"{first}{'.' + rest if rest else ''}"
+        return f"from {module} import {first}\n\n\ndef forward(*arrays):\n    out = {call}(*arrays)\n" \
+               "    return list(out) if isinstance(out, (tuple, list)) else [out]"  # fmt: skip
+    adapter = Adapter(template.adapter, template.package)
+    dtypes = {"float": case.dtype, "int": "int64", "bool": "bool"}
+
+    def constant(node: Constant) -> str:
+        dtype = dtypes[node.kind]
+        return template.constant.format(
+            value=repr(node.value), shape=node.shape, dtype=f"torch.{dtype}" if template.package == "torch" else dtype
+        )
+
+    return _function("forward", case.graph, lambda op: adapter.bind(op, into), constant)
+
+
+def _definition(graph: Graph, dtype: str, into: Slice) -> str:
+    """The definition over mpmath numbers; what `definitions` lacks is taken from gradverify, and the script says so."""
+
+    def bind(op: str) -> str:
+        name = f"mp_{op}"
+        if name in definitions(DEFINITIONS):
+            into.take(DEFINITIONS, name)
+            return name
+        # No short definition: the script needs gradverify for this one.
+        into.imports["from gradverify.oracle.mp import MPMATH"] = None
+        into.imports["from gradverify.ops import OPS"] = None
+        return f"(lambda *xs, **params: OPS[{op!r}].define(MPMATH, *xs, **params))"
+
+    def constant(node: Constant) -> str:
+        if node.kind != "float":
+            return f"np.array({node.value!r}, dtype={'int64' if node.kind == 'int' else 'bool'!r})"
+        value = np.asarray(node.value, dtype=np.float64).astype(dtype).astype(np.float64)
+        return f"lift({value.tolist()!r})"
+
+    return _function("definition", _primitive(graph), bind, constant)
+
+
+def _primitive(graph: Graph) -> Graph:
+    """The graph with every op that `definitions` lacks replaced by what it is made of, as far as that is ops."""
+    for _ in range(MAX_NESTING):
+        builder = GraphBuilder()
+        new: dict[int, int] = {}
+        for k, node in enumerate(graph.nodes):
+            if isinstance(node, Input):
+                new[k] = builder.input(node.name, node.shape, node.kind)
+            elif isinstance(node, Constant):
+                new[k] = builder.constant(node.value, node.kind)
+            else:
+                new[k] = _expanded(builder, node, [new[a] for a in node.args])
+        made = builder.graph(*(new[o] for o in graph.outputs)).pruned()
+        if made == graph:
+            break
+        graph = made
+    return graph
+
+
+def _expanded(builder: GraphBuilder, node: Apply, args: list[int]) -> int:
+    if f"mp_{node.op}" not in definitions(DEFINITIONS) and not OPS[node.op].primitive:
+        try:
+            made: Ref = OPS[node.op].define(Recorder(builder), *(Ref(builder, a) for a in args), **dict(node.params))
+            return made.index
+        except (AttributeError, TypeError):  # its definition uses more than ops
+            pass
+    return builder.apply(node.op, *args, **dict(node.params))
+
+
+def _function(name: str, graph: Graph, bind: Callable[[str], str], constant: Callable[[Constant], str]) -> str:
+    """The graph as a Python function of its inputs that returns the list of its outputs."""
+    names: dict[int, str] = {}
+    lines: list[str] = []
+    for k, node in enumerate(graph.nodes):
+        if isinstance(node, Input):
+            names[k] = _identifier(node.name)
+        elif k not in graph.active:
+            continue
+        elif isinstance(node, Apply):
+            names[k] = f"t{k}_"
+            args = [names[a] for a in node.args]
+            for i, a in enumerate(node.args):
+                literal = graph.nodes[a]
+                # An integer literal may stand where a float is wanted.
+                if isinstance(literal, Constant) and literal.kind == "int" and OPS[node.op].argument(i) == "float":
+                    args[i] = constant(Constant(literal.value, literal.shape))
+            given = [*args, *(f"{p}={v!r}" for p, v in node.params)]
+            lines.append(f"    {names[k]} = {bind(node.op)}({', '.join(given)})")
+        elif isinstance(node, Constant):
+            names[k] = constant(node)
+    inputs = ", ".join(names[k] for k in graph.inputs.values())
+    lines.append(f"    return [{', '.join(names[o] for o in graph.outputs)}]")
+    return "\n".join([f"def {name}({inputs}):", *lines])
+
+
+def _identifier(name: str) -> str:
+    clash = name in RESERVED or name in {t.package for t in TEMPLATES.values()} | {"F", "jnp", "special", "math"}
+    return f"{name}_" if clash or not name.isidentifier() else name
+
+
+def _through_gradverify(spec: str, subject: str, dtype: str) -> str:
+    return f'''\
+from gradverify.spec import loads
+from gradverify.subjects import find
+
+SPEC = """\\
+{spec.replace(chr(92), chr(92) * 2).replace('"""', chr(92) + '"""').rstrip()}
+"""
+
+# A subject that a conftest.py registers must be registered here too.
+case = loads(SPEC).cases[0].case({dtype!r})
+values, cotangent, wrt = case.values, case.cotangent, case.wrt
+subject = find({subject!r})
+observed = subject.vjp(subject.function(case.graph, case.dtype), values, wrt, cotangent)
+if observed.raised is not None:
+    raise observed.raised
+got = observed.gradients
+'''
