@@ -1,3 +1,4 @@
+# ruff: noqa: E402 - thread counts must be set before the frameworks are imported
 """What each gradient checker costs, and the smallest error that it catches: one script, one run, one table.
 
     python bench/peers.py [--quick] [--write]
