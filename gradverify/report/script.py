@@ -85,8 +85,8 @@ TRUTH = '''\
 def true_entry(name, index):
     """d(sum of cotangent * output) / d{name}[index], by a central difference of the definition.
 
-    With the step h = 1e-20 |x| and 60 digits more than |log10 |x||, truncation (h**2) and rounding (1e-60 / h) both
-    leave about 40 digits, unless the point is ill-conditioned. At a kink it is the mean of the two one-sided derivatives.
+    With a step h = 1e-20 |x| and 60 digits more than |log10 |x||, truncation (h**2) and rounding (1e-60 / h) both
+    leave about 40 digits, unless the point is ill-conditioned. At a kink it is the mean of the two sides.
     """
     x = mpf(values[name][index].item())
     with mp.workdps(60 + (abs(int(mp.log10(abs(x)))) if x else 0)):
