@@ -88,7 +88,7 @@ def _normed(n: int) -> Interval:
 
 def _linear_shape(x: Shape, w: Shape, b: Shape, **_: Any) -> Shape:
     if not x or len(w) != 2 or x[-1] != w[1] or b != w[:1]:
-        raise ShapeError(f"shapes {x}, {w} and {b} of input, weight and bias: (..., in), (out, in) and (out,) are needed")
+        raise ShapeError(f"shapes {x}, {w} and {b} of input, weight and bias must be (..., in), (out, in) and (out,)")
     return (*x[:-1], w[0])
 
 
@@ -159,7 +159,8 @@ DECLARATIONS: tuple[OpSpec, ...] = (
         shape=along, params=AXIS, ulps=2,
     ),
     OpSpec(
-        name="log_softmax", doc="log(softmax(x)) along an axis, without underflow; next to 0 right to so many decimals, not digits",
+        name="log_softmax",
+        doc="log(softmax(x)) along an axis, without underflow; next to 0 it is right to so many decimals, not digits",
         example="log_softmax(x, axis=-1)",
         define=_log_softmax, vjp=(_log_softmax_vjp,),
         image=lambda x, shapes, axis=-1, **_:

@@ -141,7 +141,6 @@ def _vecdot_shape(a: Shape, b: Shape, axis: int = -1, **_: Any) -> Shape:
     return without(broadcast(a, b), axis % max(len(a), len(b)))
 
 
-
 def _tensordot_shape(a: Shape, b: Shape, axes: int = 2, **_: Any) -> Shape:
     if axes > min(len(a), len(b)) or a[len(a) - axes :] != b[:axes]:
         raise ShapeError(f"shapes {a} and {b}: the last {axes} axes of one are not the first {axes} of the other")
@@ -308,7 +307,8 @@ TRIANGLE = {"upper": Param("bool", default=False), "unit_diagonal": Param("bool"
 
 def _structured(name: str, **fields: Any) -> OpSpec:
     """An op whose argument needs structure that no interval expresses: `guard` gives it."""
-    return OpSpec(name=name, **({"generate": False, "ulps": 4, "primitive": True} | fields))
+    standard: dict[str, Any] = {"generate": False, "ulps": 4, "primitive": True}
+    return OpSpec(name=name, **(standard | fields))
 
 
 DECLARATIONS: tuple[OpSpec, ...] = (

@@ -197,9 +197,7 @@ def _sorting(xp: Any, x: Any, axis: int, descending: bool) -> Any:
     return xp.argsort(-x if descending else x, axis=axis)
 
 
-def _std_kinks(
-    xp: Any, x: Any, axis: Axis = None, keepdims: bool = False, correction: float = 0.0
-) -> Any:
+def _std_kinks(xp: Any, x: Any, axis: Axis = None, keepdims: bool = False, correction: float = 0.0) -> Any:
     """Its own value; none where it takes single entries, since it is 0 throughout."""
     return gaps(xp, x, axis) if count(xp.shape(x), axis) < 2 else xp.std(x, axis=axis, correction=correction)
 
@@ -403,4 +401,3 @@ DECLARATIONS: tuple[OpSpec, ...] = (
         shape=along, params=ALONG, primitive=True,
     ),
 )  # fmt: skip
-

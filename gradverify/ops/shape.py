@@ -182,7 +182,8 @@ K = {"k": Param("int", default=0, lo=-64, hi=64)}
 
 def _moved(name: str, **fields: Any) -> OpSpec:
     """An op that keeps the set of values."""
-    return OpSpec(name=name, **({"image": lambda x, **_: x, "primitive": True, "ulps": 0} | fields))
+    standard: dict[str, Any] = {"image": lambda x, **_: x, "primitive": True, "ulps": 0}
+    return OpSpec(name=name, **(standard | fields))
 
 
 DECLARATIONS: tuple[OpSpec, ...] = (

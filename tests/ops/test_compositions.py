@@ -73,7 +73,8 @@ CASES = [
     ("nll_loss", (normal(3, 4), labels(4, 3)), {}, F.nll_loss),
     ("nll_loss", (normal(4), labels(4)), {}, F.nll_loss),
     ("cross_entropy", (normal(6, 4) * 4, labels(4, 6)), {}, F.cross_entropy),
-    ("cross_entropy", (normal(2, 3, 4), labels(4, 2, 3)), {}, lambda x, t: F.cross_entropy(x.flatten(0, 1), t.flatten())),
+    ("cross_entropy", (normal(2, 3, 4), labels(4, 2, 3)), {},
+     lambda x, t: F.cross_entropy(x.flatten(0, 1), t.flatten())),
 ]  # fmt: skip
 
 
@@ -98,7 +99,8 @@ def test_values_and_gradients_are_pytorchs(op, args, params, function):
     np.testing.assert_allclose(spec.define(NUMPY, *args, **bind_params(spec, params)), out, rtol=ROUNDING, atol=1e-300)
     g = np.random.default_rng(8).normal(size=np.shape(out))
     adjoints = reverse(NUMPY, graph, values, [g], list(floats))
-    for (name, t), w in zip(floats.items(), torch.autograd.grad(want, list(floats.values()), torch.from_numpy(np.array(g)))):
+    wanted = torch.autograd.grad(want, list(floats.values()), torch.from_numpy(np.array(g)))
+    for (name, t), w in zip(floats.items(), wanted):
         assert adjoints[graph.inputs[name]].shape == tuple(t.shape)
         np.testing.assert_allclose(adjoints[graph.inputs[name]], w, rtol=ROUNDING, atol=ROUNDING)
 
