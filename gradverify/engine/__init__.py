@@ -1,0 +1,59 @@
+"""The reference engine: PyTorch's autograd, readable, over NumPy (or CuPy).
+
+    import gradverify.engine as torch
+
+Read it in this order: `tensor` (what a tensor is), `tape` (what an op leaves behind), `dispatch` (running and recording an op),
+`autograd.walk` (the backward pass). How to differentiate stands in none of them, but in the op table, `gradverify.ops`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import autograd, creation, dtypes, names
+from .creation import *  # noqa: F403
+from .creation import Generator, manual_seed
+from .devices import cuda_available
+from .dtypes import device, dtype, get_default_dtype, set_default_dtype
+from .modes import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from .namespace import ENGINE, EngineNamespace
+from .tensor import Size, Tensor
+
+_functions = names.functions_by_name()
+names.install(_functions)
+globals().update(_functions)
+globals().update(dtypes.DTYPES)
+
+
+def result_type(a: Any, b: Any) -> dtype:
+    """The dtype that an arithmetic op of the two gives."""
+    raws = [x._data if isinstance(x, Tensor) else x for x in (a, b)]
+    return dtypes.of_numpy(dtypes.result_type(raws))
+
+
+class cuda:
+    """`torch.cuda`, as far as scripts ask for it."""
+
+    is_available = staticmethod(cuda_available)
+
+    @staticmethod
+    def synchronize() -> None:
+        """Waits for the GPU, where there is one."""
+        if cuda_available():
+            import cupy
+
+            cupy.cuda.Device().synchronize()
+
+
+__all__ = [
+    "ENGINE", "EngineNamespace", "Generator", "Size", "Tensor", "autograd", "cuda", "device", "dtype", "enable_grad",
+    "get_default_dtype", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "manual_seed", "no_grad",
+    "result_type", "set_default_dtype", "set_grad_enabled",
+]  # fmt: skip

@@ -1,0 +1,240 @@
+"""The backward pass: one walk over the tape, outputs first.
+
+The one idea: gradients are sent along edges and summed where they meet; a node runs when everything that used its result has
+run, which is what descending creation order gives. The walk is a loop, so a chain of any length works.
+
+With create_graph the gradients are tensors and every sum is recorded; without, they are plain arrays. The text is the same.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from ..dispatch import apply
+from ..modes import state
+from ..rules import rule
+from ..tape import AccumulateGrad, Edge, Node, TensorHooks
+from ..tensor import Tensor, wrap
+
+_by_sequence = attrgetter("sequence")
+
+
+def walk(
+    roots: Sequence[tuple[Edge, Any]],
+    *,
+    retain_graph: bool,
+    create_graph: bool,
+    capture: Sequence[Edge] | None = None,
+    accumulate_only: set[Node] | None = None,
+) -> list[Any]:
+    """Send the roots' gradients back.
+
+    capture          edges whose gradients are returned (None where nothing arrived); then no leaf accumulates
+    accumulate_only  leaves (their AccumulateGrad nodes) that accumulate; None: all
+    """
+    order, uses = _reachable([edge for edge, _ in roots])
+    needed = _leading_to(order, capture, accumulate_only)
+    at = {edge: k for k, edge in enumerate(capture)} if capture is not None else {}
+    duplicates = [at[edge] for edge in capture] if capture is not None else []
+    wanted = {node for node, _ in at}
+    captured: list[Any] = [None] * len(duplicates)
+
+    pending: dict[Node, Any] = {}
+    before = state.enabled
+    state.enabled = create_graph
+    try:
+        for (node, output), g in roots:
+            _send(pending, node, output, g)
+        for node in order:
+            if isinstance(node, AccumulateGrad) or (needed is not None and node not in needed and node not in wanted):
+                pending.pop(node, None)
+                continue
+            g = pending.pop(node, None)
+            if node.tensor_hooks is not None:
+                g = _tensor_hooks(node, g, create_graph)
+            if node in wanted:
+                for output in range(node.outputs):
+                    k = at.get((node, output))
+                    if k is not None:
+                        captured[k] = g if node.outputs == 1 else (g or [None] * node.outputs)[output]
+                if needed is not None and node not in needed:
+                    continue
+            if node.pre_hooks:
+                g = _pre_hooks(node, g, create_graph)
+            grads = node.backward(g, create_graph) if g is not None else [None] * len(node.edges)
+            if node.post_hooks:
+                grads = _post_hooks(node, grads, g, create_graph)
+            if not retain_graph:
+                node.release()
+            g = None
+            for edge, d in zip(node.edges, grads):
+                if edge is None:
+                    continue
+                target, output = edge
+                if d is not None:
+                    _send(pending, target, output, d)
+                if isinstance(target, AccumulateGrad):
+                    uses[target] -= 1
+                    if not uses[target]:
+                        d = grads = None
+                        _arrive(target, pending, at, captured, capture is None, accumulate_only, create_graph)
+        for (node, _), _g in roots:
+            if isinstance(node, AccumulateGrad):
+                _g = None
+                _arrive(node, pending, at, captured, capture is None, accumulate_only, create_graph)
+    finally:
+        state.enabled = before
+    return [captured[k] for k in duplicates]
+
+
+def _reachable(roots: Sequence[Edge]) -> tuple[list[Node], dict[Node, int]]:
+    """All nodes that the roots lead to, in descending order; and how many edges lead to each leaf's node."""
+    seen: set[Node] = set()
+    uses: dict[Node, int] = {}
+    stack = [node for node, _ in roots]
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        for edge in node.edges:
+            if edge is not None:
+                target = edge[0]
+                if isinstance(target, AccumulateGrad):
+                    uses[target] = uses.get(target, 0) + 1
+                else:
+                    stack.append(target)
+    return sorted(seen, key=_by_sequence, reverse=True), uses
+
+
+def _leading_to(
+    order: Sequence[Node], capture: Sequence[Edge] | None, accumulate_only: set[Node] | None
+) -> set[Node] | None:
+    """The nodes on a path to what is asked for; None where everything is."""
+    if capture is None and accumulate_only is None:
+        return None
+    goals = {node for node, _ in capture or ()} | (accumulate_only or set())
+    found: set[Node] = set()
+    for node in reversed(order):
+        if any(edge is not None and (edge[0] in goals or edge[0] in found) for edge in node.edges):
+            found.add(node)
+    return found
+
+
+def _send(pending: dict[Node, Any], node: Node, output: int, g: Any) -> None:
+    """Add `g` to what waits for an output of `node`. Never in place: others may hold the same array."""
+    if node.outputs == 1:
+        have = pending.get(node)
+        pending[node] = g if have is None else have + g
+    else:
+        slots = pending.setdefault(node, [None] * node.outputs)
+        slots[output] = g if slots[output] is None else slots[output] + g
+
+
+def _arrive(
+    node: AccumulateGrad,
+    pending: dict[Node, Any],
+    at: dict[Edge, int],
+    captured: list[Any],
+    accumulate: bool,
+    only: set[Node] | None,
+    create_graph: bool,
+) -> None:
+    """The whole gradient of a leaf is there: hooks, then `.grad` (or into `captured`)."""
+    g = pending.pop(node, None)
+    if g is None:
+        return
+    k = at.get((node, 0))
+    if not accumulate and k is None:
+        return
+    if only is not None and node not in only:
+        return
+    leaf = node.variable
+    if g.dtype != leaf.dtype and not create_graph and g.dtype != leaf._data.dtype:
+        g = g.astype(leaf._data.dtype)
+    if leaf._hooks is not None:
+        g = _run_hooks(leaf._hooks, g, create_graph)
+        if g is None:
+            return
+    if k is not None:
+        captured[k] = g
+        return
+    if node.pre_hooks:
+        g = _pre_hooks(node, g, create_graph)
+    have = leaf._grad
+    if create_graph:
+        leaf._grad = apply(rule("clone", "CopyBackwards"), (g,)) if have is None else have + g
+    elif have is None:
+        # The array may be another's too (add gives one gradient to both its inputs): take it only if nobody else can see it.
+        ours = type(g) is np.ndarray and g.base is None and sys.getrefcount(g) <= 2 and g.flags.c_contiguous
+        leaf._grad = wrap(g if ours or isinstance(g, np.generic) else g.copy())
+    else:
+        into = have._array()
+        into += g
+        have._cell()[0] += 1
+    if leaf._post_accumulate:
+        for hook in list(leaf._post_accumulate.values()):
+            hook(leaf)
+    if node.post_hooks:
+        _post_hooks(node, [], g, create_graph)
+
+
+# ---- hooks: users see tensors ---------------------------------------------------------------------------------------
+
+
+def _shown(g: Any, create_graph: bool) -> Any:
+    return g if create_graph or g is None else wrap(g)
+
+
+def _taken(g: Any, create_graph: bool) -> Any:
+    return g if create_graph or g is None else g._data
+
+
+def _run_hooks(hooks: TensorHooks, g: Any, create_graph: bool) -> Any:
+    for hook in list(hooks.user.values()):
+        changed = hook(_shown(g, create_graph))
+        if changed is not None:
+            if not isinstance(changed, Tensor):
+                raise TypeError(f"hook expected to return a Tensor or None, got {type(changed).__name__}")
+            g = _taken(changed, create_graph)
+    if hooks.retain is not None:
+        hooks.retain(_shown(g, create_graph))
+    return g
+
+
+def _tensor_hooks(node: Node, g: Any, create_graph: bool) -> Any:
+    assert node.tensor_hooks is not None
+    for output, hooks in node.tensor_hooks.items():
+        if node.outputs == 1:
+            g = None if g is None else _run_hooks(hooks, g, create_graph)
+        elif g is not None and g[output] is not None:
+            g[output] = _run_hooks(hooks, g[output], create_graph)
+    return g
+
+
+def _pre_hooks(node: Node, g: Any, create_graph: bool) -> Any:
+    assert node.pre_hooks is not None
+    many = g if node.outputs > 1 else [g]
+    grads = tuple(_shown(x, create_graph) for x in many)
+    for hook in list(node.pre_hooks.values()):
+        changed = hook(grads)
+        if changed is not None:
+            grads = tuple(changed) if isinstance(changed, tuple) else (changed,)
+    back = [_taken(x, create_graph) for x in grads]
+    return back if node.outputs > 1 else back[0]
+
+
+def _post_hooks(node: Node, grads: Sequence[Any], g: Any, create_graph: bool) -> list[Any]:
+    assert node.post_hooks is not None
+    inputs = tuple(_shown(x, create_graph) for x in grads)
+    outputs = tuple(_shown(x, create_graph) for x in (g if node.outputs > 1 else [g]))
+    for hook in list(node.post_hooks.values()):
+        changed = hook(inputs, outputs)
+        if changed is not None:
+            inputs = tuple(changed) if isinstance(changed, tuple) else (changed,)
+    return [_taken(x, create_graph) for x in inputs]

@@ -1,0 +1,106 @@
+"""The engine's namespace: the vocabulary of the op table over tensors, every op of it recorded.
+
+The one idea: a VJP text that is read with this namespace leaves its own trace on the tape; that makes second derivatives, and
+all higher ones, from the one text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..core.op import VARIADIC, Shape
+from ..namespaces.base import Namespace
+from ..namespaces.numpy import NUMPY
+from ..ops import OPS
+from .dispatch import apply
+from .rules import LOCAL, rule
+from .tensor import Tensor, wrap
+
+
+class EngineNamespace(Namespace):
+    """Array API names over tensors. What is no op (creation, indices) goes to NumPy and is not recorded."""
+
+    name = "engine"
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        spec = OPS.get(name) or LOCAL.get(name)
+        call = self._op(name) if spec is not None else self._unrecorded(name)
+        setattr(self, name, call)  # found once
+        return call
+
+    def _op(self, name: str) -> Callable[..., Tensor]:
+        op, spec = rule(name), OPS.get(name) or LOCAL[name]
+        names = tuple(spec.params)
+
+        def call(*args: Any, **params: Any) -> Tensor:
+            if spec.arity == VARIADIC:
+                if name == "einsum":
+                    if isinstance(args[0], str):
+                        params["subscripts"], args = args[0], args[1:]
+                    rest: tuple[Any, ...] = ()
+                elif args and isinstance(args[0], list | tuple):
+                    args, rest = tuple(args[0]), args[1:]
+                else:
+                    rest = ()
+            else:
+                args, rest = args[: spec.arity], args[spec.arity :]
+            if rest:
+                params = dict(zip(names, rest)) | params
+            if op.params:
+                params = op.params | params
+            return apply(op, args, params)
+
+        call.__name__ = call.__qualname__ = name
+        call.__doc__ = f"{spec.doc}\n\nExample: {spec.example}"
+        return call
+
+    def _unrecorded(self, name: str) -> Callable[..., Any]:
+        kernel = getattr(NUMPY, name, None)
+        if kernel is None:
+            raise AttributeError(f"the engine has no op {name!r}")
+
+        def call(*args: Any, **params: Any) -> Tensor:
+            return wrap(kernel(*map(_raw, args), **{k: _raw(v) for k, v in params.items()}))
+
+        return call
+
+    def shape(self, x: Any) -> Shape:
+        return tuple(x._data.shape) if isinstance(x, Tensor) else tuple(getattr(x, "shape", ()))
+
+    # Creation: constants with respect to every input.
+    def zeros(self, shape: Shape, like: Any) -> Tensor:
+        return wrap(NUMPY.zeros(shape, _raw(like)))
+
+    def ones(self, shape: Shape, like: Any) -> Tensor:
+        return wrap(NUMPY.ones(shape, _raw(like)))
+
+    def zeros_like(self, x: Any) -> Tensor:
+        return self.zeros(self.shape(x), x)
+
+    def ones_like(self, x: Any) -> Tensor:
+        return self.ones(self.shape(x), x)
+
+    def full_like(self, x: Any, value: Any) -> Tensor:
+        return wrap(NUMPY.module.full(self.shape(x), value, dtype=_raw(x).dtype))
+
+    def eye(self, n: int, like: Any) -> Tensor:
+        return wrap(NUMPY.eye(n, _raw(like)))
+
+    def arange(self, n: int) -> Tensor:
+        return wrap(NUMPY.arange(n))
+
+    def pad(self, x: Any, pads: Sequence[tuple[int, int]]) -> Any:
+        shape = tuple(b + n + a for (b, a), n in zip(pads, self.shape(x)))
+        return self.embed(x, tuple((b, b + n, 1) for (b, _), n in zip(pads, self.shape(x))), shape)
+
+
+def _raw(x: Any) -> Any:
+    if isinstance(x, Tensor):
+        return x._data
+    return [_raw(e) for e in x] if isinstance(x, list) else x
+
+
+ENGINE = EngineNamespace()

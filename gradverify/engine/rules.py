@@ -1,0 +1,181 @@
+"""From an op's declaration to what the engine needs in order to run and record it.
+
+The one idea: nothing here knows how to differentiate. A `Rule` takes the kernel (`define`) and the VJP texts from the op
+table, adds PyTorch's name of the backward node, its dtype rule, and whether the result is a view.
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ..core.errors import UnknownName
+from ..core.op import OpSpec, Param
+from ..namespaces.numpy import NUMPY, NumpyNamespace, native_index
+from ..ops import OPS
+from .node_names import Names
+from .node_names import node_name as names_of
+from .reads import Read, reads
+
+# How operands are brought to one dtype before the kernel runs.
+KEEP, ARITHMETIC, REAL, COMPARE = "keep", "arithmetic", "real", "compare"
+
+_ARITHMETIC = set(
+    "add subtract multiply negative abs sign square pow maximum minimum floor ceil round trunc clip where "
+    "matmul einsum outer vecdot tensordot cross sum prod cumulative_sum cumulative_prod max min relu remainder "
+    "floor_divide concat stack trace det_int fmod lerp_int hardtanh relu6 leaky".split()
+)
+_KEEP = set(
+    "reshape permute_dims matrix_transpose expand_dims squeeze broadcast_to getitem diagonal flip roll pad tril triu "
+    "take take_along_axis index_add scatter_add embed repeat tile moveaxis swapaxes argmax argmin argsort clone "
+    "cast index index_put index_put_add gather unstack flatten any all".split()
+)
+_COMPARE = set("equal not_equal less less_equal greater greater_equal logical_and logical_or logical_not isfinite".split())
+
+VIEWS = set("reshape permute_dims matrix_transpose expand_dims squeeze broadcast_to getitem diagonal moveaxis swapaxes".split())
+"""Ops whose result shares the input's memory in PyTorch (reshape: where the layout allows it)."""
+
+
+class Kernels(NumpyNamespace):
+    """The forward kernels, where PyTorch's result differs from NumPy's in memory rather than in value.
+
+    The operators are Python's: on NumPy's 0-d scalars they are several times faster than the ufunc itself.
+    """
+
+    add = staticmethod(operator.add)
+    subtract = staticmethod(operator.sub)
+    multiply = staticmethod(operator.mul)
+    divide = staticmethod(operator.truediv)
+    negative = staticmethod(operator.neg)
+
+    def flip(self, x: Any, axis: Any = None) -> Any:
+        return super().flip(x, axis).copy()  # a copy in PyTorch, a view in NumPy
+
+    def getitem(self, x: Any, index: Any) -> Any:
+        at = native_index(index)
+        return x[at] if Ellipsis in at else x[(*at, Ellipsis)]  # the Ellipsis keeps a 0-d result a view
+
+
+KERNELS = Kernels()
+
+
+class Rule:
+    """One op, ready to run and to record. `reads[i]` tells what the cotangent of argument `i` reads."""
+
+    __slots__ = (
+        "composite", "differentiable", "frozen", "kernel", "keeps", "name", "node_name", "params", "plans", "primitive", "promotion", "spec",
+        "view",
+    )  # fmt: skip
+
+    def __init__(self, spec: OpSpec, node_name: Names | None = None, promotion: str | None = None) -> None:
+        self.spec, self.name = spec, spec.name
+        self.node_name: Names = node_name or names_of(spec.name)
+        self.params = {n: p.default for n, p in spec.params.items() if not p.required}
+        own = getattr(KERNELS, spec.name, None) if spec.primitive and spec.name not in ("einsum", "concat", "stack") else None
+        self.kernel: Callable[..., Any] = own if own is not None else partial(spec.define, KERNELS)
+        self.differentiable = spec.result == "float"
+        self.composite, self.primitive = spec.composite, spec.primitive
+        # float arguments that have no cotangent all the same
+        self.frozen = {i for i, v in enumerate(spec.vjp) if v is None} if isinstance(spec.vjp, tuple) else set()
+        self.promotion = promotion or (
+            KEEP if spec.name in _KEEP else COMPARE if spec.name in _COMPARE
+            else ARITHMETIC if spec.name in _ARITHMETIC else REAL
+        )  # fmt: skip
+        self.view = spec.name in VIEWS
+        self.plans: dict[tuple[bool, ...], tuple[Read, tuple[Read, ...]]] = {}
+
+    def plan(self, wanted: tuple[bool, ...]) -> tuple[Read, tuple[Read, ...]]:
+        """What must be kept, if the arguments `wanted` are to get cotangents: of the output, of each argument."""
+        found = self.plans.get(wanted)
+        if found is None:
+            found = self.plans[wanted] = self._plan(wanted)
+        return found
+
+    def _plan(self, wanted: tuple[bool, ...]) -> tuple[Read, tuple[Read, ...]]:
+        n = len(wanted)
+        out, args = Read.NOTHING, [Read.NOTHING] * n
+        for i, want in enumerate(wanted):
+            if not want:
+                continue
+            rule = self.spec.vjp[i] if isinstance(self.spec.vjp, tuple) else self.spec.vjp
+            assert rule is not None
+            found = reads(rule)
+            if found is None:
+                return Read.VALUE, (Read.VALUE,) * n
+            signature = list(inspect.signature(rule).parameters.values())
+            skip = 2 if isinstance(self.spec.vjp, tuple) else 3  # (xp, g, out, ...) or (xp, i, g, out, ...)
+            out = max(out, found[signature[skip].name])
+            rest = signature[skip + 1 :]
+            starred = next((p for p in rest if p.kind is p.VAR_POSITIONAL), None)
+            fixed = rest.index(starred) if starred is not None else len(rest)
+            for k in range(n):
+                slot = rest[k] if k < min(len(rest), fixed) else starred
+                args[k] = max(args[k], found[slot.name]) if slot is not None else Read.VALUE
+        return out, tuple(args)
+
+
+_rules: dict[tuple[str, str | None], Rule] = {}
+LOCAL: dict[str, OpSpec] = {
+    spec.name: spec
+    for spec in (
+        OpSpec(
+            name="clone", doc="the same values in memory of their own", example="clone(x)", shape=lambda s, **_: s,
+            define=lambda xp, x: xp.module.array(x), vjp=(lambda xp, g, out, x: g,),
+        ),
+        OpSpec(
+            name="cast", doc="the same values in another dtype; the cotangent is cast back by the tape",
+            example="cast(x, to=float64)", shape=lambda s, **_: s,
+            define=lambda xp, x, to: x.astype(to), vjp=(lambda xp, g, out, x, to: g,), params={"to": Param("string")},
+        ),
+        OpSpec(
+            name="index", doc="x[at] for a native index that holds arrays", example="index(x, at=...)",
+            shape=lambda s, **_: s, params={"at": Param("index")},
+            define=lambda xp, x, at: x[at],
+            vjp=(lambda xp, g, out, x, at: xp.index_put_add(g, at, xp.shape(x)),),
+        ),
+        OpSpec(
+            name="index_put_add", doc="zeros of `shape` with x added at [at]: the adjoint of index",
+            example="index_put_add(x, at=..., shape=(3,))",
+            shape=lambda s, shape, **_: shape, params={"at": Param("index"), "shape": Param("shape")},
+            define=lambda xp, x, at, shape: _put_add(xp, x, at, shape),
+            vjp=(lambda xp, g, out, x, at, shape: xp.index(g, at),),
+        ),
+        OpSpec(
+            name="index_put", doc="x with values written at [at]", example="index_put(x, v, at=...)", arity=2,
+            shape=lambda s, v, **_: s, params={"at": Param("index")},
+            define=lambda xp, x, v, at: _put(xp, x, v, at),
+            vjp=(lambda xp, g, out, x, v, at: xp.index_put(g, 0.0, at),
+                 lambda xp, g, out, x, v, at: xp.sum_to(xp.index(g, at), xp.shape(v))),
+        ),
+    )
+}  # fmt: skip
+"""Ops of the engine's own: copies and conversions, which are no mathematics, and indices that are arrays."""
+
+
+def _put_add(xp: Any, x: Any, at: Any, shape: Any) -> Any:
+    out = xp.zeros(shape, like=x)
+    xp.module.add.at(out, at, x)
+    return out
+
+
+def _put(xp: Any, x: Any, values: Any, at: Any) -> Any:
+    out = xp.module.array(x)
+    out[at] = values
+    return out
+
+
+def rule(name: str, node_name: str | None = None) -> Rule:
+    """The rule of an op of the table (or of the engine's own), its node called as PyTorch calls it.
+
+    Raises UnknownName.
+    """
+    found = _rules.get((name, node_name))
+    if found is None:
+        spec = OPS.get(name) or LOCAL.get(name)
+        if spec is None:
+            raise UnknownName("op", name, [*OPS, *LOCAL])
+        found = _rules[name, node_name] = Rule(spec, node_name)
+    return found

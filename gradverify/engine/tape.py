@@ -1,0 +1,170 @@
+"""The tape: what an op leaves behind so that it can be differentiated later.
+
+The one idea: a recorded op is a `Node`, plain data: which rule, which saved values, and edges to the nodes that made its
+inputs. A tensor points to its node, a node to earlier nodes, nothing points forward; so dropping the result drops the
+tape. Leaves that require grad end the walk with an `AccumulateGrad`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+# An edge names one output of a node: the place where a gradient is to be sent. None: no gradient wanted.
+Edge = tuple["Node", int]
+
+_sequence = itertools.count()
+
+FREED = (
+    "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
+    "been freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). "
+    "Specify retain_graph=True if you need to backward through the graph a second time or if you need to access saved "
+    "tensors after calling backward."
+)
+
+
+class Ghost:
+    """Stands for an input of which the VJP reads the shape and dtype, but not the value."""
+
+    __slots__ = ("dtype", "shape")
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self.shape, self.dtype = shape, dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+
+class RemovableHandle:
+    """What registering a hook returns; `remove()` (or leaving a `with`) takes the hook out again."""
+
+    _ids = itertools.count()
+
+    def __init__(self, hooks: OrderedDict[int, Any]) -> None:
+        self.id, self._hooks = next(self._ids), hooks
+
+    def remove(self) -> None:
+        self._hooks.pop(self.id, None)
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.remove()
+
+
+def hook_into(hooks: OrderedDict[int, Any], hook: Any) -> RemovableHandle:
+    handle = RemovableHandle(hooks)
+    hooks[handle.id] = hook
+    return handle
+
+
+class Node:
+    """One recorded op. Subclasses say how a gradient passes through it: `backward`.
+
+    edges      where the gradient of each input goes
+    sequence   creation order; an edge always leads to a smaller number, so descending order is a reverse topological one
+    """
+
+    __slots__ = ("__weakref__", "_metadata", "edges", "post_hooks", "pre_hooks", "sequence", "tensor_hooks")
+
+    outputs = 1
+    """How many outputs it has; `backward` gets one gradient where this is 1, else a list of them."""
+
+    def __init__(self, edges: Sequence[Edge | None]) -> None:
+        self.edges = edges
+        self.sequence = next(_sequence)
+        self.tensor_hooks: dict[int, TensorHooks] | None = None
+        self.pre_hooks: OrderedDict[int, Any] | None = None
+        self.post_hooks: OrderedDict[int, Any] | None = None
+
+    def backward(self, g: Any, create_graph: bool) -> Sequence[Any]:
+        """The gradients for `edges`: arrays, or with `create_graph` tensors whose computation is recorded."""
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Forget saved values: `backward` ran without retain_graph."""
+
+    # PyTorch's face of a node
+    def name(self) -> str:
+        return type(self).__name__
+
+    @property
+    def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
+        return tuple((None, 0) if e is None else e for e in self.edges)
+
+    @property
+    def metadata(self) -> dict[Any, Any]:
+        """A dict of the user's own."""
+        try:
+            return self._metadata
+        except AttributeError:
+            self._metadata: dict[Any, Any] = {}
+            return self._metadata
+
+    @property
+    def requires_grad(self) -> bool:
+        return True
+
+    def _sequence_nr(self) -> int:
+        return self.sequence
+
+    def register_hook(self, hook: Callable[[Any, Any], Any]) -> RemovableHandle:
+        """`hook(grad_inputs, grad_outputs)` after this node ran; what it returns replaces grad_inputs."""
+        if self.post_hooks is None:
+            self.post_hooks = OrderedDict()
+        return hook_into(self.post_hooks, hook)
+
+    def register_prehook(self, hook: Callable[[Any], Any]) -> RemovableHandle:
+        """`hook(grad_outputs)` before this node runs; what it returns replaces grad_outputs."""
+        if self.pre_hooks is None:
+            self.pre_hooks = OrderedDict()
+        return hook_into(self.pre_hooks, hook)
+
+    def hooks_of(self, output: int) -> TensorHooks:
+        if self.tensor_hooks is None:
+            self.tensor_hooks = {}
+        return self.tensor_hooks.setdefault(output, TensorHooks())
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} object at {id(self):#x}>"
+
+
+class TensorHooks:
+    """Hooks on one tensor's gradient: first the user's, in order, then those of retain_grad."""
+
+    __slots__ = ("retain", "user")
+
+    def __init__(self) -> None:
+        self.user: OrderedDict[int, Any] = OrderedDict()
+        self.retain: Callable[[Any], None] | None = None
+
+
+class AccumulateGrad(Node):
+    """The end of the line: adds the gradient to the `.grad` of a leaf."""
+
+    __slots__ = ("post_accumulate", "variable")
+
+    def __init__(self, variable: Tensor) -> None:
+        super().__init__(())
+        self.variable = variable
+        self.post_accumulate: OrderedDict[int, Any] | None = None
+
+
+_classes: dict[tuple[type, str], type] = {}
+
+
+def named(base: type, name: str) -> type:
+    """The subclass of a node class that carries PyTorch's name for an op: `PowBackward0`."""
+    key = (base, name)
+    if key not in _classes:
+        _classes[key] = type(name, (base,), {"__slots__": (), "__module__": "gradverify.engine.autograd"})
+    return _classes[key]

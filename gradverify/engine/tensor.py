@@ -1,0 +1,412 @@
+"""The tensor: an array, and what autograd knows about it.
+
+The one idea: a tensor is an array plus one edge into the tape. `_edge` is None for a leaf; for the result of a recorded op
+it is (node, output number). Everything that PyTorch shows (`grad_fn`, `is_leaf`, `grad`, `_version`) is read off from there.
+
+The array of a 0-d result may be a NumPy scalar, which is several times faster than a 0-d array and never shared; `_array()`
+turns it into an array before anything writes to it or looks at it through a view.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import dtypes
+from .modes import state
+from .tape import AccumulateGrad, Edge, Node, RemovableHandle, TensorHooks, hook_into
+
+if TYPE_CHECKING:
+    from .views import View
+
+
+class Size(tuple):
+    """A shape: a tuple that prints as PyTorch's does."""
+
+    def numel(self) -> int:
+        n = 1
+        for k in self:
+            n *= k
+        return n
+
+    def __repr__(self) -> str:
+        return f"torch.Size({list(self)})"
+
+    def __getitem__(self, k: Any) -> Any:
+        part = tuple.__getitem__(self, k)
+        return Size(part) if isinstance(k, slice) else part
+
+
+class Tensor:
+    """PyTorch's Tensor over a NumPy or CuPy array. The ops are installed as methods by `names`."""
+
+    # What every tensor starts from; an instance only stores what differs.
+    _data: Any
+    _requires_grad: bool = False
+    _edge: Edge | None = None
+    _grad: Tensor | None = None
+    _version_cell: list[int] | None = None  # shared by all tensors over the same memory; None stands for [0]
+    _view: View | None = None  # of which tensor this is a view, and how
+    _hooks: TensorHooks | None = None
+    _accumulator: weakref.ref[AccumulateGrad] | None = None
+    _post_accumulate: OrderedDict[int, Any] | None = None
+    _retains_grad: bool = False
+    _inference: bool = False
+
+    __array_priority__ = 1000  # so that `ndarray * tensor` asks the tensor first
+
+    def __init__(self, *args: Any) -> None:
+        """`Tensor(2, 3)` is uninitialised, `Tensor([1, 2])` holds the data; prefer `tensor(...)`, which infers the dtype."""
+        kind = dtypes.default_numpy()
+        if len(args) == 1 and isinstance(args[0], Tensor):
+            self._data = args[0]._data.astype(kind)
+        elif len(args) == 1 and not isinstance(args[0], int):
+            self._data = np.array(args[0], dtype=kind)
+        else:
+            self._data = np.zeros(args if args else (0,), dtype=kind)
+
+    # ---- data ------------------------------------------------------------------------------------------------------
+
+    def _array(self) -> Any:
+        """The array itself, never a NumPy scalar."""
+        if isinstance(self._data, np.generic):
+            self._data = np.asarray(self._data)
+        return self._data
+
+    def _cell(self) -> list[int]:
+        """The version counter, from now on shared with whoever asks."""
+        cell = self._version_cell
+        if cell is None:
+            cell = self._version_cell = [0]
+        return cell
+
+    @property
+    def _version(self) -> int:
+        if self._inference:
+            raise RuntimeError("Inference tensors do not track version counter.")
+        cell = self._version_cell
+        return 0 if cell is None else cell[0]
+
+    @property
+    def shape(self) -> Size:
+        return Size(self._data.shape)
+
+    @property
+    def dtype(self) -> dtypes.dtype:
+        return dtypes.OF_NUMPY[self._data.dtype]
+
+    @property
+    def device(self) -> dtypes.device:
+        if isinstance(self._data, np.ndarray | np.generic):
+            return dtypes.CPU
+        return dtypes.device("cuda", self._data.device.id)
+
+    @property
+    def ndim(self) -> int:
+        return self._data.ndim
+
+    @property
+    def is_cuda(self) -> bool:
+        return self.device.type == "cuda"
+
+    @property
+    def data(self) -> Tensor:
+        """The same memory, outside of autograd: not even the version counter is shared."""
+        return wrap(self._array())
+
+    @data.setter
+    def data(self, new: Tensor) -> None:
+        self._data = new._array()
+
+    # ---- autograd --------------------------------------------------------------------------------------------------
+
+    @property
+    def requires_grad(self) -> bool:
+        if self._view is not None:
+            self._view.refresh(self)
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if not self.is_leaf:
+            if value:
+                return
+            raise RuntimeError(
+                "you can only change requires_grad flags of leaf variables. If you want to use a computed variable in "
+                "a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
+            )
+        if value and self.dtype.category < dtypes.FLOAT:
+            raise RuntimeError("only Tensors of floating point dtype can require gradients")
+        if value and self._inference and not state.inference:
+            raise RuntimeError(
+                "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed."
+            )
+        self._requires_grad = bool(value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        self.requires_grad = requires_grad
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        return self.grad_fn is None
+
+    @property
+    def grad_fn(self) -> Node | None:
+        if self._view is not None:
+            self._view.refresh(self)
+        return None if self._edge is None else self._edge[0]
+
+    @property
+    def output_nr(self) -> int:
+        return 0 if self._edge is None else self._edge[1]
+
+    @property
+    def grad(self) -> Tensor | None:
+        if self._grad is None and self._edge is not None and not self._retains_grad:
+            import warnings
+
+            warnings.warn(
+                "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute "
+                "won't be populated during autograd.backward(). If you indeed want the .grad field to be populated for "
+                "a non-leaf Tensor, use .retain_grad() on the non-leaf Tensor.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(value)}")
+            if value is self:
+                raise RuntimeError("can't assign Variable as its own grad")
+            if value._data.dtype != self._data.dtype:
+                raise RuntimeError(
+                    f"assigned grad has data of a different type: expected {self.type()}, got {value.type()}"
+                )
+            if value._data.shape != self._data.shape:
+                raise RuntimeError("assigned grad has data of a different size")
+        self._grad = value
+
+    @grad.deleter
+    def grad(self) -> None:
+        self._grad = None
+
+    @property
+    def retains_grad(self) -> bool:
+        return self._retains_grad
+
+    def _gradient_edge(self) -> Edge:
+        """Where this tensor's gradient goes. Only for one that requires grad."""
+        if self._edge is not None:
+            return self._edge
+        # The leaf's accumulator holds the leaf; the leaf holds it weakly, so that the two do not keep each other alive.
+        node = self._accumulator() if self._accumulator is not None else None
+        if node is None:
+            node = AccumulateGrad(self)
+            self._accumulator = weakref.ref(node)
+        return node, 0
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of a non-leaf in `.grad` too. A no-op for leaves."""
+        if not self.requires_grad:
+            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        if self.is_leaf or self._retains_grad:
+            return
+        self._retains_grad = True
+        node, output = self._gradient_edge()
+        alive = weakref.ref(self)
+
+        def keep(g: Tensor) -> None:
+            tensor = alive()
+            if tensor is not None:
+                tensor._grad = g if tensor._grad is None else tensor._grad + g  # type: ignore[operator]
+
+        node.hooks_of(output).retain = keep
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
+        """`hook(grad)` when this tensor's gradient, summed over all its uses, is known; what it returns replaces it."""
+        if not self.requires_grad:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        if self._edge is None:
+            if self._hooks is None:
+                self._hooks = TensorHooks()
+            return hook_into(self._hooks.user, hook)
+        return hook_into(self._edge[0].hooks_of(self._edge[1]).user, hook)
+
+    def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> RemovableHandle:
+        """`hook(leaf)` after a gradient was added to its `.grad`."""
+        if not self.requires_grad:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        if not self.is_leaf:
+            raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+        if self._post_accumulate is None:
+            self._post_accumulate = OrderedDict()
+        return hook_into(self._post_accumulate, hook)
+
+    def backward(
+        self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None
+    ) -> None:
+        """Add the gradient of this tensor to the `.grad` of every leaf that it was computed from."""
+        from .autograd import backward
+
+        backward(self, gradient, retain_graph, create_graph, inputs=inputs)
+
+    # ---- values out ------------------------------------------------------------------------------------------------
+
+    def item(self) -> Any:
+        if self._data.size != 1:
+            raise RuntimeError(f"a Tensor with {self._data.size} elements cannot be converted to Scalar")
+        value = self._data.item()
+        return float(value) if self._data.dtype.kind == "V" else value
+
+    def tolist(self) -> Any:
+        return self._data.tolist()
+
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        """The array itself; it shares memory with the tensor."""
+        if force:
+            return self.detach().cpu().numpy()  # type: ignore[attr-defined]
+        if self.requires_grad:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        if self.is_cuda:
+            raise TypeError(
+                f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host "
+                "memory first."
+            )
+        return self._array()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self.numpy()
+        return array if dtype is None else array.astype(dtype)
+
+    def __bool__(self) -> bool:
+        if self._data.size == 1:
+            return bool(self._data.item())
+        if self._data.size == 0:
+            raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
+        raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
+    def __index__(self) -> int:
+        if self._data.size != 1 or self._data.dtype.kind not in "iub":
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self._data.item())
+
+    def __len__(self) -> int:
+        if not self._data.ndim:
+            raise TypeError("len() of a 0-d tensor")
+        return self._data.shape[0]
+
+    def __iter__(self) -> Any:
+        if not self._data.ndim:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter([self[i] for i in range(len(self))])  # type: ignore[index]
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __contains__(self, x: Any) -> bool:
+        return bool((self._data == (x._data if isinstance(x, Tensor) else x)).any())
+
+    def __format__(self, spec: str) -> str:
+        if not self._data.ndim and type(self) is Tensor:
+            return format(self.item(), spec)
+        return object.__format__(self, spec)
+
+    def __repr__(self) -> str:
+        from .printing import text
+
+        return text(self)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if not self.is_leaf:
+            raise RuntimeError(
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment."
+            )
+        return _rebuilt, (type(self), np.array(self._data), self._requires_grad, self._grad)
+
+    def size(self, dim: int | None = None) -> Any:
+        return self.shape if dim is None else self._data.shape[dim]
+
+    def dim(self) -> int:
+        return self._data.ndim
+
+    ndimension = dim
+
+    def numel(self) -> int:
+        return self._data.size
+
+    nelement = numel
+
+    def element_size(self) -> int:
+        return self._data.dtype.itemsize
+
+    @property
+    def itemsize(self) -> int:
+        return self._data.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self._data.nbytes
+
+    def stride(self, dim: int | None = None) -> Any:
+        strides = tuple(s // self._data.dtype.itemsize for s in self._array().strides)
+        return strides if dim is None else strides[dim]
+
+    def is_contiguous(self) -> bool:
+        return bool(self._array().flags.c_contiguous)
+
+    def data_ptr(self) -> int:
+        return self._array().__array_interface__["data"][0]
+
+    def is_floating_point(self) -> bool:
+        return self.dtype.is_floating_point
+
+    def is_complex(self) -> bool:
+        return self.dtype.is_complex
+
+    def get_device(self) -> int:
+        return -1 if self.device.type == "cpu" else self.device.index or 0
+
+    @property
+    def _base(self) -> Tensor | None:
+        return None if self._view is None else self._view.base
+
+    def _is_view(self) -> bool:
+        return self._view is not None
+
+    def is_inference(self) -> bool:
+        return self._inference
+
+
+def _rebuilt(cls: type, data: np.ndarray, requires_grad: bool, grad: Tensor | None) -> Tensor:
+    out = wrap(data, cls)
+    out._requires_grad, out._grad = requires_grad, grad
+    return out
+
+
+_create = object.__new__
+
+
+def wrap(data: Any, cls: type[Tensor] = Tensor) -> Tensor:
+    """A tensor over `data`, as it is: no copy, no gradient."""
+    out = _create(cls)
+    out._data = data
+    if state.inference:
+        out._inference = True
+    return out

@@ -1,0 +1,204 @@
+"""Views and in-place ops: tensors that share memory, and how the tape follows a write.
+
+The one idea: a view remembers its base and the ops that lead from the base to it. A write through a view becomes a write to
+the base (`CopySlices`: the part that was written gets its gradient from the new value, the rest from the old base); the next
+time anyone asks the view for its `grad_fn`, it is made anew from the base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import dtypes
+from .modes import state
+from .rules import Rule
+from .tape import Edge, Node
+from .tensor import Tensor, wrap
+
+Step = tuple[Rule, Mapping[str, Any]]
+
+
+class View:
+    """What a view knows: its base, the steps from there, and the version of the base that its `grad_fn` belongs to.
+
+    forbidden  why it must not be written to while grad mode is on, or None
+    """
+
+    __slots__ = ("base", "forbidden", "steps", "version")
+
+    def __init__(self, base: Tensor, steps: tuple[Step, ...], forbidden: str | None) -> None:
+        self.base, self.steps, self.forbidden = base, steps, forbidden
+        self.version = base._cell()[0]
+
+    def refresh(self, view: Tensor) -> None:
+        """After a write through the base or another view, derive this view's `grad_fn` again."""
+        now = self.base._cell()[0]
+        if now == self.version:
+            return
+        self.version = now
+        if self.base._edge is not None:
+            from .dispatch import OpNode, apply, recording
+            from .tape import named
+
+            with recording():
+                again = self.base
+                for rule, params in self.steps:
+                    again = apply(rule, (again,), params)
+            assert again._edge is not None
+            again._edge[0].__class__ = named(OpNode, "AsStridedBackward0")  # PyTorch's name for a view made anew
+            view._edge, view._requires_grad = again._edge, True
+
+
+def track(rule: Rule, source: Tensor, params: Mapping[str, Any], out: Tensor) -> None:
+    """Note that `out` is a view of `source`, if the two share memory."""
+    if isinstance(source._data, np.generic):
+        source._array()
+    if isinstance(out._data, np.generic) or out._data.base is None or not np.may_share_memory(source._data, out._data):
+        return
+    out._version_cell = source._cell()
+    steps: tuple[Step, ...] = ((rule, params),)
+    forbidden = None
+    if not state.enabled:
+        forbidden = "A view was created in no_grad mode and is being modified inplace with grad mode enabled."
+    if source._view is not None:
+        base, steps = source._view.base, source._view.steps + steps
+        forbidden = source._view.forbidden or forbidden
+    else:
+        base = source
+    out._view = View(base, steps, forbidden)
+
+
+def write(x: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
+    """In place: `x` becomes `make(x)`, in its own memory, and its history says so. Returns `x`.
+
+    Raises RuntimeError as PyTorch does: for a leaf that requires grad (or a view of one), for a result that does not fit.
+    """
+    _check_writable(x)
+    requires = x.requires_grad
+    new = make(x)
+    if dtypes.CATEGORY[new._data.dtype] > dtypes.CATEGORY[x._data.dtype]:
+        raise RuntimeError(
+            f"result type {new.dtype.tensor_type.removesuffix('Tensor')} can't be cast to the desired output type "
+            f"{x.dtype.tensor_type.removesuffix('Tensor')}"
+        )
+    if new._data.shape != x._data.shape:
+        raise RuntimeError(
+            f"output with shape {list(x.shape)} doesn't match the broadcast shape {list(new.shape)}"
+        )
+    if new._data.dtype != x._data.dtype and new._requires_grad:
+        from .dispatch import cast
+
+        new = cast(new, x._data.dtype)
+    recorded = new._requires_grad
+    if recorded:
+        _keep_old_value(new, x)
+    overwrite(x, new._data)
+    if recorded:
+        _rebase(x, new)
+    elif requires and state.enabled and new is not x:
+        # what came out does not depend on x any more (zero_, fill_ of a constant)
+        _rebase(x, new)
+    return x
+
+
+def overwrite(x: Tensor, data: Any) -> None:
+    """Write into the memory of `x`, with no history."""
+    _check_writable(x)
+    array = x._array()
+    if not array.flags.writeable:
+        raise RuntimeError(
+            "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
+            "Please clone() the tensor before performing the operation."
+        )
+    array[...] = data
+    x._cell()[0] += 1
+
+
+def _check_writable(x: Tensor) -> None:
+    if x._inference and not state.inference:
+        raise RuntimeError(
+            "Inplace update to inference tensor outside InferenceMode is not allowed.You can make a clone to get a "
+            "normal tensor before doing inplace update."
+        )
+    if not state.enabled:
+        return
+    if x._view is not None:
+        if x._view.base._requires_grad and x._view.base._edge is None:
+            raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+        if x._view.forbidden is not None and x.requires_grad:
+            raise RuntimeError(x._view.forbidden)
+    elif x._requires_grad and x._edge is None:
+        raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+
+
+def _keep_old_value(new: Tensor, x: Tensor) -> None:
+    """The op that is about to overwrite `x` may have saved it: let it keep the old value."""
+    node = new._edge[0] if new._edge is not None else None
+    saved = getattr(node, "saved", None)
+    if not isinstance(saved, list):
+        return
+    for k, value in enumerate(saved):
+        if value is x:
+            old = wrap(x._array().copy())
+            old._requires_grad, old._edge = x._requires_grad, x._edge
+            old._version_cell = [node.versions[sum(isinstance(v, Tensor) for v in saved[:k])]]  # type: ignore[union-attr]
+            saved[k] = old
+
+
+def _rebase(x: Tensor, new: Tensor) -> None:
+    """`x` is from now on what `new` is: the result of `new`'s node."""
+    node = new._edge[0] if new._edge is not None else None
+    cell = x._cell()
+    if node is not None and getattr(node, "cell", None) is not None:  # the node saved its output: that is x now
+        node.output, node.cell = x._data, cell  # type: ignore[attr-defined]
+        node.versions[-1] = cell[0]  # type: ignore[attr-defined]
+    if x._view is None:
+        retain = None
+        if x._retains_grad and x._edge is not None:
+            hooks = x._edge[0].hooks_of(x._edge[1])
+            retain, hooks.retain = hooks.retain, None
+        x._edge, x._requires_grad = new._edge, new._requires_grad
+        if retain is not None and x._edge is not None:
+            x._edge[0].hooks_of(x._edge[1]).retain = retain
+        return
+    base, steps = x._view.base, x._view.steps
+    if not (base._requires_grad or new._requires_grad):
+        return
+    old = base._gradient_edge() if base._requires_grad else None
+    base._edge = (CopySlices(old, new._edge, steps), 0)
+    base._requires_grad = True
+    x._view.version = -1
+    x._view.refresh(x)
+
+
+class CopySlices(Node):
+    """A write through a view, seen from the base: [gradient of the old base, gradient of what was written]."""
+
+    __slots__ = ("steps",)
+
+    def __init__(self, base: Edge | None, written: Edge | None, steps: Sequence[Step]) -> None:
+        super().__init__((base, written))
+        self.steps = steps
+
+    def backward(self, g: Any, create_graph: bool) -> Sequence[Any]:
+        if create_graph:
+            from .dispatch import apply
+            from .rules import rule
+
+            rest = apply(rule("clone"), (g,))
+            part = rest
+            for r, params in self.steps:
+                part = apply(r, (part,), params)
+            new = apply(rule("clone"), (part,))
+            write(part, lambda t: wrap(np.zeros_like(t._data)))
+            return [rest, new]
+        rest = np.array(g)
+        part = rest
+        for r, params in self.steps:
+            part = r.kernel(part, **params)
+        new = part.copy()
+        part[...] = 0
+        return [rest, new]

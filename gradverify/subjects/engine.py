@@ -1,0 +1,68 @@
+"""The engine as a subject: the op table's own autograd engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import Unsupported
+from ..core.graph import Constant, Graph
+from .base import Observation, compiled
+
+
+class EngineSubject:
+    """Runs graphs on `gradverify.engine`. Needs nothing but NumPy, so it is always available."""
+
+    name = "engine"
+    dtypes = ("float32", "float64")
+
+    def unavailable(self) -> str | None:
+        return None
+
+    def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
+        import gradverify.engine as engine
+
+        def bind(op: str) -> Callable[..., Any]:
+            try:
+                return getattr(engine.ENGINE, op)
+            except AttributeError:
+                raise Unsupported(f"the engine has no op {op!r}") from None
+
+        def constant(node: Constant) -> Any:
+            kind = {"float": dtype, "int": "int64", "bool": "bool"}[node.kind]
+            return engine.from_numpy(np.array(node.value, dtype=kind))
+
+        return compiled(graph, bind, constant)
+
+    def vjp(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Observation:
+        import gradverify.engine as engine
+
+        leaves = {n: engine.from_numpy(np.array(v)).requires_grad_(n in wrt) for n, v in values.items()}
+        try:
+            outs = function(*leaves.values())
+        except Unsupported:
+            raise
+        except Exception as error:
+            return Observation(raised=error, stage="forward")
+        outs = outs if isinstance(outs, tuple) else (outs,)
+        try:
+            # An output that depends on no input has no graph: its gradient is undefined, not an error.
+            reached = [(o, engine.from_numpy(np.array(c))) for o, c in zip(outs, cotangent) if o.requires_grad]
+            grads: tuple[Any, ...] = (None,) * len(wrt)
+            if reached:
+                ends, seeds = zip(*reached)
+                grads = engine.autograd.grad(ends, [leaves[n] for n in wrt], seeds, allow_unused=True)
+        except Exception as error:
+            return Observation(raised=error, stage="backward")
+        return Observation(
+            outputs=tuple(np.array(o.detach().numpy()) for o in outs),
+            gradients={n: None if g is None else np.array(g.numpy()) for n, g in zip(wrt, grads)},
+        )
