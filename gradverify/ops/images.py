@@ -112,7 +112,7 @@ def power(x: Interval, y: Interval) -> Interval:
 
 def _raised(x: float, y: float) -> float:
     try:
-        return x**y
+        return float(x) ** float(y)  # a bound written as an int must not bring long arithmetic along
     except OverflowError:
         return -INF if x < 0 and y % 2 else INF
     except ZeroDivisionError:
