@@ -68,21 +68,19 @@ def promoted(rule: Rule, raws: list[Any]) -> list[Any]:
                 break
         else:
             return raws
-    mixed = [x for x in raws if not (rule.name == "where" and x is raws[0])]
-    to = dtypes.result_type(mixed)
+    floats = [rule.spec.argument(i) == "float" for i in range(len(raws))]  # masks and indices stay what they are
+    to = dtypes.result_type([x for x, is_float in zip(raws, floats) if is_float])
     if rule.promotion is REAL and dtypes.CATEGORY[to] < dtypes.FLOAT:
         to = dtypes.default_numpy()
     if rule.promotion is ARITHMETIC and dtypes.CATEGORY[to] == dtypes.BOOL and rule.name in _COUNTS:
         to = dtypes.I64
 
     def cast(x: Any) -> Any:
-        if isinstance(x, np.ndarray | np.generic) or hasattr(x, "dtype"):
+        if hasattr(x, "dtype"):
             return x if x.dtype == to else x.astype(to)
         return to.type(x)
 
-    if rule.name == "where":
-        return [raws[0], *(cast(x) for x in raws[1:])]
-    return [cast(x) for x in raws]
+    return [cast(x) if is_float else x for x, is_float in zip(raws, floats)]
 
 
 _COUNTS = {"sum", "prod", "cumulative_sum", "cumulative_prod"}  # of bools and small integers: int64

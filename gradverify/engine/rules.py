@@ -31,9 +31,9 @@ _ARITHMETIC = set(
 _KEEP = set(
     "reshape permute_dims matrix_transpose expand_dims squeeze broadcast_to getitem diagonal flip roll pad tril triu "
     "take take_along_axis index_add scatter_add embed repeat tile moveaxis swapaxes argmax argmin argsort clone "
-    "cast index index_put index_put_add gather unstack flatten any all".split()
+    "logical_and logical_or logical_not isfinite cast index index_put index_put_add gather unstack flatten any all".split()
 )
-_COMPARE = set("equal not_equal less less_equal greater greater_equal logical_and logical_or logical_not isfinite".split())
+_COMPARE = set("equal not_equal less less_equal greater greater_equal".split())
 
 VIEWS = set("reshape permute_dims matrix_transpose expand_dims squeeze broadcast_to getitem diagonal moveaxis swapaxes".split())
 """Ops whose result shares the input's memory in PyTorch (reshape: where the layout allows it)."""
