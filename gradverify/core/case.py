@@ -35,8 +35,8 @@ class Case:
     values      input name -> numpy array; float inputs already rounded to `dtype` (they are exact from here on)
     cotangent   one array of `dtype` per output, in the output's shape
     wrt         the inputs that are differentiated; every float input where the author did not say
-    claims      input name -> a graph over the same inputs (and the cotangent, as `g`, where it names it) that the
-                author claims to be the gradient; held against the oracle too
+    claims      input name -> a graph over the same inputs (and the cotangent, as `g`, or `g0`, `g1`, … for
+                several outputs, where it names it) that the author claims to be the gradient; held against the oracle too
     function    "package.module:name" of the user's own function, held against `graph` as its definition
     expect      what the author expects of the subject: negative cases say "fail" or "raises"
     invariants  names of the laws to check as well

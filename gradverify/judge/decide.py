@@ -317,8 +317,10 @@ def _claims(case: Case, ref: Reference) -> _Finding | None:
         with working(LADDER[0]):
             values = {n: BALLS.asarray(np.asarray(v, dtype=np.float64)) if np.asarray(v).dtype.kind == "f" else v
                       for n, v in case.values.items() if n in claim.inputs}  # fmt: skip
-            if "g" in claim.inputs and "g" not in values:
-                values["g"] = BALLS.asarray(np.asarray(case.cotangent[0], dtype=np.float64))
+            for i, g in enumerate(case.cotangent):  # `g`, or `g0`, `g1`, … for several outputs
+                label = "g" if len(case.cotangent) == 1 else f"g{i}"
+                if label in claim.inputs and label not in values:
+                    values[label] = BALLS.asarray(np.asarray(g, dtype=np.float64))
             claimed = from_balls(BALLS.asarray(forward(BALLS, claim, values, case.dtype)[claim.outputs[0]]))
         want = ref.truth.gradients[name]
         try:

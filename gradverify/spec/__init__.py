@@ -3,7 +3,7 @@
 from ..core.errors import SpecError
 from .document import CaseSpec, Document, InputSpec, load, loads
 from .expression import canonical, parse
-from .write import case_text, dumps
+from .write import dumps
 
 __all__ = [
     "CaseSpec",
@@ -11,7 +11,6 @@ __all__ = [
     "InputSpec",
     "SpecError",
     "canonical",
-    "case_text",
     "dumps",
     "load",
     "loads",

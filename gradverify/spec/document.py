@@ -413,9 +413,9 @@ class _Reader:
             line=self.node.line,
             graph=graph,
             inputs=MappingProxyType(inputs),
-            claims=self.claims(graph, inputs),
+            claims=self.claims(graph, inputs, wrt := self.wrt(inputs)),
             cotangent=self.cotangent(graph),
-            wrt=self.wrt(inputs),
+            wrt=wrt,
             function=self.function(),
             expect=_choice(keys["expect"], "expect", EXPECTATIONS) if "expect" in keys else "pass",  # type: ignore[arg-type]
             note=_text(keys["note"], "note") if "note" in keys else "",
@@ -540,7 +540,7 @@ class _Reader:
                   for n, i in inputs.items()}  # fmt: skip
         return placed, guards
 
-    def claims(self, graph: Graph, inputs: Mapping[str, InputSpec]) -> dict[str, Graph]:
+    def claims(self, graph: Graph, inputs: Mapping[str, InputSpec], wrt: tuple[str, ...]) -> dict[str, Graph]:
         node = _mapping(self.keys.get("grad"), "grad")
         found: dict[str, Graph] = {}
         shapes = [graph.nodes[o].shape for o in graph.outputs]
@@ -550,6 +550,8 @@ class _Reader:
                 raise key.error(f"unknown input {shortened(key.text)!r}{did_you_mean(key.text, inputs)}")
             if inputs[key.text].kind != "float":
                 raise key.error(f"{key.text} is {inputs[key.text].kind}: it has no gradient")
+            if key.text not in wrt:
+                raise key.error(f"{key.text} is not differentiated: `wrt` does not name it")
             scalar = _expression(value, f"grad {key.text}")
             names = self.names(inputs, cotangents)
             k, wanted = names.parse(scalar), inputs[key.text].shape

@@ -313,11 +313,3 @@ def _claim(graph: Graph, names: Mapping[str, str]) -> str:
             if len(texts[-1].text) > MAX_CHARACTERS:
                 raise Unsupported("a claim too long for a spec file")
     return texts[graph.outputs[0]].text
-
-
-def case_text(case: Case, subject: str | None = None, note: str = "") -> str:
-    """`dumps` for reports: what cannot be written is a comment that says why."""
-    try:
-        return dumps(case, subjects=(subject,) if subject else (), note=note)
-    except Unsupported as e:
-        return f"# no spec: {e}\n"
