@@ -70,7 +70,7 @@ class Active:
             # A plain attribute of plain data: xdist carries it to the controller.
             report.gradverify = {  # type: ignore[attr-defined]
                 "records": item.stash.get(RECORDS, []),
-                "status": str(item.status) if isinstance(item, GradItem) and item.status else None,
+                "status": str(item.status) if isinstance(item, GradItem) and item.status is not None else None,
                 "crashed": crashed,
             }
         return report

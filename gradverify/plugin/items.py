@@ -48,8 +48,13 @@ class SpecFile(pytest.File):
             document = load(self.path)
         except SpecError as e:
             raise self.CollectError(str(e)) from None
+        tags = {spec.line: spec.tags for spec in document.cases}
         for job in spec_jobs(document, self.settings, self.nodeid):
-            yield JobItem.of(self, job.id.partition("::")[2], job, self.settings)
+            item = JobItem.of(self, job.id.removeprefix(f"{self.nodeid}::"), job, self.settings)
+            for tag in tags[job.source.line or 0]:
+                self.config.addinivalue_line("markers", f"{tag}: a tag of a spec file")  # known to --strict-markers
+                item.add_marker(tag)
+            yield item
 
 
 class GradItem(pytest.Item):

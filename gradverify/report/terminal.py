@@ -10,8 +10,9 @@ from .tally import Row, reason_texts
 
 HEADINGS = ("subject", "dtype", "PASS", "FAIL", "INCONCLUSIVE", "worst error", "catches", "at worst")
 LEGEND = (
-    "worst error: of a PASS, as a share of what rounding excuses. catches: the smallest relative error\n"
-    "of an entry that a PASS would have caught; the median case, and the worst one."
+    "worst error: of a PASS, as a share of what rounding excuses.\n"
+    "catches: the smallest relative error of an entry that a PASS would have\n"
+    "caught, in the median case; at worst: in the worst case."
 )
 
 

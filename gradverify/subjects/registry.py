@@ -1,4 +1,4 @@
-"""Subjects by name: the built-in ones, those that a conftest registers, those of the entry points `gradverify.subjects`.
+"""Subjects by name: built-in ones, those that a conftest registers, those of the entry points `gradverify.subjects`.
 
 An entry point names a Subject instance, or a callable without arguments that returns one.
 """
@@ -6,14 +6,18 @@ An entry point names a Subject instance, or a callable without arguments that re
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
+from inspect import signature
 from types import MappingProxyType
 from typing import Any
 
-from ..core.errors import UnknownName
-from .base import Subject
+import numpy as np
+
+from ..core.errors import UnknownName, Unsupported
+from ..core.graph import Graph
+from .base import Observation, Subject
 
 BUILT_IN: Mapping[str, str] = MappingProxyType(
     {
@@ -39,6 +43,28 @@ def names() -> tuple[str, ...]:
     return tuple(dict.fromkeys([*BUILT_IN, *_REGISTERED, *(e.name for e in entry_points(group=GROUP))]))
 
 
+class Elsewhere:
+    """A subject of the CPU that is asked for on another device: unavailable there."""
+
+    def __init__(self, subject: Subject, device: str) -> None:
+        self.name, self.dtypes, self._device = subject.name, subject.dtypes, device
+
+    def unavailable(self) -> str:
+        return f"{self.name} runs on the CPU only, not on {self._device}"
+
+    def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
+        raise Unsupported(self.unavailable())
+
+    def vjp(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Observation:
+        raise Unsupported(self.unavailable())
+
+
 @cache
 def find(name: str, device: str | None = None) -> Subject:
     """The adapter called `name`, on `device` ("cpu", "cuda"; None: the adapter's default). Raises UnknownName."""
@@ -47,7 +73,9 @@ def find(name: str, device: str | None = None) -> Subject:
     if name in BUILT_IN:
         module, _, attribute = BUILT_IN[name].partition(":")
         made: Any = getattr(importlib.import_module(module), attribute)
-        return made(device=device) if device else made()
+        if "device" in signature(made).parameters:
+            return made(device=device) if device else made()
+        return made() if device in (None, "cpu") else Elsewhere(made(), device)
     for entry in entry_points(group=GROUP):
         if entry.name == name:
             made = entry.load()
