@@ -127,7 +127,7 @@ class NudgedNamespace(NumpyNamespace):
 
     _carried = ("where reshape permute_dims matrix_transpose expand_dims squeeze broadcast_to concat stack flip roll "
                 "tril triu diagonal getitem embed take take_along_axis max min full_like").split()  # fmt: skip
-    _special = "erf erfc erfinv lgamma digamma polygamma round".split()
+    _smooth = "erf erfc erfinv lgamma digamma polygamma round".split()
 
     def __init__(self, noise: Noise) -> None:
         super().__init__(np, "nudged")
@@ -135,7 +135,7 @@ class NudgedNamespace(NumpyNamespace):
         self.kind: type[Nudged] = type("Nudged", (Nudged,), {"noise": noise})
         for name in self._carried:
             setattr(self, name, self._kept(getattr(super(), name)))
-        for name in self._special:
+        for name in self._smooth:
             kernel = getattr(super(), name, None)
             if kernel is not None:
                 setattr(self, name, self._nudged(name, kernel))

@@ -211,8 +211,9 @@ class _Attempt:
         for n, u in direction.items():
             predicted += BALLS.sum(BALLS.multiply(candidate[n], u))[()]
         gap = predicted - difference
-        if not (difference.is_finite() and predicted.is_finite()) or not abs(gap) <= 4 * error + predicted.rad():
-            # 4: both differences carry higher orders; a wrong rule misses by 2**100 times more than this.
+        if not (difference.is_finite() and predicted.is_finite()) or abs(gap) > 4 * error:
+            # Certainly apart. 4: both differences carry higher orders; a wrong rule misses by 2**100 times more than
+            # this. What is not certain widens the bounds below.
             return {}, False
         slack = float((abs(gap).upper() + error) / CHANCE)
         widened = {
