@@ -84,7 +84,8 @@ def _summary(
         at = np.unravel_index(int(np.argmax(np.where(failing, share + 1e300, share))), got.shape)
         size = np.abs(want.hi)
         # An error e in one entry shows once e - d > b + r.
-        relative = (b + r + d)[(size > fmt.tiny) & np.isfinite(b)] / size[(size > fmt.tiny) & np.isfinite(b)]
+        told = (size > np.maximum(want.bound, fmt.tiny)) & np.isfinite(b)
+        relative = (b + r + d)[told] / size[told]
     index = tuple(int(i) for i in at)
     return Comparison(
         of,
@@ -122,8 +123,9 @@ def _element(
 
 
 def hopeless(want: Estimate, budget: np.ndarray) -> bool:
-    """Is there no entry of which rounding leaves a digit? (An array of zeros is not hopeless: zero is exact.)"""
+    """Is there no entry of which rounding leaves a digit? (Zeros, as far as the oracle can tell,
+    are not hopeless: zero is exact.)"""
     size = np.abs(want.hi)
     with np.errstate(all="ignore"):
-        nonzero = size > 0
+        nonzero = size > want.bound
         return bool(nonzero.any() and (budget[nonzero] > ERROR_OF_DIGITS * size[nonzero]).all())
