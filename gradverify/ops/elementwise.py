@@ -126,7 +126,7 @@ def denominator(x: Interval, y: Interval) -> bool:
 
 def power_domain(x: Interval, y: Interval) -> bool:
     """x > 0 with any exponent; any x with a fixed integer exponent, 0 only where that is not negative."""
-    if y.is_point and y.lo.is_integer():
+    if y.is_point and float(y.lo).is_integer():
         return y.lo >= 0.0 or 0.0 not in x
     return x.lo > 0.0 or (x.lo == 0.0 and "l" in x.open)
 
