@@ -601,6 +601,8 @@ class _Reader:
         if node is None:
             return {}
         if isinstance(node, nodes.Mapping):
+            if not node.entries:
+                raise node.error("inconclusive is an empty mapping")
             return {key.text: _text(value, f"inconclusive {key.text}") for key, value in node.entries}
         return {"*": _text(node, "inconclusive")}
 

@@ -350,12 +350,10 @@ class _Parser:
     def unknown_op(self, op: str) -> str:
         if op in self.names.known:
             return f"{op} is an array, not an op"
-        for spec in OPS.values():
-            if op in spec.aliases:
-                return f"unknown op {op!r}; here it is called {spec.name!r}"
-        aliases = {a: s.name for s in OPS.values() for a in s.aliases}
-        guess = did_you_mean(op, OPS) or did_you_mean(op, aliases)
-        return f"unknown op {shortened(op)!r}{guess}"
+        called = {a: s.name for s in OPS.values() for a in s.aliases}
+        if op in called:
+            return f"unknown op {op!r}; here it is called {called[op]!r}"
+        return f"unknown op {shortened(op)!r}{did_you_mean(op, OPS) or did_you_mean(op, called)}"
 
     def subscript(self, node: ast.Subscript) -> int:
         value = self.build(node.value)

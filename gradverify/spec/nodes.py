@@ -10,7 +10,7 @@ import bisect
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -238,7 +238,10 @@ def _node(source: SourceText, events: Iterator[Event], event: Event, depth: int)
             raise key.error(f"a key must be text, this is {key.kind}")
         if key.text in entries:
             raise key.error(f"the key {key.text!r} stands twice; first in line {entries[key.text][0].line}")
-        entries[key.text] = (key, _node(source, events, next(events), depth + 1))
+        value = _node(source, events, next(events), depth + 1)
+        if value.start == value.end:  # nothing stands there: the key is what one can point at
+            value = replace(value, start=key.start, end=key.start)
+        entries[key.text] = (key, value)
     return Mapping(source, start, event.end_mark.index, tuple(entries.values()))
 
 
