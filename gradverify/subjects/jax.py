@@ -1,113 +1,34 @@
-"""JAX as a subject: its own ops and rules through jax.vjp, op by op, with 64-bit types enabled for the call alone."""
+"""JAX as a subject: its own ops and rules through jax.vjp, with 64-bit types enabled for the call alone.
+
+A graph runs as one compiled program, as JAX's users run theirs (and three times faster, since each op by itself would
+be compiled too); a user's own callable runs as it is. The ops are in `bindings.jax`, the formulas that are known to lose
+digits in `forms.jax`.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import Unsupported
 from ..core.graph import Constant, Graph
-from ..namespaces.numpy import native_index
-from .base import Binding, Observation, compiled, lookup
-
-
-@cache
-def bindings() -> Callable[[str], Callable[..., Any]]:
-    """Op name -> JAX's function of the same mathematics, called as op(*args, **params)."""
-    import jax
-    import jax.numpy as jnp
-    import jax.scipy.special as special
-
-    return lookup(_table(jax, jnp, special), jnp, jax.nn, special, jnp.linalg, jax.lax)
-
-
-def _table(jax: Any, jnp: Any, special: Any) -> Binding:
-    def scatter_add(x: Any, indices: Any, updates: Any, axis: int = -1) -> Any:
-        grid = list(jnp.indices(indices.shape, sparse=True))
-        grid[axis % x.ndim] = indices
-        return x.at[tuple(grid)].add(updates)
-
-    def solve_triangular(a: Any, b: Any, upper: bool = False, unit_diagonal: bool = False) -> Any:
-        """JAX's solver takes one batch shape for both."""
-        batch = jnp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-        a, b = (jnp.broadcast_to(m, (*batch, *m.shape[-2:])) for m in (a, b))
-        return jax.lax.linalg.triangular_solve(a, b, left_side=True, lower=not upper, unit_diagonal=unit_diagonal)
-
-    def attention(q: Any, k: Any, v: Any) -> Any:
-        """jax.nn.dot_product_attention takes its softmax in float32 whatever the dtype: no subject for float64."""
-        scores = q @ jnp.matrix_transpose(k) / np.sqrt(k.shape[-1])
-        return jax.nn.softmax(scores, -1) @ v
-
-    def nll_loss(x: Any, targets: Any) -> Any:
-        return -jnp.mean(jnp.take_along_axis(x, targets[..., None], -1))
-
-    def normalize(x: Any, axis: int = -1, eps: float = 1e-12) -> Any:
-        return x / jnp.maximum(jnp.linalg.vector_norm(x, axis=axis, keepdims=True), eps)
-
-    def huber_loss(x: Any, y: Any, delta: float = 1.0) -> Any:
-        d = jnp.abs(x - y)
-        return jnp.mean(jnp.where(d <= delta, d * d / 2, delta * (d - delta / 2)))
-
-    def standardize(x: Any, axis: int = -1, eps: float = 1e-5) -> Any:
-        return jax.nn.standardize(x, axis=axis, epsilon=eps)
-
-    return {
-        # elementwise
-        "lerp": lambda x, y, weight: x + weight * (y - x),
-        "addcmul": lambda x, y, z, value=1.0: x + value * y * z,
-        "hardtanh": jax.nn.hard_tanh,
-        "hardsigmoid": jax.nn.hard_sigmoid,
-        "hardswish": jax.nn.hard_swish,
-        "softsign": jax.nn.soft_sign,
-        "gelu": lambda x, approximate="none": jax.nn.gelu(x, approximate=approximate == "tanh"),
-        # reductions
-        "logsumexp": jax.nn.logsumexp,
-        # shape
-        "concat": lambda *xs, axis=0: jnp.concatenate(xs, axis),
-        "stack": lambda *xs, axis=0: jnp.stack(xs, axis),
-        "tile": lambda x, repetitions: jnp.tile(x, repetitions),
-        "pad": lambda x, pads: jnp.pad(x, pads) if pads else x,
-        "diagonal": lambda x: jnp.diagonal(x, axis1=-2, axis2=-1),
-        "diag_embed": jnp.vectorize(jnp.diag, signature="(n)->(n,n)"),
-        # indexing
-        "getitem": lambda x, index: x[native_index(index)],
-        "embed": lambda x, index, shape: jnp.zeros(shape, x.dtype).at[native_index(index)].set(x),
-        "index_add": lambda x, i, updates, axis=0: x.at[(slice(None),) * (axis % x.ndim) + (i,)].add(updates),
-        "scatter_add": scatter_add,
-        # linear algebra
-        "einsum": lambda *xs, subscripts: jnp.einsum(subscripts, *xs),
-        "trace": lambda x: jnp.trace(x, axis1=-2, axis2=-1),
-        "logabsdet": lambda x: jnp.linalg.slogdet(x)[1],
-        "solve_triangular": solve_triangular,
-        # compositions: where JAX has no function, the expression that its users write
-        "standardize": standardize,
-        "layer_norm": lambda x, w, b, eps=1e-5: standardize(x, -1, eps) * w + b,
-        "rms_norm": lambda x, w, eps=1e-5: x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + eps) * w,
-        "normalize": normalize,
-        "cosine_similarity": lambda a, b, axis=-1, eps=1e-8: jnp.sum(
-            normalize(a, axis, eps) * normalize(b, axis, eps), axis
-        ),
-        "linear": lambda x, w, b: x @ w.T + b,
-        "scaled_dot_product_attention": attention,
-        "mse_loss": lambda x, y: jnp.mean(jnp.square(x - y)),
-        "huber_loss": huber_loss,
-        "nll_loss": nll_loss,
-        "cross_entropy": lambda x, targets: nll_loss(jax.nn.log_softmax(x, -1), targets),
-    }
+from .base import Binding, Form, Observation, compiled
+from .bindings.jax import bindings
+from .forms.jax import FORMS
 
 
 class JaxSubject:
-    """Eager JAX (each primitive compiled on its own) through jax.vjp."""
+    """JAX through jax.vjp."""
 
     name = "jax"
     dtypes: tuple[str, ...] = ("float32", "float64")
+    forms: Mapping[str, Form] = FORMS
 
     def __init__(self, device: str = "cpu", table: Binding | None = None) -> None:
-        """`table` replaces single ops, op name -> function of JAX arrays."""
+        """`table` replaces single ops, op name -> function of JAX arrays: to judge one's own under an op's name."""
         self.device, self.table = device, dict(table or {})
 
     def unavailable(self) -> str | None:
@@ -120,7 +41,6 @@ class JaxSubject:
         return None
 
     def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
-        import jax
         import jax.numpy as jnp
 
         if dtype not in self.dtypes:
@@ -130,13 +50,7 @@ class JaxSubject:
         def constant(node: Constant) -> Any:
             return jnp.asarray(np.asarray(node.value, dtype=dtypes[node.kind]).reshape(node.shape))
 
-        run = compiled(graph, lambda op: self.table.get(op) or bindings()(op), constant)
-
-        def function(*arrays: Any) -> Any:
-            with jax.enable_x64(True):
-                return run(*arrays)
-
-        return function
+        return _Program(compiled(graph, lambda op: self.table.get(op) or bindings()(op), constant))
 
     def vjp(
         self,
@@ -147,29 +61,24 @@ class JaxSubject:
     ) -> Observation:
         import jax
 
+        call = function if isinstance(function, _Program) else _Pullback(function)
         with jax.enable_x64(True), jax.default_device(self._device()):
-            leaves = {name: self._put(v) for name, v in values.items()}
-
-            def of_wrt(*active: Any) -> Any:
-                return function(*(leaves | dict(zip(wrt, active))).values())
-
             try:
-                result, pull = jax.vjp(of_wrt, *(leaves[n] for n in wrt))
+                outputs, gradients = call.pull(
+                    [self._put(v) for v in values.values()],
+                    [list(values).index(n) for n in wrt],
+                    [self._put(g) for g in cotangent],
+                )
             except Unsupported:
                 raise
             except Exception as e:
-                return Observation(raised=e, stage="forward")
-            outputs = tuple(result) if isinstance(result, tuple | list) else (result,)
-            given = [self._put(g) for g in cotangent]
-            try:
-                gradients = pull(type(result)(given) if isinstance(result, tuple | list) else given[0])
-            except Exception as e:
-                return Observation(raised=e, stage="backward")
-            labelled = {f"out{i}": o for i, o in enumerate(outputs)} | {f"d{n}": g for n, g in zip(wrt, gradients)}
+                return Observation(raised=e, stage=call.stage)
+            arrays = {f"out{i}": o for i, o in enumerate(outputs)} | {f"d{n}": d for n, d in zip(wrt, gradients)}
+            wanted = self._device().platform
             return Observation(
                 outputs=tuple(np.array(o) for o in outputs),
-                gradients={n: np.array(g) for n, g in zip(wrt, gradients)},
-                devices={k: str(a.device) for k, a in labelled.items() if a.device.platform != self._device().platform},
+                gradients={n: np.array(d) for n, d in zip(wrt, gradients)},
+                devices={label: str(a.device) for label, a in arrays.items() if a.device.platform != wanted},
             )
 
     def _device(self) -> Any:
@@ -182,3 +91,46 @@ class JaxSubject:
         import jax
 
         return jax.device_put(np.array(value), self._device())
+
+
+class _Pullback:
+    """A function of arrays and its VJP; `stage` is where it was when it raised."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function, self.stage = function, "forward"
+
+    def pull(self, leaves: list[Any], wrt: list[int], cotangent: list[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """The outputs, and the gradients of the leaves `wrt`."""
+        import jax
+
+        def of_wrt(*active: Any) -> Any:
+            full = list(leaves)
+            for k, a in zip(wrt, active):
+                full[k] = a
+            return self.function(*full)
+
+        self.stage = "forward"
+        result, back = jax.vjp(of_wrt, *(leaves[k] for k in wrt))
+        self.stage = "backward"
+        several = isinstance(result, tuple | list)
+        gradients = back(type(result)(cotangent) if several else cotangent[0])
+        return tuple(result) if several else (result,), gradients
+
+
+class _Program(_Pullback):
+    """A graph, compiled once for all its calls."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        import jax
+
+        super().__init__(function)
+        self._jitted = jax.jit(super().pull, static_argnums=1)
+
+    def __call__(self, *arrays: Any) -> Any:
+        import jax
+
+        with jax.enable_x64(True):
+            return self.function(*arrays)
+
+    def pull(self, leaves: list[Any], wrt: list[int], cotangent: list[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        return self._jitted(leaves, tuple(wrt), cotangent)

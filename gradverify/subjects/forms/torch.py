@@ -1,0 +1,82 @@
+"""PyTorch's formulas that lose digits, with the issues that report them (as of 2.13)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ..base import Form
+from .shared import digamma, gelu_tanh, gelu_tanh_vjp
+
+
+def _gelu(xp: Any, x: Any, approximate: str = "none") -> Any:
+    if approximate == "tanh":
+        return gelu_tanh(xp, x)
+    return x * _normal_cdf(xp, x)
+
+
+def _gelu_vjp(xp: Any, g: Any, out: Any, x: Any, approximate: str = "none") -> Any:
+    if approximate == "tanh":
+        return gelu_tanh_vjp(xp, g, x)
+    return g * (_normal_cdf(xp, x) + x * xp.exp(-0.5 * x * x) / xp.sqrt(2.0 * xp.pi))
+
+
+def _normal_cdf(xp: Any, x: Any) -> Any:
+    return 0.5 * (1.0 + xp.erf(x / xp.sqrt2))
+
+
+def _trigamma(xp: Any, x: Any) -> Any:
+    """Six steps of the recurrence, then four terms of the asymptotic series; reflected below 1/2."""
+    below = xp.less(x, 0.5)
+    y = xp.where(below, 1.0 - x, x)
+    result = xp.zeros_like(x)
+    for _ in range(6):
+        result = result + 1.0 / (y * y)
+        y = y + 1.0
+    z = 1.0 / (y * y)
+    result = result + (1.0 + 0.5 / y + z * (1 / 6 - z * (1 / 30 - z * (1 / 42)))) / y
+    return xp.where(below, xp.square(xp.pi / xp.sin(xp.pi * x)) - result, result)
+
+
+def _polygamma_of(n: int) -> Any:
+    return {0: digamma, 1: _trigamma}.get(n, lambda xp, x: xp.polygamma(x, n=n))
+
+
+def _celu_vjp(xp: Any, g: Any, out: Any, x: Any, alpha: float = 1.0) -> Any:
+    rounded = float(np.float32(alpha))
+    return xp.where(xp.greater(x, 0.0), g, g * xp.exp(xp.minimum(x, 0.0) / rounded) * (alpha / rounded))
+
+
+def _hardsigmoid_vjp(xp: Any, g: Any, out: Any, x: Any) -> Any:
+    inside = xp.logical_and(xp.greater(x, -3.0), xp.less(x, 3.0))
+    return xp.where(inside, g * float(np.float32(1 / 6)), xp.zeros_like(g))
+
+
+def _logsumexp_vjp(xp: Any, g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    shape = xp.shape(xp.sum(x, axis=axis, keepdims=True))
+    return xp.reshape(g, shape) * xp.exp(x - xp.reshape(out, shape))
+
+
+FORMS: Mapping[str, Form] = MappingProxyType({
+    "tanh": Form("1 - out**2 cancels where tanh saturates (pytorch#195685, #195527)",
+                 vjp=(lambda xp, g, out, x: g * (1.0 - out * out),)),
+    "sigmoid": Form("1 - out cancels where sigmoid saturates (pytorch#195681, #195527)",
+                    vjp=(lambda xp, g, out, x: g * (1.0 - out) * out,)),
+    "gelu": Form("1 + erf, and 1 + tanh, cancel in the negative tail (pytorch#187806)", define=_gelu, vjp=(_gelu_vjp,)),
+    "logsumexp": Form("exp(x - out) inherits the rounding of a large out", vjp=(_logsumexp_vjp,)),
+    "hardsigmoid": Form("the 1/6 of its backward pass is a float32 literal, whatever the dtype",
+                        vjp=(_hardsigmoid_vjp,)),
+    "celu": Form("its backward pass rounds alpha to float32, whatever the dtype (pytorch#158314 has more of celu)",
+                 vjp=(_celu_vjp,)),
+    "digamma": Form("an absolute error of an ulp of 1 next to the root; its gradient, trigamma, has four terms of a "
+                    "series (pytorch PR#4399)", define=digamma, vjp=(lambda xp, g, out, x: g * _trigamma(xp, x),)),
+    "lgamma": Form("its gradient, digamma, has an absolute error of an ulp of 1 next to the root",
+                   vjp=(lambda xp, g, out, x: g * digamma(xp, x),)),
+    "polygamma": Form("digamma next to its root, and four terms of trigamma's series (pytorch PR#4399)",
+                      define=lambda xp, x, n: _polygamma_of(n)(xp, x),
+                      vjp=(lambda xp, g, out, x, n: g * _polygamma_of(n + 1)(xp, x),)),
+})  # fmt: skip
+"""Op name -> the formula."""
