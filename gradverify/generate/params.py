@@ -68,9 +68,10 @@ def _int(param: Param, shape: Shape, digits: Digits) -> Any:
 
 
 def _float(param: Param, shape: Shape, digits: Digits) -> Any:
-    bounded = param.lo is not None and param.hi is not None
-    middle = (float(param.lo + param.hi) / 2,) if bounded and param.lo is not None and param.hi is not None else ()
-    return _pick(_within(param, FLOATS + middle), digits)
+    options = _within(param, FLOATS)
+    if len(options) == 1 and param.lo is not None and param.hi is not None:
+        options.append(float(param.lo + param.hi) / 2)
+    return _pick(options, digits)
 
 
 def shapes_from(shape: Shape) -> list[Shape]:

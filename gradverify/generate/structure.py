@@ -336,17 +336,12 @@ class Planner:
         if not self.may_add(sum(isinstance(a, Fresh) for a in arguments)):
             return None
         shapes = tuple(self.shape(a) for a in arguments)
-        try:
-            shape = tuple(spec.shape(*shapes, **params))
-        except ShapeError:
-            return None
-        if not all(
-            len(s) <= self.limits.max_rank and math.prod(s) <= self.limits.max_elements for s in (shape, *shapes)
-        ):
-            return None
-        trial = tried(spec.name, shapes, tuple(params.items()))
+        trial = tried(spec.name, shapes, tuple(params.items()), _first_equal(arguments))
         if trial is None or (trial.kink and not self.limits.kinks):
             return None
+        for s in (trial.shape, *shapes):
+            if len(s) > self.limits.max_rank or math.prod(s) > self.limits.max_elements:
+                return None
         count = _index_count(spec, shapes, params)
         if any(self.beyond(spec.argument(i), a, count) for i, a in enumerate(arguments)):
             return None
@@ -569,46 +564,96 @@ def guarded(spec: OpSpec, args: Sequence[Any]) -> list[Any]:
     return list(made) if isinstance(made, tuple | list) else [made]
 
 
+TRIAL_ELEMENTS = 1 << 16
+"""What is larger is not worth a trial: `tile` and `repeat` can ask for any size."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What an op makes of one point of its domain.
+    """What an op makes of a few points of its domain.
 
+    shape    of the result
     kink     its distance to a kink is 0 there: std of one element is 0 whatever the element is
     assumed  four times what came out, as an interval: the image of an op whose arguments a guard shapes, where
              intervals know nothing; `values` checks it
     """
 
+    shape: Shape
     kink: bool
     assumed: Interval
 
 
-@lru_cache(maxsize=1 << 14)
-def tried(op: str, shapes: tuple[Shape, ...], params: tuple[tuple[str, Any], ...]) -> Trial | None:
-    """What shapes and parameters alone make of an op. None where they make nonsense: the mean of no elements, an
-    index into an axis without entries, a determinant beyond BOUND."""
+TRIAL_POINTS = 6
+
+
+@lru_cache(maxsize=1 << 16)
+def tried(
+    op: str, shapes: tuple[Shape, ...], params: tuple[tuple[str, Any], ...], same: tuple[int, ...]
+) -> Trial | None:
+    """What shapes, parameters and repetition alone make of an op; `same[i]` is the first argument equal to the i-th.
+
+    None where they do not fit the op, or make nonsense: the mean of no elements, an index into an axis without entries,
+    a determinant beyond BOUND; or, by repetition or at a kink, a constant: cosine_similarity(x, x), x / x, std of one
+    entry. The gradient of that is 0 as a difference of numbers that are not, so no relative error of it can be judged.
+    """
     spec = OPS[op]
+    try:
+        shape = tuple(spec.shape(*shapes, **dict(params)))
+    except ShapeError:
+        return None
+    if math.prod(shape) > TRIAL_ELEMENTS:
+        return None
     rng = np.random.Generator(np.random.PCG64(1))
     intervals = (GUARDED,) * len(shapes) if shaped(spec) else next(iter(profiles(op, len(shapes))), None)
     if intervals is None or (_index_count(spec, shapes, dict(params)) == 0 and _indexes(spec, shapes)):
         return None
-    args: list[Any] = []
-    for i, (shape, interval) in enumerate(zip(shapes, intervals)):
-        kind = spec.argument(i)
-        if kind == "float":
-            args.append(rng.uniform(interval.lo, interval.hi, shape))
-        else:
-            args.append(np.zeros(shape, dtype=bool if kind == "bool" else np.int64))
-    if shaped(spec):
-        args = guarded(spec, args)
+    outs: list[np.ndarray] = []
+    kink = False
     with np.errstate(all="ignore"):
-        out = np.asarray(spec.define(NUMPY, *args, **dict(params)))
-        if not np.all(np.isfinite(out)):
-            return None
-        distance = np.ones(1) if spec.kinks is None else np.asarray(spec.kinks(NUMPY, *args, **dict(params)))
-    size = 2.0 ** math.ceil(math.log2(4 * float(np.max(np.abs(out), initial=0.25))))
+        for _ in range(TRIAL_POINTS):
+            args = _trial_point(spec, shapes, intervals, same, rng)
+            outs.append(np.asarray(spec.define(NUMPY, *args, **dict(params))))
+            if spec.kinks is not None and not kink:
+                distance = np.asarray(spec.kinks(NUMPY, *args, **dict(params)))
+                kink = bool(distance.size and np.min(distance) == 0)
+            if not (outs[0].size and spec.result == "float"):
+                break
+    if not all(np.all(np.isfinite(o)) for o in outs):
+        return None
+    if _degenerate(spec, shapes, same, outs):
+        return None
+    size = 2.0 ** math.ceil(math.log2(4 * float(np.max(np.abs(outs), initial=0.25))))
     if shaped(spec) and size > 4 * BOUND:
         return None
-    return Trial(bool(distance.size and np.min(distance) == 0), Interval(-min(size, BOUND), min(size, BOUND)))
+    return Trial(shape, kink, Interval(-min(size, BOUND), min(size, BOUND)))
+
+
+def _degenerate(spec: OpSpec, shapes: tuple[Shape, ...], same: tuple[int, ...], outs: list[np.ndarray]) -> bool:
+    """A constant of non-empty arguments, by repetition or at a kink, in an op that rounds."""
+    suspect = any(k < i for i, k in enumerate(same)) or spec.kinks is not None
+    if len(outs) < 2 or not suspect or spec.ulps == 0 or not all(math.prod(s) for s in shapes):
+        return False
+    return all(np.allclose(o, outs[0], rtol=1e-12, atol=1e-12) for o in outs)
+
+
+def _trial_point(
+    spec: OpSpec, shapes: tuple[Shape, ...], intervals: Sequence[Interval], same: tuple[int, ...], rng: Any
+) -> list[Any]:
+    args: list[Any] = []
+    for i, (given, interval) in enumerate(zip(shapes, intervals)):
+        kind = spec.argument(i)
+        if same[i] != i and same[i] < len(args) and kind == spec.argument(same[i]):
+            args.append(args[same[i]])
+        elif kind == "float":
+            args.append(rng.uniform(interval.lo, interval.hi, given))
+        else:
+            args.append(np.zeros(given, dtype=bool if kind == "bool" else np.int64))
+    return guarded(spec, args) if shaped(spec) else args
+
+
+def _first_equal(arguments: Sequence[Argument]) -> tuple[int, ...]:
+    """For each argument, the first one that is the same node; leaves yet to be made are all different."""
+    return tuple(arguments.index(a) if isinstance(a, int) else i for i, a in enumerate(arguments))
 
 
 def _indexes(spec: OpSpec, shapes: tuple[Shape, ...]) -> bool:

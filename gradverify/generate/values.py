@@ -163,7 +163,7 @@ def usable(plan: Plan, values: Mapping[str, np.ndarray], dtype: str, kinks: bool
         nodes = node_values(plan, values)
         for node, value, interval in zip(plan.graph.nodes, nodes, plan.intervals):
             # What a guard shapes lies in its interval by assumption only, and so does all that depends on it.
-            bound = interval.magnitude if plan.guards else 2 * BOUND
+            bound = interval.magnitude * (1 + 2.0**-30) if plan.guards else 2 * BOUND
             if node.kind == "float" and value is not None and not np.all(np.abs(value) <= bound):
                 return False
             if not isinstance(node, Apply):
