@@ -93,8 +93,11 @@ def _linear_shape(x: Shape, w: Shape, b: Shape, **_: Any) -> Shape:
 
 
 def _attention_shape(q: Shape, k: Shape, v: Shape, **_: Any) -> Shape:
+    given = f"shapes {q}, {k} and {v} of queries, keys and values"
     if min(len(q), len(k), len(v)) < 2 or 0 in k[-2:] or 0 in q[-1:]:
-        raise ShapeError(f"shapes {q}, {k} and {v} of queries, keys and values: matrices with entries are needed")
+        raise ShapeError(f"{given}: matrices with entries are needed")
+    if not q[:-2] == k[:-2] == v[:-2]:
+        raise ShapeError(f"{given}: the batches differ")
     return matmul_shape(matmul_shape(q, (*k[:-2], k[-1], k[-2])), v)
 
 
@@ -149,7 +152,8 @@ def _cosine_shape(a: Shape, b: Shape, axis: int = -1, **_: Any) -> Shape:
     return a[:at] + a[at + 1 :]
 
 
-EPS = {"eps": Param("float", default=1e-5, lo=0.0)}
+# Not 0: constant rows and zero vectors would divide 0 by 0.
+EPS = {"eps": Param("float", default=1e-5, lo=1e-15, hi=1.0)}
 
 DECLARATIONS: tuple[OpSpec, ...] = (
     OpSpec(
@@ -194,7 +198,7 @@ DECLARATIONS: tuple[OpSpec, ...] = (
         example="normalize(x, axis=-1)",
         define=_normalize,
         image=lambda x, **_: Interval(-1.0, 1.0).widened(),
-        shape=along, params={**AXIS, "eps": Param("float", default=1e-12, lo=0.0)}, ulps=4,
+        shape=along, params={**AXIS, "eps": Param("float", default=1e-12, lo=1e-15, hi=1.0)}, ulps=4,
     ),
     OpSpec(
         name="cosine_similarity", example="cosine_similarity(x, y, axis=-1)", arity=2,
@@ -202,7 +206,7 @@ DECLARATIONS: tuple[OpSpec, ...] = (
         define=lambda xp, a, b, axis=-1, eps=1e-8:
             xp.sum(xp.normalize(a, axis=axis, eps=eps) * xp.normalize(b, axis=axis, eps=eps), axis=axis),
         image=lambda *_, **__: Interval(-1.0, 1.0).widened(),
-        shape=_cosine_shape, params={**AXIS, "eps": Param("float", default=1e-8, lo=0.0)}, ulps=8,
+        shape=_cosine_shape, params={**AXIS, "eps": Param("float", default=1e-8, lo=1e-15, hi=1e-3)}, ulps=8,
     ),
     OpSpec(
         name="linear", doc="x @ w^T + b, the weight as (out, in)", example="linear(x, w, b)", arity=3,

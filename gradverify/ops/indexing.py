@@ -1,6 +1,7 @@
 """Indexing, gather and scatter, and their adjoints.
 
 An index is a tuple of ints, None (a new axis), "..." and (start, stop, step) triples; see `namespaces.base`.
+Index arrays hold 0 to n - 1: what a negative or too large one means, frameworks do not agree on.
 """
 
 from __future__ import annotations

@@ -197,11 +197,6 @@ def _sorting(xp: Any, x: Any, axis: int, descending: bool) -> Any:
     return xp.argsort(-x if descending else x, axis=axis)
 
 
-def _std_kinks(xp: Any, x: Any, axis: Axis = None, keepdims: bool = False, correction: float = 0.0) -> Any:
-    """Its own value; none where it takes single entries, since it is 0 throughout."""
-    return gaps(xp, x, axis) if count(xp.shape(x), axis) < 2 else xp.std(x, axis=axis, correction=correction)
-
-
 # ---- shapes and images ----------------------------------------------------------------------------------------------
 
 
@@ -315,7 +310,7 @@ DECLARATIONS: tuple[OpSpec, ...] = (
         doc="the standard deviation over axes; divides by n - correction; gradient 0 where it is 0 (as PyTorch)",
         define=_std,
         vjp=(_std_vjp,),
-        kinks=_std_kinks,
+        kinks=lambda xp, x, axis=None, keepdims=False, correction=0.0: xp.std(x, axis=axis, correction=correction),
         image=lambda x, shapes, axis=None, correction=0.0, **_: _deviation(x, shapes[0], axis, correction),
         shape=_dispersion_shape, params=CORRECTION, ulps=2,
     ),

@@ -61,7 +61,7 @@ CASES = [
     ("layer_norm", (normal(2, 3, 5), normal(5), normal(5) + 1), {}, lambda x, w, b: F.layer_norm(x, (5,), w, b)),
     ("rms_norm", (normal(2, 3, 5), normal(5)), {}, lambda x, w: F.rms_norm(x, (5,), w, eps=1e-5)),
     ("normalize", (normal(3, 4),), {"axis": 0}, lambda x: F.normalize(x, dim=0)),
-    ("normalize", (normal(3, 4),), {"eps": 100.0}, lambda x: F.normalize(x, dim=-1, eps=100.0)),
+    ("normalize", (normal(3, 4) / 10,), {"eps": 1.0}, lambda x: F.normalize(x, dim=-1, eps=1.0)),
     ("cosine_similarity", (normal(3, 4), normal(3, 4) + 1), {}, lambda x, y: F.cosine_similarity(x, y, dim=-1)),
     ("linear", (normal(2, 3, 4), normal(5, 4), normal(5)), {}, F.linear),
     ("linear", (normal(4), normal(5, 4), normal(5)), {}, F.linear),
@@ -161,6 +161,7 @@ def test_huber_on_both_branches_and_between(d, loss):
         ("cosine_similarity", [(2, 3), (3,)], "differ"),
         ("scaled_dot_product_attention", [(2, 3), (5, 4), (5, 2)], "inner sizes 3 and 4"),
         ("scaled_dot_product_attention", [(3,), (5, 3), (5, 2)], "matrices"),
+        ("scaled_dot_product_attention", [(2, 2, 3), (5, 3), (5, 2)], "the batches differ"),
     ],
 )
 def test_refused_shapes(op, shapes, says):

@@ -16,7 +16,7 @@ from gradverify.testing.ops import check_op
 def drawn_take(rng):
     shape = tuple(int(n) for n in rng.integers(1, 4, size=rng.integers(1, 4)))
     axis = int(rng.integers(-len(shape), len(shape)))
-    indices = rng.integers(-shape[axis], shape[axis], size=rng.integers(0, 4, size=rng.integers(0, 3)))
+    indices = rng.integers(0, shape[axis], size=rng.integers(0, 4, size=rng.integers(0, 3)))
     return rng.normal(size=shape), np.asarray(indices, dtype=np.int64), axis
 
 
