@@ -111,10 +111,21 @@ class Nudged(np.ndarray):
                 n = max(np.size(args[0]) // max(np.size(out), 1), 1) if method == "reduce" else np.size(args[0])
                 size = getattr(np.add, method)(np.abs(args[0]), **kwargs) if name == "add" else np.abs(out)
                 return noise.nudge(out, np.sqrt(n - 1) * size)
-            return noise.nudge(out, 2 * _ulps(_NUMPY_TO_OP.get(name, name)) * np.abs(out))
+            moved = noise.nudge(out, 2 * _ulps(_NUMPY_TO_OP.get(name, name)) * np.abs(out))
+            if name in ("add", "subtract"):
+                return np.where(_exact_sum(args[0], args[1] if name == "add" else -args[1], out, noise.fmt), out, moved)
+            return moved
 
     def _like(self, out: Any) -> Nudged:
         return np.asarray(out, dtype=np.float64).view(type(self))
+
+
+def _exact_sum(a: Any, b: Any, s: np.ndarray, fmt: FloatFormat) -> np.ndarray:
+    """Where s = a + b holds without rounding in `fmt`: nothing to nudge there (an integer exponent less one, a
+    Sterbenz subtraction). The rounding error of a sum is itself a double (Knuth's TwoSum)."""
+    t = s - a
+    exact = ((a - (s - t)) + (b - t)) == 0
+    return exact if fmt.name == "float64" else exact & (s.astype(np.float32) == s) & (fmt.roundoff == 2.0**-24)
 
 
 def _ulps(op: str) -> float:
@@ -289,6 +300,8 @@ def budget(
         length = {n: np.maximum(np.abs(_wide(values[n])), 1.0) for n in gradients}
         size = sum(float(np.sum(np.abs(_wide(g) * t))) for g, t in zip(cotangent, outputs))
         size = max([size, *(float(np.max(np.abs(t) * length[n], initial=0.0)) for n, t in gradients.items())])
+        # Outputs and gradients all zero: the cotangent is the only scale there is.
+        size = size or max((float(np.max(np.abs(_wide(g)), initial=0.0)) for g in cotangent), default=0.0)
 
     def allow(truth: np.ndarray, arrays: list[np.ndarray], floor: np.ndarray | float = 0.0) -> Allowance:
         with np.errstate(all="ignore"):

@@ -155,7 +155,10 @@ class _Attempt:
         with np.errstate(all="ignore"):
             pairing = sum(float(np.sum(np.abs(from_balls(c).hi * o.hi))) for c, o in zip(self.cotangent, outputs))
             moved = (np.max(np.abs(e.hi) * np.maximum(self.points[n], 1), initial=0) for n, e in gradients.items())
-            return max([pairing, *map(float, moved)])
+            # Outputs and gradients all zero: the cotangent is the only scale there is.
+            return max([pairing, *map(float, moved)]) or max(
+                (float(np.max(np.abs(from_balls(c).hi), initial=0.0)) for c in self.cotangent), default=0.0
+            )
 
     def pairing(self, nodes: list[Any]) -> arb:
         """⟨cotangent, outputs⟩."""
