@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import autograd, creation, dtypes, names
+from . import autograd, creation, dtypes, func, names
 from .creation import *  # noqa: F403
 from .creation import Generator, manual_seed
 from .devices import cuda_available
@@ -53,7 +53,7 @@ class cuda:
 
 
 __all__ = [
-    "ENGINE", "EngineNamespace", "Generator", "Size", "Tensor", "autograd", "cuda", "device", "dtype", "enable_grad",
+    "ENGINE", "EngineNamespace", "Generator", "Size", "Tensor", "autograd", "cuda", "device", "dtype", "enable_grad", "func",
     "get_default_dtype", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "manual_seed", "no_grad",
     "result_type", "set_default_dtype", "set_grad_enabled",
 ]  # fmt: skip

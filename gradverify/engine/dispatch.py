@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import ShapeError
-from ..namespaces.numpy import NUMPY
 from . import dtypes, views
 from .dtypes import F32, F64
 from .modes import state
 from .reads import Read
-from .rules import ARITHMETIC, KEEP, REAL, Rule, rule
+from .rules import ARITHMETIC, KEEP, KERNELS, REAL, Rule, rule
 from .tape import FREED, Edge, Ghost, Node, named
 from .tensor import Tensor, wrap
 
@@ -184,7 +183,7 @@ class OpNode(Node):
             if meta is None or edges[i] is None:
                 grads.append(None)
                 continue
-            d = quiet.run(spec_cotangent, NUMPY, spec, i, g, out, args, params, meta[0])
+            d = quiet.run(spec_cotangent, KERNELS, spec, i, g, out, args, params, meta[0])
             if d.dtype is not meta[1]:
                 d = _as_dtype(d, meta[1])
             grads.append(d)

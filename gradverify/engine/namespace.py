@@ -6,15 +6,14 @@ all higher ones, from the one text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from ..core.op import VARIADIC, Shape
 from ..namespaces.base import Namespace
 from ..namespaces.numpy import NUMPY
-from ..ops import OPS
 from .dispatch import apply
-from .rules import LOCAL, rule
+from .rules import rule, spec_of
 from .tensor import Tensor, wrap
 
 
@@ -26,13 +25,13 @@ class EngineNamespace(Namespace):
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("__"):
             raise AttributeError(name)
-        spec = OPS.get(name) or LOCAL.get(name)
-        call = self._op(name) if spec is not None else self._unrecorded(name)
+        call = self._op(name) if spec_of(name) is not None else self._unrecorded(name)
         setattr(self, name, call)  # found once
         return call
 
     def _op(self, name: str) -> Callable[..., Tensor]:
-        op, spec = rule(name), OPS.get(name) or LOCAL[name]
+        op = rule(name)
+        spec = op.spec
         names = tuple(spec.params)
 
         def call(*args: Any, **params: Any) -> Tensor:
@@ -91,10 +90,6 @@ class EngineNamespace(Namespace):
 
     def arange(self, n: int) -> Tensor:
         return wrap(NUMPY.arange(n))
-
-    def pad(self, x: Any, pads: Sequence[tuple[int, int]]) -> Any:
-        shape = tuple(b + n + a for (b, a), n in zip(pads, self.shape(x)))
-        return self.embed(x, tuple((b, b + n, 1) for (b, _), n in zip(pads, self.shape(x))), shape)
 
 
 def _raw(x: Any) -> Any:

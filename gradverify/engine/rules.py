@@ -15,7 +15,8 @@ from typing import Any
 from ..core.errors import UnknownName
 from ..core.op import OpSpec, Param
 from ..namespaces.numpy import NUMPY, NumpyNamespace, native_index
-from ..ops import OPS
+from ..ops import IMAGES, OPS
+from ..ops.neural import places
 from .node_names import Names
 from .node_names import node_name as names_of
 from .reads import Read, reads
@@ -59,6 +60,16 @@ class Kernels(NumpyNamespace):
         return x[at] if Ellipsis in at else x[(*at, Ellipsis)]  # the Ellipsis keeps a 0-d result a view
 
 
+    def col2im(
+        self, x: Any, size: Any, kernel: Any, stride: Any = (1, 1), dilation: Any = (1, 1)
+    ) -> Any:
+        """The definition's sum of embedded patches, added up in one array instead of one per patch entry."""
+        out = self.zeros((*x.shape[:2], *size), like=x)
+        for k, at in enumerate(places(*size, kernel, stride, dilation)):
+            out[native_index(at)] += x[:, :, k]
+        return out
+
+
 KERNELS = Kernels()
 
 
@@ -74,7 +85,8 @@ class Rule:
         self.spec, self.name = spec, spec.name
         self.node_name: Names = node_name or names_of(spec.name)
         self.params = {n: p.default for n, p in spec.params.items() if not p.required}
-        own = getattr(KERNELS, spec.name, None) if spec.primitive and spec.name not in ("einsum", "concat", "stack") else None
+        # A kernel of that name, if there is one that takes the op's arguments as they stand.
+        own = getattr(KERNELS, spec.name, None) if spec.arity >= 0 and (spec.primitive or hasattr(Kernels, spec.name)) else None
         self.kernel: Callable[..., Any] = own if own is not None else partial(spec.define, KERNELS)
         self.differentiable = spec.result == "float"
         self.composite, self.primitive = spec.composite, spec.primitive
@@ -167,6 +179,10 @@ def _put(xp: Any, x: Any, values: Any, at: Any) -> Any:
     return out
 
 
+def spec_of(name: str) -> OpSpec | None:
+    return OPS.get(name) or IMAGES.get(name) or LOCAL.get(name)
+
+
 def rule(name: str, node_name: str | None = None) -> Rule:
     """The rule of an op of the table (or of the engine's own), its node called as PyTorch calls it.
 
@@ -174,8 +190,8 @@ def rule(name: str, node_name: str | None = None) -> Rule:
     """
     found = _rules.get((name, node_name))
     if found is None:
-        spec = OPS.get(name) or LOCAL.get(name)
+        spec = spec_of(name)
         if spec is None:
-            raise UnknownName("op", name, [*OPS, *LOCAL])
+            raise UnknownName("op", name, [*OPS, *IMAGES, *LOCAL])
         found = _rules[name, node_name] = Rule(spec, node_name)
     return found

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from ..core.op import OpSpec
-from . import compositions, elementwise, indexing, linalg, reduction, shape, special
+from . import compositions, elementwise, indexing, linalg, neural, reduction, shape, special
 
 
 def _table(*families: Iterable[OpSpec]) -> Mapping[str, OpSpec]:
@@ -36,4 +36,7 @@ FAMILIES: Mapping[str, tuple[OpSpec, ...]] = MappingProxyType(
 
 OPS: Mapping[str, OpSpec] = _table(*FAMILIES.values())
 
-__all__ = ["FAMILIES", "OPS"]
+IMAGES: Mapping[str, OpSpec] = _table(neural.DECLARATIONS)
+"""Ops that every namespace and the engine know, and that graphs will offer once the adapters bind them."""
+
+__all__ = ["FAMILIES", "IMAGES", "OPS"]

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 
 from ..modes import enable_grad, inference_mode, no_grad, set_grad_enabled
-from ..tape import AccumulateGrad, Edge, Node
+from ..tape import Edge
 from ..tensor import Tensor, wrap
 from .walk import walk
 
-__all__ = ["backward", "enable_grad", "grad", "inference_mode", "no_grad", "set_grad_enabled"]
+__all__ = [
+    "Function", "FunctionCtx", "Variable", "backward", "enable_grad", "functional", "grad", "inference_mode", "no_grad",
+    "once_differentiable", "set_grad_enabled",
+]  # fmt: skip
 
 
 def _tuple(x: Any) -> tuple[Any, ...]:
@@ -152,3 +155,9 @@ def grad(
         else:
             result.append(g if create_graph else wrap(g))
     return tuple(result)
+
+
+# What is made of `grad` comes after it.
+from . import functional  # noqa: E402
+from .function import Function, FunctionCtx, once_differentiable  # noqa: E402
+from .variable import Variable  # noqa: E402

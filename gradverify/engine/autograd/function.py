@@ -1,0 +1,293 @@
+"""`autograd.Function`: ops that users write, with their own backward.
+
+The one idea: `ctx` is the node. What forward stores on it is what backward finds, and it goes when the graph goes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..modes import no_grad, state
+from ..namespace import ENGINE
+from ..tape import FREED, Edge, Node
+from ..tensor import Tensor, wrap
+from ..views import _check_writable, _rebase
+
+
+class FunctionCtx(Node):
+    """What `forward` and `backward` get as `ctx`: a node that also holds whatever the user puts on it."""
+
+    function: type[Function]
+
+    def __init__(self, args: Sequence[Any]) -> None:
+        edges: list[Edge | None] = []
+        self.needs_input_grad: tuple[bool, ...] = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
+        for a, needed in zip(args, self.needs_input_grad):
+            edges.append(a._gradient_edge() if needed and state.enabled else None)
+        super().__init__(edges)
+        self.to_save: tuple[Any, ...] = ()
+        self.materialize_grads = True
+        self.dirty_tensors: tuple[Tensor, ...] = ()
+        self.non_differentiable: tuple[Tensor, ...] = ()
+        self._saved: list[tuple[Any, ...]] | None = []
+        self._inputs = [(a._data.shape, a._data.dtype) if isinstance(a, Tensor) else None for a in args]
+        self._outputs: list[tuple[Any, ...] | None] = []
+
+    # ---- the user's side -------------------------------------------------------------------------------------------
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        """Keep tensors for backward. Anything but tensors and None belongs on `ctx` itself."""
+        for x in tensors:
+            if x is not None and not isinstance(x, Tensor):
+                raise TypeError(
+                    f"save_for_backward can only save variables, but argument {tensors.index(x)} is of type "
+                    f"{type(x).__name__}"
+                )
+        self.to_save = tensors
+
+    def save_for_forward(self, *tensors: Tensor | None) -> None:
+        """For `jvp`; the engine's forward derivatives are made of backward ones, so nothing is kept."""
+
+    @property
+    def saved_tensors(self) -> tuple[Any, ...]:
+        """The saved tensors. Raises RuntimeError where they were freed, or modified in place since."""
+        if self._saved is None:
+            raise RuntimeError(FREED)
+        out: list[Any] = []
+        for x, output, version in self._saved:
+            if x is None:
+                out.append(None)
+                continue
+            if output is None:
+                cell, tensor = x._cell(), x
+            else:  # an output is kept as its array, so that node and output do not keep each other alive
+                data, cell = x
+                tensor = wrap(data)
+                tensor._version_cell = cell
+                tensor._requires_grad, tensor._edge = True, (self, output)
+            if cell[0] != version:
+                from ..dispatch import _modified
+
+                made = "" if tensor._edge is None else f", which is output {tensor._edge[1]} of {tensor._edge[0].name()}"
+                raise _modified(tensor._data, made, cell[0], version)
+            out.append(tensor)
+        return tuple(out)
+
+    def mark_dirty(self, *tensors: Tensor) -> None:
+        """These inputs were modified in place; each must be returned."""
+        self.dirty_tensors = tensors
+
+    def mark_non_differentiable(self, *tensors: Tensor) -> None:
+        """These outputs have no gradient."""
+        self.non_differentiable = tensors
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Whether an output that got no gradient has zeros in backward (True, the default) or None."""
+        self.materialize_grads = value
+
+    def __repr__(self) -> str:
+        return f"<torch.autograd.function.{type(self).__name__} object at {id(self):#x}>"
+
+    # ---- the engine's side -----------------------------------------------------------------------------------------
+
+    def backward(self, g: Any, create_graph: bool) -> Sequence[Any]:
+        grads = g if self.outputs > 1 else [g]
+        given: list[Any] = []
+        for meta, d in zip(self._outputs, grads):
+            if d is not None:
+                given.append(d if create_graph else wrap(d))
+            elif self.materialize_grads and meta is not None:
+                given.append(wrap(np.zeros(*meta)))
+            else:
+                given.append(None)
+        back = self.function._backward(self, *given)
+        back = back if isinstance(back, tuple) else (back,)
+        return self._checked(list(back), create_graph)
+
+    def _checked(self, back: list[Any], create_graph: bool) -> list[Any]:
+        n, name = len(self._inputs), self.name()
+        while len(back) > n and back[-1] is None:
+            back.pop()
+        if len(back) != n:
+            raise RuntimeError(
+                f"function {name} returned an incorrect number of gradients (expected {n}, got {len(back)})"
+            )
+        out: list[Any] = []
+        for k, (d, meta, edge) in enumerate(zip(back, self._inputs, self.edges)):
+            if d is None:
+                out.append(None)
+                continue
+            if meta is None:
+                raise RuntimeError(
+                    f"function {name} returned a gradient different from None at position {k + 1}, but the corresponding "
+                    "forward input was not a Variable"
+                )
+            if not isinstance(d, Tensor):
+                raise TypeError(f"expected Tensor or None as gradient {k} of {name}, got {type(d).__name__}")
+            if edge is None:
+                out.append(None)
+                continue
+            shape, dtype = meta
+            if d._data.shape != shape:
+                if not _expandable(shape, d._data.shape):
+                    raise RuntimeError(
+                        f"Function {name} returned an invalid gradient at index {k} - got {list(d.shape)} but expected "
+                        f"shape compatible with {list(shape)}"
+                    )
+                d = ENGINE.sum_to(d, shape)
+            if d._data.dtype != dtype:
+                from ..dispatch import cast
+
+                d = cast(d, dtype)
+            out.append(d if create_graph else d._data)
+        return out
+
+    def release(self) -> None:
+        if self._saved:
+            self._saved = None
+
+
+def _expandable(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
+    return len(small) <= len(large) and all(a in (1, b) for a, b in zip(small[::-1], large[::-1]))
+
+
+class _Meta(type):
+    """Gives every Function its node class, called after it: MyPow -> MyPowBackward."""
+
+    _backward_cls: type[FunctionCtx]
+
+    def __init__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> None:
+        super().__init__(name, bases, body)
+        cls._backward_cls = type(
+            f"{name}Backward", (FunctionCtx,), {"function": cls, "__module__": "torch.autograd.function"}
+        )
+
+
+class Function(metaclass=_Meta):
+    """Subclass it with static `forward(ctx, *args)` and `backward(ctx, *grad_outputs)`, and call `apply`.
+
+    Or with `forward(*args)` and `setup_context(ctx, inputs, output)`. Anything that PyTorch's tutorial on extending autograd
+    does works here.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise RuntimeError(
+            f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you should invoke "
+            "them on the class itself. Instantiating an autograd function is deprecated: use "
+            f"`{type(self).__name__}.apply(...)`"
+        )
+
+    @staticmethod
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError("You must implement the forward function for custom autograd.Function.")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> Any:
+        raise NotImplementedError("setup_context is not implemented.")
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        raise NotImplementedError(
+            "You must implement either the backward or vjp method for your custom autograd.Function to use it with backward "
+            "mode AD."
+        )
+
+    vjp = backward
+
+    @staticmethod
+    def jvp(ctx: Any, *grad_inputs: Any) -> Any:
+        raise NotImplementedError("You must implement the jvp function for custom autograd.Function to use it with forward mode AD.")
+
+    @classmethod
+    def _backward(cls, ctx: Any, *grads: Any) -> Any:
+        custom_vjp = cls.vjp is not Function.vjp
+        if custom_vjp and cls.backward is not Function.backward:
+            raise RuntimeError("Implementing both 'backward' and 'vjp' for a custom Function is not allowed.")
+        return (cls.vjp if custom_vjp else cls.backward)(ctx, *grads)
+
+    @classmethod
+    def apply(cls, *args: Any) -> Any:
+        ctx = cls._backward_cls(args)
+        recorded = state.enabled and any(e is not None for e in ctx.edges)
+        with no_grad():
+            if cls.setup_context is not Function.setup_context:
+                result = cls.forward(*args)
+                cls.setup_context(ctx, args, result)
+            else:
+                result = cls.forward(ctx, *args)
+        many = isinstance(result, tuple)
+        outputs = list(result) if many else [result]
+        for x in ctx.dirty_tensors:
+            x._cell()[0] += 1
+        ctx.outputs = max(len(outputs), 1)
+        for k, out in enumerate(outputs):
+            if not isinstance(out, Tensor):
+                if not many:
+                    raise TypeError(f"{cls.__name__}.forward: expected Tensor or tuple of Tensor (got {type(out).__name__}) for "
+                                    f"return value {k}")  # fmt: skip
+                ctx._outputs.append(None)
+                continue
+            dirty = any(out is x for x in ctx.dirty_tensors)
+            if not dirty and any(out is a for a in args):
+                alias = wrap(out._array())  # an input returned as it is must not lose its own history
+                alias._version_cell = out._cell()
+                outputs[k] = out = alias
+            ctx._outputs.append((out._data.shape, out._data.dtype))
+            if not recorded or any(out is x for x in ctx.non_differentiable) or not _differentiable(out):
+                continue
+            if dirty:
+                _check_writable(out)
+                end = wrap(out._data)
+                end._edge, end._requires_grad = (ctx, k), True
+                _rebase(out, end)
+            else:
+                out._view = None
+                out._edge, out._requires_grad = (ctx, k), True
+        ctx._saved = [_packed(x, outputs, args) for x in ctx.to_save] if recorded else []
+        ctx.to_save = ()
+        return tuple(outputs) if many else outputs[0]
+
+
+def _differentiable(x: Tensor) -> bool:
+    return dtypes.CATEGORY[x._data.dtype] >= dtypes.FLOAT
+
+
+def _packed(x: Tensor | None, outputs: Sequence[Any], args: Sequence[Any]) -> tuple[Any, ...]:
+    if x is None:
+        return None, None, 0
+    for k, out in enumerate(outputs):
+        if out is x and x._edge is not None:
+            return (x._data, x._cell()), k, x._cell()[0]
+    return x, None, x._cell()[0]
+
+
+def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """For a backward that is not made of differentiable ops: its result cannot be differentiated again."""
+
+    @functools.wraps(backward)
+    def wrapper(ctx: Any, *grads: Any) -> Any:
+        enabled = state.enabled
+        with no_grad():
+            out = backward(ctx, *grads)
+        if not enabled or not any(isinstance(g, Tensor) and g.requires_grad for g in grads):
+            return out
+        many = isinstance(out, tuple)
+        ends = []
+        for x in out if many else (out,):
+            if isinstance(x, Tensor):
+                x = x.detach()  # type: ignore[attr-defined]
+                x._edge, x._requires_grad = (_NotTwice([g._gradient_edge() for g in grads if g.requires_grad]), 0), True
+            ends.append(x)
+        return tuple(ends) if many else ends[0]
+
+    return wrapper
+
+
+class _NotTwice(Node):
+    def backward(self, g: Any, create_graph: bool) -> Sequence[Any]:
+        raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
