@@ -1,7 +1,8 @@
 """Op definitions over object arrays of mpmath numbers, for stand-alone reproducers: `slices` copies what one needs.
 
 Imports NumPy and mpmath only. Every function here is named mp_<op>, takes the op's arguments in order and its
-parameters by name. Only primitives: composite ops are lowered before.
+parameters by name. They say what an op is in the plainest way: these numbers neither over- nor underflow. Ops without a
+function here are made of others.
 """
 
 import numpy as np
@@ -87,6 +88,10 @@ mp_erfc = each(mp.erfc)
 mp_erfinv = each(mp.erfinv)
 mp_lgamma = each(lambda x: mp.log(abs(mp.gamma(x))))
 mp_digamma = each(mp.digamma)
+mp_ndtr = each(mp.ncdf)
+mp_logaddexp2 = each(lambda x, y: mp.log(mp.power(2, x) + mp.power(2, y)) / mp.log(2), 2)
+mp_xlogy = each(lambda x, y: x * mp.log(y) if x else x * 1, 2)
+mp_xlog1py = each(lambda x, y: x * mp.log1p(y) if x else x * 1, 2)
 mp_equal = mask(lambda x, y: x == y)
 mp_not_equal = mask(lambda x, y: x != y)
 mp_less = mask(lambda x, y: x < y)
@@ -121,6 +126,32 @@ def mp_max(x, axis, keepdims):
 
 def mp_min(x, axis, keepdims):
     return box(np.min(x, axis=axis, keepdims=keepdims))
+
+
+def mp_std(x, axis, keepdims, correction):
+    mean = np.mean(x, axis=axis, keepdims=True)
+    total = mp_sum((x - mean) ** 2, axis, keepdims)
+    return mp_sqrt(total / (x.size // mean.size - mpf(correction)))
+
+
+def mp_logsumexp(x, axis, keepdims):
+    return mp_log(mp_sum(mp_exp(x), axis, keepdims))
+
+
+def mp_vector_norm(x, axis, keepdims, ord):
+    if ord == mp.inf:
+        return mp_max(mp_abs(x), axis, keepdims)
+    return mp_pow(mp_sum(mp_pow(mp_abs(x), mpf(ord)), axis, keepdims), 1 / mpf(ord))
+
+
+def mp_gelu(x, approximate):
+    if approximate == "none":
+        return x * mp_ndtr(x)
+    return x / 2 * (1 + mp_tanh(mp.sqrt(2 / mp.pi) * (x + mpf(0.044715) * x**3)))
+
+
+def mp_nll_loss(x, targets):
+    return box(-np.mean(np.take_along_axis(x, np.expand_dims(targets, -1), -1)))
 
 
 def mp_any(x, axis, keepdims):

@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from ..core.case import Case
-from ..core.errors import Unsupported
-from ..core.graph import Apply, Constant, Graph, Input
+from ..core.errors import ShapeError, Unsupported
+from ..core.graph import Apply, Constant, Graph, Input, Node
 from ..ops import OPS
 from ..ops.build import GraphBuilder, Recorder, Ref
 from ..spec.document import loads
@@ -67,14 +68,14 @@ TEMPLATES: Mapping[str, Template] = MappingProxyType(
         "torch": Template(
             "torch",
             ("import torch",),
-            "gradverify.subjects.torch",
+            "gradverify.subjects.bindings.torch",
             "torch.tensor({value}, dtype={dtype}).reshape({shape})",
             TORCH,
         ),
         "jax": Template(
             "jax",
             ("import jax", "import jax.numpy as jnp"),
-            "gradverify.subjects.jax",
+            "gradverify.subjects.bindings.jax",
             "jnp.asarray(np.asarray({value}, dtype={dtype!r}).reshape({shape}))",
             JAX,
         ),
@@ -203,10 +204,25 @@ def _definition(graph: Graph, dtype: str, into: Slice) -> str:
     def constant(node: Constant) -> str:
         if node.kind != "float":
             return f"np.array({node.value!r}, dtype={'int64' if node.kind == 'int' else 'bool'!r})"
-        value = np.asarray(node.value, dtype=np.float64).astype(dtype).astype(np.float64)
-        return f"lift({value.tolist()!r})"
+        return f"lift({node.value!r})"
 
-    return _function("definition", _primitive(graph), bind, constant)
+    return _function("definition", _primitive(_rounded(graph, dtype)), bind, constant)
+
+
+def _rounded(graph: Graph, dtype: str) -> Graph:
+    """The graph with its float literals as the subject sees them. Those of definitions come later, and stay exact."""
+
+    def one(node: Node) -> Node:
+        if not isinstance(node, Constant) or node.kind != "float":
+            return node
+        value = np.asarray(node.value, dtype=np.float64).astype(dtype).astype(np.float64)
+        return Constant(_tuples(value.tolist()), node.shape)
+
+    return Graph(tuple(one(n) for n in graph.nodes), graph.outputs)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
 def _primitive(graph: Graph) -> Graph:
@@ -233,7 +249,7 @@ def _expanded(builder: GraphBuilder, node: Apply, args: list[int]) -> int:
         try:
             made: Ref = OPS[node.op].define(Recorder(builder), *(Ref(builder, a) for a in args), **dict(node.params))
             return made.index
-        except (AttributeError, TypeError):  # its definition uses more than ops
+        except (AttributeError, TypeError, ShapeError):  # its definition uses more than ops
             pass
     return builder.apply(node.op, *args, **dict(node.params))
 

@@ -14,7 +14,7 @@ import pytest
 import gradverify.judge.plan
 import gradverify.plugin.active
 import gradverify.plugin.fixture
-import gradverify.strategies
+import gradverify.strategies  # noqa: F401
 from gradverify.report.json import schema
 
 pytest_plugins = ["pytester"]
@@ -50,7 +50,8 @@ class Right:
             nodes = forward(NUMPY, graph, arrays, dtype)
             adjoint = reverse(NUMPY, graph, nodes, [np.array(g, dtype="float64") for g in cotangent], wrt)
         off = self.factor if any(isinstance(n, Apply) and n.op not in ("multiply", "sum") for n in graph.nodes) else 1.0
-        grads = {n: np.asarray(adjoint.get(graph.inputs[n], np.zeros(values[n].shape)) * off).astype(dtype) for n in wrt}
+        found = {n: adjoint.get(graph.inputs[n], np.zeros(values[n].shape)) for n in wrt}
+        grads = {n: np.asarray(g * off).astype(dtype) for n, g in found.items()}
         return Observation(tuple(np.asarray(nodes[o]).astype(dtype) for o in graph.outputs), grads)
 
 class Wrong(Right):

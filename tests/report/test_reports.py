@@ -1,0 +1,213 @@
+"""The table, the tally, the JSON report and the text of a failure, from verdicts made by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from rich.console import Console
+
+from gradverify.core.case import Case, Expect, Source
+from gradverify.core.errors import GradverifyError
+from gradverify.core.verdict import Comparison, Culprit, Element, FailKind, Reason, Status, Verdict
+from gradverify.judge.events import Job, JobJudged, RunFinished
+from gradverify.judge.runner import Settings
+from gradverify.report import json as report
+from gradverify.report import terminal
+from gradverify.report.evidence import explained, text
+from gradverify.report.records import Recorder, record
+from gradverify.report.tally import reason_texts, tally
+from gradverify.report.targets import targets
+
+ELEMENT = Element("dx", (1, 0), "1.5", "1.25", 0.25, 1e-30, 1e-15, 1.1e15, 4.5)
+SPEC = "gradverify: 1\ncases:\n  - {name: c, expr: x * x, inputs: {x: 3.0}}\n"
+
+
+def no_case() -> Case:
+    raise AssertionError("reports build no case")
+
+
+def event(
+    status: Status,
+    *,
+    subject: str = "torch",
+    kind: FailKind | None = None,
+    reason: Reason | None = None,
+    ok: bool | None = None,
+    expect: Expect = "pass",
+    share: float = 0.5,
+    power: float = 1e-14,
+    source: Source = Source("spec", "a.grad.yaml", 3),
+    **fields: Any,
+) -> JobJudged:
+    compared = Comparison("dx", 4, int(status is Status.FAIL), ELEMENT, share, power, power)
+    verdict = Verdict(status, "c", subject, "float64", kind, reason, comparisons=(compared,), **fields)
+    job = Job(f"a.grad.yaml::c[{subject}-float64]", subject, "float64", no_case, source, expect)
+    return JobJudged(job, verdict, status is not Status.FAIL if ok is None else ok)
+
+
+EVENTS = [
+    event(Status.PASS, share=0.25, power=1e-15),
+    event(Status.PASS, share=0.75, power=1e-12),
+    event(Status.PASS, share=0.5, power=1e-14),
+    event(Status.PASS, power=math.nan),
+    event(Status.FAIL, kind=FailKind.WRONG, share=math.inf),
+    event(Status.FAIL, kind=FailKind.RAISED, expect="raises", ok=True),
+    event(Status.FAIL, kind=FailKind.PRECISION, known="sigmoid by o * (1 - o)", ok=True),
+    event(Status.INCONCLUSIVE, reason=Reason.KINK, subject="jax"),
+    event(Status.INCONCLUSIVE, reason=Reason.KINK, subject="jax"),
+    event(Status.INCONCLUSIVE, reason=Reason.ORACLE, subject="jax"),
+]
+
+
+def records() -> list[dict[str, Any]]:
+    recorder = Recorder()
+    for e in EVENTS:
+        recorder(e)
+    recorder(RunFinished(1.0))
+    return recorder.records
+
+
+def test_tally() -> None:
+    jax, torch = tally(records())
+    assert (torch.counts["PASS"], torch.counts["FAIL"], torch.expected, torch.known) == (4, 3, 1, 1)
+    assert torch.share == 0.75
+    assert torch.power == (1e-14, 1e-12)
+    assert jax.counts == {"INCONCLUSIVE": 3}
+    assert math.isnan(jax.power[0])
+    assert reason_texts([jax, torch]) == [f"2 kink: {Reason.KINK}", f"1 oracle: {Reason.ORACLE}"]
+
+
+def test_plain_and_rich_tables_say_the_same() -> None:
+    rows = tally(records())
+    lines = terminal.plain(rows)
+    assert lines[0].split() == [
+        "subject",
+        "dtype",
+        "PASS",
+        "FAIL",
+        "INCONCLUSIVE",
+        "worst",
+        "error",
+        "catches",
+        "at",
+        "worst",
+    ]
+    assert lines[2].split() == [
+        "torch",
+        "float64",
+        "4",
+        "3",
+        "(1",
+        "expected,",
+        "1",
+        "known)",
+        "0",
+        "75%",
+        "1.0e-14",
+        "1.0e-12",
+    ]
+    assert lines[1].split() == ["jax", "float64", "0", "0", "3", "-", "-", "-"]
+    out = StringIO()
+    Console(file=out, width=100).print(terminal.table(rows))
+    assert [line.split() for line in out.getvalue().splitlines()[:3]] == [line.split() for line in lines[:3]]
+    assert max(map(len, lines[:6])) <= 100
+
+
+def test_an_empty_run_says_so() -> None:
+    assert terminal.plain([]) == ["no gradient was judged"]
+
+
+def test_json_report_keeps_to_its_schema_and_reads_back(tmp_path: Path) -> None:
+    jsonschema.Draft202012Validator.check_schema(report.schema())
+    data = report.report(records(), Settings(subjects=("torch",)), seconds=1.5)
+    path = tmp_path / "deep" / "r.json"
+    report.write(path, data)
+    assert report.read(path) == data == json.loads(path.read_text())
+    assert data["ok"] is False
+    assert data["results"][4]["verdict"]["share"] == "inf"
+    assert data["results"][3]["verdict"]["power"] is None
+
+
+@pytest.mark.parametrize("change", [{"format": 2}, {"extra": 1}, {"results": [{}]}])
+def test_the_schema_refuses_what_is_no_report(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = tmp_path / "r.json"
+    report.write(path, report.report(records(), Settings(), seconds=0.0) | change)
+    with pytest.raises(GradverifyError, match="not a gradverify report"):
+        report.read(path)
+    path.write_text("{")
+    with pytest.raises(GradverifyError, match=r"r\.json"):
+        report.read(path)
+
+
+def test_the_schema_knows_every_field_of_a_verdict() -> None:
+    """A field that is added to the data and not to the schema is found here."""
+    full = event(Status.FAIL, kind=FailKind.WRONG, culprit=Culprit(1, "exp", 0, "exp(%0)"), facts={"bits": 256})
+    jsonschema.Draft202012Validator(
+        {"$ref": "#/$defs/result", "$defs": report.schema()["$defs"]}
+    ).validate(json.loads(json.dumps(record(full))))  # fmt: skip
+    enum = report.schema()["$defs"]["verdict"]["properties"]
+    assert set(enum["reason"]["enum"]) == {r.name.lower() for r in Reason} | {None}
+    assert set(enum["kind"]["enum"]) == {k.value for k in FailKind} | {None}
+    assert set(enum["status"]["enum"]) == {s.value for s in Status}
+
+
+def test_a_drawn_pass_keeps_its_figures_only() -> None:
+    drawn = event(Status.PASS, graph="x: float[]", source=Source("generated", seed=1))
+    slim = record(drawn)["verdict"]
+    assert (slim["graph"], slim["comparisons"], slim["share"], slim["power"]) == ("", [], 0.5, 1e-14)
+    assert record(event(Status.PASS, graph="x: float[]"))["verdict"]["graph"] == "x: float[]"
+
+
+def test_text_of_a_failure() -> None:
+    culprit = Culprit(2, "exp", 0, "exp (%2 = exp(%1)), the gradient of its argument 1", "x: float[]", SPEC)
+    lines = text(event(Status.FAIL, kind=FailKind.WRONG, message="dx is off", graph="whole", culprit=culprit,
+                       notes=("odd",))).splitlines()  # fmt: skip
+    assert lines[:2] == ["FAIL (wrong): c on torch in float64 (a.grad.yaml:3)", "dx is off"]
+    assert lines[2:9] == [
+        "1 of 4 entries of dx is off:",
+        "  dx[1, 0]",
+        "    got     1.5",
+        "    want    1.25",
+        "    error   0.25 = 1.1e+15 ulp",
+        "    budget  1e-15 = 4.5 ulp, all that rounding in float64 excuses",
+        "    oracle  right to within 1e-30",
+    ]
+    assert "first wrong op: exp (%2 = exp(%1)), the gradient of its argument 1" in lines
+    assert "whole" not in lines  # the reduced graph stands in for it
+    assert lines[-1] == "note: odd"
+
+
+def test_text_names_an_unmet_expectation_and_strictness() -> None:
+    unmet = text(event(Status.PASS, expect="raises", ok=False))
+    assert unmet.startswith("PASS, where its author expected the subject to raise: c on torch")
+    strict = text(event(Status.INCONCLUSIVE, reason=Reason.DOMAIN, ok=False))
+    assert f"reason: {Reason.DOMAIN}; strict: INCONCLUSIVE fails" in strict
+    assert "strict" not in text(event(Status.INCONCLUSIVE, reason=Reason.DOMAIN, ok=True))
+
+
+def test_a_failure_gets_its_script_and_nothing_else_does() -> None:
+    pytest.importorskip("torch")
+    failed = event(Status.FAIL, kind=FailKind.WRONG, spec=SPEC)
+    assert "def forward(x):" in explained(failed).verdict.script
+    assert "--- stand-alone reproducer" in text(explained(failed))
+    for other in (event(Status.PASS, spec=SPEC), event(Status.FAIL, spec=SPEC, ok=True), event(Status.FAIL)):
+        assert explained(other) is other or not explained(other).verdict.script
+
+
+def test_no_script_is_a_note_and_not_a_crash() -> None:
+    broken = event(Status.FAIL, kind=FailKind.WRONG, spec="gradverify: 1\ncases: [1]\n")
+    assert "no stand-alone reproducer: <string>:2:9" in explained(broken).verdict.notes[0]
+    assert explained(replace(broken, ok=True)) == replace(broken, ok=True)
+
+
+def test_targets() -> None:
+    assert [t.path for t in targets(["json:a:b.json"])] == [Path("a:b.json")]
+    with pytest.raises(GradverifyError, match="did you mean 'json'"):
+        targets(["jso:x"])
