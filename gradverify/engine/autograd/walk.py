@@ -51,7 +51,9 @@ def walk(
         for (node, output), g in roots:
             _send(pending, node, output, g)
         for node in order:
-            if isinstance(node, AccumulateGrad) or (needed is not None and node not in needed and node not in wanted):
+            if isinstance(node, AccumulateGrad):
+                continue  # it takes what has come together for it when its last use has sent: below
+            if needed is not None and node not in needed and node not in wanted:
                 pending.pop(node, None)
                 continue
             g = pending.pop(node, None)
