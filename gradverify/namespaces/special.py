@@ -1,4 +1,4 @@
-"""Special functions that NumPy lacks: erf erfc erfinv lgamma digamma polygamma, in float64 arithmetic, for any float dtype.
+"""Special functions that NumPy lacks: erf erfc erfinv lgamma digamma polygamma, in float64 arithmetic, any float dtype.
 
 float32 and float16 results are the float64 ones rounded. Errors measured against 60-digit mpmath, in float64, stand in
 the docstrings; `tests/ops/test_special.py` measures them again. The Chebyshev coefficients below are those of the named
@@ -83,8 +83,8 @@ def erfinv(y: np.ndarray) -> np.ndarray:
     """The inverse of erf; +-inf at +-1, NaN beyond. Within 2 ulps.
 
     Winitzki's closed form ("A handy approximation for the error function and its inverse", 2008; relative error below
-    2e-3), then Halley's iteration, which cubes the error, three times: near 1 the factor of the cube grows with x**2. Beyond 1/2 the residual is that of erfc against 1 - y,
-    which is exact there.
+    2e-3), then Halley's iteration, which cubes the error, three times: near 1 the factor of the cube grows with x**2.
+    Beyond 1/2 the residual is that of erfc against 1 - y, which is exact there.
     """
     a = np.abs(y)
     lower = np.where(a < 1.0, a, 0.0)

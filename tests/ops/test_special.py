@@ -1,4 +1,4 @@
-"""The special family: NumPy kernels measured against mpmath, definitions and declarations as for the elementwise one."""
+"""The special family: NumPy kernels measured against mpmath, definitions and declarations as for the elementwise."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ ROOT = 1.4616321449683622
 MEASURED = [
     ("erf", mp.erf, 1, lambda r: np.r_[r.uniform(-6, 6, 200), _log(r, -300, -1), 0.0]),
     ("erfc", mp.erfc, 3, lambda r: np.r_[r.uniform(-6, 6, 200), r.uniform(6, 26.5, 200)]),
-    ("erfinv", mp.erfinv, 2, lambda r: np.r_[r.uniform(-1, 1, 100), 1 - _log(r, -15.5, -1, 60), -_log(r, -300, -1, 40)]),
+    ("erfinv", mp.erfinv, 2, lambda r: np.r_[r.uniform(-1, 1, 100), 1 - _log(r, -15.5, -1, 60), -_log(r, -300, -1)]),
     ("lgamma", _abs_log_gamma, 5, lambda r: np.r_[r.uniform(0.5, 3, 300), _near(r, 1.0), _near(r, 2.0)]),
     ("lgamma", _abs_log_gamma, 5, lambda r: np.r_[r.uniform(2, 20, 200), _log(r, -300, 0), _log(r, 1, 3)]),
     ("lgamma", mp.loggamma, 5, lambda r: _log(r, 3, 300)),
@@ -89,7 +89,9 @@ class TestKernels:
 
     def test_polygamma_beyond_the_powers_range(self):
         """n!/x**n is a double where x**-n alone is none."""
-        assert kernels.polygamma(np.array(1e20), 16) == pytest.approx(-(15 * 14 * 13) * np.prod(np.arange(1.0, 13)) * 1e-320, rel=1e-3)  # fmt: skip
+        # leading term 15!/x**16, and -1 for even n
+        want = -float(mp.factorial(15) * mpf(10) ** -320)
+        assert kernels.polygamma(np.array(1e20), 16) == pytest.approx(want, rel=1e-12, abs=0)
         assert kernels.polygamma(np.array([1e-100, np.inf]), 2).tolist() == pytest.approx([-2e300, 0.0], rel=1e-14)
 
     def test_negative_arguments(self):
@@ -231,7 +233,9 @@ class TestImages:
 
 def test_digits_near_the_roots_survive_in_the_ops_too():
     """lgamma and digamma an ulp away from their roots."""
-    assert OPS["lgamma"].define(NUMPY, np.array(1 + 2.0**-52)) == pytest.approx(-0.5772156649015329 * 2.0**-52, rel=1e-15)
+    assert OPS["lgamma"].define(NUMPY, np.array(1 + 2.0**-52)) == pytest.approx(
+        -0.5772156649015329 * 2.0**-52, rel=1e-15
+    )
     root = np.array(ROOT)
     # digamma(root_high) = -digamma'(root) root_low, digamma'(root) = 0.967672...
     assert OPS["digamma"].define(NUMPY, root) == pytest.approx(-0.9676720454 * kernels.ROOT_LOW, rel=1e-9)
