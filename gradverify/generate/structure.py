@@ -408,8 +408,8 @@ class Planner:
         return None
 
     def sent(self, k: int, target: Interval, admitted: Callable[[Interval], bool], digits: Digits) -> int | None:
-        """Node `k` through one op more, so that it is `admitted`: a smooth op, a power of two times it, or its sum with a
-        number that brings it near `target`. One op only, so that what it causes still shrinks to 4 nodes."""
+        """Node `k` through one op more, so that it is `admitted`: a smooth op, a power of two times it, or its sum
+        with a number that brings it near `target`. One op only, so that what it causes shrinks to 4 nodes."""
         if self.room < 2:
             return None
         source, shape, ops = self.intervals[k], self.builder.shape(k), self.limits.ops
