@@ -744,7 +744,7 @@ def _check_kinks(spec: OpSpec, slopes: _Slopes, declared: bool, where: str) -> N
         sides = [slopes.sides(i, at, bits) for bits in (DEFAULT_BITS, 2 * DEFAULT_BITS)]
         with working(2 * DEFAULT_BITS):
             gaps = [_boxed(abs(r - l)) for l, r in sides]
-            fine = sides[1]
+            fine: Any = sides[1]
             for k in np.ndindex(gaps[1].shape):
                 scale = abs(fine[0][k]) + abs(fine[1][k])
                 jump = gaps[1][k] > scale / 2**20 and gaps[1][k] > gaps[0][k] / 2**20
