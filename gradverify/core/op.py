@@ -14,7 +14,9 @@ Kind = Literal["float", "int", "bool"]
 
 REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "required"})()
 
-ParamKind = Literal["axis", "axes", "bool", "int", "float", "shape", "perm", "index", "string", "choice", "ints", "pads"]
+ParamKind = Literal[
+    "axis", "axes", "bool", "int", "float", "shape", "perm", "index", "string", "choice", "ints", "pads"
+]
 
 
 @dataclass(frozen=True, slots=True)

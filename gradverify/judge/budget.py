@@ -353,7 +353,9 @@ def _rerun(
     return _Rerun(
         tuple(np.asarray(nodes[o], dtype=np.float64) for o in graph.outputs),
         {
-            n: np.asarray(adjoint[inputs[n]], dtype=np.float64) if inputs[n] in adjoint else np.zeros(np.shape(values[n]))
+            n: np.asarray(adjoint[inputs[n]], dtype=np.float64)
+            if inputs[n] in adjoint
+            else np.zeros(np.shape(values[n]))
             for n in wrt
         },
         branches,

@@ -10,7 +10,7 @@ from ..core.case import Case
 from ..core.graph import Apply, Constant, Graph, Input
 from ..core.verdict import Culprit, Status, Verdict
 from ..namespaces.numpy import NUMPY
-from ..namespaces.run import carries, constant_array, forward, needed, reverse, walk_back
+from ..namespaces.run import carries, forward, needed, reverse, walk_back
 from ..ops.build import lowered
 from ..subjects.base import Subject
 from .decide import decide

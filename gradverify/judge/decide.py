@@ -16,12 +16,12 @@ from ..core.errors import SpecError, Unsupported
 from ..core.graph import Apply, Graph
 from ..core.verdict import Comparison, FailKind, Reason, Status, Verdict
 from ..namespaces.run import forward
+from ..ops import OPS
 from ..oracle.balls import BALLS
 from ..oracle.estimate import Estimate, from_balls
 from ..oracle.precision import working
 from ..oracle.second import dissent
 from ..oracle.truth import LADDER, Truth
-from ..ops import OPS
 from ..subjects.base import Form, Observation, Subject
 from . import laws
 from .budget import budget
@@ -122,16 +122,17 @@ def resolved(case: Case) -> Callable[..., Any]:
     """The function that `call: package.module:name` names."""
     assert case.function is not None
     module, _, attribute = case.function.partition(":")
-    where = {"file": case.source.file or "<case>", "line": case.source.line or 1}
+    file, line = case.source.file or "<case>", case.source.line or 1
     try:
         found: Any = importlib.import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError) as e:
-        raise SpecError(f"call: {case.function!r} cannot be imported: {_said(e)}", **where) from e  # type: ignore[arg-type]
+        raise SpecError(f"call: {case.function!r} cannot be imported: {_said(e)}", file=file, line=line) from e
     if not callable(found):
-        raise SpecError(f"call: {case.function!r} is no function but a {type(found).__name__}", **where)  # type: ignore[arg-type]
-    return found  # type: ignore[no-any-return]
+        what = type(found).__name__
+        raise SpecError(f"call: {case.function!r} is no function but a {what}", file=file, line=line)
+    return found
 
 
 def _outside(truth: Truth) -> _Finding | None:
@@ -187,7 +188,9 @@ def _compared(case: Case, seen: Observation, ref: Reference) -> list[Compared]:
         if got is None:
             got = np.zeros(want.shape)
         found.append(
-            compare(f"d{name}", got, want, budget.gradients[name].budget, fmt, truth.low.get(name), truth.high.get(name))
+            compare(
+                f"d{name}", got, want, budget.gradients[name].budget, fmt, truth.low.get(name), truth.high.get(name)
+            )
         )
     return found
 
@@ -283,7 +286,10 @@ def _how_wrong(bad: Compared, case: Case, seen: Observation, truth: Truth) -> tu
     head += f", {share} what rounding in {case.dtype} excuses"
     constant = relative.size >= 4 and np.isfinite(relative).all() and np.std(relative) < 0.01 * abs(np.mean(relative))
     if constant:
-        return FailKind.WRONG, head + f"; every failing entry of {of} is off by the same factor, {1 + np.mean(relative)!r}"
+        return (
+            FailKind.WRONG,
+            head + f"; every failing entry of {of} is off by the same factor, {1 + np.mean(relative)!r}",
+        )
     if np.isfinite(relative).all() and (np.abs(relative) < LOST_DIGITS).all():
         lost = math.log10(bad.comparison.share) if bad.comparison.share > 1 else 0.0
         return FailKind.PRECISION, head + f": the leading digits are right, about {lost:.1f} digits are lost"
@@ -326,7 +332,9 @@ def _claims(case: Case, ref: Reference) -> _Finding | None:
         try:
             got = np.broadcast_to(claimed.hi, want.shape)
         except ValueError:
-            return fail(FailKind.STRUCTURE, f"the claimed gradient of {name} has shape {claimed.shape}, not {want.shape}")
+            return fail(
+                FailKind.STRUCTURE, f"the claimed gradient of {name} has shape {claimed.shape}, not {want.shape}"
+            )
         c = compare(f"claim for d{name}", got, want, ref.budget.gradients[name].budget, FORMATS[case.dtype],
                     ref.truth.low.get(name), ref.truth.high.get(name))  # fmt: skip
         if c.failing.any():
@@ -360,4 +368,3 @@ def _passed(case: Case, seen: Observation, ref: Reference) -> _Finding:
     if ref.truth.suspects:
         notes.append(ref.truth.suspects)
     return _Finding(Status.PASS, comparisons=comparisons, notes=tuple(notes))
-

@@ -33,7 +33,9 @@ class Trial:
     budget: Mapping[str, np.ndarray]
     asked: list[Observation] = field(default_factory=list)
 
-    def ask(self, cotangent: Sequence[np.ndarray] | None = None, values: Mapping[str, Any] | None = None) -> Observation:
+    def ask(
+        self, cotangent: Sequence[np.ndarray] | None = None, values: Mapping[str, Any] | None = None
+    ) -> Observation:
         """Another VJP on the same function."""
         case = self.case
         seen = self.subject.vjp(
@@ -55,7 +57,9 @@ class Trial:
         for name in self.case.wrt:
             a, b = self.first.gradients.get(name), got.gradients.get(name)
             if (a is None) != (b is None):
-                return f"d{name} is {'there' if a is None else 'None'}, and was {'None' if a is None else 'there'} before"
+                return (
+                    f"d{name} is {'there' if a is None else 'None'}, and was {'None' if a is None else 'there'} before"
+                )
             if a is None or b is None:
                 continue
             if a.shape != b.shape or a.dtype != b.dtype:

@@ -69,7 +69,5 @@ class Namespace:
         if have == tuple(shape):
             return x
         extra = len(have) - len(shape)
-        axes = tuple(range(extra)) + tuple(
-            extra + i for i, n in enumerate(shape) if n == 1 and have[extra + i] != 1
-        )
+        axes = tuple(range(extra)) + tuple(extra + i for i, n in enumerate(shape) if n == 1 and have[extra + i] != 1)
         return self.reshape(self.sum(x, axis=axes), tuple(shape)) if axes else self.reshape(x, tuple(shape))

@@ -14,9 +14,8 @@ from .objects import ObjectNamespace
 
 
 def _pow(x: arb, y: arb) -> arb:
-    if y.is_exact() and y.is_integer():
-        return x ** int(y.unique_fmpz())
-    return x**y
+    n = y.unique_fmpz() if y.is_exact() else None
+    return x**y if n is None else x ** int(n)
 
 
 def _polygamma(x: arb, n: int) -> arb:

@@ -5,6 +5,7 @@ Shape and indexing kernels are NumPy's own. Masks and indices stay bool and int 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -113,8 +114,8 @@ class ObjectNamespace(NumpyNamespace):
         x = self.asarray(x)
         axes = tuple(range(x.ndim)) if axis is None else tuple(a % x.ndim for a in np.atleast_1d(axis))
         keep = tuple(i for i in range(x.ndim) if i not in axes)
-        flat = np.transpose(x, keep + axes).reshape([x.shape[i] for i in keep] + [-1] if x.size else
-                                                    [x.shape[i] for i in keep] + [int(np.prod([x.shape[a] for a in axes]))])  # fmt: skip
+        together = math.prod(x.shape[a] for a in axes)
+        flat = np.transpose(x, keep + axes).reshape([*(x.shape[i] for i in keep), together])
         if flat.shape[-1] == 0:
             if initial is None:
                 raise ValueError(f"{name} of no elements has no value")
@@ -169,11 +170,15 @@ class ObjectNamespace(NumpyNamespace):
         return self._loop(name).accumulate(x, axis=axis) if x.size else x
 
     # shape: NumPy's, on lifted arrays
+    def _below(self, x: Any, k: int) -> np.ndarray:
+        rows, columns = self.shape(x)[-2:]
+        return np.tri(rows, columns, k=k, dtype=bool)
+
     def tril(self, x: Any, k: int = 0) -> np.ndarray:
-        return self.where(np.tri(*self.shape(x)[-2:], k=k, dtype=bool), x, 0)
+        return self.where(self._below(x, k), x, 0)
 
     def triu(self, x: Any, k: int = 0) -> np.ndarray:
-        return self.where(~np.tri(*self.shape(x)[-2:], k=k - 1, dtype=bool), x, 0)
+        return self.where(~self._below(x, k - 1), x, 0)
 
     def getitem(self, x: Any, index: Any) -> np.ndarray:
         return self._box(super().getitem(self.asarray(x), index))

@@ -53,7 +53,9 @@ def dissent(
         }
 
         def pairing(t: object) -> tuple[list[np.ndarray], object]:
-            moved = start | {n: MPMATH.add(start[n], MPMATH.multiply(t, MPMATH.asarray(u))) for n, u in direction.items()}
+            moved = start | {
+                n: MPMATH.add(start[n], MPMATH.multiply(t, MPMATH.asarray(u))) for n, u in direction.items()
+            }
             nodes = forward(MPMATH, flat, moved, dtype)
             outs = [MPMATH.asarray(nodes[o]) for o in flat.outputs]
             return outs, sum((MPMATH.sum(MPMATH.multiply(w, o))[()] for w, o in zip(weights, outs)), mpmath.mpf(0))
@@ -68,7 +70,9 @@ def dissent(
             for at in np.ndindex(known.shape):
                 want = mpmath.mpf(float(known.hi[at])) + mpmath.mpf(float(known.lo[at]))
                 if not abs(out[at] - want) <= AGREEMENT * (abs(want) + abs(out[at])) + float(known.bound[at]):
-                    return f"mpmath gives {mpmath.nstr(out[at], 25)} for output {i}{list(at)}, Arb {mpmath.nstr(want, 25)}"
+                    return (
+                        f"mpmath gives {mpmath.nstr(out[at], 25)} for output {i}{list(at)}, Arb {mpmath.nstr(want, 25)}"
+                    )
         predicted, size = mpmath.mpf(0), mpmath.mpf(0)
         for n, e in truth.gradients.items():
             for at in np.ndindex(e.shape):

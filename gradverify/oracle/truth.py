@@ -84,7 +84,8 @@ def truth(
     """The VJP of `graph` at `values` for `cotangent` with respect to `wrt`, and its outputs.
 
     `values` and `cotangent` are taken as exact; float literals of the graph are rounded to `dtype` first, as the
-    subject's are. The ladder of precisions stops as soon as `unresolved` is below `wanted`. Raises Unsupported for an op without a kernel in balls.
+    subject's are. The ladder of precisions stops as soon as `unresolved` is below `wanted`.
+    Raises Unsupported for an op without a kernel in balls.
     """
     flat = lowered(graph)
     found = None
@@ -129,7 +130,9 @@ class _Attempt:
             return self.one_sided(outputs, estimates, kinks or ("an undecidable comparison",) * bool(BALLS.undecided))
         gradients, agrees = self.confirmed(candidate, estimates)
         if agrees:
-            return Truth(outputs, gradients, bits=self.bits, unresolved=_unresolved(gradients, self.size(outputs, gradients)))
+            return Truth(
+                outputs, gradients, bits=self.bits, unresolved=_unresolved(gradients, self.size(outputs, gradients))
+            )
         return self.by_entry(outputs, candidate)
 
     def kinks(self, nodes: list[Any]) -> tuple[str, ...]:
@@ -219,9 +222,7 @@ class _Attempt:
             # this. What is not certain widens the bounds below.
             return {}, False
         slack = float((abs(gap).upper() + error) / CHANCE)
-        widened = {
-            n: Estimate(e.hi, e.lo, e.bound + _ratio(slack, size[n])) for n, e in estimates.items()
-        }
+        widened = {n: Estimate(e.hi, e.lo, e.bound + _ratio(slack, size[n])) for n, e in estimates.items()}
         return widened, True
 
     def by_entry(self, outputs: tuple[Estimate, ...], candidate: dict[str, np.ndarray]) -> Truth:
@@ -249,9 +250,7 @@ class _Attempt:
         difference, error = self.central(self.unit(name, at))
         return (difference + arb(0, float(error))) / scale
 
-    def one_sided(
-        self, outputs: tuple[Estimate, ...], gradients: dict[str, Estimate], kinks: tuple[str, ...]
-    ) -> Truth:
+    def one_sided(self, outputs: tuple[Estimate, ...], gradients: dict[str, Estimate], kinks: tuple[str, ...]) -> Truth:
         """At a kink the one-sided partial derivatives bound the defensible answers.
 
         Each side is differenced at h and h/2; where the two disagree (a jump, a root) that side has no derivative.

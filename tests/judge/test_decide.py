@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from gradverify.core.case import Case
 from gradverify.core.errors import SpecError, Unsupported
 from gradverify.core.graph import Graph
@@ -49,7 +50,9 @@ class NumpySubject:
         return self.spoil(seen, self.calls)
 
 
-def case(expr: Callable[..., int], values: Mapping[str, Any], g: Any = None, dtype: str = "float64", **more: Any) -> Case:
+def case(
+    expr: Callable[..., int], values: Mapping[str, Any], g: Any = None, dtype: str = "float64", **more: Any
+) -> Case:
     b = GraphBuilder()
     arrays = {n: np.asarray(v, dtype=dtype) for n, v in values.items()}
     out = expr(b, *(b.input(n, a.shape) for n, a in arrays.items()))
@@ -245,7 +248,9 @@ def test_overflow_in_the_dtype_is_no_wrong_gradient() -> None:
     assert verdict.reason is Reason.RANGE
 
 
-@pytest.mark.parametrize(("answer", "status"), [(0.0, "PASS"), (1.0, "PASS"), (0.5, "PASS"), (1.5, "FAIL"), (-1e-9, "FAIL")])
+@pytest.mark.parametrize(
+    ("answer", "status"), [(0.0, "PASS"), (1.0, "PASS"), (0.5, "PASS"), (1.5, "FAIL"), (-1e-9, "FAIL")]
+)
 def test_at_a_kink_any_answer_between_the_sides_is_right(answer: float, status: str) -> None:
     def expr(b: GraphBuilder, x: int) -> int:
         return b.apply("relu", x)

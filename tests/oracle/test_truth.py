@@ -5,6 +5,7 @@ from __future__ import annotations
 import mpmath
 import numpy as np
 import pytest
+
 from gradverify.core.graph import Graph
 from gradverify.ops.build import GraphBuilder
 from gradverify.oracle import second
@@ -176,9 +177,14 @@ def test_precision_is_restored() -> None:
     import flint
 
     before = flint.ctx.prec, mpmath.mp.prec
-    with pytest.raises(KeyError), working(999):
-        assert flint.ctx.prec == mpmath.mp.prec == 999
-        raise KeyError
+
+    def fails() -> None:
+        with working(999):
+            assert flint.ctx.prec == mpmath.mp.prec == 999
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
     assert (flint.ctx.prec, mpmath.mp.prec) == before
 
 
