@@ -2,9 +2,9 @@
 
     python bench/generate.py [--n 5000] [--seed 0]
 
-Prints examples per second of CPU time of both drivers (Hypothesis with its default settings and no test body, and the plain one
-of campaigns), the share of draws that are given up, how large the graphs are, and how often each op and each kind of
-edge value occurs. One thread; a figure quoted elsewhere stands beside this command.
+Prints examples per second of CPU time of both drivers (Hypothesis with its default settings and no test body, and the
+plain one of campaigns), the share of draws that are given up, how large the graphs are, and how often each op occurs.
+One thread; a figure quoted elsewhere stands beside this command.
 """
 
 from __future__ import annotations
