@@ -34,12 +34,16 @@ RESERVED = {"np", "mp", "mpf", "lift"}
 
 @dataclass(frozen=True)
 class Template:
-    """How a framework is asked for a VJP. `adapter` is the module that binds its ops; `constant` makes an array of a
-    literal; `body` leaves `outputs` and `got` (input name -> array or None), from `forward`."""
+    """How a framework is asked for a VJP.
+
+    adapter   the module that binds its ops; None: the engine, which has them under their own names
+    constant  makes an array of a literal
+    body      leaves `got` (input name -> array or None); `forward` is the graph
+    """
 
     package: str
     imports: tuple[str, ...]
-    adapter: str
+    adapter: str | None
     constant: str
     body: str
 
@@ -63,6 +67,16 @@ outputs, pull = jax.vjp(
 got = {name: np.asarray(g) for name, g in zip(wrt, pull([jnp.asarray(g) for g in cotangent]))}
 """
 
+ENGINE = """\
+leaves = {name: engine.from_numpy(v).requires_grad_(name in wrt) for name, v in values.items()}
+outputs = forward(*leaves.values())
+pairs = [(out, engine.from_numpy(g)) for out, g in zip(outputs, cotangent) if out.requires_grad]
+found = engine.autograd.grad(
+    [out for out, _ in pairs], [leaves[n] for n in wrt], [g for _, g in pairs], allow_unused=True
+)
+got = {name: None if g is None else g.numpy() for name, g in zip(wrt, found)}
+"""
+
 TEMPLATES: Mapping[str, Template] = MappingProxyType(
     {
         "torch": Template(
@@ -78,6 +92,13 @@ TEMPLATES: Mapping[str, Template] = MappingProxyType(
             "gradverify.subjects.bindings.jax",
             "jnp.asarray(np.asarray({value}, dtype={dtype!r}).reshape({shape}))",
             JAX,
+        ),
+        "engine": Template(
+            "gradverify",
+            ("import gradverify.engine as engine",),
+            None,
+            "engine.from_numpy(np.array({value}, dtype={dtype!r}))",
+            ENGINE,
         ),
     }
 )
@@ -132,6 +153,8 @@ def script(case: Case, subject: str, spec: str = "") -> str:
         raise Unsupported(f"no template of a script for {subject}")
     definition = _definition(case.graph, case.dtype, truth)
     truth.take(DEFINITIONS, "lift")
+    if any("gradverify" in line for line in truth.imports) and needs != "gradverify":
+        needs += ", gradverify (for the definition of an op)"
     imports = {"import numpy as np", *ours.imports, *truth.imports, "from mpmath import mp, mpf"}
     parts = [
         f'"""{_docstring(case.name)}: the gradient by {subject} in {case.dtype}, beside the true one.\n\n'
@@ -176,7 +199,11 @@ def _forward(case: Case, template: Template, into: Slice) -> str:
         call = f"{first}{'.' + rest if rest else ''}"
         return f"from {module} import {first}\n\n\ndef forward(*arrays):\n    out = {call}(*arrays)\n" \
                "    return list(out) if isinstance(out, (tuple, list)) else [out]"  # fmt: skip
-    adapter = Adapter(template.adapter, template.package)
+    if template.adapter is None:
+        bind: Callable[[str], str] = "engine.ENGINE.{}".format
+    else:
+        adapter = Adapter(template.adapter, template.package)
+        bind = lambda op: adapter.bind(op, into)
     dtypes = {"float": case.dtype, "int": "int64", "bool": "bool"}
 
     def constant(node: Constant) -> str:
@@ -185,7 +212,7 @@ def _forward(case: Case, template: Template, into: Slice) -> str:
             value=repr(node.value), shape=node.shape, dtype=f"torch.{dtype}" if template.package == "torch" else dtype
         )
 
-    return _function("forward", case.graph, lambda op: adapter.bind(op, into), constant)
+    return _function("forward", case.graph, bind, constant)
 
 
 def _definition(graph: Graph, dtype: str, into: Slice) -> str:

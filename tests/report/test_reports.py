@@ -26,6 +26,7 @@ from gradverify.report.tally import reason_texts, tally
 from gradverify.report.targets import targets
 
 ELEMENT = Element("dx", (1, 0), "1.5", "1.25", 0.25, 1e-30, 1e-15, 1.1e15, 4.5)
+SOURCE = Source("spec", "a.grad.yaml", 3)
 SPEC = "gradverify: 1\ncases:\n  - {name: c, expr: x * x, inputs: {x: 3.0}}\n"
 
 
@@ -43,7 +44,7 @@ def event(
     expect: Expect = "pass",
     share: float = 0.5,
     power: float = 1e-14,
-    source: Source = Source("spec", "a.grad.yaml", 3),
+    source: Source = SOURCE,
     **fields: Any,
 ) -> JobJudged:
     compared = Comparison("dx", 4, int(status is Status.FAIL), ELEMENT, share, power, power)
