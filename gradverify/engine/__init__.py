@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import autograd, creation, dtypes, func, names
+from . import autograd, creation, dtypes, func, linalg, names, special
 from .creation import *  # noqa: F403
 from .creation import Generator, manual_seed
 from .devices import cuda_available
@@ -30,6 +30,11 @@ _functions = names.functions_by_name()
 names.install(_functions)
 globals().update(_functions)
 globals().update(dtypes.DTYPES)
+
+# What is written in terms of the operators comes after they are installed.
+from . import nn, optim, utils  # noqa: E402
+from .nn.functional import log_softmax, softmax  # noqa: E402
+from .nn.functional import relu_ as relu_  # noqa: E402
 
 
 def result_type(a: Any, b: Any) -> dtype:
@@ -54,6 +59,6 @@ class cuda:
 
 __all__ = [
     "ENGINE", "EngineNamespace", "Generator", "Size", "Tensor", "autograd", "cuda", "device", "dtype", "enable_grad", "func",
-    "get_default_dtype", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "manual_seed", "no_grad",
-    "result_type", "set_default_dtype", "set_grad_enabled",
+    "get_default_dtype", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "linalg", "log_softmax", "manual_seed", "nn", "no_grad",
+    "optim", "result_type", "set_default_dtype", "set_grad_enabled", "softmax", "special", "utils",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Any
 from ..core.errors import UnknownName
 from ..core.op import OpSpec, Param
 from ..namespaces.numpy import NUMPY, NumpyNamespace, native_index
-from ..ops import IMAGES, OPS
+from ..ops import OPS
 from ..ops.neural import places
 from .node_names import Names
 from .node_names import node_name as names_of
@@ -180,7 +180,7 @@ def _put(xp: Any, x: Any, values: Any, at: Any) -> Any:
 
 
 def spec_of(name: str) -> OpSpec | None:
-    return OPS.get(name) or IMAGES.get(name) or LOCAL.get(name)
+    return OPS.get(name) or LOCAL.get(name)
 
 
 def rule(name: str, node_name: str | None = None) -> Rule:
@@ -192,6 +192,6 @@ def rule(name: str, node_name: str | None = None) -> Rule:
     if found is None:
         spec = spec_of(name)
         if spec is None:
-            raise UnknownName("op", name, [*OPS, *IMAGES, *LOCAL])
+            raise UnknownName("op", name, [*OPS, *LOCAL])
         found = _rules[name, node_name] = Rule(spec, node_name)
     return found

@@ -1,0 +1,339 @@
+"""Module: a tree of named parameters with a forward function.
+
+The one idea: assigning a Parameter, a buffer or a Module to an attribute puts it into a table of the module; everything else
+(parameters(), state_dict(), train(), to()) walks those tables.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from ..modes import no_grad
+from ..tape import RemovableHandle, hook_into
+from ..tensor import Tensor
+from .parameter import Parameter
+
+
+class IncompatibleKeys(NamedTuple):
+    """What `load_state_dict` did not find, and what it did not know."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+    def __repr__(self) -> str:
+        if not self.missing_keys and not self.unexpected_keys:
+            return "<All keys matched successfully>"
+        return f"_IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
+
+
+class Module:
+    """Base of all layers and models. Subclasses call `super().__init__()` first, and define `forward`."""
+
+    training: bool
+    _parameters: dict[str, Parameter | None]
+    _buffers: dict[str, Tensor | None]
+    _modules: dict[str, Module | None]
+    _transient: set[str]
+
+    def __init__(self) -> None:
+        for name, value in {
+            "training": True, "_parameters": {}, "_buffers": {}, "_modules": {}, "_transient": set(),
+            "_forward_hooks": OrderedDict(), "_forward_pre_hooks": OrderedDict(),
+        }.items():  # fmt: skip
+            object.__setattr__(self, name, value)
+
+    def forward(self, *input: Any) -> Any:
+        raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        for hook in list(self._forward_pre_hooks.values()):  # type: ignore[attr-defined]
+            changed = hook(self, args)
+            if changed is not None:
+                args = changed if isinstance(changed, tuple) else (changed,)
+        out = self.forward(*args, **kwargs)
+        for hook in list(self._forward_hooks.values()):  # type: ignore[attr-defined]
+            changed = hook(self, args, out)
+            if changed is not None:
+                out = changed
+        return out
+
+    def register_forward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """`hook(module, args, output)` after every forward; what it returns replaces the output."""
+        return hook_into(self._forward_hooks, hook)  # type: ignore[attr-defined]
+
+    def register_forward_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """`hook(module, args)` before every forward; what it returns replaces the arguments."""
+        return hook_into(self._forward_pre_hooks, hook)  # type: ignore[attr-defined]
+
+    # ---- attributes ------------------------------------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        tables = self.__dict__
+        if "_parameters" not in tables:
+            if isinstance(value, Parameter | Module):
+                kind = "parameters" if isinstance(value, Parameter) else "module"
+                raise AttributeError(f"cannot assign {kind} before Module.__init__() call")
+            object.__setattr__(self, name, value)
+            return
+        if isinstance(value, Parameter):
+            self._forget(name)
+            self._parameters[name] = value
+        elif name in self._parameters:
+            if value is not None:
+                raise TypeError(
+                    f"cannot assign '{_typename(value)}' as parameter '{name}' (torch.nn.Parameter or None expected)"
+                )
+            self._parameters[name] = None
+        elif isinstance(value, Module):
+            self._forget(name)
+            self._modules[name] = value
+        elif name in self._modules:
+            if value is not None:
+                raise TypeError(
+                    f"cannot assign '{_typename(value)}' as child module '{name}' (torch.nn.Module or None expected)"
+                )
+            self._modules[name] = None
+        elif name in self._buffers:
+            if value is not None and not isinstance(value, Tensor):
+                raise TypeError(f"cannot assign '{_typename(value)}' as buffer '{name}' (torch.Tensor or None expected)")
+            self._buffers[name] = value
+        else:
+            object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        for table in ("_parameters", "_buffers", "_modules"):
+            found = self.__dict__.get(table, {})
+            if name in found:
+                return found[name]
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
+    def __delattr__(self, name: str) -> None:
+        if any(name in table for table in (self._parameters, self._buffers, self._modules)):
+            self._forget(name)
+        else:
+            object.__delattr__(self, name)
+
+    def _forget(self, name: str) -> None:
+        self.__dict__.pop(name, None)
+        for table in (self._parameters, self._buffers, self._modules):
+            table.pop(name, None)
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        self._forget(name)
+        self._parameters[name] = param
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """A tensor that belongs to the state but is not trained; saved in the state dict where `persistent`."""
+        self._forget(name)
+        self._buffers[name] = tensor
+        if not persistent:
+            self._transient.add(name)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        self._modules[name] = module
+
+    register_module = add_module
+
+    # ---- walking ---------------------------------------------------------------------------------------------------
+
+    def named_modules(self, memo: set[int] | None = None, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module and all below it, each once."""
+        memo = set() if memo is None else memo
+        if id(self) in memo:
+            return
+        memo.add(id(self))
+        yield prefix, self
+        for name, child in self._modules.items():
+            if child is not None:
+                yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name)
+
+    def modules(self) -> Iterator[Module]:
+        return (m for _, m in self.named_modules())
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        seen: set[int] = set()
+        for name, child in self._modules.items():
+            if child is not None and id(child) not in seen:
+                seen.add(id(child))
+                yield name, child
+
+    def children(self) -> Iterator[Module]:
+        return (m for _, m in self.named_children())
+
+    def _named(self, table: str, prefix: str, recurse: bool, once: bool = True) -> Iterator[tuple[str, Any]]:
+        seen: set[int] = set()
+        for at, module in self.named_modules(prefix=prefix) if recurse else [(prefix, self)]:
+            for name, tensor in getattr(module, table).items():
+                if tensor is not None and not (once and id(tensor) in seen):
+                    seen.add(id(tensor))
+                    yield (f"{at}.{name}" if at else name), tensor
+
+    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
+        return self._named("_parameters", prefix, recurse)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        return (p for _, p in self.named_parameters(recurse=recurse))
+
+    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
+        return self._named("_buffers", prefix, recurse)
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        return (b for _, b in self.named_buffers(recurse=recurse))
+
+    def get_submodule(self, target: str) -> Module:
+        module: Module = self
+        for name in target.split(".") if target else ():
+            found = module._modules.get(name)
+            if found is None:
+                raise AttributeError(f"{type(module).__name__} has no attribute `{name}`")
+            module = found
+        return module
+
+    def apply(self, fn: Callable[[Module], None]) -> Module:
+        for child in self.children():
+            child.apply(fn)
+        fn(self)
+        return self
+
+    # ---- state -----------------------------------------------------------------------------------------------------
+
+    def state_dict(self, prefix: str = "") -> OrderedDict[str, Tensor]:
+        """Name -> tensor (sharing the module's memory) of all parameters and persistent buffers."""
+        out: OrderedDict[str, Tensor] = OrderedDict()
+        for name, tensor in self._own_state():
+            out[prefix + name] = tensor.detach()  # type: ignore[attr-defined]
+        for name, child in self._modules.items():
+            if child is not None:
+                out.update(child.state_dict(f"{prefix}{name}."))
+        return out
+
+    def _own_state(self) -> Iterator[tuple[str, Tensor]]:
+        for name, tensor in self._parameters.items():
+            if tensor is not None:
+                yield name, tensor
+        for name, buffer in self._buffers.items():
+            if buffer is not None and name not in self._transient:
+                yield name, buffer
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+        """Copies values into the tensors of that name. Raises RuntimeError that lists everything that does not fit."""
+        own = self.state_dict()
+        # Old checkpoints do not count batches; PyTorch does not miss it either.
+        missing = [k for k in own if k not in state_dict and not k.endswith("num_batches_tracked")]
+        unexpected = [k for k in state_dict if k not in own]
+        errors = []
+        if strict and missing:
+            errors.append("Missing key(s) in state_dict: " + ", ".join(f'"{k}"' for k in missing) + ". ")
+        if strict and unexpected:
+            errors.append("Unexpected key(s) in state_dict: " + ", ".join(f'"{k}"' for k in unexpected) + ". ")
+        for name, tensor in own.items():
+            if name in state_dict and tuple(state_dict[name].shape) != tuple(tensor.shape):
+                errors.append(
+                    f"size mismatch for {name}: copying a param with shape {state_dict[name].shape} from checkpoint, the "
+                    f"shape in current model is {tensor.shape}."
+                )
+        if errors:
+            raise RuntimeError(
+                f"Error(s) in loading state_dict for {type(self).__name__}:\n\t" + "\n\t".join(errors)
+            )
+        with no_grad():
+            for name, tensor in own.items():
+                if name in state_dict:
+                    value = state_dict[name]
+                    tensor.copy_(value if isinstance(value, Tensor) else _as_tensor(value))  # type: ignore[attr-defined]
+        return IncompatibleKeys(missing, unexpected)
+
+    def train(self, mode: bool = True) -> Module:
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Module:
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Module:
+        for p in self.parameters():
+            p.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for p in self.parameters():
+            if p._grad is not None:
+                if set_to_none:
+                    p._grad = None
+                else:
+                    p._grad = p._grad.detach()  # type: ignore[attr-defined]
+                    p._grad.zero_()  # type: ignore[attr-defined]
+
+    def _apply(self, change: Callable[[Tensor], Tensor]) -> Module:
+        for module in self.modules():
+            for p in module._parameters.values():
+                if p is not None:
+                    p.data = change(p.data)
+                    if p._grad is not None:
+                        p._grad = change(p._grad)
+            for name, b in module._buffers.items():
+                if b is not None:
+                    module._buffers[name] = change(b)
+        return self
+
+    def to(self, *args: Any, **kwargs: Any) -> Module:
+        """Moves or converts; integer buffers keep their dtype."""
+
+        def change(x: Tensor) -> Tensor:
+            like = x.to(*args, **kwargs)  # type: ignore[attr-defined]
+            return like if x.is_floating_point() or like.dtype is x.dtype else x
+
+        return self._apply(change)
+
+    def float(self) -> Module:
+        return self._floating("float32")
+
+    def double(self) -> Module:
+        return self._floating("float64")
+
+    def half(self) -> Module:
+        return self._floating("float16")
+
+    def _floating(self, name: str) -> Module:
+        from ..dtypes import DTYPES
+
+        return self.to(DTYPES[name])
+
+    def cpu(self) -> Module:
+        return self.to("cpu")
+
+    def cuda(self, device: Any = None) -> Module:
+        return self.to("cuda")
+
+    # ---- text ------------------------------------------------------------------------------------------------------
+
+    def extra_repr(self) -> str:
+        """What stands in the brackets of the module's line."""
+        return ""
+
+    def __repr__(self) -> str:
+        extra = self.extra_repr()
+        lines = [f"({name}): {_indented(repr(child))}" for name, child in self._modules.items()]
+        if not lines:
+            return f"{type(self).__name__}({extra})"
+        body = ([extra] if extra else []) + lines
+        return f"{type(self).__name__}(\n  " + "\n  ".join(body) + "\n)"
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n  ")
+
+
+def _typename(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return value.type()  # type: ignore[attr-defined]
+    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+
+
+def _as_tensor(value: Any) -> Tensor:
+    from ..creation import as_tensor
+
+    return as_tensor(value)

@@ -1,0 +1,273 @@
+"""`torch.optim`: optimisers with PyTorch's update rules, written into the parameters' own memory.
+
+The one idea: an optimiser is a rule for one parameter, `update`; all the rest (groups, state, state dicts) is bookkeeping.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from ..dispatch import quiet
+from ..modes import enable_grad
+from ..tensor import Tensor, wrap
+from . import lr_scheduler
+
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "lr_scheduler"]
+
+Group = dict[str, Any]
+
+
+class Optimizer:
+    """Base: parameter groups with their own options, and a state per parameter."""
+
+    def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
+        for name, value in defaults.items():
+            _check(name, value)
+        if isinstance(params, Tensor):
+            raise TypeError(
+                "params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
+                + params.type()  # type: ignore[attr-defined]
+            )
+        self.defaults, self.state = defaults, defaultdict[Tensor, dict[str, Any]](dict)
+        self.param_groups: list[Group] = []
+        given = list(params)
+        if not given:
+            raise ValueError("optimizer got an empty parameter list")
+        for group in given if isinstance(given[0], dict) else [{"params": given}]:
+            self.add_param_group(group)
+
+    def add_param_group(self, param_group: Group) -> None:
+        group = dict(param_group)
+        params = group["params"]
+        group["params"] = [params] if isinstance(params, Tensor) else [
+            p[1] if isinstance(p, tuple) else p for p in params  # named_parameters() will do as well
+        ]  # fmt: skip
+        known = {id(p) for g in self.param_groups for p in g["params"]}
+        for p in group["params"]:
+            if not isinstance(p, Tensor):
+                raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(p).__name__}")
+            if not p.is_leaf and not p.retains_grad:
+                raise ValueError("can't optimize a non-leaf Tensor")
+            if id(p) in known:
+                raise ValueError("some parameters appear in more than one parameter group")
+        self.param_groups.append(self.defaults | group)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p._grad is not None:
+                    if set_to_none:
+                        p._grad = None
+                    else:
+                        p._grad = p._grad.detach()
+                        p._grad.zero_()
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One update of every parameter that has a gradient. `closure` computes the loss again, where given."""
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p._grad is None:
+                    continue
+                g = p._grad._data
+                if group.get("maximize"):
+                    g = -g
+                quiet.run(self.update, p._array(), g, self.state[p], group)
+                p._cell()[0] += 1
+        return loss
+
+    def update(self, p: Any, g: Any, state: dict[str, Any], group: Group) -> None:
+        """Change the array `p` in place, given its gradient. Must not change `g`."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """Parameters are numbered in the order of the groups, as PyTorch does."""
+        order = {id(p): k for k, p in enumerate(p for g in self.param_groups for p in g["params"])}
+        groups = [{k: v for k, v in g.items() if k != "params"} | {"params": [order[id(p)] for p in g["params"]]}
+                  for g in self.param_groups]  # fmt: skip
+        state = {order[id(p)]: {k: wrap(v) if isinstance(v, np.ndarray) else v for k, v in s.items()}
+                 for p, s in self.state.items()}  # fmt: skip
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        groups = state_dict["param_groups"]
+        if [len(g["params"]) for g in groups] != [len(g["params"]) for g in self.param_groups]:
+            raise ValueError(
+                "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
+            )
+        params = [p for g in self.param_groups for p in g["params"]]
+        for own, other in zip(self.param_groups, groups):
+            own.update({k: v for k, v in other.items() if k != "params"})
+        for k, s in state_dict["state"].items():
+            self.state[params[k]] = {n: np.array(v._data) if isinstance(v, Tensor) else v for n, v in s.items()}
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__} ("]
+        for k, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {k}")
+            lines += [f"    {name}: {group[name]}" for name in sorted(group) if name != "params"]
+        return "\n".join([*lines, ")"])
+
+
+def _check(name: str, value: Any) -> None:
+    label = {
+        "lr": "learning rate", "eps": "epsilon value", "weight_decay": "weight_decay value", "momentum": "momentum value",
+        "alpha": "alpha value", "lr_decay": "lr_decay value",
+        "initial_accumulator_value": "initial_accumulator_value value",
+    }.get(name)  # fmt: skip
+    if label is not None and not value >= 0:
+        raise ValueError(f"Invalid {label}: {value}")
+    if name == "betas":
+        for k, beta in enumerate(value):
+            if not 0.0 <= beta < 1.0:
+                raise ValueError(f"Invalid beta parameter at index {k}: {beta}")
+
+
+class SGD(Optimizer):
+    """p -= lr d, with d the gradient, or its running sum (momentum; Sutskever et al. 2013 for Nesterov's)."""
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1e-3, momentum: float = 0, dampening: float = 0, weight_decay: float = 0,
+        nesterov: bool = False, *, maximize: bool = False,
+    ) -> None:  # fmt: skip
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError("Nesterov momentum requires a momentum and zero dampening")
+        super().__init__(params, {
+            "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
+            "maximize": maximize,
+        })  # fmt: skip
+
+    def update(self, p: Any, g: Any, state: dict[str, Any], group: Group) -> None:
+        momentum = group["momentum"]
+        if group["weight_decay"]:
+            g = g + group["weight_decay"] * p
+        if momentum:
+            buffer = state.get("momentum_buffer")
+            if buffer is None:
+                buffer = state["momentum_buffer"] = np.array(g)
+            else:
+                buffer *= momentum
+                buffer += (1 - group["dampening"]) * g
+            g = g + momentum * buffer if group["nesterov"] else buffer
+        p -= group["lr"] * g
+
+
+class Adagrad(Optimizer):
+    """Steps shrink with the root of the summed squares (Duchi, Hazan & Singer 2011)."""
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1e-2, lr_decay: float = 0, weight_decay: float = 0,
+        initial_accumulator_value: float = 0, eps: float = 1e-10, *, maximize: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(params, {
+            "lr": lr, "lr_decay": lr_decay, "eps": eps, "weight_decay": weight_decay,
+            "initial_accumulator_value": initial_accumulator_value, "maximize": maximize,
+        })  # fmt: skip
+
+    def update(self, p: Any, g: Any, state: dict[str, Any], group: Group) -> None:
+        if not state:
+            state["step"], state["sum"] = 0, np.full_like(p, group["initial_accumulator_value"])
+        state["step"] += 1
+        if group["weight_decay"]:
+            g = g + group["weight_decay"] * p
+        lr = group["lr"] / (1 + (state["step"] - 1) * group["lr_decay"])
+        state["sum"] += g * g
+        p -= lr * (g / (np.sqrt(state["sum"]) + group["eps"]))
+
+
+class RMSprop(Optimizer):
+    """Steps divided by a running root mean square (Hinton's lecture 6e; centred as in Graves 2013)."""
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0,
+        momentum: float = 0, centered: bool = False, *, maximize: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(params, {
+            "lr": lr, "momentum": momentum, "alpha": alpha, "eps": eps, "centered": centered,
+            "weight_decay": weight_decay, "maximize": maximize,
+        })  # fmt: skip
+
+    def update(self, p: Any, g: Any, state: dict[str, Any], group: Group) -> None:
+        alpha = group["alpha"]
+        if not state:
+            state["step"], state["square_avg"] = 0, np.zeros_like(p)
+            if group["momentum"]:
+                state["momentum_buffer"] = np.zeros_like(p)
+            if group["centered"]:
+                state["grad_avg"] = np.zeros_like(p)
+        state["step"] += 1
+        if group["weight_decay"]:
+            g = g + group["weight_decay"] * p
+        square = state["square_avg"]
+        square *= alpha
+        square += (1 - alpha) * g * g
+        if group["centered"]:
+            mean = state["grad_avg"]
+            mean += (1 - alpha) * (g - mean)
+            root = np.sqrt(square - mean * mean)
+        else:
+            root = np.sqrt(square)
+        step = g / (root + group["eps"])
+        if group["momentum"]:
+            buffer = state["momentum_buffer"]
+            buffer *= group["momentum"]
+            buffer += step
+            step = buffer
+        p -= group["lr"] * step
+
+
+class Adam(Optimizer):
+    """Running means of gradient and square, with their bias corrected (Kingma & Ba 2015, algorithm 1)."""
+
+    decoupled = False
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0, amsgrad: bool = False, *, maximize: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(params, {
+            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad, "maximize": maximize,
+        })  # fmt: skip
+
+    def update(self, p: Any, g: Any, state: dict[str, Any], group: Group) -> None:
+        (beta1, beta2), lr = group["betas"], group["lr"]
+        if not state:
+            state["step"] = 0
+            state["exp_avg"], state["exp_avg_sq"] = np.zeros_like(p), np.zeros_like(p)
+            if group["amsgrad"]:
+                state["max_exp_avg_sq"] = np.zeros_like(p)
+        state["step"] += 1
+        if group["weight_decay"]:
+            if self.decoupled:
+                p *= 1 - lr * group["weight_decay"]
+            else:
+                g = g + group["weight_decay"] * p
+        mean, square = state["exp_avg"], state["exp_avg_sq"]
+        mean += (1 - beta1) * (g - mean)
+        square *= beta2
+        square += (1 - beta2) * g * g
+        if group["amsgrad"]:
+            np.maximum(state["max_exp_avg_sq"], square, out=state["max_exp_avg_sq"])
+            square = state["max_exp_avg_sq"]
+        correction1, correction2 = 1 - beta1 ** state["step"], 1 - beta2 ** state["step"]
+        p -= (lr / correction1) * (mean / (np.sqrt(square) / math.sqrt(correction2) + group["eps"]))
+
+
+class AdamW(Adam):
+    """Adam with the weight decay taken out of the gradient (Loshchilov & Hutter 2019)."""
+
+    decoupled = True
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 1e-2, amsgrad: bool = False, *, maximize: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
