@@ -56,10 +56,6 @@ def _mutant(
     return Mutant(name=f"torch-{name}", bug=bug, op=op, function=make, description=description, size=size)
 
 
-def _dim(axis: Any, x: Any) -> Any:
-    return tuple(range(x.ndim)) if axis is None else axis
-
-
 # --- Class 1
 
 
@@ -169,7 +165,7 @@ def _logsumexp(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = Fals
     import torch
 
     e = torch.exp(x)
-    total = e.sum(_dim(axis, x), keepdim=True) if x.ndim else e
+    total = e.sum(_axes(axis, x), keepdim=True) if _axes(axis, x) else e
     return g.reshape(total.shape) * e / total
 
 
@@ -193,31 +189,30 @@ def _matmul_one_batch(g: Any, out: Any, a: Any, b: Any) -> Any:
 
 
 def _max_all_ties(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    top = x.amax(_dim(axis, x), keepdim=True)
-    return (x == top) * g.reshape(top.shape)
+    kept = _kept(x, axis)
+    return (x == out.reshape(kept)) * g.reshape(kept)
 
 
 def _max(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    return x.amax(_dim(axis, x), keepdim=keepdims)
+    return x.amax(_axes(axis, x), keepdim=keepdims) if _axes(axis, x) else x.clone()
 
 
 def _prod(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    import torch
-
-    if axis is None:
-        return torch.prod(x).reshape((1,) * x.ndim if keepdims else ())
-    return torch.prod(x, axis, keepdim=keepdims) if isinstance(axis, int) else x.prod(axis[0], keepdim=keepdims)
+    out = x.clone()
+    for a in sorted(_axes(axis, x), reverse=True):
+        out = out.prod(a, keepdim=keepdims)
+    return out
 
 
 def _prod_divides(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    shape = [1 if axis is None or i == axis % x.ndim else n for i, n in enumerate(x.shape)]
-    return (g * out).reshape(shape) / x
+    return (g * out).reshape(_kept(x, axis)) / x
 
 
 def _take(x: Any, i: Any, axis: int) -> Any:
     import torch
 
-    return torch.index_select(x, axis, i.reshape(-1)).reshape((*x.shape[: axis % x.ndim], *i.shape, *x.shape[axis % x.ndim + 1 :]))
+    a = axis % x.ndim
+    return torch.index_select(x, a, i.reshape(-1)).reshape((*x.shape[:a], *i.shape, *x.shape[a + 1 :]))
 
 
 def _take_overwrites(g: Any, out: Any, x: Any, i: Any, axis: int) -> Any:
@@ -231,20 +226,24 @@ def _take_overwrites(g: Any, out: Any, x: Any, i: Any, axis: int) -> Any:
 
 
 def _sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    return x.sum(_dim(axis, x), keepdim=keepdims)
+    return x.sum(_axes(axis, x), keepdim=keepdims) if _axes(axis, x) else x.clone()
 
 
 def _sum_other_axis(g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Expands g along the wrong axis of a square matrix."""
     if x.ndim == 2 and x.shape[0] == x.shape[1] and isinstance(axis, int):
         return g.reshape(-1, 1).expand(x.shape) if axis % 2 == 0 else g.reshape(1, -1).expand(x.shape)
-    kept = [1 if i in {a % x.ndim for a in _axes(axis, x)} else n for i, n in enumerate(x.shape)]
-    return g.reshape(kept).expand(x.shape)
+    return g.reshape(_kept(x, axis)).expand(x.shape)
 
 
 def _axes(axis: Any, x: Any) -> tuple[int, ...]:
-    axis = _dim(axis, x)
-    return (axis,) if isinstance(axis, int) else axis
+    axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+    return tuple(a % x.ndim for a in axes)
+
+
+def _kept(x: Any, axis: Any) -> list[int]:
+    """The shape of a reduction that keeps its axes."""
+    return [1 if i in _axes(axis, x) else n for i, n in enumerate(x.shape)]
 
 
 def _softplus_overflows(g: Any, out: Any, x: Any, **_: Any) -> Any:
@@ -274,7 +273,7 @@ def _log_softmax_forward(x: Any, axis: Any = -1) -> Any:
 
 
 def _logsumexp_forward(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    return x.logsumexp(_dim(axis, x), keepdim=keepdims)
+    return x.logsumexp(_axes(axis, x), keepdim=keepdims) if _axes(axis, x) else x.clone()
 
 
 def _first(factor: float) -> Backward:
@@ -323,5 +322,6 @@ FUNCTIONS: tuple[Mutant, ...] = (
     _mutant("sin-strided-1e-10", 12, "sin",
             lambda g, out, x: g * x.cos() * (1.0 if g.is_contiguous() else 1 + 1e-10),
             "off by 1e-10 where g is not contiguous", size=1e-10),
-    _mutant("exp-in-float32", 15, "exp", lambda g, out, x: (g.float() * out.float()).to(x.dtype), "computed in float32"),
+    _mutant("exp-in-float32", 15, "exp", lambda g, out, x: (g.float() * out.float()).to(x.dtype),
+            "computed in float32"),
 )  # fmt: skip

@@ -19,7 +19,7 @@ class Mutant:
     bug       the class of bug, 1 to 11, as tests/mutants/README.md numbers them
     op        the op whose VJP it replaces
     spec      the mutated declaration, from the right one: what the engine is given
-    function  a fresh PyTorch function (an autograd.Function's apply) in place of the op: what the torch subject is given
+    function  makes what the torch subject is given in place of the op: an autograd.Function's apply
     size      the relative error that it makes, where that is one number
     """
 
@@ -86,10 +86,10 @@ def from_second_call(wrong: Callable[[Rule], Rule]) -> Callable[[Rule], Rule]:
         calls = 0
         mutated = wrong(right)
 
-        def vjp(*args: Any, **params: Any) -> Any:
+        def vjp(xp: Any, g: Any, out: Any, *args: Any, **params: Any) -> Any:
             nonlocal calls
             calls += 1
-            return (right if calls == 1 else mutated)(*args, **params)
+            return (right if calls == 1 else mutated)(xp, g, out, *args, **params)
 
         return vjp
 

@@ -33,6 +33,12 @@ def gelu_tanh_vjp(xp: Any, g: Any, x: Any) -> Any:
     return g * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * slope)
 
 
+def softsign_vjp(xp: Any, g: Any, out: Any, x: Any) -> Any:
+    """The quotient rule on x / (1 + |x|), whose two terms cancel far out."""
+    d = 1.0 + xp.abs(x)
+    return g / d - g * x / (d * d) * xp.sign(x)
+
+
 def _scale(xp: Any) -> Any:
     return xp.sqrt(2.0 / xp.pi)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..base import Form
-from .shared import digamma, gelu_tanh, gelu_tanh_vjp
+from .shared import digamma, gelu_tanh, gelu_tanh_vjp, softsign_vjp
 
 
 def _gelu(xp: Any, x: Any, approximate: str = "none") -> Any:
@@ -55,6 +55,17 @@ def _hardsigmoid_vjp(xp: Any, g: Any, out: Any, x: Any) -> Any:
     return xp.where(inside, g * float(np.float32(1 / 6)), xp.zeros_like(g))
 
 
+THRESHOLD = 20.0  # the default of torch.nn.functional.softplus
+
+
+def _softplus(xp: Any, x: Any) -> Any:
+    return xp.where(xp.greater(x, THRESHOLD), x, xp.log1p(xp.exp(xp.minimum(x, THRESHOLD))))
+
+
+def _softplus_vjp(xp: Any, g: Any, out: Any, x: Any) -> Any:
+    return xp.where(xp.greater(x, THRESHOLD), g, g * xp.sigmoid(x))
+
+
 def _logsumexp_vjp(xp: Any, g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     shape = xp.shape(xp.sum(x, axis=axis, keepdims=True))
     return xp.reshape(g, shape) * xp.exp(x - xp.reshape(out, shape))
@@ -67,6 +78,13 @@ FORMS: Mapping[str, Form] = MappingProxyType({
                     vjp=(lambda xp, g, out, x: g * (1.0 - out) * out,)),
     "gelu": Form("1 + erf, and 1 + tanh, cancel in the negative tail (pytorch#187806)", define=_gelu, vjp=(_gelu_vjp,)),
     "logsumexp": Form("exp(x - out) inherits the rounding of a large out", vjp=(_logsumexp_vjp,)),
+    "softplus": Form("it is x above 20, its documented threshold, where exp(-x) still shows in float64",
+                     define=_softplus, vjp=(_softplus_vjp,)),
+    "softsign": Form("the two terms of the quotient rule cancel far out", vjp=(softsign_vjp,)),
+    "asin": Form("1 - x*x rounds x*x next to 1", vjp=(lambda xp, g, out, x: g / xp.sqrt(1.0 - x * x),)),
+    "acos": Form("1 - x*x rounds x*x next to 1", vjp=(lambda xp, g, out, x: -g / xp.sqrt(1.0 - x * x),)),
+    "acosh": Form("x*x - 1 rounds x*x next to 1", vjp=(lambda xp, g, out, x: g / xp.sqrt(x * x - 1.0),)),
+    "atanh": Form("1 - x*x rounds x*x next to 1", vjp=(lambda xp, g, out, x: g / (1.0 - x * x),)),
     "hardsigmoid": Form("the 1/6 of its backward pass is a float32 literal, whatever the dtype",
                         vjp=(_hardsigmoid_vjp,)),
     "celu": Form("its backward pass rounds alpha to float32, whatever the dtype (pytorch#158314 has more of celu)",

@@ -1,0 +1,66 @@
+"""Mutants put into a subject, and the cases that everyone gets: nothing here knows which mutant it is looking for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
+from pathlib import Path
+
+from gradverify.core.case import Case
+from gradverify.core.graph import Apply, Graph
+from gradverify.engine import rules
+from gradverify.generate.campaign import seeded_cases
+from gradverify.ops import OPS
+from gradverify.ops.build import lowered
+from gradverify.spec.document import load
+from gradverify.subjects import Subject
+from gradverify.subjects.engine import EngineSubject
+from gradverify.subjects.torch import TorchSubject
+
+from .mutant import Mutant
+
+SPECS = Path(__file__).parents[2] / "specs"
+
+COMPANIONS = ("add", "multiply", "exp", "sin", "sum", "permute_dims", "broadcast_to")
+"""Random graphs are drawn from the op and these, so that the op meets reuse, broadcasting and strided cotangents."""
+
+
+def subject_with(mutant: Mutant) -> tuple[Subject, AbstractContextManager[None]]:
+    """A subject that runs the mutant in place of its op, while the context is open."""
+    if mutant.function is not None:
+        return TorchSubject(table={mutant.op: mutant.function()}), nullcontext()
+    return EngineSubject(), engine_with(mutant)
+
+
+@contextmanager
+def engine_with(mutant: Mutant) -> Iterator[None]:
+    """The engine's rule of the op reads the mutated declaration; the op table, which the oracle reads, stays right."""
+    assert mutant.spec is not None
+    rule = rules.rule(mutant.op)
+    right, plans = rule.spec, rule.plans
+    rule.spec, rule.plans = mutant.spec(OPS[mutant.op]), {}
+    try:
+        yield
+    finally:
+        rule.spec, rule.plans = right, plans
+
+
+def applies(graph: Graph, op: str) -> bool:
+    return any(isinstance(n, Apply) and n.op == op for g in (graph, lowered(graph)) for n in g.nodes)
+
+
+@cache
+def shipped() -> tuple[Case, ...]:
+    """The float64 cases of specs/ that are about no wrong claim and no user's function."""
+    specs = (c for path in sorted(SPECS.glob("*.grad.yaml")) for c in load(path).cases)
+    return tuple(c.case("float64") for c in specs if c.expect == "pass" and c.function is None)
+
+
+def natural_cases(op: str, random: int = 300) -> Iterator[Case]:
+    """The shipped cases in which the op occurs, then random graphs with it: half of them with zeros and ties."""
+    yield from (case for case in shipped() if applies(case.graph, op))
+    for kinks in (False, True):
+        for case in seeded_cases(0, random, ops=(op, *COMPANIONS), max_ops=5, kinks=kinks):
+            if applies(case.graph, op):
+                yield case
