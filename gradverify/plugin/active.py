@@ -31,6 +31,7 @@ class Active:
         self.settings = settings_of(config)
         self.targets = targets_of(config)
         self.records: list[Record] = []
+        self.errors: list[tuple[str, str]] = []
         self.started = time.perf_counter()
         self.reports = not hasattr(config, "workerinput")
         # An id of a random-graph item is no path: pytest would not find it. Take it out, and keep what it asks for.
@@ -93,7 +94,15 @@ class Active:
         return None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.records += getattr(report, "gradverify", {"records": ()})["records"]
+        ours = getattr(report, "gradverify", None)
+        if ours:
+            self.records += ours["records"]
+            if ours["crashed"]:
+                self.errors.append((report.nodeid, report.longreprtext))
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed and report.nodeid.endswith(SUFFIX):
+            self.errors.append((report.nodeid, report.longreprtext))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if not self.records:
@@ -112,6 +121,7 @@ class Active:
             self.records,
             self.settings,
             seconds=time.perf_counter() - self.started,
+            errors=self.errors,
             interrupted=exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR),
         )
         for target in self.targets:

@@ -25,9 +25,14 @@ def schema() -> dict[str, Any]:
 
 
 def report(
-    records: Sequence[Record], settings: Settings, *, seconds: float, interrupted: bool = False
+    records: Sequence[Record],
+    settings: Settings,
+    *,
+    seconds: float,
+    interrupted: bool = False,
+    errors: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
-    """The whole run as plain data."""
+    """The whole run as plain data. `errors` are (id, message) of what could not be judged: bad spec files, crashes."""
     return {
         "gradverify": version("gradverify"),
         "format": FORMAT,
@@ -41,7 +46,8 @@ def report(
         },
         "seconds": seconds,
         "interrupted": interrupted,
-        "ok": all(r["ok"] for r in records) and not interrupted,
+        "ok": all(r["ok"] for r in records) and not interrupted and not errors,
+        "errors": [{"id": id, "message": message} for id, message in errors],
         "summary": [row.to_dict() for row in tally(records)],
         "results": list(records),
     }

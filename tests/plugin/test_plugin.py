@@ -253,16 +253,22 @@ def test_expected_failures(project: pytest.Pytester) -> None:
 
 def test_bad_spec_is_one_line(project: pytest.Pytester) -> None:
     (project.path / "a.grad.yaml").write_text(SPEC.replace("exp(y)", "expp(y)"))
-    result = run(project, *FAST)
+    result = run(project, *FAST, "--gradverify-report=json:r.json")
     assert result.ret == pytest.ExitCode.INTERRUPTED
+    data = json.loads((project.path / "r.json").read_text())
+    assert data["ok"] is False
+    assert data["errors"][0]["id"] == "a.grad.yaml"
     result.stdout.fnmatch_lines(["*a.grad.yaml:5:*expp*did you mean 'exp'*"])
     assert "Traceback" not in result.stdout.str()
     assert "raise" not in result.stdout.str()
 
 
 def test_a_crash_of_our_own_is_an_error_with_a_traceback(project: pytest.Pytester) -> None:
-    result = run(project, *FAST, "-k", "cube", subjects="crashing")
+    result = run(project, *FAST, "-k", "cube", "--gradverify-report=json:r.json", subjects="crashing")
     assert result.ret == 1
+    data = json.loads((project.path / "r.json").read_text())
+    assert data["ok"] is False
+    assert "gradverify is broken" in data["errors"][0]["message"]
     result.stdout.fnmatch_lines(
         ["*RuntimeError: gradverify is broken", "ERROR a.grad.yaml::cube?crashing-float64?*", "*1 error*"]
     )
