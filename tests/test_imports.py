@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("namespaces",),
     ("engine", "oracle", "generate", "spec", "trace", "subjects"),
     ("strategies",),  # the public door of `generate`
-    ("judge",),
+    ("judge", "conformance"),
     ("report",),
     ("plugin", "cli", "watch", "testing", "__init__", "__main__"),
 )
