@@ -25,11 +25,11 @@ class JaxSubject:
 
     name = "jax"
     dtypes: tuple[str, ...] = ("float32", "float64")
-    forms: Mapping[str, Form] = FORMS
 
     def __init__(self, device: str = "cpu", table: Binding | None = None) -> None:
         """`table` replaces single ops, op name -> function of JAX arrays: to judge one's own under an op's name."""
         self.device, self.table = device, dict(table or {})
+        self.forms: Mapping[str, Form] = {op: form for op, form in FORMS.items() if op not in self.table}
 
     def unavailable(self) -> str | None:
         if importlib.util.find_spec("jax") is None:

@@ -78,6 +78,7 @@ FORMS: Mapping[str, Form] = MappingProxyType({
                     vjp=(lambda xp, g, out, x: g * (1.0 - out) * out,)),
     "gelu": Form("1 + erf, and 1 + tanh, cancel in the negative tail (pytorch#187806)", define=_gelu, vjp=(_gelu_vjp,)),
     "logsumexp": Form("exp(x - out) inherits the rounding of a large out", vjp=(_logsumexp_vjp,)),
+    "expm1": Form("out + 1 cancels in the negative tail", vjp=(lambda xp, g, out, x: g * (out + 1.0),)),
     "softplus": Form("it is x above 20, its documented threshold, where exp(-x) still shows in float64",
                      define=_softplus, vjp=(_softplus_vjp,)),
     "softsign": Form("the two terms of the quotient rule cancel far out", vjp=(softsign_vjp,)),
