@@ -56,9 +56,9 @@ def imported(name: str, path: Path, body: list[ast.stmt] | None = None) -> Itera
 
 
 def room(name: str) -> str:
-    """The room that a full name lies in: `gradverify.spec.document` in `spec`."""
+    """The room that a full name lies in: `gradverify.spec.document` in `spec`, the public `gradverify.Case` at the door."""
     parts = name.split(".")
-    return parts[1] if len(parts) > 1 else "__init__"
+    return parts[1] if len(parts) > 1 and ((PACKAGE / parts[1]).is_dir() or parts[1] in LEVEL) else "__init__"
 
 
 def target(name: str, known: set[str]) -> str:
@@ -69,20 +69,18 @@ def target(name: str, known: set[str]) -> str:
 
 
 def arrows() -> list[tuple[str, str, int]]:
-    """(module, module that it imports, line)."""
-    found = dict(modules())
-    known = set(found) - {"gradverify.__init__"} | {"gradverify"}
-    return [(name, target(t, known), line) for name, path in found.items() for t, line in imported(name, path)]
+    """(module, name that it imports, line)."""
+    return [(name, t, line) for name, path in modules() for t, line in imported(name, path)]
 
 
 def test_the_walk_sees_the_package() -> None:
     names = {name for name, _ in modules()}
     assert {"gradverify.core.case", "gradverify.judge.runner", "gradverify.cli", "gradverify.plugin"} <= names
-    assert ("gradverify.judge.runner", "gradverify.core.verdict") in {(a, b) for a, b, _ in arrows()}
+    assert ("gradverify.judge.runner", "gradverify.core.verdict.Verdict") in {(a, b) for a, b, _ in arrows()}
 
 
 def test_every_room_has_a_layer() -> None:
-    unknown = {room(name) for name, _ in modules()} - set(LEVEL)
+    unknown = {name.split(".")[1] for name, _ in modules()} - set(LEVEL)
     assert not unknown, f"give {unknown} a place in LAYERS"
 
 
