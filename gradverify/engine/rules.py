@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from ..core.errors import UnknownName
 from ..core.op import OpSpec, Param
 from ..namespaces.numpy import NUMPY, NumpyNamespace, native_index
@@ -40,6 +42,11 @@ VIEWS = set("reshape permute_dims matrix_transpose expand_dims squeeze broadcast
 """Ops whose result shares the input's memory in PyTorch (reshape: where the layout allows it)."""
 
 
+def _counting(x: Any) -> Any:
+    """PyTorch adds up bools and integers of any size in int64, NumPy unsigned ones in uint64."""
+    return np.int64 if x.dtype.kind in "biu" else None
+
+
 class Kernels(NumpyNamespace):
     """The forward kernels, where PyTorch's result differs from NumPy's in memory rather than in value.
 
@@ -51,6 +58,15 @@ class Kernels(NumpyNamespace):
     multiply = staticmethod(operator.mul)
     divide = staticmethod(operator.truediv)
     negative = staticmethod(operator.neg)
+
+    def __getattr__(self, name: str) -> Any:
+        return partial(LOCAL[name].define, self) if name in LOCAL else super().__getattr__(name)
+
+    def sum(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        return self.module.sum(x, axis=axis, keepdims=keepdims, dtype=_counting(x))
+
+    def prod(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        return self.module.prod(x, axis=axis, keepdims=keepdims, dtype=_counting(x))
 
     def flip(self, x: Any, axis: Any = None) -> Any:
         return super().flip(x, axis).copy()  # a copy in PyTorch, a view in NumPy
@@ -77,7 +93,7 @@ class Rule:
     """One op, ready to run and to record. `reads[i]` tells what the cotangent of argument `i` reads."""
 
     __slots__ = (
-        "composite", "differentiable", "frozen", "kernel", "keeps", "name", "node_name", "params", "plans", "primitive", "promotion", "spec",
+        "composite", "differentiable", "frozen", "indexes", "kernel", "keeps", "name", "node_name", "params", "plans", "primitive", "promotion", "spec",
         "view",
     )  # fmt: skip
 
@@ -96,6 +112,7 @@ class Rule:
             KEEP if spec.name in _KEEP else COMPARE if spec.name in _COMPARE
             else ARITHMETIC if spec.name in _ARITHMETIC else REAL
         )  # fmt: skip
+        self.indexes = spec.name in ("index", "index_put")  # arrays in the parameters: they are freed with the rest
         self.view = spec.name in VIEWS
         self.plans: dict[tuple[bool, ...], tuple[Read, tuple[Read, ...]]] = {}
 

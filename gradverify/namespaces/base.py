@@ -37,7 +37,7 @@ from typing import Any
 
 from ..core.errors import Unsupported
 from ..core.op import Shape
-from ..ops import IMAGES, OPS
+from ..ops import OPS
 
 
 class Namespace:
@@ -52,7 +52,7 @@ class Namespace:
     sqrt2: Any = math.sqrt(2.0)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        spec = OPS.get(name) or IMAGES.get(name)
+        spec = OPS.get(name)
         if spec is None or spec.primitive:
             # AttributeError for dunders and typos keeps copy, pickle and hasattr working.
             if spec is None:

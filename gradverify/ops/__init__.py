@@ -31,12 +31,10 @@ FAMILIES: Mapping[str, tuple[OpSpec, ...]] = MappingProxyType(
         "indexing": indexing.DECLARATIONS,
         "linalg": linalg.DECLARATIONS,
         "compositions": compositions.DECLARATIONS,
+        "neural": neural.DECLARATIONS,
     }
 )
 
 OPS: Mapping[str, OpSpec] = _table(*FAMILIES.values())
 
-IMAGES: Mapping[str, OpSpec] = _table(neural.DECLARATIONS)
-"""Ops that every namespace and the engine know, and that graphs will offer once the adapters bind them."""
-
-__all__ = ["FAMILIES", "IMAGES", "OPS"]
+__all__ = ["FAMILIES", "OPS"]

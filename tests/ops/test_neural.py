@@ -11,51 +11,18 @@ from scipy.signal import correlate2d
 
 from gradverify.core.errors import ShapeError
 from gradverify.namespaces import NUMPY
-from gradverify.ops import IMAGES
+from gradverify.ops import FAMILIES, OPS
 from gradverify.testing import check_op
+from gradverify.testing.images import draw
 
 
-def draw(name: str) -> Any:
-    """Arguments and parameters of an op, small enough for entry-by-entry differences."""
-
-    def pair(rng: np.random.Generator, lo: int, hi: int) -> tuple[int, int]:
-        a, b = rng.integers(lo, hi + 1, 2)
-        return int(a), int(b)
-
-    def drawn(rng: np.random.Generator) -> Any:
-        values = lambda *shape: rng.standard_normal(shape)
-        kernel, stride, dilation = pair(rng, 1, 2), pair(rng, 1, 2), pair(rng, 1, 2)
-        h, w = pair(rng, 3, 4)
-        if name == "im2col":
-            return (values(1, 2, h, w),), {"kernel": kernel, "stride": stride, "dilation": dilation}
-        if name == "col2im":
-            params = {"kernel": kernel, "stride": stride, "dilation": dilation}
-            shape = IMAGES["im2col"].shape((1, 1, h, w), **params)
-            return (values(*shape),), {"size": (h, w), **params}
-        if name == "conv2d":
-            groups = int(rng.integers(1, 3))
-            params = {"stride": stride, "padding": pair(rng, 0, 1), "dilation": dilation, "groups": groups}
-            return (values(1, 2, h, w), values(2, 2 // groups, *kernel)), params
-        if name == "max_pool2d":
-            padding = tuple(int(rng.integers(0, k // 2 + 1)) for k in kernel)
-            return (values(1, 1, h, w),), {"kernel": kernel, "stride": stride, "padding": padding}
-        if name == "avg_pool2d":
-            padding = tuple(int(rng.integers(0, k // 2 + 1)) for k in kernel)
-            return (values(1, 1, h, w),), {"kernel": kernel, "stride": stride, "padding": padding}
-        if name == "adaptive_avg_pool2d":
-            return (values(1, 2, h, w),), {"size": pair(rng, 1, 3)}
-        return (values(3, 2, *([2] * int(rng.integers(0, 3)))), values(2), values(2)), {}
-
-    return drawn
-
-
-@pytest.mark.parametrize("spec", IMAGES.values(), ids=lambda s: s.name)
+@pytest.mark.parametrize("spec", FAMILIES["neural"], ids=lambda s: s.name)
 def test_declaration_is_sound(spec: Any) -> None:
     check_op(spec, samples=8, draw=draw(spec.name))
 
 
 def run(name: str, *args: np.ndarray, **params: Any) -> np.ndarray:
-    return IMAGES[name].define(NUMPY, *args, **params)
+    return OPS[name].define(NUMPY, *args, **params)
 
 
 def test_conv2d_is_scipys_correlation() -> None:
@@ -89,7 +56,7 @@ def test_pooling_is_a_reduction_of_every_window() -> None:
 
 def test_the_first_of_tied_entries_gets_the_cotangent() -> None:
     x, g = np.ones((1, 1, 2, 2)), np.full((1, 1, 1, 1), 3.0)
-    spec = IMAGES["max_pool2d"]
+    spec = OPS["max_pool2d"]
     got = spec.cotangent(NUMPY, 0, g, g, (x,), {"kernel": (2, 2), "stride": (2, 2)})
     np.testing.assert_array_equal(got[0, 0], [[3.0, 0.0], [0.0, 0.0]])
 
@@ -108,4 +75,4 @@ def test_the_first_of_tied_entries_gets_the_cotangent() -> None:
 )
 def test_wrong_shapes_are_refused(name: str, shapes: Any, params: Any, message: str) -> None:
     with pytest.raises(ShapeError, match=message):
-        IMAGES[name].shape(*shapes, **params)
+        OPS[name].shape(*shapes, **params)

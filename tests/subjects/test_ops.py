@@ -13,9 +13,10 @@ from gradverify.core.errors import Unsupported
 from gradverify.core.graph import Graph
 from gradverify.core.op import OpSpec
 from gradverify.namespaces import NUMPY
-from gradverify.ops import OPS
+from gradverify.ops import FAMILIES, OPS
 from gradverify.ops.build import GraphBuilder
 from gradverify.subjects import find
+from gradverify.testing.images import draw
 from gradverify.testing.ops import _samples
 
 # Reviewed: op -> why the framework has no counterpart.
@@ -38,7 +39,8 @@ def points(spec: OpSpec, dtype: str) -> Iterator[tuple[tuple[np.ndarray, ...], d
         for subscripts, shapes in EINSUM:
             yield tuple(rng.uniform(-2, 2, s).astype(dtype) for s in shapes), {"subscripts": subscripts}
         return
-    for sample in _samples(spec, rng, 12, dtype, None):
+    drawn = draw(spec.name) if spec in FAMILIES["neural"] else None
+    for sample in _samples(spec, rng, 12, dtype, drawn):
         yield sample.args, sample.params
 
 

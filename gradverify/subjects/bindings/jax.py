@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from ...namespaces.numpy import native_index
 from ..base import Binding, lookup
 
@@ -54,6 +56,52 @@ def _table(jax: Any, jnp: Any, special: Any) -> Binding:
 
     def standardize(x: Any, axis: int = -1, eps: float = 1e-5) -> Any:
         return jax.nn.standardize(x, axis=axis, epsilon=eps)
+
+    def conv2d(x: Any, w: Any, stride: Any = (1, 1), padding: Any = (0, 0), dilation: Any = (1, 1), groups: int = 1) -> Any:
+        pads = [(p, p) for p in padding]
+        return jax.lax.conv_general_dilated(x, w, stride, pads, rhs_dilation=dilation, feature_group_count=groups)
+
+    def places(i: int, j: int, stride: Any, dilation: Any, height: int, width: int) -> tuple[slice, slice]:
+        """Where place (i, j) of the window falls, over all windows."""
+        rows = slice(i * dilation[0], i * dilation[0] + stride[0] * (height - 1) + 1, stride[0])
+        return rows, slice(j * dilation[1], j * dilation[1] + stride[1] * (width - 1) + 1, stride[1])
+
+    def im2col(x: Any, kernel: Any, stride: Any = (1, 1), dilation: Any = (1, 1)) -> Any:
+        """Not conv_general_dilated_patches: XLA aborts the process on its gradient with a dilation (jax 0.10.2)."""
+        height, width = ((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(x.shape[2:], kernel, stride, dilation))
+        window = [(i, j) for i in range(kernel[0]) for j in range(kernel[1])]
+        return jnp.stack([x[(..., *places(i, j, stride, dilation, height, width))] for i, j in window], 2)
+
+    def col2im(x: Any, size: Any, kernel: Any, stride: Any = (1, 1), dilation: Any = (1, 1)) -> Any:
+        out = jnp.zeros((*x.shape[:2], *size), x.dtype)
+        for k in range(kernel[0] * kernel[1]):
+            at = places(k // kernel[1], k % kernel[1], stride, dilation, *x.shape[3:])
+            out = out.at[(..., *at)].add(x[:, :, k])
+        return out
+
+    def windows(x: Any, start: float, op: Any, kernel: Any, stride: Any, padding: Any, dilation: Any = (1, 1)) -> Any:
+        pads = ((0, 0), (0, 0), *((p, p) for p in padding))
+        return jax.lax.reduce_window(
+            x, np.asarray(start, x.dtype), op, (1, 1, *kernel), (1, 1, *stride), pads, window_dilation=(1, 1, *dilation)
+        )
+
+    def max_pool2d(x: Any, kernel: Any, stride: Any, padding: Any = (0, 0), dilation: Any = (1, 1)) -> Any:
+        return windows(x, -np.inf, jax.lax.max, kernel, stride, padding, dilation)
+
+    def avg_pool2d(x: Any, kernel: Any, stride: Any, padding: Any = (0, 0)) -> Any:
+        return windows(x, 0.0, jax.lax.add, kernel, stride, padding) / (kernel[0] * kernel[1])
+
+    def batch_norm(x: Any, w: Any, b: Any, eps: float = 1e-5) -> Any:
+        axes, shape = (0, *range(2, x.ndim)), (-1, *(1,) * (x.ndim - 2))
+        normal = (x - x.mean(axes, keepdims=True)) * jax.lax.rsqrt(x.var(axes, keepdims=True) + eps)
+        return normal * w.reshape(shape) + b.reshape(shape)
+
+    def adaptive_avg_pool2d(x: Any, size: Any) -> Any:
+        def along(x: Any, n: int, axis: int) -> Any:
+            edges = [(k * x.shape[axis] // n, -(-(k + 1) * x.shape[axis] // n)) for k in range(n)]
+            return jnp.stack([jax.lax.slice_in_dim(x, a, b, axis=axis).mean(axis) for a, b in edges], axis)
+
+        return along(along(x, size[0], 2), size[1], 3)
 
     return {
         # elementwise
@@ -99,4 +147,12 @@ def _table(jax: Any, jnp: Any, special: Any) -> Binding:
         "huber_loss": huber_loss,
         "nll_loss": nll_loss,
         "cross_entropy": lambda x, targets: nll_loss(jax.nn.log_softmax(x, -1), targets),
+        # images; where JAX has no function, the expression that its users write
+        "im2col": im2col,
+        "col2im": col2im,
+        "conv2d": conv2d,
+        "max_pool2d": max_pool2d,
+        "avg_pool2d": avg_pool2d,
+        "adaptive_avg_pool2d": adaptive_avg_pool2d,
+        "batch_norm": batch_norm,
     }

@@ -108,6 +108,10 @@ def _table(torch: Any, F: Any) -> Binding:
         """Losses over class indices take the classes along axis 1: one batch axis makes that the last."""
         return lambda x, targets: loss(x.reshape(-1, x.shape[-1]), targets.reshape(-1))
 
+    def im2col(x: Any, kernel: Any, stride: Any = (1, 1), dilation: Any = (1, 1)) -> Any:
+        height, width = ((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(x.shape[2:], kernel, stride, dilation))
+        return F.unfold(x, kernel, dilation, stride=stride).reshape(*x.shape[:2], kernel[0] * kernel[1], height, width)
+
     return {
         # elementwise
         "equal": torch.eq,  # torch.equal gives one bool
@@ -178,6 +182,18 @@ def _table(torch: Any, F: Any) -> Binding:
         "cosine_similarity": lambda a, b, axis=-1, eps=1e-8: F.cosine_similarity(a, b, axis, eps),
         "nll_loss": of_classes(F.nll_loss),
         "cross_entropy": of_classes(F.cross_entropy),
+        # images; F.unfold keeps channels and kernel in one axis, places in another
+        "im2col": im2col,
+        "col2im": lambda x, size, kernel, stride=(1, 1), dilation=(1, 1): F.fold(
+            x.flatten(3, 4).flatten(1, 2), size, kernel, dilation, stride=stride
+        ),
+        "conv2d": lambda x, w, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1: F.conv2d(
+            x, w, None, stride, padding, dilation, groups
+        ),
+        "max_pool2d": lambda x, kernel, stride, padding=0, dilation=1: F.max_pool2d(x, kernel, stride, padding, dilation),
+        "avg_pool2d": lambda x, kernel, stride, padding=0: F.avg_pool2d(x, kernel, stride, padding),
+        "adaptive_avg_pool2d": lambda x, size: F.adaptive_avg_pool2d(x, size),
+        "batch_norm": lambda x, w, b, eps=1e-5: F.batch_norm(x, None, None, w, b, training=True, eps=eps),
     }
 
 
