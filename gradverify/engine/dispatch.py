@@ -48,7 +48,7 @@ def apply(rule: Rule, args: Sequence[Any], params: Mapping[str, Any] = NONE) -> 
         raws = promoted(rule, raws)
     try:
         data = quiet.run(rule.kernel, *raws, **params)
-    except (ValueError, ShapeError, np.exceptions.AxisError) as error:
+    except (ValueError, TypeError, ShapeError, np.exceptions.AxisError) as error:
         raise _translated(rule, raws, error) from None
     out = wrap(data)
     if state.enabled and rule.differentiable:
@@ -214,13 +214,13 @@ class OpNode(Node):
         for t, version in zip(tensors, self.versions):
             now = 0 if t._version_cell is None else t._version_cell[0]
             if now != version:
-                made = "" if t._edge is None else f", which is output {t._edge[1]} of {t._edge[0].name().rstrip('0')}"
+                made = "" if t._edge is None else f", which is output {t._edge[1]} of {op_of(t._edge[0])}"
                 raise _modified(t._data, made, now, version)
         if self.cell is not None and self.cell[0] != self.versions[-1]:
-            raise _modified(self.output, f", which is output 0 of {self.name()}", self.cell[0], self.versions[-1])
+            raise _modified(self.output, f", which is output 0 of {op_of(self)}", self.cell[0], self.versions[-1])
 
     def release(self) -> None:
-        if self.versions or any(a is not None and not isinstance(a, Ghost) for a in self.saved):
+        if self.rule.indexes or self.versions or any(a is not None and not isinstance(a, Ghost) for a in self.saved):
             self.saved, self.output, self.cell = Freed, None, None
 
     def __getattr__(self, name: str) -> Any:
@@ -260,11 +260,17 @@ def _as_dtype(d: Any, to: np.dtype) -> Any:
     return d.astype(to)
 
 
+def op_of(node: Node) -> str:
+    """The node's name without Backward0, as error messages have it."""
+    name = node.name()
+    return name.rstrip("0123456789").removesuffix("Backward") if name[-1].isdigit() else name
+
+
 def _modified(data: Any, made: str, now: int, then: int) -> RuntimeError:
     kind, shape = dtypes.OF_NUMPY[data.dtype].tensor_type, list(data.shape)
     return RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
-        f"[torch.{kind} {shape}]{made}, is at version {now}; expected version {then} instead. Hint: enable anomaly "
+        f"[torch.{kind} {shape}]{made and made + ','} is at version {now}; expected version {then} instead. Hint: enable anomaly "
         "detection to find the operation that failed to compute its gradient, with "
         "torch.autograd.set_detect_anomaly(True)."
     )
@@ -294,14 +300,12 @@ class CompositeNode(Node):
                 stand._requires_grad = edge is not None
                 a = stand
             self.standins.append(a)
-        self.inner: Tensor | None = rule.spec.define(ENGINE, *self.standins, **params)
+        self.inner: Tensor = rule.spec.define(ENGINE, *self.standins, **params)
 
     def backward(self, g: Any, create_graph: bool) -> Sequence[Any]:
         from .autograd import grad
         from .namespace import ENGINE
 
-        if self.inner is None:
-            raise RuntimeError(FREED)
         wanted = [i for i, e in enumerate(self.edges) if e is not None]
         with recording():
             if create_graph:
@@ -317,7 +321,15 @@ class CompositeNode(Node):
         return grads
 
     def release(self) -> None:
-        self.inner, self.standins = None, []
+        """What the inner tape saved goes; where it saved nothing, backward can run again."""
+        stack = [self.inner._edge[0]] if self.inner._edge is not None else []
+        seen = set(stack)
+        while stack:
+            node = stack.pop()
+            node.release()
+            new = {e[0] for e in node.edges if e is not None} - seen
+            seen |= new
+            stack += new
 
 
 def _composed(rule: Rule, args: Sequence[Any], params: Mapping[str, Any]) -> Tensor:
@@ -345,6 +357,13 @@ def cast(x: Tensor, to: np.dtype) -> Tensor:
 def _translated(rule: Rule, raws: Sequence[Any], error: Exception) -> Exception:
     """NumPy's complaint, as PyTorch would have put it."""
     shapes = [tuple(getattr(r, "shape", ())) for r in raws]
+    if isinstance(error, TypeError):
+        if rule.name == "subtract" and "boolean subtract" in str(error):
+            return RuntimeError(
+                "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` "
+                "operator instead."
+            )
+        return error
     if isinstance(error, np.exceptions.AxisError):
         n = max(len(shapes[0]), 1)
         return IndexError(

@@ -123,10 +123,14 @@ def of_number(x: Any) -> np.dtype:
 
 
 def _widest(dtypes: Iterable[np.dtype]) -> np.dtype | None:
+    """Of one rank: the highest category wins; within it, NumPy's own promotion."""
     out: np.dtype | None = None
     for d in dtypes:
         if out is None or d == out:
             out = d
+        elif CATEGORY[d] != CATEGORY[out]:
+            low, high = sorted((d, out), key=CATEGORY.__getitem__)
+            out = C128 if CATEGORY[high] == COMPLEX and low == F64 else high
         elif {out.name, d.name} == {"float16", "bfloat16"}:
             out = F32
         else:
@@ -154,8 +158,8 @@ def result_type(operands: Iterable[Any]) -> np.dtype:
         if out is None:
             out = here
         elif CATEGORY[here] > CATEGORY[out]:
-            if CATEGORY[here] == COMPLEX and rank is ranks[2]:
-                here = C128 if out == F64 else C64  # a Python complex takes the tensor's precision
+            if CATEGORY[here] == COMPLEX and CATEGORY[out] == FLOAT:
+                here = C128 if out == F64 else C64  # what is complex in a lower rank takes the tensor's precision
             out = here
     assert out is not None, "result_type of nothing"
     return out

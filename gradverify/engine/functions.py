@@ -106,6 +106,14 @@ def floor_divide(input: Any, other: Any) -> Tensor:
     return wrap(quiet.run(np.floor_divide, np.asarray(a, to), np.asarray(b, to)))
 
 
+def remainder(input: Any, other: Any) -> Tensor:
+    """input - floor(input / other) * other, with the sign of `other`."""
+    to = dtypes.result_type([_raw(input), _raw(other)])
+    if dtypes.CATEGORY[to] < dtypes.FLOAT:
+        return wrap(quiet.run(np.remainder, *(np.asarray(_raw(x), to) for x in (input, other))))
+    return run("remainder", input, other)
+
+
 def pow(input: Any, exponent: Any) -> Tensor:
     if not isinstance(exponent, Tensor) and isinstance(input, Tensor) and input._data.dtype.kind in "iu":
         if isinstance(exponent, int) and exponent < 0:
@@ -125,12 +133,12 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     return apply(_MATMUL, (input, other))
 
 
-def _ranked_matmul(name: str, ranks: tuple[int, int]) -> Any:
+def _ranked_matmul(name: str, ranks: tuple[int, int], node: str | None = None) -> Any:
     def product(input: Tensor, other: Tensor) -> Tensor:
         for which, x, n in ("self", input, ranks[0]), ("mat2", other, ranks[1]):
             if x._data.ndim != n:
                 raise RuntimeError(f"{name}: {which} must be a {n}-D tensor, but got {x._data.ndim}-D")
-        return matmul(input, other)
+        return matmul(input, other) if node is None else run_as(node, "matmul", input, other)
 
     product.__name__ = product.__qualname__ = name
     product.__doc__ = f"matmul of a {ranks[0]}-D and a {ranks[1]}-D tensor; no broadcasting."
@@ -138,7 +146,7 @@ def _ranked_matmul(name: str, ranks: tuple[int, int]) -> Any:
 
 
 mm = _ranked_matmul("mm", (2, 2))
-bmm = _ranked_matmul("bmm", (3, 3))
+bmm = _ranked_matmul("bmm", (3, 3), "BmmBackward0")
 mv = _ranked_matmul("mv", (2, 1))
 
 
@@ -153,7 +161,7 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
 
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     product = mm(mat1, mat2) if alpha == 1 else mul(mm(mat1, mat2), alpha)
-    return add(input if beta == 1 else mul(input, beta), product)
+    return run_as("AddmmBackward0", "add", input if beta == 1 else mul(input, beta), product)
 
 
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
@@ -162,6 +170,11 @@ def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
 
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     return add(input, mul(div(tensor1, tensor2), value))
+
+
+def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
+    """input + weight (end - input)."""
+    return run("lerp", input, end, weight)
 
 
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
@@ -646,7 +659,11 @@ def diag(input: Tensor, diagonal_: int = 0) -> Tensor:
     if input._data.ndim == 1 and diagonal_ == 0:
         return run("diag_embed", input)
     if input._data.ndim == 2:
-        return diagonal(input, diagonal_)
+        if diagonal_:
+            return clone(diagonal(input, diagonal_))
+        out = run_as("DiagonalBackward0_copy", "diagonal", input)  # PyTorch's name for the op that copies
+        out._view, out._version_cell, out._data = None, None, np.array(out._data)
+        return out
     raise RuntimeError("diag: Supports 1D or 2D tensors")
 
 
@@ -924,7 +941,7 @@ def zero_(input: Tensor) -> Tensor:
     return fill_(input, 0, "ZeroBackward0")
 
 
-def fill_(input: Tensor, value: Any, node: str = "FillBackward0") -> Tensor:
+def fill_(input: Tensor, value: Any, node: str = "FillBackward2") -> Tensor:
     """Every entry becomes `value`; the old values get gradient 0 from here on."""
     if isinstance(value, Tensor):
         return copy_(input, value)

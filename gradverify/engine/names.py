@@ -35,7 +35,7 @@ COMPARISONS = {
 SAME = (
     "abs sign square sqrt reciprocal rsqrt exp exp2 expm1 log log1p log2 log10 sin cos tan asin acos atan sinh cosh tanh "
     "asinh acosh atanh erf erfc erfinv lgamma digamma sigmoid floor ceil round trunc logit atan2 hypot logaddexp "
-    "logaddexp2 xlogy xlog1py maximum minimum remainder fmod relu trace i0 i1 sinc "
+    "logaddexp2 xlogy xlog1py maximum minimum fmod relu trace i0 i1 sinc "
     "logical_and logical_or logical_not isfinite"
 ).split()
 
@@ -43,7 +43,7 @@ SAME = (
 PLAIN = "isnan isinf logical_xor sgn bitwise_and bitwise_or bitwise_xor bitwise_not".split()
 
 FUNCTIONS = (
-    "add sub rsub mul div floor_divide pow matmul mm bmm mv dot addmm addcmul addcdiv outer einsum tensordot clamp where "
+    "add sub rsub mul div floor_divide remainder lerp pow matmul mm bmm mv dot addmm addcmul addcdiv outer einsum tensordot clamp where "
     "isclose allclose equal sum mean prod max min amax amin argmax argmin var std norm logsumexp cumsum cumprod any all "
     "sort argsort topk median reshape flatten unflatten permute transpose t movedim unsqueeze squeeze "
     "broadcast_to broadcast_tensors cat stack hstack vstack unbind split chunk narrow select flip roll tril triu diagonal "
@@ -63,7 +63,7 @@ NOT_METHODS = set(
 
 # name -> function of (tensor, ...) whose result is written back: x.add_(y)
 IN_PLACE = (
-    "add sub mul div pow neg abs exp log sqrt rsqrt sin cos tan tanh sigmoid relu square reciprocal floor ceil round trunc "
+    "add sub mul div lerp pow neg abs exp log sqrt rsqrt sin cos tan tanh sigmoid relu square reciprocal floor ceil round trunc "
     "clamp expm1 log1p exp2 log2 log10 erf asin acos atan sinh cosh remainder addcmul addcdiv index_add "
     "scatter_add tril triu cumsum cumprod clip floor_divide fmod"
 ).split()
@@ -215,7 +215,7 @@ def install(table: dict[str, Callable[..., Any]]) -> None:
         "__pow__": _operator(f.pow), "__rpow__": _operator(f.pow, True),
         "__matmul__": _operator(f.matmul), "__rmatmul__": _operator(f.matmul, True),
         "__floordiv__": _operator(f.floor_divide), "__rfloordiv__": _operator(f.floor_divide, True),
-        "__mod__": _operator(table["remainder"]) if "remainder" in table else None,
+        "__mod__": _operator(f.remainder),
         "__neg__": table["neg"], "__pos__": lambda self: self, "__abs__": table["abs"],
         "__getitem__": f.getitem, "__setitem__": f.setitem,
         "__invert__": lambda self: wrap(np.invert(self._data)),

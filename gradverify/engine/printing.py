@@ -14,59 +14,57 @@ PRECISION, THRESHOLD, EDGE_ITEMS, LINE_WIDTH = 4, 1000, 3, 80
 
 
 class _Format:
-    """How the entries of one tensor are written: all alike, so that columns align."""
+    """How the entries of one tensor are written: all alike, so that columns align.
+
+    Only finite entries other than 0 decide on the form and the width.
+    """
 
     def __init__(self, values: np.ndarray) -> None:
         self.kind = values.dtype.kind if values.dtype.kind in "biu" else "f"
-        self.integral = self.scientific = False
-        self.width = 0
+        self.integral, self.scientific, self.width = True, False, 1
         flat = values.ravel()
         if self.kind != "f":
             self.width = max((len(self._plain(v)) for v in flat), default=0)
             return
         flat = flat.astype(np.float64)
-        finite = np.abs(flat[np.isfinite(flat) & (flat != 0)])
-        if not finite.size:
-            # nothing but zeros and non-finite values: written as whole numbers
-            self.integral = bool(np.isfinite(flat).all())
-            self.width = max((len(self(v)) for v in flat), default=0)
+        deciding = flat[np.isfinite(flat) & (flat != 0)]
+        if not deciding.size:
             return
-        low, high = float(finite.min()), float(finite.max())
-        if np.all(finite == np.ceil(finite)):
-            self.integral = True
-            self.scientific = high / low > 1000.0 or high > 1e8
-        else:
-            self.scientific = high / low > 1000.0 or high > 1e8 or low < 1e-4
-        self.width = max(len(self(v)) for v in flat)
+        low, high = float(np.abs(deciding).min()), float(np.abs(deciding).max())
+        self.integral = bool(np.all(deciding == np.ceil(deciding)))
+        self.scientific = high / low > 1000.0 or high > 1e8 or (low < 1e-4 and not self.integral)
+        dot = self.integral and not self.scientific  # PyTorch does not count the dot of a whole number
+        self.width = max(len(self._written(v)) - dot for v in deciding.tolist())
 
     def _plain(self, v: Any) -> str:
         return str(bool(v)) if self.kind == "b" else str(int(v))
 
-    def __call__(self, v: Any) -> str:
+    def _written(self, v: Any) -> str:
         if self.kind != "f":
-            text = self._plain(v)
-        elif self.scientific:
-            text = f"{v:.{PRECISION}e}"
-        elif self.integral:
-            text = f"{v:.0f}" + ("." if math.isfinite(v) else "")
-        else:
-            text = f"{v:.{PRECISION}f}"
-        return text.rjust(self.width)
+            return self._plain(v)
+        if self.scientific:
+            return f"{v:.{PRECISION}e}"
+        if self.integral:
+            return f"{v:.0f}" + ("." if math.isfinite(v) else "")
+        return f"{v:.{PRECISION}f}"
+
+    def __call__(self, v: Any) -> str:
+        return self._written(v).rjust(self.width)
+
+
+class _ComplexFormat:
+    def __init__(self, values: np.ndarray) -> None:
+        self.real, self.imag = _Format(values.real), _Format(values.imag)
+        self.width = self.real.width + self.imag.width + 1
+
+    def __call__(self, v: Any) -> str:
+        imag = self.imag(v.imag).lstrip()
+        return self.real(v.real) + ("" if imag[0] in "+-" else "+") + imag + "j"
 
 
 def _entry(data: np.ndarray) -> Any:
     """The function that writes one entry of this array."""
-    if data.dtype.kind != "c":
-        return _Format(data)
-    real, imag = _Format(data.real), _Format(data.imag)
-
-    def write(v: Any) -> str:
-        part = imag(v.imag).strip()
-        sign = "" if part.startswith("-") else "+"
-        return real(v.real) + sign + part.rjust(imag.width - (1 if part.startswith("-") else 0)) + "j"
-
-    write.width = real.width + imag.width + 1  # type: ignore[attr-defined]
-    return write
+    return _ComplexFormat(data) if data.dtype.kind == "c" else _Format(data)
 
 
 def _lines(data: np.ndarray, indent: int, summarize: bool, entry: Any) -> str:

@@ -191,7 +191,9 @@ class Tensor:
                     f"assigned grad has data of a different type: expected {self.type()}, got {value.type()}"
                 )
             if value._data.shape != self._data.shape:
-                raise RuntimeError("assigned grad has data of a different size")
+                raise RuntimeError(
+                    f"attempting to assign a gradient of size '{list(value.shape)}' to a tensor of size '{list(self.shape)}'"
+                )
         self._grad = value
 
     @grad.deleter

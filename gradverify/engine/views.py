@@ -69,6 +69,8 @@ def track(rule: Rule, source: Tensor, params: Mapping[str, Any], out: Tensor) ->
     else:
         base = source
     out._view = View(base, steps, forbidden)
+    if base._requires_grad:
+        out._requires_grad = True  # also where nothing was recorded: PyTorch asks the base
 
 
 def write(x: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
@@ -117,11 +119,11 @@ def overwrite(x: Tensor, data: Any) -> None:
     x._cell()[0] += 1
 
 
-def _check_writable(x: Tensor) -> None:
+def _check_writable(x: Tensor, done: bool = False) -> None:
     if x._inference and not state.inference:
         raise RuntimeError(
             "Inplace update to inference tensor outside InferenceMode is not allowed.You can make a clone to get a "
-            "normal tensor before doing inplace update."
+            "normal tensor before doing inplace update.See https://github.com/pytorch/rfcs/pull/17 for more details."
         )
     if not state.enabled:
         return
@@ -131,7 +133,8 @@ def _check_writable(x: Tensor) -> None:
         if x._view.forbidden is not None and x.requires_grad:
             raise RuntimeError(x._view.forbidden)
     elif x._requires_grad and x._edge is None:
-        raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+        verb = "has been" if done else "is being"
+        raise RuntimeError(f"a leaf Variable that requires grad {verb} used in an in-place operation.")
 
 
 def _keep_old_value(new: Tensor, x: Tensor) -> None:
@@ -140,7 +143,8 @@ def _keep_old_value(new: Tensor, x: Tensor) -> None:
     saved = getattr(node, "saved", None)
     if not isinstance(saved, list):
         return
-    for k, value in enumerate(saved):
+    # Only as the first operand, like PyTorch: y.mul_(y) has saved y as the second one too, and fails in backward.
+    for k, value in enumerate(saved[:1]):
         if value is x:
             old = wrap(x._array().copy())
             old._requires_grad, old._edge = x._requires_grad, x._edge

@@ -19,6 +19,8 @@ __all__ = [
 
 
 def _tuple(x: Any) -> tuple[Any, ...]:
+    if isinstance(x, str | int | float):
+        raise TypeError(f"expected a Tensor or a sequence of Tensors, but got {type(x).__name__}")
     return (x,) if isinstance(x, Tensor) else tuple(x)
 
 
@@ -144,12 +146,12 @@ def grad(
         roots, retain_graph=retain, create_graph=create_graph, capture=[x._gradient_edge() for x in given]
     )
     result = []
-    for x, g in zip(given, found):
+    for k, (x, g) in enumerate(zip(given, found)):
         if g is None:
             if not allow_unused:
                 raise RuntimeError(
-                    "One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True "
-                    "if this is the desired behavior."
+                    f"The differentiated Tensor at index {k} appears to not have been used in the graph. Set "
+                    "allow_unused=True if this is the desired behavior."
                 )
             result.append(wrap(np.zeros_like(x._data)) if materialize_grads else None)
         else:

@@ -6,6 +6,7 @@ The one idea: `ctx` is the node. What forward stores on it is what backward find
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -71,9 +72,9 @@ class FunctionCtx(Node):
                 tensor._version_cell = cell
                 tensor._requires_grad, tensor._edge = True, (self, output)
             if cell[0] != version:
-                from ..dispatch import _modified
+                from ..dispatch import _modified, op_of
 
-                made = "" if tensor._edge is None else f", which is output {tensor._edge[1]} of {tensor._edge[0].name()}"
+                made = "" if tensor._edge is None else f", which is output {tensor._edge[1]} of {op_of(tensor._edge[0])}"
                 raise _modified(tensor._data, made, cell[0], version)
             out.append(tensor)
         return tuple(out)
@@ -124,7 +125,7 @@ class FunctionCtx(Node):
                 continue
             if meta is None:
                 raise RuntimeError(
-                    f"function {name} returned a gradient different from None at position {k + 1}, but the corresponding "
+                    f"function {name} returned a gradient different than None at position {k + 1}, but the corresponding "
                     "forward input was not a Variable"
                 )
             if not isinstance(d, Tensor):
@@ -176,10 +177,12 @@ class Function(metaclass=_Meta):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise RuntimeError(
+        warnings.warn(
             f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you should invoke "
-            "them on the class itself. Instantiating an autograd function is deprecated: use "
-            f"`{type(self).__name__}.apply(...)`"
+            "them on the class itself. Instantiating an autograd function will raise an error in a future version of "
+            "PyTorch.",
+            DeprecationWarning,
+            stacklevel=2,
         )
 
     @staticmethod
@@ -241,7 +244,7 @@ class Function(metaclass=_Meta):
             if not recorded or any(out is x for x in ctx.non_differentiable) or not _differentiable(out):
                 continue
             if dirty:
-                _check_writable(out)
+                _check_writable(out, done=True)
                 end = wrap(out._data)
                 end._edge, end._requires_grad = (ctx, k), True
                 _rebase(out, end)
