@@ -87,9 +87,11 @@ class Comparison:
 
     worst      the entry with the largest error as a share of its budget
     share      that share (1 = all that rounding excuses)
-    power      the smallest relative error of any single non-zero entry that would have been caught (the least
-               resolved entry decides); nan where there is no such entry
+    power      the smallest relative error of any single entry that would have been caught (the least resolved entry
+               decides); nan where there is no such entry. Zeros, and entries of which rounding leaves no digit, have
+               no relative error: the latter are counted in `unresolved`
     power_typical  the same for the median entry
+    unresolved how many non-zero entries rounding in the dtype leaves no digit of
     failing    how many entries failed, of `size`
     """
 
@@ -100,6 +102,7 @@ class Comparison:
     share: float = 0.0
     power: float = math.nan
     power_typical: float = math.nan
+    unresolved: int = 0
 
 
 @dataclass(frozen=True, slots=True)

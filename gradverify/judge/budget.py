@@ -20,7 +20,7 @@ Nudges are Gaussian with these bounds as standard deviations, so a sum of them c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -282,19 +282,26 @@ def budget(
     reruns: int = RERUNS,
     seed: int = 0,
     table: Table = OPS,
+    loose: bool = False,
 ) -> Budget:
     """Scatter of `reruns` nudged reruns around the true `outputs` and `gradients` (float64, as the oracle has them).
 
     An array's budget is SAFETY·rms(rerun - truth) + SAFETY·u·|truth| + floor + the smallest normal number of the dtype.
     The second term is the rounding of the result itself and covers entries that happened to be hit by no nudge. The
-    floor gives structural zeros an ulp of an ulp: u² of the array's largest entry, and for gradients u² of what moves
-    ⟨cotangent, outputs⟩, where x_j moves by max(|x_j|, 1), as much as the most influential entry of any input does. The
-    last is an abrupt underflow. `table` holds other texts for some ops: the budget of who is known to compute with those.
+    floor gives structural zeros an ulp of an ulp: u² of the array's largest entry; for outputs also u² of the largest
+    number that goes in or comes out; for gradients u² of what moves ⟨cotangent, outputs⟩, where x_j moves by
+    max(|x_j|, 1), as much as the most influential entry of any input does. The last is an abrupt underflow.
+    `table` holds other texts for some ops: the budget of who is known to compute with those.
+
+    `loose` asks another question: could a branch that rounding turns explain this? Then nudges are SAFETY times larger
+    and reruns of every branch count.
     """
     fmt = FORMATS[dtype]
     flat = lowered(graph)
-    runs = [_rerun(flat, values, cotangent, wrt, dtype, fmt, [seed, k], table) for k in range(reruns)]
+    nudges = replace(fmt, roundoff=SAFETY * fmt.roundoff) if loose else fmt
+    runs = [_rerun(flat, values, cotangent, wrt, dtype, nudges, [seed, k], table) for k in range(reruns)]
     kept, branches = _same_branch(runs)
+    kept = runs if loose else kept
 
     with np.errstate(all="ignore"):
         length = {n: np.maximum(np.abs(_wide(values[n])), 1.0) for n in gradients}
@@ -302,6 +309,10 @@ def budget(
         size = max([size, *(float(np.max(np.abs(t) * length[n], initial=0.0)) for n, t in gradients.items())])
         # Outputs and gradients all zero: the cotangent is the only scale there is.
         size = size or max((float(np.max(np.abs(_wide(g)), initial=0.0)) for g in cotangent), default=0.0)
+
+        largest = max(
+            (float(np.max(np.abs(a), initial=0.0)) for a in (*outputs, *map(_wide, values.values()))), default=0.0
+        )
 
     def allow(truth: np.ndarray, arrays: list[np.ndarray], floor: np.ndarray | float = 0.0) -> Allowance:
         with np.errstate(all="ignore"):
@@ -313,7 +324,7 @@ def budget(
         return Allowance(np.where(np.isnan(b), np.inf, b))
 
     return Budget(
-        tuple(allow(t, [r.outputs[i] for r in kept]) for i, t in enumerate(outputs)),
+        tuple(allow(t, [r.outputs[i] for r in kept], largest) for i, t in enumerate(outputs)),
         {n: allow(t, [r.gradients[n] for r in kept], size / length[n]) for n, t in gradients.items()},
         reruns,
         branches or _near_kink(runs),

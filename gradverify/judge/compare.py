@@ -86,6 +86,8 @@ def _summary(
         # An error e in one entry shows once e - d > b + r.
         told = (size > np.maximum(want.bound, fmt.tiny)) & np.isfinite(b)
         relative = (b + r + d)[told] / size[told]
+        unresolved = int((relative > 1).sum())
+        relative = relative[relative <= 1]
     index = tuple(int(i) for i in at)
     return Comparison(
         of,
@@ -95,6 +97,7 @@ def _summary(
         float(share[at]),
         float(relative.max()) if relative.size else math.nan,
         float(np.median(relative)) if relative.size else math.nan,
+        unresolved,
     )
 
 

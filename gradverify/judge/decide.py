@@ -24,7 +24,7 @@ from ..oracle.second import dissent
 from ..oracle.truth import LADDER, Truth
 from ..subjects.base import Form, Observation, Subject
 from . import laws
-from .budget import budget
+from .budget import RERUNS, Budget, budget
 from .compare import Compared, compare, hopeless
 from .dtypes import FORMATS
 from .reference import Reference, reference
@@ -199,7 +199,7 @@ def _values(case: Case, subject: Subject, seen: Observation, ref: Reference, see
     compared = _compared(case, seen, ref)
     comparisons = tuple(c.comparison for c in compared)
     if any(c.failing.any() for c in compared):
-        finding = _failed(case, seen, ref, compared, comparisons)
+        finding = _failed(case, seen, ref, compared, comparisons, seed)
         if finding.status is not Status.FAIL:
             return finding
         doubt = dissent(case.graph, case.values, case.cotangent, case.dtype, ref.truth, seed=seed)
@@ -214,6 +214,15 @@ def _values(case: Case, subject: Subject, seen: Observation, ref: Reference, see
     return None
 
 
+def _budget(case: Case, ref: Reference, seed: int, **how: Any) -> Budget:
+    """The case's budget under other assumptions."""
+    outputs, gradients = ref.truth.outputs, ref.truth.gradients
+    return budget(
+        case.graph, case.values, case.cotangent, case.wrt, case.dtype,
+        tuple(e.hi for e in outputs), {n: e.hi for n, e in gradients.items()}, seed=seed, **how,
+    )  # fmt: skip
+
+
 def _explained(case: Case, subject: Subject, seen: Observation, ref: Reference, seed: int) -> str:
     """The subject's declared forms that explain every failing entry, if they do: the budget is rerun with their texts."""
     forms: Mapping[str, Form] = getattr(subject, "forms", {})
@@ -224,11 +233,7 @@ def _explained(case: Case, subject: Subject, seen: Observation, ref: Reference, 
     for op in used:
         form = forms[op]
         table[op] = replace(OPS[op], vjp=form.vjp or OPS[op].vjp, define=form.define or OPS[op].define)
-    weaker = budget(
-        case.graph, case.values, case.cotangent, case.wrt, case.dtype,
-        tuple(e.hi for e in ref.truth.outputs), {n: e.hi for n, e in ref.truth.gradients.items()},
-        seed=seed, table=table,
-    )  # fmt: skip
+    weaker = _budget(case, ref, seed, table=table)
     if all(c.passing.all() for c in _compared(case, seen, Reference(ref.truth, weaker))):
         return "; ".join(f"{op}: {forms[op].reason}" for op in sorted(used))
     return ""
@@ -241,12 +246,17 @@ def _hopeless(case: Case, ref: Reference) -> bool:
 
 
 def _failed(
-    case: Case, seen: Observation, ref: Reference, compared: list[Compared], comparisons: tuple[Comparison, ...]
+    case: Case,
+    seen: Observation,
+    ref: Reference,
+    compared: list[Compared],
+    comparisons: tuple[Comparison, ...],
+    seed: int,
 ) -> _Finding:
     truth = ref.truth
     if truth.kinks and _only_where_no_side_exists(compared, case, truth):
         return inconclusive(Reason.KINK, f"at the kink of {', '.join(truth.kinks)}", *comparisons)
-    if ref.budget.branches and not truth.kinks:
+    if ref.budget.branches and not truth.kinks and _turned(case, seen, ref, seed):
         return inconclusive(Reason.BRANCH, "", *comparisons)
     bad = max((c for c in compared if c.failing.any()), key=lambda c: c.comparison.share)
     worst = bad.comparison.worst
@@ -257,6 +267,12 @@ def _failed(
         )
     kind, message = _how_wrong(bad, case, seen, truth)
     return fail(kind, message, *comparisons)
+
+
+def _turned(case: Case, seen: Observation, ref: Reference, seed: int) -> bool:
+    """Would the answer be right on another branch that rounding may take?"""
+    loose = _budget(case, ref, seed, reruns=4 * RERUNS, loose=True)
+    return not any(c.failing.any() for c in _compared(case, seen, Reference(ref.truth, loose)))
 
 
 def _only_where_no_side_exists(compared: list[Compared], case: Case, truth: Truth) -> bool:

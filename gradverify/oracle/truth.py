@@ -202,7 +202,8 @@ class _Attempt:
         u_i = ±ξ_i·s_i with s_i = min(c/|ĝ_i|, 16·length_i), where c is the median of |ĝ_i|·length_i: small entries
         weigh as much as large ones, but no step leaves the neighbourhood of its entry.
         """
-        weight = {n: np.abs(estimates[n].hi) * self.lengths(n) for n in candidate}
+        # What the balls cannot tell from zero weighs nothing.
+        weight = {n: np.where(np.abs(e.hi) > e.bound, np.abs(e.hi), 0) * self.lengths(n) for n, e in estimates.items()}
         every = np.concatenate([w.ravel() for w in weight.values()] or [np.zeros(0)])
         every = every[(every > 0) & np.isfinite(every)]
         c = float(np.median(every)) if every.size else 1.0
