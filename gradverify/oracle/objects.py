@@ -221,7 +221,8 @@ class ObjectNamespace(NumpyNamespace):
     def einsum(self, subscripts: str, *xs: Any) -> np.ndarray:
         arrays = [self.asarray(x) for x in xs]
         out = self._box(np.einsum(subscripts, *arrays))
-        return self.asarray(out) if out.size else self.zeros(out.shape)
+        # A sum of no terms: NumPy leaves its own zero there.
+        return out if all(x.size for x in arrays) else self.zeros(out.shape)
 
     def solve(self, a: Any, b: Any) -> np.ndarray:
         a, b = self.asarray(a), self.asarray(b)
