@@ -1,0 +1,28 @@
+"""retain_grad keeps the gradients in between as well."""
+
+import gradverify.engine as torch
+
+
+def get_tensor_info(tensor):
+    info = []
+    for name in ["requires_grad", "is_leaf", "retains_grad", "grad_fn", "grad"]:
+        info.append(f"{name}({getattr(tensor, name)})")
+    info.append(f"tensor({str(tensor)})")
+    return " ".join(info)
+
+
+x = torch.tensor(5.0, requires_grad=True)
+y = x**3
+z = torch.log(y)
+
+print("x", get_tensor_info(x))
+print("y", get_tensor_info(y))
+print("z", get_tensor_info(z))
+
+y.retain_grad()
+z.retain_grad()
+z.backward()
+
+print("x_after_backward", get_tensor_info(x))
+print("y_after_backward", get_tensor_info(y))
+print("z_after_backward", get_tensor_info(z))

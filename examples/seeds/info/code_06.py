@@ -1,0 +1,33 @@
+"""Setting the gradient to zero in between."""
+
+import gradverify.engine as torch
+
+
+def get_tensor_info(tensor):
+    info = []
+    for name in ["requires_grad", "is_leaf", "retains_grad", "grad_fn", "grad"]:
+        info.append(f"{name}({getattr(tensor, name)})")
+    info.append(f"tensor({str(tensor)})")
+    return " ".join(info)
+
+
+x = torch.tensor(5.0, requires_grad=True)
+y = x**3
+z = torch.log(y)
+
+print("x", get_tensor_info(x))
+print("y", get_tensor_info(y))
+print("z", get_tensor_info(z))
+
+z.backward(retain_graph=True)
+
+print("x_after_backward", get_tensor_info(x))
+print("y_after_backward", get_tensor_info(y))
+print("z_after_backward", get_tensor_info(z))
+
+x.grad.zero_()
+z.backward()
+
+print("x_after_2backward", get_tensor_info(x))
+print("y_after_2backward", get_tensor_info(y))
+print("z_after_2backward", get_tensor_info(z))

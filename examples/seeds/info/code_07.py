@@ -1,0 +1,29 @@
+"""Two ways from x to z: their gradients are added."""
+
+import gradverify.engine as torch
+
+
+def get_tensor_info(tensor):
+    info = []
+    for name in ["requires_grad", "is_leaf", "retains_grad", "grad_fn", "grad"]:
+        info.append(f"{name}({getattr(tensor, name)})")
+    info.append(f"tensor({str(tensor)})")
+    return " ".join(info)
+
+
+x = torch.tensor(5.0, requires_grad=True)
+y = x**3
+w = x**2
+z = torch.log(y) + torch.sqrt(w)
+
+print("x", get_tensor_info(x))
+print("y", get_tensor_info(y))
+print("w", get_tensor_info(w))
+print("z", get_tensor_info(z))
+
+z.backward()
+
+print("x_after_backward", get_tensor_info(x))
+print("y_after_backward", get_tensor_info(y))
+print("w_after_backward", get_tensor_info(w))
+print("z_after_backward", get_tensor_info(z))
