@@ -1,0 +1,138 @@
+"""Functions that users write, with their own backward."""
+
+from __future__ import annotations
+
+from ..law import law
+from ..session import Session, Var
+
+EXTENDING = "https://docs.pytorch.org/docs/stable/notes/extending.html#extending-torch-autograd"
+FUNCTION = "https://docs.pytorch.org/docs/stable/autograd.html#torch.autograd.Function"
+
+
+def function(t: Session, forward: str, backward: str) -> Var:
+    """`class F` with one line of forward and one of backward."""
+    return t.define(
+        "class F(torch.autograd.Function):\n"
+        f"    forward = staticmethod({forward})\n"
+        f"    backward = staticmethod({backward})"
+    )
+
+
+@law(needs={"function"}, source=EXTENDING)
+def own_backward_is_used(t: Session) -> None:
+    """The gradient is what the user's backward says, right or wrong."""
+    f = function(t, "lambda ctx, x: x * 2", "lambda ctx, g: g * 10")
+    x = t.tensor(3.0, requires_grad=True)
+    f.apply(x).backward()
+    t.equal(x.grad, 10.0)
+
+
+@law(needs={"function"}, source=EXTENDING)
+def needs_input_grad_says_who_asks(t: Session) -> None:
+    """ctx.needs_input_grad tells which inputs require grad, so that a costly gradient can be left out."""
+    seen = t.define("seen = []")
+    f = function(t, "lambda ctx, x, y: x * y", "lambda ctx, g: (seen.append(ctx.needs_input_grad), None, g)[1:]")
+    f.apply(t.tensor(3.0), t.tensor(5.0, requires_grad=True)).backward()
+    t.equal(seen, [[False, True]])
+
+
+@law(needs={"function"}, source=EXTENDING)
+def none_is_no_gradient(t: Session) -> None:
+    """A backward may answer None for an input: its .grad stays None."""
+    f = function(t, "lambda ctx, x, y: x * y", "lambda ctx, g: (g, None)")
+    x, y = t.tensor(3.0, requires_grad=True), t.tensor(5.0, requires_grad=True)
+    f.apply(x, y).backward()
+    t.equal(x.grad, 1.0)
+    t.equal(y.grad, None)
+
+
+@law(needs={"function"}, source=FUNCTION)
+def unused_output_has_zeros(t: Session) -> None:
+    """For an output that was not used, backward gets zeros (set_materialize_grads)."""
+    seen = t.define("seen = []")
+    f = function(t, "lambda ctx, x: (x * 2, x * 3)", "lambda ctx, a, b: (seen.append(b), a + b)[1]")
+    f.apply(t.tensor(3.0, requires_grad=True))[0].backward()
+    t.equal(seen, [0.0])
+
+
+@law(needs={"function"}, source=FUNCTION)
+def all_outputs_at_once(t: Session) -> None:
+    """backward runs once, with the gradients of all outputs."""
+    x, seen = t.tensor(3.0, requires_grad=True), t.define("seen = []")
+    f = function(t, "lambda ctx, x: (x * 2, x * 3)", "lambda ctx, a, b: (seen.append([a, b]), a + b)[1]")
+    y = f.apply(x)
+    (y[0] * 5.0 + y[1] * 7.0).backward()
+    t.equal(seen, [[5.0, 7.0]])
+
+
+@law(needs={"function"}, source=EXTENDING)
+def too_few_gradients_raise(t: Session) -> None:
+    """backward must return as many gradients as forward had inputs."""
+    f = function(t, "lambda ctx, x, y: x * y", "lambda ctx, g: g")
+    y = f.apply(t.tensor(3.0, requires_grad=True), t.tensor(5.0))
+    t.raises(y.backward)
+
+
+@law(needs={"function"}, source=EXTENDING)
+def gradient_of_another_shape_raises(t: Session) -> None:
+    """A gradient that does not fit its input is an error."""
+    f = function(t, "lambda ctx, x: x.sum()", "lambda ctx, g: torch.ones(3)")
+    y = f.apply(t.tensor([3.0, 1.0], requires_grad=True))
+    t.raises(y.backward)
+
+
+@law(needs={"function", "freeing"}, source=FUNCTION)
+def saved_tensors_are_freed(t: Session) -> None:
+    """What save_for_backward kept is gone after backward; a second one is an error."""
+    f = function(
+        t, "lambda ctx, x: (ctx.save_for_backward(x), x * x)[1]", "lambda ctx, g: g * 2 * ctx.saved_tensors[0]"
+    )
+    x = t.tensor(3.0, requires_grad=True)
+    y = f.apply(x)
+    y.backward()
+    t.equal(x.grad, 6.0)
+    t.raises(y.backward)
+
+
+@law(needs={"function", "versions"}, source=FUNCTION)
+def saved_tensors_are_guarded(t: Session) -> None:
+    """What save_for_backward kept must not have been edited since."""
+    f = function(
+        t, "lambda ctx, x, c: (ctx.save_for_backward(c), x * c)[1]", "lambda ctx, g: (g * ctx.saved_tensors[0], None)"
+    )
+    c = t.tensor([2.0])
+    y = f.apply(t.tensor([3.0], requires_grad=True), c)
+    c.add_(1.0)
+    t.raises(y.backward)
+
+
+@law(needs={"function"}, source=FUNCTION)
+def forward_is_not_recorded(t: Session) -> None:
+    """Ops within forward leave no trace: the function's node is all that there is."""
+    f = function(t, "lambda ctx, x: (ctx.mark_non_differentiable(y := x * 2), y)[1]", "lambda ctx, g: g")
+    y = f.apply(t.tensor(3.0, requires_grad=True))
+    t.equal(y.requires_grad, False)
+
+
+@law(
+    needs={"function", "create_graph"},
+    source="https://docs.pytorch.org/tutorials/intermediate/custom_function_double_backward_tutorial.html",
+)
+def own_backward_can_be_differentiated(t: Session) -> None:
+    """With create_graph the user's backward is recorded, down to what it saved."""
+    f = function(
+        t, "lambda ctx, x: (ctx.save_for_backward(x), x * x)[1]", "lambda ctx, g: g * 2 * ctx.saved_tensors[0]"
+    )
+    x = t.tensor(3.0, requires_grad=True)
+    (g,) = t.grad(f.apply(x), [x], create_graph=True)
+    t.equal(t.grad(g, [x])[0], 2.0)
+
+
+@law(needs={"function", "modes"}, source=FUNCTION)
+def no_grad_holds_for_functions(t: Session) -> None:
+    """Within no_grad a custom function records nothing."""
+    f = function(t, "lambda ctx, x: x * 2", "lambda ctx, g: g * 10")
+    x = t.tensor(3.0, requires_grad=True)
+    with t.no_grad():
+        y = f.apply(x)
+    t.equal(y.requires_grad, False)
