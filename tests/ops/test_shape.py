@@ -62,7 +62,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("op", "shapes", "params", "function"), CASES, ids=lambda v: str(v) if v else "")
+@pytest.mark.parametrize(("op", "shapes", "params", "function"), CASES, ids=lambda v: "" if callable(v) else str(v))
 def test_values_and_cotangents_are_pytorchs_to_the_bit(op, shapes, params, function):
     rng = np.random.default_rng(1)
     spec, bound = OPS[op], bind_params(OPS[op], params)
