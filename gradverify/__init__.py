@@ -10,8 +10,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .api import WrongGradient as WrongGradient
+    from .api import assert_gradients as assert_gradients
+    from .api import check as check
     from .core.case import Case as Case
     from .core.case import Source as Source
+    from .core.errors import BadInput as BadInput
     from .core.errors import DomainError as DomainError
     from .core.errors import GradverifyError as GradverifyError
     from .core.errors import ShapeError as ShapeError
@@ -31,8 +35,12 @@ if TYPE_CHECKING:
 
 # Public name -> the module that defines it.
 _HOMES = {
+    "check": "api",
+    "assert_gradients": "api",
+    "WrongGradient": "api",
     "Case": "core.case",
     "Source": "core.case",
+    "BadInput": "core.errors",
     "DomainError": "core.errors",
     "GradverifyError": "core.errors",
     "ShapeError": "core.errors",

@@ -22,6 +22,10 @@ class Unsupported(GradverifyError, NotImplementedError):
     """Something that a subject or a namespace cannot do; the judge turns it into INCONCLUSIVE with this reason."""
 
 
+class BadInput(GradverifyError, ValueError):
+    """A call that cannot be judged because of what it was given; never a verdict on a gradient."""
+
+
 class UnknownName(GradverifyError, LookupError):
     """A name that no table knows, with the closest ones that it does know."""
 

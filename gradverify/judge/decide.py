@@ -55,14 +55,17 @@ def inconclusive(reason: Reason, message: str = "", *comparisons: Comparison) ->
     return _Finding(Status.INCONCLUSIVE, None, reason, message, comparisons)
 
 
-def decide(case: Case, subject: Subject, *, seed: int = 0) -> Verdict:
+def decide(case: Case, subject: Subject, *, function: Callable[..., Any] | None = None, seed: int = 0) -> Verdict:
     """The verdict on one case, without the search for the culprit.
+
+    `function`, over the subject's arrays, is held against the case's graph as its definition; without one it is the
+    function that the case names, or the graph run on the subject.
 
     Raises SpecError where the case's own function cannot be found; anything else that this raises is a defect of
     gradverify.
     """
     start = time.perf_counter()
-    finding = _judged(case, subject, seed)
+    finding = _judged(case, subject, function, seed)
     return Verdict(
         status=finding.status,
         case=case.name,
@@ -80,14 +83,14 @@ def decide(case: Case, subject: Subject, *, seed: int = 0) -> Verdict:
     )
 
 
-def _judged(case: Case, subject: Subject, seed: int) -> _Finding:
+def _judged(case: Case, subject: Subject, own: Callable[..., Any] | None, seed: int) -> _Finding:
     why_not = subject.unavailable()
     if why_not:
         return inconclusive(Reason.UNAVAILABLE, why_not)
     if case.dtype not in subject.dtypes:
         return inconclusive(Reason.UNSUPPORTED, f"{subject.name} does not compute in {case.dtype}")
     try:
-        function = resolved(case) if case.function else subject.function(case.graph, case.dtype)
+        function = own or (resolved(case) if case.function else subject.function(case.graph, case.dtype))
         seen = subject.vjp(function, case.values, case.wrt, case.cotangent)
     except Unsupported as e:
         return inconclusive(Reason.UNSUPPORTED, str(e))
@@ -107,7 +110,7 @@ def _judged(case: Case, subject: Subject, seed: int) -> _Finding:
     return (
         _structure(case, seen, ref.truth)
         or _claims(case, ref)
-        or _values(case, subject, seen, ref, seed)
+        or _values(case, subject if own is None else None, seen, ref, seed)
         or _laws(case, subject, function, seen, ref)
         or _passed(case, seen, ref)
     )
@@ -195,7 +198,7 @@ def _compared(case: Case, seen: Observation, ref: Reference) -> list[Compared]:
     return found
 
 
-def _values(case: Case, subject: Subject, seen: Observation, ref: Reference, seed: int) -> _Finding | None:
+def _values(case: Case, subject: Subject | None, seen: Observation, ref: Reference, seed: int) -> _Finding | None:
     compared = _compared(case, seen, ref)
     comparisons = tuple(c.comparison for c in compared)
     if any(c.failing.any() for c in compared):
@@ -205,7 +208,7 @@ def _values(case: Case, subject: Subject, seen: Observation, ref: Reference, see
         doubt = dissent(case.graph, case.values, case.cotangent, case.dtype, ref.truth, seed=seed)
         if doubt:
             return inconclusive(Reason.ORACLE, f"the oracle's two libraries disagree: {doubt}", *comparisons)
-        known = _explained(case, subject, seen, ref, seed)
+        known = _explained(case, subject, seen, ref, seed) if subject else ""
         return replace(finding, known=known, kind=FailKind.PRECISION if known else finding.kind)
     if not all(c.passing.all() for c in compared):
         return _undecided(ref, compared, comparisons)

@@ -1,0 +1,89 @@
+"""`gradverify.check(fn, *args)`: is the gradient of this function right?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .core.errors import BadInput, Unsupported
+from .core.verdict import Reason, Status, Verdict
+from .judge.callables import TRIALS, Effort, Question, answer
+
+
+class WrongGradient(AssertionError):
+    """Raised by `assert_gradients`; `verdict` holds the evidence."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        self.verdict = verdict
+        super().__init__(verdict.text())
+
+
+def check(
+    fn: Callable[..., Any],
+    *args: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    wrt: str | Sequence[str] | None = None,
+    cotangent: Any = None,
+    reference: Callable[..., Any] | None = None,
+    effort: Effort = "normal",
+    seed: int = 0,
+    device: str | None = None,
+    time_limit: float | None = 120.0,
+) -> Verdict:
+    """The verdict on the VJP of `fn` at `args`, for a function of PyTorch or JAX.
+
+    `fn` is a function, a module, an `autograd.Function.apply`, a `custom_vjp` function …; the framework is recognised
+    from the arguments. Its own forward, traced to a graph, is the definition that its backward is held against.
+
+    fn          any shapes; float32 or float64, one dtype for all floating-point arguments
+    wrt         names of the arguments to differentiate, as the verdict names them (`x`, `params['w']`,
+                `layers.0.weight`). Default: the tensors that require grad; where none does, or the framework has no
+                such flag, every floating-point argument
+    cotangent   array, or one per output; default: random, signed, of order one
+    reference   a definition over the same arguments to hold `fn` against, instead of its own forward: needed where that
+                cannot be traced, wanted where it might be wrong
+    effort      "quick" judges the given point; "normal" also other values, other batch sizes and float32 where the
+                arguments allow; "thorough" more of them. Each point includes the laws: repeated calls, scaled and signed
+                cotangents, strided memory, purity
+    time_limit  seconds for each run of the function; None for no limit
+
+    Raises BadInput where the call itself cannot be judged: no array among the arguments, integers only, a function that
+    raises, returns no array or a detached one, or hangs. What cannot be traced is INCONCLUSIVE, with the operation.
+    """
+    if effort not in TRIALS:
+        raise BadInput(f"effort must be one of {', '.join(TRIALS)}, got {effort!r}")
+    if not callable(fn):
+        raise BadInput(f"the first argument must be a function, got {type(fn).__name__}")
+    question = Question(
+        fn,
+        args,
+        dict(kwargs or {}),
+        (wrt,) if isinstance(wrt, str) else None if wrt is None else tuple(wrt),
+        _arrays(cotangent),
+        reference,
+        seed,
+        device,
+        time_limit,
+    )
+    try:
+        return answer(question, effort)
+    except Unsupported as e:
+        name = getattr(fn, "__name__", type(fn).__name__)
+        return Verdict(Status.INCONCLUSIVE, name, "", "", reason=Reason.UNSUPPORTED, message=str(e))
+
+
+def assert_gradients(fn: Callable[..., Any], *args: Any, **options: Any) -> Verdict:
+    """`check`, for a test: returns the verdict of a PASS, raises WrongGradient with the evidence for anything else."""
+    verdict = check(fn, *args, **options)
+    if not verdict:
+        raise WrongGradient(verdict)
+    return verdict
+
+
+def _arrays(cotangent: Any) -> tuple[np.ndarray, ...] | None:
+    if cotangent is None:
+        return None
+    several = cotangent if isinstance(cotangent, tuple | list) else (cotangent,)
+    return tuple(np.asarray(g.detach().cpu() if hasattr(g, "detach") else g) for g in several)

@@ -1,0 +1,170 @@
+"""Judging a Python function: trace it, then ask around the given point for what one fixed call would hide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from ..core.case import Case
+from ..core.errors import BadInput, Unsupported
+from ..core.verdict import Reason, Status, Verdict
+from ..subjects.base import Subject
+from ..subjects.registry import find
+from ..trace import Traced, trace
+from .decide import decide
+from .limits import TimeLimit, limited
+from .variations import variations
+
+Effort = Literal["quick", "normal", "thorough"]
+
+TRIALS: Mapping[str, int] = {"quick": 0, "normal": 1, "thorough": 4}
+"""How many times each way of moving away from the given point is tried."""
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A function, its arguments, and what is asked of it; `options` go to the tracer."""
+
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    wrt: tuple[str, ...] | None
+    cotangent: tuple[np.ndarray, ...] | None
+    reference: Callable[..., Any] | None
+    seed: int
+    device: str | None
+    time_limit: float | None
+
+
+def answer(q: Question, effort: Effort) -> Verdict:
+    """The verdict at the given point, or the first FAIL found around it.
+
+    Raises BadInput for what cannot be judged because of the call itself.
+    """
+    first, traced = _at(q, q.args, "as given", q.cotangent)
+    tried, skipped = ["as given"], []
+    if first.status is not Status.FAIL and first.reason is not Reason.UNSUPPORTED:
+        for name, args in _around(q, traced, TRIALS[effort]):
+            try:
+                verdict, _ = _at(q, args, name, None)
+            except (BadInput, Unsupported) as e:
+                skipped.append(f"{name}: {e}")
+                continue
+            if verdict.status is Status.FAIL:
+                return replace(
+                    verdict, message=f"{verdict.message} (found with {name})", facts={"tried": [*tried, name]}
+                )
+            (tried if verdict.status is Status.PASS else skipped).append(name)
+    return replace(first, facts={**first.facts, "tried": tried, "skipped": skipped})
+
+
+def _at(
+    q: Question, args: tuple[Any, ...], name: str, cotangent: tuple[np.ndarray, ...] | None
+) -> tuple[Verdict, Traced]:
+    """One point: trace, judge; where values were detached and the answer differs, judge again with those held fixed."""
+    verdict, traced = _once(q, args, name, cotangent, held=False)
+    if verdict.status is Status.FAIL and any("detached" in n for n in traced.notes):
+        fixed, again = _once(q, args, name, cotangent, held=True)
+        if fixed.status is Status.PASS:
+            return fixed, again
+    return verdict, traced
+
+
+def _once(
+    q: Question, args: tuple[Any, ...], name: str, cotangent: tuple[np.ndarray, ...] | None, held: bool
+) -> tuple[Verdict, Traced]:
+    options: dict[str, Any] = {"stop_detached": True, "confirm": False} if held else {}
+    own = _traced(q.fn, args, q, options, strict=q.reference is None)
+    definition = own if q.reference is None else _traced(q.reference, args, q, options, strict=True)
+    case = _case(q, own, definition, name, cotangent)
+    subject = _subject(own, q.device)
+    try:
+        with limited(q.time_limit):
+            verdict = decide(case, subject, function=own.function, seed=q.seed)
+    except TimeLimit as e:
+        raise BadInput(f"the function, or its backward pass, hangs: {e}") from None
+    notes = (*verdict.notes, *own.notes)
+    return replace(verdict, notes=tuple(dict.fromkeys(notes))), own
+
+
+def _traced(
+    fn: Callable[..., Any], args: tuple[Any, ...], q: Question, options: Mapping[str, Any], strict: bool
+) -> Traced:
+    try:
+        with limited(q.time_limit):
+            found = trace(fn, *args, options={"seed": q.seed, "strict": strict, **options}, **q.kwargs)
+    except TimeLimit as e:
+        raise BadInput(f"{_called(fn)} hangs: {e}") from None
+    except (Unsupported, BadInput):
+        raise
+    except Exception as e:
+        text = str(e).strip().splitlines()
+        raise BadInput(f"{_called(fn)} raised {type(e).__name__}{': ' + text[0] if text else ''}") from e
+    if not any(a.kind == "float" and a.role != "captured" for a in found.arguments):
+        raise BadInput(f"{_called(fn)} has no floating-point argument, so there is nothing to differentiate")
+    if not any(o.position is not None for o in found.outputs):
+        raise BadInput(f"{_called(fn)} returns no floating-point array")
+    if all(o.detached for o in found.outputs if o.position is not None and o.depends) and any(
+        o.depends for o in found.outputs
+    ):
+        raise BadInput(f"{_called(fn)} returns a detached result: no gradient can flow")
+    return found
+
+
+def _called(fn: Callable[..., Any]) -> str:
+    return f"the function {getattr(fn, '__qualname__', None) or type(fn).__name__}"
+
+
+def _case(q: Question, own: Traced, definition: Traced, name: str, cotangent: tuple[np.ndarray, ...] | None) -> Case:
+    if definition.graph is None:
+        raise Unsupported("; ".join(definition.opaque))
+    floats = {a.dtype for a in own.arguments if a.kind == "float"}
+    if len(floats) > 1:
+        raise Unsupported(f"floating-point arguments of several dtypes: {', '.join(sorted(floats))}")
+    if definition is not own:
+        _same_signature(own, definition)
+    wrt = own.wrt if q.wrt is None else q.wrt
+    for n in wrt:
+        known = [a.name for a in own.arguments if a.kind == "float" and a.role != "captured"]
+        if n not in known:
+            raise BadInput(f"wrt: there is no floating-point argument {n!r} (there are: {', '.join(known)})")
+    graph = definition.graph
+    shapes = [graph.nodes[o].shape for o in graph.outputs]
+    given = cotangent if cotangent is not None else _cotangents(shapes, q.seed, name)
+    if [g.shape for g in given] != shapes:
+        raise BadInput(f"cotangent: shapes {[g.shape for g in given]} do not match those of the outputs, {shapes}")
+    return Case(
+        name=f"{getattr(q.fn, '__name__', type(q.fn).__name__)}, {name}",
+        graph=graph,
+        values={n: own.values[n] if n in own.values else definition.values[n] for n in graph.inputs},
+        cotangent=tuple(np.asarray(g).astype(own.dtype) for g in given),
+        dtype=own.dtype,
+        wrt=wrt,
+    )
+
+
+def _same_signature(own: Traced, definition: Traced) -> None:
+    mine = [(a.shape, a.kind) for a in own.arguments if a.role == "argument"]
+    its = [(a.shape, a.kind) for a in definition.arguments if a.role == "argument"]
+    if mine != its:
+        raise BadInput(f"the reference takes arguments {its}, the function {mine}")
+    if any(a.role != "argument" for a in definition.arguments):
+        raise Unsupported("a reference that closes over arrays or has parameters of its own")
+
+
+def _cotangents(shapes: Sequence[tuple[int, ...]], seed: int, name: str) -> list[np.ndarray]:
+    """Signed, of order one, and never ±1: what ignores, squares or clips a cotangent must not look right."""
+    rng = np.random.default_rng([seed, *name.encode()])
+    return [rng.choice([-1.0, 1.0], s) * rng.uniform(1.1, 2.0, s) for s in shapes]
+
+
+def _subject(traced: Traced, device: str | None) -> Subject:
+    return find(traced.framework, device)
+
+
+def _around(q: Question, traced: Traced, times: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Other arguments of the same form: other values, a batch of another size, a lower precision."""
+    yield from variations(traced.framework, q.args, q.seed, times)

@@ -1,0 +1,37 @@
+"""A time limit for code that is not ours: a subject that hangs should end in a message, not in a hung run."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class TimeLimit(Exception):
+    """Raised inside the block of `limited` when its time is over."""
+
+
+@contextmanager
+def limited(seconds: float | None) -> Iterator[None]:
+    """Raise TimeLimit in the block after `seconds`.
+
+    By SIGALRM (POSIX `setitimer`), so only in the main thread and only where Python code, or a call that returns to it,
+    is running; elsewhere the block runs without a limit. An alarm of somebody else's that is already set is left alone.
+    """
+    usable = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
+    if not seconds or not usable or signal.getitimer(signal.ITIMER_REAL)[0] > 0:
+        yield
+        return
+
+    def over(signum: int, frame: FrameType | None) -> None:
+        raise TimeLimit(f"it ran longer than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
