@@ -22,6 +22,8 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import argparse
+import dataclasses
+import itertools
 import platform
 import statistics
 import sys
@@ -40,6 +42,7 @@ RESULTS = Path(__file__).parent / "results" / "peers.md"
 LOWEST, HIGHEST, RESOLUTION = -17.0, 4.0, 0.1
 
 SEED = 20_24
+_seeds = itertools.count(SEED)
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,37 @@ def hips_check_grads(problem: Problem, data: Data, factor: np.ndarray) -> Check:
     return check
 
 
+def gradverify_judge(problem: Problem, data: Data, factor: np.ndarray) -> Check:
+    """The PyTorch function held against the problem's expression, as `call:` in a spec does."""
+    from gradverify.core.verdict import Status
+    from gradverify.judge.asked import expression_case
+    from gradverify.judge.runner import Settings, judge
+    from gradverify.subjects.torch import TorchSubject
+
+    function = torch_function(problem, data, factor)
+
+    class Given(TorchSubject):
+        forms = {}
+
+        def function(self, graph: Any, dtype: str) -> Callable[..., Any]:
+            return lambda x, w=None, b=None: function(x, w, b)
+
+    inputs = {n: getattr(data, n) for n in ("x", "w", "b") if n == "x" or (problem.affine and n in problem.expression)}
+
+    case = dataclasses.replace(expression_case(problem.expression, inputs), wrt=("x",))
+
+    def check() -> bool:
+        # A seed of its own for every check: truth and budget are remembered per case and seed, and their cost counts.
+        verdict = judge(case, Given(), Settings(shrink=False, seed=next(_seeds)))
+        if verdict.status is Status.INCONCLUSIVE:
+            raise RuntimeError(f"no verdict: {verdict}")
+        return verdict.status is Status.FAIL
+
+    return check
+
+
 TOOLS: dict[str, Tool] = {
+    "gradverify": gradverify_judge,
     "torch gradcheck, slow": gradcheck(fast=False),
     "torch gradcheck, fast": gradcheck(fast=True),
     "jax check_grads, rev": jax_check_grads,

@@ -19,8 +19,11 @@ from gradverify.subjects import find
 from gradverify.testing.images import draw
 from gradverify.testing.ops import _samples
 
-# Reviewed: op -> why the framework has no counterpart.
+# Reviewed: op -> why the framework has no counterpart. So far each has one for every op of the table.
 UNSUPPORTED: dict[str, dict[str, str]] = {"torch": {}, "jax": {}}
+
+# Reviewed: where the framework itself raises inside the op's domain; the judge reports that as a FAIL.
+RAISES_WITHOUT_ELEMENTS = {("jax", "det"), ("jax", "logabsdet")}
 
 SUBJECTS = ("torch", "jax")
 
@@ -32,7 +35,11 @@ EINSUM = (
 )
 
 
-def points(spec: OpSpec, dtype: str) -> Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]:
+SAMPLES = {"torch": 8, "jax": 2}
+"""Points per op: each costs JAX a compilation."""
+
+
+def points(spec: OpSpec, dtype: str, samples: int = 8) -> Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]:
     """Arguments and parameters in the op's domain, the same in every run."""
     rng = np.random.default_rng(zlib.crc32(spec.name.encode()))
     if spec.name == "einsum":
@@ -57,25 +64,27 @@ def test_forward_agrees_with_the_definition(subject: str, name: str) -> None:
     if adapter.unavailable():
         pytest.skip(adapter.unavailable())
     if name in UNSUPPORTED[subject]:
+        graph = graph_of(spec, *next(points(spec, "float64")))
         with pytest.raises(Unsupported):
-            args, params = next(points(spec, "float64"))
-            adapter.function(graph_of(spec, args, params), "float64")
+            adapter.function(graph, "float64")
         return
     tried = 0
-    for args, params in points(spec, "float64"):
+    for args, params in points(spec, "float64", SAMPLES[subject]):
         graph = graph_of(spec, args, params)
         values = dict(zip(graph.inputs, args))
         wrt = tuple(n for i, n in enumerate(values) if spec.argument(i) == "float") if spec.result == "float" else ()
         shape = graph.nodes[graph.outputs[0]].shape
         seen = adapter.vjp(adapter.function(graph, "float64"), values, wrt, (np.ones(shape),))
+        if seen.raised and (subject, name) in RAISES_WITHOUT_ELEMENTS and not all(a.size for a in args):
+            continue
         assert seen.raised is None, f"{graph}: {seen.raised!r}"
         with np.errstate(all="ignore"):
             want = np.asarray(spec.define(NUMPY, *args, **params))
         assert seen.outputs[0].shape == want.shape
         assert spec.result != "float" or seen.outputs[0].dtype == np.float64
-        # Whether it is the same function, not whether it is accurate: half of a double's digits, of the largest entry.
-        with np.errstate(all="ignore"):
-            scale = np.max(np.abs(want), initial=0.0, where=np.isfinite(want)) if want.size else 0.0
+        # Whether it is the same function, not whether it is accurate: half of a double's digits, of the largest number
+        # that goes in or comes out.
+        scale = max(np.max(np.abs(a), initial=0.0, where=np.isfinite(a)) for a in (want.astype(float), *args))
         np.testing.assert_allclose(seen.outputs[0], want, rtol=1e-8, atol=1e-8 * scale, err_msg=str(graph))
         for n in wrt:
             d = seen.gradients[n]
