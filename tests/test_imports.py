@@ -22,7 +22,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("strategies",),  # the public door of `generate`
     ("judge", "conformance"),
     ("report",),
-    ("api", "plugin", "cli", "watch", "testing", "__init__", "__main__"),
+    ("api",),
+    ("plugin", "cli", "watch", "testing", "__init__", "__main__"),
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 
