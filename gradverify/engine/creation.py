@@ -16,7 +16,7 @@ Device = dtypes.device | str | None
 
 
 def _finish(data: Any, device: Device, requires_grad: bool) -> Tensor:
-    out = wrap(on(device, data))
+    out = wrap(on(device, data if data.ndim else data[()]))
     if requires_grad:
         if not (out.is_floating_point() or out.is_complex()):
             raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")

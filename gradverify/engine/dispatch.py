@@ -19,8 +19,8 @@ from . import dtypes, views
 from .dtypes import F32, F64
 from .modes import state
 from .reads import Read
-from .rules import ARITHMETIC, KEEP, KERNELS, REAL, Rule, rule
-from .tape import FREED, Edge, Ghost, Node, named
+from .rules import ARITHMETIC, KEEP, KERNELS, REAL, Plan, Rule, rule
+from .tape import FREED, Edge, Ghost, Node, named, sequence
 from .tensor import Tensor, wrap
 
 NONE: Mapping[str, Any] = {}
@@ -41,8 +41,11 @@ quiet = _Quiet()
 
 def apply(rule: Rule, args: Sequence[Any], params: Mapping[str, Any] = NONE) -> Tensor:
     """Run an op on tensors and Python numbers, and record it where grad mode is on and an argument requires grad."""
+    args = tuple(args)
     if rule.composite and state.enabled and any(isinstance(a, Tensor) and a.requires_grad for a in args):
         return _composed(rule, args, params)
+    if rule.view:
+        args[0]._array()  # a view of a NumPy scalar would share nothing
     raws = [a._data if isinstance(a, Tensor) else a for a in args]
     if rule.promotion is not KEEP:
         raws = promoted(rule, raws)
@@ -52,7 +55,7 @@ def apply(rule: Rule, args: Sequence[Any], params: Mapping[str, Any] = NONE) -> 
         raise _translated(rule, raws, error) from None
     out = wrap(data)
     if state.enabled and rule.differentiable:
-        _record(rule, args, raws, params, out)
+        _record(rule, args, params, out)
     if rule.view:
         views.track(rule, args[0], params, out)
     return out
@@ -85,29 +88,61 @@ def promoted(rule: Rule, raws: list[Any]) -> list[Any]:
 _COUNTS = {"sum", "prod", "cumulative_sum", "cumulative_prod"}  # of bools and small integers: int64
 
 
-def _record(rule: Rule, args: Sequence[Any], raws: Sequence[Any], params: Mapping[str, Any], out: Tensor) -> None:
+def apply_one(rule: Rule, x: Tensor) -> Tensor:
+    """`apply` for an elementwise op of one floating-point tensor, without the detours."""
+    raw = x._data
+    d = raw.dtype
+    if d is F32 or d is F64:
+        out = wrap(quiet.run(rule.kernel, raw))
+        if state.enabled:
+            _record(rule, (x,), NONE, out, True)
+        return out
+    return apply(rule, (x,))
+
+
+def apply_two(rule: Rule, x: Any, y: Any) -> Tensor:
+    """`apply` for a broadcasting primitive of two operands that agree in dtype already, without the detours."""
+    a = x._data if isinstance(x, Tensor) else x
+    b = y._data if isinstance(y, Tensor) else y
+    plain = type(b) is float or type(b) is int
+    d = a.dtype if plain else b.dtype
+    if (d is F32 or d is F64) and (plain or type(a) is float or type(a) is int or a.dtype is d):
+        try:
+            out = wrap(quiet.run(rule.kernel, a, b))
+        except ValueError as error:
+            raise _translated(rule, (a, b), error) from None
+        if state.enabled:
+            _record(rule, (x, y), NONE, out, plain or (getattr(a, "shape", None) == b.shape))
+        return out
+    return apply(rule, (x, y))
+
+
+def _record(rule: Rule, args: tuple[Any, ...], params: Mapping[str, Any], out: Tensor, alike: bool = False) -> None:
+    """Leave a node behind, if an argument requires grad. `alike`: the arguments have the shape and dtype of the result."""
     edges: list[Edge | None] = []
-    recorded = False
+    wanted, bit = 0, 1
     for a in args:
+        edge = None
         if isinstance(a, Tensor):
             if a._view is not None:
                 a._view.refresh(a)
-            if a._requires_grad:
-                edges.append(a._edge or a._gradient_edge())
-                recorded = True
-                continue
-        edges.append(None)
-    if not recorded:
-        return
-    if rule.frozen:
-        edges = [None if i in rule.frozen else e for i, e in enumerate(edges)]
-        if not any(edges):
-            return
-    name = rule.node_name
-    if not isinstance(name, str):
-        name = name(args, params)
-    out._requires_grad = True
-    out._edge = (named(OpNode, name)(rule, edges, args, params, out), 0)
+            if a._requires_grad and not (rule.frozen and len(edges) in rule.frozen):
+                edge = a._edge or a._gradient_edge()
+                wanted |= bit
+        edges.append(edge)
+        bit += bit
+    if wanted:
+        cls = rule.node_class or named(OpNode, rule.node_name(args, params))  # type: ignore[operator]
+        plan = rule.plans.get(wanted) or rule.plan(wanted, len(edges))
+        out._requires_grad = True
+        out._edge = (cls(rule, edges, plan, args, params, out, alike), 0)
+
+
+INFERENCE = (
+    "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference mode in computation "
+    "tracked by autograd. To work around this, you can make a clone to get a normal tensor and use it in autograd, or use "
+    "`torch.no_grad()` instead of `torch.inference_mode()`."
+)
 
 
 class Freed:
@@ -117,77 +152,97 @@ class Freed:
 class OpNode(Node):
     """An op of the table on the tape.
 
-    saved      per argument: the tensor (its VJP reads the value), a Ghost (only its shape), a number, or None (nothing)
-    versions   the version of each saved tensor when it was saved
-    output     the saved output array, if the VJP reads it
+    plan      which arguments get cotangents, and by which rules
+    saved     per argument: the tensor (its value is read), a Ghost (only its shape), a number as a scalar, or None
+    versions  per argument, the version of the saved tensor; None stands for all 0
+    metas     per argument that gets a cotangent, its shape and dtype; None: those of the result
+    output    the saved output array, or a Ghost of it, or None; `cell`, `version`: its version counter, and its value then
     """
 
-    __slots__ = ("cell", "metas", "output", "params", "rule", "saved", "versions")
+    versions: dict[int, int] | None = None
+    metas: list[tuple[tuple[int, ...], np.dtype]] | None = None
+    output: Any = None
+    cell: list[int] | None = None
+    version = 0
 
     def __init__(
-        self, rule: Rule, edges: Sequence[Edge | None], args: Sequence[Any], params: Mapping[str, Any], out: Tensor
-    ) -> None:
-        Node.__init__(self, edges)
-        self.rule, self.params = rule, params
-        keep_output, plan = rule.plan(tuple([e is not None for e in edges]))
-        saved: list[Any] = []
-        versions: list[int] = []
-        metas = []
-        for a, read, edge in zip(args, plan, edges):
+        self, rule: Rule, edges: Sequence[Edge | None], plan: Plan, args: tuple[Any, ...], params: Mapping[str, Any],
+        out: Tensor, alike: bool,
+    ) -> None:  # fmt: skip
+        self.sequence = next(sequence)
+        self.rule, self.edges, self.params, self.plan = rule, edges, params, plan
+        self.saved: Any = plan.blank
+        if plan.saves:
+            self._save(plan, args, out)
+        if not alike:
+            self.metas = []
+            for k, _ in plan.wanted:
+                raw = args[k]._data
+                self.metas.append((raw.shape, raw.dtype))
+
+    def _save(self, plan: Plan, args: tuple[Any, ...], out: Tensor) -> None:
+        saved: Any = args if plan.everything else list(plan.blank)
+        for k in plan.values:
+            a = args[k]
             if isinstance(a, Tensor):
-                if edge is not None:
-                    metas.append((a._data.shape, a._data.dtype))
-                else:
-                    metas.append(None)
-                if read is Read.VALUE:
-                    versions.append(0 if a._version_cell is None else a._version_cell[0])
-                    if a._inference:
-                        raise RuntimeError(
-                            "Inference tensors cannot be saved for backward. Please do not use Tensors created in "
-                            "inference mode in computation tracked by autograd. To work around this, you can make a "
-                            "clone to get a normal tensor and use it in autograd, or use `torch.no_grad()` instead of "
-                            "`torch.inference_mode()`."
-                        )
-                elif read is Read.SHAPE:
-                    a = Ghost(a._data.shape, a._data.dtype)
-                else:
-                    a = None
-            else:
-                metas.append(None)
-                # Texts take arrays: a number stands there as a scalar of the result's dtype.
-                a = out._data.dtype.type(a) if read is not Read.NOTHING else None
-            saved.append(a)
-        self.saved: Any = saved
-        self.versions = versions
-        self.metas = metas
-        self.output: Any = None
-        self.cell: list[int] | None = None
-        if keep_output is Read.VALUE:
+                if a._inference:
+                    raise RuntimeError(INFERENCE)
+                cell = a._version_cell
+                if cell is not None and cell[0]:
+                    self.versions = (self.versions or {}) | {k: cell[0]}
+            else:  # texts take arrays: a number stands there as a scalar of the result's dtype
+                saved = list(saved)
+                a = out._data.dtype.type(a)
+            if saved is not args:
+                saved[k] = a
+        for k in plan.shapes:
+            a = args[k]
+            saved[k] = Ghost(a._data.shape, a._data.dtype) if isinstance(a, Tensor) else out._data.dtype.type(a)
+        self.saved = saved
+        if plan.output is Read.VALUE:
             self.output, self.cell = out._data, out._cell()
-            versions.append(self.cell[0])
-        elif keep_output is Read.SHAPE:
+        elif plan.output is Read.SHAPE:
             self.output = Ghost(out._data.shape, out._data.dtype)
 
     def backward(self, g: Any, create_graph: bool) -> Sequence[Any]:
-        rule, saved, edges = self.rule, self.saved, self.edges
+        saved, plan = self.saved, self.plan
         if saved is Freed:
             raise RuntimeError(FREED)
-        if self.versions:
+        if plan.keeps:
             self._check_versions()
+            if not create_graph:
+                saved = list(saved)
+                for k in plan.values:
+                    if isinstance(saved[k], Tensor):
+                        saved[k] = saved[k]._data
         if create_graph:
             return self._recorded(g)
-        args = [a._data if isinstance(a, Tensor) else a for a in saved]
-        out, params, spec = self.output, self.params, rule.spec
-        grads: list[Any] = []
-        for i, meta in enumerate(self.metas):
-            if meta is None or edges[i] is None:
-                grads.append(None)
-                continue
-            d = quiet.run(spec_cotangent, KERNELS, spec, i, g, out, args, params, meta[0])
-            if d.dtype is not meta[1]:
-                d = _as_dtype(d, meta[1])
-            grads.append(d)
+        run, dtype = quiet.run, g.dtype
+        grads: list[Any] = [None] * len(saved)
+        if self.metas is None:
+            for i, vjp in plan.wanted:
+                d = run(vjp, KERNELS, g, self.output, *saved, **self.params)
+                grads[i] = d if d.dtype is dtype else _as_dtype(d, dtype)
+            return grads
+        for (i, vjp), (shape, dtype) in zip(plan.wanted, self.metas):
+            d = run(vjp, KERNELS, g, self.output, *saved, **self.params)
+            if d.shape != shape and self.rule.broadcasts:
+                d = KERNELS.sum_to(d, shape)
+            grads[i] = d if d.dtype is dtype else _as_dtype(d, dtype)
         return grads
+
+    def _check_versions(self) -> None:
+        saved, versions = self.saved, self.versions
+        for k in self.plan.values:
+            t = saved[k]
+            if isinstance(t, Tensor):
+                cell = t._version_cell
+                then = 0 if versions is None else versions.get(k, 0)
+                if cell is not None and cell[0] != then:
+                    made = "" if t._edge is None else f", which is output {t._edge[1]} of {op_of(t._edge[0])}"
+                    raise _modified(t._data, made, cell[0], then)
+        if self.cell is not None and self.cell[0] != self.version:
+            raise _modified(self.output, f", which is output 0 of {op_of(self)}", self.cell[0], self.version)
 
     def _recorded(self, g: Tensor) -> list[Any]:
         """The same rule, read over tensors: what it does is recorded."""
@@ -198,29 +253,17 @@ class OpNode(Node):
         if self.cell is not None:
             out = wrap(self.output)
             out._requires_grad, out._edge, out._version_cell = True, (self, 0), self.cell
-        grads: list[Any] = []
-        for i, meta in enumerate(self.metas):
-            if meta is None or self.edges[i] is None:
-                grads.append(None)
-                continue
-            d = spec_cotangent(ENGINE, self.rule.spec, i, g, out, args, self.params, meta[0])
-            if d._data.dtype != meta[1]:
-                d = cast(d, meta[1])
-            grads.append(d)
+        grads: list[Any] = [None] * len(args)
+        metas = self.metas or [(g._data.shape, g._data.dtype)] * len(grads)
+        for (i, vjp), (shape, dtype) in zip(self.plan.wanted, metas):
+            d = vjp(ENGINE, g, out, *args, **self.params)
+            if self.rule.broadcasts and d._data.shape != shape:
+                d = ENGINE.sum_to(d, shape)
+            grads[i] = d if d._data.dtype == dtype else cast(d, dtype)
         return grads
 
-    def _check_versions(self) -> None:
-        tensors = [t for t in self.saved if isinstance(t, Tensor)]
-        for t, version in zip(tensors, self.versions):
-            now = 0 if t._version_cell is None else t._version_cell[0]
-            if now != version:
-                made = "" if t._edge is None else f", which is output {t._edge[1]} of {op_of(t._edge[0])}"
-                raise _modified(t._data, made, now, version)
-        if self.cell is not None and self.cell[0] != self.versions[-1]:
-            raise _modified(self.output, f", which is output 0 of {op_of(self)}", self.cell[0], self.versions[-1])
-
     def release(self) -> None:
-        if self.rule.indexes or self.versions or any(a is not None and not isinstance(a, Ghost) for a in self.saved):
+        if self.plan.keeps:
             self.saved, self.output, self.cell = Freed, None, None
 
     def __getattr__(self, name: str) -> Any:
@@ -239,17 +282,6 @@ class OpNode(Node):
                 if value is not None and not isinstance(value, Ghost):
                     return value
         raise AttributeError(f"'{type(self).__name__}' object has no attribute {name!r}")
-
-
-def spec_cotangent(
-    xp: Any, spec: Any, i: int, g: Any, out: Any, args: Sequence[Any], params: Mapping[str, Any], shape: tuple[int, ...]
-) -> Any:
-    """OpSpec.cotangent, for an argument whose shape is known though its value may not have been kept."""
-    if isinstance(spec.vjp, tuple):
-        d = spec.vjp[i](xp, g, out, *args, **params)
-    else:
-        d = spec.vjp(xp, i, g, out, *args, **params)
-    return xp.sum_to(d, shape) if spec.broadcasts and d.shape != shape else d
 
 
 def _as_dtype(d: Any, to: np.dtype) -> Any:
@@ -282,8 +314,6 @@ class CompositeNode(Node):
     Forward runs the definition on stand-ins for the arguments and keeps the recording; backward differentiates that. With
     create_graph the definition is run again on the true arguments, so that it is recorded where they came from.
     """
-
-    __slots__ = ("args", "inner", "params", "rule", "standins")
 
     def __init__(
         self, rule: Rule, edges: Sequence[Edge | None], args: Sequence[Any], params: Mapping[str, Any]

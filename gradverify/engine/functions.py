@@ -527,6 +527,8 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
                 f"The expanded size of the tensor ({n}) must match the existing size ({have[k - lead]}) at non-singleton "
                 f"dimension {k}.  Target sizes: {list(want)}.  Tensor sizes: {list(have)}"
             )
+    if full == have:  # NumPy's broadcast views cannot be written to; this one can
+        return run("reshape", input, shape=full)
     return run("broadcast_to", input, shape=full)
 
 
@@ -786,6 +788,9 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     plain = _plain(entries)
     if plain is not None:
         _check_index(plain, input._data.shape)
+        if entries in ((Ellipsis,), (slice(None),)):
+            fill_(input, value)  # PyTorch makes no view for the whole
+            return
         copy_(run("getitem", input, index=plain), value)
         return
     at = _native(entries)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..ops import OPS
 from . import dtypes, functions
-from .dispatch import apply, quiet
+from .dispatch import apply, apply_one, apply_two, quiet
 from .rules import rule
 from .tensor import Tensor, wrap
 from .views import overwrite, write
@@ -92,12 +92,14 @@ def functions_by_name() -> dict[str, Callable[..., Any]]:
 
 def _direct(name: str, op: str) -> Callable[..., Any]:
     r, spec = rule(op), OPS[op]
-    if spec.arity == 1:
+    if spec.arity == 1 and spec.result == "float" and not spec.composite:
 
-        def one(input: Any) -> Any:
-            return apply(r, (input,))
+        def one(input: Tensor) -> Any:
+            return apply_one(r, input)
 
         call: Callable[..., Any] = one
+    elif spec.arity == 1:
+        call = lambda input: apply(r, (input,))
     else:
 
         def two(input: Any, other: Any) -> Any:
@@ -187,7 +189,7 @@ def _arithmetic(op: str, reverse: bool = False) -> Callable[..., Any]:
 
     def method(self: Tensor, other: Any) -> Any:
         if isinstance(other, Tensor) or type(other) is float or type(other) is int:
-            return apply(r, (other, self) if reverse else (self, other))
+            return apply_two(r, other, self) if reverse else apply_two(r, self, other)
         return slow(self, other)
 
     slow = _operator(lambda a, b: apply(r, (a, b)), reverse)

@@ -10,7 +10,7 @@ import inspect
 import operator
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from ..ops.neural import places
 from .node_names import Names
 from .node_names import node_name as names_of
 from .reads import Read, reads
+from .tape import named
 
 # How operands are brought to one dtype before the kernel runs.
 KEEP, ARITHMETIC, REAL, COMPARE = "keep", "arithmetic", "real", "compare"
@@ -59,6 +60,10 @@ class Kernels(NumpyNamespace):
     divide = staticmethod(operator.truediv)
     negative = staticmethod(operator.neg)
 
+    @staticmethod
+    def square(x: Any) -> Any:
+        return x * x
+
     def __getattr__(self, name: str) -> Any:
         return partial(LOCAL[name].define, self) if name in LOCAL else super().__getattr__(name)
 
@@ -89,61 +94,90 @@ class Kernels(NumpyNamespace):
 KERNELS = Kernels()
 
 
+class Plan(NamedTuple):
+    """What to keep on the tape, given which arguments are to get cotangents.
+
+    wanted   (argument, its rule) for those arguments
+    values   arguments whose value a wanted rule reads
+    shapes   arguments of which it reads the shape only
+    output   how it reads the output
+    saves    is there anything to save? `keeps`: anything of value, that backward has to free afterwards?
+    everything  is every argument kept by value? `blank`: what is saved where nothing is
+    """
+
+    wanted: tuple[tuple[int, Callable[..., Any]], ...]
+    values: tuple[int, ...]
+    shapes: tuple[int, ...]
+    output: Read
+    saves: bool
+    keeps: bool
+    everything: bool
+    blank: tuple[None, ...]
+
+
 class Rule:
-    """One op, ready to run and to record. `reads[i]` tells what the cotangent of argument `i` reads."""
+    """One op, ready to run and to record.
 
-    __slots__ = (
-        "composite", "differentiable", "frozen", "indexes", "kernel", "keeps", "name", "node_name", "params", "plans", "primitive", "promotion", "spec",
-        "view",
-    )  # fmt: skip
+    kernel      the forward computation, over arrays
+    promotion   how operands are brought to one dtype
+    node_name   PyTorch's name of the backward node; `node_class` where it is always the same
+    frozen      arguments that have no cotangent
+    plans       what to keep, by the set (a bit mask) of arguments that are to get cotangents
+    """
 
-    def __init__(self, spec: OpSpec, node_name: Names | None = None, promotion: str | None = None) -> None:
+    def __init__(self, spec: OpSpec, node_name: Names | None = None) -> None:
         self.spec, self.name = spec, spec.name
         self.node_name: Names = node_name or names_of(spec.name)
+        self.node_class: type | None = None
         self.params = {n: p.default for n, p in spec.params.items() if not p.required}
         # A kernel of that name, if there is one that takes the op's arguments as they stand.
         own = getattr(KERNELS, spec.name, None) if spec.arity >= 0 and (spec.primitive or hasattr(Kernels, spec.name)) else None
         self.kernel: Callable[..., Any] = own if own is not None else partial(spec.define, KERNELS)
-        self.differentiable = spec.result == "float"
+        self.differentiable, self.broadcasts = spec.result == "float", spec.broadcasts
         self.composite, self.primitive = spec.composite, spec.primitive
-        # float arguments that have no cotangent all the same
         self.frozen = {i for i, v in enumerate(spec.vjp) if v is None} if isinstance(spec.vjp, tuple) else set()
-        self.promotion = promotion or (
+        self.promotion = (
             KEEP if spec.name in _KEEP else COMPARE if spec.name in _COMPARE
             else ARITHMETIC if spec.name in _ARITHMETIC else REAL
         )  # fmt: skip
         self.indexes = spec.name in ("index", "index_put")  # arrays in the parameters: they are freed with the rest
         self.view = spec.name in VIEWS
-        self.plans: dict[tuple[bool, ...], tuple[Read, tuple[Read, ...]]] = {}
+        self.plans: dict[int, Plan] = {}
 
-    def plan(self, wanted: tuple[bool, ...]) -> tuple[Read, tuple[Read, ...]]:
-        """What must be kept, if the arguments `wanted` are to get cotangents: of the output, of each argument."""
-        found = self.plans.get(wanted)
-        if found is None:
-            found = self.plans[wanted] = self._plan(wanted)
-        return found
-
-    def _plan(self, wanted: tuple[bool, ...]) -> tuple[Read, tuple[Read, ...]]:
-        n = len(wanted)
-        out, args = Read.NOTHING, [Read.NOTHING] * n
-        for i, want in enumerate(wanted):
-            if not want:
+    def plan(self, wanted: int, n: int) -> Plan:
+        """The plan for a call with n arguments of which those in the mask `wanted` are to get cotangents."""
+        output, how = Read.NOTHING, [Read.NOTHING] * n
+        rules = []
+        for i in range(n):
+            if not wanted >> i & 1:
                 continue
-            rule = self.spec.vjp[i] if isinstance(self.spec.vjp, tuple) else self.spec.vjp
-            assert rule is not None
-            found = reads(rule)
+            text = self.spec.vjp[i] if isinstance(self.spec.vjp, tuple) else self.spec.vjp
+            assert text is not None, f"argument {i} of {self.name} has no cotangent"
+            variadic = not isinstance(self.spec.vjp, tuple)  # then the text takes the argument's number as well
+            rules.append((i, _for_argument(text, i) if variadic else text))
+            found = reads(text)
             if found is None:
-                return Read.VALUE, (Read.VALUE,) * n
-            signature = list(inspect.signature(rule).parameters.values())
-            skip = 2 if isinstance(self.spec.vjp, tuple) else 3  # (xp, g, out, ...) or (xp, i, g, out, ...)
-            out = max(out, found[signature[skip].name])
-            rest = signature[skip + 1 :]
+                output, how = Read.VALUE, [Read.VALUE] * n
+                continue
+            _, *signature = list(inspect.signature(text).parameters.values())[2 if variadic else 1 :]
+            output = max(output, found[signature[0].name])
+            rest = signature[1:]
             starred = next((p for p in rest if p.kind is p.VAR_POSITIONAL), None)
             fixed = rest.index(starred) if starred is not None else len(rest)
             for k in range(n):
-                slot = rest[k] if k < min(len(rest), fixed) else starred
-                args[k] = max(args[k], found[slot.name]) if slot is not None else Read.VALUE
-        return out, tuple(args)
+                slot = rest[k] if k < fixed else starred
+                how[k] = max(how[k], found[slot.name]) if slot is not None else Read.VALUE
+        values, shapes = (tuple(k for k, h in enumerate(how) if h is r) for r in (Read.VALUE, Read.SHAPE))
+        saves = bool(values or shapes or output)
+        keeps = bool(values) or output is Read.VALUE or self.indexes
+        plan = Plan(tuple(rules), values, shapes, output, saves, keeps, len(values) == n, (None,) * n)
+        if self.spec.arity >= 0:
+            self.plans[wanted] = plan
+        return plan
+
+
+def _for_argument(text: Callable[..., Any], i: int) -> Callable[..., Any]:
+    return lambda xp, g, out, *args, **params: text(xp, i, g, out, *args, **params)
 
 
 _rules: dict[tuple[str, str | None], Rule] = {}
@@ -211,4 +245,8 @@ def rule(name: str, node_name: str | None = None) -> Rule:
         if spec is None:
             raise UnknownName("op", name, [*OPS, *LOCAL])
         found = _rules[name, node_name] = Rule(spec, node_name)
+        if isinstance(found.node_name, str):
+            from .dispatch import OpNode
+
+            found.node_class = named(OpNode, found.node_name)
     return found

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # An edge names one output of a node: the place where a gradient is to be sent. None: no gradient wanted.
 Edge = tuple["Node", int]
 
-_sequence = itertools.count()
+sequence = itertools.count()
 
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
@@ -74,17 +74,20 @@ class Node:
     sequence   creation order; an edge always leads to a smaller number, so descending order is a reverse topological one
     """
 
-    __slots__ = ("__weakref__", "_metadata", "edges", "post_hooks", "pre_hooks", "sequence", "tensor_hooks")
-
     outputs = 1
     """How many outputs it has; `backward` gets one gradient where this is 1, else a list of them."""
 
+    ends = False
+    """Is it the end of the line, the AccumulateGrad of a leaf?"""
+
+    # None until someone registers a hook.
+    tensor_hooks: dict[int, TensorHooks] | None = None
+    pre_hooks: OrderedDict[int, Any] | None = None
+    post_hooks: OrderedDict[int, Any] | None = None
+
     def __init__(self, edges: Sequence[Edge | None]) -> None:
         self.edges = edges
-        self.sequence = next(_sequence)
-        self.tensor_hooks: dict[int, TensorHooks] | None = None
-        self.pre_hooks: OrderedDict[int, Any] | None = None
-        self.post_hooks: OrderedDict[int, Any] | None = None
+        self.sequence = next(sequence)
 
     def backward(self, g: Any, create_graph: bool) -> Sequence[Any]:
         """The gradients for `edges`: arrays, or with `create_graph` tensors whose computation is recorded."""
@@ -104,11 +107,7 @@ class Node:
     @property
     def metadata(self) -> dict[Any, Any]:
         """A dict of the user's own."""
-        try:
-            return self._metadata
-        except AttributeError:
-            self._metadata: dict[Any, Any] = {}
-            return self._metadata
+        return self.__dict__.setdefault("_metadata", {})
 
     @property
     def requires_grad(self) -> bool:
@@ -151,12 +150,11 @@ class TensorHooks:
 class AccumulateGrad(Node):
     """The end of the line: adds the gradient to the `.grad` of a leaf."""
 
-    __slots__ = ("post_accumulate", "variable")
+    ends = True
 
     def __init__(self, variable: Tensor) -> None:
         super().__init__(())
         self.variable = variable
-        self.post_accumulate: OrderedDict[int, Any] | None = None
 
 
 _classes: dict[tuple[type, str], type] = {}
@@ -166,5 +164,5 @@ def named(base: type, name: str) -> type:
     """The subclass of a node class that carries PyTorch's name for an op: `PowBackward0`."""
     key = (base, name)
     if key not in _classes:
-        _classes[key] = type(name, (base,), {"__slots__": (), "__module__": "gradverify.engine.autograd"})
+        _classes[key] = type(name, (base,), {"__module__": "gradverify.engine.autograd"})
     return _classes[key]

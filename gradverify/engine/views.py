@@ -139,17 +139,15 @@ def _check_writable(x: Tensor, done: bool = False) -> None:
 
 def _keep_old_value(new: Tensor, x: Tensor) -> None:
     """The op that is about to overwrite `x` may have saved it: let it keep the old value."""
-    node = new._edge[0] if new._edge is not None else None
+    node: Any = new._edge[0] if new._edge is not None else None
     saved = getattr(node, "saved", None)
-    if not isinstance(saved, list):
-        return
     # Only as the first operand, like PyTorch: y.mul_(y) has saved y as the second one too, and fails in backward.
-    for k, value in enumerate(saved[:1]):
-        if value is x:
-            old = wrap(x._array().copy())
-            old._requires_grad, old._edge = x._requires_grad, x._edge
-            old._version_cell = [node.versions[sum(isinstance(v, Tensor) for v in saved[:k])]]  # type: ignore[union-attr]
-            saved[k] = old
+    if isinstance(saved, list | tuple) and saved and saved[0] is x:
+        old = wrap(x._array().copy())
+        old._requires_grad, old._edge = x._requires_grad, x._edge
+        node.saved = [old, *saved[1:]]
+        if node.versions is not None:
+            node.versions.pop(0, None)
 
 
 def _rebase(x: Tensor, new: Tensor) -> None:
@@ -157,8 +155,7 @@ def _rebase(x: Tensor, new: Tensor) -> None:
     node = new._edge[0] if new._edge is not None else None
     cell = x._cell()
     if node is not None and getattr(node, "cell", None) is not None:  # the node saved its output: that is x now
-        node.output, node.cell = x._data, cell  # type: ignore[attr-defined]
-        node.versions[-1] = cell[0]  # type: ignore[attr-defined]
+        node.output, node.cell, node.version = x._data, cell, cell[0]  # type: ignore[attr-defined]
     if x._view is None:
         retain = None
         if x._retains_grad and x._edge is not None:
@@ -180,8 +177,6 @@ def _rebase(x: Tensor, new: Tensor) -> None:
 
 class CopySlices(Node):
     """A write through a view, seen from the base: [gradient of the old base, gradient of what was written]."""
-
-    __slots__ = ("steps",)
 
     def __init__(self, base: Edge | None, written: Edge | None, steps: Sequence[Step]) -> None:
         super().__init__((base, written))

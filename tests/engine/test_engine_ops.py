@@ -12,7 +12,8 @@ import pytest
 import gradverify.engine as torch
 from gradverify.core.op import OpSpec
 from gradverify.namespaces import NUMPY
-from gradverify.ops import OPS
+from gradverify.ops import FAMILIES, OPS
+from gradverify.testing.images import draw
 from gradverify.testing.ops import _samples
 
 DIFFERENTIABLE = sorted(n for n, s in OPS.items() if s.result == "float" and n != "einsum")
@@ -20,7 +21,8 @@ DIFFERENTIABLE = sorted(n for n, s in OPS.items() if s.result == "float" and n !
 
 def points(spec: OpSpec, dtype: str, count: int = 6) -> Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]:
     rng = np.random.default_rng(zlib.crc32(spec.name.encode()))
-    for sample in _samples(spec, rng, count, dtype, None):
+    drawn = draw(spec.name) if spec in FAMILIES["neural"] else None
+    for sample in _samples(spec, rng, count, dtype, drawn):
         yield tuple(np.array(a) for a in sample.args), sample.params
 
 

@@ -94,14 +94,16 @@ def backward(
     if not inner:
         walk(roots, retain_graph=retain, create_graph=create_graph, accumulate_only={x._gradient_edge()[0] for x in leaves})
         return
-    # A non-leaf has no AccumulateGrad node: capture everything and add it by hand.
-    found = walk(
-        roots, retain_graph=retain, create_graph=create_graph, capture=[x._gradient_edge() for x in given]
+    # A non-leaf has no AccumulateGrad node. PyTorch makes it retain its gradient, from now on.
+    for x in inner:
+        x.retain_grad()
+    walk(
+        roots,
+        retain_graph=retain,
+        create_graph=create_graph,
+        capture=[x._gradient_edge() for x in inner],
+        accumulate_only={x._gradient_edge()[0] for x in leaves},
     )
-    for x, g in zip(given, found):
-        if g is not None:
-            g = g if create_graph else wrap(g)
-            x._grad = g if x._grad is None else x._grad + g
 
 
 def grad(

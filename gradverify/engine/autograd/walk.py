@@ -34,28 +34,29 @@ def walk(
 ) -> list[Any]:
     """Send the roots' gradients back.
 
-    capture          edges whose gradients are returned (None where nothing arrived); then no leaf accumulates
+    capture          edges whose gradients are returned (None where nothing arrived); then no leaf accumulates,
+                     unless accumulate_only names it
     accumulate_only  leaves (their AccumulateGrad nodes) that accumulate; None: all
     """
     order, uses = _reachable([edge for edge, _ in roots])
     needed = _leading_to(order, capture, accumulate_only)
     at = {edge: k for k, edge in enumerate(capture)} if capture is not None else {}
-    duplicates = [at[edge] for edge in capture] if capture is not None else []
+    positions = [at[edge] for edge in capture] if capture is not None else []  # the same edge may be asked for twice
     wanted = {node for node, _ in at}
-    captured: list[Any] = [None] * len(duplicates)
+    captured: list[Any] = [None] * len(positions)
+    accumulate = capture is None or accumulate_only is not None
 
-    pending: dict[Node, Any] = {}
+    pending: dict[Node, Any] = {}  # what has arrived at a node so far
     before = state.enabled
     state.enabled = create_graph
     try:
         for (node, output), g in roots:
             _send(pending, node, output, g)
-        for node in order:
+        for (node, _), _g in roots:
             if isinstance(node, AccumulateGrad):
-                continue  # it takes what has come together for it when its last use has sent: below
-            if needed is not None and node not in needed and node not in wanted:
-                pending.pop(node, None)
-                continue
+                _g = None
+                _arrive(node, pending, at, captured, accumulate, accumulate_only, create_graph)
+        for node in order:
             g = pending.pop(node, None)
             if node.tensor_hooks is not None:
                 g = _tensor_hooks(node, g, create_graph)
@@ -64,8 +65,8 @@ def walk(
                     k = at.get((node, output))
                     if k is not None:
                         captured[k] = g if node.outputs == 1 else (g or [None] * node.outputs)[output]
-                if needed is not None and node not in needed:
-                    continue
+            if needed is not None and node not in needed:
+                continue
             if node.pre_hooks:
                 g = _pre_hooks(node, g, create_graph)
             grads = node.backward(g, create_graph) if g is not None else [None] * len(node.edges)
@@ -79,37 +80,35 @@ def walk(
                     continue
                 target, output = edge
                 if d is not None:
-                    _send(pending, target, output, d)
-                if isinstance(target, AccumulateGrad):
+                    if target.outputs == 1:
+                        have = pending.get(target)
+                        pending[target] = d if have is None else have + d
+                    else:
+                        _send(pending, target, output, d)
+                if target.ends:
                     uses[target] -= 1
                     if not uses[target]:
                         d = grads = None
-                        _arrive(target, pending, at, captured, capture is None, accumulate_only, create_graph)
-        for (node, _), _g in roots:
-            if isinstance(node, AccumulateGrad):
-                _g = None
-                _arrive(node, pending, at, captured, capture is None, accumulate_only, create_graph)
+                        _arrive(target, pending, at, captured, accumulate, accumulate_only, create_graph)
     finally:
         state.enabled = before
-    return [captured[k] for k in duplicates]
+    return [captured[k] for k in positions]
 
 
 def _reachable(roots: Sequence[Edge]) -> tuple[list[Node], dict[Node, int]]:
-    """All nodes that the roots lead to, in descending order; and how many edges lead to each leaf's node."""
-    seen: set[Node] = set()
+    """All nodes that the roots lead to, in descending order, without the leaves' nodes; and how many edges lead to each of
+    those."""
     uses: dict[Node, int] = {}
-    stack = [node for node, _ in roots]
+    stack = [node for node, _ in roots if not node.ends]
+    seen = set(stack)
     while stack:
-        node = stack.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        for edge in node.edges:
+        for edge in stack.pop().edges:
             if edge is not None:
                 target = edge[0]
-                if isinstance(target, AccumulateGrad):
+                if target.ends:
                     uses[target] = uses.get(target, 0) + 1
-                else:
+                elif target not in seen:
+                    seen.add(target)
                     stack.append(target)
     return sorted(seen, key=_by_sequence, reverse=True), uses
 
@@ -129,7 +128,7 @@ def _leading_to(
 
 
 def _send(pending: dict[Node, Any], node: Node, output: int, g: Any) -> None:
-    """Add `g` to what waits for an output of `node`. Never in place: others may hold the same array."""
+    """Add `g` to what has arrived at an output of `node`. Never in place: others may hold the same array."""
     if node.outputs == 1:
         have = pending.get(node)
         pending[node] = g if have is None else have + g
@@ -165,6 +164,8 @@ def _arrive(
             return
     if k is not None:
         captured[k] = g
+        return
+    if not leaf._requires_grad:  # frozen since it was used
         return
     if node.pre_hooks:
         g = _pre_hooks(node, g, create_graph)
