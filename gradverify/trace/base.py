@@ -1,0 +1,436 @@
+"""What a trace is, and the recorder that the tracers of all frameworks share.
+
+The one idea: a function is run for real, once, at the given point, and every operation that it makes is recorded. A
+value is *live* if it depends on a floating-point input: its operation becomes a node of the graph. Everything else
+(integers, masks that were given, random draws, closed-over arrays) is *concrete*: it is known at the point, folded, and
+becomes a literal or a captured input where a live operation needs it. Control flow, `.item()`, shapes that depend on
+data and random masks need no further thought: the graph is the function around this point.
+
+Integers computed from live values (argmax, casts, sort indices) are concrete too: they do not move in a neighbourhood
+of the point, and have no derivative anywhere. Masks stay live, because where they flip the function has a kink.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from ..core.errors import Unsupported
+from ..core.graph import Graph
+from ..core.op import VARIADIC, Kind, Shape
+from ..namespaces.numpy import NUMPY
+from ..namespaces.run import forward
+from ..ops import FAMILIES, OPS
+from ..ops.build import GraphBuilder, Recorder, Ref
+
+LITERAL = 16
+"""Concrete arrays of at most so many entries become literals of the graph; larger ones become captured inputs."""
+
+MOVES = frozenset(s.name for s in FAMILIES["shape"]) | {"getitem", "take", "take_along_axis"}
+"""Ops that move entries without computing: a mask goes through them as 0 and 1 and comes out as a mask."""
+
+Role = Literal["argument", "parameter", "captured"]
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """An input of the graph and where it comes from.
+
+    name      as in the graph: `x`, `params['w']`, `layers.0.weight`
+    kind      only "float" ones can be differentiated
+    dtype     the framework's dtype, by NumPy's or PyTorch's common name: "float32", "bfloat16", "int64"
+    role      "argument" and "parameter" can be replaced in a call; "captured" (a closed-over array, a buffer, a random
+              draw) is held at its value
+    wanted    is it differentiated where the caller does not say (`requires_grad` in PyTorch)?
+    """
+
+    name: str
+    kind: Kind
+    dtype: str
+    shape: Shape
+    role: Role = "argument"
+    wanted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One leaf of what the function returned.
+
+    path      its place in the returned structure: "" for a single one, "[0]", "['loss']"
+    position  its place among the graph's outputs; None for what is no floating-point array
+    depends   does it depend on a floating-point input?
+    detached  does it depend on a wanted input, but the framework keeps no gradient of it?
+    """
+
+    path: str
+    kind: str
+    dtype: str
+    shape: Shape
+    position: int | None = None
+    depends: bool = False
+    detached: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """A function as a graph at one point.
+
+    graph      None where `opaque` says why the function cannot be mapped: then only differences of it can judge it
+    arguments  the graph's inputs, in order
+    outputs    the leaves that the function returned, in order; those with a position are the graph's outputs
+    values     input name -> NumPy array at the point (bfloat16 as float32, which holds it)
+    dtype      the dtype of the floating-point arguments (the narrowest, where they differ: a note says so)
+    function   the function over flat arrays of the framework, in the order of `arguments` (captured ones are accepted
+               and ignored); returns a tuple of the outputs that have a position. Random draws are replayed
+    notes      what was specialised, folded or reinterpreted, in words for the verdict
+    opaque     operations that could not be mapped, one reason each
+    """
+
+    graph: Graph | None
+    arguments: tuple[Argument, ...]
+    outputs: tuple[Output, ...]
+    values: Mapping[str, np.ndarray]
+    dtype: str
+    function: Callable[..., tuple[Any, ...]]
+    framework: str
+    notes: tuple[str, ...] = ()
+    opaque: tuple[str, ...] = field(default=())
+
+    @property
+    def wrt(self) -> tuple[str, ...]:
+        """The inputs that are differentiated by default: the wanted ones, or else every float argument."""
+        floats = [a for a in self.arguments if a.kind == "float" and a.role != "captured"]
+        return tuple(a.name for a in floats if a.wanted) or tuple(a.name for a in floats)
+
+
+def trace(fn: Callable[..., Any], *args: Any, options: Mapping[str, Any] | None = None, **kwargs: Any) -> Traced:
+    """Trace `fn` at this point with the framework that its arguments (or `fn` itself) belong to; `options` are the
+    tracer's own.
+
+    Raises Unsupported, with the reason, for what cannot be mapped, and ValueError where no framework is recognised.
+    """
+    name = framework_of(fn, args, kwargs)
+    tracer = importlib.import_module(f"{__package__}.{name}")
+    return tracer.trace(fn, args, kwargs, **(options or {}))
+
+
+def framework_of(fn: Any, args: Any, kwargs: Any) -> str:
+    """ "torch" or "jax", by the types of the arrays; raises ValueError with what was seen."""
+    seen: set[str] = set()
+
+    def look(x: Any, depth: int) -> None:
+        if depth > 8:
+            return
+        if isinstance(x, Mapping):
+            for v in x.values():
+                look(v, depth + 1)
+        elif isinstance(x, list | tuple | set):
+            for v in x:
+                look(v, depth + 1)
+        else:
+            roots = {t.__module__.partition(".")[0] for t in type(x).__mro__}
+            seen.update(roots & {"torch", "jax", "jaxlib"})
+
+    look([fn, getattr(fn, "__self__", None), args, kwargs], 0)
+    for root, framework in (("torch", "torch"), ("jax", "jax"), ("jaxlib", "jax")):
+        if root in seen and root.removesuffix("lib") in sys.modules:
+            return framework
+    kinds = sorted({type(a).__name__ for a in args}) or ["nothing"]
+    raise ValueError(f"no array of PyTorch or JAX among the arguments (got {', '.join(kinds)})")
+
+
+class Value(Ref):
+    """An array of the traced function: a node of the graph, or concrete until a node is needed.
+
+    node    its index, or None while it is concrete
+    array   its value, for concrete ones (and for integer and boolean inputs, which are both)
+    live    does it depend on a floating-point input?
+    wanted  does it depend on one that is differentiated?
+    why     a reason for which it cannot be used: raised when it is
+    later   makes it, if it is used at all
+    """
+
+    __slots__ = ("array", "kind", "later", "live", "node", "tracer", "wanted", "why")
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        *,
+        node: int | None = None,
+        array: np.ndarray | None = None,
+        kind: Kind | None = None,
+        live: bool = False,
+        wanted: bool = False,
+        why: str = "",
+        later: Callable[[], Value] | None = None,
+    ) -> None:
+        self.tracer, self.builder, self.node, self.array = tracer, tracer.builder, node, array
+        self.live, self.wanted, self.why, self.later = live, wanted, why, later
+        self.kind: Kind = kind or (kind_of(array.dtype) if array is not None else tracer.builder.kind(node or 0))
+
+    @property
+    def index(self) -> int:  # type: ignore[override]
+        if self.why:
+            raise Unsupported(self.why)
+        if self.node is None and self.later is not None:
+            self.node = self.later().index
+        if self.node is None:
+            assert self.array is not None
+            self.node = self.tracer.held(self.array)
+        return self.node
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(self.array.shape) if self.array is not None else self.builder.shape(self.index)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def _apply(self, op: str, *args: Any) -> Value:
+        return self.tracer.call(op, *args)
+
+
+class Tracer(Recorder):
+    """The op table's names as functions of Values; what a mapped operation is written with.
+
+    A mapping may use every op of the table, the operators, and Python numbers, as an op's `define` does. Masks and
+    integers are converted where a float is wanted.
+    """
+
+    name = "tracer"
+
+    def __init__(self) -> None:
+        super().__init__(GraphBuilder())
+        self.notes: dict[str, None] = {}
+        self.captured: dict[tuple[Any, ...], int] = {}
+        self.values: dict[str, np.ndarray] = {}
+        self.names: dict[bytes, str] = {}
+
+    def note(self, text: str) -> None:
+        self.notes[text] = None
+
+    def input(self, name: str, array: np.ndarray, wanted: bool) -> Value:
+        kind = kind_of(array.dtype)
+        node = self.builder.input(name, tuple(array.shape), kind)
+        self.values[name] = array
+        if kind == "float":
+            return Value(self, node=node, kind=kind, live=True, wanted=wanted)
+        return Value(self, node=node, array=array, kind=kind)
+
+    def concrete(self, array: Any) -> Value:
+        return Value(self, array=np.asarray(array))
+
+    def unusable(self, why: str, kind: Kind = "float") -> Value:
+        return Value(self, kind=kind, live=True, why=why)
+
+    def later(self, make: Callable[[], Value]) -> Value:
+        """A by-product that is recorded only if something uses it."""
+        return Value(self, kind="float", live=True, wanted=True, later=make)
+
+    def held(self, array: np.ndarray) -> int:
+        """The node of a concrete array: a literal if it is small, else an input that is held fixed."""
+        kind = kind_of(array.dtype)
+        array = np.asarray(array, dtype={"int": np.int64, "bool": np.bool_}.get(kind, array.dtype), order="C")
+        if array.size <= LITERAL and (array.size or array.ndim == 1) and not np.isnan(array).any():
+            return self.builder.constant(_literal(array, kind), kind)
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self.captured:
+            name = self.names.get(digest(array), "")
+            if not name or name in self.values:
+                name = f"captured{len(self.captured)}"
+            self.values[name] = array
+            self.captured[key] = self.builder.input(name, tuple(array.shape), kind)
+        return self.captured[key]
+
+    def call(self, op: str, *args: Any, **params: Any) -> Value:
+        spec = OPS[op]
+        rest: Sequence[Any]
+        if spec.arity == VARIADIC and args and isinstance(args[0], list | tuple):
+            args, rest = tuple(args[0]), args[1:]
+        elif op == "einsum":
+            args, rest = args[1:], args[:1]
+        else:
+            n = len(args) if spec.arity == VARIADIC else spec.arity
+            args, rest = args[:n], args[n:]
+        params = dict(zip(spec.params, rest)) | params
+        masks = op in MOVES and isinstance(args[0], Value) and args[0].kind == "bool"
+        nodes = [self.fitting(a, spec.argument(i)) for i, a in enumerate(args)]
+        given = [a for a in args if isinstance(a, Value)]
+        out = Value(
+            self,
+            node=self.builder.apply(op, *nodes, **params),
+            live=any(a.live for a in given),
+            wanted=any(a.wanted for a in given),
+        )
+        # 1/2: a threshold that 0 and 1 are far from, so that this comparison adds no kink of its own.
+        return self.call("greater", out, 0.5) if masks else out
+
+    def fitting(self, x: Any, kind: Kind) -> int:
+        """The node of `x` as an argument of this kind."""
+        if not isinstance(x, Value):
+            return self.builder.constant({"float": float, "int": int, "bool": bool}[kind](x), kind)
+        if x.kind == kind:
+            return x.index
+        if x.array is not None:
+            wide: Any = {"float": np.float64, "int": np.int64, "bool": np.bool_}[kind]
+            return self.held(x.array.astype(wide))
+        if kind == "float":
+            return self.call("where", x, 1.0, 0.0).index
+        if kind == "bool":
+            return self.call("not_equal", x, 0.0).index
+        raise Unsupported("integers computed from floating-point values cannot be recorded as such")
+
+    # ---- what several mappings need ---------------------------------------------------------------------------------
+
+    def shaped(self, x: Value, shape: Sequence[int]) -> Value:
+        shape = tuple(int(n) for n in shape)
+        return x if x.shape == shape else self.call("reshape", x, shape=shape)
+
+    def spread(self, x: Any, shape: Sequence[int]) -> Value:
+        """Broadcast to `shape`; Python numbers too."""
+        x = x if isinstance(x, Value) else self.concrete(np.float64(x))
+        return x if x.shape == tuple(shape) else self.call("broadcast_to", x, shape=tuple(int(n) for n in shape))
+
+    def flat(self, x: Value) -> Value:
+        return self.shaped(x, (int(np.prod(x.shape, dtype=np.int64)),))
+
+    def picked(self, x: Value, at: np.ndarray) -> Value:
+        """Entries of the flattened x at integer positions of any shape: every indexing form, once it is known where
+        each entry comes from."""
+        return self.call("take", self.flat(x), self.concrete(np.asarray(at, dtype=np.int64)), axis=0)
+
+    def placed(self, x: Value, at: np.ndarray, updates: Any) -> Value:
+        """x with updates in place of the entries at flat positions `at`; of several for one place the last stays."""
+        at = np.asarray(at, dtype=np.int64)
+        updates = self.flat(self.spread(updates, at.shape))
+        n = int(np.prod(x.shape, dtype=np.int64))
+        source = np.arange(n)
+        source[at.ravel()] = n + np.arange(at.size)
+        both = self.call("concat", self.flat(x), self.matching(updates, x), axis=0)
+        return self.shaped(self.picked(both, source), x.shape)
+
+    def accumulated(self, x: Value, at: np.ndarray, updates: Any) -> Value:
+        """x with updates added at flat positions."""
+        at = np.asarray(at, dtype=np.int64)
+        updates = self.flat(self.spread(updates, at.shape))
+        out = self.call("index_add", self.flat(x), self.concrete(at.ravel()), updates, axis=0)
+        return self.shaped(out, x.shape)
+
+    def matching(self, x: Value, like: Value) -> Value:
+        """x in the kind of `like`: the arrays of one concat are all masks or all floats."""
+        if like.kind == "bool" and x.kind != "bool":
+            return Value(self, node=self.fitting(x, "bool"), kind="bool", live=x.live, wanted=x.wanted)
+        return x
+
+
+def kind_of(dtype: Any) -> Kind:
+    """Raises Unsupported for complex numbers and what is no number."""
+    dtype = np.dtype(dtype)
+    if dtype.kind == "b":
+        return "bool"
+    if dtype.kind in "iu":
+        return "int"
+    if dtype.kind == "f" or dtype.name in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
+        return "float"
+    raise Unsupported(f"arrays of {dtype.name} are not traced (the op table is about real numbers)")
+
+
+def _literal(array: np.ndarray, kind: Kind) -> Any:
+    make: Any = {"float": float, "int": int, "bool": bool}[kind]
+
+    def nested(a: Any) -> Any:
+        return tuple(nested(v) for v in a) if isinstance(a, list) else make(a)
+
+    return nested(array.tolist())
+
+
+def digest(array: np.ndarray) -> bytes:
+    """A key for equal arrays, whatever dtype of the same kind they were widened to."""
+    wide = {"int": np.int64, "bool": np.bool_}.get(kind_of(array.dtype), np.float64)
+    return repr(array.shape).encode() + np.ascontiguousarray(array, dtype=wide).tobytes()
+
+
+# ---- is the graph the function? ----------------------------------------------------------------------------------------
+
+
+def nearby(
+    values: Mapping[str, np.ndarray], moving: Sequence[str], roundoff: float, seed: int
+) -> dict[str, np.ndarray]:
+    """The point with every entry of the inputs `moving` off by about sqrt(u) of itself (of 1 for zeros).
+
+    sqrt(u) is far above rounding and far below a step that would change a branch. Symmetric matrices stay symmetric.
+    """
+    rng = np.random.default_rng(seed)
+    out = dict(values)
+    for name in moving:
+        x = values[name].astype(np.float64)
+        step = rng.uniform(0.5, 1.0, x.shape) * rng.choice([-1.0, 1.0], x.shape) * roundoff**0.5
+        if x.ndim >= 2 and x.shape[-1] == x.shape[-2] and x.size and _symmetric(x, 64 * roundoff):
+            step = np.tril(step) + np.swapaxes(np.tril(step, -1), -1, -2)
+        scale = np.where((x == 0) | ~np.isfinite(x), 1.0, x)
+        out[name] = np.where(np.isfinite(x), x + step * scale, x).astype(values[name].dtype)
+    return out
+
+
+def _symmetric(x: np.ndarray, within: float) -> bool:
+    return bool(np.abs(x - np.swapaxes(x, -1, -2)).max() <= within * np.abs(x).max())
+
+
+def disagreement(
+    graph: Graph,
+    values: Mapping[str, np.ndarray],
+    moved: Mapping[str, np.ndarray],
+    here: Sequence[np.ndarray],
+    there: Sequence[np.ndarray],
+    roundoff: float,
+    dtype: str,
+) -> str | None:
+    """Why the graph is not the function, or None: it is held against the function's own values at two points.
+
+    What left the framework's sight (a detour over NumPy, a number read by .item()) is a constant of the graph and a
+    variable of the function: at the second point they part by the first order in the step, about sqrt(u), while
+    rounding makes u times the sizes. 8 times what the first point shows, or the rounding of as many terms as the
+    graph has ops, is allowed; so is 1/1024 of the function's own move, lest chance cancellation cry wolf.
+    """
+    wide = lambda point: {n: v.astype(np.float64) if kind_of(v.dtype) == "float" else v for n, v in point.items()}
+    with np.errstate(all="ignore"):
+        mine_here = _run(graph, wide(values), dtype)
+        mine_there = _run(graph, wide(moved), dtype)
+        for i, (g0, g1, f0, f1) in enumerate(zip(mine_here, mine_there, here, there)):
+            if g0.shape != f0.shape:
+                return f"output {i} has shape {f0.shape}, its graph {g0.shape}"
+            fine = np.isfinite(g0) & np.isfinite(g1) & np.isfinite(f0) & np.isfinite(f1)
+            if not fine.any():
+                continue
+            g0, g1, f0, f1 = g0[fine], g1[fine], f0[fine].astype(np.float64), f1[fine].astype(np.float64)
+            size = max(np.abs(f0).max(), np.abs(g0).max())
+            noise = np.abs(g0 - f0).max()
+            if noise > 64 * roundoff**0.5 * size:
+                return f"output {i} is {_worst(f0, g0)} where its graph gives {_worst(g0, f0)}"
+            allowed = max(8 * noise, roundoff * size * (graph.ops + 64), np.abs(f1 - f0).max() / 1024)
+            if np.abs(g1 - f1).max() > allowed:
+                return (
+                    f"next to this point output {i} moves by {np.abs(f1 - f0).max():.3g}, the recorded operations "
+                    f"by {np.abs(g1 - g0).max():.3g}"
+                )
+    return None
+
+
+def _run(graph: Graph, values: Mapping[str, np.ndarray], dtype: str) -> list[np.ndarray]:
+    """In doubles; literals are rounded to float32 or float64 alone (NumPy has no bfloat16)."""
+    nodes = forward(NUMPY, graph, values, "float32" if dtype == "float32" else "float64")
+    return [np.asarray(nodes[o], dtype=np.float64) for o in graph.outputs]
+
+
+def _worst(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a[np.argmax(np.abs(a - b))])
+
+
+ROUNDOFF = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
+"""Unit roundoff (IEEE 754-2019, table 3.5)."""

@@ -1,0 +1,889 @@
+"""PyTorch: a dispatch mode that sees every ATen call of a real run.
+
+The mode stands below autograd, so that functions, modules, the forward of custom `autograd.Function`s, `vmap`,
+checkpointing and gradients inside the function all arrive as ATen calls on real tensors; `torch.library` operators
+with a Python implementation are entered. (`make_fx` sees the same calls, but refuses what depends on values: a branch,
+`.item()`, a mask used as an index; and its functionalisation refuses old-style custom Functions.)
+
+Views and in-place operations need one idea: what a value is, is kept per *storage*. A view reads its entries from the
+storage by position, a write replaces some of them, and every tensor over that storage reads the new ones from then on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ..core.errors import Unsupported
+from .aten import MAPPED
+from .base import ROUNDOFF, Argument, Output, Role, Traced, Tracer, Value, digest, disagreement, kind_of, nearby
+
+FRESH = frozenset(
+    "empty_like zeros_like ones_like full_like rand_like randn_like randint_like new_empty new_zeros new_ones new_full "
+    "new_empty_strided".split()
+)
+"""Calls that read the shape of their argument, not its values."""
+
+LEAVES = frozenset({"numpy", "__array__", "tolist", "__dlpack__", "data_ptr"})
+"""Methods of Tensor through which values leave PyTorch's sight."""
+
+NO_GRAD = (
+    "is not differentiable with respect to argument",
+    "leaf Variable that requires grad is being used in an in-place",
+)
+"""What autograd says of arguments that may not require grad."""
+
+METADATA = frozenset("transpose_ t_ squeeze_ unsqueeze_ swapaxes_ swapdims_ as_strided_ detach_".split())
+"""In-place calls that change how a tensor lies over its storage, and nothing in it."""
+
+INTEGERS = (
+    "integers computed from floating-point values (an argmax, a cast, an order) are held as they are at the point"
+)
+SCALARS = (
+    "Python numbers were read from tensors (a branch, .item()): the graph is the branch and the number at this point"
+)
+RANDOM = "random draws are replayed from one seed and held fixed"
+SELECTION = "entries are selected by a mask that depends on the values: the selection is that at the point"
+DETACHED = "a value was detached (detach, no_grad, .data) on its way; the definition differentiates through it"
+STOPPED = "a value was detached on its way; the definition holds it fixed"
+
+
+def trace(
+    fn: Callable[..., Any],
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    stop_detached: bool = False,
+    confirm: bool = True,
+    strict: bool = True,
+) -> Traced:
+    """The graph of `fn(*args, **kwargs)` around this point.
+
+    `fn` is a function, a module (its parameters become inputs by their qualified names) or a bound method of one; args
+    may be nested (PyTorch's pytrees). Arguments are cloned first: the caller's are never written to, and a tensor passed
+    twice is two inputs. `stop_detached` holds detached values fixed, as PyTorch's backward does, instead of following
+    the forward definition through them. With `confirm` the graph is held against `fn` here and at a point nearby.
+
+    Raises Unsupported, with the operation, for what cannot be mapped; with `strict=False` the Traced says so in
+    `opaque` instead and its graph is None. What `fn` itself raises is passed on.
+    """
+    call = _Call(fn, tuple(args), dict(kwargs or {}), seed)
+    opaque: list[str] = []
+    try:
+        xp, arguments, inputs, result = _watched(call, stop_detached, wanting=True)
+    except RuntimeError as e:
+        # Some arguments (class weights, what is written to) must not require grad; so none does that did not.
+        if call.flagged or not any(said in str(e) for said in NO_GRAD):
+            raise
+        xp, arguments, inputs, result = _watched(call, stop_detached, wanting=False)
+    leaves, _ = pytree.tree_flatten_with_path(result)
+    outputs, nodes, tensors = _outputs(xp, leaves, opaque)
+    for why in xp.failed:
+        opaque.append(why)
+    graph = None
+    if not nodes:
+        opaque.insert(0, "the function returns no floating-point tensor")
+    if not opaque:
+        graph = xp.builder.graph(*nodes)
+        held = graph.inputs.keys() - {a.name for a in arguments}
+        arguments += [_captured(name, xp.values[name]) for name in graph.inputs if name in held]
+    dtype = _dtype_of(xp, arguments, outputs)
+    traced = Traced(
+        graph=graph,
+        arguments=tuple(arguments),
+        outputs=outputs,
+        values={a.name: xp.values[a.name] for a in arguments},
+        dtype=dtype,
+        function=call.flat(tuple(k for k, o in enumerate(outputs) if o.position is not None)),
+        framework="torch",
+        notes=(),
+    )
+    if graph is not None and confirm:
+        why_not = _confirmed(traced, [t for _, t in inputs], tensors, seed, xp)
+        if why_not:
+            opaque.append(why_not)
+            traced = _replaced(traced, graph=None)
+    if opaque and strict:
+        raise Unsupported("; ".join(dict.fromkeys(opaque)))
+    return _replaced(traced, notes=tuple(xp.notes), opaque=tuple(dict.fromkeys(opaque)))
+
+
+def _watched(call: _Call, stop_detached: bool, wanting: bool) -> Any:
+    xp = _TorchTracer(stop_detached)
+    arguments, inputs = call.inputs(xp, wanting)
+    with _quiet():
+        result = call.run([t for _, t in inputs], watching=_Mode(xp, inputs))
+    return xp, arguments, inputs, result
+
+
+def _replaced(traced: Traced, **fields: Any) -> Traced:
+    return Traced(**{f: fields.get(f, getattr(traced, f)) for f in traced.__dataclass_fields__})
+
+
+# ---- the call -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Call:
+    """A function with its arguments taken apart, so that it can be run again with other arrays."""
+
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    seed: int
+    names: list[str] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    leaves: list[Any] = field(default_factory=list)
+    structure: Any = None
+
+    def __post_init__(self) -> None:
+        self.module = _module_of(self.fn)
+        self.parameters = {} if self.module is None else dict(self.module.named_parameters())
+        self.buffers = {} if self.module is None else dict(self.module.named_buffers())
+        flat, self.structure = pytree.tree_flatten_with_path((self.args, self.kwargs))
+        self.leaves = [leaf for _, leaf in flat]
+        for k, (path, leaf) in enumerate(flat):
+            if isinstance(leaf, torch.Tensor):
+                self.names.append(self._name(path))
+                self.places.append(k)
+
+    def _name(self, path: tuple[Any, ...]) -> str:
+        """`x`, `params['w']`, `rest[0]`: by the function's own parameter names where it tells them."""
+        (where, first, *rest) = path
+        if where.idx == 1:
+            head = str(first.key)
+        else:
+            head = _positional(self.fn, first.idx, len(self.args))
+        return head + pytree.keystr(tuple(rest))
+
+    @property
+    def flagged(self) -> bool:
+        """Does any tensor require grad already?"""
+        given = [self.leaves[k] for k in self.places]
+        return any(t.requires_grad for t in [*given, *self.parameters.values()])
+
+    def inputs(self, xp: _TorchTracer, wanting: bool) -> tuple[list[Argument], list[tuple[str, torch.Tensor]]]:
+        """The arguments and clones of their tensors, entered into the tracer."""
+        arguments: list[Argument] = []
+        tensors: list[tuple[str, torch.Tensor]] = []
+        given: list[tuple[str, torch.Tensor, Role]] = [
+            (n, self.leaves[k], "argument") for n, k in zip(self.names, self.places)
+        ]
+        taken = {n for n, _, _ in given}
+        given += [(f"self.{n}" if n in taken else n, p, "parameter") for n, p in self.parameters.items()]
+        for name, t, role in given:
+            _admit(name, t)
+            array = _array(t)
+            # Where none requires grad, all do: the caller decides by `wrt` afterwards.
+            wanted = t.is_floating_point() and (t.requires_grad or (wanting and not self.flagged))
+            xp.input(name, array, wanted)
+            arguments.append(
+                Argument(name, kind_of(array.dtype), _dtype_name(t.dtype), tuple(t.shape), role, t.requires_grad)
+            )
+            tensors.append((name, _clone(t, wanted)))
+        for name, t in [*self.buffers.items(), *_closed_over(self.fn)]:
+            if t.layout is torch.strided and not t.is_complex():
+                xp.names.setdefault(digest(_array(t)), name)
+        return arguments, tensors
+
+    def run(self, tensors: list[torch.Tensor], watching: Any = None) -> Any:
+        """fn over these tensors, arguments first and then parameters; random draws from the seed."""
+        leaves = list(self.leaves)
+        for k, t in zip(self.places, tensors):
+            leaves[k] = t
+        args, kwargs = pytree.tree_unflatten(leaves, self.structure)
+        held: dict[str, torch.Tensor] = dict(zip(self.parameters, tensors[len(self.places) :]))
+        held |= {n: b.clone() for n, b in self.buffers.items()}
+        with contextlib.ExitStack() as stack:
+            devices = sorted({t.device.index or 0 for t in tensors if t.device.type == "cuda"})
+            stack.enter_context(torch.random.fork_rng(devices=devices))
+            torch.manual_seed(self.seed)
+            if self.module is not None:
+                from torch.nn.utils.stateless import _reparametrize_module
+
+                stack.enter_context(_reparametrize_module(self.module, held, tie_weights=True))
+            if watching is not None:
+                stack.enter_context(watching.escapes)
+                stack.enter_context(watching)
+            return self.fn(*args, **kwargs)
+
+    def flat(self, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
+        """fn as a function of flat tensors, giving the leaves `kept` of its result."""
+        count = len(self.places) + len(self.parameters)
+
+        def function(*tensors: Any) -> tuple[Any, ...]:
+            leaves = pytree.tree_leaves(self.run(list(tensors[:count])))
+            return tuple(leaves[k] for k in kept)
+
+        return function
+
+
+def _module_of(fn: Any) -> torch.nn.Module | None:
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    if isinstance(fn, torch.nn.Module):
+        return fn
+    owner = getattr(fn, "__self__", None)
+    return owner if isinstance(owner, torch.nn.Module) else None
+
+
+def _positional(fn: Any, k: int, count: int) -> str:
+    try:
+        target = fn.forward if isinstance(fn, torch.nn.Module) else fn
+        parameters = list(inspect.signature(target).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    plain = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if k < len(plain):
+        return plain[k]
+    rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "args")
+    return f"{rest}[{k - len(plain)}]"
+
+
+def _closed_over(fn: Any) -> list[tuple[str, torch.Tensor]]:
+    try:
+        found = inspect.getclosurevars(fn)
+    except TypeError:
+        return []
+    return [(n, v) for n, v in {**found.globals, **found.nonlocals}.items() if isinstance(v, torch.Tensor)]
+
+
+def _admit(name: str, t: torch.Tensor) -> None:
+    if t.layout is not torch.strided:
+        raise Unsupported(f"{name} has layout {t.layout}: only strided tensors are traced")
+    if t.is_complex():
+        raise Unsupported(f"{name} is complex: the op table is about real numbers")
+    if t.is_quantized or t.device.type == "meta":
+        raise Unsupported(f"{name} holds no plain numbers ({'quantised' if t.is_quantized else 'a meta tensor'})")
+
+
+def _clone(t: torch.Tensor, wanted: bool) -> torch.Tensor:
+    """Memory of its own, laid out as the tensor's is: functions may ask for strides and offsets."""
+    t = t.detach()
+    length = t.untyped_storage().nbytes() // t.element_size()
+    if (t.is_contiguous() and t.numel() == length) or length > 4 * t.numel() + 4096:
+        return t.clone(memory_format=torch.preserve_format).requires_grad_(wanted)
+    memory = t.as_strided((length,), (1,), 0).clone()
+    return memory.as_strided(t.shape, t.stride(), t.storage_offset()).requires_grad_(wanted)
+
+
+def _array(t: torch.Tensor) -> np.ndarray:
+    """Its values; bfloat16 and smaller as float32, which holds them."""
+    t = t.detach().cpu().resolve_conj().resolve_neg()
+    if t.is_floating_point() and t.dtype not in (torch.float16, torch.float32, torch.float64):
+        t = t.float()
+    return np.array(t.numpy())
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _captured(name: str, array: np.ndarray) -> Argument:
+    return Argument(name, kind_of(array.dtype), array.dtype.name, tuple(array.shape), "captured")
+
+
+def _dtype_of(xp: _TorchTracer, arguments: list[Argument], outputs: tuple[Output, ...]) -> str:
+    """Of the floating-point arguments, or else outputs; the narrowest, because rounding happens there."""
+    names = [a.dtype for a in arguments if a.kind == "float" and a.role != "captured"]
+    names = names or [o.dtype for o in outputs if o.position is not None] or ["float64"]
+    unique = sorted(set(names), key=lambda n: -ROUNDOFF.get(n, 1.0))
+    if len(unique) > 1:
+        xp.note(f"mixed precision: the inputs are {', '.join(unique)}; judged as {unique[0]}")
+    return unique[0]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Fused kernels that would hide their parts are turned off: what they compute is what their parts do."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+        stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        stack.enter_context(torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH))
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
+        stack.enter_context(torch.enable_grad())
+        yield
+
+
+# ---- recording ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Store:
+    """What is in a storage: `flat`, one value for all of it, made when it is first needed, and the views read so far.
+
+    `whole` is the tensor layout (offset, shape, strides) whose value the storage began with.
+    """
+
+    length: int
+    dtype: torch.dtype
+    device: torch.device
+    keep: Any
+    whole: tuple[Any, ...]
+    views: dict[tuple[Any, ...], Value]
+    flat: Value | None = None
+
+
+def _layout(t: torch.Tensor) -> tuple[Any, ...]:
+    return t.storage_offset(), tuple(t.shape), tuple(t.stride())
+
+
+def _positions(layout: tuple[Any, ...]) -> np.ndarray:
+    """Where in its storage each entry of a tensor lies."""
+    offset, shape, strides = layout
+    where = np.full(shape, offset, dtype=np.int64)
+    for axis, (n, s) in enumerate(zip(shape, strides)):
+        where += (np.arange(n) * s).reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return where
+
+
+class _TorchTracer(Tracer):
+    """The Tracer as the mappings of `aten` use it, with the call that is being mapped in view."""
+
+    def __init__(self, stop_detached: bool) -> None:
+        super().__init__()
+        self.stop_detached = stop_detached
+        self.stores: dict[int, _Store] = {}
+        self.failed: dict[str, None] = {}
+        self.outs: list[np.ndarray] = []
+        self.out_dtypes: list[torch.dtype] = []
+        self.flat_args: list[Any] = []
+        self.tensors: dict[int, torch.Tensor] = {}
+        self.inputs_by_place: dict[Any, Value] = {}  # integer and boolean inputs
+        self.sees_grad = True  # not inside a decomposition, where nothing requires grad
+        self.func: Any = None
+        self.passes_on = False  # the call at hand is a detach itself
+        self.escapes = _Escapes()
+
+    # what a mapping may ask
+    def read(self, i: int) -> np.ndarray:
+        """The value of the i-th argument at the point."""
+        return (
+            _array(self.flat_args[i]) if isinstance(self.flat_args[i], torch.Tensor) else np.asarray(self.flat_args[i])
+        )
+
+    def native(self, values: Any) -> list[Any]:
+        """Values back as PyTorch's own tensors: for indices."""
+        found = []
+        for v in values:
+            if isinstance(v, Value) and v.live:
+                self.note(SELECTION)
+            found.append(self.tensors[id(v)].detach().cpu() if isinstance(v, Value) else v)
+        return found
+
+    def moved(self, op: Callable[[Any], Any], shape: tuple[int, ...]) -> np.ndarray:
+        """Where an op that only moves entries takes each of its results from."""
+        return op(torch.arange(int(np.prod(shape))).reshape(shape)).numpy()
+
+    def aten(self, name: str) -> Any:
+        packet, _, overload = name.partition(".")
+        return getattr(getattr(torch.ops.aten, packet), overload or "default")
+
+    def cast(self, x: Any) -> None:
+        """Note a cast to fewer digits."""
+        source = self.tensors.get(id(x))
+        target = self.out_dtypes[0] if self.out_dtypes else None
+        if source is None or target is None or not (source.is_floating_point() and target.is_floating_point):
+            return
+        a, b = _dtype_name(source.dtype), _dtype_name(target)
+        if ROUNDOFF.get(a, 1.0) < ROUNDOFF.get(b, 1.0):
+            self.note(f"a cast from {a} to {b} inside the function is the identity to the definition")
+
+    def units(self, n: int) -> torch.Tensor:
+        """The n unit vectors, in double."""
+        return torch.eye(n, dtype=torch.float64)
+
+    def eps(self) -> float:
+        return float(torch.finfo(self.flat_args[0].dtype).eps)
+
+    def require(self, fine: bool, what: str) -> None:
+        if not fine:
+            raise Unsupported(what)
+
+    # storages
+    def find(self, t: torch.Tensor) -> Value | None:
+        """The live value of a tensor; None for a concrete one."""
+        store = self.stores.get(t.untyped_storage()._cdata)
+        if store is None:
+            return None
+        if store.dtype != t.dtype:
+            return self.unusable(f"a view of {_dtype_name(store.dtype)} bits as {_dtype_name(t.dtype)}")
+        key = _layout(t)
+        if key not in store.views:
+            store.views[key] = self.picked(self.flattened(store), _positions(key))
+        return store.views[key]
+
+    def flattened(self, store: _Store) -> Value:
+        if store.flat is None:
+            value = store.views[store.whole]
+            where = _positions(store.whole).ravel()
+            if where.size == store.length and np.array_equal(where, np.arange(store.length)):
+                store.flat = self.flat(value)
+            else:
+                # Between the entries lies what does not depend on the inputs.
+                around = self.concrete(_array(torch.empty(0, dtype=store.dtype, device=store.device).set_(store.keep)))
+                store.flat = self.placed(self.matching(around, value), _positions(store.whole), value)
+        return store.flat
+
+    def enter(self, t: torch.Tensor, value: Value) -> None:
+        """A fresh result, or a view whose value was mapped."""
+        key = t.untyped_storage()._cdata
+        if key in self.stores:
+            if self.stores[key].dtype == t.dtype:
+                self.stores[key].views.setdefault(_layout(t), value)
+        elif value.live:
+            length = t.untyped_storage().nbytes() // t.element_size()
+            self.stores[key] = _Store(length, t.dtype, t.device, t.untyped_storage(), _layout(t), {_layout(t): value})
+
+    def write(self, t: torch.Tensor, value: Value, before: np.ndarray) -> None:
+        """`t` was written to; `before` is what its storage held if it was concrete."""
+        key, layout = t.untyped_storage()._cdata, _layout(t)
+        length = t.untyped_storage().nbytes() // t.element_size()
+        where = _positions(layout)
+        store = self.stores.get(key)
+        if store is None:
+            if not value.live:
+                return
+            store = _Store(length, t.dtype, t.device, t.untyped_storage(), layout, {})
+            store.flat = self.concrete(before)
+            self.stores[key] = store
+        if value.why:
+            store.flat = value
+        elif where.size == length and np.array_equal(where.ravel(), np.arange(length)):
+            store.flat = self.flat(value)
+        else:
+            store.flat = self.placed(self.matching(self.flattened(store), value), where, value)
+        store.views = {layout: value}
+
+    def entered(self, x: Any) -> Any:
+        """An argument of a call as a mapping sees it."""
+        if not isinstance(x, torch.Tensor):
+            return x
+        value = self.find(x)
+        if value is None:
+            value = self.known(x)
+        elif self.cut(x, value):
+            if self.stop_detached:
+                self.note(STOPPED)
+                value = self.known(x)
+            else:
+                self.note(DETACHED)
+        self.tensors[id(value)] = x
+        return value
+
+    def cut(self, x: torch.Tensor, value: Value) -> bool:
+        """Was `x` detached on its way here?"""
+        looks = self.sees_grad and not self.passes_on and torch.is_grad_enabled()
+        return looks and value.wanted and x.is_floating_point() and not x.requires_grad
+
+    def known(self, x: torch.Tensor) -> Value:
+        key = (x.untyped_storage()._cdata, _layout(x))
+        given = self.inputs_by_place.get(key)
+        return given if given is not None else self.concrete(_array(x))
+
+
+class _Escapes(TorchFunctionMode):
+    """Remembers where values left PyTorch's sight, to give the reason if the graph turns out not to be the function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[str, None] = {}
+        self.ours = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in LEAVES and not self.ours:
+            self.seen[f"Tensor.{name}"] = None
+        return func(*args, **(kwargs or {}))
+
+
+class _Mode(TorchDispatchMode):
+    """Runs every ATen call and records those that touch live values."""
+
+    supports_higher_order_operators = True
+
+    def __init__(self, xp: _TorchTracer, inputs: list[tuple[str, torch.Tensor]]) -> None:
+        super().__init__()
+        self.xp = xp
+        self.escapes = xp.escapes
+        for name, t in inputs:
+            kind = kind_of(xp.values[name].dtype)
+            node = next(k for k, n in enumerate(xp.builder.nodes) if getattr(n, "name", None) == name)
+            if kind == "float":
+                xp.enter(t, Value(xp, node=node, kind=kind, live=True, wanted=t.requires_grad))
+            else:
+                value = Value(xp, node=node, array=xp.values[name], kind=kind)
+                xp.inputs_by_place[(t.untyped_storage()._cdata, _layout(t))] = value
+        self.inputs = dict(inputs)
+        self.keep: list[Any] = []
+        self.whole = ""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        before, self.escapes.ours = self.escapes.ours, True
+        try:
+            return self.seen(func, args, kwargs or {})
+        finally:
+            self.escapes.ours = before
+
+    @contextlib.contextmanager
+    def again(self, whole: str) -> Iterator[None]:
+        """The parts of a call are seen as the call was; messages name the whole."""
+        was = self.xp.sees_grad, self.escapes.ours, self.whole
+        self.xp.sees_grad, self.escapes.ours, self.whole = False, False, self.whole or whole
+        try:
+            with self:
+                yield
+        finally:
+            self.xp.sees_grad, self.escapes.ours, self.whole = was
+
+    def seen(self, func: Any, args: Any, kwargs: Any) -> Any:
+        if not isinstance(func, torch._ops.OpOverload):
+            return self.higher_order(func, args, kwargs)
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            self.xp.note(RANDOM)
+        given = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+        if any(x.layout is not torch.strided for x in given):
+            return self.failing(func, args, kwargs, f"{func} on a tensor of another layout than strided")
+        live = [x for x in given if x.untyped_storage()._cdata in self.xp.stores]
+        if not live:
+            return self.kept(func(*args, **kwargs))
+        name = func._schema.name.partition("::")[2]
+        if name in FRESH:
+            return self.kept(func(*args, **kwargs))
+        if name in ("_local_scalar_dense", "equal", "is_nonzero"):
+            self.xp.note(SCALARS)
+            return func(*args, **kwargs)
+        if func._schema.is_mutable:
+            return self.mutating(func, args, kwargs)
+        mapping = MAPPED.get(_overload(func)) if func.namespace == "aten" else None
+        if mapping is None:
+            return self.unmapped(func, args, kwargs)
+        out = func(*args, **kwargs)
+        self.record(func, mapping, args, kwargs, out)
+        return self.kept(out)
+
+    def kept(self, out: Any) -> Any:
+        """Results stay alive, so that no storage's address is used twice."""
+        self.keep += [x.untyped_storage() for x in pytree.tree_leaves(out) if _strided(x)]
+        return out
+
+    def record(self, func: Any, mapping: Any, args: Any, kwargs: Any, out: Any) -> None:
+        outs = list(out) if isinstance(out, tuple | list) else [out]
+        for t, value in zip(outs, self.mapped(func, mapping, args, kwargs, outs)):
+            if isinstance(t, torch.Tensor) and value is not None:
+                self.xp.enter(t, value)
+
+    def mapped(self, func: Any, mapping: Any, args: Any, kwargs: Any, outs: list[Any]) -> list[Value | None]:
+        """One value per output: None for concrete ones, an unusable one for what has no counterpart."""
+        xp = self.xp
+        tensors = [t if isinstance(t, torch.Tensor) else torch.empty(0) for t in outs]
+        if tensors and all(_integer(t) for t in tensors):
+            xp.note(INTEGERS)
+            return [None] * len(outs)
+        xp.flat_args, xp.tensors = list(args), {}
+        xp.func = func
+        xp.passes_on = func is torch.ops.aten.detach.default  # also what autograd does to what it saves
+        why, result = "", None
+        try:
+            _real(func, tensors)
+            xp.outs, xp.out_dtypes = [_array(t) for t in tensors], [t.dtype for t in tensors]
+            entered, named = pytree.tree_map(xp.entered, (tuple(args), kwargs))
+            result = mapping(xp, *entered, **named)
+        except Unsupported as e:
+            why = str(e)
+        except Exception as e:
+            # Our mistake, but inside the user's function: reported, not raised there.
+            why = f"the mapping of {func} failed ({type(e).__name__}: {e})"
+        if why:
+            return [
+                None if _integer(t) else xp.unusable(why, "bool" if t.dtype == torch.bool else "float") for t in tensors
+            ]
+        values = list(result) if isinstance(result, tuple | list) else [result]
+        found: list[Value | None] = []
+        for k, t in enumerate(tensors):
+            value = values[k] if k < len(values) else None
+            if _integer(t) or (value is None and t.numel() == 0):
+                found.append(None)
+            elif value is None:
+                found.append(xp.unusable(f"output {k} of {func} (a by-product) has no counterpart"))
+            else:
+                wanted = "bool" if t.dtype == torch.bool else "float"
+                if value.kind != wanted:
+                    value = Value(xp, node=xp.fitting(value, wanted), kind=wanted, live=value.live, wanted=value.wanted)  # type: ignore[arg-type]
+                given = value.why or (value.later and value.node is None)
+                found.append(value if given or value.shape == tuple(t.shape) else xp.spread(value, t.shape))
+        return found
+
+    def mutating(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """An in-place or out= call: its functional namesake is mapped, and written to where it writes."""
+        xp = self.xp
+        names = [a.name for a in func._schema.arguments]
+        bound = dict(zip(names, args)) | kwargs
+        written = [a.name for a in func._schema.arguments if a.alias_info and a.alias_info.is_write and a.name in bound]
+        targets = [bound[n] for n in written]
+        tensors = [t for t in pytree.tree_leaves(targets) if isinstance(t, torch.Tensor)]
+        befores = [_storage_array(t) for t in tensors]
+        name = func._schema.name.partition("::")[2]
+        if name in METADATA:  # where the entries lie is read from the tensor itself
+            return func(*args, **kwargs)
+        if MAPPED.get(_overload(func)):
+            return self.updating(func, args, kwargs, tensors)
+        functional = _functional(func, name)
+        if functional is None or any(isinstance(t, list) for t in targets):
+            if name in ("bernoulli_", "uniform_", "normal_", "zero_", "fill_", "exponential_", "random_"):
+                return self.overwritten(func, args, kwargs, tensors, befores)
+            return self.failing(func, args, kwargs, f"{func} writes to its arguments in a way that is not mapped")
+        out_only = (
+            {n for n in written if n.startswith("out") or n in ("values", "indices")} if name[-1] != "_" else set()
+        )
+        plain_args = tuple(v for n, v in zip(names, args) if n not in out_only)
+        plain_kwargs = {k: v for k, v in kwargs.items() if k not in out_only}
+        # Before the call, because it destroys what the definition reads.
+        results = self.keeping(lambda: functional(*plain_args, **plain_kwargs))
+        results = list(results) if isinstance(results, tuple | list) else [results]
+        mapping = MAPPED.get(_overload(functional))
+        if mapping is None:
+            with self.again(str(func)):
+                results = functional(*plain_args, **plain_kwargs)
+            results = list(results) if isinstance(results, tuple | list) else [results]
+            values: list[Value | None] = [xp.find(r) if _strided(r) else None for r in results]
+        else:
+            values = self.mapped(functional, mapping, plain_args, plain_kwargs, results)
+        out = func(*args, **kwargs)
+        for t, before, value in zip(tensors, befores, values):
+            if not _integer(t):
+                value = value if value is not None else xp.concrete(_array(t))
+                if value.kind == "bool" and t.is_floating_point():
+                    value = Value(xp, node=xp.fitting(value, "float"), kind="float", live=value.live)
+                xp.write(t, value, before)
+        return out
+
+    def updating(self, func: Any, args: Any, kwargs: Any, tensors: list[Any]) -> Any:
+        """A call with outputs that also updates what it was given: running statistics, drawn noise."""
+        out = func(*args, **kwargs)
+        drawn = torch.Tag.nondeterministic_seeded in func.tags
+        for t in tensors if drawn else ():
+            if t.untyped_storage()._cdata in self.xp.stores:
+                self.xp.write(t, self.xp.concrete(_array(t)), np.zeros(0))
+        self.record(func, MAPPED[_overload(func)], args, kwargs, out)
+        if not drawn:
+            for t in tensors:
+                why = f"what {func} updates in place has no counterpart"
+                self.xp.write(t, self.xp.unusable(why), np.zeros(0))
+        return self.kept(out)
+
+    def keeping(self, run: Callable[[], Any]) -> Any:
+        """A call whose random draws are not to be taken from the function's."""
+        state = torch.get_rng_state()
+        try:
+            return run()
+        finally:
+            torch.set_rng_state(state)
+
+    def overwritten(self, func: Any, args: Any, kwargs: Any, tensors: list[Any], befores: list[Any]) -> Any:
+        out = func(*args, **kwargs)
+        for t, before in zip(tensors, befores):
+            self.xp.write(t, self.xp.concrete(_array(t)), before)
+        return out
+
+    def unmapped(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Views by position; masks and integers as they are; the rest by decomposition; else opaque."""
+        if any(a.alias_info is not None for a in func._schema.arguments):
+            out = func(*args, **kwargs)
+            if all(_strided(t) and t.untyped_storage()._cdata in self.xp.stores for t in pytree.tree_leaves(out)):
+                return self.kept(out)
+        decomposition = _decomposition(func)
+        if decomposition is not None:
+            with self.again(str(func)):
+                result = decomposition(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        if func.namespace not in ("aten", "prims"):
+            entered = self.entered_custom(func, args, kwargs)
+            if entered is not NotImplemented:
+                return entered
+        out = func(*args, **kwargs)
+        tensors = [t for t in pytree.tree_leaves(out) if isinstance(t, torch.Tensor)]
+        if tensors and all(_integer(t) or t.dtype == torch.bool for t in tensors):
+            self.xp.note(INTEGERS)
+            return self.kept(out)
+        return self.opaque(func, out, f"{self.whole or func} has no counterpart in the op table")
+
+    def entered_custom(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """The implementation of a custom operator, run in our sight. What it hides (a kernel of its own) is found out
+        when the graph is held against the function."""
+        device = next((x.device.type for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)), "cpu")
+        for key in ("CompositeImplicitAutograd", "CompositeExplicitAutograd", {"cuda": "CUDA"}.get(device, "CPU")):
+            if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key):
+                with self.again(str(func)), torch.no_grad():
+                    return func._op_dk(getattr(torch._C.DispatchKey, key), *args, **kwargs)
+        return NotImplemented
+
+    def opaque(self, func: Any, out: Any, why: str) -> Any:
+        for t in pytree.tree_leaves(out):
+            if _strided(t) and not _integer(t):
+                self.xp.enter(t, self.xp.unusable(why, "bool" if t.dtype == torch.bool else "float"))
+        return self.kept(out)
+
+    def failing(self, func: Any, args: Any, kwargs: Any, why: str) -> Any:
+        """Something that no later value could be trusted after."""
+        self.xp.failed[why] = None
+        return func(*args, **kwargs)
+
+    def higher_order(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """torch.cond runs the branch that the predicate takes here; other operators of this sort are opaque."""
+        name = getattr(func, "__name__", str(func))
+        if name == "cond":
+            predicate, yes, no, operands = args
+            self.xp.note(SCALARS)
+            with self.again(str(func)):
+                return (yes if bool(predicate) else no)(*operands)
+        self.xp.failed[f"the higher-order operator {name}"] = None
+        return func(*args, **kwargs)
+
+
+def _overload(func: Any) -> str:
+    name = func._schema.name.partition("::")[2]
+    return name if func._overloadname == "default" else f"{name}.{func._overloadname}"
+
+
+def _strided(x: Any) -> bool:
+    return isinstance(x, torch.Tensor) and x.layout is torch.strided
+
+
+def _integer(t: torch.Tensor) -> bool:
+    return not t.is_floating_point() and not t.is_complex() and t.dtype != torch.bool
+
+
+def _real(func: Any, tensors: list[torch.Tensor]) -> None:
+    if any(t.is_complex() for t in tensors):
+        raise Unsupported(f"{func} gives complex numbers: the op table is about real ones")
+
+
+def _storage_array(t: torch.Tensor) -> np.ndarray:
+    """All that is in a tensor's storage, as one axis."""
+    length = t.untyped_storage().nbytes() // t.element_size()
+    return _array(t.detach().as_strided((length,), (1,), 0))
+
+
+def _functional(func: Any, name: str) -> Any:
+    """add_.Tensor → add.Tensor; the out= overload sum.IntList_out → sum.dim_IntList, by their arguments."""
+    packet = getattr(torch.ops.aten, name.removesuffix("_"), None)
+    if packet is None:
+        return None
+    if name.endswith("_"):
+        return getattr(packet, func._overloadname, None) if func._overloadname in packet.overloads() else None
+    wanted = [a.name for a in func._schema.arguments if not (a.alias_info and a.alias_info.is_write)]
+    for overload in packet.overloads():
+        candidate = getattr(packet, overload)
+        if not candidate._schema.is_mutable and [a.name for a in candidate._schema.arguments][: len(wanted)] == wanted:
+            return candidate
+    return None
+
+
+@functools.cache
+def _decompositions() -> Mapping[Any, Any]:
+    from torch._decomp import core_aten_decompositions, decomposition_table
+
+    return {**decomposition_table, **core_aten_decompositions()}
+
+
+def _decomposition(func: Any) -> Callable[..., Any] | None:
+    found = _decompositions().get(func)
+    if found is not None:
+        return found
+    return func.decompose if func._can_decompose() else None
+
+
+# ---- results --------------------------------------------------------------------------------------------------------
+
+
+def _outputs(xp: _TorchTracer, leaves: Any, opaque: list[str]) -> tuple[tuple[Output, ...], list[int], list[Any]]:
+    outputs: list[Output] = []
+    nodes: list[int] = []
+    tensors: list[Any] = []
+    for path, leaf in leaves:
+        where = pytree.keystr(path)
+        if not isinstance(leaf, torch.Tensor):
+            outputs.append(Output(where, type(leaf).__name__, type(leaf).__name__, ()))
+            continue
+        dtype, shape = _dtype_name(leaf.dtype), tuple(leaf.shape)
+        if leaf.is_complex() or leaf.layout is not torch.strided:
+            opaque.append(
+                f"output {where or '0'} is {dtype} of layout {leaf.layout}: only real strided tensors are traced"
+            )
+            outputs.append(Output(where, "other", dtype, shape))
+        elif not leaf.is_floating_point():
+            outputs.append(Output(where, kind_of(_array(leaf).dtype), dtype, shape))
+        else:
+            value = xp.find(leaf) or xp.known(leaf)
+            detached = value.wanted and not leaf.requires_grad
+            outputs.append(Output(where, "float", dtype, shape, len(nodes), value.live, detached))
+            tensors.append(leaf)
+            try:
+                nodes.append(value.index)
+            except Unsupported as e:
+                opaque.append(str(e))
+                nodes.append(0)
+    return tuple(outputs), nodes, tensors
+
+
+def _confirmed(
+    traced: Traced, inputs: list[torch.Tensor], outputs: list[torch.Tensor], seed: int, xp: Any
+) -> str | None:
+    assert traced.graph is not None
+    moving = [a.name for a in traced.arguments if a.kind == "float" and a.role != "captured"]
+    narrow = [o.dtype for o in traced.outputs if o.position is not None] + [traced.dtype]
+    roundoff = max(ROUNDOFF.get(n, 2.0**-4) for n in narrow)
+    moved = nearby(traced.values, moving, roundoff, seed)
+    replaceable = [a for a in traced.arguments if a.role != "captured"]
+    try:
+        there = traced.function(
+            *(
+                torch.from_numpy(np.array(moved[a.name]))
+                .to(getattr(torch, a.dtype))
+                .to(t.device)
+                .requires_grad_(t.requires_grad)
+                for a, t in zip(replaceable, inputs)
+            )
+        )
+    except Exception as e:
+        xp.note(f"next to this point the function raised {type(e).__name__}: the graph was not confirmed there")
+        return None
+    try:
+        why = disagreement(
+            traced.graph,
+            traced.values,
+            moved,
+            [_array(t) for t in outputs],
+            [_array(t) for t in there],
+            roundoff,
+            traced.dtype,
+        )
+    except (Unsupported, np.linalg.LinAlgError) as e:
+        xp.note(f"the graph could not be confirmed in NumPy: {e}")
+        return None
+    if why is None:
+        return None
+    left = ", ".join(xp.escapes.seen)
+    if left:
+        return f"values leave PyTorch's sight ({left}) and come back: {why}"
+    if SCALARS in xp.notes:
+        return f"a number that was read from a tensor goes back into the computation: {why}"
+    return (
+        f"the recorded operations are not the function (values left PyTorch's sight, or it is not reproducible): {why}"
+    )
