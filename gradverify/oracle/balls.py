@@ -41,6 +41,7 @@ def _round(x: arb) -> arb:
 class BallNamespace(ObjectNamespace):
     """`undecided` counts comparisons of overlapping balls since it was last cleared: the kink detector's raw signal."""
 
+    number = arb
     functions = {
         "add": lambda x, y: x + y,
         "subtract": lambda x, y: x - y,

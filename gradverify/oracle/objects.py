@@ -21,13 +21,15 @@ LINKS = ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
 
 
 class ObjectNamespace(NumpyNamespace):
-    """Subclasses give `scalar` (a number from a Python one), `functions` (name -> scalar function) and `compare`."""
+    """Subclasses give `number` (the scalar type), `scalar` (a number from anything), `functions` and `compare`."""
 
+    number: Callable[[float], Any]
     functions: dict[str, Callable[..., Any]]
 
     def __init__(self, name: str) -> None:
         super().__init__(np, name)
         self._lift = np.frompyfunc(self.scalar, 1, 1)
+        self._lift_floats = np.frompyfunc(self.number, 1, 1)
         for op, f in self.functions.items():
             setattr(self, op, self._native(getattr(np, op)) if op in NATIVE else self._mapped(f))
         for op in LINKS:
@@ -47,7 +49,9 @@ class ObjectNamespace(NumpyNamespace):
     # lifting
     def asarray(self, x: Any, like: Any = None) -> np.ndarray:
         if isinstance(x, np.ndarray):
-            return x if x.dtype == object else self._box(self._lift(x))
+            if x.dtype == object:
+                return x
+            return self._box((self._lift_floats if x.dtype == np.float64 else self._lift)(x))
         return self._box(self._lift(x)) if isinstance(x, list | tuple) else self._box(self.scalar(x))
 
     @staticmethod

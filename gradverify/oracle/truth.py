@@ -115,7 +115,8 @@ class _Attempt:
         self.rng = np.random.default_rng([seed, bits])
         floats = {n: graph.nodes[k].kind == "float" for n, k in graph.inputs.items()}
         self.values = {n: BALLS.asarray(_wide(v)) if floats[n] else np.asarray(v) for n, v in values.items()}
-        self.cotangent = tuple(BALLS.asarray(_wide(c)) for c in cotangent)
+        self.weights = tuple(_wide(c) for c in cotangent)
+        self.cotangent = tuple(BALLS.asarray(c) for c in self.weights)
         self.points = {n: np.abs(_wide(values[n])) for n in wrt}
 
     def run(self) -> Truth:
@@ -156,11 +157,11 @@ class _Attempt:
     def size(self, outputs: tuple[Estimate, ...], gradients: Mapping[str, Estimate]) -> float:
         """The scale that zeros are measured against: Σ|cotangent·output|, or the most influential entry's |ĝ|·|x|."""
         with np.errstate(all="ignore"):
-            pairing = sum(float(np.sum(np.abs(from_balls(c).hi * o.hi))) for c, o in zip(self.cotangent, outputs))
+            pairing = sum(float(np.sum(np.abs(c * o.hi))) for c, o in zip(self.weights, outputs))
             moved = (np.max(np.abs(e.hi) * np.maximum(self.points[n], 1), initial=0) for n, e in gradients.items())
             # Outputs and gradients all zero: the cotangent is the only scale there is.
             return max([pairing, *map(float, moved)]) or max(
-                (float(np.max(np.abs(from_balls(c).hi), initial=0.0)) for c in self.cotangent), default=0.0
+                (float(np.max(np.abs(c), initial=0.0)) for c in self.weights), default=0.0
             )
 
     def pairing(self, nodes: list[Any]) -> arb:
