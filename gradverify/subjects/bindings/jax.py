@@ -48,7 +48,8 @@ def _table(jax: Any, jnp: Any, special: Any) -> Binding:
         return -jnp.mean(jnp.take_along_axis(x, targets[..., None], -1))
 
     def normalize(x: Any, axis: int = -1, eps: float = 1e-12) -> Any:
-        return x / jnp.maximum(jnp.linalg.vector_norm(x, axis=axis, keepdims=True), eps)
+        """By the squared norm: JAX's norm has a NaN for its gradient at the origin."""
+        return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=axis, keepdims=True), eps * eps))
 
     def huber_loss(x: Any, y: Any, delta: float = 1.0) -> Any:
         d = jnp.abs(x - y)
