@@ -278,6 +278,14 @@ def _clone(t: torch.Tensor, wanted: bool) -> torch.Tensor:
     return memory.as_strided(t.shape, t.stride(), t.storage_offset()).requires_grad_(wanted)
 
 
+def _refilled(t: torch.Tensor, array: np.ndarray) -> torch.Tensor:
+    """A tensor laid out as `t` with other values; contiguous where several entries of `t` share a place."""
+    value = torch.from_numpy(np.array(array)).to(device=t.device, dtype=t.dtype)
+    if len(np.unique(_positions(_layout(t)))) == t.numel():
+        value = _clone(t, False).copy_(value)
+    return value.requires_grad_(t.requires_grad)
+
+
 def _array(t: torch.Tensor) -> np.ndarray:
     """Its values; bfloat16 and smaller as float32, which holds them."""
     t = t.detach().cpu().resolve_conj().resolve_neg()
@@ -852,15 +860,10 @@ def _confirmed(
     moved = nearby(traced.values, moving, roundoff, seed)
     replaceable = [a for a in traced.arguments if a.role != "captured"]
     try:
-        there = traced.function(
-            *(
-                torch.from_numpy(np.array(moved[a.name]))
-                .to(getattr(torch, a.dtype))
-                .to(t.device)
-                .requires_grad_(t.requires_grad)
-                for a, t in zip(replaceable, inputs)
-            )
-        )
+        # A tensor each, laid out and rounded as the argument is: rounded there, the point is that of both.
+        tensors = [_refilled(t, moved[a.name]) for a, t in zip(replaceable, inputs)]
+        moved |= {a.name: _array(t) for a, t in zip(replaceable, tensors)}
+        there = traced.function(*tensors)
     except Exception as e:
         xp.note(f"next to this point the function raised {type(e).__name__}: the graph was not confirmed there")
         return None

@@ -69,7 +69,7 @@ def test_a_function() -> None:
 def test_the_framework_is_recognised() -> None:
     assert trace_any(torch.sin, X).framework == "torch"
     assert trace_any(lambda p: p["w"].sin(), {"w": X}).framework == "torch"
-    with pytest.raises(ValueError, match="no array of PyTorch or JAX .*float"):
+    with pytest.raises(ValueError, match=r"no array of PyTorch or JAX .*float"):
         trace_any(abs, 1.0)
 
 
