@@ -38,6 +38,28 @@ def _lgamma(xp: Any, x: Any) -> Any:
     return 0.5 * xp.log(2.0 * xp.pi) + (z + 0.5) * xp.log(t) - t + xp.log(total)
 
 
+# log(1 + x) = x - x²/2 + x³·P(x)/Q(x) (S. Moshier, Cephes, 1984), made for 1/√2 - 1 <= x <= √2 - 1.
+LOG1P_P = (
+    4.5270000862445199635215e-5, 4.9854102823193375972212e-1, 6.5787325942061044846969, 2.9911919328553073277375e1,
+    6.0949667980987787057556e1, 5.7112963590585538103336e1, 2.0039553499201281259648e1,
+)  # fmt: skip
+LOG1P_Q = (
+    1.0, 1.5062909083469192043167e1, 8.3047565967967209469434e1, 2.2176239823732856465394e2,
+    3.0909872225312059774938e2, 2.1642788614495947685003e2, 6.0118660497603843919306e1,
+)  # fmt: skip
+
+
+def _log1p(xp: Any, x: Any) -> Any:
+    """XLA takes Cephes's fraction wherever |x| < √2 - 1, so also down to -0.414, where it is no longer good."""
+    p, q = LOG1P_P[0] + xp.zeros_like(x), LOG1P_Q[0] + xp.zeros_like(x)
+    for a, b in zip(LOG1P_P[1:], LOG1P_Q[1:]):
+        p, q = p * x + a, q * x + b
+    near = xp.less(xp.abs(x), 0.41421356237309504)
+    small = xp.where(near, x, 0.0)
+    fraction = small + (-0.5 * small * small + small * (small * small * p / q))
+    return xp.where(near, fraction, xp.log(1.0 + x))
+
+
 def _by_expm1(scale: float, alpha: float, slope: float = 1.0) -> Any:
     """The rule of scale * alpha * expm1(slope * x) where x is negative: expm1's own is out + 1."""
 
@@ -61,6 +83,10 @@ FORMS: Mapping[str, Form] = MappingProxyType({
     "elu": Form(EXPM1, vjp=(lambda xp, g, out, x, alpha=1.0: _by_expm1(1.0, alpha)(xp, g, x),)),
     "celu": Form(EXPM1, vjp=(lambda xp, g, out, x, alpha=1.0: _by_expm1(1.0, alpha, 1 / alpha)(xp, g, x),)),
     "selu": Form(EXPM1, vjp=(lambda xp, g, out, x: _by_expm1(*SELU)(xp, g, x),)),
+    "log1p": Form("XLA's fraction for small x is used down to -0.414, but good to -0.293 only: up to 126 ulp of a double",
+                  define=_log1p),
+    "xlog1py": Form("as log1p", define=lambda xp, x, y: x * _log1p(xp, y),
+                    vjp=(lambda xp, g, out, x, y: g * _log1p(xp, y), lambda xp, g, out, x, y: g * x / (1.0 + y))),
     "softsign": Form("the two terms of the quotient rule cancel far out", vjp=(softsign_vjp,)),
     "logaddexp": Form("exp(x - out) inherits the rounding of a large out",
                       vjp=(lambda xp, g, out, x, y: g * xp.exp(x - out), lambda xp, g, out, x, y: g * xp.exp(y - out))),
