@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.errors import Unsupported
 from ...namespaces.numpy import native_index
 from ..base import Binding, lookup
 
@@ -57,6 +58,12 @@ def _table(jax: Any, jnp: Any, special: Any) -> Binding:
 
     def standardize(x: Any, axis: int = -1, eps: float = 1e-5) -> Any:
         return jax.nn.standardize(x, axis=axis, epsilon=eps)
+
+    def take(x: Any, indices: Any, axis: int) -> Any:
+        out = jnp.take(x, indices, axis=axis)
+        if out.ndim != x.ndim - 1 + indices.ndim:
+            raise Unsupported("jnp.take along an empty axis loses the shape of its indices (jax 0.10.2)")
+        return out
 
     def conv2d(x: Any, w: Any, stride: Any = (1, 1), padding: Any = (0, 0), dilation: Any = (1, 1), groups: int = 1) -> Any:
         pads = [(p, p) for p in padding]
@@ -125,6 +132,7 @@ def _table(jax: Any, jnp: Any, special: Any) -> Binding:
         # indexing
         "getitem": lambda x, index: x[native_index(index)],
         "embed": lambda x, index, shape: jnp.zeros(shape, x.dtype).at[native_index(index)].set(x),
+        "take": take,
         "index_add": lambda x, i, updates, axis=0: x.at[(slice(None),) * (axis % x.ndim) + (i,)].add(updates),
         "scatter_add": scatter_add,
         # linear algebra
