@@ -2,15 +2,15 @@
 
     import gradverify.engine as torch
 
-Read it in this order: `tensor` (what a tensor is), `tape` (what an op leaves behind), `dispatch` (running and recording an op),
-`autograd.walk` (the backward pass). How to differentiate stands in none of them, but in the op table, `gradverify.ops`.
+Read it in this order: `tensor` (what a tensor is), `tape` (what an op leaves behind), `dispatch` (running and recording an
+op), `autograd.walk` (the backward pass). How to differentiate stands in none of them, but in the op table, `gradverify.ops`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from . import autograd, creation, dtypes, func, linalg, names, special
+from . import autograd, dtypes, func, linalg, names, special
 from .creation import *  # noqa: F403
 from .creation import Generator, manual_seed
 from .devices import cuda_available
@@ -59,6 +59,7 @@ class cuda:
 
 __all__ = [
     "ENGINE", "EngineNamespace", "Generator", "Size", "Tensor", "autograd", "cuda", "device", "dtype", "enable_grad", "func",
-    "get_default_dtype", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "linalg", "log_softmax", "manual_seed", "nn", "no_grad",
+    "get_default_dtype", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "linalg", "log_softmax",
+    "manual_seed", "nn", "no_grad",
     "optim", "result_type", "set_default_dtype", "set_grad_enabled", "softmax", "special", "utils",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,7 +83,7 @@ def _ragged(data: Any) -> str:
 def _plain(data: Any) -> Any:
     """Tensors inside lists as what they hold."""
     if isinstance(data, Tensor):
-        return data.detach().numpy() if data._data.ndim else data._data.item()  # type: ignore[attr-defined]
+        return data.detach().numpy() if data._data.ndim else data._data.item()
     return [_plain(v) for v in data] if isinstance(data, list | tuple) else data
 
 
@@ -95,7 +96,7 @@ def _holds_arrays(data: Any) -> bool:
 def as_tensor(data: Any, *, dtype: dtypes.dtype | None = None, device: Device = None) -> Tensor:
     """The tensor itself, a tensor over the array's own memory, or, for other data, a new tensor."""
     if isinstance(data, Tensor):
-        return data if dtype is None and device is None else data.to(dtype=dtype, device=device)  # type: ignore[attr-defined]
+        return data if dtype is None and device is None else data.to(dtype=dtype, device=device)
     return _finish(_array(data, dtype, copy=False), device, False)
 
 
@@ -121,9 +122,7 @@ def _numpy(dtype: dtypes.dtype | None) -> np.dtype:
     return dtypes.default_numpy() if dtype is None else dtype.numpy
 
 
-def zeros(
-    *size: Any, dtype: dtypes.dtype | None = None, device: Device = None, requires_grad: bool = False
-) -> Tensor:
+def zeros(*size: Any, dtype: dtypes.dtype | None = None, device: Device = None, requires_grad: bool = False) -> Tensor:
     return _finish(np.zeros(_sizes(size), _numpy(dtype)), device, requires_grad)
 
 
@@ -131,9 +130,7 @@ def ones(*size: Any, dtype: dtypes.dtype | None = None, device: Device = None, r
     return _finish(np.ones(_sizes(size), _numpy(dtype)), device, requires_grad)
 
 
-def empty(
-    *size: Any, dtype: dtypes.dtype | None = None, device: Device = None, requires_grad: bool = False
-) -> Tensor:
+def empty(*size: Any, dtype: dtypes.dtype | None = None, device: Device = None, requires_grad: bool = False) -> Tensor:
     """Zeros: an uninitialised value would only hide mistakes."""
     return zeros(*size, dtype=dtype, device=device, requires_grad=requires_grad)
 
@@ -153,7 +150,11 @@ def full(
 
 def _like(make: Any) -> Any:
     def like(
-        input: Tensor, *value: Any, dtype: dtypes.dtype | None = None, device: Device = None, requires_grad: bool = False
+        input: Tensor,
+        *value: Any,
+        dtype: dtypes.dtype | None = None,
+        device: Device = None,
+        requires_grad: bool = False,
     ) -> Tensor:
         kind = input.dtype if dtype is None else dtype
         place = input.device if device is None else device
@@ -199,7 +200,12 @@ def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: dty
 
 
 def eye(
-    n: int, m: int | None = None, *, dtype: dtypes.dtype | None = None, device: Device = None, requires_grad: bool = False
+    n: int,
+    m: int | None = None,
+    *,
+    dtype: dtypes.dtype | None = None,
+    device: Device = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     return _finish(np.eye(n, m, dtype=_numpy(dtype)), device, requires_grad)
 
@@ -238,7 +244,7 @@ def manual_seed(seed: int) -> Generator:
 
 
 def seed() -> int:
-    value = int(np.random.SeedSequence().entropy % 2**63)  # type: ignore[operator]
+    value = int.from_bytes(os.urandom(7), "little")
     manual_seed(value)
     return value
 
@@ -294,7 +300,8 @@ def randint(
     return _draw(lambda r, s: r.integers(low, high, s), (tuple(size),), generator, kind, device, requires_grad)
 
 
-def randperm(n: int, *, generator: Generator | None = None, dtype: dtypes.dtype | None = None, device: Device = None) -> Tensor:
+def randperm(n: int, *, generator: Generator | None = None, device: Device = None) -> Tensor:
+    """The numbers below n in random order."""
     return _finish((generator or default_generator).random.permutation(n), device, False)
 
 

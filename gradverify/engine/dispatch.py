@@ -132,7 +132,10 @@ def _record(rule: Rule, args: tuple[Any, ...], params: Mapping[str, Any], out: T
         edges.append(edge)
         bit += bit
     if wanted:
-        cls = rule.node_class or named(OpNode, rule.node_name(args, params))  # type: ignore[operator]
+        cls: Any = rule.node_class
+        if cls is None:
+            assert not isinstance(rule.node_name, str)
+            cls = named(OpNode, rule.node_name(args, params))
         plan = rule.plans.get(wanted) or rule.plan(wanted, len(edges))
         out._requires_grad = True
         out._edge = (cls(rule, edges, plan, args, params, out, alike), 0)
@@ -209,19 +212,24 @@ class OpNode(Node):
         if saved is Freed:
             raise RuntimeError(FREED)
         if plan.keeps:
-            self._check_versions()
-            if not create_graph:
-                saved = list(saved)
-                for k in plan.values:
-                    if isinstance(saved[k], Tensor):
-                        saved[k] = saved[k]._data
+            versions, saved = self.versions, list(saved)
+            for k in plan.values:
+                t = saved[k]
+                if isinstance(t, Tensor):
+                    cell = t._version_cell
+                    if cell is not None and cell[0] != (0 if versions is None else versions.get(k, 0)):
+                        raise self._stale(t, cell[0], 0 if versions is None else versions.get(k, 0))
+                    saved[k] = t._data
+            cell = self.cell
+            if cell is not None and cell[0] != self.version:
+                raise _modified(self.output, f", which is output 0 of {op_of(self)}", cell[0], self.version)
         if create_graph:
             return self._recorded(g)
         run, dtype = quiet.run, g.dtype
         grads: list[Any] = [None] * len(saved)
-        if self.metas is None:
+        if self.metas is None:  # then there are no parameters either
             for i, vjp in plan.wanted:
-                d = run(vjp, KERNELS, g, self.output, *saved, **self.params)
+                d = run(vjp, KERNELS, g, self.output, *saved)
                 grads[i] = d if d.dtype is dtype else _as_dtype(d, dtype)
             return grads
         for (i, vjp), (shape, dtype) in zip(plan.wanted, self.metas):
@@ -231,18 +239,9 @@ class OpNode(Node):
             grads[i] = d if d.dtype is dtype else _as_dtype(d, dtype)
         return grads
 
-    def _check_versions(self) -> None:
-        saved, versions = self.saved, self.versions
-        for k in self.plan.values:
-            t = saved[k]
-            if isinstance(t, Tensor):
-                cell = t._version_cell
-                then = 0 if versions is None else versions.get(k, 0)
-                if cell is not None and cell[0] != then:
-                    made = "" if t._edge is None else f", which is output {t._edge[1]} of {op_of(t._edge[0])}"
-                    raise _modified(t._data, made, cell[0], then)
-        if self.cell is not None and self.cell[0] != self.version:
-            raise _modified(self.output, f", which is output 0 of {op_of(self)}", self.cell[0], self.version)
+    def _stale(self, t: Tensor, now: int, then: int) -> RuntimeError:
+        made = "" if t._edge is None else f", which is output {t._edge[1]} of {op_of(t._edge[0])}"
+        return _modified(t._data, made, now, then)
 
     def _recorded(self, g: Tensor) -> list[Any]:
         """The same rule, read over tensors: what it does is recorded."""
@@ -302,8 +301,8 @@ def _modified(data: Any, made: str, now: int, then: int) -> RuntimeError:
     kind, shape = dtypes.OF_NUMPY[data.dtype].tensor_type, list(data.shape)
     return RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
-        f"[torch.{kind} {shape}]{made and made + ','} is at version {now}; expected version {then} instead. Hint: enable anomaly "
-        "detection to find the operation that failed to compute its gradient, with "
+        f"[torch.{kind} {shape}]{made and made + ','} is at version {now}; expected version {then} instead. "
+        "Hint: enable anomaly detection to find the operation that failed to compute its gradient, with "
         "torch.autograd.set_detect_anomaly(True)."
     )
 
@@ -396,9 +395,7 @@ def _translated(rule: Rule, raws: Sequence[Any], error: Exception) -> Exception:
         return error
     if isinstance(error, np.exceptions.AxisError):
         n = max(len(shapes[0]), 1)
-        return IndexError(
-            f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {error.axis})"
-        )
+        return IndexError(f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {error.axis})")
     if rule.spec.broadcasts and len(shapes) >= 2:
         for a in shapes:
             for b in shapes:
@@ -415,4 +412,3 @@ def _translated(rule: Rule, raws: Sequence[Any], error: Exception) -> Exception:
         if len(a) == 2 and len(b) == 2:
             return RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({a[0]}x{a[1]} and {b[0]}x{b[1]})")
     return RuntimeError(f"{rule.name}: {error}")
-

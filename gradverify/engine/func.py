@@ -19,7 +19,7 @@ __all__ = ["grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "vjp"
 
 def _own(x: Tensor) -> Tensor:
     """`x` as an end of its own to differentiate at, still connected to what it came from."""
-    return x.view_as(x) if x.requires_grad else x.detach().requires_grad_()  # type: ignore[attr-defined]
+    return x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
 
 
 def _released(results: Any, own: list[Tensor]) -> Any:
@@ -39,10 +39,12 @@ def _released(results: Any, own: list[Tensor]) -> Any:
         if isinstance(node, AccumulateGrad) and id(node.variable) not in ours:
             return results
         stack_ += [edge[0] for edge in node.edges if edge is not None]
-    return results.detach()  # type: ignore[attr-defined]
+    return results.detach()
 
 
-def grad_and_value(func: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: bool = False) -> Callable[..., Any]:
+def grad_and_value(
+    func: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: bool = False
+) -> Callable[..., Any]:
     """A function that returns (gradient, value) of a scalar function."""
 
     @enable_grad()
@@ -139,14 +141,18 @@ def hessian(func: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
     return _jacobian(_jacobian(func, argnums), argnums)
 
 
-def vmap(func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0, randomness: str = "error", *, chunk_size: Any = None) -> Callable[..., Any]:
+def vmap(
+    func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0, randomness: str = "error", *, chunk_size: Any = None
+) -> Callable[..., Any]:
     """`func` over a batch, row by row: the meaning of PyTorch's vmap, without its speed."""
 
     def wrapped(*args: Any) -> Any:
         dims = in_dims if isinstance(in_dims, tuple) else (in_dims,) * len(args)
         sizes = {a.shape[d] for a, d in zip(args, dims) if d is not None}
         if len(sizes) != 1:
-            raise ValueError(f"vmap: Expected all tensors to have the same size in the mapped dimension, got sizes {sorted(sizes)}")
+            raise ValueError(
+                f"vmap: Expected all tensors to have the same size in the mapped dimension, got sizes {sorted(sizes)}"
+            )
         rows = []
         for k in range(sizes.pop()):
             row = [a if d is None else getitem(a, (slice(None),) * d + (k,)) for a, d in zip(args, dims)]

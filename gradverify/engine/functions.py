@@ -1,8 +1,8 @@
 """PyTorch's functions: its names and signatures over the op table.
 
-The one idea: a function here only translates a call (`dim` to `axis`, `unsqueeze` to `expand_dims`); what is computed and how
-it is differentiated stands in the op table. Ops that take arguments as the table does (exp, maximum, ...) need no function
-at all: `names` lists them.
+The one idea: a function here only translates a call (`dim` to `axis`, `unsqueeze` to `expand_dims`); what is computed and
+how it is differentiated stands in the op table. Ops that take arguments as the table does (exp, maximum, ...) need no
+function at all: `names` lists them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from . import dtypes
 from .dispatch import apply, cast, quiet
 from .modes import state
 from .namespace import ENGINE
-from .rules import rule
+from .rules import KERNELS, rule
+from .tape import Node, named
 from .tensor import Size, Tensor, wrap
 from .views import overwrite, write
 
@@ -55,7 +56,7 @@ def normal_dim(dim: int, ndim: int) -> int:
     return dim % n
 
 
-def _shape(sizes: Any) -> tuple[int, ...]:
+def sizes_of(sizes: Any) -> tuple[int, ...]:
     """`f(2, 3)`, `f((2, 3))` and `f(torch.Size([2, 3]))` alike."""
     if len(sizes) == 1 and isinstance(sizes[0], list | tuple):
         sizes = sizes[0]
@@ -115,17 +116,16 @@ def remainder(input: Any, other: Any) -> Tensor:
 
 
 def pow(input: Any, exponent: Any) -> Tensor:
-    if not isinstance(exponent, Tensor) and isinstance(input, Tensor) and input._data.dtype.kind in "iu":
-        if isinstance(exponent, int) and exponent < 0:
-            raise RuntimeError("Integers to negative integer powers are not allowed.")
+    whole = isinstance(input, Tensor) and input._data.dtype.kind in "iu"
+    if whole and isinstance(exponent, int) and exponent < 0:
+        raise RuntimeError("Integers to negative integer powers are not allowed.")
     return apply(_POW, (input, exponent))
 
 
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     if not input._data.ndim or not other._data.ndim:
         raise RuntimeError(
-            "both arguments to matmul need to be at least 1D, but they are "
-            f"{input._data.ndim}D and {other._data.ndim}D"
+            f"both arguments to matmul need to be at least 1D, but they are {input._data.ndim}D and {other._data.ndim}D"
         )
     if input._data.dtype is not other._data.dtype and input._data.dtype != other._data.dtype:
         names = [t.dtype.name.replace("float32", "float").replace("float64", "double") for t in (input, other)]
@@ -153,9 +153,7 @@ mv = _ranked_matmul("mv", (2, 1))
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
     for x in (input, tensor):
         if x._data.ndim != 1:
-            raise RuntimeError(
-                f"1D tensors expected, but got {input._data.ndim}D and {tensor._data.ndim}D tensors"
-            )
+            raise RuntimeError(f"1D tensors expected, but got {input._data.ndim}D and {tensor._data.ndim}D tensors")
     return matmul(input, tensor)
 
 
@@ -290,7 +288,9 @@ def _extreme(name: str, op: str) -> Any:
         at = normal_dim(dim, input._data.ndim)
         if not input._data.ndim:
             return _picked(op, f"{op.capitalize()}Backward0", input, np.int64(0), 0, keepdim, op)
-        return _picked(op, f"{op.capitalize()}Backward0", input, getattr(np, pick)(input._data, axis=at), at, keepdim, op)
+        return _picked(
+            op, f"{op.capitalize()}Backward0", input, getattr(np, pick)(input._data, axis=at), at, keepdim, op
+        )
 
     extreme.__name__ = extreme.__qualname__ = name
     extreme.__doc__ = f"The {name} of all; of each row along `dim` with its index; or of two tensors, entry by entry."
@@ -402,7 +402,7 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
 
 
 def reshape(input: Tensor, *shape: Any) -> Tensor:
-    sizes = _shape(shape)
+    sizes = sizes_of(shape)
     name = "ViewBackward0" if input._array().flags.c_contiguous else "UnsafeViewBackward0"
     return _reshaped(name, input, sizes)
 
@@ -422,7 +422,7 @@ def _reshaped(name: str, input: Tensor, sizes: tuple[int, ...]) -> Tensor:
 def view(input: Tensor, *shape: Any) -> Tensor:
     if len(shape) == 1 and isinstance(shape[0], dtypes.dtype):
         return wrap(input._array().view(shape[0].numpy))
-    sizes = _shape(shape)
+    sizes = sizes_of(shape)
     out = _reshaped("ViewBackward0", input, sizes)
     if out._view is None and input._data.size and not np.may_share_memory(out._data, input._array()):
         raise RuntimeError(
@@ -461,7 +461,7 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
 
 
 def permute(input: Tensor, *dims: Any) -> Tensor:
-    order = _shape(dims)
+    order = sizes_of(dims)
     if len(order) != input._data.ndim:
         raise RuntimeError(
             "permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired "
@@ -512,7 +512,7 @@ def squeeze(input: Tensor, dim: Dim = None) -> Tensor:
 
 
 def expand(input: Tensor, *sizes: Any) -> Tensor:
-    want = _shape(sizes)
+    want = sizes_of(sizes)
     have = input._data.shape
     lead = len(want) - len(have)
     if lead < 0:
@@ -627,7 +627,7 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
 
 
 def flip(input: Tensor, *dims: Any) -> Tensor:
-    return run("flip", input, axis=_shape(dims))
+    return run("flip", input, axis=sizes_of(dims))
 
 
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
@@ -652,7 +652,9 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     order = (*(d for d in range(n) if d not in (a, b)), a, b)
     x = input if order == tuple(range(n)) else permute(input, order)
     if offset:
-        rows, columns = ((-offset, None, None), (None, None, None)) if offset < 0 else ((None,) * 3, (offset, None, None))
+        rows, columns = (
+            ((-offset, None, None), (None, None, None)) if offset < 0 else ((None,) * 3, (offset, None, None))
+        )
         x = run("getitem", x, index=("...", rows, columns))
     return run("diagonal", x)
 
@@ -670,11 +672,11 @@ def diag(input: Tensor, diagonal_: int = 0) -> Tensor:
 
 
 def repeat(input: Tensor, *sizes: Any) -> Tensor:
-    return run("tile", input, repetitions=_shape(sizes))
+    return run("tile", input, repetitions=sizes_of(sizes))
 
 
 def tile(input: Tensor, *dims: Any) -> Tensor:
-    return run("tile", input, repetitions=_shape(dims))
+    return run("tile", input, repetitions=sizes_of(dims))
 
 
 def repeat_interleave(input: Tensor, repeats: int, dim: int | None = None) -> Tensor:
@@ -788,10 +790,12 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     plain = _plain(entries)
     if plain is not None:
         _check_index(plain, input._data.shape)
-        if entries in ((Ellipsis,), (slice(None),)):
-            fill_(input, value)  # PyTorch makes no view for the whole
-            return
-        copy_(run("getitem", input, index=plain), value)
+        whole = entries in ((Ellipsis,), (slice(None),))  # PyTorch makes no view then
+        part = input if whole else run("getitem", input, index=plain)
+        if isinstance(value, Tensor):  # leading dims of size 1 do not count here
+            while value._data.ndim > part._data.ndim and value._data.shape[0] == 1:
+                value = run("squeeze", value, axis=0)
+        fill_(part, value)
         return
     at = _native(entries)
     filled = value if isinstance(value, Tensor) else wrap(np.asarray(value, dtype=input._data.dtype))
@@ -891,7 +895,7 @@ def detach_(input: Tensor) -> Tensor:
             "cannot be called on these gradients. To fix this error, please refer to the Optimizer.zero_grad() function in "
             "torch/optim/optimizer.py as a solution."
         )
-    input._edge, input._requires_grad, input._retains_grad = None, False, False
+    input._edge, input._requires_grad = None, False
     return input
 
 
@@ -937,7 +941,7 @@ def copy_(input: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
 
     def copied(x: Tensor) -> Tensor:
         y = source if source._data.dtype == x._data.dtype else cast(source, x._data.dtype)
-        return run_as("CopyBackwards", "broadcast_to", y, shape=tuple(x._data.shape))
+        return _overwritten("CopyBackwards", x, y)
 
     return write(input, copied)
 
@@ -953,7 +957,33 @@ def fill_(input: Tensor, value: Any, node: str = "FillBackward2") -> Tensor:
     if not (state.enabled and input.requires_grad):
         overwrite(input, value)
         return input
-    return write(input, lambda x: run_as(node, "where", wrap(np.zeros((), bool)), x, _full_like(x, value)))
+    return write(input, lambda x: _overwritten(node, x, _full_like(x, value)))
+
+
+class _Overwrite(Node):
+    """[gradient of the old values: zeros, gradient of what took their place]. It saves nothing."""
+
+    def __init__(self, edges: Sequence[Any], shape: tuple[int, ...]) -> None:
+        super().__init__(edges)
+        self.shape = shape
+
+    def backward(self, g: Any, create_graph: bool) -> Sequence[Any]:
+        xp: Any = ENGINE if create_graph else KERNELS
+        zeros = wrap(np.zeros_like(g._data)) if create_graph else np.zeros_like(g)
+        return [zeros, xp.sum_to(g, self.shape)]
+
+
+def _overwritten(name: str, x: Tensor, y: Tensor) -> Tensor:
+    """The values of `y` in the shape of `x`, with both as its inputs."""
+    if y._data.ndim > x._data.ndim or builtins.any(
+        n not in (1, m) for n, m in zip(y._data.shape[::-1], x._data.shape[::-1])
+    ):
+        expand(y, tuple(x._data.shape))  # raises
+    out = wrap(np.array(np.broadcast_to(y._data, x._data.shape)))
+    edges = [t._gradient_edge() if t.requires_grad else None for t in (x, y)]
+    if state.enabled and builtins.any(edges):
+        out._edge, out._requires_grad = (named(_Overwrite, name)(edges, tuple(y._data.shape)), 0), True
+    return out
 
 
 def _full_like(x: Tensor, value: Any) -> Tensor:

@@ -9,7 +9,18 @@ from .functions import inverse as inv
 from .functions import norm as _norm
 from .tensor import Tensor
 
-__all__ = ["cholesky", "cross", "det", "inv", "matrix_power", "norm", "solve", "solve_triangular", "vecdot", "vector_norm"]
+__all__ = [
+    "cholesky",
+    "cross",
+    "det",
+    "inv",
+    "matrix_power",
+    "norm",
+    "solve",
+    "solve_triangular",
+    "vecdot",
+    "vector_norm",
+]
 
 
 def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:

@@ -43,8 +43,8 @@ SAME = (
 PLAIN = "isnan isinf logical_xor sgn bitwise_and bitwise_or bitwise_xor bitwise_not".split()
 
 FUNCTIONS = (
-    "add sub rsub mul div floor_divide remainder lerp pow matmul mm bmm mv dot addmm addcmul addcdiv outer einsum tensordot clamp where "
-    "isclose allclose equal sum mean prod max min amax amin argmax argmin var std norm logsumexp cumsum cumprod any all "
+    "add sub rsub mul div floor_divide remainder lerp pow matmul mm bmm mv dot addmm addcmul addcdiv outer einsum tensordot "
+    "clamp where isclose allclose equal sum mean prod max min amax amin argmax argmin var std norm logsumexp cumsum cumprod any all "
     "sort argsort topk median reshape flatten unflatten permute transpose t movedim unsqueeze squeeze "
     "broadcast_to broadcast_tensors cat stack hstack vstack unbind split chunk narrow select flip roll tril triu diagonal "
     "diag tile repeat_interleave meshgrid index_select gather take_along_dim scatter_add index_add masked_fill "
@@ -63,8 +63,8 @@ NOT_METHODS = set(
 
 # name -> function of (tensor, ...) whose result is written back: x.add_(y)
 IN_PLACE = (
-    "add sub mul div lerp pow neg abs exp log sqrt rsqrt sin cos tan tanh sigmoid relu square reciprocal floor ceil round trunc "
-    "clamp expm1 log1p exp2 log2 log10 erf asin acos atan sinh cosh remainder addcmul addcdiv index_add "
+    "add sub mul div lerp pow neg abs exp log sqrt rsqrt sin cos tan tanh sigmoid relu square reciprocal floor "
+    "ceil round trunc clamp expm1 log1p exp2 log2 log10 erf asin acos atan sinh cosh remainder addcmul addcdiv index_add "
     "scatter_add tril triu cumsum cumprod clip floor_divide fmod"
 ).split()
 
@@ -200,7 +200,13 @@ def install(table: dict[str, Callable[..., Any]]) -> None:
     """Give Tensor its operators and methods."""
     methods: dict[str, Any] = {n: f for n, f in table.items() if n not in NOT_METHODS}
     methods |= {n: getattr(functions, n) for n in METHODS_ONLY}
-    methods["type"] = functions.type_
+    methods |= {
+        "type": functions.type_,
+        "cpu": lambda self: functions.to(self, "cpu"),
+        "cuda": _cuda,
+        "new_zeros": _new(np.zeros),
+        "new_ones": _new(np.ones),
+    }
     methods |= {n: _to(n) for n in CASTS if n in dtypes.DTYPES}
     for name in IN_PLACE:
         if name in table:
@@ -243,17 +249,18 @@ def install(table: dict[str, Callable[..., Any]]) -> None:
         "imag": lambda self: wrap(self._array().imag),
     }.items():
         setattr(Tensor, name, property(getter))
-    Tensor.cpu = lambda self: functions.to(self, "cpu")  # type: ignore[attr-defined]
-    Tensor.cuda = lambda self, device=None: functions.to(  # type: ignore[attr-defined]
-        self, "cuda" if device is None else dtypes.device("cuda", device)
-    )
-    Tensor.new_zeros = lambda self, *size, **kw: _new(np.zeros, self, size, **kw)  # type: ignore[attr-defined]
-    Tensor.new_ones = lambda self, *size, **kw: _new(np.ones, self, size, **kw)  # type: ignore[attr-defined]
 
 
-def _new(make: Any, like: Tensor, size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    shape = functions._shape(size)
-    return wrap(make(shape, like._data.dtype if dtype is None else dtype.numpy)).requires_grad_(requires_grad)
+def _cuda(self: Tensor, device: int | None = None) -> Tensor:
+    return functions.to(self, dtypes.device("cuda", device))
+
+
+def _new(make: Any) -> Callable[..., Tensor]:
+    def method(self: Tensor, *size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+        kind = self._data.dtype if dtype is None else dtype.numpy
+        return wrap(make(functions.sizes_of(size), kind)).requires_grad_(requires_grad)
+
+    return method
 
 
 __all__ = ["functions_by_name", "install", "overwrite"]

@@ -1,7 +1,7 @@
 """The engine's namespace: the vocabulary of the op table over tensors, every op of it recorded.
 
-The one idea: a VJP text that is read with this namespace leaves its own trace on the tape; that makes second derivatives, and
-all higher ones, from the one text.
+The one idea: a VJP text that is read with this namespace leaves its own trace on the tape; that makes second derivatives,
+and all higher ones, from the one text.
 """
 
 from __future__ import annotations

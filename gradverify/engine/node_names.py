@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-Args, Params = Sequence[Any], Mapping[str, Any]
+Args = Sequence[Any]
+Params = Mapping[str, Any]
 Names = str | Callable[[Args, Params], str]
 
 

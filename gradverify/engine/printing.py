@@ -1,4 +1,4 @@
-"""Tensors as text, as PyTorch prints them: 4 digits, common width, scientific notation where needed, summaries when large."""
+"""Tensors as text, as PyTorch prints them: 4 digits, common width, scientific notation where needed, large ones cut."""
 
 from __future__ import annotations
 
@@ -105,11 +105,7 @@ def text(x: Tensor) -> str:
     if x.is_cuda:
         suffixes.append(f"device='{x.device}'")
     kind = x.dtype
-    usual = (dtypes.default, dtypes.DTYPES["int64"], dtypes.DTYPES["bool"])
-    if dtypes.default.numpy == dtypes.F64:
-        usual += (dtypes.DTYPES["complex128"],)
-    else:
-        usual += (dtypes.DTYPES["complex64"],)
+    usual = (dtypes.default, *(dtypes.OF_NUMPY[d] for d in (dtypes.I64, dtypes.BOOLEAN, dtypes.default_complex())))
     if raw.size == 0:
         body = "[]"
         if raw.ndim != 1:
@@ -119,9 +115,7 @@ def text(x: Tensor) -> str:
     else:
         if kind not in usual:
             suffixes.append(f"dtype={kind}")
-        if raw.dtype.kind not in "biufc":
-            raw = raw.astype(np.float32)
-        elif raw.dtype == np.float16:
+        if raw.dtype.kind not in "biufc" or raw.dtype == np.float16:
             raw = raw.astype(np.float32)
         summarize = raw.size > THRESHOLD
         body = _lines(raw, indent, summarize, _entry(_corners(raw) if summarize else raw))

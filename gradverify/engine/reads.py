@@ -11,7 +11,7 @@ import ast
 import inspect
 from collections.abc import Callable, Mapping
 from enum import IntEnum
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 
@@ -27,7 +27,7 @@ _SHAPE_ATTRIBUTES = {"shape", "ndim", "dtype"}
 Definition = ast.Lambda | ast.FunctionDef
 
 
-@lru_cache(maxsize=None)
+@cache
 def reads(function: Callable[..., Any]) -> Mapping[str, Read] | None:
     """Per parameter, how it is read; None where there is no source to look at."""
     definition = _definition(function)
@@ -113,13 +113,13 @@ class _Walker(ast.NodeVisitor):
         if isinstance(callee, ast.Name):
             target = self.scope.globals.get(callee.id) or self.scope.nonlocals.get(callee.id)
             inner = reads(target) if inspect.isfunction(target) else None
-            if inner is not None:
+            if target is not None and inner is not None:
                 names = list(inspect.signature(target).parameters)[:n]
                 return [inner.get(name, Read.VALUE) for name in names] + [Read.VALUE] * (n - len(names))
         return [Read.VALUE] * n
 
 
-@lru_cache(maxsize=None)
+@cache
 def _definitions(file: str) -> dict[int, list[Definition]]:
     """Every function and lambda of a source file, by the line it starts on."""
     try:

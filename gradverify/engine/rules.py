@@ -16,7 +16,7 @@ import numpy as np
 
 from ..core.errors import UnknownName
 from ..core.op import OpSpec, Param
-from ..namespaces.numpy import NUMPY, NumpyNamespace, native_index
+from ..namespaces.numpy import NumpyNamespace, native_index
 from ..ops import OPS
 from ..ops.neural import places
 from .node_names import Names
@@ -39,7 +39,9 @@ _KEEP = set(
 )
 _COMPARE = set("equal not_equal less less_equal greater greater_equal".split())
 
-VIEWS = set("reshape permute_dims matrix_transpose expand_dims squeeze broadcast_to getitem diagonal moveaxis swapaxes".split())
+VIEWS = set(
+    "reshape permute_dims matrix_transpose expand_dims squeeze broadcast_to getitem diagonal moveaxis swapaxes".split()
+)
 """Ops whose result shares the input's memory in PyTorch (reshape: where the layout allows it)."""
 
 
@@ -80,13 +82,10 @@ class Kernels(NumpyNamespace):
         at = native_index(index)
         return x[at] if Ellipsis in at else x[(*at, Ellipsis)]  # the Ellipsis keeps a 0-d result a view
 
-
-    def col2im(
-        self, x: Any, size: Any, kernel: Any, stride: Any = (1, 1), dilation: Any = (1, 1)
-    ) -> Any:
+    def col2im(self, x: Any, size: Any, kernel: Any, stride: Any = (1, 1), dilation: Any = (1, 1)) -> Any:
         """The definition's sum of embedded patches, added up in one array instead of one per patch entry."""
         out = self.zeros((*x.shape[:2], *size), like=x)
-        for k, at in enumerate(places(*size, kernel, stride, dilation)):
+        for k, at in enumerate(places(size[0], size[1], kernel, stride, dilation)):
             out[native_index(at)] += x[:, :, k]
         return out
 
@@ -131,7 +130,8 @@ class Rule:
         self.node_class: type | None = None
         self.params = {n: p.default for n, p in spec.params.items() if not p.required}
         # A kernel of that name, if there is one that takes the op's arguments as they stand.
-        own = getattr(KERNELS, spec.name, None) if spec.arity >= 0 and (spec.primitive or hasattr(Kernels, spec.name)) else None
+        has_own = spec.arity >= 0 and (spec.primitive or hasattr(Kernels, spec.name))
+        own = getattr(KERNELS, spec.name, None) if has_own else None
         self.kernel: Callable[..., Any] = own if own is not None else partial(spec.define, KERNELS)
         self.differentiable, self.broadcasts = spec.result == "float", spec.broadcasts
         self.composite, self.primitive = spec.composite, spec.primitive

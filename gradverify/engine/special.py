@@ -9,7 +9,7 @@ from .functions import logsumexp, run
 from .nn.functional import log_softmax, softmax
 from .tensor import Tensor
 
-__all__ = ["expit", "gammaln", "log_softmax", "logsumexp", "polygamma", "psi", "softmax"]
+__all__ = ["log_softmax", "logsumexp", "polygamma", "softmax"]
 
 _OTHER = {"expit": "sigmoid", "psi": "digamma", "gammaln": "lgamma", "digamma": "digamma"}
 

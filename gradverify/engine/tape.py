@@ -76,11 +76,14 @@ class Node:
 
     outputs = 1
     """How many outputs it has; `backward` gets one gradient where this is 1, else a list of them."""
+    runs_on_none = False
+    """Whether it is run where no gradient arrived (None): users' functions are, with zeros."""
 
     ends = False
     """Is it the end of the line, the AccumulateGrad of a leaf?"""
 
-    # None until someone registers a hook.
+    # None until someone registers a hook; `hooked` says whether there is any.
+    hooked = False
     tensor_hooks: dict[int, TensorHooks] | None = None
     pre_hooks: OrderedDict[int, Any] | None = None
     post_hooks: OrderedDict[int, Any] | None = None
@@ -118,17 +121,20 @@ class Node:
 
     def register_hook(self, hook: Callable[[Any, Any], Any]) -> RemovableHandle:
         """`hook(grad_inputs, grad_outputs)` after this node ran; what it returns replaces grad_inputs."""
+        self.hooked = True
         if self.post_hooks is None:
             self.post_hooks = OrderedDict()
         return hook_into(self.post_hooks, hook)
 
     def register_prehook(self, hook: Callable[[Any], Any]) -> RemovableHandle:
         """`hook(grad_outputs)` before this node runs; what it returns replaces grad_outputs."""
+        self.hooked = True
         if self.pre_hooks is None:
             self.pre_hooks = OrderedDict()
         return hook_into(self.pre_hooks, hook)
 
     def hooks_of(self, output: int) -> TensorHooks:
+        self.hooked = True
         if self.tensor_hooks is None:
             self.tensor_hooks = {}
         return self.tensor_hooks.setdefault(output, TensorHooks())

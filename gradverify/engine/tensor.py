@@ -57,6 +57,13 @@ class Tensor:
     _retains_grad: bool = False
     _inference: bool = False
 
+    if TYPE_CHECKING:  # what `names` installs
+        __add__: Any
+        __mul__: Any
+        __getitem__: Any
+
+        def __getattr__(self, name: str) -> Any: ...
+
     __array_priority__ = 1000  # so that `ndarray * tensor` asks the tensor first
 
     def __init__(self, *args: Any) -> None:
@@ -126,9 +133,8 @@ class Tensor:
 
     @property
     def requires_grad(self) -> bool:
-        if self._view is not None:
-            self._view.refresh(self)
-        return self._requires_grad
+        # Not by refreshing the view: that may fail, and PyTorch answers.
+        return self._requires_grad or (self._view is not None and self._view.base._requires_grad)
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
@@ -142,9 +148,7 @@ class Tensor:
         if value and self.dtype.category < dtypes.FLOAT:
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
         if value and self._inference and not state.inference:
-            raise RuntimeError(
-                "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed."
-            )
+            raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
         self._requires_grad = bool(value)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
@@ -228,7 +232,7 @@ class Tensor:
         def keep(g: Tensor) -> None:
             tensor = alive()
             if tensor is not None:
-                tensor._grad = g if tensor._grad is None else tensor._grad + g  # type: ignore[operator]
+                tensor._grad = g.clone() if tensor._grad is None else tensor._grad + g
 
         node.hooks_of(output).retain = keep
 
@@ -274,7 +278,7 @@ class Tensor:
     def numpy(self, *, force: bool = False) -> np.ndarray:
         """The array itself; it shares memory with the tensor."""
         if force:
-            return self.detach().cpu().numpy()  # type: ignore[attr-defined]
+            return self.detach().cpu().numpy()
         if self.requires_grad:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         if self.is_cuda:
@@ -317,7 +321,7 @@ class Tensor:
     def __iter__(self) -> Any:
         if not self._data.ndim:
             raise TypeError("iteration over a 0-d tensor")
-        return iter([self[i] for i in range(len(self))])  # type: ignore[index]
+        return iter([self[i] for i in range(len(self))])
 
     def __hash__(self) -> int:
         return id(self)

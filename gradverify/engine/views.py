@@ -15,7 +15,7 @@ import numpy as np
 from . import dtypes
 from .modes import state
 from .rules import Rule
-from .tape import Edge, Node
+from .tape import FREED, Edge, Node
 from .tensor import Tensor, wrap
 
 Step = tuple[Rule, Mapping[str, Any]]
@@ -38,18 +38,22 @@ class View:
         now = self.base._cell()[0]
         if now == self.version:
             return
+        if not self.base._requires_grad:
+            self.version = now
+            return
+        if self.forbidden is not None:  # asked for again and again: the answer stays out
+            raise RuntimeError(self.forbidden.replace("is being modified", "was modified, as was its base,"))
         self.version = now
-        if self.base._edge is not None:
-            from .dispatch import OpNode, apply, recording
-            from .tape import named
+        from .dispatch import OpNode, apply, recording
+        from .tape import named
 
-            with recording():
-                again = self.base
-                for rule, params in self.steps:
-                    again = apply(rule, (again,), params)
-            assert again._edge is not None
-            again._edge[0].__class__ = named(OpNode, "AsStridedBackward0")  # PyTorch's name for a view made anew
-            view._edge, view._requires_grad = again._edge, True
+        with recording():
+            again = self.base
+            for rule, params in self.steps:
+                again = apply(rule, (again,), params)
+        assert again._edge is not None
+        again._edge[0].__class__ = named(OpNode, "AsStridedBackward0")  # PyTorch's name for a view made anew
+        _move(view, again._edge, True)
 
 
 def track(rule: Rule, source: Tensor, params: Mapping[str, Any], out: Tensor) -> None:
@@ -87,14 +91,12 @@ def write(x: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
             f"{x.dtype.tensor_type.removesuffix('Tensor')}"
         )
     if new._data.shape != x._data.shape:
-        raise RuntimeError(
-            f"output with shape {list(x.shape)} doesn't match the broadcast shape {list(new.shape)}"
-        )
+        raise RuntimeError(f"output with shape {list(x.shape)} doesn't match the broadcast shape {list(new.shape)}")
     if new._data.dtype != x._data.dtype and new._requires_grad:
         from .dispatch import cast
 
         new = cast(new, x._data.dtype)
-    recorded = new._requires_grad
+    recorded = new._requires_grad and state.enabled
     if recorded:
         _keep_old_value(new, x)
     overwrite(x, new._data)
@@ -152,27 +154,31 @@ def _keep_old_value(new: Tensor, x: Tensor) -> None:
 
 def _rebase(x: Tensor, new: Tensor) -> None:
     """`x` is from now on what `new` is: the result of `new`'s node."""
-    node = new._edge[0] if new._edge is not None else None
+    node: Any = new._edge[0] if new._edge is not None else None
     cell = x._cell()
     if node is not None and getattr(node, "cell", None) is not None:  # the node saved its output: that is x now
-        node.output, node.cell, node.version = x._data, cell, cell[0]  # type: ignore[attr-defined]
+        node.output, node.cell, node.version = x._data, cell, cell[0]
     if x._view is None:
-        retain = None
-        if x._retains_grad and x._edge is not None:
-            hooks = x._edge[0].hooks_of(x._edge[1])
-            retain, hooks.retain = hooks.retain, None
-        x._edge, x._requires_grad = new._edge, new._requires_grad
-        if retain is not None and x._edge is not None:
-            x._edge[0].hooks_of(x._edge[1]).retain = retain
+        _move(x, new._edge, new._requires_grad)
         return
     base, steps = x._view.base, x._view.steps
     if not (base._requires_grad or new._requires_grad):
         return
     old = base._gradient_edge() if base._requires_grad else None
-    base._edge = (CopySlices(old, new._edge, steps), 0)
-    base._requires_grad = True
+    _move(base, (CopySlices(old, new._edge, steps), 0), True)
     x._view.version = -1
     x._view.refresh(x)
+
+
+def _move(x: Tensor, edge: Edge | None, requires_grad: bool) -> None:
+    """`x` has this history from now on; its other hooks stay with the old one, but what it retains is of the new."""
+    retain = None
+    if x._retains_grad and x._edge is not None:
+        hooks = x._edge[0].hooks_of(x._edge[1])
+        retain, hooks.retain = hooks.retain, None
+    x._edge, x._requires_grad = edge, requires_grad
+    if retain is not None and edge is not None:
+        edge[0].hooks_of(edge[1]).retain = retain
 
 
 class CopySlices(Node):
@@ -180,9 +186,14 @@ class CopySlices(Node):
 
     def __init__(self, base: Edge | None, written: Edge | None, steps: Sequence[Step]) -> None:
         super().__init__((base, written))
-        self.steps = steps
+        self.steps: Sequence[Step] | None = steps
+
+    def release(self) -> None:
+        self.steps = None
 
     def backward(self, g: Any, create_graph: bool) -> Sequence[Any]:
+        if self.steps is None:
+            raise RuntimeError(FREED)
         if create_graph:
             from .dispatch import apply
             from .rules import rule
@@ -194,10 +205,10 @@ class CopySlices(Node):
             new = apply(rule("clone"), (part,))
             write(part, lambda t: wrap(np.zeros_like(t._data)))
             return [rest, new]
-        rest = np.array(g)
-        part = rest
+        whole = np.array(g)
+        there: Any = whole
         for r, params in self.steps:
-            part = r.kernel(part, **params)
-        new = part.copy()
-        part[...] = 0
-        return [rest, new]
+            there = r.kernel(there, **params)
+        written = there.copy()
+        there[...] = 0
+        return [whole, written]

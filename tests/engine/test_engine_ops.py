@@ -64,7 +64,9 @@ def test_backward_is_the_declared_rule(name: str) -> None:
                     np.testing.assert_array_equal(got.numpy(), want)
 
 
-def derivative_along(spec: OpSpec, args: tuple[np.ndarray, ...], params: Any, g: np.ndarray, us: list[np.ndarray]) -> Any:
+def derivative_along(
+    spec: OpSpec, args: tuple[np.ndarray, ...], params: Any, g: np.ndarray, us: list[np.ndarray]
+) -> Any:
     """d/dt of the VJP at args + t u, by a central difference of the engine's own first-order pass."""
 
     def vjp(t: float) -> list[np.ndarray]:

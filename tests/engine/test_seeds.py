@@ -1,4 +1,4 @@
-"""The scripts under examples/seeds: each prints under the engine what it prints under PyTorch, or fails with the same words."""
+"""The scripts under examples/seeds: each prints under the engine what it prints under PyTorch, or fails alike."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def output(text: str, **names: Any) -> tuple[str, str, dict[str, Any]]:
     return re.sub(r"0x[0-9a-f]+", "0x", out.getvalue()), error, scope
 
 
-@pytest.mark.parametrize("path", [*sorted(SEEDS.glob("info/*.py")), SEEDS / "q_3a3_b2.py", SEEDS / "variable.py"], ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", [*sorted(SEEDS.glob("info/*.py")), SEEDS / "q_3a3_b2.py", SEEDS / "variable.py"], ids=lambda p: p.stem
+)
 def test_prints_what_pytorch_prints(path: Path) -> None:
     text = path.read_text()
     mine, theirs = output(text), output(source_for_torch(text))
@@ -64,7 +66,7 @@ def test_there_are_thirteen_blocks() -> None:
 
 
 def test_mlp_ends_at_pytorchs_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the same numbers. Each of 500 steps rounds a weight once (half an ulp), and its gradient, which is a sum of at most
+    """From the same numbers. Each of 500 steps rounds a weight once (half an ulp), and its gradient, a sum of at most
     1000 products, by far less than the step itself; so the weights differ by at most 500 ulps of the largest."""
     text = (SEEDS / "mlp.py").read_text()
     ends = []
@@ -132,9 +134,9 @@ def loss_and_gradients(torch: Any, model: Any, dtype: str) -> tuple[float, dict[
 
 
 def test_resnet18_has_pytorchs_loss_and_gradients(twins: tuple[Any, Any]) -> None:
-    """The budget is PyTorch's own: how far its float32 gradients lie from its float64 ones. The engine's float32 gradients must
-    lie no further than four times that from the float64 truth (two correct orders of summation differ by chance, not in size),
-    and in float64 the two must agree within the same budget, scaled by the ratio of the dtypes' units."""
+    """The budget is PyTorch's own: how far its float32 gradients lie from its float64 ones. The engine's float32 gradients
+    must lie no further than four times that from the float64 truth (two correct orders of summation differ by chance, not in
+    size), and in float64 the two must agree within the same budget, scaled by the ratio of the dtypes' units."""
     mine, theirs = twins
     truth_loss, truth = loss_and_gradients(torch_real, theirs, "float64")
     single_loss, single = loss_and_gradients(torch_real, theirs, "float32")

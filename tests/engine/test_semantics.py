@@ -4,6 +4,8 @@ A script is a function (torch, see). `see(x)` notes a tensor's value, dtype, sha
 and text, or any plain value. Values may differ by a few ulps, since both libraries round their own way; all else is exact.
 """
 
+# ruff: noqa: E501 (the tables of one-line ops)
+
 from __future__ import annotations
 
 import gc

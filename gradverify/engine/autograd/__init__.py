@@ -92,7 +92,12 @@ def backward(
     leaves = [x for x in given if x.is_leaf]
     inner = [x for x in given if not x.is_leaf]
     if not inner:
-        walk(roots, retain_graph=retain, create_graph=create_graph, accumulate_only={x._gradient_edge()[0] for x in leaves})
+        walk(
+            roots,
+            retain_graph=retain,
+            create_graph=create_graph,
+            accumulate_only={x._gradient_edge()[0] for x in leaves},
+        )
         return
     # A non-leaf has no AccumulateGrad node. PyTorch makes it retain its gradient, from now on.
     for x in inner:
@@ -144,9 +149,7 @@ def grad(
         if not x.requires_grad:
             raise RuntimeError("One of the differentiated Tensors does not require grad")
     retain = create_graph if retain_graph is None else retain_graph
-    found = walk(
-        roots, retain_graph=retain, create_graph=create_graph, capture=[x._gradient_edge() for x in given]
-    )
+    found = walk(roots, retain_graph=retain, create_graph=create_graph, capture=[x._gradient_edge() for x in given])
     result = []
     for k, (x, g) in enumerate(zip(given, found)):
         if g is None:

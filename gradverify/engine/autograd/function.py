@@ -24,6 +24,7 @@ class FunctionCtx(Node):
     """What `forward` and `backward` get as `ctx`: a node that also holds whatever the user puts on it."""
 
     function: type[Function]
+    runs_on_none = True
 
     def __init__(self, args: Sequence[Any]) -> None:
         edges: list[Edge | None] = []
@@ -74,7 +75,9 @@ class FunctionCtx(Node):
             if cell[0] != version:
                 from ..dispatch import _modified, op_of
 
-                made = "" if tensor._edge is None else f", which is output {tensor._edge[1]} of {op_of(tensor._edge[0])}"
+                made = (
+                    "" if tensor._edge is None else f", which is output {tensor._edge[1]} of {op_of(tensor._edge[0])}"
+                )
                 raise _modified(tensor._data, made, cell[0], version)
             out.append(tensor)
         return tuple(out)
@@ -97,7 +100,7 @@ class FunctionCtx(Node):
     # ---- the engine's side -----------------------------------------------------------------------------------------
 
     def backward(self, g: Any, create_graph: bool) -> Sequence[Any]:
-        grads = g if self.outputs > 1 else [g]
+        grads = [g] if self.outputs == 1 else [None] * self.outputs if g is None else g
         given: list[Any] = []
         for meta, d in zip(self._outputs, grads):
             if d is not None:
@@ -204,7 +207,9 @@ class Function(metaclass=_Meta):
 
     @staticmethod
     def jvp(ctx: Any, *grad_inputs: Any) -> Any:
-        raise NotImplementedError("You must implement the jvp function for custom autograd.Function to use it with forward mode AD.")
+        raise NotImplementedError(
+            "You must implement the jvp function for custom autograd.Function to use it with forward mode AD."
+        )
 
     @classmethod
     def _backward(cls, ctx: Any, *grads: Any) -> Any:
@@ -231,8 +236,10 @@ class Function(metaclass=_Meta):
         for k, out in enumerate(outputs):
             if not isinstance(out, Tensor):
                 if not many:
-                    raise TypeError(f"{cls.__name__}.forward: expected Tensor or tuple of Tensor (got {type(out).__name__}) for "
-                                    f"return value {k}")  # fmt: skip
+                    raise TypeError(
+                        f"{cls.__name__}.forward: expected Tensor or tuple of Tensor (got {type(out).__name__}) for return "
+                        f"value {k}"
+                    )
                 ctx._outputs.append(None)
                 continue
             dirty = any(out is x for x in ctx.dirty_tensors)
@@ -283,7 +290,7 @@ def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
         ends = []
         for x in out if many else (out,):
             if isinstance(x, Tensor):
-                x = x.detach()  # type: ignore[attr-defined]
+                x = x.detach()
                 x._edge, x._requires_grad = (_NotTwice([g._gradient_edge() for g in grads if g.requires_grad]), 0), True
             ends.append(x)
         return tuple(ends) if many else ends[0]

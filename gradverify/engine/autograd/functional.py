@@ -33,8 +33,8 @@ def _tuple(x: Any, what: str) -> tuple[bool, tuple[Tensor, ...]]:
 def _leaves(inputs: tuple[Tensor, ...], create_graph: bool) -> tuple[Tensor, ...]:
     """Fresh ends to differentiate at; with create_graph still connected to the given inputs."""
     if create_graph:
-        return tuple(x.view_as(x) if x.requires_grad else x.detach().requires_grad_() for x in inputs)  # type: ignore[attr-defined]
-    return tuple(x.detach().requires_grad_() for x in inputs)  # type: ignore[attr-defined]
+        return tuple(x.view_as(x) if x.requires_grad else x.detach().requires_grad_() for x in inputs)
+    return tuple(x.detach().requires_grad_() for x in inputs)
 
 
 def _run(func: Function, inputs: tuple[Tensor, ...]) -> tuple[bool, tuple[Tensor, ...]]:
@@ -71,7 +71,9 @@ def _seeds(v: Any, outs: tuple[Tensor, ...], what: str) -> tuple[Tensor, ...]:
 
 
 @enable_grad()
-def vjp(func: Function, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def vjp(
+    func: Function, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """(func(inputs), vᵀJ)."""
     many_in, xs = _tuple(inputs, "inputs")
     xs = _leaves(xs, create_graph)
@@ -81,7 +83,9 @@ def vjp(func: Function, inputs: Any, v: Any = None, create_graph: bool = False, 
 
 
 @enable_grad()
-def jvp(func: Function, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def jvp(
+    func: Function, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """(func(inputs), Jv), by two backward passes."""
     _, xs = _tuple(inputs, "inputs")
     xs = _leaves(xs, create_graph)
@@ -94,7 +98,9 @@ def jvp(func: Function, inputs: Any, v: Any = None, create_graph: bool = False, 
 
 
 @enable_grad()
-def vhp(func: Function, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def vhp(
+    func: Function, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """(func(inputs), vᵀH) for a scalar function."""
     many_in, xs = _tuple(inputs, "inputs")
     xs = _leaves(xs, create_graph)
@@ -139,7 +145,9 @@ def jacobian(
             rows.append(_grad((out,), xs, (wrap(seed.reshape(out._data.shape)),), create_graph))
         columns = zip(*rows) if rows else [[] for _ in xs]
         block = [
-            reshape(stack(c), (*out.shape, *x.shape)) if len(c := list(column)) else wrap(np.zeros((*out.shape, *x.shape)))
+            reshape(stack(c), (*out.shape, *x.shape))
+            if len(c := list(column))
+            else wrap(np.zeros((*out.shape, *x.shape)))
             for column, x in zip(columns, xs)
         ]
         blocks.append(_finished(many_in, block, create_graph))

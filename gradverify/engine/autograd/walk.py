@@ -58,19 +58,20 @@ def walk(
                 _arrive(node, pending, at, captured, accumulate, accumulate_only, create_graph)
         for node in order:
             g = pending.pop(node, None)
-            if node.tensor_hooks is not None:
-                g = _tensor_hooks(node, g, create_graph)
-            if node in wanted:
-                for output in range(node.outputs):
-                    k = at.get((node, output))
-                    if k is not None:
-                        captured[k] = g if node.outputs == 1 else (g or [None] * node.outputs)[output]
-            if needed is not None and node not in needed:
+            if needed is not None and node not in needed and node not in wanted:
                 continue
-            if node.pre_hooks:
+            hooked = node.hooked
+            if hooked and node.tensor_hooks is not None:
+                g = _tensor_hooks(node, g, create_graph)
+            if needed is not None:
+                if node in wanted:
+                    _capture(node, g, at, captured)
+                if node not in needed:
+                    continue
+            if hooked and node.pre_hooks:
                 g = _pre_hooks(node, g, create_graph)
-            grads = node.backward(g, create_graph) if g is not None else [None] * len(node.edges)
-            if node.post_hooks:
+            grads = node.backward(g, create_graph) if g is not None or node.runs_on_none else [None] * len(node.edges)
+            if hooked and node.post_hooks:
                 grads = _post_hooks(node, grads, g, create_graph)
             if not retain_graph:
                 node.release()
@@ -88,16 +89,23 @@ def walk(
                 if target.ends:
                     uses[target] -= 1
                     if not uses[target]:
-                        d = grads = None
+                        d, grads = None, ()  # so that the array may be taken over
                         _arrive(target, pending, at, captured, accumulate, accumulate_only, create_graph)
     finally:
         state.enabled = before
     return [captured[k] for k in positions]
 
 
+def _capture(node: Node, g: Any, at: dict[Edge, int], captured: list[Any]) -> None:
+    """Keep what has arrived at those outputs of `node` that were asked for."""
+    for output in range(node.outputs):
+        k = at.get((node, output))
+        if k is not None:
+            captured[k] = g if node.outputs == 1 else (g or [None] * node.outputs)[output]
+
+
 def _reachable(roots: Sequence[Edge]) -> tuple[list[Node], dict[Node, int]]:
-    """All nodes that the roots lead to, in descending order, without the leaves' nodes; and how many edges lead to each of
-    those."""
+    """All nodes that the roots lead to, in descending order, but for the leaves' nodes; and how many edges lead to those."""
     uses: dict[Node, int] = {}
     stack = [node for node, _ in roots if not node.ends]
     seen = set(stack)
@@ -120,7 +128,8 @@ def _leading_to(
     if capture is None and accumulate_only is None:
         return None
     goals = {node for node, _ in capture or ()} | (accumulate_only or set())
-    found: set[Node] = set()
+    # backward(inputs=…) runs, and frees, the node of an inner tensor too, like PyTorch: its retained gradient is a hook.
+    found: set[Node] = set() if accumulate_only is None else {node for node, _ in capture or () if not node.ends}
     for node in reversed(order):
         if any(edge is not None and (edge[0] in goals or edge[0] in found) for edge in node.edges):
             found.add(node)
@@ -138,7 +147,7 @@ def _send(pending: dict[Node, Any], node: Node, output: int, g: Any) -> None:
 
 
 def _arrive(
-    node: AccumulateGrad,
+    node: Any,
     pending: dict[Node, Any],
     at: dict[Edge, int],
     captured: list[Any],
@@ -167,6 +176,8 @@ def _arrive(
         return
     if not leaf._requires_grad:  # frozen since it was used
         return
+    if leaf._edge is not None:
+        raise RuntimeError("leaf variable has been moved into the graph interior")
     if node.pre_hooks:
         g = _pre_hooks(node, g, create_graph)
     have = leaf._grad

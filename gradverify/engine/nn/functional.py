@@ -64,7 +64,7 @@ def log_softmax(input: Tensor, dim: int = -1, _stacklevel: int = 3, dtype: Any =
 
 
 def _as(x: Tensor, dtype: dtypes.dtype | None) -> Tensor:
-    return x if dtype is None else x.to(dtype)  # type: ignore[attr-defined]
+    return x if dtype is None else x.to(dtype)
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -111,7 +111,9 @@ def conv2d(
         padding = tuple(r // 2 for r in reach) if padding == "same" else 0
     x = unsqueeze(input, 0) if input._data.ndim == 3 else input
     if x._data.ndim != 4:
-        raise RuntimeError(f"Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: {list(input.shape)}")
+        raise RuntimeError(
+            f"Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: {list(input.shape)}"
+        )
     if x.shape[1] != weight.shape[1] * groups:
         raise RuntimeError(
             f"Given groups={groups}, weight of size {list(weight.shape)}, expected input{list(x.shape)} to have "
@@ -139,7 +141,9 @@ def max_pool2d(
 
 def avg_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0) -> Tensor:
     kernel = _pair(kernel_size)
-    return _batched(input, "avg_pool2d", kernel=kernel, stride=_pair(stride) if stride else kernel, padding=_pair(padding))
+    return _batched(
+        input, "avg_pool2d", kernel=kernel, stride=_pair(stride) if stride else kernel, padding=_pair(padding)
+    )
 
 
 def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
@@ -176,7 +180,7 @@ def batch_norm(
             raise RuntimeError("Expected running_mean and running_var to be defined when training=False")
         shape = (1, -1, *(1,) * (input._data.ndim - 2))
         scale = mul(w, wrap(1 / np.sqrt(running_var._data + dtype.type(eps))))
-        shift = sub(b, mul(running_mean.detach(), scale))  # type: ignore[attr-defined]
+        shift = sub(b, mul(running_mean.detach(), scale))
         return run_as("NativeBatchNormBackward0", "add", mul(input, reshape(scale, shape)), reshape(shift, shape))
     n = input._data.size // max(channels, 1)
     if n <= 1:
@@ -222,7 +226,7 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
     if padding_idx is None:
         return out
     keep = wrap((input._data != padding_idx % weight.shape[0])[..., None].astype(weight._data.dtype))
-    fixed = out.detach()  # type: ignore[attr-defined]
+    fixed = out.detach()
     return add(mul(out, keep), mul(fixed, sub(1, keep)))
 
 
@@ -353,7 +357,9 @@ def cross_entropy(
     return nll_loss(logp, target, weight, ignore_index, reduction)
 
 
-def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean") -> Tensor:
+def binary_cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
+) -> Tensor:
     """Logarithms are cut off at -100, as PyTorch does, so that a certain and wrong prediction costs 100."""
     low = lambda x: clamp(run("log", x), min=-100.0)
     each = run("negative", add(mul(target, low(input)), mul(sub(1, target), low(sub(1, input)))))
@@ -377,7 +383,11 @@ def binary_cross_entropy_with_logits(
 
 
 def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False) -> Tensor:
-    each = mul(run("exp", target), sub(target, input)) if log_target else sub(run("xlogy", target, target), mul(target, input))
+    each = (
+        mul(run("exp", target), sub(target, input))
+        if log_target
+        else sub(run("xlogy", target, target), mul(target, input))
+    )
     if reduction == "batchmean":
         return div(sum(each), input.shape[0])
     return each if reduction == "none" else run(reduction, each)

@@ -7,9 +7,9 @@ import math
 import numpy as np
 
 from .. import creation
+from ..modes import no_grad
 from ..tensor import Tensor
 from ..views import overwrite
-from ..modes import no_grad
 
 
 def _fill(tensor: Tensor, values: np.ndarray) -> Tensor:

@@ -100,7 +100,9 @@ class Identity(Module):
 class Linear(Module):
     """x Wᵀ + b; weight (out, in), initialised as PyTorch does: uniform within 1/sqrt(in)."""
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(empty(out_features, in_features, device=device, dtype=dtype))
@@ -138,7 +140,9 @@ class Conv2d(Module):
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride, self.dilation = F._pair(kernel_size), F._pair(stride), F._pair(dilation)
         self.padding = padding if isinstance(padding, str) else F._pair(padding)
-        self.weight = Parameter(empty(out_channels, in_channels // groups, *self.kernel_size, device=device, dtype=dtype))
+        self.weight = Parameter(
+            empty(out_channels, in_channels // groups, *self.kernel_size, device=device, dtype=dtype)
+        )
         if bias:
             self.bias = Parameter(empty(out_channels, device=device, dtype=dtype))
         else:
@@ -178,7 +182,7 @@ class _BatchNorm(Module):
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         for name, value in ("weight", 1.0), ("bias", 0.0):
-            made = Parameter(zeros(num_features, device=device, dtype=dtype) + value) if affine else None  # type: ignore[operator]
+            made = Parameter(zeros(num_features, device=device, dtype=dtype) + value) if affine else None
             self.register_parameter(name, made)
         tracked = track_running_stats
         self.register_buffer("running_mean", zeros(num_features, device=device, dtype=dtype) if tracked else None)
@@ -197,8 +201,8 @@ class _BatchNorm(Module):
         own = self.training or self.running_mean is None
         tracked = not self.training or self.track_running_stats
         return F.batch_norm(
-            input, self.running_mean if tracked else None, self.running_var if tracked else None, self.weight, self.bias, own,
-            momentum, self.eps,
+            input, self.running_mean if tracked else None, self.running_var if tracked else None, self.weight, self.bias,
+            own, momentum, self.eps,
         )  # fmt: skip
 
     def extra_repr(self) -> str:
@@ -217,7 +221,9 @@ class BatchNorm2d(_BatchNorm):
 
 
 class LayerNorm(Module):
-    def __init__(self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True) -> None:
+    def __init__(
+        self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True
+    ) -> None:
         super().__init__()
         shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
@@ -346,7 +352,11 @@ class _Activation(Module):
 
 
 def _activation(name: str, function: Any, **defaults: Any) -> type[_Activation]:
-    body = {"function": staticmethod(function), "defaults": defaults, "__doc__": f"`nn.functional.{function.__name__}`."}
+    body = {
+        "function": staticmethod(function),
+        "defaults": defaults,
+        "__doc__": f"`nn.functional.{function.__name__}`.",
+    }
     return type(name, (_Activation,), body | {"__module__": __name__})
 
 
@@ -392,7 +402,11 @@ class _Loss(Module):
 
 
 def _loss(name: str, function: Any, **defaults: Any) -> type[_Loss]:
-    body = {"function": staticmethod(function), "defaults": defaults, "__doc__": f"`nn.functional.{function.__name__}`."}
+    body = {
+        "function": staticmethod(function),
+        "defaults": defaults,
+        "__doc__": f"`nn.functional.{function.__name__}`.",
+    }
     return type(name, (_Loss,), body | {"__module__": __name__})
 
 
@@ -408,7 +422,9 @@ KLDivLoss = _loss("KLDivLoss", F.kl_div, log_target=False)
 class _ClassLoss(_Loss):
     """These take the class weights first."""
 
-    def __init__(self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean", **kwargs: Any) -> None:
+    def __init__(
+        self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean", **kwargs: Any
+    ) -> None:
         super().__init__(reduction, weight=weight, ignore_index=ignore_index, **kwargs)
 
 

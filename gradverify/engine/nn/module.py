@@ -48,12 +48,12 @@ class Module:
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        for hook in list(self._forward_pre_hooks.values()):  # type: ignore[attr-defined]
+        for hook in list(self._forward_pre_hooks.values()):
             changed = hook(self, args)
             if changed is not None:
                 args = changed if isinstance(changed, tuple) else (changed,)
         out = self.forward(*args, **kwargs)
-        for hook in list(self._forward_hooks.values()):  # type: ignore[attr-defined]
+        for hook in list(self._forward_hooks.values()):
             changed = hook(self, args, out)
             if changed is not None:
                 out = changed
@@ -61,11 +61,11 @@ class Module:
 
     def register_forward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """`hook(module, args, output)` after every forward; what it returns replaces the output."""
-        return hook_into(self._forward_hooks, hook)  # type: ignore[attr-defined]
+        return hook_into(self._forward_hooks, hook)
 
     def register_forward_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """`hook(module, args)` before every forward; what it returns replaces the arguments."""
-        return hook_into(self._forward_pre_hooks, hook)  # type: ignore[attr-defined]
+        return hook_into(self._forward_pre_hooks, hook)
 
     # ---- attributes ------------------------------------------------------------------------------------------------
 
@@ -97,7 +97,9 @@ class Module:
             self._modules[name] = None
         elif name in self._buffers:
             if value is not None and not isinstance(value, Tensor):
-                raise TypeError(f"cannot assign '{_typename(value)}' as buffer '{name}' (torch.Tensor or None expected)")
+                raise TypeError(
+                    f"cannot assign '{_typename(value)}' as buffer '{name}' (torch.Tensor or None expected)"
+                )
             self._buffers[name] = value
         else:
             object.__setattr__(self, name, value)
@@ -203,7 +205,7 @@ class Module:
         """Name -> tensor (sharing the module's memory) of all parameters and persistent buffers."""
         out: OrderedDict[str, Tensor] = OrderedDict()
         for name, tensor in self._own_state():
-            out[prefix + name] = tensor.detach()  # type: ignore[attr-defined]
+            out[prefix + name] = tensor.detach()
         for name, child in self._modules.items():
             if child is not None:
                 out.update(child.state_dict(f"{prefix}{name}."))
@@ -235,14 +237,12 @@ class Module:
                     f"shape in current model is {tensor.shape}."
                 )
         if errors:
-            raise RuntimeError(
-                f"Error(s) in loading state_dict for {type(self).__name__}:\n\t" + "\n\t".join(errors)
-            )
+            raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t" + "\n\t".join(errors))
         with no_grad():
             for name, tensor in own.items():
                 if name in state_dict:
                     value = state_dict[name]
-                    tensor.copy_(value if isinstance(value, Tensor) else _as_tensor(value))  # type: ignore[attr-defined]
+                    tensor.copy_(value if isinstance(value, Tensor) else _as_tensor(value))
         return IncompatibleKeys(missing, unexpected)
 
     def train(self, mode: bool = True) -> Module:
@@ -264,8 +264,8 @@ class Module:
                 if set_to_none:
                     p._grad = None
                 else:
-                    p._grad = p._grad.detach()  # type: ignore[attr-defined]
-                    p._grad.zero_()  # type: ignore[attr-defined]
+                    p._grad = p._grad.detach()
+                    p._grad.zero_()
 
     def _apply(self, change: Callable[[Tensor], Tensor]) -> Module:
         for module in self.modules():
@@ -283,7 +283,7 @@ class Module:
         """Moves or converts; integer buffers keep their dtype."""
 
         def change(x: Tensor) -> Tensor:
-            like = x.to(*args, **kwargs)  # type: ignore[attr-defined]
+            like = x.to(*args, **kwargs)
             return like if x.is_floating_point() or like.dtype is x.dtype else x
 
         return self._apply(change)
@@ -329,7 +329,7 @@ def _indented(text: str) -> str:
 
 def _typename(value: Any) -> str:
     if isinstance(value, Tensor):
-        return value.type()  # type: ignore[attr-defined]
+        return value.type()
     return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
 
 

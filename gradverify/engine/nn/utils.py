@@ -16,17 +16,17 @@ def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float, norm
     if not grads:
         return wrap(np.float32(0.0))
     norms = np.array([np.linalg.norm(g._data.ravel(), norm_type) for g in grads])
-    total = np.linalg.norm(norms, norm_type)
+    total = float(np.linalg.norm(norms, norm_type))
     scale = min(max_norm / (total + 1e-6), 1.0)
     for g in grads:
-        g.mul_(float(scale))  # type: ignore[attr-defined]
+        g.mul_(scale)
     return wrap(grads[0]._data.dtype.type(total))
 
 
 def clip_grad_value_(parameters: Iterable[Tensor] | Tensor, clip_value: float) -> None:
     for p in [parameters] if isinstance(parameters, Tensor) else parameters:
         if p._grad is not None:
-            p._grad.clamp_(-clip_value, clip_value)  # type: ignore[attr-defined]
+            p._grad.clamp_(-clip_value, clip_value)
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:

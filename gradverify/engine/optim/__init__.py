@@ -31,7 +31,7 @@ class Optimizer:
         if isinstance(params, Tensor):
             raise TypeError(
                 "params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
-                + params.type()  # type: ignore[attr-defined]
+                + params.type()
             )
         self.defaults, self.state = defaults, defaultdict[Tensor, dict[str, Any]](dict)
         self.param_groups: list[Group] = []

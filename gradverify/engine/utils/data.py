@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -74,16 +75,16 @@ class Subset(Dataset):
 def random_split(dataset: Any, lengths: Sequence[float], generator: creation.Generator | None = None) -> list[Subset]:
     """Disjoint random subsets of these lengths, or of these fractions."""
     n = len(dataset)
-    sizes = list(lengths)
-    if all(0 <= s <= 1 for s in sizes) and abs(sum(sizes) - 1) < 1e-6:
-        sizes = [int(n * s) for s in sizes]
+    fractions = all(0 <= s <= 1 for s in lengths) and abs(sum(lengths) - 1) < 1e-6
+    sizes = [int(n * s) if fractions else int(s) for s in lengths]
+    if fractions:
         for k in range(n - sum(sizes)):
             sizes[k % len(sizes)] += 1
     if sum(sizes) != n:
         raise ValueError("Sum of input lengths does not equal the length of the input dataset!")
     order = creation.randperm(n, generator=generator).tolist()
     ends = np.cumsum([0, *sizes]).astype(int)
-    return [Subset(dataset, order[a:b]) for a, b in zip(ends, ends[1:])]
+    return [Subset(dataset, order[a:b]) for a, b in itertools.pairwise(ends)]
 
 
 def default_collate(batch: Sequence[Any]) -> Any:
@@ -112,8 +113,8 @@ class DataLoader:
     """Batches of a dataset; `shuffle` draws a new order in every epoch, from `generator` or from the global seed."""
 
     def __init__(
-        self, dataset: Any, batch_size: int | None = 1, shuffle: bool = False, sampler: Any = None, batch_sampler: Any = None,
-        num_workers: int = 0, collate_fn: Callable[[Sequence[Any]], Any] | None = None, pin_memory: bool = False,
+        self, dataset: Any, batch_size: int | None = 1, shuffle: bool = False, sampler: Any = None,
+        batch_sampler: Any = None, num_workers: int = 0, collate_fn: Callable[[Sequence[Any]], Any] | None = None, pin_memory: bool = False,
         drop_last: bool = False, *, generator: creation.Generator | None = None,
     ) -> None:  # fmt: skip
         if batch_size is not None and batch_size <= 0:

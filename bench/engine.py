@@ -1,0 +1,194 @@
+"""The engine beside PyTorch, HIPS autograd and NumPy by hand: CPU time of the same work, side by side in one run.
+
+    python bench/engine.py [scalar] [elementwise] [mlp] [resnet]
+
+All libraries run on one thread (PyTorch and BLAS are pinned before they load). The candidates take turns, round after round,
+so that whatever else the machine does hits all of them; the figure is the fastest round of each, in process time.
+Memory is the peak that tracemalloc sees (NumPy reports its arrays to it) beyond what was there before.
+"""
+
+from __future__ import annotations
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
+
+import sys  # noqa: E402
+import time  # noqa: E402
+import tracemalloc  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+import numpy as np  # noqa: E402
+
+import gradverify.engine as engine  # noqa: E402
+import gradverify.engine.models  # noqa: E402
+
+try:
+    import torch
+
+    torch.set_num_threads(1)
+except ImportError:
+    torch = None
+try:
+    import autograd
+    import autograd.numpy as anp
+except ImportError:
+    autograd = None
+
+Candidates = dict[str, Callable[[], Any]]
+
+
+def timed(candidates: Candidates, rounds: int) -> dict[str, float]:
+    """Seconds of the fastest round of each, the rounds interleaved; one round to warm up."""
+    best = dict.fromkeys(candidates, float("inf"))
+    for k in range(rounds + 1):
+        for name, run in candidates.items():
+            start = time.process_time()
+            run()
+            if k:
+                best[name] = min(best[name], time.process_time() - start)
+    return best
+
+
+def show(title: str, seconds: dict[str, float], aims: dict[str, float]) -> None:
+    print(f"\n{title}")
+    for name, s in seconds.items():
+        print(f"  {name:22s} {s * 1e3:10.2f} ms   {s / seconds['engine']:6.2f} x the engine")
+    for other, aim in aims.items():
+        if other in seconds:
+            ratio = seconds["engine"] / seconds[other]
+            print(f"  engine / {other}: {ratio:.2f} (aim: at most {aim:g}) {'met' if ratio <= aim else 'MISSED'}")
+
+
+# ---- 1000 scalar ops --------------------------------------------------------------------------------------------
+
+
+def scalar() -> None:
+    def chain(t: Any) -> None:
+        x, y = t.tensor(0.5, requires_grad=True), t.tensor(0.3, requires_grad=True)
+        z = x
+        for _ in range(333):
+            z = t.tanh(z * y + x)
+        z.backward()
+
+    candidates: Candidates = {"engine": lambda: chain(engine)}
+    if torch is not None:
+        candidates["torch"] = lambda: chain(torch)
+    if autograd is not None:
+
+        def f(x: float, y: float) -> float:
+            z = x
+            for _ in range(333):
+                z = anp.tanh(z * y + x)
+            return z
+
+        g = autograd.grad(f, (0, 1))
+        candidates["autograd"] = lambda: g(0.5, 0.3)
+    show("1000 scalar mul/add/tanh, forward and backward", timed(candidates, 25), {"torch": 1.2, "autograd": 0.25})
+
+
+# ---- 200 elementwise ops on 256 x 256 ---------------------------------------------------------------------------
+
+
+def by_hand(x0: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """100 times x = tanh(x * y), and its gradient, as one writes it in NumPy, with the op table's rule for tanh."""
+    inner, x = [], x0
+    for _ in range(100):
+        inner.append(x * y)
+        x = np.tanh(inner[-1])
+    g = np.ones_like(x)
+    while inner:
+        c = np.cosh(inner.pop())
+        g = g / (c * c) * y
+    return g
+
+
+def elementwise() -> None:
+    rng = np.random.default_rng(0)
+    x0, y0 = rng.standard_normal((256, 256)), rng.uniform(0.9, 1.1, (256, 256))
+
+    def run(t: Any) -> Any:
+        x, y = t.from_numpy(x0.copy()).requires_grad_(), t.from_numpy(y0)
+        z = x
+        for _ in range(100):
+            z = t.tanh(z * y)
+        z.sum().backward()
+        return x.grad
+
+    assert np.allclose(run(engine).numpy(), by_hand(x0, y0), rtol=1e-12)
+    candidates: Candidates = {"engine": lambda: run(engine), "numpy by hand": lambda: by_hand(x0, y0)}
+    if torch is not None:
+        candidates["torch"] = lambda: run(torch)
+    show("200 elementwise ops on 256 x 256 float64", timed(candidates, 7), {"numpy by hand": 1.1})
+    peaks = {}
+    for name in ("engine", "numpy by hand"):
+        tracemalloc.start()
+        candidates[name]()
+        peaks[name] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    # tanh's rule reads its argument, and the product's reads y, which is there anyway: 100 saved arrays, and the two
+    # that are in work when the peak is reached (the input's copy is counted too).
+    need = (100 + 3) * x0.nbytes
+    print(f"  peak memory: engine {peaks['engine'] / 2**20:.1f} MiB, by hand {peaks['numpy by hand'] / 2**20:.1f} MiB, "
+          f"the saved arrays need {need / 2**20:.1f} MiB")  # fmt: skip
+
+
+# ---- the MLP ----------------------------------------------------------------------------------------------------
+
+
+def mlp() -> None:
+    rng = np.random.default_rng(0)
+    data = [rng.standard_normal(s).astype(np.float32) for s in ((32, 1000), (32, 2), (1000, 100), (100, 2))]
+
+    def train(t: Any) -> None:
+        x, y, w1, w2 = (t.tensor(d) for d in data)
+        w1.requires_grad_()
+        w2.requires_grad_()
+        relu = t.nn.ReLU()
+        for _ in range(500):
+            loss = (relu(x.mm(w1)).mm(w2) - y).pow(2).sum()
+            loss.backward()
+            with t.no_grad():
+                w1 -= 1e-6 * w1.grad
+                w2 -= 1e-6 * w2.grad
+                w1.grad.zero_()
+                w2.grad.zero_()
+
+    candidates: Candidates = {"engine": lambda: train(engine)}
+    if torch is not None:
+        candidates["torch"] = lambda: train(torch)
+    show("MLP 32x1000 -> 100 -> 2, 500 iterations, float32", timed(candidates, 5), {"torch": 1.2})
+
+
+# ---- ResNet-18 --------------------------------------------------------------------------------------------------
+
+
+def resnet() -> None:
+    def step(t: Any, model: Any, x: np.ndarray) -> None:
+        model.zero_grad()
+        model(t.tensor(x)).sum().backward()
+
+    x = np.random.default_rng(0).random((8, 3, 64, 64)).astype(np.float32)
+    mine = gradverify.engine.models.resnet18()
+    candidates: Candidates = {"engine": lambda: step(engine, mine, x)}
+    if torch is not None:
+        # The same source over torch.nn.
+        text = Path(gradverify.engine.models.__file__).read_text()
+        scope: dict[str, Any] = {}
+        exec(
+            text.replace("from . import nn", "from torch import nn").replace("from __future__ import annotations", ""),
+            scope,
+        )
+        theirs = scope["resnet18"]()
+        candidates["torch"] = lambda: step(torch, theirs, x)
+    show("ResNet-18 at 64 x 64, batch 8, forward and backward", timed(candidates, 4), {"torch": 4.0})
+
+
+WORK = {"scalar": scalar, "elementwise": elementwise, "mlp": mlp, "resnet": resnet}
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or WORK:
+        WORK[name]()
