@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -514,6 +514,11 @@ class _Reader:
         self, graph: Graph, expr: Scalar, at: Mapping[str, Node], inputs: dict[str, InputSpec]
     ) -> tuple[dict[str, InputSpec], dict[str, int]]:
         """The inputs with a domain for each that has to be drawn and states none; and those left to an op's guard."""
+        # An input of no entries has nothing to draw, so nothing to keep inside a domain.
+        inputs = {
+            n: replace(i, values=np.zeros(i.shape)) if i.kind == "float" and 0 in i.shape else i
+            for n, i in inputs.items()
+        }
         free = tuple(i.name for i in inputs.values() if i.kind == "float" and i.values is None and i.domain is None)
         known = {}
         for i in inputs.values():
