@@ -64,6 +64,8 @@ class Noise:
             moved = out + self.rng.standard_normal(out.shape) * (self.fmt.roundoff * scale)
             if self.fmt.name != "float64":
                 moved = np.where(np.abs(moved) > self.fmt.huge, np.copysign(np.inf, moved), moved)
+            # An infinity stays what it is: inf - inf would be NaN where 1/inf is a right 0.
+            moved = np.where(np.isfinite(out), moved, out)
             small = np.abs(out) < self.fmt.tiny
             if small.any():
                 moved = np.where(small, out * self.rng.standard_normal(out.shape), moved)
@@ -288,7 +290,7 @@ def budget(
 
     An array's budget is SAFETY·rms(rerun - truth) + SAFETY·u·|truth| + floor + the smallest normal number of the dtype.
     The second term is the rounding of the result itself and covers entries that happened to be hit by no nudge. The
-    floor gives structural zeros an ulp of an ulp: u² of the array's largest entry; for outputs also u² of the largest
+    floor gives zeros (what the oracle cannot tell from zero is given as 0) an ulp of an ulp: u² of the array's largest entry; for outputs also u² of the largest
     number that goes in or comes out; for gradients u² of what moves ⟨cotangent, outputs⟩, where x_j moves by
     max(|x_j|, 1), as much as the most influential entry of any input does. The last is an abrupt underflow.
     `table` holds other texts for some ops: the budget of who is known to compute with those.
@@ -320,7 +322,7 @@ def budget(
             for a in arrays:
                 square += np.square(a - truth)
             b = SAFETY * (np.sqrt(square / len(arrays)) + fmt.roundoff * np.abs(truth))
-            b += fmt.tiny + fmt.roundoff**2 * (np.max(np.abs(truth), initial=0.0) + floor)
+            b += fmt.tiny + np.where(truth == 0, fmt.roundoff**2 * (np.max(np.abs(truth), initial=0.0) + floor), 0.0)
         return Allowance(np.where(np.isnan(b), np.inf, b))
 
     return Budget(

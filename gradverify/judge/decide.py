@@ -222,7 +222,7 @@ def _budget(case: Case, ref: Reference, seed: int, **how: Any) -> Budget:
     outputs, gradients = ref.truth.outputs, ref.truth.gradients
     return budget(
         case.graph, case.values, case.cotangent, case.wrt, case.dtype,
-        tuple(e.hi for e in outputs), {n: e.hi for n, e in gradients.items()}, seed=seed, **how,
+        tuple(e.told for e in outputs), {n: e.told for n, e in gradients.items()}, seed=seed, **how,
     )  # fmt: skip
 
 

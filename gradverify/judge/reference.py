@@ -35,7 +35,7 @@ def reference(case: Case, *, seed: int = 0) -> Reference:
     true = truth(case.graph, case.values, case.cotangent, case.wrt, case.dtype, seed=seed)
     allowed = budget(
         case.graph, case.values, case.cotangent, case.wrt, case.dtype,
-        tuple(e.hi for e in true.outputs), {n: e.hi for n, e in true.gradients.items()},
+        tuple(e.told for e in true.outputs), {n: e.told for n, e in true.gradients.items()},
         seed=seed,
     )  # fmt: skip
     _RECENT[key] = Reference(true, allowed)

@@ -26,6 +26,11 @@ class Estimate:
     def shape(self) -> tuple[int, ...]:
         return self.hi.shape
 
+    @property
+    def told(self) -> np.ndarray:
+        """The value as doubles, with 0 where the bound does not tell it from 0."""
+        return np.where(np.abs(self.hi) <= self.bound, 0.0, self.hi)
+
     def error_of(self, got: np.ndarray) -> np.ndarray:
         """|got - value| in float64; NaN where either is NaN."""
         with np.errstate(invalid="ignore", over="ignore"):
