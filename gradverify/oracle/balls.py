@@ -5,6 +5,7 @@ F. Johansson, "Arb: efficient arbitrary-precision midpoint-radius interval arith
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,7 @@ class BallNamespace(ObjectNamespace):
 
     def __init__(self) -> None:
         self.undecided = 0
+        self.matrices: OrderedDict[Any, tuple[np.ndarray, arb_mat]] = OrderedDict()
         super().__init__("balls")
 
     # Properties: their precision is the one at work when they are asked for.
@@ -138,10 +140,25 @@ class BallNamespace(ObjectNamespace):
         (n, k), m = a.shape, b.shape[1]
         if 0 in (n, k, m):
             return self.zeros((n, m))
-        entries = (arb_mat(n, k, a.ravel().tolist()) * arb_mat(k, m, b.ravel().tolist())).entries()
+        entries = (self._matrix(a) * self._matrix(b)).entries()
         out = np.empty(n * m, dtype=object)
         out[:] = entries
         return out.reshape(n, m)
 
+    def _matrix(self, a: np.ndarray) -> arb_mat:
+        """The array as Arb's own matrix. Making one costs as much as a product with a vector, and one operand often
+        stays the same while the point moves: the last large ones are kept, with their arrays, so that an address
+        means the same array."""
+        if a.size < KEPT_SIZE:
+            return arb_mat(*a.shape, a.ravel().tolist())
+        key = (a.__array_interface__["data"][0], a.shape, a.strides)
+        if key not in self.matrices:
+            self.matrices[key] = (a, arb_mat(*a.shape, a.ravel().tolist()))
+            while len(self.matrices) > KEPT_COUNT:
+                self.matrices.popitem(last=False)
+        return self.matrices[key][1]
+
+
+KEPT_SIZE, KEPT_COUNT = 4096, 4
 
 BALLS = BallNamespace()

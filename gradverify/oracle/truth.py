@@ -91,7 +91,10 @@ def truth(
     found = None
     for bits in LADDER:
         with working(bits):
-            found = _Attempt(flat, values, cotangent, wrt, dtype, bits, seed).run()
+            try:
+                found = _Attempt(flat, values, cotangent, wrt, dtype, bits, seed).run()
+            finally:
+                BALLS.matrices.clear()
         if found.unresolved <= wanted or found.kinks or found.suspects:
             break
     assert found is not None
