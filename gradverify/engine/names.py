@@ -43,12 +43,13 @@ SAME = (
 PLAIN = "isnan isinf logical_xor sgn bitwise_and bitwise_or bitwise_xor bitwise_not".split()
 
 FUNCTIONS = (
-    "add sub rsub mul div floor_divide remainder lerp pow matmul mm bmm mv dot addmm addcmul addcdiv outer einsum tensordot "
-    "clamp where isclose allclose equal sum mean prod max min amax amin argmax argmin var std norm logsumexp cumsum cumprod any all "
-    "sort argsort topk median reshape flatten unflatten permute transpose t movedim unsqueeze squeeze "
-    "broadcast_to broadcast_tensors cat stack hstack vstack unbind split chunk narrow select flip roll tril triu diagonal "
-    "diag tile repeat_interleave meshgrid index_select gather take_along_dim scatter_add index_add masked_fill "
-    "masked_select nonzero inverse det cholesky matrix_power clone detach is_tensor numel"
+    "add sub rsub mul div floor_divide remainder lerp pow matmul mm bmm mv dot addmm addcmul addcdiv outer einsum "
+    "tensordot clamp where isclose allclose equal sum mean prod max min amax amin argmax argmin var std norm "
+    "logsumexp cumsum cumprod any all sort argsort topk median reshape flatten unflatten permute transpose t "
+    "movedim unsqueeze squeeze broadcast_to broadcast_tensors cat stack hstack vstack unbind split chunk narrow "
+    "select flip roll tril triu diagonal diag tile repeat_interleave meshgrid index_select gather take_along_dim "
+    "scatter_add index_add masked_fill masked_select nonzero inverse det cholesky matrix_power clone detach "
+    "is_tensor numel"
 ).split()
 
 MORE_FUNCTIONS = {"concat": "cat", "clip": "clamp", "swapaxes": "transpose", "moveaxis": "movedim", "ger": "outer"}

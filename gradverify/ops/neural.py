@@ -54,7 +54,8 @@ def _uncols(
         raise ShapeError(f"shape {shape} is not that of patches: (batch, channels, kernel, height, width)")
     image = (*shape[:2], *size)
     if _cols(image, kernel, stride, dilation) != shape:
-        raise ShapeError(f"images of shape {image} have patches of shape {_cols(image, kernel, stride, dilation)}, not {shape}")
+        want = _cols(image, kernel, stride, dilation)
+        raise ShapeError(f"images of shape {image} have patches of shape {want}, not {shape}")
     return image
 
 
@@ -69,7 +70,9 @@ def _convolved(
 ) -> Shape:
     _image(x)
     if len(w) != 4 or w[1] * groups != x[1] or w[0] % groups or not groups > 0:
-        raise ShapeError(f"shapes {x} and {w} of images and weights, which are (out, in / groups, height, width), in {groups} groups")
+        raise ShapeError(
+            f"shapes {x} and {w} of images and weights, which are (out, in / groups, height, width), in {groups} groups"
+        )
     if 0 in w:
         raise ShapeError(f"shape {w} of weights has no elements")
     return (x[0], w[0], *_cols(_padded(x, padding), (w[2], w[3]), stride, dilation)[3:])
@@ -204,7 +207,7 @@ def _max_pool2d_vjp(
     xp: Any, g: Any, out: Any, x: Any, kernel: Pair, stride: Pair, padding: Pair = (0, 0), dilation: Pair = (1, 1)
 ) -> Any:
     """To the first of the largest entries of each window, as PyTorch and cuDNN have it."""
-    n, c, h, w = _padded(xp.shape(x), padding)
+    *_, h, w = _padded(xp.shape(x), padding)
     cols = _pool_cols(xp, x, kernel, stride, padding, dilation)
     first = xp.expand_dims(xp.argmax(cols, axis=2), 2)
     share = xp.scatter_add(xp.zeros_like(cols), first, xp.expand_dims(g, 2), 2)

@@ -174,14 +174,14 @@ def _arrive(
     if k is not None:
         captured[k] = g
         return
-    if not leaf._requires_grad:  # frozen since it was used
-        return
     if leaf._edge is not None:
         raise RuntimeError("leaf variable has been moved into the graph interior")
     if node.pre_hooks:
         g = _pre_hooks(node, g, create_graph)
     have = leaf._grad
-    if create_graph:
+    if not leaf._requires_grad:
+        pass  # frozen since it was used; its hooks run all the same
+    elif create_graph:
         leaf._grad = apply(rule("clone", "CopyBackwards"), (g,)) if have is None else have + g
     elif have is None:
         # The array may be another's too (add gives one gradient to both its inputs): take it only if nobody else can see it.

@@ -342,18 +342,29 @@ def cross_entropy(
     """Of logits (dim 1) against class indices, or against probabilities of the same shape."""
     dim = 0 if input._data.ndim == 1 else 1
     logp = log_softmax(input, dim)
-    if target.dtype.is_floating_point or label_smoothing:
+    classes = input._data.shape[dim]
+    per_class = None if weight is None else reshape(weight, (-1, *(1,) * (input._data.ndim - dim - 1)))
+    if target.dtype.is_floating_point:
         goal = target
-        if not target.dtype.is_floating_point:
-            goal = wrap(np.moveaxis(one_hot(target, input._data.shape[dim])._data, -1, dim).astype(input._data.dtype))
         if label_smoothing:
-            goal = add(mul(goal, 1 - label_smoothing), label_smoothing / input._data.shape[dim])
-        if weight is not None:
-            goal = mul(goal, reshape(weight, (-1, *(1,) * (input._data.ndim - dim - 1))))
+            goal = add(mul(goal, 1 - label_smoothing), label_smoothing / classes)
+        goal = goal if per_class is None else mul(goal, per_class)
         each = run("negative", sum(mul(logp, goal), dim))
         if reduction == "mean":
             return div(sum(each), max(each.numel(), 1))
         return _reduced("NegBackward0", each, reduction)
+    if label_smoothing:
+        # (1 - s) of the usual loss and s of the mean loss over all classes
+        used = target._data != ignore_index
+        each = run("negative", sum(logp if per_class is None else mul(logp, per_class), dim))
+        each = mul(each, wrap(used.astype(input._data.dtype)))
+        if reduction != "none":
+            each = sum(each)
+        if reduction == "mean":
+            share = used.sum() if weight is None else weight._data[np.where(used, target._data, 0)][used].sum()
+            each = div(each, float(share))
+        usual = nll_loss(logp, target, weight, ignore_index, reduction)
+        return add(mul(usual, 1 - label_smoothing), mul(each, label_smoothing / classes))
     return nll_loss(logp, target, weight, ignore_index, reduction)
 
 

@@ -114,8 +114,8 @@ class DataLoader:
 
     def __init__(
         self, dataset: Any, batch_size: int | None = 1, shuffle: bool = False, sampler: Any = None,
-        batch_sampler: Any = None, num_workers: int = 0, collate_fn: Callable[[Sequence[Any]], Any] | None = None, pin_memory: bool = False,
-        drop_last: bool = False, *, generator: creation.Generator | None = None,
+        batch_sampler: Any = None, num_workers: int = 0, collate_fn: Callable[[Sequence[Any]], Any] | None = None,
+        pin_memory: bool = False, drop_last: bool = False, *, generator: creation.Generator | None = None,
     ) -> None:  # fmt: skip
         if batch_size is not None and batch_size <= 0:
             raise ValueError(f"batch_size should be a positive integer value, but got batch_size={batch_size}")
