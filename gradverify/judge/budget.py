@@ -51,10 +51,14 @@ _NUMPY_TO_OP = {v: k for k, v in LEGACY.items()} | {"absolute": "abs", "true_div
 
 
 class Noise:
-    """The nudges of one rerun, and the branches that it took."""
+    """The nudges of one rerun after another, and the branches that the current one took."""
 
-    def __init__(self, fmt: FloatFormat, seed: Any) -> None:
-        self.fmt, self.rng = fmt, np.random.default_rng(seed)
+    def __init__(self, fmt: FloatFormat) -> None:
+        self.fmt = fmt
+        self.restart(0)
+
+    def restart(self, seed: Any) -> None:
+        self.rng = np.random.default_rng(seed)
         self.branches: list[bytes] = []
 
     def nudge(self, out: np.ndarray, scale: np.ndarray | float) -> np.ndarray:
@@ -301,7 +305,8 @@ def budget(
     fmt = FORMATS[dtype]
     flat = lowered(graph)
     nudges = replace(fmt, roundoff=SAFETY * fmt.roundoff) if loose else fmt
-    runs = [_rerun(flat, values, cotangent, wrt, dtype, nudges, [seed, k], table) for k in range(reruns)]
+    xp = NudgedNamespace(Noise(nudges))
+    runs = [_rerun(xp, flat, values, cotangent, wrt, dtype, [seed, k], table) for k in range(reruns)]
     kept, branches = _same_branch(runs)
     kept = runs if loose else kept
 
@@ -346,21 +351,20 @@ class _Rerun:
 
 
 def _rerun(
+    xp: NudgedNamespace,
     graph: Graph,
     values: Any,
     cotangent: Any,
     wrt: tuple[str, ...],
     dtype: str,
-    fmt: FloatFormat,
     seed: Any,
     table: Table,
 ) -> _Rerun:
-    noise = Noise(fmt, seed)
-    xp = NudgedNamespace(noise)
+    xp.noise.restart(seed)
     with np.errstate(all="ignore"):
         nodes = forward(xp, graph, {n: xp.asarray(v) for n, v in values.items()}, dtype, table)
         adjoint = reverse(xp, graph, nodes, [xp.asarray(c) for c in cotangent], wrt, table)
-        branches = b"|".join(noise.branches)
+        branches = b"|".join(xp.noise.branches)
         distances = kink_distances(xp, graph, nodes, wrt)
     inputs = graph.inputs
     return _Rerun(
