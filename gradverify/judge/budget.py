@@ -70,7 +70,8 @@ class Noise:
                 moved = np.where(np.abs(moved) > self.fmt.huge, np.copysign(np.inf, moved), moved)
             # An infinity stays what it is: inf - inf would be NaN where 1/inf is a right 0.
             moved = np.where(np.isfinite(out), moved, out)
-            small = np.abs(out) < self.fmt.tiny
+            # Subnormal, and not by cancellation: the result may be flushed to zero.
+            small = (np.abs(out) < self.fmt.tiny) & (self.fmt.roundoff * scale < self.fmt.tiny)
             if small.any():
                 moved = np.where(small, out * self.rng.standard_normal(out.shape), moved)
         return np.asarray(moved)
