@@ -47,18 +47,31 @@ def apply(rule: Rule, args: Sequence[Any], params: Mapping[str, Any] = NONE) -> 
     if rule.view:
         args[0]._array()  # a view of a NumPy scalar would share nothing
     raws = [a._data if isinstance(a, Tensor) else a for a in args]
+    half = None
     if rule.promotion is not KEEP:
         raws = promoted(rule, raws)
+        if raws[-1].__class__ is not float and getattr(raws[-1], "dtype", None) in HALF:
+            # Halves are computed in float32 and rounded once, as PyTorch does.
+            half, raws = raws[-1].dtype, [widened(x) for x in raws]
     try:
         data = quiet.run(rule.kernel, *raws, **params)
     except (ValueError, TypeError, ShapeError, np.exceptions.AxisError) as error:
         raise _translated(rule, raws, error) from None
+    if half is not None and data.dtype == F32:
+        data = data.astype(half)
     out = wrap(data)
     if state.enabled and rule.differentiable:
         _record(rule, args, params, out)
     if rule.view:
         views.track(rule, args[0], params, out)
     return out
+
+
+HALF = {d.numpy for name, d in dtypes.DTYPES.items() if name in ("float16", "bfloat16")}
+
+
+def widened(x: Any) -> Any:
+    return x.astype(F32) if getattr(x, "dtype", None) in HALF and not isinstance(x, Ghost) else x
 
 
 def promoted(rule: Rule, raws: list[Any]) -> list[Any]:
@@ -159,11 +172,13 @@ class OpNode(Node):
     saved     per argument: the tensor (its value is read), a Ghost (only its shape), a number as a scalar, or None
     versions  per argument, the version of the saved tensor; None stands for all 0
     metas     per argument that gets a cotangent, its shape and dtype; None: those of the result
+    plain     are the result and all those float32 or float64? Halves and complex numbers take a detour
     output    the saved output array, or a Ghost of it, or None; `cell`, `version`: its version counter, and its value then
     """
 
     versions: dict[int, int] | None = None
     metas: list[tuple[tuple[int, ...], np.dtype]] | None = None
+    plain = True  # are all dtypes float32 or float64?
     output: Any = None
     cell: list[int] | None = None
     version = 0
@@ -182,6 +197,10 @@ class OpNode(Node):
             for k, _ in plan.wanted:
                 raw = args[k]._data
                 self.metas.append((raw.shape, raw.dtype))
+                if raw.dtype is not F32 and raw.dtype is not F64:
+                    self.plain = False
+            if out._data.dtype is not F32 and out._data.dtype is not F64:
+                self.plain = False
 
     def _save(self, plan: Plan, args: tuple[Any, ...], out: Tensor) -> None:
         saved: Any = args if plan.everything else list(plan.blank)
@@ -232,12 +251,22 @@ class OpNode(Node):
                 d = run(vjp, KERNELS, g, self.output, *saved)
                 grads[i] = d if d.dtype is dtype else _as_dtype(d, dtype)
             return grads
+        output = self.output
+        if not self.plain:
+            g, output, saved = widened(g), widened(output), [widened(a) for a in saved]
+            if self._complex(g):
+                run = _conjugated(run)
         for (i, vjp), (shape, dtype) in zip(plan.wanted, self.metas):
-            d = run(vjp, KERNELS, g, self.output, *saved, **self.params)
+            d = run(vjp, KERNELS, g, output, *saved, **self.params)
             if d.shape != shape and self.rule.broadcasts:
                 d = KERNELS.sum_to(d, shape)
             grads[i] = d if d.dtype is dtype else _as_dtype(d, dtype)
         return grads
+
+    def _complex(self, g: Any) -> bool:
+        """Is this a holomorphic op of complex numbers? Then its rule needs conjugates."""
+        found = g.dtype.kind == "c" or any(dtype.kind == "c" for _, dtype in self.metas or ())
+        return found and self.rule.name not in NOT_HOLOMORPHIC
 
     def _stale(self, t: Tensor, now: int, then: int) -> RuntimeError:
         made = "" if t._edge is None else f", which is output {t._edge[1]} of {op_of(t._edge[0])}"
@@ -254,8 +283,13 @@ class OpNode(Node):
             out._requires_grad, out._edge, out._version_cell = True, (self, 0), self.cell
         grads: list[Any] = [None] * len(args)
         metas = self.metas or [(g._data.shape, g._data.dtype)] * len(grads)
+        conjugate = not self.plain and self._complex(g._data)
+        if conjugate:
+            g = ENGINE.conj(g)
         for (i, vjp), (shape, dtype) in zip(self.plan.wanted, metas):
             d = vjp(ENGINE, g, out, *args, **self.params)
+            if conjugate:
+                d = ENGINE.conj(d)
             if self.rule.broadcasts and d._data.shape != shape:
                 d = ENGINE.sum_to(d, shape)
             grads[i] = d if d._data.dtype == dtype else cast(d, dtype)
@@ -281,6 +315,20 @@ class OpNode(Node):
                 if value is not None and not isinstance(value, Ghost):
                     return value
         raise AttributeError(f"'{type(self).__name__}' object has no attribute {name!r}")
+
+
+NOT_HOLOMORPHIC = {"abs", "conj", "real", "imag", "cast", "clone"}
+"""Ops whose rule says itself what to do with complex numbers."""
+
+
+def _conjugated(run: Callable[..., Any]) -> Callable[..., Any]:
+    """The cotangent of z under a holomorphic f is g conj(f'(z)). The text, written for reals, computes g f'(z) and is linear
+    in g; so conj(text(conj(g))) is what is wanted. (PyTorch documentation, "Autograd for complex numbers".)"""
+
+    def conjugated(vjp: Callable[..., Any], xp: Any, g: Any, *rest: Any, **params: Any) -> Any:
+        return np.conj(run(vjp, xp, np.conj(g), *rest, **params))
+
+    return conjugated
 
 
 def _as_dtype(d: Any, to: np.dtype) -> Any:

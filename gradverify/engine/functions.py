@@ -921,6 +921,20 @@ def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return clone(out) if copy and out is input else out
 
 
+def conj(input: Tensor) -> Tensor:
+    return run("conj", input) if input._data.dtype.kind == "c" else input
+
+
+def real(input: Tensor) -> Tensor:
+    return run_as("SelectBackward0", "real", input) if input._data.dtype.kind == "c" else input
+
+
+def imag(input: Tensor) -> Tensor:
+    if input._data.dtype.kind != "c":
+        raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
+    return run_as("SelectBackward0", "imag", input)
+
+
 def type_as(input: Tensor, other: Tensor) -> Tensor:
     return to(input, other.dtype)
 

@@ -43,7 +43,7 @@ SAME = (
 PLAIN = "isnan isinf logical_xor sgn bitwise_and bitwise_or bitwise_xor bitwise_not".split()
 
 FUNCTIONS = (
-    "add sub rsub mul div floor_divide remainder lerp pow matmul mm bmm mv dot addmm addcmul addcdiv outer einsum "
+    "conj real imag add sub rsub mul div floor_divide remainder lerp pow matmul mm bmm mv dot addmm addcmul addcdiv outer einsum "
     "tensordot clamp where isclose allclose equal sum mean prod max min amax amin argmax argmin var std norm "
     "logsumexp cumsum cumprod any all sort argsort topk median reshape flatten unflatten permute transpose t "
     "movedim unsqueeze squeeze broadcast_to broadcast_tensors cat stack hstack vstack unbind split chunk narrow "
@@ -59,7 +59,7 @@ METHODS_ONLY = (
 ).split()
 
 NOT_METHODS = set(
-    "einsum tensordot broadcast_tensors cat stack hstack vstack meshgrid is_tensor concat tile_ where_ numel".split()
+    "real imag einsum tensordot broadcast_tensors cat stack hstack vstack meshgrid is_tensor concat tile_ where_ numel".split()
 )
 
 # name -> function of (tensor, ...) whose result is written back: x.add_(y)
@@ -246,8 +246,8 @@ def install(table: dict[str, Callable[..., Any]]) -> None:
         "T": lambda self: functions.permute(self, tuple(reversed(range(self._data.ndim)))),
         "mT": lambda self: functions.transpose(self, -2, -1),
         "H": lambda self: functions.transpose(self, -2, -1),
-        "real": lambda self: self if self._data.dtype.kind != "c" else wrap(self._array().real),
-        "imag": lambda self: wrap(self._array().imag),
+        "real": functions.real,
+        "imag": functions.imag,
     }.items():
         setattr(Tensor, name, property(getter))
 

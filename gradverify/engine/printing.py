@@ -33,8 +33,7 @@ class _Format:
         low, high = float(np.abs(deciding).min()), float(np.abs(deciding).max())
         self.integral = bool(np.all(deciding == np.ceil(deciding)))
         self.scientific = high / low > 1000.0 or high > 1e8 or (low < 1e-4 and not self.integral)
-        dot = self.integral and not self.scientific  # PyTorch does not count the dot of a whole number
-        self.width = max(len(self._written(v)) - dot for v in deciding.tolist())
+        self.width = max(len(self._written(v)) for v in deciding.tolist())
 
     def _plain(self, v: Any) -> str:
         return str(bool(v)) if self.kind == "b" else str(int(v))

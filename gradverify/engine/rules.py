@@ -35,12 +35,12 @@ _ARITHMETIC = set(
 _KEEP = set(
     "reshape permute_dims matrix_transpose expand_dims squeeze broadcast_to getitem diagonal flip roll pad tril triu "
     "take take_along_axis index_add scatter_add embed repeat tile moveaxis swapaxes argmax argmin argsort clone "
-    "logical_and logical_or logical_not isfinite cast index index_put index_put_add gather unstack flatten any all".split()
+    "logical_and logical_or logical_not isfinite conj real imag cast index index_put index_put_add gather unstack flatten any all".split()
 )
 _COMPARE = set("equal not_equal less less_equal greater greater_equal".split())
 
 VIEWS = set(
-    "reshape permute_dims matrix_transpose expand_dims squeeze broadcast_to getitem diagonal moveaxis swapaxes".split()
+    "reshape permute_dims matrix_transpose expand_dims squeeze broadcast_to getitem diagonal moveaxis swapaxes real imag".split()
 )
 """Ops whose result shares the input's memory in PyTorch (reshape: where the layout allows it)."""
 
@@ -192,6 +192,18 @@ LOCAL: dict[str, OpSpec] = {
             name="cast", doc="the same values in another dtype; the cotangent is cast back by the tape",
             example="cast(x, to=float64)", shape=lambda s, **_: s,
             define=lambda xp, x, to: x.astype(to), vjp=(lambda xp, g, out, x, to: g,), params={"to": Param("string")},
+        ),
+        OpSpec(
+            name="conj", doc="the complex conjugate", example="conj(x)", shape=lambda s, **_: s,
+            define=lambda xp, x: xp.module.conj(x), vjp=(lambda xp, g, out, x: xp.conj(g),),
+        ),
+        OpSpec(
+            name="real", doc="the real part", example="real(x)", shape=lambda s, **_: s,
+            define=lambda xp, x: xp.module.real(x), vjp=(lambda xp, g, out, x: g + 0j,),
+        ),
+        OpSpec(
+            name="imag", doc="the imaginary part", example="imag(x)", shape=lambda s, **_: s,
+            define=lambda xp, x: xp.module.imag(x), vjp=(lambda xp, g, out, x: g * 1j,),
         ),
         OpSpec(
             name="index", doc="x[at] for a native index that holds arrays", example="index(x, at=...)",

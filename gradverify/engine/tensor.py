@@ -240,11 +240,12 @@ class Tensor:
         """`hook(grad)` when this tensor's gradient, summed over all its uses, is known; what it returns replaces it."""
         if not self.requires_grad:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
-        if self._edge is None:
+        if self.is_leaf:
             if self._hooks is None:
                 self._hooks = TensorHooks()
             return hook_into(self._hooks.user, hook)
-        return hook_into(self._edge[0].hooks_of(self._edge[1]).user, hook)
+        node, output = self._gradient_edge()
+        return hook_into(node.hooks_of(output).user, hook)
 
     def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> RemovableHandle:
         """`hook(leaf)` after a gradient was added to its `.grad`."""

@@ -48,6 +48,8 @@ def raises(see: See, f: Callable[[], Any], text: bool = True) -> None:
 
 def observed(torch: Any, x: Any) -> Any:
     if isinstance(x, torch.Tensor):
+        if x.is_complex():
+            x = x.resolve_conj() if hasattr(x, "resolve_conj") else x
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             name = None if x.grad_fn is None else type(x.grad_fn).__name__
@@ -133,7 +135,7 @@ def printing(torch: Any, see: See) -> None:
         torch.tensor([123456.789]), torch.tensor([-0.0, 0.0]), torch.tensor(7), torch.tensor(True),
         torch.arange(30.0).reshape(1, 30) / 3, torch.tensor([0.5], dtype=torch.float16), torch.arange(40) * 1000,
         torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True).exp(), torch.tensor([1e-5]), torch.tensor([999.5, 0.25]),
-        torch.tensor([1e38, 1.0]), torch.tensor([float("nan")]), torch.tensor([float("inf")]),
+        torch.tensor([1e38, 1.0]), torch.tensor([2.0, -1.0]), torch.tensor([[-10.0, 2.0], [3.0, 400.0]]), torch.tensor([float("nan")]), torch.tensor([float("inf")]),
     ):  # fmt: skip
         see(str(t))
         see(repr(t))
@@ -917,6 +919,48 @@ def variable(torch: Any, see: See) -> None:
     out.backward()
     see(x.grad)
     see(Variable(torch.ones(2)).requires_grad)
+
+
+# ---- halves and complex numbers -------------------------------------------------------------------------------------
+
+
+@script
+def halves(torch: Any, see: See) -> None:
+    """Halves are computed in single precision and rounded once, so they agree to the last bit. (Not here: tanh and sigmoid,
+    whose gradient PyTorch makes from the rounded result, and the op table from the argument, which keeps more digits.)"""
+    for name in ("float16", "bfloat16"):
+        kind = getattr(torch, name, None)
+        if kind is None or not hasattr(gradverify.engine, name):
+            continue
+        x = torch.tensor([1.0, 2.0, 0.5], dtype=kind, requires_grad=True)
+        see(str(x))
+        for f in (
+            lambda t: t * 2 + 1, lambda t: t @ t, lambda t: t.exp(), lambda t: (t * t * t).sum(), torch.sin, torch.rsqrt,
+            lambda t: torch.stack([t, t]) @ torch.stack([t, t]).T, lambda t: t.mean(), lambda t: torch.softmax(t, 0), torch.sqrt,
+            lambda t: t + torch.ones(3), lambda t: t * torch.tensor(2.0), lambda t: t * torch.tensor([1, 2, 3]), torch.log1p,
+        ):  # fmt: skip
+            y = f(x)
+            y.backward(torch.ones_like(y))
+            see((str(y.dtype), type(y.grad_fn).__name__, y.detach().float(), x.grad.float()))
+            x.grad = None
+
+
+@script
+def complex_numbers(torch: Any, see: See) -> None:
+    """PyTorch's convention: the gradient of z is the conjugate of the derivative."""
+    x = torch.tensor([1 + 2j, 3 - 1j], requires_grad=True)
+    r = torch.tensor([0.5, -2.0], requires_grad=True)
+    for f in (
+        lambda: (x * x.conj()).real.sum(), lambda: x.abs().sum(), lambda: (x**2).real.sum(), lambda: torch.exp(x).imag.sum(),
+        lambda: (1 / x).real.sum(), lambda: (x @ x).real, lambda: (x * r).real.sum(), lambda: (x * (2 - 1j)).imag.sum(),
+        lambda: torch.sin(x).real.sum(), lambda: (x / r).imag.sum(), lambda: x.sum().real, lambda: (x.reshape(2, 1) @ x.reshape(1, 2)).imag.sum(),
+    ):  # fmt: skip
+        y = f()
+        see(y)
+        see(torch.autograd.grad(y, [x, r], allow_unused=True))
+    (g,) = torch.autograd.grad((x**3).real.sum(), x, create_graph=True)
+    see(torch.autograd.grad(g.real.sum(), x))
+    raises(see, lambda: (x * 2).sum().backward())
 
 
 # ---- ops under PyTorch's names --------------------------------------------------------------------------------------

@@ -53,8 +53,8 @@ def descend(torch: Any, make: Callable[[Any, Any], Any], steps: int, halt: bool 
 
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_optimisers_take_pytorchs_steps(name: str) -> None:
-    """In double. A step rounds some ten times, each time by half an ulp of what is at most of the size of the weights, and the
-    descent contracts earlier errors; 20 steps of 10 roundings leave 200 ulps."""
+    """In double. A step rounds some ten times, each time by half an ulp of what is at most of the size of the weights, and
+    the descent contracts earlier errors; 20 steps of 10 roundings leave 200 ulps."""
     steps = 20
     mine, theirs = (descend(t, OPTIMISERS[name], steps) for t in BOTH)
     for a, b in zip(mine, theirs):
@@ -131,8 +131,8 @@ LAYERS: dict[str, tuple[Callable[[Any], Any], tuple[int, ...]]] = {
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_are_pytorchs(name: str) -> None:
-    """In double, forward, both gradients, buffers, text and state dict. Values differ by the order of their sums: of at most 36
-    products here, each rounding by half an ulp of the largest partial sum, in three sums one upon another."""
+    """In double, forward, both gradients, buffers, text and state dict. Values differ by the order of their sums: of at most
+    36 products here, each rounding by half an ulp of the largest partial sum, in three sums one upon another."""
     make, shape = LAYERS[name]
     seen = []
     for torch in BOTH:

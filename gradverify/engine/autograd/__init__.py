@@ -34,8 +34,8 @@ def _roots(outputs: Sequence[Tensor], gradients: Sequence[Any], create_graph: bo
         if g is None:
             if out.requires_grad and out._data.size != 1:
                 raise RuntimeError("grad can be implicitly created only for scalar outputs")
-            if out.requires_grad and out._data.dtype.kind not in "fcV":
-                raise RuntimeError("grad can be computed only for real scalar outputs but got " + str(out.dtype))
+            if out.requires_grad and out._data.dtype.kind == "c":
+                raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {out.dtype}")
             seeds.append(wrap(np.ones_like(out._data)) if out.requires_grad else None)
         elif isinstance(g, Tensor):
             if g._data.shape != out._data.shape:
