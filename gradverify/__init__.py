@@ -59,6 +59,9 @@ _HOMES = {
     "OPS": "ops",
 }
 
+# Drop-ins for the checks of frameworks, each of which imports its framework.
+_FACES = ("torch", "jax")
+
 __all__ = [*_HOMES, "__version__"]
 
 
@@ -67,6 +70,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("gradverify")
+    if name in _FACES:
+        return importlib.import_module(f".{name}", __name__)
     if name not in _HOMES:
         raise AttributeError(f"module 'gradverify' has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from .core.errors import BadInput, Unsupported
 from .core.verdict import Reason, Status, Verdict
 from .judge.callables import TRIALS, Effort, Question, answer
+from .judge.forward_mode import answer_forward
+from .judge.orders import raised
+
+Mode = Literal["rev", "fwd"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 class WrongGradient(AssertionError):
@@ -27,12 +33,14 @@ def check(
     wrt: str | Sequence[str] | None = None,
     cotangent: Any = None,
     reference: Callable[..., Any] | None = None,
+    order: int = 1,
+    modes: Sequence[Mode] | Mode = ("rev",),
     effort: Effort = "normal",
     seed: int = 0,
     device: str | None = None,
     time_limit: float | None = 120.0,
 ) -> Verdict:
-    """The verdict on the VJP of `fn` at `args`, for a function of PyTorch or JAX.
+    """The verdict on the gradient of `fn` at `args`, for a function of PyTorch or JAX.
 
     `fn` is a function, a module, an `autograd.Function.apply`, a `custom_vjp` function …; the framework is recognised
     from the arguments. Its own forward, traced to a graph, is the definition that its backward is held against.
@@ -44,6 +52,9 @@ def check(
     cotangent   array, or one per output; default: random, signed, of order one
     reference   a definition over the same arguments to hold `fn` against, instead of its own forward: needed where that
                 cannot be traced, wanted where it might be wrong
+    order       derivatives up to this order: the VJP of the VJP at order 2, and so on. Each order is held against the
+                trace of the one below
+    modes       "rev" judges VJPs, "fwd" JVPs (along one random direction), in the order given
     effort      "quick" judges the given point; "normal" also other values, other batch sizes and float32 where the
                 arguments allow; "thorough" more of them. Each point includes the laws: repeated calls, scaled and signed
                 cotangents, strided memory, purity
@@ -54,6 +65,11 @@ def check(
     """
     if effort not in TRIALS:
         raise BadInput(f"effort must be one of {', '.join(TRIALS)}, got {effort!r}")
+    modes = (modes,) if isinstance(modes, str) else tuple(modes)
+    if not modes or not set(modes) <= set(MODES):
+        raise BadInput(f"modes must be some of {', '.join(MODES)}, got {modes!r}")
+    if order < 1:
+        raise BadInput(f"order counts from 1, got {order!r}")
     if not callable(fn):
         raise BadInput(f"the first argument must be a function, got {type(fn).__name__}")
     question = Question(
@@ -68,10 +84,25 @@ def check(
         time_limit,
     )
     try:
-        return answer(question, effort)
+        return _answered(question, order, modes, effort)
     except Unsupported as e:
         name = getattr(fn, "__name__", type(fn).__name__)
         return Verdict(Status.INCONCLUSIVE, name, "", "", reason=Reason.UNSUPPORTED, message=str(e))
+
+
+def _answered(question: Question, order: int, modes: Sequence[Mode], effort: Effort) -> Verdict:
+    """The first verdict that is no PASS; else that of the first order and mode, which names the others."""
+    verdicts = []
+    for k in range(1, order + 1):
+        for mode in modes:
+            verdict = answer(question, effort) if mode == "rev" else answer_forward(question)
+            if not verdict:
+                return verdict
+            verdicts.append(verdict)
+        if k < order:
+            question = raised(question, stops=any("holds it fixed" in n for n in verdicts[-1].notes))
+    judged = [f"order {k}, {mode}" for k in range(1, order + 1) for mode in modes]
+    return replace(verdicts[0], facts={**verdicts[0].facts, "judged": judged}) if len(judged) > 1 else verdicts[0]
 
 
 def assert_gradients(fn: Callable[..., Any], *args: Any, **options: Any) -> Verdict:

@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("judge", "conformance"),
     ("report",),
     ("api",),
-    ("plugin", "cli", "watch", "testing", "__init__", "__main__"),
+    ("plugin", "cli", "watch", "testing", "torch", "jax", "__init__", "__main__"),
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 

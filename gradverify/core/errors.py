@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable
+from typing import Any
 
 
 class GradverifyError(Exception):
@@ -49,3 +51,19 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if not close:
         return ""
     return "; did you mean " + " or ".join(repr(c) for c in close) + "?"
+
+
+class GradverifyNote(UserWarning):
+    """Something that a user should know and need not act on: an option of another tool that means nothing here."""
+
+
+_SAID: set[tuple[str, ...]] = set()
+
+
+def note(caller: str, **given: Any) -> None:
+    """Say, once in a process, which of the options that mean nothing here were given (those that are true)."""
+    names = tuple(n for n, is_given in given.items() if is_given)
+    if names and (caller, *names) not in _SAID:
+        _SAID.add((caller, *names))
+        text = f"{caller}: {', '.join(names)} mean nothing to gradverify, which works out what rounding excuses"
+        warnings.warn(text, GradverifyNote, stacklevel=3)

@@ -26,7 +26,11 @@ TRIALS: Mapping[str, int] = {"quick": 0, "normal": 1, "thorough": 4}
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """A function, its arguments, and what is asked of it; `options` go to the tracer."""
+    """A function, its arguments, and what is asked of it.
+
+    stops   may what the function detached be held fixed, where it is right with that alone? Without it, detaching is
+            no part of the definition, as it is none for differences
+    """
 
     fn: Callable[..., Any]
     args: tuple[Any, ...]
@@ -37,6 +41,7 @@ class Question:
     seed: int
     device: str | None
     time_limit: float | None
+    stops: bool = True
 
 
 def answer(q: Question, effort: Effort) -> Verdict:
@@ -61,25 +66,40 @@ def answer(q: Question, effort: Effort) -> Verdict:
     return replace(first, facts={**first.facts, "tried": tried, "skipped": skipped})
 
 
+def case_of(q: Question, *, held: bool = False) -> tuple[Case, Traced]:
+    """The given point as a case, with its trace; `held` holds detached values fixed. Raises BadInput and Unsupported."""
+    return _asked(q, q.args, "as given", q.cotangent, held)
+
+
 def _at(
     q: Question, args: tuple[Any, ...], name: str, cotangent: tuple[np.ndarray, ...] | None
 ) -> tuple[Verdict, Traced]:
     """One point: trace, judge; where values were detached and the answer differs, judge again with those held fixed."""
     verdict, traced = _once(q, args, name, cotangent, held=False)
-    if verdict.status is Status.FAIL and any("detached" in n for n in traced.notes):
+    if q.stops and verdict.status is Status.FAIL and detaches(traced):
         fixed, again = _once(q, args, name, cotangent, held=True)
         if fixed.status is Status.PASS:
             return fixed, again
     return verdict, traced
 
 
-def _once(
+def detaches(traced: Traced) -> bool:
+    return any("detached" in n for n in traced.notes)
+
+
+def _asked(
     q: Question, args: tuple[Any, ...], name: str, cotangent: tuple[np.ndarray, ...] | None, held: bool
-) -> tuple[Verdict, Traced]:
+) -> tuple[Case, Traced]:
     options: dict[str, Any] = {"stop_detached": True, "confirm": False} if held else {}
     own = _traced(q.fn, args, q, options, strict=q.reference is None)
     definition = own if q.reference is None else _traced(q.reference, args, q, options, strict=True)
-    case = _case(q, own, definition, name, cotangent)
+    return _case(q, own, definition, name, cotangent), own
+
+
+def _once(
+    q: Question, args: tuple[Any, ...], name: str, cotangent: tuple[np.ndarray, ...] | None, held: bool
+) -> tuple[Verdict, Traced]:
+    case, own = _asked(q, args, name, cotangent, held)
     subject = _subject(own, q.device)
     try:
         with limited(q.time_limit):

@@ -1,0 +1,93 @@
+"""`jax.test_util.check_grads` with gradverify behind it: change the import, keep the suite.
+
+    from gradverify.jax import check_grads
+
+The signature and the behaviour are JAX's (0.10.2, jax/_src/public_test_util.py): None where all is right, an
+AssertionError where something is not. What differs is in docs/migration.md: there is no tolerance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+
+from .core.errors import BadInput, Unsupported, note
+from .core.verdict import Reason, Status, Verdict
+from .judge.callables import Question, answer
+from .judge.forward_mode import answer_forward
+
+__all__ = ["Undecided", "check_grads"]
+
+TIME_LIMIT = 120.0
+"""Seconds for a run of the function."""
+
+
+class Undecided(AssertionError):
+    """The verdict is INCONCLUSIVE: nothing was shown to be wrong, and nothing to be right. `verdict` says why."""
+
+    def __init__(self, verdict: Verdict, message: str) -> None:
+        self.verdict = verdict
+        super().__init__(message)
+
+
+def check_grads(
+    f: Callable[..., Any],
+    args: Sequence[Any],
+    order: int,
+    modes: Sequence[str] = ("fwd", "rev"),
+    atol: float | None = None,
+    rtol: float | None = None,
+    eps: float | None = None,
+) -> None:
+    """Are the derivatives of `f` at `f(*args)` right, up to `order`, in the given modes?
+
+    `atol`, `rtol` and `eps` mean nothing: the truth has no step, and the budget is worked out. Each order is held against
+    the trace of the one below it; at order 2 `("fwd", "rev")` means all four: forward over forward, reverse over forward,
+    forward over reverse and reverse over reverse, as in JAX.
+
+    Raises AssertionError where a derivative is wrong, Undecided (an AssertionError) where that cannot be told, what `f`
+    itself raises, and Unsupported for what cannot be honoured: the mode "lin", complex numbers, primitives that cannot
+    be traced.
+    """
+    note("check_grads", atol=atol is not None, rtol=rtol is not None, eps=eps is not None)
+    unknown = set(modes) - {"fwd", "rev"}
+    if unknown:
+        raise Unsupported(f"check_grads: gradverify has no mode {', '.join(sorted(unknown))}")
+    args = tuple(args)
+    f(*args)  # what f raises is the caller's to see
+    _judged(f, args, order, modes, "")
+
+
+def _judged(f: Callable[..., Any], args: tuple[Any, ...], order: int, modes: Sequence[str], of: str) -> None:
+    if "fwd" in modes:
+        what = f"JVP of {of}" if of else "JVP"
+        _raise(f, args, answer_forward, what)
+        if order > 1:
+            _judged(partial(jax.jvp, f), (args, args), order - 1, modes, what)
+    if "rev" in modes:
+        what = f"VJP of {of}" if of else "VJP"
+        _raise(f, args, partial(answer, effort="quick" if of else "normal"), what)
+        if order > 1:
+
+            def pulled(*primals: Any) -> Any:
+                out, pullback = jax.vjp(f, *primals)
+                return pullback(out)
+
+            _judged(pulled, args, order - 1, modes, what)
+
+
+def _raise(f: Callable[..., Any], args: tuple[Any, ...], judge: Callable[[Question], Verdict], what: str) -> None:
+    try:
+        # stop_gradient is no part of the definition: JAX's differences do not see it either.
+        verdict = judge(Question(f, args, {}, None, None, None, 0, None, TIME_LIMIT, stops=False))
+    except BadInput as e:
+        raise AssertionError(f"{what}: {e}") from e
+    if verdict.status is Status.FAIL:
+        raise AssertionError(f"{what}: {verdict.text()}")
+    if verdict.status is Status.INCONCLUSIVE:
+        if verdict.reason in (Reason.UNSUPPORTED, Reason.UNAVAILABLE):
+            raise Unsupported(f"{what}: {verdict.message}")
+        raise Undecided(verdict, f"{what}: {verdict.text()}")
