@@ -41,6 +41,11 @@ class Move:
         return self.name in ("index", "view", "t", "expand", "unsqueeze", "detach")
 
     @property
+    def walks(self) -> bool:
+        """It runs a backward pass."""
+        return self.name.startswith(("backward", "grad"))
+
+    @property
     def inplace(self) -> bool:
         return self.name in ("add_", "mul_", "scale_", "zero_", "copy_", "write", "write_constant")
 

@@ -10,7 +10,7 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 PLACE = re.compile(r"\{(\d+)\}")
 _QUIET = re.compile(r"\{0\}(\.\w+|\[\d+\])|\w+")
@@ -25,7 +25,8 @@ class Entry:
     text    with {0}, {1}, … for the variables in `args`
     out     the number of the variable that holds its value; None for a statement
     opens   it opens a `with` block; closes: it ends one
-    error   the type of the exception that it was expected to raise, and did
+    error   the type of the exception that it was expected to raise, and did, unless `missing`
+    verbatim  the text has no places: a definition
     """
 
     text: str
@@ -34,7 +35,8 @@ class Entry:
     opens: bool = False
     closes: bool = False
     error: str = ""
-    verbatim: bool = field(default=False)
+    missing: bool = False
+    verbatim: bool = False
 
 
 def fill(text: str, parts: Sequence[str]) -> str:
@@ -117,7 +119,10 @@ class _Printer:
             text = e.text if e.verbatim else fill(e.text, [texts.get(a) or self.names[a] for a in e.args])
             if e.error:
                 yield from self.flush()
-                yield self.at(f"try: {text}")
+                if e.missing and e.error == "Exception":
+                    yield from map(self.at, (f"try: {text}", "except Exception: pass", 'else: raise AssertionError("no error")'))
+                    continue
+                yield self.at(f"try: {text}" + (f'; assert False, "{e.error} expected"' if e.missing else ""))
                 yield self.at(f"except {e.error}: pass")
             elif e.opens:
                 yield from self.flush()

@@ -99,6 +99,15 @@ def gradient_argument_is_not_taken(t: Session) -> None:
     t.equal(g, [3.0, 4.0])
 
 
+@law(needs={"tape", "cotangent", "flags"}, source="https://github.com/JuliaDiff/ChainRules.jl/issues/512")
+def scalar_gradient_argument_is_not_taken(t: Session) -> None:
+    """The same for a scalar, where a sum has nothing to sum and may pass the caller's array through."""
+    x, g = t.tensor(3.0, requires_grad=True), t.tensor(5.0)
+    x.sum().backward(g)
+    x.sum().backward()
+    t.equal(g, 5.0)
+
+
 @law(needs={"tape"}, source=BACKWARD)
 def untouched_leaf_has_none(t: Session) -> None:
     """A leaf that the root does not depend on gets no gradient. None and zero differ: optimizers skip None."""

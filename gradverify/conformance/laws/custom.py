@@ -10,11 +10,9 @@ FUNCTION = "https://docs.pytorch.org/docs/stable/autograd.html#torch.autograd.Fu
 
 
 def function(t: Session, forward: str, backward: str) -> Var:
-    """`class F` with one line of forward and one of backward."""
+    """`class F` in two lines."""
     return t.define(
-        "class F(torch.autograd.Function):\n"
-        f"    forward = staticmethod({forward})\n"
-        f"    backward = staticmethod({backward})"
+        f"class F(torch.autograd.Function):\n    forward, backward = map(staticmethod, ({forward}, {backward}))"
     )
 
 
@@ -40,9 +38,8 @@ def needs_input_grad_says_who_asks(t: Session) -> None:
 def none_is_no_gradient(t: Session) -> None:
     """A backward may answer None for an input: its .grad stays None."""
     f = function(t, "lambda ctx, x, y: x * y", "lambda ctx, g: (g, None)")
-    x, y = t.tensor(3.0, requires_grad=True), t.tensor(5.0, requires_grad=True)
-    f.apply(x, y).backward()
-    t.equal(x.grad, 1.0)
+    y = t.tensor(5.0, requires_grad=True)
+    f.apply(t.tensor(3.0, requires_grad=True), y).backward()
     t.equal(y.grad, None)
 
 
@@ -87,10 +84,8 @@ def saved_tensors_are_freed(t: Session) -> None:
     f = function(
         t, "lambda ctx, x: (ctx.save_for_backward(x), x * x)[1]", "lambda ctx, g: g * 2 * ctx.saved_tensors[0]"
     )
-    x = t.tensor(3.0, requires_grad=True)
-    y = f.apply(x)
+    y = f.apply(t.tensor(3.0, requires_grad=True))
     y.backward()
-    t.equal(x.grad, 6.0)
     t.raises(y.backward)
 
 

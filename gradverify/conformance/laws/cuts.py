@@ -166,3 +166,14 @@ def freezing_takes_effect_and_ends(t: Session) -> None:
     w.requires_grad_(True)
     (x * w).backward()
     t.equal(w.grad, 2.0)
+
+
+@law(needs={"flags"}, source=f"{NOTES}#setting-requires-grad")
+def freezing_stops_recorded_graphs(t: Session) -> None:
+    """A leaf that was frozen between forward and backward gets nothing from that backward; the others get theirs."""
+    x, w = t.tensor(2.0, requires_grad=True), t.tensor(5.0, requires_grad=True)
+    y = x * w
+    w.requires_grad_(False)
+    y.backward()
+    t.equal(w.grad, None)
+    t.equal(x.grad, 5.0)

@@ -113,6 +113,16 @@ def a_graph_dies_with_its_root(t: Session) -> None:
 
 
 @law(needs={"tape", "numpy"}, source=NOTES)
+def a_leaf_dies_with_its_last_reference(t: Session) -> None:
+    """A leaf that was differentiated goes when it is dropped: its place in the graph and it do not keep each other alive."""
+    t.define("import weakref, gc, numpy; gc.disable(); a = numpy.ones(3); ref = weakref.ref(a)")
+    t.define("x = torch.from_numpy(a).requires_grad_(); del a")
+    t.define("x.sum().backward(); del x")
+    t.define("alive = ref() is not None; gc.enable()")
+    t.check("not alive")
+
+
+@law(needs={"tape", "numpy"}, source=NOTES)
 def a_training_loop_does_not_grow(t: Session) -> None:
     """After each step the batch is gone, though parameter and gradient stay: memory does not grow with the steps."""
     t.define("import weakref, numpy; w = torch.ones(3, dtype=torch.float64, requires_grad=True); refs = []")

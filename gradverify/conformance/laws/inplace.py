@@ -233,3 +233,16 @@ def retained_grad_moves_with_the_tensor(t: Session) -> None:
     y.mul_(5.0)
     y.sum().backward()
     t.equal(y.grad, [1.0, 1.0])
+
+
+@law(needs={"inplace", "retain", "function"}, source="https://docs.pytorch.org/docs/stable/generated/torch.Tensor.retain_grad.html")
+def retained_second_output_can_be_edited(t: Session) -> None:
+    """The second output of a function is as good as the first: it may retain its gradient and be edited in place."""
+    t.define(
+        "class F(torch.autograd.Function):\n"
+        "    forward, backward = map(staticmethod, (lambda ctx, x: (x * 2, x * 3), lambda ctx, a, b: a * 2 + b * 3))"
+    )
+    y = t.do("F.apply({0})[1]", t.tensor(3.0, requires_grad=True))
+    y.retain_grad()
+    y.mul_(5.0)
+    t.equal(y.requires_grad, True)

@@ -1,0 +1,193 @@
+"""Engines with one rule broken: the engine's own text with one place replaced, loaded under a name of its own.
+
+A text that is not found any more is an error of this table, not an engine that was caught: see `test_broken`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+import gradverify.engine
+from gradverify.conformance.engines import Engine, like_torch
+
+HOME = Path(gradverify.engine.__file__).parent
+
+
+@dataclass(frozen=True)
+class Broken:
+    """`old` in `module` (of gradverify.engine) is replaced by `new`."""
+
+    name: str
+    module: str
+    old: str
+    new: str
+
+    def load(self) -> Engine:
+        """The broken engine. Raises LookupError if the text is not there exactly once."""
+        package = f"gradverify.broken_{self.name}"
+        for name in [m for m in sys.modules if m == package or m.startswith(f"{package}.")]:
+            del sys.modules[name]
+        finder = _Finder(package, f"{package}.{self.module}", self)
+        sys.meta_path.insert(0, finder)
+        try:
+            importlib.import_module(package)
+        finally:
+            sys.meta_path.remove(finder)
+        if not finder.used:
+            raise LookupError(f"{self.name}: no module {self.module} was loaded")
+        return like_torch(f"broken_{self.name}", f"import {package} as torch", "gradverify")
+
+
+class _Finder:
+    def __init__(self, package: str, target: str, broken: Broken) -> None:
+        self.package, self.target, self.broken, self.used = package, target, broken, False
+
+    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name == self.package:
+            file = str(HOME / "__init__.py")
+            return importlib.util.spec_from_file_location(name, file, submodule_search_locations=[str(HOME)])
+        if name != self.target:
+            return None
+        self.used = True
+        spec = PathFinder.find_spec(name, path)
+        assert spec is not None
+        assert spec.origin is not None
+        spec.loader = _Loader(name, spec.origin, self.broken)
+        return spec
+
+
+class _Loader(SourceFileLoader):
+    """Never through the cache of compiled files, which is kept by path."""
+
+    def __init__(self, name: str, path: str, broken: Broken) -> None:
+        super().__init__(name, path)
+        self.broken = broken
+
+    def get_code(self, fullname: str) -> CodeType:
+        text = Path(self.path).read_text(encoding="utf-8")
+        if text.count(self.broken.old) != 1:
+            raise LookupError(f"{self.broken.name}: {self.broken.old!r} is {text.count(self.broken.old)} times in {self.path}")
+        return compile(text.replace(self.broken.old, self.broken.new), self.path, "exec", dont_inherit=True)
+
+
+WALK, DISPATCH, FUNCTION, AUTOGRAD = "autograd.walk", "dispatch", "autograd.function", "autograd"
+
+BROKEN = (
+    # accumulation
+    Broken("overwrites_grad", WALK, "into += g", "into[...] = g"),
+    Broken("new_buffer_each_time", WALK, "into += g", "leaf._grad = wrap(into + g)"),
+    Broken("overwrites_within_a_call", WALK, "pending[target] = d if have is None else have + d", "pending[target] = d"),
+    Broken("averages_paths", WALK, "pending[target] = d if have is None else have + d",
+           "pending[target] = d if have is None else (have + d) / 2"),
+    Broken("shares_buffers", WALK, "ours = type(g)", "ours = True or type(g)"),
+    Broken("adds_in_place_to_shared", WALK, "pending[target] = d if have is None else have + d",
+           "pending[target] = d if have is None else np.add(have, d, out=have if type(have) is np.ndarray else None)"),
+    Broken("fills_untouched_leaves", WALK, "g = pending.pop(node, None)\n    if g is None:\n        return\n    k = at",
+           "g = pending.pop(node, None)\n    if g is None:\n        g = np.zeros_like(node.variable._data)\n    k = at"),
+    Broken("leaf_arrives_early", WALK, "if not uses[target]:", "if True:"),
+    Broken("forgets_order", WALK, "return sorted(seen, key=_by_sequence, reverse=True), uses", "return list(seen), uses"),
+    Broken("edge_dropped_for_second_slot", WALK, "for edge, d in zip(node.edges, grads):",
+           "for edge, d in dict(zip(node.edges, grads)).items():"),
+    # flags
+    Broken("propagates_all_not_any", DISPATCH, "    if wanted:\n        cls",
+           "    if wanted and not any(isinstance(a, Tensor) and not a._requires_grad for a in args):\n        cls"),
+    Broken("integers_require_grad", "tensor", "if value and self.dtype.category < dtypes.FLOAT:", "if False:"),
+    Broken("result_flags_change", "tensor", "if not self.is_leaf:\n            if value:", "if False:\n            if value:"),
+    Broken("retains_everything", "dispatch", "        out._requires_grad = True\n        out._edge = (cls(",
+           "        out._requires_grad, out._retains_grad = True, True\n        out._edge = (cls("),
+    Broken("retain_overwrites", "tensor", "g.clone() if tensor._grad is None else tensor._grad + g", "g.clone()"),
+    Broken("retain_does_nothing", "tensor", "node.hooks_of(output).retain = keep", "pass"),
+    Broken("retain_before_hooks", WALK, "    for hook in list(hooks.user.values()):\n        changed = hook(_shown",
+           "    if hooks.retain is not None:\n        hooks.retain(_shown(g, create_graph)); hooks = type(hooks)()\n"
+           "    for hook in list(hooks.user.values()):\n        changed = hook(_shown"),
+    Broken("retain_on_no_grad_is_silent", "tensor", 'raise RuntimeError("can\'t retain_grad', 'str("can\'t retain_grad'),
+    # cuts
+    Broken("detach_copies", "functions", "out = wrap(input._array())\n    out._version_cell = input._cell()",
+           "out = wrap(input._array().copy())"),
+    Broken("detach_own_version", "functions", "out = wrap(input._array())\n    out._version_cell = input._cell()",
+           "out = wrap(input._array())"),
+    Broken("detach_keeps_history", "functions", "out._version_cell = input._cell()\n    return out\n\n\ndef detach_",
+           "out._version_cell = input._cell()\n    out._edge, out._requires_grad = input._edge, input._requires_grad\n"
+           "    return out\n\n\ndef detach_"),
+    Broken("no_grad_leaks_on_exception", "modes", "        state.enabled, state.inference = self._restore.pop()",
+           "        if exc[0] is None:\n            state.enabled, state.inference = self._restore.pop()"),
+    Broken("no_grad_ends_enabled", "modes", "        state.enabled, state.inference = self._restore.pop()",
+           "        self._restore.pop()\n        state.enabled = True"),
+    Broken("no_grad_does_nothing", "modes", "        state.enabled = self.enabled\n        if self.inference",
+           "        if self.inference"),
+    Broken("enable_grad_does_nothing", "modes", "    enabled = True\n\n\nclass set_grad_enabled",
+           "    def __enter__(self):\n        self._restore.append((state.enabled, state.inference))\n\n\nclass set_grad_enabled"),
+    Broken("backward_leaves_mode_off", WALK, "        state.enabled = before", "        pass"),
+    Broken("frozen_gets_gradient", WALK, "if not leaf._requires_grad:", "if False:"),
+    # freeing
+    Broken("keeps_after_free", WALK, "if not retain_graph:", "if False:"),
+    Broken("frees_although_retained", WALK, "if not retain_graph:", "if True:"),
+    Broken("saved_kept_but_marked", DISPATCH, "self.saved, self.output, self.cell = Freed, None, None",
+           "self.old, self.saved, self.output, self.cell = self.saved, Freed, None, None"),
+    Broken("freed_gives_zeros", DISPATCH, "        if saved is Freed:\n            raise RuntimeError(FREED)\n        if plan.keeps",
+           "        if saved is Freed:\n            return [g * 0] * len(self.edges)\n        if plan.keeps"),
+    Broken("create_graph_frees", AUTOGRAD, "retain = create_graph if retain_graph is None else retain_graph\n    found",
+           "retain = bool(retain_graph)\n    found"),
+    Broken("leaf_and_node_cycle", "tensor", "self._accumulator = weakref.ref(node)", "self._accumulator = lambda: node"),
+    Broken("root_without_grad_is_silent", AUTOGRAD, 'raise RuntimeError(f"element {k} of tensors does not', 'continue  # (f"'),
+    Broken("gradient_broadcasts", AUTOGRAD, "if g._data.shape != out._data.shape:", "if False:"),
+    # grad and inputs
+    Broken("grad_fills_grad", WALK, "        captured[k] = g\n        return", "        captured[k] = g"),
+    Broken("unused_is_none_silently", AUTOGRAD, "            if not allow_unused:\n", "            if False:\n"),
+    Broken("grad_in_graph_order", AUTOGRAD, "    return tuple(result)", "    return tuple(result[::-1])"),
+    Broken("same_input_once", WALK, "return [captured[k] for k in positions]",
+           "return [captured[k] if k == i else None for i, k in enumerate(positions)]"),
+    Broken("inputs_ignored", WALK, "if only is not None and node not in only:", "if False:"),
+    Broken("empty_inputs_are_all", AUTOGRAD, "if inputs is not None and not isinstance(inputs, Tensor) and len(inputs) == 0:",
+           "if False:"),
+    # second derivatives
+    Broken("create_graph_detaches", DISPATCH, "        if create_graph:\n            return self._recorded(g)",
+           "        if create_graph:\n            return [d if d is None else d.detach() for d in self._recorded(g)]"),
+    Broken("always_creates_graph", WALK, "    order, uses = _reachable",
+           "    create_graph, roots = True, [(e, g if isinstance(g, Tensor) else wrap(g)) for e, g in roots]\n"
+           "    order, uses = _reachable"),
+    Broken("cotangent_is_constant", AUTOGRAD, "roots.append((out._gradient_edge(), seed if create_graph",
+           "roots.append((out._gradient_edge(), seed.detach() if create_graph"),
+    # hooks
+    Broken("hook_called_twice", WALK, "        changed = hook(_shown(g, create_graph))\n        if changed is not None:\n            if not",
+           "        hook(_shown(g, create_graph))\n        changed = hook(_shown(g, create_graph))\n"
+           "        if changed is not None:\n            if not"),
+    Broken("hook_result_dropped", WALK, "            g = _taken(changed, create_graph)\n    if hooks.retain", "            pass\n    if hooks.retain"),
+    Broken("hooks_in_reverse", WALK, "for hook in list(hooks.user.values()):", "for hook in list(hooks.user.values())[::-1]:"),
+    Broken("removed_hook_stays", "tape", "        self._hooks.pop(self.id, None)", "        pass"),
+    Broken("remove_takes_all", "tape", "        self._hooks.pop(self.id, None)", "        self._hooks.clear()"),
+    Broken("leaf_hook_sees_total", WALK, "        g = _run_hooks(leaf._hooks, g, create_graph)",
+           "        g = _run_hooks(leaf._hooks, g if leaf._grad is None else g + leaf._grad._data, create_graph)"),
+    Broken("post_accumulate_before", WALK, "    have = leaf._grad\n",
+           "    for hook in list((leaf._post_accumulate or {}).values()):\n        hook(leaf)\n    have = leaf._grad\n"),
+    # in place, versions, views
+    Broken("version_check_dropped", DISPATCH, "if cell is not None and cell[0] != (0 if versions is None else versions.get(k, 0)):", "if False:"),
+    Broken("output_version_unchecked", DISPATCH, "if cell is not None and cell[0] != self.version:", "if False:"),
+    Broken("version_not_counted", "views", "    x._cell()[0] += 1", "    x._cell()"),
+    Broken("view_has_own_version", "views", "    out._version_cell = source._cell()\n    steps", "    steps"),
+    Broken("leaf_edit_allowed", "views", "    elif x._requires_grad and x._edge is None:", "    elif False:"),
+    Broken("leaf_view_edit_allowed", "views", "if x._view.base._requires_grad and x._view.base._edge is None:", "if False:"),
+    Broken("no_grad_view_edit_allowed", "views", "    if not state.enabled:\n        forbidden", "    if False:\n        forbidden"),
+    Broken("edit_not_recorded", "views", "    recorded = new._requires_grad and state.enabled", "    recorded = False"),
+    Broken("base_does_not_learn", "views", "    _move(base, (CopySlices(old, new._edge, steps), 0), True)",
+           "    return _move(x, new._edge, new._requires_grad)"),
+    Broken("view_does_not_learn", "views", "        if now == self.version:", "        if True:"),
+    Broken("old_value_lost", "views", "        old = wrap(x._array().copy())", "        old = wrap(x._array())"),
+    Broken("slice_gets_all", "views", "        part[...] = 0\n", ""),
+    Broken("retain_stays_behind", "views", "    if x._retains_grad and x._edge is not None:", "    if False:"),
+    # functions
+    Broken("needs_all_input_grads", FUNCTION, "tuple(isinstance(a, Tensor) and a.requires_grad for a in args)",
+           "tuple(isinstance(a, Tensor) for a in args)"),
+    Broken("unused_outputs_are_none", FUNCTION, "elif self.materialize_grads and meta is not None:", "elif False:"),
+    Broken("count_of_gradients_unchecked", FUNCTION, "        if len(back) != n:", "        back += [None] * (n - len(back))\n        if False:"),
+    Broken("shape_of_gradient_unchecked", FUNCTION, "            if d._data.shape != shape:", "            if False:"),
+    Broken("saved_tensors_not_freed", FUNCTION, "        if self._saved:\n            self._saved = None", "        pass"),
+    Broken("saved_tensors_unguarded", FUNCTION, "            if cell[0] != version:", "            if False:"),
+    Broken("non_differentiable_ignored", FUNCTION, "any(out is x for x in ctx.non_differentiable)", "False"),
+)  # fmt: skip
