@@ -30,13 +30,14 @@ class Slope:
     """φ'(0) to within `bound`; `noise` is the standard deviation of φ's values, `step` the chosen relative step.
 
     The bound is infinite where no step gave a stable answer: a kink or a jump at the point, or noise larger than the
-    slope at every step.
+    slope at every step. `steepest` is the largest |φ(±h) - φ(0)|/h seen on the ladder: the scale of slopes around here.
     """
 
     value: float
     bound: float
     noise: float
     step: float
+    steepest: float = 0.0
 
 
 def noise_of(phi: Callable[[float], float], length: float) -> float:
@@ -91,7 +92,9 @@ def slope(phi: Callable[[float], float], length: float = 1.0) -> Slope:
     # D(h) = φ' + c·h² + …: one extrapolation leaves O(h⁴). Its weights on the values sum to 3/h.
     better = (4 * central[1:] - central[:-1]) / 3
     noisy = 3 * NOISE * sigma / steps[:-1]
-    best = Slope(math.nan, math.inf, sigma, math.nan)
+    rises = np.abs(np.concatenate([right - middle, left - middle])) / np.concatenate([steps, steps])
+    steepest = float(np.max(rises[np.isfinite(rises)], initial=0.0))
+    best = Slope(math.nan, math.inf, sigma, math.nan, steepest)
     for k in range(1, len(better) - 1):
         near = better[k - 1 : k + 2]
         if not np.isfinite(near).all():
@@ -99,5 +102,5 @@ def slope(phi: Callable[[float], float], length: float = 1.0) -> Slope:
         # O(h⁴) shrinks sixteenfold per halving, so the coarser neighbour differs by fifteen times what is left.
         bound = float(abs(near[0] - near[1]) + abs(near[2] - near[1]) + noisy[k] + kink[k])
         if bound < best.bound:
-            best = Slope(float(near[1]), bound, sigma, LADDER[k])
+            best = Slope(float(near[1]), bound, sigma, LADDER[k], steepest)
     return best

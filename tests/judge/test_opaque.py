@@ -1,0 +1,126 @@
+"""Functions without a definition: the gradient against slopes of the forward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradverify.core.verdict import FailKind, Status
+from gradverify.judge.opaque import Opaque, judge_opaque
+from gradverify.subjects.base import Observation
+
+RNG = np.random.default_rng(11)
+
+
+class HandWritten:
+    """(forward, backward) in NumPy as a subject: `function` is the pair."""
+
+    name, dtypes = "hand", ("float32", "float64")
+
+    def unavailable(self) -> str | None:
+        return None
+
+    def function(self, graph: Any, dtype: str) -> Any:
+        raise NotImplementedError
+
+    def vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
+        forward, backward = function
+        out = np.asarray(forward(*values.values()))
+        if not wrt:
+            return Observation((out,))
+        return Observation((out,), dict(zip(wrt, backward(cotangent[0], *values.values()))))
+
+
+def verdict(
+    forward: Callable[..., Any], backward: Callable[..., Any], *values: np.ndarray, dtype: str = "float64"
+) -> Any:
+    named = {f"x{i}": v.astype(dtype) for i, v in enumerate(values)}
+    shape = np.shape(forward(*named.values()))
+    g = RNG.uniform(1, 2, shape).astype(dtype)
+    box = Opaque(HandWritten(), (forward, backward), named, tuple(named), (g,), dtype)
+    return judge_opaque("f", box, ("opaque",))
+
+
+X = RNG.uniform(0.5, 2, 20)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_right_gradients_pass_and_say_what_would_have_been_seen(dtype: str) -> None:
+    found = verdict(
+        lambda x: np.log(x) * x.sum(), lambda g, x: (g / x * x.sum() + (g * np.log(x)).sum(),), X, dtype=dtype
+    )
+    assert found.status is Status.PASS, found.text()
+    assert found.power < (1e-6 if dtype == "float64" else 0.1)
+    assert "no definition" in found.notes[-1]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda d: -d,
+        lambda d: d * (1 + 1e-6),
+        lambda d: np.where(np.arange(d.size) == 7, d * 1.001, d),
+        lambda d: np.zeros_like(d),
+    ],
+    ids=["sign", "factor", "one entry", "zero"],
+)
+def test_wrong_gradients_fail(wrong: Callable[[np.ndarray], np.ndarray]) -> None:
+    found = verdict(np.sin, lambda g, x: (wrong(g * np.cos(x)),), X)
+    assert found.kind is FailKind.WRONG
+    [c] = found.comparisons
+    assert c.failing
+
+
+def test_the_wrong_entry_is_named() -> None:
+    def backward(g: np.ndarray, x: np.ndarray) -> tuple[np.ndarray]:
+        d = g * np.exp(x)
+        d[3] *= 1.01
+        return (d,)
+
+    [c] = verdict(np.exp, backward, X).comparisons
+    assert c.failing == 1
+    assert c.worst.index == (3,)
+
+
+def test_the_stated_power_is_kept() -> None:
+    """An error just above it, in any one entry, is seen."""
+    right = lambda g, x: (g * np.cos(x),)
+    passed = verdict(np.sin, right, X)
+    [c] = passed.comparisons
+    for k in range(X.size):
+
+        def backward(g: np.ndarray, x: np.ndarray, k: int = k) -> tuple[np.ndarray]:
+            d = g * np.cos(x)
+            d[k] *= 1 + 2.5 * c.power
+            return (d,)
+
+        assert verdict(np.sin, backward, X).status is Status.FAIL
+
+
+def test_noise_is_no_wrong_gradient() -> None:
+    rng = np.random.default_rng(0)
+    found = verdict(lambda x: np.sin(x) + 1e-6 * rng.standard_normal(x.shape), lambda g, x: (g * np.cos(x),), X)
+    assert found.status is Status.PASS
+    assert found.power > 1e-7
+
+
+def test_small_entries_are_looked_at_one_by_one() -> None:
+    """A term of 1e-9 beside one of 1: invisible in the sum, wrong by itself."""
+    f = lambda x, y: np.array([np.sin(x[0]), 1e-9 * np.sin(y[0])])
+    right = lambda g, x, y: (np.array([g[0] * np.cos(x[0])]), np.array([1e-9 * g[1] * np.cos(y[0])]))
+    wrong = lambda g, x, y: (right(g, x, y)[0], -right(g, x, y)[1])
+    x, y = np.array([0.7]), np.array([0.9])
+    assert verdict(f, right, x, y).status is Status.PASS
+    assert verdict(f, wrong, x, y).status is Status.FAIL
+
+
+def test_structure_and_crashes() -> None:
+    assert verdict(np.sin, lambda g, x: (g[:3],), X).kind is FailKind.STRUCTURE
+    assert verdict(np.sin, lambda g, x: (np.full_like(x, np.nan),), X).kind is FailKind.NON_FINITE
+    found = verdict(np.abs, lambda g, x: (g * np.sign(x),), np.zeros(3))
+    assert found.status is Status.INCONCLUSIVE
+    flat = verdict(np.square, lambda g, x: (2 * g * x,), np.zeros(3))
+    assert flat.status is Status.PASS
