@@ -21,6 +21,7 @@ import numpy as np
 
 from ..core.errors import Unsupported
 from .base import Value
+from .recipes import affine, along, at, correlation, padded, pi, times
 
 Map = Callable[..., Any]
 MAPPED: dict[str, Map] = {}
@@ -51,11 +52,6 @@ def both(names: str, overloads: str) -> None:
             MAPPED[aten if overload == "default" else f"{aten}.{overload}"] = lambda xp, x, y, op=op or aten, **_: (
                 xp.call(op, x, y)
             )
-
-
-def times(x: Any, k: Any) -> Any:
-    """x·k, without a node for a factor of 1."""
-    return x if not isinstance(k, Value) and k == 1 else x * k
 
 
 # ---- elementwise ----------------------------------------------------------------------------------------------------
@@ -125,7 +121,7 @@ def ldexp(xp: Any, x: Any, exponent: Any) -> Any:
 
 @maps("angle")
 def angle(xp: Any, x: Any) -> Any:
-    return xp.where(xp.less(x, 0.0), math.pi, 0.0)
+    return xp.where(xp.less(x, 0.0), pi(xp), 0.0)
 
 
 @maps("frac")
@@ -220,13 +216,13 @@ def log_ndtr(xp: Any, x: Any) -> Any:
 
 @maps("special_ndtri")
 def ndtri(xp: Any, p: Any) -> Any:
-    return xp.erfinv(2.0 * p - 1.0) * math.sqrt(2.0)
+    return xp.erfinv(2.0 * p - 1.0) * xp.sqrt(2.0)
 
 
 @maps("sinc")
 def sinc(xp: Any, x: Any) -> Any:
     zero = xp.equal(x, 0.0)
-    turned = xp.where(zero, 1.0, x) * math.pi
+    turned = xp.where(zero, 1.0, x) * pi(xp)
     return xp.where(zero, 1.0, xp.sin(turned) / turned)
 
 
@@ -337,15 +333,6 @@ def on_axis(xp: Any, op: str, x: Any, dim: int, **params: Any) -> Any:
     if x.ndim == 0:
         return xp.shaped(xp.call(op, xp.shaped(x, (1,)), axis=0, **params), ())
     return xp.call(op, x, axis=dim, **params)
-
-
-def along(xp: Any, x: Any, dim: int, start: int, stop: int, step: int = 1) -> Any:
-    dim %= x.ndim
-    return xp.getitem(x, index=((None, None, 1),) * dim + ((start, stop, step),))
-
-
-def at(xp: Any, x: Any, dim: int, k: int) -> Any:
-    return xp.getitem(x, index=((None, None, 1),) * (dim % x.ndim) + (k,))
 
 
 for _aten, _op in {"sum": "sum", "mean": "mean", "prod": "prod"}.items():
@@ -618,14 +605,7 @@ def repeat(xp: Any, x: Any, repeats: Any) -> Any:
 @maps("constant_pad_nd")
 def constant_pad(xp: Any, x: Any, pad: Any, value: Any = 0) -> Any:
     pairs = [(int(pad[2 * i]), int(pad[2 * i + 1])) for i in range(len(pad) // 2)][::-1]
-    pairs = [(0, 0)] * (x.ndim - len(pairs)) + pairs
-    crop = tuple((max(0, -b), n - max(0, -a), 1) for (b, a), n in zip(pairs, x.shape))
-    x = xp.getitem(x, index=crop) if any(b < 0 or a < 0 for b, a in pairs) else x
-    pads = tuple((max(0, b), max(0, a)) for b, a in pairs)
-    if value == 0 or x.kind == "bool":
-        return xp.pad(x, pads=pads)
-    inside = np.pad(np.ones(x.shape, dtype=bool), pads)
-    return xp.where(xp.concrete(inside), xp.pad(x, pads=pads), float(value))
+    return padded(xp, x, [(0, 0)] * (x.ndim - len(pairs)) + pairs, value)
 
 
 def by_index(xp: Any, x: Any, op: Callable[[Any], Any]) -> Any:
@@ -1001,30 +981,6 @@ def convolution(
     return xp.squeeze(out, axis=0) if unbatched else out
 
 
-def correlation(xp: Any, x: Any, w: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
-    """One, two or three axes, by conv2d: with an axis of size 1, or a sum over the first axis of the kernel."""
-    n = w.ndim - 2
-    if n == 2:
-        return xp.conv2d(x, w, stride=tuple(stride), padding=tuple(padding), dilation=tuple(dilation), groups=groups)
-    if n == 1:
-        grow = lambda v: xp.expand_dims(v, axis=2)
-        out = correlation(xp, grow(x), grow(w), [1, *stride], [0, *padding], [1, *dilation], groups)
-        return xp.squeeze(out, axis=2)
-    x = xp.pad(x, pads=((0, 0), (0, 0), (padding[0],) * 2, (0, 0), (0, 0)))
-    batch, channels, depth, *plane = x.shape
-    windows = (depth - dilation[0] * (w.shape[2] - 1) - 1) // stride[0] + 1
-    total = None
-    for k in range(w.shape[2]):
-        first = k * dilation[0]
-        layers = along(xp, x, 2, first, first + stride[0] * (windows - 1) + 1, stride[0])
-        images = xp.reshape(xp.permute_dims(layers, axes=(0, 2, 1, 3, 4)), shape=(batch * windows, channels, *plane))
-        part = correlation(xp, images, at(xp, w, 2, k), stride[1:], padding[1:], dilation[1:], groups)
-        total = part if total is None else total + part
-    assert total is not None
-    out = xp.reshape(total, shape=(batch, windows, *total.shape[1:]))
-    return xp.permute_dims(out, axes=(0, 2, 1, 3, 4))
-
-
 def upsampled(
     xp: Any, x: Any, w: Any, stride: Any, padding: Any, dilation: Any, output_padding: Any, groups: int
 ) -> tuple[Any, Any, list[int]]:
@@ -1047,11 +1003,6 @@ def upsampled(
 def channelled(xp: Any, v: Any, ndim: int) -> Any:
     """A vector over channels, to broadcast over (batch, channels, ...)."""
     return xp.reshape(v, shape=(1, -1) + (1,) * (ndim - 2))
-
-
-def affine(xp: Any, x: Any, w: Any, b: Any) -> Any:
-    x = x if w is None else x * w
-    return x if b is None else x + b
 
 
 def moments(xp: Any, x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, Any]:

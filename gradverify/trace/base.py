@@ -258,7 +258,7 @@ class Tracer(Recorder):
         else:
             n = len(args) if spec.arity == VARIADIC else spec.arity
             args, rest = args[:n], args[n:]
-        params = dict(zip(spec.params, rest)) | params
+        params = {k: _plain(v) for k, v in (dict(zip(spec.params, rest)) | params).items()}
         masks = op in MOVES and isinstance(args[0], Value) and args[0].kind == "bool"
         nodes = [self.fitting(a, spec.argument(i)) for i, a in enumerate(args)]
         given = [a for a in args if isinstance(a, Value)]
@@ -327,6 +327,13 @@ class Tracer(Recorder):
         if like.kind == "bool" and x.kind != "bool":
             return Value(self, node=self.fitting(x, "bool"), kind="bool", live=x.live, wanted=x.wanted)
         return x
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's integers among an op's parameters as Python's."""
+    if isinstance(value, tuple | list):
+        return tuple(_plain(v) for v in value)
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def kind_of(dtype: Any) -> Kind:

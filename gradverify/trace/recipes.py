@@ -1,0 +1,148 @@
+"""What mappings of more than one framework are composed of, in the words of the op table.
+
+Constants like pi are computed in the graph, because a literal would have the digits of a double only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .base import Value
+
+
+def pi(xp: Any) -> Any:
+    return xp.atan(1.0) * 4.0
+
+
+def times(x: Any, k: Any) -> Any:
+    """x·k, without a node for a factor of 1."""
+    return x if not isinstance(k, Value) and k == 1 else x * k
+
+
+def along(xp: Any, x: Any, dim: int, start: int, stop: int, step: int = 1) -> Any:
+    dim %= x.ndim
+    return xp.getitem(x, index=((None, None, 1),) * dim + ((start, stop, step),))
+
+
+def at(xp: Any, x: Any, dim: int, k: int) -> Any:
+    return xp.getitem(x, index=((None, None, 1),) * (dim % x.ndim) + (k,))
+
+
+def affine(xp: Any, x: Any, w: Any, b: Any) -> Any:
+    x = x if w is None else x * w
+    return x if b is None else x + b
+
+
+def padded(xp: Any, x: Any, pairs: Sequence[tuple[int, int]], value: Any = 0) -> Any:
+    """One (before, after) pair per axis; negative ones crop."""
+    crop = tuple((max(0, -b), n - max(0, -a), 1) for (b, a), n in zip(pairs, x.shape))
+    x = xp.getitem(x, index=crop) if any(b < 0 or a < 0 for b, a in pairs) else x
+    pads = tuple((max(0, b), max(0, a)) for b, a in pairs)
+    if not any(b or a for b, a in pads):
+        return x
+    if (not isinstance(value, Value) and value == 0) or x.kind == "bool":
+        return xp.pad(x, pads=pads)
+    inside = np.pad(np.ones(x.shape, dtype=bool), pads)
+    return xp.where(xp.concrete(inside), xp.pad(x, pads=pads), value if isinstance(value, Value) else float(value))
+
+
+def correlation(xp: Any, x: Any, w: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+    """One, two or three axes, by conv2d: with an axis of size 1, or a sum over the first axis of the kernel."""
+    n = w.ndim - 2
+    if n == 2:
+        return xp.conv2d(x, w, stride=tuple(stride), padding=tuple(padding), dilation=tuple(dilation), groups=groups)
+    if n == 1:
+        grow = lambda v: xp.expand_dims(v, axis=2)
+        out = correlation(xp, grow(x), grow(w), [1, *stride], [0, *padding], [1, *dilation], groups)
+        return xp.squeeze(out, axis=2)
+    x = xp.pad(x, pads=((0, 0), (0, 0), (padding[0],) * 2, (0, 0), (0, 0)))
+    batch, channels, depth, *plane = x.shape
+    windows = (depth - dilation[0] * (w.shape[2] - 1) - 1) // stride[0] + 1
+    total = None
+    for k in range(w.shape[2]):
+        first = k * dilation[0]
+        layers = along(xp, x, 2, first, first + stride[0] * (windows - 1) + 1, stride[0])
+        images = xp.reshape(xp.permute_dims(layers, axes=(0, 2, 1, 3, 4)), shape=(batch * windows, channels, *plane))
+        part = correlation(xp, images, at(xp, w, 2, k), stride[1:], padding[1:], dilation[1:], groups)
+        total = part if total is None else total + part
+    assert total is not None
+    out = xp.reshape(total, shape=(batch, windows, *total.shape[1:]))
+    return xp.permute_dims(out, axes=(0, 2, 1, 3, 4))
+
+
+# ---- factorisations, to which the op table has no op of their own --------------------------------------------------------
+
+LARGEST_FACTOR = 32
+"""Rows of a matrix that is eliminated column by column: each column is a handful of nodes."""
+
+
+def eliminated(xp: Any, a: Any) -> Any:
+    """L and U of a matrix whose rows are in pivot order, packed as LAPACK does: Gaussian elimination, one rank-one
+    update per column (Golub & Van Loan, "Matrix Computations", section 3.2). `a` is (..., m, n)."""
+    m, n = a.shape[-2:]
+    xp.require(max(m, n) <= LARGEST_FACTOR, f"the elimination of a matrix with more than {LARGEST_FACTOR} rows")
+    lead = a.ndim - 2
+    whole = ((None, None, 1),) * lead
+    out, rest = None, a
+    for k in range(min(m, n)):
+        row = xp.getitem(rest, index=(*whole, (k, k + 1, 1), (k, n, 1)))
+        pivot = xp.getitem(rest, index=(*whole, (k, k + 1, 1), (k, k + 1, 1)))
+        column = xp.getitem(rest, index=(*whole, (k + 1, m, 1), (k, k + 1, 1))) / pivot
+        parts = [xp.embed(row, index=(*whole, (k, k + 1, 1), (k, n, 1)), shape=a.shape)]
+        if k + 1 < m:
+            parts.append(xp.embed(column, index=(*whole, (k + 1, m, 1), (k, k + 1, 1)), shape=a.shape))
+            update = xp.embed(xp.matmul(column, row), index=(*whole, (k + 1, m, 1), (k, n, 1)), shape=a.shape)
+            rest = rest - update
+        for part in parts:
+            out = part if out is None else out + part
+    return out
+
+
+def orthogonalised(xp: Any, a: Any, signs: np.ndarray) -> tuple[Any, Any]:
+    """Q (..., m, k) and R (..., k, n) with k = min(m, n), by modified Gram-Schmidt on the first k columns; `signs` are
+    those of the diagonal of R, in which libraries differ. The columns must be independent."""
+    m, n = a.shape[-2:]
+    k = min(m, n)
+    xp.require(k <= LARGEST_FACTOR, f"the QR factors of a matrix with more than {LARGEST_FACTOR} columns")
+    lead = ((None, None, 1),) * (a.ndim - 1)
+    columns: list[Any] = []
+    for j in range(k):
+        v = xp.getitem(a, index=(*lead, (j, j + 1, 1)))
+        for q in columns:
+            v = v - q * xp.sum(q * v, axis=-2, keepdims=True)
+        unit = v / xp.vector_norm(v, axis=-2, keepdims=True)
+        columns.append(unit * xp.concrete(signs[..., j][..., None, None].astype(np.float64)))
+    q = xp.concat(columns, axis=-1)
+    return q, xp.triu(xp.matmul(xp.matrix_transpose(q), a))
+
+
+REFINEMENTS = 4
+"""Each doubles the digits: 15 of the framework's own become 240, more than 512 bits hold. In single precision (6
+digits) they become 96, more than 256 bits hold."""
+
+
+def eigen(xp: Any, a: Any, vectors: np.ndarray) -> tuple[Any, Any]:
+    """Eigenvalues (..., n) and eigenvectors of a symmetric matrix, from good vectors to any precision.
+
+    Newton's method for the pair of conditions X^T X = I and X^T A X diagonal (Ogita & Aishima, "Iterative refinement
+    for symmetric eigenvalue decomposition", Japan J. Indust. Appl. Math. 35, 2018, algorithm 1). It converges
+    quadratically, and so do its derivatives; it needs distinct eigenvalues, as the derivative itself does. The vectors
+    keep the signs of the given ones.
+    """
+    n = a.shape[-1]
+    eye = xp.concrete(np.eye(n))
+    off = xp.concrete(~np.eye(n, dtype=bool))
+    x = xp.concrete(vectors)
+    values = None
+    for _ in range(REFINEMENTS):
+        xt = xp.matrix_transpose(x)
+        r = eye - xp.matmul(xt, x)
+        s = xp.matmul(xt, xp.matmul(a, x))
+        values = xp.diagonal(s) / (1.0 - xp.diagonal(r))
+        rows, columns = xp.expand_dims(values, axis=-1), xp.expand_dims(values, axis=-2)
+        gap = xp.where(off, columns - rows, 1.0)
+        x = x + xp.matmul(x, xp.where(off, (s + r * columns) / gap, r * 0.5))
+    return values, x
