@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import dtypes
+from .rules import Kernels, gpu
 from .tensor import Tensor, wrap
 
 
@@ -42,5 +43,7 @@ def on(device: dtypes.device | str | None, data: Any) -> Any:
         )
     import cupy
 
+    if gpu.kernels is None:
+        gpu.kernels = Kernels(cupy, "cupy")
     with cupy.cuda.Device(device.index or 0):
         return cupy.asarray(np.asarray(data))

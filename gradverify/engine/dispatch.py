@@ -19,7 +19,7 @@ from . import dtypes, views
 from .dtypes import F32, F64
 from .modes import state
 from .reads import Read
-from .rules import ARITHMETIC, KEEP, KERNELS, REAL, Plan, Rule, rule
+from .rules import ARITHMETIC, KEEP, KERNELS, REAL, Plan, Rule, gpu, kernels_for, rule
 from .tape import FREED, Edge, Ghost, Node, named, sequence
 from .tensor import Tensor, wrap
 
@@ -53,8 +53,9 @@ def apply(rule: Rule, args: Sequence[Any], params: Mapping[str, Any] = NONE) -> 
         if raws[-1].__class__ is not float and getattr(raws[-1], "dtype", None) in HALF:
             # Halves are computed in float32 and rounded once, as PyTorch does.
             half, raws = raws[-1].dtype, [widened(x) for x in raws]
+    kernel = rule.kernel if gpu.kernels is None else rule.kernel_in(kernels_for(*raws))
     try:
-        data = quiet.run(rule.kernel, *raws, **params)
+        data = quiet.run(kernel, *raws, **params)
     except (ValueError, TypeError, ShapeError, np.exceptions.AxisError) as error:
         raise _translated(rule, raws, error) from None
     if half is not None and data.dtype == F32:
@@ -105,7 +106,7 @@ def apply_one(rule: Rule, x: Tensor) -> Tensor:
     """`apply` for an elementwise op of one floating-point tensor, without the detours."""
     raw = x._data
     d = raw.dtype
-    if d is F32 or d is F64:
+    if (d is F32 or d is F64) and gpu.kernels is None:
         out = wrap(quiet.run(rule.kernel, raw))
         if state.enabled:
             _record(rule, (x,), NONE, out, True)
@@ -119,7 +120,7 @@ def apply_two(rule: Rule, x: Any, y: Any) -> Tensor:
     b = y._data if isinstance(y, Tensor) else y
     plain = type(b) is float or type(b) is int
     d = a.dtype if plain else b.dtype
-    if (d is F32 or d is F64) and (plain or type(a) is float or type(a) is int or a.dtype is d):
+    if (d is F32 or d is F64) and gpu.kernels is None and (plain or type(a) is float or type(a) is int or a.dtype is d):
         try:
             out = wrap(quiet.run(rule.kernel, a, b))
         except ValueError as error:
@@ -245,10 +246,11 @@ class OpNode(Node):
         if create_graph:
             return self._recorded(g)
         run, dtype = quiet.run, g.dtype
+        xp = KERNELS if gpu.kernels is None else kernels_for(g)
         grads: list[Any] = [None] * len(saved)
         if self.metas is None:  # then there are no parameters either
             for i, vjp in plan.wanted:
-                d = run(vjp, KERNELS, g, self.output, *saved)
+                d = run(vjp, xp, g, self.output, *saved)
                 grads[i] = d if d.dtype is dtype else _as_dtype(d, dtype)
             return grads
         output = self.output
@@ -257,9 +259,9 @@ class OpNode(Node):
             if self._complex(g):
                 run = _conjugated(run)
         for (i, vjp), (shape, dtype) in zip(plan.wanted, self.metas):
-            d = run(vjp, KERNELS, g, output, *saved, **self.params)
+            d = run(vjp, xp, g, output, *saved, **self.params)
             if d.shape != shape and self.rule.broadcasts:
-                d = KERNELS.sum_to(d, shape)
+                d = xp.sum_to(d, shape)
             grads[i] = d if d.dtype is dtype else _as_dtype(d, dtype)
         return grads
 

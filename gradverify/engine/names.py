@@ -43,13 +43,13 @@ SAME = (
 PLAIN = "isnan isinf logical_xor sgn bitwise_and bitwise_or bitwise_xor bitwise_not".split()
 
 FUNCTIONS = (
-    "conj real imag add sub rsub mul div floor_divide remainder lerp pow matmul mm bmm mv dot addmm addcmul addcdiv outer einsum "
-    "tensordot clamp where isclose allclose equal sum mean prod max min amax amin argmax argmin var std norm "
-    "logsumexp cumsum cumprod any all sort argsort topk median reshape flatten unflatten permute transpose t "
-    "movedim unsqueeze squeeze broadcast_to broadcast_tensors cat stack hstack vstack unbind split chunk narrow "
-    "select flip roll tril triu diagonal diag tile repeat_interleave meshgrid index_select gather take_along_dim "
-    "scatter_add index_add masked_fill masked_select nonzero inverse det cholesky matrix_power clone detach "
-    "is_tensor numel"
+    "conj real imag add sub rsub mul div floor_divide remainder lerp pow matmul mm bmm mv dot addmm addcmul "
+    "addcdiv outer einsum tensordot clamp where isclose allclose equal sum mean prod max min amax amin argmax "
+    "argmin var std norm logsumexp cumsum cumprod any all sort argsort topk median reshape flatten unflatten "
+    "permute transpose t movedim unsqueeze squeeze broadcast_to broadcast_tensors cat stack hstack vstack unbind "
+    "split chunk narrow select flip roll tril triu diagonal diag tile repeat_interleave meshgrid index_select "
+    "gather take_along_dim scatter_add index_add masked_fill masked_select nonzero inverse det cholesky "
+    "matrix_power clone detach is_tensor numel"
 ).split()
 
 MORE_FUNCTIONS = {"concat": "cat", "clip": "clamp", "swapaxes": "transpose", "moveaxis": "movedim", "ger": "outer"}
@@ -59,7 +59,8 @@ METHODS_ONLY = (
 ).split()
 
 NOT_METHODS = set(
-    "real imag einsum tensordot broadcast_tensors cat stack hstack vstack meshgrid is_tensor concat tile_ where_ numel".split()
+    "real imag einsum tensordot broadcast_tensors cat stack hstack vstack meshgrid is_tensor concat tile_ where_ "
+    "numel".split()
 )
 
 # name -> function of (tensor, ...) whose result is written back: x.add_(y)

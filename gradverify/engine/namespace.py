@@ -13,7 +13,7 @@ from ..core.op import VARIADIC, Shape
 from ..namespaces.base import Namespace
 from ..namespaces.numpy import NUMPY
 from .dispatch import apply
-from .rules import rule, spec_of
+from .rules import gpu, kernels_for, rule, spec_of
 from .tensor import Tensor, wrap
 
 
@@ -62,7 +62,9 @@ class EngineNamespace(Namespace):
             raise AttributeError(f"the engine has no op {name!r}")
 
         def call(*args: Any, **params: Any) -> Tensor:
-            return wrap(kernel(*map(_raw, args), **{k: _raw(v) for k, v in params.items()}))
+            raws = [_raw(a) for a in args]
+            own = kernel if gpu.kernels is None else getattr(kernels_for(*raws), name)
+            return wrap(own(*raws, **{k: _raw(v) for k, v in params.items()}))
 
         return call
 
@@ -71,10 +73,10 @@ class EngineNamespace(Namespace):
 
     # Creation: constants with respect to every input.
     def zeros(self, shape: Shape, like: Any) -> Tensor:
-        return wrap(NUMPY.zeros(shape, _raw(like)))
+        return wrap(kernels_for(_raw(like)).zeros(shape, _raw(like)))
 
     def ones(self, shape: Shape, like: Any) -> Tensor:
-        return wrap(NUMPY.ones(shape, _raw(like)))
+        return wrap(kernels_for(_raw(like)).ones(shape, _raw(like)))
 
     def zeros_like(self, x: Any) -> Tensor:
         return self.zeros(self.shape(x), x)
@@ -83,10 +85,10 @@ class EngineNamespace(Namespace):
         return self.ones(self.shape(x), x)
 
     def full_like(self, x: Any, value: Any) -> Tensor:
-        return wrap(NUMPY.module.full(self.shape(x), value, dtype=_raw(x).dtype))
+        return wrap(kernels_for(_raw(x)).module.full(self.shape(x), value, dtype=_raw(x).dtype))
 
     def eye(self, n: int, like: Any) -> Tensor:
-        return wrap(NUMPY.eye(n, _raw(like)))
+        return wrap(kernels_for(_raw(like)).eye(n, _raw(like)))
 
     def arange(self, n: int) -> Tensor:
         return wrap(NUMPY.arange(n))

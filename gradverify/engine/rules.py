@@ -28,19 +28,21 @@ from .tape import named
 KEEP, ARITHMETIC, REAL, COMPARE = "keep", "arithmetic", "real", "compare"
 
 _ARITHMETIC = set(
-    "add subtract multiply negative abs sign square pow maximum minimum floor ceil round trunc clip where "
-    "matmul einsum outer vecdot tensordot cross sum prod cumulative_sum cumulative_prod max min relu remainder "
+    "add subtract multiply negative abs sign square pow maximum minimum floor ceil round trunc clip where matmul "
+    "einsum outer vecdot tensordot cross sum prod cumulative_sum cumulative_prod max min relu remainder "
     "floor_divide concat stack trace det_int fmod lerp_int hardtanh relu6 leaky".split()
 )
 _KEEP = set(
-    "reshape permute_dims matrix_transpose expand_dims squeeze broadcast_to getitem diagonal flip roll pad tril triu "
-    "take take_along_axis index_add scatter_add embed repeat tile moveaxis swapaxes argmax argmin argsort clone "
-    "logical_and logical_or logical_not isfinite conj real imag cast index index_put index_put_add gather unstack flatten any all".split()
+    "reshape permute_dims matrix_transpose expand_dims squeeze broadcast_to getitem diagonal flip roll pad tril "
+    "triu take take_along_axis index_add scatter_add embed repeat tile moveaxis swapaxes argmax argmin argsort "
+    "clone logical_and logical_or logical_not isfinite conj real imag cast index index_put index_put_add gather "
+    "unstack flatten any all".split()
 )
 _COMPARE = set("equal not_equal less less_equal greater greater_equal".split())
 
 VIEWS = set(
-    "reshape permute_dims matrix_transpose expand_dims squeeze broadcast_to getitem diagonal moveaxis swapaxes real imag".split()
+    "reshape permute_dims matrix_transpose expand_dims squeeze broadcast_to getitem diagonal moveaxis swapaxes "
+    "real imag".split()
 )
 """Ops whose result shares the input's memory in PyTorch (reshape: where the layout allows it)."""
 
@@ -93,6 +95,23 @@ class Kernels(NumpyNamespace):
 KERNELS = Kernels()
 
 
+class _Device:
+    """The kernels over CuPy, from the first tensor on a GPU on; None until then, so that nobody pays for asking."""
+
+    kernels: Kernels | None = None
+
+
+gpu = _Device()
+
+
+def kernels_for(*raws: Any) -> Kernels:
+    """The kernels of the module that these arrays belong to."""
+    on_gpu = (hasattr(r, "device") and not isinstance(r, np.ndarray | np.generic) for r in raws)
+    if gpu.kernels is not None and any(on_gpu):
+        return gpu.kernels
+    return KERNELS
+
+
 class Plan(NamedTuple):
     """What to keep on the tape, given which arguments are to get cotangents.
 
@@ -129,10 +148,7 @@ class Rule:
         self.node_name: Names = node_name or names_of(spec.name)
         self.node_class: type | None = None
         self.params = {n: p.default for n, p in spec.params.items() if not p.required}
-        # A kernel of that name, if there is one that takes the op's arguments as they stand.
-        has_own = spec.arity >= 0 and (spec.primitive or hasattr(Kernels, spec.name))
-        own = getattr(KERNELS, spec.name, None) if has_own else None
-        self.kernel: Callable[..., Any] = own if own is not None else partial(spec.define, KERNELS)
+        self.kernel = self.kernel_in(KERNELS)
         self.differentiable, self.broadcasts = spec.result == "float", spec.broadcasts
         self.composite, self.primitive = spec.composite, spec.primitive
         self.frozen = {i for i, v in enumerate(spec.vjp) if v is None} if isinstance(spec.vjp, tuple) else set()
@@ -143,6 +159,12 @@ class Rule:
         self.indexes = spec.name in ("index", "index_put")  # arrays in the parameters: they are freed with the rest
         self.view = spec.name in VIEWS
         self.plans: dict[int, Plan] = {}
+
+    def kernel_in(self, xp: Kernels) -> Callable[..., Any]:
+        """The kernel of that name, if there is one that takes the op's arguments as they stand; else the definition."""
+        has_own = self.spec.arity >= 0 and (self.spec.primitive or hasattr(Kernels, self.name))
+        own = getattr(xp, self.name, None) if has_own else None
+        return own if own is not None else partial(self.spec.define, xp)
 
     def plan(self, wanted: int, n: int) -> Plan:
         """The plan for a call with n arguments of which those in the mask `wanted` are to get cotangents."""

@@ -21,6 +21,9 @@ from ..rules import rule
 from ..tape import AccumulateGrad, Edge, Node, TensorHooks
 from ..tensor import Tensor, wrap
 
+COUNTED = sys.version_info < (3, 14)
+"""Does a reference count see every holder? From Python 3.14 on, the interpreter's stack borrows."""
+
 _by_sequence = attrgetter("sequence")
 
 
@@ -185,7 +188,7 @@ def _arrive(
         leaf._grad = apply(rule("clone", "CopyBackwards"), (g,)) if have is None else have + g
     elif have is None:
         # The array may be another's too (add gives one gradient to both its inputs): take it only if nobody else can see it.
-        ours = type(g) is np.ndarray and g.base is None and sys.getrefcount(g) <= 2 and g.flags.c_contiguous
+        ours = type(g) is np.ndarray and g.base is None and g.flags.c_contiguous and COUNTED and sys.getrefcount(g) <= 2
         leaf._grad = wrap(g if ours or isinstance(g, np.generic) else g.copy())
     else:
         into = have._array()
