@@ -14,10 +14,11 @@ from ..core.case import Case, Source
 from ..core.graph import Apply, Constant, Input, evaluate
 from ..core.interval import Interval
 from ..namespaces import NUMPY
+from ..namespaces.dtypes import FORMATS, is_float, numpy_dtype, rounded
 from ..ops import OPS
 from .structure import BOUND, GUARDED, Leaf, Plan, guarded
 
-DTYPES: Mapping[str, type[np.floating]] = {"float16": np.float16, "float32": np.float32, "float64": np.float64}
+DTYPES = tuple(FORMATS)
 
 REDRAWS = 6
 """Values that lie too near a kink are drawn anew this often, then the plan is given up (it may have ties built in)."""
@@ -95,7 +96,7 @@ COTANGENTS: tuple[Callable[[Rng, tuple[int, ...]], np.ndarray], ...] = (
 def fill(plan: Plan, seed: int, dtype: str, kinks: bool, name: str = "") -> Case | None:
     """The case of `plan` with the values of `seed`; None where every try lies too near a kink.
 
-    Raises ValueError for a dtype other than float16, float32 and float64.
+    Raises ValueError for a dtype that is none of DTYPES.
     """
     if dtype not in DTYPES:
         raise ValueError(f"no values of dtype {dtype!r} can be drawn (these can: {', '.join(DTYPES)})")
@@ -108,14 +109,10 @@ def fill(plan: Plan, seed: int, dtype: str, kinks: bool, name: str = "") -> Case
     else:
         return None
     styles = COTANGENTS[plan.cotangent]
-    cotangent = tuple(_rounded(styles(rng, plan.graph.nodes[o].shape), dtype) for o in plan.graph.outputs)
+    cotangent = tuple(rounded(styles(rng, plan.graph.nodes[o].shape), dtype) for o in plan.graph.outputs)
     wrt = tuple(n for n, k in plan.graph.inputs.items() if plan.graph.nodes[k].kind == "float")
     return Case(name or f"random-{seed}", plan.graph, values, cotangent, dtype, wrt,
                 source=Source("generated", seed=seed))  # fmt: skip
-
-
-def _rounded(x: Any, dtype: str) -> np.ndarray:
-    return np.asarray(x, dtype=DTYPES[dtype])
 
 
 def _values(plan: Plan, rng: Rng, dtype: str, plain: bool) -> dict[str, np.ndarray]:
@@ -128,10 +125,10 @@ def _values(plan: Plan, rng: Rng, dtype: str, plain: bool) -> dict[str, np.ndarr
             values[name] = _indices(rng, leaf, node.shape)
         else:
             draw = _plain if plain else STYLES[leaf.style]
-            values[name] = _rounded(draw(rng, leaf.interval, node.shape), dtype)
+            values[name] = rounded(draw(rng, leaf.interval, node.shape), dtype)
     for guard in plan.guards:
         wide = [values[n].astype(np.float64) / (GUARDED.hi / 2) for n in guard.inputs]
-        values |= {n: _rounded(v, dtype) for n, v in zip(guard.inputs, guarded(OPS[guard.op], wide))}
+        values |= {n: rounded(v, dtype) for n, v in zip(guard.inputs, guarded(OPS[guard.op], wide))}
     return values
 
 
@@ -143,7 +140,7 @@ def _indices(rng: Rng, leaf: Leaf, shape: tuple[int, ...]) -> np.ndarray:
 
 def node_values(plan: Plan, values: Mapping[str, np.ndarray], dtype: str = "float64") -> list[Any]:
     """Every node in NumPy, in `dtype` (float64: as exact as is cheap)."""
-    kind = DTYPES[dtype]
+    kind = numpy_dtype(dtype)
 
     def leaf(node: Input) -> np.ndarray:
         return values[node.name].astype(kind) if node.kind == "float" else values[node.name]
@@ -188,6 +185,6 @@ def _clear(node: Apply, args: list[Any], dtype: str) -> bool:
     distance = np.asarray(distance)
     if not distance.size:
         return True
-    floats = [np.max(np.abs(a)) for a in args if np.asarray(a).dtype.kind == "f" and np.size(a)]
-    near = max(2.0**-10, 32 * float(np.finfo(DTYPES[dtype]).eps))
+    floats = [np.max(np.abs(a)) for a in args if is_float(a) and np.size(a)]
+    near = max(2.0**-10, 64 * FORMATS[dtype].roundoff)
     return bool(np.min(distance) >= near * max(1.0, *floats, 0.0))

@@ -10,9 +10,10 @@ import numpy as np
 from ..core.case import Case, Source
 from ..core.graph import Input
 from ..core.op import Kind
+from ..namespaces.dtypes import is_float, rounded
 from ..namespaces.run import float_inputs
 from ..spec.expression import parse
-from ..spec.values import rounded, signed
+from ..spec.values import signed
 
 
 def expression_case(
@@ -27,7 +28,7 @@ def expression_case(
     Raises SpecError for the expression, and ValueError or TypeError for what is no array of numbers.
     """
     arrays = {n: _array(n, v) for n, v in inputs.items()}
-    kinds: dict[str, Kind] = {n: _KINDS[a.dtype.kind] for n, a in arrays.items()}
+    kinds: dict[str, Kind] = {n: _KINDS.get(a.dtype.kind, "float") for n, a in arrays.items()}
     graph = parse(text, {n: (a.shape, kinds[n]) for n, a in arrays.items()})
     shape = graph.nodes[graph.outputs[0]].shape
     if cotangent is None:
@@ -51,6 +52,6 @@ def _array(name: str, value: Any) -> np.ndarray:
         return array
     if array.dtype.kind in "iu" and isinstance(value, np.ndarray | np.generic):
         return array.astype(np.int64)
-    if array.dtype.kind not in "iuf":
+    if array.dtype.kind not in "iu" and not is_float(array):
         raise TypeError(f"{name} must be numbers or booleans, not {array.dtype}")
     return array.astype(np.float64)

@@ -5,32 +5,44 @@ operation nudged as a careful implementation in that dtype may err. What the rer
 nobody states a tolerance. The error model of each operation, u the unit roundoff:
 
 * elementwise:  |error| <= 2·ulps·u·|result|, with `ulps` from the op's declaration (1 ulp <= 2u|x|);
-* sum of n:     √(n-1)·u·Σ|x_i|, the probabilistic bound of Higham & Mary, "A New Approach to Probabilistic Rounding
-                Error Analysis", SIAM J. Sci. Comput. 41 (2019), thm 2.4; any order of summation stays below it;
-* product of n: √(n-1)·u·|result| (the same, relative);
-* matmul, einsum: √k·u·(|A||B|) with k the contracted length (ibid., thm 3.3);
+* sum of n:     √(n-1)·a·Σ|x_i|, the probabilistic bound of Higham & Mary, "A New Approach to Probabilistic Rounding
+                Error Analysis", SIAM J. Sci. Comput. 41 (2019), thm 2.4; any order of summation stays below it. a is
+                the roundoff of the accumulator: u itself in float32 and float64. In the 16-bit formats it is that of
+                float32, and the result is rounded once more, u·|result|: who accumulates in 16 bits loses digits that
+                need not be lost (`stepwise` asks whether somebody did);
+* product of n: √(n-1)·u·|result| (the same, relative: nothing cancels, so that stepwise rounding loses no digit);
+* matmul, einsum: √k·a·(|A||B|) with k the contracted length (ibid., thm 3.3), rounded as a sum is; between three and
+                more operands of an einsum stand intermediate results, of which each is rounded: u·(|A||B||C|);
+* literals of an op's text (an eps, a factor): kept wide or rounded to the dtype, as the subject likes: they move by as
+                much as that rounding moves them, by all of it where they underflow;
 * solve, inv, cholesky, det: backward stable, so the exact result for a matrix moved by n·u·max|A| (Higham, "Accuracy
                 and Stability of Numerical Algorithms", 2002, thms 9.4 and 10.3);
 * range:        results beyond the largest number become inf; results below the smallest normal may be flushed to 0
-                (IEEE 754-2019 §7.5 permits it as an attribute; XLA's CPU backend does it).
+                (IEEE 754-2019 §7.5 permits it as an attribute; XLA's CPU backend does it), except in float16, where
+                they err by half the distance of subnormal numbers (`FloatFormat.gradual`).
+
+Left out on purpose: a subject that adds into memory of its own 16-bit dtype (scatter_add by atomics) loses digits and
+is not excused for it.
 
 Nudges are Gaussian with these bounds as standard deviations, so a sum of them cannot cancel systematically.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from ..core.graph import Graph
+from ..namespaces.dtypes import FORMATS, FloatFormat, is_float, rounded, wide
 from ..namespaces.numpy import LEGACY, NumpyNamespace
 from ..namespaces.run import Table, forward, kink_distances, reverse
 from ..ops import OPS
 from ..ops.build import lowered
-from .dtypes import FORMATS, FloatFormat
 
 RERUNS = 16
 SAFETY = 8.0
@@ -53,8 +65,8 @@ _NUMPY_TO_OP = {v: k for k, v in LEGACY.items()} | {"absolute": "abs", "true_div
 class Noise:
     """The nudges of one rerun after another, and the branches that the current one took."""
 
-    def __init__(self, fmt: FloatFormat) -> None:
-        self.fmt = fmt
+    def __init__(self, fmt: FloatFormat, stepwise: bool = False) -> None:
+        self.fmt, self.stepwise = fmt, stepwise
         self.restart(0)
 
     def restart(self, seed: Any) -> None:
@@ -73,8 +85,25 @@ class Noise:
             # Subnormal, and not by cancellation: the result may be flushed to zero.
             small = (np.abs(out) < self.fmt.tiny) & (self.fmt.roundoff * scale < self.fmt.tiny)
             if small.any():
-                moved = np.where(small, out * self.rng.standard_normal(out.shape), moved)
+                small &= out != 0  # exact in any format
+                noise = self.rng.standard_normal(out.shape)
+                moved = np.where(small, moved + noise * self.fmt.underflow if self.fmt.gradual else noise * out, moved)
         return np.asarray(moved)
+
+    def sum(self, out: Any, size: Any, terms: Any, intermediate: Any = 0.0) -> np.ndarray:
+        """A sum nudged: of `terms` roundings (an array, or a number) in an accumulator, `size` = Σ|summands|."""
+        fmt = self.fmt
+        if fmt.accumulator >= fmt.roundoff:
+            return self.nudge(out, np.sqrt(terms) * size + intermediate)
+        # n where an accumulator of few bits makes all errors alike: it stagnates.
+        steps = terms if self.stepwise else np.sqrt(terms) * (fmt.accumulator / fmt.roundoff)
+        last = np.where(np.asarray(terms) > 0, np.abs(out), 0.0)
+        return self.nudge(out, steps * size + last + intermediate)
+
+    def literal(self, x: Any) -> Any:
+        """A float literal of an op's text."""
+        moves = _moves(x, self.fmt.name) if isinstance(x, float) else 0.0
+        return x + moves * self.rng.standard_normal() if moves else x
 
     def took(self, branch: Any) -> None:
         self.branches.append(np.packbits(np.asarray(branch, dtype=bool)).tobytes()
@@ -87,7 +116,7 @@ class Nudged(np.ndarray):
     noise: Noise
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        plain = tuple(np.asarray(x) if isinstance(x, Nudged) else x for x in inputs)
+        plain = tuple(np.asarray(x) if isinstance(x, Nudged) else self.noise.literal(x) for x in inputs)
         with np.errstate(all="ignore"):
             out = getattr(ufunc, method)(*plain, **kwargs)
         if not isinstance(out, np.ndarray | np.floating) or np.asarray(out).dtype.kind != "f":
@@ -112,12 +141,12 @@ class Nudged(np.ndarray):
             return out
         with np.errstate(all="ignore"):
             if name == "matmul":
-                k = np.shape(args[0])[-1]
-                return noise.nudge(out, np.sqrt(k) * np.matmul(np.abs(args[0]), np.abs(args[1])))
+                return noise.sum(out, np.matmul(np.abs(args[0]), np.abs(args[1])), np.shape(args[0])[-1])
             if method in ("reduce", "accumulate") and name in ("add", "multiply"):
                 n = max(np.size(args[0]) // max(np.size(out), 1), 1) if method == "reduce" else np.size(args[0])
-                size = getattr(np.add, method)(np.abs(args[0]), **kwargs) if name == "add" else np.abs(out)
-                return noise.nudge(out, np.sqrt(n - 1) * size)
+                if name == "add":
+                    return noise.sum(out, getattr(np.add, method)(np.abs(args[0]), **kwargs), n - 1)
+                return noise.nudge(out, np.sqrt(n - 1) * np.abs(out))
             moved = noise.nudge(out, 2 * _ulps(_NUMPY_TO_OP.get(name, name)) * np.abs(out))
             if name in ("add", "subtract"):
                 return np.where(_exact_sum(args[0], args[1] if name == "add" else -args[1], out, noise.fmt), out, moved)
@@ -127,12 +156,19 @@ class Nudged(np.ndarray):
         return np.asarray(out, dtype=np.float64).view(type(self))
 
 
+@cache
+def _moves(x: float, dtype: str) -> float:
+    """By how much a finite number moves when it is rounded to a dtype that can hold it; else 0."""
+    moves = float(wide(rounded(np.float64(x), dtype))) - x if math.isfinite(x) else 0.0
+    return moves if math.isfinite(moves) else 0.0
+
+
 def _exact_sum(a: Any, b: Any, s: np.ndarray, fmt: FloatFormat) -> np.ndarray:
     """Where s = a + b holds without rounding in `fmt`: nothing to nudge there (an integer exponent less one, a
     Sterbenz subtraction). The rounding error of a sum is itself a double (Knuth's TwoSum)."""
     t = s - a
     exact = ((a - (s - t)) + (b - t)) == 0
-    return exact if fmt.name == "float64" else exact & (s.astype(np.float32) == s) & (fmt.roundoff == 2.0**-24)
+    return exact if fmt.name == "float64" else exact & (wide(rounded(s, fmt.name)) == s)
 
 
 def _ulps(op: str) -> float:
@@ -160,7 +196,7 @@ class NudgedNamespace(NumpyNamespace):
 
     def asarray(self, x: Any, like: Any = None) -> Any:
         array = np.asarray(x)
-        return array.astype(np.float64).view(self.kind) if array.dtype.kind == "f" else array
+        return array.astype(np.float64).view(self.kind) if is_float(array) else array
 
     def zeros(self, shape: Any, like: Any) -> Any:
         return np.zeros(shape).view(self.kind)
@@ -202,14 +238,16 @@ class NudgedNamespace(NumpyNamespace):
         x, updates = np.asarray(x), np.asarray(updates)
         count = kernel(np.zeros(x.shape), indices, np.ones(updates.shape), axis)
         size = kernel(np.abs(x), indices, np.abs(updates), axis)
-        return self.asarray(self.noise.nudge(kernel(x, indices, updates, axis), np.sqrt(count) * size))
+        return self.asarray(self.noise.sum(kernel(x, indices, updates, axis), size, count))
 
     def einsum(self, subscripts: str, *xs: Any) -> Any:
         plain = [np.asarray(x) for x in xs]
         out = np.einsum(subscripts, *plain)
         terms = np.einsum(subscripts, *(np.ones(x.shape) for x in plain))
         size = np.einsum(subscripts, *(np.abs(x) for x in plain))
-        return self.asarray(self.noise.nudge(out, np.sqrt(terms + len(plain)) * size))
+        # In the wider formats √k counts these roundings too.
+        between = size * max(len(plain) - 2, 0) if self.noise.fmt.accumulator < self.noise.fmt.roundoff else 0.0
+        return self.asarray(self.noise.sum(out, size, terms + len(plain), between))
 
     # decisions that are no ufunc
     def argmax(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
@@ -290,36 +328,42 @@ def budget(
     seed: int = 0,
     table: Table = OPS,
     loose: bool = False,
+    stepwise: bool = False,
 ) -> Budget:
     """Scatter of `reruns` nudged reruns around the true `outputs` and `gradients` (float64, as the oracle has them).
 
-    An array's budget is SAFETY·rms(rerun - truth) + SAFETY·u·|truth| + floor + the smallest normal number of the dtype.
-    The second term is the rounding of the result itself and covers entries that happened to be hit by no nudge. The
-    floor gives zeros (what the oracle cannot tell from zero is given as 0) an ulp of an ulp: u² of the array's largest entry; for outputs also u² of the largest
-    number that goes in or comes out; for gradients u² of what moves ⟨cotangent, outputs⟩, where x_j moves by
-    max(|x_j|, 1), as much as the most influential entry of any input does. The last is an abrupt underflow.
+    An array's budget is SAFETY·rms(rerun - truth) + SAFETY·u·|truth| + floor + what underflow costs. The second
+    term is the rounding of the result itself and covers entries that happened to be hit by no nudge. The floor gives zeros (what the oracle cannot tell from zero is given as 0) an ulp of an ulp: u² of the array's largest
+    entry; for outputs also u² of the largest number that goes in or comes out; for gradients u² of what moves
+    ⟨cotangent, outputs⟩, where x_j moves by max(|x_j|, 1), as much as the most influential entry of any input does.
+    Underflow costs the smallest normal number of the dtype where it is abrupt; a gradual one is a rounding, and has the
+    SAFETY of it.
+
     `table` holds other texts for some ops: the budget of who is known to compute with those.
 
     `loose` asks another question: could a branch that rounding turns explain this? Then nudges are SAFETY times larger
     and reruns of every branch count.
+
+    `stepwise` asks a third: could it be that sums were accumulated in the 16-bit dtype itself? The bound is then the
+    worst case, (n-1)·u·Σ|x_i| (Higham 2002, eq. 4.4): a sum that stagnates errs with one sign.
     """
     fmt = FORMATS[dtype]
     flat = lowered(graph)
-    nudges = replace(fmt, roundoff=SAFETY * fmt.roundoff) if loose else fmt
-    xp = NudgedNamespace(Noise(nudges))
+    nudges = replace(fmt, roundoff=SAFETY * fmt.roundoff, accumulator=SAFETY * fmt.accumulator) if loose else fmt
+    xp = NudgedNamespace(Noise(nudges, stepwise))
     runs = [_rerun(xp, flat, values, cotangent, wrt, dtype, [seed, k], table) for k in range(reruns)]
     kept, branches = _same_branch(runs)
     kept = runs if loose else kept
 
     with np.errstate(all="ignore"):
-        length = {n: np.maximum(np.abs(_wide(values[n])), 1.0) for n in gradients}
-        size = sum(float(np.sum(np.abs(_wide(g) * t))) for g, t in zip(cotangent, outputs))
+        length = {n: np.maximum(np.abs(wide(values[n])), 1.0) for n in gradients}
+        size = sum(float(np.sum(np.abs(wide(g) * t))) for g, t in zip(cotangent, outputs))
         size = max([size, *(float(np.max(np.abs(t) * length[n], initial=0.0)) for n, t in gradients.items())])
         # Outputs and gradients all zero: the cotangent is the only scale there is.
-        size = size or max((float(np.max(np.abs(_wide(g)), initial=0.0)) for g in cotangent), default=0.0)
+        size = size or max((float(np.max(np.abs(wide(g)), initial=0.0)) for g in cotangent), default=0.0)
 
         largest = max(
-            (float(np.max(np.abs(a), initial=0.0)) for a in (*outputs, *map(_wide, values.values()))), default=0.0
+            (float(np.max(np.abs(a), initial=0.0)) for a in (*outputs, *map(wide, values.values()))), default=0.0
         )
 
     def allow(truth: np.ndarray, arrays: list[np.ndarray], floor: np.ndarray | float = 0.0) -> Allowance:
@@ -327,8 +371,10 @@ def budget(
             square = np.zeros(truth.shape)
             for a in arrays:
                 square += np.square(a - truth)
-            b = SAFETY * (np.sqrt(square / len(arrays)) + fmt.roundoff * np.abs(truth))
-            b += fmt.tiny + np.where(truth == 0, fmt.roundoff**2 * (np.max(np.abs(truth), initial=0.0) + floor), 0.0)
+            rounding = fmt.roundoff * np.abs(truth) + (fmt.underflow if fmt.gradual else 0.0)
+            b = SAFETY * (np.sqrt(square / len(arrays)) + rounding)
+            b += 0.0 if fmt.gradual else fmt.tiny
+            b += np.where(truth == 0, fmt.roundoff**2 * (np.max(np.abs(truth), initial=0.0) + floor), 0.0)
         return Allowance(np.where(np.isnan(b), np.inf, b))
 
     return Budget(
@@ -337,10 +383,6 @@ def budget(
         reruns,
         branches or _near_kink(runs),
     )
-
-
-def _wide(x: Any) -> np.ndarray:
-    return np.asarray(x).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ import numpy as np
 from ..core.case import Case
 from ..core.graph import Apply, Constant, Graph, Input
 from ..core.verdict import Culprit, Status, Verdict
+from ..namespaces.dtypes import is_float, rounded, wide
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import carries, forward, needed, reverse, walk_back
 from ..ops.build import lowered
@@ -35,7 +36,7 @@ def single_op(case: Case, k: int, adjoint: np.ndarray, values: list[np.ndarray])
         while name in given:
             name += "_"
         nodes.append(Input(name, old.shape, old.kind))
-        given[name] = np.asarray(values[a]).astype(case.dtype) if old.kind == "float" else np.asarray(values[a])
+        given[name] = rounded(values[a], case.dtype) if old.kind == "float" else np.asarray(values[a])
     nodes.append(Apply(node.op, tuple(new[a] for a in node.args), node.params, node.shape, node.kind))
     graph = Graph(tuple(nodes), (len(nodes) - 1,))
     reach = needed(graph, [n for n, at in graph.inputs.items() if graph.nodes[at].kind == "float"])
@@ -47,7 +48,7 @@ def single_op(case: Case, k: int, adjoint: np.ndarray, values: list[np.ndarray])
     )  # fmt: skip
     if not wrt or len(nodes) - 1 not in reach:
         return None
-    cotangent = np.nan_to_num(np.asarray(adjoint, dtype=np.float64)).astype(case.dtype)
+    cotangent = rounded(np.nan_to_num(np.asarray(adjoint, dtype=np.float64)), case.dtype)
     return Case(f"{case.name}: {node.op} alone", graph, given, (cotangent,), case.dtype, wrt, source=case.source)
 
 
@@ -55,11 +56,11 @@ def suspects(case: Case) -> Iterator[tuple[int, Case]]:
     """Each op of the case by itself, from the output backwards."""
     flat = lowered(case.graph)
     with np.errstate(all="ignore"):
-        given = {n: np.asarray(v, dtype=np.float64) if np.asarray(v).dtype.kind == "f" else v
+        given = {n: wide(v) if is_float(v) else v
                  for n, v in case.values.items()}  # fmt: skip
         graph = case.graph
         values = forward(NUMPY, graph, given, case.dtype)
-        cotangent = [np.asarray(g, dtype=np.float64) for g in case.cotangent]
+        cotangent = [wide(g) for g in case.cotangent]
         if flat is graph:
             adjoints = reverse(NUMPY, graph, values, cotangent, case.wrt)
         else:

@@ -15,6 +15,7 @@ from ..core.case import Case
 from ..core.errors import SpecError, Unsupported
 from ..core.graph import Apply, Graph
 from ..core.verdict import Comparison, FailKind, Reason, Status, Verdict
+from ..namespaces.dtypes import is_float, wide
 from ..namespaces.run import forward
 from ..ops import OPS
 from ..oracle.balls import BALLS
@@ -340,12 +341,12 @@ def _claims(case: Case, ref: Reference) -> _Finding | None:
     """
     for name, claim in case.claims.items():
         with working(LADDER[0]):
-            values = {n: BALLS.asarray(np.asarray(v, dtype=np.float64)) if np.asarray(v).dtype.kind == "f" else v
+            values = {n: BALLS.asarray(wide(v)) if is_float(v) else v
                       for n, v in case.values.items() if n in claim.inputs}  # fmt: skip
             for i, g in enumerate(case.cotangent):  # `g`, or `g0`, `g1`, … for several outputs
                 label = "g" if len(case.cotangent) == 1 else f"g{i}"
                 if label in claim.inputs and label not in values:
-                    values[label] = BALLS.asarray(np.asarray(g, dtype=np.float64))
+                    values[label] = BALLS.asarray(wide(g))
             claimed = from_balls(BALLS.asarray(forward(BALLS, claim, values, case.dtype)[claim.outputs[0]]))
         want = ref.truth.gradients[name]
         try:

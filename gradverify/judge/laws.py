@@ -17,6 +17,7 @@ import numpy as np
 
 from ..core.case import Case
 from ..core.errors import UnknownName
+from ..namespaces.dtypes import is_float
 from ..subjects.base import Observation, Subject
 
 GROUP = "gradverify.invariants"
@@ -94,7 +95,7 @@ def strided(x: np.ndarray) -> np.ndarray:
 
 def _scaled(g: np.ndarray, k: float) -> np.ndarray:
     with np.errstate(over="ignore"):
-        return (g * g.dtype.type(k)) if g.dtype.kind == "f" else g
+        return (g * g.dtype.type(k)) if is_float(g) else g
 
 
 def _determinism(t: Trial) -> str:

@@ -10,17 +10,16 @@ import numpy as np
 from ..core.graph import Apply, Constant, Graph, Input, evaluate, reaching, walk_back
 from ..core.op import OpSpec
 from ..ops import OPS
+from .dtypes import NUMPY_KINDS, rounded, wide
 
 Table = Mapping[str, OpSpec]
-
-NUMPY_KINDS = {"int": np.dtype(np.int64), "bool": np.dtype(np.bool_)}
 
 
 def constant_array(node: Constant, dtype: str) -> np.ndarray:
     """The literal as the subject sees it: a float one rounded to `dtype`, given as float64 (which holds it exactly)."""
     if node.kind != "float":
         return np.asarray(node.value, dtype=NUMPY_KINDS[node.kind])
-    return np.asarray(node.value, dtype=np.float64).astype(dtype).astype(np.float64)
+    return wide(rounded(np.asarray(node.value, dtype=np.float64), dtype))
 
 
 def forward(xp: Any, graph: Graph, values: Mapping[str, Any], dtype: str, table: Table = OPS) -> list[Any]:

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.polynomial.chebyshev import chebval
 
+from .dtypes import is_float
+
 # The positive root of digamma in two doubles: x - ROOT_HIGH is exact near it, and the rest is made good by ROOT_LOW.
 ROOT_HIGH = 1.4616321449683622
 ROOT_LOW = 9.549995429965697e-17
@@ -52,7 +54,7 @@ def _kernel(f: Callable[..., np.ndarray]) -> Callable[..., Any]:
 
     def kernel(x: Any, *args: Any) -> Any:
         x = np.asarray(x)
-        dtype = x.dtype if x.dtype.kind == "f" else np.dtype(np.float64)
+        dtype = x.dtype if is_float(x) else np.dtype(np.float64)
         with np.errstate(all="ignore"):
             out = f(x.astype(np.float64).reshape(-1), *args)
             return out.reshape(x.shape).astype(dtype)

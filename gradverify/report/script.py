@@ -18,6 +18,7 @@ import numpy as np
 from ..core.case import Case
 from ..core.errors import ShapeError, Unsupported
 from ..core.graph import Apply, Constant, Graph, Input, Node
+from ..namespaces.run import constant_array
 from ..ops import OPS
 from ..ops.build import GraphBuilder, Recorder, Ref
 from ..spec.document import loads
@@ -242,7 +243,7 @@ def _rounded(graph: Graph, dtype: str) -> Graph:
     def one(node: Node) -> Node:
         if not isinstance(node, Constant) or node.kind != "float":
             return node
-        value = np.asarray(node.value, dtype=np.float64).astype(dtype).astype(np.float64)
+        value = constant_array(node, dtype)
         return Constant(_tuples(value.tolist()), node.shape)
 
     return Graph(tuple(one(n) for n in graph.nodes), graph.outputs)

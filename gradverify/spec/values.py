@@ -10,13 +10,12 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
-from ..core.errors import Unsupported
 from ..core.interval import Interval
-from ..core.op import Kind, Shape
+from ..core.op import Shape
+from ..namespaces.dtypes import rounded, wide
 
 Range = tuple[Interval, ...]
 """Where a value lies: one or two intervals."""
@@ -93,25 +92,6 @@ def signed(key: tuple[object, ...], shape: Shape) -> np.ndarray:
     return draw((Interval(-2.0, -0.5), Interval(0.5, 2.0)), key, shape)
 
 
-def numpy_dtype(dtype: str, kind: Kind = "float") -> np.dtype[Any]:
-    """The NumPy dtype of an input. Raises Unsupported for bfloat16 where ml_dtypes is not installed."""
-    if kind != "float":
-        return np.dtype(np.int64 if kind == "int" else np.bool_)
-    if dtype == "bfloat16":
-        try:
-            import ml_dtypes
-        except ImportError:
-            raise Unsupported("bfloat16 in NumPy needs the package ml_dtypes") from None
-        return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(dtype)
-
-
-def rounded(values: np.ndarray, dtype: str) -> np.ndarray:
-    """Float64 values in the case's dtype, to nearest; C-contiguous."""
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(values, dtype=numpy_dtype(dtype)).reshape(values.shape)
-
-
 def overflows(values: np.ndarray, dtype: str) -> np.ndarray:
     """Which finite values become infinite in `dtype`."""
-    return np.isfinite(values) & ~np.isfinite(rounded(values, dtype).astype(np.float64))
+    return np.isfinite(values) & ~np.isfinite(wide(rounded(values, dtype)))

@@ -19,6 +19,7 @@ from ..core.case import Case
 from ..core.errors import Unsupported
 from ..core.graph import Apply, Constant, Graph, Input
 from ..core.op import VARIADIC
+from ..namespaces.dtypes import is_float, wide
 from ..ops import OPS
 from .expression import BINARY, COMPARE, MAX_CHARACTERS, canonical, name_problem
 from .keys import VERSION
@@ -230,7 +231,7 @@ def _flow(a: np.ndarray) -> str:
 def array(a: np.ndarray, indent: int) -> str:
     """An array's values, as what follows a key: rows of matrices each on a line of their own."""
     # By way of float64, which holds every float dtype exactly.
-    a = a.astype(np.float64) if a.dtype.kind not in "ib" else a
+    a = wide(a) if is_float(a) else a
     if a.ndim < 2 or a.size == 0:
         return f" {_flow(a)}"
     return "".join(f"\n{' ' * indent}- {_flow(row)}" for row in a)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.errors import Unsupported
 from ..core.graph import Constant, Graph
+from ..namespaces.dtypes import numpy_dtype
 from .base import Observation, compiled
 
 
@@ -16,7 +17,7 @@ class EngineSubject:
     """Runs graphs on `gradverify.engine`. Needs nothing but NumPy, so it is always available."""
 
     name = "engine"
-    dtypes = ("float32", "float64")
+    dtypes = ("float16", "bfloat16", "float32", "float64")
 
     def unavailable(self) -> str | None:
         return None
@@ -31,8 +32,7 @@ class EngineSubject:
                 raise Unsupported(f"the engine has no op {op!r}") from None
 
         def constant(node: Constant) -> Any:
-            kind = {"float": dtype, "int": "int64", "bool": "bool"}[node.kind]
-            return engine.from_numpy(np.array(node.value, dtype=kind))
+            return engine.from_numpy(np.array(node.value, dtype=numpy_dtype(dtype, node.kind)))
 
         return compiled(graph, bind, constant)
 

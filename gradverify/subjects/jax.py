@@ -8,6 +8,7 @@ digits in `forms.jax`.
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,16 +16,20 @@ import numpy as np
 
 from ..core.errors import Unsupported
 from ..core.graph import Constant, Graph
+from ..namespaces.dtypes import numpy_dtype
 from .base import Binding, Form, Observation, compiled
 from .bindings.jax import bindings
 from .forms.jax import FORMS
+
+LACKING = re.compile(r"dtype=(float16|bfloat16) is not supported")
+"""What JAX says where a function has no 16-bit form and it is no NotImplementedError (jax.scipy.special.ndtr)."""
 
 
 class JaxSubject:
     """JAX through jax.vjp."""
 
     name = "jax"
-    dtypes: tuple[str, ...] = ("float32", "float64")
+    dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
 
     def __init__(self, device: str = "cpu", table: Binding | None = None) -> None:
         """`table` replaces single ops, op name -> function of JAX arrays: to judge one's own under an op's name."""
@@ -45,10 +50,9 @@ class JaxSubject:
 
         if dtype not in self.dtypes:
             raise Unsupported(f"the adapter for JAX does not run {dtype}")
-        dtypes = {"float": dtype, "int": "int64", "bool": "bool"}
 
         def constant(node: Constant) -> Any:
-            return jnp.asarray(np.asarray(node.value, dtype=dtypes[node.kind]).reshape(node.shape))
+            return jnp.asarray(np.asarray(node.value, dtype=numpy_dtype(dtype, node.kind)).reshape(node.shape))
 
         return _Program(compiled(graph, lambda op: self.table.get(op) or bindings()(op), constant))
 
@@ -72,7 +76,8 @@ class JaxSubject:
             except Unsupported:
                 raise
             except Exception as e:
-                return Observation(raised=e, stage=call.stage)
+                lacking = Unsupported(str(e).splitlines()[0]) if LACKING.search(str(e)) else None
+                return Observation(raised=lacking or e, stage=call.stage)
             arrays = {f"out{i}": o for i, o in enumerate(outputs)} | {f"d{n}": d for n, d in zip(wrt, gradients)}
             wanted = self._device().platform
             return Observation(

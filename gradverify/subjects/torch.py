@@ -6,6 +6,7 @@ The ops are in `bindings.torch`, the formulas of PyTorch that are known to lose 
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,16 +14,22 @@ import numpy as np
 
 from ..core.errors import Unsupported
 from ..core.graph import Constant, Graph
+from ..namespaces.dtypes import numpy_dtype
 from .base import Binding, Form, Observation, compiled
 from .bindings.torch import bindings
 from .forms.torch import FORMS
+
+_BFLOAT16 = numpy_dtype("bfloat16")
+
+LACKING = re.compile(r"not implemented for '(Half|BFloat16)'|Low precision dtypes not supported")
+"""What PyTorch says where it has no kernel for a 16-bit dtype; not always in a NotImplementedError."""
 
 
 class TorchSubject:
     """Eager PyTorch through torch.autograd.grad."""
 
     name = "torch"
-    dtypes: tuple[str, ...] = ("float32", "float64")
+    dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
 
     def __init__(self, device: str = "cpu", table: Binding | None = None) -> None:
         """`table` replaces single ops, op name -> function of tensors: to judge one's own kernel under an op's name."""
@@ -68,7 +75,7 @@ class TorchSubject:
         except Unsupported:
             raise
         except Exception as e:
-            return Observation(raised=e, stage="forward")
+            return Observation(raised=_lacking(e), stage="forward")
         outputs = tuple(result) if isinstance(result, tuple | list) else (result,)
         gradients: list[Any] = [None] * len(wrt)
         # An output without a graph (a constant) takes no cotangent; it contributes zero.
@@ -78,7 +85,7 @@ class TorchSubject:
             try:
                 gradients = list(torch.autograd.grad(outs, [leaves[n] for n in wrt], cotangents, allow_unused=True))
             except Exception as e:
-                return Observation(raised=e, stage="backward")
+                return Observation(raised=_lacking(e), stage="backward")
         named = dict(zip(wrt, gradients))
         arrays = {f"out{i}": o for i, o in enumerate(outputs)} | {f"d{n}": d for n, d in named.items() if d is not None}
         wanted = torch.device(self.device).type
@@ -96,6 +103,8 @@ class TorchSubject:
         layout reach the kernels; only negative strides, which PyTorch lacks, come out contiguous."""
         import torch
 
+        if value.dtype == _BFLOAT16:  # torch.from_numpy knows NumPy's own dtypes only: the same bits as integers
+            return self._tensor(value.view(np.int16)).view(torch.bfloat16)
         strides = [s // value.itemsize for s in value.strides]
         # One entry stands for those of an expanded axis (stride 0).
         core = value[tuple(slice(0, 1) if s == 0 and n > 1 else slice(None) for s, n in zip(strides, value.shape))]
@@ -105,5 +114,14 @@ class TorchSubject:
         return tensor.expand(value.shape)
 
 
+def _lacking(e: Exception) -> Exception:
+    return Unsupported(str(e).splitlines()[0]) if LACKING.search(str(e)) else e
+
+
 def _array(tensor: Any) -> np.ndarray:
-    return tensor.detach().cpu().resolve_conj().resolve_neg().numpy().copy()
+    import torch
+
+    host = tensor.detach().cpu().resolve_conj().resolve_neg()
+    if host.dtype == torch.bfloat16:
+        return host.view(torch.int16).numpy().copy().view(_BFLOAT16)
+    return host.numpy().copy()

@@ -1,0 +1,87 @@
+"""Dtype names and NumPy's dtypes: the one place that knows that bfloat16 is not NumPy's own (ml_dtypes adds it), and
+what each format holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import Unsupported
+from ..core.op import Kind
+
+try:
+    import ml_dtypes
+except ImportError:  # the engine stands alone on NumPy
+    ml_dtypes = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, slots=True)
+class FloatFormat:
+    """A floating-point format (IEEE 754-2019, table 3.5; bfloat16: the upper half of a float32).
+
+    roundoff     2**-p for p bits of significand: the largest relative error of one rounding to nearest
+    tiny         the smallest normal number
+    huge         the largest number
+    accumulator  the roundoff that sums are accumulated with. Both 16-bit formats are storage formats: PyTorch (`acc_type`,
+                 `opmath_type`), JAX and XLA, NumPy's float16 and cuBLAS add up in float32 and round once, at the end
+    gradual      results below `tiny` keep the absolute accuracy of `tiny`. For float16 this is what hardware does:
+                 F16C's conversions ignore the flush-to-zero modes (Intel SDM, VCVTPS2PH), and CUDA's half arithmetic has
+                 subnormals at full speed. In the wider formats they may be flushed to zero, and bfloat16 has the range
+                 and the arithmetic of float32
+    """
+
+    name: str
+    roundoff: float
+    tiny: float
+    huge: float
+    accumulator: float
+    gradual: bool = False
+
+    @property
+    def underflow(self) -> float:
+        """The largest error of a result that underflows: all of it, or half the distance of subnormal numbers."""
+        return self.roundoff * self.tiny if self.gradual else self.tiny
+
+
+FORMATS: Mapping[str, FloatFormat] = MappingProxyType(
+    {
+        "float16": FloatFormat("float16", 2.0**-11, 2.0**-14, 65504.0, 2.0**-24, gradual=True),
+        "bfloat16": FloatFormat("bfloat16", 2.0**-8, 2.0**-126, (2.0 - 2.0**-7) * 2.0**127, 2.0**-24),
+        "float32": FloatFormat("float32", 2.0**-24, 2.0**-126, (2.0 - 2.0**-23) * 2.0**127, 2.0**-24),
+        "float64": FloatFormat("float64", 2.0**-53, 2.0**-1022, float(np.finfo(np.float64).max), 2.0**-53),
+    }
+)
+
+NUMPY_KINDS = {"int": np.dtype(np.int64), "bool": np.dtype(np.bool_)}
+_ADDED: Mapping[str, np.dtype[Any]] = {"bfloat16": np.dtype(ml_dtypes.bfloat16)} if ml_dtypes else {}
+
+
+def numpy_dtype(name: str, kind: Kind = "float") -> np.dtype[Any]:
+    """The NumPy dtype of an array of a kind, in a case of the dtype `name`. Raises TypeError for an unknown name,
+    and Unsupported for bfloat16 where ml_dtypes is not installed."""
+    if kind != "float":
+        return NUMPY_KINDS[kind]
+    if name == "bfloat16" and not _ADDED:
+        raise Unsupported("bfloat16 in NumPy needs the package ml_dtypes")
+    return _ADDED.get(name) or np.dtype(name)
+
+
+def is_float(x: Any) -> bool:
+    """Are an array's entries floating-point numbers? (`dtype.kind` is "V" for bfloat16.)"""
+    dtype = np.asarray(x).dtype
+    return dtype.kind == "f" or dtype in _ADDED.values()
+
+
+def wide(x: Any) -> np.ndarray:
+    """The same numbers in float64, which holds all of these formats exactly."""
+    return np.asarray(x).astype(np.float64)
+
+
+def rounded(values: Any, name: str) -> np.ndarray:
+    """Float64 values in the dtype `name`, to nearest; C-contiguous. What is too large becomes infinite."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(values, dtype=numpy_dtype(name)).reshape(np.shape(values))
