@@ -16,6 +16,7 @@ from ..subjects.registry import find
 from ..trace import Traced, trace
 from .decide import decide
 from .limits import TimeLimit, limited
+from .opaque import Opaque, judge_opaque
 from .variations import variations
 
 Effort = Literal["quick", "normal", "thorough"]
@@ -99,7 +100,13 @@ def _asked(
 def _once(
     q: Question, args: tuple[Any, ...], name: str, cotangent: tuple[np.ndarray, ...] | None, held: bool
 ) -> tuple[Verdict, Traced]:
-    case, own = _asked(q, args, name, cotangent, held)
+    try:
+        case, own = _asked(q, args, name, cotangent, held)
+    except Unsupported as e:
+        opaque = None if q.reference else _without_definition(q, args, name, cotangent, str(e))
+        if opaque is None:
+            raise
+        return opaque
     subject = _subject(own, q.device)
     try:
         with limited(q.time_limit):
@@ -108,6 +115,31 @@ def _once(
         raise BadInput(f"the function, or its backward pass, hangs: {e}") from None
     notes = (*verdict.notes, *own.notes)
     return replace(verdict, notes=tuple(dict.fromkeys(notes))), own
+
+
+def _without_definition(
+    q: Question, args: tuple[Any, ...], name: str, cotangent: tuple[np.ndarray, ...] | None, why: str
+) -> tuple[Verdict, Traced] | None:
+    """The verdict on a function that cannot be traced, from differences of it; None where not even those can be had."""
+    own = _traced(q.fn, args, q, {}, strict=False)
+    shapes = [o.shape for o in own.outputs if o.position is not None]
+    subject = _subject(own, q.device)
+    if own.graph is not None or not shapes or own.dtype not in subject.dtypes:
+        return None
+    given = cotangent if cotangent is not None else _cotangents(shapes, q.seed, name)
+    weights = tuple(np.asarray(g).astype(own.dtype) for g in given)
+    wrt = own.wrt if q.wrt is None else q.wrt
+    box = Opaque(subject, own.function, own.values, wrt, weights, own.dtype)
+    try:
+        with limited(q.time_limit):
+            verdict = judge_opaque(_title(q, name), box, (f"it cannot be traced: {why}",), seed=q.seed)
+    except TimeLimit as e:
+        raise BadInput(f"the function, or its backward pass, hangs: {e}") from None
+    return verdict, own
+
+
+def _title(q: Question, name: str) -> str:
+    return f"{getattr(q.fn, '__name__', type(q.fn).__name__)}, {name}"
 
 
 def _traced(
@@ -157,7 +189,7 @@ def _case(q: Question, own: Traced, definition: Traced, name: str, cotangent: tu
     if [g.shape for g in given] != shapes:
         raise BadInput(f"cotangent: shapes {[g.shape for g in given]} do not match those of the outputs, {shapes}")
     return Case(
-        name=f"{getattr(q.fn, '__name__', type(q.fn).__name__)}, {name}",
+        name=_title(q, name),
         graph=graph,
         values={n: own.values[n] if n in own.values else definition.values[n] for n in graph.inputs},
         cotangent=tuple(np.asarray(g).astype(own.dtype) for g in given),

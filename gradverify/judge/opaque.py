@@ -188,7 +188,7 @@ def _passed(b: Opaque, gradients: dict[str, np.ndarray], power: dict[str, np.nda
                 float(told.max()) if told.size else float("nan"),
                 float(np.median(told)) if told.size else float("nan"),
                 int(((power[n] > 1) & (g != 0)).sum()),
-            )  # fmt: skip
+            )
         )
     bad = [c for c in comparisons if c.failing]
     if bad:

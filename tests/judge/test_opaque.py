@@ -124,3 +124,25 @@ def test_structure_and_crashes() -> None:
     assert found.status is Status.INCONCLUSIVE
     flat = verdict(np.square, lambda g, x: (2 * g * x,), np.zeros(3))
     assert flat.status is Status.PASS
+
+
+@pytest.mark.parametrize(("spoilt", "status"), [(1.0, Status.PASS), (1 + 1e-6, Status.FAIL)])
+def test_check_falls_back_to_differences_where_values_leave_the_framework(spoilt: float, status: Status) -> None:
+    torch = pytest.importorskip("torch")
+    import gradverify
+
+    class ThroughNumpy(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return torch.from_numpy(np.sin(x.detach().numpy()))
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            (x,) = ctx.saved_tensors
+            return g * x.cos() * spoilt
+
+    x = torch.linspace(0.3, 1.2, 6, dtype=torch.float64, requires_grad=True)
+    found = gradverify.check(ThroughNumpy.apply, x)
+    assert found.status is status, found.text()
+    assert any("no definition" in n for n in found.notes)
