@@ -21,7 +21,21 @@ import numpy as np
 
 from ..core.errors import Unsupported
 from .base import Value
-from .recipes import affine, along, at, correlation, padded, pi, times
+from .recipes import (
+    affine,
+    along,
+    at,
+    correlation,
+    eigen,
+    eliminated,
+    least_squares,
+    matrix_exponential,
+    orthogonalised,
+    padded,
+    pi,
+    singular,
+    times,
+)
 
 Map = Callable[..., Any]
 MAPPED: dict[str, Map] = {}
@@ -916,6 +930,110 @@ def cholesky_solve(xp: Any, b: Any, factor: Any, upper: bool = False) -> Any:
 @maps("cholesky_inverse")
 def cholesky_inverse(xp: Any, factor: Any, upper: bool = False) -> Any:
     return cholesky_solve(xp, xp.concrete(np.eye(factor.shape[-1])), factor, upper)
+
+
+@maps("linalg_qr")
+def qr(xp: Any, a: Any, mode: str = "reduced") -> Any:
+    m, n = a.shape[-2:]
+    xp.require(
+        mode != "complete" or m <= n, "the complete QR factors of a tall matrix, of which some columns are arbitrary"
+    )
+    diagonal = np.diagonal(xp.outs[1], axis1=-2, axis2=-1)
+    q, r = orthogonalised(xp, a, np.where(diagonal < 0, -1.0, 1.0))
+    return (None if mode == "r" else q), r
+
+
+def in_pivot_order(xp: Any, a: Any, pivots: np.ndarray) -> Any:
+    """The rows of `a` after LAPACK's successive exchanges, which count from 1: integers, and as such concrete."""
+    order = np.broadcast_to(np.arange(a.shape[-2]), (*a.shape[:-2], a.shape[-2])).copy()
+    for at_ in np.ndindex(*pivots.shape[:-1]):
+        for i, p in enumerate(pivots[at_]):
+            order[at_][[i, p - 1]] = order[at_][[p - 1, i]]
+    spots = np.arange(int(np.prod(a.shape))).reshape(a.shape)
+    return xp.picked(a, np.take_along_axis(spots, order[..., None], axis=-2))
+
+
+@maps("linalg_lu_factor_ex")
+def lu_factor(xp: Any, a: Any, pivot: bool = True, check_errors: bool = False) -> Any:
+    return eliminated(xp, in_pivot_order(xp, a, xp.outs[1]) if pivot else a), None, None
+
+
+def unpacked(xp: Any, lu: Any) -> tuple[Any, Any]:
+    """L with its unit diagonal, and U."""
+    m, n = lu.shape[-2:]
+    k = min(m, n)
+    whole = ((None, None, 1),) * (lu.ndim - 2)
+    left = xp.getitem(lu, index=(*whole, (0, m, 1), (0, k, 1)))
+    right = xp.getitem(lu, index=(*whole, (0, k, 1), (0, n, 1)))
+    return xp.tril(left, k=-1) + xp.concrete(np.eye(m, k)), xp.triu(right)
+
+
+@maps("linalg_lu")
+def lu(xp: Any, a: Any, pivot: bool = True) -> Any:
+    rows = xp.matmul(xp.concrete(np.swapaxes(xp.outs[0], -1, -2).astype(np.float64)), a) if pivot else a
+    return (xp.concrete(xp.outs[0]) if pivot else None), *unpacked(xp, eliminated(xp, rows))
+
+
+@maps("lu_unpack")
+def lu_unpack(xp: Any, lu: Any, pivots: Any, unpack_data: bool = True, unpack_pivots: bool = True) -> Any:
+    return xp.concrete(xp.outs[0]), *(unpacked(xp, lu) if unpack_data else (None, None))
+
+
+@maps("linalg_lu_solve")
+def lu_solve(xp: Any, lu: Any, pivots: Any, b: Any, left: bool = True, adjoint: bool = False) -> Any:
+    xp.require(left and not adjoint, "aten.linalg_lu_solve from the right or of the adjoint")
+    rows = in_pivot_order(
+        xp, xp.spread(b, xp.outs[0].shape), np.broadcast_to(number(pivots), (*xp.outs[0].shape[:-2], lu.shape[-1]))
+    )
+    lower = xp.solve_triangular(lu, rows, upper=False, unit_diagonal=True)
+    return xp.solve_triangular(lu, lower, upper=True)
+
+
+@maps("_linalg_eigh")
+def eigh(xp: Any, a: Any, UPLO: str = "L", compute_v: bool = True) -> Any:
+    """PyTorch reads one triangle of a symmetric matrix and spreads the gradient over both: the symmetric part."""
+    symmetric = (a + xp.matrix_transpose(a)) * 0.5
+    given = xp.outs[1] if compute_v else np.linalg.eigh(xp.read(0), "U" if UPLO.upper() == "U" else "L")[1]
+    values, vectors = eigen(xp, symmetric, given)
+    return values, (vectors if compute_v else None)
+
+
+@maps("_linalg_svd")
+def svd(xp: Any, a: Any, full_matrices: bool = False, compute_uv: bool = True, driver: Any = None) -> Any:
+    m, n = a.shape[-2:]
+    xp.require(
+        not (full_matrices and compute_uv) or m == n,
+        "all singular vectors of a matrix that is not square: some are arbitrary",
+    )
+    if compute_uv:
+        u, _, vt = xp.outs
+    else:
+        u, _, vt = np.linalg.svd(xp.read(0), full_matrices=False)
+    left, values, right = singular(xp, a, u, np.swapaxes(vt, -1, -2))
+    return (left, values, xp.matrix_transpose(right)) if compute_uv else (None, values, None)
+
+
+@maps("linalg_pinv.atol_rtol_tensor")
+def pinv(xp: Any, a: Any, *_: Any, hermitian: bool = False, **__: Any) -> Any:
+    m, n = a.shape[-2:]
+    xp.require(
+        bool((np.linalg.matrix_rank(xp.read(0)) == min(m, n)).all()), "the pseudo-inverse of a matrix without full rank"
+    )
+    return least_squares(xp, a, xp.spread(xp.concrete(np.eye(m)), (*a.shape[:-2], m, m)))
+
+
+@maps("linalg_lstsq")
+def lstsq(xp: Any, a: Any, b: Any, rcond: Any = None, *, driver: Any = None) -> Any:
+    m, n = a.shape[-2:]
+    xp.require(
+        bool((np.linalg.matrix_rank(xp.read(0)) == min(m, n)).all()), "least squares for a matrix without full rank"
+    )
+    return least_squares(xp, a, b), None, None, None
+
+
+@maps("linalg_matrix_exp")
+def matrix_exp(xp: Any, a: Any) -> Any:
+    return matrix_exponential(xp, a, float(np.abs(xp.read(0)).sum(axis=-1).max(initial=0.0)))
 
 
 @maps("_trilinear")

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .recipes import along, at, correlation, eigen, eliminated, orthogonalised, padded
+from .recipes import along, at, correlation, eigen, eliminated, orthogonalised, padded, singular
 
 Map = Callable[..., Any]
 MAPPED: dict[str, Map] = {}
@@ -418,6 +418,18 @@ def qr(xp: Any, a: Any, full_matrices: bool, **_: Any) -> Any:
 def eigh(xp: Any, a: Any, **_: Any) -> Any:
     values, vectors = eigen(xp, a, xp.result(0))
     return vectors, values
+
+
+@maps("svd")
+def svd(xp: Any, a: Any, full_matrices: bool, compute_uv: bool, **_: Any) -> Any:
+    m, n = a.shape[-2:]
+    xp.require(
+        not (full_matrices and compute_uv) or m == n,
+        "all singular vectors of a matrix that is not square: some are arbitrary",
+    )
+    u, vt = (xp.result(1), xp.result(2)) if compute_uv else np.linalg.svd(xp.read(0), full_matrices=False)[::2]
+    left, values, right = singular(xp, a, u, np.swapaxes(vt, -1, -2))
+    return (values, left, xp.matrix_transpose(right)) if compute_uv else (values,)
 
 
 @maps("symmetric_product")

@@ -146,3 +146,64 @@ def eigen(xp: Any, a: Any, vectors: np.ndarray) -> tuple[Any, Any]:
         gap = xp.where(off, columns - rows, 1.0)
         x = x + xp.matmul(x, xp.where(off, (s + r * columns) / gap, r * 0.5))
     return values, x
+
+
+def singular(xp: Any, a: Any, u: np.ndarray, v: np.ndarray) -> tuple[Any, Any, Any]:
+    """U (..., m, k), the singular values (..., k) and V (..., n, k) with k = min(m, n), from good ones to any precision.
+
+    As `eigen`, with U^T U = I, V^T V = I and U^T A V diagonal. With U(I + F) and V(I + G) to first order, F + F^T =
+    I - U^T U =: R, G + G^T = I - V^T V =: S, and entry (i, j) of F^T T + T + T G vanishes, T = U^T A V; entries (i, j)
+    and (j, i) give F_ij and G_ij. Where m > n, what U lacks is (I - U U^T) A V / sigma. Distinct singular values are
+    needed, and for m != n none that is 0. The vectors keep the signs of the given ones.
+    """
+    m, n = a.shape[-2:]
+    if m < n:
+        right, values, left = singular(xp, xp.matrix_transpose(a), v, u)
+        return left, values, right
+    eye, off = xp.concrete(np.eye(n)), xp.concrete(~np.eye(n, dtype=bool))
+    left, right, values = xp.concrete(u), xp.concrete(v), None
+    for _ in range(REFINEMENTS):
+        image = xp.matmul(a, right)
+        ut = xp.matrix_transpose(left)
+        r = eye - xp.matmul(ut, left)
+        s = eye - xp.matmul(xp.matrix_transpose(right), right)
+        t = xp.matmul(ut, image)
+        values = xp.diagonal(t) / (1.0 - (xp.diagonal(r) + xp.diagonal(s)) * 0.5)
+        rows, columns = xp.expand_dims(values, axis=-1), xp.expand_dims(values, axis=-2)
+        alpha, beta = t + columns * r, xp.matrix_transpose(t) + columns * s
+        gap = xp.where(off, (columns - rows) * (columns + rows), 1.0)
+        f = xp.where(off, (alpha * columns + beta * rows) / gap, r * 0.5)
+        g = xp.where(off, (alpha * rows + beta * columns) / gap, s * 0.5)
+        step = xp.matmul(left, f)
+        if m > n:
+            step = step + (image - xp.matmul(left, t)) / columns
+        left, right = left + step, right + xp.matmul(right, g)
+    return left, values, right
+
+
+def least_squares(xp: Any, a: Any, b: Any) -> Any:
+    """The x of least norm among those that bring a x closest to b, for a matrix of full rank, by QR factors."""
+    m, n = a.shape[-2:]
+    swap = xp.matrix_transpose
+    tall = a if m >= n else swap(a)
+    q, r = orthogonalised(xp, tall, np.ones((*a.shape[:-2], min(m, n))))
+    if m >= n:
+        return xp.solve_triangular(r, xp.matmul(swap(q), b), upper=True)
+    return xp.matmul(q, xp.solve_triangular(swap(r), b, upper=False))
+
+
+def matrix_exponential(xp: Any, a: Any, size: float) -> Any:
+    """exp of a matrix of norm `size` at the point, by scaling to below 2^-8, 40 terms of the series, and squaring.
+
+    2^(-8*41)/41! is below 2^-490, and squaring keeps the relative error within a factor of 2 each time.
+    """
+    squarings = max(0, int(np.ceil(np.log2(max(size, 1e-300)))) + 8)
+    xp.require(squarings <= 30, "the exponential of a matrix of norm above 2^22")
+    small = a * 2.0**-squarings
+    eye = xp.spread(xp.concrete(np.eye(a.shape[-1])), a.shape)
+    out = eye
+    for k in range(40, 0, -1):  # Horner's rule
+        out = eye + xp.matmul(small, out) / float(k)
+    for _ in range(squarings):
+        out = xp.matmul(out, out)
+    return out

@@ -246,6 +246,16 @@ CASES: dict[str, Args] = {
     "cholesky_solve": (B, L),
     "_cholesky_solve_helper": (B, L, False),
     "cholesky_inverse": (L,),
+    "linalg_qr": (r(2, 4, 3),),
+    "linalg_lu_factor_ex": (r(2, 4, 3),),
+    "linalg_lu": (r(3, 4),),
+    "lu_unpack": (r(3, 3), torch.tensor([2, 3, 3], dtype=torch.int32)),
+    "linalg_lu_solve": (A, torch.tensor([2, 3, 3], dtype=torch.int32), B),
+    "_linalg_eigh": (spd(3),),
+    "_linalg_svd": (r(2, 4, 3),),
+    "linalg_pinv.atol_rtol_tensor": (r(3, 4),),
+    "linalg_lstsq": (r(4, 3), r(4, 2)),
+    "linalg_matrix_exp": (r(2, 3, 3),),
     "_trilinear": (X, r(4, 3, 3), Y, [1, 3], [0], [1, 2], [2, 3]),
     "_euclidean_dist": (X, r(4, 3)),
     "_cdist_forward": (X, r(4, 3), 2.0, None),
@@ -325,6 +335,7 @@ def kept(result: Any) -> list[Any]:
 
 
 BY_PRODUCTS = {
+    "linalg_lu_factor_ex", "linalg_lstsq",
     "_linalg_det", "_linalg_slogdet", "_linalg_solve_ex", "log_sigmoid_forward", "nll_loss_forward", "nll_loss2d_forward",
 }  # fmt: skip
 
