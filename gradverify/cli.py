@@ -1,4 +1,4 @@
-"""The command line: `gradverify run | replay | explain | ops | schema`. Exit codes are in `Exit`."""
+"""The command line: `gradverify run | replay | explain | ops | schema | conformance`. Exit codes are in `Exit`."""
 
 from __future__ import annotations
 
@@ -208,6 +208,34 @@ def schema(kind: str) -> int:
         from .report.json import schema as made
     click.echo(json.dumps(made(), indent=2, ensure_ascii=False))
     return Exit.OK
+
+
+@main.command()
+@click.argument("engines", nargs=-1)
+@click.option("--law", "wanted", multiple=True, metavar="NAME", help="Only this law; may be repeated.")
+@click.option("--steps", type=click.IntRange(0), default=2000, show_default=True, help="Of random programs; 0 for none.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the random programs.")
+@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the scorecard here.")
+@click.option("--markdown", "markdown_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the page here.")
+def conformance(
+    engines: tuple[str, ...], wanted: tuple[str, ...], steps: int, seed: int, json_path: Path | None, markdown_path: Path | None
+) -> int:
+    """Check the laws of autograd on ENGINES (default: those that are installed), and print a script for each broken one."""
+    from .conformance import engines as known
+    from .conformance import law, scorecard
+
+    asked = [known.find(name) for name in engines] or [e for e in known.ENGINES.values() if e.unavailable() is None]
+    names = [law.find(name).name for name in wanted] or None
+    cards = []
+    for engine in asked:
+        cards.append(scorecard.scorecard(engine, names, 0 if wanted else steps, seed))
+        for line in scorecard.text(cards[-1]):
+            click.echo(line)
+    if json_path is not None:
+        json_path.write_text(scorecard.as_json(cards), encoding="utf-8")
+    if markdown_path is not None:
+        markdown_path.write_text(scorecard.markdown(cards), encoding="utf-8")
+    return Exit.OK if all(card.ok for card in cards) else Exit.FAIL
 
 
 # Judging, with a progress bar on a terminal.

@@ -106,6 +106,9 @@ class _Printer:
                     yield self.at("pass")
                 self.depth -= 1
                 continue
+            if e.out is not None and not e.args and e.text.isidentifier():
+                self.names[e.out] = e.text  # a name that a definition made
+                continue
             if e.out is not None and not self.uses[e.out] and _QUIET.fullmatch(e.text) and not e.error and not e.opens:
                 continue  # a flag or a gradient that was looked at, and was as expected
             places = [e.args[int(k)] for k in PLACE.findall(e.text)]

@@ -33,6 +33,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--gradverify", action="store_true", default=None,
                     help="judge the *.grad.yaml files, and random graphs on each subject")  # fmt: skip
     group.addoption("--gradverify-strict", action="store_true", default=None, help="INCONCLUSIVE fails")
+    group.addoption("--gradverify-conformance", default=None, metavar="ENGINES",
+                    help="check the laws of autograd on these engines, comma-separated: engine, torch, micrograd, …")  # fmt: skip
     parser.addini("gradverify", "as if --gradverify were given", type="bool", default=False)
     parser.addini("gradverify_strict", "as if --gradverify-strict were given", type="bool", default=False)
     for name, kind, metavar, text in OPTIONS:
@@ -47,6 +49,10 @@ def pytest_configure(config: pytest.Config) -> None:
         from .active import activate
 
         activate(config)
+    if config.option.gradverify_conformance:
+        from .conformance import activate as activate_conformance
+
+        activate_conformance(config)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ def adds_across_paths(t: Session) -> None:
     t.equal(g, 7.0)
 
 
-@law(source="https://github.com/pytorch/pytorch/issues/9597")
+@law(source="https://github.com/tinygrad/tinygrad/issues/9597")
 def same_tensor_in_both_slots(t: Session) -> None:
     """x * x has the gradient 2x: an engine that keeps gradients per tensor and not per slot loses one of the two."""
     (g,) = t.gradient(lambda x: x * x, 3.0)

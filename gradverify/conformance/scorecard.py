@@ -1,0 +1,194 @@
+"""All laws on an engine, and the machine: what holds, what is broken, by which script."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from .deviations import DEVIATIONS, reason
+from .engines import ENGINES, Engine
+from .law import Law, laws
+from .machine import Search, search
+
+MACHINE = "machine"
+"""The name under which the random programs stand among the laws."""
+
+MACHINE_NEEDS = frozenset({"flags", "hooks", "inplace", "views", "versions", "function", "create_graph", "inputs"})
+
+
+class Outcome(StrEnum):
+    """HOLDS · BROKEN · KNOWN: broken, and listed in `deviations` · STALE: listed there, and holds · LACKS: the engine has
+    not what the law is about."""
+
+    HOLDS = "holds"
+    BROKEN = "broken"
+    KNOWN = "known deviation"
+    STALE = "stale deviation"
+    LACKS = "lacks"
+
+    @property
+    def ok(self) -> bool:
+        return self not in (Outcome.BROKEN, Outcome.STALE)
+
+
+@dataclass(frozen=True)
+class Line:
+    """What came of one law on one engine.
+
+    why     what was expected and what was got; for a deviation, its reason; what is lacked
+    script  reproduces it, where it is broken
+    """
+
+    law: str
+    outcome: Outcome
+    why: str = ""
+    script: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """One engine's lines, in the order of the laws."""
+
+    engine: str
+    version: str
+    lines: tuple[Line, ...]
+
+    @property
+    def ok(self) -> bool:
+        return all(line.outcome.ok for line in self.lines)
+
+    def counts(self) -> Counter[Outcome]:
+        return Counter(line.outcome for line in self.lines)
+
+
+def judge(law: Law, engine: Engine) -> Line:
+    """One law on one engine."""
+    missing = law.missing(engine)
+    if missing:
+        return Line(law.name, Outcome.LACKS, ", ".join(sorted(missing)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        broken = law.check(engine)
+    if broken is None:
+        return _line(engine, law.name, None, ())
+    return _line(engine, law.name, str(broken), broken.script)
+
+
+def judge_machine(engine: Engine, steps: int, seed: int = 0) -> Line:
+    """The machine: `engine` against the reference engine; the reference engine itself against PyTorch."""
+    reference = ENGINES["torch" if engine.name == "engine" else "engine"]
+    if not engine.has >= MACHINE_NEEDS:
+        return Line(MACHINE, Outcome.LACKS, ", ".join(sorted(MACHINE_NEEDS - engine.has)))
+    if reference.unavailable():
+        return Line(MACHINE, Outcome.LACKS, f"an engine to compare with: {reference.unavailable()}")
+    done: Search = search(engine, reference, steps, seed)
+    if not done.divergences:
+        return _line(engine, MACHINE, None, ())
+    found = done.divergences[0]
+    return _line(engine, MACHINE, str(found), found.script)
+
+
+def _line(engine: Engine, law: str, broken: str | None, script: Sequence[str]) -> Line:
+    known = reason(engine.name, law)
+    if broken is None:
+        return Line(law, Outcome.HOLDS) if known is None else Line(law, Outcome.STALE, f"listed as: {known}")
+    if known is not None:
+        return Line(law, Outcome.KNOWN, known, tuple(script))
+    return Line(law, Outcome.BROKEN, broken, tuple(script))
+
+
+def scorecard(engine: Engine, names: Iterable[str] | None = None, steps: int = 0, seed: int = 0) -> Scorecard:
+    """The laws (those of `names`, or all) and, with `steps`, the machine."""
+    wanted = list(laws()) if names is None else list(names)
+    lines = [judge(laws()[name], engine) for name in wanted]
+    if steps:
+        lines.append(judge_machine(engine, steps, seed))
+    return Scorecard(engine.name, engine.release(), tuple(lines))
+
+
+# ---- for people and machines ----------------------------------------------------------------------------------------
+
+
+def text(card: Scorecard) -> Iterator[str]:
+    """For the terminal."""
+    counts = card.counts()
+    said = ", ".join(f"{counts[o]} {o}" for o in Outcome if counts[o])
+    yield f"{card.engine} {card.version}: {said}"
+    for line in card.lines:
+        if line.outcome in (Outcome.HOLDS, Outcome.LACKS):
+            continue
+        yield ""
+        yield f"{line.law}: {line.outcome}: {line.why}"
+        if line.law in laws():
+            yield f"  law: {' '.join(laws()[line.law].doc.split())} ({laws()[line.law].source})"
+        yield from (f"    {code}" for code in line.script)
+
+
+def as_json(cards: Sequence[Scorecard]) -> str:
+    """One object per engine; the names are those of `Scorecard` and `Line`."""
+
+    def plain(card: Scorecard) -> dict[str, Any]:
+        lines = [
+            {"law": x.law, "outcome": str(x.outcome), "why": x.why, "script": list(x.script)} for x in card.lines
+        ]
+        return {"engine": card.engine, "version": card.version, "ok": card.ok, "laws": lines}
+
+    return json.dumps({"gradverify": 1, "conformance": [plain(c) for c in cards]}, indent=1, ensure_ascii=False) + "\n"
+
+
+SIGNS = {Outcome.HOLDS: "✓", Outcome.BROKEN: "✗", Outcome.KNOWN: "✗¹", Outcome.STALE: "✓?", Outcome.LACKS: "–"}
+
+
+def markdown(cards: Sequence[Scorecard]) -> str:
+    """The page docs/conformance.md."""
+    return "\n".join(_markdown(cards)) + "\n"
+
+
+def _markdown(cards: Sequence[Scorecard]) -> Iterator[str]:
+    by_law = {name: [next((x for x in c.lines if x.law == name), None) for c in cards] for name in [*laws(), MACHINE]}
+    command = "gradverify conformance " + " ".join(c.engine for c in cards) + " --steps 20000 --markdown docs/conformance.md"
+    yield from (
+        "# Conformance: the laws of autograd, engine by engine",
+        "",
+        f"Made by `{command}`; do not edit. ✓ holds, ✗ broken, ✗¹ a known deviation (below), – the engine has not what the law is "
+        "about. Values are small integers, so nothing is rounded and nothing tolerated.",
+        "",
+        "| | " + " | ".join(f"{c.engine} {c.version}" for c in cards) + " |",
+        "|---|" + "---|" * len(cards),
+    )
+    for o in Outcome:
+        if any(c.counts()[o] for c in cards):
+            yield f"| {o} | " + " | ".join(str(c.counts()[o]) for c in cards) + " |"
+    family = None
+    for name, lines in by_law.items():
+        here = laws()[name].family if name in laws() else MACHINE
+        if not any(lines):
+            continue
+        if here != family:
+            family = here
+            yield from ("", f"## {here}", "", "| law | " + " | ".join(c.engine for c in cards) + " |", "|---|" + "---|" * len(cards))
+        said = " ".join(laws()[name].doc.split()) if name in laws() else (
+            "Random programs, step by step against another engine: every flag, value, gradient and error type agrees."
+        )  # fmt: skip
+        where = f" [{_where(laws()[name].source)}]({laws()[name].source})" if name in laws() and "://" in laws()[name].source else ""
+        signs = " | ".join(SIGNS[x.outcome] if x else "" for x in lines)
+        yield f"| **{name}** {said}{where} | {signs} |"
+    yield from ("", "## What is broken")
+    for card in cards:
+        for line in card.lines:
+            if line.script:
+                yield from ("", f"### {card.engine}: {line.law}", "", line.why, "", "```python", *line.script, "```")
+
+
+def _where(source: str) -> str:
+    return source.partition("://")[2].partition("/")[0]
+
+
+def unknown_deviations() -> list[str]:
+    """Entries of `deviations` that name no law: a law that was renamed leaves them behind."""
+    return [f"{d.engine}: {d.law}" for d in DEVIATIONS if d.law not in laws() and d.law != MACHINE]
