@@ -65,5 +65,5 @@ def note(caller: str, **given: Any) -> None:
     names = tuple(n for n, is_given in given.items() if is_given)
     if names and (caller, *names) not in _SAID:
         _SAID.add((caller, *names))
-        text = f"{caller}: {', '.join(names)} mean nothing to gradverify, which works out what rounding excuses"
+        text = f"{caller}: ignored, since gradverify works out what rounding excuses: {', '.join(names)}"
         warnings.warn(text, GradverifyNote, stacklevel=3)

@@ -1,0 +1,344 @@
+"""`check_subject`: is an adapter sound, and would a wrong gradient be noticed through it?
+
+An adapter is judged as its framework is: by cases, single ops, random graphs. What is more is asked of the adapter alone:
+it runs the function that it is given, leaves the given arrays alone, shares no memory, and reports what is raised. At
+last its answers are spoilt in ways that the judge must notice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..core.case import Case
+from ..core.errors import Unsupported
+from ..core.graph import Graph
+from ..core.verdict import Reason, Status, Verdict
+from ..generate.campaign import seeded_cases
+from ..judge.asked import expression_case
+from ..judge.decide import decide
+from ..judge.dtypes import FORMATS
+from ..ops import OPS
+from ..ops.build import GraphBuilder
+from ..subjects.base import Observation, Subject
+
+X = np.array([0.5, -1.25, 2.0])
+Y = np.array([1.5, 0.75, -0.5])
+M = np.array([[0.5, -1.0], [1.25, 2.0], [-0.75, 0.25]])
+
+EXPRESSIONS: tuple[tuple[str, dict[str, np.ndarray]], ...] = (
+    ("x + y", {"x": X, "y": Y}),
+    ("x * y", {"x": X, "y": Y}),
+    ("x * x + x", {"x": X}),
+    ("(x * y + x) * (x * y - y)", {"x": X, "y": Y}),
+    ("x - 0.1 * y", {"x": X, "y": Y}),
+    ("x / (y * y + 1)", {"x": X, "y": Y}),
+    ("-x", {"x": X}),
+    ("x", {"x": X}),
+    ("x * 3", {"x": np.array(0.7)}),
+    ("x * y", {"x": X[:1], "y": Y}),
+    ("M * x", {"M": M, "x": X[:2]}),
+    ("M + x", {"M": M, "x": np.array(0.7)}),
+    ("relu(x) * y", {"x": X, "y": Y}),
+    ("sin(x) * exp(y)", {"x": X, "y": Y}),
+    ("sum(x * y)", {"x": X, "y": Y}),
+    ("matmul(M, x)", {"M": M, "x": X[:2]}),
+    ("x * y", {"x": X[:0], "y": Y[:0]}),
+)
+"""Reuse, literals, broadcasting, arrays of no axes and of no entries. What an adapter does not support, it says."""
+
+SLIGHT = {"float64": 1e-10, "float32": 1e-4}
+"""A relative error that must show: far above the 2e-16 (6e-8) of the roundoff, far below what differences would see."""
+
+
+@dataclass(frozen=True)
+class SubjectReport:
+    """What `check_subject` saw.
+
+    ops          ops of the table that the subject ran, and was right about
+    unsupported  op -> why not
+    weak         op -> the reason of a FAIL that the subject declares as a known weakness
+    judged       verdicts by status: {"PASS": 120, …}
+    faults       injected faults that were noticed
+    """
+
+    name: str
+    dtypes: tuple[str, ...]
+    ops: tuple[str, ...]
+    unsupported: Mapping[str, str]
+    weak: Mapping[str, str]
+    judged: Mapping[str, int]
+    faults: tuple[str, ...]
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{n} {status}" for status, n in self.judged.items())
+        return (
+            f"{self.name} ({', '.join(self.dtypes)}): {len(self.ops)} of {len(OPS)} ops; {counts}; "
+            f"noticed: {', '.join(self.faults)}"
+        )
+
+
+def check_subject(subject: Subject, *, seed: int = 0, graphs: int = 40) -> SubjectReport:
+    """Raise AssertionError, with the evidence, where the adapter `subject` is unsound; else say what was seen.
+
+    Checked, in every dtype that it declares: fixed cases (reuse, literals, broadcasting, 0-d and empty arrays, several
+    outputs, inputs that are not differentiated), each op of the table that it supports, and `graphs` random graphs of
+    these ops, against the oracle and the laws; and the adapter's own part (see the module). An op may be refused, by
+    raising Unsupported with the reason; an INCONCLUSIVE verdict counts as such.
+
+    Raises Unsupported where the subject says that it is unavailable.
+    """
+    _declaration(subject)
+    why_not = subject.unavailable()
+    if why_not:
+        raise Unsupported(why_not)
+    check = _Check(subject, seed)
+    for dtype in subject.dtypes:
+        passed = [case for case in _fixed(dtype) if check.judge(case)]
+        assert passed, (
+            f"{subject.name} runs none of the fixed cases in {dtype}; the first reason: "
+            f"{next(iter(check.reasons.values()), 'none given')}"
+        )
+        _own_part(subject, passed[0])
+        _runs_what_it_is_given(subject, passed)
+        _faults(subject, passed, dtype, check)
+    for op in OPS:
+        check.single(op)
+    for dtype in subject.dtypes:
+        for case in seeded_cases(seed, graphs if check.ops else 0, dtype, ops=tuple(check.ops)):
+            check.judge(case)
+    return SubjectReport(
+        subject.name,
+        tuple(subject.dtypes),
+        tuple(check.ops),
+        check.unsupported,
+        check.weak,
+        check.counts,
+        tuple(check.noticed),
+    )
+
+
+# ---- cases ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Check:
+    """The judging of one subject, and its tally."""
+
+    subject: Subject
+    seed: int
+    ops: list[str] = field(default_factory=list)
+    unsupported: dict[str, str] = field(default_factory=dict)
+    weak: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    noticed: dict[str, None] = field(default_factory=dict)
+
+    def judge(self, case: Case) -> bool:
+        """Is it a PASS? AssertionError for a FAIL."""
+        verdict = self.verdict(case)
+        if verdict.status is not Status.PASS:
+            self.reasons[case.name] = verdict.message or str(verdict.reason)
+        return verdict.status is Status.PASS
+
+    def verdict(self, case: Case) -> Verdict:
+        verdict = decide(case, self.subject, seed=self.seed)
+        unsupported = verdict.reason is Reason.UNSUPPORTED
+        label = "known weakness" if verdict.known else "unsupported" if unsupported else verdict.status.value
+        self.counts[label] = self.counts.get(label, 0) + 1
+        assert verdict.status is not Status.FAIL or verdict.known, verdict.text()
+        return verdict
+
+    def single(self, op: str) -> None:
+        """An op by itself; several draws, since some of its parameters may be refused and others not."""
+        spec = OPS[op]
+        if spec.result != "float" or not spec.generate:
+            return
+        widest = min(self.subject.dtypes, key=lambda d: FORMATS[d].roundoff)
+        try:
+            cases = list(seeded_cases(self.seed, 3, widest, ops=(op,), max_ops=1, max_elements=12))
+        except ValueError as e:
+            self.unsupported[op] = f"not drawn: {e}"
+            return
+        for case in cases:
+            verdict = self.verdict(case)
+            if verdict.known:
+                self.weak[op] = verdict.known
+            if verdict.status is Status.PASS and op not in self.ops:
+                self.ops.append(op)
+            if verdict.reason is Reason.UNSUPPORTED:
+                self.unsupported[op] = verdict.message
+        if op in self.ops:
+            self.unsupported.pop(op, None)
+
+
+def _fixed(dtype: str) -> Iterator[Case]:
+    for text, inputs in EXPRESSIONS:
+        yield replace(expression_case(text, inputs, dtype), name=text)
+    yield replace(expression_case("x * y", {"x": X, "y": Y}, dtype), name="x * y, with respect to y alone", wrt=("y",))
+    yield replace(expression_case("x + x", {"x": X, "y": Y}, dtype), name="an input that is not used")
+    b = GraphBuilder()
+    x, y = b.input("x", (3,)), b.input("y", (3,))
+    graph = b.graph(b.apply("multiply", x, y), b.apply("add", x, y))
+    two = tuple(np.array(g, dtype=dtype) for g in ([1.25, -1.5, 1.75], [-1.75, 1.25, 1.5]))
+    yield Case("two outputs", graph, {"x": X.astype(dtype), "y": Y.astype(dtype)}, two, dtype, ("x", "y"))
+
+
+# ---- the adapter's own part -----------------------------------------------------------------------------------------
+
+
+def _declaration(subject: Subject) -> None:
+    assert isinstance(subject, Subject), (
+        f"{type(subject).__name__} is no Subject: it needs name, dtypes, unavailable(), function() and vjp()"
+    )
+    assert isinstance(subject.name, str) and subject.name, "a subject needs a name"
+    unknown = set(subject.dtypes) - set(FORMATS)
+    assert subject.dtypes, f"{subject.name} declares no dtypes"
+    assert not unknown, f"{subject.name} declares unknown dtypes: {', '.join(sorted(unknown))}"
+
+
+def _own_part(subject: Subject, case: Case) -> None:
+    """Given arrays are left alone, results share no memory, what is raised is reported."""
+    function = subject.function(case.graph, case.dtype)
+    values = {n: np.array(v) for n, v in case.values.items()}
+    cotangent = tuple(np.array(g) for g in case.cotangent)
+    first = subject.vjp(function, values, case.wrt, cotangent)
+    kept = _copied(first)
+    for label, array in _labelled(first):
+        array = np.asarray(array)
+        if array.flags.writeable:
+            array[...] = 7
+        for name, given in (*values.items(), *((f"cotangent {i}", g) for i, g in enumerate(cotangent))):
+            assert not np.shares_memory(array, given), f"{subject.name}: {label} shares memory with the given {name}"
+    for name, given in values.items():
+        assert np.array_equal(given, case.values[name]), f"{subject.name} wrote into the given {name}"
+    for i, given in enumerate(cotangent):
+        assert np.array_equal(given, case.cotangent[i]), f"{subject.name} wrote into the given cotangent {i}"
+    again = subject.vjp(function, values, case.wrt, cotangent)
+    for (label, a), (_, b) in zip(_labelled(kept), _labelled(again)):
+        assert np.array_equal(a, b), (
+            f"{subject.name}: {label} of a second call is not that of the first (shared memory?)"
+        )
+    assert set(first.gradients) == set(case.wrt), (
+        f"{subject.name} gives gradients of {sorted(first.gradients)} where {sorted(case.wrt)} were asked for"
+    )
+
+    def raising(*arrays: Any) -> Any:
+        raise ZeroDivisionError("raised on purpose")
+
+    seen = subject.vjp(raising, values, case.wrt, cotangent)
+    assert isinstance(seen.raised, ZeroDivisionError), (
+        f"{subject.name}: what a function raises must be put into Observation.raised, got {seen.raised!r}"
+    )
+    assert seen.stage == "forward", (
+        f"{subject.name}: the stage of a function that raises is 'forward', not {seen.stage!r}"
+    )
+
+    def refusing(*arrays: Any) -> Any:
+        raise Unsupported("refused on purpose")
+
+    try:
+        seen = subject.vjp(refusing, values, case.wrt, cotangent)
+    except Unsupported:
+        return
+    assert isinstance(seen.raised, Unsupported), f"{subject.name}: Unsupported is lost on its way through vjp"
+
+
+def _runs_what_it_is_given(subject: Subject, passed: list[Case]) -> None:
+    """The function of another graph over the same inputs must be found out: nothing is kept from the last call."""
+    pairs = [(a, b) for a in passed for b in passed if _signature(a.graph) == _signature(b.graph) and a is not b]
+    told = False
+    for a, b in pairs[:8]:
+        other = replace(b, values=a.values, cotangent=a.cotangent, wrt=a.wrt)
+        verdict = decide(a, subject, function=subject.function(other.graph, a.dtype))
+        told |= verdict.status is Status.FAIL
+    assert told or not pairs, f"{subject.name} does not run the function that it is given: another one went unnoticed"
+
+
+def _signature(graph: Graph) -> Any:
+    return [(n, graph.nodes[k].shape) for n, k in graph.inputs.items()], [graph.nodes[o].shape for o in graph.outputs]
+
+
+def _labelled(seen: Observation) -> list[tuple[str, Any]]:
+    named = [(f"out{i}", o) for i, o in enumerate(seen.outputs)]
+    return named + [(f"d{n}", g) for n, g in seen.gradients.items() if g is not None]
+
+
+def _copied(seen: Observation) -> Observation:
+    gradients = {n: None if g is None else np.array(g) for n, g in seen.gradients.items()}
+    return replace(seen, outputs=tuple(np.array(o) for o in seen.outputs), gradients=gradients)
+
+
+# ---- faults ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Spoilt:
+    """A subject whose answers pass through `spoil`, and whose cotangents through `send`."""
+
+    inner: Subject
+    spoil: Callable[[Observation], Observation] = lambda seen: seen
+    send: Callable[[np.ndarray], np.ndarray] = lambda g: g
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        return self.inner.dtypes
+
+    def unavailable(self) -> str | None:
+        return None
+
+    def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
+        return self.inner.function(graph, dtype)
+
+    def vjp(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Observation:
+        return self.spoil(self.inner.vjp(function, values, wrt, tuple(self.send(g) for g in cotangent)))
+
+
+def _each(change: Callable[[np.ndarray], Any]) -> Callable[[Observation], Observation]:
+    def spoil(seen: Observation) -> Observation:
+        return replace(seen, gradients={n: None if g is None else change(g) for n, g in seen.gradients.items()})
+
+    return spoil
+
+
+def _slight(g: np.ndarray, by: float) -> np.ndarray:
+    """One entry of many, off by a little."""
+    out = np.array(g)
+    if out.size:
+        out.flat[out.size - 1] *= g.dtype.type(1 + by)
+    return out
+
+
+def _faults(subject: Subject, passed: list[Case], dtype: str, check: _Check) -> None:
+    other = "float32" if dtype == "float64" else "float64"
+    slight = SLIGHT.get(dtype, 16 * FORMATS[dtype].roundoff)
+    faults: dict[str, _Spoilt] = {
+        "flipped sign": _Spoilt(subject, _each(np.negative)),
+        f"one entry off by {slight:g}": _Spoilt(subject, _each(lambda g: _slight(g, slight))),
+        "wrong shape": _Spoilt(subject, _each(lambda g: g[None])),
+        "wrong dtype": _Spoilt(subject, _each(lambda g: g.astype(other))),
+        "missing gradient": _Spoilt(subject, _each(lambda g: None)),
+        "NaN": _Spoilt(subject, _each(lambda g: np.full_like(g, np.nan))),
+        "spoilt output": _Spoilt(subject, lambda s: replace(s, outputs=tuple(o + o.dtype.type(1) for o in s.outputs))),
+        "ignored cotangent": _Spoilt(subject, send=np.ones_like),
+        "clipped cotangent": _Spoilt(subject, send=lambda g: np.clip(g, -1, 1)),
+        "written-to input": _Spoilt(subject, lambda s: replace(s, mutated=("x",))),
+        "wrong device": _Spoilt(subject, lambda s: replace(s, devices={"dx": "elsewhere"})),
+    }
+    for fault, spoilt in faults.items():
+        told = any(decide(case, spoilt).status is Status.FAIL for case in passed)
+        assert told, f"{subject.name}, {dtype}: an injected fault goes unnoticed: {fault}"
+        check.noticed[fault] = None
