@@ -1,15 +1,15 @@
 """What a VJP text reads: only that has to be kept from the forward to the backward pass.
 
-The one idea: a rule is a small Python function `(xp, g, out, *args, **params)`, so its syntax tree says what it does with
-each parameter. One that is only ever asked for its shape (`xp.shape(x)`, `xp.zeros_like(x)`, `like=x`), or handed to a
-helper that does no more, needs no value. Where the text is not so plain, the answer errs towards keeping the value.
+The one idea: a rule is a small Python function `(xp, g, out, *args, **params)`, so its syntax tree says what its result is
+made of. A parameter that only ever gives its shape (`xp.shape(x)`, `xp.zeros_like(x)`, `like=x`), here or in a helper that
+it is handed to, needs no value. Where the text is not so plain, the answer errs towards keeping the value.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
 from functools import cache
 from typing import Any
@@ -25,98 +25,157 @@ _SHAPE_KERNELS = {"shape", "zeros_like", "ones_like"}
 _SHAPE_ATTRIBUTES = {"shape", "ndim", "dtype"}
 
 Definition = ast.Lambda | ast.FunctionDef
+Deps = dict[str, Read]  # parameter -> how it is read, if the value that these belong to is used
 
 
 @cache
 def reads(function: Callable[..., Any]) -> Mapping[str, Read] | None:
     """Per parameter, how it is read; None where there is no source to look at."""
+    found = _summary(function)
+    return None if found is None else dict.fromkeys(found.names, Read.NOTHING) | _union(found.control, *found.results)
+
+
+class _Summary:
+    """What a function's result is made of: one Deps per entry where it returns a tuple; `control`: what its branches ask."""
+
+    def __init__(self, names: Sequence[str], control: Deps, results: list[Deps]) -> None:
+        self.names, self.control, self.results = names, control, results
+
+
+def _union(*many: Deps) -> Deps:
+    out: Deps = {}
+    for deps in many:
+        for name, how in deps.items():
+            out[name] = max(out.get(name, Read.NOTHING), how)
+    return out
+
+
+def _shapes(deps: Deps) -> Deps:
+    return {name: min(how, Read.SHAPE) for name, how in deps.items()}
+
+
+@cache
+def _summary(function: Callable[..., Any]) -> _Summary | None:
     definition = _definition(function)
     if definition is None:
         return None
-    names = [a.arg for a in definition.args.posonlyargs + definition.args.args]
-    rest = definition.args.vararg
-    walker = _Walker(function, {*names, *([rest.arg] if rest else [])})
-    for statement in definition.body if isinstance(definition, ast.FunctionDef) else [definition.body]:
-        walker.visit(statement)
-    return walker.found
+    a = definition.args
+    names = [x.arg for x in (*a.posonlyargs, *a.args, *([a.vararg] if a.vararg else []), *a.kwonlyargs)]
+    walker = _Walker(function, names)
+    if isinstance(definition, ast.Lambda):
+        walker.returned(definition.body)
+    else:
+        walker.run(definition.body)
+    return _Summary(names, walker.control, walker.results or [{}])
 
 
-class _Walker(ast.NodeVisitor):
-    """Marks what happens to parameters; `alias` maps names bound by comprehensions over a parameter to that parameter."""
+class _Walker:
+    """Follows what each local name is made of. Every assignment adds to what a name may hold, so that branches and loops
+    need no care."""
 
-    def __init__(self, function: Callable[..., Any], names: set[str]) -> None:
+    def __init__(self, function: Callable[..., Any], names: Iterable[str]) -> None:
         self.scope = inspect.getclosurevars(function)
-        self.found = dict.fromkeys(names, Read.NOTHING)
-        self.alias = {name: name for name in names}
+        self.env: dict[str, Deps] = {name: {name: Read.VALUE} for name in names}
+        self.control: Deps = {}
+        self.results: list[Deps] | None = None
 
-    def origin(self, node: ast.expr) -> str | None:
-        """The parameter that `x`, `args[i]` or `args[:i]` is (a part of)."""
-        while isinstance(node, ast.Subscript):
-            node = node.value
-        return self.alias.get(node.id) if isinstance(node, ast.Name) else None
+    def run(self, body: Sequence[ast.stmt]) -> None:
+        for statement in body:
+            if isinstance(statement, ast.Return):
+                self.returned(statement.value)
+            elif isinstance(statement, ast.Assign):
+                for target in statement.targets:
+                    self.assign(target, self.parts(statement.value))
+            elif isinstance(statement, ast.AnnAssign | ast.AugAssign) and statement.value is not None:
+                self.assign(statement.target, [self.deps(statement.value)])
+            elif isinstance(statement, ast.If | ast.While | ast.For):
+                for _ in range(1 if isinstance(statement, ast.If) else 2):  # what a loop assigns, its start may read
+                    if isinstance(statement, ast.For):
+                        over = self.deps(statement.iter)
+                        self.assign(statement.target, [over])
+                        self.control = _union(self.control, _shapes(over))  # how often it runs
+                    else:
+                        self.asked(statement.test)
+                    self.run(statement.body)
+                self.run(statement.orelse)
+            else:  # an expression, an assertion, an inner function, ...
+                for name in ast.walk(statement):
+                    if isinstance(name, ast.Name):
+                        self.asked(name)
 
-    def mark(self, node: ast.expr, how: Read) -> None:
-        """`node` is (a part of) a parameter, and is read this way; what its subscripts read is looked at as usual."""
-        name = self.origin(node)
-        assert name is not None
-        self.found[name] = max(self.found[name], how)
-        while isinstance(node, ast.Subscript):
-            self.visit(node.slice)
-            node = node.value
+    def asked(self, node: ast.expr) -> None:
+        self.control = _union(self.control, self.deps(node))
 
-    def visit_Name(self, node: ast.Name) -> None:
-        if self.origin(node) is not None:
-            self.mark(node, Read.VALUE)
-
-    def visit_Attribute(self, node: ast.Attribute) -> None:
-        if self.origin(node.value) is not None and node.attr in _SHAPE_ATTRIBUTES:
-            self.mark(node.value, Read.SHAPE)
-        else:
-            self.generic_visit(node)
-
-    def visit_comprehension(self, node: ast.comprehension) -> None:
-        source = self.origin(node.iter)
-        if source is None or not isinstance(node.target, ast.Name):
-            self.generic_visit(node)
+    def returned(self, node: ast.expr | None) -> None:
+        if node is None:
             return
-        self.mark(node.iter, Read.NOTHING)
-        self.alias[node.target.id] = source
-        for condition in node.ifs:
-            self.visit(condition)
+        parts = self.parts(node)
+        if self.results is not None and len(self.results) != len(parts):
+            parts, self.results = [_union(*parts)], [_union(*self.results)]
+        self.results = [_union(a, b) for a, b in zip(self.results or [{}] * len(parts), parts)]
 
-    def _comprehended(self, node: ast.GeneratorExp | ast.ListComp) -> None:
-        for generator in node.generators:  # before the element: they bind its names
-            self.visit(generator)
-        self.visit(node.elt)
+    def assign(self, target: ast.expr, parts: list[Deps]) -> None:
+        if isinstance(target, ast.Tuple | ast.List):
+            plain = len(target.elts) == len(parts) and not any(isinstance(t, ast.Starred) for t in target.elts)
+            for k, inner in enumerate(target.elts):
+                self.assign(inner, [parts[k] if plain else _union(*parts)])
+        elif isinstance(target, ast.Starred):
+            self.assign(target.value, parts)
+        elif isinstance(target, ast.Name):
+            self.env[target.id] = _union(self.env.get(target.id, {}), *parts)
+        else:
+            self.control = _union(self.control, *parts)
 
-    visit_GeneratorExp = visit_ListComp = _comprehended
+    def parts(self, node: ast.expr) -> list[Deps]:
+        """One Deps per entry, where the expression is plainly a tuple; else a single one."""
+        if isinstance(node, ast.Tuple) and not any(isinstance(e, ast.Starred) for e in node.elts):
+            return [self.deps(e) for e in node.elts]
+        if isinstance(node, ast.IfExp):
+            test, body, orelse = self.deps(node.test), self.parts(node.body), self.parts(node.orelse)
+            if len(body) == len(orelse):
+                return [_union(test, a, b) for a, b in zip(body, orelse)]
+        return self.called(node) if isinstance(node, ast.Call) else [self.deps(node)]
 
-    def visit_Call(self, node: ast.Call) -> None:
-        how = self._reads_of(node.func, len(node.args))
-        if not isinstance(node.func, ast.Name):
-            self.visit(node.func)
-        for k, argument in enumerate(node.args):
-            if self.origin(argument) is not None:
-                self.mark(argument, how[k])
-            else:
-                self.visit(argument)
-        for keyword in node.keywords:
-            if keyword.arg == "like" and self.origin(keyword.value) is not None:
-                self.mark(keyword.value, Read.SHAPE)
-            else:
-                self.visit(keyword.value)
+    def deps(self, node: ast.AST) -> Deps:
+        if isinstance(node, ast.Name):
+            return self.env.get(node.id, {})
+        if isinstance(node, ast.Attribute):
+            inner = self.deps(node.value)
+            return _shapes(inner) if node.attr in _SHAPE_ATTRIBUTES else inner
+        if isinstance(node, ast.Call):
+            return _union(*self.called(node))
+        if isinstance(node, ast.GeneratorExp | ast.ListComp):
+            asked = []
+            for generator in node.generators:
+                over = self.deps(generator.iter)
+                self.assign(generator.target, [over])
+                asked += [_shapes(over), *(self.deps(condition) for condition in generator.ifs)]
+            return _union(self.deps(node.elt), *asked)
+        return _union(*(self.deps(child) for child in ast.iter_child_nodes(node)))
 
-    def _reads_of(self, callee: ast.expr, n: int) -> list[Read]:
-        """How a call reads each of its n positional arguments."""
-        if isinstance(callee, ast.Attribute) and isinstance(callee.value, ast.Name):
-            return [Read.SHAPE if callee.attr in _SHAPE_KERNELS else Read.VALUE] * n
-        if isinstance(callee, ast.Name):
-            target = self.scope.globals.get(callee.id) or self.scope.nonlocals.get(callee.id)
-            inner = reads(target) if inspect.isfunction(target) else None
-            if target is not None and inner is not None:
-                names = list(inspect.signature(target).parameters)[:n]
-                return [inner.get(name, Read.VALUE) for name in names] + [Read.VALUE] * (n - len(names))
-        return [Read.VALUE] * n
+    def called(self, node: ast.Call) -> list[Deps]:
+        arguments = [self.deps(a) for a in node.args]
+        keywords = [_shapes(self.deps(k.value)) if k.arg == "like" else self.deps(k.value) for k in node.keywords]
+        if isinstance(node.func, ast.Attribute):
+            if node.func.attr in _SHAPE_KERNELS:
+                return [_shapes(_union(*arguments, *keywords))]
+            return [_union(self.deps(node.func.value), *arguments, *keywords)]
+        target: Any = None
+        if isinstance(node.func, ast.Name):
+            target = self.scope.globals.get(node.func.id) or self.scope.nonlocals.get(node.func.id)
+        inner = _summary(target) if inspect.isfunction(target) else None
+        if inner is None or node.keywords or any(isinstance(a, ast.Starred) for a in node.args):
+            return [_union(self.deps(node.func), *arguments, *keywords)]
+
+        def through(deps: Deps) -> Deps:
+            """The callee's reads of its parameters, as reads of what was handed to it."""
+            out = []
+            for name, given in zip(inner.names, arguments):
+                how = deps.get(name, Read.NOTHING)
+                out.append(given if how is Read.VALUE else _shapes(given) if how is Read.SHAPE else {})
+            return _union(*out)
+
+        return [_union(through(inner.control), through(result)) for result in inner.results]
 
 
 @cache
