@@ -51,11 +51,18 @@ def maps(*overloads: str) -> Callable[[Map], Map]:
     return enter
 
 
+def direct(op: str) -> Map:
+    """As the table's op of this name."""
+    f: Any = lambda xp, *xs: xp.call(op, *xs)
+    f.op = op
+    return f
+
+
 def same(names: str) -> None:
     """Overloads `name` or `name=table_name` of one tensor that the table knows as they are."""
     for entry in names.split():
         aten, _, op = entry.partition("=")
-        MAPPED[aten] = lambda xp, x, op=op or aten: xp.call(op, x)
+        MAPPED[aten] = direct(op or aten)
 
 
 def both(names: str, overloads: str) -> None:
@@ -63,9 +70,7 @@ def both(names: str, overloads: str) -> None:
     for entry in names.split():
         aten, _, op = entry.partition("=")
         for overload in overloads.split():
-            MAPPED[aten if overload == "default" else f"{aten}.{overload}"] = lambda xp, x, y, op=op or aten, **_: (
-                xp.call(op, x, y)
-            )
+            MAPPED[aten if overload == "default" else f"{aten}.{overload}"] = direct(op or aten)
 
 
 # ---- elementwise ----------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from jax import tree_util
 from ..core.errors import Unsupported
 from ..core.op import Kind
 from .base import ROUNDOFF, Argument, Output, Role, Traced, Tracer, Value, digest, disagreement, kind_of, nearby
-from .lax import MAPPED
+from .lax import CALLS, CONTROL, MAPPED
 
 MAX_STEPS = 1000
 """Trips of one loop that are unrolled, and no more: every trip adds the nodes of its body."""
@@ -31,17 +31,6 @@ INTEGERS = (
 )
 BRANCH = "a branch or the length of a loop depends on values: the graph is the one taken at this point"
 STOPPED = "stop_gradient: the definition differentiates through it"
-
-CALLS = {
-    "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "call": "call_jaxpr",
-    "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr", "custom_vjp_call_jaxpr": "fun_jaxpr",
-    "custom_vmap_call": "call", "checkpoint": "jaxpr", "remat2": "jaxpr", "remat": "jaxpr", "composite": "jaxpr",
-    "stage": "jaxpr",
-}  # fmt: skip
-"""Primitives that run a jaxpr on their operands, and the parameter that holds it."""
-
-CONTROL = {"cond": "cond", "while": "loop", "scan": "scan", "custom_linear_solve": "custom_linear_solve"}
-"""Primitives that choose or repeat what they run, and the method of the walk that follows them."""
 
 
 def trace(

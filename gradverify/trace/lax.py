@@ -23,6 +23,17 @@ from .recipes import along, at, correlation, eigen, eliminated, orthogonalised, 
 Map = Callable[..., Any]
 MAPPED: dict[str, Map] = {}
 
+CALLS = {
+    "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "call": "call_jaxpr",
+    "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr", "custom_vjp_call_jaxpr": "fun_jaxpr",
+    "custom_vmap_call": "call", "checkpoint": "jaxpr", "remat2": "jaxpr", "remat": "jaxpr", "composite": "jaxpr",
+    "stage": "jaxpr",
+}  # fmt: skip
+"""Primitives that run a jaxpr on their operands, and the parameter that holds it."""
+
+CONTROL = {"cond": "cond", "while": "loop", "scan": "scan", "custom_linear_solve": "custom_linear_solve"}
+"""Primitives that choose or repeat what they run, and the method of the walk that follows them."""
+
 
 def maps(*names: str) -> Callable[[Map], Map]:
     def enter(f: Map) -> Map:
@@ -38,7 +49,14 @@ def same(names: str) -> None:
     """Primitives `name` or `name=table_name` that the table knows as they are; their parameters are hints."""
     for entry in names.split():
         lax, _, op = entry.partition("=")
-        MAPPED[lax] = lambda xp, *xs, op=op or lax, **_: xp.call(op, *xs)
+        MAPPED[lax] = direct(op or lax)
+
+
+def direct(op: str) -> Map:
+    """As the table's op of this name."""
+    f: Any = lambda xp, *xs, **_: xp.call(op, *xs)
+    f.op = op
+    return f
 
 
 # ---- elementwise ----------------------------------------------------------------------------------------------------
@@ -458,4 +476,5 @@ def conv(
 
 
 def mapped() -> tuple[str, ...]:
-    return tuple(sorted(MAPPED))
+    """Every primitive in the table, and those that are entered."""
+    return tuple(sorted({*MAPPED, *CALLS, *CONTROL}))

@@ -16,8 +16,8 @@ from jax.ad_checkpoint import checkpoint_name  # noqa: E402
 
 from gradverify.namespaces.numpy import NUMPY  # noqa: E402
 from gradverify.namespaces.run import forward  # noqa: E402
-from gradverify.trace.jax import CALLS, CONTROL, trace  # noqa: E402
-from gradverify.trace.lax import MAPPED  # noqa: E402
+from gradverify.trace.jax import trace  # noqa: E402
+from gradverify.trace.lax import CALLS, CONTROL, MAPPED  # noqa: E402
 
 RNG = np.random.default_rng(11)
 
