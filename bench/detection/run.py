@@ -1,0 +1,172 @@
+# ruff: noqa: E402 - thread counts must be set before the frameworks are imported
+"""The kill matrix: which checker catches which wrong gradients, and which right ones it rejects.
+
+    python bench/detection/run.py [--quick] [--write] [--tools NAME ...] [--only TEXT] [--limit SECONDS]
+
+One run, one thread, default settings, one call per tool and function. A tool that runs into the time limit has not
+decided. `--quick` takes the subset that the regression tests use; `--write` saves bench/results/detection.md.
+"""
+
+from __future__ import annotations
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import argparse
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "bench" / "results" / "detection.md"
+if __package__ in (None, ""):
+    sys.path.insert(0, str(ROOT))
+
+import torch
+
+from bench.detection import tools
+from bench.detection.catalogue import CLASSES, Entry, correct, mutants
+from gradverify.judge.limits import TimeLimit, limited
+
+
+@dataclass(frozen=True)
+class Row:
+    tool: str
+    entry: Entry
+    outcome: str
+    message: str
+    seconds: float
+
+
+def measure(tool: str, entry: Entry, limit: float) -> Row:
+    start = time.perf_counter()
+    try:
+        with limited(limit):
+            outcome, message = tools.run(tool, entry)
+    except TimeLimit:
+        outcome, message = "undecided", f"over {limit:g} s"
+    except Exception as e:  # the tool itself broke: no verdict, and worth knowing
+        outcome, message = "undecided", f"the tool raised {type(e).__name__}: {str(e)[:200]}"
+    return Row(tool, entry, outcome, message, time.perf_counter() - start)
+
+
+def share(n: int, of: int) -> str:
+    return f"{n}/{of} ({100 * n / of:.0f} %)" if of else "–"
+
+
+def matrix(rows: Sequence[Row], names: Sequence[str]) -> str:
+    """Mutants caught by class; then the mutants that the call as given shows, and those that it does not."""
+
+    def line(label: str, chosen: list[Row]) -> str:
+        cells = []
+        for t in names:
+            mine = [r for r in chosen if r.tool == t]
+            out = sum(r.outcome == "n/a" for r in mine)
+            caught = sum(r.outcome == "caught" for r in mine)
+            cells.append(f"{caught}/{len(mine) - out}" if label[0].isdigit() else share(caught, len(mine) - out))
+        return f"| {label} | " + " | ".join(cells) + " |"
+
+    bad = [r for r in rows if r.entry.bug]
+    lines = ["| mutants caught | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    lines += [line(f"{k} {v}", [r for r in bad if r.entry.bug == k]) for k, v in CLASSES.items() if k]
+    lines += [
+        line("**shown by the call as given**", [r for r in bad if not r.entry.elsewhere]),
+        line("**shown elsewhere only**", [r for r in bad if r.entry.elsewhere]),
+        line("**all**", bad),
+    ]
+    return "\n".join(lines)
+
+
+def alarms(rows: Sequence[Row], names: Sequence[str]) -> str:
+    """False alarms, no verdicts, seconds."""
+    lines = [
+        "| | correct functions rejected | no verdict, correct | no verdict, mutants | seconds, median | seconds, all |",
+        "|---|---|---|---|---|---|",
+    ]
+    for t in names:
+        mine = [r for r in rows if r.tool == t and r.outcome != "n/a"]
+        good, bad = [r for r in mine if not r.entry.bug], [r for r in mine if r.entry.bug]
+        times = sorted(r.seconds for r in mine) or [0.0]
+        lines.append(
+            f"| {t} | {share(sum(r.outcome == 'caught' for r in good), len(good))} "
+            f"| {share(sum(r.outcome == 'undecided' for r in good), len(good))} "
+            f"| {share(sum(r.outcome == 'undecided' for r in bad), len(bad))} "
+            f"| {times[len(times) // 2]:.3f} | {sum(times):.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def details(rows: Sequence[Row], tool: str) -> str:
+    """Every mutant that the tool did not catch, and every right function that it did not pass."""
+    out = []
+    for title, chosen in (
+        ("Mutants not caught", [r for r in rows if r.entry.bug and r.outcome not in ("caught", "n/a")]),
+        ("Correct functions not passed", [r for r in rows if not r.entry.bug and r.outcome not in ("passed", "n/a")]),
+    ):
+        mine = [r for r in chosen if r.tool == tool]
+        out.append(f"### {title}: {len(mine)}\n")
+        out.append("| | class | what | outcome |\n|---|---|---|---|")
+        for r in mine:
+            e = r.entry
+            what = e.about + (f" — needs {e.elsewhere}" if e.elsewhere else "")
+            said = f"{r.outcome}: {r.message[:160]}" if r.message else r.outcome
+            out.append("| " + " | ".join(s.replace("|", "\\|") for s in (e.name, str(e.bug or ""), what, said)) + " |")
+        out.append("")
+    return "\n".join(out)
+
+
+def versions() -> str:
+    found = []
+    for package in ("gradverify", "torch", "jax", "autograd", "numpy"):
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            found.append(f"{package} –")
+    return f"Python {platform.python_version()}, " + ", ".join(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="the quick subset only")
+    parser.add_argument("--write", action="store_true", help=f"save the tables as {RESULTS.name} in bench/results")
+    parser.add_argument("--tools", nargs="+", choices=list(tools.TOOLS), default=list(tools.TOOLS), metavar="NAME")
+    parser.add_argument("--only", default="", help="entries whose name contains this")
+    parser.add_argument("--limit", type=float, default=30.0, help="seconds per tool and function (default 30)")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    wrong, right = mutants(), correct()
+    chosen = [e for e in [*wrong, *right] if options.only in e.name and (e.quick or not options.quick)]
+    warm = [next(e for e in right if e.framework == f) for f in ("torch", "jax")]
+    rows: list[Row] = []
+    for tool in options.tools:
+        for e in warm:
+            measure(tool, e, 120.0)  # imports and first compilations are not the function's
+        for e in chosen:
+            rows.append(measure(tool, e, options.limit))
+            r = rows[-1]
+            print(f"{tool}: {e.bug} {e.name}: {r.outcome} {r.seconds:.2f} s {r.message[:150]}", file=sys.stderr, flush=True)
+    n = sum(bool(e.bug) for e in chosen)
+    command = " ".join(["python bench/detection/run.py", *(f for f in ("--quick", "--write") if getattr(options, f[2:]))])
+    text = (
+        f"`{command}`\n\n{versions()}; CPU, one thread; at most {options.limit:g} s per tool and function.\n\n"
+        f"{n} mutants, {len(chosen) - n} correct functions. A cell counts the functions that the tool can be given.\n\n"
+        f"{matrix(rows, options.tools)}\n\n{alarms(rows, options.tools)}\n"
+    )
+    if "gradverify.check" in options.tools:
+        text += f"\n## What gradverify.check leaves\n\n{details(rows, 'gradverify.check')}"
+    print(text)
+    if options.write:
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text("# Detection: the kill matrix\n\n" + text)
+
+
+if __name__ == "__main__":
+    main()
