@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import dtypes
-from .dispatch import apply, cast, quiet
+from .dispatch import apply, apply_two, cast, quiet
 from .modes import state
 from .namespace import ENGINE
 from .rules import KERNELS, rule
@@ -75,12 +75,12 @@ def _result_dtype(x: Tensor, dtype: Any) -> Tensor:
 
 
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
-    return apply(_ADD, (input, other if alpha == 1 else mul(other, alpha)))
+    return apply_two(_ADD, input, other if alpha == 1 else mul(other, alpha))
 
 
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     _no_bool_minus(input, other)
-    return apply(_SUB, (input, other if alpha == 1 else mul(other, alpha)))
+    return apply_two(_SUB, input, other if alpha == 1 else mul(other, alpha))
 
 
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
@@ -88,16 +88,16 @@ def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
 
 
 def mul(input: Any, other: Any) -> Tensor:
-    return apply(_MUL, (input, other))
+    return apply_two(_MUL, input, other)
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     if rounding_mode is None:
-        return apply(_DIV, (input, other))
+        return apply_two(_DIV, input, other)
     if rounding_mode == "floor":
         return floor_divide(input, other)
     if rounding_mode == "trunc":
-        return run("trunc", apply(_DIV, (input, other)))
+        return run("trunc", apply_two(_DIV, input, other))
     raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
 
 

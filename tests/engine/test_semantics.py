@@ -475,6 +475,20 @@ def nodes(torch: Any, see: See) -> None:
     raises(see, lambda: y.grad_fn._saved_result)
 
 
+@script
+def anomalies(torch: Any, see: See) -> None:
+    x = torch.tensor([0.0, 1.0], requires_grad=True)
+    with torch.autograd.set_detect_anomaly(True):
+        see(torch.is_anomaly_enabled() if hasattr(torch, "is_anomaly_enabled") else True)
+        y = (torch.sqrt(x) * 0.0).sum()
+        raises(see, lambda: y.backward())
+    y = (torch.sqrt(x) * 0.0).sum()
+    y.backward()
+    see(x.grad)
+    with torch.autograd.detect_anomaly(check_nan=False):
+        (torch.sqrt(x) * 0.0).sum().backward()
+
+
 # ---- modes ----------------------------------------------------------------------------------------------------------
 
 

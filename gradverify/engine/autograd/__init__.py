@@ -10,11 +10,12 @@ import numpy as np
 from ..modes import enable_grad, inference_mode, no_grad, set_grad_enabled
 from ..tape import Edge
 from ..tensor import Tensor, wrap
+from .anomaly import detect_anomaly, is_anomaly_enabled, set_detect_anomaly
 from .walk import walk
 
 __all__ = [
-    "Function", "FunctionCtx", "Variable", "backward", "enable_grad", "functional", "grad", "inference_mode", "no_grad",
-    "once_differentiable", "set_grad_enabled",
+    "Function", "FunctionCtx", "Variable", "backward", "detect_anomaly", "enable_grad", "functional", "grad",
+    "inference_mode", "is_anomaly_enabled", "no_grad", "once_differentiable", "set_detect_anomaly", "set_grad_enabled",
 ]  # fmt: skip
 
 

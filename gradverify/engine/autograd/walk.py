@@ -20,6 +20,7 @@ from ..modes import state
 from ..rules import rule
 from ..tape import AccumulateGrad, Edge, Node, TensorHooks
 from ..tensor import Tensor, wrap
+from . import anomaly
 
 COUNTED = sys.version_info < (3, 14)
 """Does a reference count see every holder? From Python 3.14 on, the interpreter's stack borrows."""
@@ -50,6 +51,7 @@ def walk(
     accumulate = capture is None or accumulate_only is not None
 
     pending: dict[Node, Any] = {}  # what has arrived at a node so far
+    checked = anomaly.state.enabled
     before = state.enabled
     state.enabled = create_graph
     try:
@@ -74,6 +76,8 @@ def walk(
             if hooked and node.pre_hooks:
                 g = _pre_hooks(node, g, create_graph)
             grads = node.backward(g, create_graph) if g is not None or node.runs_on_none else [None] * len(node.edges)
+            if checked:
+                anomaly.check(node, grads)
             if hooked and node.post_hooks:
                 grads = _post_hooks(node, grads, g, create_graph)
             if not retain_graph:
