@@ -948,12 +948,13 @@ def qr(xp: Any, a: Any, mode: str = "reduced") -> Any:
     return (None if mode == "r" else q), r
 
 
-def in_pivot_order(xp: Any, a: Any, pivots: np.ndarray) -> Any:
+def in_pivot_order(xp: Any, a: Any, pivots: np.ndarray, back: bool = False) -> Any:
     """The rows of `a` after LAPACK's successive exchanges, which count from 1: integers, and as such concrete."""
     order = np.broadcast_to(np.arange(a.shape[-2]), (*a.shape[:-2], a.shape[-2])).copy()
     for at_ in np.ndindex(*pivots.shape[:-1]):
         for i, p in enumerate(pivots[at_]):
             order[at_][[i, p - 1]] = order[at_][[p - 1, i]]
+    order = np.argsort(order, axis=-1) if back else order
     spots = np.arange(int(np.prod(a.shape))).reshape(a.shape)
     return xp.picked(a, np.take_along_axis(spots, order[..., None], axis=-2))
 
@@ -986,12 +987,26 @@ def lu_unpack(xp: Any, lu: Any, pivots: Any, unpack_data: bool = True, unpack_pi
 
 @maps("linalg_lu_solve")
 def lu_solve(xp: Any, lu: Any, pivots: Any, b: Any, left: bool = True, adjoint: bool = False) -> Any:
-    xp.require(left and not adjoint, "aten.linalg_lu_solve from the right or of the adjoint")
-    rows = in_pivot_order(
-        xp, xp.spread(b, xp.outs[0].shape), np.broadcast_to(number(pivots), (*xp.outs[0].shape[:-2], lu.shape[-1]))
-    )
-    lower = xp.solve_triangular(lu, rows, upper=False, unit_diagonal=True)
-    return xp.solve_triangular(lu, lower, upper=True)
+    """With P A = L U in pivot order; from the right it is the transposed system from the left."""
+    swap = xp.matrix_transpose
+    if not left:
+        return swap(lu_system(xp, lu, number(pivots), swap(b), swap_shape(xp.outs[0].shape), not adjoint))
+    return lu_system(xp, lu, number(pivots), b, xp.outs[0].shape, adjoint)
+
+
+def swap_shape(shape: Any) -> tuple[int, ...]:
+    return (*shape[:-2], shape[-1], shape[-2])
+
+
+def lu_system(xp: Any, lu: Any, pivots: np.ndarray, b: Any, shape: Any, transposed: bool) -> Any:
+    swap = xp.matrix_transpose
+    b = xp.spread(b, shape)
+    pivots = np.broadcast_to(pivots, (*shape[:-2], lu.shape[-1]))
+    if not transposed:
+        rows = in_pivot_order(xp, b, pivots)
+        return xp.solve_triangular(lu, xp.solve_triangular(lu, rows, upper=False, unit_diagonal=True), upper=True)
+    rows = xp.solve_triangular(swap(lu), b, upper=False)
+    return in_pivot_order(xp, xp.solve_triangular(swap(lu), rows, upper=True, unit_diagonal=True), pivots, back=True)
 
 
 @maps("_linalg_eigh")
@@ -1033,7 +1048,9 @@ def lstsq(xp: Any, a: Any, b: Any, rcond: Any = None, *, driver: Any = None) -> 
     xp.require(
         bool((np.linalg.matrix_rank(xp.read(0)) == min(m, n)).all()), "least squares for a matrix without full rank"
     )
-    return least_squares(xp, a, b), None, None, None
+    x = least_squares(xp, a, b)
+    residuals = xp.later(lambda: xp.sum(xp.square(xp.matmul(a, x) - b), axis=-2))
+    return x, (residuals if xp.outs[1].size else None), None, None
 
 
 @maps("linalg_matrix_exp")

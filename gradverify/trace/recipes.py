@@ -106,7 +106,7 @@ def orthogonalised(xp: Any, a: Any, signs: np.ndarray) -> tuple[Any, Any]:
     those of the diagonal of R, in which libraries differ. The columns must be independent."""
     m, n = a.shape[-2:]
     k = min(m, n)
-    xp.require(k <= LARGEST_FACTOR, f"the QR factors of a matrix with more than {LARGEST_FACTOR} columns")
+    xp.require(0 < k <= LARGEST_FACTOR, f"the QR factors of a matrix with more than {LARGEST_FACTOR} columns, or none")
     lead = ((None, None, 1),) * (a.ndim - 1)
     columns: list[Any] = []
     for j in range(k):

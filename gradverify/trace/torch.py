@@ -37,6 +37,9 @@ FRESH = frozenset(
 LEAVES = frozenset({"numpy", "__array__", "tolist", "__dlpack__", "data_ptr"})
 """Methods of Tensor through which values leave PyTorch's sight."""
 
+DRAWS = frozenset("normal bernoulli poisson binomial multinomial normal_functional".split())
+"""Draws from distributions with given parameters, through which PyTorch does not differentiate."""
+
 NO_GRAD = (
     "is not differentiable with respect to argument",
     "leaf Variable that requires grad is being used in an in-place",
@@ -575,6 +578,8 @@ class _Mode(TorchDispatchMode):
         if name in ("_local_scalar_dense", "equal", "is_nonzero"):
             self.xp.note(SCALARS)
             return func(*args, **kwargs)
+        if name in DRAWS:
+            return self.opaque(func, func(*args, **kwargs), f"{func} draws with parameters that depend on the inputs")
         if func._schema.is_mutable:
             return self.mutating(func, args, kwargs)
         mapping = MAPPED.get(_overload(func)) if func.namespace == "aten" else None

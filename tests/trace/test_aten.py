@@ -250,7 +250,7 @@ CASES: dict[str, Args] = {
     "linalg_lu_factor_ex": (r(2, 4, 3),),
     "linalg_lu": (r(3, 4),),
     "lu_unpack": (r(3, 3), torch.tensor([2, 3, 3], dtype=torch.int32)),
-    "linalg_lu_solve": (A, torch.tensor([2, 3, 3], dtype=torch.int32), B),
+    "linalg_lu_solve": (A, torch.tensor([2, 3, 3], dtype=torch.int32), B.T.contiguous(), {"left": False}),
     "_linalg_eigh": (spd(3),),
     "_linalg_svd": (r(2, 4, 3),),
     "linalg_pinv.atol_rtol_tensor": (r(3, 4),),

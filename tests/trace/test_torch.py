@@ -296,6 +296,21 @@ def test_the_callers_generator_is_left_alone() -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
+def test_draws_with_live_parameters_are_refused() -> None:
+    with pytest.raises(Unsupported, match="draws with parameters that depend on the inputs"):
+        trace(lambda x: torch.bernoulli(torch.sigmoid(x)) * x, (X,))
+
+
+@pytest.mark.parametrize(("left", "adjoint"), [(a, b) for a in (True, False) for b in (True, False)])
+def test_lu_systems(left: bool, adjoint: bool) -> None:
+    def f(a: Any, b: Any) -> Any:
+        lu, pivots = torch.linalg.lu_factor(a)
+        return torch.linalg.lu_solve(lu, pivots, b, left=left, adjoint=adjoint)
+
+    a, b = r(3, 3), r(3, 2) if left else r(2, 3)
+    agrees(trace(f, (a, b)), f(a, b))
+
+
 def test_a_number_that_comes_back_is_refused() -> None:
     with pytest.raises(Unsupported, match=r"a number that was read from a tensor goes back"):
         trace(lambda x: x / x.norm().item(), (X,))
