@@ -59,8 +59,8 @@ class cuda:
 
 
 __all__ = [
-    "ENGINE", "EngineNamespace", "Generator", "Size", "Tensor", "autograd", "cuda", "device", "dtype", "enable_grad", "func",
-    "get_default_dtype", "inference_mode", "is_anomaly_enabled", "is_grad_enabled", "is_inference_mode_enabled", "linalg", "log_softmax",
-    "manual_seed", "nn", "no_grad",
-    "optim", "result_type", "set_default_dtype", "set_grad_enabled", "softmax", "special", "utils",
+    "ENGINE", "EngineNamespace", "Generator", "Size", "Tensor", "autograd", "cuda", "device", "dtype", "enable_grad",
+    "func", "get_default_dtype", "inference_mode", "is_anomaly_enabled", "is_grad_enabled",
+    "is_inference_mode_enabled", "linalg", "log_softmax", "manual_seed", "nn", "no_grad", "optim", "result_type",
+    "set_default_dtype", "set_grad_enabled", "softmax", "special", "utils",
 ]  # fmt: skip

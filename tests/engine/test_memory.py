@@ -70,6 +70,15 @@ def test_the_users_gradient_array_is_not_taken_over() -> None:
     assert g.tolist() == [1, 1, 1]
 
 
+def test_a_leaf_takes_its_gradient_over_without_a_copy() -> None:
+    seen = []
+    x = torch.ones(50, requires_grad=True)
+    y = x * 3
+    y.grad_fn.register_hook(lambda gi, go: seen.append(id(gi[0]._data)))
+    y.backward(torch.ones(50))
+    assert seen == [id(x.grad._data)]
+
+
 def test_a_hundred_thousand_ops_in_a_row() -> None:
     x = torch.tensor(1.0, requires_grad=True)
     y = x

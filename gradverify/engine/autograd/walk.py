@@ -65,6 +65,7 @@ def walk(
             g = pending.pop(node, None)
             if needed is not None and node not in needed and node not in wanted:
                 continue
+            grads: Any
             hooked = node.hooked
             if hooked and node.tensor_hooks is not None:
                 g = _tensor_hooks(node, g, create_graph)
@@ -83,10 +84,11 @@ def walk(
             if not retain_graph:
                 node.release()
             g = None
-            for edge, d in zip(node.edges, grads):
+            for k, edge in enumerate(node.edges):
                 if edge is None:
                     continue
                 target, output = edge
+                d = grads[k]
                 if d is not None:
                     if target.outputs == 1:
                         have = pending.get(target)
@@ -96,7 +98,7 @@ def walk(
                 if target.ends:
                     uses[target] -= 1
                     if not uses[target]:
-                        d, grads = None, ()  # so that the array may be taken over
+                        d = grads[k] = have = None  # so that the leaf may take the array over
                         _arrive(target, pending, at, captured, accumulate, accumulate_only, create_graph)
     finally:
         state.enabled = before
