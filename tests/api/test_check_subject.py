@@ -1,0 +1,187 @@
+"""check_subject lets sound adapters pass, and finds each way of being unsound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradverify.core.errors import Unsupported
+from gradverify.core.graph import Graph
+from gradverify.subjects.base import Observation
+from gradverify.subjects.engine import EngineSubject
+from gradverify.testing import check_subject
+
+
+class Small(EngineSubject):
+    """The engine in one dtype and few ops, so that the tests are quick; each test spoils it."""
+
+    name = "small"
+    dtypes = ("float64",)
+    has = frozenset("add subtract multiply divide negative sum matmul relu sin exp".split())
+
+    def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
+        for node in graph.nodes:
+            op = getattr(node, "op", "add")
+            if op not in self.has:
+                raise Unsupported(f"small has no {op}")
+        return super().function(graph, dtype)
+
+
+class Changed(Small):
+    """Small, with its observations or its arguments passed through a change."""
+
+    def __init__(self, after: Any = None, before: Any = None) -> None:
+        self.after, self.before = after, before
+
+    def vjp(
+        self, function: Any, values: Mapping[str, np.ndarray], wrt: tuple[str, ...], cotangent: tuple[np.ndarray, ...]
+    ) -> Observation:
+        if self.before:
+            function, values, wrt, cotangent = self.before(function, values, wrt, cotangent)
+        seen = super().vjp(function, values, wrt, cotangent)
+        return self.after(seen, values, cotangent) if self.after and seen.raised is None else seen
+
+
+def gradients(change: Callable[[np.ndarray], Any]) -> Any:
+    return lambda seen, *_: replace(
+        seen, gradients={n: None if g is None else change(g) for n, g in seen.gradients.items()}
+    )
+
+
+def test_a_sound_adapter_is_reported_on() -> None:
+    report = check_subject(Small(), graphs=10)
+    assert set(report.ops) == Small.has
+    assert report.unsupported["cos"] == "small has no cos"
+    assert report.judged["PASS"] >= 30
+    assert "FAIL" not in report.judged
+    assert {"flipped sign", "one entry off by 1e-10", "ignored cotangent", "written-to input"} <= set(report.faults)
+    assert str(report).startswith("small (float64): 10 of ")
+
+
+def _kept() -> Any:
+    """Keeps the first function of each signature: what a cache with too small a key does."""
+    first: dict[Any, Any] = {}
+
+    def before(function: Any, values: Any, wrt: Any, cotangent: Any) -> Any:
+        key = tuple((n, v.shape) for n, v in values.items())
+        return first.setdefault(key, function), values, wrt, cotangent
+
+    return before
+
+
+def _written(seen: Observation, values: Any, cotangent: Any) -> Observation:
+    """The gradient of x in x's own memory."""
+    g = seen.gradients.get("x")
+    if g is None or g.shape != values["x"].shape or not values["x"].flags.writeable:
+        return seen
+    values["x"][...] = g
+    return replace(seen, gradients={**seen.gradients, "x": values["x"]})
+
+
+def _doubled(function: Any, values: Any, wrt: Any, cotangent: Any) -> Any:
+    return function, values, wrt, tuple(np.abs(g) for g in cotangent)
+
+
+UNSOUND = {
+    "flips the sign": (gradients(np.negative), None, "FAIL"),
+    "off by a billionth": (gradients(lambda g: g * (1 + 1e-9)), None, "FAIL"),
+    "another dtype": (gradients(lambda g: g.astype(np.float32)), None, "has dtype float32"),
+    "takes |cotangent|": (None, _doubled, "FAIL"),
+    "keeps the first function": (None, _kept(), "FAIL|does not run the function"),
+    "gradients in the inputs' memory": (_written, None, "FAIL|shares memory|wrote into"),
+    "no gradient of y": (
+        lambda seen, *_: replace(seen, gradients={n: g for n, g in seen.gradients.items() if n != "y"}),
+        None,
+        "no gradient for y",
+    ),
+    "gradients that were not asked for": (
+        lambda seen, values, _: replace(seen, gradients={**seen.gradients, "z": np.zeros(())}),
+        None,
+        "were asked for",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", UNSOUND)
+def test_an_unsound_adapter_is_found_out(how: str) -> None:
+    after, before, message = UNSOUND[how]
+    with pytest.raises(AssertionError, match=message):
+        check_subject(Changed(after, before), graphs=10)
+
+
+def test_shared_memory_between_calls_is_found() -> None:
+    room: dict[Any, np.ndarray] = {}
+
+    def shared(seen: Observation, *_: Any) -> Observation:
+        def kept(label: str, g: Any) -> Any:
+            out = room.setdefault((label, g.shape), np.array(g))
+            if not np.array_equal(out, np.full_like(out, 7.0)):
+                out[...] = g
+            return out
+
+        return replace(seen, gradients={n: g if g is None else kept(n, g) for n, g in seen.gradients.items()})
+
+    with pytest.raises(AssertionError, match="second call|FAIL"):
+        check_subject(Changed(shared), graphs=0)
+
+
+def test_a_swallowed_exception_is_found() -> None:
+    class Swallows(Small):
+        def vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
+            seen = super().vjp(function, values, wrt, cotangent)
+            return replace(seen, raised=None) if isinstance(seen.raised, ZeroDivisionError) else seen
+
+    with pytest.raises(AssertionError, match=r"put into Observation\.raised"):
+        check_subject(Swallows(), graphs=0)
+
+
+def test_a_wrong_stage_is_found() -> None:
+    class Late(Small):
+        def vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
+            seen = super().vjp(function, values, wrt, cotangent)
+            return replace(seen, stage="backward") if seen.raised else seen
+
+    with pytest.raises(AssertionError, match="is 'forward', not 'backward'"):
+        check_subject(Late(), graphs=0)
+
+
+def test_no_subject_at_all() -> None:
+    class Half:
+        name = "half"
+
+    with pytest.raises(AssertionError, match="is no Subject"):
+        check_subject(Half())  # type: ignore[arg-type]
+
+
+def test_unknown_dtypes() -> None:
+    class Odd(Small):
+        dtypes = ("float65",)
+
+    with pytest.raises(AssertionError, match="unknown dtypes: float65"):
+        check_subject(Odd())
+
+
+def test_an_unavailable_subject_is_no_failure() -> None:
+    class Absent(Small):
+        def unavailable(self) -> str:
+            return "small is not installed"
+
+    with pytest.raises(Unsupported, match="not installed"):
+        check_subject(Absent())
+
+
+def test_a_subject_that_runs_nothing() -> None:
+    class Nothing(Small):
+        has = frozenset()
+
+    with pytest.raises(AssertionError, match="runs none of the fixed cases in float64; the first reason: small has no"):
+        check_subject(Nothing())
+
+
+def test_what_is_said_to_be_wrong_must_be() -> None:
+    with pytest.raises(AssertionError, match="sin is said to be wrong .for no reason., and is found right"):
+        check_subject(Small(), graphs=0, wrong={"sin": "for no reason"})
