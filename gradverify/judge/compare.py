@@ -58,8 +58,8 @@ def compare(
         if low is not None:
             r = np.where(np.isfinite(r), r, 0.0)
         passing = np.isfinite(wide) & (d + r <= b) & np.isfinite(b)
-        # Beyond the doubles or at an infinite derivative: the same infinity is the right answer.
-        passing |= np.isinf(wide) & (wide == want.hi)
+        # Beyond the dtype's largest number, or at an infinite derivative, the infinity is the right answer.
+        passing |= np.isinf(wide) & (wide == np.where(np.abs(want.hi) > fmt.huge, np.copysign(np.inf, want.hi), want.hi))
         failing = (non_finite | (d - r > b)) & ~passing & np.isfinite(b)
     comparison = _summary(of, wide, want, d, r, b, failing, non_finite, fmt)
     return Compared(comparison, failing, passing, non_finite)
