@@ -5,6 +5,7 @@ He, Zhang, Ren & Sun, "Deep Residual Learning for Image Recognition", 2015, tabl
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 from . import nn
@@ -54,9 +55,23 @@ class ResNet18(nn.Module):
         return self.fc(self.avgpool(x).flatten(1))
 
 
+class ResNet18_Weights(Enum):
+    """torchvision's names for its weights. They are not downloaded: give `resnet18` the file."""
+
+    IMAGENET1K_V1 = "resnet18-f37072fd.pth"
+    DEFAULT = IMAGENET1K_V1
+
+
 def resnet18(weights: Any = None, num_classes: int = 1000) -> ResNet18:
-    """ResNet-18. `weights`: None (random), a file in torchvision's format (.safetensors, .pth), or a state dict."""
+    """ResNet-18. `weights`: None (random), a file in torchvision's format (.safetensors, .pth), or a state dict.
+
+    Raises FileNotFoundError for torchvision's enum, which stands for a download.
+    """
     model = ResNet18(num_classes)
+    if isinstance(weights, ResNet18_Weights):
+        raise FileNotFoundError(
+            f"nothing is downloaded: pass the path of torchvision's {weights.value}, as in resnet18(weights={weights.value!r})"
+        )
     if weights is not None:
         if not isinstance(weights, dict):
             from .serialization import load

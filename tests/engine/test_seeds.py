@@ -163,6 +163,12 @@ def test_weights_come_from_torchvisions_files(twins: tuple[Any, Any], tmp_path: 
             assert np.array_equal(a.numpy(), b.numpy()), name
 
 
+def test_nothing_is_downloaded() -> None:
+    models = gradverify.engine.models
+    with pytest.raises(FileNotFoundError, match="resnet18-f37072fd.pth"):
+        models.resnet18(weights=models.ResNet18_Weights.DEFAULT)
+
+
 def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     import pickle
 
