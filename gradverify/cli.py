@@ -257,7 +257,8 @@ def _judge(
 
     writes = targets(reports)
     recorder = Recorder(explained)
-    console = Console()
+    # Not a terminal: whoever reads the file wraps it, so the table need not be cut to 80 columns.
+    console = Console(width=None if sys.stdout.isatty() else 120)
     started = time.perf_counter()
     interrupted = True
     try:
