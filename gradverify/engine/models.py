@@ -70,7 +70,7 @@ def resnet18(weights: Any = None, num_classes: int = 1000) -> ResNet18:
     model = ResNet18(num_classes)
     if isinstance(weights, ResNet18_Weights):
         raise FileNotFoundError(
-            f"nothing is downloaded: pass the path of torchvision's {weights.value}, as in resnet18(weights={weights.value!r})"
+            f"nothing is downloaded: pass the path of torchvision's file, as in resnet18(weights={weights.value!r})"
         )
     if weights is not None:
         if not isinstance(weights, dict):

@@ -165,7 +165,7 @@ def test_weights_come_from_torchvisions_files(twins: tuple[Any, Any], tmp_path: 
 
 def test_nothing_is_downloaded() -> None:
     models = gradverify.engine.models
-    with pytest.raises(FileNotFoundError, match="resnet18-f37072fd.pth"):
+    with pytest.raises(FileNotFoundError, match=r"resnet18-f37072fd\.pth"):
         models.resnet18(weights=models.ResNet18_Weights.DEFAULT)
 
 
