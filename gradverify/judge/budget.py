@@ -2,20 +2,21 @@
 
 The reference (forward and reverse, the op table's texts in float64) is rerun several times with the result of every
 operation nudged as a careful implementation in that dtype may err. What the reruns scatter by is what rounding can do;
-nobody states a tolerance. The error model of each operation, u the unit roundoff:
+nobody states a tolerance. The error model of each operation, u the unit roundoff of the dtype and a that of its
+arithmetic (`FloatFormat.arithmetic`): float16 and bfloat16 are formats of storage, so that one operation is computed in
+float32 and rounded once, by u·|result| on top of what stands here; in float32 and float64, a is u and nothing comes on
+top.
 
-* elementwise:  |error| <= 2·ulps·u·|result|, with `ulps` from the op's declaration (1 ulp <= 2u|x|);
+* elementwise:  |error| <= 2·ulps·a·|result|, with `ulps` from the op's declaration (1 ulp <= 2u|x|);
 * sum of n:     √(n-1)·a·Σ|x_i|, the probabilistic bound of Higham & Mary, "A New Approach to Probabilistic Rounding
-                Error Analysis", SIAM J. Sci. Comput. 41 (2019), thm 2.4; any order of summation stays below it. a is
-                the roundoff of the accumulator: u itself in float32 and float64. In the 16-bit formats it is that of
-                float32, and the result is rounded once more, u·|result|: who accumulates in 16 bits loses digits that
-                need not be lost (`stepwise` asks whether somebody did);
+                Error Analysis", SIAM J. Sci. Comput. 41 (2019), thm 2.4; any order of summation stays below it. Who
+                accumulates in 16 bits loses digits that need not be lost (`stepwise` asks whether somebody did);
 * product of n: √(n-1)·u·|result| (the same, relative: nothing cancels, so that stepwise rounding loses no digit);
-* matmul, einsum: √k·a·(|A||B|) with k the contracted length (ibid., thm 3.3), rounded as a sum is; between three and
-                more operands of an einsum stand intermediate results, of which each is rounded: u·(|A||B||C|);
+* matmul, einsum: √k·a·(|A||B|) with k the contracted length (ibid., thm 3.3); between three and more operands of an
+                einsum stand intermediate results, of which each is rounded: u·(|A||B||C|);
 * literals of an op's text (an eps, a factor): kept wide or rounded to the dtype, as the subject likes: they move by as
                 much as that rounding moves them, by all of it where they underflow;
-* solve, inv, cholesky, det: backward stable, so the exact result for a matrix moved by n·u·max|A| (Higham, "Accuracy
+* solve, inv, cholesky, det: backward stable, so the exact result for a matrix moved by n·a·max|A| (Higham, "Accuracy
                 and Stability of Numerical Algorithms", 2002, thms 9.4 and 10.3);
 * range:        results beyond the largest number become inf; results below the smallest normal may be flushed to 0
                 (IEEE 754-2019 §7.5 permits it as an attribute; XLA's CPU backend does it), except in float16, where
@@ -67,6 +68,8 @@ class Noise:
 
     def __init__(self, fmt: FloatFormat, stepwise: bool = False) -> None:
         self.fmt, self.stepwise = fmt, stepwise
+        self.finer = fmt.arithmetic / fmt.roundoff
+        self.stores = self.finer < 1
         self.restart(0)
 
     def restart(self, seed: Any) -> None:
@@ -92,13 +95,15 @@ class Noise:
 
     def sum(self, out: Any, size: Any, terms: Any, intermediate: Any = 0.0) -> np.ndarray:
         """A sum nudged: of `terms` roundings (an array, or a number) in an accumulator, `size` = Σ|summands|."""
-        fmt = self.fmt
-        if fmt.accumulator >= fmt.roundoff:
+        if not self.stores:
             return self.nudge(out, np.sqrt(terms) * size + intermediate)
         # n where an accumulator of few bits makes all errors alike: it stagnates.
-        steps = terms if self.stepwise else np.sqrt(terms) * (fmt.accumulator / fmt.roundoff)
-        last = np.where(np.asarray(terms) > 0, np.abs(out), 0.0)
-        return self.nudge(out, steps * size + last + intermediate)
+        steps = terms if self.stepwise else np.sqrt(terms) * self.finer
+        return self.nudge(out, steps * size + np.where(np.asarray(terms) > 0, np.abs(out), 0.0) + intermediate)
+
+    def one(self, out: Any, ulps: float) -> np.ndarray:
+        """The result of one elementwise operation, nudged."""
+        return self.nudge(out, (2 * ulps * self.finer + self.stores) * np.abs(out))
 
     def literal(self, x: Any) -> Any:
         """A float literal of an op's text."""
@@ -147,7 +152,7 @@ class Nudged(np.ndarray):
                 if name == "add":
                     return noise.sum(out, getattr(np.add, method)(np.abs(args[0]), **kwargs), n - 1)
                 return noise.nudge(out, np.sqrt(n - 1) * np.abs(out))
-            moved = noise.nudge(out, 2 * _ulps(_NUMPY_TO_OP.get(name, name)) * np.abs(out))
+            moved = noise.one(out, _ulps(_NUMPY_TO_OP.get(name, name)))
             if name in ("add", "subtract"):
                 return np.where(_exact_sum(args[0], args[1] if name == "add" else -args[1], out, noise.fmt), out, moved)
             return moved
@@ -217,7 +222,7 @@ class NudgedNamespace(NumpyNamespace):
             if name == "round":
                 self.noise.took(out)
                 return self.asarray(out)
-            return self.asarray(self.noise.nudge(out, 2 * _ulps(name) * np.abs(out)))
+            return self.asarray(self.noise.one(out, _ulps(name)))
 
         return run
 
@@ -246,7 +251,7 @@ class NudgedNamespace(NumpyNamespace):
         terms = np.einsum(subscripts, *(np.ones(x.shape) for x in plain))
         size = np.einsum(subscripts, *(np.abs(x) for x in plain))
         # In the wider formats √k counts these roundings too.
-        between = size * max(len(plain) - 2, 0) if self.noise.fmt.accumulator < self.noise.fmt.roundoff else 0.0
+        between = size * max(len(plain) - 2, 0) if self.noise.stores else 0.0
         return self.asarray(self.noise.sum(out, size, terms + len(plain), between))
 
     # decisions that are no ufunc
@@ -267,7 +272,7 @@ class NudgedNamespace(NumpyNamespace):
     def _backward(self, a: Any) -> np.ndarray:
         a = np.asarray(a)
         n = max(a.shape[-1], 1)
-        size = n * np.max(np.abs(a), axis=(-2, -1), keepdims=True, initial=0.0)
+        size = n * self.noise.finer * np.max(np.abs(a), axis=(-2, -1), keepdims=True, initial=0.0)
         return self.noise.nudge(a, np.broadcast_to(size, a.shape))
 
     def solve(self, a: Any, b: Any) -> Any:
@@ -333,8 +338,9 @@ def budget(
     """Scatter of `reruns` nudged reruns around the true `outputs` and `gradients` (float64, as the oracle has them).
 
     An array's budget is SAFETY·rms(rerun - truth) + SAFETY·u·|truth| + floor + what underflow costs. The second
-    term is the rounding of the result itself and covers entries that happened to be hit by no nudge. The floor gives zeros (what the oracle cannot tell from zero is given as 0) an ulp of an ulp: u² of the array's largest
-    entry; for outputs also u² of the largest number that goes in or comes out; for gradients u² of what moves
+    term is the rounding of the result itself and covers entries that happened to be hit by no nudge. The floor gives
+    zeros (what the oracle cannot tell from zero is given as 0) an ulp of an ulp: u² of the array's largest entry; for
+    outputs also u² of the largest number that goes in or comes out; for gradients u² of what moves
     ⟨cotangent, outputs⟩, where x_j moves by max(|x_j|, 1), as much as the most influential entry of any input does.
     Underflow costs the smallest normal number of the dtype where it is abrupt; a gradual one is a rounding, and has the
     SAFETY of it.
@@ -348,8 +354,8 @@ def budget(
     worst case, (n-1)·u·Σ|x_i| (Higham 2002, eq. 4.4): a sum that stagnates errs with one sign.
     """
     fmt = FORMATS[dtype]
-    flat = lowered(graph)
-    nudges = replace(fmt, roundoff=SAFETY * fmt.roundoff, accumulator=SAFETY * fmt.accumulator) if loose else fmt
+    flat = lowered(graph, table)
+    nudges = replace(fmt, roundoff=SAFETY * fmt.roundoff, arithmetic=SAFETY * fmt.arithmetic) if loose else fmt
     xp = NudgedNamespace(Noise(nudges, stepwise))
     runs = [_rerun(xp, flat, values, cotangent, wrt, dtype, [seed, k], table) for k in range(reruns)]
     kept, branches = _same_branch(runs)

@@ -26,8 +26,9 @@ class FloatFormat:
     roundoff     2**-p for p bits of significand: the largest relative error of one rounding to nearest
     tiny         the smallest normal number
     huge         the largest number
-    accumulator  the roundoff that sums are accumulated with. Both 16-bit formats are storage formats: PyTorch (`acc_type`,
-                 `opmath_type`), JAX and XLA, NumPy's float16 and cuBLAS add up in float32 and round once, at the end
+    arithmetic   the roundoff that one operation is computed with, a sum included, before it is rounded to the format.
+                 The 16-bit formats are formats of storage: PyTorch (`opmath_type`, `acc_type`), XLA, NumPy's float16,
+                 ml_dtypes and cuBLAS compute in float32 and round once, at the end
     gradual      results below `tiny` keep the absolute accuracy of `tiny`. For float16 this is what hardware does:
                  F16C's conversions ignore the flush-to-zero modes (Intel SDM, VCVTPS2PH), and CUDA's half arithmetic has
                  subnormals at full speed. In the wider formats they may be flushed to zero, and bfloat16 has the range
@@ -38,7 +39,7 @@ class FloatFormat:
     roundoff: float
     tiny: float
     huge: float
-    accumulator: float
+    arithmetic: float
     gradual: bool = False
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.errors import ShapeError, UnknownName
 from ..core.graph import Apply, Constant, Graph, Input, Node
-from ..core.op import VARIADIC, Kind, Shape, bind_params
+from ..core.op import Kind, OpSpec, Shape, VARIADIC, bind_params
 from . import OPS
 
 MAX_ELEMENTS = 1 << 31
@@ -177,9 +177,12 @@ class Recorder:
         return x.index if isinstance(x, Ref) else self.builder.constant(x)
 
 
-def lowered(graph: Graph) -> Graph:
-    """The graph with every composite op replaced by its definition, so that each remaining op has a VJP text."""
-    if not any(isinstance(n, Apply) and OPS[n.op].composite for n in graph.nodes):
+def lowered(graph: Graph, table: Mapping[str, OpSpec] = OPS) -> Graph:
+    """The graph with every composite op replaced by its definition, so that each remaining op has a VJP text.
+
+    `table` may hold another definition of a composite op, or a VJP text for it: then it stays as it is.
+    """
+    if not any(isinstance(n, Apply) and table[n.op].composite for n in graph.nodes):
         return graph
     builder = GraphBuilder()
     recorder = Recorder(builder)
@@ -190,13 +193,15 @@ def lowered(graph: Graph) -> Graph:
         elif isinstance(node, Constant):
             new.append(builder.constant(node.value, node.kind))
         else:
-            new.append(_expanded(recorder, node.op, [new[a] for a in node.args], dict(node.params)))
+            new.append(_expanded(recorder, table, node.op, [new[a] for a in node.args], dict(node.params)))
     return builder.graph(*(new[o] for o in graph.outputs))
 
 
-def _expanded(recorder: Recorder, op: str, args: list[int], params: Mapping[str, Any]) -> int:
+def _expanded(
+    recorder: Recorder, table: Mapping[str, OpSpec], op: str, args: list[int], params: Mapping[str, Any]
+) -> int:
     """Append `op`, or, for a composite one, its definition; definitions of definitions included."""
-    spec, builder = OPS[op], recorder.builder
+    spec, builder = table[op], recorder.builder
     if not spec.composite:
         return builder.apply(op, *args, **params)
     inner = GraphBuilder()
@@ -208,5 +213,5 @@ def _expanded(recorder: Recorder, op: str, args: list[int], params: Mapping[str,
         if isinstance(node, Constant):
             new[k] = builder.constant(node.value, node.kind)
         elif isinstance(node, Apply):
-            new[k] = _expanded(recorder, node.op, [new[a] for a in node.args], dict(node.params))
+            new[k] = _expanded(recorder, table, node.op, [new[a] for a in node.args], dict(node.params))
     return new[out]

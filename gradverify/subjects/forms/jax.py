@@ -70,8 +70,42 @@ def _by_expm1(scale: float, alpha: float, slope: float = 1.0) -> Any:
     return vjp
 
 
+def _over_root(xp: Any, g: Any, x: Any, axis: int, v: Any, slope: Any) -> Any:
+    """The rule of x * rsqrt(v), where dv = slope * d(x*x) summed along the axis. rsqrt's own has the power -3/2, which
+    overflows in float16 from v = 6e-4 down; and x*x, which v consists of, underflows."""
+    root = 1.0 / xp.sqrt(v)
+    dv = xp.sum(g * x, axis=axis, keepdims=True) * (-0.5 * (root / v))
+    return g * root + 2.0 * x * (slope * dv)
+
+
+def _rms_norm_vjp(xp: Any, i: int, g: Any, out: Any, x: Any, w: Any, eps: float = 1e-5) -> Any:
+    v = xp.mean(x * x, axis=-1, keepdims=True) + eps
+    return xp.sum_to(g * x / xp.sqrt(v), xp.shape(w)) if i else _over_root(xp, g * w, x, -1, v, 1.0 / xp.shape(x)[-1])
+
+
+def _square(xp: Any, x: Any, axis: int, eps: float) -> tuple[Any, Any]:
+    """max(x·x, eps²) and its slope."""
+    s = xp.sum(x * x, axis=axis, keepdims=True)
+    above = xp.where(xp.greater(s, eps * eps), xp.ones_like(s), xp.zeros_like(s))
+    return xp.maximum(s, eps * eps), above
+
+
+def _normalize(xp: Any, x: Any, axis: int = -1, eps: float = 1e-12) -> Any:
+    return x / xp.sqrt(_square(xp, x, axis, eps)[0])
+
+
+def _normalize_vjp(xp: Any, g: Any, x: Any, axis: int = -1, eps: float = 1e-12) -> Any:
+    return _over_root(xp, g, x, axis, *_square(xp, x, axis, eps))
+
+
+def _cosine_vjp(xp: Any, g: Any, a: Any, b: Any, axis: int, eps: float) -> Any:
+    return _normalize_vjp(xp, xp.expand_dims(g, axis) * _normalize(xp, b, axis, eps), a, axis, eps)
+
+
 EXPM1 = "expm1's rule, out + 1, cancels in the negative tail (jax#39794)"
 SELU = (1.0507009873554804934193349852946, 1.6732632423543772848170429916717)
+
+RSQRT = "squares of small numbers underflow in float16, and lax.rsqrt's rule, -rsqrt(v)/2v, overflows there"
 
 FORMS: Mapping[str, Form] = MappingProxyType({
     "tanh": Form("1 - out cancels where tanh saturates; XLA's float32 tanh is 1 from 7.9 on",
@@ -92,6 +126,13 @@ FORMS: Mapping[str, Form] = MappingProxyType({
                       vjp=(lambda xp, g, out, x, y: g * xp.exp(x - out), lambda xp, g, out, x, y: g * xp.exp(y - out))),
     "erfinv": Form("XLA's w = -log1p(-x*x) rounds x*x next to 1",
                    define=lambda xp, x: xp.sign(x) * xp.erfinv(xp.sqrt(x * x))),
+    "rms_norm": Form(RSQRT, vjp=_rms_norm_vjp),
+    "normalize": Form(RSQRT, define=_normalize,
+                      vjp=(lambda xp, g, out, x, axis=-1, eps=1e-12: _normalize_vjp(xp, g, x, axis, eps),)),
+    "cosine_similarity": Form(RSQRT, define=lambda xp, a, b, axis=-1, eps=1e-8: xp.sum(
+                                  _normalize(xp, a, axis, eps) * _normalize(xp, b, axis, eps), axis=axis),
+                              vjp=(lambda xp, g, out, a, b, axis=-1, eps=1e-8: _cosine_vjp(xp, g, a, b, axis, eps),
+                                   lambda xp, g, out, a, b, axis=-1, eps=1e-8: _cosine_vjp(xp, g, b, a, axis, eps))),
     "digamma": Form("an absolute error of an ulp of 1 next to the root", define=digamma),
     "lgamma": Form("an absolute error of an ulp of 1 next to the roots, of its gradient as well",
                    define=_lgamma, vjp=(lambda xp, g, out, x: g * digamma(xp, x),)),

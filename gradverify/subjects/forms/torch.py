@@ -71,6 +71,15 @@ def _logsumexp_vjp(xp: Any, g: Any, out: Any, x: Any, axis: Any = None, keepdims
     return xp.reshape(g, shape) * xp.exp(x - xp.reshape(out, shape))
 
 
+def _cosine_vjp(xp: Any, g: Any, a: Any, b: Any, axis: int, eps: float) -> Any:
+    """d/da of a·b / (n_a n_b) with n = max(norm, eps), the norm differentiated as if it were not clamped."""
+    norm = xp.vector_norm(a, axis=axis, keepdims=True)
+    n = xp.maximum(norm, eps)
+    other = xp.expand_dims(g, axis) * b / xp.maximum(xp.vector_norm(b, axis=axis, keepdims=True), eps)
+    along = xp.sum(other * a, axis=axis, keepdims=True) / n
+    return (other - along * (a / norm)) / n
+
+
 FORMS: Mapping[str, Form] = MappingProxyType({
     "tanh": Form("1 - out**2 cancels where tanh saturates (pytorch#195685, #195527)",
                  vjp=(lambda xp, g, out, x: g * (1.0 - out * out),)),
@@ -92,6 +101,9 @@ FORMS: Mapping[str, Form] = MappingProxyType({
                  vjp=(_celu_vjp,)),
     "digamma": Form("an absolute error of an ulp of 1 next to the root; its gradient, trigamma, has four terms of a "
                     "series (pytorch PR#4399)", define=digamma, vjp=(lambda xp, g, out, x: g * _trigamma(xp, x),)),
+    "cosine_similarity": Form("a norm below eps is clamped, and differentiated as if it were not (PR#31378)",
+                              vjp=(lambda xp, g, out, a, b, axis=-1, eps=1e-8: _cosine_vjp(xp, g, a, b, axis, eps),
+                                   lambda xp, g, out, a, b, axis=-1, eps=1e-8: _cosine_vjp(xp, g, b, a, axis, eps))),
     "lgamma": Form("its gradient, digamma, has an absolute error of an ulp of 1 next to the root",
                    vjp=(lambda xp, g, out, x: g * digamma(xp, x),)),
     "polygamma": Form("digamma next to its root, and four terms of trigamma's series (pytorch PR#4399)",
