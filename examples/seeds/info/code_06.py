@@ -7,7 +7,7 @@ def get_tensor_info(tensor):
     info = []
     for name in ["requires_grad", "is_leaf", "retains_grad", "grad_fn", "grad"]:
         info.append(f"{name}({getattr(tensor, name)})")
-    info.append(f"tensor({str(tensor)})")
+    info.append(f"tensor({tensor!s})")
     return " ".join(info)
 
 
