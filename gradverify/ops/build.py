@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.errors import ShapeError, UnknownName
 from ..core.graph import Apply, Constant, Graph, Input, Node
-from ..core.op import Kind, OpSpec, Shape, VARIADIC, bind_params
+from ..core.op import VARIADIC, Kind, OpSpec, Shape, bind_params
 from . import OPS
 
 MAX_ELEMENTS = 1 << 31
