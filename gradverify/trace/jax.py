@@ -444,10 +444,25 @@ class _Walk:
             (go,) = self.closed(p["cond_jaxpr"], [*tests, *carry])
             if go.live:
                 self.xp.note(BRANCH)
-            if not bool(go.value()):
+            if not bool(np.any(np.asarray(go.value()))):
                 return carry
-            carry = self.closed(p["body_jaxpr"], [*bodies, *carry])
+            new = self.closed(p["body_jaxpr"], [*bodies, *carry])
+            carry = [self.going(go, a, b) for a, b in zip(new, carry)] if np.ndim(go.value()) else new
         raise Unsupported(f"a while loop of more than {MAX_STEPS} trips")
+
+    def going(self, go: _Cell, new: _Cell, old: _Cell) -> _Cell:
+        """A loop over a batch (`vmap`) runs while any of it goes on; those that are done keep what they had."""
+        flags = np.asarray(go.value())
+        rank = np.ndim(old.value())
+        mask = np.broadcast_to(flags.reshape(flags.shape + (1,) * (rank - flags.ndim)), np.shape(old.value()))
+        make = lambda: jnp.where(mask, new.value(), old.value())
+        if not (new.live or old.live):
+            return _Cell(make=make)
+        bad = next((c.symbol for c in (new, old) if _unusable(c)), None)
+        values = (self.entered(new), self.entered(old))
+        if bad is None and values[0].kind == "bool":
+            bad = self.xp.unusable("a mask carried through a loop over a batch", "bool")
+        return _Cell(make=make, symbol=bad or self.xp.where(self.xp.concrete(mask), *values))
 
     def custom_linear_solve(self, eqn: Any, cells: list[_Cell]) -> list[_Cell]:
         """Its `solve` is what it computes; the rest says how to differentiate it."""

@@ -250,8 +250,14 @@ MAPPED["reduce_window_min"] = window_extreme("min", math.inf)
 # ---- shape ----------------------------------------------------------------------------------------------------------
 
 
-@maps("reshape squeeze")
-def reshape(xp: Any, x: Any, *_: Any, **__: Any) -> Any:
+@maps("reshape")
+def reshape(xp: Any, x: Any, new_sizes: Any, dimensions: Any = None, **_: Any) -> Any:
+    """In the order of `dimensions`, where they are given."""
+    return xp.shaped(x if dimensions is None else xp.permute_dims(x, axes=tuple(dimensions)), new_sizes)
+
+
+@maps("squeeze")
+def squeeze(xp: Any, x: Any, **_: Any) -> Any:
     return xp.shaped(x, xp.out_shape(0))
 
 

@@ -150,6 +150,13 @@ def test_loops() -> None:
     agrees(t, g(x()))
 
 
+def test_a_loop_over_a_batch() -> None:
+    """Each entry stops when it is done, the others go on."""
+    f = jax.vmap(lambda v: jax.lax.while_loop(lambda c: c[0] < 5.0, lambda c: (c[0] * 2.0, c[1] * v), (jnp.abs(v), v)))
+    t = trace(f, (jnp.array([0.7, 3.0, 9.0]),))
+    agrees(t, *f(jnp.array([0.7, 3.0, 9.0])))
+
+
 def test_loops_that_are_too_long() -> None:
     with pytest.raises(Unsupported, match=f"a scan of {MAX_STEPS + 1} steps"):
         trace(lambda x: jax.lax.scan(lambda c, _: (c * 0.5, None), x, None, length=MAX_STEPS + 1)[0], (x(),))

@@ -107,7 +107,7 @@ CASES: dict[str, Case] = {
     "reduce_window_min": (
         lambda x: lax.reduce_window(x, np.inf, lax.min, (1, 2), (1, 1), "VALID", window_dilation=(1, 2)), X),
     # shape
-    "reshape": (lambda x: x.reshape(3, 2), X),
+    "reshape": (lambda x: (x.reshape(3, 2), lax.reshape(x, (6,), (1, 0)), jnp.column_stack(x)), X),
     "squeeze": (lambda x: x[:, :1].squeeze(1), X),
     "transpose": (lambda x: jnp.transpose(x, (2, 0, 1)), C),
     "broadcast_in_dim": (lambda x: lax.broadcast_in_dim(x, (2, 4, 3), (0, 2)), X),
