@@ -101,7 +101,9 @@ class Pair:
                     one.__enter__()
                 self.blocks.append((got, want))
             elif (got._value is None) != (want._value is None):
-                return self._diverged("None", want._value is None, got._value is None, "assert ({0} is None) is {1}", got)
+                return self._diverged(
+                    "None", want._value is None, got._value is None, "assert ({0} is None) is {1}", got
+                )
             elif got._value is not None:
                 self.results[step.number] = (move.makes, got, want)
                 if move.name == "take" and step.option:
@@ -116,7 +118,8 @@ class Pair:
 
     def ambiguous(self, move: Move, args: Sequence[int]) -> bool:
         """What PyTorch calls ambiguous and error-prone, or leaves to the op, is not drawn: writing from one tensor into
-        another over the same memory, or into an expanded one, views made within no_grad, freezing what has views,
+        another over the same memory, or into an expanded one, views made within no_grad, freezing what has views, hooks on views
+        (an edit leaves them with a history that is no longer walked),
         views that exist or not by the layout of an op's result, and what ends in an internal error of PyTorch (the law
         `retained_second_output_can_be_edited`)."""
         memory = [self.memory.get(a, a) for a in args]
@@ -128,6 +131,8 @@ class Pair:
             return memory[0] != args[0] or args[0] in self.memory.values()
         if move.name == "view" and self.results[args[0]][2]._value.ndim > 1:
             return True
+        if move.name == "hook":
+            return args[0] in self.memory
         if move.name == "retain_grad":
             return args[0] in self.second
         recording = self.sessions[1].env[self.sessions[1].engine.module].is_grad_enabled()
@@ -364,4 +369,8 @@ def _simpler(steps: Sequence[Step]) -> Iterator[list[Step]]:
             yield [*steps[:k], Step(s.number, s.move, s.args, option), *steps[k + 1 :]]
         for i, a in enumerate(s.args):
             for b in (*inputs.get(a, ()), *[t.number for t in steps[:k] if t.number < a]):
-                yield [*steps[:k], Step(s.number, s.move, (*s.args[:i], b, *s.args[i + 1 :]), s.option), *steps[k + 1 :]]
+                yield [
+                    *steps[:k],
+                    Step(s.number, s.move, (*s.args[:i], b, *s.args[i + 1 :]), s.option),
+                    *steps[k + 1 :],
+                ]

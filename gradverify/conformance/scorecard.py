@@ -133,9 +133,7 @@ def as_json(cards: Sequence[Scorecard]) -> str:
     """One object per engine; the names are those of `Scorecard` and `Line`."""
 
     def plain(card: Scorecard) -> dict[str, Any]:
-        lines = [
-            {"law": x.law, "outcome": str(x.outcome), "why": x.why, "script": list(x.script)} for x in card.lines
-        ]
+        lines = [{"law": x.law, "outcome": str(x.outcome), "why": x.why, "script": list(x.script)} for x in card.lines]
         return {"engine": card.engine, "version": card.version, "ok": card.ok, "laws": lines}
 
     return json.dumps({"gradverify": 1, "conformance": [plain(c) for c in cards]}, indent=1, ensure_ascii=False) + "\n"
@@ -151,7 +149,9 @@ def markdown(cards: Sequence[Scorecard]) -> str:
 
 def _markdown(cards: Sequence[Scorecard]) -> Iterator[str]:
     by_law = {name: [next((x for x in c.lines if x.law == name), None) for c in cards] for name in [*laws(), MACHINE]}
-    command = "gradverify conformance " + " ".join(c.engine for c in cards) + " --steps 20000 --markdown docs/conformance.md"
+    command = (
+        "gradverify conformance " + " ".join(c.engine for c in cards) + " --steps 20000 --markdown docs/conformance.md"
+    )
     yield from (
         "# Conformance: the laws of autograd, engine by engine",
         "",
@@ -171,11 +171,21 @@ def _markdown(cards: Sequence[Scorecard]) -> Iterator[str]:
             continue
         if here != family:
             family = here
-            yield from ("", f"## {here}", "", "| law | " + " | ".join(c.engine for c in cards) + " |", "|---|" + "---|" * len(cards))
+            yield from (
+                "",
+                f"## {here}",
+                "",
+                "| law | " + " | ".join(c.engine for c in cards) + " |",
+                "|---|" + "---|" * len(cards),
+            )
         said = " ".join(laws()[name].doc.split()) if name in laws() else (
             "Random programs, step by step against another engine: every flag, value, gradient and error type agrees."
         )  # fmt: skip
-        where = f" [{_where(laws()[name].source)}]({laws()[name].source})" if name in laws() and "://" in laws()[name].source else ""
+        where = (
+            f" [{_where(laws()[name].source)}]({laws()[name].source})"
+            if name in laws() and "://" in laws()[name].source
+            else ""
+        )
         signs = " | ".join(SIGNS[x.outcome] if x else "" for x in lines)
         yield f"| **{name}** {said}{where} | {signs} |"
     yield from ("", "## What is broken")

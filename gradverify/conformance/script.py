@@ -123,7 +123,9 @@ class _Printer:
             if e.error:
                 yield from self.flush()
                 if e.missing and e.error == "Exception":
-                    yield from map(self.at, (f"try: {text}", "except Exception: pass", 'else: raise AssertionError("no error")'))
+                    yield from map(
+                        self.at, (f"try: {text}", "except Exception: pass", 'else: raise AssertionError("no error")')
+                    )
                     continue
                 yield self.at(f"try: {text}" + (f'; assert False, "{e.error} expected"' if e.missing else ""))
                 yield self.at(f"except {e.error}: pass")

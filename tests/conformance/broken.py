@@ -72,7 +72,9 @@ class _Loader(SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         text = Path(self.path).read_text(encoding="utf-8")
         if text.count(self.broken.old) != 1:
-            raise LookupError(f"{self.broken.name}: {self.broken.old!r} is {text.count(self.broken.old)} times in {self.path}")
+            raise LookupError(
+                f"{self.broken.name}: {self.broken.old!r} is {text.count(self.broken.old)} times in {self.path}"
+            )
         return compile(text.replace(self.broken.old, self.broken.new), self.path, "exec", dont_inherit=True)
 
 
@@ -91,9 +93,10 @@ BROKEN = (
     Broken("fills_untouched_leaves", WALK, "g = pending.pop(node, None)\n    if g is None:\n        return\n    k = at",
            "g = pending.pop(node, None)\n    if g is None:\n        g = np.zeros_like(node.variable._data)\n    k = at"),
     Broken("leaf_arrives_early", WALK, "if not uses[target]:", "if True:"),
-    Broken("forgets_order", WALK, "return sorted(seen, key=_by_sequence, reverse=True), uses", "return list(seen), uses"),
-    Broken("edge_dropped_for_second_slot", WALK, "for edge, d in zip(node.edges, grads):",
-           "for edge, d in dict(zip(node.edges, grads)).items():"),
+    Broken("forgets_order", WALK, "return sorted(seen, key=_by_sequence, reverse=True), uses", "return sorted(seen, key=_by_sequence), uses"),
+    Broken("second_slot_dropped", WALK, "                if edge is None:\n                    continue\n                target, output = edge",
+           "                if edge is None or edge in node.edges[:k]:\n                    continue\n"
+           "                target, output = edge"),
     # flags
     Broken("propagates_all_not_any", DISPATCH, "    if wanted:\n        cls",
            "    if wanted and not any(isinstance(a, Tensor) and not a._requires_grad for a in args):\n        cls"),

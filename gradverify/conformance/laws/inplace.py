@@ -235,7 +235,10 @@ def retained_grad_moves_with_the_tensor(t: Session) -> None:
     t.equal(y.grad, [1.0, 1.0])
 
 
-@law(needs={"inplace", "retain", "function"}, source="https://docs.pytorch.org/docs/stable/generated/torch.Tensor.retain_grad.html")
+@law(
+    needs={"inplace", "retain", "function"},
+    source="https://docs.pytorch.org/docs/stable/generated/torch.Tensor.retain_grad.html",
+)
 def retained_second_output_can_be_edited(t: Session) -> None:
     """The second output of a function is as good as the first: it may retain its gradient and be edited in place."""
     t.define(
