@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,6 +59,7 @@ SCALARS = (
 RANDOM = "random draws are replayed from one seed and held fixed"
 SELECTION = "entries are selected by a mask that depends on the values: the selection is that at the point"
 DETACHED = "a value was detached (detach, no_grad, .data) on its way; the definition differentiates through it"
+HELD = "tensors that require grad and are no arguments (closed over, or made inside) are held fixed"
 STOPPED = "a value was detached on its way; the definition holds it fixed"
 
 
@@ -92,6 +94,9 @@ def trace(
         xp, arguments, inputs, result = _watched(call, stop_detached, wanting=False)
     leaves, _ = pytree.tree_flatten_with_path(result)
     outputs, nodes, tensors = _outputs(xp, leaves, opaque)
+    for name, t in inputs:
+        if not np.array_equal(_array(t), xp.values[name], equal_nan=xp.values[name].dtype.kind == "f"):
+            xp.note(f"the function writes to its argument {name}")
     for why in xp.failed:
         opaque.append(why)
     graph = None
@@ -319,8 +324,11 @@ def _dtype_of(xp: _TorchTracer, arguments: list[Argument], outputs: tuple[Output
 def _quiet() -> Iterator[None]:
     """Fused kernels that would hide their parts are turned off: what they compute is what their parts do."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+        if "torch._dynamo" in sys.modules:  # else nothing is compiled, and importing it takes seconds
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        # Not torch.backends.mkldnn.flags: it sets the TF32 flag as well, which warns on machines without it.
+        stack.callback(torch._C._set_mkldnn_enabled, torch._C._get_mkldnn_enabled())
+        torch._C._set_mkldnn_enabled(False)
         stack.enter_context(torch.backends.cudnn.flags(enabled=False))
         stack.enter_context(torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH))
         fast = torch.backends.mha.get_fastpath_enabled()
@@ -504,6 +512,8 @@ class _TorchTracer(Tracer):
     def known(self, x: torch.Tensor) -> Value:
         key = (x.untyped_storage()._cdata, _layout(x))
         given = self.inputs_by_place.get(key)
+        if x.requires_grad:
+            self.note(HELD)
         return given if given is not None else self.concrete(_array(x))
 
 
@@ -526,6 +536,11 @@ class _Mode(TorchDispatchMode):
     """Runs every ATen call and records those that touch live values."""
 
     supports_higher_order_operators = True
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here (`_quiet`), and to be skipped by the compiler means to import it: seconds."""
+        return False
 
     def __init__(self, xp: _TorchTracer, inputs: list[tuple[str, torch.Tensor]]) -> None:
         super().__init__()
@@ -864,6 +879,8 @@ def _confirmed(
     roundoff = max(ROUNDOFF.get(n, 2.0**-4) for n in narrow)
     moved = nearby(traced.values, moving, roundoff, seed)
     replaceable = [a for a in traced.arguments if a.role != "captured"]
+    if STOPPED in xp.notes:  # what is held fixed here moves in the function: this point must do
+        moved = dict(traced.values)
     try:
         # A tensor each, laid out and rounded as the argument is: rounded there, the point is that of both.
         tensors = [_refilled(t, moved[a.name]) for a, t in zip(replaceable, inputs)]

@@ -112,6 +112,13 @@ def test_closed_over_tensors_are_held() -> None:
     agrees(t, X @ weights)
 
 
+def test_closed_over_tensors_that_require_grad_are_noted() -> None:
+    w = r(3).requires_grad_()
+    t = trace(lambda x: x * w, (X,))
+    assert any("closed over" in n for n in t.notes)
+    assert t.wrt == ("x",)
+
+
 def test_empty_and_0d() -> None:
     t = trace(lambda x, y: (x.sum() + y, x * 2), (torch.zeros(0, 3), torch.tensor(2.0)))
     assert [o.shape for o in t.outputs] == [(), (0, 3)]
@@ -134,7 +141,9 @@ def test_layouts_survive() -> None:
 def test_the_callers_tensors_are_not_written_to() -> None:
     x = r(2, 3)
     before = x.clone()
-    agrees(trace(lambda x: x.mul_(2) + 1, (x,)), 2 * x + 1)
+    t = trace(lambda x: x.mul_(2) + 1, (x,))
+    assert t.notes == ("the function writes to its argument x",)
+    agrees(t, 2 * x + 1)
     assert torch.equal(x, before)
     assert not x.requires_grad
 
@@ -378,7 +387,7 @@ def test_detached_values() -> None:
     through = trace(f, (X,))
     assert through.graph is not None
     assert [n for n in through.notes if "detached" in n]
-    stopped = trace(f, (X,), stop_detached=True, confirm=False)
+    stopped = trace(f, (X,), stop_detached=True)
     assert stopped.graph is not None
     one = (np.ones((2, 3)),)
     gradients = [truth(t.graph, t.values, one, ("x",), "float64").gradients["x"].hi for t in (through, stopped)]
