@@ -218,7 +218,12 @@ def schema(kind: str) -> int:
 @click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the scorecard here.")
 @click.option("--markdown", "markdown_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the page here.")
 def conformance(
-    engines: tuple[str, ...], wanted: tuple[str, ...], steps: int, seed: int, json_path: Path | None, markdown_path: Path | None
+    engines: tuple[str, ...],
+    wanted: tuple[str, ...],
+    steps: int,
+    seed: int,
+    json_path: Path | None,
+    markdown_path: Path | None,
 ) -> int:
     """Check the laws of autograd on ENGINES (default: those that are installed), and print a script for each broken one."""
     from .conformance import engines as known

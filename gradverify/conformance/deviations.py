@@ -21,8 +21,8 @@ DEVIATIONS: tuple[Deviation, ...] = (
     Deviation(
         "torch",
         "mode_object_enters_twice",
-        "no_grad keeps the mode to restore in one attribute of the object, which the second entry overwrites: after leaving both "
-        "blocks, recording stays off. Make a new no_grad() for each block, as the documentation's examples do.",
+        "no_grad keeps the mode to restore in one attribute of the object, which the second entry overwrites: after "
+        "leaving both blocks, recording stays off. Make a new no_grad() for each block, as the documentation's examples do.",
     ),
     Deviation(
         "torch",
@@ -39,8 +39,8 @@ DEVIATIONS: tuple[Deviation, ...] = (
     Deviation(
         "micrograd",
         "adds_across_calls_through_shared_nodes",
-        "Values in the middle keep their gradient from one backward to the next and pass it on again. Micrograd is meant for "
-        "one backward per graph.",
+        "Values in the middle keep their gradient from one backward to the next and pass it on again. Micrograd is meant "
+        "for one backward per graph.",
     ),
 )
 

@@ -121,7 +121,7 @@ def _imported(engine: Engine) -> dict[str, Any]:
     return env
 
 
-TORCH_HAS = frozenset(CAPABILITIES) - {"jvp"} | {"jvp"}
+TORCH_HAS = frozenset(CAPABILITIES)
 
 # A scalar function's JVP in PyTorch's functional form; the engine has the same name for it.
 TORCH_SPELL = {"jvp": "torch.func.jvp({0}, ({1},), ({2},))[1]"}
@@ -147,17 +147,17 @@ ENGINES: Mapping[str, Engine] = MappingProxyType(
             like_torch("torch", "import torch", "torch"),
             Engine(
                 "micrograd", ("from micrograd.engine import Value",), "Value", frozenset({"tape"}), closed=True, show="{0}",
-                spell={"tensor": "Value({0})", "relu": "{0}.relu()", "backward": "{0}.backward()", "sum": "{0}",
-                       "zero_grad": "{0}.grad = 0"},
+                spell={"tensor": "Value({0})", "relu": "{0}.relu()", "backward": "{0}.backward()", "sum": "{0}"},
             ),
             Engine(
                 "tinygrad", ("from tinygrad import Tensor",), "Tensor",
                 frozenset({"tape", "arrays", "cotangent", "cut"}), closed=True, prepare=_tinygrad_device,
-                spell={"tensor": "Tensor({0})", "scalar": "Tensor([{0}]).reshape(())", "sum": "{0}.sum()", "relu": "{0}.relu()",
-                       "detach": "{0}.detach()", "backward": "{0}.backward({1})", "matmul": "{0} @ {1}"},
+                spell={"tensor": "Tensor({0})", "scalar": "Tensor([{0}]).reshape(())", "sum": "{0}.sum()",
+                       "relu": "{0}.relu()", "detach": "{0}.detach()", "backward": "{0}.backward({1})"},
             ),
             Engine(
-                "autograd", ("import autograd.numpy as np", "import autograd"), "np", frozenset({*_ARRAYS, "jvp"}), closed=True,
+                "autograd", ("import autograd.numpy as np", "import autograd"), "np", frozenset({*_ARRAYS, "jvp"}),
+                closed=True,
                 spell={"tensor": "np.array({0})", "sum": "np.sum({0})", "relu": "np.maximum({0}, 0.0)",
                        "vjp": "autograd.make_vjp({0}, argnum=(NS,))(XS)[0](G)",
                        "jvp": "autograd.make_jvp({0})({1})({2})[1]",

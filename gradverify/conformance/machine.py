@@ -117,11 +117,15 @@ class Pair:
         return self.compare()
 
     def ambiguous(self, move: Move, args: Sequence[int]) -> bool:
-        """What PyTorch calls ambiguous and error-prone, or leaves to the op, is not drawn: writing from one tensor into
-        another over the same memory, or into an expanded one, views made within no_grad, freezing what has views, hooks on views
-        (an edit leaves them with a history that is no longer walked),
-        views that exist or not by the layout of an op's result, and what ends in an internal error of PyTorch (the law
-        `retained_second_output_can_be_edited`)."""
+        """Whether this is one of the things that PyTorch calls ambiguous and error-prone, or leaves to the op; they are not
+        drawn:
+
+        * writing from one tensor into another over the same memory, or into an expanded tensor
+        * views made within no_grad; freezing what has views
+        * hooks on views: an edit leaves them with a history that is no longer walked
+        * views that exist or not by the layout of an op's result
+        * what ends in an internal error of PyTorch (the law `retained_second_output_can_be_edited`)
+        """
         memory = [self.memory.get(a, a) for a in args]
         if move.inplace and args[0] in self.expanded:
             return True

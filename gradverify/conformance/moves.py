@@ -1,8 +1,8 @@
 """What a random program is made of: a table of moves, each a line in the dialect of laws.
 
-Every value is a small integer, so that no engine rounds and two engines must agree to the last bit. Which of its input and
-output an op saves is its own affair (PyTorch's relu saves the output), so the ops here leave no choice; custom functions save
-the one or the other.
+Every value is a small integer, so that no engine rounds and two engines must agree to the last bit. Which of its input
+and output an op saves is its own affair (PyTorch's relu saves the output), so the ops here leave no choice; custom functions
+save the one or the other.
 """
 
 from __future__ import annotations
@@ -110,6 +110,12 @@ FLAGS: list[tuple[str, ...]] = [(), ("retain_graph",), ("retain_graph",), ("crea
 HOOKS = ["lambda g: g * 2", "lambda g: seen.append(g.tolist())", "lambda g: None"]
 INDICES = [0, slice(0, 1), slice(None)]
 
+
+def _post_hook(t: Session, x: Var) -> Var:
+    seen(t)
+    return x.register_post_accumulate_grad_hook(t.code("lambda p: seen.append(p.grad.tolist())"))
+
+
 _true = dict.fromkeys
 
 MOVES: Mapping[str, Move] = MappingProxyType({m.name: m for m in (
@@ -150,7 +156,7 @@ MOVES: Mapping[str, Move] = MappingProxyType({m.name: m for m in (
     # hooks
     Move("hook", (TENSOR,), _hook, HOOKS, makes=HANDLE, weight=6),
     Move("post_hook", (TENSOR,),
-         lambda t, x, o: (seen(t), x.register_post_accumulate_grad_hook(t.code("lambda p: seen.append(p.grad.tolist())")))[1],
+         lambda t, x, o: _post_hook(t, x),
          makes=HANDLE, weight=2),
     Move("remove", (HANDLE,), lambda t, h, o: h.remove(), makes=None, weight=2),
     # custom functions
@@ -162,7 +168,8 @@ MOVES: Mapping[str, Move] = MappingProxyType({m.name: m for m in (
     # backward
     Move("backward", (TENSOR,), lambda t, x, o: x.sum().backward(**_true(o, True)), FLAGS, makes=None, weight=20),
     Move("backward_bare", (TENSOR,), lambda t, x, o: x.backward(), makes=None, weight=3),
-    Move("backward_gradient", (TENSOR, TENSOR), lambda t, x, g, o: x.backward(g.clone(), **_true(o, True)), FLAGS, makes=None),
+    Move("backward_gradient", (TENSOR, TENSOR), lambda t, x, g, o: x.backward(g.clone(), **_true(o, True)), FLAGS,
+         makes=None),
     Move("backward_inputs", (TENSOR, TENSOR), lambda t, x, y, o: x.sum().backward(inputs=[y], **_true(o, True)), FLAGS,
          makes=None, weight=6),
     Move("grad", (TENSOR, TENSOR), lambda t, x, y, o: t.grad(x.sum(), [y], **_true(o, True))[0].clone(),

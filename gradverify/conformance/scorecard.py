@@ -155,8 +155,8 @@ def _markdown(cards: Sequence[Scorecard]) -> Iterator[str]:
     yield from (
         "# Conformance: the laws of autograd, engine by engine",
         "",
-        f"Made by `{command}`; do not edit. ✓ holds, ✗ broken, ✗¹ a known deviation (below), – the engine has not what the law is "
-        "about. Values are small integers, so nothing is rounded and nothing tolerated.",
+        f"Made by `{command}`; do not edit. ✓ holds, ✗ broken, ✗¹ a known deviation (below), – the engine has not what "
+        "the law is about. Values are small integers, so nothing is rounded and nothing tolerated.",
         "",
         "| | " + " | ".join(f"{c.engine} {c.version}" for c in cards) + " |",
         "|---|" + "---|" * len(cards),

@@ -2,8 +2,8 @@
 
 The dialect is PyTorch's, because that is the one that most readers know: `t.tensor(…, requires_grad=True)`, `y.backward()`,
 `x.grad`, `with t.no_grad():`. An engine that spells something otherwise says so in its table (see `engines`). Whatever a law
-does becomes a piece of text in the framework's spelling, and it is this text that is executed; so the script that a broken law
-prints is what ran, by construction.
+does becomes a piece of text in the framework's spelling, and it is this text that is executed; so the script that a broken
+law prints is what ran, by construction.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                     help="judge the *.grad.yaml files, and random graphs on each subject")  # fmt: skip
     group.addoption("--gradverify-strict", action="store_true", default=None, help="INCONCLUSIVE fails")
     group.addoption("--gradverify-conformance", default=None, metavar="ENGINES",
-                    help="check the laws of autograd on these engines, comma-separated: engine, torch, micrograd, …")  # fmt: skip
+                    help="check the laws of autograd on these engines: engine, torch, micrograd, …")  # fmt: skip
     parser.addini("gradverify", "as if --gradverify were given", type="bool", default=False)
     parser.addini("gradverify_strict", "as if --gradverify-strict were given", type="bool", default=False)
     for name, kind, metavar, text in OPTIONS:

@@ -24,7 +24,7 @@ def step(t: Session, *parameters: Var, lr: float = 0.5) -> None:
 
 @law(needs=NEEDS, source=SGD)
 def mlp_steps_as_by_hand(t: Session) -> None:
-    """Two steps of a network with one hidden unit are those of the formulas written out: v relu(w x) against a target of 1."""
+    """Two steps of a network with one hidden unit are those of the formulas written out: v relu(w x) against a 1."""
     w, v, by_hand = t.tensor(1.0, requires_grad=True), t.tensor(2.0, requires_grad=True), [1.0, 2.0]
     for x in (1.0, 2.0):
         error = (w * x).relu() * v - 1.0
@@ -100,8 +100,8 @@ def checkpointing_changes_nothing(t: Session) -> None:
 
 @law(needs=NEEDS | {"cut"}, source=f"{NOTES}#locally-disabling-gradient-computation")
 def two_optimizers_and_a_detach(t: Session) -> None:
-    """The loop of a GAN: the critic learns from a detached sample and the maker gets nothing; then the maker learns through the
-    critic, whose own gradient of that pass is dropped."""
+    """The loop of a GAN: the critic learns from a detached sample and the maker gets nothing; then the maker learns through
+    the critic, whose own gradient of that pass is dropped."""
     maker, critic = t.tensor(2.0, requires_grad=True), t.tensor(3.0, requires_grad=True)
     sample = maker * 4.0
     (critic * sample.detach()).backward()
