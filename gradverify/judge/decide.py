@@ -273,7 +273,9 @@ def _failed(
         )
     kind, message = _how_wrong(bad, case, seen, truth)
     if _accumulated(case, seen, ref, seed):
-        return fail(FailKind.PRECISION, f"{message}; accumulating sums in {case.dtype} loses as much", *comparisons)
+        lost = f"about {math.log10(bad.comparison.share):.1f} digits are lost"
+        message += f": {lost}, no more than by accumulating sums in {case.dtype}"
+        return fail(FailKind.PRECISION, message, *comparisons)
     return fail(kind, message, *comparisons)
 
 

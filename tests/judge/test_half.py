@@ -1,0 +1,189 @@
+"""16-bit dtypes through the spine: formats, budgets, verdicts, on the engine and on known faults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from gradverify.core.verdict import FailKind, Reason, Status
+from gradverify.generate.campaign import seeded_cases
+from gradverify.judge.asked import expression_case
+from gradverify.judge.budget import SAFETY, Noise, budget
+from gradverify.judge.decide import decide
+from gradverify.judge.reference import reference
+from gradverify.namespaces.dtypes import FORMATS, is_float, numpy_dtype, rounded, wide
+from gradverify.spec.document import loads
+from gradverify.spec.write import dumps
+from gradverify.subjects.base import Observation
+from gradverify.subjects.engine import EngineSubject
+
+HALF = ("float16", "bfloat16")
+BOTH = pytest.mark.parametrize("dtype", HALF)
+
+
+@pytest.mark.parametrize("dtype", list(FORMATS))
+def test_formats_are_what_the_libraries_say(dtype: str) -> None:
+    info, fmt = ml_dtypes.finfo(numpy_dtype(dtype)), FORMATS[dtype]
+    assert (2 * fmt.roundoff, fmt.tiny, fmt.huge) == (float(info.eps), float(info.smallest_normal), float(info.max))
+    assert is_float(np.zeros(2, numpy_dtype(dtype)))
+    assert rounded([1 / 3], dtype).dtype == numpy_dtype(dtype)
+
+
+def test_rounding_is_to_nearest_even_and_overflow_is_infinite() -> None:
+    assert wide(rounded([1 + 2.0**-8, 1 + 3 * 2.0**-8], "bfloat16")).tolist() == [1.0, 1 + 2.0**-6]
+    assert wide(rounded([65519.0, 65520.0], "float16")).tolist() == [65504.0, np.inf]
+
+
+class Spoilt(EngineSubject):
+    """The engine, its gradient of x changed on the way out."""
+
+    def __init__(self, change: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.change = change
+
+    def vjp(self, *args: object) -> Observation:  # type: ignore[override]
+        seen = super().vjp(*args)  # type: ignore[arg-type]
+        x = np.asarray(seen.gradients["x"])
+        return Observation(seen.outputs, {**seen.gradients, "x": self.change(wide(x)).astype(x.dtype)})
+
+
+X = np.linspace(0.6, 1.9, 7)
+
+
+@BOTH
+def test_a_right_gradient_passes_with_the_power_that_the_dtype_leaves(dtype: str) -> None:
+    verdict = decide(expression_case("exp(x) * sin(x)", {"x": X}, dtype), EngineSubject())
+    assert verdict.status is Status.PASS, verdict
+    assert FORMATS[dtype].roundoff < verdict.power < 0.5
+
+
+@BOTH
+def test_an_error_above_the_stated_power_is_caught(dtype: str) -> None:
+    case = expression_case("exp(x) * y", {"x": X, "y": X[::-1].copy()}, dtype)
+    power = decide(case, EngineSubject()).power
+    factor = 1 + power + 2 * FORMATS[dtype].roundoff  # one ulp of room: the spoilt entry is itself rounded
+    verdict = decide(case, Spoilt(lambda g: g * factor))
+    assert verdict.status is Status.FAIL
+
+
+@BOTH
+def test_stagnating_sums_fail_as_a_loss_of_digits(dtype: str) -> None:
+    """x is used by thousands of products, so that its gradient is a sum: added up one by one in 16 bits, it stops growing."""
+    n = 4096 if dtype == "float16" else 1600
+    case = expression_case("x * y", {"x": 1.0, "y": np.ones(n)}, dtype, cotangent=1.0)
+
+    def stepwise(g: np.ndarray) -> np.ndarray:
+        total = np.zeros((), numpy_dtype(dtype))
+        for _ in range(n):
+            total = (total + np.ones((), total.dtype)).astype(total.dtype)
+        return wide(total)
+
+    right = decide(case, EngineSubject())
+    assert right.status is Status.PASS, right
+    wrong = decide(case, Spoilt(stepwise))
+    assert (wrong.status, wrong.kind) == (Status.FAIL, FailKind.PRECISION)
+    assert f"digits are lost, no more than by accumulating sums in {dtype}" in wrong.message
+
+
+@BOTH
+def test_a_wrong_sum_is_no_accumulation(dtype: str) -> None:
+    case = expression_case("sum(x) * sum(x)", {"x": X}, dtype)
+    verdict = decide(case, Spoilt(lambda g: -g))
+    assert (verdict.status, verdict.kind) == (Status.FAIL, FailKind.WRONG)
+
+
+def test_overflow_of_an_intermediate_is_said_and_not_blamed() -> None:
+    case = expression_case("sqrt(sum(x * x))", {"x": [300.0, 400.0]}, "float16")
+    verdict = decide(case, EngineSubject())
+    assert (verdict.status, verdict.reason) == (Status.INCONCLUSIVE, Reason.RANGE)
+    assert decide(expression_case("sqrt(sum(x * x))", {"x": [300.0, 400.0]}, "bfloat16"), EngineSubject())
+
+
+def test_subnormal_numbers_of_float16_are_held_to_their_own_distance() -> None:
+    """Not to the smallest normal number: 6e-5 would excuse any gradient of that size."""
+    case = expression_case("x * y", {"x": [1.0], "y": [2.0**-16]}, "float16", cotangent=1.0)
+    allowed = reference(case).budget.gradients["x"].budget
+    assert allowed[0] <= 4 * SAFETY * 2.0**-25
+    assert decide(case, EngineSubject())
+    assert decide(case, Spoilt(lambda g: 0 * g)).status is Status.FAIL
+
+
+def test_a_law_that_leaves_the_range_is_not_broken() -> None:
+    """The gradient is 40 000: that of twice the cotangent overflows."""
+    case = expression_case("x * 40000.0", {"x": [0.5]}, "float16", cotangent=1.0)
+    verdict = decide(case, EngineSubject())
+    assert verdict.status is not Status.FAIL, verdict
+
+
+@BOTH
+def test_a_literal_may_be_rounded_or_not(dtype: str) -> None:
+    noise = Noise(FORMATS[dtype])
+    moved = np.array([noise.literal(0.1) for _ in range(400)])
+    step = float(wide(rounded(0.1, dtype))) - 0.1
+    assert abs(np.std(moved) / abs(step) - 1) < 5 / np.sqrt(2 * 400)  # the sampling error of a standard deviation
+    assert noise.literal(0.5) == 0.5
+    assert noise.literal(1e300) == 1e300  # held by no 16-bit format: left alone
+
+
+@BOTH
+def test_accumulators_are_wider_than_what_they_store(dtype: str) -> None:
+    """The scatter of a sum with cancellation is that of float32's accumulator, and of the rounding at the end."""
+    x = np.tile([1.0, -1.0], 512)
+    x[0] = 1.5
+    case = expression_case("sum(x)", {"x": x}, dtype)
+    truth = reference(case).truth
+
+    def allowed(**how: bool) -> float:
+        outputs, gradients = tuple(e.hi for e in truth.outputs), {n: e.hi for n, e in truth.gradients.items()}
+        return float(
+            budget(case.graph, case.values, case.cotangent, case.wrt, dtype, outputs, gradients, **how)
+            .outputs[0]
+            .budget
+        )
+
+    model = np.sqrt(1023) * 2.0**-24 * np.abs(x).sum() + 2 * FORMATS[dtype].roundoff * 0.5
+    assert allowed() < 2 * SAFETY * model  # 2: five standard errors of the rms of 16 reruns, each 1/√32
+    assert allowed(stepwise=True) > 1024 * FORMATS[dtype].roundoff
+
+
+@BOTH
+def test_random_graphs_on_the_engine(dtype: str) -> None:
+    verdicts = [decide(c, EngineSubject()) for c in seeded_cases(3, 25, dtype)]
+    assert not [v for v in verdicts if v.status is Status.FAIL]
+    assert sum(bool(v) for v in verdicts) >= 20
+
+
+@BOTH
+def test_cases_survive_their_spec(dtype: str) -> None:
+    for case in seeded_cases(4, 10, dtype):
+        again = loads(dumps(case)).cases[0].case(dtype)
+        assert [v.tobytes() for v in again.values.values()] == [v.tobytes() for v in case.values.values()]
+        assert [g.tobytes() for g in again.cotangent] == [g.tobytes() for g in case.cotangent]
+
+
+@BOTH
+def test_torch_says_what_it_lacks(dtype: str) -> None:
+    pytest.importorskip("torch")
+    from gradverify.subjects.torch import TorchSubject
+
+    case = expression_case("inv(x)", {"x": np.eye(2)}, dtype)
+    verdict = decide(case, TorchSubject())
+    assert (verdict.status, verdict.reason) == (Status.INCONCLUSIVE, Reason.UNSUPPORTED)
+    assert "Low precision dtypes not supported" in verdict.message
+
+
+@pytest.mark.parametrize("name", ["torch", "jax"])
+@BOTH
+def test_frameworks_return_the_dtype_and_the_layout_reaches_them(name: str, dtype: str) -> None:
+    pytest.importorskip(name)
+    from gradverify.subjects.registry import find
+
+    case = expression_case("x @ y", {"x": np.ones((2, 3)), "y": np.ones((3, 2))}, dtype)
+    subject = find(name)
+    values = {n: v.T.copy().T for n, v in case.values.items()}
+    seen = subject.vjp(subject.function(case.graph, dtype), values, case.wrt, case.cotangent)
+    assert seen.raised is None
+    assert {str(a.dtype) for a in (*seen.outputs, *seen.gradients.values()) if a is not None} == {dtype}
+    assert decide(case, subject)
