@@ -152,9 +152,15 @@ def main() -> None:
         for e in chosen:
             rows.append(measure(tool, e, options.limit))
             r = rows[-1]
-            print(f"{tool}: {e.bug} {e.name}: {r.outcome} {r.seconds:.2f} s {r.message[:150]}", file=sys.stderr, flush=True)
+            print(
+                f"{tool}: {e.bug} {e.name}: {r.outcome} {r.seconds:.2f} s {r.message[:150]}",
+                file=sys.stderr,
+                flush=True,
+            )
     n = sum(bool(e.bug) for e in chosen)
-    command = " ".join(["python bench/detection/run.py", *(f for f in ("--quick", "--write") if getattr(options, f[2:]))])
+    command = " ".join(
+        ["python bench/detection/run.py", *(f for f in ("--quick", "--write") if getattr(options, f[2:]))]
+    )
     text = (
         f"`{command}`\n\n{versions()}; CPU, one thread; at most {options.limit:g} s per tool and function.\n\n"
         f"{n} mutants, {len(chosen) - n} correct functions. A cell counts the functions that the tool can be given.\n\n"

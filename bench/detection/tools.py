@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +32,15 @@ def _said(e: BaseException) -> str:
     return f"{type(e).__name__}: {lines[0]}" if lines else type(e).__name__
 
 
+def _x64(wanted: bool) -> Any:
+    """64-bit types in JAX, as its users of float64 have them."""
+    if not wanted:
+        return nullcontext()
+    import jax
+
+    return jax.enable_x64(True)
+
+
 # ---- gradverify
 
 
@@ -42,7 +52,8 @@ def gradverify(entry: Entry) -> Said:
 
     fn, args = entry.make()
     try:
-        verdict = check(fn, *args)
+        with _x64(entry.framework == "jax"):
+            verdict = check(fn, *args)
     except BadInput as e:
         return "undecided", _said(e)
     if verdict.status is Status.INCONCLUSIVE:

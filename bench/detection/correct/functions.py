@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one entry, one line: a table
 """Right, and hard to see as right: PyTorch's own operations at kinks, in tails, at size, over views, in float32."""
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def _inplace_private(x):
 def _gather_loop(x):
     y = x.clone()
     for i in range(1, y.shape[0]):
-        y[i] = y[i] + y[i - 1].sin()
+        y[i] = y[i] + y[i - 1].clone().sin()
     return y
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one entry, one line: a table
 """Class 25: attention. The forward is the plain one; the backward passes are those of fused kernels, with their mistakes."""
 
 from __future__ import annotations

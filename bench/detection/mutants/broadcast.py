@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one entry, one line: a table
 """Class 1: a broadcast's reduction is missing or over the wrong axis."""
 
 from __future__ import annotations

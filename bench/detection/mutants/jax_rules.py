@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one entry, one line: a table
 """The same classes as jax.custom_vjp functions."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one entry, one line: a table
 """Classes 12 to 16: what kernels get wrong: strides, index ranges, tile tails, precision, duplicate indices."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one entry, one line: a table
 """Classes 4, 5 and 6: accumulation, aliased buffers, saved tensors that are no longer what they were."""
 
 from __future__ import annotations
