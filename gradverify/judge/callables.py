@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
 from ..core.case import Case
 from ..core.errors import BadInput, Unsupported
-from ..core.verdict import Reason, Status, Verdict
+from ..core.graph import Graph, Input
+from ..core.verdict import FailKind, Reason, Status, Verdict
 from ..subjects.base import Subject
 from ..subjects.registry import find
 from ..trace import Traced, trace
 from .decide import decide
 from .limits import TimeLimit, limited
 from .opaque import Opaque, judge_opaque
-from .variations import variations
+from .variations import cotangents, variations
 
 Effort = Literal["quick", "normal", "thorough"]
 
 TRIALS: Mapping[str, int] = {"quick": 0, "normal": 1, "thorough": 4}
 """How many times each way of moving away from the given point is tried."""
+
+SUBSETS = 4
+"""Of so many inputs each is differentiated alone, and of so many outputs each is asked alone; of more inputs the first
+and the last one are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,14 +57,18 @@ def answer(q: Question, effort: Effort) -> Verdict:
 
     Raises BadInput for what cannot be judged because of the call itself.
     """
-    first, traced = _at(q, q.args, "as given", q.cotangent)
+    first, traced, case = _at(q, q.args, "as given", q.cotangent)
     tried, skipped = ["as given"], []
     if first.status is not Status.FAIL and first.reason is not Reason.UNSUPPORTED:
-        for name, args in _around(q, traced, TRIALS[effort]):
+        for name, judged in _asked_next(q, traced, case, TRIALS[effort]):
             try:
-                verdict, _ = _at(q, args, name, None)
+                verdict = judged()
             except (BadInput, Unsupported) as e:
                 skipped.append(f"{name}: {e}")
+                continue
+            if verdict.status is Status.FAIL and verdict.kind is FailKind.RAISED:
+                # We chose this point, not the caller: a function that refuses it, in either pass, is in its right.
+                skipped.append(f"{name}: {verdict.message}")
                 continue
             if verdict.status is Status.FAIL:
                 return replace(
@@ -67,6 +78,46 @@ def answer(q: Question, effort: Effort) -> Verdict:
     return replace(first, facts={**first.facts, "tried": tried, "skipped": skipped})
 
 
+Judged = Callable[[], Verdict]
+
+
+def _asked_next(q: Question, traced: Traced, case: Case | None, times: int) -> Iterator[tuple[str, Judged]]:
+    """What is asked once the given point has not failed: first the same point otherwise, then other points."""
+    if not times:
+        return
+    for name, other in _same_point(case) if case else ():
+        yield name, partial(_decided, q, traced, other)
+    if case and len(case.graph.outputs) > 1:
+        for k, alone in enumerate(_single_outputs(case)):
+            # The other outputs' cotangents are undefined then, not zero.
+            yield f"output {k} alone", partial(_decided, q, replace(traced, function=_only(traced.function, k)), alone)
+    for name, args in _around(q, traced, times):
+        yield name, partial(_verdict_at, q, args, name)
+
+
+def _same_point(case: Case) -> Iterator[tuple[str, Case]]:
+    for name, given in cotangents(case.cotangent):
+        yield name, replace(case, name=f"{case.name}, {name}", cotangent=given)
+    if len(case.wrt) > 1:
+        for n in case.wrt if len(case.wrt) <= SUBSETS else (case.wrt[0], case.wrt[-1]):
+            name = f"only {n} requires grad"
+            yield name, replace(case, name=f"{case.name}, {name}", wrt=(n,))
+
+
+def _single_outputs(case: Case) -> Iterator[Case]:
+    for k, out in enumerate(case.graph.outputs[:SUBSETS]):
+        graph = Graph(case.graph.nodes, (out,))
+        yield replace(case, name=f"{case.name}, output {k} alone", graph=graph, cotangent=(case.cotangent[k],))
+
+
+def _only(function: Callable[..., Any], k: int) -> Callable[..., Any]:
+    return lambda *arrays: (function(*arrays)[k],)
+
+
+def _verdict_at(q: Question, args: tuple[Any, ...], name: str) -> Verdict:
+    return _at(q, args, name, None)[0]
+
+
 def case_of(q: Question, *, held: bool = False) -> tuple[Case, Traced]:
     """The given point as a case, with its trace; `held` holds detached values fixed. Raises BadInput and Unsupported."""
     return _asked(q, q.args, "as given", q.cotangent, held)
@@ -74,14 +125,16 @@ def case_of(q: Question, *, held: bool = False) -> tuple[Case, Traced]:
 
 def _at(
     q: Question, args: tuple[Any, ...], name: str, cotangent: tuple[np.ndarray, ...] | None
-) -> tuple[Verdict, Traced]:
-    """One point: trace, judge; where values were detached and the answer differs, judge again with those held fixed."""
-    verdict, traced = _once(q, args, name, cotangent, held=False)
-    if q.stops and verdict.status is Status.FAIL and detaches(traced):
-        fixed, again = _once(q, args, name, cotangent, held=True)
-        if fixed.status is Status.PASS:
-            return fixed, again
-    return verdict, traced
+) -> tuple[Verdict, Traced, Case | None]:
+    """One point: trace, judge; where values were detached and the answer differs, judge again with those held fixed.
+
+    The case is None where the function cannot be traced."""
+    found = _once(q, args, name, cotangent, held=False)
+    if q.stops and found[0].status is Status.FAIL and detaches(found[1]):
+        fixed = _once(q, args, name, cotangent, held=True)
+        if fixed[0].status is Status.PASS:
+            return fixed
+    return found
 
 
 def detaches(traced: Traced) -> bool:
@@ -99,14 +152,18 @@ def _asked(
 
 def _once(
     q: Question, args: tuple[Any, ...], name: str, cotangent: tuple[np.ndarray, ...] | None, held: bool
-) -> tuple[Verdict, Traced]:
+) -> tuple[Verdict, Traced, Case | None]:
     try:
         case, own = _asked(q, args, name, cotangent, held)
     except Unsupported as e:
         opaque = None if q.reference else _without_definition(q, args, name, cotangent, str(e))
         if opaque is None:
             raise
-        return opaque
+        return (*opaque, None)
+    return _decided(q, own, case), own, case
+
+
+def _decided(q: Question, own: Traced, case: Case) -> Verdict:
     subject = _subject(own, q.device)
     try:
         with limited(q.time_limit):
@@ -114,7 +171,7 @@ def _once(
     except TimeLimit as e:
         raise BadInput(f"the function, or its backward pass, hangs: {e}") from None
     notes = (*verdict.notes, *own.notes)
-    return replace(verdict, notes=tuple(dict.fromkeys(notes))), own
+    return replace(verdict, notes=tuple(dict.fromkeys(notes)))
 
 
 def _without_definition(
@@ -176,14 +233,19 @@ def _case(q: Question, own: Traced, definition: Traced, name: str, cotangent: tu
     floats = {a.dtype for a in own.arguments if a.kind == "float"}
     if len(floats) > 1:
         raise Unsupported(f"floating-point arguments of several dtypes: {', '.join(sorted(floats))}")
+    promoted = {o.dtype for o in own.outputs if o.position is not None} - {own.dtype}
+    if promoted:
+        # A constant of a wider dtype inside: what rounding excuses depends on where it enters.
+        raise Unsupported(f"arguments of {own.dtype}, outputs of {', '.join(sorted(promoted))}")
     if definition is not own:
-        _same_signature(own, definition)
+        definition = _named_alike(own, definition)
     wrt = own.wrt if q.wrt is None else q.wrt
     for n in wrt:
         known = [a.name for a in own.arguments if a.kind == "float" and a.role != "captured"]
         if n not in known:
             raise BadInput(f"wrt: there is no floating-point argument {n!r} (there are: {', '.join(known)})")
     graph = definition.graph
+    assert graph is not None
     shapes = [graph.nodes[o].shape for o in graph.outputs]
     given = cotangent if cotangent is not None else _cotangents(shapes, q.seed, name)
     if [g.shape for g in given] != shapes:
@@ -198,13 +260,21 @@ def _case(q: Question, own: Traced, definition: Traced, name: str, cotangent: tu
     )
 
 
-def _same_signature(own: Traced, definition: Traced) -> None:
-    mine = [(a.shape, a.kind) for a in own.arguments if a.role == "argument"]
-    its = [(a.shape, a.kind) for a in definition.arguments if a.role == "argument"]
-    if mine != its:
-        raise BadInput(f"the reference takes arguments {its}, the function {mine}")
+def _named_alike(own: Traced, definition: Traced) -> Traced:
+    """The reference with the function's names for its arguments; they correspond by position."""
+    mine = [a for a in own.arguments if a.role == "argument"]
+    its = [a for a in definition.arguments if a.role == "argument"]
+    if [(a.shape, a.kind) for a in mine] != [(a.shape, a.kind) for a in its]:
+        described = [", ".join(f"{a.kind}{list(a.shape)}" for a in args) or "none" for args in (its, mine)]
+        raise BadInput(f"the reference takes arguments {described[0]}, the function {described[1]}")
     if any(a.role != "argument" for a in definition.arguments):
         raise Unsupported("a reference that closes over arrays or has parameters of its own")
+    if any(a.role == "parameter" for a in own.arguments):
+        raise Unsupported("a reference for a module: it has no counterpart of the parameters")
+    assert definition.graph is not None
+    names = {i.name: m.name for i, m in zip(its, mine)}
+    nodes = tuple(replace(n, name=names[n.name]) if isinstance(n, Input) else n for n in definition.graph.nodes)
+    return replace(definition, graph=Graph(nodes, definition.graph.outputs))
 
 
 def _cotangents(shapes: Sequence[tuple[int, ...]], seed: int, name: str) -> list[np.ndarray]:
@@ -219,4 +289,5 @@ def _subject(traced: Traced, device: str | None) -> Subject:
 
 def _around(q: Question, traced: Traced, times: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """Other arguments of the same form: other values, a batch of another size, a lower precision."""
-    yield from variations(traced.framework, q.args, q.seed, times)
+    elements = sum(math.prod(n.shape) for n in traced.graph.nodes) if traced.graph else 0
+    yield from variations(traced.framework, q.args, q.seed, times, elements)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,17 +13,145 @@ SPREAD = 0.25
 far enough that a formula which holds at one point only is found out."""
 
 
-def variations(framework: str, args: tuple[Any, ...], seed: int, times: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """(what was changed, the new arguments); nothing where `times` is 0."""
+ROWS = 256 + 17
+"""A batch that does not fit: beyond 128 and 256, where int8 and uint8 indices wrap and where blocks of 256 threads end; an
+odd number, and a multiple of no power of two, so that tiles have tails."""
+
+MOST = 300_000
+"""The array entries, over all nodes of the graph, up to which a batch is enlarged to ROWS: about half a second."""
+
+LARGE = 40
+"""Cotangents are scaled by 2^±LARGE (1e±12; 2^±20 in float32): beyond any threshold that a clip or a flush to zero is
+likely to have, and exact."""
+
+Mapper = Callable[[Callable[[np.ndarray], "np.ndarray | None"], tuple[Any, ...]], tuple[Any, ...]]
+
+
+def variations(
+    framework: str, args: tuple[Any, ...], seed: int, times: int, elements: int = 0
+) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """(what was changed, the new arguments); nothing where `times` is 0. `elements` is the size of the graph, in array
+    entries: it decides how far a batch is enlarged.
+
+    Arguments are not known to be legal: values stay within the hull of the given ones, or near them. Zeros and negated
+    values are only tried on arguments that have both signs.
+    """
     if not times:
         return
-    mapped = {"torch": _map_torch, "jax": _map_jax}[framework]
+    mapped: Mapper = {"torch": _map_torch, "jax": _map_jax}[framework]
     for k in range(times):
         rng = np.random.default_rng([seed, k, 3])
         yield f"other values {k + 1}" if times > 1 else "other values", mapped(partial(_other, rng), args)
-    yield "a larger batch", _batched(mapped, args, lambda x: np.concatenate([x, x[:1] * x.dtype.type(0.75)]))
+    changes: dict[str, Callable[[np.ndarray], np.ndarray | None]] = {
+        "zeros among the values": _zeros,
+        "negated values": lambda x: -x if _signed(x) else None,
+        "equal arguments": _Equal(),
+        "repeated integers": _repeated,
+    }
+    for name, change in changes.items():
+        changed = _changed(mapped, change, args)
+        if changed is not None:
+            yield name, changed
+    yield "a larger batch", _batched(mapped, args, lambda x: np.concatenate([x, _scaled(x[:1], 0.75)]))
     yield "a batch of one", _batched(mapped, args, lambda x: x[:1])
+    yield "an empty batch", _batched(mapped, args, lambda x: x[:0])
+    rows = _rows(mapped, args)
+    if rows and rows < ROWS and elements * ROWS / rows <= MOST:
+        grow = partial(_grown, np.random.default_rng([seed, 4]))
+        yield f"a batch of {ROWS}", _batched(mapped, args, grow)
+    scalars = _changed(mapped, lambda x: x.reshape(-1)[0] if x.ndim and x.size and x.dtype.kind == "f" else None, args)
+    if scalars is not None:
+        yield "0-d arguments", scalars
     yield "float32", mapped(lambda x: x.astype(np.float32) if x.dtype == np.float64 else None, args)
+
+
+def cotangents(given: Sequence[np.ndarray]) -> Iterator[tuple[str, tuple[np.ndarray, ...]]]:
+    """Other cotangents for the same point, each with its own truth and budget: what clips, flushes, normalises, divides
+    by, takes a short cut around, or misreads a cotangent is right for most and wrong for one of these.
+
+    The constant one is expanded in memory (stride 0), as the backward pass of a sum sends it.
+    """
+    k = {"float64": LARGE}.get(str(given[0].dtype), LARGE // 2) if given else 0
+    yield "a large cotangent", tuple(_scaled(g, 2.0**k) for g in given)
+    yield "a tiny cotangent", tuple(_scaled(g, 2.0**-k) for g in given)
+    if any(g.size > 1 for g in given):
+        yield "a cotangent that is half zeros", tuple(_halved(g) for g in given)
+        yield "a constant, expanded cotangent", tuple(np.broadcast_to(g.dtype.type(1.0), g.shape) for g in given)
+
+
+def _scaled(x: np.ndarray, factor: float) -> np.ndarray:
+    return x * x.dtype.type(factor) if x.dtype.kind == "f" else x
+
+
+def _halved(g: np.ndarray) -> np.ndarray:
+    """Zeros in the first half of the entries: whole rows, where there are several."""
+    return np.where(np.arange(g.size).reshape(g.shape) < g.size // 2, g.dtype.type(0), g)
+
+
+def _signed(x: np.ndarray) -> bool:
+    return bool(x.dtype.kind == "f" and x.size and x.min() < 0 < x.max())
+
+
+def _zeros(x: np.ndarray) -> np.ndarray | None:
+    """Every third entry, from the second on, is 0."""
+    if not _signed(x):
+        return None
+    return np.where(np.arange(x.size).reshape(x.shape) % 3 == 1, x.dtype.type(0), x)
+
+
+class _Equal:
+    """Every array gets the values of the first one of its shape, if they lie in the hull of its own."""
+
+    def __init__(self) -> None:
+        self.first: dict[Any, np.ndarray] = {}
+
+    def __call__(self, x: np.ndarray) -> np.ndarray | None:
+        if x.dtype.kind != "f":
+            return None
+        first = self.first.setdefault((x.shape, x.dtype), x)
+        legal = first is not x and x.size and x.min() <= first.min() and first.max() <= x.max()
+        return first if legal else None
+
+
+def _repeated(x: np.ndarray) -> np.ndarray | None:
+    """The second integer equals the first one."""
+    if x.dtype.kind != "i" or x.size < 2 or np.unique(x).size < x.size:
+        return None
+    new = x.copy().reshape(-1)
+    new[1] = new[0]
+    return new.reshape(x.shape)
+
+
+def _grown(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
+    """ROWS of the given rows; floating-point ones each at a distance, so that no two are equal."""
+    rows = x[np.arange(ROWS) % len(x)]
+    moved = _other(rng, rows)
+    return rows if moved is None else moved
+
+
+def _changed(mapped: Mapper, change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> Any:
+    """The changed arguments, or None where nothing changes."""
+    seen = []
+
+    def noticed(x: np.ndarray) -> np.ndarray | None:
+        new = change(x)
+        seen.append(new is not None)
+        return new
+
+    new = mapped(noticed, args)
+    return new if any(seen) else None
+
+
+def _rows(mapped: Mapper, args: tuple[Any, ...]) -> int:
+    """The length of the first array's leading axis."""
+    found: list[int] = []
+
+    def look(x: np.ndarray) -> None:
+        if x.ndim and not found:
+            found.append(x.shape[0])
+
+    mapped(look, args)
+    return found[0] if found else 0
 
 
 def _other(rng: np.random.Generator, x: np.ndarray) -> np.ndarray | None:
