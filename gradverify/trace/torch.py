@@ -128,6 +128,18 @@ def trace(
 
 
 def _watched(call: _Call, stop_detached: bool, wanting: bool) -> Any:
+    """The run that is recorded."""
+    compiler = "torch._dynamo" in sys.modules
+    try:
+        return _run(call, stop_detached, wanting)
+    except Exception:
+        # The function itself brought the compiler (torch.cond does), before `_quiet` could keep it out of our sight.
+        if compiler or "torch._dynamo" not in sys.modules:
+            raise
+        return _run(call, stop_detached, wanting)
+
+
+def _run(call: _Call, stop_detached: bool, wanting: bool) -> Any:
     xp = _TorchTracer(stop_detached)
     arguments, inputs = call.inputs(xp, wanting)
     with _quiet():
