@@ -18,7 +18,7 @@ from ..core.errors import ShapeError
 from . import dtypes, views
 from .dtypes import F32, F64
 from .modes import state
-from .reads import Read
+from .reads import SHAPE, VALUE
 from .rules import ARITHMETIC, KEEP, KERNELS, REAL, Plan, Rule, gpu, kernels_for, rule
 from .tape import FREED, Edge, Ghost, Node, named, sequence
 from .tensor import Tensor, wrap
@@ -151,8 +151,19 @@ def _record(rule: Rule, args: tuple[Any, ...], params: Mapping[str, Any], out: T
             assert not isinstance(rule.node_name, str)
             cls = named(OpNode, rule.node_name(args, params))
         plan = rule.plans.get(wanted) or rule.plan(wanted, len(edges))
+        # What `cls(...)` with an `__init__` would do, in half the time.
+        node: OpNode = _create(cls)
+        node.sequence, node.edges = next(sequence), edges
+        node.rule, node.params, node.plan, node.saved = rule, params, plan, plan.blank
+        if plan.saves:
+            node._save(plan, args, out)
+        if not alike:
+            node._note_dtypes(args, out)
         out._requires_grad = True
-        out._edge = (cls(rule, edges, plan, args, params, out, alike), 0)
+        out._edge = (node, 0)
+
+
+_create = object.__new__
 
 
 INFERENCE = (
@@ -166,9 +177,27 @@ class Freed:
     """What stands in `saved` after the saved values were released."""
 
 
+def _saved(name: str, position: int | None) -> property:
+    """A saved value of a node, by PyTorch's name for it. (Not by `__getattr__`: that slows down every other attribute.)"""
+
+    def get(self: OpNode) -> Any:
+        if self.saved is Freed:
+            raise RuntimeError(FREED)
+        if position is None and self.cell is not None:
+            return self._saved_output()
+        if position is not None and position < len(self.saved):
+            value = self.saved[position]
+            if value is not None and not isinstance(value, Ghost):
+                return value
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '_saved_{name}'")
+
+    return property(get)
+
+
 class OpNode(Node):
     """An op of the table on the tape.
 
+    rule      the op, called with `params`
     plan      which arguments get cotangents, and by which rules
     saved     per argument: the tensor (its value is read), a Ghost (only its shape), a number as a scalar, or None
     versions  per argument, the version of the saved tensor; None stands for all 0
@@ -177,6 +206,10 @@ class OpNode(Node):
     output    the saved output array, or a Ghost of it, or None; `cell`, `version`: its version counter, and its value then
     """
 
+    rule: Rule
+    params: Mapping[str, Any]
+    plan: Plan
+    saved: Any
     versions: dict[int, int] | None = None
     metas: list[tuple[tuple[int, ...], np.dtype]] | None = None
     plain = True  # are all dtypes float32 or float64?
@@ -184,24 +217,20 @@ class OpNode(Node):
     cell: list[int] | None = None
     version = 0
 
-    def __init__(
-        self, rule: Rule, edges: Sequence[Edge | None], plan: Plan, args: tuple[Any, ...], params: Mapping[str, Any],
-        out: Tensor, alike: bool,
-    ) -> None:  # fmt: skip
-        self.sequence = next(sequence)
-        self.rule, self.edges, self.params, self.plan = rule, edges, params, plan
-        self.saved: Any = plan.blank
-        if plan.saves:
-            self._save(plan, args, out)
-        if not alike:
-            self.metas = []
-            for k, _ in plan.wanted:
-                raw = args[k]._data
-                self.metas.append((raw.shape, raw.dtype))
-                if raw.dtype is not F32 and raw.dtype is not F64:
-                    self.plain = False
-            if out._data.dtype is not F32 and out._data.dtype is not F64:
+    _saved_self, _saved_other = _saved("self", 0), _saved("other", 1)
+    _saved_exponent, _saved_mat2 = _saved("exponent", 1), _saved("mat2", 1)
+    _saved_vec, _saved_tensor = _saved("vec", 1), _saved("tensor", 1)
+    _saved_result = _saved("result", None)
+
+    def _note_dtypes(self, args: tuple[Any, ...], out: Tensor) -> None:
+        self.metas = []
+        for k, _ in self.plan.wanted:
+            raw = args[k]._data
+            self.metas.append((raw.shape, raw.dtype))
+            if raw.dtype is not F32 and raw.dtype is not F64:
                 self.plain = False
+        if out._data.dtype is not F32 and out._data.dtype is not F64:
+            self.plain = False
 
     def _save(self, plan: Plan, args: tuple[Any, ...], out: Tensor) -> None:
         saved: Any = args if plan.everything else list(plan.blank)
@@ -222,9 +251,9 @@ class OpNode(Node):
             a = args[k]
             saved[k] = Ghost(a._data.shape, a._data.dtype) if isinstance(a, Tensor) else out._data.dtype.type(a)
         self.saved = saved
-        if plan.output is Read.VALUE:
+        if plan.output is VALUE:
             self.output, self.cell = out._data, out._cell()
-        elif plan.output is Read.SHAPE:
+        elif plan.output is SHAPE:
             self.output = Ghost(out._data.shape, out._data.dtype)
 
     def backward(self, g: Any, create_graph: bool) -> Sequence[Any]:
@@ -281,8 +310,7 @@ class OpNode(Node):
         args = [wrap(a) if isinstance(a, np.generic) else a for a in self.saved]
         out = self.output
         if self.cell is not None:
-            out = wrap(self.output)
-            out._requires_grad, out._edge, out._version_cell = True, (self, 0), self.cell
+            out = self._saved_output()
         grads: list[Any] = [None] * len(args)
         metas = self.metas or [(g._data.shape, g._data.dtype)] * len(grads)
         conjugate = not self.plain and self._complex(g._data)
@@ -297,26 +325,14 @@ class OpNode(Node):
             grads[i] = d if d._data.dtype == dtype else cast(d, dtype)
         return grads
 
+    def _saved_output(self) -> Tensor:
+        out = wrap(self.output)
+        out._requires_grad, out._edge, out._version_cell = True, (self, 0), self.cell
+        return out
+
     def release(self) -> None:
         if self.plan.keeps:
             self.saved, self.output, self.cell = Freed, None, None
-
-    def __getattr__(self, name: str) -> Any:
-        """`_saved_self`, `_saved_other`, `_saved_result`: the saved values, by PyTorch's names for them."""
-        if name.startswith("_saved_") and name != "_saved_tensors":
-            if self.saved is Freed:
-                raise RuntimeError(FREED)
-            which = name.removeprefix("_saved_")
-            if which == "result" and self.cell is not None:
-                out = wrap(self.output)
-                out._requires_grad, out._edge, out._version_cell = True, (self, 0), self.cell
-                return out
-            position = {"self": 0, "other": 1, "exponent": 1, "mat2": 1, "vec": 1, "tensor": 1}.get(which)
-            if position is not None and position < len(self.saved):
-                value = self.saved[position]
-                if value is not None and not isinstance(value, Ghost):
-                    return value
-        raise AttributeError(f"'{type(self).__name__}' object has no attribute {name!r}")
 
 
 NOT_HOLOMORPHIC = {"abs", "conj", "real", "imag", "cast", "clone"}

@@ -21,6 +21,8 @@ class Read(IntEnum):
     VALUE = 2
 
 
+SHAPE, VALUE = Read.SHAPE, Read.VALUE  # for whoever is in a hurry: Python 3.11 takes 300 ns for `Read.VALUE`
+
 _SHAPE_KERNELS = {"shape", "zeros_like", "ones_like"}
 _SHAPE_ATTRIBUTES = {"shape", "ndim", "dtype"}
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import inspect
 import operator
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -98,7 +99,8 @@ KERNELS = Kernels()
 class _Device:
     """The kernels over CuPy, from the first tensor on a GPU on; None until then, so that nobody pays for asking."""
 
-    kernels: Kernels | None = None
+    def __init__(self) -> None:
+        self.kernels: Kernels | None = None
 
 
 gpu = _Device()
@@ -112,7 +114,8 @@ def kernels_for(*raws: Any) -> Kernels:
     return KERNELS
 
 
-class Plan(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Plan:
     """What to keep on the tape, given which arguments are to get cotangents.
 
     wanted   (argument, its rule) for those arguments

@@ -412,7 +412,9 @@ def hooks(torch: Any, see: See) -> None:
     y.retain_grad()
     y.register_hook(lambda g: order.append(("y3", g.tolist())))
     y.grad_fn.register_prehook(lambda gs: order.append(("pre", gs[0].tolist())))
-    y.grad_fn.register_hook(lambda gi, go: order.append(("post", [None if g is None else g.tolist() for g in gi], go[0].tolist())))
+    y.grad_fn.register_hook(
+        lambda gi, go: order.append(("post", [None if g is None else g.tolist() for g in gi], go[0].tolist()))
+    )
     z.backward(retain_graph=True)
     see(order)
     see(x.grad)
@@ -554,7 +556,7 @@ def inference(torch: Any, see: See) -> None:
         see(torch.is_inference_mode_enabled())
     see(y.is_inference())
     raises(see, lambda: y._version)
-    raises(see, lambda: (y * x))
+    raises(see, lambda: y * x)
     raises(see, lambda: (y + 0).requires_grad_())
     raises(see, lambda: y.requires_grad_())
     see(y * 2)
@@ -682,7 +684,7 @@ def views(torch: Any, see: See) -> None:
     see(b._version == d._version)
     with torch.no_grad():
         n = x.view(3)
-        n2 = (x * 1)
+        n2 = x * 1
     see(n)
     n2.requires_grad_()
     t = torch.ones(2, 3, requires_grad=True)
