@@ -323,7 +323,7 @@ def _how_wrong(bad: Compared, case: Case, seen: Observation, truth: Truth) -> tu
     if constant:
         return (
             FailKind.WRONG,
-            head + f"; every failing entry of {of} is off by the same factor, {1 + np.mean(relative)!r}",
+            head + f"; every failing entry of {of} is off by the same factor, {float(1 + np.mean(relative))!r}",
         )
     if np.isfinite(relative).all() and (np.abs(relative) < LOST_DIGITS).all():
         lost = math.log10(bad.comparison.share) if bad.comparison.share > 1 else 0.0
