@@ -67,9 +67,7 @@ def test_the_catalogue_is_as_large_as_it_says() -> None:
 
 
 # Class 5 is about memory: its gradients may be right while they are looked at.
-SEEN_IN_VALUES = [
-    e for e in mutants() if e.quick and e.correct and not e.elsewhere and e.framework == "torch" and e.bug != 5
-]
+SEEN_IN_VALUES = [e for e in mutants() if e.correct and not e.elsewhere and e.framework == "torch" and e.bug != 5]
 
 
 @pytest.mark.parametrize("entry", SEEN_IN_VALUES, ids=str)
@@ -89,5 +87,10 @@ def test_a_mutant_differs_from_its_mended_twin(entry: Entry) -> None:
             both += bridge.vjp(bridge.values, g * scale)
         return both + [v.copy() for v in bridge.values]
 
-    wrong, right = gradient(entry.make), gradient(entry.correct)
+    right = gradient(entry.correct)
+    try:
+        wrong = gradient(entry.make)
+    except (TypeError, IndexError, RuntimeError):  # raising is what these do wrong
+        assert "raises" in entry.name
+        return
     assert any(a.shape != b.shape or not np.array_equal(a, b) for a, b in zip(wrong, right))

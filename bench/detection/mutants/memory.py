@@ -81,7 +81,7 @@ def _scratch():
         return torch.mul(g, o, out=buffer)
 
     f = function(torch.exp, backward, once=True)()
-    return lambda x, y: f(x) * f(y)
+    return lambda x, y: f(x) * f(y) + f(y)
 
 
 T5.add("one-scratch-for-all", "every gradient of one shape lies in one buffer: the second overwrites the first before it is used", _scratch, lambda r: (r(3), r(3)))  # fmt: skip
@@ -112,8 +112,8 @@ def _shared_g():
 
     def call(x, y):
         a, b = x * 1.5, y * 1.5
-        if a.requires_grad:
-            a.register_hook(lambda g: g.mul_(3.0) / 3.0)
+        if b.requires_grad:  # the backward pass reaches b first
+            b.register_hook(lambda g: g.mul_(3.0) / 3.0)
         return f(a, b).sin()
 
     return call
