@@ -166,7 +166,9 @@ class Table(list[Entry]):
             )
         )
 
-    def fn(self, name: str, about: str, call: Callable[..., Any], args: Callable[[Rand], tuple[Any, ...]], **more: Any) -> None:  # fmt: skip
+    def fn(
+        self, name: str, about: str, call: Callable[..., Any], args: Callable[[Rand], tuple[Any, ...]], **more: Any
+    ) -> None:
         """A function without state of its own."""
         self.add(name, about, lambda: call, args, **more)
 
