@@ -56,7 +56,7 @@ def check_grads(
     unknown = set(modes) - {"fwd", "rev"}
     if unknown:
         raise Unsupported(f"check_grads: gradverify has no mode {', '.join(sorted(unknown))}")
-    args = tuple(args)
+    args = jax.tree_util.tree_map(jax.numpy.asarray, tuple(args))  # NumPy arrays and numbers are welcome, as in JAX
     f(*args)  # what f raises is the caller's to see
     _judged(f, args, order, modes, "")
 

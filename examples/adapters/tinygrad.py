@@ -12,6 +12,7 @@ DEVICE = os.environ.get("DEV") or ("CPU" if shutil.which("clang") else "PYTHON")
 os.environ.setdefault("DEV", DEVICE)
 from tinygrad import Tensor, dtypes  # noqa: E402  it reads DEV when it is imported
 
+ZERO = Tensor([0.0]).contiguous().realize().reshape(())  # what is folded to a constant has no device to be read from
 SAME = """square sqrt reciprocal rsqrt exp exp2 log log2 sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh
 maximum minimum where relu relu6 hardswish sigmoid softsign silu mish erf abs""".split()
 
@@ -41,7 +42,8 @@ class Tinygrad:
             outs = function(*leaves.values())
             outs = outs if isinstance(outs, tuple) else (outs,)
             total = sum(((o * Tensor(np.array(g, order="C"))).sum() for o, g in zip(outs, cotangent)), Tensor(0.0))
-            gradients = [g.numpy() for g in total.gradient(*(leaves[n] for n in wrt))]
-            return Observation(tuple(o.numpy().copy() for o in outs), dict(zip(wrt, map(np.array, gradients))))
+            read = lambda t: np.array((t + ZERO.cast(t.dtype)).numpy())
+            gradients = map(read, total.gradient(*(leaves[n] for n in wrt)))
+            return Observation(tuple(map(read, outs)), dict(zip(wrt, gradients)))
         except Exception as e:
             return Observation(raised=e, stage="forward")

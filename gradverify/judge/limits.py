@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class TimeLimit(Exception):
-    """Raised inside the block of `limited` when its time is over."""
+class TimeLimit(BaseException):
+    """Raised inside the block of `limited` when its time is over. No Exception, since the code inside may catch those:
+    a tracer that reports what its mapping raised, a subject that reports what the function raised."""
 
 
 @contextmanager

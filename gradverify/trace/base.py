@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..core.errors import Unsupported
+from ..core.errors import BadInput, Unsupported
 from ..core.graph import Graph
 from ..core.op import VARIADIC, Kind, Shape
 from ..namespaces.numpy import NUMPY
@@ -112,7 +112,7 @@ def trace(fn: Callable[..., Any], *args: Any, options: Mapping[str, Any] | None 
     """Trace `fn` at this point with the framework that its arguments (or `fn` itself) belong to; `options` are the
     tracer's own.
 
-    Raises Unsupported, with the reason, for what cannot be mapped, and ValueError where no framework is recognised.
+    Raises Unsupported, with the reason, for what cannot be mapped, and BadInput where no framework is recognised.
     """
     name = framework_of(fn, args, kwargs)
     tracer = importlib.import_module(f"{__package__}.{name}")
@@ -120,7 +120,7 @@ def trace(fn: Callable[..., Any], *args: Any, options: Mapping[str, Any] | None 
 
 
 def framework_of(fn: Any, args: Any, kwargs: Any) -> str:
-    """ "torch" or "jax", by the types of the arrays; raises ValueError with what was seen."""
+    """ "torch" or "jax", by the types of the arrays; raises BadInput with what was seen."""
     seen: set[str] = set()
 
     def look(x: Any, depth: int) -> None:
@@ -141,7 +141,7 @@ def framework_of(fn: Any, args: Any, kwargs: Any) -> str:
         if root in seen and root.removesuffix("lib") in sys.modules:
             return framework
     kinds = sorted({type(a).__name__ for a in args}) or ["nothing"]
-    raise ValueError(f"no array of PyTorch or JAX among the arguments (got {', '.join(kinds)})")
+    raise BadInput(f"no array of PyTorch or JAX among the arguments (got {', '.join(kinds)})")
 
 
 class Value(Ref):

@@ -125,7 +125,7 @@ def test_shared_memory_between_calls_is_found() -> None:
 
         return replace(seen, gradients={n: g if g is None else kept(n, g) for n, g in seen.gradients.items()})
 
-    with pytest.raises(AssertionError, match="second call|FAIL"):
+    with pytest.raises(AssertionError, match=r"second call|FAIL"):
         check_subject(Changed(shared), graphs=0)
 
 
@@ -183,5 +183,5 @@ def test_a_subject_that_runs_nothing() -> None:
 
 
 def test_what_is_said_to_be_wrong_must_be() -> None:
-    with pytest.raises(AssertionError, match="sin is said to be wrong .for no reason., and is found right"):
+    with pytest.raises(AssertionError, match=r"sin is said to be wrong \(for no reason\), and is found right"):
         check_subject(Small(), graphs=0, wrong={"sin": "for no reason"})

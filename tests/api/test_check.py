@@ -1,0 +1,299 @@
+"""gradverify.check and assert_gradients: what they take, what they say, and each kind of bad input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradverify
+from gradverify import BadInput, Reason, Status, assert_gradients, check
+from gradverify.core.verdict import FailKind
+
+torch = pytest.importorskip("torch")
+
+F64 = torch.float64
+
+
+def randn(*shape: int, dtype: Any = F64) -> Any:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(len(shape)), dtype=F64).to(dtype)
+
+
+X, W = randn(3, 4), randn(4)
+
+
+def judge(fn: Any, *args: Any, **options: Any) -> gradverify.Verdict:
+    return check(fn, *args, **{"effort": "quick", **options})
+
+
+class Cube(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save_for_backward(x)
+        return x * x * x
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (x,) = ctx.saved_tensors
+        return 3 * g * x * x
+
+
+class Wrong(Cube):
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (x,) = ctx.saved_tensors
+        return 3 * g * x
+
+
+@torch.library.custom_op("gradverify_tests::cube", mutates_args=())
+def cube(x: torch.Tensor) -> torch.Tensor:
+    return x * x * x
+
+
+cube.register_autograd(
+    lambda ctx, g: 3 * g * ctx.saved_tensors[0] ** 2,
+    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs),
+)
+
+
+RIGHT: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
+    "a function": (lambda x, w: torch.tanh(x @ w), (X, W), {}),
+    "a builtin": (torch.sin, (X,), {}),
+    "a module": (torch.nn.Linear(4, 2).double(), (X,), {}),
+    "an autograd.Function": (Cube.apply, (X,), {}),
+    "a custom op": (cube, (X,), {}),
+    "keyword arguments": (lambda x, *, w: (x * w).sum(), (X,), {"kwargs": {"w": W}}),
+    "nested arguments": (lambda p, xs: p["w"] * xs[0] + xs[1][0], ({"w": W}, [X, (X + 1,)]), {}),
+    "several outputs": (lambda x: (x.sin(), {"c": x.cos()}, x.argmax()), (X,), {}),
+    "integer arguments": (lambda x, i: x[i], (X, torch.tensor([0, 0, 2])), {}),
+    "an input that is not used": (lambda x, w: x.sin(), (X, W), {}),
+    "0-d": (torch.sin, (torch.tensor(0.3, dtype=F64),), {}),
+    "no entries": (torch.sin, (torch.zeros(0, 3, dtype=F64),), {}),
+    "the same tensor twice": (lambda a, b: a * b, (X, X), {}),
+    "overlapping memory": (lambda x: x.sin() * x, (W.expand(3, 4),), {}),
+    "float32": (lambda x, w: torch.tanh(x @ w), (X.float(), W.float()), {}),
+    "dropout": (lambda x: torch.nn.functional.dropout(x, 0.5), (X,), {}),
+    "checkpointed": (lambda x: torch.utils.checkpoint.checkpoint(torch.sin, x, use_reentrant=False), (X,), {}),
+    "in-place on an intermediate": (lambda x: x.clone().mul_(2).sin_(), (X,), {}),
+    "a branch": (lambda x: x.sin() if x.sum() > 0 else x.cos(), (X,), {}),
+}
+
+
+@pytest.mark.parametrize("what", RIGHT)
+def test_right(what: str) -> None:
+    fn, args, options = RIGHT[what]
+    verdict = judge(fn, *args, **options)
+    assert verdict.status is Status.PASS, verdict.text()
+
+
+def test_normal_effort_looks_around() -> None:
+    verdict = check(torch.sin, X)
+    assert verdict, verdict.text()
+    assert {"as given", "other values", "a larger batch", "float32"} <= set(verdict.facts["tried"])
+
+
+def test_a_defect_that_this_point_hides() -> None:
+    class OnOnes(Cube):
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            return 3 * g
+
+    ones = torch.ones(3, dtype=F64)
+    assert judge(OnOnes.apply, ones)
+    assert check(OnOnes.apply, ones).status is Status.FAIL
+
+
+def test_assert_gradients() -> None:
+    assert assert_gradients(Cube.apply, X, effort="quick").status is Status.PASS
+    with pytest.raises(gradverify.WrongGradient, match="FAIL") as caught:
+        assert_gradients(Wrong.apply, X, effort="quick")
+    assert isinstance(caught.value, AssertionError)
+    assert caught.value.verdict.kind is FailKind.WRONG
+
+
+def test_tensors_that_require_grad_are_the_ones_that_are_differentiated() -> None:
+    verdict = judge(lambda x, w: x @ w, X.clone().requires_grad_(), W)
+    assert [c.of for c in verdict.comparisons] == ["out", "dx"]
+    both = judge(lambda x, w: x @ w, X, W)
+    assert [c.of for c in both.comparisons] == ["out", "dx", "dw"]
+
+
+def test_wrt() -> None:
+    verdict = judge(lambda x, w: x @ w, X, W, wrt="w")
+    assert [c.of for c in verdict.comparisons] == ["out", "dw"]
+
+
+def test_cotangent() -> None:
+    """A backward that ignores its cotangent is right for a cotangent of ones."""
+
+    class Deaf(Cube):
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            (x,) = ctx.saved_tensors
+            return 3 * x * x
+
+    assert judge(Deaf.apply, X, cotangent=torch.ones(3, 4, dtype=F64)).kind is FailKind.LAW  # but does not scale
+    assert judge(Deaf.apply, X).kind is FailKind.WRONG
+
+
+def test_reference() -> None:
+    """Arguments correspond by position; names may differ."""
+    assert judge(lambda x: x.sin(), X, reference=lambda y: torch.sin(y))
+    assert judge(lambda x: x.sin(), X, reference=lambda y: torch.cos(y)).status is Status.FAIL
+    with pytest.raises(BadInput, match=r"the reference takes arguments float\[3, 4\], float\[4\], the function"):
+        judge(lambda *xs: xs[0].sin(), X, W.new_zeros(5), reference=lambda a, b: a.sin() + b[:4])
+
+
+@torch.library.custom_op("gradverify_tests::hidden", mutates_args=())
+def hidden(x: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(np.sin(x.detach().numpy()))
+
+
+hidden.register_autograd(
+    lambda ctx, g: g * torch.cos(ctx.saved_tensors[0]),
+    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs),
+)
+
+
+def test_what_cannot_be_traced_is_judged_by_a_reference_or_less_sharply() -> None:
+    w = randn(2)
+    blind, told = judge(hidden, w), judge(hidden, w, reference=torch.sin)
+    assert blind.status is told.status is Status.PASS
+    assert any("no definition" in n for n in blind.notes)
+    assert told.power < 1e-13 < blind.power
+
+
+def test_a_detached_value_is_held_fixed_with_a_note() -> None:
+    verdict = judge(lambda x: x * x.detach(), X)
+    assert verdict
+    assert any("detached" in n for n in verdict.notes)
+
+
+# ---- what cannot be judged ------------------------------------------------------------------------------------------
+
+
+def endless(x: Any) -> Any:
+    while True:
+        x = x * 1.0
+
+
+class EndlessBackward(Cube):
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return endless(g)
+
+
+def writing(x: Any) -> Any:
+    x.mul_(2)
+    return x.sin()
+
+
+def raising(x: Any) -> Any:
+    raise ZeroDivisionError("of one's own")
+
+
+BAD: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any], str]] = {
+    "not a tensor": (lambda x: x * 2, (3.0,), {}, r"^no array of PyTorch or JAX among the arguments \(got float\)"),
+    "a NumPy array": (lambda x: x * 2, (np.ones(3),), {}, r"\(got ndarray\)"),
+    "no arguments": (lambda: 2, (), {}, r"\(got nothing\)"),
+    "integers only": (lambda x: x * 2, (torch.arange(3),), {}, "no floating-point argument"),
+    "raises": (raising, (X,), {}, "the function raising raised ZeroDivisionError: of one's own"),
+    "None": (lambda x: None, (X,), {}, "returns no floating-point array"),
+    "an integer": (lambda x: x.argmax(), (X,), {}, "returns no floating-point array"),
+    "detached": (lambda x: x.detach() * 2, (X,), {}, "returns a detached result"),
+    "no_grad": (torch.no_grad()(lambda x: x * 2), (X,), {}, "returns a detached result"),
+    "writes to its argument": (writing, (X,), {}, "the function writing writes to its argument x"),
+    "hangs": (endless, (X,), {"time_limit": 0.3}, "the function endless hangs: it ran longer than 0.3 s"),
+    "hangs backwards": (EndlessBackward.apply, (X,), {"time_limit": 0.3}, "or its backward pass, hangs"),
+    "no function": (3, (X,), {}, "must be a function, got int"),
+    "an unknown wrt": (torch.sin, (X,), {"wrt": "y"}, "no floating-point argument 'y'"),
+    "an unknown effort": (torch.sin, (X,), {"effort": "huge"}, "effort must be one of quick"),
+    "an unknown mode": (torch.sin, (X,), {"modes": ("lin",)}, "modes must be some of rev, fwd"),
+    "no order": (torch.sin, (X,), {"order": 0}, "order counts from 1"),
+    "a cotangent of another shape": (torch.sin, (X,), {"cotangent": torch.ones(2)}, "cotangent: shapes"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_input_has_its_own_message(what: str) -> None:
+    fn, args, options, message = BAD[what]
+    with pytest.raises(BadInput, match=message):
+        judge(fn, *args, **options)
+
+
+def test_the_callers_tensors_are_left_alone() -> None:
+    x = X.clone()
+    with pytest.raises(BadInput, match="writes"):
+        judge(writing, x)
+    assert torch.equal(x, X)
+    assert not x.requires_grad
+
+
+def test_what_is_raised_stays_attached() -> None:
+    with pytest.raises(BadInput) as caught:
+        judge(raising, X)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("fn", "args", "message"),
+    [
+        (torch.sin, (X.to(torch.complex128),), "complex"),
+        (lambda x: x.to_dense(), (torch.eye(2, dtype=F64).to_sparse(),), "only strided"),
+        (lambda x, w: x * w, (X, W.float()), "several dtypes"),
+        (lambda x, w: x * w, (X, torch.empty(4, device="meta", dtype=F64)), "meta"),
+    ],
+    ids=["complex", "sparse", "mixed dtypes", "mixed devices"],
+)
+def test_what_is_not_supported_is_inconclusive(fn: Any, args: Any, message: str) -> None:
+    verdict = judge(fn, *args)
+    assert verdict.status is Status.INCONCLUSIVE
+    assert verdict.reason is Reason.UNSUPPORTED
+    assert message in verdict.message
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there() -> None:
+    verdict = judge(torch.sin, X, device="cuda")
+    assert verdict.reason is Reason.UNAVAILABLE
+    with pytest.raises(BadInput, match="CUDA"):
+        judge(lambda x: x.cuda().sin(), X)
+
+
+def test_outside_the_domain_is_not_a_wrong_gradient() -> None:
+    verdict = judge(torch.log, -X.abs() - 1)
+    assert verdict.status is Status.INCONCLUSIVE
+    assert verdict.reason is Reason.DOMAIN
+
+
+def test_a_cotangent_that_is_written_to_is_a_broken_law() -> None:
+    class Writes(Cube):
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            (x,) = ctx.saved_tensors
+            out = 3 * g * x * x
+            g.zero_()
+            return out
+
+    verdict = judge(Writes.apply, X)
+    assert verdict.kind is FailKind.LAW
+    assert "cotangent 0 changed" in verdict.message
+
+
+# ---- JAX ------------------------------------------------------------------------------------------------------------
+
+
+def test_jax() -> None:
+    jax = pytest.importorskip("jax")
+    import jax.numpy as jnp
+
+    x = jnp.linspace(0.25, 1.5, 4)
+    assert judge(lambda p: jnp.tanh(p["a"] * p["b"][0]), {"a": x, "b": [x + 1]})
+    assert judge(jax.jit(jnp.sin), x)
+    assert judge(lambda x, i: x[i], x, jnp.array([0, 0, 2]))
+    wrong = jax.custom_vjp(jnp.exp)
+    wrong.defvjp(lambda x: (jnp.exp(x), x), lambda x, g: (g * x,))
+    assert judge(wrong, x).kind is FailKind.WRONG
+    with pytest.raises(BadInput, match="no floating-point argument"):
+        judge(lambda i: i * 2, jnp.arange(3))

@@ -1,0 +1,92 @@
+"""gradverify.jax: JAX's signature and behaviour, and what JAX's own check lets pass."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import pytest
+
+jax = pytest.importorskip("jax")
+
+import jax.numpy as jnp  # noqa: E402
+from jax import test_util  # noqa: E402
+
+import gradverify  # noqa: E402
+from gradverify.core.errors import GradverifyNote, Unsupported  # noqa: E402
+from gradverify.jax import check_grads  # noqa: E402
+
+X = np.linspace(0.1, 1.0, 6).reshape(2, 3).astype(np.float32)
+
+
+@jax.custom_jvp
+def exp_off(x: Any) -> Any:
+    return jnp.exp(x)
+
+
+exp_off.defjvp(lambda primals, tangents: (jnp.exp(primals[0]), tangents[0] * jnp.exp(primals[0]) * (1 + 1e-4)))
+
+
+@jax.custom_vjp
+def clipped(x: Any) -> Any:
+    """The tutorial's gradient clipping, as the derivative of what it is not."""
+    return x * 1.0
+
+
+clipped.defvjp(lambda x: (x * 1.0, None), lambda _, g: (jnp.clip(g, -1, 1),))
+
+
+def test_the_signature_is_jaxs() -> None:
+    ours, theirs = (
+        [(p.name, p.kind, p.default) for p in inspect.signature(f).parameters.values()]
+        for f in (check_grads, test_util.check_grads)
+    )
+    assert ours == theirs
+
+
+def test_right_derivatives_of_any_mode_and_order() -> None:
+    assert check_grads(lambda x: jnp.tanh(x) ** 2, (X,), 2) is None
+    assert check_grads(lambda p: jnp.tanh(p["a"] @ p["b"]), ({"a": X, "b": X.T},), 1) is None
+    assert check_grads(jax.jit(jnp.sin), (X,), 1, modes=["rev"]) is None
+
+
+def test_a_wrong_one_that_jax_lets_pass() -> None:
+    test_util.check_grads(exp_off, (X,), 1)
+    with pytest.raises(AssertionError, match="JVP is wrong"):
+        check_grads(exp_off, (X,), 1, modes=["fwd"])
+    with pytest.raises(AssertionError, match=r"^VJP: FAIL"):
+        check_grads(exp_off, (X,), 1, modes=["rev"])
+
+
+def test_a_cotangent_that_is_clipped() -> None:
+    with pytest.raises(AssertionError, match=r"^VJP: FAIL"):
+        check_grads(clipped, (X,), 1, modes=["rev"])
+
+
+def test_options_without_a_meaning_are_noted() -> None:
+    with pytest.warns(GradverifyNote, match="atol, rtol, eps"):
+        check_grads(jnp.sin, (X,), 1, ("rev",), 1e-1, 1e-1, 1e-2)
+
+
+def test_what_cannot_be_honoured_is_refused() -> None:
+    with pytest.raises(Unsupported, match="no mode lin"):
+        check_grads(jnp.sin, (X,), 1, modes=["lin"])
+    with pytest.raises(Unsupported, match="no forward mode"):
+        check_grads(clipped, (X,), 1, modes=["fwd"])
+
+
+def test_what_the_function_raises_is_the_callers() -> None:
+    def refusing(x: Any) -> Any:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        check_grads(refusing, (X,), 1)
+
+
+def test_check_takes_modes_and_orders() -> None:
+    verdict = gradverify.check(
+        lambda x: jnp.sin(x) @ x.T, jnp.asarray(X), order=2, modes=("fwd", "rev"), effort="quick"
+    )
+    assert verdict, verdict.text()
+    assert not gradverify.check(exp_off, jnp.asarray(X), modes="fwd")

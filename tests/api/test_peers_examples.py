@@ -1,0 +1,175 @@
+"""The functions that the peers' own documentation shows, and what their own checks make of them.
+
+PyTorch: "Extending PyTorch", "Autograd mechanics" and the double-backward tutorial; JAX: "Custom derivative rules for
+JAX-transformable Python functions"; HIPS autograd: README and docs/tutorial. The functions are written anew.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradverify
+from gradverify.core.verdict import FailKind, Status
+
+torch = pytest.importorskip("torch")
+jax = pytest.importorskip("jax")
+
+import jax.numpy as jnp  # noqa: E402
+
+F64 = {"dtype": torch.float64, "requires_grad": True}
+
+
+def randn(*shape: int) -> Any:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+
+
+class Linear(torch.autograd.Function):
+    """A linear layer with an optional bias."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+        ctx.save_for_backward(x, weight, bias)
+        out = x.mm(weight.t())
+        return out if bias is None else out + bias
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        x, weight, bias = ctx.saved_tensors
+        return g.mm(weight), g.t().mm(x), None if bias is None else g.sum(0)
+
+
+class TimesConstant(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Any, constant: float) -> Any:
+        ctx.constant = constant
+        return x * constant
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g * ctx.constant, None
+
+
+class Inverted(torch.autograd.Function):
+    """1/x from its result."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        out = 1 / x
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (out,) = ctx.saved_tensors
+        return -g * out**2
+
+
+class Legendre(torch.autograd.Function):
+    """(5x³ - 3x)/2."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save_for_backward(x)
+        return 0.5 * (5 * x**3 - 3 * x)
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (x,) = ctx.saved_tensors
+        return g * 1.5 * (5 * x**2 - 1)
+
+
+class Sinh(torch.autograd.Function):
+    """sinh with an intermediate result saved as an output, so that it can be differentiated twice."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        up, down = torch.exp(x), torch.exp(-x)
+        ctx.save_for_backward(up, down)
+        return (up - down) / 2, up, down
+
+    @staticmethod
+    def backward(ctx: Any, g: Any, g_up: Any, g_down: Any) -> Any:
+        up, down = ctx.saved_tensors
+        return g * (up + down) / 2 + g_up * up - g_down * down
+
+
+@pytest.mark.parametrize(
+    ("f", "args"),
+    [
+        (Linear.apply, (randn(4, 3), randn(2, 3), randn(2))),
+        (Linear.apply, (randn(4, 3), randn(2, 3))),
+        (TimesConstant.apply, (randn(3), 2.5)),
+        (Inverted.apply, (randn(3),)),
+        (Legendre.apply, (randn(3),)),
+        (lambda x: Sinh.apply(x)[0], (randn(3),)),
+        (torch.nn.Linear(3, 2).double(), (randn(4, 3),)),
+    ],
+    ids=["Linear", "Linear without bias", "TimesConstant", "Inverted", "Legendre", "Sinh", "nn.Linear"],
+)
+def test_pytorchs_examples_are_right_under_both(f: Any, args: Any) -> None:
+    assert torch.autograd.gradcheck(f, args)
+    gradverify.assert_gradients(f, *args)
+
+
+def test_pytorchs_double_backward_examples() -> None:
+    for f in (Inverted.apply, Legendre.apply):
+        assert torch.autograd.gradgradcheck(f, (randn(3),))
+        gradverify.assert_gradients(f, randn(3), order=2, effort="quick")
+
+
+def test_intermediates_that_are_no_outputs_are_told_as_pytorch_tells_them() -> None:
+    """The tutorial's warning: intermediates saved without being outputs give silent zeros in the second derivative."""
+
+    class Silent(Sinh):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            up, down = torch.exp(x), torch.exp(-x)
+            ctx.up, ctx.down = up, down
+            return (up - down) / 2
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            return g * (ctx.up + ctx.down) / 2
+
+    x = randn(3)
+    gradverify.assert_gradients(Silent.apply, x)
+    assert not torch.autograd.gradgradcheck(Silent.apply, (x,), raise_exception=False)
+    assert gradverify.check(Silent.apply, x, order=2).status is Status.FAIL
+
+
+# ---- JAX's tutorial on custom rules ---------------------------------------------------------------------------------
+
+X = np.linspace(0.25, 1.5, 4)
+
+
+def log1pexp() -> Any:
+    f = jax.custom_jvp(lambda x: jnp.log(1.0 + jnp.exp(x)))
+    f.defjvps(lambda t, out, x: (1 - 1 / (1 + jnp.exp(x))) * t)
+    return f
+
+
+def sine() -> Any:
+    f = jax.custom_vjp(lambda x, y: jnp.sin(x) * y)
+    f.defvjp(lambda x, y: (jnp.sin(x) * y, (jnp.cos(x), jnp.sin(x), y)), lambda r, g: (r[0] * g * r[2], r[1] * g))
+    return f
+
+
+def test_jaxs_examples_of_right_rules() -> None:
+    with jax.enable_x64(True):
+        x = jnp.asarray(X)
+        gradverify.assert_gradients(log1pexp(), x)
+        gradverify.assert_gradients(sine(), x, x + 1)
+        gradverify.assert_gradients(jax.jit(sine()), x, x + 1)
+
+
+def test_jaxs_example_of_clipping_is_no_derivative() -> None:
+    """It is not meant to be one; JAX's own check, whose cotangents are of the size of one, says the same by chance."""
+    clip = jax.custom_vjp(lambda lo, hi, x: x)
+    clip.defvjp(lambda lo, hi, x: (x, (lo, hi)), lambda r, g: (None, None, jnp.clip(g, r[0], r[1])))
+    with jax.enable_x64(True):
+        verdict = gradverify.check(lambda x: clip(-1.0, 1.0, x * 1.0), jnp.asarray(X))
+    assert verdict.status is Status.FAIL
+    assert verdict.kind in (FailKind.WRONG, FailKind.LAW)
