@@ -76,6 +76,9 @@ class Pair:
         """Run one step on both. A step whose arguments are missing (cut away, or never made) is left out."""
         if any(a not in self.results for a in step.args) or (step.move == "end" and not self.blocks):
             return None
+        kinds = MOVES[step.move].takes if step.move in MOVES else (TENSOR,)
+        if any(self.results[a][0] != kind for a, kind in zip(step.args, kinds)):
+            return None
         self.steps.append(step)
         if step.move == "end":
             for block in self.blocks.pop():
@@ -344,6 +347,8 @@ def shrink(found: Divergence, subject: Engine, reference: Engine) -> Divergence:
         nonlocal found
         again = replay(steps, subject, reference)
         if again is None or again.what != found.what or len(again.steps) > len(found.steps):
+            return False
+        if found.what == "error" and (again.expected, again.got) != (found.expected, found.got):
             return False
         found = again
         return True
