@@ -70,7 +70,7 @@ def test_an_error_above_the_stated_power_is_caught(dtype: str) -> None:
 
 @BOTH
 def test_stagnating_sums_fail_as_a_loss_of_digits(dtype: str) -> None:
-    """x is used by thousands of products, so that its gradient is a sum: added up one by one in 16 bits, it stops growing."""
+    """x is in thousands of products, so that its gradient is a sum: added up in 16 bits, it stops growing."""
     n = 4096 if dtype == "float16" else 1600
     case = expression_case("x * y", {"x": 1.0, "y": np.ones(n)}, dtype, cotangent=1.0)
 
