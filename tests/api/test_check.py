@@ -141,8 +141,8 @@ def test_reference() -> None:
     """Arguments correspond by position; names may differ."""
     assert judge(lambda x: x.sin(), X, reference=lambda y: torch.sin(y))
     assert judge(lambda x: x.sin(), X, reference=lambda y: torch.cos(y)).status is Status.FAIL
-    with pytest.raises(BadInput, match=r"the reference takes arguments float\[3, 4\], float\[4\], the function"):
-        judge(lambda *xs: xs[0].sin(), X, W.new_zeros(5), reference=lambda a, b: a.sin() + b[:4])
+    with pytest.raises(BadInput, match="missing 1 required positional argument: 'z'"):
+        judge(lambda x: x.sin(), X, reference=lambda y, z: y)
 
 
 @torch.library.custom_op("gradverify_tests::hidden", mutates_args=())
@@ -289,7 +289,7 @@ def test_jax() -> None:
     import jax.numpy as jnp
 
     x = jnp.linspace(0.25, 1.5, 4)
-    assert judge(lambda p: jnp.tanh(p["a"] * p["b"][0]), {"a": x, "b": [x + 1]})
+    assert judge(lambda p: jnp.sin(p["a"] * p["b"][0]), {"a": x, "b": [x + 1]})
     assert judge(jax.jit(jnp.sin), x)
     assert judge(lambda x, i: x[i], x, jnp.array([0, 0, 2]))
     wrong = jax.custom_vjp(jnp.exp)
