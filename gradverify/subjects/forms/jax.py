@@ -119,6 +119,7 @@ FORMS: Mapping[str, Form] = MappingProxyType({
     "selu": Form(EXPM1, vjp=(lambda xp, g, out, x: _by_expm1(*SELU)(xp, g, x),)),
     "log1p": Form("XLA's fraction for small x is used down to -0.414, but good to -0.293 only: up to 126 ulp of a double",
                   define=_log1p),
+    "atanh": Form("half of log1p(x) - log1p(-x), as log1p", define=lambda xp, x: 0.5 * (_log1p(xp, x) - _log1p(xp, -x))),
     "xlog1py": Form("as log1p", define=lambda xp, x, y: x * _log1p(xp, y),
                     vjp=(lambda xp, g, out, x, y: g * _log1p(xp, y), lambda xp, g, out, x, y: g * x / (1.0 + y))),
     "softsign": Form("the two terms of the quotient rule cancel far out", vjp=(softsign_vjp,)),
