@@ -241,6 +241,8 @@ def _case(q: Question, own: Traced, definition: Traced, name: str, cotangent: tu
         definition = _named_alike(own, definition)
     wrt = own.wrt if q.wrt is None else q.wrt
     for n in wrt:
+        if f"writes to its argument {n}" in " ".join(own.notes):
+            raise BadInput(f"{_called(q.fn)} writes to its argument {n}, which is differentiated: give it a copy")
         known = [a.name for a in own.arguments if a.kind == "float" and a.role != "captured"]
         if n not in known:
             raise BadInput(f"wrt: there is no floating-point argument {n!r} (there are: {', '.join(known)})")

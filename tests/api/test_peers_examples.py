@@ -173,3 +173,32 @@ def test_jaxs_example_of_clipping_is_no_derivative() -> None:
         verdict = gradverify.check(lambda x: clip(-1.0, 1.0, x * 1.0), jnp.asarray(X))
     assert verdict.status is Status.FAIL
     assert verdict.kind in (FailKind.WRONG, FailKind.LAW)
+
+
+# ---- found on the way -----------------------------------------------------------------------------------------------
+
+
+def test_pytorchs_batch_norm_reads_a_strided_weight_as_if_it_were_contiguous() -> None:
+    """torch 2.13.0, CPU: with a contiguous input and a weight of stride 2, dx is made from the gaps between the weights.
+
+    No check that keeps to contiguous memory sees it. Shown in PyTorch alone, then as `check` reports it.
+    """
+    x, weight, bias = randn(3, 2), torch.tensor([2.0, 3.0], **F64), torch.zeros(2, **F64)
+    room = torch.zeros(2, 2, dtype=torch.float64)
+    room[:, 0] = weight.detach()
+    gapped = room[:, 0].requires_grad_()
+    norm = lambda w: torch.nn.functional.batch_norm(x, None, None, w, bias, training=True)
+    right, wrong = (torch.autograd.grad(norm(w), x, x.detach() ** 2)[0] for w in (weight, gapped))
+    assert torch.allclose(norm(gapped), norm(weight))  # the forward pass knows of strides
+    assert not torch.allclose(right, wrong)
+    assert (wrong[:, 1] == 0).all()  # the gap
+
+    verdict = gradverify.check(
+        lambda x, w, b: torch.nn.functional.batch_norm(x, None, None, w, b, training=True),
+        x,
+        weight,
+        bias,
+        effort="quick",
+    )
+    assert verdict.kind is FailKind.LAW
+    assert "input_layout is broken" in verdict.message
