@@ -38,12 +38,13 @@ def engine_with(mutant: Mutant) -> Iterator[None]:
     """The engine's rule of the op reads the mutated declaration; the op table, which the oracle reads, stays right."""
     assert mutant.spec is not None
     rule = rules.rule(mutant.op)
-    right, plans = rule.spec, rule.plans
+    right, plans, broadcasts = rule.spec, rule.plans, rule.broadcasts
     rule.spec, rule.plans = mutant.spec(OPS[mutant.op]), {}
+    rule.broadcasts = rule.spec.broadcasts
     try:
         yield
     finally:
-        rule.spec, rule.plans = right, plans
+        rule.spec, rule.plans, rule.broadcasts = right, plans, broadcasts
 
 
 def applies(graph: Graph, op: str) -> bool:

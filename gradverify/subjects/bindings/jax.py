@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import Unsupported
 from ...namespaces.numpy import native_index
 from ..base import Binding, lookup
 
@@ -62,7 +61,7 @@ def _table(jax: Any, jnp: Any, special: Any) -> Binding:
     def take(x: Any, indices: Any, axis: int) -> Any:
         out = jnp.take(x, indices, axis=axis)
         if out.ndim != x.ndim - 1 + indices.ndim:
-            raise Unsupported("jnp.take along an empty axis loses the shape of its indices (jax 0.10.2)")
+            raise NotImplementedError("jnp.take along an empty axis loses the shape of its indices (jax 0.10.2)")
         return out
 
     def conv2d(x: Any, w: Any, stride: Any = (1, 1), padding: Any = (0, 0), dilation: Any = (1, 1), groups: int = 1) -> Any:
