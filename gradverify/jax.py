@@ -56,9 +56,12 @@ def check_grads(
     unknown = set(modes) - {"fwd", "rev"}
     if unknown:
         raise Unsupported(f"check_grads: gradverify has no mode {', '.join(sorted(unknown))}")
-    args = jax.tree_util.tree_map(jax.numpy.asarray, tuple(args))  # NumPy arrays and numbers are welcome, as in JAX
-    f(*args)  # what f raises is the caller's to see
-    _judged(f, args, order, modes, "")
+    args = tuple(
+        jax.tree_util.tree_map(jax.numpy.asarray, list(args))
+    )  # NumPy arrays and numbers are welcome, as in JAX
+    given: tuple[Any, ...] = tuple(args)
+    f(*given)  # what f raises is the caller's to see
+    _judged(f, given, order, modes, "")
 
 
 def _judged(f: Callable[..., Any], args: tuple[Any, ...], order: int, modes: Sequence[str], of: str) -> None:
