@@ -150,10 +150,10 @@ class BallNamespace(ObjectNamespace):
         stays the same while the point moves: the last large ones are kept, with their arrays, so that an address
         means the same array."""
         if a.size < KEPT_SIZE:
-            return arb_mat(*a.shape, a.ravel().tolist())
+            return arb_mat(a.shape[0], a.shape[1], a.ravel().tolist())
         key = (a.__array_interface__["data"][0], a.shape, a.strides)
         if key not in self.matrices:
-            self.matrices[key] = (a, arb_mat(*a.shape, a.ravel().tolist()))
+            self.matrices[key] = (a, arb_mat(a.shape[0], a.shape[1], a.ravel().tolist()))
             while len(self.matrices) > KEPT_COUNT:
                 self.matrices.popitem(last=False)
         return self.matrices[key][1]

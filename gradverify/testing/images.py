@@ -28,7 +28,7 @@ def draw(name: str) -> Any:
             return (values(*shape),), {"size": (h, w), **params}
         if name == "conv2d":
             groups = int(rng.integers(1, 3))
-            params = {"stride": stride, "padding": pair(rng, 0, 1), "dilation": dilation, "groups": groups}
+            params: dict[str, Any] = {"stride": stride, "padding": pair(rng, 0, 1), "dilation": dilation, "groups": groups}
             return (values(1, 2, h, w), values(2, 2 // groups, *kernel)), params
         if name == "max_pool2d":
             padding = tuple(int(rng.integers(0, k // 2 + 1)) for k in kernel)

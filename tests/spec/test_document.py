@@ -448,8 +448,8 @@ def test_deriving_domains_gives_up_instead_of_searching_for_ever():
 
 atoms = st.one_of(
     st.sampled_from(
-        ["1", "0", "-1", "2.5", "x", "y", "g", "x + y", "log(x)", "[1, 2]", "{shape: [2]}", "{shape: [2], domain: unit}",  # noqa: E501
-         "true", "null", "''", ".nan", ".inf", "float32", "pass", "fail", "a:b", "&a 1", "*a", "!!int 1", "{", "]", "- x",  # noqa: E501
+        ["1", "0", "-1", "2.5", "x", "y", "g", "x + y", "log(x)", "[1, 2]", "{shape: [2]}", "{shape: [2], domain: unit}",
+         "true", "null", "''", ".nan", ".inf", "float32", "pass", "fail", "a:b", "&a 1", "*a", "!!int 1", "{", "]", "- x",
          "|\n  x", "\"\\u00e9\"", "{values: [[1], [2]], dtype: int64}", "[[1.5], 2]"]
     ),
     st.text(max_size=8),

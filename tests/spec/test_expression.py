@@ -178,7 +178,7 @@ REFUSED = [
     ("1(x)", 1, "only ops are called, by their names"),
     ("sum(x)(y)", 1, "only ops are called, by their names"),
     ("x.T", 2, "'.' is not part of the language; there are no attributes; ops are called by name, as in sum(x)"),
-    ("().__class__", 3, "'.' is not part of the language; there are no attributes; ops are called by name, as in sum(x)"),  # noqa: E501
+    ("().__class__", 3, "'.' is not part of the language; there are no attributes; ops are called by name, as in sum(x)"),
     ("lambda: x", 1, "'lambda' is not part of the language; bind names with `let:`"),
     ("(t := x)", 4, "':=' is not part of the language; bind names with `let:`"),
     ("[v for v in x]", 4, "'for' is not part of the language"),
@@ -282,8 +282,8 @@ def test_huge_tables_of_numbers_are_bounded_by_the_length():
 
 
 words = st.sampled_from(
-    [*LEAVES, *OPS, "pi", "e", "inf", "lambda", "if", "else", "for", "in", "True", "None", "...", "(", ")", "[", "]", ",",  # noqa: E501
-     ":", "+", "-", "*", "/", "**", "@", "<", "==", "&", "|", "~", "=", ".", "'ij->j'", "0", "1", "2.5", "-1", "1e9", " ",  # noqa: E501
+    [*LEAVES, *OPS, "pi", "e", "inf", "lambda", "if", "else", "for", "in", "True", "None", "...", "(", ")", "[", "]", ",",
+     ":", "+", "-", "*", "/", "**", "@", "<", "==", "&", "|", "~", "=", ".", "'ij->j'", "0", "1", "2.5", "-1", "1e9", " ",
      "axis", "keepdims", "shape", "\n", "\t", "#", "\\", "é", "\0", "{", "!", '"', "f'", "0x", "1j"]
 )  # fmt: skip
 
