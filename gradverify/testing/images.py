@@ -23,12 +23,12 @@ def draw(name: str) -> Any:
         if name == "im2col":
             return (values(1, 2, h, w),), {"kernel": kernel, "stride": stride, "dilation": dilation}
         if name == "col2im":
-            params = {"kernel": kernel, "stride": stride, "dilation": dilation}
+            params: dict[str, Any] = {"kernel": kernel, "stride": stride, "dilation": dilation}
             shape = OPS["im2col"].shape((1, 1, h, w), **params)
             return (values(*shape),), {"size": (h, w), **params}
         if name == "conv2d":
             groups = int(rng.integers(1, 3))
-            params: dict[str, Any] = {"stride": stride, "padding": pair(rng, 0, 1), "dilation": dilation, "groups": groups}
+            params = {"stride": stride, "padding": pair(rng, 0, 1), "dilation": dilation, "groups": groups}
             return (values(1, 2, h, w), values(2, 2 // groups, *kernel)), params
         if name == "max_pool2d":
             padding = tuple(int(rng.integers(0, k // 2 + 1)) for k in kernel)
