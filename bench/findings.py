@@ -58,7 +58,41 @@ def single(x: float) -> Any:
 
 TORCH_TANH = lambda x: lambda: torch_gradient(lambda t, v: t.tanh(v), x, "float32")
 
+X = ((1.0, 2.0), (3.0, 5.0), (4.0, -1.0))
+G = ((1.0, 2.0), (0.5, -1.0), (2.0, 1.0))
+WEIGHTS = ((1.0, 9.0), (2.0, 9.0))
+
+
+def torch_batch_norm() -> float:
+    """dx[0, 1] of a batch norm whose weight is a column of a matrix: not contiguous, and right in the forward."""
+    import torch
+
+    x = torch.tensor(X, dtype=torch.float64, requires_grad=True)
+    weight = torch.tensor(WEIGHTS, dtype=torch.float64)[:, 0]
+    out = torch.nn.functional.batch_norm(x, None, None, weight, None, training=True, eps=1e-5)
+    out.backward(torch.tensor(G, dtype=torch.float64))
+    return float(x.grad[0, 1])
+
+
+def true_batch_norm() -> Any:
+    """The same by a central difference of the definition."""
+
+    def paired(first: Any) -> Any:
+        column = [first, *(mpf(row[1]) for row in X[1:])]
+        mean = sum(column) / 3
+        scale = WEIGHTS[1][0] / mp.sqrt(sum((v - mean) ** 2 for v in column) / 3 + mpf(1e-5))
+        return sum(row[1] * (v - mean) * scale for row, v in zip(G, column))
+
+    h = mpf(10) ** -20
+    return (paired(X[0][1] + h) - paired(X[0][1] - h)) / (2 * h)
+
+
 FINDINGS = (
+    Finding(
+        "batch_norm, gradient with a weight that is not contiguous", "torch", "float64",
+        "F.batch_norm(x, None, None, w[:, 0], training=True)", torch_batch_norm, true_batch_norm,
+        "the CPU kernel's backward pass reads the weight with stride 1",
+    ),
     Finding(
         "hardsigmoid, gradient inside (-3, 3)", "torch", "float64", "F.hardsigmoid(x), x = 0.5",
         lambda: torch_gradient(lambda t, x: t.nn.functional.hardsigmoid(x), 0.5, "float64"),

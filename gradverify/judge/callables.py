@@ -14,6 +14,7 @@ from ..core.case import Case
 from ..core.errors import BadInput, Unsupported
 from ..core.graph import Graph, Input
 from ..core.verdict import FailKind, Reason, Status, Verdict
+from ..namespaces.dtypes import is_float, rounded
 from ..subjects.base import Subject
 from ..subjects.registry import find
 from ..trace import Traced, trace
@@ -184,7 +185,7 @@ def _without_definition(
     if own.graph is not None or not shapes or own.dtype not in subject.dtypes:
         return None
     given = cotangent if cotangent is not None else _cotangents(shapes, q.seed, name)
-    weights = tuple(np.asarray(g).astype(own.dtype) for g in given)
+    weights = tuple(rounded(g, own.dtype) for g in given)
     wrt = own.wrt if q.wrt is None else q.wrt
     box = Opaque(subject, own.function, own.values, wrt, weights, own.dtype)
     try:
@@ -227,6 +228,11 @@ def _called(fn: Callable[..., Any]) -> str:
     return f"the function {getattr(fn, '__qualname__', None) or type(fn).__name__}"
 
 
+def _held(value: Any, dtype: str) -> np.ndarray:
+    """The array in the case's own dtype: a trace holds bfloat16 as float32."""
+    return rounded(value, dtype) if is_float(value) else np.asarray(value)
+
+
 def _case(q: Question, own: Traced, definition: Traced, name: str, cotangent: tuple[np.ndarray, ...] | None) -> Case:
     if definition.graph is None:
         raise Unsupported("; ".join(definition.opaque))
@@ -255,8 +261,8 @@ def _case(q: Question, own: Traced, definition: Traced, name: str, cotangent: tu
     return Case(
         name=_title(q, name),
         graph=graph,
-        values={n: own.values[n] if n in own.values else definition.values[n] for n in graph.inputs},
-        cotangent=tuple(np.asarray(g).astype(own.dtype) for g in given),
+        values={n: _held(own.values[n] if n in own.values else definition.values[n], own.dtype) for n in graph.inputs},
+        cotangent=tuple(rounded(g, own.dtype) for g in given),
         dtype=own.dtype,
         wrt=wrt,
     )
