@@ -35,7 +35,7 @@ cx("complex-exp-no-conj", "exp: g·out", lambda x: _r(_c(x).exp()), lambda g, o,
 cx("complex-abs-conj", "|x|: g·conj(x)/|x|", lambda x: _c(x).abs(), lambda g, o, x: _r(g * _c(x).conj() / o), lambda g, o, x: _r(g * _c(x) / o), lambda r: (r(3, 2),), source="pytorch#80926")  # fmt: skip
 cx("complex-dot-wrong-side", "vdot: conj on the wrong factor", lambda x, y: _r(torch.vdot(_c(x), _c(y))[None]), lambda g, o, x, y: (_r(_c(g)[0] * _c(y)), _r(_c(g)[0] * _c(x))),
    lambda g, o, x, y: (_r(_c(g)[0].conj() * _c(y)), _r(_c(g)[0] * _c(x))))  # fmt: skip
-cx("fft-not-adjoint", "fft: the inverse for the adjoint (a factor n short)", lambda x: _r(torch.fft.fft(_c(x))), lambda g, o, x: _r(torch.fft.ifft(_c(g))), lambda g, o, x: _r(torch.fft.ifft(_c(g)) * 3), lambda r: (r(3, 2),))  # fmt: skip
+cx("fft-not-adjoint", "fft: the inverse for the adjoint (a factor n short)", lambda x: _r(torch.fft.fft(_c(x))), lambda g, o, x: _r(torch.fft.ifft(_c(g))), lambda g, o, x: _r(torch.fft.ifft(_c(g)) * x.shape[0]), lambda r: (r(3, 2),))  # fmt: skip
 
 # --- 18
 

@@ -18,9 +18,9 @@ T.pair("sigmoid-elsewhere", "sigmoid: o·(1 - o), given a moderate point", torch
 T.pair("tanh-at-15", "tanh: 1 - o² at 15", torch.tanh, lambda g, o, x: g * (1 - o * o), lambda g, o, x: g / x.cosh() ** 2, lambda r: (r.of([0.5, 15.0]),), quick=True)  # fmt: skip
 T.pair("tanh-at-25", "tanh: 1 - o² is 0 at 25", torch.tanh, lambda g, o, x: g * (1 - o * o), lambda g, o, x: g / x.cosh() ** 2, lambda r: (r.of([25.0]),))  # fmt: skip
 T.pair("expm1-at-minus-30", "expm1: o + 1 at -30", torch.expm1, lambda g, o, x: g * (o + 1), lambda g, o, x: g * x.exp(), lambda r: (r.of([-30.0, 1.0]),), source="jax#39794", quick=True)  # fmt: skip
-T.pair("softplus-from-output", "softplus: 1 - exp(-out) at -30", F.softplus, lambda g, o, x: g * (1 - (-o).exp()), lambda g, o, x: g * x.sigmoid(), lambda r: (r.of([-30.0, 1.0]),))  # fmt: skip
+T.pair("softplus-from-output", "softplus: 1 - exp(-out) at -30", F.softplus, lambda g, o, x: g * (1 - (-o).exp()), lambda g, o, x: torch.where(x > 20, g, g * x.sigmoid()), lambda r: (r.of([-30.0, 1.0]),))  # fmt: skip
 T.pair("logsigmoid-at-30", "logsigmoid: 1 - sigmoid(x) at 30", F.logsigmoid, lambda g, o, x: g * (1 - x.sigmoid()), lambda g, o, x: g * (-x).sigmoid(), lambda r: (r.of([-1.0, 30.0]),))  # fmt: skip
-T.pair("gelu-cdf-at-minus-6", "gelu: ½(1 + erf) at -6", lambda x: F.gelu(x), lambda g, o, x: g * (0.5 * (1 + torch.erf(x / math.sqrt(2))) + x * (-x * x / 2).exp() / math.sqrt(2 * math.pi)),
+T.pair("gelu-cdf-at-minus-6", "gelu: ½(1 + erf) at -6", lambda x: 0.5 * x * torch.special.erfc(-x / math.sqrt(2)), lambda g, o, x: g * (0.5 * (1 + torch.erf(x / math.sqrt(2))) + x * (-x * x / 2).exp() / math.sqrt(2 * math.pi)),
        lambda g, o, x: g * (0.5 * torch.erfc(-x / math.sqrt(2)) + x * (-x * x / 2).exp() / math.sqrt(2 * math.pi)), lambda r: (r.of([-6.0, 1.0]),))  # fmt: skip
 T.pair("one-minus-cos", "1 - cos x, whose gradient at 1e-8 is taken as √(1 - (1 - out)²)", lambda x: 2 * (x / 2).sin() ** 2, lambda g, o, x: g * (1 - (1 - o) ** 2).sqrt(), lambda g, o, x: g * x.sin(), lambda r: (r.of([1e-6, 1.0]),))  # fmt: skip
 T.pair("acosh-near-one", "acosh: 1/√(x² - 1) near 1", torch.acosh, lambda g, o, x: g * (x * x - 1).rsqrt(), lambda g, o, x: g * torch.rsqrt((x - 1) * (x + 1)), lambda r: (r.of([1 + 1e-9, 2.0]),))  # fmt: skip
