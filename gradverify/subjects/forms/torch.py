@@ -81,6 +81,9 @@ def _cosine_vjp(xp: Any, g: Any, a: Any, b: Any, axis: int, eps: float) -> Any:
 
 
 FORMS: Mapping[str, Form] = MappingProxyType({
+    "atan2": Form("1 / (y*y + x*x) leaves the range of the dtype before the gradient does",
+                  vjp=(lambda xp, g, out, y, x: g * x * (1.0 / (y * y + x * x)),
+                       lambda xp, g, out, y, x: g * -y * (1.0 / (y * y + x * x)))),
     "tanh": Form("1 - out**2 cancels where tanh saturates (pytorch#195685, #195527)",
                  vjp=(lambda xp, g, out, x: g * (1.0 - out * out),)),
     "sigmoid": Form("1 - out cancels where sigmoid saturates (pytorch#195681, #195527)",
