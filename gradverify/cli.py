@@ -213,10 +213,14 @@ def schema(kind: str) -> int:
 @main.command()
 @click.argument("engines", nargs=-1)
 @click.option("--law", "wanted", multiple=True, metavar="NAME", help="Only this law; may be repeated.")
-@click.option("--steps", type=click.IntRange(0), default=2000, show_default=True, help="Of random programs; 0 for none.")
+@click.option(
+    "--steps", type=click.IntRange(0), default=2000, show_default=True, help="Of random programs; 0 for none."
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the random programs.")
 @click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the scorecard here.")
-@click.option("--markdown", "markdown_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the page here.")
+@click.option(
+    "--markdown", "markdown_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the page here."
+)
 def conformance(
     engines: tuple[str, ...],
     wanted: tuple[str, ...],

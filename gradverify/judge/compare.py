@@ -59,7 +59,9 @@ def compare(
             r = np.where(np.isfinite(r), r, 0.0)
         passing = np.isfinite(wide) & (d + r <= b) & np.isfinite(b)
         # Beyond the dtype's largest number, or at an infinite derivative, the infinity is the right answer.
-        passing |= np.isinf(wide) & (wide == np.where(np.abs(want.hi) > fmt.huge, np.copysign(np.inf, want.hi), want.hi))
+        passing |= np.isinf(wide) & (
+            wide == np.where(np.abs(want.hi) > fmt.huge, np.copysign(np.inf, want.hi), want.hi)
+        )
         failing = (non_finite | (d - r > b)) & ~passing & np.isfinite(b)
     comparison = _summary(of, wide, want, d, r, b, failing, non_finite, fmt)
     return Compared(comparison, failing, passing, non_finite)

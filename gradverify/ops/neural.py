@@ -47,9 +47,7 @@ def _cols(shape: Shape, kernel: Pair, stride: Pair = (1, 1), dilation: Pair = (1
     return (n, c, kernel[0] * kernel[1], *(windows(*x) for x in zip(sizes, kernel, stride, dilation)))
 
 
-def _uncols(
-    shape: Shape, size: Pair, kernel: Pair, stride: Pair = (1, 1), dilation: Pair = (1, 1), **_: Any
-) -> Shape:
+def _uncols(shape: Shape, size: Pair, kernel: Pair, stride: Pair = (1, 1), dilation: Pair = (1, 1), **_: Any) -> Shape:
     if len(shape) != 5:
         raise ShapeError(f"shape {shape} is not that of patches: (batch, channels, kernel, height, width)")
     image = (*shape[:2], *size)
@@ -66,7 +64,13 @@ def _padded(shape: Shape, padding: Pair) -> Shape:
 
 
 def _convolved(
-    x: Shape, w: Shape, stride: Pair = (1, 1), padding: Pair = (0, 0), dilation: Pair = (1, 1), groups: int = 1, **_: Any
+    x: Shape,
+    w: Shape,
+    stride: Pair = (1, 1),
+    padding: Pair = (0, 0),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+    **_: Any,
 ) -> Shape:
     _image(x)
     if len(w) != 4 or w[1] * groups != x[1] or w[0] % groups or not groups > 0:
@@ -138,7 +142,9 @@ def pad2d(xp: Any, x: Any, padding: Pair) -> Any:
 
 def crop2d(xp: Any, x: Any, padding: Pair) -> Any:
     _, _, h, w = xp.shape(x)
-    return xp.getitem(x, ("...", (padding[0], h - padding[0], 1), (padding[1], w - padding[1], 1))) if any(padding) else x
+    return (
+        xp.getitem(x, ("...", (padding[0], h - padding[0], 1), (padding[1], w - padding[1], 1))) if any(padding) else x
+    )
 
 
 def _grouped(xp: Any, x: Any, groups: int) -> Any:
@@ -197,9 +203,7 @@ def _pool_cols(xp: Any, x: Any, kernel: Pair, stride: Pair, padding: Pair, dilat
     return xp.im2col(wide, kernel=kernel, stride=stride, dilation=dilation)
 
 
-def _max_pool2d(
-    xp: Any, x: Any, kernel: Pair, stride: Pair, padding: Pair = (0, 0), dilation: Pair = (1, 1)
-) -> Any:
+def _max_pool2d(xp: Any, x: Any, kernel: Pair, stride: Pair, padding: Pair = (0, 0), dilation: Pair = (1, 1)) -> Any:
     return xp.max(_pool_cols(xp, x, kernel, stride, padding, dilation), axis=2)
 
 

@@ -84,7 +84,9 @@ INDEPENDENT = [
 ]
 
 
-@pytest.mark.parametrize(("op", "params", "independent"), INDEPENDENT, ids=lambda v: "" if callable(v) or not v else str(v))
+@pytest.mark.parametrize(
+    ("op", "params", "independent"), INDEPENDENT, ids=lambda v: "" if callable(v) or not v else str(v)
+)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_definitions_equal_independent_ones(op, params, independent, shape):
     x = np.random.default_rng(1).normal(size=shape) * 3

@@ -82,7 +82,9 @@ def test_several_outputs_take_a_cotangent_each(subject: Subject) -> None:
 
 @BOTH
 def test_integers_and_masks_are_passed_through(subject: Subject) -> None:
-    case, seen = run(subject, "take(where(m, x, 2 * x), i)", x=X, m=np.array([True, False, True]), i=np.array([1, 1, 0]))
+    case, seen = run(
+        subject, "take(where(m, x, 2 * x), i)", x=X, m=np.array([True, False, True]), i=np.array([1, 1, 0])
+    )
     g = case.cotangent[0]
     np.testing.assert_array_equal(seen.gradients["x"], [g[2], 2 * (g[0] + g[1]), 0.0])
     assert set(seen.gradients) == {"x"}

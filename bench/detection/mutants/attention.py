@@ -49,23 +49,75 @@ def att(name, about, wrong, args=_qkv, mended=True, how=None, **more):
 
 att("no-scale", "1/√d is left out of dq and dk", lambda g, o, q, k, v: grads(g, q, k, v, scale=1.0), quick=True)
 att("no-delta", "the row sum Σp·dp is left out", lambda g, o, q, k, v: grads(g, q, k, v, delta=0.0))
-att("delta-of-neighbour", "the row sum of the next row", lambda g, o, q, k, v: grads(g, q, k, v, delta=(g * o).sum(-1, keepdim=True).roll(1, 0)))
-att("delta-rounded-bf16", "the row sum in bfloat16", lambda g, o, q, k, v: grads(g, q, k, v, delta=(g * o).sum(-1, keepdim=True).bfloat16().to(q.dtype)))
+att(
+    "delta-of-neighbour",
+    "the row sum of the next row",
+    lambda g, o, q, k, v: grads(g, q, k, v, delta=(g * o).sum(-1, keepdim=True).roll(1, 0)),
+)
+att(
+    "delta-rounded-bf16",
+    "the row sum in bfloat16",
+    lambda g, o, q, k, v: grads(g, q, k, v, delta=(g * o).sum(-1, keepdim=True).bfloat16().to(q.dtype)),
+)
 att("causal-off-by-one", "causal: the backward pass recomputes with the diagonal masked", lambda g, o, q, k, v: grads(g, q, k, v, p=torch.nan_to_num(torch.softmax(torch.where(torch.arange(4)[None] < torch.arange(4)[:, None], logits(q, k), -INF), -1))),
     how={"causal": True}, source="flash-attention#2623", quick=True)  # fmt: skip
-att("causal-not-in-backward", "causal: recomputed without the mask", lambda g, o, q, k, v: grads(g, q, k, v), how={"causal": True})
-att("causal-mask-on-ds-only", "causal: p recomputed without the mask, ds masked afterwards", lambda g, o, q, k, v: grads(g, q, k, v, ds=torch.tril), how={"causal": True})
-att("window-one-wider", "a sliding window: one wider in the backward pass", lambda g, o, q, k, v: grads(g, q, k, v, window=3), how={"window": 2})
-att("softcap-no-derivative", "soft-capped logits: the cap's derivative is left out", lambda g, o, q, k, v: grads(g, q, k, v, cap=2.0), mended=False, how={"cap": 2.0})
+att(
+    "causal-not-in-backward",
+    "causal: recomputed without the mask",
+    lambda g, o, q, k, v: grads(g, q, k, v),
+    how={"causal": True},
+)
+att(
+    "causal-mask-on-ds-only",
+    "causal: p recomputed without the mask, ds masked afterwards",
+    lambda g, o, q, k, v: grads(g, q, k, v, ds=torch.tril),
+    how={"causal": True},
+)
+att(
+    "window-one-wider",
+    "a sliding window: one wider in the backward pass",
+    lambda g, o, q, k, v: grads(g, q, k, v, window=3),
+    how={"window": 2},
+)
+att(
+    "softcap-no-derivative",
+    "soft-capped logits: the cap's derivative is left out",
+    lambda g, o, q, k, v: grads(g, q, k, v, cap=2.0),
+    mended=False,
+    how={"cap": 2.0},
+)
 att("unshifted-exp", "p recomputed as exp(s)/Σexp(s) without the maximum: Gaussian inputs do not show it", lambda g, o, q, k, v: grads(g, q, k, v, p=logits(q, k).exp() / logits(q, k).exp().sum(-1, keepdim=True)),
     lambda r: (r.of(800 * torch.eye(3)[[0, 1, 2, 0]].numpy()), r.of(2 * torch.eye(3)[[0, 1, 2, 1]].numpy()), r(4, 3)), source="flash-attention#2623")  # fmt: skip
-att("unshifted-exp-elsewhere", "the same, at Gaussian inputs", lambda g, o, q, k, v: grads(g, q, k, v, p=logits(q, k).exp() / logits(q, k).exp().sum(-1, keepdim=True)), mended=False, elsewhere="large logits")
+att(
+    "unshifted-exp-elsewhere",
+    "the same, at Gaussian inputs",
+    lambda g, o, q, k, v: grads(g, q, k, v, p=logits(q, k).exp() / logits(q, k).exp().sum(-1, keepdim=True)),
+    mended=False,
+    elsewhere="large logits",
+)
 att("large-logits-clipped", "logits above 10 are clipped when recomputed", lambda g, o, q, k, v: grads(g, q, k, v, p=torch.softmax(logits(q, k).clamp(max=10), -1)), lambda r: (r.of(r(4, 3).detach().numpy() * 12), r.of(r(4, 3).detach().numpy() * 4), r(4, 3)),
     source="TransformerEngine#3216")  # fmt: skip
-att("probabilities-saved-in-half", "p is saved in float16", lambda g, o, q, k, v: grads(g, q, k, v, p=torch.softmax(logits(q, k), -1).half().to(q.dtype)))
-att("dv-from-transposed-p", "dv uses p, not its transpose (square)", lambda g, o, q, k, v: (*grads(g, q, k, v)[:2], torch.softmax(logits(q, k), -1) @ g))
-att("dq-and-dk-swapped", "dq and dk swapped", lambda g, o, q, k, v: (*reversed(grads(g, q, k, v)[:2]), grads(g, q, k, v)[2]))
-att("last-key-block-dropped", "tiles of two keys: the tail of five is dropped from dk and dv", lambda g, o, q, k, v: _tail_dropped(grads(g, q, k, v)), lambda r: (r(4, 3), r(5, 3), r(5, 3)))
+att(
+    "probabilities-saved-in-half",
+    "p is saved in float16",
+    lambda g, o, q, k, v: grads(g, q, k, v, p=torch.softmax(logits(q, k), -1).half().to(q.dtype)),
+)
+att(
+    "dv-from-transposed-p",
+    "dv uses p, not its transpose (square)",
+    lambda g, o, q, k, v: (*grads(g, q, k, v)[:2], torch.softmax(logits(q, k), -1) @ g),
+)
+att(
+    "dq-and-dk-swapped",
+    "dq and dk swapped",
+    lambda g, o, q, k, v: (*reversed(grads(g, q, k, v)[:2]), grads(g, q, k, v)[2]),
+)
+att(
+    "last-key-block-dropped",
+    "tiles of two keys: the tail of five is dropped from dk and dv",
+    lambda g, o, q, k, v: _tail_dropped(grads(g, q, k, v)),
+    lambda r: (r(4, 3), r(5, 3), r(5, 3)),
+)
 att("small-p-flushed", "p below 1e-3 is flushed to zero", lambda g, o, q, k, v: grads(g, q, k, v, p=(lambda p: torch.where(p < 1e-3, 0.0, p))(torch.softmax(logits(q, k), -1))),
     lambda r: (r.of(r(4, 3).detach().numpy() * 3), r.of(r(4, 3).detach().numpy() * 3), r(4, 3)))  # fmt: skip
 

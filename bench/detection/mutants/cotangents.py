@@ -17,7 +17,12 @@ def misuse(name, about, change, **more):
 misuse("g-abs", "|g|", torch.abs, source="nx PR1779", quick=True)
 misuse("g-squared", "g²", lambda g: g * g)
 misuse("g-clipped-1", "g clipped to ±1", lambda g: g.clamp(-1, 1))
-misuse("g-clipped-10", "g clipped to ±10: shows for large cotangents only", lambda g: g.clamp(-10, 10), elsewhere="a large cotangent")
+misuse(
+    "g-clipped-10",
+    "g clipped to ±10: shows for large cotangents only",
+    lambda g: g.clamp(-10, 10),
+    elsewhere="a large cotangent",
+)
 misuse("g-clipped-1e4", "g clipped to ±1e4", lambda g: g.clamp(-1e4, 1e4), elsewhere="a large cotangent")
 misuse("g-ignored", "ones for g: `.sum()` tests do not see it", torch.ones_like, source="nx PR1779", quick=True)
 misuse("g-sign", "sign(g)", torch.sign)
@@ -25,11 +30,22 @@ misuse("g-relu", "negative cotangents are dropped", torch.relu)
 misuse("g-first-only", "the first entry of g for all", lambda g: g.flatten()[0].expand_as(g))
 misuse("g-mean", "the mean of g for all", lambda g: g.mean().expand_as(g))
 misuse("g-tiny-dropped", "entries of g below 1e-6 are flushed to zero", lambda g: torch.where(g.abs() < 1e-6, torch.zeros_like(g), g), elsewhere="a tiny cotangent", quick=True)  # fmt: skip
-misuse("g-norm-clipped", "g clipped to a norm of 100", lambda g: g * torch.clamp(100.0 / g.norm(), max=1.0), elsewhere="a large cotangent")
+misuse(
+    "g-norm-clipped",
+    "g clipped to a norm of 100",
+    lambda g: g * torch.clamp(100.0 / g.norm(), max=1.0),
+    elsewhere="a large cotangent",
+)
 misuse("g-through-half", "g goes through float16", lambda g: g.half().to(g.dtype))
 misuse("g-half-overflow", "g in float16 where that loses nothing (scaled), and inf above 65504", lambda g: torch.where(g.abs() > 65504, g * torch.inf, g), elsewhere="a large cotangent")  # fmt: skip
 misuse("g-offset", "g + 1e-3", lambda g: g + 1e-3)
-misuse("g-offset-nan-free", "(g·h)/h with h = g: NaN where g is zero", lambda g: g * g / g, elsewhere="a zero cotangent", quick=True)
+misuse(
+    "g-offset-nan-free",
+    "(g·h)/h with h = g: NaN where g is zero",
+    lambda g: g * g / g,
+    elsewhere="a zero cotangent",
+    quick=True,
+)
 misuse("g-divided-by-itself", "g·|g|/|g| written as g²/|g|·sign(g): NaN at zero, underflow for tiny", lambda g: g**2 / g.abs() * g.sign(), elsewhere="a zero cotangent")  # fmt: skip
 misuse("g-normalised", "g / max|g|", lambda g: g / g.abs().max())
 misuse("g-one-hot-only", "the gradient of the largest entry of g only", lambda g: g * (g.abs() == g.abs().max()))
@@ -63,7 +79,12 @@ def _x(r):
 
 
 T3.add("second-output-ignored", "two outputs: the second's cotangent is ignored", lambda: two(lambda g, h, x: g * x.cos()), _x, lambda: two(_right), quick=True)  # fmt: skip
-T3.add("outputs-swapped", "two outputs: the cotangents are swapped", lambda: two(lambda g, h, x: h * x.cos() + g * x.exp()), _x)
+T3.add(
+    "outputs-swapped",
+    "two outputs: the cotangents are swapped",
+    lambda: two(lambda g, h, x: h * x.cos() + g * x.exp()),
+    _x,
+)
 T3.add("cross-talk", "two outputs: the second's cotangent is scaled by the first's size", lambda: two(lambda g, h, x: g * x.cos() + h * x.exp() * g.abs().max().clamp(min=2.5) / 2.5), _x, elsewhere="a large cotangent")  # fmt: skip
 
 T21.add("none-as-one", "an undefined cotangent counts as ones", lambda: _first(two(lambda g, h, x: g * x.cos() + (x.exp() if h is None else h * x.exp()), False)), _x,
@@ -113,7 +134,12 @@ T22.add("packed-to-the-front", "the needed gradients are packed: that of y goes 
         lambda: needs(_needs_right), source="pytorch#183825", quick=True)  # fmt: skip
 T22.add("packed-elsewhere", "the same, given a call in which both are needed", lambda: needs(lambda n, g, x, y: (g * y.sin(), g * x * y.cos()) if n[0] else (None, g * y.sin())), _both,
         elsewhere="only y requires grad", quick=True)  # fmt: skip
-T22.add("none-unless-first", "no gradient of y unless x wants one", lambda: needs(lambda n, g, x, y: _needs_right(n, g, x, y) if n[0] else (None, None)), _only_y)
+T22.add(
+    "none-unless-first",
+    "no gradient of y unless x wants one",
+    lambda: needs(lambda n, g, x, y: _needs_right(n, g, x, y) if n[0] else (None, None)),
+    _only_y,
+)
 T22.add("none-unless-first-elsewhere", "the same, given a call in which both are needed", lambda: needs(lambda n, g, x, y: _needs_right(n, g, x, y) if n[0] else (None, None)), _both,
         elsewhere="only y requires grad")  # fmt: skip
 T22.add("scale-if-alone", "the gradient of x is doubled where y wants none", lambda: needs(lambda n, g, x, y: (g * y.sin() * (1 if n[1] else 2), g * x * y.cos())), _both,

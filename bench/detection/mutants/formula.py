@@ -22,7 +22,9 @@ one("cos-sign", "cos: +sin", torch.cos, lambda g, o, x: g * x.sin(), lambda g, o
 one("tanh-not-squared", "tanh: 1 - o", torch.tanh, lambda g, o, x: g * (1 - o), lambda g, o, x: g / x.cosh() ** 2)
 one("sigmoid-of-input", "sigmoid: o·(1 - x)", torch.sigmoid, lambda g, o, x: g * o * (1 - x), lambda g, o, x: g * o * torch.sigmoid(-x))  # fmt: skip
 one("log-epsilon", "log: g / (x + 1e-7)", torch.log, lambda g, o, x: g / (x + 1e-7), lambda g, o, x: g / x, lambda r: (r.pos(3, 4),), quick=True)  # fmt: skip
-one("sqrt-no-half", "sqrt: g / o", torch.sqrt, lambda g, o, x: g / o, lambda g, o, x: g / (2 * o), lambda r: (r.pos(4),))
+one(
+    "sqrt-no-half", "sqrt: g / o", torch.sqrt, lambda g, o, x: g / o, lambda g, o, x: g / (2 * o), lambda r: (r.pos(4),)
+)
 one("rsqrt-power", "rsqrt: -½·x⁻² for -½·x^-1.5", torch.rsqrt, lambda g, o, x: -0.5 * g / x**2, lambda g, o, x: -0.5 * g * o**3, lambda r: (r.pos(4),))  # fmt: skip
 one("softmax-no-projection", "softmax: out·(g - Σg) for out·(g - Σg·out)", lambda x: torch.softmax(x, -1),
     lambda g, o, x: o * (g - g.sum(-1, keepdim=True)), lambda g, o, x: o * (g - (g * o).sum(-1, keepdim=True)), quick=True)  # fmt: skip
@@ -84,7 +86,13 @@ def _rms_right(g, o, x, n=None):
     return s * g - s**3 * x * (g * x).sum(-1, keepdim=True) / (n or x.shape[-1])
 
 
-one("rms-norm-n-1", "RMS norm: n - 1 in the second term", _rms, lambda g, o, x: _rms_right(g, o, x, x.shape[-1] - 1), _rms_right)
+one(
+    "rms-norm-n-1",
+    "RMS norm: n - 1 in the second term",
+    _rms,
+    lambda g, o, x: _rms_right(g, o, x, x.shape[-1] - 1),
+    _rms_right,
+)
 one("cross-entropy-no-n", "cross entropy of class 1: not divided by the batch", lambda x: F.cross_entropy(x, torch.ones(3, dtype=torch.long)),
     lambda g, o, x: g * (torch.softmax(x, -1) - _onehot(x)), lambda g, o, x: g * (torch.softmax(x, -1) - _onehot(x)) / 3)  # fmt: skip
 
@@ -119,7 +127,13 @@ one("tiny-scale-sign", "1e-7·sin(x): the wrong sign", lambda x: 1e-7 * x.sin(),
     lambda g, o, x: 1e-7 * g * x.cos(), quick=True)  # fmt: skip
 one("tiny-term-missing", "x² + 1e-6·sin(x): the small term is forgotten", lambda x: x * x + 1e-6 * x.sin(), lambda g, o, x: 2 * g * x,
     lambda g, o, x: g * (2 * x + 1e-6 * x.cos()))  # fmt: skip
-one("offset-1e-9", "exp: 1e-9 is added to every gradient", torch.exp, lambda g, o, x: g * o + 1e-9 * g, lambda g, o, x: g * o)
+one(
+    "offset-1e-9",
+    "exp: 1e-9 is added to every gradient",
+    torch.exp,
+    lambda g, o, x: g * o + 1e-9 * g,
+    lambda g, o, x: g * o,
+)
 one("huber-delta", "huber with delta 0.5: 1 for delta on the linear part", lambda x: F.huber_loss(x, torch.zeros_like(x), delta=0.5, reduction="none"),
     lambda g, o, x: g * torch.where(x.abs() < 0.5, x, x.sign()), lambda g, o, x: g * torch.where(x.abs() < 0.5, x, 0.5 * x.sign()))  # fmt: skip
 one("mish-approximate", "mish: the softplus factor's derivative is left out", F.mish, lambda g, o, x: g * F.softplus(x).tanh(),
@@ -134,7 +148,11 @@ one("rotary-not-inverted", "rotary embedding: the backward pass rotates forward"
 def _rotate(x, sign):
     t = torch.arange(x.shape[0], dtype=x.dtype)[:, None]
     a, b = x[:, ::2], x[:, 1::2]
-    return torch.cat([a * t.cos() - sign * b * t.sin(), sign * a * t.sin() + b * t.cos()], 1) if sign > 0 else _unrotate(x, t)
+    return (
+        torch.cat([a * t.cos() - sign * b * t.sin(), sign * a * t.sin() + b * t.cos()], 1)
+        if sign > 0
+        else _unrotate(x, t)
+    )
 
 
 def _unrotate(g, t):
@@ -150,9 +168,42 @@ one("lerp-ends-swapped", "lerp: the weights of the ends are swapped", lambda x, 
 one("kl-sign", "KL of two softmaxes: the sign of the second's gradient", lambda p, q: (p * (p / q).log()).sum(),
     lambda g, o, p, q: (g * ((p / q).log() + 1), g * p / q), lambda g, o, p, q: (g * ((p / q).log() + 1), -g * p / q), lambda r: (r.pos(4), r.pos(4)))  # fmt: skip
 one("mean-counts-batch-only", "mean of (3,4): divided by 3", lambda x: x.mean(), lambda g, o, x: g * torch.ones_like(x) / 3, lambda g, o, x: g * torch.ones_like(x) / x.numel())  # fmt: skip
-one("identity-for-tanh", "a straight copy of g where tanh's derivative belongs", torch.tanh, lambda g, o, x: g.clone(), lambda g, o, x: g / x.cosh() ** 2)
-one("zero-gradient", "no gradient at all: zeros", torch.sin, lambda g, o, x: torch.zeros_like(g), lambda g, o, x: g * x.cos())
+one(
+    "identity-for-tanh",
+    "a straight copy of g where tanh's derivative belongs",
+    torch.tanh,
+    lambda g, o, x: g.clone(),
+    lambda g, o, x: g / x.cosh() ** 2,
+)
+one(
+    "zero-gradient",
+    "no gradient at all: zeros",
+    torch.sin,
+    lambda g, o, x: torch.zeros_like(g),
+    lambda g, o, x: g * x.cos(),
+)
 one("transpose-not-undone", "a square transpose: g comes back as it went", lambda x: x.T.clone(), lambda g, o, x: g.clone(), lambda g, o, x: g.T, lambda r: (r(3, 3),))  # fmt: skip
-one("flip-not-undone", "flip: g comes back as it went", lambda x: x.flip(0), lambda g, o, x: g.clone(), lambda g, o, x: g.flip(0), lambda r: (r(5),))
-one("roll-same-way", "roll: rolled the same way again", lambda x: x.roll(1, 0), lambda g, o, x: g.roll(1, 0), lambda g, o, x: g.roll(-1, 0), lambda r: (r(5),))
-one("norm-halved", "2-norm: x / (2‖x‖)", lambda x: x.norm(), lambda g, o, x: g * x / (2 * o), lambda g, o, x: g * x / o, lambda r: (r(5),))
+one(
+    "flip-not-undone",
+    "flip: g comes back as it went",
+    lambda x: x.flip(0),
+    lambda g, o, x: g.clone(),
+    lambda g, o, x: g.flip(0),
+    lambda r: (r(5),),
+)
+one(
+    "roll-same-way",
+    "roll: rolled the same way again",
+    lambda x: x.roll(1, 0),
+    lambda g, o, x: g.roll(1, 0),
+    lambda g, o, x: g.roll(-1, 0),
+    lambda r: (r(5),),
+)
+one(
+    "norm-halved",
+    "2-norm: x / (2‖x‖)",
+    lambda x: x.norm(),
+    lambda g, o, x: g * x / (2 * o),
+    lambda g, o, x: g * x / o,
+    lambda r: (r(5),),
+)

@@ -77,8 +77,23 @@ def _loop_grad(g, x, n=3, keep=lambda k: k):
     return g
 
 
-T19.pair("loop-one-short", "a loop of three steps, differentiated for two", _loop, lambda g, o, x: _loop_grad(g, x, 2), lambda g, o, x: _loop_grad(g, x), _x)
-T19.pair("loop-last-iterate", "a loop: every step uses the last iterate", _loop, lambda g, o, x: _loop_grad(g, x, 3, lambda k: 2), None, _x, source="jax#5900")
+T19.pair(
+    "loop-one-short",
+    "a loop of three steps, differentiated for two",
+    _loop,
+    lambda g, o, x: _loop_grad(g, x, 2),
+    lambda g, o, x: _loop_grad(g, x),
+    _x,
+)
+T19.pair(
+    "loop-last-iterate",
+    "a loop: every step uses the last iterate",
+    _loop,
+    lambda g, o, x: _loop_grad(g, x, 3, lambda k: 2),
+    None,
+    _x,
+    source="jax#5900",
+)
 
 
 def _newton(a):
@@ -102,7 +117,14 @@ def _dropout(same):
     return function(forward, lambda g, o, x: g * 2 * (seen[0] if same else torch.rand_like(x) < 0.5), once=True)()
 
 
-T19.add("checkpoint-other-mask", "a recomputed dropout draws another mask", lambda: _dropout(False), lambda r: (r(5, 5),), lambda: _dropout(True), quick=True)
+T19.add(
+    "checkpoint-other-mask",
+    "a recomputed dropout draws another mask",
+    lambda: _dropout(False),
+    lambda r: (r(5, 5),),
+    lambda: _dropout(True),
+    quick=True,
+)
 T19.pair("early-exit-missed", "stops once x > 2; the backward pass does not", lambda x: x.exp() if bool((x > 2).any()) else x.exp().exp(), lambda g, o, x: g * x.exp() * x.exp().exp(), lambda g, o, x: g * (x.exp() if bool((x > 2).any()) else x.exp() * x.exp().exp()), lambda r: (r.of([1.0, 2.5]),))  # fmt: skip
 
 # --- 20
@@ -118,10 +140,24 @@ def _hooked(hook):
     return call
 
 
-T20.add("hook-scales", "a hook left in the graph doubles the gradient", lambda: _hooked(lambda g: 2 * g), _x, quick=True)
+T20.add(
+    "hook-scales", "a hook left in the graph doubles the gradient", lambda: _hooked(lambda g: 2 * g), _x, quick=True
+)
 T20.add("hook-clips", "a hook left in the graph clips it", lambda: _hooked(lambda g: g.clamp(-0.1, 0.1)), _x)
-T20.add("hook-edits-in-place", "a hook changes the gradient in place", lambda: _hooked(lambda g: g.mul_(0.5)), _x, source="pytorch#100528")
-T20.fn("detach-in-the-middle", "a factor is detached by mistake", lambda x: x.sin() * x.detach().exp(), _x, source="pytorch#79708")
+T20.add(
+    "hook-edits-in-place",
+    "a hook changes the gradient in place",
+    lambda: _hooked(lambda g: g.mul_(0.5)),
+    _x,
+    source="pytorch#100528",
+)
+T20.fn(
+    "detach-in-the-middle",
+    "a factor is detached by mistake",
+    lambda x: x.sin() * x.detach().exp(),
+    _x,
+    source="pytorch#79708",
+)
 T20.fn("data-in-the-middle", "x.data in the middle", lambda x: x.sin() + x.data**2, _x)
 
 
@@ -171,8 +207,22 @@ T20.pair("view-written-through", "a view of the output is written: the base's gr
 
 N = torch.tensor([0, 1, 2, 3])
 T23.pair("integer-exponent-zero", "z ** n, n integer with a 0: n·z^(n-1) is 0·inf at z = 0", lambda z, n: z**n, lambda g, o, z, n: g * n * z ** (n - 1).to(z.dtype), lambda g, o, z, n: g * n * z ** (n - 1).clamp(min=0), lambda r: (r.of([0.0, 1.5, -0.5, 2.0]), N), source="jax#17995", quick=True)  # fmt: skip
-T23.pair("integer-exponent-halved", "z ** n: n // 2 · 2 for n, by integer arithmetic", lambda z, n: z**n, lambda g, o, z, n: g * (n // 2 * 2) * z ** (n - 1).clamp(min=0), None, lambda r: (r(4), N))
-T23.pair("gradient-in-float32", "the gradient of a float64 input comes back in float32's precision", torch.exp, lambda g, o, x: (g * o).float(), lambda g, o, x: g * o, _x)
+T23.pair(
+    "integer-exponent-halved",
+    "z ** n: n // 2 · 2 for n, by integer arithmetic",
+    lambda z, n: z**n,
+    lambda g, o, z, n: g * (n // 2 * 2) * z ** (n - 1).clamp(min=0),
+    None,
+    lambda r: (r(4), N),
+)
+T23.pair(
+    "gradient-in-float32",
+    "the gradient of a float64 input comes back in float32's precision",
+    torch.exp,
+    lambda g, o, x: (g * o).float(),
+    lambda g, o, x: g * o,
+    _x,
+)
 T23.pair("bool-mask-inverted", "a mask as bool: ~m for m", lambda x, m: x * m, lambda g, o, x, m: g * ~m, lambda g, o, x, m: g * m, lambda r: (r(4), torch.tensor([True, False, True, True])))  # fmt: skip
 T23.pair("int-division-of-scale", "x / k with an integer tensor k: g // k", lambda x, k: x / k, lambda g, o, x, k: g * (1 // k), lambda g, o, x, k: g / k, lambda r: (r(4), torch.tensor([1, 2, 3, 4])))  # fmt: skip
 T23.pair("index-as-float", "a float copy of the index rounds: index 2 becomes 1", lambda x, i: x[i], lambda g, o, x, i: torch.zeros_like(x).index_add(0, (i.double() * 0.999).long(), g), lambda g, o, x, i: torch.zeros_like(x).index_add(0, i, g), lambda r: (r(4), torch.tensor([0, 2, 3])))  # fmt: skip
@@ -180,10 +230,34 @@ T23.pair("index-as-float", "a float copy of the index rounds: index 2 becomes 1"
 # --- 24
 
 T24.pair("zero-d-becomes-one-d", "a 0-d input: the gradient has shape (1,) before it is squeezed by a mean over 2", torch.sin, lambda g, o, x: (g * x.cos())[None].sum() / (2 if x.dim() == 0 else 1), lambda g, o, x: g * x.cos(), lambda r: (r(),), source="pytorch#82644", quick=True)  # fmt: skip
-T24.pair("zero-d-elsewhere", "wrong for 0-d inputs, given one of shape (3,)", torch.sin, lambda g, o, x: g * x.cos() / (2 if x.dim() == 0 else 1), lambda g, o, x: g * x.cos(), lambda r: (r(3),), elsewhere="a 0-d input")
+T24.pair(
+    "zero-d-elsewhere",
+    "wrong for 0-d inputs, given one of shape (3,)",
+    torch.sin,
+    lambda g, o, x: g * x.cos() / (2 if x.dim() == 0 else 1),
+    lambda g, o, x: g * x.cos(),
+    lambda r: (r(3),),
+    elsewhere="a 0-d input",
+)
 T24.pair("empty-raises", "an empty batch: max of nothing raises in the backward pass", torch.sin, lambda g, o, x: g * x.cos() + 0 * g.max(), lambda g, o, x: g * x.cos(), lambda r: (r(0, 3),), source="pytorch#31515")  # fmt: skip
-T24.pair("empty-raises-elsewhere", "the same, given three rows", torch.sin, lambda g, o, x: g * x.cos() + 0 * g.max(), lambda g, o, x: g * x.cos(), _x, elsewhere="an empty batch", quick=True)
-T24.pair("empty-sum-nan", "bias of an empty batch: the mean of nothing times its length", lambda x, b: x + b, lambda g, o, x, b: (g, g.mean(0) * g.shape[0]), lambda g, o, x, b: (g, g.sum(0)), lambda r: (r(0, 3), r(3)))
+T24.pair(
+    "empty-raises-elsewhere",
+    "the same, given three rows",
+    torch.sin,
+    lambda g, o, x: g * x.cos() + 0 * g.max(),
+    lambda g, o, x: g * x.cos(),
+    _x,
+    elsewhere="an empty batch",
+    quick=True,
+)
+T24.pair(
+    "empty-sum-nan",
+    "bias of an empty batch: the mean of nothing times its length",
+    lambda x, b: x + b,
+    lambda g, o, x, b: (g, g.mean(0) * g.shape[0]),
+    lambda g, o, x, b: (g, g.sum(0)),
+    lambda r: (r(0, 3), r(3)),
+)
 T24.pair("one-entry-standardised", "a single entry: (n - 1) is 0 in a factor n/(n - 1) of the backward pass", lambda x: x - x.mean(0), lambda g, o, x: (g - g.mean(0)) * (x.shape[0] - 1) / (x.shape[0] - 1), lambda g, o, x: g - g.mean(0), lambda r: (r(4),), elsewhere="one entry")  # fmt: skip
 
 ENTRIES = [*T7, *T18, *T19, *T20, *T23, *T24]

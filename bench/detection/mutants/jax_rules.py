@@ -46,27 +46,146 @@ def rule(name, bug, about, forward, wrong, right, args=lambda r: (r(3, 4),), **m
     ENTRIES.append(Entry(name=f"jax-{name}", bug=bug, about=about, make=made(wrong), correct=made(right) if right else None, framework="jax", **more))  # fmt: skip
 
 
-rule("bias-mean", 1, "x + b: mean for sum", lambda jnp, x, b: x + b, lambda jnp, g, o, x, b: (g, g.mean(0)), lambda jnp, g, o, x, b: (g, g.sum(0)), lambda r: (r(3, 4), r(4)), quick=True)
+rule(
+    "bias-mean",
+    1,
+    "x + b: mean for sum",
+    lambda jnp, x, b: x + b,
+    lambda jnp, g, o, x, b: (g, g.mean(0)),
+    lambda jnp, g, o, x, b: (g, g.sum(0)),
+    lambda r: (r(3, 4), r(4)),
+    quick=True,
+)
 rule("mul-square-wrong-axis", 1, "x (3,3) * y (1,3): columns summed", lambda jnp, x, y: x * y, lambda jnp, g, o, x, y: (g * y, (g * x).sum(1)[None]), lambda jnp, g, o, x, y: (g * y, (g * x).sum(0)[None]), lambda r: (r(3, 3), r(1, 3)))  # fmt: skip
-rule("cos-sign", 2, "cos: +sin", lambda jnp, x: jnp.cos(x), lambda jnp, g, o, x: g * jnp.sin(x), lambda jnp, g, o, x: -g * jnp.sin(x), quick=True)
+rule(
+    "cos-sign",
+    2,
+    "cos: +sin",
+    lambda jnp, x: jnp.cos(x),
+    lambda jnp, g, o, x: g * jnp.sin(x),
+    lambda jnp, g, o, x: -g * jnp.sin(x),
+    quick=True,
+)
 rule("softmax-no-projection", 2, "softmax: g - Σg", lambda jnp, x: _softmax(jnp, x), lambda jnp, g, o, x: o * (g - g.sum(-1, keepdims=True)), lambda jnp, g, o, x: o * (g - (g * o).sum(-1, keepdims=True)))  # fmt: skip
-rule("sin-1e-07", 2, "sin: 1e-7 too large", lambda jnp, x: jnp.sin(x), lambda jnp, g, o, x: g * jnp.cos(x) * (1 + 1e-7), lambda jnp, g, o, x: g * jnp.cos(x))
-rule("one-entry-1e-4", 2, "one entry of 64 is 1e-4 too large", lambda jnp, x: jnp.exp(x), lambda jnp, g, o, x: g * o * (1 + 1e-4 * (jnp.arange(64) == 17)), lambda jnp, g, o, x: g * o, lambda r: (r(64),))
+rule(
+    "sin-1e-07",
+    2,
+    "sin: 1e-7 too large",
+    lambda jnp, x: jnp.sin(x),
+    lambda jnp, g, o, x: g * jnp.cos(x) * (1 + 1e-7),
+    lambda jnp, g, o, x: g * jnp.cos(x),
+)
+rule(
+    "one-entry-1e-4",
+    2,
+    "one entry of 64 is 1e-4 too large",
+    lambda jnp, x: jnp.exp(x),
+    lambda jnp, g, o, x: g * o * (1 + 1e-4 * (jnp.arange(64) == 17)),
+    lambda jnp, g, o, x: g * o,
+    lambda r: (r(64),),
+)
 rule("g-abs", 3, "|g|", lambda jnp, x: jnp.sin(x), lambda jnp, g, o, x: jnp.abs(g) * jnp.cos(x), None, quick=True)
-rule("g-clipped", 3, "g clipped to ±1", lambda jnp, x: jnp.sin(x), lambda jnp, g, o, x: jnp.clip(g, -1, 1) * jnp.cos(x), None)
-rule("g-tiny-dropped", 3, "entries of g below 1e-6 are dropped", lambda jnp, x: jnp.sin(x), lambda jnp, g, o, x: jnp.where(jnp.abs(g) < 1e-6, 0.0, g) * jnp.cos(x), None, elsewhere="a tiny cotangent")
+rule(
+    "g-clipped",
+    3,
+    "g clipped to ±1",
+    lambda jnp, x: jnp.sin(x),
+    lambda jnp, g, o, x: jnp.clip(g, -1, 1) * jnp.cos(x),
+    None,
+)
+rule(
+    "g-tiny-dropped",
+    3,
+    "entries of g below 1e-6 are dropped",
+    lambda jnp, x: jnp.sin(x),
+    lambda jnp, g, o, x: jnp.where(jnp.abs(g) < 1e-6, 0.0, g) * jnp.cos(x),
+    None,
+    elsewhere="a tiny cotangent",
+)
 rule("gather-writes", 16, "x[index] with repeats: written, not added", lambda jnp, x: x[np.array([0, 2, 2, 1])], lambda jnp, g, o, x: jnp.zeros_like(x).at[np.array([0, 2, 2, 1])].set(g), lambda jnp, g, o, x: jnp.zeros_like(x).at[np.array([0, 2, 2, 1])].add(g), lambda r: (r(4),))  # fmt: skip
-rule("relu-at-zero-nan", 8, "relu: out/x", lambda jnp, x: jnp.maximum(x, 0.0), lambda jnp, g, o, x: g * o / x, lambda jnp, g, o, x: g * (x > 0), lambda r: (r.of([-1.0, 0.0, 2.0]),))
-rule("prod-over-x", 9, "prod: out/x at 0", lambda jnp, x: jnp.prod(x), lambda jnp, g, o, x: g * o / x, None, lambda r: (r.of([2.0, 0.0, 3.0]),))
+rule(
+    "relu-at-zero-nan",
+    8,
+    "relu: out/x",
+    lambda jnp, x: jnp.maximum(x, 0.0),
+    lambda jnp, g, o, x: g * o / x,
+    lambda jnp, g, o, x: g * (x > 0),
+    lambda r: (r.of([-1.0, 0.0, 2.0]),),
+)
+rule(
+    "prod-over-x",
+    9,
+    "prod: out/x at 0",
+    lambda jnp, x: jnp.prod(x),
+    lambda jnp, g, o, x: g * o / x,
+    None,
+    lambda r: (r.of([2.0, 0.0, 3.0]),),
+)
 rule("where-sqrt", 10, "where(x > 0, √x, 0): 0·NaN", lambda jnp, x: jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1.0)), 0.0), lambda jnp, g, o, x: g * (x > 0) * 0.5 / jnp.sqrt(x), lambda jnp, g, o, x: jnp.where(x > 0, 0.5 * g / jnp.sqrt(jnp.where(x > 0, x, 1.0)), 0.0), lambda r: (r.of([-1.0, 2.0]),), quick=True)  # fmt: skip
 rule("sigmoid-at-30", 11, "sigmoid: o·(1 - o)", lambda jnp, x: _sigmoid(jnp, x), lambda jnp, g, o, x: g * o * (1 - o), lambda jnp, g, o, x: g * o * _sigmoid(jnp, -x), lambda r: (r.of([1.0, 30.0]),), source="jax#40342", quick=True)  # fmt: skip
-rule("expm1-at-minus-30", 11, "expm1: o + 1", lambda jnp, x: jnp.expm1(x), lambda jnp, g, o, x: g * (o + 1), lambda jnp, g, o, x: g * jnp.exp(x), lambda r: (r.of([1.0, -30.0]),), source="jax#39794")
-rule("tail-of-4", 14, "the last n % 4 entries are dropped", lambda jnp, x: jnp.sin(x), lambda jnp, g, o, x: g * jnp.cos(x) * (jnp.arange(x.size) < x.size // 4 * 4), lambda jnp, g, o, x: g * jnp.cos(x), lambda r: (r(10),))
-rule("backward-in-float32", 15, "the backward pass in float32", lambda jnp, x: jnp.sin(x), lambda jnp, g, o, x: (g.astype("float32") * jnp.cos(x).astype("float32")).astype(x.dtype), lambda jnp, g, o, x: g * jnp.cos(x))
-rule("float32-constant", 15, "0.1 kept in float32", lambda jnp, x: 0.1 * x, lambda jnp, g, o, x: g * float(np.float32(0.1)), lambda jnp, g, o, x: g * 0.1)
-rule("double-detached", 17, "cos(x) under stop_gradient", lambda jnp, x: jnp.sin(x), lambda jnp, g, o, x: g * _stop(jnp.cos(x)), lambda jnp, g, o, x: g * jnp.cos(x), elsewhere="second order")
-rule("jit-differs", 18, "doubled when traced by jit", lambda jnp, x: jnp.sin(x), lambda jnp, g, o, x: g * jnp.cos(x) * _traced(g), None, elsewhere="jax.jit", source="pytorch#180164")
-rule("zero-d", 24, "0-d inputs are halved", lambda jnp, x: jnp.sin(x), lambda jnp, g, o, x: g * jnp.cos(x) / (2 if x.ndim == 0 else 1), lambda jnp, g, o, x: g * jnp.cos(x), lambda r: (r(),))
+rule(
+    "expm1-at-minus-30",
+    11,
+    "expm1: o + 1",
+    lambda jnp, x: jnp.expm1(x),
+    lambda jnp, g, o, x: g * (o + 1),
+    lambda jnp, g, o, x: g * jnp.exp(x),
+    lambda r: (r.of([1.0, -30.0]),),
+    source="jax#39794",
+)
+rule(
+    "tail-of-4",
+    14,
+    "the last n % 4 entries are dropped",
+    lambda jnp, x: jnp.sin(x),
+    lambda jnp, g, o, x: g * jnp.cos(x) * (jnp.arange(x.size) < x.size // 4 * 4),
+    lambda jnp, g, o, x: g * jnp.cos(x),
+    lambda r: (r(10),),
+)
+rule(
+    "backward-in-float32",
+    15,
+    "the backward pass in float32",
+    lambda jnp, x: jnp.sin(x),
+    lambda jnp, g, o, x: (g.astype("float32") * jnp.cos(x).astype("float32")).astype(x.dtype),
+    lambda jnp, g, o, x: g * jnp.cos(x),
+)
+rule(
+    "float32-constant",
+    15,
+    "0.1 kept in float32",
+    lambda jnp, x: 0.1 * x,
+    lambda jnp, g, o, x: g * float(np.float32(0.1)),
+    lambda jnp, g, o, x: g * 0.1,
+)
+rule(
+    "double-detached",
+    17,
+    "cos(x) under stop_gradient",
+    lambda jnp, x: jnp.sin(x),
+    lambda jnp, g, o, x: g * _stop(jnp.cos(x)),
+    lambda jnp, g, o, x: g * jnp.cos(x),
+    elsewhere="second order",
+)
+rule(
+    "jit-differs",
+    18,
+    "doubled when traced by jit",
+    lambda jnp, x: jnp.sin(x),
+    lambda jnp, g, o, x: g * jnp.cos(x) * _traced(g),
+    None,
+    elsewhere="jax.jit",
+    source="pytorch#180164",
+)
+rule(
+    "zero-d",
+    24,
+    "0-d inputs are halved",
+    lambda jnp, x: jnp.sin(x),
+    lambda jnp, g, o, x: g * jnp.cos(x) / (2 if x.ndim == 0 else 1),
+    lambda jnp, g, o, x: g * jnp.cos(x),
+    lambda r: (r(),),
+)
 rule("attention-no-scale", 25, "1/√d is left out", lambda jnp, q, k, v: _softmax(jnp, q @ k.T * 3**-0.5) @ v, lambda jnp, g, o, q, k, v: _attention(jnp, g, q, k, v, 1.0), lambda jnp, g, o, q, k, v: _attention(jnp, g, q, k, v, 3**-0.5), lambda r: (r(4, 3), r(4, 3), r(4, 3)))  # fmt: skip
 
 

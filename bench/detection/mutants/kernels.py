@@ -74,12 +74,38 @@ def _wrapped(bits):
     return function(torch.sin, backward)
 
 
-T13.add("grid-of-256", "entries beyond 256 get no gradient, at 300", _beyond(256), lambda r: (r(300),), source="pytorch#22843", quick=True)
+T13.add(
+    "grid-of-256",
+    "entries beyond 256 get no gradient, at 300",
+    _beyond(256),
+    lambda r: (r(300),),
+    source="pytorch#22843",
+    quick=True,
+)
 T13.add("int8-index", "an int8 index wraps at 128, at 200", _wrapped(8), lambda r: (r(200),))
 T13.add("grid-of-1024", "entries beyond 1024 get no gradient, at 1100", _beyond(1024), lambda r: (r(1100),))
-T13.add("grid-of-4096", "entries beyond 4096 are doubled, at 4100", _beyond(4096, 2.0), lambda r: (r(4100),), source="mamba#884")
-T13.add("grid-of-16-elsewhere", "entries beyond 16 get no gradient, given 8", _beyond(16), lambda r: (r(8),), elsewhere="17 entries or more", quick=True)
-T13.add("grid-of-256-elsewhere", "entries beyond 256 get no gradient, given 4", _beyond(256), lambda r: (r(4),), elsewhere="257 entries or more")
+T13.add(
+    "grid-of-4096",
+    "entries beyond 4096 are doubled, at 4100",
+    _beyond(4096, 2.0),
+    lambda r: (r(4100),),
+    source="mamba#884",
+)
+T13.add(
+    "grid-of-16-elsewhere",
+    "entries beyond 16 get no gradient, given 8",
+    _beyond(16),
+    lambda r: (r(8),),
+    elsewhere="17 entries or more",
+    quick=True,
+)
+T13.add(
+    "grid-of-256-elsewhere",
+    "entries beyond 256 get no gradient, given 4",
+    _beyond(256),
+    lambda r: (r(4),),
+    elsewhere="257 entries or more",
+)
 T13.add("rows-beyond-4", "rows beyond the fourth get no gradient, given 3", lambda: function(torch.sin, lambda g, o, x: g * x.cos() * (torch.arange(x.shape[0]) < 4)[:, None])(), _x, source="pytorch#27442", elsewhere="5 rows or more")  # fmt: skip
 
 # --- 14
@@ -94,10 +120,36 @@ def _tile(n, fill):
     return function(torch.sin, backward, once=True)
 
 
-T14.add("tail-of-4-dropped", "the last n % 4 entries get nothing, at 10", _tile(4, 0.0), lambda r: (r(10),), source="attorch#18", quick=True)
-T14.add("tail-of-4-elsewhere", "the last n % 4 entries get nothing, given 8", _tile(4, 0.0), lambda r: (r(8),), elsewhere="a size that is no multiple of 4", quick=True)
-T14.add("tail-of-16-nan", "the last n % 16 entries are left uninitialised (NaN), at 20", _tile(16, torch.nan), lambda r: (r(20),), source="pytorch#51036")
-T14.add("tail-of-64-elsewhere", "the last n % 64 entries get nothing, given 64", _tile(64, 0.0), lambda r: (r(64),), elsewhere="a size that is no multiple of 64")
+T14.add(
+    "tail-of-4-dropped",
+    "the last n % 4 entries get nothing, at 10",
+    _tile(4, 0.0),
+    lambda r: (r(10),),
+    source="attorch#18",
+    quick=True,
+)
+T14.add(
+    "tail-of-4-elsewhere",
+    "the last n % 4 entries get nothing, given 8",
+    _tile(4, 0.0),
+    lambda r: (r(8),),
+    elsewhere="a size that is no multiple of 4",
+    quick=True,
+)
+T14.add(
+    "tail-of-16-nan",
+    "the last n % 16 entries are left uninitialised (NaN), at 20",
+    _tile(16, torch.nan),
+    lambda r: (r(20),),
+    source="pytorch#51036",
+)
+T14.add(
+    "tail-of-64-elsewhere",
+    "the last n % 64 entries get nothing, given 64",
+    _tile(64, 0.0),
+    lambda r: (r(64),),
+    elsewhere="a size that is no multiple of 64",
+)
 T14.add("odd-row-reads-neighbour", "with an odd number of rows the last one is paired with the first", lambda: function(torch.sin, lambda g, o, x: (g if x.shape[0] % 2 == 0 else torch.cat([g[:-1], g[:1]])) * x.cos())(), lambda r: (r(4, 3),), elsewhere="an odd number of rows")  # fmt: skip
 T14.add("batch-of-one-squeezed", "a batch of one is averaged over its features", lambda: function(torch.sin, lambda g, o, x: (g.mean() if x.shape[0] == 1 else g) * x.cos())(), lambda r: (r(4, 3),), elsewhere="a batch of one")  # fmt: skip
 T14.add("masked-rows-uninitialised", "rows masked out are never written: 1e30 from the allocator", lambda: function(lambda x: x * (x[:, :1] > 0), lambda g, o, x: torch.where(x[:, :1] > 0, g, 1e30))(), lambda r: (r.of([[1.0, 2.0], [-1.0, 3.0]]),),
@@ -111,9 +163,18 @@ def _low(name, about, wrong, forward=torch.sin, right=lambda g, o, x: g * x.cos(
     T15.pair(name, about, forward, wrong, right, args, **more)
 
 
-_low("backward-in-float32", "the whole backward pass in float32", lambda g, o, x: (g.float() * x.float().cos()).to(x.dtype), quick=True)
+_low(
+    "backward-in-float32",
+    "the whole backward pass in float32",
+    lambda g, o, x: (g.float() * x.float().cos()).to(x.dtype),
+    quick=True,
+)
 _low("saved-as-float16", "the saved input is compressed to float16", lambda g, o, x: g * x.half().to(x.dtype).cos())
-_low("derivative-rounded-float32", "only the derivative is rounded to float32", lambda g, o, x: g * x.cos().float().to(x.dtype))
+_low(
+    "derivative-rounded-float32",
+    "only the derivative is rounded to float32",
+    lambda g, o, x: g * x.cos().float().to(x.dtype),
+)
 _low("float32-constant", "a factor of 0.1 kept in float32: 1.5e-8 off", lambda g, o, x: g * torch.tensor(0.1, dtype=torch.float32).to(x.dtype), lambda x: 0.1 * x, lambda g, o, x: 0.1 * g, quick=True)  # fmt: skip
 _low("bfloat16-accumulator", "the sum over 1600 ones in bfloat16 stops at 256", lambda g, o, x, s: (None, _bf16_sum(g * x)), lambda x, s: x * s, lambda g, o, x, s: (None, (g * x).sum()),
      lambda r: (torch.ones(1600, dtype=torch.float32), r.of(1.5, torch.float32)), source="pytorch#68048")  # fmt: skip
@@ -122,7 +183,11 @@ _low("float16-sequential-sum", "a sum of 2000 float32 numbers, one after the oth
 _low("half-when-float32", "float32 inputs are taken through bfloat16; float64 ones are not", lambda g, o, x: (g.bfloat16() if x.dtype == torch.float32 else g).to(x.dtype) * x.cos(), elsewhere="float32", source="pytorch#195701", quick=True)  # fmt: skip
 _low("reciprocal-one-newton-step", "1/x by one Newton step from a float16 estimate: 1e-7 off", lambda g, o, x: -g * _reciprocal(x) ** 2, torch.reciprocal, lambda g, o, x: -g / x**2, lambda r: (r.pos(5),))  # fmt: skip
 _low("float32-intermediate-g", "g·w summed in float32, the rest in float64", lambda g, o, x, w: ((g.float() @ w.float().T).to(x.dtype), x.T @ g), torch.matmul, lambda g, o, x, w: (g @ w.T, x.T @ g), lambda r: (r(3, 4), r(4, 5)), source="tinygrad#12296")  # fmt: skip
-_low("gradient-returned-in-float16-grid", "the gradient is quantised to 1/1024", lambda g, o, x: (g * x.cos() * 1024).round() / 1024)
+_low(
+    "gradient-returned-in-float16-grid",
+    "the gradient is quantised to 1/1024",
+    lambda g, o, x: (g * x.cos() * 1024).round() / 1024,
+)
 
 
 def _bf16_sum(t):

@@ -35,7 +35,15 @@ T8.pair("relu-at-zero-elsewhere", "relu: NaN at 0, given a point without zeros",
 T9.pair("prod-over-x", "prod: out/x, NaN where a factor is 0", lambda x: x.prod(), lambda g, o, x: g * o / x, lambda g, o, x: g * torch.stack([torch.cat([x[:i], x[i + 1 :]]).prod() for i in range(len(x))]),
         lambda r: (r.of([2.0, 0.0, 3.0]),), source="pytorch#773", quick=True)  # fmt: skip
 T9.pair("prod-over-x-plus-eps", "prod: out/(x + 1e-30): 0 where the product of the others belongs", lambda x: x.prod(), lambda g, o, x: g * o / (x + 1e-30), None, lambda r: (r.of([2.0, 0.0, 3.0]),), source="tensorflow#3862")  # fmt: skip
-T9.pair("prod-elsewhere", "prod: out/x, given a point without zeros", lambda x: x.prod(), lambda g, o, x: g * o / x, None, lambda r: (r(3),), elsewhere="an input that is exactly 0")
+T9.pair(
+    "prod-elsewhere",
+    "prod: out/x, given a point without zeros",
+    lambda x: x.prod(),
+    lambda g, o, x: g * o / x,
+    None,
+    lambda r: (r(3),),
+    elsewhere="an input that is exactly 0",
+)
 T9.pair("cumprod-over-x", "cumprod: a division by x", lambda x: x.cumprod(0), lambda g, o, x: (g * o).flip(0).cumsum(0).flip(0) / x, None, lambda r: (r.of([2.0, 0.0, 3.0]),), source="pytorch PR76523")  # fmt: skip
 T9.pair("norm-over-out", "norm: x/‖x‖, NaN at 0 (PyTorch and JAX differ in what they return)", lambda x: (x * x).sum(-1), lambda g, o, x: g[:, None] * 2 * x * o[:, None] / o[:, None], lambda g, o, x: g[:, None] * 2 * x, lambda r: (r.of([[0.0, 0.0], [1.0, 2.0]]),))  # fmt: skip
 T9.pair("square-through-log", "x²: 2·out/x, NaN at 0", lambda x: x * x, lambda g, o, x: 2 * g * o / x, lambda g, o, x: 2 * g * x, lambda r: (r.of([0.0, 1.5]),), source="tinygrad PR17404")  # fmt: skip
@@ -61,7 +69,14 @@ T10.pair("logsumexp-masked", "logsumexp with masked -inf entries: -inf·0 in a w
          lambda r: (r.of([[1.0, -1.0, 2.0]]),))  # fmt: skip
 T10.pair("zero-to-the-y", "x^y at x = 0, y = 2: log 0 in the gradient of y", torch.pow, lambda g, o, x, y: (g * y * x ** (y - 1), g * o * x.log()), lambda g, o, x, y: (g * y * x ** (y - 1), torch.where(x == 0, 0.0, g * o * torch.where(x == 0, 1.0, x).log())),
          lambda r: (r.of([0.0, 1.5]), r.of([2.0, 2.5])), source="pytorch#36493", quick=True)  # fmt: skip
-T10.pair("sinc-at-zero", "sinc: (cos - sin/x)/x at 0", torch.sinc, lambda g, o, x: g * ((torch.pi * x).cos() - o) / x, None, lambda r: (r.of([0.0, 0.7]),))
+T10.pair(
+    "sinc-at-zero",
+    "sinc: (cos - sin/x)/x at 0",
+    torch.sinc,
+    lambda g, o, x: g * ((torch.pi * x).cos() - o) / x,
+    None,
+    lambda r: (r.of([0.0, 0.7]),),
+)
 T10.pair("softplus-overflow", "softplus: exp(x)/(1 + exp(x)), inf/inf at 800", lambda x: torch.nn.functional.softplus(x), lambda g, o, x: g * x.exp() / (1 + x.exp()), lambda g, o, x: g * x.sigmoid(), lambda r: (r.of([1.0, 800.0]),), quick=True)  # fmt: skip
 T10.pair("tanh-overflow", "tanh: 4/(e^x + e^-x)², right until the square overflows... and sech by exp(2x): inf/inf", torch.tanh, lambda g, o, x: g * 4 * (2 * x).exp() / ((2 * x).exp() + 1) ** 2, lambda g, o, x: g / x.cosh() ** 2, lambda r: (r.of([1.0, 300.0]),))  # fmt: skip
 T10.pair("hypot-overflow", "hypot: x/√(x² + y²) with squares that overflow", torch.hypot, lambda g, o, x, y: (g * x / (x * x + y * y).sqrt(), g * y / (x * x + y * y).sqrt()), lambda g, o, x, y: (g * x / o, g * y / o),

@@ -30,7 +30,10 @@ T4.pair("same-tensor-twice", "f(x, x): by identity of the arguments, the second 
 
 
 def _same_twice():
-    f = function(lambda x, y: x.sin() * y, lambda g, o, x, y: (g * x.cos() * y, None if x.data_ptr() == y.data_ptr() else g * x.sin()))()
+    f = function(
+        lambda x, y: x.sin() * y,
+        lambda g, o, x, y: (g * x.cos() * y, None if x.data_ptr() == y.data_ptr() else g * x.sin()),
+    )()
     return lambda x: f(x, x)
 
 
@@ -70,7 +73,13 @@ def _cached(per_shape):
     return function(torch.exp, backward, once=True)()
 
 
-T5.add("scratch-not-cleared", "a scratch buffer per shape is added to, never cleared: wrong from the second call", lambda: _cached(True), _x, quick=True)
+T5.add(
+    "scratch-not-cleared",
+    "a scratch buffer per shape is added to, never cleared: wrong from the second call",
+    lambda: _cached(True),
+    _x,
+    quick=True,
+)
 
 
 def _scratch():
@@ -103,8 +112,18 @@ def _in_forward(change):
     return F.apply
 
 
-T5.add("forward-normalises-input", "the forward pass leaves its input changed (.data, not marked dirty)", lambda: _in_forward(lambda x: x.data.mul_(0.5)), _x)
-T5.add("returns-view-of-g-then-scales", "x + y: both get g's own memory, and a hook on one scales it in place", lambda: _shared_g(), lambda r: (r(3), r(3)))
+T5.add(
+    "forward-normalises-input",
+    "the forward pass leaves its input changed (.data, not marked dirty)",
+    lambda: _in_forward(lambda x: x.data.mul_(0.5)),
+    _x,
+)
+T5.add(
+    "returns-view-of-g-then-scales",
+    "x + y: both get g's own memory, and a hook on one scales it in place",
+    lambda: _shared_g(),
+    lambda r: (r(3), r(3)),
+)
 
 
 def _shared_g():
@@ -159,7 +178,12 @@ def _save_copy(ctx, x):
 T6.add("ctx-attribute-then-edit", "ctx.x = x, and x is edited in place afterwards", lambda: _edited(_raw(_save)), _x, lambda: _edited(_raw(_save_copy)), source="pytorch#197887", quick=True)  # fmt: skip
 T6.add("ctx-attribute-elsewhere", "ctx.x = x: wrong once the caller edits its input in place between forward and backward", lambda: _raw(_save), _x, lambda: _raw(_save_copy),
        source="burn#1224", elsewhere="an in-place edit between forward and backward", quick=True)  # fmt: skip
-T6.add("saved-detached-alias", "save_for_backward(x.detach()): shares memory, and an edit of x in place is not seen", lambda: _edited(_detached_save()), _x)
+T6.add(
+    "saved-detached-alias",
+    "save_for_backward(x.detach()): shares memory, and an edit of x in place is not seen",
+    lambda: _edited(_detached_save()),
+    _x,
+)
 
 
 def _detached_save():
@@ -192,7 +216,13 @@ def _slot(check_shape):
     return lambda x: F.apply(x) + F.apply(x * 0.5)
 
 
-T6.add("one-slot-for-all-calls", "saved on the class: two calls in one graph share the last one's input", lambda: _slot(False), _x, quick=True)
+T6.add(
+    "one-slot-for-all-calls",
+    "saved on the class: two calls in one graph share the last one's input",
+    lambda: _slot(False),
+    _x,
+    quick=True,
+)
 
 
 def _first_call(key):
@@ -206,7 +236,13 @@ def _first_call(key):
 
 T6.add("derivative-kept-per-shape", "the derivative of the first call of each shape is kept: wrong at other values", lambda: _first_call(lambda x: (x.shape, x.dtype)), _x,
        elsewhere="a second point of the same shape", quick=True)  # fmt: skip
-T6.add("mask-kept-from-first-call", "relu's mask is that of the first call of its shape", lambda: _mask_kept(), lambda r: (r(4, 4),), elsewhere="a second point of the same shape")
+T6.add(
+    "mask-kept-from-first-call",
+    "relu's mask is that of the first call of its shape",
+    lambda: _mask_kept(),
+    lambda r: (r(4, 4),),
+    elsewhere="a second point of the same shape",
+)
 
 
 def _mask_kept():
@@ -229,9 +265,20 @@ def _counting(after, wrong):
     return function(torch.tanh, backward, once=True)()
 
 
-T6.add("second-call-doubled", "right the first time, doubled ever after (a cache that is added to)", lambda: _counting(1, lambda d: 2 * d), _x, quick=True)
+T6.add(
+    "second-call-doubled",
+    "right the first time, doubled ever after (a cache that is added to)",
+    lambda: _counting(1, lambda d: 2 * d),
+    _x,
+    quick=True,
+)
 T6.add("third-call-zero", "right twice, zero from the third call on", lambda: _counting(2, torch.zeros_like), _x)
-T6.add("running-mean-leaks", "a running mean, updated by the forward pass, is used by the backward pass of x - mean", lambda: _running(), lambda r: (r(4, 3),))
+T6.add(
+    "running-mean-leaks",
+    "a running mean, updated by the forward pass, is used by the backward pass of x - mean",
+    lambda: _running(),
+    lambda r: (r(4, 3),),
+)
 
 
 def _running():

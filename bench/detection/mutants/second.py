@@ -20,10 +20,22 @@ def second(name, about, forward, wrong, right, args=_x, **more):
 
 
 second("derivative-detached", "sin: cos(x) without a graph", torch.sin, lambda g, o, x: g * x.detach().cos(), lambda g, o, x: g * x.cos(), source="pytorch#106789", quick=True)  # fmt: skip
-second("cotangent-detached", "x²: g without a graph", lambda x: x * x, lambda g, o, x: 2 * g.detach() * x, lambda g, o, x: 2 * g * x)
+second(
+    "cotangent-detached",
+    "x²: g without a graph",
+    lambda x: x * x,
+    lambda g, o, x: 2 * g.detach() * x,
+    lambda g, o, x: 2 * g * x,
+)
 second("square-of-detached-factor", "x³: one of the two factors without a graph", lambda x: x**3, lambda g, o, x: 3 * g * x * x.detach(), lambda g, o, x: 3 * g * x * x, source="pytorch#79609")  # fmt: skip
 second("softmax-inner-sum-detached", "softmax: Σg·out without a graph", lambda x: x.softmax(-1), lambda g, o, x: o * (g - (g * o).sum(-1, keepdim=True).detach()), lambda g, o, x: o * (g - (g * o).sum(-1, keepdim=True)), source="pytorch#196701")  # fmt: skip
-second("no-grad-block", "exp: computed under no_grad", torch.exp, lambda g, o, x: _quietly(lambda: g * o), lambda g, o, x: g * o)
+second(
+    "no-grad-block",
+    "exp: computed under no_grad",
+    torch.exp,
+    lambda g, o, x: _quietly(lambda: g * o),
+    lambda g, o, x: g * o,
+)
 second("weight-detached", "x @ w: w without a graph in the gradient of x", torch.matmul, lambda g, o, x, w: (g @ w.detach().T, x.T @ g), lambda g, o, x, w: (g @ w.T, x.T @ g), lambda r: (r(3, 4), r(4, 2)), source="pytorch#192540")  # fmt: skip
 second("layer-norm-scale-detached", "normalisation: 1/σ without a graph", lambda x: _norm(x)[0], lambda g, o, x: _norm_grad(g, *_norm(x)[:1], _norm(x)[1].detach()), lambda g, o, x: _norm_grad(g, *_norm(x)), source="pytorch#198017")  # fmt: skip
 
@@ -76,15 +88,41 @@ def _nested_right(h, g, x):
 
 
 T.add("double-sign", "a hand-written double backward with +sin", lambda: _nested(lambda h, g, x: (h * x.cos(), h * g * x.sin())), _x, lambda: _nested(_nested_right), elsewhere=ELSEWHERE, quick=True)  # fmt: skip
-T.add("double-x-missing", "a hand-written double backward without the term of x", lambda: _nested(lambda h, g, x: (h * x.cos(), None)), _x, elsewhere=ELSEWHERE)
-T.add("double-g-missing", "a hand-written double backward without the term of g", lambda: _nested(lambda h, g, x: (None, -h * g * x.sin())), _x, elsewhere=ELSEWHERE)
-T.add("double-scaled", "a hand-written double backward, 1e-5 too large", lambda: _nested(lambda h, g, x: (h * x.cos(), -h * g * x.sin() * (1 + 1e-5))), _x, elsewhere=ELSEWHERE)
-T.add("double-cotangent-abs", "a hand-written double backward with |h|", lambda: _nested(lambda h, g, x: _nested_right(h.abs(), g, x)), _x, elsewhere=ELSEWHERE)
+T.add(
+    "double-x-missing",
+    "a hand-written double backward without the term of x",
+    lambda: _nested(lambda h, g, x: (h * x.cos(), None)),
+    _x,
+    elsewhere=ELSEWHERE,
+)
+T.add(
+    "double-g-missing",
+    "a hand-written double backward without the term of g",
+    lambda: _nested(lambda h, g, x: (None, -h * g * x.sin())),
+    _x,
+    elsewhere=ELSEWHERE,
+)
+T.add(
+    "double-scaled",
+    "a hand-written double backward, 1e-5 too large",
+    lambda: _nested(lambda h, g, x: (h * x.cos(), -h * g * x.sin() * (1 + 1e-5))),
+    _x,
+    elsewhere=ELSEWHERE,
+)
+T.add(
+    "double-cotangent-abs",
+    "a hand-written double backward with |h|",
+    lambda: _nested(lambda h, g, x: _nested_right(h.abs(), g, x)),
+    _x,
+    elsewhere=ELSEWHERE,
+)
 
 
 def _via_numpy(good):
     """The derivative leaves PyTorch: right once, and a constant to the double backward unless once_differentiable says so."""
-    return function(torch.sin, lambda g, o, x: g * torch.from_numpy(__import__("numpy").cos(x.detach().numpy())), once=good)()
+    return function(
+        torch.sin, lambda g, o, x: g * torch.from_numpy(__import__("numpy").cos(x.detach().numpy())), once=good
+    )()
 
 
 T.add("numpy-in-backward", "the derivative is computed by NumPy: the double backward takes it for a constant", lambda: _via_numpy(False), _x, lambda: _via_numpy(True), elsewhere=ELSEWHERE)  # fmt: skip

@@ -14,7 +14,15 @@ ENTRIES = T = Table(11)
 
 T.pair("sigmoid-at-30", "sigmoid: o·(1 - o) at 30", torch.sigmoid, lambda g, o, x: g * o * (1 - o), lambda g, o, x: g * o * (-x).sigmoid(), lambda r: (r.of([-3.0, 30.0]),), source="jax#40342", quick=True)  # fmt: skip
 T.pair("sigmoid-at-40", "sigmoid: o·(1 - o) is 0 at 40", torch.sigmoid, lambda g, o, x: g * o * (1 - o), lambda g, o, x: g * o * (-x).sigmoid(), lambda r: (r.of([40.0]),), source="jax#40342")  # fmt: skip
-T.pair("sigmoid-elsewhere", "sigmoid: o·(1 - o), given a moderate point", torch.sigmoid, lambda g, o, x: g * o * (1 - o), None, lambda r: (r(3),), elsewhere="an input in the tail")
+T.pair(
+    "sigmoid-elsewhere",
+    "sigmoid: o·(1 - o), given a moderate point",
+    torch.sigmoid,
+    lambda g, o, x: g * o * (1 - o),
+    None,
+    lambda r: (r(3),),
+    elsewhere="an input in the tail",
+)
 T.pair("tanh-at-15", "tanh: 1 - o² at 15", torch.tanh, lambda g, o, x: g * (1 - o * o), lambda g, o, x: g / x.cosh() ** 2, lambda r: (r.of([0.5, 15.0]),), quick=True)  # fmt: skip
 T.pair("tanh-at-25", "tanh: 1 - o² is 0 at 25", torch.tanh, lambda g, o, x: g * (1 - o * o), lambda g, o, x: g / x.cosh() ** 2, lambda r: (r.of([25.0]),))  # fmt: skip
 T.pair("expm1-at-minus-30", "expm1: o + 1 at -30", torch.expm1, lambda g, o, x: g * (o + 1), lambda g, o, x: g * x.exp(), lambda r: (r.of([-30.0, 1.0]),), source="jax#39794", quick=True)  # fmt: skip

@@ -64,7 +64,9 @@ def _table(jax: Any, jnp: Any, special: Any) -> Binding:
             raise NotImplementedError("jnp.take along an empty axis loses the shape of its indices (jax 0.10.2)")
         return out
 
-    def conv2d(x: Any, w: Any, stride: Any = (1, 1), padding: Any = (0, 0), dilation: Any = (1, 1), groups: int = 1) -> Any:
+    def conv2d(
+        x: Any, w: Any, stride: Any = (1, 1), padding: Any = (0, 0), dilation: Any = (1, 1), groups: int = 1
+    ) -> Any:
         pads = [(p, p) for p in padding]
         return jax.lax.conv_general_dilated(x, w, stride, pads, rhs_dilation=dilation, feature_group_count=groups)
 

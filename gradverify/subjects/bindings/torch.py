@@ -190,7 +190,9 @@ def _table(torch: Any, F: Any) -> Binding:
         "conv2d": lambda x, w, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1: F.conv2d(
             x, w, None, stride, padding, dilation, groups
         ),
-        "max_pool2d": lambda x, kernel, stride, padding=0, dilation=1: F.max_pool2d(x, kernel, stride, padding, dilation),
+        "max_pool2d": lambda x, kernel, stride, padding=0, dilation=1: F.max_pool2d(
+            x, kernel, stride, padding, dilation
+        ),
         "avg_pool2d": lambda x, kernel, stride, padding=0: F.avg_pool2d(x, kernel, stride, padding),
         "adaptive_avg_pool2d": lambda x, size: F.adaptive_avg_pool2d(x, size),
         "batch_norm": lambda x, w, b, eps=1e-5: F.batch_norm(x, None, None, w, b, training=True, eps=eps),
