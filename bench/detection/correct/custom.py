@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - one entry, one line: a table
+
 """Right custom Functions that do what makes checkers stumble."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - one entry, one line: a table
+
 """Right functions of JAX: its own operations, and custom rules."""
 
 from __future__ import annotations
