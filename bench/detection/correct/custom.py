@@ -1,4 +1,3 @@
-
 """Right custom Functions that do what makes checkers stumble."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-
 """Right functions of JAX: its own operations, and custom rules."""
 
 from __future__ import annotations
