@@ -72,7 +72,7 @@ class LawItem(pytest.Item):
 
     @classmethod
     def of(cls, parent: Laws, name: str) -> LawItem:
-        made: LawItem = cls.from_parent(parent, name=name)
+        made: LawItem = cls.from_parent(parent, name=name, nodeid=f"{parent.nodeid}::{name}")
         made.engine = parent.engine
         made.add_marker("gradverify")
         return made

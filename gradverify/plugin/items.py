@@ -101,7 +101,8 @@ class JobItem(GradItem):
 
     @classmethod
     def of(cls, parent: pytest.Collector, name: str, job: Job, settings: Settings) -> JobItem:
-        made: JobItem = cls.from_parent(parent, name=name)
+        # The whole id: pytest 9.2 takes the brackets out of an id that it parses, not out of a name that it is given.
+        made: JobItem = cls.from_parent(parent, name=name, nodeid=f"{parent.nodeid}::{name}")
         made.job, made.settings = job, settings
         made.add_marker("gradverify")
         return made
@@ -119,7 +120,7 @@ class SearchItem(GradItem):
 
     @classmethod
     def of(cls, parent: pytest.Collector, search: Search, settings: Settings) -> SearchItem:
-        made: SearchItem = cls.from_parent(parent, name=search.name)
+        made: SearchItem = cls.from_parent(parent, name=search.name, nodeid=f"{parent.nodeid}::{search.name}")
         made.search, made.settings = search, settings
         made.add_marker("gradverify")
         return made
