@@ -159,7 +159,7 @@ hidden.register_autograd(
 def test_what_cannot_be_traced_is_judged_by_a_reference_or_less_sharply() -> None:
     w = randn(2)
     blind, told = judge(hidden, w), judge(hidden, w, reference=torch.sin)
-    assert blind.status is told.status is Status.PASS
+    assert blind.status is told.status is Status.PASS, f"{blind.text()}\n{told.text()}"
     assert any("no definition" in n for n in blind.notes)
     assert told.power < 1e-13 < blind.power
 
