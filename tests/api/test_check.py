@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -145,23 +147,36 @@ def test_reference() -> None:
         judge(lambda x: x.sin(), X, reference=lambda y, z: y)
 
 
+HIDDEN = """
+import json
+import numpy as np
+import torch
+import gradverify
+
 @torch.library.custom_op("gradverify_tests::hidden", mutates_args=())
 def hidden(x: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.sin(x.detach().numpy()))
-
 
 hidden.register_autograd(
     lambda ctx, g: g * torch.cos(ctx.saved_tensors[0]),
     setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs),
 )
+w = torch.tensor([0.3, -1.2], dtype=torch.float64, requires_grad=True)
+blind = gradverify.check(hidden, w, effort="quick")
+told = gradverify.check(hidden, w, effort="quick", reference=torch.sin)
+print(json.dumps([[v.status.value, v.power, list(v.notes), v.text()] for v in (blind, told)]))
+"""
 
 
 def test_what_cannot_be_traced_is_judged_by_a_reference_or_less_sharply() -> None:
-    w = randn(2)
-    blind, told = judge(hidden, w), judge(hidden, w, reference=torch.sin)
-    assert blind.status is told.status is Status.PASS, f"{blind.text()}\n{told.text()}"
-    assert any("no definition" in n for n in blind.notes)
-    assert told.power < 1e-13 < blind.power
+    # In a process of its own: after a thousand other tests in one process, calling the op was seen to raise. Not yet
+    # explained; a registration that outlives its test is the suspect.
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", HIDDEN], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (blind, sharpness, notes, text), (told, sharper, _, _) = json.loads(done.stdout.splitlines()[-1])
+    assert blind == told == "PASS", text
+    assert any("no definition" in n for n in notes)
+    assert sharper < 1e-13 < sharpness
 
 
 def test_a_detached_value_is_held_fixed_with_a_note() -> None:
