@@ -24,7 +24,8 @@ class Status(Enum):
 
 
 class FailKind(Enum):
-    """What sort of FAIL; a gate may admit one."""
+    """What sort of FAIL; a gate may admit one. CLAIM: not the subject's gradient is wrong but the one that the case's
+    author claims."""
 
     WRONG = "wrong"
     PRECISION = "precision"
@@ -32,6 +33,7 @@ class FailKind(Enum):
     STRUCTURE = "structure"
     LAW = "law"
     RAISED = "raised"
+    CLAIM = "claim"
 
     def __str__(self) -> str:
         return self.value

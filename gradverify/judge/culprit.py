@@ -8,7 +8,7 @@ import numpy as np
 
 from ..core.case import Case
 from ..core.graph import Apply, Constant, Graph, Input
-from ..core.verdict import Culprit, Status, Verdict
+from ..core.verdict import Culprit, Status
 from ..namespaces.dtypes import is_float, rounded, wide
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import carries, forward, needed, reverse, walk_back
@@ -75,16 +75,14 @@ def suspects(case: Case) -> Iterator[tuple[int, Case]]:
                 yield k, alone
 
 
-def find_culprit(
-    case: Case, subject: Subject, spec_text: Callable[[Case], str], *, seed: int = 0
-) -> tuple[Culprit | None, Case | None, Verdict | None]:
-    """The first op, seen from the output, that fails by itself; with that smaller case and its verdict.
+def find_culprit(case: Case, subject: Subject, spec_text: Callable[[Case], str], *, seed: int = 0) -> Culprit | None:
+    """The first op, seen from the output, that fails by itself, with the smaller case that shows it.
 
-    (None, None, None) where every op is right by itself: then the fault is in how they are combined (accumulation over
+    None where every op is right by itself: then the fault is in how they are combined (accumulation over
     several uses, state between calls), and the whole graph is the evidence.
     """
     if case.function is not None:
-        return None, None, None
+        return None
     for k, alone in suspects(case):
         verdict = decide(alone, subject, seed=seed)
         if verdict.status is Status.FAIL:
@@ -94,9 +92,5 @@ def find_culprit(
                       if any(c.failing and c.of == f"d{alone.graph.label(a)}" for c in verdict.comparisons)]  # fmt: skip
             text = f"{node.op} (%{k} = {case.graph.call(k)})"
             text += f", the gradient of its argument {broken[0] + 1}" if broken else ""
-            return (
-                Culprit(k, node.op, broken[0] if broken else 0, text, alone.graph.text(), spec_text(alone)),
-                alone,
-                verdict,
-            )
-    return None, None, None
+            return Culprit(k, node.op, broken[0] if broken else 0, text, alone.graph.text(), spec_text(alone))
+    return None

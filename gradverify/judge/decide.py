@@ -25,10 +25,10 @@ from ..oracle.second import dissent
 from ..oracle.truth import LADDER, Truth
 from ..subjects.base import Form, Observation, Subject
 from . import laws
-from .budget import RERUNS, Budget, budget
+from .budget import RERUNS, Budget
 from .compare import Compared, compare, hopeless
 from .dtypes import FORMATS
-from .reference import Reference, reference
+from .reference import Reference, allowance, reference
 
 LOST_DIGITS = 2.0**-8
 """An answer within this of the truth has the digits of bfloat16 at least, the coarsest format that gradients are
@@ -108,12 +108,14 @@ def _judged(case: Case, subject: Subject, own: Callable[..., Any] | None, seed: 
         return fail(FailKind.RAISED, f"{subject.name} raised in the {seen.stage} pass: {_said(seen.raised)}")
     if outside:
         return outside
+    misshapen = _structure(case, seen, ref.truth) or _claims(case, ref)
+    if misshapen:
+        return misshapen
+    compared = _compared(case, seen, ref)
     return (
-        _structure(case, seen, ref.truth)
-        or _claims(case, ref)
-        or _values(case, subject if own is None else None, seen, ref, seed)
+        _values(case, subject if own is None else None, seen, ref, compared, seed)
         or _laws(case, subject, function, seen, ref)
-        or _passed(case, seen, ref)
+        or _passed(ref.truth, compared)
     )
 
 
@@ -199,8 +201,9 @@ def _compared(case: Case, seen: Observation, ref: Reference) -> list[Compared]:
     return found
 
 
-def _values(case: Case, subject: Subject | None, seen: Observation, ref: Reference, seed: int) -> _Finding | None:
-    compared = _compared(case, seen, ref)
+def _values(
+    case: Case, subject: Subject | None, seen: Observation, ref: Reference, compared: list[Compared], seed: int
+) -> _Finding | None:
     comparisons = tuple(c.comparison for c in compared)
     if any(c.failing.any() for c in compared):
         finding = _failed(case, seen, ref, compared, comparisons, seed)
@@ -219,13 +222,9 @@ def _values(case: Case, subject: Subject | None, seen: Observation, ref: Referen
     return None
 
 
-def _budget(case: Case, ref: Reference, seed: int, **how: Any) -> Budget:
-    """The case's budget under other assumptions."""
-    outputs, gradients = ref.truth.outputs, ref.truth.gradients
-    return budget(
-        case.graph, case.values, case.cotangent, case.wrt, case.dtype,
-        tuple(e.told for e in outputs), {n: e.told for n, e in gradients.items()}, seed=seed, **how,
-    )  # fmt: skip
+def _right_under(allowed: Budget, case: Case, seen: Observation, ref: Reference) -> bool:
+    """Would no entry fail under this budget?"""
+    return not any(c.failing.any() for c in _compared(case, seen, Reference(ref.truth, allowed)))
 
 
 def _explained(case: Case, subject: Subject, seen: Observation, ref: Reference, seed: int) -> str:
@@ -238,9 +237,8 @@ def _explained(case: Case, subject: Subject, seen: Observation, ref: Reference, 
     for op in used:
         form = forms[op]
         table[op] = replace(OPS[op], vjp=form.vjp or OPS[op].vjp, define=form.define or OPS[op].define)
-    weaker = _budget(case, ref, seed, table=table)
     # What leaves the range by such a formula is explained as well, hence no demand to pass.
-    if not any(c.failing.any() for c in _compared(case, seen, Reference(ref.truth, weaker))):
+    if _right_under(allowance(case, ref.truth, seed=seed, table=table), case, seen, ref):
         return "; ".join(f"{op}: {forms[op].reason}" for op in sorted(used))
     return ""
 
@@ -284,14 +282,13 @@ def _accumulated(case: Case, seen: Observation, ref: Reference, seed: int) -> bo
     fmt = FORMATS[case.dtype]
     if fmt.arithmetic == fmt.roundoff:
         return False
-    return not any(c.failing.any() for c in _compared(case, seen, Reference(ref.truth, _budget(
-        case, ref, seed, stepwise=True))))  # fmt: skip
+    return _right_under(allowance(case, ref.truth, seed=seed, stepwise=True), case, seen, ref)
 
 
 def _turned(case: Case, seen: Observation, ref: Reference, seed: int) -> bool:
     """Would the answer be right on another branch that rounding may take?"""
-    loose = _budget(case, ref, seed, reruns=4 * RERUNS, loose=True)
-    return not any(c.failing.any() for c in _compared(case, seen, Reference(ref.truth, loose)))
+    loose = allowance(case, ref.truth, seed=seed, reruns=4 * RERUNS, loose=True)
+    return _right_under(loose, case, seen, ref)
 
 
 def _only_where_no_side_exists(compared: list[Compared], case: Case, truth: Truth) -> bool:
@@ -367,15 +364,13 @@ def _claims(case: Case, ref: Reference) -> _Finding | None:
         try:
             got = np.broadcast_to(claimed.hi, want.shape)
         except ValueError:
-            return fail(
-                FailKind.STRUCTURE, f"the claimed gradient of {name} has shape {claimed.shape}, not {want.shape}"
-            )
+            return fail(FailKind.CLAIM, f"the claimed gradient of {name} has shape {claimed.shape}, not {want.shape}")
         c = compare(f"claim for d{name}", got, want, ref.budget.gradients[name].budget, FORMATS[case.dtype],
                     ref.truth.low.get(name), ref.truth.high.get(name))  # fmt: skip
         if c.failing.any():
             worst = c.comparison.worst
             assert worst is not None
-            return fail(FailKind.WRONG, f"the claimed gradient of {name} is not the gradient: {worst}", c.comparison)
+            return fail(FailKind.CLAIM, f"the claimed gradient of {name} is not the gradient: {worst}", c.comparison)
     return None
 
 
@@ -398,17 +393,17 @@ def _leaves_range(case: Case, ref: Reference, factor: float) -> bool:
     """Does some intermediate of the VJP overflow once the cotangent is `factor` times as large? In float16, which ends
     at 65504, a law that scales may ask for this; the ranges of the other formats leave room for any factor."""
     scaled = replace(case, cotangent=tuple(rounded(wide(g) * factor, case.dtype) for g in case.cotangent))
-    return any(not np.isfinite(a.budget).all() for a in _budget(scaled, ref, 0).gradients.values())
+    return any(not np.isfinite(a.budget).all() for a in allowance(scaled, ref.truth).gradients.values())
 
 
-def _passed(case: Case, seen: Observation, ref: Reference) -> _Finding:
-    comparisons = tuple(c.comparison for c in _compared(case, seen, ref))
+def _passed(truth: Truth, compared: list[Compared]) -> _Finding:
+    comparisons = tuple(c.comparison for c in compared)
     notes = []
-    if ref.truth.kinks:
+    if truth.kinks:
         notes.append(
-            f"the point lies on a kink of {', '.join(sorted(set(ref.truth.kinks)))}: the answer is one of the "
+            f"the point lies on a kink of {', '.join(sorted(set(truth.kinks)))}: the answer is one of the "
             "one-sided derivatives, between them, or the declared convention"
         )
-    if ref.truth.suspects:
-        notes.append(ref.truth.suspects)
+    if truth.suspects:
+        notes.append(truth.suspects)
     return _Finding(Status.PASS, comparisons=comparisons, notes=tuple(notes))

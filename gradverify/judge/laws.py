@@ -7,7 +7,7 @@ of summation on another layout, atomic additions), the budget decides, never bit
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
 from types import MappingProxyType
@@ -17,7 +17,7 @@ import numpy as np
 
 from ..core.case import Case
 from ..core.errors import UnknownName
-from ..namespaces.dtypes import is_float
+from ..namespaces.dtypes import FORMATS, is_float, wide
 from ..subjects.base import Observation, Subject
 
 GROUP = "gradverify.invariants"
@@ -32,29 +32,27 @@ class Trial:
     case: Case
     first: Observation
     budget: Mapping[str, np.ndarray]
-    asked: list[Observation] = field(default_factory=list)
 
     def ask(
         self, cotangent: Sequence[np.ndarray] | None = None, values: Mapping[str, Any] | None = None
     ) -> Observation:
         """Another VJP on the same function."""
         case = self.case
-        seen = self.subject.vjp(
+        return self.subject.vjp(
             self.function,
             case.values if values is None else values,
             case.wrt,
             case.cotangent if cotangent is None else tuple(cotangent),
         )
-        self.asked.append(seen)
-        return seen
 
     def other_values(self, got: Observation) -> bool:
         """Does `got` come from other values of the function than the first answer? Compared to half the digits: this is
         not about rounding."""
         for a, b in zip(self.first.outputs, got.outputs):
-            if a.shape == b.shape and a.dtype == b.dtype and a.dtype.kind == "f" and a.size:
-                close = np.sqrt(np.finfo(a.dtype).eps) * np.abs(a).max()
-                if not np.allclose(a, b, rtol=0.0, atol=close, equal_nan=True):
+            if a.shape == b.shape and a.dtype == b.dtype and is_float(a) and a.size:
+                x, y = wide(a), wide(b)
+                close = np.sqrt(FORMATS[str(a.dtype)].roundoff) * np.abs(x).max()
+                if not np.allclose(x, y, rtol=0.0, atol=close, equal_nan=True):
                     return True
         return False
 

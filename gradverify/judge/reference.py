@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -33,15 +34,18 @@ def reference(case: Case, *, seed: int = 0) -> Reference:
         _RECENT.move_to_end(key)
         return _RECENT[key]
     true = truth(case.graph, case.values, case.cotangent, case.wrt, case.dtype, seed=seed)
-    allowed = budget(
-        case.graph, case.values, case.cotangent, case.wrt, case.dtype,
-        tuple(e.told for e in true.outputs), {n: e.told for n, e in true.gradients.items()},
-        seed=seed,
-    )  # fmt: skip
-    _RECENT[key] = Reference(true, allowed)
+    _RECENT[key] = Reference(true, allowance(case, true, seed=seed))
     while len(_RECENT) > _KEPT:
         _RECENT.popitem(last=False)
     return _RECENT[key]
+
+
+def allowance(case: Case, true: Truth, *, seed: int = 0, **how: Any) -> Budget:
+    """The case's budget; `how` states other assumptions than the usual ones (see `budget.budget`)."""
+    outputs, gradients = tuple(e.told for e in true.outputs), {n: e.told for n, e in true.gradients.items()}
+    return budget(
+        case.graph, case.values, case.cotangent, case.wrt, case.dtype, outputs, gradients, seed=seed, **how
+    )  # fmt: skip
 
 
 def _key(case: Case, seed: int) -> bytes:

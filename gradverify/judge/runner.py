@@ -47,9 +47,9 @@ def judge(case: Case, subject: str | Subject, settings: Settings = Settings()) -
     if verdict.status is not Status.FAIL:
         return verdict
     verdict = replace(verdict, spec=_spec(case, adapter))
-    if not settings.shrink or verdict.kind is FailKind.RAISED or verdict.message.startswith("the claimed gradient"):
+    if not settings.shrink or verdict.kind in (FailKind.RAISED, FailKind.CLAIM):
         return verdict
-    culprit, _, _ = find_culprit(case, adapter, lambda c: _spec(c, adapter), seed=settings.seed)
+    culprit = find_culprit(case, adapter, lambda c: _spec(c, adapter), seed=settings.seed)
     if culprit is None and case.graph.ops > 1 and case.function is None:
         note = "every op is right by itself: the fault lies in how they are combined (accumulation, reuse, state)"
         return replace(verdict, notes=(*verdict.notes, note))

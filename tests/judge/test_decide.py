@@ -290,7 +290,7 @@ def test_a_claim_is_held_against_the_oracle() -> None:
     assert decide(good, NumpySubject()).status is Status.PASS
     verdict = decide(bad, NumpySubject())
     assert verdict.status is Status.FAIL
-    assert "the claimed gradient of x" in verdict.message
+    assert verdict.kind is FailKind.CLAIM and "the claimed gradient of x" in verdict.message
 
 
 def test_a_function_that_cannot_be_found_is_one_clear_error() -> None:
