@@ -10,7 +10,7 @@ import numpy as np
 
 from .core.errors import BadInput, Unsupported
 from .core.verdict import Reason, Status, Verdict
-from .judge.callables import TRIALS, Effort, Question, answer
+from .judge.callables import TIME_LIMIT, TRIALS, Effort, Question, answer
 from .judge.forward_mode import answer_forward
 from .judge.orders import raised
 
@@ -38,7 +38,7 @@ def check(
     effort: Effort = "normal",
     seed: int = 0,
     device: str | None = None,
-    time_limit: float | None = 120.0,
+    time_limit: float | None = TIME_LIMIT,
 ) -> Verdict:
     """The verdict on the gradient of `fn` at `args`, for a function of PyTorch or JAX.
 
@@ -75,19 +75,18 @@ def check(
     question = Question(
         fn,
         args,
-        dict(kwargs or {}),
-        (wrt,) if isinstance(wrt, str) else None if wrt is None else tuple(wrt),
-        _arrays(cotangent),
-        reference,
-        seed,
-        device,
-        time_limit,
+        kwargs=dict(kwargs or {}),
+        wrt=(wrt,) if isinstance(wrt, str) else None if wrt is None else tuple(wrt),
+        cotangent=_arrays(cotangent),
+        reference=reference,
+        seed=seed,
+        device=device,
+        time_limit=time_limit,
     )
     try:
         return _answered(question, order, modes, effort)
     except Unsupported as e:
-        name = getattr(fn, "__name__", type(fn).__name__)
-        return Verdict(Status.INCONCLUSIVE, name, "", "", reason=Reason.UNSUPPORTED, message=str(e))
+        return Verdict(Status.INCONCLUSIVE, question.name, "", "", reason=Reason.UNSUPPORTED, message=str(e))
 
 
 def _answered(question: Question, order: int, modes: Sequence[Mode], effort: Effort) -> Verdict:
@@ -100,7 +99,7 @@ def _answered(question: Question, order: int, modes: Sequence[Mode], effort: Eff
                 return verdict
             verdicts.append(verdict)
         if k < order:
-            question = raised(question, stops=any("holds it fixed" in n for n in verdicts[-1].notes))
+            question = raised(question, stops=bool(verdicts[-1].facts.get("held")))
     judged = [f"order {k}, {mode}" for k in range(1, order + 1) for mode in modes]
     return replace(verdicts[0], facts={**verdicts[0].facts, "judged": judged}) if len(judged) > 1 else verdicts[0]
 

@@ -21,9 +21,6 @@ from .judge.forward_mode import answer_forward
 
 __all__ = ["Undecided", "check_grads"]
 
-TIME_LIMIT = 120.0
-"""Seconds for a run of the function."""
-
 
 class Undecided(AssertionError):
     """The verdict is INCONCLUSIVE: nothing was shown to be wrong, and nothing to be right. `verdict` says why."""
@@ -85,7 +82,7 @@ def _judged(f: Callable[..., Any], args: tuple[Any, ...], order: int, modes: Seq
 def _raise(f: Callable[..., Any], args: tuple[Any, ...], judge: Callable[[Question], Verdict], what: str) -> None:
     try:
         # stop_gradient is no part of the definition: JAX's differences do not see it either.
-        verdict = judge(Question(f, args, {}, None, None, None, 0, None, TIME_LIMIT, stops=False))
+        verdict = judge(Question(f, args, stops=False))
     except BadInput as e:
         raise AssertionError(f"{what}: {e}") from e
     if verdict.status is Status.FAIL:

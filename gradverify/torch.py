@@ -25,9 +25,6 @@ __all__ = ["GradcheckError", "Undecided", "gradcheck", "gradgradcheck"]
 Tensors = torch.Tensor | Sequence[torch.Tensor]
 Function = Callable[..., Tensors]
 
-TIME_LIMIT = 120.0
-"""Seconds for a run of the function."""
-
 
 class Undecided(GradcheckError):
     """The verdict is INCONCLUSIVE: nothing was shown to be wrong, and nothing to be right. `verdict` says why."""
@@ -178,7 +175,7 @@ def _check(
 
 def _question(func: Function, given: tuple[Any, ...]) -> Question:
     """Detaching is no part of the definition: PyTorch's differences do not see it either."""
-    return Question(func, given, {}, None, None, None, 0, None, TIME_LIMIT, stops=False)
+    return Question(func, given, stops=False)
 
 
 def _judged(func: Function, given: tuple[Any, ...], effort: Effort = "quick") -> None:

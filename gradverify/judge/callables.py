@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -28,6 +29,9 @@ Effort = Literal["quick", "normal", "thorough"]
 TRIALS: Mapping[str, int] = {"quick": 0, "normal": 1, "thorough": 4}
 """How many times each way of moving away from the given point is tried."""
 
+TIME_LIMIT = 120.0
+"""Seconds for a run of the function, where nobody says another."""
+
 SUBSETS = 4
 """Of so many inputs each is differentiated alone, and of so many outputs each is asked alone; of more inputs the first
 and the last one are."""
@@ -43,14 +47,31 @@ class Question:
 
     fn: Callable[..., Any]
     args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    wrt: tuple[str, ...] | None
-    cotangent: tuple[np.ndarray, ...] | None
-    reference: Callable[..., Any] | None
-    seed: int
-    device: str | None
-    time_limit: float | None
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    wrt: tuple[str, ...] | None = None
+    cotangent: tuple[np.ndarray, ...] | None = None
+    reference: Callable[..., Any] | None = None
+    seed: int = 0
+    device: str | None = None
+    time_limit: float | None = TIME_LIMIT
     stops: bool = True
+
+    @property
+    def name(self) -> str:
+        return str(getattr(self.fn, "__name__", type(self.fn).__name__))
+
+    @property
+    def given(self) -> Point:
+        return Point(self.args, cotangent=self.cotangent)
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """Where a function is asked: its arguments, what the point is called, and the cotangent (None: drawn)."""
+
+    args: tuple[Any, ...]
+    name: str = "as given"
+    cotangent: tuple[np.ndarray, ...] | None = None
 
 
 def answer(q: Question, effort: Effort) -> Verdict:
@@ -58,8 +79,8 @@ def answer(q: Question, effort: Effort) -> Verdict:
 
     Raises BadInput for what cannot be judged because of the call itself.
     """
-    first, traced, case = _at(q, q.args, "as given", q.cotangent)
-    tried, skipped = ["as given"], []
+    first, traced, case = _at(q, q.given)
+    tried, skipped = [q.given.name], []
     if first.status is not Status.FAIL and first.reason is not Reason.UNSUPPORTED:
         for name, judged in _asked_next(q, traced, case, TRIALS[effort]):
             try:
@@ -93,7 +114,7 @@ def _asked_next(q: Question, traced: Traced, case: Case | None, times: int) -> I
             # The other outputs' cotangents are undefined then, not zero.
             yield f"output {k} alone", partial(_decided, q, replace(traced, function=_only(traced.function, k)), alone)
     for name, args in _around(q, traced, times):
-        yield name, partial(_verdict_at, q, args, name)
+        yield name, partial(_verdict_at, q, Point(args, name))
 
 
 def _same_point(case: Case) -> Iterator[tuple[str, Case]]:
@@ -115,49 +136,41 @@ def _only(function: Callable[..., Any], k: int) -> Callable[..., Any]:
     return lambda *arrays: (function(*arrays)[k],)
 
 
-def _verdict_at(q: Question, args: tuple[Any, ...], name: str) -> Verdict:
-    return _at(q, args, name, None)[0]
+def _verdict_at(q: Question, point: Point) -> Verdict:
+    return _at(q, point)[0]
 
 
 def case_of(q: Question, *, held: bool = False) -> tuple[Case, Traced]:
     """The given point as a case, with its trace; `held` holds detached values fixed. Raises BadInput and Unsupported."""
-    return _asked(q, q.args, "as given", q.cotangent, held)
+    return _asked(q, q.given, held)
 
 
-def _at(
-    q: Question, args: tuple[Any, ...], name: str, cotangent: tuple[np.ndarray, ...] | None
-) -> tuple[Verdict, Traced, Case | None]:
-    """One point: trace, judge; where values were detached and the answer differs, judge again with those held fixed.
+def _at(q: Question, point: Point) -> tuple[Verdict, Traced, Case | None]:
+    """One point: trace, judge; where values were detached and the answer differs, judge again with those held fixed
+    (the verdict's fact `held` says so).
 
     The case is None where the function cannot be traced."""
-    found = _once(q, args, name, cotangent, held=False)
-    if q.stops and found[0].status is Status.FAIL and detaches(found[1]):
-        fixed = _once(q, args, name, cotangent, held=True)
-        if fixed[0].status is Status.PASS:
-            return fixed
+    found = _once(q, point, held=False)
+    verdict, traced, _ = found
+    if q.stops and verdict.status is Status.FAIL and traced.detaches:
+        fixed, held, case = _once(q, point, held=True)
+        if fixed.status is Status.PASS:
+            return replace(fixed, facts={**fixed.facts, "held": True}), held, case
     return found
 
 
-def detaches(traced: Traced) -> bool:
-    return any("detached" in n for n in traced.notes)
-
-
-def _asked(
-    q: Question, args: tuple[Any, ...], name: str, cotangent: tuple[np.ndarray, ...] | None, held: bool
-) -> tuple[Case, Traced]:
+def _asked(q: Question, point: Point, held: bool) -> tuple[Case, Traced]:
     options: dict[str, Any] = {"stop_detached": True, "confirm": False} if held else {}
-    own = _traced(q.fn, args, q, options, strict=q.reference is None)
-    definition = own if q.reference is None else _traced(q.reference, args, q, options, strict=True)
-    return _case(q, own, definition, name, cotangent), own
+    own = _traced(q.fn, point.args, q, options, strict=q.reference is None)
+    definition = own if q.reference is None else _traced(q.reference, point.args, q, options, strict=True)
+    return _case(q, own, definition, point), own
 
 
-def _once(
-    q: Question, args: tuple[Any, ...], name: str, cotangent: tuple[np.ndarray, ...] | None, held: bool
-) -> tuple[Verdict, Traced, Case | None]:
+def _once(q: Question, point: Point, held: bool) -> tuple[Verdict, Traced, Case | None]:
     try:
-        case, own = _asked(q, args, name, cotangent, held)
+        case, own = _asked(q, point, held)
     except Unsupported as e:
-        opaque = None if q.reference else _without_definition(q, args, name, cotangent, str(e))
+        opaque = None if q.reference else _without_definition(q, point, str(e))
         if opaque is None:
             raise
         return (*opaque, None)
@@ -166,48 +179,44 @@ def _once(
 
 def _decided(q: Question, own: Traced, case: Case) -> Verdict:
     subject = _subject(own, q.device)
-    try:
-        with limited(q.time_limit):
-            verdict = decide(case, subject, function=own.function, seed=q.seed)
-    except TimeLimit as e:
-        raise BadInput(f"the function, or its backward pass, hangs: {e}") from None
+    with _limited(q, "the function, or its backward pass,"):
+        verdict = decide(case, subject, function=own.function, seed=q.seed)
     notes = (*verdict.notes, *own.notes)
     return replace(verdict, notes=tuple(dict.fromkeys(notes)))
 
 
-def _without_definition(
-    q: Question, args: tuple[Any, ...], name: str, cotangent: tuple[np.ndarray, ...] | None, why: str
-) -> tuple[Verdict, Traced] | None:
+@contextmanager
+def _limited(q: Question, what: str) -> Iterator[None]:
+    try:
+        with limited(q.time_limit):
+            yield
+    except TimeLimit as e:
+        raise BadInput(f"{what} hangs: {e}") from None
+
+
+def _without_definition(q: Question, point: Point, why: str) -> tuple[Verdict, Traced] | None:
     """The verdict on a function that cannot be traced, from differences of it; None where not even those can be had."""
-    own = _traced(q.fn, args, q, {}, strict=False)
+    own = _traced(q.fn, point.args, q, {}, strict=False)
     shapes = [o.shape for o in own.outputs if o.position is not None]
     subject = _subject(own, q.device)
     if own.graph is not None or not shapes or own.dtype not in subject.dtypes:
         return None
-    given = cotangent if cotangent is not None else _cotangents(shapes, q.seed, name)
-    weights = tuple(rounded(g, own.dtype) for g in given)
     wrt = own.wrt if q.wrt is None else q.wrt
-    box = Opaque(subject, own.function, own.values, wrt, weights, own.dtype)
-    try:
-        with limited(q.time_limit):
-            verdict = judge_opaque(_title(q, name), box, (f"it cannot be traced: {why}",), seed=q.seed)
-    except TimeLimit as e:
-        raise BadInput(f"the function, or its backward pass, hangs: {e}") from None
-    return verdict, own
+    box = Opaque(subject, own.function, own.values, wrt, _weights(q, point, shapes, own.dtype), own.dtype)
+    with _limited(q, "the function, or its backward pass,"):
+        return judge_opaque(_title(q, point), box, (f"it cannot be traced: {why}",), seed=q.seed), own
 
 
-def _title(q: Question, name: str) -> str:
-    return f"{getattr(q.fn, '__name__', type(q.fn).__name__)}, {name}"
+def _title(q: Question, point: Point) -> str:
+    return f"{q.name}, {point.name}"
 
 
 def _traced(
     fn: Callable[..., Any], args: tuple[Any, ...], q: Question, options: Mapping[str, Any], strict: bool
 ) -> Traced:
     try:
-        with limited(q.time_limit):
+        with _limited(q, _called(fn)):
             found = trace(fn, *args, options={"seed": q.seed, "strict": strict, **options}, **q.kwargs)
-    except TimeLimit as e:
-        raise BadInput(f"{_called(fn)} hangs: {e}") from None
     except (Unsupported, BadInput):
         raise
     except Exception as e:
@@ -233,7 +242,7 @@ def _held(value: Any, dtype: str) -> np.ndarray:
     return rounded(value, dtype) if is_float(value) else np.asarray(value)
 
 
-def _case(q: Question, own: Traced, definition: Traced, name: str, cotangent: tuple[np.ndarray, ...] | None) -> Case:
+def _case(q: Question, own: Traced, definition: Traced, point: Point) -> Case:
     if definition.graph is None:
         raise Unsupported("; ".join(definition.opaque))
     floats = {a.dtype for a in own.arguments if a.kind == "float"}
@@ -247,7 +256,7 @@ def _case(q: Question, own: Traced, definition: Traced, name: str, cotangent: tu
         definition = _named_alike(own, definition)
     wrt = own.wrt if q.wrt is None else q.wrt
     for n in wrt:
-        if f"writes to its argument {n}" in " ".join(own.notes):
+        if n in own.written:
             raise BadInput(f"{_called(q.fn)} writes to its argument {n}, which is differentiated: give it a copy")
         known = [a.name for a in own.arguments if a.kind == "float" and a.role != "captured"]
         if n not in known:
@@ -255,14 +264,11 @@ def _case(q: Question, own: Traced, definition: Traced, name: str, cotangent: tu
     graph = definition.graph
     assert graph is not None
     shapes = [graph.nodes[o].shape for o in graph.outputs]
-    given = cotangent if cotangent is not None else _cotangents(shapes, q.seed, name)
-    if [g.shape for g in given] != shapes:
-        raise BadInput(f"cotangent: shapes {[g.shape for g in given]} do not match those of the outputs, {shapes}")
     return Case(
-        name=_title(q, name),
+        name=_title(q, point),
         graph=graph,
         values={n: _held(own.values[n] if n in own.values else definition.values[n], own.dtype) for n in graph.inputs},
-        cotangent=tuple(rounded(g, own.dtype) for g in given),
+        cotangent=_weights(q, point, shapes, own.dtype),
         dtype=own.dtype,
         wrt=wrt,
     )
@@ -285,10 +291,16 @@ def _named_alike(own: Traced, definition: Traced) -> Traced:
     return replace(definition, graph=Graph(nodes, definition.graph.outputs))
 
 
-def _cotangents(shapes: Sequence[tuple[int, ...]], seed: int, name: str) -> list[np.ndarray]:
-    """Signed, of order one, and never ±1: what ignores, squares or clips a cotangent must not look right."""
-    rng = np.random.default_rng([seed, *name.encode()])
-    return [rng.choice([-1.0, 1.0], s) * rng.uniform(1.1, 2.0, s) for s in shapes]
+def _weights(q: Question, point: Point, shapes: Sequence[tuple[int, ...]], dtype: str) -> tuple[np.ndarray, ...]:
+    """The cotangent: the given one, or else signed, of order one, and never ±1: what ignores, squares or clips a
+    cotangent must not look right."""
+    given = point.cotangent
+    if given is None:
+        rng = np.random.default_rng([q.seed, *point.name.encode()])
+        given = tuple(rng.choice([-1.0, 1.0], s) * rng.uniform(1.1, 2.0, s) for s in shapes)
+    if [g.shape for g in given] != list(shapes):
+        raise BadInput(f"cotangent: shapes {[g.shape for g in given]} do not match those of the outputs, {shapes}")
+    return tuple(rounded(g, dtype) for g in given)
 
 
 def _subject(traced: Traced, device: str | None) -> Subject:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from ..oracle.precision import working
 from ..oracle.truth import LADDER, step_exponent
 from ..trace import Traced
 from .budget import budget
-from .callables import Question, case_of, detaches
+from .callables import Question, case_of
 from .compare import Compared, compare
 from .dtypes import FORMATS
 from .reference import reference
@@ -48,9 +49,9 @@ def answer_forward(q: Question, *, batched: bool = False) -> Verdict:
     Raises BadInput and Unsupported as `callables.answer` does.
     """
     verdict, traced = _judged(q, batched, held=False)
-    if q.stops and verdict.status is Status.FAIL and detaches(traced):
+    if q.stops and verdict.status is Status.FAIL and traced.detaches:
         fixed, _ = _judged(q, batched, held=True)
-        return fixed if fixed.status is Status.PASS else verdict
+        return replace(fixed, facts={**fixed.facts, "held": True}) if fixed.status is Status.PASS else verdict
     return verdict
 
 

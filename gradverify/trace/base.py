@@ -89,6 +89,8 @@ class Traced:
                and ignored); returns a tuple of the outputs that have a position. Random draws are replayed
     notes      what was specialised, folded or reinterpreted, in words for the verdict
     opaque     operations that could not be mapped, one reason each
+    detaches   it detaches a value that depends on a wanted input (detach, no_grad, stop_gradient)
+    written    the arguments that it writes to
     """
 
     graph: Graph | None
@@ -100,6 +102,8 @@ class Traced:
     framework: str
     notes: tuple[str, ...] = ()
     opaque: tuple[str, ...] = field(default=())
+    detaches: bool = False
+    written: tuple[str, ...] = ()
 
     @property
     def wrt(self) -> tuple[str, ...]:

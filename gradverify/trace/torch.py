@@ -16,7 +16,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -94,9 +94,11 @@ def trace(
         xp, arguments, inputs, result = _watched(call, stop_detached, wanting=False)
     leaves, _ = pytree.tree_flatten_with_path(result)
     outputs, nodes, tensors = _outputs(xp, leaves, opaque)
+    written: list[str] = []
     for name, t in inputs:
         if not np.array_equal(_array(t), xp.values[name], equal_nan=xp.values[name].dtype.kind == "f"):
             xp.note(f"the function writes to its argument {name}")
+            written.append(name)
     for why in xp.failed:
         opaque.append(why)
     graph = None
@@ -115,16 +117,17 @@ def trace(
         dtype=dtype,
         function=call.flat(tuple(k for k, o in enumerate(outputs) if o.position is not None)),
         framework="torch",
-        notes=(),
+        detaches=bool({DETACHED, STOPPED} & xp.notes.keys()),
+        written=tuple(written),
     )
     if graph is not None and confirm:
         why_not = _confirmed(traced, [t for _, t in inputs], tensors, seed, xp)
         if why_not:
             opaque.append(why_not)
-            traced = _replaced(traced, graph=None)
+            traced = replace(traced, graph=None)
     if opaque and strict:
         raise Unsupported("; ".join(dict.fromkeys(opaque)))
-    return _replaced(traced, notes=tuple(xp.notes), opaque=tuple(dict.fromkeys(opaque)))
+    return replace(traced, notes=tuple(xp.notes), opaque=tuple(dict.fromkeys(opaque)))
 
 
 def _watched(call: _Call, stop_detached: bool, wanting: bool) -> Any:
@@ -145,10 +148,6 @@ def _run(call: _Call, stop_detached: bool, wanting: bool) -> Any:
     with _quiet():
         result = call.run([t for _, t in inputs], watching=_Mode(xp, inputs))
     return xp, arguments, inputs, result
-
-
-def _replaced(traced: Traced, **fields: Any) -> Traced:
-    return Traced(**{f: fields.get(f, getattr(traced, f)) for f in traced.__dataclass_fields__})
 
 
 # ---- the call -------------------------------------------------------------------------------------------------------
