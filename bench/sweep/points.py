@@ -12,6 +12,7 @@ A table is a module `bench/sweep/<framework>_functions.py` with
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -59,23 +60,89 @@ class Point:
 def at(function: str, ordinary: str, *edges: tuple[str, str], **options: Any) -> list[Point]:
     """A line of the table: a function at an ordinary point, and at edges.
 
-    A point reads `call | inputs`, with statements parted by `;`. In an edge, what stands empty is the ordinary one's,
-    and a point without a bar has inputs only. Without a call the function is called with its inputs in order.
+    A point reads `call | inputs`, with statements parted by `;`; in a call `f` is the function. In an edge, what stands
+    empty is the ordinary one's, and a point without a bar has inputs only. Without a call the function is called with
+    its inputs in order.
     """
     call, _, inputs = ordinary.rpartition("|")
     inputs = inputs.strip()
-    call = call.strip() or f"{function}({', '.join(assigned(inputs))})"
-    found = [Point(function, ORDINARY, call, inputs, options)]
+    call = call.strip() or f"f({', '.join(assigned(inputs))})"
+    found = [(ORDINARY, call, inputs)]
     for edge, text in edges:
         own, _, where = text.rpartition("|")
-        found.append(Point(function, edge, own.strip() or call, where.strip() or inputs, options))
-    return found
+        found.append((edge, own.strip() or call, where.strip() or inputs))
+    return [Point(function, edge, re.sub(r"\bf\(", f"{function}(", c), i, options) for edge, c, i in found]
 
 
-def alike(functions: str, *edges: tuple[str, str], ordinary: str, prefix: str = "") -> Iterator[Point]:
-    """The same points for several functions."""
-    for name in functions.split():
-        yield from at(prefix + name, ordinary, *edges)
+SHARED = {
+    "zero": ("0 and -0", "x = given(0., -0.)"),
+    "large": ("large", "x = given(-1e8, 1e5, 1e8)"),
+    "tiny": ("tiny", "x = given(1e-300, -1e-160, 1e-10)"),
+    "tails": ("in the tails", "x = given(-30., -12., 12., 30.)"),
+    "far": ("far in the tails", "x = given(-700., -100., 100., 700.)"),
+    "halves": ("at halves", "x = given(-1.5, -.5, .5, 2.5)"),
+    "integers": ("at integers", "x = given(-2., 1., 3.)"),
+}
+"""Edges that many functions of one argument share, by their names in a `+` line."""
+
+
+def parsed(text: str) -> list[Point]:
+    """A table:
+
+        torch.exp, torch.exp2: x = real(5)
+            + layouts, zero
+            underflow: x = given(-740., -1100.)
+        torch.clamp: f(x, -1., 1.) | x = real(7)
+            max only: f(x, max=.5) |
+
+    A line of functions with their ordinary point; below it, indented, an edge each. Points read as in `at`, with `f` for
+    the function. A line with + has edges of SHARED and MADE.
+    """
+    points: list[Point] = []
+    entries: list[tuple[str, list[tuple[str, str]]]] = []
+    for line in text.splitlines():
+        if not line.strip():
+            continue
+        if not line[0].isspace():
+            entries.append((line, []))
+            continue
+        mark, _, rest = line.strip().partition(" ")
+        if mark != "+":
+            edge, _, point = line.strip().partition(": ")
+            entries[-1][1].append((edge, point))
+            continue
+        for name in rest.split(", "):
+            entries[-1][1].extend(MADE[name](entries[-1][0]) if name in MADE else [SHARED[name]])
+    for line, edges in entries:
+        names, _, ordinary = line.partition(": ")
+        for function in names.split(", "):
+            points += at(function, ordinary.strip(), *edges)
+    return points
+
+
+def _layouts(line: str) -> list[tuple[str, str]]:
+    """What every elementwise function of one x of 5 entries is asked."""
+    call, _, inputs = line.partition(": ")[2].rpartition("|")
+    call = call.strip() or "f(x)"
+    assert re.search(r"\b5\)", inputs), line
+    strided = lambda view: re.sub(r"\bx\b", f"x{view}", call)
+    shaped = lambda shape: re.sub(r"(, )?\b5\)", f"\\g<1>{shape})" if shape else ")", inputs)
+    return [
+        ("0-d", shaped("")),
+        ("empty", shaped("0")),
+        ("transposed", f"{strided('.T')} | {shaped('2, 3')}"),
+        ("every second entry", f"{strided('[::2]')} | {shaped('6')}"),
+    ]
+
+
+def _reductions(line: str) -> list[tuple[str, str]]:
+    """A loss of two arguments and more, with PyTorch's `reduction`."""
+    inputs = line.partition(": ")[2]
+    call = f"f({', '.join(assigned(inputs))}, reduction="
+    return [(f"reduction='{how}'", f"{call}'{how}') |") for how in ("sum", "none")]
+
+
+MADE: Mapping[str, Callable[[str], list[tuple[str, str]]]] = {"layouts": _layouts, "reductions": _reductions}
 
 
 def assigned(inputs: str) -> list[str]:
@@ -93,7 +160,7 @@ def called(point: Point, table: Any) -> tuple[Callable[..., Any], tuple[Any, ...
     names: dict[str, Any] = {**Values(), **table.NAMES}
     exec(point.inputs, names)  # the table is code of ours
     inputs = assigned(point.inputs)
-    args = tuple(table.array(v) if isinstance(v, np.ndarray) else v for v in (names[n] for n in inputs))
+    args = tuple(table.array(v) if isinstance(v, np.ndarray | np.generic) else v for v in (names[n] for n in inputs))
     fn = eval(f"lambda {', '.join(inputs)}: {point.call}", {**names, **table.NAMES})
     fn.__name__ = fn.__qualname__ = point.function
     return fn, args
