@@ -18,6 +18,11 @@ top.
                 much as that rounding moves them, by all of it where they underflow;
 * solve, inv, cholesky, det: backward stable, so the exact result for a matrix moved by n·a·max|A| (Higham, "Accuracy
                 and Stability of Numerical Algorithms", 2002, thms 9.4 and 10.3);
+* the inputs:   moved by a·|x| themselves: numerically stable is what gives nearly the right answer to nearly the right
+                question (the mixed forward-backward stability of Higham 2002, section 1.5). A formula that is less
+                careful than the table's and still stable, such as 2(x - mean x)/n at a large mean, is right; one that
+                cancels (1 - tanh²) is not. Entries of equal size move alike, so that ties, symmetric matrices and
+                exact differences stay what they are; and none moves at a kink, or where that leaves the domain;
 * range:        results beyond the largest number become inf; results below the smallest normal may be flushed to 0
                 (IEEE 754-2019 §7.5 permits it as an attribute; XLA's CPU backend does it), except in float16, where
                 they err by half the distance of subnormal numbers (`FloatFormat.gradual`).
@@ -332,6 +337,7 @@ def budget(
     reruns: int = RERUNS,
     seed: int = 0,
     table: Table = OPS,
+    at_kink: bool = False,
     loose: bool = False,
     stepwise: bool = False,
 ) -> Budget:
@@ -345,6 +351,8 @@ def budget(
     Underflow costs the smallest normal number of the dtype where it is abrupt; a gradual one is a rounding, and has the
     SAFETY of it.
 
+    `at_kink` says that the point lies on a kink, which a move of the inputs would leave.
+
     `table` holds other texts for some ops: the budget of who is known to compute with those.
 
     `loose` asks another question: could a branch that rounding turns explain this? Then nudges are SAFETY times larger
@@ -357,7 +365,13 @@ def budget(
     flat = lowered(graph, table)
     nudges = replace(fmt, roundoff=SAFETY * fmt.roundoff, arithmetic=SAFETY * fmt.arithmetic) if loose else fmt
     xp = NudgedNamespace(Noise(nudges, stepwise))
-    runs = [_rerun(xp, flat, values, cotangent, wrt, dtype, [seed, k], table) for k in range(reruns)]
+    moved = _Moved(values, 0.0 if at_kink else nudges.arithmetic)
+    runs = []
+    for k in range(reruns):
+        run = _rerun(xp, flat, moved.point([seed, k]), cotangent, wrt, dtype, [seed, k], table)
+        if moved.any and not run.finite:
+            run = _rerun(xp, flat, values, cotangent, wrt, dtype, [seed, k], table)
+        runs.append(run)
     kept, branches = _same_branch(runs)
     kept = runs if loose else kept
 
@@ -397,6 +411,33 @@ class _Rerun:
     gradients: dict[str, np.ndarray]
     branches: bytes
     distances: dict[int, np.ndarray]
+
+    @property
+    def finite(self) -> bool:
+        return all(np.isfinite(a).all() for a in (*self.outputs, *self.gradients.values()))
+
+
+class _Moved:
+    """The floating-point inputs, each entry x moved to x·(1 + a·ξ), with one standard normal ξ for all entries of one
+    size |x|."""
+
+    def __init__(self, values: Mapping[str, np.ndarray], a: float) -> None:
+        self.values, self.a = values, a
+        self.floats = {n: wide(v) for n, v in values.items() if is_float(v)} if a else {}
+        sizes = [np.abs(x).ravel() for x in self.floats.values()]
+        distinct, where = np.unique(np.concatenate(sizes or [np.zeros(0)]), return_inverse=True)
+        self.count, self.where = len(distinct), where
+        self.any = bool(distinct.any())
+
+    def point(self, seed: Any) -> Mapping[str, np.ndarray]:
+        if not self.any:
+            return self.values
+        factor = 1.0 + self.a * np.random.default_rng([*seed, 1]).standard_normal(self.count)[self.where]
+        point, at = dict(self.values), 0
+        for n, x in self.floats.items():
+            point[n] = x * factor[at : at + x.size].reshape(x.shape)
+            at += x.size
+        return point
 
 
 def _rerun(

@@ -44,7 +44,8 @@ def allowance(case: Case, true: Truth, *, seed: int = 0, **how: Any) -> Budget:
     """The case's budget; `how` states other assumptions than the usual ones (see `budget.budget`)."""
     outputs, gradients = tuple(e.told for e in true.outputs), {n: e.told for n, e in true.gradients.items()}
     return budget(
-        case.graph, case.values, case.cotangent, case.wrt, case.dtype, outputs, gradients, seed=seed, **how
+        case.graph, case.values, case.cotangent, case.wrt, case.dtype, outputs, gradients,
+        seed=seed, at_kink=bool(true.kinks), **how,
     )  # fmt: skip
 
 
