@@ -119,8 +119,13 @@ class OpSpec:
         domains = self.domain + (self.domain[-1],) * (len(intervals) - len(self.domain))
         return all(admits(d, i) for d, i in zip(domains, intervals))
 
-    def cotangent(self, xp: Any, i: int, g: Any, out: Any, args: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
-        """The cotangent of argument `i`, in that argument's shape. Not for composite ops."""
+    def cotangent(
+        self, xp: Any, i: int, g: Any, out: Any, args: tuple[Any, ...], params: Mapping[str, Any], dead: Any = None
+    ) -> Any:
+        """The cotangent of argument `i`, in that argument's shape. Not for composite ops.
+
+        `dead`, for an elementwise op, is a mask of g's shape: where it is set the cotangent is 0, whatever the rule says.
+        """
         if isinstance(self.vjp, tuple):
             rule = self.vjp[i]
             assert rule is not None, f"argument {i} of {self.name} has no cotangent"
@@ -128,6 +133,8 @@ class OpSpec:
         else:
             assert self.vjp is not None, f"{self.name} is a composition: differentiate its definition"
             result = self.vjp(xp, i, g, out, *args, **params)
+        if dead is not None:
+            result = xp.where(dead, xp.zeros(xp.shape(g), result), result)
         return xp.sum_to(result, xp.shape(args[i])) if self.broadcasts else result
 
 

@@ -388,11 +388,11 @@ def budget(
 
     def allow(truth: np.ndarray, arrays: list[np.ndarray], floor: np.ndarray | float = 0.0) -> Allowance:
         with np.errstate(all="ignore"):
-            square = np.zeros(truth.shape)
+            norm = np.zeros(truth.shape)
             for a in arrays:
-                square += np.square(a - truth)
+                norm = np.hypot(norm, a - truth)  # the squares of what is near the ends of the range are not in it
             rounding = fmt.roundoff * np.abs(truth) + (fmt.underflow if fmt.gradual else 0.0)
-            b = SAFETY * (np.sqrt(square / len(arrays)) + rounding)
+            b = SAFETY * (norm / math.sqrt(len(arrays)) + rounding)
             b += 0.0 if fmt.gradual else fmt.tiny
             b += np.where(truth == 0, fmt.roundoff**2 * (np.max(np.abs(truth), initial=0.0) + floor), 0.0)
         return Allowance(np.where(np.isnan(b), np.inf, b))
@@ -453,7 +453,11 @@ def _rerun(
     xp.noise.restart(seed)
     with np.errstate(all="ignore"):
         nodes = forward(xp, graph, {n: xp.asarray(v) for n, v in values.items()}, dtype, table)
-        adjoint = reverse(xp, graph, nodes, [xp.asarray(c) for c in cotangent], wrt, table)
+        adjoint: dict[int, Any] = {}
+        for cut_dead in (False, True):
+            adjoint = reverse(xp, graph, nodes, [xp.asarray(c) for c in cotangent], wrt, table, cut_dead=cut_dead)
+            if all(np.isfinite(adjoint[graph.inputs[n]]).all() for n in wrt if graph.inputs[n] in adjoint):
+                break
         branches = b"|".join(xp.noise.branches)
         distances = kink_distances(xp, graph, nodes, wrt)
     inputs = graph.inputs

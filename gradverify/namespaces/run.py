@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.graph import Apply, Constant, Graph, Input, evaluate, reaching, walk_back
 from ..core.op import OpSpec
-from ..ops import OPS
+from ..ops import FAMILIES, OPS
 from .dtypes import NUMPY_KINDS, rounded, wide
 
 Table = Mapping[str, OpSpec]
@@ -53,12 +53,25 @@ def needed(graph: Graph, wrt: Iterable[str]) -> frozenset[int]:
     return reaching(graph, (graph.inputs[name] for name in wrt), carries)
 
 
+ELEMENTWISE = frozenset(s.name for family in ("elementwise", "special") for s in FAMILIES[family])
+
+
 def reverse(
-    xp: Any, graph: Graph, values: list[Any], cotangent: Iterable[Any], wrt: Iterable[str], table: Table = OPS
+    xp: Any,
+    graph: Graph,
+    values: list[Any],
+    cotangent: Iterable[Any],
+    wrt: Iterable[str],
+    table: Table = OPS,
+    *,
+    cut_dead: bool = False,
 ) -> dict[int, Any]:
     """Node index -> adjoint, for every node between the outputs and the inputs `wrt`.
 
     The graph must be lowered (`ops.build.lowered`): every op on the way needs a VJP text of its own.
+
+    With `cut_dead` an entry whose cotangent is exactly 0 passes 0 on through elementwise ops, where their rules would
+    make 0·inf or 0·NaN of it: the branch that a `where` did not take may have no derivative, and needs none.
     """
     needs = needed(graph, wrt)
     adjoint: dict[int, Any] = {}
@@ -76,9 +89,10 @@ def reverse(
         assert isinstance(node, Apply)
         args = tuple(values[a] for a in node.args)
         spec = table[node.op]
+        dead = np.asarray(adjoint[k]) == 0 if cut_dead and node.op in ELEMENTWISE else None
         for i, a in enumerate(node.args):
             if a in needs and spec.differentiable(i):
-                g = spec.cotangent(xp, i, adjoint[k], values[k], args, dict(node.params))
+                g = spec.cotangent(xp, i, adjoint[k], values[k], args, dict(node.params), dead)
                 accumulate(a, g)
     return adjoint
 

@@ -131,9 +131,12 @@ class _Attempt:
         nodes = forward(BALLS, self.graph, self.values, self.dtype)
         outputs = tuple(from_balls(BALLS.asarray(nodes[o])) for o in self.graph.outputs)
         kinks = self.kinks(nodes)
-        candidate = self.candidate(nodes)
-        estimates = {n: from_balls(g) for n, g in candidate.items()}
-        finite = all(np.isfinite(e.hi).all() for e in estimates.values())
+        for cut_dead in (False, True):
+            candidate = self.candidate(nodes, cut_dead)
+            estimates = {n: from_balls(g) for n, g in candidate.items()}
+            finite = all(np.isfinite(e.hi).all() for e in estimates.values())
+            if finite:
+                break
         if kinks or not finite or BALLS.undecided:
             return self.one_sided(outputs, estimates, kinks or ("an undecidable comparison",) * bool(BALLS.undecided))
         gradients, agrees = self.confirmed(candidate, estimates)
@@ -152,9 +155,9 @@ class _Attempt:
                 at.append(node.op)
         return tuple(at)
 
-    def candidate(self, nodes: list[Any]) -> dict[str, np.ndarray]:
+    def candidate(self, nodes: list[Any], cut_dead: bool) -> dict[str, np.ndarray]:
         """ĝ: the reverse pass with the table's VJP texts; zeros for an input that no output depends on."""
-        adjoint = reverse(BALLS, self.graph, nodes, self.cotangent, self.wrt)
+        adjoint = reverse(BALLS, self.graph, nodes, self.cotangent, self.wrt, cut_dead=cut_dead)
         inputs = self.graph.inputs
         return {
             n: BALLS.asarray(adjoint[inputs[n]]) if inputs[n] in adjoint else BALLS.zeros(self.values[n].shape)
