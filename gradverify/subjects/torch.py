@@ -124,4 +124,4 @@ def _array(tensor: Any) -> np.ndarray:
     host = tensor.detach().cpu().resolve_conj().resolve_neg()
     if host.dtype == torch.bfloat16:
         return host.view(torch.int16).numpy().copy().view(_BFLOAT16)
-    return host.numpy().copy()
+    return host.numpy(force=True).copy()  # what is zero throughout may have no memory (sgn's gradient)

@@ -148,3 +148,16 @@ def test_a_branch_within_rounding_is_reported() -> None:
 def test_ulp(dtype: str) -> None:
     x = np.array([1.0, 1.5, 2.0, 1e-3, 12345.678], dtype=dtype)
     np.testing.assert_array_equal(ulp(x.astype(np.float64), FORMATS[dtype]), np.spacing(x).astype(np.float64))
+
+
+@pytest.mark.parametrize("x", [-600.0, 600.0])
+def test_the_budget_next_to_the_ends_of_the_range_has_its_size(x: float) -> None:
+    """The square of an error of 1e-14·e^600 is no double, and that of 1e-14·e^-600 is 0."""
+    build = GraphBuilder()
+    graph = build.graph(build.apply("exp", build.input("x", (1,))))
+    value = np.exp(np.array([x]))
+    got = budget(graph, {"x": np.array([x])}, (np.ones(1),), ("x",), "float64", (value,), {"x": value})
+    # The input is moved by u·|x|, and exp's result by 2·ulps·u: both enter relative to the value.
+    expected = SAFETY * U * (np.hypot(x, 2 * OPS["exp"].ulps) + 1)
+    scatter_of_an_rms = 1 / np.sqrt(2 * RERUNS)
+    assert got.gradients["x"].budget[0] / value[0] == pytest.approx(expected, rel=5 * scatter_of_an_rms)
