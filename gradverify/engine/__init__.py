@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import autograd, dtypes, func, linalg, names, special
+from . import autograd, dtypes, fft, func, linalg, names, special
 from .autograd import is_anomaly_enabled
 from .creation import *  # noqa: F403
 from .creation import Generator, manual_seed
@@ -60,7 +60,7 @@ class cuda:
 
 __all__ = [
     "ENGINE", "EngineNamespace", "Generator", "Size", "Tensor", "autograd", "cuda", "device", "dtype", "enable_grad",
-    "func", "get_default_dtype", "inference_mode", "is_anomaly_enabled", "is_grad_enabled",
+    "fft", "func", "get_default_dtype", "inference_mode", "is_anomaly_enabled", "is_grad_enabled",
     "is_inference_mode_enabled", "linalg", "log_softmax", "manual_seed", "nn", "no_grad", "optim", "result_type",
     "set_default_dtype", "set_grad_enabled", "softmax", "special", "utils",
 ]  # fmt: skip

@@ -42,6 +42,10 @@ quiet = _Quiet()
 def apply(rule: Rule, args: Sequence[Any], params: Mapping[str, Any] = NONE) -> Tensor:
     """Run an op on tensors and Python numbers, and record it where grad mode is on and an argument requires grad."""
     args = tuple(args)
+    for a in args:
+        if a._data.dtype.kind == "c" if isinstance(a, Tensor) else type(a) is complex:
+            rule = rule.on_complex(a._data.dtype if isinstance(a, Tensor) else dtypes.default_complex())
+            break
     if rule.composite and state.enabled and any(isinstance(a, Tensor) and a.requires_grad for a in args):
         return _composed(rule, args, params)
     if rule.view:
@@ -119,8 +123,9 @@ def apply_two(rule: Rule, x: Any, y: Any) -> Tensor:
     a = x._data if isinstance(x, Tensor) else x
     b = y._data if isinstance(y, Tensor) else y
     plain = type(b) is float or type(b) is int
-    d = a.dtype if plain else b.dtype
-    if (d is F32 or d is F64) and gpu.kernels is None and (plain or type(a) is float or type(a) is int or a.dtype is d):
+    d = a.dtype if plain else getattr(b, "dtype", None)  # a complex number has none
+    known = plain or type(a) is float or type(a) is int or getattr(a, "dtype", None) is d
+    if known and (d is F32 or d is F64) and gpu.kernels is None:
         try:
             out = wrap(quiet.run(rule.kernel, a, b))
         except ValueError as error:
@@ -285,8 +290,8 @@ class OpNode(Node):
         output = self.output
         if not self.plain:
             g, output, saved = widened(g), widened(output), [widened(a) for a in saved]
-            if self._complex(g):
-                run = _conjugated(run)
+            if self._conjugates(g.dtype):
+                run, saved = _conjugated(run), [self._complexed(i, a, g.dtype) for i, a in enumerate(saved)]
         for (i, vjp), (shape, dtype) in zip(plan.wanted, self.metas):
             d = run(vjp, xp, g, output, *saved, **self.params)
             if d.shape != shape and self.rule.broadcasts:
@@ -294,10 +299,16 @@ class OpNode(Node):
             grads[i] = d if d.dtype is dtype else _as_dtype(d, dtype)
         return grads
 
-    def _complex(self, g: Any) -> bool:
-        """Is this a holomorphic op of complex numbers? Then its rule needs conjugates."""
-        found = g.dtype.kind == "c" or any(dtype.kind == "c" for _, dtype in self.metas or ())
-        return found and self.rule.name not in NOT_HOLOMORPHIC
+    def _conjugates(self, cotangent: np.dtype) -> bool:
+        """Is this a holomorphic op of complex numbers, with a rule for reals? Then that needs conjugates."""
+        return cotangent.kind == "c" and not self.rule.wirtinger
+
+    def _complexed(self, i: int, a: Any, to: np.dtype) -> Any:
+        """A real argument among complex ones as a complex number, which is how the op took it: log(-1) has a value then."""
+        raw = a._data if isinstance(a, Tensor) else a
+        if raw is None or isinstance(raw, Ghost) or raw.dtype.kind != "f" or self.rule.spec.argument(i) != "float":
+            return a
+        return cast(a, to) if isinstance(a, Tensor) else a.astype(to)
 
     def _stale(self, t: Tensor, now: int, then: int) -> RuntimeError:
         made = "" if t._edge is None else f", which is output {t._edge[1]} of {op_of(t._edge[0])}"
@@ -313,7 +324,7 @@ class OpNode(Node):
             out = self._saved_output()
         grads: list[Any] = [None] * len(args)
         metas = self.metas or [(g._data.shape, g._data.dtype)] * len(grads)
-        conjugate = not self.plain and self._complex(g._data)
+        conjugate = not self.plain and self._conjugates(g._data.dtype)
         if conjugate:
             g = ENGINE.conj(g)
         for (i, vjp), (shape, dtype) in zip(self.plan.wanted, metas):
@@ -325,6 +336,7 @@ class OpNode(Node):
             grads[i] = d if d._data.dtype == dtype else cast(d, dtype)
         return grads
 
+            args = [self._complexed(i, a, g._data.dtype) for i, a in enumerate(args)]
     def _saved_output(self) -> Tensor:
         out = wrap(self.output)
         out._requires_grad, out._edge, out._version_cell = True, (self, 0), self.cell
@@ -335,13 +347,8 @@ class OpNode(Node):
             self.saved, self.output, self.cell = Freed, None, None
 
 
-NOT_HOLOMORPHIC = {"abs", "conj", "real", "imag", "cast", "clone"}
-"""Ops whose rule says itself what to do with complex numbers."""
-
-
 def _conjugated(run: Callable[..., Any]) -> Callable[..., Any]:
-    """The cotangent of z under a holomorphic f is g conj(f'(z)). The text, written for reals, computes g f'(z) and is linear
-    in g; so conj(text(conj(g))) is what is wanted. (PyTorch documentation, "Autograd for complex numbers".)"""
+    """conj(text(conj(g))): derived in `wirtinger`."""
 
     def conjugated(vjp: Callable[..., Any], xp: Any, g: Any, *rest: Any, **params: Any) -> Any:
         return np.conj(run(vjp, xp, np.conj(g), *rest, **params))

@@ -22,6 +22,7 @@ from .rules import KERNELS, rule
 from .tape import Node, named
 from .tensor import Size, Tensor, wrap
 from .views import overwrite, write
+from .wirtinger import refusal
 
 Dim = int | Sequence[int] | None
 
@@ -104,6 +105,8 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
 def floor_divide(input: Any, other: Any) -> Tensor:
     a, b = _raw(input), _raw(other)
     to = dtypes.result_type([a, b])
+    if to.kind == "c":
+        raise refusal("floor_divide", to)
     return wrap(quiet.run(np.floor_divide, np.asarray(a, to), np.asarray(b, to)))
 
 
@@ -128,9 +131,20 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
             f"both arguments to matmul need to be at least 1D, but they are {input._data.ndim}D and {other._data.ndim}D"
         )
     if input._data.dtype is not other._data.dtype and input._data.dtype != other._data.dtype:
-        names = [t.dtype.name.replace("float32", "float").replace("float64", "double") for t in (input, other)]
+        names = [_CPP_NAMES.get(t.dtype.name, t.dtype.name) for t in (input, other)]
         raise RuntimeError(f"expected m1 and m2 to have the same dtype, but got: {names[0]} != {names[1]}")
     return apply(_MATMUL, (input, other))
+
+
+_CPP_NAMES = {"float32": "float", "float64": "double", "complex64": "c10::complex<float>",
+              "complex128": "c10::complex<double>"}  # fmt: skip
+
+
+def _ordered(name: str, *tensors: Any) -> None:
+    """Complex numbers have no order; NumPy would take one all the same."""
+    for x in tensors:
+        if isinstance(x, Tensor) and x._data.dtype.kind == "c":
+            raise refusal(name, x._data.dtype)
 
 
 def _ranked_matmul(name: str, ranks: tuple[int, int], node: str | None = None) -> Any:
@@ -285,6 +299,7 @@ def _extreme(name: str, op: str) -> Any:
             return run(f"{op}imum", input, dim if other is None else other)
         if dim is None:
             return run(op, input)
+        _ordered(f"{op} along a dim", input)
         at = normal_dim(dim, input._data.ndim)
         if not input._data.ndim:
             return _picked(op, f"{op.capitalize()}Backward0", input, np.int64(0), 0, keepdim, op)
@@ -373,6 +388,7 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
 
 
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
+    _ordered("argsort", input)
     if not input._data.ndim:
         return wrap(np.int64(0))
     data = input._data
@@ -384,6 +400,7 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool
 
 
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> _Pair:
+    _ordered("topk", input)
     order = argsort(input, dim, descending=largest)._data
     chosen = wrap(np.take(order, np.arange(k), axis=dim))
     return _Pair(run_as("TopkBackward0", "take_along_axis", input, chosen, axis=dim), chosen, "topk")
@@ -391,6 +408,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
 
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The lower median, as PyTorch's."""
+    _ordered("median", input)
     if dim is None:
         flat = np.argsort(input._data, axis=None, kind="stable")[(input._data.size - 1) // 2]
         return run_as("MedianBackward0", "take", reshape(input, (-1,)), wrap(flat), axis=0)
@@ -919,20 +937,6 @@ def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     if dtype is not None and out._data.dtype != dtype.numpy:
         return cast(out, dtype.numpy)
     return clone(out) if copy and out is input else out
-
-
-def conj(input: Tensor) -> Tensor:
-    return run("conj", input) if input._data.dtype.kind == "c" else input
-
-
-def real(input: Tensor) -> Tensor:
-    return run_as("SelectBackward0", "real", input) if input._data.dtype.kind == "c" else input
-
-
-def imag(input: Tensor) -> Tensor:
-    if input._data.dtype.kind != "c":
-        raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
-    return run_as("SelectBackward0", "imag", input)
 
 
 def type_as(input: Tensor, other: Tensor) -> Tensor:

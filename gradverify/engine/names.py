@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..ops import OPS
-from . import dtypes, functions
+from . import complexes, dtypes, functions
 from .dispatch import apply, apply_one, apply_two, quiet
 from .rules import rule
 from .tensor import Tensor, wrap
@@ -40,10 +40,10 @@ SAME = (
 ).split()
 
 # Not differentiated: NumPy's own function does.
-PLAIN = "isnan isinf logical_xor sgn bitwise_and bitwise_or bitwise_xor bitwise_not".split()
+PLAIN = "isnan isinf logical_xor bitwise_and bitwise_or bitwise_xor bitwise_not".split()
 
 FUNCTIONS = (
-    "conj real imag add sub rsub mul div floor_divide remainder lerp pow matmul mm bmm mv dot addmm addcmul "
+    "add sub rsub mul div floor_divide remainder lerp pow matmul mm bmm mv dot addmm addcmul "
     "addcdiv outer einsum tensordot clamp where isclose allclose equal sum mean prod max min amax amin argmax "
     "argmin var std norm logsumexp cumsum cumprod any all sort argsort topk median reshape flatten unflatten "
     "permute transpose t movedim unsqueeze squeeze broadcast_to broadcast_tensors cat stack hstack vstack unbind "
@@ -59,8 +59,7 @@ METHODS_ONLY = (
 ).split()
 
 NOT_METHODS = set(
-    "real imag einsum tensordot broadcast_tensors cat stack hstack vstack meshgrid is_tensor concat tile_ where_ "
-    "numel".split()
+    "einsum tensordot broadcast_tensors cat stack hstack vstack meshgrid is_tensor concat tile_ where_ numel".split()
 )
 
 # name -> function of (tensor, ...) whose result is written back: x.add_(y)
@@ -89,6 +88,7 @@ def functions_by_name() -> dict[str, Callable[..., Any]]:
         table[name] = _plain(name)
     table |= {name: getattr(functions, name) for name in FUNCTIONS}
     table |= {name: getattr(functions, f) for name, f in MORE_FUNCTIONS.items()}
+    table |= {name: getattr(complexes, name) for name in complexes.__all__}
     return table
 
 
@@ -114,7 +114,7 @@ def _direct(name: str, op: str) -> Callable[..., Any]:
 
 
 def _plain(name: str) -> Callable[..., Any]:
-    kernel = getattr(np, {"sgn": "sign"}.get(name, name))
+    kernel = getattr(np, name)
 
     def call(*args: Any) -> Any:
         return wrap(kernel(*(a._data if isinstance(a, Tensor) else a for a in args)))
@@ -200,7 +200,7 @@ def _arithmetic(op: str, reverse: bool = False) -> Callable[..., Any]:
 
 def install(table: dict[str, Callable[..., Any]]) -> None:
     """Give Tensor its operators and methods."""
-    methods: dict[str, Any] = {n: f for n, f in table.items() if n not in NOT_METHODS}
+    methods: dict[str, Any] = {n: f for n, f in table.items() if n not in NOT_METHODS and n not in complexes.__all__}
     methods |= {n: getattr(functions, n) for n in METHODS_ONLY}
     methods |= {
         "type": functions.type_,
@@ -246,13 +246,11 @@ def install(table: dict[str, Callable[..., Any]]) -> None:
     for name, getter in {
         "T": lambda self: functions.permute(self, tuple(reversed(range(self._data.ndim)))),
         "mT": lambda self: functions.transpose(self, -2, -1),
-        "H": lambda self: functions.transpose(self, -2, -1),
-        "real": functions.real,
-        "imag": functions.imag,
     }.items():
         setattr(Tensor, name, property(getter))
 
 
+    complexes.install(table)
 def _cuda(self: Tensor, device: int | None = None) -> Tensor:
     return functions.to(self, dtypes.device("cuda", device))
 

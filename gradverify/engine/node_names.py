@@ -68,7 +68,7 @@ NODE_NAMES: dict[str, Names] = {
     "batch_norm": "NativeBatchNormBackward0", "adaptive_avg_pool2d": "AdaptiveAvgPool2DBackward0",
     "smooth_l1_loss": "SmoothL1LossBackward0",
     # the engine's own
-    "cast": "ToCopyBackward0",
+    "cast": "ToCopyBackward0", "fft": "FftC2CBackward0",
 }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from ..core.op import OpSpec, Param
 from ..namespaces.numpy import NumpyNamespace, native_index
 from ..ops import OPS
 from ..ops.neural import places
+from . import wirtinger
 from .node_names import Names
 from .node_names import node_name as names_of
 from .reads import Read, reads
@@ -37,13 +38,13 @@ _KEEP = set(
     "reshape permute_dims matrix_transpose expand_dims squeeze broadcast_to getitem diagonal flip roll pad tril "
     "triu take take_along_axis index_add scatter_add embed repeat tile moveaxis swapaxes argmax argmin argsort "
     "clone logical_and logical_or logical_not isfinite conj real imag cast index index_put index_put_add gather "
-    "unstack flatten any all".split()
+    "unstack flatten any all complex sgn angle view_as_real view_as_complex fft".split()
 )
 _COMPARE = set("equal not_equal less less_equal greater greater_equal".split())
 
 VIEWS = set(
     "reshape permute_dims matrix_transpose expand_dims squeeze broadcast_to getitem diagonal moveaxis swapaxes "
-    "real imag".split()
+    "real imag view_as_real view_as_complex".split()
 )
 """Ops whose result shares the input's memory in PyTorch (reshape: where the layout allows it)."""
 
@@ -70,7 +71,13 @@ class Kernels(NumpyNamespace):
         return x * x
 
     def __getattr__(self, name: str) -> Any:
-        return partial(LOCAL[name].define, self) if name in LOCAL else super().__getattr__(name)
+        if name in LOCAL:
+            return partial(LOCAL[name].define, self)
+        plain = super().__getattr__(name)
+        if name not in wirtinger.FORMS:
+            return plain
+        form = partial(wirtinger.FORMS[name][0].define, self)
+        return lambda x, *rest, **params: (form if x.dtype.kind == "c" else plain)(x, *rest, **params)
 
     def sum(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
         return self.module.sum(x, axis=axis, keepdims=keepdims, dtype=_counting(x))
@@ -144,6 +151,7 @@ class Rule:
     node_name   PyTorch's name of the backward node; `node_class` where it is always the same
     frozen      arguments that have no cotangent
     plans       what to keep, by the set (a bit mask) of arguments that are to get cotangents
+    wirtinger   is the rule written for complex cotangents, rather than for reals? (See `wirtinger`.)
     """
 
     def __init__(self, spec: OpSpec, node_name: Names | None = None) -> None:
@@ -162,6 +170,19 @@ class Rule:
         self.indexes = spec.name in ("index", "index_put")  # arrays in the parameters: they are freed with the rest
         self.view = spec.name in VIEWS
         self.plans: dict[int, Plan] = {}
+        self.wirtinger = spec.name in wirtinger.OPS
+        self._on_complex: Rule | None = None
+
+    def on_complex(self, dtype: np.dtype) -> Rule:
+        """The rule for complex arguments: this one, or the op's form. Raises what PyTorch would where there is none."""
+        if self._on_complex is None:
+            if self.name in wirtinger.FORMS:
+                self._on_complex = _form(self, *wirtinger.FORMS[self.name])
+            elif self.name in wirtinger.HOLOMORPHIC or self.wirtinger:
+                self._on_complex = self
+            else:
+                raise wirtinger.refusal(self.name, dtype)
+        return self._on_complex
 
     def kernel_in(self, xp: Kernels) -> Callable[..., Any]:
         """The kernel of that name, if there is one that takes the op's arguments as they stand; else the definition."""
@@ -201,6 +222,13 @@ class Rule:
         return plan
 
 
+def _form(rule: Rule, spec: OpSpec, holomorphic: bool) -> Rule:
+    form = Rule(spec, rule.node_name)
+    form.node_class, form.wirtinger, form._on_complex = rule.node_class, not holomorphic, form
+    form.kernel = partial(spec.define, KERNELS)
+    return form
+
+
 def _for_argument(text: Callable[..., Any], i: int) -> Callable[..., Any]:
     return lambda xp, g, out, *args, **params: text(xp, i, g, out, *args, **params)
 
@@ -217,18 +245,6 @@ LOCAL: dict[str, OpSpec] = {
             name="cast", doc="the same values in another dtype; the cotangent is cast back by the tape",
             example="cast(x, to=float64)", shape=lambda s, **_: s,
             define=lambda xp, x, to: x.astype(to), vjp=(lambda xp, g, out, x, to: g,), params={"to": Param("string")},
-        ),
-        OpSpec(
-            name="conj", doc="the complex conjugate", example="conj(x)", shape=lambda s, **_: s,
-            define=lambda xp, x: xp.module.conj(x), vjp=(lambda xp, g, out, x: xp.conj(g),),
-        ),
-        OpSpec(
-            name="real", doc="the real part", example="real(x)", shape=lambda s, **_: s,
-            define=lambda xp, x: xp.module.real(x), vjp=(lambda xp, g, out, x: g + 0j,),
-        ),
-        OpSpec(
-            name="imag", doc="the imaginary part", example="imag(x)", shape=lambda s, **_: s,
-            define=lambda xp, x: xp.module.imag(x), vjp=(lambda xp, g, out, x: g * 1j,),
         ),
         OpSpec(
             name="index", doc="x[at] for a native index that holds arrays", example="index(x, at=...)",
@@ -251,7 +267,7 @@ LOCAL: dict[str, OpSpec] = {
                  lambda xp, g, out, x, v, at: xp.sum_to(xp.index(g, at), xp.shape(v))),
         ),
     )
-}  # fmt: skip
+} | wirtinger.OPS  # fmt: skip
 """Ops of the engine's own: copies and conversions, which are no mathematics, and indices that are arrays."""
 
 

@@ -144,6 +144,12 @@ class FunctionCtx(Node):
                         f"shape compatible with {list(shape)}"
                     )
                 d = ENGINE.sum_to(d, shape)
+            if d._data.dtype.kind == "c" != dtype.kind:
+                raise RuntimeError(
+                    "Expected isFloatingType(grad.scalar_type()) || (input_is_complex == grad_is_complex) to be true, but "
+                    "got false.  (Could this error message be improved?  If so, please report an enhancement request to "
+                    "PyTorch.)"
+                )
             if d._data.dtype != dtype:
                 from ..dispatch import cast
 

@@ -1,0 +1,247 @@
+"""Complex numbers: for which ops the table's rules hold as they stand, and what takes the place of the others.
+
+The convention is PyTorch's ("Autograd for Complex Numbers", in its notes): the cotangent of z = x + iy is
+g = dL/dx + i dL/dy, so that dL = Re(conj(g) dz).
+
+The one idea: a VJP text was written for reals. There it computes J^T g, and it is linear in g. Read in complex arithmetic
+it still does, where the op is holomorphic, with the complex derivative for J. Then, for w = f(z),
+
+    dL = Re(conj(g) dw) = Re(conj(g) J dz) = Re(conj(J^H g) dz),   and   J^H g = conj(J^T conj(g)),
+
+so that conj(text(conj(g))) is the cotangent of z: `HOLOMORPHIC` says for which ops. What is not holomorphic has a form of
+its own, `FORMS` and `OPS`, whose rule is written in this convention and read as it stands. Everything else is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..core.op import OpSpec, Param
+from ..ops import OPS as TABLE
+
+HOLOMORPHIC = frozenset(
+    # elementwise, where they are defined and away from their cuts
+    "add subtract multiply divide negative reciprocal square pow sqrt rsqrt exp exp2 expm1 log log1p log2 log10 "
+    "sin cos tan asin acos atan sinh cosh tanh acosh atanh lerp addcmul where "
+    # sums and products
+    "sum mean prod cumulative_sum cumulative_prod matmul einsum outer tensordot cross linear trace "
+    "inv det solve solve_triangular matrix_power "
+    # what moves data, linear with coefficients 0 and 1
+    "reshape permute_dims matrix_transpose expand_dims squeeze broadcast_to getitem diagonal diag_embed flip roll pad tril "
+    "triu take take_along_axis index_add scatter_add embed repeat tile moveaxis swapaxes concat stack clone cast index "
+    "index_put index_put_add unstack flatten "
+    # no cotangent at all
+    "equal not_equal isfinite any all logical_and logical_or logical_not "
+    # made of the norm and a quotient
+    "normalize".split()
+)
+"""Ops whose definition and rule may be read in complex arithmetic."""
+
+
+def _local(name: str, define: Any, *vjp: Any, doc: str, **fields: Any) -> OpSpec:
+    return OpSpec(
+        name=name, define=define, vjp=vjp, doc=doc, arity=len(vjp), shape=lambda s, *_, **__: s, example=f"{name}(z)",
+        **fields,
+    )  # fmt: skip
+
+
+# ---- kernels over NumPy (or CuPy) -----------------------------------------------------------------------------------
+
+
+def _sgn(xp: Any, z: Any) -> Any:
+    if z.dtype.kind != "c":
+        return xp.module.sign(z)
+    size = xp.module.abs(z)
+    return z / xp.module.where(size == 0, size.dtype.type(1), size)
+
+
+def _complex(xp: Any, re: Any, im: Any) -> Any:
+    """Not re + 1j im, which makes NaN of an infinite part."""
+    re, im = xp.module.broadcast_arrays(re, im)
+    out = xp.module.empty(re.shape, dtype=np.result_type(re.dtype, im.dtype, np.complex64))
+    out.real, out.imag = re, im
+    return out
+
+
+def _view_as_real(xp: Any, z: Any) -> Any:
+    part = z.real
+    return xp.module.lib.stride_tricks.as_strided(part, (*z.shape, 2), (*z.strides, part.itemsize))
+
+
+def _view_as_complex(xp: Any, x: Any) -> Any:
+    return x.view(np.result_type(x.dtype, np.complex64))[..., 0]
+
+
+_OTHER_NORM = {"backward": "forward", "forward": "backward", "ortho": "ortho"}
+
+
+def _fft(xp: Any, z: Any, axes: Any, inverse: bool, norm: str) -> Any:
+    transform = xp.module.fft.ifftn if inverse else xp.module.fft.fftn
+    return transform(z, axes=axes, norm=norm).astype(z.dtype, copy=False)
+
+
+# ---- rules, in the convention above ---------------------------------------------------------------------------------
+
+
+def _masked(xp: Any, size: Any) -> Any:
+    """|z|, or 1 where it is 0."""
+    return xp.where(xp.equal(size, 0.0), xp.ones_like(size), size)
+
+
+def _sgn_vjp(xp: Any, g: Any, out: Any, z: Any) -> Any:
+    """s = z/r: ds = (dz - s dr)/r with dr = Re(conj(s) dz), hence (g - s Re(conj(s) g))/r; 0 at 0, as in PyTorch."""
+    size = xp.abs(z)
+    along = out * xp.real(g * xp.conj(out))
+    return xp.where(xp.equal(size, 0.0), xp.zeros_like(g), (g - along) / _masked(xp, size))
+
+
+def _angle_vjp(xp: Any, g: Any, out: Any, z: Any) -> Any:
+    """d angle = Im(dz/z) = Re(conj(iz/|z|^2) dz), hence g iz/|z|^2, with |z|^2 never formed; 0 at 0, as in PyTorch."""
+    size = xp.abs(z)
+    s, share = xp.sgn(z), g / _masked(xp, size)
+    return xp.complex(-(share * xp.imag(s)), share * xp.real(s))
+
+
+OPS: dict[str, OpSpec] = {
+    spec.name: spec
+    for spec in (
+        _local("conj", lambda xp, z: xp.module.conj(z), lambda xp, g, out, z: xp.conj(g), doc="the complex conjugate"),
+        _local("real", lambda xp, z: xp.module.real(z), lambda xp, g, out, z: xp.complex(g, xp.zeros_like(g)),
+               doc="the real part"),
+        _local("imag", lambda xp, z: xp.module.imag(z), lambda xp, g, out, z: xp.complex(xp.zeros_like(g), g),
+               doc="the imaginary part"),
+        _local("complex", _complex, lambda xp, g, out, re, im: xp.real(g), lambda xp, g, out, re, im: xp.imag(g),
+               doc="re + i im", broadcasts=True),
+        _local("sgn", _sgn, _sgn_vjp, doc="z/|z|, and 0 at 0"),
+        _local("angle", lambda xp, z: xp.module.angle(z).astype(xp.module.real(z).dtype), _angle_vjp,
+               doc="the argument, in (-pi, pi]"),
+        _local("view_as_real", _view_as_real, lambda xp, g, out, z: xp.complex(g[..., 0], g[..., 1]),
+               doc="the two parts along a last axis"),
+        _local("view_as_complex", _view_as_complex, lambda xp, g, out, x: xp.stack([xp.real(g), xp.imag(g)], axis=-1),
+               doc="what view_as_real undoes"),
+        # The adjoint of F is its inverse, unscaled where F is scaled and scaled where it is not.
+        _local("fft", _fft, lambda xp, g, out, z, axes, inverse, norm:
+               xp.fft(g, axes=axes, inverse=not inverse, norm=_OTHER_NORM[norm]),
+               doc="the discrete Fourier transform along axes",
+               params={"axes": Param("axes"), "inverse": Param("bool", False), "norm": Param("string", "backward")}),
+    )
+}  # fmt: skip
+"""Ops of the engine's own: the real op table has no use for them."""
+
+
+# ---- forms: what an op of the table is for complex arguments, where its text is for reals only ------------------------
+
+
+def _sigmoid(xp: Any, z: Any) -> Any:
+    """1/(1 + exp(-z)); by exp(z)/(1 + exp(z)) on the left, where exp(-z) overflows."""
+    left = xp.module.real(z) < 0
+    e = xp.exp(xp.where(left, z, -z))
+    return xp.where(left, e, e.dtype.type(1)) / (1 + e)
+
+
+def _asinh_vjp(xp: Any, g: Any, out: Any, z: Any) -> Any:
+    """1/sqrt(1 + z^2), with the cuts of asinh itself (Kahan, "Branch cuts for complex elementary functions", 1987)."""
+    return g / (xp.sqrt(1.0 + 1j * z) * xp.sqrt(1.0 - 1j * z))
+
+
+def _deviation_norm(xp: Any, z: Any, axis: Any, keepdims: bool) -> Any:
+    return xp.vector_norm(xp.abs(z - xp.mean(z, axis=axis, keepdims=True)), axis=axis, keepdims=keepdims)
+
+
+def _count(xp: Any, z: Any, axis: Any) -> int:
+    shape = xp.shape(z)
+    axes = range(len(shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
+    return math.prod(shape[a] for a in axes)
+
+
+def _var(xp: Any, z: Any, axis: Any = None, keepdims: bool = False, correction: float = 0.0) -> Any:
+    """The mean of |z - mean|^2: real."""
+    d = z - xp.mean(z, axis=axis, keepdims=True)
+    total = xp.sum(xp.square(xp.real(d)) + xp.square(xp.imag(d)), axis=axis, keepdims=keepdims)
+    return total / (_count(xp, z, axis) - correction)
+
+
+def _std(xp: Any, z: Any, axis: Any = None, keepdims: bool = False, correction: float = 0.0) -> Any:
+    return _deviation_norm(xp, z, axis, keepdims) / (_count(xp, z, axis) - correction) ** 0.5
+
+
+def _adjoint(xp: Any, x: Any) -> Any:
+    return xp.conj(xp.matrix_transpose(x))
+
+
+def _cholesky(xp: Any, x: Any) -> Any:
+    """Of the Hermitian part."""
+    return xp.module.linalg.cholesky((x + _adjoint(xp, x)) / 2)
+
+
+def _cholesky_vjp(xp: Any, g: Any, out: Any, x: Any) -> Any:
+    """The table's rule (Murray 2016, eq. 10) with the adjoint for the transpose; the diagonal of L is real, so that of
+    Phi counts with its real part."""
+    adjoint = _adjoint(xp, out)
+    middle = xp.tril(xp.matmul(adjoint, g))
+    diagonal = xp.diag_embed(xp.diagonal(middle))
+    phi = middle - diagonal + 0.5 * xp.complex(xp.real(diagonal), xp.zeros_like(xp.real(diagonal)))
+    left = xp.solve_triangular(adjoint, phi, upper=True)
+    both = _adjoint(xp, xp.solve_triangular(adjoint, _adjoint(xp, left), upper=True))
+    return (both + _adjoint(xp, both)) / 2
+
+
+FORMS: dict[str, tuple[OpSpec, bool]] = {
+    # op -> (what it is for complex arguments, is its rule still one for holomorphic ops?); no rule: a composition
+    "abs": (replace(TABLE["abs"], define=lambda xp, z: xp.module.abs(z), vjp=(lambda xp, g, out, z: g * xp.sgn(z),)),
+            False),
+    "vector_norm": (replace(TABLE["vector_norm"], vjp=None, define=lambda xp, z, **kw: xp.vector_norm(xp.abs(z), **kw)),
+                    False),
+    "var": (replace(TABLE["var"], define=_var, vjp=None), False),
+    "std": (replace(TABLE["std"], define=_std, vjp=None), False),
+    "vecdot": (replace(TABLE["vecdot"], vjp=None, broadcasts=False,
+                       define=lambda xp, a, b, axis=-1: xp.sum(xp.conj(a) * b, axis=axis)), False),
+    "softsign": (replace(TABLE["softsign"], vjp=None), False),
+    "sigmoid": (replace(TABLE["sigmoid"], define=_sigmoid), True),
+    "asinh": (replace(TABLE["asinh"], vjp=(_asinh_vjp,)), True),
+    "cholesky": (replace(TABLE["cholesky"], define=_cholesky, vjp=(_cholesky_vjp,)), False),
+    "logabsdet": (replace(TABLE["logabsdet"], define=lambda xp, x: xp.module.linalg.slogdet(x)[1], vjp=(
+        lambda xp, g, out, x: xp.expand_dims(xp.expand_dims(g, -1), -1) * _adjoint(xp, xp.inv(x)),)), False),
+}  # fmt: skip
+
+# What PyTorch says where it is not this: '"op_cpu" not implemented for 'ComplexFloat''.
+_CLAMP = "clamp is not supported for complex types"
+REFUSALS: dict[str, tuple[type[Exception], str]] = {
+    "sign": (NotImplementedError, "Unlike NumPy, torch.sign is not intended to support complex numbers. Please use "
+                                  "torch.sgn instead."),
+    "floor": (NotImplementedError, "floor is not supported for complex inputs"),
+    "ceil": (NotImplementedError, "ceil is not supported for complex inputs"),
+    "trunc": (NotImplementedError, "trunc is not supported for complex inputs"),
+    "maximum": (RuntimeError, "maximum not implemented for complex tensors."),
+    "minimum": (RuntimeError, "minimum not implemented for complex tensors."),
+    "max along a dim": (RuntimeError, "max(): does not support complex input"),
+    "min along a dim": (RuntimeError, "min(): does not support complex input"),
+    "argmax": (RuntimeError, "argmax(): does not support complex input"),
+    "argmin": (RuntimeError, "argmin(): does not support complex input"),
+    "argsort": (RuntimeError, " Sort does not support complex dtypes on CPU"),
+    "sort": (RuntimeError, " Sort does not support complex dtypes on CPU"),
+    "topk": (RuntimeError, " topk does not support complex dtypes on CPU"),
+    **dict.fromkeys(("clip", "relu", "relu6", "hardtanh"), (NotImplementedError, _CLAMP)),
+}  # fmt: skip
+
+_KERNEL_NAMES = {
+    "less": "lt_cpu", "less_equal": "le_cpu", "greater": "gt_cpu", "greater_equal": "ge_cpu", "max": "max_all",
+    "min": "min_all", "erf": "erf_vml_cpu", "erfc": "erfc_vml_cpu", "erfinv": "erfinv_vml_cpu", "digamma": "digamma",
+    "lgamma": "lgamma_vml_cpu", "round": "round_vml_cpu", "i0": "i0_vml_cpu", "elu": "elu_cpu", "celu": "elu_cpu",
+    "selu": "elu_cpu", "gelu": "GeluKernelImpl", "softmax": "softmax_lastdim_kernel_impl",
+    "log_softmax": "log_softmax_lastdim_kernel_impl", "layer_norm": "LayerNormKernelImpl", "mse_loss": "mse_cpu",
+    "smooth_l1_loss": "smooth_l1_cpu", "floor_divide": "div_floor_cpu",
+}  # fmt: skip
+
+
+def refusal(op: str, dtype: np.dtype) -> Exception:
+    """What PyTorch would raise for an op that has no meaning for complex numbers."""
+    if op in REFUSALS:
+        kind, text = REFUSALS[op]
+        return kind(text)
+    name = "ComplexFloat" if dtype == np.complex64 else "ComplexDouble"
+    return NotImplementedError(f"\"{_KERNEL_NAMES.get(op, op + '_cpu')}\" not implemented for '{name}'")
