@@ -326,6 +326,7 @@ class OpNode(Node):
         metas = self.metas or [(g._data.shape, g._data.dtype)] * len(grads)
         conjugate = not self.plain and self._conjugates(g._data.dtype)
         if conjugate:
+            args = [self._complexed(i, a, g._data.dtype) for i, a in enumerate(args)]
             g = ENGINE.conj(g)
         for (i, vjp), (shape, dtype) in zip(self.plan.wanted, metas):
             d = vjp(ENGINE, g, out, *args, **self.params)
@@ -336,7 +337,6 @@ class OpNode(Node):
             grads[i] = d if d._data.dtype == dtype else cast(d, dtype)
         return grads
 
-            args = [self._complexed(i, a, g._data.dtype) for i, a in enumerate(args)]
     def _saved_output(self) -> Tensor:
         out = wrap(self.output)
         out._requires_grad, out._edge, out._version_cell = True, (self, 0), self.cell

@@ -248,9 +248,9 @@ def install(table: dict[str, Callable[..., Any]]) -> None:
         "mT": lambda self: functions.transpose(self, -2, -1),
     }.items():
         setattr(Tensor, name, property(getter))
-
-
     complexes.install(table)
+
+
 def _cuda(self: Tensor, device: int | None = None) -> Tensor:
     return functions.to(self, dtypes.device("cuda", device))
 
