@@ -376,14 +376,14 @@ def budget(
     kept = runs if loose else kept
 
     with np.errstate(all="ignore"):
-        length = {n: np.maximum(np.abs(wide(values[n])), 1.0) for n in gradients}
+        length = {n: np.maximum(np.abs(_finite(values[n])), 1.0) for n in gradients}
         size = sum(float(np.sum(np.abs(wide(g) * t))) for g, t in zip(cotangent, outputs))
         size = max([size, *(float(np.max(np.abs(t) * length[n], initial=0.0)) for n, t in gradients.items())])
         # Outputs and gradients all zero: the cotangent is the only scale there is.
         size = size or max((float(np.max(np.abs(wide(g)), initial=0.0)) for g in cotangent), default=0.0)
 
         largest = max(
-            (float(np.max(np.abs(a), initial=0.0)) for a in (*outputs, *map(wide, values.values()))), default=0.0
+            (float(np.max(np.abs(a), initial=0.0)) for a in (*outputs, *map(_finite, values.values()))), default=0.0
         )
 
     def allow(truth: np.ndarray, arrays: list[np.ndarray], floor: np.ndarray | float = 0.0) -> Allowance:
@@ -403,6 +403,12 @@ def budget(
         reruns,
         branches or _near_kink(runs),
     )
+
+
+def _finite(x: np.ndarray) -> np.ndarray:
+    """In double precision, with 0 for what has no size (the NaN that a masked reduction passes over)."""
+    x = wide(x)
+    return np.where(np.isfinite(x), x, 0.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.errors import Unsupported
 from ..core.verdict import Comparison, Element, FailKind, Reason, Status, Verdict
 from ..oracle.blackbox import Slope, slope
 from ..subjects.base import Observation, Subject
@@ -81,6 +82,9 @@ Found = tuple[Status, FailKind | None, Reason | None, str, tuple[Comparison, ...
 
 def _judged(b: Opaque, seed: int) -> Found:
     seen = b.subject.vjp(b.function, b.values, b.wrt, b.cotangent)
+    if isinstance(seen.raised, Unsupported | NotImplementedError):
+        why = f"{b.subject.name}, {seen.stage}: {type(seen.raised).__name__}: {seen.raised}"
+        return Status.INCONCLUSIVE, None, Reason.UNSUPPORTED, why, ()
     if seen.raised is not None:
         return Status.FAIL, FailKind.RAISED, None, f"it raised {type(seen.raised).__name__}: {seen.raised}", ()
     if seen.mutated:

@@ -161,3 +161,17 @@ def test_the_budget_next_to_the_ends_of_the_range_has_its_size(x: float) -> None
     expected = SAFETY * U * (np.hypot(x, 2 * OPS["exp"].ulps) + 1)
     scatter_of_an_rms = 1 / np.sqrt(2 * RERUNS)
     assert got.gradients["x"].budget[0] / value[0] == pytest.approx(expected, rel=5 * scatter_of_an_rms)
+
+
+def test_an_input_that_is_no_number_costs_the_others_nothing() -> None:
+    """What a masked reduction passes over: the entries left have the budget that they have without it."""
+    b = GraphBuilder()
+    x, keep = b.input("x", (3,)), b.constant((True, False, True), "bool")
+    graph = b.graph(b.apply("sum", b.apply("where", keep, x, b.constant(0.0)), axis=None, keepdims=False))
+    values = {"x": np.array([1.0, np.nan, 3.0])}
+    found = budget(
+        graph, values, (np.array(1.5),), ("x",), "float64", (np.array(4.0),), {"x": np.array([1.5, 0.0, 1.5])}
+    )
+    assert np.isfinite(found.gradients["x"].budget).all()
+    assert found.gradients["x"].budget.max() < 1e-14
+    assert np.isfinite(found.outputs[0].budget)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradverify.core.verdict import FailKind, Status
+from gradverify.core.verdict import FailKind, Reason, Status
 from gradverify.judge.opaque import Opaque, judge_opaque
 from gradverify.subjects.base import Observation
 
@@ -146,3 +146,20 @@ def test_check_falls_back_to_differences_where_values_leave_the_framework(spoilt
     found = gradverify.check(ThroughNumpy.apply, x)
     assert found.status is status, found.text()
     assert any("no definition" in n for n in found.notes)
+
+
+def test_a_backward_that_does_not_exist_is_no_wrong_gradient() -> None:
+    def refusing(g: np.ndarray, x: np.ndarray) -> Any:
+        raise NotImplementedError("no such rule")
+
+    class Refusing(HandWritten):
+        def vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
+            try:
+                return super().vjp(function, values, wrt, cotangent)
+            except NotImplementedError as e:
+                return Observation(raised=e, stage="backward")
+
+    box = Opaque(Refusing(), (np.exp, refusing), {"x0": X}, ("x0",), (np.ones(20),), "float64")
+    found = judge_opaque("f", box, ("opaque",))
+    assert found.reason is Reason.UNSUPPORTED
+    assert "no such rule" in found.message
