@@ -19,6 +19,15 @@ from typing import Any
 import numpy as np
 
 from .recipes import along, at, correlation, eigen, eliminated, orthogonalised, padded, singular
+from .series import (
+    bessel_i,
+    gamma_slope,
+    hurwitz_zeta,
+    incomplete_beta,
+    lower_gamma,
+    running_logsumexp,
+    upper_gamma,
+)
 
 Map = Callable[..., Any]
 MAPPED: dict[str, Map] = {}
@@ -66,8 +75,22 @@ same(
     "acosh atanh floor ceil logistic=sigmoid erf erfc erf_inv=erfinv lgamma digamma"
 )
 same("add add_any=add sub=subtract mul=multiply div=divide max=maximum min=minimum atan2")
-same("eq=equal ne=not_equal lt=less le=less_equal gt=greater ge=greater_equal")
+same("lt=less le=less_equal gt=greater ge=greater_equal")
 same("and=logical_and or=logical_or not=logical_not")
+
+
+def compared(op: str) -> Map:
+    """A value against itself, which asks whether it is NaN, has no kink; nor has one against an infinity."""
+
+    def call(xp: Any, x: Any, y: Any) -> Any:
+        nan = xp.eqn.invars[0] is xp.eqn.invars[1]
+        infinite = any(v.array is not None and v.array.size and np.isinf(v.array).all() for v in (x, y))
+        return xp.concrete(xp.result(0)) if nan or infinite else xp.call(op, x, y)
+
+    return call
+
+
+MAPPED["eq"], MAPPED["ne"] = compared("equal"), compared("not_equal")
 
 
 @maps("xor")
@@ -96,6 +119,11 @@ def cbrt(xp: Any, x: Any, **_: Any) -> Any:
     return xp.sign(x) * xp.pow(xp.abs(x), xp.divide(1.0, 3.0))
 
 
+def at_point(xp: Any, n: int) -> tuple[np.ndarray, ...]:
+    """The values of the first n operands, broadcast to one shape, wide."""
+    return tuple(np.broadcast_arrays(*(xp.read(i).astype(np.float64) for i in range(n))))
+
+
 @maps("rem")
 def rem(xp: Any, x: Any, y: Any) -> Any:
     return x - xp.trunc(xp.divide(x, y)) * y
@@ -119,6 +147,48 @@ def polygamma(xp: Any, n: Any, x: Any) -> Any:
     xp.require(orders.size == 1 and float(orders[0]).is_integer(), "polygamma of several orders at once")
     order = int(orders[0])
     return xp.digamma(x) if order == 0 else xp.polygamma(x, n=order)
+
+
+@maps("igamma")
+def igamma(xp: Any, a: Any, x: Any) -> Any:
+    return lower_gamma(xp, a, x, at_point(xp, 2))
+
+
+@maps("igammac")
+def igammac(xp: Any, a: Any, x: Any) -> Any:
+    return upper_gamma(xp, a, x, at_point(xp, 2))
+
+
+@maps("igamma_grad_a")
+def igamma_grad_a(xp: Any, a: Any, x: Any) -> Any:
+    return gamma_slope(xp, a, x, at_point(xp, 2))
+
+
+@maps("regularized_incomplete_beta")
+def betainc(xp: Any, a: Any, b: Any, x: Any) -> Any:
+    return incomplete_beta(xp, a, b, x, at_point(xp, 3))  # type: ignore[arg-type]
+
+
+@maps("bessel_i0e")
+def bessel_i0e(xp: Any, x: Any) -> Any:
+    return bessel_i(xp, 0, x, *at_point(xp, 1))
+
+
+@maps("bessel_i1e")
+def bessel_i1e(xp: Any, x: Any) -> Any:
+    return bessel_i(xp, 1, x, *at_point(xp, 1))
+
+
+@maps("zeta")
+def zeta(xp: Any, s: Any, q: Any) -> Any:
+    at_s, at_q = at_point(xp, 2)
+    xp.require((at_s > 1).all() and (at_q > 0).all(), "zeta outside s > 1, q > 0")
+    order = np.unique(at_s) - 1
+    if not xp.cells[0].live and order.size == 1 and float(order[0]).is_integer() and order[0] <= 16:
+        # DLMF 25.11.12: psi_n(q) = (-1)^(n+1) n! zeta(n+1, q)
+        n = int(order[0])
+        return xp.polygamma(q, n=n) * (1.0 if n % 2 else -1.0) / float(math.factorial(n))
+    return hurwitz_zeta(xp, s, q)
 
 
 @maps("select_n")
@@ -170,8 +240,7 @@ def turned(xp: Any, x: Any, axis: int, reverse: bool, f: Callable[[Any], Any]) -
 
 @maps("cumlogsumexp")
 def cumlogsumexp(xp: Any, x: Any, axis: int, reverse: bool) -> Any:
-    top = float(np.max(xp.read(0), initial=0.0))  # any shift gives the same function
-    return turned(xp, x, axis, reverse, lambda v: xp.log(xp.cumulative_sum(xp.exp(v - top), axis=axis)) + top)
+    return turned(xp, x, axis, reverse, lambda v: running_logsumexp(xp, v, axis))
 
 
 @maps("cummax cummin")
