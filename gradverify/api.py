@@ -10,9 +10,9 @@ import numpy as np
 
 from .core.errors import BadInput, Unsupported
 from .core.verdict import Reason, Status, Verdict
-from .judge.callables import TIME_LIMIT, TRIALS, Effort, Question, answer
+from .judge.callables import TIME_LIMIT, TRIALS, Effort, Question, answer, raised
 from .judge.forward_mode import answer_forward
-from .judge.orders import raised
+from .trace import HandWritten
 
 Mode = Literal["rev", "fwd"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -33,14 +33,18 @@ def check(
     wrt: str | Sequence[str] | None = None,
     cotangent: Any = None,
     reference: Callable[..., Any] | None = None,
-    order: int = 1,
+    order: int | None = None,
     modes: Sequence[Mode] | Mode = ("rev",),
     effort: Effort = "normal",
     seed: int = 0,
     device: str | None = None,
     time_limit: float | None = TIME_LIMIT,
+    vjp: Callable[..., Any] | None = None,
+    residuals: bool = False,
+    framework: str | None = None,
 ) -> Verdict:
-    """The verdict on the gradient of `fn` at `args`, for a function of PyTorch or JAX.
+    """The verdict on the gradient of `fn` at `args`, for a function of PyTorch, JAX, HIPS autograd, tinygrad, MLX or the
+    engine, or of NumPy or CuPy with a backward pass written by hand.
 
     `fn` is a function, a module, an `autograd.Function.apply`, a `custom_vjp` function …; the framework is recognised
     from the arguments. Its own forward, traced to a graph, is the definition that its backward is held against.
@@ -53,12 +57,17 @@ def check(
     reference   a definition over the same arguments to hold `fn` against, instead of its own forward: needed where that
                 cannot be traced, wanted where it might be wrong
     order       derivatives up to this order: the VJP of the VJP at order 2, and so on. Each order is held against the
-                trace of the one below
+                trace of the one below. Default: the first, and where the backward pass is custom (an
+                `autograd.Function`, a custom operator, a `custom_vjp`) the second too, if it can be differentiated
     modes       "rev" judges VJPs, "fwd" JVPs (along one random direction), in the order given
     effort      "quick" judges the given point; "normal" also other values, other batch sizes and float32 where the
                 arguments allow; "thorough" more of them. Each point includes the laws: repeated calls, scaled and signed
                 cotangents, strided memory, purity
     time_limit  seconds for each run of the function; None for no limit
+    vjp         the backward pass of a function of NumPy or CuPy: `vjp(cotangent, *args)` returns the gradient, or one per
+                argument. Cotangents have the structure of what `fn` returns
+    residuals   `fn` returns `(out, residuals)`, and the backward pass is `vjp(residuals, cotangent)`
+    framework   whose function it is, where the arguments do not tell: NumPy arrays may be meant for "autograd" or "jax"
 
     Raises BadInput where the call itself cannot be judged: no array among the arguments, integers only, a function that
     raises, returns no array or a detached one, or hangs. What cannot be traced is INCONCLUSIVE, with the operation.
@@ -68,10 +77,12 @@ def check(
     modes = (modes,) if isinstance(modes, str) else tuple(modes)
     if not modes or not set(modes) <= set(MODES):
         raise BadInput(f"modes must be some of {', '.join(MODES)}, got {modes!r}")
-    if order < 1:
+    if order is not None and order < 1:
         raise BadInput(f"order counts from 1, got {order!r}")
     if not callable(fn):
         raise BadInput(f"the first argument must be a function, got {type(fn).__name__}")
+    if vjp is not None:
+        fn = HandWritten(fn, vjp, residuals)
     question = Question(
         fn,
         args,
@@ -82,9 +93,11 @@ def check(
         seed=seed,
         device=device,
         time_limit=time_limit,
+        framework=framework,
+        second=order is None and "rev" in modes,
     )
     try:
-        return _answered(question, order, modes, effort)
+        return _answered(question, order or 1, modes, effort)
     except Unsupported as e:
         return Verdict(Status.INCONCLUSIVE, question.name, "", "", reason=Reason.UNSUPPORTED, message=str(e))
 

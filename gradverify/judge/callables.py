@@ -17,11 +17,12 @@ from ..core.graph import Graph, Input
 from ..core.verdict import FailKind, Reason, Status, Verdict
 from ..namespaces.dtypes import is_float, rounded
 from ..subjects.base import Subject
-from ..subjects.registry import find
+from ..subjects.registry import of_functions
 from ..trace import Traced, trace
 from .decide import decide
 from .limits import TimeLimit, limited
 from .opaque import Opaque, judge_opaque
+from .orders import pulled
 from .variations import cotangents, variations
 
 Effort = Literal["quick", "normal", "thorough"]
@@ -31,6 +32,12 @@ TRIALS: Mapping[str, int] = {"quick": 0, "normal": 1, "thorough": 4}
 
 TIME_LIMIT = 120.0
 """Seconds for a run of the function, where nobody says another."""
+
+SECOND = "the second order"
+
+MOST = 300_000
+"""The array entries, over all nodes of the graph, up to which the second order is asked where nobody asks for it: its
+graph is some three times as large."""
 
 SUBSETS = 4
 """Of so many inputs each is differentiated alone, and of so many outputs each is asked alone; of more inputs the first
@@ -43,6 +50,8 @@ class Question:
 
     stops   may what the function detached be held fixed, where it is right with that alone? Without it, detaching is
             no part of the definition, as it is none for differences
+    second  is the second order asked as well, where the backward pass is somebody's own?
+    framework  whose function it is, where it is said outright
     """
 
     fn: Callable[..., Any]
@@ -55,6 +64,8 @@ class Question:
     device: str | None = None
     time_limit: float | None = TIME_LIMIT
     stops: bool = True
+    second: bool = False
+    framework: str | None = None
 
     @property
     def name(self) -> str:
@@ -82,28 +93,38 @@ def answer(q: Question, effort: Effort) -> Verdict:
     first, traced, case = _at(q, q.given)
     tried, skipped = [q.given.name], []
     if first.status is not Status.FAIL and first.reason is not Reason.UNSUPPORTED:
-        for name, judged in _asked_next(q, traced, case, TRIALS[effort]):
-            try:
-                verdict = judged()
-            except (BadInput, Unsupported) as e:
-                skipped.append(f"{name}: {e}")
-                continue
-            if verdict.status is Status.FAIL and verdict.kind is FailKind.RAISED:
-                # We chose this point, not the caller: a function that refuses it, in either pass, is in its right.
-                skipped.append(f"{name}: {verdict.message}")
-                continue
-            if verdict.status is Status.FAIL:
+        for name, judged in _asked_next(q, first, traced, case, TRIALS[effort]):
+            verdict, why_not = _tried(judged)
+            if verdict is None or verdict.status is Status.INCONCLUSIVE:
+                skipped.append(f"{name}: {why_not}")
+            elif verdict.status is Status.FAIL:
                 return replace(
                     verdict, message=f"{verdict.message} (found with {name})", facts={"tried": [*tried, name]}
                 )
-            (tried if verdict.status is Status.PASS else skipped).append(name)
-    return replace(first, facts={**first.facts, "tried": tried, "skipped": skipped})
+            else:
+                tried.append(name)
+    notes = (*first.notes, *(f"{s} (it was not judged)" for s in skipped if s.startswith(SECOND)))
+    return replace(first, notes=notes, facts={**first.facts, "tried": tried, "skipped": skipped})
+
+
+def _tried(judged: Judged) -> tuple[Verdict | None, str]:
+    """A verdict at a point that we chose, not the caller: a function that refuses it, in either pass, is in its right.
+    And why there is none, or none that decides."""
+    try:
+        verdict = judged()
+    except (BadInput, Unsupported) as e:
+        return None, str(e)
+    if verdict.kind is FailKind.RAISED:
+        return None, verdict.message
+    return verdict, verdict.message or str(verdict.reason)
 
 
 Judged = Callable[[], Verdict]
 
 
-def _asked_next(q: Question, traced: Traced, case: Case | None, times: int) -> Iterator[tuple[str, Judged]]:
+def _asked_next(
+    q: Question, first: Verdict, traced: Traced, case: Case | None, times: int
+) -> Iterator[tuple[str, Judged]]:
     """What is asked once the given point has not failed: first the same point otherwise, then other points."""
     if not times:
         return
@@ -113,6 +134,8 @@ def _asked_next(q: Question, traced: Traced, case: Case | None, times: int) -> I
         for k, alone in enumerate(_single_outputs(case)):
             # The other outputs' cotangents are undefined then, not zero.
             yield f"output {k} alone", partial(_decided, q, replace(traced, function=_only(traced.function, k)), alone)
+    if q.second and traced.custom and case and _entries(traced) <= MOST:
+        yield SECOND, partial(_second, q, first, traced, case)
     for name, args in _around(q, traced, times):
         yield name, partial(_verdict_at, q, Point(args, name))
 
@@ -133,7 +156,25 @@ def _single_outputs(case: Case) -> Iterator[Case]:
 
 
 def _only(function: Callable[..., Any], k: int) -> Callable[..., Any]:
+    if hasattr(function, "only"):  # one with a VJP of its own, which asks for all cotangents
+        return function.only(k)  # type: ignore[no-any-return]
     return lambda *arrays: (function(*arrays)[k],)
+
+
+def raised(q: Question, *, stops: bool) -> Question:
+    """The question one order up, at the same point. `stops` as in Question: where the order below stops no gradient, its
+    backward pass has no business to. Raises BadInput and Unsupported."""
+    case, traced = case_of(q)
+    return _raised(q, traced, case, stops)
+
+
+def _raised(q: Question, traced: Traced, case: Case, stops: bool) -> Question:
+    fn, args = pulled(traced, case, q.name)
+    return Question(fn, args, seed=q.seed, device=q.device, time_limit=q.time_limit, stops=stops)
+
+
+def _second(q: Question, first: Verdict, traced: Traced, case: Case) -> Verdict:
+    return answer(_raised(q, traced, case, stops=bool(first.facts.get("held"))), "quick")
 
 
 def _verdict_at(q: Question, point: Point) -> Verdict:
@@ -216,7 +257,7 @@ def _traced(
 ) -> Traced:
     try:
         with _limited(q, _called(fn)):
-            found = trace(fn, *args, options={"seed": q.seed, "strict": strict, **options}, **q.kwargs)
+            found = trace(fn, *args, options={"seed": q.seed, "strict": strict, "framework": q.framework, **options}, **q.kwargs)
     except (Unsupported, BadInput):
         raise
     except Exception as e:
@@ -304,10 +345,14 @@ def _weights(q: Question, point: Point, shapes: Sequence[tuple[int, ...]], dtype
 
 
 def _subject(traced: Traced, device: str | None) -> Subject:
-    return find(traced.framework, device)
+    return of_functions(traced.framework, device)
 
 
 def _around(q: Question, traced: Traced, times: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """Other arguments of the same form: other values, a batch of another size, a lower precision."""
-    elements = sum(math.prod(n.shape) for n in traced.graph.nodes) if traced.graph else 0
-    yield from variations(traced.framework, q.args, q.seed, times, elements)
+    yield from variations(traced.framework, q.args, q.seed, times, _entries(traced))
+
+
+def _entries(traced: Traced) -> int:
+    """The size of the graph, in array entries."""
+    return sum(math.prod(n.shape) for n in traced.graph.nodes) if traced.graph else 0

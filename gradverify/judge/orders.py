@@ -1,31 +1,43 @@
-"""Higher orders: the VJP of a function is a function too, of its arguments and of a cotangent."""
+"""Higher orders: the VJP of a function is a function too, of its arguments and of a cotangent.
+
+The definition that a VJP of order k is held against is the traced VJP of the order below it: so each order is right only
+as far as the order below it is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import re
+from collections.abc import Callable, Mapping, Sequence
+from inspect import Parameter, Signature
 from typing import Any
 
 import numpy as np
 
 from ..core.case import Case
 from ..trace import Traced
-from .callables import Question, case_of
 
 Pulled = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
-def raised(q: Question, *, stops: bool) -> Question:
-    """The question one order up: (arguments, cotangents) -> gradients, at the same point, for all of these.
+def pulled(traced: Traced, case: Case, name: str) -> Pulled:
+    """(arguments, cotangents) -> gradients, and where: the VJP of the traced function at the case's point.
 
-    The definition that its VJP is held against is the traced first VJP: so each order is right only as far as the order
-    below it is. `stops` as in Question: where the order below stops no gradient, its backward pass has no business to.
-    Raises BadInput and Unsupported.
+    Its parameters are named as the case's inputs are, as far as Python allows, then `cotangent` (`cotangent0`, ...).
     """
-    case, traced = case_of(q)
-    fn, args = {"torch": _torch, "jax": _jax}[traced.framework](traced, case)
-    fn.__name__ = fn.__qualname__ = f"VJP of {getattr(q.fn, '__name__', type(q.fn).__name__)}"
-    return replace(q, fn=fn, args=args, kwargs={}, wrt=None, cotangent=None, reference=None, stops=stops)
+    make: Callable[[Traced, Case], Pulled] = {"torch": _torch, "jax": _jax}[traced.framework]
+    fn, args = make(traced, case)
+    fn.__name__ = fn.__qualname__ = f"VJP of {name}"
+    several = len(case.cotangent) > 1
+    labels = [*_values(traced, case), *(f"cotangent{k if several else ''}" for k in range(len(case.cotangent)))]
+    fn.__signature__ = _signature(labels)  # type: ignore[attr-defined]
+    return fn, args
+
+
+def _signature(labels: Sequence[str]) -> Signature:
+    names = ["_".join(re.findall(r"\w+", label)) for label in labels]
+    fine = len(set(names)) == len(names) and all(n.isidentifier() for n in names)
+    names = names if fine else [f"x{k}" for k in range(len(names))]
+    return Signature([Parameter(n, Parameter.POSITIONAL_OR_KEYWORD) for n in names])
 
 
 def _values(traced: Traced, case: Case) -> Mapping[str, np.ndarray]:
@@ -40,7 +52,7 @@ def _torch(traced: Traced, case: Case) -> Pulled:
     values = _values(traced, case)
     names = list(values)
 
-    def pulled(*arrays: Any) -> Any:
+    def pull(*arrays: Any) -> Any:
         given = dict(zip(names, arrays))
         with torch.enable_grad():
             # Where the subject freezes an argument, the first derivative needs it all the same.
@@ -54,7 +66,7 @@ def _torch(traced: Traced, case: Case) -> Pulled:
 
     args = [torch.from_numpy(np.array(v)).requires_grad_(n in case.wrt) for n, v in values.items()]
     args += [torch.from_numpy(np.array(g)).requires_grad_() for g in case.cotangent]
-    return pulled, tuple(args)
+    return pull, tuple(args)
 
 
 def _jax(traced: Traced, case: Case) -> Pulled:
@@ -63,7 +75,7 @@ def _jax(traced: Traced, case: Case) -> Pulled:
     values = _values(traced, case)
     names = list(values)
 
-    def pulled(*arrays: Any) -> Any:
+    def pull(*arrays: Any) -> Any:
         given = dict(zip(names, arrays))
 
         def of_wrt(*active: Any) -> Any:
@@ -72,4 +84,4 @@ def _jax(traced: Traced, case: Case) -> Pulled:
         return jax.vjp(of_wrt, *(given[n] for n in case.wrt))[1](tuple(arrays[len(names) :]))
 
     with jax.enable_x64(True):
-        return pulled, tuple(jax.device_put(np.array(v)) for v in (*values.values(), *case.cotangent))
+        return pull, tuple(jax.device_put(np.array(v)) for v in (*values.values(), *case.cotangent))

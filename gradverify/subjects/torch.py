@@ -83,7 +83,7 @@ class TorchSubject:
         if tracked and wrt:
             outs, cotangents = zip(*tracked)
             try:
-                gradients = list(torch.autograd.grad(outs, [leaves[n] for n in wrt], cotangents, allow_unused=True))
+                gradients = _pulled(outs, [leaves[n] for n in wrt], cotangents, lambda: function(*leaves.values()))
             except Exception as e:
                 return Observation(raised=_lacking(e), stage="backward")
         named = dict(zip(wrt, gradients))
@@ -112,6 +112,25 @@ class TorchSubject:
         if all(s >= 0 for s in strides):
             tensor = torch.empty_strided(core.shape, strides, dtype=tensor.dtype, device=self.device).copy_(tensor)
         return tensor.expand(value.shape)
+
+
+def _pulled(outs: Any, leaves: list[Any], cotangents: Any, again: Callable[[], Any]) -> list[Any]:
+    """The gradients by autograd.grad, or by .backward() where that alone works or says what is the matter; `again`
+    computes the outputs once more."""
+    import torch
+
+    # Behind what once_differentiable gives there is nothing for autograd.grad; running into it raises the reason.
+    once = any(o.grad_fn is not None and o.grad_fn.name() == "torch::autograd::Error" for o in outs)
+    if not once:
+        try:
+            return list(torch.autograd.grad(outs, leaves, cotangents, allow_unused=True))
+        except RuntimeError as e:
+            if "use_reentrant=True" not in str(e):  # reentrant checkpointing refuses autograd.grad
+                raise
+            result = again()
+            outs = [o for o in (result if isinstance(result, tuple | list) else (result,)) if o.requires_grad]
+    torch.autograd.backward(outs, cotangents)
+    return [leaf.grad for leaf in leaves]
 
 
 def _lacking(e: Exception) -> Exception:

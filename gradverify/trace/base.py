@@ -12,21 +12,20 @@ of the point, and have no derivative anywhere. Masks stay live, because where th
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from ..core.errors import BadInput, Unsupported
+from ..core.errors import Unsupported
 from ..core.graph import Graph
 from ..core.op import VARIADIC, Kind, Shape
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import forward
 from ..ops import FAMILIES, OPS
 from ..ops.build import GraphBuilder, Recorder, Ref
+from ..ops.complex import RULES, Pair, apply, is_complex, paired
 
 LITERAL = 16
 """Concrete arrays of at most so many entries become literals of the graph; larger ones become captured inputs."""
@@ -35,6 +34,8 @@ MOVES = frozenset(s.name for s in FAMILIES["shape"]) | {"getitem", "take", "take
 """Ops that move entries without computing: a mask goes through them as 0 and 1 and comes out as a mask."""
 
 Role = Literal["argument", "parameter", "captured"]
+Part = Literal["", "real", "imag"]
+PARTS: tuple[Part, Part] = ("real", "imag")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Argument:
     role      "argument" and "parameter" can be replaced in a call; "captured" (a closed-over array, a buffer, a random
               draw) is held at its value
     wanted    is it differentiated where the caller does not say (`requires_grad` in PyTorch)?
+    part      "real" or "imag" of a complex array, which is two inputs, one after the other: `z.real`, `z.imag`
     """
 
     name: str
@@ -55,6 +57,12 @@ class Argument:
     shape: Shape
     role: Role = "argument"
     wanted: bool = False
+    part: Part = ""
+
+    @property
+    def whole(self) -> str:
+        """The name of the array that it is, or is a part of."""
+        return self.name.removesuffix(f".{self.part}") if self.part else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,7 @@ class Output:
     position  its place among the graph's outputs; None for what is no floating-point array
     depends   does it depend on a floating-point input?
     detached  does it depend on a wanted input, but the framework keeps no gradient of it?
+    part      "real" or "imag" of a complex array, which is two outputs, one after the other
     """
 
     path: str
@@ -74,6 +83,7 @@ class Output:
     position: int | None = None
     depends: bool = False
     detached: bool = False
+    part: Part = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +101,9 @@ class Traced:
     opaque     operations that could not be mapped, one reason each
     detaches   it detaches a value that depends on a wanted input (detach, no_grad, stop_gradient)
     written    the arguments that it writes to
+    custom     part of its backward pass is the user's own (an autograd.Function, a custom_vjp, a custom operator)
+    native     where arguments or outputs are complex, the function over them as they are, one array each; `function`
+               takes and returns their parts, joined and split by the framework's own differentiable operations
     """
 
     graph: Graph | None
@@ -104,48 +117,14 @@ class Traced:
     opaque: tuple[str, ...] = field(default=())
     detaches: bool = False
     written: tuple[str, ...] = ()
+    custom: bool = False
+    native: Callable[..., tuple[Any, ...]] | None = None
 
     @property
     def wrt(self) -> tuple[str, ...]:
         """The inputs that are differentiated by default: the wanted ones, or else every float argument."""
         floats = [a for a in self.arguments if a.kind == "float" and a.role != "captured"]
         return tuple(a.name for a in floats if a.wanted) or tuple(a.name for a in floats)
-
-
-def trace(fn: Callable[..., Any], *args: Any, options: Mapping[str, Any] | None = None, **kwargs: Any) -> Traced:
-    """Trace `fn` at this point with the framework that its arguments (or `fn` itself) belong to; `options` are the
-    tracer's own.
-
-    Raises Unsupported, with the reason, for what cannot be mapped, and BadInput where no framework is recognised.
-    """
-    name = framework_of(fn, args, kwargs)
-    tracer = importlib.import_module(f"{__package__}.{name}")
-    return tracer.trace(fn, args, kwargs, **(options or {}))
-
-
-def framework_of(fn: Any, args: Any, kwargs: Any) -> str:
-    """ "torch" or "jax", by the types of the arrays; raises BadInput with what was seen."""
-    seen: set[str] = set()
-
-    def look(x: Any, depth: int) -> None:
-        if depth > 8:
-            return
-        if isinstance(x, Mapping):
-            for v in x.values():
-                look(v, depth + 1)
-        elif isinstance(x, list | tuple | set):
-            for v in x:
-                look(v, depth + 1)
-        else:
-            roots = {t.__module__.partition(".")[0] for t in type(x).__mro__}
-            seen.update(roots & {"torch", "jax", "jaxlib"})
-
-    look([fn, getattr(fn, "__self__", None), args, kwargs], 0)
-    for root, framework in (("torch", "torch"), ("jax", "jax"), ("jaxlib", "jax")):
-        if root in seen and root.removesuffix("lib") in sys.modules:
-            return framework
-    kinds = sorted({type(a).__name__ for a in args}) or ["nothing"]
-    raise BadInput(f"no array of PyTorch or JAX among the arguments (got {', '.join(kinds)})")
 
 
 class Value(Ref):
@@ -200,6 +179,28 @@ class Value(Ref):
         return self.tracer.call(op, *args)
 
 
+class Complex(Value):
+    """A complex array: two real ones, `re` and `im`, of one shape. Operations on it are those of `ops.complex`."""
+
+    __slots__ = ("im", "re")
+
+    def __init__(self, tracer: Tracer, re: Value, im: Value) -> None:
+        self.tracer, self.builder = tracer, tracer.builder
+        self.re, self.im = re, im
+        self.node, self.later, self.kind = None, None, "complex"
+        self.live, self.wanted, self.why = re.live or im.live, re.wanted or im.wanted, re.why or im.why
+        known = re.array is not None and im.array is not None
+        self.array = np.asarray(re.array + 1j * im.array) if known else None  # type: ignore[operator]
+
+    @property
+    def index(self) -> int:  # type: ignore[override]
+        raise Unsupported("a complex array where a real one is wanted")
+
+    @property
+    def shape(self) -> Shape:
+        return self.re.shape
+
+
 class Tracer(Recorder):
     """The op table's names as functions of Values; what a mapped operation is written with.
 
@@ -219,8 +220,15 @@ class Tracer(Recorder):
     def note(self, text: str) -> None:
         self.notes[text] = None
 
+    def __getattr__(self, op: str) -> Any:
+        if op in RULES:
+            return lambda *args, **params: self.call(op, *args, **params)
+        return super().__getattr__(op)
+
     def input(self, name: str, array: np.ndarray, wanted: bool) -> Value:
         kind = kind_of(array.dtype)
+        if kind == "complex":
+            return Complex(self, *(self.input(f"{name}.{p}", getattr(array, p).copy(), wanted) for p in PARTS))
         node = self.builder.input(name, tuple(array.shape), kind)
         self.values[name] = array
         if kind == "float":
@@ -228,7 +236,10 @@ class Tracer(Recorder):
         return Value(self, node=node, array=array, kind=kind)
 
     def concrete(self, array: Any) -> Value:
-        return Value(self, array=np.asarray(array))
+        array = np.asarray(array)
+        if array.dtype.kind == "c":
+            return Complex(self, *(Value(self, array=getattr(array, p).copy()) for p in PARTS))
+        return Value(self, array=array)
 
     def unusable(self, why: str, kind: Kind = "float") -> Value:
         return Value(self, kind=kind, live=True, why=why)
@@ -253,6 +264,8 @@ class Tracer(Recorder):
         return self.captured[key]
 
     def call(self, op: str, *args: Any, **params: Any) -> Value:
+        if op not in OPS or any(_is_complex(a) for a in args):
+            return self.over_parts(op, args, params)
         spec = OPS[op]
         rest: Sequence[Any]
         if spec.arity == VARIADIC and args and isinstance(args[0], list | tuple):
@@ -275,8 +288,30 @@ class Tracer(Recorder):
         # 1/2: a threshold that 0 and 1 are far from, so that this comparison adds no kink of its own.
         return self.call("greater", out, 0.5) if masks else out
 
+    def over_parts(self, op: str, args: Sequence[Any], params: Mapping[str, Any]) -> Value:
+        """An operation on complex arrays, as it is on their parts."""
+        if op == "pow":  # of exponents that are all the same number, the number: an integer one makes no cut
+            args = (args[0], _number(args[1]))
+        out = apply(self, op, *(_parts(a) for a in args), **{k: _plain(v) for k, v in params.items()})
+        return self.whole(out) if isinstance(out, Pair) else out
+
+    def whole(self, z: Pair) -> Complex:
+        """A pair as a value, its parts of kind "float"."""
+        parts = [p if isinstance(p, Value) else self.concrete(np.float64(p)) for p in (z.re, z.im)]
+        return Complex(self, *(self.as_kind(p, "float") for p in parts))
+
+    def as_kind(self, x: Value, kind: Kind) -> Value:
+        """x in another kind: a mask as 0 and 1, a real array as a complex one."""
+        if x.kind == kind or x.why:
+            return x
+        if kind == "complex":
+            return self.whole(paired(self, self.as_kind(x, "float")))
+        return Value(self, node=self.fitting(x, kind), kind=kind, live=x.live, wanted=x.wanted)
+
     def fitting(self, x: Any, kind: Kind) -> int:
         """The node of `x` as an argument of this kind."""
+        if isinstance(x, tuple):
+            return self.builder.constant(x, kind)
         if not isinstance(x, Value):
             return self.builder.constant({"float": float, "int": int, "bool": bool}[kind](x), kind)
         if x.kind == kind:
@@ -298,7 +333,7 @@ class Tracer(Recorder):
 
     def spread(self, x: Any, shape: Sequence[int]) -> Value:
         """Broadcast to `shape`; Python numbers too."""
-        x = x if isinstance(x, Value) else self.concrete(np.float64(x))
+        x = x if isinstance(x, Value) else self.concrete(np.asarray(x, dtype=None if is_complex(x) else np.float64))
         return x if x.shape == tuple(shape) else self.call("broadcast_to", x, shape=tuple(int(n) for n in shape))
 
     def flat(self, x: Value) -> Value:
@@ -340,9 +375,35 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, np.integer) else value
 
 
+def _is_complex(x: Any) -> bool:
+    if isinstance(x, list | tuple):
+        return any(_is_complex(v) for v in x)
+    return isinstance(x, complex) or (isinstance(x, Value) and x.kind == "complex")
+
+
+def _parts(x: Any) -> Any:
+    """A complex value as the rules take it; a single number that is known as a Python number."""
+    if isinstance(x, list | tuple):
+        return type(x)(_parts(v) for v in x)
+    if not isinstance(x, Value) or x.kind != "complex":
+        return x
+    if not isinstance(x, Complex):
+        raise Unsupported(x.why)
+    return Pair(x.re, x.im) if x.array is None or x.ndim else complex(x.array)
+
+
+def _number(x: Any) -> Any:
+    if not isinstance(x, Value) or x.array is None or not x.array.size or (x.array != x.array.flat[0]).any():
+        return x
+    number = complex(x.array.flat[0])
+    return number.real if number.imag == 0 else number
+
+
 def kind_of(dtype: Any) -> Kind:
-    """Raises Unsupported for complex numbers and what is no number."""
+    """Raises Unsupported for what is no number."""
     dtype = np.dtype(dtype)
+    if dtype.kind == "c":
+        return "complex"
     if dtype.kind == "b":
         return "bool"
     if dtype.kind in "iu":
@@ -363,6 +424,8 @@ def _literal(array: np.ndarray, kind: Kind) -> Any:
 
 def digest(array: np.ndarray) -> bytes:
     """A key for equal arrays, whatever dtype of the same kind they were widened to."""
+    if array.dtype.kind == "c":
+        return digest(np.real(array)) + digest(np.imag(array))
     wide = {"int": np.int64, "bool": np.bool_}.get(kind_of(array.dtype), np.float64)
     return repr(array.shape).encode() + np.ascontiguousarray(array, dtype=wide).tobytes()
 
@@ -375,15 +438,19 @@ def nearby(
 ) -> dict[str, np.ndarray]:
     """The point with every entry of the inputs `moving` off by about sqrt(u) of itself (of 1 for zeros).
 
-    sqrt(u) is far above rounding and far below a step that would change a branch. Symmetric matrices stay symmetric.
+    sqrt(u) is far above rounding and far below a step that would change a branch. Symmetric and Hermitian matrices stay
+    what they are.
     """
     rng = np.random.default_rng(seed)
     out = dict(values)
     for name in moving:
         x = values[name].astype(np.float64)
         step = rng.uniform(0.5, 1.0, x.shape) * rng.choice([-1.0, 1.0], x.shape) * roundoff**0.5
-        if x.ndim >= 2 and x.shape[-1] == x.shape[-2] and x.size and _symmetric(x, 64 * roundoff):
-            step = np.tril(step) + np.swapaxes(np.tril(step, -1), -1, -2)
+        if x.ndim >= 2 and x.shape[-1] == x.shape[-2] and x.size:
+            if _symmetric(x, 64 * roundoff):
+                step = np.tril(step) + np.swapaxes(np.tril(step, -1), -1, -2)
+            elif _antisymmetric(x, 64 * roundoff):  # the imaginary part of a Hermitian matrix
+                step = np.tril(step, -1) + np.swapaxes(np.tril(step, -1), -1, -2)
         scale = np.where((x == 0) | ~np.isfinite(x), 1.0, x)
         out[name] = np.where(np.isfinite(x), x + step * scale, x).astype(values[name].dtype)
     return out
@@ -391,6 +458,10 @@ def nearby(
 
 def _symmetric(x: np.ndarray, within: float) -> bool:
     return bool(np.abs(x - np.swapaxes(x, -1, -2)).max() <= within * np.abs(x).max())
+
+
+def _antisymmetric(x: np.ndarray, within: float) -> bool:
+    return bool(np.abs(x + np.swapaxes(x, -1, -2)).max() <= within * np.abs(x).max())
 
 
 def disagreement(

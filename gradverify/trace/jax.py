@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -30,7 +31,11 @@ INTEGERS = (
     "integers computed from floating-point values (an argmax, a cast, an order) are held as they are at the point"
 )
 BRANCH = "a branch or the length of a loop depends on values: the graph is the one taken at this point"
-STOPPED = "stop_gradient: the definition differentiates through it"
+DETACHED = "stop_gradient: the definition differentiates through it"
+STOPPED = "stop_gradient: the definition holds its argument fixed"
+
+OWN = str(Path(jax.__file__).parent)
+"""Where JAX's own rules are."""
 
 
 def trace(
@@ -39,20 +44,23 @@ def trace(
     kwargs: Mapping[str, Any] | None = None,
     *,
     seed: int = 0,
+    stop_detached: bool = False,
     confirm: bool = True,
     strict: bool = True,
 ) -> Traced:
     """The graph of `fn(*args, **kwargs)` around this point.
 
     Arrays among the arguments (JAX's or NumPy's, nested as pytrees) become inputs; Python numbers are taken as they
-    are. Where `fn` is itself a pytree (an Equinox module, a `tree_util.Partial`), its arrays are inputs too. With
-    `confirm` the graph is held against `fn` here and at a point nearby.
+    are. Where `fn` is itself a pytree (an Equinox module, a `tree_util.Partial`), its arrays are inputs too.
+    `stop_detached` holds what goes through stop_gradient fixed, as JAX does, instead of following it. With `confirm` the
+    graph is held against `fn` here and at a point nearby.
 
     Raises Unsupported, with the primitive, for what cannot be mapped; with `strict=False` the Traced says so in
     `opaque` instead and its graph is None. What `fn` itself raises is passed on.
     """
     call = _Call(fn, tuple(args), dict(kwargs or {}))
     xp = _JaxTracer()
+    walk = _Walk(xp, stop_detached)
     opaque: list[str] = []
     arguments, cells = call.inputs(xp)
     try:
@@ -62,7 +70,7 @@ def trace(
             "the function branches in Python on the value of an array, which jax.make_jaxpr cannot stage: "
             + str(e).strip().splitlines()[0]
         ) from e
-    results = _Walk(xp).closed(closed, cells)
+    results = walk.closed(closed, cells)
     leaves = tree_util.tree_flatten_with_path(shapes)[0]
     outputs, nodes = _outputs(xp, leaves, results, opaque)
     graph = None
@@ -85,6 +93,8 @@ def trace(
         "dtype": unique[0],
         "function": call.flat(kept),
         "framework": "jax",
+        "detaches": bool({DETACHED, STOPPED} & xp.notes.keys()),
+        "custom": walk.custom,
     }
     if graph is not None and confirm:
         why = _confirmed(Traced(graph=graph, **fields), call, seed, xp)
@@ -305,8 +315,12 @@ class _JaxTracer(Tracer):
 
 
 class _Walk:
-    def __init__(self, xp: _JaxTracer) -> None:
-        self.xp = xp
+    """`custom`: a rule that is not JAX's own was met. `ruled`: how many custom rules are around the current equation;
+    they decide what the gradient is there, whatever is stopped inside."""
+
+    def __init__(self, xp: _JaxTracer, stop_detached: bool) -> None:
+        self.xp, self.stop_detached = xp, stop_detached
+        self.custom, self.ruled = False, 0
 
     def closed(self, closed: Any, operands: list[_Cell]) -> list[_Cell]:
         return self.open(closed.jaxpr, [_Cell(c) for c in closed.consts], operands)
@@ -331,7 +345,13 @@ class _Walk:
         if not any(c.live for c in cells):
             return [_Cell(make=partial(_pick, outs, k)) for k in range(len(eqn.outvars))]
         if name in CALLS:
-            return self.any(eqn.params[CALLS[name]], cells)
+            ruled = name.startswith(("custom_vjp", "custom_jvp"))
+            self.custom |= ruled and not _own(eqn)
+            self.ruled += ruled
+            try:
+                return self.any(eqn.params[CALLS[name]], cells)
+            finally:
+                self.ruled -= ruled
         if name in CONTROL:
             enter: Callable[..., list[_Cell]] = getattr(self, CONTROL[name])
             return enter(eqn, cells)
@@ -358,8 +378,10 @@ class _Walk:
                 raise Unsupported(f"{name} with complex numbers: the op table is about real ones")
             if name not in MAPPED:
                 raise Unsupported(f"the JAX primitive {name} has no counterpart in the op table")
-            if name == "stop_gradient":
-                xp.note(STOPPED)
+            if name == "stop_gradient" and not self.ruled:
+                xp.note(STOPPED if self.stop_detached else DETACHED)
+                if self.stop_detached:
+                    return [None]
             result = MAPPED[name](xp, *(self.entered(c) for c in cells), **eqn.params)
             values = list(result) if isinstance(result, tuple) else [result]
         except Unsupported as e:
@@ -474,6 +496,12 @@ class _Walk:
 
 def _pick(outs: Callable[[], Any], k: int) -> Any:
     return outs()[k]
+
+
+def _own(eqn: Any) -> bool:
+    """Is the custom rule one of JAX's? By the file of the function that it is for."""
+    called = eqn.params[CALLS[eqn.primitive.name]]
+    return OWN in str(getattr(getattr(called, "jaxpr", called), "debug_info", ""))
 
 
 def _once(make: Callable[[], Any]) -> Callable[[], Any]:

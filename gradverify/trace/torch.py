@@ -26,8 +26,24 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..core.errors import Unsupported
+from ..core.graph import Input
+from ..core.op import Kind
 from .aten import MAPPED
-from .base import ROUNDOFF, Argument, Output, Role, Traced, Tracer, Value, digest, disagreement, kind_of, nearby
+from .base import (
+    PARTS,
+    ROUNDOFF,
+    Argument,
+    Complex,
+    Output,
+    Role,
+    Traced,
+    Tracer,
+    Value,
+    digest,
+    disagreement,
+    kind_of,
+    nearby,
+)
 
 FRESH = frozenset(
     "empty_like zeros_like ones_like full_like rand_like randn_like randint_like new_empty new_zeros new_ones new_full "
@@ -96,9 +112,11 @@ def trace(
     outputs, nodes, tensors = _outputs(xp, leaves, opaque)
     written: list[str] = []
     for name, t in inputs:
-        if not np.array_equal(_array(t), xp.values[name], equal_nan=xp.values[name].dtype.kind == "f"):
+        names = [f"{name}.{p}" for p in PARTS] if t.is_complex() else [name]
+        before = [xp.values[n] for n in names]
+        if not all(np.array_equal(a, b, equal_nan=b.dtype.kind == "f") for a, b in zip(_halves(_array(t)), before)):
             xp.note(f"the function writes to its argument {name}")
-            written.append(name)
+            written += names
     for why in xp.failed:
         opaque.append(why)
     graph = None
@@ -109,19 +127,23 @@ def trace(
         held = graph.inputs.keys() - {a.name for a in arguments}
         arguments += [_captured(name, xp.values[name]) for name in graph.inputs if name in held]
     dtype = _dtype_of(xp, arguments, outputs)
+    kept = tuple(k for k, (_, leaf) in enumerate(leaves) if _differentiable(leaf))
+    paired = any(x.part for x in (*arguments, *outputs))
     traced = Traced(
         graph=graph,
         arguments=tuple(arguments),
         outputs=outputs,
         values={a.name: xp.values[a.name] for a in arguments},
         dtype=dtype,
-        function=call.flat(tuple(k for k, o in enumerate(outputs) if o.position is not None)),
+        function=call.flat(kept),
         framework="torch",
         detaches=bool({DETACHED, STOPPED} & xp.notes.keys()),
         written=tuple(written),
+        custom=_custom([leaf for _, leaf in leaves]),
+        native=call.native(kept) if paired else None,
     )
     if graph is not None and confirm:
-        why_not = _confirmed(traced, [t for _, t in inputs], tensors, seed, xp)
+        why_not = _confirmed(traced, [half for _, t in inputs for half in _halves(t)], tensors, seed, xp)
         if why_not:
             opaque.append(why_not)
             traced = replace(traced, graph=None)
@@ -205,15 +227,19 @@ class _Call:
             _admit(name, t)
             array = _array(t)
             # Where none requires grad, all do: the caller decides by `wrt` afterwards.
-            wanted = t.is_floating_point() and (t.requires_grad or (wanting and not self.flagged))
+            wanted = _floating(t) and (t.requires_grad or (wanting and not self.flagged))
             xp.input(name, array, wanted)
-            arguments.append(
-                Argument(name, kind_of(array.dtype), _dtype_name(t.dtype), tuple(t.shape), role, t.requires_grad)
-            )
+            for part in PARTS if t.is_complex() else ("",):
+                held = getattr(array, part) if part else array
+                label = f"{name}.{part}" if part else name
+                dtype = _dtype_name(t.dtype.to_real() if part else t.dtype)
+                kind = kind_of(held.dtype)
+                arguments.append(Argument(label, kind, dtype, tuple(t.shape), role, t.requires_grad, part))
             tensors.append((name, _clone(t, wanted)))
         for name, t in [*self.buffers.items(), *_closed_over(self.fn)]:
-            if t.layout is torch.strided and not t.is_complex():
-                xp.names.setdefault(digest(_array(t)), name)
+            if t.layout is torch.strided:
+                for part, half in zip(PARTS if t.is_complex() else ("",), _halves(_array(t))):
+                    xp.names.setdefault(digest(half), f"{name}.{part}" if part else name)
         return arguments, tensors
 
     def run(self, tensors: list[torch.Tensor], watching: Any = None) -> Any:
@@ -237,13 +263,25 @@ class _Call:
                 stack.enter_context(watching)
             return self.fn(*args, **kwargs)
 
-    def flat(self, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
+    def native(self, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
         """fn as a function of flat tensors, giving the leaves `kept` of its result."""
         count = len(self.places) + len(self.parameters)
 
         def function(*tensors: Any) -> tuple[Any, ...]:
             leaves = pytree.tree_leaves(self.run(list(tensors[:count])))
             return tuple(leaves[k] for k in kept)
+
+        return function
+
+    def flat(self, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
+        """`native` with two tensors in place of each complex one, given and returned."""
+        native = self.native(kept)
+        given = [*(self.leaves[k] for k in self.places), *self.parameters.values()]
+
+        def function(*tensors: Any) -> tuple[Any, ...]:
+            rest = iter(tensors)
+            whole = [_joined(next(rest), next(rest), t) if t.is_complex() else next(rest) for t in given]
+            return tuple(half for out in native(*whole) for half in _halves(out))
 
         return function
 
@@ -281,8 +319,8 @@ def _closed_over(fn: Any) -> list[tuple[str, torch.Tensor]]:
 def _admit(name: str, t: torch.Tensor) -> None:
     if t.layout is not torch.strided:
         raise Unsupported(f"{name} has layout {t.layout}: only strided tensors are traced")
-    if t.is_complex():
-        raise Unsupported(f"{name} is complex: the op table is about real numbers")
+    if t.dtype is torch.complex32:
+        raise Unsupported(f"{name} is complex32, in which PyTorch computes next to nothing")
     if t.is_quantized or t.device.type == "meta":
         raise Unsupported(f"{name} holds no plain numbers ({'quantised' if t.is_quantized else 'a meta tensor'})")
 
@@ -295,6 +333,30 @@ def _clone(t: torch.Tensor, wanted: bool) -> torch.Tensor:
         return t.clone(memory_format=torch.preserve_format).requires_grad_(wanted)
     memory = t.as_strided((length,), (1,), 0).clone()
     return memory.as_strided(t.shape, t.stride(), t.storage_offset()).requires_grad_(wanted)
+
+
+def _joined(re: torch.Tensor, im: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The complex tensor of two parts, by PyTorch's differentiable operations; laid out, or lazily conjugated, as the
+    tensor in whose place it stands."""
+    if like.is_conj():
+        return torch.complex(re, -im).conj()
+    z = torch.complex(re, im)
+    if z.shape != like.shape or z.stride() == like.stride() or len(np.unique(_positions(_layout(like)))) < z.numel():
+        return z
+    return _clone(like, False).copy_(z)
+
+
+def _halves(x: Any) -> tuple[Any, ...]:
+    """Real and imaginary part of a complex tensor or array; a real one alone."""
+    return (x.real, x.imag) if (x.is_complex() if isinstance(x, torch.Tensor) else np.iscomplexobj(x)) else (x,)
+
+
+def _floating(t: torch.Tensor) -> bool:
+    return t.is_floating_point() or t.is_complex()
+
+
+def _differentiable(x: Any) -> bool:
+    return isinstance(x, torch.Tensor) and _floating(x) and x.layout is torch.strided
 
 
 def _refilled(t: torch.Tensor, array: np.ndarray) -> torch.Tensor:
@@ -450,14 +512,33 @@ class _TorchTracer(Tracer):
         store = self.stores.get(t.untyped_storage()._cdata)
         if store is None:
             return None
-        if store.dtype != t.dtype:
+        if store.dtype != t.dtype and not _halved(store.dtype, t.dtype):
             return self.unusable(f"a view of {_dtype_name(store.dtype)} bits as {_dtype_name(t.dtype)}")
-        key = _layout(t)
+        layout = _layout(t)
+        key = layout if store.dtype == t.dtype else (t.dtype, *layout)
         if key not in store.views:
-            store.views[key] = self.picked(self.flattened(store), _positions(key))
-        return store.views[key]
+            store.views[key] = self.picked(self.flattened(store, t.dtype), _positions(layout))
+        return self.lazily(t, store.views[key])
 
-    def flattened(self, store: _Store) -> Value:
+    def lazily(self, t: torch.Tensor, value: Value) -> Value:
+        """What memory that holds `value` is read as through `t`, which may be conjugated or negated lazily; and what is
+        written to it where `value` is written through `t`."""
+        if value.why:
+            return value
+        value = self.call("conj", value) if t.is_conj() else value
+        return self.call("negative", value) if t.is_neg() else value
+
+    def flattened(self, store: _Store, dtype: torch.dtype) -> Value:
+        """All of a storage, as an array of `dtype`: complex numbers lie there as pairs of reals."""
+        flat = self.whole_of(store)
+        if dtype == store.dtype or flat.why:
+            return flat
+        if isinstance(flat, Complex):
+            return self.flat(self.call("stack", [flat.re, flat.im], axis=-1))
+        re, im = (self.call("getitem", flat, index=((k, None, 2),)) for k in (0, 1))
+        return Complex(self, re, im)
+
+    def whole_of(self, store: _Store) -> Value:
         if store.flat is None:
             value = store.views[store.whole]
             where = _positions(store.whole).ravel()
@@ -472,6 +553,7 @@ class _TorchTracer(Tracer):
     def enter(self, t: torch.Tensor, value: Value) -> None:
         """A fresh result, or a view whose value was mapped."""
         key = t.untyped_storage()._cdata
+        value = self.lazily(t, value)
         if key in self.stores:
             if self.stores[key].dtype == t.dtype:
                 self.stores[key].views.setdefault(_layout(t), value)
@@ -491,13 +573,14 @@ class _TorchTracer(Tracer):
             store = _Store(length, t.dtype, t.device, t.untyped_storage(), layout, {})
             store.flat = self.concrete(before)
             self.stores[key] = store
+        value = self.lazily(t, value)
         if value.why:
             store.flat = value
         elif where.size == length and np.array_equal(where.ravel(), np.arange(length)):
             store.flat = self.flat(value)
         else:
-            store.flat = self.placed(self.matching(self.flattened(store), value), where, value)
-        store.views = {layout: value}
+            store.flat = self.placed(self.matching(self.flattened(store, t.dtype), value), where, value)
+        store.length, store.dtype, store.views = length, t.dtype, {layout: value}
 
     def entered(self, x: Any) -> Any:
         """An argument of a call as a mapping sees it."""
@@ -518,7 +601,7 @@ class _TorchTracer(Tracer):
     def cut(self, x: torch.Tensor, value: Value) -> bool:
         """Was `x` detached on its way here?"""
         looks = self.sees_grad and not self.passes_on and torch.is_grad_enabled()
-        return looks and value.wanted and x.is_floating_point() and not x.requires_grad
+        return looks and value.wanted and _floating(x) and not x.requires_grad
 
     def known(self, x: torch.Tensor) -> Value:
         key = (x.untyped_storage()._cdata, _layout(x))
@@ -557,9 +640,14 @@ class _Mode(TorchDispatchMode):
         super().__init__()
         self.xp = xp
         self.escapes = xp.escapes
+        nodes = {n.name: k for k, n in enumerate(xp.builder.nodes) if isinstance(n, Input)}
         for name, t in inputs:
-            kind = kind_of(xp.values[name].dtype)
-            node = next(k for k, n in enumerate(xp.builder.nodes) if getattr(n, "name", None) == name)
+            if t.is_complex():
+                halves = [nodes[f"{name}.{p}"] for p in PARTS]
+                re, im = (Value(xp, node=k, kind="float", live=True, wanted=t.requires_grad) for k in halves)
+                xp.enter(t, xp.lazily(t, Complex(xp, re, im)))
+                continue
+            kind, node = kind_of(xp.values[name].dtype), nodes[name]
             if kind == "float":
                 xp.enter(t, Value(xp, node=node, kind=kind, live=True, wanted=t.requires_grad))
             else:
@@ -638,7 +726,6 @@ class _Mode(TorchDispatchMode):
         xp.passes_on = func is torch.ops.aten.detach.default  # also what autograd does to what it saves
         why, result = "", None
         try:
-            _real(func, tensors)
             xp.outs, xp.out_dtypes = [_array(t) for t in tensors], [t.dtype for t in tensors]
             entered, named = pytree.tree_map(xp.entered, (tuple(args), kwargs))
             result = mapping(xp, *entered, **named)
@@ -648,9 +735,7 @@ class _Mode(TorchDispatchMode):
             # Our mistake, but inside the user's function: reported, not raised there.
             why = f"the mapping of {func} failed ({type(e).__name__}: {e})"
         if why:
-            return [
-                None if _integer(t) else xp.unusable(why, "bool" if t.dtype == torch.bool else "float") for t in tensors
-            ]
+            return [None if _integer(t) else xp.unusable(why, _kind(t)) for t in tensors]
         values = list(result) if isinstance(result, tuple | list) else [result]
         found: list[Value | None] = []
         for k, t in enumerate(tensors):
@@ -660,9 +745,7 @@ class _Mode(TorchDispatchMode):
             elif value is None:
                 found.append(xp.unusable(f"output {k} of {func} (a by-product) has no counterpart"))
             else:
-                wanted = "bool" if t.dtype == torch.bool else "float"
-                if value.kind != wanted:
-                    value = Value(xp, node=xp.fitting(value, wanted), kind=wanted, live=value.live, wanted=value.wanted)  # type: ignore[arg-type]
+                value = value if value.later else xp.as_kind(value, _kind(t))
                 given = value.why or (value.later and value.node is None)
                 found.append(value if given or value.shape == tuple(t.shape) else xp.spread(value, t.shape))
         return found
@@ -706,8 +789,8 @@ class _Mode(TorchDispatchMode):
         for t, before, value in zip(tensors, befores, values):
             if not _integer(t):
                 value = value if value is not None else xp.concrete(_array(t))
-                if value.kind == "bool" and t.is_floating_point():
-                    value = Value(xp, node=xp.fitting(value, "float"), kind="float", live=value.live)
+                if value.kind == "bool" or t.is_complex():
+                    value = xp.as_kind(value, _kind(t))
                 xp.write(t, value, before)
         return out
 
@@ -775,7 +858,7 @@ class _Mode(TorchDispatchMode):
     def opaque(self, func: Any, out: Any, why: str) -> Any:
         for t in pytree.tree_leaves(out):
             if _strided(t) and not _integer(t):
-                self.xp.enter(t, self.xp.unusable(why, "bool" if t.dtype == torch.bool else "float"))
+                self.xp.enter(t, self.xp.unusable(why, _kind(t)))
         return self.kept(out)
 
     def failing(self, func: Any, args: Any, kwargs: Any, why: str) -> Any:
@@ -808,15 +891,22 @@ def _integer(t: torch.Tensor) -> bool:
     return not t.is_floating_point() and not t.is_complex() and t.dtype != torch.bool
 
 
-def _real(func: Any, tensors: list[torch.Tensor]) -> None:
-    if any(t.is_complex() for t in tensors):
-        raise Unsupported(f"{func} gives complex numbers: the op table is about real ones")
+def _kind(t: torch.Tensor) -> Kind:
+    """Of a tensor that holds no integers."""
+    return "bool" if t.dtype == torch.bool else "complex" if t.is_complex() else "float"
+
+
+def _halved(a: torch.dtype, b: torch.dtype) -> bool:
+    """Is one of the two the complex dtype whose parts have the other?"""
+    return (a.is_complex and a.to_real() == b) or (b.is_complex and b.to_real() == a)
 
 
 def _storage_array(t: torch.Tensor) -> np.ndarray:
     """All that is in a tensor's storage, as one axis."""
-    length = t.untyped_storage().nbytes() // t.element_size()
-    return _array(t.detach().as_strided((length,), (1,), 0))
+    t = t.detach()
+    t = t.conj() if t.is_conj() else t
+    t = t._neg_view() if t.is_neg() else t
+    return _array(t.as_strided((t.untyped_storage().nbytes() // t.element_size(),), (1,), 0))
 
 
 def _functional(func: Any, name: str) -> Any:
@@ -861,24 +951,44 @@ def _outputs(xp: _TorchTracer, leaves: Any, opaque: list[str]) -> tuple[tuple[Ou
             outputs.append(Output(where, type(leaf).__name__, type(leaf).__name__, ()))
             continue
         dtype, shape = _dtype_name(leaf.dtype), tuple(leaf.shape)
-        if leaf.is_complex() or leaf.layout is not torch.strided:
-            opaque.append(
-                f"output {where or '0'} is {dtype} of layout {leaf.layout}: only real strided tensors are traced"
-            )
+        if leaf.layout is not torch.strided:
+            opaque.append(f"output {where or '0'} is {dtype} of layout {leaf.layout}: only strided tensors are traced")
             outputs.append(Output(where, "other", dtype, shape))
-        elif not leaf.is_floating_point():
+        elif not _floating(leaf):
             outputs.append(Output(where, kind_of(_array(leaf).dtype), dtype, shape))
         else:
             value = xp.find(leaf) or xp.known(leaf)
             detached = value.wanted and not leaf.requires_grad
-            outputs.append(Output(where, "float", dtype, shape, len(nodes), value.live, detached))
-            tensors.append(leaf)
-            try:
-                nodes.append(value.index)
-            except Unsupported as e:
-                opaque.append(str(e))
-                nodes.append(0)
+            for part, half in zip(PARTS if leaf.is_complex() else ("",), _halves(leaf)):
+                of = getattr(value, {"real": "re", "imag": "im"}[part], value) if part else value
+                name = _dtype_name(half.dtype)
+                outputs.append(Output(where, "float", name, shape, len(nodes), value.live, detached, part))
+                tensors.append(half)
+                try:
+                    nodes.append(of.index)
+                except Unsupported as e:
+                    opaque.append(str(e))
+                    nodes.append(0)
     return tuple(outputs), nodes, tensors
+
+
+def _custom(leaves: list[Any]) -> bool:
+    """Does a node of the autograd graph behind these come from an autograd.Function (in Python or C++) or from a
+    `torch.library` operator? PyTorch's own Functions (checkpointing) do not count."""
+    todo = [leaf.grad_fn for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.grad_fn is not None]
+    seen = set(todo)
+    while todo:
+        node: Any = todo.pop()
+        if isinstance(node, torch.autograd.function.BackwardCFunction):
+            module = node._forward_cls.__module__  # type: ignore[attr-defined]
+            if not module.startswith("torch.") or module.startswith("torch._library"):
+                return True
+        elif "CppNode" in node.name():
+            return True
+        new = {n for n, _ in node.next_functions if n is not None} - seen
+        seen |= new
+        todo += new
+    return False
 
 
 def _confirmed(

@@ -135,9 +135,9 @@ def test_intermediates_that_are_no_outputs_are_told_as_pytorch_tells_them() -> N
             return g * (ctx.up + ctx.down) / 2
 
     x = randn(3)
-    gradverify.assert_gradients(Silent.apply, x)
+    gradverify.assert_gradients(Silent.apply, x, order=1)
     assert not torch.autograd.gradgradcheck(Silent.apply, (x,), raise_exception=False)
-    assert gradverify.check(Silent.apply, x, order=2).status is Status.FAIL
+    assert gradverify.check(Silent.apply, x).status is Status.FAIL
 
 
 # ---- JAX's tutorial on custom rules ---------------------------------------------------------------------------------
