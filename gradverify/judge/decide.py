@@ -15,16 +15,17 @@ from ..core.case import Case
 from ..core.errors import SpecError, Unsupported
 from ..core.graph import Apply, Graph
 from ..core.verdict import Comparison, FailKind, Reason, Status, Verdict
-from ..namespaces.dtypes import is_float, rounded, wide
+from ..namespaces.dtypes import COMPLEX, is_float, rounded, wide
 from ..namespaces.run import forward
 from ..ops import OPS
+from ..ops.pairs import is_complex
 from ..oracle.balls import BALLS
 from ..oracle.estimate import Estimate, from_balls
 from ..oracle.precision import working
 from ..oracle.second import dissent
 from ..oracle.truth import LADDER, Truth
 from ..subjects.base import Form, Observation, Subject
-from . import laws
+from . import laws, pairs
 from .budget import RERUNS, Budget
 from .compare import Compared, compare, hopeless
 from .dtypes import FORMATS
@@ -71,7 +72,7 @@ def decide(case: Case, subject: Subject, *, function: Callable[..., Any] | None 
         status=finding.status,
         case=case.name,
         subject=subject.name,
-        dtype=case.dtype,
+        dtype=pairs.dtype_name(case) if case.dtype in COMPLEX else case.dtype,
         kind=finding.kind,
         reason=finding.reason,
         message=finding.message,
@@ -90,6 +91,12 @@ def _judged(case: Case, subject: Subject, own: Callable[..., Any] | None, seed: 
         return inconclusive(Reason.UNAVAILABLE, why_not)
     if case.dtype not in subject.dtypes:
         return inconclusive(Reason.UNSUPPORTED, f"{subject.name} does not compute in {case.dtype}")
+    if is_complex(case.graph):
+        own = own or (resolved(case) if case.function else None)
+        try:
+            return _judged(pairs.real_case(case), subject, pairs.in_pairs(case, subject, own), seed)
+        except Unsupported as e:
+            return inconclusive(Reason.UNSUPPORTED, str(e))
     try:
         function = own or (resolved(case) if case.function else subject.function(case.graph, case.dtype))
         seen = subject.vjp(function, case.values, case.wrt, case.cotangent)
@@ -219,7 +226,31 @@ def _values(
         return _undecided(ref, compared, comparisons)
     if _hopeless(case, ref):
         return inconclusive(Reason.CONDITION, "", *comparisons)
-    return None
+    return _along(seen, ref, comparisons)
+
+
+def _along(seen: Observation, ref: Reference, comparisons: tuple[Comparison, ...]) -> _Finding | None:
+    """At a kink: is what is defensible entry by entry also right together, along a direction that keeps the tie?"""
+    along = ref.truth.along
+    if along is None:
+        return None
+    predicted = allowed = rounding = 0.0
+    for name, u in along.direction.items():
+        got = seen.gradients.get(name)
+        terms = np.zeros(u.shape) if got is None else wide(got) * u
+        # Where the entry does not move its budget does not count, infinite or not.
+        allowed += float(np.sum(np.where(u == 0, 0.0, ref.budget.gradients[name].budget) * np.abs(u)))
+        predicted += float(np.sum(terms))
+        # Of a sum of n products in doubles: n + 1 roundings (Higham 2002, eq. 3.5).
+        rounding += (u.size + 1) * 2.0**-53 * float(np.sum(np.abs(terms)))
+    if abs(predicted - along.slope) - along.bound - rounding <= allowed or not math.isfinite(allowed):
+        return None
+    return fail(
+        FailKind.WRONG,
+        f"each entry is defensible at the kink of {', '.join(sorted(set(ref.truth.kinks)))}, all together are not: along "
+        f"a direction that keeps the tie they predict a slope of {predicted:.6g}, the function's is {along.slope:.6g}",
+        *comparisons,
+    )
 
 
 def _right_under(allowed: Budget, case: Case, seen: Observation, ref: Reference) -> bool:

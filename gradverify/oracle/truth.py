@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from flint import arb
 
-from ..core.graph import Apply, Graph
-from ..namespaces.run import forward, kink_distances, reverse
+from ..core.graph import Apply, Constant, Graph
+from ..namespaces.run import constant_array, forward, kink_distances, reverse
 from ..ops.build import lowered
 from .balls import BALLS
 from .estimate import Estimate, from_balls
@@ -48,6 +48,22 @@ def step_exponent(bits: int) -> int:
 
 
 @dataclass(frozen=True, eq=False)
+class Along:
+    """The derivative along a direction in which no kink is felt, though the point lies on one: ties stay ties.
+
+    What is defensible entry by entry need not be so together: of max(x, y) at x = y each entry may be anything between 0
+    and 1, but their sum is 1, because along (1, 1) the function is smooth.
+
+    direction  input name -> array in the input's shape
+    slope      with `bound`, of ⟨cotangent, f(x + t·direction)⟩ in t
+    """
+
+    direction: Mapping[str, np.ndarray]
+    slope: float
+    bound: float
+
+
+@dataclass(frozen=True, eq=False)
 class Truth:
     """What the oracle knows of a case.
 
@@ -55,6 +71,7 @@ class Truth:
     gradients   input name -> Estimate
     low, high   at a kink: input name -> the one-sided derivatives' smallest and largest value per entry; an entry where
                 neither side has a derivative is NaN. Empty at a smooth point
+    along       at a kink: what the entries of a tie must come to together, where there is a direction to ask it
     method      "confirmed" (one direction), "differences" (entry by entry), "one-sided" (at a kink)
     kinks       labels of the ops at whose kink the point lies
     suspects    a reason to distrust our own rules: the confirmation failed and the differences decided
@@ -67,6 +84,7 @@ class Truth:
     gradients: Mapping[str, Estimate]
     low: Mapping[str, np.ndarray] = field(default_factory=dict)
     high: Mapping[str, np.ndarray] = field(default_factory=dict)
+    along: Along | None = None
     method: str = "confirmed"
     kinks: tuple[str, ...] = ()
     suspects: str = ""
@@ -124,7 +142,8 @@ class _Attempt:
         self.values = {n: BALLS.asarray(_wide(v)) if floats[n] else np.asarray(v) for n, v in values.items()}
         self.weights = tuple(_wide(c) for c in cotangent)
         self.cotangent = tuple(BALLS.asarray(c) for c in self.weights)
-        self.points = {n: np.abs(_wide(values[n])) for n in wrt}
+        self.at = {n: _wide(values[n]) for n in wrt}
+        self.points = {n: np.abs(x) for n, x in self.at.items()}
 
     def run(self) -> Truth:
         BALLS.undecided = 0
@@ -138,7 +157,9 @@ class _Attempt:
             if finite:
                 break
         if kinks or not finite or BALLS.undecided:
-            return self.one_sided(outputs, estimates, kinks or ("an undecidable comparison",) * bool(BALLS.undecided))
+            along = self.along_ties(nodes, candidate) if kinks and finite else None
+            kinks = kinks or ("an undecidable comparison",) * bool(BALLS.undecided)
+            return replace(self.one_sided(outputs, estimates, kinks), along=along)
         gradients, agrees = self.confirmed(candidate, estimates)
         if agrees:
             return Truth(
@@ -183,10 +204,13 @@ class _Attempt:
 
     def moved(self, t: arb, direction: Mapping[str, np.ndarray]) -> arb:
         """⟨cotangent, f(x + t·u)⟩; an output that does not move is the same constant at every t and cancels."""
+        return self.pairing(self.nodes_at(t, direction))
+
+    def nodes_at(self, t: arb, direction: Mapping[str, np.ndarray]) -> list[Any]:
         values = dict(self.values)
         for n, u in direction.items():
             values[n] = BALLS.add(values[n], BALLS.multiply(t, u))
-        return self.pairing(forward(BALLS, self.graph, values, self.dtype))
+        return forward(BALLS, self.graph, values, self.dtype)
 
     def central(self, direction: Mapping[str, np.ndarray]) -> tuple[arb, arb]:
         """The central difference along `direction` and a bound on its error, both at step h/2.
@@ -280,6 +304,35 @@ class _Attempt:
                         low[n][at], high[n][at] = min(sides), max(sides)
         return Truth(outputs, gradients, low, high, method="one-sided", kinks=kinks, bits=self.bits,
                      unresolved=_unresolved(gradients, self.size(outputs, gradients)))  # fmt: skip
+
+    def along_ties(self, nodes: list[Any], candidate: dict[str, np.ndarray]) -> Along | None:
+        """Entries of one size move in proportion, so that equal ones stay equal and zeros stay zero; where a kink is
+        felt nevertheless (of clip, of floor), those at halves of integers and at literals of the graph stay as well."""
+        literals = [np.abs(constant_array(n, self.dtype)).ravel() for n in self.graph.nodes
+                    if isinstance(n, Constant) and n.kind == "float"]  # fmt: skip
+        fixed = np.concatenate([np.zeros(0), *literals])
+        distinct = np.unique(np.concatenate([p.ravel() for p in self.points.values()] or [np.zeros(0)]))
+        steps = self.rng.uniform(0.5, 1.0, distinct.size) * self.rng.choice([-1.0, 1.0], distinct.size)
+        zeros = self.zero_distances(nodes)
+        for stays in (distinct == 0, (distinct * 2 == np.floor(distinct * 2)) | np.isin(distinct, fixed)):
+            # Short factors: the judge's sums over the direction then round little.
+            factor = np.where(stays, 0.0, steps).astype(np.float32).astype(np.float64)
+            direction = {n: self.at[n] * factor[np.searchsorted(distinct, p)] for n, p in self.points.items()}
+            if not any(u.any() for u in direction.values()):
+                return None
+            moves = {n: BALLS.asarray(u) for n, u in direction.items()}
+            h = arb(2) ** -step_exponent(self.bits)
+            if all(self.zero_distances(self.nodes_at(t, moves)) == zeros for t in (h, -h)):
+                slope, error = self.central(moves)
+                predicted = sum((BALLS.sum(BALLS.multiply(candidate[n], u))[()] for n, u in moves.items()), arb(0))
+                if slope.is_finite() and abs(predicted - slope) <= 4 * error:
+                    return Along(direction, float(slope.mid()), float(error.upper()))
+        return None
+
+    def zero_distances(self, nodes: list[Any]) -> list[list[bool]]:
+        """Which distances to a kink are zero."""
+        found = kink_distances(BALLS, self.graph, nodes, self.wrt)
+        return [[d.contains(0) for d in BALLS.asarray(found[k]).ravel().tolist()] for k in sorted(found)]
 
     def side(self, name: str, at: tuple[int, ...], base: arb, sign: int) -> float | None:
         direction = self.unit(name, at)

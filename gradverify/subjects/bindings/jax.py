@@ -68,7 +68,16 @@ def _table(jax: Any, jnp: Any, special: Any) -> Binding:
         x: Any, w: Any, stride: Any = (1, 1), padding: Any = (0, 0), dilation: Any = (1, 1), groups: int = 1
     ) -> Any:
         pads = [(p, p) for p in padding]
-        return jax.lax.conv_general_dilated(x, w, stride, pads, rhs_dilation=dilation, feature_group_count=groups)
+        if tuple(stride) == tuple(dilation) == (1, 1):
+            return jax.lax.conv_general_dilated(x, w, stride, pads, feature_group_count=groups)
+        # XLA aborts the process on some of these: the gradient of x[1, 2, 4, 5], w[2, 2, 2, 3], stride 2, padding (1, 0)
+        # fails a check in algebraic_simplifier.cc (jaxlib 0.10.2, CPU).
+        padded = jnp.pad(x, ((0, 0), (0, 0), *pads))
+        columns = im2col(padded, w.shape[2:], stride, dilation)
+        columns = columns.reshape(x.shape[0], groups, x.shape[1] // groups, *columns.shape[2:])
+        kernels = w.reshape(groups, w.shape[0] // groups, w.shape[1], -1)
+        out = jnp.einsum("bgikhw,goik->bgohw", columns, kernels)
+        return out.reshape(x.shape[0], w.shape[0], *out.shape[3:])
 
     def places(i: int, j: int, stride: Any, dilation: Any, height: int, width: int) -> tuple[slice, slice]:
         """Where place (i, j) of the window falls, over all windows."""
@@ -136,6 +145,14 @@ def _table(jax: Any, jnp: Any, special: Any) -> Binding:
         "take": take,
         "index_add": lambda x, i, updates, axis=0: x.at[(slice(None),) * (axis % x.ndim) + (i,)].add(updates),
         "scatter_add": scatter_add,
+        # complex numbers
+        "complex": jax.lax.complex,
+        "polar": lambda r, angle: jax.lax.complex(r * jnp.cos(angle), r * jnp.sin(angle)),
+        "sgn": jnp.sign,
+        **{
+            name: lambda z, n=None, axis=-1, norm="backward", name=name: getattr(jnp.fft, name)(z, n, axis, norm)
+            for name in ("fft", "ifft", "rfft", "irfft")
+        },
         # linear algebra
         "einsum": lambda *xs, subscripts: jnp.einsum(subscripts, *xs),
         "trace": lambda x: jnp.trace(x, axis1=-2, axis2=-1),
