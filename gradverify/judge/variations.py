@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..trace import tracer
+
 SPREAD = 0.25
 """Other values are x·(1 + SPREAD·ε) with ε standard normal: the same signs mostly, so that a domain is rarely left, and
 far enough that a formula which holds at one point only is found out."""
@@ -38,7 +40,7 @@ def variations(
     """
     if not times:
         return
-    mapped: Mapper = {"torch": _map_torch, "jax": _map_jax}[framework]
+    mapped: Mapper = {"torch": _map_torch, "jax": _map_jax}.get(framework) or tracer(framework).replaced
     for k in range(times):
         rng = np.random.default_rng([seed, k, 3])
         yield f"other values {k + 1}" if times > 1 else "other values", mapped(partial(_other, rng), args)

@@ -26,6 +26,17 @@ BUILT_IN: Mapping[str, str] = MappingProxyType(
         "jax": "gradverify.subjects.jax:JaxSubject",
     }
 )
+FUNCTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "numpy": "gradverify.subjects.numpy:NumpySubject",
+        "cupy": "gradverify.subjects.cupy:CupySubject",
+        "autograd": "gradverify.subjects.autograd:AutogradSubject",
+        "tinygrad": "gradverify.subjects.tinygrad:TinygradSubject",
+        "mlx": "gradverify.subjects.mlx:MlxSubject",
+    }
+)
+"""Those that judge a user's function and run no graphs: by the name of the function's framework."""
+
 GROUP = "gradverify.subjects"
 
 _REGISTERED: dict[str, Subject] = {}
@@ -65,17 +76,26 @@ class Elsewhere:
         raise Unsupported(self.unavailable())
 
 
+def _built_in(where: str, device: str | None) -> Subject:
+    module, _, attribute = where.partition(":")
+    made: Any = getattr(importlib.import_module(module), attribute)
+    if "device" in signature(made).parameters:
+        return made(device=device) if device else made()
+    return made() if device in (None, "cpu") else Elsewhere(made(), device)
+
+
+def of_functions(framework: str, device: str | None = None) -> Subject:
+    """What judges a function of this framework: an adapter of functions alone, or else the one that `find` knows."""
+    return _built_in(FUNCTIONS[framework], device) if framework in FUNCTIONS else find(framework, device)
+
+
 @cache
 def find(name: str, device: str | None = None) -> Subject:
     """The adapter called `name`, on `device` ("cpu", "cuda"; None: the adapter's default). Raises UnknownName."""
     if name in _REGISTERED:
         return _REGISTERED[name]
     if name in BUILT_IN:
-        module, _, attribute = BUILT_IN[name].partition(":")
-        made: Any = getattr(importlib.import_module(module), attribute)
-        if "device" in signature(made).parameters:
-            return made(device=device) if device else made()
-        return made() if device in (None, "cpu") else Elsewhere(made(), device)
+        return _built_in(BUILT_IN[name], device)
     for entry in entry_points(group=GROUP):
         if entry.name == name:
             made = entry.load()

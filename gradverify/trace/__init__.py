@@ -1,5 +1,7 @@
-"""A callable of PyTorch or JAX → a graph over the op table, so that the oracle can evaluate the user's own forward."""
+"""A callable of PyTorch, JAX, … → a graph over the op table, so that the oracle can evaluate the user's own forward."""
 
-from .base import Argument, Output, Traced, trace
+from .base import Argument, Output, Traced
+from .handwritten import HandWritten
+from .recognise import FRAMEWORKS, trace, tracer
 
-__all__ = ["Argument", "Output", "Traced", "trace"]
+__all__ = ["FRAMEWORKS", "Argument", "HandWritten", "Output", "Traced", "trace", "tracer"]

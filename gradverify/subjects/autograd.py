@@ -1,0 +1,69 @@
+"""HIPS autograd: functions of `autograd.numpy` through make_vjp. (For its own ops, see examples/adapters/autograd.py.)"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import Unsupported
+from ..core.graph import Graph
+from .base import Observation
+from .numpy import NumpySubject
+
+
+class AutogradSubject(NumpySubject):
+    """`function` is one of arrays that returns a tuple of arrays; what it returns unboxed has no gradient."""
+
+    name = "autograd"
+    dtypes: tuple[str, ...] = ("float16", "float32", "float64")
+
+    def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
+        raise Unsupported("the adapter for HIPS autograd judges functions, and runs no graphs")
+
+    def vjp(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Observation:
+        given = {n: self.put(np.asarray(v)) for n, v in values.items()}
+        weights = [self.put(np.asarray(g)) for g in cotangent]
+        stage = "forward"
+        try:
+            if wrt:
+                outputs, back = pullback(function, list(given.values()), [list(given).index(n) for n in wrt])
+                stage = "backward"
+                found = back(weights)
+            else:
+                outputs, found = function(*given.values()), []
+        except Unsupported:
+            raise
+        except Exception as e:
+            return Observation(raised=e, stage=stage)
+        were = [(n, given[n], v) for n, v in values.items()]
+        were += [(f"cotangent {i}", w, g) for i, (w, g) in enumerate(zip(weights, cotangent))]
+        return Observation(
+            outputs=tuple(self.get(o) for o in outputs),
+            gradients={n: self._gradient(g, values[n]) for n, g in zip(wrt, found)},
+            mutated=tuple(label for label, now, was in were if self.get(now).tobytes() != np.array(was).tobytes()),
+        )
+
+
+def pullback(
+    function: Callable[..., Any], arrays: list[Any], active: list[int]
+) -> tuple[tuple[Any, ...], Callable[[list[Any]], list[Any]]]:
+    """The outputs, and the function from their cotangents to the gradients of the `active` arrays."""
+    from autograd import make_vjp
+    from autograd.builtins import tuple as boxed
+
+    def of_active(chosen: Any) -> Any:
+        full = list(arrays)
+        for k, x in zip(active, chosen):
+            full[k] = x
+        return boxed(tuple(function(*full)))
+
+    back, outputs = make_vjp(of_active)(tuple(arrays[k] for k in active))
+    return tuple(outputs), lambda weights: list(back(tuple(weights)))

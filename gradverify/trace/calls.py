@@ -1,0 +1,268 @@
+"""A call taken apart: what the tracers share whose frameworks have no trees of arguments of their own.
+
+Arguments and results may be nested in tuples (named ones too), lists and mappings; the leaves are named as in Python:
+`x`, `params['w']`, `rest[0]`, `state.h`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import Unsupported
+from .base import ROUNDOFF, Argument, Output, Traced, Tracer, disagreement, kind_of, nearby
+
+Test = Callable[[Any], bool]
+
+
+# ---- trees ----------------------------------------------------------------------------------------------------------
+
+
+def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """(path, leaf) in order; None is a leaf."""
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from leaves(value, f"{path}[{key!r}]")
+    elif isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        for name, value in zip(tree._fields, tree):
+            yield from leaves(value, f"{path}.{name}")
+    elif isinstance(tree, tuple | list):
+        for k, value in enumerate(tree):
+            yield from leaves(value, f"{path}[{k}]")
+    else:
+        yield path, tree
+
+
+def rebuilt(tree: Any, new: Iterator[Any]) -> Any:
+    """A tree of the same form with the leaves of `new`, in order."""
+    if isinstance(tree, Mapping):
+        return {key: rebuilt(value, new) for key, value in tree.items()}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(rebuilt(value, new) for value in tree))
+    if isinstance(tree, tuple | list):
+        return type(tree)([rebuilt(value, new) for value in tree])
+    return next(new)
+
+
+def mapped(change: Callable[[Any], Any], tree: Any) -> Any:
+    return rebuilt(tree, iter([change(leaf) for _, leaf in leaves(tree)]))
+
+
+# ---- the call -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Call:
+    """A function with its arguments taken apart, so that it can be run again with other arrays.
+
+    names, arrays   of the leaves that `is_array`, in order
+    owners          for each of them, the positional argument (by number) or keyword that it lies in
+    """
+
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    is_array: Test
+    seed: int = 0
+    names: list[str] = field(default_factory=list)
+    owners: list[int | str] = field(default_factory=list)
+    arrays: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        trees: list[tuple[str, int | str, Any]] = [(positional(self.fn, k), k, a) for k, a in enumerate(self.args)]
+        trees += [(n, n, a) for n, a in self.kwargs.items()]
+        for head, owner, tree in trees:
+            for path, leaf in leaves(tree):
+                if self.is_array(leaf):
+                    self.names.append(head + path)
+                    self.owners.append(owner)
+                    self.arrays.append(leaf)
+
+    def filled(self, arrays: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments with these arrays in place of the given ones."""
+        new = iter(arrays)
+        return mapped(lambda leaf: next(new) if self.is_array(leaf) else leaf, (self.args, self.kwargs))
+
+    def run(self, arrays: Sequence[Any]) -> Any:
+        args, kwargs = self.filled(arrays)
+        with replayed(self.fn, self.seed):
+            return self.fn(*args, **kwargs)
+
+    def flat(self, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
+        """fn as a function of flat arrays, giving the leaves `kept` of its result."""
+        count = len(self.arrays)
+
+        def function(*arrays: Any) -> tuple[Any, ...]:
+            found = [leaf for _, leaf in leaves(self.run(arrays[:count]))]
+            return tuple(found[k] for k in kept)
+
+        return function
+
+
+def positional(fn: Any, k: int) -> str:
+    """What the function itself calls its k-th argument."""
+    try:
+        parameters = list(inspect.signature(fn).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    plain = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if k < len(plain):
+        return plain[k]
+    rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "args")
+    return f"{rest}[{k - len(plain)}]"
+
+
+def closed_over(fn: Any) -> dict[str, Any]:
+    """What a function refers to by name: globals, cells, and what the object of a bound method holds."""
+    fn = inspect.unwrap(fn) if callable(fn) else fn
+    owner = getattr(fn, "__self__", None)
+    held = dict(getattr(owner, "__dict__", {}))
+    try:
+        found = inspect.getclosurevars(fn)
+    except (TypeError, ValueError):
+        return held
+    return {**held, **found.globals, **found.nonlocals}
+
+
+@contextmanager
+def replayed(fn: Any, seed: int) -> Iterator[None]:
+    """NumPy's random draws start from `seed`, and the generators that `fn` closes over from where they stood."""
+    state = np.random.get_state()
+    generators = [g for g in closed_over(fn).values() if isinstance(g, np.random.Generator)]
+    before = [g.bit_generator.state for g in generators]
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
+        for g, b in zip(generators, before):
+            g.bit_generator.state = b
+
+
+# ---- the trace ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Found:
+    """One leaf of what the function returned: its value at the point, and its node if it is live (else None), or why
+    there is none. `detached` as in Output."""
+
+    path: str
+    array: np.ndarray | None
+    what: str
+    node: int | None = None
+    why: str = ""
+    detached: bool = False
+
+
+def arguments(xp: Tracer, call: Call, value: Callable[[Any], np.ndarray], dtype: Callable[[Any], str],
+              wanted: Callable[[Any], bool]) -> list[Argument]:  # fmt: skip
+    """The call's arrays as inputs of the graph. `value` gives an array's values as NumPy holds them, `dtype` its name,
+    `wanted` whether it is flagged to be differentiated (False everywhere: all of them are)."""
+    found = []
+    for name, array in zip(call.names, call.arrays):
+        held = value(array)
+        if held.dtype.kind == "c":
+            raise Unsupported(f"{name} is complex: the op table is about real numbers")
+        xp.input(name, held, kind_of(held.dtype) == "float")
+        found.append(Argument(name, kind_of(held.dtype), dtype(array), tuple(held.shape), "argument", wanted(array)))
+    return found
+
+
+def traced(
+    xp: Tracer, framework: str, given: list[Argument], results: Sequence[Found],
+    function: Callable[[tuple[int, ...]], Callable[..., tuple[Any, ...]]], opaque: Sequence[str] = (), **fields: Any,
+) -> Traced:  # fmt: skip
+    """What was recorded, as a Traced. `function(kept)` is the call that returns the leaves `kept`; `opaque` are reasons
+    for which there can be no graph."""
+    outputs: list[Output] = []
+    nodes: list[int] = []
+    reasons = list(opaque)
+    for r in results:
+        if r.array is None or (r.array.dtype.kind not in "fiubc" and r.array.dtype.name != "bfloat16"):
+            outputs.append(Output(r.path, r.what, r.what, ()))
+            continue
+        shape = tuple(r.array.shape)
+        if r.array.dtype.kind == "c":
+            reasons.append(f"output {r.path or '0'} is complex: the op table is about real numbers")
+            outputs.append(Output(r.path, "complex", r.what, shape))
+            continue
+        kind = kind_of(r.array.dtype)
+        if kind != "float":
+            outputs.append(Output(r.path, kind, r.what, shape))
+            continue
+        outputs.append(Output(r.path, kind, r.what, shape, len(nodes), r.node is not None or bool(r.why), r.detached))
+        if r.why:
+            reasons.append(r.why)
+            nodes.append(0)
+        else:
+            nodes.append(r.node if r.node is not None else xp.held(np.asarray(r.array)))
+    graph = None
+    if not nodes:
+        reasons.insert(0, "the function returns no floating-point array")
+    if not reasons:
+        graph = xp.builder.graph(*nodes)
+        known = {a.name for a in given}
+        given = given + [
+            Argument(n, kind_of(xp.values[n].dtype), xp.values[n].dtype.name, tuple(xp.values[n].shape), "captured")
+            for n in graph.inputs if n not in known
+        ]  # fmt: skip
+    names = [a.dtype for a in given if a.kind == "float" and a.role != "captured"]
+    names = names or [o.dtype for o in outputs if o.position is not None] or ["float64"]
+    unique = sorted(set(names), key=lambda n: -ROUNDOFF.get(n, 1.0))
+    if len(unique) > 1:
+        xp.note(f"mixed precision: the inputs are {', '.join(unique)}; judged as {unique[0]}")
+    return Traced(
+        graph=graph, arguments=tuple(given), outputs=tuple(outputs),
+        values={a.name: xp.values[a.name] for a in given}, dtype=unique[0],
+        function=function(tuple(k for k, o in enumerate(outputs) if o.position is not None)),
+        framework=framework, opaque=tuple(dict.fromkeys(reasons)), **fields,
+    )  # fmt: skip
+
+
+def confirmed(
+    found: Traced, xp: Tracer, put: Callable[[np.ndarray, Any], Any], like: Sequence[Any],
+    value: Callable[[Any], np.ndarray], seed: int, sight: str, left: Sequence[str] = (),
+) -> str | None:  # fmt: skip
+    """Why the graph is not the function, or None: both are run here and at a point nearby.
+
+    `put` makes an array of the framework's with other values, `like` are the given ones. `sight` names what values
+    may have left, `left` by which ways they were seen to.
+    """
+    assert found.graph is not None
+    replaceable = [a for a in found.arguments if a.role != "captured"]
+    moving = [a.name for a in replaceable if a.kind == "float"]
+    narrow = [o.dtype for o in found.outputs if o.position is not None] + [found.dtype]
+    roundoff = max(ROUNDOFF.get(n, 2.0**-4) for n in narrow)
+    moved = nearby(found.values, moving, roundoff, seed)
+    try:
+        here = [value(o) for o in found.function(*(put(found.values[a.name], x) for a, x in zip(replaceable, like)))]
+        arrays = [put(moved[a.name], x) for a, x in zip(replaceable, like)]
+        # Rounded to the arrays' own dtype, the point is that of both.
+        moved |= {a.name: value(x) for a, x in zip(replaceable, arrays)}
+        there = [value(o) for o in found.function(*arrays)]
+    except Exception as e:
+        xp.note(f"at or next to this point the function raised {type(e).__name__}: the graph was not confirmed")
+        return None
+    try:
+        why = disagreement(found.graph, found.values, moved, here, there, roundoff, found.dtype)
+    except (Unsupported, np.linalg.LinAlgError) as e:
+        xp.note(f"the graph could not be confirmed in NumPy: {e}")
+        return None
+    if why is None:
+        return None
+    if left:
+        return f"values leave {sight} ({', '.join(left)}) and come back: {why}"
+    return f"the recorded operations are not the function (values left {sight}, or it is not reproducible): {why}"
+
+
+def finished(found: Traced, xp: Tracer, strict: bool) -> Traced:
+    """With its notes. Raises Unsupported, if `strict`, where there is no graph."""
+    if found.opaque and strict:
+        raise Unsupported("; ".join(found.opaque))
+    return replace(found, graph=None if found.opaque else found.graph, notes=tuple(xp.notes))
