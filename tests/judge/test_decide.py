@@ -17,6 +17,7 @@ from gradverify.judge.runner import judge
 from gradverify.namespaces import NUMPY
 from gradverify.namespaces.run import forward, reverse
 from gradverify.ops.build import GraphBuilder, lowered
+from gradverify.oracle.truth import truth
 from gradverify.subjects.base import Form, Observation
 
 RNG = np.random.default_rng(7)
@@ -290,7 +291,8 @@ def test_a_claim_is_held_against_the_oracle() -> None:
     assert decide(good, NumpySubject()).status is Status.PASS
     verdict = decide(bad, NumpySubject())
     assert verdict.status is Status.FAIL
-    assert verdict.kind is FailKind.CLAIM and "the claimed gradient of x" in verdict.message
+    assert verdict.kind is FailKind.CLAIM
+    assert "the claimed gradient of x" in verdict.message
 
 
 def test_a_function_that_cannot_be_found_is_one_clear_error() -> None:
@@ -359,3 +361,72 @@ def test_a_fault_in_the_combination_has_no_culprit() -> None:
     assert verdict.status is Status.FAIL
     assert verdict.culprit is None
     assert "every op is right by itself" in verdict.notes[0]
+
+
+# ---- ties: what is right entry by entry need not be so together ------------------------------------------------------
+
+
+def tied(x: Any = (0.5, 0.5), y: Any = (0.5, -1.0), g: Any = (1.3, -0.7)) -> Case:
+    return case(lambda b, x, y: b.apply("maximum", x, y), {"x": x, "y": y}, g)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0, 0.3])
+def test_a_tie_may_be_shared_in_any_way(share: float) -> None:
+    def spoil(seen: Observation, call: int) -> Observation:
+        # The laws scale the cotangent; whatever it is, x[0] and y[0] share one entry of it.
+        whole = np.asarray(seen.gradients["x"])[0] + np.asarray(seen.gradients["y"])[0]
+        dx, dy = (np.array(seen.gradients[n]) for n in "xy")
+        dx[0], dy[0] = share * whole, (1 - share) * whole
+        return Observation(seen.outputs, {"x": dx, "y": dy})
+
+    assert decide(tied(), NumpySubject(spoil)).status is Status.PASS
+
+
+@pytest.mark.parametrize("both", [0.0, 1.0])
+def test_a_tie_is_not_counted_twice_or_never(both: float) -> None:
+    def spoil(seen: Observation, call: int) -> Observation:
+        whole = np.asarray(seen.gradients["x"])[0] + np.asarray(seen.gradients["y"])[0]
+        dx, dy = (np.array(seen.gradients[n]) for n in "xy")
+        dx[0] = dy[0] = both * whole
+        return Observation(seen.outputs, {"x": dx, "y": dy})
+
+    verdict = decide(tied(), NumpySubject(spoil))
+    assert verdict.kind is FailKind.WRONG
+    assert "all together are not" in verdict.message
+
+
+def test_a_bound_of_clip_stays_where_it_is_while_a_tie_moves() -> None:
+    def expr(b: GraphBuilder, x: int) -> int:
+        return b.apply("max", b.apply("clip", x, min=-1.0, max=1.0))
+
+    seen = truth(
+        (c := case(expr, {"x": [0.3, 0.3, -1.0, 0.1]}, 1.5)).graph, c.values, c.cotangent, c.wrt, c.dtype
+    )  # fmt: skip
+    assert seen.along is not None
+    u = seen.along.direction["x"]
+    assert u[0] == u[1] != 0
+    assert u[2] == 0
+    assert abs(seen.along.slope - 1.5 * u[0]) <= seen.along.bound + 1e-15
+
+
+# ---- the branch that was not taken -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("leak", [False, True])
+def test_a_dead_branch_that_leaks_nan_fails_and_one_that_does_not_passes(leak: bool) -> None:
+    def expr(b: GraphBuilder, x: int) -> int:
+        mask = b.apply("greater", x, b.constant(0.0))
+        return b.apply("where", mask, b.apply("sqrt", x), b.apply("negative", x))
+
+    def mended(seen: Observation, call: int) -> Observation:
+        out = np.where(np.array([-1.0, 2.0]) > 0, np.asarray(seen.outputs[0]), 1.0)
+        dx = np.array(seen.gradients["x"])
+        if not leak:
+            scale = dx[1] / (0.5 / np.sqrt(2.0))  # the cotangent's second entry, whatever the law made of it
+            dx[0] = -scale * (1.3 / 0.8)
+        return Observation((out,), {"x": dx})
+
+    verdict = decide(case(expr, {"x": [-1.0, 2.0]}, [1.3, 0.8], invariants=()), NumpySubject(mended))
+    assert verdict.kind is (FailKind.NON_FINITE if leak else None), verdict
+    if leak:
+        assert "dx[0] is nan where the true value is -1.3" in verdict.message
