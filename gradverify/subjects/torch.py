@@ -21,8 +21,13 @@ from .forms.torch import FORMS
 
 _BFLOAT16 = numpy_dtype("bfloat16")
 
-LACKING = re.compile(r"not implemented for '(Half|BFloat16)'|Low precision dtypes not supported")
-"""What PyTorch says where it has no kernel for a 16-bit dtype; not always in a NotImplementedError."""
+LACKING = re.compile(
+    r"not implemented for '(Half|BFloat16)'|Low precision dtypes not supported"
+    r"|[Tt]he derivative (for|of) .* (is not implemented|depends on)|derivative for .* is not implemented"
+    r"|is not differentiable when"
+)
+"""What PyTorch says where it has no kernel for a 16-bit dtype, and where it has no derivative and says so; not always in
+a NotImplementedError."""
 
 
 class TorchSubject:

@@ -102,12 +102,14 @@ def trace(
     call = _Call(fn, tuple(args), dict(kwargs or {}), seed)
     opaque: list[str] = []
     try:
-        xp, arguments, inputs, result = _watched(call, stop_detached, wanting=True)
+        xp, arguments, inputs, result = _watched(call, stop_detached, lambda _: True)
     except RuntimeError as e:
-        # Some arguments (class weights, what is written to) must not require grad; so none does that did not.
+        # Some arguments (class weights, what is written to) must not require grad; so only those do that may.
         if call.flagged or not any(said in str(e) for said in NO_GRAD):
             raise
-        xp, arguments, inputs, result = _watched(call, stop_detached, wanting=False)
+        able = call.able()
+        xp, arguments, inputs, result = _watched(call, stop_detached, able.__contains__)
+        arguments = [replace(a, wanted=a.whole in able) for a in arguments]
     leaves, _ = pytree.tree_flatten_with_path(result)
     outputs, nodes, tensors = _outputs(xp, leaves, opaque)
     written: list[str] = []
@@ -152,7 +154,7 @@ def trace(
     return replace(traced, notes=tuple(xp.notes), opaque=tuple(dict.fromkeys(opaque)))
 
 
-def _watched(call: _Call, stop_detached: bool, wanting: bool) -> Any:
+def _watched(call: _Call, stop_detached: bool, wanting: Callable[[str], bool]) -> Any:
     """The run that is recorded."""
     compiler = "torch._dynamo" in sys.modules
     try:
@@ -164,7 +166,7 @@ def _watched(call: _Call, stop_detached: bool, wanting: bool) -> Any:
         return _run(call, stop_detached, wanting)
 
 
-def _run(call: _Call, stop_detached: bool, wanting: bool) -> Any:
+def _run(call: _Call, stop_detached: bool, wanting: Callable[[str], bool]) -> Any:
     xp = _TorchTracer(stop_detached)
     arguments, inputs = call.inputs(xp, wanting)
     with _quiet():
@@ -214,7 +216,22 @@ class _Call:
         given = [self.leaves[k] for k in self.places]
         return any(t.requires_grad for t in [*given, *self.parameters.values()])
 
-    def inputs(self, xp: _TorchTracer, wanting: bool) -> tuple[list[Argument], list[tuple[str, torch.Tensor]]]:
+    def able(self) -> frozenset[str]:
+        """The inputs with respect to which autograd admits to differentiate, each asked alone."""
+        _, inputs = self.inputs(_TorchTracer(False), lambda _: False)
+        found = []
+        for name, asked in inputs:
+            try:
+                self.run([_clone(t, t is asked and _floating(t)) for _, t in inputs])
+            except RuntimeError as e:
+                if NO_GRAD[0] in str(e):
+                    continue
+            found.append(name)
+        return frozenset(found)
+
+    def inputs(
+        self, xp: _TorchTracer, wanting: Callable[[str], bool]
+    ) -> tuple[list[Argument], list[tuple[str, torch.Tensor]]]:
         """The arguments and clones of their tensors, entered into the tracer."""
         arguments: list[Argument] = []
         tensors: list[tuple[str, torch.Tensor]] = []
@@ -227,7 +244,7 @@ class _Call:
             _admit(name, t)
             array = _array(t)
             # Where none requires grad, all do: the caller decides by `wrt` afterwards.
-            wanted = _floating(t) and (t.requires_grad or (wanting and not self.flagged))
+            wanted = _floating(t) and (t.requires_grad or (wanting(name) and not self.flagged))
             xp.input(name, array, wanted)
             for part in PARTS if t.is_complex() else ("",):
                 held = getattr(array, part) if part else array

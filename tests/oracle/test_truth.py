@@ -173,6 +173,17 @@ def test_mpmath_agrees_and_would_say_so_if_not() -> None:
     assert "output 0" in second.dissent(graph, values, (np.ones((3, 4)),), "float64", spoilt)
 
 
+@pytest.mark.parametrize("x", [100.0, 300.0])
+def test_mpmath_takes_the_digits_that_a_flat_function_needs(x: float) -> None:
+    """tanh's slope at 100 is 2**-286 of its value: at 200 bits mpmath's difference is 0."""
+    graph, values = one("tanh", [x])
+    found = ask(graph, values)
+    assert second.dissent(graph, values, (np.ones(1),), "float64", found) == ""
+    e = found.gradients["x0"]
+    lie = module.Truth(found.outputs, {"x0": module.Estimate(2 * e.hi, e.lo, e.bound)})
+    assert "mpmath" in second.dissent(graph, values, (np.ones(1),), "float64", lie)
+
+
 def test_precision_is_restored() -> None:
     import flint
 
