@@ -10,7 +10,7 @@ from .errors import ShapeError
 from .interval import REAL, Domain, Interval, admits
 
 Shape = tuple[int, ...]
-Kind = Literal["float", "int", "bool"]
+Kind = Literal["float", "int", "bool", "complex"]
 
 REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "required"})()
 

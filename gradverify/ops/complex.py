@@ -840,6 +840,11 @@ def det(xp: Any, z: Pair) -> Pair:
     return normwise(xp, minors[tuple(range(n))])
 
 
+@rule("logabsdet")
+def logabsdet(xp: Any, z: Pair) -> Any:
+    return xp.log(modulus(xp, det(xp, z)))
+
+
 def _choices(n: int, size: int, start: int = 0) -> list[tuple[int, ...]]:
     if size == 0:
         return [()]

@@ -106,6 +106,7 @@ def orthogonalised(xp: Any, a: Any, signs: np.ndarray) -> tuple[Any, Any]:
     those of the diagonal of R, in which libraries differ. The columns must be independent."""
     m, n = a.shape[-2:]
     k = min(m, n)
+    xp.require(a.kind != "complex", "the QR factors of a complex matrix")
     xp.require(0 < k <= LARGEST_FACTOR, f"the QR factors of a matrix with more than {LARGEST_FACTOR} columns, or none")
     lead = ((None, None, 1),) * (a.ndim - 1)
     columns: list[Any] = []
@@ -132,6 +133,7 @@ def eigen(xp: Any, a: Any, vectors: np.ndarray) -> tuple[Any, Any]:
     quadratically, and so do its derivatives; it needs distinct eigenvalues, as the derivative itself does. The vectors
     keep the signs of the given ones.
     """
+    xp.require(a.kind != "complex", "the eigenvectors of a complex matrix")
     n = a.shape[-1]
     eye = xp.concrete(np.eye(n))
     off = xp.concrete(~np.eye(n, dtype=bool))
@@ -156,6 +158,7 @@ def singular(xp: Any, a: Any, u: np.ndarray, v: np.ndarray) -> tuple[Any, Any, A
     and (j, i) give F_ij and G_ij. Where m > n, what U lacks is (I - U U^T) A V / sigma. Distinct singular values are
     needed, and for m != n none that is 0. The vectors keep the signs of the given ones.
     """
+    xp.require(a.kind != "complex", "the singular vectors of a complex matrix")
     m, n = a.shape[-2:]
     if m < n:
         right, values, left = singular(xp, xp.matrix_transpose(a), v, u)

@@ -35,6 +35,7 @@ from .base import (
     Argument,
     Complex,
     Output,
+    Part,
     Role,
     Traced,
     Tracer,
@@ -44,6 +45,8 @@ from .base import (
     kind_of,
     nearby,
 )
+from .compiled import NOTE as COMPILED
+from .compiled import compiling, is_compiled
 
 FRESH = frozenset(
     "empty_like zeros_like ones_like full_like rand_like randn_like randint_like new_empty new_zeros new_ones new_full "
@@ -110,6 +113,8 @@ def trace(
         able = call.able()
         xp, arguments, inputs, result = _watched(call, stop_detached, able.__contains__)
         arguments = [replace(a, wanted=a.whole in able) for a in arguments]
+    if is_compiled(fn):
+        xp.note(COMPILED)
     leaves, _ = pytree.tree_flatten_with_path(result)
     outputs, nodes, tensors = _outputs(xp, leaves, opaque)
     written: list[str] = []
@@ -246,7 +251,7 @@ class _Call:
             # Where none requires grad, all do: the caller decides by `wrt` afterwards.
             wanted = _floating(t) and (t.requires_grad or (wanting(name) and not self.flagged))
             xp.input(name, array, wanted)
-            for part in PARTS if t.is_complex() else ("",):
+            for part in _parts(t):
                 held = getattr(array, part) if part else array
                 label = f"{name}.{part}" if part else name
                 dtype = _dtype_name(t.dtype.to_real() if part else t.dtype)
@@ -255,7 +260,7 @@ class _Call:
             tensors.append((name, _clone(t, wanted)))
         for name, t in [*self.buffers.items(), *_closed_over(self.fn)]:
             if t.layout is torch.strided:
-                for part, half in zip(PARTS if t.is_complex() else ("",), _halves(_array(t))):
+                for part, half in zip(_parts(t), _halves(_array(t))):
                     xp.names.setdefault(digest(half), f"{name}.{part}" if part else name)
         return arguments, tensors
 
@@ -275,6 +280,7 @@ class _Call:
                 from torch.nn.utils.stateless import _reparametrize_module
 
                 stack.enter_context(_reparametrize_module(self.module, held, tie_weights=True))
+            stack.enter_context(compiling(self.fn))
             if watching is not None:
                 stack.enter_context(watching.escapes)
                 stack.enter_context(watching)
@@ -366,6 +372,10 @@ def _joined(re: torch.Tensor, im: torch.Tensor, like: torch.Tensor) -> torch.Ten
 def _halves(x: Any) -> tuple[Any, ...]:
     """Real and imaginary part of a complex tensor or array; a real one alone."""
     return (x.real, x.imag) if (x.is_complex() if isinstance(x, torch.Tensor) else np.iscomplexobj(x)) else (x,)
+
+
+def _parts(t: torch.Tensor) -> tuple[Part, ...]:
+    return PARTS if t.is_complex() else ("",)
 
 
 def _floating(t: torch.Tensor) -> bool:
@@ -476,6 +486,7 @@ class _TorchTracer(Tracer):
         self.sees_grad = True  # not inside a decomposition, where nothing requires grad
         self.func: Any = None
         self.passes_on = False  # the call at hand is a detach itself
+        self.resolved: dict[int, torch.Tensor] = {}  # copies of lazy conjugates, made below autograd for the next call
         self.escapes = _Escapes()
 
     # what a mapping may ask
@@ -618,7 +629,7 @@ class _TorchTracer(Tracer):
     def cut(self, x: torch.Tensor, value: Value) -> bool:
         """Was `x` detached on its way here?"""
         looks = self.sees_grad and not self.passes_on and torch.is_grad_enabled()
-        return looks and value.wanted and _floating(x) and not x.requires_grad
+        return looks and value.wanted and _floating(x) and not x.requires_grad and id(x) not in self.resolved
 
     def known(self, x: torch.Tensor) -> Value:
         key = (x.untyped_storage()._cdata, _layout(x))
@@ -718,6 +729,8 @@ class _Mode(TorchDispatchMode):
             return self.unmapped(func, args, kwargs)
         out = func(*args, **kwargs)
         self.record(func, mapping, args, kwargs, out)
+        if name == "clone" and (args[0].is_conj() or args[0].is_neg()) and args[0].requires_grad:
+            self.xp.resolved[id(out)] = out
         return self.kept(out)
 
     def kept(self, out: Any) -> Any:
@@ -976,7 +989,7 @@ def _outputs(xp: _TorchTracer, leaves: Any, opaque: list[str]) -> tuple[tuple[Ou
         else:
             value = xp.find(leaf) or xp.known(leaf)
             detached = value.wanted and not leaf.requires_grad
-            for part, half in zip(PARTS if leaf.is_complex() else ("",), _halves(leaf)):
+            for part, half in zip(_parts(leaf), _halves(leaf)):
                 of = getattr(value, {"real": "re", "imag": "im"}[part], value) if part else value
                 name = _dtype_name(half.dtype)
                 outputs.append(Output(where, "float", name, shape, len(nodes), value.live, detached, part))
