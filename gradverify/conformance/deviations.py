@@ -37,6 +37,13 @@ DEVIATIONS: tuple[Deviation, ...] = (
         "(variable.cpp: out != nullptr), which asks to be reported to PyTorch. Edit out of place, or clone first.",
     ),
     Deviation(
+        "torch",
+        "retaining_tensor_can_be_detached",
+        "detach_ leaves the note that the tensor retains its gradient; the next recorded in-place edit looks for the hook that "
+        "went with the history, and ends in an internal assertion (variable.cpp: old_fn, or out != nullptr), which asks to be "
+        "reported to PyTorch. Use y = y.detach().",
+    ),
+    Deviation(
         "micrograd",
         "adds_across_calls_through_shared_nodes",
         "Values in the middle keep their gradient from one backward to the next and pass it on again. Micrograd is meant "

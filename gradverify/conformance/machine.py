@@ -63,10 +63,10 @@ class Pair:
         self.results: dict[int, tuple[str, Any, Any]] = {}
         self.blocks: list[tuple[Var, Var]] = []
         self.steps: list[Step] = []
-        self.expanded: set[int] = set()
         self.second: set[int] = set()
         self.born: dict[int, tuple[int, int]] = {}  # the version counters of a result when it was made
         self.memory: dict[int, int] = {}  # step -> the step whose memory its result is
+        self.stale: set[int] = set()  # views that may not even be asked for their history any more
         self.over = False
 
     def alive(self, kind: str) -> list[int]:
@@ -109,41 +109,43 @@ class Pair:
                 )
             elif got._value is not None:
                 self.results[step.number] = (move.makes, got, want)
-                if move.name == "take" and step.option:
-                    self.second.add(step.number)
+                source = step.args[0] if step.args else None
                 if move.makes == TENSOR:
                     self.born[step.number] = (got._value._version, want._value._version)
-                if move.shares:
-                    self.memory[step.number] = self.memory.get(step.args[0], step.args[0])
-                    if move.name == "expand" or step.args[0] in self.expanded:
-                        self.expanded.add(step.number)
+                if source is not None and (move.shares or (move.name == "take" and source in self.memory)):
+                    self.memory[step.number] = self.memory.get(source, source)
+                elif move.name == "take" and step.option:
+                    self.second.add(step.number)
         return self.compare()
 
     def ambiguous(self, move: Move, args: Sequence[int]) -> bool:
-        """Whether this is one of the things that PyTorch calls ambiguous and error-prone, or leaves to the op; they are not
-        drawn:
+        """Whether this is one of the things that PyTorch leaves open, or fails at; they are not drawn:
 
-        * writing from one tensor into another over the same memory, or into an expanded tensor
-        * views made within no_grad; freezing what has views
-        * hooks on views: an edit leaves them with a history that is no longer walked
-        * views that exist or not by the layout of an op's result
-        * what ends in an internal error of PyTorch (the law `retained_second_output_can_be_edited`)
+        * views that exist or not by the layout of an op's result ("view or copy": the documentation of reshape)
+        * another memory for a tensor that has views (`x.data = …`), or of another shape
+        * filling an expanded tensor that requires grad, whose gradient PyTorch refuses only where it is asked for
+        * indexing a view that may not be used any more: two errors, of which either may come first
+        * edits of a retaining tensor that is a second output, or that was detached in place: internal errors of PyTorch
+          (the laws `retained_second_output_can_be_edited` and `retaining_tensor_can_be_detached`)
         """
-        memory = [self.memory.get(a, a) for a in args]
-        if move.inplace and args[0] in self.expanded:
+        root = self.memory.get(args[0], args[0]) if args else None
+        if move.name == "view":
+            return bool(self.results[args[0]][2]._value.ndim > 1)
+        if move.name == "set_data":
+            x, y = (self.results[a][2]._value for a in args)
+            shared = {*self.memory, *self.memory.values()}
+            return args[0] == args[1] or x.shape != y.shape or not shared.isdisjoint(args)
+        if move.indexes and args[0] in self.stale:
             return True
-        if move.writes:
-            return args[0] != args[1] and memory[0] == memory[1]
-        if move.name == "requires_grad_":
-            return memory[0] != args[0] or args[0] in self.memory.values()
-        if move.name == "view" and self.results[args[0]][2]._value.ndim > 1:
-            return True
-        if move.name == "hook":
-            return args[0] in self.memory
-        if move.name == "retain_grad":
-            return args[0] in self.second
-        recording = self.sessions[1].env[self.sessions[1].engine.module].is_grad_enabled()
-        return move.shares and move.name != "detach" and not recording
+        if move.name in ("zero_", "copy_"):
+            x = self.results[args[0]][2]._value
+            if x.requires_grad and any(n > 1 and step == 0 for n, step in zip(x.shape, x.stride())):
+                return True
+        if move.name == "detach_":
+            return bool(self.results[args[0]][2]._value.retains_grad)
+        if move.inplace and root in self.second:
+            return root not in self.results or bool(self.results[root][2]._value.retains_grad)
+        return False
 
     def compare(self) -> Divergence | None:
         """Every flag, value and gradient of every tensor that is alive."""
@@ -152,6 +154,8 @@ class Pair:
             if kind != TENSOR:
                 continue
             a, b = observe(got._value, self.born[n][0]), observe(want._value, self.born[n][1])
+            if len(b) == STALE:
+                self.stale.add(n)
             if a != b:
                 if len(a) != len(b):
                     return self._diverged("flags", b[1:2], a[1:2], "assert {0}.is_leaf in (True, False)", got)
@@ -222,6 +226,10 @@ LOOKS = (
     ("_version", "assert {0}._version == {1}"),
     ("_is_view", "assert {0}._is_view() is {1}"),
 )
+
+
+STALE = 2
+"""How much there is to see of a view that was made within no_grad, or with others by one call, and whose base was edited."""
 
 
 def observe(x: Any, born: int) -> tuple[Any, ...]:

@@ -37,8 +37,8 @@ class Move:
 
     @property
     def shares(self) -> bool:
-        """Its result has its argument's memory."""
-        return self.name in ("index", "view", "t", "expand", "unsqueeze", "detach")
+        """Its result has its argument's memory (for a pair: so has each of it)."""
+        return self.name in ("index", "view", "t", "expand", "unsqueeze", "detach", "unbind", "split")
 
     @property
     def walks(self) -> bool:
@@ -47,12 +47,14 @@ class Move:
 
     @property
     def inplace(self) -> bool:
-        return self.name in ("add_", "mul_", "scale_", "zero_", "copy_", "write", "write_constant")
+        return self.name in (
+            "add_", "mul_", "scale_", "zero_", "copy_", "write", "write_constant", "Double_", "data_scale"
+        )  # fmt: skip
 
     @property
-    def writes(self) -> bool:
-        """It writes its second argument into its first."""
-        return self.name in ("add_", "mul_", "copy_", "write")
+    def indexes(self) -> bool:
+        """It takes a part of its argument, and fails where there is none."""
+        return self.name in ("index", "unbind", "split", "write", "write_constant")
 
 
 LEAVES = [(v, r) for v in (3.0, [2.0, -1.0], [[1.0, 2.0], [3.0, -2.0]]) for r in (True, False)]
@@ -72,6 +74,19 @@ FORK = """class Fork(torch.autograd.Function):
 PICK = """class Pick(torch.autograd.Function):
     forward = staticmethod(lambda ctx, x, y: x + y)
     backward = staticmethod(lambda ctx, g: tuple(g * k if n else None for k, n in enumerate(ctx.needs_input_grad, 1)))"""
+
+
+MASK = """class Mask(torch.autograd.Function):
+    forward = staticmethod(lambda ctx, x: (ctx.mark_non_differentiable(m := x * 0 + 1), (x * 2, m))[1])
+    backward = staticmethod(lambda ctx, a, b: a * 2 + b * 5)"""
+
+LAZY = """class Lazy(torch.autograd.Function):
+    forward = staticmethod(lambda ctx, x: (ctx.set_materialize_grads(False), (x * 2, x * 3))[1])
+    backward = staticmethod(lambda ctx, a, b: None if a is None else a * 2)"""
+
+DOUBLE = """class Double_(torch.autograd.Function):
+    forward = staticmethod(lambda ctx, x: (ctx.mark_dirty(x), x.mul_(2))[1])
+    backward = staticmethod(lambda ctx, g: g * 2)"""
 
 
 def custom(text: str) -> Callable[..., Var]:
@@ -96,6 +111,10 @@ def _write(x: Var, index: Any, value: Any) -> None:
     x[index] = value
 
 
+def _set_data(x: Var, y: Var) -> None:
+    x.data = y
+
+
 def _assign(x: Var, value: Any) -> None:
     x.grad = value
 
@@ -114,6 +133,13 @@ INDICES = [0, slice(0, 1), slice(None)]
 def _post_hook(t: Session, x: Var) -> Var:
     seen(t)
     return x.register_post_accumulate_grad_hook(t.code("lambda p: seen.append(p.grad.tolist())"))
+
+
+def _hook_once(t: Session, x: Var, option: None) -> Var:
+    """A hook that removes itself when it is called."""
+    if "once" not in t.env:
+        t.define("def once(x):\n    h = x.register_hook(lambda g: h.remove()); return h")
+    return t.do("once({0})", x)
 
 
 _true = dict.fromkeys
@@ -135,8 +161,11 @@ MOVES: Mapping[str, Move] = MappingProxyType({m.name: m for m in (
     Move("t", (TENSOR,), lambda t, x, o: x.t(), weight=2),
     Move("expand", (TENSOR,), lambda t, x, o: x.expand(2, 2), weight=2),
     Move("unsqueeze", (TENSOR,), lambda t, x, o: x.unsqueeze(0), weight=2),
+    Move("unbind", (TENSOR,), lambda t, x, o: x.unbind(), makes=PAIR, weight=2),
+    Move("split", (TENSOR,), lambda t, x, o: x.split(1), makes=PAIR, weight=1),
     # cuts and flags
     Move("detach", (TENSOR,), lambda t, x, o: x.detach(), weight=5),
+    Move("detach_", (TENSOR,), lambda t, x, o: x.detach_(), makes=None, weight=1),
     Move("requires_grad_", (TENSOR,), lambda t, x, o: x.requires_grad_(o), [True, False], makes=None),
     Move("no_grad", (), lambda t, o: getattr(t, o)(), ["no_grad", "enable_grad"], makes="block", weight=5),
     # in place
@@ -147,6 +176,8 @@ MOVES: Mapping[str, Move] = MappingProxyType({m.name: m for m in (
     Move("copy_", (TENSOR, TENSOR), lambda t, x, y, o: x.copy_(y), makes=None, weight=2),
     Move("write", (TENSOR, TENSOR), lambda t, x, y, o: _write(x, o, y), INDICES, makes=None, weight=4),
     Move("write_constant", (TENSOR,), lambda t, x, o: _write(x, o, 7.0), INDICES, makes=None, weight=2),
+    Move("data_scale", (TENSOR,), lambda t, x, o: x.data.mul_(2.0), makes=None, weight=2),
+    Move("set_data", (TENSOR, TENSOR), lambda t, x, y, o: _set_data(x, y), makes=None, weight=1),
     # .grad
     Move("drop_grad", (TENSOR,), lambda t, x, o: _assign(x, None), makes=None, weight=3),
     Move("zero_grad", (TENSOR,), lambda t, x, o: x.grad.zero_(), makes=None, weight=2),
@@ -158,12 +189,16 @@ MOVES: Mapping[str, Move] = MappingProxyType({m.name: m for m in (
     Move("post_hook", (TENSOR,),
          lambda t, x, o: _post_hook(t, x),
          makes=HANDLE, weight=2),
+    Move("hook_once", (TENSOR,), _hook_once, makes=HANDLE, weight=2),
     Move("remove", (HANDLE,), lambda t, h, o: h.remove(), makes=None, weight=2),
     # custom functions
     Move("Square", (TENSOR,), custom(SQUARE), weight=3),
     Move("Keep", (TENSOR,), custom(KEEP), weight=3),
     Move("Pick", (TENSOR, TENSOR), custom(PICK), weight=2),
     Move("Fork", (TENSOR,), custom(FORK), makes=PAIR, weight=2),
+    Move("Mask", (TENSOR,), custom(MASK), makes=PAIR, weight=1),
+    Move("Lazy", (TENSOR,), custom(LAZY), makes=PAIR, weight=1),
+    Move("Double_", (TENSOR,), custom(DOUBLE), makes=None, weight=3),
     Move("take", (PAIR,), lambda t, p, o: p[o], [0, 1], weight=4),
     # backward
     Move("backward", (TENSOR,), lambda t, x, o: x.sum().backward(**_true(o, True)), FLAGS, makes=None, weight=20),
@@ -173,5 +208,5 @@ MOVES: Mapping[str, Move] = MappingProxyType({m.name: m for m in (
     Move("backward_inputs", (TENSOR, TENSOR), lambda t, x, y, o: x.sum().backward(inputs=[y], **_true(o, True)), FLAGS,
          makes=None, weight=6),
     Move("grad", (TENSOR, TENSOR), lambda t, x, y, o: t.grad(x.sum(), [y], **_true(o, True))[0].clone(),
-         [*FLAGS, ("allow_unused",), ("create_graph", "allow_unused")], weight=8),
+         [*FLAGS, ("allow_unused",), ("create_graph", "allow_unused"), ("materialize_grads",)], weight=8),
 )})  # fmt: skip

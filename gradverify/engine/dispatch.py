@@ -145,6 +145,8 @@ def _record(rule: Rule, args: tuple[Any, ...], params: Mapping[str, Any], out: T
         if isinstance(a, Tensor):
             if a._view is not None:
                 a._view.refresh(a)
+                if a._borrows and a._view.base._requires_grad:
+                    wanted |= bit
             if a._requires_grad and not (rule.frozen and len(edges) in rule.frozen):
                 edge = a._edge or a._gradient_edge()
                 wanted |= bit
@@ -175,6 +177,12 @@ INFERENCE = (
     "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference mode in computation "
     "tracked by autograd. To work around this, you can make a clone to get a normal tensor and use it in autograd, or use "
     "`torch.no_grad()` instead of `torch.inference_mode()`."
+)
+
+
+DETACHED = (
+    "Trying to use a saved tensor that has been detached in-place, i.e. with .detach_(). This is not supported, please use "
+    "out-of-place `.detach()` instead"
 )
 
 
@@ -270,6 +278,8 @@ class OpNode(Node):
             for k in plan.values:
                 t = saved[k]
                 if isinstance(t, Tensor):
+                    if t._edge is None and self.edges[k] is not None and not self.edges[k][0].ends:
+                        raise RuntimeError(DETACHED)
                     cell = t._version_cell
                     if cell is not None and cell[0] != (0 if versions is None else versions.get(k, 0)):
                         raise self._stale(t, cell[0], 0 if versions is None else versions.get(k, 0))

@@ -21,7 +21,7 @@ from .namespace import ENGINE
 from .rules import KERNELS, rule
 from .tape import Node, named
 from .tensor import Size, Tensor, wrap
-from .views import overwrite, write
+from .views import check_overlap, overwrite, same_place, write
 from .wirtinger import refusal
 
 Dim = int | Sequence[int] | None
@@ -606,10 +606,29 @@ def vstack(tensors: Sequence[Tensor]) -> Tensor:
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     at = normal_dim(dim, input._data.ndim)
     lead = ((None, None, None),) * at
-    return tuple(run_as("UnbindBackward0", "getitem", input, index=(*lead, k)) for k in range(input._data.shape[at]))
+    if not input._data.ndim:
+        _ = input.grad_fn  # a view that must not be used any more says so first
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
+    node = "UnbindBackward0"
+    return _siblings(node, [run_as(node, "getitem", input, index=(*lead, k)) for k in range(input._data.shape[at])])
+
+
+def _siblings(node: str, parts: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Views that one call made together: none of them may be written to while recording (PyTorch's CreationMeta)."""
+    for k, part in enumerate(parts):
+        if part._view is not None and part._view.forbidden is None:
+            part._view.forbidden = (
+                f"Output {k} of {node} is a view and is being modified inplace. This view is the output of a function that "
+                "returns multiple views. Such functions do not allow the output views to be modified inplace. You should "
+                "replace the inplace operation by an out-of-place one."
+            )
+    return tuple(parts)
 
 
 def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    if not input._data.ndim:
+        _ = input.grad_fn
+        raise RuntimeError("split expects at least a 1-dimensional tensor")
     at = normal_dim(dim, input._data.ndim)
     n = input._data.shape[at]
     sizes = split_size_or_sections
@@ -625,10 +644,12 @@ def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Ten
     for size in sizes:
         parts.append(run_as(node, "getitem", input, index=(*lead, (start, start + size, 1))))
         start += size
-    return tuple(parts)
+    return _siblings(node, parts)
 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    if not input._data.ndim:
+        raise RuntimeError("chunk expects at least a 1-dimensional tensor")
     n = input._data.shape[normal_dim(dim, input._data.ndim)]
     return split(input, builtins.max(-(-n // chunks), 1), dim)
 
@@ -813,7 +834,10 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
         if isinstance(value, Tensor):  # leading dims of size 1 do not count here
             while value._data.ndim > part._data.ndim and value._data.shape[0] == 1:
                 value = run("squeeze", value, axis=0)
-        fill_(part, value)
+        if isinstance(value, Tensor) and value._data.shape == part._data.shape:
+            copy_(part, value)
+        else:
+            fill_(part, value, alike=False)
         return
     at = _native(entries)
     filled = value if isinstance(value, Tensor) else wrap(np.asarray(value, dtype=input._data.dtype))
@@ -956,26 +980,33 @@ def type_(input: Tensor, dtype: Any = None) -> Any:
 
 def copy_(input: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     source = src if isinstance(src, Tensor) else wrap(np.asarray(src, dtype=input._data.dtype))
+    check_overlap(input, source)
+    return _copied(input, source)
 
+
+def _copied(input: Tensor, source: Tensor) -> Tensor:
     def copied(x: Tensor) -> Tensor:
         y = source if source._data.dtype == x._data.dtype else cast(source, x._data.dtype)
         return _overwritten("CopyBackwards", x, y)
 
-    return write(input, copied)
+    return write(input, copied, alike=input._data.shape == source._data.shape and same_place(input, source))
 
 
 def zero_(input: Tensor) -> Tensor:
     return fill_(input, 0, "ZeroBackward0")
 
 
-def fill_(input: Tensor, value: Any, node: str = "FillBackward2") -> Tensor:
-    """Every entry becomes `value`; the old values get gradient 0 from here on."""
-    if isinstance(value, Tensor):
-        return copy_(input, value)
+def fill_(input: Tensor, value: Any, node: str = "FillBackward2", alike: bool = True) -> Tensor:
+    """Every entry becomes `value`; the old values get gradient 0 from here on.
+
+    alike  may an expanded tensor be filled, since its entries agree? PyTorch: with a number yes, through an index no.
+    """
+    if isinstance(value, Tensor):  # over the same memory too: PyTorch clones the value then
+        return _copied(input, value)
     if not (state.enabled and input.requires_grad):
-        overwrite(input, value)
+        overwrite(input, value, alike)
         return input
-    return write(input, lambda x: _overwritten(node, x, _full_like(x, value)))
+    return write(input, lambda x: _overwritten(node, x, _full_like(x, value)), alike)
 
 
 class _Overwrite(Node):
@@ -998,8 +1029,8 @@ def _overwritten(name: str, x: Tensor, y: Tensor) -> Tensor:
     ):
         expand(y, tuple(x._data.shape))  # raises
     out = wrap(np.array(np.broadcast_to(y._data, x._data.shape)))
-    edges = [t._gradient_edge() if t.requires_grad else None for t in (x, y)]
-    if state.enabled and builtins.any(edges):
+    edges = [t._gradient_edge() if state.enabled and t.requires_grad else None for t in (x, y)]
+    if builtins.any(edges):
         out._edge, out._requires_grad = (named(_Overwrite, name)(edges, tuple(y._data.shape)), 0), True
     return out
 

@@ -15,7 +15,7 @@ from . import complexes, dtypes, functions
 from .dispatch import apply, apply_one, apply_two, quiet
 from .rules import rule
 from .tensor import Tensor, wrap
-from .views import overwrite, write
+from .views import check_overlap, overwrite, write
 
 # PyTorch's name -> the op's, where one tensor goes in (or two), and PyTorch and the table agree on the rest.
 ALIASES: dict[str, str] = {
@@ -128,6 +128,8 @@ def _in_place(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     kernel = OUT.get(name)
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        for a in args:
+            check_overlap(self, a)
         if kernel is not None and len(args) == 1 and not kwargs and not _recording(self, args[0]):
             other = args[0]._data if isinstance(args[0], Tensor) else args[0]
             data = self._data

@@ -163,6 +163,13 @@ class AccumulateGrad(Node):
         self.variable = variable
 
 
+class Nowhere(Node):
+    """Takes a gradient and drops it: the history of a view whose base has none (any more)."""
+
+    def backward(self, g: Any, create_graph: bool) -> Sequence[Any]:
+        return [None] * len(self.edges)
+
+
 _classes: dict[tuple[type, str], type] = {}
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from . import dtypes
 from .modes import state
-from .tape import AccumulateGrad, Edge, Node, RemovableHandle, TensorHooks, hook_into
+from .tape import AccumulateGrad, Edge, Node, Nowhere, RemovableHandle, TensorHooks, hook_into
 
 if TYPE_CHECKING:
     from .views import View
@@ -151,6 +151,11 @@ class Tensor:
             raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
         self._requires_grad = bool(value)
 
+    @property
+    def _borrows(self) -> bool:
+        """Does it require grad only because its base does? A view made within no_grad: nothing leads from it to the base."""
+        return self._view is not None and self._edge is None and not self._requires_grad
+
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         self.requires_grad = requires_grad
         return self
@@ -210,8 +215,12 @@ class Tensor:
 
     def _gradient_edge(self) -> Edge:
         """Where this tensor's gradient goes. Only for one that requires grad."""
+        if self._view is not None:
+            self._view.refresh(self)
         if self._edge is not None:
             return self._edge
+        if self._borrows:
+            return Nowhere(()), 0
         # The leaf's accumulator holds the leaf; the leaf holds it weakly, so that the two do not keep each other alive.
         node = self._accumulator() if self._accumulator is not None else None
         if node is None:
@@ -223,7 +232,7 @@ class Tensor:
         """Keep the gradient of a non-leaf in `.grad` too. A no-op for leaves."""
         if not self.requires_grad:
             raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
-        if self.is_leaf or self._retains_grad:
+        if self._edge is None or self._retains_grad:
             return
         self._retains_grad = True
         node, output = self._gradient_edge()

@@ -15,7 +15,7 @@ import numpy as np
 from . import dtypes
 from .modes import state
 from .rules import Rule
-from .tape import FREED, Edge, Node
+from .tape import FREED, Edge, Node, Nowhere
 from .tensor import Tensor, wrap
 
 Step = tuple[Rule, Mapping[str, Any]]
@@ -38,21 +38,23 @@ class View:
         now = self.base._cell()[0]
         if now == self.version:
             return
-        if not self.base._requires_grad:
-            self.version = now
+        if view._edge is None and not self.base._requires_grad:
             return
         if self.forbidden is not None:  # asked for again and again: the answer stays out
             raise RuntimeError(self.forbidden.replace("is being modified", "was modified, as was its base,"))
         self.version = now
-        from .dispatch import OpNode, apply, recording
+        from .dispatch import apply, recording
         from .tape import named
 
         with recording():
             again = self.base
             for rule, params in self.steps:
                 again = apply(rule, (again,), params)
-        assert again._edge is not None
-        again._edge[0].__class__ = named(OpNode, "AsStridedBackward0")  # PyTorch's name for a view made anew
+        if again._edge is None:  # the base requires no grad any more (detach_): the view does, and leads nowhere
+            again._edge = (Nowhere((None,)), 0)
+        again._edge[0].__class__ = named(
+            type(again._edge[0]), "AsStridedBackward0"
+        )  # PyTorch's name for a view made anew
         _move(view, again._edge, True)
 
 
@@ -73,12 +75,12 @@ def track(rule: Rule, source: Tensor, params: Mapping[str, Any], out: Tensor) ->
     else:
         base = source
     out._view = View(base, steps, forbidden)
-    if base._requires_grad:
-        out._requires_grad = True  # also where nothing was recorded: PyTorch asks the base
 
 
-def write(x: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
+def write(x: Tensor, make: Callable[[Tensor], Tensor], alike: bool = False) -> Tensor:
     """In place: `x` becomes `make(x)`, in its own memory, and its history says so. Returns `x`.
+
+    alike  entries that share memory are written alike, so that an expanded tensor may be written to
 
     Raises RuntimeError as PyTorch does: for a leaf that requires grad (or a view of one), for a result that does not fit.
     """
@@ -97,9 +99,11 @@ def write(x: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
 
         new = cast(new, x._data.dtype)
     recorded = new._requires_grad and state.enabled
+    if recorded and x._view is not None and x._view.forbidden is not None:
+        raise RuntimeError(x._view.forbidden)
     if recorded:
         _keep_old_value(new, x)
-    overwrite(x, new._data)
+    overwrite(x, new._data, alike)
     if recorded:
         _rebase(x, new)
     elif requires and state.enabled and new is not x:
@@ -108,17 +112,61 @@ def write(x: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
     return x
 
 
-def overwrite(x: Tensor, data: Any) -> None:
+SHARED = (
+    "unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please "
+    "clone() the tensor before performing the operation."
+)
+
+
+def overwrite(x: Tensor, data: Any, alike: bool = False) -> None:
     """Write into the memory of `x`, with no history."""
     _check_writable(x)
     array = x._array()
-    if not array.flags.writeable:
-        raise RuntimeError(
-            "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
-            "Please clone() the tensor before performing the operation."
-        )
+    locked = not array.flags.writeable  # NumPy locks what broadcasting made, and its parts
+    if locked:
+        if not alike and any(n > 1 and s == 0 for n, s in zip(array.shape, array.strides)):
+            raise RuntimeError(SHARED)
+        array.flags.writeable = True
     array[...] = data
+    if locked:
+        array.flags.writeable = False
     x._cell()[0] += 1
+
+
+def check_overlap(x: Tensor, other: Any) -> None:
+    """Raises RuntimeError, as PyTorch's TensorIterator does, where `other` lies partly in the memory that is written to.
+
+    The rule is that of at::get_overlap_status: two tensors without gaps over one memory either are the same place with the
+    same strides, or are apart, or it is an error; where one of them has gaps nobody looks.
+    """
+    if not isinstance(other, Tensor) or other is x:
+        return
+    a, b = x._data, other._data
+    if isinstance(a, np.generic) or isinstance(b, np.generic) or not np.may_share_memory(a, b):
+        return
+    if not (_gapless(a) and _gapless(b)):
+        return
+    if a.nbytes != b.nbytes or not same_place(x, other):
+        raise RuntimeError(
+            "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory "
+            "location. Please clone() the tensor before performing the operation."
+        )
+
+
+def same_place(x: Tensor, other: Tensor) -> bool:
+    """Is it the same memory, in the same order?"""
+    a, b = x._array(), other._array()
+    return a.__array_interface__["data"][0] == b.__array_interface__["data"][0] and a.strides == b.strides
+
+
+def _gapless(x: np.ndarray) -> bool:
+    """Does it fill its memory once, in whatever order of its axes?"""
+    step = x.itemsize
+    for stride, n in sorted((s, n) for s, n in zip(x.strides, x.shape) if n > 1):
+        if stride != step:
+            return False
+        step *= n
+    return True
 
 
 def _check_writable(x: Tensor, done: bool = False) -> None:
@@ -130,7 +178,7 @@ def _check_writable(x: Tensor, done: bool = False) -> None:
     if not state.enabled:
         return
     if x._view is not None:
-        if x._view.base._requires_grad and x._view.base._edge is None:
+        if x._view.base._edge is None and x.requires_grad:
             raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
         if x._view.forbidden is not None and x.requires_grad:
             raise RuntimeError(x._view.forbidden)
@@ -210,5 +258,9 @@ class CopySlices(Node):
         for r, params in self.steps:
             there = r.kernel(there, **params)
         written = there.copy()
+        if (
+            not there.flags.writeable and there.size > 1
+        ):  # it was written through an expanded view, which has no inverse
+            raise RuntimeError(SHARED)
         there[...] = 0
         return [whole, written]

@@ -6,6 +6,7 @@ from ..law import law
 from ..session import Session, Var
 
 EXTENDING = "https://docs.pytorch.org/docs/stable/notes/extending.html#extending-torch-autograd"
+DIRTY = "https://docs.pytorch.org/docs/stable/generated/torch.autograd.function.FunctionCtx.mark_dirty.html"
 FUNCTION = "https://docs.pytorch.org/docs/stable/autograd.html#torch.autograd.Function"
 
 
@@ -131,3 +132,95 @@ def no_grad_holds_for_functions(t: Session) -> None:
     with t.no_grad():
         y = f.apply(x)
     t.equal(y.requires_grad, False)
+
+
+@law(needs={"function", "inplace"}, source=DIRTY)
+def dirty_input_is_the_output(t: Session) -> None:
+    """An input that forward edited and marked dirty is from then on what the function made of it."""
+    f = function(t, "lambda ctx, x: (ctx.mark_dirty(x), x.mul_(2))[1]", "lambda ctx, g: g * 10")
+    x = t.tensor(3.0, requires_grad=True)
+    y = x * 1.0
+    f.apply(y)
+    y.backward()
+    t.equal(x.grad, 10.0)
+
+
+@law(needs={"function", "versions"}, source=EXTENDING)
+def dirty_input_counts_a_version(t: Session) -> None:
+    """What saved a tensor before a function edited it finds out."""
+    f = function(t, "lambda ctx, x: (ctx.mark_dirty(x), x.mul_(2))[1]", "lambda ctx, g: g * 2")
+    x = t.tensor(3.0, requires_grad=True)
+    y = x * 1.0
+    z = y * y
+    f.apply(y)
+    t.raises(z.backward)
+
+
+@law(needs={"function", "inplace"}, source=EXTENDING)
+def dirty_leaf_raises(t: Session) -> None:
+    """A leaf that requires grad is not edited by functions either."""
+    f = function(t, "lambda ctx, x: (ctx.mark_dirty(x), x.mul_(2))[1]", "lambda ctx, g: g * 2")
+    x = t.tensor(3.0, requires_grad=True)
+    t.raises(lambda: f.apply(x))
+
+
+@law(needs={"function"}, source=EXTENDING)
+def one_output_without_gradient(t: Session) -> None:
+    """mark_non_differentiable is about the outputs named: the others keep their gradients."""
+    f = function(
+        t, "lambda ctx, x: (ctx.mark_non_differentiable(m := x * 0), (x * 2, m))[1]", "lambda ctx, a, b: a * 2 + b"
+    )
+    x = t.tensor(3.0, requires_grad=True)
+    y = f.apply(x)
+    t.equal(y[1].requires_grad, False)
+    y[0].backward()
+    t.equal(x.grad, 2.0)
+
+
+@law(needs={"function"}, source=EXTENDING)
+def unused_output_can_be_none(t: Session) -> None:
+    """After set_materialize_grads(False) backward gets None for an output that was not used: zeros need not be made."""
+    seen = t.define("seen = []")
+    f = function(t, "lambda ctx, x: (ctx.set_materialize_grads(False), (x * 2, x * 3))[1]",
+                 "lambda ctx, a, b: (seen.append(b is None), a * 2)[1]")  # fmt: skip
+    f.apply(t.tensor(3.0, requires_grad=True))[0].backward()
+    t.equal(seen, [True])
+
+
+@law(needs={"function"}, source=EXTENDING)
+def only_tensors_are_saved(t: Session) -> None:
+    """save_for_backward takes tensors and None; what else backward needs stands on ctx."""
+    f = function(t, "lambda ctx, x: (ctx.save_for_backward(2.0), x * 2)[1]", "lambda ctx, g: g * 2")
+    t.raises(lambda: f.apply(t.tensor(3.0, requires_grad=True)), "TypeError")
+
+
+@law(needs={"function"}, source=EXTENDING)
+def last_save_counts(t: Session) -> None:
+    """save_for_backward is called once; where it was called twice, the second call counts."""
+    f = function(t, "lambda ctx, x, y: (ctx.save_for_backward(x), ctx.save_for_backward(y), x * y)[2]",
+                 "lambda ctx, g: (g * ctx.saved_tensors[0], None)")  # fmt: skip
+    x = t.tensor(3.0, requires_grad=True)
+    f.apply(x, t.tensor(5.0)).backward()
+    t.equal(x.grad, 5.0)
+
+
+@law(needs={"function"}, source=EXTENDING)
+def none_for_an_input_with_a_hook(t: Session) -> None:
+    """Where a function answers None, the hook of its input is called with None: the gradient is known, and is none."""
+    f, seen = function(t, "lambda ctx, x: x * 2", "lambda ctx, g: None"), t.define("seen = []")
+    x = t.tensor(3.0, requires_grad=True)
+    x.register_hook(t.code("lambda g: seen.append(g is None)"))
+    f.apply(x).backward()
+    t.equal(seen, [True])
+    t.equal(x.grad, None)
+
+
+@law(needs={"function"}, source=EXTENDING)
+def input_returned_as_it_is(t: Session) -> None:
+    """A function that returns its input unchanged makes another tensor of it: the input stays a leaf."""
+    f = function(t, "lambda ctx, x: x", "lambda ctx, g: g * 10")
+    x = t.tensor(3.0, requires_grad=True)
+    y = f.apply(x)
+    t.equal(x.is_leaf, True)
+    y.backward()
+    t.equal(x.grad, 10.0)

@@ -195,3 +195,40 @@ def node_prehook_replaces(t: Session) -> None:
     y.grad_fn.register_prehook(t.code("lambda go: (go[0] * 10,)"))
     y.backward()
     t.equal(x.grad, 50.0)
+
+
+@law(needs={"hooks"}, source=HOOK)
+def hook_may_remove_itself(t: Session) -> None:
+    """A hook that removes itself while it runs has run once, and the others are not skipped."""
+    x = t.tensor(3.0, requires_grad=True)
+    t.define("def once(x):\n    h = x.register_hook(lambda g: (h.remove(), g + 1)[1])")
+    t.do("once({0})", x, statement=True)
+    x.register_hook(t.code("lambda g: g * 10"))
+    (x * 2.0).backward()
+    t.equal(x.grad, 30.0)
+    (x * 2.0).backward()
+    t.equal(x.grad, 50.0)
+
+
+@law(needs={"hooks", "views"}, source=NOTES)
+def hook_on_a_view_sees_its_gradient(t: Session) -> None:
+    """The hook of a view is called with the gradient of the view, and changes the base's by it."""
+    x = t.tensor([3.0, 1.0], requires_grad=True)
+    y = x * 2.0
+    v = y[0:1]
+    v.register_hook(t.code("lambda g: g * 10"))
+    (v.sum() + y.sum()).backward()
+    t.equal(x.grad, [22.0, 2.0])
+
+
+@law(needs={"hooks", "views"}, source=NOTES)
+def hook_on_a_view_is_of_its_time(t: Session) -> None:
+    """After an edit of the base, a view has a new history; a hook of the old one is not called for it."""
+    x, seen = t.tensor([3.0, 1.0], requires_grad=True), t.define("seen = []")
+    y = x * 2.0
+    v = y[0:1]
+    v.register_hook(seen.append)
+    y.mul_(5.0)
+    v.sum().backward()
+    t.equal(seen, [])
+    t.equal(x.grad, [10.0, 0.0])

@@ -249,3 +249,102 @@ def retained_second_output_can_be_edited(t: Session) -> None:
     y.retain_grad()
     y.mul_(5.0)
     t.equal(y.requires_grad, True)
+
+
+@law(needs={"inplace", "retain"}, source="https://docs.pytorch.org/docs/stable/generated/torch.Tensor.detach_.html")
+def retaining_tensor_can_be_detached(t: Session) -> None:
+    """A tensor that retained its gradient may be detached in place, and then edited like any other constant."""
+    x = t.tensor(3.0, requires_grad=True)
+    y = x * 2.0
+    y.retain_grad()
+    y.detach_()
+    y.add_(x)
+    y.backward()
+    t.equal(x.grad, 1.0)
+
+
+@law(needs={"inplace", "versions"}, source="https://docs.pytorch.org/docs/stable/generated/torch.Tensor.detach_.html")
+def saved_tensor_detached_in_place_raises(t: Session) -> None:
+    """A saved tensor that was detached in place has lost the history that backward needs: an error, not a constant."""
+    x = t.tensor(3.0, requires_grad=True)
+    h = x * 2.0
+    y = h * x
+    h.detach_()
+    t.raises(y.backward)
+
+
+@law(needs={"views"}, source=VIEWS)
+def view_is_not_detached_in_place(t: Session) -> None:
+    """detach_ of a view is an error: its base would still lead to what it came from."""
+    x = t.tensor([3.0, 1.0], requires_grad=True)
+    y = x * 2.0
+    t.raises(lambda: y[0:1].detach_())
+
+
+@law(needs={"views"}, source="https://docs.pytorch.org/docs/stable/generated/torch.Tensor.unbind.html")
+def one_of_several_views_is_not_edited(t: Session) -> None:
+    """A view that one call made together with others (unbind, split) is not edited: the call has one node for all."""
+    x = t.tensor([3.0, 1.0], requires_grad=True)
+    y = x * 2.0
+    t.raises(lambda: y.unbind()[0].mul_(5.0))
+    t.raises(lambda: y.split(1)[0].mul_(5.0))
+
+
+@law(needs={"views", "inplace"}, source=VIEWS)
+def views_of_unbind_pass_gradients(t: Session) -> None:
+    """Each of the views has its place in the gradient."""
+    x = t.tensor([3.0, 1.0], requires_grad=True)
+    y = x.unbind()
+    (y[0] * 5.0 + y[1] * 7.0).backward()
+    t.equal(x.grad, [5.0, 7.0])
+
+
+@law(needs={"views"}, source="https://docs.pytorch.org/docs/stable/generated/torch.Tensor.expand.html")
+def expanded_tensor_is_not_edited(t: Session) -> None:
+    """Entries of an expanded tensor share memory: an edit of one would be an edit of several, so it is an error."""
+    c = t.tensor([2.0, 5.0])
+    t.raises(lambda: c.expand(2, 2).add_(1.0))
+    t.equal(c, [2.0, 5.0])
+
+
+@law(
+    needs={"views"}, source="https://docs.pytorch.org/docs/stable/notes/autograd.html#in-place-operations-with-autograd"
+)
+def partly_overlapping_write_raises(t: Session) -> None:
+    """A write whose source lies partly in the memory that it writes to depends on the order of the writes: an error."""
+    c = t.tensor([2.0, 5.0, 7.0])
+    t.raises(lambda: c[0:2].copy_(c[1:3]))
+
+
+@law(needs={"views", "modes"}, source=NOTES)
+def view_made_within_no_grad_leads_nowhere(t: Session) -> None:
+    """A view made within no_grad says that it requires grad, as its base does, but no gradient flows through it."""
+    x = t.tensor([3.0, 1.0], requires_grad=True)
+    with t.no_grad():
+        v = x[0:1]
+    t.equal(v.requires_grad, True)
+    (v * 5.0).sum().backward()
+    t.equal(x.grad, None)
+
+
+@law(needs={"versions"}, source="https://docs.pytorch.org/docs/stable/notes/autograd.html#in-place-correctness-checks")
+def writes_to_data_are_not_counted(t: Session) -> None:
+    """x.data is the same memory without its version counter: what is written there is not found out. It is the way around
+    the check, so that the check must not depend on it."""
+    x, c = t.tensor([3.0, 1.0], requires_grad=True), t.tensor([2.0, 5.0])
+    y = (x * c).sum()
+    c.data.mul_(10.0)
+    y.backward()
+    t.equal(x.grad, [20.0, 50.0])
+
+
+@law(needs={"inplace", "retain"}, source=NOTES)
+def assigned_data_keeps_the_tensor(t: Session) -> None:
+    """After x.data = y the leaf x is the same leaf, with its gradient, over the memory of y."""
+    x, y = t.tensor([3.0, 1.0], requires_grad=True), t.tensor([2.0, 5.0])
+    (x * x).sum().backward()
+    x.data = y
+    t.equal(x.grad, [6.0, 2.0])
+    y.add_(1.0)
+    (x * x).sum().backward()
+    t.equal(x.grad, [12.0, 14.0])

@@ -53,7 +53,7 @@ def _roots(outputs: Sequence[Tensor], gradients: Sequence[Any], create_graph: bo
         else:
             raise TypeError("gradients can be either Tensors or None, but got " + type(g).__name__)
     for k, (out, seed) in enumerate(zip(outputs, seeds)):
-        if not out.requires_grad:
+        if not out.requires_grad or (out.is_leaf and out._borrows):
             raise RuntimeError(f"element {k} of tensors does not require grad and does not have a grad_fn")
         assert seed is not None
         if seed._data.dtype != out._data.dtype:

@@ -257,6 +257,8 @@ class Function(metaclass=_Meta):
             if not recorded or any(out is x for x in ctx.non_differentiable) or not _differentiable(out):
                 continue
             if dirty:
+                if out._edge is not None:
+                    out._grad = None  # PyTorch gives the tensor's place to the result, and its .grad goes
                 _check_writable(out, done=True)
                 end = wrap(out._data)
                 end._edge, end._requires_grad = (ctx, k), True

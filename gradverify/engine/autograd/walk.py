@@ -20,6 +20,7 @@ from ..modes import state
 from ..rules import rule
 from ..tape import AccumulateGrad, Edge, Node, TensorHooks
 from ..tensor import Tensor, wrap
+from ..views import CopySlices
 from . import anomaly
 
 COUNTED = sys.version_info < (3, 14)
@@ -142,7 +143,8 @@ def _leading_to(
     for node in reversed(order):
         if any(edge is not None and (edge[0] in goals or edge[0] in found) for edge in node.edges):
             found.add(node)
-    return found
+    # A write through a view is run whole, what was written included: in PyTorch the one node holds the other.
+    return found | {node.edges[1][0] for node in found if isinstance(node, CopySlices) and node.edges[1] is not None}
 
 
 def _send(pending: dict[Node, Any], node: Node, output: int, g: Any) -> None:
@@ -166,20 +168,16 @@ def _arrive(
 ) -> None:
     """The whole gradient of a leaf is there: hooks, then `.grad` (or into `captured`)."""
     g = pending.pop(node, None)
-    if g is None:
-        return
     k = at.get((node, 0))
     if not accumulate and k is None:
         return
     if only is not None and node not in only:
         return
     leaf = node.variable
-    if g.dtype != leaf.dtype and not create_graph and g.dtype != leaf._data.dtype:
+    if g is not None and g.dtype != leaf.dtype and not create_graph and g.dtype != leaf._data.dtype:
         g = g.astype(leaf._data.dtype)
     if leaf._hooks is not None:
         g = _run_hooks(leaf._hooks, g, create_graph)
-        if g is None:
-            return
     if k is not None:
         captured[k] = g
         return
@@ -188,7 +186,7 @@ def _arrive(
     if node.pre_hooks:
         g = _pre_hooks(node, g, create_graph)
     have = leaf._grad
-    if not leaf._requires_grad:
+    if g is None or not leaf._requires_grad:
         pass  # frozen since it was used; its hooks run all the same
     elif create_graph:
         leaf._grad = apply(rule("clone", "CopyBackwards"), (g,)) if have is None else have + g
@@ -219,13 +217,14 @@ def _taken(g: Any, create_graph: bool) -> Any:
 
 
 def _run_hooks(hooks: TensorHooks, g: Any, create_graph: bool) -> Any:
+    # They are called with None, too, where a Function returned None for the gradient.
     for hook in list(hooks.user.values()):
         changed = hook(_shown(g, create_graph))
         if changed is not None:
             if not isinstance(changed, Tensor):
                 raise TypeError(f"hook expected to return a Tensor or None, got {type(changed).__name__}")
             g = _taken(changed, create_graph)
-    if hooks.retain is not None:
+    if hooks.retain is not None and g is not None:
         hooks.retain(_shown(g, create_graph))
     return g
 
@@ -234,8 +233,9 @@ def _tensor_hooks(node: Node, g: Any, create_graph: bool) -> Any:
     assert node.tensor_hooks is not None
     for output, hooks in node.tensor_hooks.items():
         if node.outputs == 1:
-            g = None if g is None else _run_hooks(hooks, g, create_graph)
-        elif g is not None and g[output] is not None:
+            g = _run_hooks(hooks, g, create_graph)
+        else:
+            g = [None] * node.outputs if g is None else g
             g[output] = _run_hooks(hooks, g[output], create_graph)
     return g
 
