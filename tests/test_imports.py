@@ -27,8 +27,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 
-# Sideways on purpose: a subject may import the thing that it adapts, and `python -m gradverify` is the command line.
-ALLOWED = {("gradverify.subjects.engine", "engine"), ("gradverify.__main__", "cli")}
+# Sideways on purpose: a subject or a tracer may import the thing that it adapts, and `python -m gradverify` is the command
+# line.
+ALLOWED = {
+    ("gradverify.subjects.engine", "engine"),
+    ("gradverify.trace.engine", "engine"),
+    ("gradverify.__main__", "cli"),
+}
 
 HEAVY = ("hypothesis", "numpy", "mpmath", "flint", "torch", "jax", "autograd", "scipy", "ruamel", "rich", "click")
 

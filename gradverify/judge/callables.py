@@ -257,7 +257,8 @@ def _traced(
 ) -> Traced:
     try:
         with _limited(q, _called(fn)):
-            found = trace(fn, *args, options={"seed": q.seed, "strict": strict, "framework": q.framework, **options}, **q.kwargs)
+            known = {"seed": q.seed, "strict": strict, "framework": q.framework}
+            found = trace(fn, *args, options={**known, **options}, **q.kwargs)
     except (Unsupported, BadInput):
         raise
     except Exception as e:

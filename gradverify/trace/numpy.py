@@ -84,7 +84,7 @@ def traced_call(
         found = [_plain_leaf(path, leaf) for path, leaf in leaves(result)]
     else:
         found = [xp.result(path, leaf) for path, leaf in leaves(result)]
-    written = [n for n, a in zip(call.names, inputs) if not _same(plain(a), xp.values[n])]
+    written = [n for n, a in zip(call.names, inputs) if not same(plain(a), xp.values[n])]
     for n in written:
         xp.note(f"the function writes to its argument {n}")
     traced_ = traced(xp, framework, given, found, flat, opaque, written=tuple(written))
@@ -99,7 +99,7 @@ def _first(e: BaseException) -> str:
     return (str(e).strip().splitlines() or [""])[0]
 
 
-def _same(a: np.ndarray, b: np.ndarray) -> bool:
+def same(a: np.ndarray, b: np.ndarray) -> bool:
     return np.array_equal(held(a), b, equal_nan=b.dtype.kind == "f")
 
 
@@ -132,6 +132,8 @@ def copied(x: Any) -> Any:
     """Memory of its own, laid out as the array's is; expanded axes (stride 0) stay expanded."""
     if not isinstance(x, np.ndarray):
         return np.array(x)[()]
+    if not x.ndim:
+        return np.array(plain(x))
     core = x[tuple(slice(0, 1) if s == 0 and n > 1 else slice(None) for s, n in zip(x.strides, x.shape))]
     if core.size == 0:
         return np.array(plain(x))
@@ -906,6 +908,8 @@ class NumpyTracer(Tracer):
         value = self.nested(new, np.shape(plain(new))) if isinstance(new, list) and _holds(new) else self.entered(new)
         old = self.entered(x) if mask is not None else None
         where = self.places(x, index)
+        if isinstance(new, Recorded) and _owner(new) is _owner(x) and np.array_equal(where, self.places(new, ...)):
+            return  # what `x[i] += y` ends with
         plain(x)[index] = plain(new)
         if mask is not None and key.shape == x.shape and np.ndim(new) == 0:
             # The mask stays part of the definition, kinks included.
