@@ -39,9 +39,9 @@ DEVIATIONS: tuple[Deviation, ...] = (
     Deviation(
         "torch",
         "retaining_tensor_can_be_detached",
-        "detach_ leaves the note that the tensor retains its gradient; the next recorded in-place edit looks for the hook that "
-        "went with the history, and ends in an internal assertion (variable.cpp: old_fn, or out != nullptr), which asks to be "
-        "reported to PyTorch. Use y = y.detach().",
+        "detach_ leaves the note that the tensor retains its gradient; the next recorded in-place edit looks for the hook "
+        "that went with the history, and ends in an internal assertion (variable.cpp: old_fn, or out != nullptr), which "
+        "asks to be reported to PyTorch. Use y = y.detach().",
     ),
     Deviation(
         "micrograd",

@@ -225,6 +225,7 @@ LOOKS = (
     ("retains_grad", "assert {0}.retains_grad is {1}"),
     ("_version", "assert {0}._version == {1}"),
     ("_is_view", "assert {0}._is_view() is {1}"),
+    ("grad_fn", "assert type({0}.grad_fn).__name__.rstrip('0123456789') == {1}"),
 )
 
 
@@ -247,6 +248,7 @@ def observe(x: Any, born: int) -> tuple[Any, ...]:
         x.retains_grad,
         x._version - born,
         x._is_view(),
+        type(x.grad_fn).__name__.rstrip("0123456789"),  # the number is that of an overload, and of PyTorch's version
     )
 
 

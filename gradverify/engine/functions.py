@@ -546,7 +546,7 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
                 f"dimension {k}.  Target sizes: {list(want)}.  Tensor sizes: {list(have)}"
             )
     if full == have:  # NumPy's broadcast views cannot be written to; this one can
-        return run("reshape", input, shape=full)
+        return run_as("ExpandBackward0", "reshape", input, shape=full)
     return run("broadcast_to", input, shape=full)
 
 
@@ -823,21 +823,31 @@ def _check_index(index: tuple[Any, ...], shape: tuple[int, ...]) -> None:
             dim += 1
 
 
+def _whole(entries: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
+    """Does the index take everything, axis by axis?"""
+    if entries == (Ellipsis,):
+        return True
+    full = builtins.all(isinstance(e, slice) and e.indices(n) == (0, n, 1) for e, n in zip(entries, shape))
+    return full and len(entries) <= len(shape)
+
+
 def setitem(input: Tensor, index: Any, value: Any) -> None:
     """`input[index] = value`: a write through a view, or, with arrays in the index, a scatter."""
     entries = tuple(index) if isinstance(index, tuple) else (index,)
     plain = _plain(entries)
     if plain is not None:
         _check_index(plain, input._data.shape)
-        whole = entries in ((Ellipsis,), (slice(None),))  # PyTorch makes no view then
+        whole = _whole(entries, input._data.shape)  # PyTorch makes no view then
         part = input if whole else run("getitem", input, index=plain)
         if isinstance(value, Tensor):  # leading dims of size 1 do not count here
             while value._data.ndim > part._data.ndim and value._data.shape[0] == 1:
                 value = run("squeeze", value, axis=0)
-        if isinstance(value, Tensor) and value._data.shape == part._data.shape:
-            copy_(part, value)
+        if isinstance(value, Tensor) and (value._data.ndim or not part._data.ndim):
+            if value._data.size == part._data.size:
+                check_overlap(part, value)
+            _copied(part, value)
         else:
-            fill_(part, value, alike=False)
+            fill_(part, value, "FillBackward3", alike=False)
         return
     at = _native(entries)
     filled = value if isinstance(value, Tensor) else wrap(np.asarray(value, dtype=input._data.dtype))
@@ -984,10 +994,10 @@ def copy_(input: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     return _copied(input, source)
 
 
-def _copied(input: Tensor, source: Tensor) -> Tensor:
+def _copied(input: Tensor, source: Tensor, node: str = "CopyBackwards") -> Tensor:
     def copied(x: Tensor) -> Tensor:
         y = source if source._data.dtype == x._data.dtype else cast(source, x._data.dtype)
-        return _overwritten("CopyBackwards", x, y)
+        return _overwritten(node, x, y)
 
     return write(input, copied, alike=input._data.shape == source._data.shape and same_place(input, source))
 
@@ -1002,7 +1012,7 @@ def fill_(input: Tensor, value: Any, node: str = "FillBackward2", alike: bool = 
     alike  may an expanded tensor be filled, since its entries agree? PyTorch: with a number yes, through an index no.
     """
     if isinstance(value, Tensor):  # over the same memory too: PyTorch clones the value then
-        return _copied(input, value)
+        return _copied(input, value, "FillBackward3")
     if not (state.enabled and input.requires_grad):
         overwrite(input, value, alike)
         return input

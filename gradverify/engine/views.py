@@ -121,16 +121,20 @@ SHARED = (
 def overwrite(x: Tensor, data: Any, alike: bool = False) -> None:
     """Write into the memory of `x`, with no history."""
     _check_writable(x)
-    array = x._array()
-    locked = not array.flags.writeable  # NumPy locks what broadcasting made, and its parts
-    if locked:
-        if not alike and any(n > 1 and s == 0 for n, s in zip(array.shape, array.strides)):
-            raise RuntimeError(SHARED)
-        array.flags.writeable = True
-    array[...] = data
-    if locked:
-        array.flags.writeable = False
+    _store(x._array(), data, alike)
     x._cell()[0] += 1
+
+
+def _store(into: np.ndarray, data: Any, alike: bool = False) -> None:
+    if into.flags.writeable:
+        into[...] = data
+        return
+    # NumPy locks what broadcasting made, and every part of it; what has each of its entries once may be written to.
+    if not alike and any(n > 1 and s == 0 for n, s in zip(into.shape, into.strides)):
+        raise RuntimeError(SHARED)
+    into.flags.writeable = True
+    into[...] = data
+    into.flags.writeable = False
 
 
 def check_overlap(x: Tensor, other: Any) -> None:
@@ -142,8 +146,8 @@ def check_overlap(x: Tensor, other: Any) -> None:
     if not isinstance(other, Tensor) or other is x:
         return
     a, b = x._data, other._data
-    if isinstance(a, np.generic) or isinstance(b, np.generic) or not np.may_share_memory(a, b):
-        return
+    if type(a) is not np.ndarray or type(b) is not np.ndarray or not np.may_share_memory(a, b):
+        return  # a NumPy scalar is nobody else's; what lies on a GPU is not looked at
     if not (_gapless(a) and _gapless(b)):
         return
     if a.nbytes != b.nbytes or not same_place(x, other):
@@ -156,6 +160,8 @@ def check_overlap(x: Tensor, other: Any) -> None:
 def same_place(x: Tensor, other: Tensor) -> bool:
     """Is it the same memory, in the same order?"""
     a, b = x._array(), other._array()
+    if type(a) is not np.ndarray or type(b) is not np.ndarray:
+        return x is other
     return a.__array_interface__["data"][0] == b.__array_interface__["data"][0] and a.strides == b.strides
 
 
@@ -258,9 +264,5 @@ class CopySlices(Node):
         for r, params in self.steps:
             there = r.kernel(there, **params)
         written = there.copy()
-        if (
-            not there.flags.writeable and there.size > 1
-        ):  # it was written through an expanded view, which has no inverse
-            raise RuntimeError(SHARED)
-        there[...] = 0
+        _store(there, 0)
         return [whole, written]

@@ -184,7 +184,7 @@ BROKEN = (
            "    return _move(x, new._edge, new._requires_grad)"),
     Broken("view_does_not_learn", "views", "        if now == self.version:", "        if True:"),
     Broken("old_value_lost", "views", "        old = wrap(x._array().copy())", "        old = wrap(x._array())"),
-    Broken("slice_gets_all", "views", "        there[...] = 0\n", ""),
+    Broken("slice_gets_all", "views", "        _store(there, 0)\n", ""),
     Broken("retain_stays_behind", "views", "    if x._retains_grad and x._edge is not None:", "    if False:"),
     # functions
     Broken("needs_all_input_grads", FUNCTION, "tuple(isinstance(a, Tensor) and a.requires_grad for a in args)",
