@@ -12,7 +12,8 @@ from .op import Kind, Shape
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A named leaf. `kind` "float" takes the case's dtype; "int" is int64, "bool" is bool: neither is differentiated."""
+    """A named leaf. `kind` "float" takes the case's dtype, "complex" the complex one of that precision; "int" is int64,
+    "bool" is bool: neither is differentiated."""
 
     name: str
     shape: Shape

@@ -13,7 +13,9 @@ from ..namespaces.dtypes import is_float, rounded, wide
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import carries, forward, needed, reverse, walk_back
 from ..ops.build import lowered
+from ..ops.pairs import PARTS, is_complex
 from ..subjects.base import Subject
+from . import pairs
 from .decide import decide
 
 
@@ -83,13 +85,14 @@ def find_culprit(case: Case, subject: Subject, spec_text: Callable[[Case], str],
     """
     if case.function is not None:
         return None
-    for k, alone in suspects(case):
+    for k, alone in pairs.suspects(case) if is_complex(case.graph) else suspects(case):
         verdict = decide(alone, subject, seed=seed)
         if verdict.status is Status.FAIL:
             node = case.graph.nodes[k]
             assert isinstance(node, Apply)
             broken = [i for i, a in enumerate(alone.graph.nodes[-1].args)  # type: ignore[union-attr]
-                      if any(c.failing and c.of == f"d{alone.graph.label(a)}" for c in verdict.comparisons)]  # fmt: skip
+                      if any(c.failing and c.of in names for c in verdict.comparisons
+                             for names in [{f"d{alone.graph.label(a)}{part}" for part in ("", *PARTS)}])]  # fmt: skip
             text = f"{node.op} (%{k} = {case.graph.call(k)})"
             text += f", the gradient of its argument {broken[0] + 1}" if broken else ""
             return Culprit(k, node.op, broken[0] if broken else 0, text, alone.graph.text(), spec_text(alone))

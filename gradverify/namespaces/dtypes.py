@@ -57,6 +57,20 @@ FORMATS: Mapping[str, FloatFormat] = MappingProxyType(
     }
 )
 
+COMPLEX: Mapping[str, str] = MappingProxyType({"float32": "complex64", "float64": "complex128"})
+"""The complex dtype of a precision."""
+
+PRECISION: Mapping[str, str] = MappingProxyType({c: p for p, c in COMPLEX.items()})
+"""And the precision of a complex dtype."""
+
+
+def complex_name(dtype: str) -> str:
+    """The complex dtype of a precision. Raises Unsupported for those that have none."""
+    if dtype not in COMPLEX:
+        raise Unsupported(f"there are no complex numbers of {dtype} (there are of {' and '.join(COMPLEX)})")
+    return COMPLEX[dtype]
+
+
 NUMPY_KINDS = {"int": np.dtype(np.int64), "bool": np.dtype(np.bool_)}
 _ADDED: Mapping[str, np.dtype[Any]] = {"bfloat16": np.dtype(ml_dtypes.bfloat16)} if ml_dtypes else {}
 
@@ -64,6 +78,8 @@ _ADDED: Mapping[str, np.dtype[Any]] = {"bfloat16": np.dtype(ml_dtypes.bfloat16)}
 def numpy_dtype(name: str, kind: Kind = "float") -> np.dtype[Any]:
     """The NumPy dtype of an array of a kind, in a case of the dtype `name`. Raises TypeError for an unknown name,
     and Unsupported for bfloat16 where ml_dtypes is not installed."""
+    if kind == "complex":
+        return np.dtype(complex_name(name))
     if kind != "float":
         return NUMPY_KINDS[kind]
     if name == "bfloat16" and not _ADDED:

@@ -22,21 +22,35 @@ from ..core.graph import Apply, Graph, Input
 from ..core.interval import Interval
 from ..core.op import Kind, Shape
 from ..namespaces import NUMPY
-from ..namespaces.dtypes import rounded
+from ..namespaces.dtypes import COMPLEX, PRECISION, is_float, numpy_dtype, rounded
 from ..ops import OPS
+from ..ops.pairs import is_complex
 from ..ops.shapes import broadcast
 from . import nodes
 from .domains import derive
 from .expression import MAX_ELEMENTS, Names, canonical, name_problem, shortened
-from .keys import CASE, DEFAULT_DTYPES, DEFAULTS, DOCUMENT, DTYPES, EXPECTATIONS, INPUT, INPUT_DTYPES, VERSION, Key
+from .keys import (
+    CASE,
+    COMPLEX_DTYPES,
+    DEFAULT_DTYPES,
+    DEFAULTS,
+    DOCUMENT,
+    DTYPES,
+    EXPECTATIONS,
+    INPUT,
+    INPUT_DTYPES,
+    REAL_DTYPES,
+    VERSION,
+    Key,
+)
 from .nodes import Node, Scalar, Sequence, SourceText
-from .values import DOMAINS, Domain, draw, draw_integers, overflows, signed
+from .values import DOMAINS, Domain, complex_number, draw, draw_integers, overflows, signed, signed_complex
 
 MAX_CASES = 10_000
 MAX_DIMENSIONS = 32
 """NumPy's own limit before 2.0; PyTorch and JAX set none below it that matters here."""
 
-KINDS: Mapping[str, Kind] = {"float": "float", "int64": "int", "bool": "bool"}
+KINDS: Mapping[str, Kind] = {"float": "float", "complex": "complex", "int64": "int", "bool": "bool"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,16 +100,15 @@ class CaseSpec:
         return self.inconclusive.get(subject) or self.inconclusive.get("*")
 
     def case(self, dtype: str) -> Case:
-        """The case in `dtype`, its values rounded to it."""
-        drawn = self._drawn()
-        values = {
-            name: rounded(v, dtype) if self.inputs[name].kind == "float" else v.copy() for name, v in drawn.items()
-        }
+        """The case in `dtype`, its values rounded to it. For a case with complex numbers complex128 is its name for
+        float64, and complex64 for float32."""
+        dtype = PRECISION.get(dtype, dtype)
+        values = {name: _rounded(v, dtype) for name, v in self._drawn().items()}
         return Case(
             name=self.name,
             graph=self.graph,
             values=values,
-            cotangent=tuple(rounded(g, dtype) for g in self._cotangents()),
+            cotangent=tuple(_rounded(g, dtype) for g in self._cotangents()),
             dtype=dtype,
             wrt=self.wrt,
             claims=self.claims,
@@ -116,6 +129,10 @@ class CaseSpec:
                 values[name] = draw_integers(0, 1, key, i.shape).astype(np.bool_)
             elif i.kind == "int":
                 values[name] = draw_integers(*(i.bounds or (0, 0)), key, i.shape)
+            elif i.kind == "complex":
+                parts = (i.domain or DOMAINS["nonzero"]).parts
+                real, imag = (draw(parts, (*key, part), i.shape) for part in ("real", "imag"))
+                values[name] = real + 1j * imag
             else:
                 domain = i.domain or DOMAINS["real"]
                 v = draw(domain.parts, key, i.shape)
@@ -137,14 +154,24 @@ class CaseSpec:
                 values[leaf.name] = np.asarray(moved, dtype=np.float64)
 
     def _cotangents(self) -> Iterable[np.ndarray]:
-        shapes = [self.graph.nodes[o].shape for o in self.graph.outputs]
-        for i, (shape, given) in enumerate(zip(shapes, self.cotangent)):
+        outputs = [self.graph.nodes[o] for o in self.graph.outputs]
+        for i, (node, given) in enumerate(zip(outputs, self.cotangent)):
+            key = ("gradverify", self.name, self.seed, "cotangent", i)
             if given is not None:
                 yield given
-            elif shapes == [()]:
+            elif node.kind == "complex":
+                yield signed_complex(key, node.shape)
+            elif len(outputs) == 1 and node.shape == ():
                 yield np.ones(())
             else:
-                yield signed(("gradverify", self.name, self.seed, "cotangent", i), shape)
+                yield signed(key, node.shape)
+
+
+def _rounded(values: np.ndarray, dtype: str) -> np.ndarray:
+    """Floating-point values in `dtype`, complex ones in the complex dtype of that precision, others as they are."""
+    if values.dtype.kind == "c":
+        return np.array(values, dtype=numpy_dtype(dtype, "complex"))
+    return rounded(values, dtype) if is_float(values) else values.copy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,6 +303,16 @@ def _real(node: Node, what: str) -> float:
     return number
 
 
+def _complex(node: Node, what: str) -> complex:
+    value = node.value if isinstance(node, Scalar) else None
+    if not isinstance(value, str):
+        return complex(_real(node, what), 0.0)
+    number = complex_number(value)
+    if number is None:
+        raise node.error(f"{what} must be a number such as 1+2j (no blanks), not {shortened(value)!r}")
+    return number
+
+
 def _choice(node: Node, what: str, choices: Iterable[str]) -> str:
     text = _text(node, what)
     if text not in choices:
@@ -350,12 +387,17 @@ def _literal(node: Node, what: str) -> tuple[Shape, list[Scalar]]:
 
 
 def _array(node: Node, what: str, kind: Kind | None) -> np.ndarray:
-    """The values of a literal: float64, int64 or bool. Without `kind`, booleans make a mask and numbers floats."""
+    """The values of a literal: float64, complex128, int64 or bool. Without `kind`, booleans make a mask and numbers
+    floats, or, where one of them is complex, complex numbers."""
     shape, entries = _literal(node, what)
     if len(shape) > MAX_DIMENSIONS:
         raise node.error(f"{len(shape)} dimensions; at most {MAX_DIMENSIONS}")
     if kind is None:
         kind = "bool" if entries and isinstance(entries[0].value, bool) else "float"
+        if any(isinstance(e.value, str) and complex_number(e.text) is not None for e in entries):
+            kind = "complex"
+    if kind == "complex":
+        return np.array([_complex(e, f"an entry of {what}") for e in entries], dtype=np.complex128).reshape(shape)
     if kind == "bool":
         for e in entries:
             if not isinstance(e.value, bool):
@@ -365,6 +407,10 @@ def _array(node: Node, what: str, kind: Kind | None) -> np.ndarray:
         least = -(2**63)
         return np.array([_integer(e, f"an entry of {what}", least) for e in entries], dtype=np.int64).reshape(shape)
     return np.array([_real(e, f"an entry of {what}") for e in entries], dtype=np.float64).reshape(shape)
+
+
+def _kind(values: np.ndarray) -> Kind:
+    return {"b": "bool", "c": "complex"}.get(values.dtype.kind, "float")  # type: ignore[return-value]
 
 
 def _fitted(node: Node, values: np.ndarray, shape: Shape, what: str) -> np.ndarray:
@@ -407,6 +453,7 @@ class _Reader:
         name = self.name()
         nodes_of, inputs = self.inputs()
         graph, scalars = self.definition(inputs)
+        shared = self.shared | {"dtypes": self.dtypes(graph)}
         inputs, guards = self.placed(graph, scalars[0], nodes_of, inputs)
         spec = CaseSpec(
             name=name,
@@ -422,10 +469,30 @@ class _Reader:
             note=_text(keys["note"], "note") if "note" in keys else "",
             inconclusive=self.inconclusive(),
             guards=guards,
-            **self.shared,
+            **shared,
         )
         self.check_range(spec, nodes_of)
         return spec, keys["name"]
+
+    def dtypes(self, graph: Graph) -> tuple[str, ...]:
+        """Complex names for a case with complex numbers, whichever its author wrote."""
+        given = self.shared.get("dtypes")
+        if not is_complex(graph):
+            if given is None:
+                return DEFAULT_DTYPES
+            if not set(given) & set(REAL_DTYPES):
+                node = self.keys.get("dtypes") or self.keys["name"]
+                raise node.error(f"there is no complex number in this case: {', '.join(given)} say nothing about it")
+            return tuple(d for d in given if d in REAL_DTYPES)
+        if given is None:
+            return COMPLEX_DTYPES
+        for dtype in given:
+            if dtype not in COMPLEX and dtype not in PRECISION:
+                node = self.keys.get("dtypes") or self.keys["name"]
+                raise node.error(
+                    f"there are no complex numbers of {dtype}, and the case has some: write complex64, complex128"
+                )
+        return tuple(dict.fromkeys(COMPLEX.get(dtype, dtype) for dtype in given))
 
     def name(self) -> str:
         node = self.keys["name"]
@@ -453,7 +520,7 @@ class _Reader:
     def input(self, key: Scalar, node: Node) -> InputSpec:
         if isinstance(node, Scalar | Sequence):
             values = _array(node, key.text, None)
-            return InputSpec(key.text, values.shape, "bool" if values.dtype == np.bool_ else "float", values)
+            return InputSpec(key.text, values.shape, _kind(values), values)
         assert isinstance(node, nodes.Mapping)
         keys = _Keys(node, INPUT, f"the input {key.text}")
         kind = KINDS[_choice(keys["dtype"], "dtype", INPUT_DTYPES)] if "dtype" in keys else None
@@ -461,8 +528,7 @@ class _Reader:
             if "domain" in keys:
                 raise keys["domain"].error("values or a domain to draw them from, not both")
             values = _array(keys["values"], key.text, kind)
-            if kind is None:
-                kind = "bool" if values.dtype == np.bool_ else "float"
+            kind = kind or _kind(values)
             if "shape" in keys:
                 values = _fitted(keys["values"], values, _shape(keys["shape"]), key.text)
             return InputSpec(key.text, values.shape, kind, values)
@@ -482,13 +548,18 @@ class _Reader:
             domain = _domain(keys["domain"])
             if domain.shape is not None and (len(shape) < 2 or shape[-1] != shape[-2]):
                 raise keys["domain"].error(f"{key.text} is no square matrix: its shape is {list(shape)}")
-            return InputSpec(key.text, shape, "float", domain=domain)
-        return InputSpec(key.text, shape, kind or "float", domain=self.domain if kind != "bool" else None)
+            if domain.shape is not None and kind == "complex":
+                raise keys["domain"].error(f"{key.text} is complex: this domain is of real matrices; state values")
+            return InputSpec(key.text, shape, kind or "float", domain=domain)
+        usual = self.domain if kind != "bool" else None
+        if kind == "complex" and usual is not None and usual.shape is not None:
+            usual = None
+        return InputSpec(key.text, shape, kind or "float", domain=usual)
 
-    def names(self, inputs: Mapping[str, InputSpec], cotangents: Mapping[str, Shape] = {}) -> Names:
+    def names(self, inputs: Mapping[str, InputSpec], cotangents: Mapping[str, tuple[Shape, Kind]] = {}) -> Names:
         """The inputs, the cotangents under their names in claims, and the bindings."""
         leaves: dict[str, tuple[Shape, Kind]] = {i.name: (i.shape, i.kind) for i in inputs.values()}
-        names = Names(leaves | {name: (shape, "float") for name, shape in cotangents.items()})
+        names = Names(leaves | dict(cotangents))
         for key, value in self.bindings():
             problem = name_problem(key.text, inputs)
             if problem:
@@ -506,7 +577,7 @@ class _Reader:
         outputs = []
         for scalar in scalars:
             k = names.parse(scalar)
-            if names.builder.kind(k) != "float":
+            if names.builder.kind(k) not in ("float", "complex"):
                 raise scalar.error(f"expr is {names.builder.kind(k)}: only floating-point results have gradients")
             outputs.append(k)
         return canonical(names.builder.graph(*outputs)), scalars
@@ -520,6 +591,10 @@ class _Reader:
             n: replace(i, values=np.zeros(i.shape)) if i.kind == "float" and 0 in i.shape else i
             for n, i in inputs.items()
         }
+        if is_complex(graph):  # intervals are of real numbers: nothing is derived
+            usual = {n: replace(i, domain=i.domain or DOMAINS["nonzero"]) if i.values is None and i.kind == "float" else i
+                     for n, i in inputs.items()}  # fmt: skip
+            return usual, {}
         free = tuple(i.name for i in inputs.values() if i.kind == "float" and i.values is None and i.domain is None)
         known = {}
         for i in inputs.values():
@@ -549,20 +624,25 @@ class _Reader:
     def claims(self, graph: Graph, inputs: Mapping[str, InputSpec], wrt: tuple[str, ...]) -> dict[str, Graph]:
         node = _mapping(self.keys.get("grad"), "grad")
         found: dict[str, Graph] = {}
-        shapes = [graph.nodes[o].shape for o in graph.outputs]
-        cotangents = {"g": shapes[0]} if len(shapes) == 1 else {f"g{i}": s for i, s in enumerate(shapes)}
+        leaves: list[tuple[Shape, Kind]] = [(graph.nodes[o].shape, graph.nodes[o].kind) for o in graph.outputs]
+        cotangents = {"g": leaves[0]} if len(leaves) == 1 else {f"g{i}": leaf for i, leaf in enumerate(leaves)}
         for key, value in node.entries if node else ():
             if key.text not in inputs:
                 raise key.error(f"unknown input {shortened(key.text)!r}{did_you_mean(key.text, inputs)}")
-            if inputs[key.text].kind != "float":
+            if inputs[key.text].kind not in ("float", "complex"):
                 raise key.error(f"{key.text} is {inputs[key.text].kind}: it has no gradient")
             if key.text not in wrt:
                 raise key.error(f"{key.text} is not differentiated: `wrt` does not name it")
             scalar = _expression(value, f"grad {key.text}")
             names = self.names(inputs, cotangents)
             k, wanted = names.parse(scalar), inputs[key.text].shape
-            if names.builder.kind(k) != "float":
-                raise scalar.error(f"the claim is {names.builder.kind(k)}, not floating-point")
+            kind, own = names.builder.kind(k), inputs[key.text].kind
+            if kind not in ("float", "complex"):
+                raise scalar.error(f"the claim is {kind}, not floating-point")
+            if kind == "complex" and own == "float":
+                raise scalar.error(f"the claim is complex, {key.text} is real: take real(...) of it")
+            if kind == "float" and own == "complex":
+                k = names.builder.apply("complex", k, names.builder.constant(0.0))
             got = names.builder.shape(k)
             if got != wanted:
                 if _broadcast(got, wanted) != wanted:
@@ -574,23 +654,23 @@ class _Reader:
         return found
 
     def cotangent(self, graph: Graph) -> tuple[np.ndarray | None, ...]:
-        shapes = [graph.nodes[o].shape for o in graph.outputs]
+        outputs = [graph.nodes[o] for o in graph.outputs]
         if "cotangent" not in self.keys:
-            return (None,) * len(shapes)
+            return (None,) * len(outputs)
         node = self.keys["cotangent"]
-        items = (node,) if len(shapes) == 1 else _sequence(node, "cotangent (of several outputs)")
-        if len(items) != len(shapes):
-            raise node.error(f"{len(items)} cotangents for {len(shapes)} outputs")
-        return tuple(_fitted(n, _array(n, "cotangent", "float"), s, "cotangent") for n, s in zip(items, shapes))
+        items = (node,) if len(outputs) == 1 else _sequence(node, "cotangent (of several outputs)")
+        if len(items) != len(outputs):
+            raise node.error(f"{len(items)} cotangents for {len(outputs)} outputs")
+        return tuple(_fitted(n, _array(n, "cotangent", o.kind), o.shape, "cotangent") for n, o in zip(items, outputs))
 
     def wrt(self, inputs: Mapping[str, InputSpec]) -> tuple[str, ...]:
         if "wrt" not in self.keys:
-            return tuple(i.name for i in inputs.values() if i.kind == "float")
+            return tuple(i.name for i in inputs.values() if i.kind in ("float", "complex"))
         wanted = _texts(self.keys["wrt"], "wrt", nonempty=True)
         for item, name in zip(_sequence(self.keys["wrt"], "wrt"), wanted):
             if name not in inputs:
                 raise item.error(f"unknown input {shortened(name)!r}{did_you_mean(name, inputs)}")
-            if inputs[name].kind != "float":
+            if inputs[name].kind not in ("float", "complex"):
                 raise item.error(f"{name} is {inputs[name].kind}: it is not differentiated")
         return wanted
 
@@ -615,7 +695,7 @@ class _Reader:
     def check_range(self, spec: CaseSpec, at: Mapping[str, Node]) -> None:
         """A finite literal must stay finite in every dtype of the case."""
         for dtype in spec.dtypes:
-            literals = [(at[i.name], i.values) for i in spec.inputs.values() if i.kind == "float"]
+            literals = [(at[i.name], i.values) for i in spec.inputs.values() if i.kind in ("float", "complex")]
             literals += [(self.keys["cotangent"], g) for g in spec.cotangent if g is not None]
             for node, values in literals:
                 bad = overflows(values, dtype) if values is not None else np.zeros(0, dtype=bool)

@@ -1,6 +1,7 @@
 """Expressions → graphs. Parsed by Python's `ast` behind an allow-list of tokens and nodes; nothing is ever evaluated.
 
-The language: names of inputs and bindings, numbers, nested list literals, `pi e inf nan`, the operators
+The language: names of inputs and bindings, numbers (`2j` and `1 - 2j` are complex ones), nested list literals,
+`pi e inf nan`, the operators
 ``+ - * / ** @``, comparisons (also chained), ``& | ~`` on masks, subscripts with integers, slices, None and `...`,
 and calls of the ops in the op table. Positional arguments past an op's arity are its parameters, in table order;
 keyword arguments are parameters. Parameters are literals.
@@ -21,7 +22,7 @@ from ..core.graph import Apply, Constant, Graph, Input, Node
 from ..core.interval import Interval
 from ..core.op import VARIADIC, Kind, OpSpec, Shape
 from ..ops import OPS
-from ..ops.build import GraphBuilder
+from ..ops.pairs import COMPLEX, ComplexBuilder, spec_of
 from .nodes import Scalar
 
 MAX_CHARACTERS = 20_000
@@ -83,7 +84,7 @@ INSTEAD: Mapping[str, str] = {
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
-      | (?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)(?![\w.])
+      | (?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?j?)(?![\w.])
       | (?P<name>[A-Za-z_][A-Za-z0-9_]*)(?!['"\w])
       | (?P<string>'[ -&(-\[\]-~]*'|"[ !#-\[\]-~]*")
       | (?P<op>\.\.\.|\*\*|<=|>=|==|!=|:=|//|[-+*/@()\[\],:=<>&|~])
@@ -115,7 +116,7 @@ class Names:
     """Named nodes of one graph under construction: the inputs, then the bindings; expressions are parsed against it."""
 
     def __init__(self, inputs: Mapping[str, tuple[Shape, Kind]]) -> None:
-        self.builder = GraphBuilder()
+        self.builder = ComplexBuilder()
         self.known: dict[str, int] = {name: self.builder.input(name, *of) for name, of in inputs.items()}
         self._dependent: dict[int, bool] = {}
 
@@ -141,7 +142,7 @@ class Names:
             images = [self.image(a) for a in node.args]
             shapes = tuple(self.builder.shape(a) for a in node.args)
             try:
-                return OPS[node.op].image(*images, shapes=shapes, **dict(node.params))
+                return spec_of(node.op).image(*images, shapes=shapes, **dict(node.params))
             except (ArithmeticError, ValueError):
                 return Interval()
         return hull(node.value) if isinstance(node, Constant) else Interval()
@@ -152,6 +153,8 @@ def hull(value: Any) -> Interval:
     if isinstance(value, tuple):
         parts = [hull(v) for v in value]
         return Interval(min(p.lo for p in parts), max(p.hi for p in parts)) if parts else Interval()
+    if isinstance(value, complex):
+        return hull(abs(value))
     return Interval() if math.isnan(value) else Interval(float(value), float(value))
 
 
@@ -217,7 +220,7 @@ class _Parser:
         if kind == "number":
             if token.isdigit() and (len(token) > 19 or int(token) > MAX_INTEGER):
                 raise self.error(at, f"the integer {shortened(token)} does not fit 64 bits")
-            if not math.isfinite(float(token)):
+            if not math.isfinite(float(token.removesuffix("j"))):
                 raise self.error(at, f"{shortened(token)} is larger than any double; write inf")
 
     def misplaced(self, index: int) -> SpecError:
@@ -267,8 +270,8 @@ class _Parser:
     def name(self, node: ast.Name) -> int:
         if node.id in self.names.known:
             return self.names.known[node.id]
-        if node.id in OPS:
-            raise self.error(node, f"{node.id} is an op, not an array: call it, {OPS[node.id].example}")
+        if node.id in OPS or node.id in COMPLEX:
+            raise self.error(node, f"{node.id} is an op, not an array: call it, {spec_of(node.id).example}")
         known = ", ".join(list(self.names.known)[:20]) or "none"
         guess = did_you_mean(node.id, [*self.names.known, *CONSTANTS])
         raise self.error(node, f"unknown name {shortened(node.id)!r}{guess or f' (the names here are: {known})'}")
@@ -313,9 +316,9 @@ class _Parser:
         if not isinstance(node.func, ast.Name):
             raise self.error(node.func, "only ops are called, by their names")
         op = node.func.id
-        spec = OPS.get(op)
-        if spec is None:
+        if op not in OPS and op not in COMPLEX:
             raise self.error(node.func, self.unknown_op(op))
+        spec = spec_of(op)
         arrays, positional = split_arguments(spec, node.args)
         for argument in node.args:
             if isinstance(argument, ast.Starred):
@@ -350,10 +353,11 @@ class _Parser:
     def unknown_op(self, op: str) -> str:
         if op in self.names.known:
             return f"{op} is an array, not an op"
-        called = {a: s.name for s in OPS.values() for a in s.aliases}
+        known = [*OPS, *COMPLEX]
+        called = {a: n for n in known for a in spec_of(n).aliases}
         if op in called:
             return f"unknown op {op!r}; here it is called {called[op]!r}"
-        return f"unknown op {shortened(op)!r}{did_you_mean(op, OPS) or did_you_mean(op, called)}"
+        return f"unknown op {shortened(op)!r}{did_you_mean(op, known) or did_you_mean(op, called)}"
 
     def subscript(self, node: ast.Subscript) -> int:
         value = self.build(node.value)
@@ -377,7 +381,7 @@ class _Parser:
         return value
 
     def apply(self, at: int | ast.AST, op: str, args: list[int], params: Mapping[str, Any] = {}) -> int:
-        if op not in OPS:
+        if op not in OPS and op not in COMPLEX:
             raise self.error(at, f"the op table has no {op!r}")
         if len(self.builder.nodes) >= MAX_NODES:
             raise self.error(at, f"a graph of more than {MAX_NODES} nodes")
@@ -395,14 +399,17 @@ class _Parser:
 
     # Literals.
     def is_literal(self, node: ast.AST) -> bool:
-        """A number, a boolean, or (nested lists) of them; signs included."""
+        """A number, a boolean, or (nested lists) of them; signs included, and sums of a real and an imaginary number."""
         if isinstance(node, ast.Constant):
-            return isinstance(node.value, bool | int | float)
+            return isinstance(node.value, bool | int | float | complex)
         if isinstance(node, ast.Name):
             return node.id in CONSTANTS and node.id not in self.names.known
         if isinstance(node, ast.UnaryOp):
             signed = isinstance(node.op, ast.USub | ast.UAdd) and self.is_literal(node.operand)
-            return signed and type(self.literal(node.operand)) in (int, float)
+            return signed and type(self.literal(node.operand)) in (int, float, complex)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
+            parts = self.is_literal(node.left) and isinstance(node.right, ast.Constant)
+            return parts and self.imaginary(node.right) and type(self.literal(node.left)) in (int, float)
         return isinstance(node, ast.List) and all(map(self.is_literal, node.elts))
 
     def literal(self, node: ast.AST) -> Any:
@@ -414,8 +421,15 @@ class _Parser:
         if isinstance(node, ast.UnaryOp):
             value = self.literal(node.operand)
             return -value if isinstance(node.op, ast.USub) else value
+        if isinstance(node, ast.BinOp):  # by the parts: a sum would lose the sign of a zero
+            imag = self.literal(node.right).imag
+            return complex(self.literal(node.left), imag if isinstance(node.op, ast.Add) else -imag)
         assert isinstance(node, ast.List)
         return tuple(self.literal(e) for e in node.elts)
+
+    @staticmethod
+    def imaginary(node: ast.AST) -> bool:
+        return isinstance(node, ast.Constant) and isinstance(node.value, complex)
 
     def constant(self, node: ast.AST, wanted: Kind) -> int:
         value = self.literal(node)
@@ -424,6 +438,8 @@ class _Parser:
         if 0 < booleans < len(leaves):
             raise self.error(node, "a literal of booleans and numbers mixed")
         kind: Kind = "bool" if booleans else wanted if wanted == "int" else "float"
+        if any(isinstance(v, complex) for v in leaves):
+            kind, value = "complex", _complex(value)
         if kind == "int" and not all(isinstance(v, int) for v in leaves):
             raise self.error(node, "integers are wanted here")
         if len(self.builder.nodes) >= MAX_NODES:
@@ -455,6 +471,11 @@ def split_arguments(spec: OpSpec, args: list[ast.expr]) -> tuple[list[ast.expr],
     return args, []
 
 
+def _complex(value: Any) -> Any:
+    """All of a literal's numbers as complex ones."""
+    return tuple(map(_complex, value)) if isinstance(value, tuple) else complex(value)
+
+
 def flat(value: Any) -> Iterator[Any]:
     if isinstance(value, tuple):
         for v in value:
@@ -479,11 +500,12 @@ def canonical(graph: Graph) -> Graph:
     constants are one, a number where an op wants a float is of kind "float"; what no output needs is gone, inputs
     excepted. Every graph out of a spec is in this form, so graphs that mean the same compare equal.
     """
-    builder = GraphBuilder()
+    builder = ComplexBuilder()
     new: dict[int, int] = {}
 
     def constant(node: Constant, wanted: Kind) -> int:
-        return builder.constant(node.value, "float" if node.kind == "int" and wanted == "float" else node.kind)
+        number = wanted in ("float", "complex")
+        return builder.constant(node.value, "float" if node.kind == "int" and number else node.kind)
 
     for k, node in enumerate(graph.nodes):
         if isinstance(node, Input):
@@ -491,7 +513,7 @@ def canonical(graph: Graph) -> Graph:
     for k, node in enumerate(graph.nodes):
         if not isinstance(node, Apply) or k not in graph.active:
             continue
-        spec, args = OPS[node.op], []
+        spec, args = spec_of(node.op), []
         for i, a in enumerate(node.args):
             leaf: Node = graph.nodes[a]
             args.append(constant(leaf, spec.argument(i)) if isinstance(leaf, Constant) else new[a])

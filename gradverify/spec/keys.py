@@ -8,9 +8,11 @@ from types import MappingProxyType
 from typing import Any
 
 VERSION = 1
-DTYPES = ("float16", "bfloat16", "float32", "float64")
+REAL_DTYPES = ("float16", "bfloat16", "float32", "float64")
+COMPLEX_DTYPES = ("complex64", "complex128")
+DTYPES = REAL_DTYPES + COMPLEX_DTYPES
 DEFAULT_DTYPES = ("float32", "float64")
-INPUT_DTYPES = ("float", "int64", "bool")
+INPUT_DTYPES = ("float", "complex", "int64", "bool")
 EXPECTATIONS = ("pass", "fail", "raises")
 
 # How the parts below are called in the schema's `$defs`.
@@ -31,7 +33,8 @@ class Key:
 
 _SHARED = {
     "dtypes": Key(
-        "The dtypes that the case is run in; default: " + ", ".join(DEFAULT_DTYPES) + ".",
+        "The dtypes that the case is run in; default: " + ", ".join(DEFAULT_DTYPES) + ", and for a case with complex "
+        "numbers " + ", ".join(COMPLEX_DTYPES) + ".",
         {"type": "array", "items": {"enum": list(DTYPES)}, "minItems": 1, "uniqueItems": True},
     ),
     "subjects": Key(
@@ -82,7 +85,8 @@ CASE: Mapping[str, Key] = {
     ),
     "grad": Key(
         "Name of an input → the expression that is claimed to be its gradient: the VJP, that is, the gradient of "
-        "sum(g * expr) where `g` (`g0`, `g1`, … for several outputs) is the cotangent. Verified as well.",
+        "sum(g * expr) where `g` (`g0`, `g1`, … for several outputs) is the cotangent. Of a complex input, "
+        "dL/d(real) + i dL/d(imag), as PyTorch has it; a complex `g` is in that convention too. Verified as well.",
         {"type": "object", "additionalProperties": _expression},
     ),
     "call": Key(
@@ -97,7 +101,8 @@ CASE: Mapping[str, Key] = {
     ),
     "cotangent": Key(
         "Its values, in the output's shape or one number for all (a list of such for several outputs). Default: "
-        "1 for a single output of no dimensions, else signed numbers of magnitude 1/2 to 2, drawn.",
+        "1 for a single real output of no dimensions, else signed numbers of magnitude 1/2 to 2, drawn (for both "
+        "parts of a complex one).",
         _ref("values"),
     ),
     "expect": Key(
@@ -117,10 +122,15 @@ INPUT: Mapping[str, Key] = {
         "Its shape; without values they are drawn.",
         {"type": "array", "items": {"type": "integer", "minimum": 0}, "maxItems": 32},
     ),
-    "values": Key("A number or nested lists; one number fills the shape.", _ref("values")),
-    "domain": Key("Where drawn values lie. Default: derived from the ops that use the input.", _ref("domain")),
+    "values": Key("A number or nested lists; one number fills the shape. Complex ones are written 1+2j.", _ref("values")),
+    "domain": Key(
+        "Where drawn values lie (of a complex input: both parts). Default: derived from the ops that use the input; "
+        "in cases with complex numbers `nonzero`.",
+        _ref("domain"),
+    ),
     "dtype": Key(
-        "`float` (the case's dtype, the default), `int64` or `bool`; the last two are not differentiated.",
+        "`float` (the case's dtype, the default), `complex` (complex64 in a case of float32's precision, complex128 in "
+        "one of float64's), `int64` or `bool`; the last two are not differentiated.",
         {"enum": list(INPUT_DTYPES)},
     ),
 }  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .keys import CASE, DEFAULTS, DOCUMENT, INPUT, Key
-from .values import DOMAINS
+from .values import COMPLEX_NUMBER, DOMAINS
 
 PATH = Path(__file__).with_name("schema.json")
 ID = "urn:gradverify:spec:1"
@@ -30,6 +30,7 @@ def schema() -> dict[str, Any]:
         "description": "A number or a boolean, or nested lists of them, all rows of equal shape.",
         "oneOf": [
             {"type": ["number", "boolean"]},
+            {"type": "string", "pattern": COMPLEX_NUMBER, "description": "A complex number: 1+2j, -2j, 1-0j."},
             {"type": "array", "items": {"$ref": "#/$defs/values"}},
         ],
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -15,7 +16,7 @@ import numpy as np
 
 from ..core.interval import Interval
 from ..core.op import Shape
-from ..namespaces.dtypes import rounded, wide
+from ..namespaces.dtypes import PRECISION, rounded, wide
 
 Range = tuple[Interval, ...]
 """Where a value lies: one or two intervals."""
@@ -65,6 +66,20 @@ DOMAINS: Mapping[str, Domain] = MappingProxyType(
 )  # fmt: skip
 
 
+_NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|\.inf|\.nan"
+COMPLEX_NUMBER = rf"^(?:([-+]?(?:{_NUMBER}))(?=[-+]))?([-+]?(?:{_NUMBER}))j$"
+"""A complex number in YAML: 1+2j, -2j, .inf-1e-3j. No blanks: it is one plain scalar."""
+
+
+def complex_number(text: str) -> complex | None:
+    """The number that `text` is, signs of zeros included; None where it is none."""
+    match = re.match(COMPLEX_NUMBER, text)
+    if match is None or text.endswith("\n"):
+        return None
+    real, imag = (float((part or "0").replace(".inf", "inf").replace(".nan", "nan")) for part in match.groups())
+    return complex(real, imag)
+
+
 def uniform(key: tuple[object, ...], shape: Shape) -> np.ndarray:
     """Float64 numbers in [0, 1), multiples of 2**-53, that depend on `key` alone."""
     n = math.prod(shape)
@@ -92,6 +107,14 @@ def signed(key: tuple[object, ...], shape: Shape) -> np.ndarray:
     return draw((Interval(-2.0, -0.5), Interval(0.5, 2.0)), key, shape)
 
 
+def signed_complex(key: tuple[object, ...], shape: Shape) -> np.ndarray:
+    """The same for both parts."""
+    return signed((*key, "real"), shape) + 1j * signed((*key, "imag"), shape)
+
+
 def overflows(values: np.ndarray, dtype: str) -> np.ndarray:
     """Which finite values become infinite in `dtype`."""
+    if values.dtype.kind == "c":
+        return overflows(values.real, dtype) | overflows(values.imag, dtype)
+    dtype = PRECISION.get(dtype, dtype)
     return np.isfinite(values) & ~np.isfinite(wide(rounded(values, dtype)))

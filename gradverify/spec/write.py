@@ -19,8 +19,8 @@ from ..core.case import Case
 from ..core.errors import Unsupported
 from ..core.graph import Apply, Constant, Graph, Input
 from ..core.op import VARIADIC
-from ..namespaces.dtypes import is_float, wide
-from ..ops import OPS
+from ..namespaces.dtypes import complex_name, is_float, wide
+from ..ops.pairs import is_complex, spec_of
 from .expression import BINARY, COMPARE, MAX_CHARACTERS, canonical, name_problem
 from .keys import VERSION
 from .nodes import resolve
@@ -116,7 +116,7 @@ class _Printer:
 
 def call(node: Apply, args: Sequence[_Text]) -> _Text:
     """One op applied to texts."""
-    spec = OPS[node.op]
+    spec = spec_of(node.op)
     depth = 1 + max((a.depth for a in args), default=0)
     params = dict(node.params)
     if node.op in _OPERATORS and not params:
@@ -172,6 +172,10 @@ def literal(v: Any) -> _Text:
 
 
 def number(v: Any) -> _Text:
+    if isinstance(v, complex):
+        if not (math.isfinite(v.real) and math.isfinite(v.imag)):
+            raise Unsupported(f"the complex literal {v} cannot be written in an expression")
+        return _Text(_complex(v), 5)
     text = repr(float(v) if isinstance(v, np.floating) else v)
     return _Text(text, 7 if text.startswith("-") else 9)
 
@@ -213,7 +217,19 @@ def scalar(text: str, flow: bool = False) -> str:
     return '"' + "".join(map(escaped, text)) + '"'
 
 
+def _complex(v: complex) -> str:
+    """1.5-2.0j: both parts, whatever they are, so that the signs of zeros are kept."""
+
+    def part(x: float) -> str:
+        return ".nan" if math.isnan(x) else ".inf" if math.isinf(x) else repr(abs(x))
+
+    signs = ["-" if math.copysign(1.0, x) < 0 else "" for x in (v.real, v.imag)]
+    return f"{signs[0]}{part(v.real)}{signs[1] or '+'}{part(v.imag)}j"
+
+
 def _item(v: Any) -> str:
+    if isinstance(v, np.complexfloating | complex):
+        return _complex(complex(v))
     if isinstance(v, np.bool_ | bool):
         return "true" if v else "false"
     if isinstance(v, np.integer | int):
@@ -240,9 +256,10 @@ def array(a: np.ndarray, indent: int) -> str:
 def _input(name: str, a: np.ndarray, kind: str) -> list[str]:
     head = f"      {name}:"
     if a.size == 0 and a.shape != (0,):
-        dtype = {"int": ", dtype: int64, values: []", "bool": ", dtype: bool"}.get(kind, "")
+        dtypes = {"int": ", dtype: int64, values: []", "bool": ", dtype: bool", "complex": ", dtype: complex"}
+        dtype = dtypes.get(kind, "")
         return [f"{head} {{shape: {list(a.shape)}{dtype}}}"]
-    if kind == "float" or (kind == "bool" and a.size):
+    if kind in ("float", "complex") or (kind == "bool" and a.size):
         return [head + array(a, 8)]
     return [head, f"        dtype: {'int64' if kind == 'int' else 'bool'}", "        values:" + array(a, 10)]
 
@@ -279,8 +296,9 @@ def dumps(
         if case.cotangent[0].size:
             lines.append("    cotangent:" + array(np.asarray(case.cotangent[0]), 6))
     else:
-        lines += ["    cotangent:", *(f"      - {_flow(np.asarray(g, dtype=np.float64))}" for g in case.cotangent)]
-    floats = tuple(n.name for n in graph.nodes if isinstance(n, Input) and n.kind == "float")
+        given = (np.asarray(g) if np.iscomplexobj(g) else wide(g) for g in case.cotangent)
+        lines += ["    cotangent:", *(f"      - {_flow(g)}" for g in given)]
+    floats = tuple(n.name for n in graph.nodes if isinstance(n, Input) and n.kind in ("float", "complex"))
     if tuple(case.wrt) != floats and case.wrt:
         lines.append(f"    wrt: [{', '.join(names[x] for x in case.wrt)}]")
     if case.function is not None:
@@ -291,7 +309,7 @@ def dumps(
         lines.append(f"    invariants: [{', '.join(scalar(i, flow=True) for i in case.invariants)}]")
     if subjects:
         lines.append(f"    subjects: [{', '.join(scalar(i, flow=True) for i in subjects)}]")
-    lines.append(f"    dtypes: [{case.dtype}]")
+    lines.append(f"    dtypes: [{complex_name(case.dtype) if is_complex(graph) else case.dtype}]")
     return "\n".join(lines) + "\n"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ..core.errors import Unsupported
 from ..core.graph import Constant, Graph
 from ..namespaces.dtypes import numpy_dtype
-from .base import Observation, compiled
+from .base import Observation, compiled, over_pairs
 
 
 class EngineSubject:
@@ -25,16 +25,14 @@ class EngineSubject:
     def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
         import gradverify.engine as engine
 
-        def bind(op: str) -> Callable[..., Any]:
-            try:
-                return getattr(engine.ENGINE, op)
-            except AttributeError:
-                raise Unsupported(f"the engine has no op {op!r}") from None
-
         def constant(node: Constant) -> Any:
             return engine.from_numpy(np.array(node.value, dtype=numpy_dtype(dtype, node.kind)))
 
-        return compiled(graph, bind, constant)
+        return compiled(graph, _bind, constant)
+
+    def pairs(self, function: Callable[..., Any], graph: Graph) -> Callable[..., Any]:
+        """A function of complex tensors as one of their parts; see `base.over_pairs`."""
+        return over_pairs(function, graph, _bind)
 
     def vjp(
         self,
@@ -66,3 +64,17 @@ class EngineSubject:
             outputs=tuple(np.array(o.detach().numpy()) for o in outs),
             gradients={n: None if g is None else np.array(g.numpy()) for n, g in zip(wrt, grads)},
         )
+
+
+def _bind(op: str) -> Callable[..., Any]:
+    import gradverify.engine as engine
+
+    if op in ("fft", "ifft", "rfft", "irfft"):
+        transform = getattr(engine.fft, op)
+        return lambda z, n=None, axis=-1, norm="backward": transform(z, n, axis, norm)
+    if op == "polar":
+        return getattr(engine, op)
+    try:
+        return getattr(engine.ENGINE, op)
+    except AttributeError:
+        raise Unsupported(f"the engine has no op {op!r}") from None

@@ -14,8 +14,9 @@ import numpy as np
 
 from ..core.errors import Unsupported
 from ..core.graph import Constant, Graph
-from ..namespaces.dtypes import numpy_dtype
-from .base import Binding, Form, Observation, compiled
+from ..namespaces.dtypes import complex_name, numpy_dtype
+from ..ops.pairs import is_complex
+from .base import Binding, Form, Observation, compiled, over_pairs
 from .bindings.torch import bindings
 from .forms.torch import FORMS
 
@@ -56,12 +57,24 @@ class TorchSubject:
         if dtype not in self.dtypes:
             raise Unsupported(f"the adapter for PyTorch does not run {dtype}")
         dtypes = {"float": getattr(torch, dtype), "int": torch.int64, "bool": torch.bool}
+        if is_complex(graph):
+            dtypes["complex"] = getattr(torch, complex_name(dtype))
 
         def constant(node: Constant) -> Any:
             # Through a double: PyTorch then rounds to nearest, as NumPy does for everyone else.
             return torch.tensor(node.value, dtype=dtypes[node.kind], device=self.device).reshape(node.shape)
 
-        return compiled(graph, lambda op: self.table.get(op) or bindings()(op), constant)
+        def widen(x: Any) -> Any:
+            return x.to(dtypes["complex"])
+
+        return compiled(graph, self._bind, constant, widen)
+
+    def pairs(self, function: Callable[..., Any], graph: Graph) -> Callable[..., Any]:
+        """A function of complex tensors as one of their parts; see `base.over_pairs`."""
+        return over_pairs(function, graph, self._bind)
+
+    def _bind(self, op: str) -> Callable[..., Any]:
+        return self.table.get(op) or bindings()(op)
 
     def vjp(
         self,

@@ -195,7 +195,7 @@ REFUSED = [
     ("x + é", 5, "'é' is not part of the language"),
     ("0x10 + x", 1, "'0x10' is not a number"),
     ("1_000 * x", 1, "'1_000' is not a number"),
-    ("x * 1j", 5, "'1j' is not a number"),
+    ("x * 1i", 5, "'1i' is not a number"),
     ("x * 1e999", 5, "1e999 is larger than any double; write inf"),
     ("99999999999999999999 * x", 1, "the integer 99999999999999999999 does not fit 64 bits"),
     ("9**9**9", 4, "an exponent without inputs must lie in [-1000, 1000]"),

@@ -158,6 +158,11 @@ def _table(torch: Any, F: Any) -> Binding:
         "index_add": index_add,
         "take_along_axis": lambda x, indices, axis=-1: torch.gather(x, axis, indices),
         "scatter_add": lambda x, indices, updates, axis=-1: torch.scatter_add(x, axis, indices, updates),
+        # complex numbers
+        **{
+            name: lambda z, n=None, axis=-1, norm="backward", name=name: getattr(torch.fft, name)(z, n, axis, norm)
+            for name in ("fft", "ifft", "rfft", "irfft")
+        },
         # linear algebra
         "einsum": lambda *xs, subscripts: torch.einsum(subscripts, *xs),
         "vecdot": lambda a, b, axis=-1: torch.linalg.vecdot(a, b, dim=axis),
