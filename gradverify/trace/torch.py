@@ -46,7 +46,7 @@ from .base import (
     nearby,
 )
 from .compiled import NOTE as COMPILED
-from .compiled import compiling, is_compiled
+from .compiled import compiling, eager, is_compiled
 
 FRESH = frozenset(
     "empty_like zeros_like ones_like full_like rand_like randn_like randint_like new_empty new_zeros new_ones new_full "
@@ -424,8 +424,7 @@ def _dtype_of(xp: _TorchTracer, arguments: list[Argument], outputs: tuple[Output
 def _quiet() -> Iterator[None]:
     """Fused kernels that would hide their parts are turned off: what they compute is what their parts do."""
     with contextlib.ExitStack() as stack:
-        if "torch._dynamo" in sys.modules:  # else nothing is compiled, and importing it takes seconds
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(eager())
         # Not torch.backends.mkldnn.flags: it sets the TF32 flag as well, which warns on machines without it.
         stack.callback(torch._C._set_mkldnn_enabled, torch._C._get_mkldnn_enabled())
         torch._C._set_mkldnn_enabled(False)
@@ -1036,7 +1035,8 @@ def _confirmed(
         # A tensor each, laid out and rounded as the argument is: rounded there, the point is that of both.
         tensors = [_refilled(t, moved[a.name]) for a, t in zip(replaceable, inputs)]
         moved |= {a.name: _array(t) for a, t in zip(replaceable, tensors)}
-        there = traced.function(*tensors)
+        with eager():
+            there = traced.function(*tensors)
     except Exception as e:
         xp.note(f"next to this point the function raised {type(e).__name__}: the graph was not confirmed there")
         return None
