@@ -129,4 +129,5 @@ def _arrays(cotangent: Any) -> tuple[np.ndarray, ...] | None:
     if cotangent is None:
         return None
     several = cotangent if isinstance(cotangent, tuple | list) else (cotangent,)
-    return tuple(np.asarray(g.detach().cpu() if hasattr(g, "detach") else g) for g in several)
+    host = lambda g: g.detach().cpu().resolve_conj().resolve_neg() if hasattr(g, "resolve_conj") else g
+    return tuple(np.asarray(host(g)) for g in several)

@@ -24,6 +24,7 @@ from .limits import TimeLimit, limited
 from .opaque import Opaque, judge_opaque
 from .orders import pulled
 from .variations import cotangents, variations
+from .wirtinger import cotangents_of, inputs_named, labelled, natively, outputs_of, together
 
 Effort = Literal["quick", "normal", "thorough"]
 
@@ -128,37 +129,49 @@ def _asked_next(
     """What is asked once the given point has not failed: first the same point otherwise, then other points."""
     if not times:
         return
-    for name, other in _same_point(case) if case else ():
+    for name, other in _same_point(case, traced) if case else ():
         yield name, partial(_decided, q, traced, other)
-    if case and len(case.graph.outputs) > 1:
-        for k, alone in enumerate(_single_outputs(case)):
+    groups = outputs_of(traced)
+    if case and len(groups) > 1:
+        for k, group in enumerate(groups[:SUBSETS]):
             # The other outputs' cotangents are undefined then, not zero.
-            yield f"output {k} alone", partial(_decided, q, replace(traced, function=_only(traced.function, k)), alone)
+            yield f"output {k} alone", partial(_decided, q, _only(traced, k, group), _single_output(case, k, group))
     if q.second and traced.custom and case and _entries(traced) <= MOST:
         yield SECOND, partial(_second, q, first, traced, case)
     for name, args in _around(q, traced, times):
         yield name, partial(_verdict_at, q, Point(args, name))
 
 
-def _same_point(case: Case) -> Iterator[tuple[str, Case]]:
+def _same_point(case: Case, traced: Traced) -> Iterator[tuple[str, Case]]:
     for name, given in cotangents(case.cotangent):
         yield name, replace(case, name=f"{case.name}, {name}", cotangent=given)
-    if len(case.wrt) > 1:
-        for n in case.wrt if len(case.wrt) <= SUBSETS else (case.wrt[0], case.wrt[-1]):
+    groups = together(case.wrt, traced)
+    if len(groups) > 1:
+        for n, inputs in groups if len(groups) <= SUBSETS else (groups[0], groups[-1]):
             name = f"only {n} requires grad"
-            yield name, replace(case, name=f"{case.name}, {name}", wrt=(n,))
+            yield name, replace(case, name=f"{case.name}, {name}", wrt=inputs)
 
 
-def _single_outputs(case: Case) -> Iterator[Case]:
-    for k, out in enumerate(case.graph.outputs[:SUBSETS]):
-        graph = Graph(case.graph.nodes, (out,))
-        yield replace(case, name=f"{case.name}, output {k} alone", graph=graph, cotangent=(case.cotangent[k],))
+def _single_output(case: Case, k: int, group: tuple[int, ...]) -> Case:
+    graph = Graph(case.graph.nodes, tuple(case.graph.outputs[i] for i in group))
+    cotangent = tuple(case.cotangent[i] for i in group)
+    return replace(case, name=f"{case.name}, output {k} alone", graph=graph, cotangent=cotangent)
 
 
-def _only(function: Callable[..., Any], k: int) -> Callable[..., Any]:
+def _only(traced: Traced, k: int, group: tuple[int, ...]) -> Traced:
+    """The function with one of its outputs: the graph's outputs `group`, two for a complex one."""
+    function, native = traced.function, traced.native
     if hasattr(function, "only"):  # one with a VJP of its own, which asks for all cotangents
-        return function.only(k)
-    return lambda *arrays: (function(*arrays)[k],)
+        return replace(traced, function=function.only(k))
+    if native is None:
+        return replace(traced, function=lambda *arrays: (function(*arrays)[k],))
+    kept = [o for o in traced.outputs if o.position in group]
+    return replace(
+        traced,
+        outputs=tuple(replace(o, position=i) for i, o in enumerate(kept)),
+        function=lambda *arrays: tuple(function(*arrays)[i] for i in group),
+        native=lambda *arrays: (native(*arrays)[k],),
+    )
 
 
 def raised(q: Question, *, stops: bool) -> Question:
@@ -219,9 +232,9 @@ def _once(q: Question, point: Point, held: bool) -> tuple[Verdict, Traced, Case 
 
 
 def _decided(q: Question, own: Traced, case: Case) -> Verdict:
-    subject = _subject(own, q.device)
+    subject, function = natively(_subject(own, q.device), own)
     with _limited(q, "the function, or its backward pass,"):
-        verdict = decide(case, subject, function=own.function, seed=q.seed)
+        verdict = labelled(decide(case, subject, function=function, seed=q.seed), own)
     notes = (*verdict.notes, *own.notes)
     return replace(verdict, notes=tuple(dict.fromkeys(notes)))
 
@@ -242,7 +255,8 @@ def _without_definition(q: Question, point: Point, why: str) -> tuple[Verdict, T
     subject = _subject(own, q.device)
     if own.graph is not None or not shapes or own.dtype not in subject.dtypes:
         return None
-    wrt = own.wrt if q.wrt is None else q.wrt
+    wrt = own.wrt if q.wrt is None else inputs_named(own, q.wrt)
+    point = replace(point, cotangent=cotangents_of(own, point.cotangent))
     box = Opaque(subject, own.function, own.values, wrt, _weights(q, point, shapes, own.dtype), own.dtype)
     with _limited(q, "the function, or its backward pass,"):
         return judge_opaque(_title(q, point), box, (f"it cannot be traced: {why}",), seed=q.seed), own
@@ -296,16 +310,14 @@ def _case(q: Question, own: Traced, definition: Traced, point: Point) -> Case:
         raise Unsupported(f"arguments of {own.dtype}, outputs of {', '.join(sorted(promoted))}")
     if definition is not own:
         definition = _named_alike(own, definition)
-    wrt = own.wrt if q.wrt is None else q.wrt
-    for n in wrt:
-        if n in own.written:
+    wrt = own.wrt if q.wrt is None else inputs_named(own, q.wrt)
+    for n, inputs in together(wrt, own):
+        if set(inputs) & set(own.written):
             raise BadInput(f"{_called(q.fn)} writes to its argument {n}, which is differentiated: give it a copy")
-        known = [a.name for a in own.arguments if a.kind == "float" and a.role != "captured"]
-        if n not in known:
-            raise BadInput(f"wrt: there is no floating-point argument {n!r} (there are: {', '.join(known)})")
     graph = definition.graph
     assert graph is not None
     shapes = [graph.nodes[o].shape for o in graph.outputs]
+    point = replace(point, cotangent=cotangents_of(own, point.cotangent))
     return Case(
         name=_title(q, point),
         graph=graph,

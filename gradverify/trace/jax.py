@@ -21,7 +21,21 @@ from jax import tree_util
 
 from ..core.errors import Unsupported
 from ..core.op import Kind
-from .base import ROUNDOFF, Argument, Output, Role, Traced, Tracer, Value, digest, disagreement, kind_of, nearby
+from .base import (
+    PARTS,
+    ROUNDOFF,
+    Argument,
+    Output,
+    Part,
+    Role,
+    Traced,
+    Tracer,
+    Value,
+    digest,
+    disagreement,
+    kind_of,
+    nearby,
+)
 from .lax import CALLS, CONTROL, MAPPED
 
 MAX_STEPS = 1000
@@ -85,7 +99,8 @@ def trace(
     unique = sorted(set(dtypes), key=lambda n: -ROUNDOFF.get(n, 1.0))
     if len(unique) > 1:
         xp.note(f"mixed precision: the inputs are {', '.join(unique)}; judged as {unique[0]}")
-    kept = tuple(k for k, o in enumerate(outputs) if o.position is not None)
+    kept = tuple(k for k, (_, aval) in enumerate(leaves) if _kind(aval) in ("float", "complex"))
+    paired = any(a.part for a in arguments) or any(o.part for o in outputs)
     fields: dict[str, Any] = {
         "arguments": tuple(arguments),
         "outputs": outputs,
@@ -95,6 +110,7 @@ def trace(
         "framework": "jax",
         "detaches": bool({DETACHED, STOPPED} & xp.notes.keys()),
         "custom": walk.custom,
+        "native": call.native(kept) if paired else None,
     }
     if graph is not None and confirm:
         why = _confirmed(Traced(graph=graph, **fields), call, seed, xp)
@@ -158,13 +174,17 @@ class _Call:
         arguments: list[Argument] = []
         cells: list[_Cell] = []
         for name, role, array in zip(self.names, self.roles, self.arrays):
-            value = _array(array, name)
-            kind = kind_of(value.dtype)
-            arguments.append(Argument(name, kind, array.dtype.name, tuple(array.shape), role))
-            entered = xp.input(name, value, kind == "float")
+            value = _array(array)
+            for part, half in zip(_parts(array), _halves(array)):
+                label = f"{name}.{part}" if part else name
+                arguments.append(
+                    Argument(label, kind_of(half.dtype), half.dtype.name, tuple(array.shape), role, part=part)
+                )
+            entered = xp.input(name, value, value.dtype.kind in "fc")
             cells.append(_Cell(array, symbol=entered))
         for name, array in _closed_over(self.fn):
-            xp.names.setdefault(digest(np.asarray(array)), name)
+            for part, half in zip(_parts(array), _halves(np.asarray(array))):
+                xp.names.setdefault(digest(half), f"{name}.{part}" if part else name)
         return arguments, cells
 
     def run(self, *arrays: Any) -> Any:
@@ -174,7 +194,7 @@ class _Call:
         fn, args, kwargs = tree_util.tree_unflatten(self.structure, leaves)
         return fn(*args, **kwargs)
 
-    def flat(self, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
+    def native(self, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
         count = len(self.places)
 
         def function(*arrays: Any) -> tuple[Any, ...]:
@@ -183,17 +203,36 @@ class _Call:
 
         return function
 
+    def flat(self, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
+        """`native` with two arrays in place of each complex one, given and returned."""
+        native = self.native(kept)
+        pairs = [len(_parts(a)) == 2 for a in self.arrays]
+
+        def function(*arrays: Any) -> tuple[Any, ...]:
+            rest = iter(arrays)
+            whole = [jax.lax.complex(next(rest), next(rest)) if pair else next(rest) for pair in pairs]
+            return tuple(half for out in native(*whole) for half in _halves(out))
+
+        return function
+
 
 def _is_key(x: Any) -> bool:
     return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
-def _array(x: Any, what: str = "an array") -> np.ndarray:
+def _parts(x: Any) -> tuple[Part, ...]:
+    return PARTS if jnp.issubdtype(x.dtype, jnp.complexfloating) else ("",)
+
+
+def _halves(x: Any) -> tuple[Any, ...]:
+    """Real and imaginary part of a complex array; a real one alone."""
+    return (x.real, x.imag) if len(_parts(x)) == 2 else (x,)
+
+
+def _array(x: Any) -> np.ndarray:
     """Its values; bfloat16 and smaller as float32, which holds them."""
     out = np.asarray(x)
-    if out.dtype.kind == "c":
-        raise Unsupported(f"{what} is complex: the op table is about real numbers")
-    if out.dtype.kind not in "fiub":
+    if out.dtype.kind not in "fiubc":
         out = out.astype(np.float32)
     return out
 
@@ -205,7 +244,7 @@ def _closed_over(fn: Any) -> list[tuple[str, Any]]:
         return []
     both = {**found.globals, **found.nonlocals}
     return [(n, v) for n, v in both.items() if isinstance(v, jax.Array | np.ndarray) and not _is_key(v)
-            and np.asarray(v).dtype.kind in "fiub"]  # fmt: skip
+            and np.asarray(v).dtype.kind in "fiubc"]  # fmt: skip
 
 
 def _captured(name: str, array: np.ndarray) -> Argument:
@@ -374,8 +413,6 @@ class _Walk:
         xp.eqn, xp.cells, xp.outs = eqn, cells, outs
         why, values = "", []
         try:
-            if "complex" in kinds or any(_kind(v.aval) == "complex" for v in eqn.invars):
-                raise Unsupported(f"{name} with complex numbers: the op table is about real ones")
             if name not in MAPPED:
                 raise Unsupported(f"the JAX primitive {name} has no counterpart in the op table")
             if name == "stop_gradient" and not self.ruled:
@@ -396,12 +433,11 @@ class _Walk:
                 found.append(None)
             elif why or value is None:
                 reason = why or f"output {k} of {name} has no counterpart"
-                found.append(xp.unusable(reason, "bool" if kind == "bool" else "float"))
+                found.append(xp.unusable(reason, kind))
             elif value.why:
                 found.append(value)
             else:
-                if value.kind != kind:
-                    value = Value(xp, node=xp.fitting(value, kind), kind=kind, live=value.live, wanted=value.wanted)
+                value = xp.as_kind(value, kind)
                 found.append(value if value.shape == shape else xp.spread(value, shape))
         return found
 
@@ -519,7 +555,7 @@ def _kind(aval: Any) -> Any:
     dtype = getattr(aval, "dtype", None)
     if dtype is None or jnp.issubdtype(dtype, jax.dtypes.extended):
         return "int"
-    return "complex" if np.dtype(dtype).kind == "c" else kind_of(dtype)
+    return kind_of(dtype)
 
 
 def _unusable(cell: _Cell) -> bool:
@@ -537,17 +573,21 @@ def _outputs(
     for (path, aval), cell in zip(leaves, cells):
         where, kind = tree_util.keystr(path), _kind(aval)
         name, shape = str(aval.dtype), tuple(aval.shape)
-        if kind == "complex":
-            opaque.append(f"output {where or '0'} is complex: the op table is about real numbers")
-        if kind != "float":
+        if kind not in ("float", "complex"):
             outputs.append(Output(where, kind, name, shape))
             continue
-        outputs.append(Output(where, "float", name, shape, len(nodes), cell.live))
-        try:
-            nodes.append(cell.symbol.index if cell.symbol is not None else xp.concrete(_array(cell.value())).index)
-        except Unsupported as e:
-            opaque.append(str(e))
-            nodes.append(0)
+        value = cell.symbol if cell.symbol is not None else xp.concrete(_array(cell.value()))
+        name = "float32" if name == "complex64" else "float64" if name == "complex128" else name
+        parts: list[tuple[Part, Value]] = [("", value)]
+        if kind == "complex":
+            parts = [("real", getattr(value, "re", value)), ("imag", getattr(value, "im", value))]
+        for part, half in parts:
+            outputs.append(Output(where, "float", name, shape, len(nodes), cell.live, part=part))
+            try:
+                nodes.append(half.index)
+            except Unsupported as e:
+                opaque.append(str(e))
+                nodes.append(0)
     return tuple(outputs), nodes
 
 
@@ -558,10 +598,11 @@ def _confirmed(traced: Traced, call: _Call, seed: int, xp: _JaxTracer) -> str | 
     narrow = [o.dtype for o in traced.outputs if o.position is not None] + [traced.dtype]
     roundoff = max(ROUNDOFF.get(n, 2.0**-4) for n in narrow)
     moved = nearby(traced.values, moving, roundoff, seed)
-    arrays = [jnp.asarray(moved[a.name], dtype=x.dtype) for a, x in zip(replaceable, call.arrays)]
+    given = [half for x in call.arrays for half in _halves(x)]
+    arrays = [jnp.asarray(moved[a.name], dtype=x.dtype) for a, x in zip(replaceable, given)]
     moved |= {a.name: _array(x) for a, x in zip(replaceable, arrays)}
     try:
-        here = [_array(x) for x in traced.function(*call.arrays)]
+        here = [_array(x) for x in traced.function(*given)]
         there = [_array(x) for x in traced.function(*arrays)]
     except Exception as e:
         xp.note(f"at or next to this point the function raised {type(e).__name__}: the graph was not confirmed")

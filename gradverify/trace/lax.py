@@ -114,6 +114,17 @@ def integer_pow(xp: Any, x: Any, y: int) -> Any:
     return xp.call(known[y], x) if y in known else x if y == 1 else xp.pow(x, y)
 
 
+same("complex real imag conj")
+
+
+@maps("fft")
+def fft(xp: Any, x: Any, fft_type: Any, fft_lengths: Any) -> Any:
+    """Of the last axes; the inverse ones are scaled by 1/n. `fft_type` is an enumeration of FFT, IFFT, RFFT, IRFFT."""
+    name = str(getattr(fft_type, "name", fft_type)).lower()
+    axes = tuple(range(x.ndim - len(fft_lengths), x.ndim))
+    return xp.call(f"{name}n", x, s=tuple(int(n) for n in fft_lengths), axes=axes)
+
+
 @maps("cbrt")
 def cbrt(xp: Any, x: Any, **_: Any) -> Any:
     return xp.sign(x) * xp.pow(xp.abs(x), xp.divide(1.0, 3.0))
@@ -478,9 +489,11 @@ def cholesky(xp: Any, a: Any, **_: Any) -> Any:
 
 @maps("triangular_solve")
 def triangular_solve(
-    xp: Any, a: Any, b: Any, left_side: bool, lower: bool, transpose_a: bool, unit_diagonal: bool, **_: Any
-) -> Any:
+    xp: Any, a: Any, b: Any, left_side: bool, lower: bool, transpose_a: bool, unit_diagonal: bool,
+    conjugate_a: bool = False, **_: Any,
+) -> Any:  # fmt: skip
     swap = xp.matrix_transpose
+    a = xp.conj(a) if conjugate_a else a
     a, upper = (swap(a), lower) if transpose_a else (a, not lower)
     if left_side:
         return xp.solve_triangular(a, b, upper=upper, unit_diagonal=unit_diagonal)

@@ -135,7 +135,7 @@ def trace(
         arguments += [_captured(name, xp.values[name]) for name in graph.inputs if name in held]
     dtype = _dtype_of(xp, arguments, outputs)
     kept = tuple(k for k, (_, leaf) in enumerate(leaves) if _differentiable(leaf))
-    paired = any(x.part for x in (*arguments, *outputs))
+    paired = any(a.part for a in arguments) or any(o.part for o in outputs)
     traced = Traced(
         graph=graph,
         arguments=tuple(arguments),
@@ -625,6 +625,11 @@ class _TorchTracer(Tracer):
         self.tensors[id(value)] = x
         return value
 
+    def stops(self) -> bool:
+        """Is what PyTorch documents to pass no gradient held fixed? It is treated as a detached value is."""
+        self.note(STOPPED if self.stop_detached else DETACHED)
+        return self.stop_detached
+
     def cut(self, x: torch.Tensor, value: Value) -> bool:
         """Was `x` detached on its way here?"""
         looks = self.sees_grad and not self.passes_on and torch.is_grad_enabled()
@@ -944,7 +949,11 @@ def _functional(func: Any, name: str) -> Any:
     if packet is None:
         return None
     if name.endswith("_"):
-        return getattr(packet, func._overloadname, None) if func._overloadname in packet.overloads() else None
+        # pow_.Scalar is pow.Tensor_Scalar, not pow.Scalar: arguments of the same types, under the same name if there is.
+        types = [str(a.type) for a in func._schema.arguments]
+        found = [getattr(packet, o) for o in packet.overloads()]
+        alike = [f for f in found if not f._schema.is_mutable and [str(a.type) for a in f._schema.arguments] == types]
+        return next((f for f in alike if f._overloadname == func._overloadname), alike[0] if alike else None)
     wanted = [a.name for a in func._schema.arguments if not (a.alias_info and a.alias_info.is_write)]
     for overload in packet.overloads():
         candidate = getattr(packet, overload)
