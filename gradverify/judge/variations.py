@@ -47,6 +47,7 @@ def variations(
     changes: dict[str, Callable[[np.ndarray], np.ndarray | None]] = {
         "zeros among the values": _zeros,
         "negated values": lambda x: -x if _signed(x) else None,
+        "conjugated values": lambda x: np.conj(x) if x.dtype.kind == "c" and _signed(x.imag) else None,
         "equal arguments": _Equal(),
         "repeated integers": _repeated,
     }
@@ -62,10 +63,11 @@ def variations(
     if rows and rows < ROWS and elements * ROWS / rows <= MOST:
         grow = partial(_grown, np.random.default_rng([seed, 4]))
         yield f"a batch of {ROWS}", _batched(mapped, args, grow)
-    scalars = _changed(mapped, lambda x: x.reshape(-1)[0] if x.ndim and x.size and x.dtype.kind == "f" else None, args)
+    scalars = _changed(mapped, lambda x: x.reshape(-1)[0] if x.ndim and x.size and x.dtype.kind in "fc" else None, args)
     if scalars is not None:
         yield "0-d arguments", scalars
-    yield "float32", mapped(lambda x: x.astype(np.float32) if x.dtype == np.float64 else None, args)
+    narrower = {np.dtype(np.float64): np.float32, np.dtype(np.complex128): np.complex64}
+    yield "float32", mapped(lambda x: x.astype(narrower[x.dtype]) if x.dtype in narrower else None, args)
 
 
 def cotangents(given: Sequence[np.ndarray]) -> Iterator[tuple[str, tuple[np.ndarray, ...]]]:
@@ -83,7 +85,7 @@ def cotangents(given: Sequence[np.ndarray]) -> Iterator[tuple[str, tuple[np.ndar
 
 
 def _scaled(x: np.ndarray, factor: float) -> np.ndarray:
-    return x * x.dtype.type(factor) if x.dtype.kind == "f" else x
+    return x * x.dtype.type(factor) if x.dtype.kind in "fc" else x
 
 
 def _halved(g: np.ndarray) -> np.ndarray:
@@ -92,6 +94,9 @@ def _halved(g: np.ndarray) -> np.ndarray:
 
 
 def _signed(x: np.ndarray) -> bool:
+    """Has it both signs? A complex array, in either part?"""
+    if x.dtype.kind == "c":
+        return _signed(x.real) and _signed(x.imag)
     return bool(x.dtype.kind == "f" and x.size and x.min() < 0 < x.max())
 
 
@@ -109,11 +114,16 @@ class _Equal:
         self.first: dict[Any, np.ndarray] = {}
 
     def __call__(self, x: np.ndarray) -> np.ndarray | None:
-        if x.dtype.kind != "f":
+        if x.dtype.kind not in "fc":
             return None
         first = self.first.setdefault((x.shape, x.dtype), x)
-        legal = first is not x and x.size and x.min() <= first.min() and first.max() <= x.max()
-        return first if legal else None
+        return first if first is not x and x.size and _within(first, x) else None
+
+
+def _within(a: np.ndarray, b: np.ndarray) -> bool:
+    if a.dtype.kind == "c":
+        return _within(a.real, b.real) and _within(a.imag, b.imag)
+    return bool(b.min() <= a.min() and a.max() <= b.max())
 
 
 def _repeated(x: np.ndarray) -> np.ndarray | None:
@@ -158,10 +168,12 @@ def _rows(mapped: Mapper, args: tuple[Any, ...]) -> int:
 
 
 def _other(rng: np.random.Generator, x: np.ndarray) -> np.ndarray | None:
-    if x.dtype.kind != "f":
+    if x.dtype.kind not in "fc":
         return None
-    moved = x * (1 + SPREAD * rng.standard_normal(x.shape))
-    return moved.astype(x.dtype)
+    step = rng.standard_normal(x.shape)
+    if x.dtype.kind == "c":  # turned as well
+        step = (step + 1j * rng.standard_normal(x.shape)) / np.sqrt(2)
+    return np.asarray(x * (1 + SPREAD * step)).astype(x.dtype)
 
 
 def _batched(mapped: Callable[..., Any], args: tuple[Any, ...], change: Callable[[np.ndarray], np.ndarray]) -> Any:
@@ -182,10 +194,12 @@ def _map_torch(change: Callable[[np.ndarray], np.ndarray | None], args: tuple[An
     import torch
     from torch.utils import _pytree
 
+    known = (torch.float32, torch.float64, torch.complex64, torch.complex128, torch.int64)
+
     def one(x: Any) -> Any:
-        if not isinstance(x, torch.Tensor) or x.dtype not in (torch.float32, torch.float64, torch.int64):
+        if not isinstance(x, torch.Tensor) or x.dtype not in known:
             return x
-        new = change(x.detach().cpu().numpy())
+        new = change(x.detach().cpu().resolve_conj().resolve_neg().numpy())
         if new is None:
             return x
         return torch.from_numpy(np.array(new)).to(x.device).requires_grad_(x.requires_grad)
