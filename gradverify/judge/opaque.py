@@ -87,6 +87,8 @@ def _judged(b: Opaque, seed: int) -> Found:
         return Status.INCONCLUSIVE, None, Reason.UNSUPPORTED, why, ()
     if seen.raised is not None:
         return Status.FAIL, FailKind.RAISED, None, f"it raised {type(seen.raised).__name__}: {seen.raised}", ()
+    if not all(np.isfinite(np.asarray(o, dtype=np.float64)).all() for o in seen.outputs):
+        return Status.INCONCLUSIVE, None, Reason.DOMAIN, "the function has no finite value at this point", ()
     if seen.mutated:
         return Status.FAIL, FailKind.LAW, None, f"purity is broken: {', '.join(seen.mutated)} changed", ()
     gradients: dict[str, np.ndarray] = {}
@@ -126,6 +128,10 @@ def _compared(b: Opaque, gradients: dict[str, np.ndarray], seen: Observation, se
         off = abs(predicted - measured.value)
         # A bound as large as the slopes themselves (at a kink) agrees with everything, and says nothing.
         resolved |= allowed <= measured.steepest / 2 or measured.steepest == 0
+        if off > allowed and measured.kink:
+            # Kinks of several entries may cancel along a direction: there the slopes of the two sides are no bound.
+            why = f"along random direction {k + 1} the slopes of the two sides differ by {measured.kink:.3g}"
+            return Status.INCONCLUSIVE, None, Reason.KINK, why, ()
         if off > allowed:
             return _failed(b, gradients, k, predicted, measured, allowed)
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from typing import Any
 
 import numpy as np
-from flint import arb, arb_mat
+from flint import acb, arb, arb_mat
 
 from .objects import ObjectNamespace
 
@@ -20,10 +20,10 @@ def _pow(x: arb, y: arb) -> arb:
 
 
 def _polygamma(x: arb, n: int) -> arb:
-    """psi_n(x) = (-1)^(n+1) n! zeta(n+1, x) (DLMF 25.11.12); the reflection is left to the caller: x > 0."""
+    """psi_n(x) = (-1)^(n+1) n! zeta(n+1, x) (DLMF 25.11.12); Arb has Hurwitz's zeta for x < 0 over complex balls alone."""
     if n == 0:
         return x.digamma()
-    value = arb(n).fac() * arb(n + 1).zeta(x)
+    value = arb(n).fac() * (arb(n + 1).zeta(x) if x > 0 else acb(n + 1).zeta(acb(x)).real)
     return value if n % 2 else -value
 
 

@@ -258,8 +258,7 @@ class ObjectNamespace(NumpyNamespace):
         for k in range(n):
             pivot = max(range(k, n), key=lambda i: self.magnitude(a[i, k]))
             if self.magnitude(a[pivot, k]) == 0:
-                if b.shape[1]:
-                    raise ZeroDivisionError("singular matrix")
+                b[...] = self.scalar(math.nan)  # no solution
                 return b, self.scalar(0)
             if pivot != k:
                 a[[k, pivot]], b[[k, pivot]] = a[[pivot, k]], b[[pivot, k]]

@@ -494,8 +494,10 @@ def median_dim(xp: Any, x: Any, dim: int, keepdim: bool = False) -> Any:
 def kthvalue(xp: Any, x: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     if x.ndim == 0:
         return x, None
-    out = at(xp, xp.sort(x, axis=dim), dim, k - 1)
-    return (xp.expand_dims(out, axis=dim % x.ndim) if keepdim else out), None
+    axis = dim % x.ndim
+    chosen = xp.outs[1] if keepdim else np.expand_dims(xp.outs[1], axis)  # which of several equal ones is PyTorch's choice
+    out = xp.take_along_axis(x, xp.concrete(chosen), axis=axis)
+    return (out if keepdim else xp.squeeze(out, axis=axis)), None
 
 
 # ---- shape ----------------------------------------------------------------------------------------------------------
@@ -721,8 +723,7 @@ def take(xp: Any, x: Any, index: Any) -> Any:
 @maps("embedding")
 def embedding(xp: Any, weight: Any, indices: Any, padding_idx: int = -1, *_: Any) -> Any:
     """`padding_idx` only changes the gradient: that row is never updated, by contract."""
-    if padding_idx >= 0 and (number(indices) == padding_idx).any():
-        xp.note("embedding: the gradient of the row padding_idx is zero by contract; the definition holds it fixed")
+    if padding_idx >= 0 and (number(indices) == padding_idx).any() and xp.stops():
         keep = np.arange(weight.shape[0])[:, None] != padding_idx
         row = xp.concrete(np.broadcast_to(xp.read(0)[padding_idx], weight.shape).copy())
         weight = xp.where(xp.concrete(np.broadcast_to(keep, weight.shape).copy()), weight, row)
@@ -785,15 +786,43 @@ def scatter_add(xp: Any, x: Any, dim: int, index: Any, src: Any) -> Any:
 
 @maps("scatter_reduce.two")
 def scatter_reduce(xp: Any, x: Any, dim: int, index: Any, src: Any, reduce: str, include_self: bool = True) -> Any:
-    if reduce not in ("sum", "mean"):
-        raise Unsupported(f"aten.scatter_reduce.two with reduce={reduce!r}")
     where = along_index(xp, x.shape, dim, index)
+    return gathered_in(xp, x, where, cropped(xp, src, where.shape), reduce, include_self)
+
+
+@maps("index_reduce")
+def index_reduce(xp: Any, x: Any, dim: int, index: Any, src: Any, reduce: str, include_self: bool = True) -> Any:
+    where = xp.moved(lambda at: at.index_select(dim, xp.native([index])[0].reshape(-1)), x.shape)
+    return gathered_in(xp, x, where, xp.shaped(src, where.shape), reduce, include_self)
+
+
+def gathered_in(xp: Any, x: Any, where: np.ndarray, src: Any, reduce: str, include_self: bool) -> Any:
+    """Every entry of `x` with the entries of `src` that `where` sends there, reduced; its own among them or not."""
+    if reduce in ("prod", "amax", "amin"):
+        return grouped(xp, x, where, src, {"prod": "prod", "amax": "max", "amin": "min"}[reduce], include_self)
     base = x if include_self else xp.placed(x, where, 0.0)
-    total = xp.accumulated(base, where, cropped(xp, src, where.shape))
+    total = xp.accumulated(base, where, src)
     if reduce == "sum":
         return total
     touched = np.bincount(where.ravel(), minlength=int(np.prod(x.shape))).reshape(x.shape)
     return total / xp.concrete(np.maximum(touched + include_self, 1).astype(np.float64))
+
+
+def grouped(xp: Any, x: Any, where: np.ndarray, src: Any, op: str, include_self: bool) -> Any:
+    """A row for each entry of `x`: itself and what comes to it, filled up with what changes nothing."""
+    target = where.ravel()
+    counts = np.bincount(target, minlength=int(np.prod(x.shape)))
+    place = np.zeros((counts.size, int(counts.max(initial=0)) + 1), dtype=np.int64)
+    used = np.zeros(place.shape, dtype=bool)
+    place[:, 0], used[:, 0] = np.arange(counts.size), (counts == 0) | include_self
+    order = np.argsort(target, kind="stable")
+    column = 1 + np.arange(target.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    place[target[order], column], used[target[order], column] = counts.size + order, True
+    both = xp.concat([xp.flat(x), xp.flat(src)], axis=0)
+    beyond = 1.0 + float(np.max(np.abs(xp.outs[0]), initial=0.0))  # never a row's largest, or its smallest, entry
+    neutral = {"prod": 1.0, "max": -beyond, "min": beyond}[op]
+    rows = xp.where(xp.concrete(used), xp.take(both, xp.concrete(place), axis=0), neutral)
+    return xp.shaped(xp.call(op, rows, axis=1), x.shape)
 
 
 def cropped(xp: Any, src: Any, shape: Any) -> Any:

@@ -438,14 +438,17 @@ def nearby(
 ) -> dict[str, np.ndarray]:
     """The point with every entry of the inputs `moving` off by about sqrt(u) of itself (of 1 for zeros).
 
-    sqrt(u) is far above rounding and far below a step that would change a branch. Symmetric and Hermitian matrices stay
-    what they are.
+    sqrt(u) is far above rounding and far below a step that would change a branch. Entries of equal size move alike, so
+    that ties stay ties (which of equal entries a maximum takes is held). Symmetric and Hermitian matrices stay what they
+    are.
     """
     rng = np.random.default_rng(seed)
     out = dict(values)
+    sizes = np.unique(np.concatenate([np.zeros(0), *(np.abs(values[n].astype(np.float64)).ravel() for n in moving)]))
+    steps = rng.uniform(0.5, 1.0, sizes.size) * rng.choice([-1.0, 1.0], sizes.size) * roundoff**0.5
     for name in moving:
         x = values[name].astype(np.float64)
-        step = rng.uniform(0.5, 1.0, x.shape) * rng.choice([-1.0, 1.0], x.shape) * roundoff**0.5
+        step = steps[np.searchsorted(sizes, np.abs(x))] if x.size else np.zeros(x.shape)
         if x.ndim >= 2 and x.shape[-1] == x.shape[-2] and x.size:
             if _symmetric(x, 64 * roundoff):
                 step = np.tril(step) + np.swapaxes(np.tril(step, -1), -1, -2)

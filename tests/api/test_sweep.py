@@ -48,3 +48,34 @@ def test_a_derivative_that_pytorch_says_it_lacks_is_no_wrong_one(fn) -> None:
 
 def test_a_function_that_refuses_strided_inputs_is_in_its_right() -> None:
     assert judge(lambda x: x.view(-1), randn(2, 3))
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: torch.kthvalue(x, 2).values,
+        lambda x: torch.mode(x).values,
+        lambda x: torch.cummax(x, 0).values,
+        lambda x: torch.median(x, 0).values,
+    ],
+)
+def test_which_of_equal_entries_is_taken_is_pytorchs_choice(fn) -> None:
+    assert judge(fn, torch.tensor([3.0, 3.0, 3.0, 1.0], dtype=F64))
+
+
+@pytest.mark.parametrize("reduce", ["prod", "amax", "amin"])
+@pytest.mark.parametrize("own", [True, False])
+def test_scatter_reduce_is_traced(reduce: str, own: bool) -> None:
+    k = torch.tensor([0, 0, 2, 2, 0])
+    verdict = judge(lambda x, y: x.scatter_reduce(0, k, y, reduce, include_self=own), randn(4), randn(5, 1)[:, 0])
+    assert verdict
+    assert not any("cannot be traced" in n for n in verdict.notes)
+
+
+def test_pow_in_place() -> None:
+    assert judge(lambda x: (x * 1).pow_(3), randn(4))
+
+
+def test_the_padding_row_of_an_embedding_passes_no_gradient() -> None:
+    k = torch.tensor([0, 2, 2])
+    assert judge(lambda w: torch.nn.functional.embedding(k, w, padding_idx=2), randn(4, 3))

@@ -163,3 +163,19 @@ def test_a_backward_that_does_not_exist_is_no_wrong_gradient() -> None:
     found = judge_opaque("f", box, ("opaque",))
     assert found.reason is Reason.UNSUPPORTED
     assert "no such rule" in found.message
+
+
+def test_at_kinks_that_cancel_along_a_direction_nothing_is_claimed() -> None:
+    """|x| - 0.9|y| at 0, with a slope of each entry that is defensible: along (1, 1) the kinks cancel nearly."""
+    found = verdict(
+        lambda x: np.abs(x[0]) - 0.9 * np.abs(x[1]) + 0 * x,
+        lambda g, x: (np.array([1.0, -0.9]) * g.sum(),),
+        np.zeros(2),
+    )
+    assert found.status is Status.INCONCLUSIVE
+    assert found.reason in (Reason.KINK, Reason.ORACLE)
+
+
+def test_a_value_that_is_not_finite_is_outside_the_domain() -> None:
+    found = verdict(lambda x: np.log(np.abs(x - 1)), lambda g, x: (g / (x - 1),), np.array([1.0, 2.0]))
+    assert (found.status, found.reason) == (Status.INCONCLUSIVE, Reason.DOMAIN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,17 @@ def test_smooth_functions(name: str) -> None:
     assert abs(found.value - true()) <= found.bound
     scale = max(abs(f(0.0)), abs(true()), 1e-3)
     assert found.bound < 1e-9 * scale
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_smooth_functions_have_no_kink(name: str) -> None:
+    assert slope(SMOOTH[name][0]).kink == 0
+
+
+@pytest.mark.parametrize("f", [abs, lambda t: math.sin(t) + 1e-4 * abs(t), lambda t: max(3 * t, math.exp(t) - 1)])
+def test_kinks_are_told(f: Any) -> None:
+    apart = abs((f(1e-7) - f(0.0)) - (f(0.0) - f(-1e-7))) / 1e-7
+    assert slope(f).kink == pytest.approx(apart, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", ["sin", "exp", "pole nearby"])

@@ -215,6 +215,7 @@ CASES: dict[str, Args] = {
     "scatter.value": (X, 1, torch.tensor([[2], [1]]), 0.3),
     "scatter_add": (X, 0, I.clamp(max=1), Y),
     "scatter_reduce.two": (X, 1, I, Y, "mean"),
+    "index_reduce": (X, 1, ROWS, Y, "prod", {"include_self": False}),
     "index_add": (X, 1, ROWS, Y),
     "index_copy": (X, 1, torch.tensor([2, 0]), r(2, 2)),
     "index_fill.int_Scalar": (X, 1, torch.tensor([2, 0]), 0.3),
