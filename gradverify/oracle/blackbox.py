@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,11 @@ LADDER = tuple(2.0**-k for k in range(1, 27))
 NOISE = 4.0
 """How many times its standard deviation the noise of a single value may be: for normal errors 6e-5 exceed it, and the
 extrapolation averages four values, whose worst case is taken."""
+
+ROUGH = 2.0**-20
+"""Noise above this share of the values is no rounding, in float32 neither. Where no step moves φ by more than two values'
+noise, it is all that there is to see: of a sawtooth whose period is far below every step (x mod y at x = 1e17 y), the
+slope from afar is that of its mean, and no bound on the slope at the point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,11 @@ def slope(phi: Callable[[float], float], length: float = 1.0) -> Slope:
     rises = np.abs(np.concatenate([right - middle, left - middle])) / np.concatenate([steps, steps])
     steepest = float(np.max(rises[np.isfinite(rises)], initial=0.0))
     best = Slope(math.nan, math.inf, sigma, math.nan, steepest)
+    values = np.concatenate([right, left, [middle]])
+    values = values[np.isfinite(values)]
+    varies = float(np.max(np.abs(values - middle), initial=0.0))
+    if sigma > ROUGH * float(np.max(np.abs(values), initial=0.0)) and varies <= 2 * NOISE * sigma:
+        return replace(best, value=0.0)
     for k in range(1, len(better) - 1):
         near = better[k - 1 : k + 2]
         if not np.isfinite(near).all():

@@ -82,3 +82,18 @@ def test_no_slope_at_a_jump_or_where_noise_is_all_there_is() -> None:
 
 def test_a_function_that_leaves_its_domain_says_so() -> None:
     assert math.isinf(slope(lambda t: math.nan).bound)
+
+
+def test_a_sawtooth_from_afar_has_no_slope() -> None:
+    """Its teeth are far below every step: what is measured is the mean, which is flat."""
+    x, y = 1e17 + 3, 0.7
+    found = slope(lambda t: 1.6 * math.fmod(x * (1 + 0.7 * t), y), 0.25)
+    assert found.bound == math.inf
+    assert found.noise > 0.1
+
+
+def test_a_constant_with_rounding_noise_is_flat() -> None:
+    """Noise of a unit roundoff is resolved: its bound says how flat."""
+    rng = np.random.default_rng(0)
+    found = slope(lambda t: 1.0 + 2.0**-52 * rng.integers(-1, 2), 0.25)
+    assert abs(found.value) <= found.bound < 1e-12
