@@ -33,6 +33,7 @@ def check(
     wrt: str | Sequence[str] | None = None,
     cotangent: Any = None,
     reference: Callable[..., Any] | None = None,
+    surrogate_of: Callable[..., Any] | None = None,
     order: int | None = None,
     modes: Sequence[Mode] | Mode = ("rev",),
     effort: Effort = "normal",
@@ -55,7 +56,11 @@ def check(
                 such flag, every floating-point argument
     cotangent   array, or one per output; default: random, signed, of order one
     reference   a definition over the same arguments to hold `fn` against, instead of its own forward: needed where that
-                cannot be traced, wanted where it might be wrong
+                cannot be traced, wanted where it might be wrong. For a module: a module with the same parameters, or a
+                function with an argument `parameters`, which gets them in a dictionary by their names
+    surrogate_of  the function whose gradient the backward pass is meant to give, for straight-through estimators and
+                surrogate gradients: the value is held against `fn`'s own forward (or `reference`), the gradient against
+                the VJP of this one at the same point
     order       derivatives up to this order: the VJP of the VJP at order 2, and so on. Each order is held against the
                 trace of the one below. Default: the first, and where the backward pass is custom (an
                 `autograd.Function`, a custom operator, a `custom_vjp`) the second too, if it can be differentiated
@@ -90,6 +95,7 @@ def check(
         wrt=(wrt,) if isinstance(wrt, str) else None if wrt is None else tuple(wrt),
         cotangent=_arrays(cotangent),
         reference=reference,
+        surrogate=surrogate_of,
         seed=seed,
         device=device,
         time_limit=time_limit,

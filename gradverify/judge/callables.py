@@ -13,13 +13,14 @@ import numpy as np
 
 from ..core.case import Case
 from ..core.errors import BadInput, Unsupported
-from ..core.graph import Graph, Input
+from ..core.graph import Graph
 from ..core.verdict import FailKind, Reason, Status, Verdict
 from ..namespaces.dtypes import is_float, rounded
 from ..subjects.base import Subject
 from ..subjects.registry import of_functions
 from ..trace import Traced, trace
 from .decide import decide
+from .definitions import PARAMETERS, alike, parameters_of, surrogated, takes_parameters
 from .limits import TimeLimit, limited
 from .opaque import Opaque, judge_opaque
 from .orders import pulled
@@ -40,6 +41,8 @@ MOST = 300_000
 """The array entries, over all nodes of the graph, up to which the second order is asked where nobody asks for it: its
 graph is some three times as large."""
 
+SURROGATE = "the gradient was held against that of the surrogate, the value against the function's own forward"
+
 SUBSETS = 4
 """Of so many inputs each is differentiated alone, and of so many outputs each is asked alone; of more inputs the first
 and the last one are."""
@@ -51,6 +54,7 @@ class Question:
 
     stops   may what the function detached be held fixed, where it is right with that alone? Without it, detaching is
             no part of the definition, as it is none for differences
+    surrogate  the function whose gradient is meant, where it is not that of the forward pass
     second  is the second order asked as well, where the backward pass is somebody's own?
     framework  whose function it is, where it is said outright
     """
@@ -61,6 +65,7 @@ class Question:
     wrt: tuple[str, ...] | None = None
     cotangent: tuple[np.ndarray, ...] | None = None
     reference: Callable[..., Any] | None = None
+    surrogate: Callable[..., Any] | None = None
     seed: int = 0
     device: str | None = None
     time_limit: float | None = TIME_LIMIT
@@ -136,7 +141,7 @@ def _asked_next(
         for k, group in enumerate(groups[:SUBSETS]):
             # The other outputs' cotangents are undefined then, not zero.
             yield f"output {k} alone", partial(_decided, q, _only(traced, k, group), _single_output(case, k, group))
-    if q.second and traced.custom and case and _entries(traced) <= MOST:
+    if q.second and traced.custom and case and q.surrogate is None and _entries(traced) <= MOST:
         yield SECOND, partial(_second, q, first, traced, case)
     for name, args in _around(q, traced, times):
         yield name, partial(_verdict_at, q, Point(args, name))
@@ -206,7 +211,7 @@ def _at(q: Question, point: Point) -> tuple[Verdict, Traced, Case | None]:
     The case is None where the function cannot be traced."""
     found = _once(q, point, held=False)
     verdict, traced, _ = found
-    if q.stops and verdict.status is Status.FAIL and traced.detaches:
+    if q.stops and verdict.status is Status.FAIL and traced.detaches and q.surrogate is None:
         fixed, held, case = _once(q, point, held=True)
         if fixed.status is Status.PASS:
             return replace(fixed, facts={**fixed.facts, "held": True}), held, case
@@ -216,15 +221,29 @@ def _at(q: Question, point: Point) -> tuple[Verdict, Traced, Case | None]:
 def _asked(q: Question, point: Point, held: bool) -> tuple[Case, Traced]:
     options: dict[str, Any] = {"stop_detached": True, "confirm": False} if held else {}
     own = _traced(q.fn, point.args, q, options, strict=q.reference is None)
-    definition = own if q.reference is None else _traced(q.reference, point.args, q, options, strict=True)
-    return _case(q, own, definition, point), own
+    wrt = own.wrt if q.wrt is None else inputs_named(own, q.wrt)
+    definition = own if q.reference is None else _other(q, q.reference, own, point, options, "the reference")
+    if q.surrogate is not None:
+        surrogate = _other(q, q.surrogate, own, point, options, "the surrogate")
+        definition = surrogated(definition, surrogate, wrt)
+        own = replace(own, notes=(*own.notes, SURROGATE))
+    return _case(q, own, definition, point, wrt), own
+
+
+def _other(
+    q: Question, fn: Callable[..., Any], own: Traced, point: Point, options: Mapping[str, Any], what: str
+) -> Traced:
+    """Another definition, over the inputs of the judged function."""
+    parameters = {PARAMETERS: parameters_of(own)} if takes_parameters(fn) else {}
+    asked = replace(q, kwargs={**q.kwargs, **parameters}, framework=own.framework)
+    return alike(own, _traced(fn, point.args, asked, options, strict=True), what)
 
 
 def _once(q: Question, point: Point, held: bool) -> tuple[Verdict, Traced, Case | None]:
     try:
         case, own = _asked(q, point, held)
     except Unsupported as e:
-        opaque = None if q.reference else _without_definition(q, point, str(e))
+        opaque = None if q.reference or q.surrogate else _without_definition(q, point, str(e))
         if opaque is None:
             raise
         return (*opaque, None)
@@ -298,7 +317,7 @@ def _held(value: Any, dtype: str) -> np.ndarray:
     return rounded(value, dtype) if is_float(value) else np.asarray(value)
 
 
-def _case(q: Question, own: Traced, definition: Traced, point: Point) -> Case:
+def _case(q: Question, own: Traced, definition: Traced, point: Point, wrt: tuple[str, ...]) -> Case:
     if definition.graph is None:
         raise Unsupported("; ".join(definition.opaque))
     floats = {a.dtype for a in own.arguments if a.kind == "float"}
@@ -308,9 +327,6 @@ def _case(q: Question, own: Traced, definition: Traced, point: Point) -> Case:
     if promoted:
         # A constant of a wider dtype inside: what rounding excuses depends on where it enters.
         raise Unsupported(f"arguments of {own.dtype}, outputs of {', '.join(sorted(promoted))}")
-    if definition is not own:
-        definition = _named_alike(own, definition)
-    wrt = own.wrt if q.wrt is None else inputs_named(own, q.wrt)
     for n, inputs in together(wrt, own):
         if set(inputs) & set(own.written):
             raise BadInput(f"{_called(q.fn)} writes to its argument {n}, which is differentiated: give it a copy")
@@ -326,23 +342,6 @@ def _case(q: Question, own: Traced, definition: Traced, point: Point) -> Case:
         dtype=own.dtype,
         wrt=wrt,
     )
-
-
-def _named_alike(own: Traced, definition: Traced) -> Traced:
-    """The reference with the function's names for its arguments; they correspond by position."""
-    mine = [a for a in own.arguments if a.role == "argument"]
-    its = [a for a in definition.arguments if a.role == "argument"]
-    if [(a.shape, a.kind) for a in mine] != [(a.shape, a.kind) for a in its]:
-        described = [", ".join(f"{a.kind}{list(a.shape)}" for a in args) or "none" for args in (its, mine)]
-        raise BadInput(f"the reference takes arguments {described[0]}, the function {described[1]}")
-    if any(a.role != "argument" for a in definition.arguments):
-        raise Unsupported("a reference that closes over arrays or has parameters of its own")
-    if any(a.role == "parameter" for a in own.arguments):
-        raise Unsupported("a reference for a module: it has no counterpart of the parameters")
-    assert definition.graph is not None
-    names = {i.name: m.name for i, m in zip(its, mine)}
-    nodes = tuple(replace(n, name=names[n.name]) if isinstance(n, Input) else n for n in definition.graph.nodes)
-    return replace(definition, graph=Graph(nodes, definition.graph.outputs))
 
 
 def _weights(q: Question, point: Point, shapes: Sequence[tuple[int, ...]], dtype: str) -> tuple[np.ndarray, ...]:
