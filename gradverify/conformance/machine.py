@@ -66,6 +66,7 @@ class Pair:
         self.second: set[int] = set()
         self.born: dict[int, tuple[int, int]] = {}  # the version counters of a result when it was made
         self.memory: dict[int, int] = {}  # step -> the step whose memory its result is
+        self.leaves: set[int] = set()  # what was a leaf that requires grad, now or before
         self.stale: set[int] = set()  # views that may not even be asked for their history any more
         self.over = False
 
@@ -125,6 +126,7 @@ class Pair:
         * another memory for a tensor that has views (`x.data = …`), or of another shape
         * filling an expanded tensor that requires grad, whose gradient PyTorch refuses only where it is asked for
         * indexing a view that may not be used any more: two errors, of which either may come first
+        * a function that marks a former leaf dirty: PyTorch ends the process (see `tests/conformance/test_machine.py`)
         * edits of a retaining tensor that is a second output, or that was detached in place: internal errors of PyTorch
           (the laws `retained_second_output_can_be_edited` and `retaining_tensor_can_be_detached`)
         """
@@ -141,6 +143,8 @@ class Pair:
             x = self.results[args[0]][2]._value
             if x.requires_grad and any(n > 1 and step == 0 for n, step in zip(x.shape, x.stride())):
                 return True
+        if move.name == "Double_" and args[0] in self.leaves:
+            return not self.results[args[0]][2]._value.is_leaf
         if move.name == "detach_":
             return bool(self.results[args[0]][2]._value.retains_grad)
         if move.inplace and root in self.second:
@@ -156,6 +160,8 @@ class Pair:
             a, b = observe(got._value, self.born[n][0]), observe(want._value, self.born[n][1])
             if len(b) == STALE:
                 self.stale.add(n)
+            elif b[2] and b[3]:
+                self.leaves.add(n)
             if a != b:
                 if len(a) != len(b):
                     return self._diverged("flags", b[1:2], a[1:2], "assert {0}.is_leaf in (True, False)", got)

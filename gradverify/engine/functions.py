@@ -844,7 +844,7 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
                 value = run("squeeze", value, axis=0)
         if isinstance(value, Tensor) and (value._data.ndim or not part._data.ndim):
             if value._data.size == part._data.size:
-                check_overlap(part, value)
+                check_overlap(part, wrap(value._array().reshape(part._data.shape)))
             _copied(part, value)
         else:
             fill_(part, value, "FillBackward3", alike=False)

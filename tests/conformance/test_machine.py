@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -42,6 +45,30 @@ def test_torch_and_the_engine_agree_for_long(torch: object, request: pytest.Fixt
         pytest.skip("minutes: run with -m slow")
     done = search(torch, ENGINE, 1_000_000, seed=2)  # type: ignore[arg-type]
     assert not done.divergences, _report(done.divergences)
+
+
+ENDS_THE_PROCESS = """
+import torch
+class Double_(torch.autograd.Function):
+    forward = staticmethod(lambda ctx, x: (ctx.mark_dirty(x), x.mul_(2))[1])
+    backward = staticmethod(lambda ctx, g: g * 2)
+x, w = torch.tensor([3.0], requires_grad=True), torch.tensor([5.0], requires_grad=True)
+y = x * 2.0
+x.requires_grad_(False)
+Double_.apply(x.add_(w))
+y.backward()
+"""
+
+
+def test_what_ends_the_process_still_does(torch: object) -> None:
+    """Why random programs mark no former leaf dirty: the leaf's AccumulateGrad is left without its variable, and backward
+    through what the leaf was used for before ends in std::terminate. Where this fails, `Pair.ambiguous` can go."""
+    done = subprocess.run([sys.executable, "-c", ENDS_THE_PROCESS], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGABRT
+    assert "get_autograd_meta() on undefined tensor" in done.stderr
+    ours = ENDS_THE_PROCESS.replace("import torch", "import gradverify.engine as torch")
+    done = subprocess.run([sys.executable, "-c", ours], capture_output=True, text=True, check=False)
+    assert done.stderr.endswith("RuntimeError: leaf variable has been moved into the graph interior\n")
 
 
 def test_an_engine_agrees_with_itself() -> None:
