@@ -53,8 +53,8 @@ class Point:
         return f"{self.function}, {self.edge}"
 
     @property
-    def namespace(self) -> str:
-        return self.function.rpartition(".")[0]
+    def said(self) -> str:
+        return f"{self.call} | {self.inputs}"
 
 
 def at(function: str, ordinary: str, *edges: tuple[str, str], **options: Any) -> list[Point]:
@@ -222,6 +222,9 @@ class Values(Mapping[str, Any]):
 
     def scalar(self, x: float) -> np.ndarray:
         return np.array(float(x))
+
+    def single(self, x: np.ndarray) -> np.ndarray:
+        return x.astype(np.float32)
 
     def zeros(self, *shape: int) -> np.ndarray:
         return np.zeros(shape)

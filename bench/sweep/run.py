@@ -1,7 +1,7 @@
 # ruff: noqa: E402 - thread counts must be set before the frameworks are imported
 """The sweep over a framework's public functions.
 
-    python bench/sweep/run.py torch|jax [--only TEXT] [--write] [--limit S] [--effort E]
+    python bench/sweep/run.py torch|jax [--only TEXT] [--write] [--limit S] [--effort E] [--rows FILE]
 
 Every point of `bench/sweep/<framework>_functions.py` goes through `gradverify.check`, in a process of its own that is
 started anew when one brings it down or hangs in it. `--write` saves bench/results/sweep-<framework>.md. Exit status 1
@@ -52,7 +52,7 @@ GRACE = 60.0
 
 @dataclass(frozen=True)
 class Row:
-    """What came of one point: `what` is the FAIL's kind or the reason of the INCONCLUSIVE."""
+    """What came of one point: `what` is the FAIL's kind or the reason of the INCONCLUSIVE; `said` is the point's text."""
 
     function: str
     edge: str
@@ -60,6 +60,7 @@ class Row:
     what: str = ""
     message: str = ""
     seconds: float = 0.0
+    said: str = ""
 
     @property
     def label(self) -> str:
@@ -70,7 +71,7 @@ def judged(point: Point, table: Any, limit: float, effort: str) -> Row:
     """One point through `check`."""
     start = time.perf_counter()
     spent = lambda: round(time.perf_counter() - start, 3)
-    row = lambda *found: Row(point.function, point.edge, *found, seconds=spent())
+    row = lambda *found: Row(point.function, point.edge, *found, seconds=spent(), said=point.said)
     try:
         with limited(limit), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -89,36 +90,43 @@ def judged(point: Point, table: Any, limit: float, effort: str) -> Row:
     return row(verdict.status.value, what, verdict.message.splitlines()[0] if verdict.message else "")
 
 
-def work(framework: str, first: int, only: str, limit: float, effort: str) -> None:
-    """The points from `first` on, one line of JSON each, to standard output."""
+def work(framework: str, limit: float, effort: str) -> None:
+    """The points whose places in the table come by standard input, one line of JSON each to standard output."""
     table = table_of(framework)
-    for point in chosen(table, only)[first:]:
-        print(json.dumps(asdict(judged(point, table, limit, effort))), flush=True)
+    for place in json.loads(sys.stdin.read()):
+        print(json.dumps(asdict(judged(table.POINTS[place], table, limit, effort))), flush=True)
 
 
 def table_of(framework: str) -> Any:
     return importlib.import_module(f"bench.sweep.{framework}_functions")
 
 
-def chosen(table: Any, only: str) -> list[Point]:
-    return [p for p in table.POINTS if only in p.name]
-
-
-def swept(framework: str, points: Sequence[Point], only: str, limit: float, effort: str) -> Iterator[Row]:
-    """Every point's row, in order."""
-    done = 0
-    while done < len(points):
-        command = [sys.executable, __file__, framework, "--from", str(done), "--only", only]
-        command += ["--limit", str(limit), "--effort", effort]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+def swept(framework: str, table: Any, places: list[int], limit: float, effort: str) -> Iterator[Row]:
+    """The rows of the points at these places of the table, in order."""
+    command = [sys.executable, __file__, framework, "--worker", "--limit", str(limit), "--effort", effort]
+    pipe = subprocess.PIPE
+    while places:
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, bufsize=1) as process:
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(places))
+            process.stdin.close()
             for line in _lines(process, limit + GRACE):
                 yield Row(**json.loads(line))
-                done += 1
-        if done < len(points):
-            p = points[done]
+                places = places[1:]
+        if places:
+            p = table.POINTS[places[0]]
             how = "hung" if process.returncode == -9 else f"ended with status {process.returncode}"
-            yield Row(p.function, p.edge, "CRASH", "process", f"the process {how}")
-            done += 1
+            yield Row(p.function, p.edge, "CRASH", "process", f"the process {how}", said=p.said)
+            places = places[1:]
+
+
+def kept(file: Path | None, table: Any) -> dict[tuple[str, str], Row]:
+    """The rows of an earlier run whose points are still what they were."""
+    if file is None or not file.exists():
+        return {}
+    said = {(p.function, p.edge): p.said for p in table.POINTS}
+    rows = [Row(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
+    return {(r.function, r.edge): r for r in rows if said.get((r.function, r.edge)) == r.said}
 
 
 def _lines(process: subprocess.Popen[str], patience: float) -> Iterator[str]:
@@ -249,18 +257,25 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="save bench/results/sweep-<framework>.md")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds per point (default 60)")
     parser.add_argument("--effort", choices=("quick", "normal", "thorough"), default="normal", help="of `check`")
-    parser.add_argument("--from", dest="first", type=int, help=argparse.SUPPRESS)  # a worker of our own
+    parser.add_argument("--rows", type=Path, help="a file that keeps the rows: those in it are not asked again")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.first is not None:
-        work(options.framework, options.first, options.only, options.limit, options.effort)
+    if options.worker:
+        work(options.framework, options.limit, options.effort)
         return 0
     table = table_of(options.framework)
-    points = chosen(table, options.only)
-    rows = []
-    for row in swept(options.framework, points, options.only, options.limit, options.effort):
-        rows.append(row)
+    places = [k for k, p in enumerate(table.POINTS) if options.only in p.name]
+    known = kept(options.rows, table)
+    todo = [k for k in places if (table.POINTS[k].function, table.POINTS[k].edge) not in known]
+    for row in swept(options.framework, table, todo, options.limit, options.effort):
+        known[row.function, row.edge] = row
+        if options.rows:
+            with options.rows.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(row)) + "\n")
         said = f": {row.message}" if row.message else ""
         print(f"{row.function}, {row.edge}: {row.label} {row.seconds:.2f} s{said[:300]}", file=sys.stderr, flush=True)
+    chosen = [table.POINTS[k] for k in places]
+    rows = [known[p.function, p.edge] for p in chosen]
     flags = [f"--only {options.only!r}"] * bool(options.only) + ["--write"] * options.write
     flags += [f"--effort {options.effort}"] * (options.effort != "normal")
     command = " ".join(["python bench/sweep/run.py", options.framework, *flags])

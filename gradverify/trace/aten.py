@@ -1323,15 +1323,18 @@ LARGEST_MAP = 1 << 20
 """Entries of the matrix of a linear map: 8 MB."""
 
 
-def linear_map(xp: Any, x: Any, axes: int, op: Callable[[Any], Any]) -> Any:
+def linear_map(xp: Any, x: Any, axes: int, op: Callable[[Any], Any], terms: float = 0.0) -> Any:
     """A linear op on the last axes as a matrix: the op, in double, of each unit vector. Its entries are weights that
-    PyTorch itself computes in floating point."""
+    PyTorch itself computes in floating point; `terms` is the size of what cancels in them, if anything does: the
+    rounding of a sum with that is then part of the definition, and of what it excuses."""
     lead, plane = x.shape[: x.ndim - axes], x.shape[x.ndim - axes :]
     out = xp.outs[0].shape
     n, m = int(np.prod(plane)), int(np.prod(out[x.ndim - axes :]))
     xp.require(n * m <= LARGEST_MAP, f"a linear map of {n} by {m} entries, more than {LARGEST_MAP}")
     matrix = op(xp.units(n).reshape(n, 1, *plane)).reshape(n, m).numpy()
-    rows = xp.matmul(xp.reshape(x, shape=(int(np.prod(lead)), n)), xp.concrete(matrix))
+    held = xp.concrete(matrix.astype(np.result_type(xp.read(0), np.float32)))
+    weights = xp.where(xp.concrete(matrix != 0), (held + terms) - terms, 0.0) if terms else held
+    rows = xp.matmul(xp.reshape(x, shape=(int(np.prod(lead)), n)), weights)
     return xp.reshape(rows, shape=out)
 
 
@@ -1343,6 +1346,12 @@ def avg_pool3d(xp: Any, x: Any, *options: Any) -> Any:
 @maps("_upsample_bilinear2d_aa _upsample_bicubic2d_aa")
 def upsample_antialiased(xp: Any, x: Any, *options: Any) -> Any:
     return linear_map(xp, x, 2, lambda t: xp.func(t, *options))
+
+
+@maps("upsample_bicubic2d")
+def upsample_bicubic(xp: Any, x: Any, *options: Any) -> Any:
+    """The weights are cubics like ((A t - 5A) t + 8A) t - 4A, A = -0.75 (Keys 1981): terms of 6 cancel."""
+    return linear_map(xp, x, 2, lambda t: xp.func(t, *options), terms=6.0)
 
 
 @maps("_embedding_bag")

@@ -285,6 +285,7 @@ CASES: dict[str, Args] = {
     "_adaptive_avg_pool2d": (IMAGE, [2, 4]),
     "_adaptive_avg_pool3d": (VOLUME, [2, 3, 1]),
     "_upsample_bilinear2d_aa": (IMAGE, [3, 3], False),
+    "upsample_bicubic2d": (IMAGE, [7, 4], True),
     "_upsample_bicubic2d_aa": (IMAGE, [3, 3], False),
     "_embedding_bag": (A, torch.tensor([0, 2, 1, 1]), torch.tensor([0, 1]), False, 1),
     # losses
