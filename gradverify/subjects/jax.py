@@ -21,8 +21,12 @@ from .base import Binding, Form, Observation, compiled
 from .bindings.jax import bindings
 from .forms.jax import FORMS
 
-LACKING = re.compile(r"dtype=(float16|bfloat16) is not supported")
-"""What JAX says where a function has no 16-bit form and it is no NotImplementedError (jax.scipy.special.ndtr)."""
+LACKING = re.compile(
+    r"dtype=(float16|bfloat16) is not supported|Reverse-mode differentiation does not work|gradient with respect to .* not"
+    " supported"
+)
+"""What JAX says where there is no derivative to judge and it is no NotImplementedError: a function without a 16-bit form
+(jax.scipy.special.ndtr), a while loop in reverse, the first two arguments of betainc."""
 
 
 class JaxSubject:
