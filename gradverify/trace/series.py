@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-BITS = 160
+BITS = 112
 """An entry of a gradient is compared with 1e-16 at most; the rest is for what the graph around the function cancels."""
 
 MOST_TERMS = 1500
