@@ -76,7 +76,8 @@ def judged(point: Point, table: Any, limit: float, effort: str) -> Row:
         with limited(limit), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             fn, args = called(point, table)
-            verdict = gradverify.check(fn, *args, **{"effort": effort, **point.options})
+            asked = effort if effort != "mixed" else "normal" if point.edge == ORDINARY else "quick"
+            verdict = gradverify.check(fn, *args, **{"effort": asked, **point.options})
     except TimeLimit:
         return row("INCONCLUSIVE", "time limit", f"over {limit:g} s")
     except gradverify.BadInput as e:
@@ -256,7 +257,8 @@ def main() -> int:
     parser.add_argument("--only", default="", help="points whose function and edge contain this")
     parser.add_argument("--write", action="store_true", help="save bench/results/sweep-<framework>.md")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds per point (default 60)")
-    parser.add_argument("--effort", choices=("quick", "normal", "thorough"), default="normal", help="of `check`")
+    efforts = ("quick", "normal", "thorough", "mixed")
+    parser.add_argument("--effort", choices=efforts, default="normal", help="of `check`; mixed is quick at edges")
     parser.add_argument("--rows", type=Path, help="a file that keeps the rows: those in it are not asked again")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
