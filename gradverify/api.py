@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -11,8 +12,9 @@ import numpy as np
 from .core.errors import BadInput, Unsupported
 from .core.verdict import Reason, Status, Verdict
 from .judge.callables import TIME_LIMIT, TRIALS, Effort, Question, answer, raised
+from .judge.casting import Call, context, dtype_name, in_dtype
 from .judge.forward_mode import answer_forward
-from .trace import HandWritten
+from .trace import HandWritten, framework_of
 
 Mode = Literal["rev", "fwd"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -43,6 +45,7 @@ def check(
     vjp: Callable[..., Any] | None = None,
     residuals: bool = False,
     framework: str | None = None,
+    dtype: Any = None,
 ) -> Verdict:
     """The verdict on the gradient of `fn` at `args`, for a function of PyTorch, JAX, HIPS autograd, tinygrad, MLX or the
     engine, or of NumPy or CuPy with a backward pass written by hand.
@@ -73,6 +76,8 @@ def check(
                 argument. Cotangents have the structure of what `fn` returns
     residuals   `fn` returns `(out, residuals)`, and the backward pass is `vjp(residuals, cotangent)`
     framework   whose function it is, where the arguments do not tell: NumPy arrays may be meant for "autograd" or "jax"
+    dtype       judge in this dtype ("float16", "bfloat16", "float32", "float64", or a framework's own name of it): the
+                floating-point arguments are converted first, and a module's parameters (a copy of it)
 
     Raises BadInput where the call itself cannot be judged: no array among the arguments, integers only, a function that
     raises, returns no array or a detached one, or hangs. What cannot be traced is INCONCLUSIVE, with the operation.
@@ -88,10 +93,20 @@ def check(
         raise BadInput(f"the first argument must be a function, got {type(fn).__name__}")
     if vjp is not None:
         fn = HandWritten(fn, vjp, residuals)
+    call = Call(fn, args, dict(kwargs or {}))
+    if dtype is not None:
+        dtype = dtype_name(dtype)
+        framework = framework_of(fn, args, call.kwargs, framework)
+        converted = partial(in_dtype, framework=framework, dtype=dtype)
+        try:
+            call = converted(call)
+            reference, surrogate_of = (f and converted(Call(f, (), {})).fn for f in (reference, surrogate_of))
+        except Unsupported as e:
+            raise BadInput(f"dtype: {e}") from None
     question = Question(
-        fn,
-        args,
-        kwargs=dict(kwargs or {}),
+        call.fn,
+        call.args,
+        kwargs=call.kwargs,
         wrt=(wrt,) if isinstance(wrt, str) else None if wrt is None else tuple(wrt),
         cotangent=_arrays(cotangent),
         reference=reference,
@@ -101,9 +116,11 @@ def check(
         time_limit=time_limit,
         framework=framework,
         second=order is None and "rev" in modes,
+        dtype=dtype,
     )
     try:
-        return _answered(question, order or 1, modes, effort)
+        with context(framework, dtype):
+            return _answered(question, order or 1, modes, effort)
     except Unsupported as e:
         return Verdict(Status.INCONCLUSIVE, question.name, "", "", reason=Reason.UNSUPPORTED, message=str(e))
 
@@ -135,5 +152,12 @@ def _arrays(cotangent: Any) -> tuple[np.ndarray, ...] | None:
     if cotangent is None:
         return None
     several = cotangent if isinstance(cotangent, tuple | list) else (cotangent,)
-    host = lambda g: g.detach().cpu().resolve_conj().resolve_neg() if hasattr(g, "resolve_conj") else g
-    return tuple(np.asarray(host(g)) for g in several)
+    return tuple(np.asarray(_host(g)) for g in several)
+
+
+def _host(g: Any) -> Any:
+    """A tensor of PyTorch as NumPy takes it."""
+    if not hasattr(g, "resolve_conj"):
+        return g
+    g = g.detach().cpu().resolve_conj().resolve_neg()
+    return g.float() if str(g.dtype) == "torch.bfloat16" else g

@@ -57,6 +57,7 @@ class Question:
     surrogate  the function whose gradient is meant, where it is not that of the forward pass
     second  is the second order asked as well, where the backward pass is somebody's own?
     framework  whose function it is, where it is said outright
+    dtype   what the arguments were converted to, where that was asked for: no other one is tried then
     """
 
     fn: Callable[..., Any]
@@ -72,6 +73,7 @@ class Question:
     stops: bool = True
     second: bool = False
     framework: str | None = None
+    dtype: str | None = None
 
     @property
     def name(self) -> str:
@@ -362,7 +364,9 @@ def _subject(traced: Traced, device: str | None) -> Subject:
 
 def _around(q: Question, traced: Traced, times: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """Other arguments of the same form: other values, a batch of another size, a lower precision."""
-    yield from variations(traced.framework, q.args, q.seed, times, _entries(traced))
+    for name, args in variations(traced.framework, q.args, q.seed, times, _entries(traced)):
+        if name != "float32" or q.dtype is None:
+            yield name, args
 
 
 def _entries(traced: Traced) -> int:

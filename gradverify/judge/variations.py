@@ -56,7 +56,8 @@ def variations(
         if changed is not None:
             yield name, changed
     yield "a larger batch", _batched(mapped, args, lambda x: np.concatenate([x, _scaled(x[:1], 0.75)]))
-    if framework != "jax":  # An index beyond a shorter axis is clamped there, not refused, and its gradient dropped.
+    # An index beyond a shorter axis is clamped by JAX, its gradient dropped; MLX writes out of bounds. Neither refuses it.
+    if framework not in ("jax", "mlx"):
         yield "a batch of one", _batched(mapped, args, lambda x: x[:1])
         yield "an empty batch", _batched(mapped, args, lambda x: x[:0])
     rows = _rows(mapped, args)
@@ -67,7 +68,9 @@ def variations(
     if scalars is not None:
         yield "0-d arguments", scalars
     narrower = {np.dtype(np.float64): np.float32, np.dtype(np.complex128): np.complex64}
-    yield "float32", mapped(lambda x: x.astype(narrower[x.dtype]) if x.dtype in narrower else None, args)
+    narrow = _changed(mapped, lambda x: x.astype(narrower[x.dtype]) if x.dtype in narrower else None, args)
+    if narrow is not None:
+        yield "float32", narrow
 
 
 def cotangents(given: Sequence[np.ndarray]) -> Iterator[tuple[str, tuple[np.ndarray, ...]]]:
@@ -195,14 +198,17 @@ def _map_torch(change: Callable[[np.ndarray], np.ndarray | None], args: tuple[An
     from torch.utils import _pytree
 
     known = (torch.float32, torch.float64, torch.complex64, torch.complex128, torch.int64)
+    half = (torch.float16, torch.bfloat16)  # changed in float32, which holds them
 
     def one(x: Any) -> Any:
-        if not isinstance(x, torch.Tensor) or x.dtype not in known:
+        if not isinstance(x, torch.Tensor) or x.dtype not in known + half:
             return x
-        new = change(x.detach().cpu().resolve_conj().resolve_neg().numpy())
+        given = x.detach().cpu().resolve_conj().resolve_neg()
+        new = change((given.float() if x.dtype in half else given).numpy())
         if new is None:
             return x
-        return torch.from_numpy(np.array(new)).to(x.device).requires_grad_(x.requires_grad)
+        made = torch.from_numpy(np.array(new)).to(x.device)
+        return (made.to(x.dtype) if x.dtype in half else made).requires_grad_(x.requires_grad)
 
     return tuple(_pytree.tree_map(one, args))
 
@@ -213,10 +219,11 @@ def _map_jax(change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any,
     def one(x: Any) -> Any:
         if not isinstance(x, jax.Array | np.ndarray):
             return x
-        new = change(np.asarray(x))
+        half = x.dtype.name in ("float16", "bfloat16")  # changed in float32, which holds them
+        new = change(np.asarray(x).astype(np.float32) if half else np.asarray(x))
         if new is None:
             return x
         with jax.enable_x64(True):
-            return jax.device_put(new)
+            return jax.device_put(new.astype(x.dtype) if half else new)
 
     return tuple(jax.tree_util.tree_map(one, args))

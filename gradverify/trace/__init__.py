@@ -2,6 +2,6 @@
 
 from .base import Argument, Output, Traced
 from .handwritten import HandWritten
-from .recognise import FRAMEWORKS, trace, tracer
+from .recognise import FRAMEWORKS, framework_of, trace, tracer
 
-__all__ = ["FRAMEWORKS", "Argument", "HandWritten", "Output", "Traced", "trace", "tracer"]
+__all__ = ["FRAMEWORKS", "Argument", "HandWritten", "Output", "Traced", "framework_of", "trace", "tracer"]
