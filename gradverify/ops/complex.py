@@ -374,7 +374,8 @@ def _log_modulus(xp: Any, a: Any, b: Any, square_less_one: Any) -> Any:
 @rule("log")
 def log(xp: Any, z: Any) -> Pair:
     z = paired(xp, z)
-    return Pair(_log_modulus(xp, z.re, z.im, (z.re - 1.0) * (z.re + 1.0) + xp.square(z.im)), xp.atan2(z.im, z.re))
+    square_less_one = (z.re - 1.0) * (z.re + 1.0) + xp.square(z.im)
+    return normwise(xp, Pair(_log_modulus(xp, z.re, z.im, square_less_one), xp.atan2(z.im, z.re)))
 
 
 @rule("log1p")
@@ -395,13 +396,14 @@ def log10(xp: Any, z: Pair) -> Pair:
 
 @rule("sqrt")
 def sqrt(xp: Any, z: Pair) -> Pair:
-    """By modulus and angle: its only cut is that of the angle."""
-    return normwise(xp, polar(xp, xp.sqrt(modulus(xp, z)), angle(xp, z) * 0.5))
+    """By modulus and angle: its only cut is that of the angle, and what the angle's rounding does is of the size of the
+    modulus already."""
+    return polar(xp, xp.sqrt(modulus(xp, z)), angle(xp, z) * 0.5)
 
 
 @rule("rsqrt")
 def rsqrt(xp: Any, z: Pair) -> Pair:
-    return normwise(xp, polar(xp, xp.rsqrt(modulus(xp, z)), angle(xp, z) * -0.5))
+    return polar(xp, xp.rsqrt(modulus(xp, z)), angle(xp, z) * -0.5)
 
 
 @rule("pow")
