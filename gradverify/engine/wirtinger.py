@@ -25,7 +25,7 @@ from ..ops import OPS as TABLE
 
 HOLOMORPHIC = frozenset(
     # elementwise, where they are defined and away from their cuts
-    "add subtract multiply divide negative reciprocal square pow sqrt rsqrt exp exp2 expm1 log log1p log2 log10 "
+    "add subtract multiply divide negative reciprocal square pow sqrt rsqrt exp exp2 expm1 log log2 log10 "
     "sin cos tan asin acos atan sinh cosh tanh acosh atanh lerp addcmul where "
     # sums and products
     "sum mean prod cumulative_sum cumulative_prod matmul einsum outer tensordot cross linear trace "
@@ -143,6 +143,15 @@ def _sigmoid(xp: Any, z: Any) -> Any:
     return xp.where(left, e, e.dtype.type(1)) / (1 + e)
 
 
+def _log1p(xp: Any, z: Any) -> Any:
+    """NumPy's forms 1 + z, and near 0 none of the real part is left. |1 + z|^2 - 1 is x (x + 2) + y^2."""
+    m, x, y = xp.module, z.real, z.imag
+    size = m.hypot(1 + x, y)
+    near = (size > 0.5) & (size < 2)
+    re = m.where(near, 0.5 * m.log1p(m.where(near, x * (x + 2) + y * y, 0)), m.log(size))
+    return _complex(xp, re, m.arctan2(y, 1 + x))
+
+
 def _asinh_vjp(xp: Any, g: Any, out: Any, z: Any) -> Any:
     """1/sqrt(1 + z^2), with the cuts of asinh itself (Kahan, "Branch cuts for complex elementary functions", 1987)."""
     return g / (xp.sqrt(1.0 + 1j * z) * xp.sqrt(1.0 - 1j * z))
@@ -202,6 +211,7 @@ FORMS: dict[str, tuple[OpSpec, bool]] = {
                        define=lambda xp, a, b, axis=-1: xp.sum(xp.conj(a) * b, axis=axis)), False),
     "softsign": (replace(TABLE["softsign"], vjp=None), False),
     "sigmoid": (replace(TABLE["sigmoid"], define=_sigmoid), True),
+    "log1p": (replace(TABLE["log1p"], define=_log1p), True),
     "asinh": (replace(TABLE["asinh"], vjp=(_asinh_vjp,)), True),
     "cholesky": (replace(TABLE["cholesky"], define=_cholesky, vjp=(_cholesky_vjp,)), False),
     "logabsdet": (replace(TABLE["logabsdet"], define=lambda xp, x: xp.module.linalg.slogdet(x)[1], vjp=(

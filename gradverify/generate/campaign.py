@@ -7,8 +7,10 @@ from random import Random
 from typing import Any
 
 from ..core.case import Case
+from ..namespaces.dtypes import PRECISION
+from . import complexes
 from .digits import INT_BITS
-from .structure import Limits, limits, plan
+from .structure import Limits, every_op, limits, plan
 from .values import fill
 
 
@@ -18,6 +20,8 @@ def decode(ints: Sequence[int], seed: int, dtype: str, limits: Limits) -> Case |
     The one decoding function: Hypothesis and `seeded_cases` both draw its arguments. None where the integers place no
     op, or where the values cannot be kept off a kink.
     """
+    if dtype in PRECISION:
+        return complexes.decode(ints, seed, dtype, limits, every_op())
     made = plan(ints, limits)
     return None if made is None else fill(made, seed, dtype, limits.kinks)
 

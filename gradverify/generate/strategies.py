@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from ..core.case import Case
 from ..core.graph import Graph
+from ..namespaces.dtypes import PRECISION
 from .campaign import decode
+from .complexes import allowed
 from .digits import INT_BITS
-from .structure import limits, plan
+from .structure import every_op, limits, plan
 from .values import DTYPES
 
 _PACKED = st.integers(0, (1 << INT_BITS) - 1)
@@ -58,17 +60,23 @@ def cases(
 ) -> st.SearchStrategy[Case]:
     """Random cases: graphs as from `graphs`, with values, a cotangent and a dtype out of `dtypes`.
 
+    complex64 and complex128 mean graphs of complex ops, in float32's and float64's precision, away from cuts and poles
+    (`complexes`).
+
     Values are exact in the case's dtype. With `kinks=False` every op stays 2**-10 of its arguments' scale away from
     its kinks (ties of max, zeros of abs, nearly equal sides of a comparison); with `kinks=True` zeros and ties are
     placed without regard to kinks, and closed ends of domains may be touched.
 
     Raises as `graphs` does, and ValueError for a dtype that NumPy lacks.
     """
-    unknown = [d for d in dtypes if d not in DTYPES]
+    known = (*DTYPES, *PRECISION)
+    unknown = [d for d in dtypes if d not in known]
     if unknown or not dtypes:
-        raise ValueError(f"dtypes must be some of {', '.join(DTYPES)}, got {', '.join(map(repr, dtypes)) or 'none'}")
+        raise ValueError(f"dtypes must be some of {', '.join(known)}, got {', '.join(map(repr, dtypes)) or 'none'}")
     bounds = limits(ops, max_ops=max_ops, max_elements=max_elements, max_rank=max_rank, inputs=inputs, kinks=kinks)
     choices = tuple(dtypes)
+    if set(choices) & set(PRECISION):
+        allowed(bounds, every_op())
 
     def made(drawn: tuple[list[int], int, str]) -> Case | None:
         return decode(*drawn, bounds)

@@ -107,6 +107,11 @@ def _names(ops: tuple[str, ...] | None) -> tuple[str, ...]:
     return tuple(sorted(names, key=_simplicity))
 
 
+def every_op() -> tuple[str, ...]:
+    """The ops of graphs whose drawer names none."""
+    return _names(None)
+
+
 def _simplicity(name: str) -> tuple[int, int, int, bool]:
     """Shrinking moves towards the first: few arguments, few parameters, no kinks; and, before these, the two ops that
     `sent` puts in by itself, so that a failure of theirs is one step from the op alone (Hypothesis always tries 0, 1).

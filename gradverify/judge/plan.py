@@ -15,6 +15,8 @@ from types import MappingProxyType
 
 from ..core.case import Source
 from ..core.errors import UnknownName
+from ..namespaces.dtypes import COMPLEX, PRECISION
+from ..ops.pairs import is_complex
 from ..spec.document import CaseSpec, Document
 from ..spec.keys import DEFAULT_DTYPES
 from ..subjects.registry import names
@@ -52,6 +54,14 @@ def _chosen(asked: Names, said: Names, default: tuple[str, ...], bound: bool) ->
     return asked
 
 
+def _meant(dtypes: tuple[str, ...], spec: CaseSpec) -> tuple[str, ...]:
+    """What the dtypes that a run asks for mean to a case: to one with complex numbers the complex dtypes of these
+    precisions; to any other complex64 and complex128 mean nothing."""
+    if is_complex(spec.graph):
+        return tuple(dict.fromkeys(COMPLEX.get(d, d) for d in dtypes if d in COMPLEX or d in PRECISION))
+    return tuple(d for d in dtypes if d not in PRECISION)
+
+
 def spec_jobs(document: Document, settings: Settings, path: str) -> Iterator[Job]:
     """Every case × subject × dtype of a spec file; `path` is how ids name the file.
 
@@ -62,7 +72,8 @@ def spec_jobs(document: Document, settings: Settings, path: str) -> Iterator[Job
     for spec in document.cases:
         bound = spec.function is not None or spec.expect != "pass"
         for subject in _chosen(settings.subjects, spec.subjects, subjects_of(settings), bound):
-            for dtype in _chosen(settings.dtypes, spec.dtypes, DEFAULT_DTYPES, bound):
+            asked = None if settings.dtypes is None else _meant(settings.dtypes, spec)
+            for dtype in _chosen(asked, spec.dtypes, DEFAULT_DTYPES, bound):
                 yield _job(spec, subject, dtype, path)
 
 

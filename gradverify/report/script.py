@@ -21,6 +21,7 @@ from ..core.graph import Apply, Constant, Graph, Input, Node
 from ..namespaces.run import constant_array
 from ..ops import OPS
 from ..ops.build import GraphBuilder, Recorder, Ref
+from ..ops.pairs import is_complex
 from ..spec.document import loads
 from .slices import Adapter, Slice, definitions
 
@@ -142,7 +143,10 @@ def reproducer(spec: str, subject: str, dtype: str) -> str:
 
 
 def script(case: Case, subject: str, spec: str = "") -> str:
-    """The script of a case. `spec`, its text, serves where the subject has no template; Unsupported without one."""
+    """The script of a case. `spec`, its text, serves where the subject has no template; Unsupported without one, and for
+    complex cases."""
+    if is_complex(case.graph):
+        raise Unsupported("the case has complex numbers; `gradverify run` of the spec above shows it again")
     # torch.tensor and the engine know no bfloat16 of NumPy's: gradverify puts it in.
     template = TEMPLATES.get(subject) if case.dtype != "bfloat16" else None
     ours, truth = Slice(), Slice()
