@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,8 @@ from .definitions import PARAMETERS, alike, parameters_of, surrogated, takes_par
 from .limits import TimeLimit, limited
 from .opaque import Opaque, judge_opaque
 from .orders import pulled
-from .variations import cotangents, variations
+from .reference import narrowed
+from .variations import cotangents, laid_out, sharing, variations
 from .wirtinger import cotangents_of, inputs_named, labelled, natively, outputs_of, together
 
 Effort = Literal["quick", "normal", "thorough"]
@@ -44,8 +45,8 @@ graph is some three times as large."""
 SURROGATE = "the gradient was held against that of the surrogate, the value against the function's own forward"
 
 SUBSETS = 4
-"""Of so many inputs each is differentiated alone, and of so many outputs each is asked alone; of more inputs the first
-and the last one are."""
+"""Of so many inputs each is differentiated alone, and each left out, and of so many outputs each is asked alone; of more
+inputs the first and the last one are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +102,8 @@ def answer(q: Question, effort: Effort) -> Verdict:
     first, traced, case = _at(q, q.given)
     tried, skipped = [q.given.name], []
     if first.status is not Status.FAIL and first.reason is not Reason.UNSUPPORTED:
-        for name, judged in _asked_next(q, first, traced, case, TRIALS[effort]):
-            verdict, why_not = _tried(judged)
+        for name, judged, legal in _asked_next(q, first, traced, case, TRIALS[effort]):
+            verdict, why_not = _tried(judged, legal)
             if verdict is None or verdict.status is Status.INCONCLUSIVE:
                 skipped.append(f"{name}: {why_not}")
             elif verdict.status is Status.FAIL:
@@ -115,14 +116,14 @@ def answer(q: Question, effort: Effort) -> Verdict:
     return replace(first, notes=notes, facts={**first.facts, "tried": tried, "skipped": skipped})
 
 
-def _tried(judged: Judged) -> tuple[Verdict | None, str]:
-    """A verdict at a point that we chose, not the caller: a function that refuses it, in either pass, is in its right.
-    And why there is none, or none that decides."""
+def _tried(judged: Judged, legal: bool) -> tuple[Verdict | None, str]:
+    """The verdict, and why there is none, or none that decides: a function that refuses a point which we chose, not the
+    caller, in either pass, is in its right, unless what it is asked is `legal` at any point."""
     try:
         verdict = judged()
     except (BadInput, Unsupported) as e:
         return None, str(e)
-    if verdict.kind is FailKind.RAISED:
+    if verdict.kind is FailKind.RAISED and not legal:
         return None, verdict.message
     return verdict, verdict.message or str(verdict.reason)
 
@@ -130,33 +131,54 @@ def _tried(judged: Judged) -> tuple[Verdict | None, str]:
 Judged = Callable[[], Verdict]
 
 
-def _asked_next(
-    q: Question, first: Verdict, traced: Traced, case: Case | None, times: int
-) -> Iterator[tuple[str, Judged]]:
+class Asked(NamedTuple):
+    """What is asked besides the given point; `legal` where every function must have an answer."""
+
+    name: str
+    judged: Judged
+    legal: bool = False
+
+
+def _asked_next(q: Question, first: Verdict, traced: Traced, case: Case | None, times: int) -> Iterator[Asked]:
     """What is asked once the given point has not failed: first the same point otherwise, then other points."""
     if not times:
         return
-    for name, other in _same_point(case, traced) if case else ():
-        yield name, partial(_decided, q, traced, other)
+    for name, other in _same_point(case, traced, q.seed) if case else ():
+        yield Asked(name, partial(_decided, q, traced, other), legal=True)
+    if case:
+        yield Asked("other ways of asking", partial(_decided, q, traced, replace(case, invariants=("ways",))))
     groups = outputs_of(traced)
     if case and len(groups) > 1:
         for k, group in enumerate(groups[:SUBSETS]):
             # The other outputs' cotangents are undefined then, not zero.
-            yield f"output {k} alone", partial(_decided, q, _only(traced, k, group), _single_output(case, k, group))
+            judged = partial(_decided, q, _only(traced, k, group), _single_output(case, k, group))
+            yield Asked(f"output {k} alone", judged, legal=True)
     if q.second and traced.custom and case and q.surrogate is None and _entries(traced) <= MOST:
-        yield SECOND, partial(_second, q, first, traced, case)
+        yield Asked(SECOND, partial(_second, q, first, traced, case))
+    alone = all(a.role != "parameter" for a in traced.arguments)  # a module would lose them with its name
+    shared = sharing(traced.framework, q.fn, q.args) if alone and q.reference is None and q.surrogate is None else None
+    if shared is not None:
+        yield Asked("one tensor as two arguments", partial(_verdict_at, replace(q, fn=shared), q.given))
     for name, args in _around(q, traced, times):
-        yield name, partial(_verdict_at, q, Point(args, name))
+        yield Asked(name, partial(_verdict_at, q, Point(args, name)))
 
 
-def _same_point(case: Case, traced: Traced) -> Iterator[tuple[str, Case]]:
+def _same_point(case: Case, traced: Traced, seed: int) -> Iterator[tuple[str, Case]]:
     for name, given in cotangents(case.cotangent):
         yield name, replace(case, name=f"{case.name}, {name}", cotangent=given)
-    groups = together(case.wrt, traced)
-    if len(groups) > 1:
-        for n, inputs in groups if len(groups) <= SUBSETS else (groups[0], groups[-1]):
-            name = f"only {n} requires grad"
-            yield name, replace(case, name=f"{case.name}, {name}", wrt=inputs)
+    groups = dict(together(case.wrt, traced))
+    for names in _subsets(list(groups)):
+        name = f"only {' and '.join(names)} {'require' if len(names) > 1 else 'requires'} grad"
+        fewer = narrowed(case, tuple(i for n in names for i in groups[n]), seed=seed)
+        yield name, replace(fewer, name=f"{case.name}, {name}")
+
+
+def _subsets(names: list[str]) -> list[tuple[str, ...]]:
+    """Every one of up to SUBSETS inputs alone, and all but one; of more inputs the first and the last one."""
+    if len(names) < 2:
+        return []
+    turns = names if len(names) <= SUBSETS else [names[0], names[-1]]
+    return list(dict.fromkeys([(n,) for n in turns] + [tuple(m for m in names if m != n) for n in turns]))
 
 
 def _single_output(case: Case, k: int, group: tuple[int, ...]) -> Case:
@@ -336,10 +358,14 @@ def _case(q: Question, own: Traced, definition: Traced, point: Point, wrt: tuple
     assert graph is not None
     shapes = [graph.nodes[o].shape for o in graph.outputs]
     point = replace(point, cotangent=cotangents_of(own, point.cotangent))
+    values = {n: _held(own.values[n] if n in own.values else definition.values[n], own.dtype) for n in graph.inputs}
+    for a in own.arguments:
+        if a.strides is not None and a.name in values:
+            values[a.name] = laid_out(values[a.name], a.strides)
     return Case(
         name=_title(q, point),
         graph=graph,
-        values={n: _held(own.values[n] if n in own.values else definition.values[n], own.dtype) for n in graph.inputs},
+        values=values,
         cotangent=_weights(q, point, shapes, own.dtype),
         dtype=own.dtype,
         wrt=wrt,

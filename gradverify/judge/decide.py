@@ -410,8 +410,11 @@ def _laws(case: Case, subject: Subject, function: Any, seen: Observation, ref: R
         return fail(FailKind.LAW, f"purity is broken: {', '.join(seen.mutated)} changed during the call")
     budgets = {n: a.budget for n, a in ref.budget.gradients.items()}
     trial = laws.Trial(subject, function, case, seen, budgets)
-    names = [*laws.DEFAULT, *(n for n in case.invariants if n not in laws.DEFAULT)]
-    broken = laws.broken(trial, names)
+    names = list(dict.fromkeys((*laws.DEFAULT, *case.invariants)))
+    try:
+        broken = laws.broken(trial, names)
+    except Unsupported as e:
+        return inconclusive(Reason.UNSUPPORTED, f"the gradient is right; of the laws that were asked for, {e}")
     if broken is None:
         return None
     name, what = broken

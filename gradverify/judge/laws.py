@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..core.case import Case
-from ..core.errors import UnknownName
+from ..core.errors import UnknownName, Unsupported
 from ..namespaces.dtypes import FORMATS, is_float, wide
 from ..subjects.base import Observation, Subject
 
@@ -94,9 +94,9 @@ class Law:
 
 
 def strided(x: np.ndarray) -> np.ndarray:
-    """The same values in memory that is neither contiguous nor in C order."""
+    """The same values in memory that is neither contiguous nor in C order, and does not begin where it begins."""
     room = np.zeros((*x.shape[::-1], 2), dtype=x.dtype)
-    view = room[..., 0].T
+    view = room[..., 1].T
     view[...] = x
     return view
 
@@ -192,6 +192,16 @@ def _input_layout(t: Trial) -> str:
     return ""
 
 
+def _ways(t: Trial) -> str:
+    case = t.case
+    for way in getattr(t.subject, "ways", ()):
+        seen = t.subject.vjp_by(way, t.function, case.values, case.wrt, case.cotangent)  # type: ignore[attr-defined]
+        broken = "" if seen.raised is not None else t.differs(seen)
+        if broken:
+            return f"{way}: {broken}"
+    return ""
+
+
 LAWS: Mapping[str, Law] = MappingProxyType(
     {
         law.name: law
@@ -203,6 +213,7 @@ LAWS: Mapping[str, Law] = MappingProxyType(
             Law("input_layout", "inputs that are not contiguous in memory give the same gradient", _input_layout),
             Law("zero_cotangent", "a zero cotangent gives a zero gradient, without NaN", _zero),
             Law("linearity", "the VJP is linear in the cotangent: it scales and it adds", _linearity),
+            Law("ways", "asked in another way, the subject gives the same gradient or raises", _ways),
             Law("purity", "inputs and cotangents are the same after the call as before", _purity),
         )
     }
@@ -216,25 +227,37 @@ def find(name: str) -> Law:
     """The law called `name`, built in or from the entry points `gradverify.invariants`. Raises UnknownName."""
     if name in LAWS:
         return LAWS[name]
+    from .autograd_laws import AUTOGRAD_LAWS  # which is made of what stands here
+
+    if name in AUTOGRAD_LAWS:
+        return AUTOGRAD_LAWS[name]
     others = entry_points(group=GROUP)
     for entry in others:
         if entry.name == name:
             law = entry.load()
             assert isinstance(law, Law), f"the entry point {name} of {GROUP} is no Law"
             return law
-    raise UnknownName("invariant", name, [*LAWS, *(e.name for e in others)])
+    raise UnknownName("invariant", name, [*LAWS, *AUTOGRAD_LAWS, *(e.name for e in others)])
 
 
 def broken(trial: Trial, names: Sequence[str]) -> tuple[str, str] | None:
-    """The first of the laws that does not hold, and what broke it.
+    """The first of the laws that does not hold, and what broke it. Raises Unsupported where none is broken, and one
+    could not be asked.
 
     A few calls with several things changed at once clear the default laws together; only where one is off are they
     asked one by one.
     """
     if set(DEFAULT) <= set(names) and all(not s.mutated and not trial.differs(s, -2.0) for s in _changed(trial)):
         names = [n for n in names if n not in DEFAULT]
+    lacking: Unsupported | None = None
     for name in names:
-        what = find(name).check(trial)
+        try:
+            what = find(name).check(trial)
+        except Unsupported as e:
+            lacking = lacking or Unsupported(f"{name}: {e}")
+            continue
         if what:
             return name, what
+    if lacking is not None:
+        raise lacking
     return None

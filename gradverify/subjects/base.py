@@ -77,6 +77,23 @@ class Subject(Protocol):
         NumPy arrays that share no memory with the framework's. What the function raises is put into `raised`."""
 
 
+class ManyWays(Protocol):
+    """What a subject adds that can be asked for one VJP in several ways (create_graph=True, under jit, …), of which a
+    user's function must give the same gradient in each, or raise."""
+
+    ways: tuple[str, ...]
+
+    def vjp_by(
+        self,
+        way: str,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Observation:
+        """As `Subject.vjp`, by one of `ways`. Outputs and `mutated` may be empty: only gradients are compared."""
+
+
 Binding = Mapping[str, Callable[..., Any]]
 
 

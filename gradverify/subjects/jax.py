@@ -29,11 +29,16 @@ LACKING = re.compile(
 (jax.scipy.special.ndtr), a while loop in reverse, the first two arguments of betainc."""
 
 
+JITTED = "under jax.jit"
+BATCHED = "a batch of cotangents (jax.vmap)"
+
+
 class JaxSubject:
     """JAX through jax.vjp."""
 
     name = "jax"
     dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
+    ways = (JITTED, BATCHED)
 
     def __init__(self, device: str = "cpu", table: Binding | None = None) -> None:
         """`table` replaces single ops, op name -> function of JAX arrays: to judge one's own under an op's name."""
@@ -67,9 +72,30 @@ class JaxSubject:
         wrt: tuple[str, ...],
         cotangent: tuple[np.ndarray, ...],
     ) -> Observation:
+        return self._vjp(function if isinstance(function, _Program) else _Pullback(function), values, wrt, cotangent)
+
+    def vjp_by(
+        self,
+        way: str,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Observation:
+        """Compiled as a whole, forward and backward pass, as a training step is: XLA may fuse, reorder and drop. Or the
+        pullback alone over a batch."""
+        call = _Program(function) if way == JITTED else _Batch(function)
+        return self._vjp(call, values, wrt, cotangent)
+
+    def _vjp(
+        self,
+        call: _Pullback,
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Observation:
         import jax
 
-        call = function if isinstance(function, _Program) else _Pullback(function)
         with jax.enable_x64(True), jax.default_device(self._device()):
             try:
                 outputs, gradients = call.pull(
@@ -108,6 +134,9 @@ class _Pullback:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function, self.stage = function, "forward"
 
+    def pulled(self, back: Callable[..., Any], cotangent: Any) -> Any:
+        return back(cotangent)
+
     def pull(self, leaves: list[Any], wrt: list[int], cotangent: list[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """The outputs, and the gradients of the leaves `wrt`."""
         import jax
@@ -122,8 +151,18 @@ class _Pullback:
         result, back = jax.vjp(of_wrt, *(leaves[k] for k in wrt))
         self.stage = "backward"
         several = isinstance(result, tuple | list)
-        gradients = back(type(result)(cotangent) if several else cotangent[0])
+        gradients = self.pulled(back, type(result)(cotangent) if several else cotangent[0])
         return tuple(result) if several else (result,), gradients
+
+
+class _Batch(_Pullback):
+    """For a batch of g, -g and 2g: half of the last, which no scaling rounds."""
+
+    def pulled(self, back: Callable[..., Any], cotangent: Any) -> Any:
+        import jax
+
+        batch = jax.tree_util.tree_map(lambda g: jax.numpy.stack([g, -g, 2 * g]), cotangent)
+        return tuple(d[2] / 2 for d in jax.vmap(back)(batch))
 
 
 class _Program(_Pullback):

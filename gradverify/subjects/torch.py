@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from ..ops.pairs import is_complex
 from .base import Binding, Form, Observation, compiled, over_pairs
 from .bindings.torch import bindings
 from .forms.torch import FORMS
+from .tape import Tape
 
 _BFLOAT16 = numpy_dtype("bfloat16")
 
@@ -30,12 +33,18 @@ LACKING = re.compile(
 """What PyTorch says where it has no kernel for a 16-bit dtype, and where it has no derivative and says so; not always in
 a NotImplementedError."""
 
+CREATE_GRAPH = "create_graph=True"
+EDITED = "the inputs edited in place before the backward pass"
+BATCHED = "a batch of cotangents (is_grads_batched)"
+VIEWS = "inputs that are views of tensors that require grad"
+
 
 class TorchSubject:
     """Eager PyTorch through torch.autograd.grad."""
 
     name = "torch"
     dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
+    ways = (CREATE_GRAPH, EDITED, BATCHED, VIEWS)
 
     def __init__(self, device: str = "cpu", table: Binding | None = None) -> None:
         """`table` replaces single ops, op name -> function of tensors: to judge one's own kernel under an op's name."""
@@ -69,6 +78,11 @@ class TorchSubject:
 
         return compiled(graph, self._bind, constant, widen)
 
+    def tape(self) -> Tape:
+        import torch
+
+        return Tape(torch, self._tensor, _array)
+
     def pairs(self, function: Callable[..., Any], graph: Graph) -> Callable[..., Any]:
         """A function of complex tensors as one of their parts; see `base.over_pairs`."""
         return over_pairs(function, graph, self._bind)
@@ -83,13 +97,40 @@ class TorchSubject:
         wrt: tuple[str, ...],
         cotangent: tuple[np.ndarray, ...],
     ) -> Observation:
+        return self._vjp("", function, values, wrt, cotangent)
+
+    def vjp_by(
+        self,
+        way: str,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Observation:
+        """By one of `ways`. After an edit of what the forward pass was given, autograd raises where that was saved
+        ("In-place correctness checks" in PyTorch's notes on autograd mechanics); what was kept elsewhere is read anew."""
+        return self._vjp(way, function, values, wrt, cotangent)
+
+    def _vjp(
+        self,
+        way: str,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Observation:
         import torch
 
         leaves = {name: self._tensor(v).requires_grad_(name in wrt) for name, v in values.items()}
         given = [self._tensor(g) for g in cotangent]
         try:
             with torch.enable_grad():
-                result = function(*leaves.values())
+                result = function(*(t.view_as(t) if way == VIEWS else t for t in leaves.values()))
+            if way == EDITED:
+                with torch.no_grad():
+                    for leaf in leaves.values():
+                        if leaf.is_floating_point():
+                            leaf.mul_(-1.5).sub_(1)
         except Unsupported:
             raise
         except Exception as e:
@@ -101,7 +142,8 @@ class TorchSubject:
         if tracked and wrt:
             outs, cotangents = zip(*tracked)
             try:
-                gradients = _pulled(outs, [leaves[n] for n in wrt], cotangents, lambda: function(*leaves.values()))
+                again = None if way == EDITED else lambda: function(*leaves.values())
+                gradients = _PULLS.get(way, _pulled)(outs, [leaves[n] for n in wrt], cotangents, again)
             except Exception as e:
                 return Observation(raised=_lacking(e), stage="backward")
         named = dict(zip(wrt, gradients))
@@ -117,8 +159,9 @@ class TorchSubject:
         )
 
     def _tensor(self, value: np.ndarray) -> Any:
-        """A tensor of its own memory, laid out like `value` (gaps, order of axes, expanded axes), so that laws about
-        layout reach the kernels; only negative strides, which PyTorch lacks, come out contiguous."""
+        """A tensor of its own memory, laid out like `value` (gaps, order of axes, expanded axes, where it begins within
+        its base), so that laws about layout reach the kernels; only negative strides, which PyTorch lacks, come out
+        contiguous. Gaps hold NaN, so that who reads them does not get away with it."""
         import torch
 
         if value.dtype == _BFLOAT16:  # torch.from_numpy knows NumPy's own dtypes only: the same bits as integers
@@ -127,28 +170,57 @@ class TorchSubject:
         # One entry stands for those of an expanded axis (stride 0).
         core = value[tuple(slice(0, 1) if s == 0 and n > 1 else slice(None) for s, n in zip(strides, value.shape))]
         tensor = torch.from_numpy(np.array(core, order="C")).to(self.device)
-        if all(s >= 0 for s in strides):
-            tensor = torch.empty_strided(core.shape, strides, dtype=tensor.dtype, device=self.device).copy_(tensor)
+        if all(s >= 0 for s in strides) and core.size:
+            offset = _offset(value)
+            room = offset + 1 + sum((n - 1) * s for n, s in zip(core.shape, strides))
+            gap = torch.nan if tensor.is_floating_point() else 0
+            memory = torch.full((room,), gap, dtype=tensor.dtype, device=self.device)
+            tensor = memory.as_strided(core.shape, strides, offset).copy_(tensor)
         return tensor.expand(value.shape)
 
 
-def _pulled(outs: Any, leaves: list[Any], cotangents: Any, again: Callable[[], Any]) -> list[Any]:
+def _offset(value: np.ndarray) -> int:
+    """By how many entries an array begins behind its base."""
+    if not isinstance(value.base, np.ndarray) or value.base.dtype != value.dtype:
+        return 0
+    start, base = (a.__array_interface__["data"][0] for a in (value, value.base))
+    return max(start - base, 0) // value.itemsize
+
+
+def _batched(outs: Any, leaves: list[Any], cotangents: Any, again: Any) -> list[Any]:
+    """The gradients for a batch of g, -g and 2g: half of the last, which no scaling rounds. Raises where an operation of
+    the backward pass cannot be batched."""
+    import torch
+
+    batch = [torch.stack([g, -g, 2 * g]) for g in cotangents]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="There is a performance drop")
+        found = torch.autograd.grad(outs, leaves, batch, allow_unused=True, is_grads_batched=True)
+    return [d if d is None else d[2] / 2 for d in found]
+
+
+def _pulled(
+    outs: Any, leaves: list[Any], cotangents: Any, again: Callable[[], Any] | None, create_graph: bool = False
+) -> list[Any]:
     """The gradients by autograd.grad, or by .backward() where that alone works or says what is the matter; `again`
-    computes the outputs once more."""
+    computes the outputs once more (None: they would be others by now)."""
     import torch
 
     # Behind what once_differentiable gives there is nothing for autograd.grad; running into it raises the reason.
     once = any(o.grad_fn is not None and o.grad_fn.name() == "torch::autograd::Error" for o in outs)
     if not once:
         try:
-            return list(torch.autograd.grad(outs, leaves, cotangents, allow_unused=True))
+            return list(torch.autograd.grad(outs, leaves, cotangents, allow_unused=True, create_graph=create_graph))
         except RuntimeError as e:
-            if "use_reentrant=True" not in str(e):  # reentrant checkpointing refuses autograd.grad
+            if again is None or "use_reentrant=True" not in str(e):  # reentrant checkpointing refuses autograd.grad
                 raise
             result = again()
             outs = [o for o in (result if isinstance(result, tuple | list) else (result,)) if o.requires_grad]
     torch.autograd.backward(outs, cotangents)
     return [leaf.grad for leaf in leaves]
+
+
+_PULLS: Mapping[str, Callable[..., list[Any]]] = {CREATE_GRAPH: partial(_pulled, create_graph=True), BATCHED: _batched}
 
 
 def _lacking(e: Exception) -> Exception:
