@@ -23,10 +23,12 @@ from mpmath import mp
 
 ORDINARY = "ordinary"
 
-Ruling = Literal["wrong", "loses precision", "ours"]
+Ruling = Literal["wrong", "range", "precision", "by design", "ours"]
 RULINGS: Mapping[Ruling, str] = {
     "wrong": "the framework is wrong",
-    "loses precision": "the framework's formula loses digits",
+    "range": "an intermediate of the framework's formula leaves the range of the dtype",
+    "precision": "the framework's formula loses digits",
+    "by design": "not the gradient of the function, by design",
     "ours": "gradverify is wrong",
 }
 
@@ -274,10 +276,25 @@ class Judgement:
         return function in self.functions and (not self.edges or edge in self.edges)
 
     def evidence(self, names: Mapping[str, Any]) -> tuple[Any, Any]:
-        """(the framework's number, the true one)."""
+        """(the framework's number, or what it raised; the true one)."""
         with mp.workdps(DIGITS):
             own = {n: getattr(mpmath, n) for n in dir(mpmath) if not n.startswith("_")}
-            return mp.mpf(float(last(self.code, dict(names)))), mp.mpf(last(self.want, own))
+            want = mp.mpf(last(self.want, own))
+            try:
+                return mp.mpf(float(last(self.code, dict(names)))), want
+            except Exception as e:
+                return f"{type(e).__name__}: {str(e).splitlines()[0].partition(': [')[0]}", want
+
+    def shown(self, names: Mapping[str, Any]) -> tuple[str, bool]:
+        """The evidence as a sentence, and whether it shows an error: of more than a rounding, whatever the dtype."""
+        got, want = self.evidence(names)
+        true = f"mpmath: {mp.nstr(want, 20)}"
+        if isinstance(got, str):
+            return f"{got}; {true}", True
+        with mp.workdps(DIGITS):
+            off = abs(got - want) / (abs(want) or 1)
+        size = f"off by {mp.nstr(off, 2)}{' relative' if want else ''}" if mp.isfinite(off) else "not finite"
+        return f"{mp.nstr(got, 17)}; {true}, {size}", not off <= 2.0**-50
 
 
 def last(script: str, names: dict[str, Any]) -> Any:

@@ -1325,9 +1325,155 @@ POINTS: tuple[Point, ...] = tuple(
     for p in parsed(text)
 )
 
+
+def gradient(call: str, x: str, entry: str = "[0]", dtype: str = "float64") -> str:
+    return f"x = torch.tensor({x}, dtype=torch.{dtype}, requires_grad=True)\n{call}.sum().backward()\nx.grad{entry}"
+
+
+COLUMN = "torch.tensor([[2., 9.], [3., 9.]], dtype=torch.float64)[:, 0]"
+TRIGAMMA = "torch.digamma torch.special.digamma torch.special.psi torch.polygamma torch.special.polygamma"
+
 JUDGEMENTS: tuple[Judgement, ...] = (
+    # wrong
     Judgement(
-        ("torch.tanh",), "loses precision", "1 - out² cancels where tanh saturates.",
-        "x = torch.tensor(6.0, requires_grad=True)\ntorch.tanh(x).backward()\nx.grad", "sech(6) ** 2",
+        ("torch.det", "torch.linalg.det"), "wrong",
+        "At a matrix that is exactly singular the gradient comes out as 0. The determinant is a polynomial; its gradient is "
+        "the matrix of cofactors.",
+        gradient("torch.linalg.det(x)", "[[1., 2.], [2., 4.]]", "[0, 0]"), "4", ("singular",),
+    ),
+    Judgement(
+        ("torch.ldexp",), "wrong",
+        "With an integer tensor of exponents the backward pass raises 2 to them in integers: 0 where they are negative.",
+        gradient("torch.ldexp(x, torch.tensor([-3]))", "[1.5]"), "mpf(2) ** -3",
+    ),
+    Judgement(
+        ("torch.linalg.cond",), "wrong",
+        "The norms that need the inverse write into it after autograd has saved it: the backward pass raises.",
+        gradient("torch.linalg.cond(x, 'fro')", "[[2., 1.], [0., 3.]]", "[0, 0]"),
+        "norm = lambda a: sqrt(sum(v ** 2 for v in a))\n"
+        "cond = lambda a: norm([a, 1, 0, 3]) * norm([3, -1, 0, a]) / (3 * a)\ndiff(cond, 2)",
+    ),
+    Judgement(
+        ("torch.nn.functional.nll_loss",), "wrong",
+        "The backward pass over images raises for scores that are not contiguous, such as channels-last ones.",
+        "x = torch.randn(2, 3, 2, 2).to(memory_format=torch.channels_last).requires_grad_()\n"
+        "F.nll_loss(x, torch.zeros(2, 2, 2, dtype=torch.int64)).backward()\nx.grad[0, 0, 0, 0]",
+        "-mpf(1) / 8",
+    ),
+    Judgement(
+        ("torch.nn.functional.batch_norm",), "wrong",
+        "In evaluation the CPU kernel's backward pass reads a running variance that is not contiguous from other memory "
+        "(and the weight with stride 1, as in training).",
+        f"m, w = torch.zeros(2).double(), torch.ones(2).double()\nv = {COLUMN}\n"
+        + gradient("(F.batch_norm(x, m, v, w, eps=0.) * torch.eye(2).double())", "[[1., 2.], [4., 8.]]", "[0, 0]"),
+        "1 / sqrt(2)", ("evaluation",),
+    ),
+    Judgement(
+        ("torch.nn.functional.batch_norm",), "wrong", "The CPU kernel's backward pass reads the weight with stride 1.",
+        f"w = {COLUMN}\ng = torch.tensor([[1., 2.], [.5, -1.], [2., 1.]], dtype=torch.float64)\n"
+        + gradient("(F.batch_norm(x, None, None, w, training=True) * g)", "[[1., 2.], [3., 5.], [4., -1.]]", "[0, 1]"),
+        "def f(a):\n    m = (a + 4) / 3\n    s = sqrt(((a - m)**2 + (5 - m)**2 + (-1 - m)**2) / 3 + mpf(1e-5))\n"
+        "    return 3 * (2 * (a - m) - (5 - m) + (-1 - m)) / s\ndiff(f, 2)",
+    ),
+    Judgement(
+        ("torch.cholesky_inverse", "torch.cholesky_solve"), "wrong",
+        "The triangle that the function does not read gets a gradient.",
+        gradient("torch.cholesky_inverse(x)", "[[2., 0.], [1., 3.]]", "[0, 1]"), "0", ("the triangle that is not read",),
+    ),
+    Judgement(
+        ("torch.nn.functional.cosine_similarity",), "wrong",
+        "The norms are clamped from below out of autograd's sight: below eps the gradient is not that of the documented "
+        "formula x·y / (max(|x|, eps) max(|y|, eps)).",
+        gradient("F.cosine_similarity(x, torch.tensor([[1., 3.]], dtype=torch.float64))", "[[1e-10, 2e-10]]", "[0, 0]"),
+        "1 / (mpf('1e-8') * sqrt(10))",
+    ),
+    Judgement(
+        ("torch.hypot",), "wrong",
+        "NaN at the origin. There is no gradient there, but every one-sided or generalised one is bounded by 1, and "
+        "`torch.linalg.vector_norm` of the same numbers has 0.",
+        "y = torch.zeros(1, dtype=torch.float64)\n" + gradient("torch.hypot(x, y)", "[0.]"), "0",
+    ),
+    Judgement(
+        ("torch.nn.functional.hardsigmoid",), "wrong",
+        "The 1/6 of the backward kernel is a float32 literal, whatever the dtype.",
+        gradient("F.hardsigmoid(x)", "[.5]"), "mpf(1) / 6",
+    ),
+    Judgement(
+        ("torch.nn.functional.celu",), "wrong", "The backward pass rounds alpha to float32, whatever the dtype.",
+        gradient("F.celu(x, alpha=.3)", "[-.5]"), "exp(mpf(-.5) / mpf(.3))", ("alpha=",),
+    ),
+    # what leaves the range
+    Judgement(
+        ("torch.asinh", "torch.acosh"), "range",
+        "x² overflows in 1 / sqrt(x² ± 1): in float32 from 1.9e19 on, in float64 from 1.4e154.",
+        gradient("torch.asinh(x)", "[1e200]"), "1 / sqrt(mpf(1e200) ** 2 + 1)",
+    ),
+    Judgement(
+        ("torch.atan2", "torch.arctan2"), "range", "x² + y² overflows and underflows in x / (x² + y²).",
+        "y = torch.tensor([-1e200], dtype=torch.float64)\n" + gradient("torch.atan2(x, y)", "[1e200]"),
+        "-1 / (2 * mpf(1e200))",
+    ),
+    Judgement(
+        ("torch.norm", "torch.linalg.vector_norm"), "range", "The sum of squares overflows.",
+        "torch.linalg.vector_norm(torch.tensor([1e200, 1e200], dtype=torch.float64))", "sqrt(2) * mpf(1e200)", ("large",),
+    ),
+    Judgement(
+        ("torch.rsqrt",), "range", "The cube of the result overflows, and a cotangent of 0 times infinity is NaN.",
+        "x = torch.tensor([1e-300], dtype=torch.float64, requires_grad=True)\n"
+        "torch.rsqrt(x).backward(torch.zeros(1).double())\nx.grad", "0",
+    ),
+    # what loses digits
+    Judgement(
+        tuple(TRIGAMMA.split()), "precision", "Trigamma's asymptotic series stops after four terms.",
+        gradient("torch.digamma(x)", "[1.5]"), "polygamma(1, mpf(1.5))",
+    ),
+    Judgement(
+        ("torch.tanh", "torch.nn.functional.tanh", "torch.Tensor.tanh_"), "precision", "1 - out² cancels where tanh saturates.",
+        gradient("torch.tanh(x)", "[12.]"), "sech(12) ** 2",
+    ),
+    Judgement(
+        ("torch.sigmoid", "torch.special.expit", "torch.nn.functional.sigmoid", "torch.Tensor.sigmoid_",
+         "torch.nn.functional.glu"), "precision", "1 - out cancels where the sigmoid is close to 1.",
+        gradient("torch.sigmoid(x)", "[30.]"), "exp(-30) / (1 + exp(-30)) ** 2",
+    ),
+    Judgement(
+        ("torch.expm1", "torch.special.expm1"), "precision", "out + 1 cancels where out is close to -1.",
+        gradient("torch.expm1(x)", "[-30.]"), "exp(-30)",
+    ),
+    Judgement(
+        ("torch.logcumsumexp",), "precision", "exp(x - out) has the absolute error of out as its relative one.",
+        gradient("torch.logcumsumexp(x, 0)[1]", "[699.3, 700.1]"), "1 / (1 + exp(mpf(700.1) - mpf(699.3)))",
+    ),
+    Judgement(
+        ("torch.nn.functional.gelu",), "precision", "1 + erf, and 1 + tanh, cancel in the left tail.",
+        "F.gelu(torch.tensor(-8., dtype=torch.float64))", "-8 * ncdf(-8)",
+    ),
+    # by design
+    Judgement(
+        ("torch.nn.functional.embedding",), "by design",
+        "Documented: the gradient of a row is divided by how often it is looked up.",
+        "k = torch.tensor([0, 0])\n" + gradient("F.embedding(k, x, scale_grad_by_freq=True)", "[[1.]]"), "2",
+        ("scale_grad_by_freq",),
+    ),
+    Judgement(
+        ("torch.nn.functional.embedding",), "by design",
+        "Documented: rows beyond max_norm are scaled in place before the lookup, out of autograd's sight.",
+        "k = torch.tensor([0])\n" + gradient("F.embedding(k, x.clone(), max_norm=1.)[:, 0]", "[[3., 4.]]", "[0, 0]"),
+        "diff(lambda v: v / sqrt(v ** 2 + 16), 3)", ("max_norm",),
+    ),
+    Judgement(
+        ("torch.nn.functional.gaussian_nll_loss",), "by design",
+        "Documented: the variance is clamped from below, out of autograd's sight.",
+        "y = torch.zeros(1, dtype=torch.float64)\n" + gradient("F.gaussian_nll_loss(y, y, x)", "[1e-8]"), "0",
+        ("small variance",),
+    ),
+    Judgement(
+        ("torch.nn.functional.ctc_loss",), "by design",
+        "The gradient holds behind log_softmax: it differs from that of the loss by the probabilities themselves, which "
+        "log_softmax's own backward pass takes away. The documentation does not say so.",
+        "k = torch.tensor([[1]])\n"
+        + gradient("F.ctc_loss(x.log(), k, (2,), (1,), reduction='sum')", "[[[.2, .5, .3]], [[.1, .1, .8]]]", "[0, 0, 0]"),
+        "p = lambda a: mpf(.5) * mpf(.1) + a * mpf(.1) + mpf(.5) * mpf(.1)\ndiff(lambda a: -log(p(a)), mpf(.2))",
+        ("the log probabilities themselves",),
     ),
 )  # fmt: skip

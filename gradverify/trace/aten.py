@@ -495,7 +495,8 @@ def kthvalue(xp: Any, x: Any, k: int, dim: int = -1, keepdim: bool = False) -> A
     if x.ndim == 0:
         return x, None
     axis = dim % x.ndim
-    chosen = xp.outs[1] if keepdim else np.expand_dims(xp.outs[1], axis)  # which of several equal ones is PyTorch's choice
+    # Which of several equal ones it is, is PyTorch's choice.
+    chosen = xp.outs[1] if keepdim else np.expand_dims(xp.outs[1], axis)
     out = xp.take_along_axis(x, xp.concrete(chosen), axis=axis)
     return (out if keepdim else xp.squeeze(out, axis=axis)), None
 
