@@ -250,8 +250,8 @@ def main() -> None:
     text = (
         "# What gradverify found\n\n"
         f"`python bench/findings.py --write`, torch {torch.__version__}, jax {jax.__version__}, CPU.\n\n"
-        "Each was reported by a run of the shipped specs, of random graphs or of the sweep, and is held here against a closed\n"
-        "form in mpmath at 60 digits. One rounding is 6e-8 relative in float32 and 1.1e-16 in float64.\n\n"
+        "Each was reported by a run of the shipped specs, of random graphs or of the sweep, and is held here against a\n"
+        "closed form in mpmath at 60 digits. One rounding is 6e-8 relative in float32 and 1.1e-16 in float64.\n\n"
         f"{table()}\n"
     )
     sys.stdout.write(text)

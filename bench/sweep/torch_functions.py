@@ -1371,7 +1371,8 @@ JUDGEMENTS: tuple[Judgement, ...] = (
     Judgement(
         ("torch.nn.functional.batch_norm",), "wrong", "The CPU kernel's backward pass reads the weight with stride 1.",
         f"w = {COLUMN}\ng = torch.tensor([[1., 2.], [.5, -1.], [2., 1.]], dtype=torch.float64)\n"
-        + gradient("(F.batch_norm(x, None, None, w, training=True) * g)", "[[1., 2.], [3., 5.], [4., -1.]]", "[0, 1]"),
+        + gradient("(F.batch_norm(x, None, None, w, training=True) * g)", "[[1., 2.], [3., 5.], [4., -1.]]",
+                   "[0, 1]"),
         "def f(a):\n    m = (a + 4) / 3\n    s = sqrt(((a - m)**2 + (5 - m)**2 + (-1 - m)**2) / 3 + mpf(1e-5))\n"
         "    return 3 * (2 * (a - m) - (5 - m) + (-1 - m)) / s\ndiff(f, 2)",
     ),
@@ -1428,7 +1429,8 @@ JUDGEMENTS: tuple[Judgement, ...] = (
         gradient("torch.digamma(x)", "[1.5]"), "polygamma(1, mpf(1.5))",
     ),
     Judgement(
-        ("torch.tanh", "torch.nn.functional.tanh", "torch.Tensor.tanh_"), "precision", "1 - out² cancels where tanh saturates.",
+        ("torch.tanh", "torch.nn.functional.tanh", "torch.Tensor.tanh_"), "precision",
+        "1 - out² cancels where tanh saturates.",
         gradient("torch.tanh(x)", "[12.]"), "sech(12) ** 2",
     ),
     Judgement(
