@@ -16,7 +16,7 @@ from itertools import accumulate
 from typing import Any
 
 from .engines import Engine
-from .moves import MOVES, TENSOR, Move
+from .moves import HANDLE, MOVES, TENSOR, Move
 from .script import Entry, lines
 from .session import Session, Var
 
@@ -125,7 +125,8 @@ class Pair:
         * views that exist or not by the layout of an op's result ("view or copy": the documentation of reshape)
         * another memory for a tensor that has views (`x.data = …`), or of another shape
         * filling an expanded tensor that requires grad, whose gradient PyTorch refuses only where it is asked for
-        * indexing a view that may not be used any more: two errors, of which either may come first
+        * indexing a view that may not be used any more: two errors, of which either may come first; a hook on one: the
+          second attempt succeeds
         * a function that marks a former leaf dirty: PyTorch ends the process (see `tests/conformance/test_machine.py`)
         * edits of a retaining tensor that is a second output, or that was detached in place: internal errors of PyTorch
           (the laws `retained_second_output_can_be_edited` and `retaining_tensor_can_be_detached`)
@@ -137,7 +138,7 @@ class Pair:
             x, y = (self.results[a][2]._value for a in args)
             shared = {*self.memory, *self.memory.values()}
             return args[0] == args[1] or x.shape != y.shape or not shared.isdisjoint(args)
-        if move.indexes and args[0] in self.stale:
+        if (move.indexes or move.makes == HANDLE) and args and args[0] in self.stale:
             return True
         if move.name in ("zero_", "copy_"):
             x = self.results[args[0]][2]._value

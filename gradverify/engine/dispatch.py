@@ -274,19 +274,7 @@ class OpNode(Node):
         if saved is Freed:
             raise RuntimeError(FREED)
         if plan.keeps:
-            versions, saved = self.versions, list(saved)
-            for k in plan.values:
-                t = saved[k]
-                if isinstance(t, Tensor):
-                    if t._edge is None and self.edges[k] is not None and not self.edges[k][0].ends:
-                        raise RuntimeError(DETACHED)
-                    cell = t._version_cell
-                    if cell is not None and cell[0] != (0 if versions is None else versions.get(k, 0)):
-                        raise self._stale(t, cell[0], 0 if versions is None else versions.get(k, 0))
-                    saved[k] = t._data
-            cell = self.cell
-            if cell is not None and cell[0] != self.version:
-                raise _modified(self.output, f", which is output 0 of {op_of(self)}", cell[0], self.version)
+            saved = self._unpacked()
         if create_graph:
             return self._recorded(g)
         run, dtype = quiet.run, g.dtype
@@ -308,6 +296,30 @@ class OpNode(Node):
                 d = xp.sum_to(d, shape)
             grads[i] = d if d.dtype is dtype else _as_dtype(d, dtype)
         return grads
+
+    def _unpacked(self) -> list[Any]:
+        """The saved values. Raises RuntimeError where one was edited since, or lost its history."""
+        versions, saved, plan = self.versions, list(self.saved), self.plan
+        for k in plan.values:
+            t = saved[k]
+            if isinstance(t, Tensor):
+                edge = self.edges[k]
+                if t._edge is None and edge is not None and not edge[0].ends:
+                    raise RuntimeError(DETACHED)
+                cell = t._version_cell
+                if cell is not None and cell[0] != (0 if versions is None else versions.get(k, 0)):
+                    raise self._stale(t, cell[0], 0 if versions is None else versions.get(k, 0))
+                saved[k] = t._data
+        cell = self.cell
+        if cell is not None and cell[0] != self.version:
+            raise _modified(self.output, f", which is output 0 of {op_of(self)}", cell[0], self.version)
+        return saved
+
+    def run_on_none(self) -> None:
+        if self.saved is Freed:
+            raise RuntimeError(FREED)
+        if self.plan.keeps:
+            self._unpacked()
 
     def _conjugates(self, cotangent: np.dtype) -> bool:
         """Is this a holomorphic op of complex numbers, with a rule for reals? Then that needs conjugates."""

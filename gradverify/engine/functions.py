@@ -845,7 +845,8 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
         if isinstance(value, Tensor) and (value._data.ndim or not part._data.ndim):
             if value._data.size == part._data.size:
                 check_overlap(part, wrap(value._array().reshape(part._data.shape)))
-            _copied(part, value)
+            spread = value if value._data.shape == part._data.shape else _spread(value, part)
+            _copied(part, value, alike=spread is not None and same_place(part, spread))
         else:
             fill_(part, value, "FillBackward3", alike=False)
         return
@@ -994,12 +995,22 @@ def copy_(input: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     return _copied(input, source)
 
 
-def _copied(input: Tensor, source: Tensor, node: str = "CopyBackwards") -> Tensor:
+def _spread(x: Tensor, like: Tensor) -> Tensor | None:
+    """`x` expanded to the shape of `like`, with no history; None where it does not fit."""
+    try:
+        return wrap(np.broadcast_to(x._array(), like._data.shape))
+    except ValueError:
+        return None
+
+
+def _copied(input: Tensor, source: Tensor, node: str = "CopyBackwards", alike: bool | None = None) -> Tensor:
     def copied(x: Tensor) -> Tensor:
         y = source if source._data.dtype == x._data.dtype else cast(source, x._data.dtype)
         return _overwritten(node, x, y)
 
-    return write(input, copied, alike=input._data.shape == source._data.shape and same_place(input, source))
+    if alike is None:
+        alike = input._data.shape == source._data.shape and same_place(input, source)
+    return write(input, copied, alike)
 
 
 def zero_(input: Tensor) -> Tensor:

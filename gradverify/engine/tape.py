@@ -96,6 +96,9 @@ class Node:
         """The gradients for `edges`: arrays, or with `create_graph` tensors whose computation is recorded."""
         raise NotImplementedError
 
+    def run_on_none(self) -> None:
+        """No gradient arrived: nothing is to be computed, but what `backward` would complain about, this does too."""
+
     def release(self) -> None:
         """Forget saved values: `backward` ran without retain_graph."""
 

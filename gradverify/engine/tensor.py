@@ -138,7 +138,7 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
-        if not self.is_leaf:
+        if self._edge is not None:
             if value:
                 return
             raise RuntimeError(

@@ -11,6 +11,7 @@ from ..core.errors import Unsupported
 from ..core.graph import Constant, Graph
 from ..namespaces.dtypes import numpy_dtype
 from .base import Observation, compiled, over_pairs
+from .tape import Tape
 
 
 class EngineSubject:
@@ -29,6 +30,11 @@ class EngineSubject:
             return engine.from_numpy(np.array(node.value, dtype=numpy_dtype(dtype, node.kind)))
 
         return compiled(graph, _bind, constant)
+
+    def tape(self) -> Tape:
+        import gradverify.engine as engine
+
+        return Tape(engine, lambda v: engine.from_numpy(np.array(v)), lambda x: np.array(x.detach().numpy()))
 
     def pairs(self, function: Callable[..., Any], graph: Graph) -> Callable[..., Any]:
         """A function of complex tensors as one of their parts; see `base.over_pairs`."""

@@ -103,7 +103,7 @@ BROKEN = (
     Broken("propagates_all_not_any", DISPATCH, "    if wanted:\n        cls",
            "    if wanted and not any(isinstance(a, Tensor) and not a._requires_grad for a in args):\n        cls"),
     Broken("integers_require_grad", "tensor", "if value and self.dtype.category < dtypes.FLOAT:", "if False:"),
-    Broken("result_flags_change", "tensor", "if not self.is_leaf:\n            if value:", "if False:\n            if value:"),
+    Broken("result_flags_change", "tensor", "if self._edge is not None:\n            if value:", "if False:\n            if value:"),
     Broken("retains_everything", DISPATCH, "        out._requires_grad = True\n        out._edge = (node, 0)",
            "        out._requires_grad, out._retains_grad = True, True\n        out._edge = (node, 0)"),
     Broken("retain_overwrites", "tensor", "g.clone() if tensor._grad is None else tensor._grad + g", "g.clone()"),

@@ -77,7 +77,11 @@ def walk(
                     continue
             if hooked and node.pre_hooks:
                 g = _pre_hooks(node, g, create_graph)
-            grads = node.backward(g, create_graph) if g is not None or node.runs_on_none else [None] * len(node.edges)
+            if g is not None or node.runs_on_none:
+                grads = node.backward(g, create_graph)
+            else:
+                node.run_on_none()
+                grads = [None] * len(node.edges)
             if checked:
                 anomaly.check(node, grads)
             if hooked and node.post_hooks:

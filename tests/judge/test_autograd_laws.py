@@ -1,0 +1,316 @@
+"""Laws of autograd on a case's own graph: right engines keep them, each has a function that breaks it and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradverify.core.case import Case
+from gradverify.core.errors import UnknownName, Unsupported
+from gradverify.core.verdict import FailKind, Reason, Status, Verdict
+from gradverify.judge import laws
+from gradverify.judge.autograd_laws import AUTOGRAD_LAWS
+from gradverify.judge.decide import decide
+from gradverify.judge.uninitialised import poisoned
+from gradverify.spec.document import loads
+from gradverify.subjects.engine import EngineSubject
+from gradverify.subjects.registry import find
+
+SPEC = """
+gradverify: 1
+cases:
+  - name: batch
+    expr: exp(x * y) + exp(y)
+    inputs: {x: {shape: [4, 2]}, y: {shape: [4, 2]}}
+  - name: network
+    expr: sum(tanh(x @ w + b), axis=1)
+    inputs: {x: {shape: [4, 3]}, w: {shape: [3, 2]}, b: {shape: [2]}}
+  - name: rows
+    expr: exp(x)
+    inputs: {x: [1.0, -0.5, 0.25]}
+  - name: product
+    expr: x * y
+    inputs: {x: [1.0, -0.5, 0.25], y: [0.5, 2.0, -1.0]}
+  - name: no batch
+    expr: cumulative_sum(x, axis=0)
+    inputs: {x: [1.0, -0.5, 0.25]}
+"""
+CASES = {spec.name: spec for spec in loads(SPEC).cases}
+LACKING = {"engine": {"duality", "devices"}, "torch": {"devices"}}
+
+
+def asked(name: str, law: str, dtype: str = "float32") -> Case:
+    return replace(CASES[name].case(dtype), invariants=(law,))
+
+
+def judged(name: str, law: str, table: Any = None, dtype: str = "float32") -> Verdict:
+    from gradverify.subjects.torch import TorchSubject
+
+    return decide(asked(name, law, dtype), TorchSubject(table=table))
+
+
+@pytest.mark.parametrize("law", AUTOGRAD_LAWS)
+@pytest.mark.parametrize("name", ["batch", "network"])
+@pytest.mark.parametrize("subject", ["engine", "torch"])
+def test_right_engines_keep_them(subject: str, name: str, law: str) -> None:
+    if subject == "torch":
+        pytest.importorskip("torch")
+    verdict = decide(asked(name, law), find(subject))
+    if law in LACKING[subject] and (law != "devices" or verdict.status is not Status.PASS):
+        assert verdict.reason is Reason.UNSUPPORTED
+        assert f"{law}: " in verdict.message
+    else:
+        assert verdict.status is Status.PASS, verdict.message
+
+
+@pytest.mark.parametrize("law", ["precision", "permutation", "stacking", "duality"])
+def test_a_functional_framework_is_asked_what_applies(law: str) -> None:
+    pytest.importorskip("jax")
+    verdict = decide(asked("network", law), find("jax"))
+    assert verdict.status is Status.PASS, verdict.message
+
+
+def test_what_a_framework_lacks_is_said() -> None:
+    pytest.importorskip("jax")
+    verdict = decide(asked("rows", "accumulation"), find("jax"))
+    assert (verdict.status, verdict.reason) == (Status.INCONCLUSIVE, Reason.UNSUPPORTED)
+    assert "accumulation: jax has no tape" in verdict.message
+
+
+def test_a_graph_without_a_batch_is_not_asked() -> None:
+    verdict = decide(asked("no batch", "permutation"), find("engine"))
+    assert verdict.reason is Reason.UNSUPPORTED
+    assert "not batched" in verdict.message
+
+
+def test_a_broken_law_counts_more_than_one_that_cannot_be_asked() -> None:
+    """The gradient is held to all laws before it is said that one of them did not apply."""
+    pytest.importorskip("torch")
+    from gradverify.subjects.torch import TorchSubject
+
+    case = replace(asked("rows", "devices"), invariants=("devices", "no_grad"))
+    verdict = decide(case, TorchSubject(table={"exp": BROKEN["no_grad"][1]()["exp"]}))
+    assert verdict.kind is FailKind.LAW
+    assert "no_grad is broken" in verdict.message
+
+
+# ---- each law has a function that breaks it, and whose gradient is right all the same -------------------------------
+
+
+def _function(**members: Callable[..., Any]) -> Callable[..., Any]:
+    """A custom exp; `members` replace forward, backward and jvp."""
+    import torch
+
+    def forward(ctx: Any, x: Any) -> Any:
+        y = x.exp()
+        ctx.save_for_backward(x, y)
+        return y
+
+    usual: dict[str, Any] = {"forward": forward, "backward": lambda ctx, g: g * ctx.saved_tensors[1]}
+    made: Any = type("Exp", (torch.autograd.Function,), {n: staticmethod(f) for n, f in (usual | members).items()})
+    return made.apply
+
+
+def _clears(x: Any) -> Any:
+    if x.is_leaf:
+        x.grad = None
+    return x.exp()
+
+
+def _retains(x: Any) -> Any:
+    if x.requires_grad:
+        x.retain_grad()
+    return x.exp()
+
+
+def _depends_on_flag(x: Any) -> Any:
+    return x.exp() if x.requires_grad else x.exp() + 1
+
+
+def _records(x: Any) -> Any:
+    import torch
+
+    with torch.enable_grad():
+        return x.exp()
+
+
+def _counts(ctx: Any, g: Any) -> Any:
+    ctx.calls = getattr(ctx, "calls", 0) + 1
+    return g * ctx.saved_tensors[1] * ctx.calls
+
+
+def _otherwise_when_recorded(ctx: Any, g: Any) -> Any:
+    import torch
+
+    return g * ctx.saved_tensors[1] * (2 if torch.is_grad_enabled() else 1)
+
+
+def _doubles_grad(x: Any) -> Any:
+    if x.is_leaf and x.requires_grad:
+        x.register_post_accumulate_grad_hook(lambda p: (p.grad.mul_(2), None)[1])
+    return x.exp()
+
+
+def _cycle(ctx: Any, x: Any) -> Any:
+    y = x.exp()
+    ctx.x, ctx.y = x, y
+    return y
+
+
+def _reads_unwritten(ctx: Any, g: Any) -> Any:
+    import torch
+
+    scratch = torch.empty_like(g)
+    return g * ctx.saved_tensors[1] + torch.where(scratch == scratch, 0.0, scratch)
+
+
+def _product(x: Any, y: Any) -> Any:
+    import torch
+
+    class Product(torch.autograd.Function):
+        forward = staticmethod(lambda ctx, x, y: (ctx.save_for_backward(x, y), x * y)[1])
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            x, y = ctx.saved_tensors
+            return g * y.detach(), g * x
+
+    return Product.apply(x, y)
+
+
+def _other_in_float64(ctx: Any, g: Any) -> Any:
+    import torch
+
+    return g * ctx.saved_tensors[1] * (1.01 if g.dtype == torch.float64 else 1)
+
+
+def _needs_its_order(ctx: Any, g: Any) -> Any:
+    x, y = ctx.saved_tensors
+    return g * y * (1 if x[0] > x[1] else 2)
+
+
+def _needs_company(ctx: Any, g: Any) -> Any:
+    return g * ctx.saved_tensors[1] * (2 if len(g) == 1 else 1)
+
+
+def _jvp() -> Any:
+    """A right backward, a jvp of twice the size."""
+
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.y = x.exp()
+        ctx.save_for_backward(x, ctx.y)
+        return ctx.y
+
+    return {"exp": _function(forward=forward, jvp=lambda ctx, t: 2 * t * ctx.y)}
+
+
+BROKEN: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
+    "accumulation": ("rows", lambda: {"exp": _clears}),
+    "leaf_only": ("rows", lambda: {"exp": _retains}),
+    "detach": ("rows", lambda: {"exp": _depends_on_flag}),
+    "frozen": ("rows", lambda: {"exp": _depends_on_flag}),
+    "no_grad": ("rows", lambda: {"exp": _records}),
+    "retain_graph": ("rows", lambda: {"exp": _function(backward=_counts)}),
+    "create_graph": ("rows", lambda: {"exp": _function(backward=_otherwise_when_recorded)}),
+    "hooks": ("rows", lambda: {"exp": _doubles_grad}),
+    "released": ("rows", lambda: {"exp": _function(forward=_cycle, backward=lambda ctx, g: g * ctx.y)}),
+    "uninitialised": ("rows", lambda: {"exp": _function(backward=_reads_unwritten)}),
+    "duality": ("rows", _jvp),
+    "hessian_symmetry": ("product", lambda: {"multiply": _product}),
+    "precision": ("rows", lambda: {"exp": _function(backward=_other_in_float64)}),
+    "permutation": ("rows", lambda: {"exp": _function(backward=_needs_its_order)}),
+    "stacking": ("rows", lambda: {"exp": _function(backward=_needs_company)}),
+}
+
+
+def test_every_law_has_its_breaker() -> None:
+    assert {*BROKEN, "devices"} == set(AUTOGRAD_LAWS)  # two devices there are not everywhere
+
+
+@pytest.mark.parametrize("law", BROKEN)
+def test_a_breaker_is_found_by_its_law_and_not_without(law: str) -> None:
+    pytest.importorskip("torch")
+    name, table = BROKEN[law]
+    verdict = judged(name, law, table())
+    assert (verdict.status, verdict.kind) == (Status.FAIL, FailKind.LAW), verdict.message
+    assert f"{law} is broken ({AUTOGRAD_LAWS[law].doc})" in verdict.message
+    assert judged(name, "repeat", table()).status is Status.PASS
+
+
+# ---- memory that nobody wrote ---------------------------------------------------------------------------------------
+
+
+def test_reads_of_unwritten_memory_are_found_every_time() -> None:
+    pytest.importorskip("torch")
+    table = {"exp": _function(backward=_reads_unwritten)}
+    assert {judged("rows", "uninitialised", table).kind for _ in range(20)} == {FailKind.LAW}
+
+
+def test_poison_ends_with_the_block() -> None:
+    torch = pytest.importorskip("torch")
+    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    with poisoned(find("torch")):
+        assert torch.empty(1000).isnan().all()
+    assert before == (torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory)
+    empty = np.empty
+    with poisoned(EngineSubject()):
+        assert np.isnan(np.empty(1000)).all()
+        assert np.isnan(np.empty_like(np.ones(3, dtype=np.float32))).all()
+        assert (np.empty(3, dtype=np.int64) == np.iinfo(np.int64).max).all()
+    assert np.empty is empty
+
+
+def test_what_cannot_be_poisoned_says_so() -> None:
+    class Other(EngineSubject):
+        name = "other"
+
+    with pytest.raises(Unsupported, match="other has no switch"), poisoned(Other()):
+        pass
+
+
+# ---- spec files and third parties -----------------------------------------------------------------------------------
+
+
+def test_spec_files_name_them() -> None:
+    text = SPEC.replace("expr: exp(x)\n", "expr: exp(x)\n    invariants: [accumulation, detach, linearity]\n")
+    case = next(c for c in loads(text).cases if c.name == "rows").case("float32")
+    assert case.invariants == ("accumulation", "detach", "linearity")
+    assert decide(case, find("engine")).status is Status.PASS
+
+
+def test_an_unknown_law_is_named_with_what_comes_close() -> None:
+    with pytest.raises(UnknownName, match="accumulation"):
+        laws.find("acumulation")
+
+
+THIRD_PARTY = '''
+"""What docs/spec.md shows: a law of one's own."""
+from gradverify.judge.laws import Law, Trial
+
+def _positive(t: Trial) -> str:
+    worst = min(float(g.min()) for g in t.first.gradients.values())
+    return "" if worst > 0 else f"an entry of the gradient is {worst}"
+
+positive = Law("positive", "the gradient of an increasing function is positive", _positive)
+'''
+
+
+def test_third_parties_add_theirs_by_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "their_laws.py").write_text(THIRD_PARTY)
+    info = tmp_path / "their_laws-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-laws\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[gradverify.invariants]\npositive = their_laws:positive\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    laws.find.cache_clear()
+    case = asked("rows", "positive")
+    assert decide(replace(case, cotangent=(np.ones(3, np.float32),)), find("engine")).status is Status.PASS
+    verdict = decide(replace(case, cotangent=(-np.ones(3, np.float32),)), find("engine"))
+    assert verdict.kind is FailKind.LAW
+    assert "positive is broken (the gradient of an increasing function is positive)" in verdict.message
+    laws.find.cache_clear()
