@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,12 +40,25 @@ def reference(case: Case, *, seed: int = 0) -> Reference:
     return _RECENT[key]
 
 
+def narrowed(case: Case, wrt: tuple[str, ...], *, seed: int = 0) -> Case:
+    """The case with only some of its inputs differentiated. Its reference is a part of the case's own, if that is kept:
+    what is asked of the others changes neither truth nor rounding."""
+    fewer = replace(case, wrt=wrt)
+    whole, key = _RECENT.get(_key(case, seed)), _key(fewer, seed)
+    if whole is not None and key not in _RECENT and not whole.truth.kinks:  # there, ties are held together
+        _RECENT[key] = Reference(
+            replace(whole.truth, gradients={n: whole.truth.gradients[n] for n in wrt}),
+            replace(whole.budget, gradients={n: whole.budget.gradients[n] for n in wrt}),
+        )
+    return fewer
+
+
 def allowance(case: Case, true: Truth, *, seed: int = 0, **how: Any) -> Budget:
     """The case's budget; `how` states other assumptions than the usual ones (see `budget.budget`)."""
     outputs, gradients = tuple(e.told for e in true.outputs), {n: e.told for n, e in true.gradients.items()}
     return budget(
         case.graph, case.values, case.cotangent, case.wrt, case.dtype, outputs, gradients,
-        seed=seed, at_kink=bool(true.kinks), **how,
+        seed=seed, at_kink=bool(true.kinks), dead=true.dead, **how,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,48 @@ def variations(
 
 
 def cotangents(given: Sequence[np.ndarray]) -> Iterator[tuple[str, tuple[np.ndarray, ...]]]:
+def sharing(framework: str, fn: Callable[..., Any], args: tuple[Any, ...]) -> Callable[..., Any] | None:
+    """The function called with one and the same tensor where `args` have two of one shape and dtype, if the one is likely
+    to be legal as the other (by its range, or by its signs); None where no two are, or the framework's arrays have no
+    identity."""
+    if framework != "torch":
+        return None
+    import torch
+    from torch.utils import _pytree
+
+    leaves, structure = _pytree.tree_flatten(args)
+    floats = [k for k, t in enumerate(leaves) if isinstance(t, torch.Tensor) and t.is_floating_point() and t.numel()]
+
+    def fits(a: Any, b: Any) -> bool:
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return False
+        within = b.min() <= a.min() and a.max() <= b.max()
+        return bool(within or (b.min() < 0 < b.max()) or (a.min() > 0 and b.min() > 0) or (a.max() < 0 and b.max() < 0))
+
+    pair = next(((i, j) for i in floats for j in floats if i != j and fits(leaves[i], leaves[j])), None)
+    if pair is None:
+        return None
+
+    @wraps(fn)
+    def shared(*args: Any, **kwargs: Any) -> Any:
+        found = _pytree.tree_leaves(args)
+        found[pair[1]] = found[pair[0]]
+        return fn(*_pytree.tree_unflatten(found, structure), **kwargs)
+
+    return shared
+
+
+def laid_out(value: np.ndarray, strides: tuple[int, ...]) -> np.ndarray:
+    """The values in memory with these strides, in entries; those that share a place must be equal."""
+    room = 1 + sum((n - 1) * s for n, s in zip(value.shape, strides))
+    if not value.size or room <= 0 or min(strides, default=0) < 0:
+        return value
+    memory = np.zeros(room, dtype=value.dtype)
+    view = np.lib.stride_tricks.as_strided(memory, value.shape, [s * value.itemsize for s in strides])
+    view[...] = value
+    return view
+
+
     """Other cotangents for the same point, each with its own truth and budget: what clips, flushes, normalises, divides
     by, takes a short cut around, or misreads a cotangent is right for most and wrong for one of these.
 

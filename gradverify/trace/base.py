@@ -49,6 +49,7 @@ class Argument:
               draw) is held at its value
     wanted    is it differentiated where the caller does not say (`requires_grad` in PyTorch)?
     part      "real" or "imag" of a complex array, which is two inputs, one after the other: `z.real`, `z.imag`
+    strides   in entries, where the array is not contiguous and the framework has strides
     """
 
     name: str
@@ -58,6 +59,7 @@ class Argument:
     role: Role = "argument"
     wanted: bool = False
     part: Part = ""
+    strides: tuple[int, ...] | None = None
 
     @property
     def whole(self) -> str:
@@ -119,6 +121,17 @@ class Traced:
     written: tuple[str, ...] = ()
     custom: bool = False
     native: Callable[..., tuple[Any, ...]] | None = None
+
+    @property
+    def leaves(self) -> tuple[tuple[int, ...], ...]:
+        """The graph's outputs, grouped into those of the function: two for a complex one."""
+        groups: list[tuple[int, ...]] = []
+        for o in self.outputs:
+            if o.position is not None and o.part == "imag":
+                groups[-1] = (*groups[-1], o.position)
+            elif o.position is not None:
+                groups.append((o.position,))
+        return tuple(groups)
 
     @property
     def wrt(self) -> tuple[str, ...]:
@@ -475,14 +488,17 @@ def disagreement(
     there: Sequence[np.ndarray],
     roundoff: float,
     dtype: str,
+    leaves: Sequence[tuple[int, ...]] = (),
 ) -> str | None:
     """Why the graph is not the function, or None: it is held against the function's own values at two points.
 
     What left the framework's sight (a detour over NumPy, a number read by .item()) is a constant of the graph and a
     variable of the function: at the second point they part by the first order in the step, about sqrt(u), while
     rounding makes u times the sizes. 8 times what the first point shows, or the rounding of as many terms as the
-    graph has ops, is allowed; so is 1/1024 of the function's own move, lest chance cancellation cry wolf.
+    graph has ops, is allowed; so is 1/1024 of the function's own move, lest chance cancellation cry wolf. The outputs in
+    one of `leaves` are the parts of a complex one, whose size is that of the larger.
     """
+    group = {i: g for g in leaves for i in g}
     wide = lambda point: {n: v.astype(np.float64) if kind_of(v.dtype) == "float" else v for n, v in point.items()}
     with np.errstate(all="ignore"):
         mine_here = _run(graph, wide(values), dtype)
@@ -494,7 +510,8 @@ def disagreement(
             if not fine.any():
                 continue
             g0, g1, f0, f1 = g0[fine], g1[fine], f0[fine].astype(np.float64), f1[fine].astype(np.float64)
-            size = max(np.abs(f0).max(), np.abs(g0).max())
+            beside = [np.abs(here[j])[fine].max() for j in group.get(i, ()) if here[j].shape == fine.shape]
+            size = max(np.abs(f0).max(), np.abs(g0).max(), *(float(v) for v in beside if np.isfinite(v)))
             noise = np.abs(g0 - f0).max()
             if noise > 64 * roundoff**0.5 * size:
                 return f"output {i} is {_worst(f0, g0)} where its graph gives {_worst(g0, f0)}"

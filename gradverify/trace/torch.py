@@ -256,7 +256,8 @@ class _Call:
                 label = f"{name}.{part}" if part else name
                 dtype = _dtype_name(t.dtype.to_real() if part else t.dtype)
                 kind = kind_of(held.dtype)
-                arguments.append(Argument(label, kind, dtype, tuple(t.shape), role, t.requires_grad, part))
+                strides = None if part or t.is_contiguous() else tuple(t.stride())
+                arguments.append(Argument(label, kind, dtype, tuple(t.shape), role, t.requires_grad, part, strides))
             tensors.append((name, _clone(t, wanted)))
         for name, t in [*self.buffers.items(), *_closed_over(self.fn)]:
             if t.layout is torch.strided:
@@ -1058,6 +1059,7 @@ def _confirmed(
             [_array(t) for t in there],
             roundoff,
             traced.dtype,
+            traced.leaves,
         )
     except (Unsupported, np.linalg.LinAlgError) as e:
         xp.note(f"the graph could not be confirmed in NumPy: {e}")
