@@ -338,6 +338,7 @@ def budget(
     seed: int = 0,
     table: Table = OPS,
     at_kink: bool = False,
+    dead: Mapping[int, np.ndarray] | None = None,
     loose: bool = False,
     stepwise: bool = False,
 ) -> Budget:
@@ -351,7 +352,8 @@ def budget(
     Underflow costs the smallest normal number of the dtype where it is abrupt; a gradual one is a rounding, and has the
     SAFETY of it.
 
-    `at_kink` says that the point lies on a kink, which a move of the inputs would leave.
+    `at_kink` says that the point lies on a kink, which a move of the inputs would leave. `dead` holds the entries, node
+    of the lowered graph -> mask, whose cotangent is 0 by structure (`Truth.dead`).
 
     `table` holds other texts for some ops: the budget of who is known to compute with those.
 
@@ -363,14 +365,16 @@ def budget(
     """
     fmt = FORMATS[dtype]
     flat = lowered(graph, table)
+    if dead and table is not OPS and flat != lowered(graph):
+        dead = None
     nudges = replace(fmt, roundoff=SAFETY * fmt.roundoff, arithmetic=SAFETY * fmt.arithmetic) if loose else fmt
     xp = NudgedNamespace(Noise(nudges, stepwise))
     moved = _Moved(values, 0.0 if at_kink else nudges.arithmetic)
     runs = []
     for k in range(reruns):
-        run = _rerun(xp, flat, moved.point([seed, k]), cotangent, wrt, dtype, [seed, k], table)
+        run = _rerun(xp, flat, moved.point([seed, k]), cotangent, wrt, dtype, [seed, k], table, dead or {})
         if moved.any and not run.finite:
-            run = _rerun(xp, flat, values, cotangent, wrt, dtype, [seed, k], table)
+            run = _rerun(xp, flat, values, cotangent, wrt, dtype, [seed, k], table, dead or {})
         runs.append(run)
     kept, branches = _same_branch(runs)
     kept = runs if loose else kept
@@ -455,15 +459,12 @@ def _rerun(
     dtype: str,
     seed: Any,
     table: Table,
+    dead: Mapping[int, np.ndarray],
 ) -> _Rerun:
     xp.noise.restart(seed)
     with np.errstate(all="ignore"):
         nodes = forward(xp, graph, {n: xp.asarray(v) for n, v in values.items()}, dtype, table)
-        adjoint: dict[int, Any] = {}
-        for cut_dead in (False, True):
-            adjoint = reverse(xp, graph, nodes, [xp.asarray(c) for c in cotangent], wrt, table, cut_dead=cut_dead)
-            if all(np.isfinite(adjoint[graph.inputs[n]]).all() for n in wrt if graph.inputs[n] in adjoint):
-                break
+        adjoint = reverse(xp, graph, nodes, [xp.asarray(c) for c in cotangent], wrt, table, dead=dead)
         branches = b"|".join(xp.noise.branches)
         distances = kink_distances(xp, graph, nodes, wrt)
     inputs = graph.inputs

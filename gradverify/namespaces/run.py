@@ -64,14 +64,15 @@ def reverse(
     wrt: Iterable[str],
     table: Table = OPS,
     *,
-    cut_dead: bool = False,
+    dead: bool | Mapping[int, Any] = False,
 ) -> dict[int, Any]:
     """Node index -> adjoint, for every node between the outputs and the inputs `wrt`.
 
     The graph must be lowered (`ops.build.lowered`): every op on the way needs a VJP text of its own.
 
-    With `cut_dead` an entry whose cotangent is exactly 0 passes 0 on through elementwise ops, where their rules would
-    make 0·inf or 0·NaN of it: the branch that a `where` did not take may have no derivative, and needs none.
+    With `dead` an entry whose cotangent is exactly 0 passes 0 on through elementwise ops, where their rules would make
+    0·inf or 0·NaN of it: the branch that a `where` did not take may have no derivative, and needs none. Where numbers
+    underflow a 0 may be something else; there `dead` gives the entries, node index -> mask, as found without underflow.
     """
     needs = needed(graph, wrt)
     adjoint: dict[int, Any] = {}
@@ -89,10 +90,12 @@ def reverse(
         assert isinstance(node, Apply)
         args = tuple(values[a] for a in node.args)
         spec = table[node.op]
-        dead = np.asarray(adjoint[k]) == 0 if cut_dead and node.op in ELEMENTWISE else None
+        mask = None
+        if dead and node.op in ELEMENTWISE:
+            mask = dead.get(k) if isinstance(dead, Mapping) else np.asarray(adjoint[k]) == 0
         for i, a in enumerate(node.args):
             if a in needs and spec.differentiable(i):
-                g = spec.cotangent(xp, i, adjoint[k], values[k], args, dict(node.params), dead)
+                g = spec.cotangent(xp, i, adjoint[k], values[k], args, dict(node.params), mask)
                 accumulate(a, g)
     return adjoint
 

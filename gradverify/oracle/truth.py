@@ -72,6 +72,8 @@ class Truth:
     low, high   at a kink: input name -> the one-sided derivatives' smallest and largest value per entry; an entry where
                 neither side has a derivative is NaN. Empty at a smooth point
     along       at a kink: what the entries of a tie must come to together, where there is a direction to ask it
+    dead        which entries of which nodes' cotangents are 0, where that had to be known: a branch not taken has no
+                finite derivative
     method      "confirmed" (one direction), "differences" (entry by entry), "one-sided" (at a kink)
     kinks       labels of the ops at whose kink the point lies
     suspects    a reason to distrust our own rules: the confirmation failed and the differences decided
@@ -85,6 +87,7 @@ class Truth:
     low: Mapping[str, np.ndarray] = field(default_factory=dict)
     high: Mapping[str, np.ndarray] = field(default_factory=dict)
     along: Along | None = None
+    dead: Mapping[int, np.ndarray] = field(default_factory=dict)
     method: str = "confirmed"
     kinks: tuple[str, ...] = ()
     suspects: str = ""
@@ -114,7 +117,8 @@ def truth(
     for bits in LADDER if small else LADDER[:-1]:
         with working(bits):
             try:
-                found = _Attempt(flat, values, cotangent, wrt, dtype, bits, seed).run()
+                attempt = _Attempt(flat, values, cotangent, wrt, dtype, bits, seed)
+                found = replace(attempt.run(), dead=attempt.dead)
             finally:
                 BALLS.matrices.clear()
         if found.unresolved <= wanted or found.kinks or found.suspects:
@@ -138,6 +142,7 @@ class _Attempt:
     ) -> None:
         self.graph, self.wrt, self.dtype, self.bits = graph, wrt, dtype, bits
         self.rng = np.random.default_rng([seed, bits])
+        self.dead: dict[int, np.ndarray] = {}
         floats = {n: graph.nodes[k].kind == "float" for n, k in graph.inputs.items()}
         self.values = {n: BALLS.asarray(_wide(v)) if floats[n] else np.asarray(v) for n, v in values.items()}
         self.weights = tuple(_wide(c) for c in cotangent)
@@ -150,8 +155,8 @@ class _Attempt:
         nodes = forward(BALLS, self.graph, self.values, self.dtype)
         outputs = tuple(from_balls(BALLS.asarray(nodes[o])) for o in self.graph.outputs)
         kinks = self.kinks(nodes)
-        for cut_dead in (False, True):
-            candidate = self.candidate(nodes, cut_dead)
+        for dead in (False, True):
+            candidate = self.candidate(nodes, dead)
             estimates = {n: from_balls(g) for n, g in candidate.items()}
             finite = all(np.isfinite(e.hi).all() for e in estimates.values())
             if finite:
@@ -176,9 +181,13 @@ class _Attempt:
                 at.append(node.op)
         return tuple(at)
 
-    def candidate(self, nodes: list[Any], cut_dead: bool) -> dict[str, np.ndarray]:
+    def candidate(self, nodes: list[Any], dead: bool) -> dict[str, np.ndarray]:
         """ĝ: the reverse pass with the table's VJP texts; zeros for an input that no output depends on."""
-        adjoint = reverse(BALLS, self.graph, nodes, self.cotangent, self.wrt, cut_dead=cut_dead)
+        adjoint = reverse(BALLS, self.graph, nodes, self.cotangent, self.wrt, dead=dead)
+        # Balls do not overflow, so that they may not need to know which branch is dead, as doubles do.
+        if dead or any(isinstance(n, Apply) and n.op == "where" for n in self.graph.nodes):
+            zeros = {k: np.asarray(g) == 0 for k, g in adjoint.items()}
+            self.dead = {k: z for k, z in zeros.items() if z.any()}
         inputs = self.graph.inputs
         return {
             n: BALLS.asarray(adjoint[inputs[n]]) if inputs[n] in adjoint else BALLS.zeros(self.values[n].shape)
