@@ -53,11 +53,15 @@ def check(
     `fn` is a function, a module, an `autograd.Function.apply`, a `custom_vjp` function …; the framework is recognised
     from the arguments. Its own forward, traced to a graph, is the definition that its backward is held against.
 
-    fn          any shapes; float32 or float64, one dtype for all floating-point arguments
+    fn          any shapes; float32 or float64, one dtype for all floating-point arguments; complex64 or complex128 of the
+                same precision. A complex array is judged as its real and imaginary parts, `z.real` and `z.imag`, and
+                each framework's gradient is read in its own convention: dL/d(Re z) + i dL/d(Im z) in PyTorch, with
+                -i in JAX
     wrt         names of the arguments to differentiate, as the verdict names them (`x`, `params['w']`,
                 `layers.0.weight`). Default: the tensors that require grad; where none does, or the framework has no
                 such flag, every floating-point argument
-    cotangent   array, or one per output; default: random, signed, of order one
+    cotangent   array, or one per output, a complex one for a complex output in the framework's convention; default:
+                random, signed, of order one
     reference   a definition over the same arguments to hold `fn` against, instead of its own forward: needed where that
                 cannot be traced, wanted where it might be wrong. For a module: a module with the same parameters, or a
                 function with an argument `parameters`, which gets them in a dictionary by their names

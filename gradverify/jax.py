@@ -46,7 +46,7 @@ def check_grads(
     forward over reverse and reverse over reverse, as in JAX.
 
     Raises AssertionError where a derivative is wrong, Undecided (an AssertionError) where that cannot be told, what `f`
-    itself raises, and Unsupported for what cannot be honoured: the mode "lin", complex numbers, primitives that cannot
+    itself raises, and Unsupported for what cannot be honoured: the mode "lin", primitives that cannot
     be traced.
     """
     note("check_grads", atol=atol is not None, rtol=rtol is not None, eps=eps is not None)

@@ -26,7 +26,7 @@ from .opaque import Opaque, judge_opaque
 from .orders import pulled
 from .reference import narrowed
 from .variations import cotangents, laid_out, sharing, variations
-from .wirtinger import cotangents_of, inputs_named, labelled, natively, outputs_of, together
+from .wirtinger import cotangents_of, inputs_named, labelled, natively, together
 
 Effort = Literal["quick", "normal", "thorough"]
 
@@ -147,7 +147,7 @@ def _asked_next(q: Question, first: Verdict, traced: Traced, case: Case | None, 
         yield Asked(name, partial(_decided, q, traced, other), legal=True)
     if case:
         yield Asked("other ways of asking", partial(_decided, q, traced, replace(case, invariants=("ways",))))
-    groups = outputs_of(traced)
+    groups = traced.leaves
     if case and len(groups) > 1:
         for k, group in enumerate(groups[:SUBSETS]):
             # The other outputs' cotangents are undefined then, not zero.
@@ -212,7 +212,9 @@ def raised(q: Question, *, stops: bool) -> Question:
 
 def _raised(q: Question, traced: Traced, case: Case, stops: bool) -> Question:
     fn, args = pulled(traced, case, q.name)
-    return Question(fn, args, seed=q.seed, device=q.device, time_limit=q.time_limit, stops=stops)
+    return Question(
+        fn, args, seed=q.seed, device=q.device, time_limit=q.time_limit, stops=stops, framework=traced.framework
+    )
 
 
 def _second(q: Question, first: Verdict, traced: Traced, case: Case) -> Verdict:

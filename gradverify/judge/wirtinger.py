@@ -143,24 +143,12 @@ def together(names: Sequence[str], traced: Traced) -> list[tuple[str, tuple[str,
     return [(w, tuple(ns)) for w, ns in groups.items()]
 
 
-def outputs_of(traced: Traced) -> list[tuple[int, ...]]:
-    """The graph's outputs, grouped into the function's: two for a complex one."""
-    groups: list[tuple[int, ...]] = []
-    for o in traced.outputs:
-        if o.position is not None:
-            if o.part == "imag":
-                groups[-1] = (*groups[-1], o.position)
-            else:
-                groups.append((o.position,))
-    return groups
-
-
 # ---- labels -------------------------------------------------------------------------------------------------------------
 
 
 def labelled(verdict: Verdict, traced: Traced) -> Verdict:
-    """`out0`, `out1` of the pairs as the parts that they are: `out.real`, `out1.imag`."""
-    groups = outputs_of(traced)
+    """`out0`, `out1` of the pairs as the parts that they are: `out.real`, `out1.imag`; float64 as complex128."""
+    groups = traced.leaves
     names: dict[str, str] = {}
     for k, group in enumerate(groups):
         whole = "out" if len(groups) == 1 else f"out{k}"
@@ -171,7 +159,13 @@ def labelled(verdict: Verdict, traced: Traced) -> Verdict:
     def comparison(c: Comparison) -> Comparison:
         return replace(c, of=text(c.of), worst=None if c.worst is None else replace(c.worst, of=text(c.worst.of)))
 
-    return replace(verdict, message=text(verdict.message), comparisons=tuple(map(comparison, verdict.comparisons)))
+    complex_dtypes = {"float32": "complex64", "float64": "complex128"} if traced.native else {}
+    return replace(
+        verdict,
+        dtype=complex_dtypes.get(verdict.dtype, verdict.dtype),
+        message=text(verdict.message),
+        comparisons=tuple(map(comparison, verdict.comparisons)),
+    )
 
 
 def natively(subject: Subject, traced: Traced) -> tuple[Subject, Callable[..., Any]]:

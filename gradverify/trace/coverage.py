@@ -34,7 +34,9 @@ Beyond the table:
 * integer results (argmax, sort indices, casts) are held as they are at the point; random draws are replayed;
 * custom `autograd.Function`s, modules, `vmap`, `torch.func.grad`, `torch.autograd.grad`, checkpointing, `torch.cond`,
   `torch.compile` (run eagerly) and `torch.library` operators with a Python implementation are entered;
-* refused, with the reason: complex numbers, sparse layouts, values that leave PyTorch's sight (NumPy, `.item()` whose
+* a complex tensor is its real and imaginary part, lazily conjugated views and views as real numbers included; each
+  overload acts on them as `gradverify.ops.complex` says;
+* refused, with the reason: sparse layouts, complex eigen- and singular vectors, QR and Cholesky factors, values that leave PyTorch's sight (NumPy, `.item()` whose
   number comes back), functions that are not reproducible.
 
 """
@@ -46,7 +48,8 @@ Beyond the table:
 * what calls another function is entered at its primal: {calls};
 * control flow is followed at the point: {control};
 * integer results are held as they are at the point; random keys and what is drawn from them are concrete;
-* refused, with the reason: complex numbers, callbacks, Python branches on the value of an array.
+* a complex array is its real and imaginary part, on which each primitive acts as `gradverify.ops.complex` says;
+* refused, with the reason: complex eigen- and singular vectors, QR and Cholesky factors, callbacks, Python branches on the value of an array.
 
 """
 

@@ -8,6 +8,7 @@ step. Concrete values are computed by JAX's own primitives, and only when someth
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 from jax import tree_util
@@ -45,6 +47,7 @@ INTEGERS = (
     "integers computed from floating-point values (an argmax, a cast, an order) are held as they are at the point"
 )
 BRANCH = "a branch or the length of a loop depends on values: the graph is the one taken at this point"
+UNSTAGED = "the function branches in Python on the value of an array, which jax.make_jaxpr cannot stage"
 DETACHED = "stop_gradient: the definition differentiates through it"
 STOPPED = "stop_gradient: the definition holds its argument fixed"
 
@@ -80,10 +83,10 @@ def trace(
     try:
         closed, shapes = jax.make_jaxpr(call.run, return_shape=True)(*call.arrays)
     except jax.errors.ConcretizationTypeError as e:
-        raise Unsupported(
-            "the function branches in Python on the value of an array, which jax.make_jaxpr cannot stage: "
-            + str(e).strip().splitlines()[0]
-        ) from e
+        why = f"{UNSTAGED}: {str(e).strip().splitlines()[0]}"
+        if strict:
+            raise Unsupported(why) from e
+        return _unstaged(call, arguments, xp, why)
     results = walk.closed(closed, cells)
     leaves = tree_util.tree_flatten_with_path(shapes)[0]
     outputs, nodes = _outputs(xp, leaves, results, opaque)
@@ -522,6 +525,35 @@ class _Walk:
             bad = self.xp.unusable("a mask carried through a loop over a batch", "bool")
         return _Cell(make=make, symbol=bad or self.xp.where(self.xp.concrete(mask), *values))
 
+    def fold(self, eqn: Any, cells: list[_Cell]) -> list[_Cell]:
+        """lax.reduce with a computation of its own, entry after entry, in the order of the axes."""
+        axes, shape = eqn.params["dimensions"], eqn.invars[0].aval.shape
+        half = len(cells) // 2
+        operands, carry = cells[:half], cells[half:]
+        rest = tuple(n for i, n in enumerate(shape) if i not in axes)
+        if math.prod(shape[i] for i in axes) > MAX_STEPS:
+            raise Unsupported(f"a reduction of more than {MAX_STEPS} entries by a computation of its own")
+        one = jax.extend.core.jaxpr_as_fun(eqn.params["jaxpr"])
+        for _ in rest:
+            one = jax.vmap(one)
+        like = [jax.ShapeDtypeStruct(rest, v.aval.dtype) for v in eqn.invars]
+        every = jax.make_jaxpr(one)(*like[half:], *like[:half])
+        carry = [self.widened(c, rest) for c in carry]
+        for spot in np.ndindex(*(shape[i] for i in axes)):
+            where = dict(zip(axes, spot))
+            index = tuple(where.get(i, slice(None)) for i in range(len(shape)))
+            carry = self.closed(every, [*carry, *(self.entry(x, index) for x in operands)])
+        return carry
+
+    def widened(self, x: _Cell, shape: tuple[int, ...]) -> _Cell:
+        symbol = x.symbol if x.symbol is None or _unusable(x) else self.xp.spread(x.symbol, shape)
+        return _Cell(make=lambda: jnp.broadcast_to(x.value(), shape), symbol=symbol)
+
+    def entry(self, x: _Cell, index: tuple[Any, ...]) -> _Cell:
+        plain = tuple((None, None, 1) if isinstance(i, slice) else i for i in index)
+        symbol = x.symbol if x.symbol is None or _unusable(x) else self.xp.getitem(x.symbol, index=plain)
+        return _Cell(make=lambda: x.value()[index], symbol=symbol)
+
     def custom_linear_solve(self, eqn: Any, cells: list[_Cell]) -> list[_Cell]:
         """Its `solve` is what it computes; the rest says how to differentiate it."""
         lengths, jaxprs = eqn.params["const_lengths"], eqn.params["jaxprs"]
@@ -591,6 +623,27 @@ def _outputs(
     return tuple(outputs), nodes
 
 
+def _unstaged(call: _Call, arguments: list[Argument], xp: _JaxTracer, why: str) -> Traced:
+    """A function that JAX differentiates (eagerly, with values at hand) but cannot stage: run once for its outputs."""
+    outputs: list[Output] = []
+    kept: list[int] = []
+    for k, (path, leaf) in enumerate(tree_util.tree_flatten_with_path(call.run(*call.arrays))[0]):
+        array, where = jnp.asarray(leaf), tree_util.keystr(path)
+        if _kind(array) == "complex":
+            raise Unsupported(f"{why}; and output {where or '0'} is complex")
+        known = _kind(array) == "float"
+        position = len(kept) if known else None
+        outputs.append(Output(where, _kind(array), array.dtype.name, array.shape, position, known))
+        kept += [k] * known
+    floats = [a.dtype for a in arguments if a.kind == "float"]
+    return Traced(
+        graph=None, arguments=tuple(arguments), outputs=tuple(outputs),
+        values={a.name: xp.values[a.name] for a in arguments},
+        dtype=max(floats or ["float32"], key=lambda n: ROUNDOFF.get(n, 1.0)), function=call.flat(tuple(kept)),
+        framework="jax", notes=tuple(xp.notes), opaque=(why,),
+    )  # fmt: skip
+
+
 def _confirmed(traced: Traced, call: _Call, seed: int, xp: _JaxTracer) -> str | None:
     assert traced.graph is not None
     replaceable = [a for a in traced.arguments if a.role != "captured"]
@@ -608,7 +661,7 @@ def _confirmed(traced: Traced, call: _Call, seed: int, xp: _JaxTracer) -> str | 
         xp.note(f"at or next to this point the function raised {type(e).__name__}: the graph was not confirmed")
         return None
     try:
-        why = disagreement(traced.graph, traced.values, moved, here, there, roundoff, traced.dtype)
+        why = disagreement(traced.graph, traced.values, moved, here, there, roundoff, traced.dtype, traced.leaves)
     except (Unsupported, np.linalg.LinAlgError) as e:
         xp.note(f"the graph could not be confirmed in NumPy: {e}")
         return None

@@ -285,9 +285,26 @@ def test_a_kink_is_undecided_unless_the_answer_is_defensible() -> None:
         gradcheck(lambda x: torch.relu(x), (zero,), check_backward_ad=False, check_forward_ad=True)
 
 
-def test_complex_and_sparse_are_refused_and_not_passed_over() -> None:
-    with pytest.raises(Unsupported, match="complex"):
-        gradcheck(torch.sin, (tensor(2).detach().to(torch.complex128).requires_grad_(),))
+def test_complex_is_judged() -> None:
+    z = torch.complex(tensor(2), tensor(2)).detach().requires_grad_()
+    assert gradcheck(torch.sin, (z,), check_forward_ad=True, check_batched_grad=True)
+    assert gradgradcheck(lambda z: z * z.abs(), (z,))
+    with pytest.raises(GradcheckError, match=r"\.(real|imag)\[\d\] is off"):
+        gradcheck(Unconjugated.apply, (z,))
+
+
+class Unconjugated(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(z)
+        return z * z
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> torch.Tensor:
+        return 2 * g * ctx.saved_tensors[0]
+
+
+def test_sparse_is_refused_and_not_passed_over() -> None:
     sparse = torch.eye(2, dtype=torch.float64).to_sparse().requires_grad_()
     with pytest.raises(Unsupported, match="sparse"):
         gradcheck(lambda x: x.to_dense(), (sparse,), masked=True)

@@ -209,20 +209,18 @@ def test_eigenvectors_to_many_digits() -> None:
 
 
 def test_what_has_no_counterpart_is_named() -> None:
-    with pytest.raises(Unsupported, match="the JAX primitive igamma has no counterpart"):
-        trace(lambda x: jax.scipy.special.gammainc(2.0, jnp.abs(x)), (x(),))
+    with pytest.raises(Unsupported, match="the JAX primitive nextafter has no counterpart"):
+        trace(lambda x: jax.lax.nextafter(x, jnp.abs(x)), (x(),))
     with pytest.raises(Unsupported, match="the JAX primitive pure_callback has no counterpart"):
         trace(lambda x: jax.pure_callback(np.sin, x, x), (x(),))
     with pytest.raises(Unsupported, match="complex numbers"):
-        trace(lambda x: jnp.fft.fft(x).real, (x(),))
-    t = trace(lambda x: jax.scipy.special.gammainc(2.0, jnp.abs(x)), (x(),), strict=False)
+        trace(lambda x: jnp.sort(x * 1j).real, (x(),))
+    t = trace(lambda x: jax.lax.nextafter(x, jnp.abs(x)), (x(),), strict=False)
     assert t.graph is None
     assert len(t.opaque) == 1
 
 
 def test_refused_inputs_and_outputs() -> None:
-    with pytest.raises(Unsupported, match="x is complex"):
-        trace(lambda x: x, (x() * 1j,))
     with pytest.raises(Unsupported, match="returns no floating-point array"):
         trace(lambda x: jnp.argmax(x), (x(),))
     with pytest.raises(ZeroDivisionError):

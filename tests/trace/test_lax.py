@@ -159,6 +159,8 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 
 ELSEWHERE = {
+    # complex numbers: in test_complex.py
+    "complex", "real", "imag", "conj", "fft",
     # names of other versions of JAX, or of sharded programs; each shares the mapping of one that is tested
     "copy_p", "broadcast_to", "pvary", "reshard", "sharding_constraint", "device_put",
 }  # fmt: skip
