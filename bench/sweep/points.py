@@ -118,7 +118,7 @@ def parsed(text: str) -> list[Point]:
     for line, edges in entries:
         names, _, ordinary = line.partition(": ")
         for function in names.split(", "):
-            points += at(function, ordinary.strip(), *edges)
+            points += at(function.strip(), ordinary.strip(), *edges)
     return points
 
 
