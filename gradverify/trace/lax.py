@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,9 @@ CALLS = {
 }  # fmt: skip
 """Primitives that run a jaxpr on their operands, and the parameter that holds it."""
 
-CONTROL = {"cond": "cond", "while": "loop", "scan": "scan", "custom_linear_solve": "custom_linear_solve"}
+CONTROL = {
+    "cond": "cond", "while": "loop", "scan": "scan", "custom_linear_solve": "custom_linear_solve", "reduce": "fold",
+}  # fmt: skip
 """Primitives that choose or repeat what they run, and the method of the walk that follows them."""
 
 
@@ -254,16 +257,28 @@ def cumlogsumexp(xp: Any, x: Any, axis: int, reverse: bool) -> Any:
     return turned(xp, x, axis, reverse, lambda v: running_logsumexp(xp, v, axis))
 
 
+LONGEST_CHAIN = 64
+"""Entries of an axis along which a running extreme is recorded step by step, ties and all."""
+
+
 @maps("cummax cummin")
 def cummax(xp: Any, x: Any, axis: int, reverse: bool) -> Any:
-    """Where the running extreme stands is found at the point."""
-    found, given = xp.result(0), xp.read(0)
+    """Each entry against the extreme before it; along a long axis, where that stands is found at the point."""
     n = x.shape[axis]
+    if n <= LONGEST_CHAIN:
+        return turned(xp, x, axis, reverse, lambda v: extremes(xp, v, axis))
+    found, given = xp.result(0), xp.read(0)
     moved, running = np.moveaxis(given, axis, -1), np.moveaxis(found, axis, -1)
     hit = moved[..., None, :] == running[..., :, None]
     reach = np.tri(n, dtype=bool) if not reverse else np.tri(n, dtype=bool).T
     where = np.moveaxis(np.argmax(hit & reach, axis=-1), -1, axis)
     return xp.take_along_axis(x, xp.concrete(where), axis=axis)
+
+
+def extremes(xp: Any, x: Any, axis: int) -> Any:
+    op = "maximum" if xp.primitive == "cummax" else "minimum"
+    entries = [along(xp, x, axis, k, k + 1) for k in range(x.shape[axis])]
+    return xp.concat(list(itertools.accumulate(entries, partial(xp.call, op))), axis=axis) if entries else x
 
 
 @maps("sort")

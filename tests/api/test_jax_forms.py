@@ -15,7 +15,7 @@ import jax.numpy as jnp  # noqa: E402
 from jax import lax  # noqa: E402
 
 import gradverify  # noqa: E402
-from gradverify.core.verdict import FailKind, Status, Verdict  # noqa: E402
+from gradverify.core.verdict import FailKind, Reason, Status, Verdict  # noqa: E402
 
 quick = partial(gradverify.check, effort="quick")
 X = np.array([[0.3, -0.7, 1.2], [2.1, -1.4, 0.5]])
@@ -150,3 +150,34 @@ def test_forward_mode_and_second_order_in_any_form(form: str) -> None:
     assert gradverify.check(transformed, jnp.asarray(X), modes=("rev", "fwd"), order=2, effort="quick")
     wrong = gradverify.check(FORMS[form](off_forward), jnp.asarray(X), modes="fwd", effort="quick")
     assert wrong.status is Status.FAIL
+
+
+def test_a_branch_in_python_is_judged_by_differences() -> None:
+    """jax.grad takes it, with the values at hand; jit, and with it the trace to a graph, does not."""
+
+    def branching(f: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda x: f(x) if x.sum() > 0 else x
+
+    found = quick(branching(right), jnp.asarray(X))
+    assert found.status is Status.PASS, found.text()
+    assert any("branches in Python" in n for n in found.notes)
+    assert quick(branching(off), jnp.asarray(X)).status is Status.FAIL
+
+
+def test_a_reduction_by_a_computation_of_ones_own() -> None:
+    def combined(x: Any) -> Any:
+        return lax.reduce(x, 0.0, lambda a, b: a + b + a * b, (1,))
+
+    found = quick(combined, jnp.asarray(X))
+    assert found.status is Status.PASS, found.text()
+    assert found.power < 1e-12
+
+
+def test_a_while_loop_has_a_jvp_and_no_vjp() -> None:
+    def doubled(x: Any) -> Any:
+        return lax.while_loop(lambda c: c.sum() < 50.0, lambda c: c * c + 1.0, x)
+
+    backward, forward = quick(doubled, jnp.asarray(X)), quick(doubled, jnp.asarray(X), modes="fwd")
+    assert backward.reason is Reason.UNSUPPORTED
+    assert "Reverse-mode differentiation does not work" in backward.message
+    assert forward.status is Status.PASS, forward.text()
