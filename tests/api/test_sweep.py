@@ -104,6 +104,14 @@ def test_what_breaks_is_a_row_of_the_sweep_and_not_its_end() -> None:
     assert judged("[torch.sin(x) for _ in iter(int, 1)]", limit=0.5).what == "time limit"
 
 
+def randn(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(len(shape)), dtype=F64)
+
+
+def judge(fn, *args, **options) -> gradverify.Verdict:
+    return check(fn, *args, **{"effort": "quick", **options})
+
+
 def test_a_gradient_without_memory_is_zero() -> None:
     """PyTorch's gradient of sgn is a ZeroTensor, which has no storage to read."""
     assert judge(torch.sgn, randn(4))
