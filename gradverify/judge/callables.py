@@ -25,7 +25,7 @@ from .limits import TimeLimit, limited
 from .opaque import Opaque, judge_opaque
 from .orders import pulled
 from .reference import narrowed
-from .variations import cotangents, laid_out, sharing, variations
+from .variations import TAILS, cotangents, laid_out, sharing, variations
 from .wirtinger import cotangents_of, inputs_named, labelled, natively, together
 
 Effort = Literal["quick", "normal", "thorough"]
@@ -160,7 +160,16 @@ def _asked_next(q: Question, first: Verdict, traced: Traced, case: Case | None, 
     if shared is not None:
         yield Asked("one tensor as two arguments", partial(_verdict_at, replace(q, fn=shared), q.given))
     for name, args in _around(q, traced, times):
-        yield Asked(name, partial(_verdict_at, q, Point(args, name)))
+        judged = partial(_verdict_at, q, Point(args, name))
+        yield Asked(name, partial(_if_finite, judged) if name == TAILS else judged)
+
+
+def _if_finite(judged: Judged) -> Verdict:
+    """Only what is infinite or NaN counts: far out, the formulas of frameworks lose digits of their own."""
+    verdict = judged()
+    if verdict.status is not Status.FAIL or verdict.kind is FailKind.NON_FINITE:
+        return verdict
+    return replace(verdict, status=Status.INCONCLUSIVE, kind=None, reason=Reason.CONDITION)
 
 
 def _same_point(case: Case, traced: Traced, seed: int) -> Iterator[tuple[str, Case]]:
@@ -392,7 +401,7 @@ def _subject(traced: Traced, device: str | None) -> Subject:
 
 def _around(q: Question, traced: Traced, times: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """Other arguments of the same form: other values, a batch of another size, a lower precision."""
-    for name, args in variations(traced.framework, q.args, q.seed, times, _entries(traced)):
+    for name, args in variations(traced.framework, q.args, q.seed, times, _entries(traced), traced.branches):
         if name != "float32" or q.dtype is None:
             yield name, args
 

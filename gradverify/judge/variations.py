@@ -29,14 +29,19 @@ likely to have, and exact."""
 Mapper = Callable[[Callable[[np.ndarray], "np.ndarray | None"], tuple[Any, ...]], tuple[Any, ...]]
 
 
+TAILS = "values 64 times as large"
+"""Beyond where exp overflows float64, for values of order ten; of a gradient there it is only asked that it be finite."""
+
+
 def variations(
-    framework: str, args: tuple[Any, ...], seed: int, times: int, elements: int = 0
+    framework: str, args: tuple[Any, ...], seed: int, times: int, elements: int = 0, branches: bool = False
 ) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """(what was changed, the new arguments); nothing where `times` is 0. `elements` is the size of the graph, in array
-    entries: it decides how far a batch is enlarged.
+    entries: it decides how far a batch is enlarged. `branches` says that the function decides on its values in Python.
 
-    Arguments are not known to be legal: values stay within the hull of the given ones, or near them. Zeros and negated
-    values are only tried on arguments that have both signs.
+    Arguments are not known to be legal: values stay within the hull of the given ones, or near them, except for zeros.
+    Negated and much larger values are only tried on arguments that have both signs, or where the function itself
+    decides on the values and may take its other branch.
     """
     if not times:
         return
@@ -46,7 +51,8 @@ def variations(
         yield f"other values {k + 1}" if times > 1 else "other values", mapped(partial(_other, rng), args)
     changes: dict[str, Callable[[np.ndarray], np.ndarray | None]] = {
         "zeros among the values": _zeros,
-        "negated values": lambda x: -x if _signed(x) else None,
+        "negated values": lambda x: -x if _signed(x) or (branches and x.dtype.kind == "f") else None,
+        TAILS: lambda x: _scaled(x, 64.0) if _signed(x) else None,
         "conjugated values": lambda x: np.conj(x) if x.dtype.kind == "c" and _signed(x.imag) else None,
         "equal arguments": _Equal(),
         "repeated integers": _repeated,
@@ -61,7 +67,8 @@ def variations(
         yield "a batch of one", _batched(mapped, args, lambda x: x[:1])
         yield "an empty batch", _batched(mapped, args, lambda x: x[:0])
     rows = _rows(mapped, args)
-    if rows and rows < ROWS and elements * ROWS / rows <= MOST:
+    # tinygrad compiles its kernels anew for every shape, or (without a compiler) emulates them entry by entry.
+    if rows and rows < ROWS and elements * ROWS / rows <= MOST and framework != "tinygrad":
         grow = partial(_grown, np.random.default_rng([seed, 4]))
         yield f"a batch of {ROWS}", _batched(mapped, args, grow)
     scalars = _changed(mapped, lambda x: x.reshape(-1)[0] if x.ndim and x.size and x.dtype.kind in "fc" else None, args)
@@ -73,7 +80,6 @@ def variations(
         yield "float32", narrow
 
 
-def cotangents(given: Sequence[np.ndarray]) -> Iterator[tuple[str, tuple[np.ndarray, ...]]]:
 def sharing(framework: str, fn: Callable[..., Any], args: tuple[Any, ...]) -> Callable[..., Any] | None:
     """The function called with one and the same tensor where `args` have two of one shape and dtype, if the one is likely
     to be legal as the other (by its range, or by its signs); None where no two are, or the framework's arrays have no
@@ -87,10 +93,7 @@ def sharing(framework: str, fn: Callable[..., Any], args: tuple[Any, ...]) -> Ca
     floats = [k for k, t in enumerate(leaves) if isinstance(t, torch.Tensor) and t.is_floating_point() and t.numel()]
 
     def fits(a: Any, b: Any) -> bool:
-        if a.shape != b.shape or a.dtype != b.dtype:
-            return False
-        within = b.min() <= a.min() and a.max() <= b.max()
-        return bool(within or (b.min() < 0 < b.max()) or (a.min() > 0 and b.min() > 0) or (a.max() < 0 and b.max() < 0))
+        return a.shape == b.shape and a.dtype == b.dtype and _fits(a, b)
 
     pair = next(((i, j) for i in floats for j in floats if i != j and fits(leaves[i], leaves[j])), None)
     if pair is None:
@@ -116,6 +119,7 @@ def laid_out(value: np.ndarray, strides: tuple[int, ...]) -> np.ndarray:
     return view
 
 
+def cotangents(given: Sequence[np.ndarray]) -> Iterator[tuple[str, tuple[np.ndarray, ...]]]:
     """Other cotangents for the same point, each with its own truth and budget: what clips, flushes, normalises, divides
     by, takes a short cut around, or misreads a cotangent is right for most and wrong for one of these.
 
@@ -147,13 +151,13 @@ def _signed(x: np.ndarray) -> bool:
 
 def _zeros(x: np.ndarray) -> np.ndarray | None:
     """Every third entry, from the second on, is 0."""
-    if not _signed(x):
+    if x.dtype.kind not in "fc":
         return None
     return np.where(np.arange(x.size).reshape(x.shape) % 3 == 1, x.dtype.type(0), x)
 
 
 class _Equal:
-    """Every array gets the values of the first one of its shape, if they lie in the hull of its own."""
+    """Every array gets the values of the first one of its shape, if they are likely to be legal there."""
 
     def __init__(self) -> None:
         self.first: dict[Any, np.ndarray] = {}
@@ -162,13 +166,15 @@ class _Equal:
         if x.dtype.kind not in "fc":
             return None
         first = self.first.setdefault((x.shape, x.dtype), x)
-        return first if first is not x and x.size and _within(first, x) else None
+        return first if first is not x and x.size and _fits(first, x) else None
 
 
-def _within(a: np.ndarray, b: np.ndarray) -> bool:
-    if a.dtype.kind == "c":
-        return _within(a.real, b.real) and _within(a.imag, b.imag)
-    return bool(b.min() <= a.min() and a.max() <= b.max())
+def _fits(a: Any, b: Any) -> bool:
+    """Are the values of `a` likely to be legal where those of `b` are? They are in its hull, or of its signs."""
+    if str(a.dtype).removeprefix("torch.").startswith("complex"):
+        return _fits(a.real, b.real) and _fits(a.imag, b.imag)
+    within = b.min() <= a.min() and a.max() <= b.max()
+    return bool(within or (b.min() < 0 < b.max()) or (a.min() > 0 and b.min() > 0) or (a.max() < 0 and b.max() < 0))
 
 
 def _repeated(x: np.ndarray) -> np.ndarray | None:

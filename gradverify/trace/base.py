@@ -120,6 +120,7 @@ class Traced:
     detaches: bool = False
     written: tuple[str, ...] = ()
     custom: bool = False
+    branches: bool = False
     native: Callable[..., tuple[Any, ...]] | None = None
 
     @property

@@ -147,6 +147,7 @@ def trace(
         detaches=bool({DETACHED, STOPPED} & xp.notes.keys()),
         written=tuple(written),
         custom=_custom([leaf for _, leaf in leaves]),
+        branches=SCALARS in xp.notes,
         native=call.native(kept) if paired else None,
     )
     if graph is not None and confirm:
