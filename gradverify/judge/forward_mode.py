@@ -30,7 +30,7 @@ from ..oracle.balls import BALLS
 from ..oracle.estimate import Estimate, from_balls
 from ..oracle.precision import working
 from ..oracle.truth import LADDER, step_exponent
-from ..trace import Traced
+from ..trace import FRAMEWORKS, Traced
 from .budget import budget
 from .callables import Question, case_of
 from .compare import Compared, compare
@@ -70,7 +70,10 @@ def _judged(q: Question, batched: bool, held: bool) -> tuple[Verdict, Traced]:
                         **fields)  # fmt: skip
         return found, traced
 
-    run = {"torch": _torch, "jax": _jax}[traced.framework]
+    known = {"torch": _torch, "jax": _jax, "autograd": _autograd, "mlx": _mlx}
+    if traced.framework not in known or (batched and traced.framework == "autograd"):
+        raise Unsupported(f"{FRAMEWORKS[traced.framework]} has no forward mode{' that is batched' * batched}")
+    run = known[traced.framework]
     try:
         _, pushed = run(traced.function, case, tangents, batched)
         _, back = run(traced.function, case, {n: -2 * t for n, t in tangents.items()}, batched)
@@ -312,3 +315,35 @@ def _jax(function: Any, case: Case, tangents: Mapping[str, np.ndarray], batched:
             many = [jax.numpy.stack([t, -t, 2 * t]) for t in along]
             result = [r[0] for r in jax.vmap(lambda *a: push(*a)[1])(*many)]
         return tuple(np.array(o) for o in outs), tuple(np.array(r) for r in result)
+
+
+def _autograd(function: Any, case: Case, tangents: Mapping[str, np.ndarray], batched: bool) -> Pushed:
+    from autograd import make_jvp
+    from autograd.builtins import tuple as boxed
+
+    def of_wrt(active: Any) -> Any:
+        given = dict(zip(tangents, active))
+        return boxed(tuple(function(*(given.get(n, np.array(v)) for n, v in case.values.items()))))
+
+    at = tuple(np.array(case.values[n]) for n in tangents)
+    outs, result = make_jvp(of_wrt)(at)(tuple(np.array(t) for t in tangents.values()))
+    return tuple(np.array(o) for o in outs), tuple(np.array(r) for r in result)
+
+
+def _mlx(function: Any, case: Case, tangents: Mapping[str, np.ndarray], batched: bool) -> Pushed:
+    import mlx.core as mx
+
+    from ..trace.mlx import made, value
+
+    with mx.stream(mx.cpu):
+        primals = {n: made(np.array(v)) for n, v in case.values.items()}
+
+        def of_wrt(*active: Any) -> Any:
+            return tuple(function(*({**primals, **dict(zip(tangents, active))}.values())))
+
+        at, along = [primals[n] for n in tangents], [made(np.array(t)) for t in tangents.values()]
+        outs, result = mx.jvp(of_wrt, at, along)
+        if batched:
+            many = [mx.stack([t, -t, 2 * t]) for t in along]
+            result = [r[0] for r in mx.vmap(lambda *a: tuple(mx.jvp(of_wrt, at, list(a))[1]))(*many)]
+        return tuple(value(o) for o in outs), tuple(value(r) for r in result)

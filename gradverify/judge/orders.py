@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..core.case import Case
-from ..trace import Traced
+from ..core.errors import Unsupported
+from ..trace import FRAMEWORKS, Traced
 
 Pulled = tuple[Callable[..., Any], tuple[Any, ...]]
 
@@ -24,8 +25,12 @@ def pulled(traced: Traced, case: Case, name: str) -> Pulled:
 
     Its parameters are named as the case's inputs are, as far as Python allows, then `cotangent` (`cotangent0`, ...).
     """
-    make: Callable[[Traced, Case], Pulled] = {"torch": _torch, "jax": _jax}[traced.framework]
-    fn, args = make(traced, case)
+    known: Mapping[str, Callable[[Traced, Case], Pulled]] = {
+        "torch": _torch, "jax": _jax, "autograd": _autograd, "mlx": _mlx, "engine": _engine
+    }  # fmt: skip
+    if traced.framework not in known:
+        raise Unsupported(f"a backward pass of {FRAMEWORKS[traced.framework]} cannot be differentiated in turn")
+    fn, args = known[traced.framework](traced, case)
     fn.__name__ = fn.__qualname__ = f"VJP of {name}"
     several = len(case.cotangent) > 1
     labels = [*_values(traced, case), *(f"cotangent{k if several else ''}" for k in range(len(case.cotangent)))]
@@ -85,3 +90,52 @@ def _jax(traced: Traced, case: Case) -> Pulled:
 
     with jax.enable_x64(True):
         return pull, tuple(jax.device_put(np.array(v)) for v in (*values.values(), *case.cotangent))
+
+
+def _autograd(traced: Traced, case: Case) -> Pulled:
+    from ..subjects.autograd import pullback
+
+    values = _values(traced, case)
+    names = list(values)
+
+    def pull(*arrays: Any) -> Any:
+        _, back = pullback(traced.function, list(arrays[: len(names)]), [names.index(n) for n in case.wrt])
+        return tuple(back(list(arrays[len(names) :])))
+
+    return pull, tuple(np.array(v) for v in (*values.values(), *case.cotangent))
+
+
+def _mlx(traced: Traced, case: Case) -> Pulled:
+    import mlx.core as mx
+
+    from ..trace.mlx import made
+
+    values = _values(traced, case)
+    names = list(values)
+
+    def pull(*arrays: Any) -> Any:
+        given = dict(zip(names, arrays))
+
+        def of_wrt(*active: Any) -> Any:
+            return tuple(traced.function(*({**given, **dict(zip(case.wrt, active))}.values())))
+
+        return tuple(mx.vjp(of_wrt, [given[n] for n in case.wrt], list(arrays[len(names) :]))[1])
+
+    return pull, tuple(made(np.array(v)) for v in (*values.values(), *case.cotangent))
+
+
+def _engine(traced: Traced, case: Case) -> Pulled:
+    from .. import engine
+
+    values = _values(traced, case)
+    names = list(values)
+
+    def pull(*arrays: Any) -> Any:
+        given = {n: a.requires_grad_() if n in case.wrt else a for n, a in zip(names, arrays)}
+        outputs = zip(traced.function(*given.values()), arrays[len(names) :])
+        ends, seeds = zip(*((o, g) for o, g in outputs if o.requires_grad))
+        found = engine.autograd.grad(ends, [given[n] for n in case.wrt], seeds, create_graph=True, allow_unused=True)
+        return tuple(g for g in found if g is not None)
+
+    args = [engine.from_numpy(np.array(v)).requires_grad_(n in case.wrt) for n, v in values.items()]
+    return pull, (*args, *(engine.from_numpy(np.array(g)).requires_grad_() for g in case.cotangent))

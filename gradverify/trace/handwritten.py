@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from .calls import Call, leaves, rebuilt, replayed
 
 
@@ -144,7 +146,7 @@ class Flat:
         def back(cotangents: tuple[Any, ...]) -> dict[str, Any]:
             weights: list[Any] = [None] * len(found)
             for k in self.kept:
-                weights[k] = 0.0 * found[k]
+                weights[k] = np.zeros_like(found[k])  # of CuPy's arrays too (NEP 18)
             for k, g in zip(self.asked, cotangents):
                 weights[self.kept[k]] = g
             returned = fn.pull(residuals, rebuilt(out, iter(weights)), args, kwargs)

@@ -1,0 +1,119 @@
+"""CuPy: the function run on NumPy's arrays, with NumPy in the place of CuPy.
+
+CuPy's functions take none but CuPy's arrays, but have NumPy's names and meaning: the definition is the same program over
+NumPy. The modules that a function refers to as `cupy` are exchanged for NumPy while it is recorded; what NumPy does not
+have (raw kernels, `cupyx`) makes the function opaque. The graph is held against the function itself, on the GPU.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import cupy
+import numpy as np
+
+from .base import Traced
+from .calls import Call, Found, arguments, confirmed, finished, leaves, mapped, traced
+from .handwritten import Flat, HandWritten
+from .numpy import NumpyTracer, traced_call
+
+
+def trace(
+    fn: Callable[..., Any],
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    confirm: bool = True,
+    strict: bool = True,
+) -> Traced:
+    """The graph of `fn(*args, **kwargs)` around this point; see `numpy.trace`."""
+    call = Call(fn, tuple(args), dict(kwargs or {}), is_array, seed)
+    flat = functools.partial(Flat, call) if isinstance(fn, HandWritten) else call.flat
+    numbers = mapped(value, (call.args, call.kwargs))
+    twin = Call(fn, numbers[0], numbers[1], lambda x: isinstance(x, np.ndarray), seed)
+    xp = NumpyTracer()
+    try:
+        with numpy_for_cupy(fn):
+            found = traced_call(twin, "cupy", flat, confirm=False, strict=False)
+    except Exception as e:
+        given = arguments(xp, call, value, lambda a: a.dtype.name, lambda a: False)
+        result = call.run([a.copy() for a in call.arrays])  # what the function itself raises is the caller's
+        outs = [_found(path, leaf) for path, leaf in leaves(result)]
+        why = f"it does not run with NumPy in the place of CuPy ({type(e).__name__}: {e})"
+        found = traced(xp, "cupy", given, outs, flat, [why])
+    if found.graph is not None and confirm:
+        why_not = confirmed(found, xp, put, call.arrays, value, seed, "NumPy's sight")
+        if why_not:
+            found = replace(found, graph=None, opaque=(*found.opaque, why_not))
+    for note in found.notes:
+        xp.note(note)
+    return finished(found, xp, strict)
+
+
+def replaced(change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments with some of their arrays changed: for `judge.variations`."""
+
+    def one(x: Any) -> Any:
+        if not is_array(x) or x.dtype.kind not in "fi":
+            return x
+        new = change(value(x))
+        return x if new is None else cupy.asarray(new)
+
+    return tuple(mapped(one, args))
+
+
+def is_array(x: Any) -> bool:
+    return isinstance(x, cupy.ndarray)
+
+
+def value(x: Any) -> Any:
+    """CuPy's arrays as NumPy's; anything else as it is."""
+    return cupy.asnumpy(x) if is_array(x) else x
+
+
+def put(new: np.ndarray, like: Any) -> Any:
+    return cupy.asarray(np.asarray(new).astype(like.dtype))
+
+
+def _found(path: str, leaf: Any) -> Found:
+    if not is_array(leaf):
+        return Found(path, None, type(leaf).__name__)
+    return Found(path, value(leaf), leaf.dtype.name)
+
+
+class _AsNumpy(types.ModuleType):
+    """NumPy under CuPy's name, with the few functions that only CuPy has."""
+
+    asnumpy = staticmethod(np.asarray)
+
+    def get_array_module(self, *_: Any) -> Any:
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+
+@contextmanager
+def numpy_for_cupy(fn: Any) -> Iterator[None]:
+    """In the globals of the function's modules, and for imports inside it."""
+    if isinstance(fn, HandWritten):
+        fn = fn.forward
+    fn = getattr(fn, "__func__", fn)
+    shim = _AsNumpy("cupy")
+    names = getattr(fn, "__globals__", {})
+    before = {n: v for n, v in names.items() if v is cupy}
+    module = sys.modules["cupy"]
+    try:
+        names.update(dict.fromkeys(before, shim))
+        sys.modules["cupy"] = shim
+        yield
+    finally:
+        sys.modules["cupy"] = module
+        names.update(before)
