@@ -85,7 +85,7 @@ def _raise(f: Callable[..., Any], args: tuple[Any, ...], judge: Callable[[Questi
         verdict = judge(Question(f, args, stops=False))
     except BadInput as e:
         raise AssertionError(f"{what}: {e}") from e
-    if verdict.status is Status.FAIL:
+    if verdict.wrong:
         raise AssertionError(f"{what}: {verdict.text()}")
     if verdict.status is Status.INCONCLUSIVE:
         if verdict.reason in (Reason.UNSUPPORTED, Reason.UNAVAILABLE):

@@ -196,7 +196,7 @@ def _constant(func: Function, given: tuple[Any, ...]) -> None:
 
 def _raise(verdict: Verdict) -> None:
     """GradcheckError, Undecided or Unsupported; nothing for a PASS."""
-    if verdict.status is Status.FAIL:
+    if verdict.wrong:
         raise GradcheckError(verdict.text())
     if verdict.status is Status.INCONCLUSIVE:
         if verdict.reason in (Reason.UNSUPPORTED, Reason.UNAVAILABLE):

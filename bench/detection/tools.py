@@ -58,6 +58,8 @@ def gradverify(entry: Entry) -> Said:
         return "undecided", _said(e)
     if verdict.status is Status.INCONCLUSIVE:
         return "undecided", f"{verdict.reason.name if verdict.reason else ''}: {verdict.message}"
+    if verdict.known:  # as the plugin and assert_gradients have it
+        return "passed", f"known weakness: {verdict.known}"
     return ("caught" if verdict.status is Status.FAIL else "passed"), verdict.message
 
 

@@ -150,6 +150,11 @@ class Verdict:
         return bool(self.status)
 
     @property
+    def wrong(self) -> bool:
+        """Is it a FAIL that no declared weakness of the subject explains?"""
+        return self.status is Status.FAIL and not self.known
+
+    @property
     def power(self) -> float:
         """Of its gradients, the largest of the smallest relative errors caught; nan where nothing was resolved."""
         powers = [c.power for c in self.comparisons if c.of.startswith("d") and not math.isnan(c.power)]

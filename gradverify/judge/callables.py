@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..core.case import Case
+from ..core.case import Case, Mixed
 from ..core.errors import BadInput, Unsupported
 from ..core.graph import Graph
 from ..core.verdict import FailKind, Reason, Status, Verdict
@@ -20,7 +20,8 @@ from ..subjects.base import Subject
 from ..subjects.registry import of_functions
 from ..trace import Traced, trace
 from .decide import decide
-from .definitions import PARAMETERS, alike, parameters_of, surrogated, takes_parameters
+from .definitions import HELD, PARAMETERS, alike, parameters_of, surrogated, takes_parameters
+from .dtypes import FORMATS
 from .limits import TimeLimit, limited
 from .opaque import Opaque, judge_opaque
 from .orders import pulled
@@ -101,17 +102,19 @@ def answer(q: Question, effort: Effort) -> Verdict:
     """
     first, traced, case = _at(q, q.given)
     tried, skipped = [q.given.name], []
-    if first.status is not Status.FAIL and first.reason is not Reason.UNSUPPORTED:
+    if not first.wrong and first.reason is not Reason.UNSUPPORTED:
         for name, judged, legal in _asked_next(q, first, traced, case, TRIALS[effort]):
             verdict, why_not = _tried(judged, legal)
             if verdict is None or verdict.status is Status.INCONCLUSIVE:
                 skipped.append(f"{name}: {why_not}")
-            elif verdict.status is Status.FAIL:
-                return replace(
-                    verdict, message=f"{verdict.message} (found with {name})", facts={"tried": [*tried, name]}
-                )
-            else:
-                tried.append(name)
+                continue
+            tried.append(name)
+            if verdict.status is Status.FAIL:
+                verdict = replace(verdict, message=f"{verdict.message} (found with {name})", facts={"tried": tried})
+            if verdict.wrong:
+                return verdict
+            if verdict.known and not first.known:  # true, but no news: that may come yet
+                first = verdict
     notes = (*first.notes, *(f"{s} (it was not judged)" for s in skipped if s.startswith(SECOND)))
     return replace(first, notes=notes, facts={**first.facts, "tried": tried, "skipped": skipped})
 
@@ -288,7 +291,7 @@ def _once(q: Question, point: Point, held: bool) -> tuple[Verdict, Traced, Case 
 def _decided(q: Question, own: Traced, case: Case) -> Verdict:
     subject, function = natively(_subject(own, q.device), own)
     with _limited(q, "the function, or its backward pass,"):
-        verdict = labelled(decide(case, subject, function=function, seed=q.seed), own)
+        verdict = labelled(decide(case, subject, function=function, custom=own.custom, seed=q.seed), own)
     notes = (*verdict.notes, *own.notes)
     return replace(verdict, notes=tuple(dict.fromkeys(notes)))
 
@@ -307,11 +310,16 @@ def _without_definition(q: Question, point: Point, why: str) -> tuple[Verdict, T
     own = _traced(q.fn, point.args, q, {}, strict=False)
     shapes = [o.shape for o in own.outputs if o.position is not None]
     subject = _subject(own, q.device)
-    if own.graph is not None or not shapes or own.dtype not in subject.dtypes:
+    several = {a.dtype for a in own.arguments if a.kind == "float"} | {
+        o.dtype for o in own.outputs if o.position is not None
+    }
+    if own.graph is not None or not shapes or own.dtype not in subject.dtypes or len(several) > 1:
         return None
     wrt = own.wrt if q.wrt is None else inputs_named(own, q.wrt)
     point = replace(point, cotangent=cotangents_of(own, point.cotangent))
-    box = Opaque(subject, own.function, own.values, wrt, _weights(q, point, shapes, own.dtype), own.dtype)
+    box = Opaque(
+        subject, own.function, own.values, wrt, _weights(q, point, shapes, (own.dtype,) * len(shapes)), own.dtype
+    )
     with _limited(q, "the function, or its backward pass,"):
         return judge_opaque(_title(q, point), box, (f"it cannot be traced: {why}",), seed=q.seed), own
 
@@ -355,13 +363,6 @@ def _held(value: Any, dtype: str) -> np.ndarray:
 def _case(q: Question, own: Traced, definition: Traced, point: Point, wrt: tuple[str, ...]) -> Case:
     if definition.graph is None:
         raise Unsupported("; ".join(definition.opaque))
-    floats = {a.dtype for a in own.arguments if a.kind == "float"}
-    if len(floats) > 1:
-        raise Unsupported(f"floating-point arguments of several dtypes: {', '.join(sorted(floats))}")
-    promoted = {o.dtype for o in own.outputs if o.position is not None} - {own.dtype}
-    if promoted:
-        # A constant of a wider dtype inside: what rounding excuses depends on where it enters.
-        raise Unsupported(f"arguments of {own.dtype}, outputs of {', '.join(sorted(promoted))}")
     for n, inputs in together(wrt, own):
         if set(inputs) & set(own.written):
             raise BadInput(f"{_called(q.fn)} writes to its argument {n}, which is differentiated: give it a copy")
@@ -369,7 +370,10 @@ def _case(q: Question, own: Traced, definition: Traced, point: Point, wrt: tuple
     assert graph is not None
     shapes = [graph.nodes[o].shape for o in graph.outputs]
     point = replace(point, cotangent=cotangents_of(own, point.cotangent))
-    values = {n: _held(own.values[n] if n in own.values else definition.values[n], own.dtype) for n in graph.inputs}
+    dtype, mixed = _dtypes(own)
+    of = mixed.inputs if mixed else {}
+    values = {n: _held(own.values[n] if n in own.values else definition.values[n], of.get(_own_name(n), dtype))
+              for n in graph.inputs}  # fmt: skip
     for a in own.arguments:
         if a.strides is not None and a.name in values:
             values[a.name] = laid_out(values[a.name], a.strides)
@@ -377,13 +381,40 @@ def _case(q: Question, own: Traced, definition: Traced, point: Point, wrt: tuple
         name=_title(q, point),
         graph=graph,
         values=values,
-        cotangent=_weights(q, point, shapes, own.dtype),
-        dtype=own.dtype,
+        cotangent=_weights(q, point, shapes, mixed.outputs if mixed else (dtype,) * len(shapes)),
+        dtype=dtype,
         wrt=wrt,
+        mixed=mixed,
     )
 
 
-def _weights(q: Question, point: Point, shapes: Sequence[tuple[int, ...]], dtype: str) -> tuple[np.ndarray, ...]:
+def _dtypes(own: Traced) -> tuple[str, Mixed | None]:
+    """The case's dtype; and, where the function has several, all of them. Then the case's is the narrowest that a value
+    passes through: rounding in the others is smaller, so that its budget excuses all that is excusable, and more than a
+    budget for each operation in its own dtype would.
+
+    Raises Unsupported for float16 and bfloat16 in one function, of which neither has the smaller roundings and the
+    smaller range."""
+    inputs = {a.name: a.dtype for a in own.arguments if a.kind == "float" and a.role != "captured"}
+    outputs = tuple(o.dtype for o in own.outputs if o.position is not None)
+    formats = {*inputs.values(), *outputs, *own.formats}
+    if len(formats) == 1:
+        return own.dtype, None
+    unknown = formats - FORMATS.keys()
+    if unknown or {"float16", "bfloat16"} <= formats:
+        raise Unsupported(f"values of {', '.join(sorted(unknown or formats))} in one function")
+    finest_last = sorted(formats, key=lambda d: -FORMATS[d].roundoff)
+    held = {a.name: a.dtype for a in own.arguments if a.kind == "float" and a.role == "captured"}
+    return finest_last[0], Mixed({**held, **inputs}, outputs, finest_last[-1])
+
+
+def _own_name(name: str) -> str:
+    return name.removesuffix(HELD)
+
+
+def _weights(
+    q: Question, point: Point, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[str]
+) -> tuple[np.ndarray, ...]:
     """The cotangent: the given one, or else signed, of order one, and never ±1: what ignores, squares or clips a
     cotangent must not look right."""
     given = point.cotangent
@@ -392,7 +423,7 @@ def _weights(q: Question, point: Point, shapes: Sequence[tuple[int, ...]], dtype
         given = tuple(rng.choice([-1.0, 1.0], s) * rng.uniform(1.1, 2.0, s) for s in shapes)
     if [g.shape for g in given] != list(shapes):
         raise BadInput(f"cotangent: shapes {[g.shape for g in given]} do not match those of the outputs, {shapes}")
-    return tuple(rounded(g, dtype) for g in given)
+    return tuple(rounded(g, dtype) for g, dtype in zip(given, dtypes, strict=True))
 
 
 def _subject(traced: Traced, device: str | None) -> Subject:

@@ -57,17 +57,25 @@ def inconclusive(reason: Reason, message: str = "", *comparisons: Comparison) ->
     return _Finding(Status.INCONCLUSIVE, None, reason, message, comparisons)
 
 
-def decide(case: Case, subject: Subject, *, function: Callable[..., Any] | None = None, seed: int = 0) -> Verdict:
+def decide(
+    case: Case,
+    subject: Subject,
+    *,
+    function: Callable[..., Any] | None = None,
+    custom: bool = True,
+    seed: int = 0,
+) -> Verdict:
     """The verdict on one case, without the search for the culprit.
 
     `function`, over the subject's arrays, is held against the case's graph as its definition; without one it is the
-    function that the case names, or the graph run on the subject.
+    function that the case names, or the graph run on the subject. Where `custom` is false, `function` has no
+    derivatives but the subject's own, so that a declared weakness of the subject may explain what it loses.
 
     Raises SpecError where the case's own function cannot be found; anything else that this raises is a defect of
     gradverify.
     """
     start = time.perf_counter()
-    finding = _judged(case, subject, function, seed)
+    finding = _judged(case, subject, function, custom, seed)
     return Verdict(
         status=finding.status,
         case=case.name,
@@ -85,7 +93,7 @@ def decide(case: Case, subject: Subject, *, function: Callable[..., Any] | None 
     )
 
 
-def _judged(case: Case, subject: Subject, own: Callable[..., Any] | None, seed: int) -> _Finding:
+def _judged(case: Case, subject: Subject, own: Callable[..., Any] | None, custom: bool, seed: int) -> _Finding:
     why_not = subject.unavailable()
     if why_not:
         return inconclusive(Reason.UNAVAILABLE, why_not)
@@ -94,7 +102,7 @@ def _judged(case: Case, subject: Subject, own: Callable[..., Any] | None, seed: 
     if is_complex(case.graph):
         own = own or (resolved(case) if case.function else None)
         try:
-            return _judged(pairs.real_case(case), subject, pairs.in_pairs(case, subject, own), seed)
+            return _judged(pairs.real_case(case), subject, pairs.in_pairs(case, subject, own), True, seed)
         except Unsupported as e:
             return inconclusive(Reason.UNSUPPORTED, str(e))
     try:
@@ -120,7 +128,7 @@ def _judged(case: Case, subject: Subject, own: Callable[..., Any] | None, seed: 
         return misshapen
     compared = _compared(case, seen, ref)
     return (
-        _values(case, subject if own is None else None, seen, ref, compared, seed)
+        _values(case, None if own and custom else subject, seen, ref, compared, seed)
         or _laws(case, subject, function, seen, ref)
         or _passed(ref.truth, compared)
     )
@@ -164,14 +172,14 @@ def _structure(case: Case, seen: Observation, truth: Truth) -> _Finding | None:
     if len(seen.outputs) != len(truth.outputs):
         problems.append(f"{len(seen.outputs)} outputs, the definition has {len(truth.outputs)}")
     for i, (out, want) in enumerate(zip(seen.outputs, truth.outputs)):
-        problems += _mismatch(_out(i, case.graph), out, want.shape, case.dtype)
+        problems += _mismatch(_out(i, case.graph), out, want.shape, case.output_dtype(i))
     for name in case.wrt:
         g = seen.gradients.get(name)
         if g is None:
             if (truth.gradients[name].hi != 0).any():
                 problems.append(f"no gradient for {name} (None), and the true one is not zero")
             continue
-        problems += _mismatch(f"d{name}", g, truth.gradients[name].shape, case.dtype)
+        problems += _mismatch(f"d{name}", g, truth.gradients[name].shape, case.dtype_of(name))
     problems += [f"{label} is on {device}" for label, device in seen.devices.items()]
     return fail(FailKind.STRUCTURE, "; ".join(problems)) if problems else None
 
@@ -216,7 +224,7 @@ def _values(
         finding = _failed(case, seen, ref, compared, comparisons, seed)
         if finding.status is not Status.FAIL:
             return finding
-        doubt = dissent(case.graph, case.values, case.cotangent, case.dtype, ref.truth, seed=seed)
+        doubt = dissent(case.graph, case.values, case.cotangent, case.literal_dtype, ref.truth, seed=seed)
         if doubt:
             return inconclusive(Reason.ORACLE, f"the oracle's two libraries disagree: {doubt}", *comparisons)
         known = _explained(case, subject, seen, ref, seed) if subject else ""
@@ -426,7 +434,7 @@ def _laws(case: Case, subject: Subject, function: Any, seen: Observation, ref: R
 def _leaves_range(case: Case, ref: Reference, factor: float) -> bool:
     """Does some intermediate of the VJP overflow once the cotangent is `factor` times as large? In float16, which ends
     at 65504, a law that scales may ask for this; the ranges of the other formats leave room for any factor."""
-    scaled = replace(case, cotangent=tuple(rounded(wide(g) * factor, case.dtype) for g in case.cotangent))
+    scaled = replace(case, cotangent=tuple(rounded(wide(g) * factor, str(g.dtype)) for g in case.cotangent))
     return any(not np.isfinite(a.budget).all() for a in allowance(scaled, ref.truth).gradients.values())
 
 
