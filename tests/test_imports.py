@@ -20,7 +20,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("namespaces",),
     ("engine", "oracle", "generate", "spec", "trace", "subjects"),
     ("strategies",),  # the public door of `generate`
-    ("judge", "conformance"),
+    ("judge",),
+    ("conformance",),  # its training programs are judged
     ("report",),
     ("api",),
     ("plugin", "cli", "watch", "testing", "torch", "jax", "__init__", "__main__"),

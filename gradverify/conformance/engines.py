@@ -41,6 +41,7 @@ CAPABILITIES: Mapping[str, str] = MappingProxyType(
         "versions": "version counters that guard saved tensors",
         "views": "views that share memory and history with their base",
         "function": "custom functions with their own backward",
+        "optim": "optimizers under PyTorch's names",
         "numpy": "tensors over the memory of NumPy arrays (for laws about lifetime)",
     }
 )

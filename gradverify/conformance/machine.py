@@ -124,6 +124,7 @@ class Pair:
 
         * views that exist or not by the layout of an op's result ("view or copy": the documentation of reshape)
         * another memory for a tensor that has views (`x.data = …`), or of another shape
+        * writing from memory that is written to and has gaps: what is read depends on the order of the writes
         * filling an expanded tensor that requires grad, whose gradient PyTorch refuses only where it is asked for
         * indexing a view that may not be used any more: two errors, of which either may come first; a hook on one: the
           second attempt succeeds
@@ -139,6 +140,9 @@ class Pair:
             shared = {*self.memory, *self.memory.values()}
             return args[0] == args[1] or x.shape != y.shape or not shared.isdisjoint(args)
         if (move.indexes or move.makes == HANDLE) and args and args[0] in self.stale:
+            return True
+        overlaps = move.inplace and len(set(args)) == 2 and root == self.memory.get(args[1], args[1])
+        if overlaps and not all(self.results[a][2]._value.is_contiguous() for a in args):
             return True
         if move.name in ("zero_", "copy_"):
             x = self.results[args[0]][2]._value

@@ -140,19 +140,19 @@ def _record(rule: Rule, args: tuple[Any, ...], params: Mapping[str, Any], out: T
     """Leave a node behind, if an argument requires grad. `alike`: the arguments have the shape and dtype of the result."""
     edges: list[Edge | None] = []
     wanted, bit = 0, 1
+    idle = False  # recorded all the same: an argument requires grad, but nothing leads on from it
     for a in args:
         edge = None
         if isinstance(a, Tensor):
             if a._view is not None:
                 a._view.refresh(a)
-                if a._borrows and a._view.base._requires_grad:
-                    wanted |= bit
+                idle = idle or (a._borrows and a._view.base._requires_grad)
             if a._requires_grad and not (rule.frozen and len(edges) in rule.frozen):
                 edge = a._edge or a._gradient_edge()
                 wanted |= bit
         edges.append(edge)
         bit += bit
-    if wanted:
+    if wanted or idle:
         cls: Any = rule.node_class
         if cls is None:
             assert not isinstance(rule.node_name, str)

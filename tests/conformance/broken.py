@@ -100,7 +100,7 @@ BROKEN = (
            "                if edge is None or edge in node.edges[:k]:\n                    continue\n"
            "                target, output = edge"),
     # flags
-    Broken("propagates_all_not_any", DISPATCH, "    if wanted:\n        cls",
+    Broken("propagates_all_not_any", DISPATCH, "    if wanted or idle:\n        cls",
            "    if wanted and not any(isinstance(a, Tensor) and not a._requires_grad for a in args):\n        cls"),
     Broken("integers_require_grad", "tensor", "if value and self.dtype.category < dtypes.FLOAT:", "if False:"),
     Broken("result_flags_change", "tensor", "if self._edge is not None:\n            if value:", "if False:\n            if value:"),

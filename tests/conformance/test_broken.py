@@ -20,7 +20,8 @@ LINES = 8
 def caught(engine: Engine) -> Iterator[Caught]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield from filter(None, (law.check(engine) for law in laws().values()))
+        # The programs take a while, and each broken engine has a law that is about just that.
+        yield from filter(None, (law.check(engine) for law in laws().values() if law.family != "programs"))
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda b: b.name)
