@@ -67,6 +67,7 @@ class Pair:
         self.born: dict[int, tuple[int, int]] = {}  # the version counters of a result when it was made
         self.memory: dict[int, int] = {}  # step -> the step whose memory its result is
         self.leaves: set[int] = set()  # what was a leaf that requires grad, now or before
+        self.hooked: set[int] = set()
         self.stale: set[int] = set()  # views that may not even be asked for their history any more
         self.over = False
 
@@ -111,6 +112,8 @@ class Pair:
             elif got._value is not None:
                 self.results[step.number] = (move.makes, got, want)
                 source = step.args[0] if step.args else None
+                if move.makes == HANDLE and source is not None:
+                    self.hooked.add(source)
                 if move.makes == TENSOR:
                     self.born[step.number] = (got._value._version, want._value._version)
                 if source is not None and (move.shares or (move.name == "take" and source in self.memory)):
@@ -124,6 +127,8 @@ class Pair:
 
         * views that exist or not by the layout of an op's result ("view or copy": the documentation of reshape)
         * another memory for a tensor that has views (`x.data = …`), or of another shape
+        * edits of a view that has a hook: it is about the view as it was ("Behavior of Tensor hooks when Tensor is modified
+          in-place"), but PyTorch sends that gradient to the base, past the hook
         * writing from memory that is written to and has gaps: what is read depends on the order of the writes
         * filling an expanded tensor that requires grad, whose gradient PyTorch refuses only where it is asked for
         * indexing a view that may not be used any more: two errors, of which either may come first; a hook on one: the
@@ -141,12 +146,18 @@ class Pair:
             return args[0] == args[1] or x.shape != y.shape or not shared.isdisjoint(args)
         if (move.indexes or move.makes == HANDLE) and args and args[0] in self.stale:
             return True
+        if move.inplace and args[0] in self.memory and args[0] in self.hooked:
+            return True
         overlaps = move.inplace and len(set(args)) == 2 and root == self.memory.get(args[1], args[1])
         if overlaps and not all(self.results[a][2]._value.is_contiguous() for a in args):
             return True
         if move.name in ("zero_", "copy_"):
             x = self.results[args[0]][2]._value
-            if x.requires_grad and any(n > 1 and step == 0 for n, step in zip(x.shape, x.stride())):
+            if (
+                args[0] not in self.stale
+                and x.requires_grad
+                and any(n > 1 and step == 0 for n, step in zip(x.shape, x.stride()))
+            ):
                 return True
         if move.name == "Double_" and args[0] in self.leaves:
             return not self.results[args[0]][2]._value.is_leaf
