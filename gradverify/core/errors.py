@@ -24,6 +24,10 @@ class Unsupported(GradverifyError, NotImplementedError):
     """Something that a subject or a namespace cannot do; the judge turns it into INCONCLUSIVE with this reason."""
 
 
+class Undefined(Unsupported):
+    """What the framework's own documentation leaves undefined: nothing can be held against it, nor its differences."""
+
+
 class BadInput(GradverifyError, ValueError):
     """A call that cannot be judged because of what it was given; never a verdict on a gradient."""
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import Unsupported
+from ..core.errors import Undefined, Unsupported
 from ..ops.complex import MINORS_UP_TO
 from .base import Value
 from .recipes import (
@@ -757,13 +757,21 @@ def masked_scatter(xp: Any, x: Any, mask: Any, source: Any) -> Any:
 @maps("put")
 def put(xp: Any, x: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
     where = number(counted(xp, index, int(np.prod(x.shape))))
-    return (xp.accumulated if accumulate else xp.placed)(x, where, xp.shaped(source, where.shape))
+    return (xp.accumulated if accumulate else once)(x, where, xp.shaped(source, where.shape))
+
+
+def once(x: Any, where: np.ndarray, values: Any) -> Any:
+    """`values` in place of the entries at `where`. Documented for `index_put_`, `index_copy_`, `scatter_` and `put_`: at
+    repeated indices the result, and the gradient, are undefined."""
+    if isinstance(values, Value) and values.live and np.unique(where).size < where.size:
+        raise Undefined("several values are written to one place: which one stays is undefined in PyTorch's documentation")
+    return x.tracer.placed(x, where, values)
 
 
 @maps("index_put _unsafe_index_put")
 def index_put(xp: Any, x: Any, indices: Any, values: Any, accumulate: bool = False, *_: Any) -> Any:
     where = xp.moved(lambda at: at[selection(xp, indices)], x.shape)
-    return (xp.accumulated if accumulate else xp.placed)(x, where, values)
+    return (xp.accumulated if accumulate else once)(x, where, values)
 
 
 def along_index(xp: Any, shape: Any, dim: int, index: Any) -> np.ndarray:
@@ -776,7 +784,7 @@ def along_index(xp: Any, shape: Any, dim: int, index: Any) -> np.ndarray:
 @maps("scatter.src scatter.value")
 def scatter(xp: Any, x: Any, dim: int, index: Any, src: Any) -> Any:
     where = along_index(xp, x.shape, dim, index)
-    return xp.placed(x, where, cropped(xp, src, where.shape) if isinstance(src, Value) else src)
+    return once(x, where, cropped(xp, src, where.shape) if isinstance(src, Value) else src)
 
 
 @maps("scatter_add")
@@ -842,7 +850,7 @@ def index_add(xp: Any, x: Any, dim: int, index: Any, source: Any, alpha: Any = 1
 @maps("index_copy")
 def index_copy(xp: Any, x: Any, dim: int, index: Any, source: Any) -> Any:
     where = xp.moved(lambda at: at.index_select(dim, xp.native([index])[0].reshape(-1)), x.shape)
-    return xp.placed(x, where, xp.shaped(source, where.shape))
+    return once(x, where, xp.shaped(source, where.shape))
 
 
 @maps("index_fill.int_Scalar index_fill.int_Tensor")

@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..core.errors import Unsupported
+from ..core.errors import Undefined, Unsupported
 from ..core.graph import Input
 from ..core.op import Kind
 from .aten import MAPPED
@@ -765,6 +765,8 @@ class _Mode(TorchDispatchMode):
             xp.outs, xp.out_dtypes = [_array(t) for t in tensors], [t.dtype for t in tensors]
             entered, named = pytree.tree_map(xp.entered, (tuple(args), kwargs))
             result = mapping(xp, *entered, **named)
+        except Undefined:
+            raise
         except Unsupported as e:
             why = str(e)
         except Exception as e:

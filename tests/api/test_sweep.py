@@ -171,3 +171,12 @@ def test_pow_in_place() -> None:
 def test_the_padding_row_of_an_embedding_passes_no_gradient() -> None:
     k = torch.tensor([0, 2, 2])
     assert judge(lambda w: torch.nn.functional.embedding(k, w, padding_idx=2), randn(4, 3))
+
+
+def test_what_pytorch_leaves_undefined_is_not_judged() -> None:
+    """Of several values written to one place one stays, and the documentation leaves open which."""
+    put = lambda x, y, k: x.index_put((k,), y)
+    assert judge(put, randn(4), randn(2, 1)[:, 0], torch.tensor([2, 0]))
+    twice = judge(put, randn(4), randn(2, 1)[:, 0], torch.tensor([2, 2]))
+    assert twice.reason is Reason.UNSUPPORTED
+    assert "undefined" in twice.message
