@@ -764,7 +764,7 @@ def once(x: Any, where: np.ndarray, values: Any) -> Any:
     """`values` in place of the entries at `where`. Documented for `index_put_`, `index_copy_`, `scatter_` and `put_`: at
     repeated indices the result, and the gradient, are undefined."""
     if isinstance(values, Value) and values.live and np.unique(where).size < where.size:
-        raise Undefined("several values are written to one place: which one stays is undefined in PyTorch's documentation")
+        raise Undefined("several values are written to one place: PyTorch leaves undefined which one stays")
     return x.tracer.placed(x, where, values)
 
 
