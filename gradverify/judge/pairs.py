@@ -86,23 +86,18 @@ def suspects(case: Case) -> Iterator[tuple[int, Case]]:
     is not to be had: the ops of the real graph are not those of this one)."""
     graph = case.graph
     real, places = lowered_with_places(graph)
+    real = Graph(real.nodes, tuple(range(len(real.nodes))))  # also the part of a pair that no output needs
     with np.errstate(all="ignore"):
         given = {n: wide(v) if v.dtype.kind not in "bi" else v for n, v in real_case(case).values.items()}
         flat = forward(NUMPY, real, given, case.dtype)
+    values = [flat[p[0]] if len(p) == 1 else flat[p[0]] + 1j * flat[p[1]] for p in places]
     rng = np.random.default_rng(0)
     for k in sorted(graph.active, reverse=True):
         node = graph.nodes[k]
         if isinstance(node, Apply) and node.kind in ("float", "complex"):
-            alone = _alone(case, k, node, [_joined(flat, p) for p in places], rng)
+            alone = _alone(case, k, node, values, rng)
             if alone is not None:
                 yield k, alone
-
-
-def _joined(flat: list[Any], places: tuple[int, ...]) -> Any:
-    parts = [flat[k] for k in places]
-    if any(p is None for p in parts):  # nothing needs it
-        return None
-    return parts[0] if len(parts) == 1 else parts[0] + 1j * parts[1]
 
 
 def _alone(case: Case, k: int, node: Apply, values: list[Any], rng: np.random.Generator) -> Case | None:
@@ -115,8 +110,6 @@ def _alone(case: Case, k: int, node: Apply, values: list[Any], rng: np.random.Ge
             continue
         if not isinstance(old, Constant):
             name = old.name if isinstance(old, Input) else f"v{a}"
-            if values[a] is None:
-                return None
             given[name] = np.array(np.broadcast_to(values[a], old.shape), dtype=numpy_dtype(case.dtype, old.kind))
             old = Input(name, old.shape, old.kind)
         new[a] = len(nodes)

@@ -17,7 +17,7 @@ import numpy as np
 from ..core.errors import Unsupported
 from ..core.graph import Constant, Graph
 from ..namespaces.dtypes import numpy_dtype
-from .base import Binding, Form, Observation, compiled
+from .base import Binding, Form, Observation, compiled, over_pairs
 from .bindings.jax import bindings
 from .forms.jax import FORMS
 
@@ -63,7 +63,14 @@ class JaxSubject:
         def constant(node: Constant) -> Any:
             return jnp.asarray(np.asarray(node.value, dtype=numpy_dtype(dtype, node.kind)).reshape(node.shape))
 
-        return _Program(compiled(graph, lambda op: self.table.get(op) or bindings()(op), constant))
+        return _Program(compiled(graph, self._bind, constant))
+
+    def pairs(self, function: Callable[..., Any], graph: Graph) -> Callable[..., Any]:
+        """A function of complex arrays as one of their parts; see `base.over_pairs`."""
+        return over_pairs(function, graph, self._bind)
+
+    def _bind(self, op: str) -> Callable[..., Any]:
+        return self.table.get(op) or bindings()(op)
 
     def vjp(
         self,
