@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -29,7 +30,8 @@ def case_of(body: str):
 @pytest.mark.parametrize(
     ("text", "number"),
     [
-        ("1+2j", 1 + 2j), ("-1.5e-3-2.5e+2j", complex(-1.5e-3, -2.5e2)), ("2j", 2j), ("-.5j", complex(0, -0.5)), ("+1-0.j", complex(1, -0.0)),
+        ("1+2j", 1 + 2j), ("-1.5e-3-2.5e+2j", complex(-1.5e-3, -2.5e2)), ("2j", 2j), ("-.5j", complex(0, -0.5)),
+        ("+1-0.j", complex(1, -0.0)),
         ("-0+0j", complex(-0.0, 0.0)), ("1-0j", complex(1.0, -0.0)), (".inf-1j", complex(math.inf, -1)),
     ],
 )  # fmt: skip
@@ -98,9 +100,8 @@ REFUSED = [
 
 @pytest.mark.parametrize(("body", "message"), REFUSED, ids=[b for b, _ in REFUSED])
 def test_what_is_refused(body: str, message: str) -> None:
-    with pytest.raises(SpecError, match=".") as caught:
+    with pytest.raises(SpecError, match=re.escape(message)) as caught:
         case_of(body + "\ninputs: {z: {shape: [3], dtype: complex}, x: {shape: [3]}}")
-    assert message in str(caught.value)
     assert caught.value.line >= 4
 
 
