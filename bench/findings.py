@@ -63,6 +63,19 @@ G = ((1.0, 2.0), (0.5, -1.0), (2.0, 1.0))
 WEIGHTS = ((1.0, 9.0), (2.0, 9.0))
 
 
+def torch_where_real() -> float:
+    """dx of where(mask, z, x) at an entry that takes x."""
+    import torch
+
+    x = torch.tensor([1.0], dtype=torch.float64, requires_grad=True)
+    out = torch.where(torch.tensor([False]), torch.tensor([1j], dtype=torch.complex128), x)
+    try:
+        out.real.sum().backward()
+    except RuntimeError as e:  # of its long text what fits into a table
+        raise RuntimeError(str(e).partition(" ||")[0] + " …") from e
+    return float(x.grad[0])
+
+
 def torch_batch_norm() -> float:
     """dx[0, 1] of a batch norm whose weight is a column of a matrix: not contiguous, and right in the forward."""
     import torch
@@ -216,6 +229,26 @@ FINDINGS = (
         "lgamma, value next to its root", "jax", "float32", "jax.scipy.special.gammaln(x), x = 2.001",
         lambda: jax_value(lambda j, x: j.scipy.special.gammaln(x), 2.001, "float32", gradient=False),
         lambda: mp.loggamma(single(2.001)), "terms of size 1 cancel next to the roots 1 and 2",
+    ),
+    Finding(
+        "where with a complex and a real argument, gradient of the real one", "torch", "complex128",
+        "torch.where(mask, z, x)", torch_where_real, lambda: mpf(1),
+        "the backward pass gives the real argument a complex gradient, which autograd refuses",
+    ),
+    Finding(
+        "sign of complex numbers, gradient", "jax", "complex128", "d Re(jnp.sign(x + 4j))/dx, x = 3",
+        lambda: jax_value(lambda j, x: j.numpy.sign(x + 4j).real, 3.0, "float64"),
+        lambda: mpf(16) / 125, "z/abs(z) turns as z does; its rule is that of the real sign, 0",
+    ),
+    Finding(
+        "sinh of complex numbers, value near 0", "jax", "complex128", "Re(jnp.sinh(x + 2e-4j)), x = 1e-4",
+        lambda: jax_value(lambda j, x: j.numpy.sinh(x + 2e-4j).real, 1e-4, "float64", gradient=False),
+        lambda: mp.sinh(mpf(1e-4)) * mp.cos(mpf(2e-4)), "made of exponentials that cancel",
+    ),
+    Finding(
+        "log of complex numbers, value", "jax", "complex128", "Re(jnp.log(x + 0.009j)), x = 0.7654",
+        lambda: jax_value(lambda j, x: j.numpy.log(x + 0.009j).real, 0.7654, "float64", gradient=False),
+        lambda: mp.log(mpf(0.7654) ** 2 + mpf(0.009) ** 2) / 2, "it is made of the log1p above",
     ),
 )  # fmt: skip
 

@@ -32,8 +32,8 @@ RIGHT = 0.5
 """Arguments of ops with a cut or a pole have at least this real part."""
 
 BEYOND_ONE = 1.5
-"""And those of logarithms this one: XLA's log|z| loses its digits near |z| = 1 (errors of 95 u were measured, where
-PyTorch's and NumPy's stay below 2)."""
+"""And those of logarithms this one: nearer to the unit circle XLA's log is made of its log1p, which is off by up to 240 u
+on a part of its range (`docs/findings.md`)."""
 
 DISC = 0.5
 """Those of inverse functions have parts up to this: |z| <= 0.71 is off the cuts, which begin at distance 1."""
