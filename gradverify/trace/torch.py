@@ -148,6 +148,7 @@ def trace(
         written=tuple(written),
         custom=_custom([leaf for _, leaf in leaves]),
         branches=SCALARS in xp.notes,
+        formats=xp.formats_of(graph) if graph is not None else frozenset(),
         native=call.native(kept) if paired else None,
     )
     if graph is not None and confirm:
@@ -277,7 +278,10 @@ class _Call:
         with contextlib.ExitStack() as stack:
             devices = sorted({t.device.index or 0 for t in tensors if t.device.type == "cuda"})
             stack.enter_context(torch.random.fork_rng(devices=devices))
-            torch.manual_seed(self.seed)
+            # As torch.manual_seed does, which takes milliseconds to say so to devices that were never asked for.
+            torch.default_generator.manual_seed(self.seed)
+            if devices:
+                torch.cuda.manual_seed_all(self.seed)
             if self.module is not None:
                 from torch.nn.utils.stateless import _reparametrize_module
 
@@ -514,15 +518,13 @@ class _TorchTracer(Tracer):
         packet, _, overload = name.partition(".")
         return getattr(getattr(torch.ops.aten, packet), overload or "default")
 
-    def cast(self, x: Any) -> None:
-        """Note a cast to fewer digits."""
+    def cast(self, x: Any) -> Any:
+        """`x` in the dtype of the result."""
         source = self.tensors.get(id(x))
         target = self.out_dtypes[0] if self.out_dtypes else None
         if source is None or target is None or not (source.is_floating_point() and target.is_floating_point):
-            return
-        a, b = _dtype_name(source.dtype), _dtype_name(target)
-        if ROUNDOFF.get(a, 1.0) < ROUNDOFF.get(b, 1.0):
-            self.note(f"a cast from {a} to {b} inside the function is the identity to the definition")
+            return x
+        return self.recast(x, _dtype_name(source.dtype), _dtype_name(target))
 
     def units(self, n: int) -> torch.Tensor:
         """The n unit vectors, in double."""
@@ -583,6 +585,8 @@ class _TorchTracer(Tracer):
         """A fresh result, or a view whose value was mapped."""
         key = t.untyped_storage()._cdata
         value = self.lazily(t, value)
+        if _floating(t) and value.live:
+            self.seen_in(value, _dtype_name(t.dtype.to_real() if t.is_complex() else t.dtype))
         if key in self.stores:
             if self.stores[key].dtype == t.dtype:
                 self.stores[key].views.setdefault(_layout(t), value)
@@ -1038,7 +1042,7 @@ def _confirmed(
 ) -> str | None:
     assert traced.graph is not None
     moving = [a.name for a in traced.arguments if a.kind == "float" and a.role != "captured"]
-    narrow = [o.dtype for o in traced.outputs if o.position is not None] + [traced.dtype]
+    narrow = [o.dtype for o in traced.outputs if o.position is not None] + [traced.dtype, *traced.formats]
     roundoff = max(ROUNDOFF.get(n, 2.0**-4) for n in narrow)
     moved = nearby(traced.values, moving, roundoff, seed)
     replaceable = [a for a in traced.arguments if a.role != "captured"]
