@@ -67,11 +67,13 @@ def gradverify(entry: Entry) -> Said:
 
 
 class Bridge:
-    """An entry's function over NumPy arrays: its differentiated inputs, its outputs laid end to end, and its own VJP."""
+    """An entry's function over NumPy arrays: its differentiated inputs, its outputs laid end to end, and its own VJP.
+    Complex arrays are two real ones, joined and split by the framework's own operations."""
 
     def __init__(self, entry: Entry) -> None:
         self.fn, self.args = entry.make()
         self.jax = entry.framework == "jax"
+        self.fn, self.args = (_in_parts_jax if self.jax else _in_parts)(self.fn, self.args)
         if self.jax:
             self.at = list(range(len(self.args)))
             self.values = [np.asarray(a) for a in self.args]
@@ -113,6 +115,39 @@ class Bridge:
         with jax.enable_x64(True):
             out, back = jax.vjp(lambda *a: jnp.ravel(self.fn(*a)), *map(jnp.asarray, values))
             return np.asarray(out), [] if g is None else [np.asarray(d) for d in back(jnp.asarray(g))]
+
+
+def _in_parts(fn: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """The function and its arguments over real and imaginary parts."""
+    is_complex = [isinstance(a, torch.Tensor) and a.is_complex() for a in args]
+    halves = [
+        [p.clone().requires_grad_(a.requires_grad) for p in (a.detach().real, a.detach().imag)] if c else [a]
+        for a, c in zip(args, is_complex)
+    ]
+
+    def over_parts(*parts: Any) -> Any:
+        rest = iter(parts)
+        out = fn(*(torch.complex(next(rest), next(rest)) if c else next(rest) for c in is_complex))
+        several = isinstance(out, tuple | list)
+        outs = [torch.view_as_real(o.resolve_conj()) if o.is_complex() else o for o in (out if several else (out,))]
+        return tuple(outs) if several else outs[0]
+
+    return over_parts, tuple(p for h in halves for p in h)
+
+
+def _in_parts_jax(fn: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    import jax.numpy as jnp
+    from jax import lax
+
+    is_complex = [jnp.iscomplexobj(a) for a in args]
+    halves = [[np.asarray(a).real, np.asarray(a).imag] if c else [a] for a, c in zip(args, is_complex)]
+
+    def over_parts(*parts: Any) -> Any:
+        rest = iter(parts)
+        out = fn(*(lax.complex(next(rest), next(rest)) if c else next(rest) for c in is_complex))
+        return jnp.stack([out.real, out.imag], axis=-1) if jnp.iscomplexobj(out) else out
+
+    return over_parts, tuple(p for h in halves for p in h)
 
 
 def _for_torch(entry: Entry) -> tuple[Callable[..., Any], tuple[Any, ...]]:
