@@ -23,6 +23,7 @@ from jax import tree_util
 
 from ..core.errors import Unsupported
 from ..core.op import Kind
+from ..namespaces.dtypes import PRECISION
 from .base import (
     PARTS,
     ROUNDOFF,
@@ -83,10 +84,10 @@ def trace(
     try:
         closed, shapes = jax.make_jaxpr(call.run, return_shape=True)(*call.arrays)
     except jax.errors.ConcretizationTypeError as e:
-        why = f"{UNSTAGED}: {str(e).strip().splitlines()[0]}"
+        reason = f"{UNSTAGED}: {str(e).strip().splitlines()[0]}"
         if strict:
-            raise Unsupported(why) from e
-        return _unstaged(call, arguments, xp, why)
+            raise Unsupported(reason) from e
+        return _unstaged(call, arguments, xp, reason)
     results = walk.closed(closed, cells)
     leaves = tree_util.tree_flatten_with_path(shapes)[0]
     outputs, nodes = _outputs(xp, leaves, results, opaque)
@@ -113,7 +114,9 @@ def trace(
         "framework": "jax",
         "detaches": bool({DETACHED, STOPPED} & xp.notes.keys()),
         "custom": walk.custom,
+        "branches": BRANCH in xp.notes,
         "native": call.native(kept) if paired else None,
+        "formats": xp.formats_of(graph) if graph is not None else frozenset(),
     }
     if graph is not None and confirm:
         why = _confirmed(Traced(graph=graph, **fields), call, seed, xp)
@@ -303,10 +306,10 @@ class _JaxTracer(Tracer):
         if not fine:
             raise Unsupported(what)
 
-    def cast(self) -> None:
+    def cast(self, x: Value) -> Value:
+        """`x` in the dtype of the result."""
         a, b = (v.aval.dtype.name for v in (self.eqn.invars[0], self.eqn.outvars[0]))
-        if a in ROUNDOFF and b in ROUNDOFF and ROUNDOFF[a] < ROUNDOFF[b]:
-            self.note(f"a cast from {a} to {b} inside the function is the identity to the definition")
+        return self.recast(x, a, b)
 
     def bind(self, *operands: Any, **changed: Any) -> Any:
         return self.eqn.primitive.bind(*operands, **{**self.eqn.params, **changed})
@@ -398,6 +401,9 @@ class _Walk:
             enter: Callable[..., list[_Cell]] = getattr(self, CONTROL[name])
             return enter(eqn, cells)
         symbols = self.mapped(eqn, cells, outs)
+        for s, v in zip(symbols, eqn.outvars):
+            if s is not None and s.live and _kind(v.aval) in ("float", "complex"):
+                self.xp.seen_in(s, PRECISION.get(v.aval.dtype.name, v.aval.dtype.name))
         return [_Cell(make=partial(_pick, outs, k), symbol=s) for k, s in enumerate(symbols)]
 
     def evaluated(self, eqn: Any, cells: list[_Cell]) -> list[Any]:
@@ -648,7 +654,7 @@ def _confirmed(traced: Traced, call: _Call, seed: int, xp: _JaxTracer) -> str | 
     assert traced.graph is not None
     replaceable = [a for a in traced.arguments if a.role != "captured"]
     moving = [a.name for a in replaceable if a.kind == "float"]
-    narrow = [o.dtype for o in traced.outputs if o.position is not None] + [traced.dtype]
+    narrow = [o.dtype for o in traced.outputs if o.position is not None] + [traced.dtype, *traced.formats]
     roundoff = max(ROUNDOFF.get(n, 2.0**-4) for n in narrow)
     moved = nearby(traced.values, moving, roundoff, seed)
     given = [half for x in call.arrays for half in _halves(x)]
