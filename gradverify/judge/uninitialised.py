@@ -16,25 +16,18 @@ from ..core.errors import Unsupported
 from ..subjects.base import Subject
 
 
-def offered(subject: Subject) -> str | None:
-    """Why the subject's memory cannot be poisoned; None where it can."""
-    if subject.name in ("torch", "engine"):
-        return None
-    return f"{subject.name} has no switch for uninitialised memory"
-
-
 @contextmanager
-def poisoned(subject: Subject) -> Iterator[None]:
-    """Within the block, `torch.empty` and its kin (for the engine and NumPy code: `numpy.empty` and `numpy.empty_like`)
+def poisoned(subject: Subject | str) -> Iterator[None]:
+    """For a subject (or its name). Within the block, `torch.empty` and its kin (for the engine and NumPy code: `numpy.empty` and `numpy.empty_like`)
     give NaN; integers are their largest. Raises Unsupported for other subjects.
 
     PyTorch does this itself, in deterministic mode ("torch.utils.deterministic.fill_uninitialized_memory"); its wish for
     deterministic kernels is turned into warnings, and those are dropped.
     """
-    why = offered(subject)
-    if why is not None:
-        raise Unsupported(why)
-    with _numpy() if subject.name == "engine" else _torch():
+    name = subject if isinstance(subject, str) else subject.name
+    if name not in ("torch", "engine"):
+        raise Unsupported(f"{name} has no switch for uninitialised memory")
+    with _numpy() if name == "engine" else _torch():
         yield
 
 
