@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch.autograd.function import once_differentiable
 
 from ..catalogue import Table, function
 
@@ -175,7 +176,9 @@ def _dirty_forward(ctx, x):
 T.add(
     "in-place-marked-dirty",
     "an in-place Function on a private tensor",
-    lambda: (lambda f: lambda x: f(x * 1.0))(_fn(_dirty_forward, lambda ctx, g: g * ctx.saved_tensors[0].cos())),
+    lambda: (lambda f: lambda x: f(x * 1.0))(
+        _fn(_dirty_forward, once_differentiable(lambda ctx, g: g * ctx.saved_tensors[0].cos()))
+    ),
     _x,
 )
 T.add("edit-after-copy", "ctx keeps a copy; the original is edited in place", lambda: _edited(), _x)
@@ -186,7 +189,8 @@ def _edited():
         ctx.x = x.clone()
         return x.sin()
 
-    f = _fn(forward, lambda ctx, g: g * ctx.x.cos())
+    # The copy has no graph: what would be differentiated a second time says so.
+    f = _fn(forward, once_differentiable(lambda ctx, g: g * ctx.x.cos()))
 
     def call(x):
         y = x * 1.0

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import torch
+from torch.autograd.function import once_differentiable
 
 from ..catalogue import Table, function
 
@@ -141,7 +142,7 @@ def _shared_g():
 # --- 6: stale
 
 
-def _raw(save, forward=torch.sin):
+def _raw(save, forward=torch.sin, differentiated=lambda backward: backward):
     """Keeps its input outside save_for_backward, so that no version is checked."""
 
     class F(torch.autograd.Function):
@@ -151,6 +152,7 @@ def _raw(save, forward=torch.sin):
             return forward(x)
 
         @staticmethod
+        @differentiated
         def backward(ctx, g):
             return g * ctx.x.cos()
 
@@ -175,8 +177,8 @@ def _save_copy(ctx, x):
     ctx.x = x.clone()
 
 
-T6.add("ctx-attribute-then-edit", "ctx.x = x, and x is edited in place afterwards", lambda: _edited(_raw(_save)), _x, lambda: _edited(_raw(_save_copy)), source="pytorch#197887", quick=True)  # fmt: skip
-T6.add("ctx-attribute-elsewhere", "ctx.x = x: wrong once the caller edits its input in place between forward and backward", lambda: _raw(_save), _x, lambda: _raw(_save_copy),
+T6.add("ctx-attribute-then-edit", "ctx.x = x, and x is edited in place afterwards", lambda: _edited(_raw(_save)), _x, lambda: _edited(_raw(_save_copy, differentiated=once_differentiable)), source="pytorch#197887", quick=True)  # fmt: skip
+T6.add("ctx-attribute-elsewhere", "ctx.x = x: wrong once the caller edits its input in place between forward and backward", lambda: _raw(_save), _x, lambda: _raw(_save_copy, differentiated=once_differentiable),
        source="burn#1224", elsewhere="an in-place edit between forward and backward", quick=True)  # fmt: skip
 T6.add(
     "saved-detached-alias",
