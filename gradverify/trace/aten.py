@@ -23,9 +23,11 @@ from ..core.errors import Undefined, Unsupported
 from ..ops.complex import MINORS_UP_TO
 from .base import Value
 from .recipes import (
+    LARGEST_FACTOR,
     affine,
     along,
     at,
+    backward_stable,
     correlation,
     eigen,
     eliminated,
@@ -1072,8 +1074,23 @@ def eigh(xp: Any, a: Any, UPLO: str = "L", compute_v: bool = True) -> Any:
     """PyTorch reads one triangle of a symmetric matrix and spreads the gradient over both: the symmetric part."""
     symmetric = (a + xp.matrix_transpose(a)) * 0.5
     given = xp.outs[1] if compute_v else np.linalg.eigh(xp.read(0), "U" if UPLO.upper() == "U" else "L")[1]
-    values, vectors = eigen(xp, symmetric, given)
+    values, vectors = eigen(xp, backward_stable(xp, symmetric, xp.read(0)), given)
     return values, (vectors if compute_v else None)
+
+
+@maps("linalg_householder_product")
+def householder_product(xp: Any, v: Any, tau: Any) -> Any:
+    """The first columns of (I - tau_1 v_1 v_1^T) ... (I - tau_k v_k v_k^T), the v_i below a diagonal of ones."""
+    m, n, k = *v.shape[-2:], tau.shape[-1]
+    xp.require(k <= LARGEST_FACTOR, f"a product of more than {LARGEST_FACTOR} reflections")
+    lead = ((None, None, 1),) * (v.ndim - 1)
+    unit = xp.tril(v, k=-1) + xp.concrete(np.broadcast_to(np.eye(m, n), v.shape).copy())
+    out = xp.concrete(np.broadcast_to(np.eye(m, n), v.shape).copy())
+    for i in reversed(range(k)):
+        column = xp.getitem(unit, index=(*lead, (i, i + 1, 1)))
+        factor = xp.expand_dims(xp.getitem(tau, index=(*lead[1:], (i, i + 1, 1))), axis=-1)
+        out = out - factor * xp.matmul(column, xp.matmul(xp.matrix_transpose(column), out))
+    return out
 
 
 @maps("_linalg_svd")
@@ -1087,7 +1104,7 @@ def svd(xp: Any, a: Any, full_matrices: bool = False, compute_uv: bool = True, d
         u, _, vt = xp.outs
     else:
         u, _, vt = np.linalg.svd(xp.read(0), full_matrices=False)
-    left, values, right = singular(xp, a, u, np.swapaxes(vt, -1, -2))
+    left, values, right = singular(xp, backward_stable(xp, a, xp.read(0)), u, np.swapaxes(vt, -1, -2))
     return (left, values, xp.matrix_transpose(right)) if compute_uv else (None, values, None)
 
 

@@ -120,6 +120,14 @@ def orthogonalised(xp: Any, a: Any, signs: np.ndarray) -> tuple[Any, Any]:
     return q, xp.triu(xp.matmul(xp.matrix_transpose(q), a))
 
 
+def backward_stable(xp: Any, a: Any, at: np.ndarray) -> Any:
+    """The matrix `a`, `at` its value, with the rounding of a sum with n·max|a|: nothing to the oracle, and to the budget
+    what a backward stable algorithm may make of it (LAPACK Users' Guide, 3rd ed. 1999, sections 4.7 and 4.9: the exact
+    decomposition of a matrix moved by p(n)·u·|A|). Not a round number, lest the sum be exact."""
+    size = 1.2345678 * max(at.shape[-2:]) * float(np.max(np.abs(at), initial=0.0))
+    return (a + size) - size if size and np.isfinite(size) else a
+
+
 REFINEMENTS = 4
 """Each doubles the digits: 15 of the framework's own become 240, more than 512 bits hold. In single precision (6
 digits) they become 96, more than 256 bits hold."""

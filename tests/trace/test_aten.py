@@ -235,6 +235,7 @@ CASES: dict[str, Args] = {
     "baddbmm": (X[:, None], C, C),
     "addbmm": (A, C, C),
     "trace": (A,),
+    "linalg_householder_product": (r(4, 3), unit(2)),
     "linalg_cross": (A, V[None]),
     "_linalg_det": (A,),
     "_linalg_slogdet": (A,),
