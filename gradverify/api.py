@@ -53,8 +53,8 @@ def check(
     `fn` is a function, a module, an `autograd.Function.apply`, a `custom_vjp` function …; the framework is recognised
     from the arguments. Its own forward, traced to a graph, is the definition that its backward is held against.
 
-    fn          any shapes; float32 or float64, one dtype for all floating-point arguments; complex64 or complex128 of the
-                same precision. A complex array is judged as its real and imaginary parts, `z.real` and `z.imag`, and
+    fn          any shapes; float16, bfloat16, float32, float64 (where they are mixed, rounding is that of the narrowest);
+                complex64 or complex128 of the same precision. A complex array is judged as its real and imaginary parts, `z.real` and `z.imag`, and
                 each framework's gradient is read in its own convention: dL/d(Re z) + i dL/d(Im z) in PyTorch, with
                 -i in JAX
     wrt         names of the arguments to differentiate, as the verdict names them (`x`, `params['w']`,

@@ -29,6 +29,15 @@ class Source:
 
 
 @dataclass(frozen=True, eq=False)
+class Mixed:
+    """The dtypes of a case that has several; `widest` is the widest of all."""
+
+    inputs: Mapping[str, str]
+    outputs: tuple[str, ...]
+    widest: str
+
+
+@dataclass(frozen=True, eq=False)
 class Case:
     """One question to a subject: what is the VJP of `graph` at `values` for `cotangent`, in `dtype`?
 
@@ -40,6 +49,7 @@ class Case:
     function    "package.module:name" of the user's own function, held against `graph` as its definition
     expect      what the author expects of the subject: negative cases say "fail" or "raises"
     invariants  names of the laws to check as well
+    mixed       where not everything has the case's dtype: then that is the narrowest format that a value passes through
     """
 
     name: str
@@ -53,3 +63,16 @@ class Case:
     expect: Expect = "pass"
     invariants: tuple[str, ...] = ()
     source: Source = Source()
+    mixed: Mixed | None = None
+
+    @property
+    def literal_dtype(self) -> str:
+        """What float literals of the graph are rounded to."""
+        return self.mixed.widest if self.mixed else self.dtype
+
+    def dtype_of(self, name: str) -> str:
+        """Of an input, and so of its gradient."""
+        return self.mixed.inputs.get(name, self.dtype) if self.mixed else self.dtype
+
+    def output_dtype(self, i: int) -> str:
+        return self.mixed.outputs[i] if self.mixed else self.dtype

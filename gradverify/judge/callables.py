@@ -196,7 +196,8 @@ def _subsets(names: list[str]) -> list[tuple[str, ...]]:
 def _single_output(case: Case, k: int, group: tuple[int, ...]) -> Case:
     graph = Graph(case.graph.nodes, tuple(case.graph.outputs[i] for i in group))
     cotangent = tuple(case.cotangent[i] for i in group)
-    return replace(case, name=f"{case.name}, output {k} alone", graph=graph, cotangent=cotangent)
+    mixed = case.mixed and replace(case.mixed, outputs=tuple(case.mixed.outputs[i] for i in group))
+    return replace(case, name=f"{case.name}, output {k} alone", graph=graph, cotangent=cotangent, mixed=mixed)
 
 
 def _only(traced: Traced, k: int, group: tuple[int, ...]) -> Traced:
@@ -433,8 +434,13 @@ def _subject(traced: Traced, device: str | None) -> Subject:
 def _around(q: Question, traced: Traced, times: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """Other arguments of the same form: other values, a batch of another size, a lower precision."""
     for name, args in variations(traced.framework, q.args, q.seed, times, _entries(traced), traced.branches):
-        if name != "float32" or q.dtype is None:
+        # Keyword arguments stay as they are, and would make it mixed precision.
+        if name != "float32" or (q.dtype is None and not _holds_arrays(q.kwargs)):
             yield name, args
+
+
+def _holds_arrays(kwargs: Mapping[str, Any]) -> bool:
+    return any(hasattr(v, "dtype") for v in kwargs.values())
 
 
 def _entries(traced: Traced) -> int:

@@ -21,6 +21,10 @@ PARAMETERS = "parameters"
 """The argument under which a reference takes the parameters of the module that it is held against."""
 
 
+HELD = ", held"
+"""Ends the name of a copy of an input that is held fixed."""
+
+
 def takes_parameters(fn: Callable[..., Any]) -> bool:
     """Has a reference an argument of this name? Then it wants them by their qualified names."""
     try:
@@ -107,7 +111,7 @@ def surrogated(forward: Traced, backward: Traced, wrt: tuple[str, ...]) -> Trace
     shapes = [[g.nodes[o].shape for o in g.outputs] for g in (b, f)]
     if shapes[0] != shapes[1]:
         raise BadInput(f"the surrogate's outputs have shapes {shapes[0]}, the function's {shapes[1]}")
-    held = {n: f"{n}, held" for n in wrt}
+    held = {n: n + HELD for n in wrt}
     values = {**forward.values, **backward.values, **{h: forward.values[n] for n, h in held.items()}}
     joined = _Joined(forward)
     parts = joined.add(b, {}), joined.add(f, held), joined.add(b, held)

@@ -24,6 +24,7 @@ from ..core.errors import ShapeError, Unsupported
 from ..core.graph import Apply, Constant, Graph, Input
 from ..core.verdict import FailKind, Reason, Status, Verdict
 from ..namespaces.base import Namespace
+from ..namespaces.dtypes import rounded
 from ..namespaces.run import forward, kink_distances, reverse
 from ..ops.build import GraphBuilder, Recorder, Ref, lowered
 from ..oracle.balls import BALLS
@@ -60,7 +61,7 @@ def _judged(q: Question, batched: bool, held: bool) -> tuple[Verdict, Traced]:
     case, traced = case_of(q, held=held)
     rng = np.random.default_rng([q.seed, 7])
     tangents = {
-        n: (rng.choice([-1.0, 1.0], np.shape(v)) * rng.uniform(1.1, 2.0, np.shape(v))).astype(case.dtype)
+        n: rounded(rng.choice([-1.0, 1.0], np.shape(v)) * rng.uniform(1.1, 2.0, np.shape(v)), case.dtype_of(n))
         for n, v in case.values.items() if n in case.wrt
     }  # fmt: skip
 
@@ -88,7 +89,7 @@ def _judged(q: Question, batched: bool, held: bool) -> tuple[Verdict, Traced]:
         return verdict(Status.INCONCLUSIVE, reason=Reason.KINK)
     _, slopes = truths
     shapes = [e.shape for e in slopes]
-    if [p.shape for p in pushed] != shapes or any(str(p.dtype) != case.dtype for p in pushed):
+    if [p.shape for p in pushed] != shapes or any(str(p.dtype) != case.output_dtype(i) for i, p in enumerate(pushed)):
         got = ", ".join(f"{p.dtype}{list(p.shape)}" for p in pushed)
         message = f"tangents are {got}; the outputs are {case.dtype} of {shapes}"
         return verdict(Status.FAIL, message, kind=FailKind.STRUCTURE)
@@ -276,6 +277,8 @@ def _torch(function: Any, case: Case, tangents: Mapping[str, np.ndarray], batche
     import torch
     from torch.autograd import forward_ad
 
+    from ..subjects.torch import from_numpy, to_numpy
+
     def pushed(*along: Any) -> Any:
         given = dict(zip(tangents, along))
         with forward_ad.dual_level():
@@ -284,8 +287,8 @@ def _torch(function: Any, case: Case, tangents: Mapping[str, np.ndarray], batche
             outs = tuple(p.primal for p in pairs)
             return outs, tuple(torch.zeros_like(p.primal) if p.tangent is None else p.tangent for p in pairs)
 
-    primals = {n: torch.from_numpy(np.array(v)) for n, v in case.values.items()}
-    along = [torch.from_numpy(np.array(t)) for t in tangents.values()]
+    primals = {n: from_numpy(v) for n, v in case.values.items()}
+    along = [from_numpy(t) for t in tangents.values()]
     if batched:
         outs, _ = pushed(*along)
         of_wrt = lambda *active: function(*({**primals, **dict(zip(tangents, active))}.values()))
@@ -294,7 +297,7 @@ def _torch(function: Any, case: Case, tangents: Mapping[str, np.ndarray], batche
         result = tuple(r[0] for r in torch.func.vmap(push, randomness="same")(*many))
     else:
         outs, result = pushed(*along)
-    return tuple(o.detach().numpy().copy() for o in outs), tuple(r.detach().numpy().copy() for r in result)
+    return tuple(map(to_numpy, outs)), tuple(map(to_numpy, result))
 
 
 def _jax(function: Any, case: Case, tangents: Mapping[str, np.ndarray], batched: bool) -> Pushed:

@@ -54,6 +54,8 @@ def _values(traced: Traced, case: Case) -> Mapping[str, np.ndarray]:
 def _torch(traced: Traced, case: Case) -> Pulled:
     import torch
 
+    from ..subjects.torch import from_numpy
+
     values = _values(traced, case)
     names = list(values)
 
@@ -69,8 +71,8 @@ def _torch(traced: Traced, case: Case) -> Pulled:
             )
         return tuple(g for g in found if g is not None)
 
-    args = [torch.from_numpy(np.array(v)).requires_grad_(n in case.wrt) for n, v in values.items()]
-    args += [torch.from_numpy(np.array(g)).requires_grad_() for g in case.cotangent]
+    args = [from_numpy(v).requires_grad_(n in case.wrt) for n, v in values.items()]
+    args += [from_numpy(g).requires_grad_() for g in case.cotangent]
     return pull, tuple(args)
 
 

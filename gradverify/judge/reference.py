@@ -33,7 +33,7 @@ def reference(case: Case, *, seed: int = 0) -> Reference:
     if key in _RECENT:
         _RECENT.move_to_end(key)
         return _RECENT[key]
-    true = truth(case.graph, case.values, case.cotangent, case.wrt, case.dtype, seed=seed)
+    true = truth(case.graph, case.values, case.cotangent, case.wrt, case.literal_dtype, seed=seed)
     _RECENT[key] = Reference(true, allowance(case, true, seed=seed))
     while len(_RECENT) > _KEPT:
         _RECENT.popitem(last=False)
@@ -65,7 +65,7 @@ def allowance(case: Case, true: Truth, *, seed: int = 0, **how: Any) -> Budget:
 def _key(case: Case, seed: int) -> bytes:
     """A digest of everything that the reference depends on."""
     h = hashlib.blake2b(digest_size=24)
-    h.update(repr((case.graph, case.wrt, case.dtype, seed)).encode())
+    h.update(repr((case.graph, case.wrt, case.dtype, case.literal_dtype, seed)).encode())
     for name, value in sorted(case.values.items()):
         h.update(name.encode() + np.ascontiguousarray(value).tobytes())
     for g in case.cotangent:

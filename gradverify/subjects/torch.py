@@ -81,7 +81,7 @@ class TorchSubject:
     def tape(self) -> Tape:
         import torch
 
-        return Tape(torch, self._tensor, _array)
+        return Tape(torch, self._tensor, to_numpy)
 
     def pairs(self, function: Callable[..., Any], graph: Graph) -> Callable[..., Any]:
         """A function of complex tensors as one of their parts; see `base.over_pairs`."""
@@ -152,10 +152,10 @@ class TorchSubject:
         held = [(n, leaves[n], v) for n, v in values.items()]
         held += [(f"cotangent {i}", t, g) for i, (t, g) in enumerate(zip(given, cotangent))]
         return Observation(
-            outputs=tuple(_array(o) for o in outputs),
-            gradients={n: None if d is None else _array(d) for n, d in named.items()},
+            outputs=tuple(to_numpy(o) for o in outputs),
+            gradients={n: None if d is None else to_numpy(d) for n, d in named.items()},
             devices={label: str(t.device) for label, t in arrays.items() if t.device.type != wanted},
-            mutated=tuple(label for label, t, was in held if _array(t).tobytes() != was.tobytes()),
+            mutated=tuple(label for label, t, was in held if to_numpy(t).tobytes() != was.tobytes()),
         )
 
     def _tensor(self, value: np.ndarray) -> Any:
@@ -227,7 +227,13 @@ def _lacking(e: Exception) -> Exception:
     return Unsupported(str(e).splitlines()[0]) if LACKING.search(str(e)) else e
 
 
-def _array(tensor: Any) -> np.ndarray:
+def from_numpy(value: np.ndarray) -> Any:
+    """A tensor of its own memory, contiguous; of bfloat16 too."""
+    return TorchSubject()._tensor(np.array(value, order="C"))
+
+
+def to_numpy(tensor: Any) -> np.ndarray:
+    """A copy on the host; of bfloat16 in ml_dtypes'."""
     import torch
 
     host = tensor.detach().cpu().resolve_conj().resolve_neg()

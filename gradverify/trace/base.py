@@ -103,6 +103,7 @@ class Traced:
     opaque     operations that could not be mapped, one reason each
     detaches   it detaches a value that depends on a wanted input (detach, no_grad, stop_gradient)
     written    the arguments that it writes to
+    formats    the floating-point dtypes that values which depend on an input pass through on their way to an output
     custom     part of its backward pass is the user's own (an autograd.Function, a custom_vjp, a custom operator)
     native     where arguments or outputs are complex, the function over them as they are, one array each; `function`
                takes and returns their parts, joined and split by the framework's own differentiable operations
@@ -120,6 +121,7 @@ class Traced:
     detaches: bool = False
     written: tuple[str, ...] = ()
     custom: bool = False
+    formats: frozenset[str] = frozenset()
     branches: bool = False
     native: Callable[..., tuple[Any, ...]] | None = None
 
@@ -230,6 +232,26 @@ class Tracer(Recorder):
         self.captured: dict[tuple[Any, ...], int] = {}
         self.values: dict[str, np.ndarray] = {}
         self.names: dict[bytes, str] = {}
+        self.formats: dict[int, set[str]] = {}
+
+    def recast(self, value: Value, source: str, target: str) -> Value:
+        """A value after a cast between formats: the identity to the definition, and a rounding to the budget; of the
+        value where digits are lost, of its cotangent where they are gained."""
+        if source not in ROUNDOFF or target not in ROUNDOFF or ROUNDOFF[source] == ROUNDOFF[target]:
+            return value
+        if ROUNDOFF[source] < ROUNDOFF[target]:
+            self.note(f"a cast from {source} to {target} inside the function is the identity to the definition")
+        return self.call("multiply", value, 1.0) if value.live and value.kind == "float" and not value.why else value
+
+    def seen_in(self, value: Value, dtype: str) -> None:
+        """A live value is, or goes through, an array of this dtype."""
+        parts = (value.re, value.im) if isinstance(value, Complex) else (value,)
+        for part in parts:
+            if part.node is not None and not part.why:
+                self.formats.setdefault(part.node, set()).add(dtype)
+
+    def formats_of(self, graph: Graph) -> frozenset[str]:
+        return frozenset(d for k in graph.active for d in self.formats.get(k, ()))
 
     def note(self, text: str) -> None:
         self.notes[text] = None

@@ -228,7 +228,7 @@ def identity(xp: Any, x: Any, **_: Any) -> Any:
 
 @maps("convert_element_type")
 def convert(xp: Any, x: Any, **_: Any) -> Any:
-    xp.cast()
+    x = xp.cast(x)
     return xp.where(x, 1.0, 0.0) if x.kind == "bool" and xp.out_kind(0) == "float" else x
 
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from ..core.errors import Unsupported
 from ..core.op import Kind
-from .base import ROUNDOFF, Traced, Tracer, Value, digest
+from .base import Traced, Tracer, Value, digest
 from .calls import Call, Found, arguments, closed_over, confirmed, finished, leaves, mapped, traced
 from .handwritten import Flat, HandWritten
 from .ufuncs import ASKS, FUNCTIONS, MOVES, MOVES_OR_ZERO, UFUNCS, WRITES, moved
@@ -662,8 +662,7 @@ class NumpyTracer(Tracer):
             return value
         if b.kind == "c":
             return self.unusable("complex numbers: the op table is about real ones")
-        if ROUNDOFF.get(a.name, 1.0) < ROUNDOFF.get(b.name, 1.0):
-            self.note(f"a cast from {a} to {b} inside the function is the identity to the definition")
+        value = self.recast(value, a.name, b.name)
         return self.as_kind(value, "bool" if b.kind == "b" else "float")
 
     def as_kind(self, value: Value, kind: Any) -> Value:

@@ -256,7 +256,7 @@ def test_what_is_raised_stays_attached() -> None:
     ("fn", "args", "message"),
     [
         (lambda x: x.to_dense(), (torch.eye(2, dtype=F64).to_sparse(),), "only strided"),
-        (lambda x, w: x * w, (X, W.float()), "several dtypes"),
+        (lambda x, w: x * w, (X.half(), W.bfloat16()), "float16, float32 in one function"),
         (lambda x, w: x * w, (X, torch.empty(4, device="meta", dtype=F64)), "meta"),
     ],
     ids=["sparse", "mixed dtypes", "mixed devices"],
