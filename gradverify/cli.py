@@ -176,16 +176,18 @@ def ops(name: str | None, markdown: bool) -> int:
     """The op table, or one op of it in detail."""
     from .core.errors import UnknownName
     from .ops import FAMILIES, OPS
+    from .ops.pairs import COMPLEX
 
     if name is not None:
-        by_alias = {alias: spec for spec in OPS.values() for alias in spec.aliases}
-        spec = OPS.get(name) or by_alias.get(name)
+        known = {**OPS, **COMPLEX}
+        by_alias = {alias: spec for spec in known.values() for alias in spec.aliases}
+        spec = known.get(name) or by_alias.get(name)
         if spec is None:
-            raise UnknownName("op", name, [*OPS, *by_alias])
+            raise UnknownName("op", name, [*known, *by_alias])
         for line in _op_lines(spec):
             click.echo(line)
         return Exit.OK
-    for family, specs in FAMILIES.items():
+    for family, specs in {**FAMILIES, "complex": tuple(COMPLEX.values())}.items():
         if markdown:
             click.echo(f"## {family}\n\n| op | what it computes | example |\n|---|---|---|")
             for spec in specs:
@@ -343,8 +345,12 @@ def _gradient_lines(case: Any, seed: int) -> Iterator[str]:
     """Value and gradient by the oracle, to 20 digits."""
     import numpy as np
 
+    from .judge.pairs import real_case
+    from .ops.pairs import is_complex
     from .oracle.truth import truth
 
+    if is_complex(case.graph):
+        case = real_case(case)
     true = truth(case.graph, case.values, case.cotangent, case.wrt, case.dtype, seed=seed)
     labelled = [(f"out{i}" if len(true.outputs) > 1 else "value", e) for i, e in enumerate(true.outputs)]
     labelled += [(f"d{name}", e) for name, e in true.gradients.items()]
@@ -359,6 +365,9 @@ def _gradient_lines(case: Any, seed: int) -> Iterator[str]:
 def _op_lines(spec: OpSpec) -> Iterator[str]:
     import inspect
 
+    from .ops.complex import RULES
+    from .ops.pairs import COMPLEX
+
     def source(f: Any) -> str:
         try:
             return inspect.getsource(f).strip()
@@ -367,6 +376,11 @@ def _op_lines(spec: OpSpec) -> Iterator[str]:
 
     yield f"{spec.name}: {spec.doc}"
     yield f"example: {spec.example}"
+    if spec.name in COMPLEX:  # the rule over pairs is in place of all the rest
+        for name, p in spec.params.items():
+            yield f"parameter {name}: {p.kind} = {p.default!r}"
+        yield f"over pairs of reals:\n{source(RULES[spec.name])}"
+        return
     if spec.aliases:
         yield f"also called: {', '.join(spec.aliases)}"
     for name, p in spec.params.items():

@@ -193,6 +193,19 @@ def test_an_interrupt_still_writes_the_report(folder: Path, monkeypatch: pytest.
     assert (data["interrupted"], data["ok"], len(data["results"])) == (True, False, 1)
 
 
+def test_complex_expressions_and_ops() -> None:
+    result = call("explain", "sum(abs(z) ** 2)", "--input", "z=[1+2j, -1j]", "--subjects", "engine")
+    assert result.exit_code == Exit.OK, result.output
+    lines = result.output.splitlines()
+    assert lines[0] == "z: complex[2]"
+    assert any(line.startswith("dz.imag[0] = 4.0") for line in lines)
+    assert any(line.startswith("PASS expression [engine, complex128]") for line in lines)
+    assert call("ops", "rfft").output.startswith("rfft: ")
+    assert "over pairs of reals" in call("ops", "conj").output
+    assert call("ops", "arg").output.startswith("angle: ")
+    assert "did you mean 'irfft'" in call("ops", "irff").output
+
+
 def test_ops() -> None:
     table = call("ops").output
     assert all(f"  {name} " in table for name in OPS)
