@@ -18,6 +18,7 @@ from gradverify.cli import Exit, main
 from gradverify.core.graph import Graph
 from gradverify.judge import runner as judging
 from gradverify.ops import OPS
+from gradverify.ops.pairs import COMPLEX
 from gradverify.report.json import schema
 from gradverify.subjects import Observation, register
 from gradverify.subjects.engine import EngineSubject
@@ -216,7 +217,7 @@ def test_ops() -> None:
     assert call("ops", alias[0]).output.startswith(f"{alias[1]}: ")
     markdown = call("ops", "--markdown").output
     rows = [line for line in markdown.splitlines() if line.startswith("| `")]
-    assert len(rows) == len(OPS)
+    assert len(rows) == len(OPS) + len(COMPLEX)
     assert all(line.replace("\\|", "").count("|") == 4 for line in rows)
 
 
