@@ -179,3 +179,21 @@ def test_at_kinks_that_cancel_along_a_direction_nothing_is_claimed() -> None:
 def test_a_value_that_is_not_finite_is_outside_the_domain() -> None:
     found = verdict(lambda x: np.log(np.abs(x - 1)), lambda g, x: (g / (x - 1),), np.array([1.0, 2.0]))
     assert (found.status, found.reason) == (Status.INCONCLUSIVE, Reason.DOMAIN)
+
+
+@pytest.mark.parametrize(("dtype", "passes"), [("float32", True), ("float64", False)])
+def test_what_rounding_next_to_one_swallows_is_no_wrong_gradient(dtype: str, passes: bool) -> None:
+    """log(1 + e^-20) is 0 in float32 wherever one looks; its slope, -2e-9 there, is right all the same. In float64 the
+    function moves, and a slope of twice that is found."""
+
+    def forward(x: np.ndarray) -> np.ndarray:
+        return np.log(1 + np.exp(-x))
+
+    factor = 1.0 if dtype == "float32" else 2.0
+    found = verdict(forward, lambda g, x: (-factor * g * np.exp(-x),), np.full(3, 20.0), dtype=dtype)
+    assert (found.status is Status.PASS) == passes, found.text()
+
+
+def test_a_gradient_of_order_one_of_a_function_that_does_not_move_is_wrong() -> None:
+    found = verdict(lambda x: 0 * x, lambda g, x: (g,), X, dtype="float32")
+    assert found.kind is FailKind.WRONG
