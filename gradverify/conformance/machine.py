@@ -153,14 +153,10 @@ class Pair:
             return True
         if move.name in ("zero_", "copy_"):
             x = self.results[args[0]][2]._value
-            if (
-                args[0] not in self.stale
-                and x.requires_grad
-                and any(n > 1 and step == 0 for n, step in zip(x.shape, x.stride()))
-            ):
+            if x.requires_grad and any(n > 1 and stride == 0 for n, stride in zip(x.shape, x.stride())):
                 return True
         if move.name == "Double_" and args[0] in self.leaves:
-            return not self.results[args[0]][2]._value.is_leaf
+            return args[0] in self.stale or not self.results[args[0]][2]._value.is_leaf
         if move.name == "detach_":
             return bool(self.results[args[0]][2]._value.retains_grad)
         if move.inplace and root in self.second:

@@ -300,6 +300,8 @@ class Session:
             self.entries[-1] = Entry(last.text, last.args, error=error)
             return
         except Exception as e:
+            last = self.entries[-1]
+            self.entries[-1] = Entry(last.text, last.args, error=error)
             raise Broken(error, f"{type(e).__name__}: {_first(e)}", self.script()) from e
         done = self.entries[-1] if len(self.entries) > before else Entry("pass")
         self.entries[-1] = Entry(done.text, done.args, error=error, missing=True)

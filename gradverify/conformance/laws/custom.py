@@ -147,8 +147,8 @@ def dirty_input_is_the_output(t: Session) -> None:
 
 @law(needs={"function", "versions"}, source=EXTENDING)
 def dirty_input_counts_a_version(t: Session) -> None:
-    """What saved a tensor before a function edited it finds out."""
-    f = function(t, "lambda ctx, x: (ctx.mark_dirty(x), x.mul_(2))[1]", "lambda ctx, g: g * 2")
+    """What saved a tensor before a function edited it finds out, even where the function wrote past the counter."""
+    f = function(t, "lambda ctx, x: (ctx.mark_dirty(x), x.data.mul_(2), x)[2]", "lambda ctx, g: g * 2")
     x = t.tensor(3.0, requires_grad=True)
     y = x * 1.0
     z = y * y

@@ -325,6 +325,7 @@ def view_made_within_no_grad_leads_nowhere(t: Session) -> None:
     t.equal(v.requires_grad, True)
     (v * 5.0).sum().backward()
     t.equal(x.grad, None)
+    t.equal(v.grad, None)
 
 
 @law(needs={"versions"}, source="https://docs.pytorch.org/docs/stable/notes/autograd.html#in-place-correctness-checks")
