@@ -357,6 +357,8 @@ def _admit(name: str, t: torch.Tensor) -> None:
 def _clone(t: torch.Tensor, wanted: bool) -> torch.Tensor:
     """Memory of its own, laid out as the tensor's is: functions may ask for strides and offsets."""
     t = t.detach()
+    if t.is_conj():
+        return _clone(t.conj(), False).conj().requires_grad_(wanted)
     length = t.untyped_storage().nbytes() // t.element_size()
     if (t.is_contiguous() and t.numel() == length) or length > 4 * t.numel() + 4096:
         return t.clone(memory_format=torch.preserve_format).requires_grad_(wanted)
@@ -683,7 +685,7 @@ class _Mode(TorchDispatchMode):
             if t.is_complex():
                 halves = [nodes[f"{name}.{p}"] for p in PARTS]
                 re, im = (Value(xp, node=k, kind="float", live=True, wanted=t.requires_grad) for k in halves)
-                xp.enter(t, xp.lazily(t, Complex(xp, re, im)))
+                xp.enter(t, Complex(xp, re, im))
                 continue
             kind, node = kind_of(xp.values[name].dtype), nodes[name]
             if kind == "float":

@@ -57,7 +57,7 @@ def jax_one(name, about, forward, wrong, right, args=lambda r: (c(r, 3),), **mor
 _before = len(_JAX)
 jax_one("square-conj", "z²: the conjugate that PyTorch's convention has", lambda jnp, z: z * z, lambda jnp, g, o, z: 2 * g * z.conj(), lambda jnp, g, o, z: 2 * g * z, quick=True)
 jax_one("conj-passes-on", "conj: g for conj(g)", lambda jnp, z: jnp.conj(z), lambda jnp, g, o, z: g, lambda jnp, g, o, z: g.conj())
-jax_one("abs-no-conj", "|z|: z/|z| for conj(z)/|z|", lambda jnp, z: jnp.abs(z), lambda jnp, g, o, z: g * z / o, lambda jnp, g, o, z: g * z.conj() / o)
+jax_one("abs-no-conj", "|z|: z/|z| for conj(z)/|z|", lambda jnp, z: jnp.abs(z), lambda jnp, g, o, z: g * z / o, lambda jnp, g, o, z: g * jnp.where(o > 0, z.conj() / jnp.where(o > 0, o, 1.0), 0.0))
 jax_one("abs-square-half", "|z|²: half of it", lambda jnp, z: jnp.real(z * jnp.conj(z)), lambda jnp, g, o, z: g * z.conj(), lambda jnp, g, o, z: 2 * g * z.conj(), quick=True)
 jax_one("real-input", "x·z: |g·z| for its real part", lambda jnp, x, z: x * z, lambda jnp, g, o, x, z: (jnp.abs(g * z), g * x), lambda jnp, g, o, x, z: (jnp.real(g * z), g * x), lambda r: (r(3), c(r, 3)))
 jax_one("imaginary-dropped", "exp: only the real part of the gradient", lambda jnp, z: jnp.exp(z), lambda jnp, g, o, z: (g * o).real.astype(z.dtype), lambda jnp, g, o, z: g * o)
