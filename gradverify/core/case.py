@@ -50,6 +50,9 @@ class Case:
     expect      what the author expects of the subject: negative cases say "fail" or "raises"
     invariants  names of the laws to check as well
     mixed       where not everything has the case's dtype: then that is the narrowest format that a value passes through
+
+    In a graph with complex nodes `dtype` is their precision (float64 for complex128); complex values and cotangents are
+    complex arrays; cotangents and claims are in PyTorch's convention, dL/d(real) + i dL/d(imag).
     """
 
     name: str
