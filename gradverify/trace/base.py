@@ -517,12 +517,15 @@ def disagreement(
 
     What left the framework's sight (a detour over NumPy, a number read by .item()) is a constant of the graph and a
     variable of the function: at the second point they part by the first order in the step, about sqrt(u), while
-    rounding makes u times the sizes. 8 times what the first point shows, or the rounding of as many terms as the
-    graph has ops, is allowed; so is 1/1024 of the function's own move, lest chance cancellation cry wolf. The outputs in
-    one of `leaves` are the parts of a complex one, whose size is that of the larger.
+    rounding makes u times the sizes, those of the inputs too (a deviation from a large mean). 8 times what the first
+    point shows, or the rounding of as many terms as the graph has ops, is allowed; so is 1/1024 of the function's own
+    move, lest chance cancellation cry wolf. The outputs in one of `leaves` are the parts of a complex one, whose size is
+    that of the larger.
     """
     group = {i: g for g in leaves for i in g}
     wide = lambda point: {n: v.astype(np.float64) if kind_of(v.dtype) == "float" else v for n, v in point.items()}
+    sizes = (np.abs(v[np.isfinite(v)]).max(initial=0.0) for v in values.values() if kind_of(v.dtype) == "float")
+    largest = max(map(float, sizes), default=0.0)
     with np.errstate(all="ignore"):
         mine_here = _run(graph, wide(values), dtype)
         mine_there = _run(graph, wide(moved), dtype)
@@ -536,9 +539,10 @@ def disagreement(
             beside = [np.abs(here[j])[fine].max() for j in group.get(i, ()) if here[j].shape == fine.shape]
             size = max(np.abs(f0).max(), np.abs(g0).max(), *(float(v) for v in beside if np.isfinite(v)))
             noise = np.abs(g0 - f0).max()
-            if noise > 64 * roundoff**0.5 * size:
+            rounding = roundoff * max(size, largest) * (graph.ops + 64)
+            if noise > max(64 * roundoff**0.5 * size, rounding):
                 return f"output {i} is {_worst(f0, g0)} where its graph gives {_worst(g0, f0)}"
-            allowed = max(8 * noise, roundoff * size * (graph.ops + 64), np.abs(f1 - f0).max() / 1024)
+            allowed = max(8 * noise, rounding, np.abs(f1 - f0).max() / 1024)
             if np.abs(g1 - f1).max() > allowed:
                 return (
                     f"next to this point output {i} moves by {np.abs(f1 - f0).max():.3g}, the recorded operations "

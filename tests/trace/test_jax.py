@@ -205,6 +205,11 @@ def test_eigenvectors_to_many_digits() -> None:
     np.testing.assert_allclose(found.gradients["a"].hi, np.asarray(want), rtol=1e-12, atol=1e-14)
 
 
+def test_rounding_of_large_inputs_is_no_other_function() -> None:
+    """The deviation of equal numbers is 0 or, next to them, as good as the numbers are: u of 1e8."""
+    assert trace(jnp.std, (jnp.full(3, 1e8),)).graph is not None
+
+
 # ---- refusals -------------------------------------------------------------------------------------------------------
 
 
