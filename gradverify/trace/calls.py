@@ -90,7 +90,7 @@ class Call:
 
     def run(self, arrays: Sequence[Any]) -> Any:
         args, kwargs = self.filled(arrays)
-        with replayed(self.fn, self.seed):
+        with replayed(self.fn, self.seed), np.errstate(all="ignore"):
             return self.fn(*args, **kwargs)
 
     def flat(self, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
@@ -107,7 +107,9 @@ class Call:
 def positional(fn: Any, k: int) -> str:
     """What the function itself calls its k-th argument."""
     try:
-        parameters = list(inspect.signature(fn).parameters.values())
+        # A primitive of HIPS autograd is a wrapper that keeps what it wraps as `fun`.
+        inner = getattr(fn, "fun", fn) if getattr(fn, "_is_autograd_primitive", False) else fn
+        parameters = list(inspect.signature(inner).parameters.values())
     except (TypeError, ValueError):
         parameters = []
     plain = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
@@ -118,10 +120,11 @@ def positional(fn: Any, k: int) -> str:
 
 
 def closed_over(fn: Any) -> dict[str, Any]:
-    """What a function refers to by name: globals, cells, and what the object of a bound method holds."""
+    """What a function refers to by name: globals, cells, defaults, and what the object of a bound method holds."""
     fn = inspect.unwrap(fn) if callable(fn) else fn
     owner = getattr(fn, "__self__", None)
-    held = dict(getattr(owner, "__dict__", {}))
+    held = dict(getattr(owner, "__dict__", {})) | (getattr(fn, "__kwdefaults__", None) or {})
+    held |= {f"default {k}": v for k, v in enumerate(getattr(fn, "__defaults__", None) or ())}
     try:
         found = inspect.getclosurevars(fn)
     except (TypeError, ValueError):

@@ -8,7 +8,6 @@ have (raw kernels, `cupyx`) makes the function opaque. The graph is held against
 from __future__ import annotations
 
 import functools
-import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -102,18 +101,27 @@ class _AsNumpy(types.ModuleType):
 
 @contextmanager
 def numpy_for_cupy(fn: Any) -> Iterator[None]:
-    """In the globals of the function's modules, and for imports inside it."""
+    """In the globals of the function's module, and in its cells. (An import inside the function gets CuPy itself.)"""
     if isinstance(fn, HandWritten):
         fn = fn.forward
     fn = getattr(fn, "__func__", fn)
     shim = _AsNumpy("cupy")
     names = getattr(fn, "__globals__", {})
     before = {n: v for n, v in names.items() if v is cupy}
-    module = sys.modules["cupy"]
+    cells = [c for c in getattr(fn, "__closure__", None) or () if _contents(c) is cupy]
     try:
         names.update(dict.fromkeys(before, shim))
-        sys.modules["cupy"] = shim
+        for cell in cells:
+            cell.cell_contents = shim
         yield
     finally:
-        sys.modules["cupy"] = module
         names.update(before)
+        for cell in cells:
+            cell.cell_contents = cupy
+
+
+def _contents(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # an empty cell
+        return None

@@ -562,7 +562,7 @@ def outer(xp: Any, a: Any, b: Any, out: Any = None) -> Any:
 def tensordot(xp: Any, a: Any, b: Any, axes: Any = 2) -> Any:
     if isinstance(axes, int):
         axes = (list(range(a.ndim - axes, a.ndim)), list(range(axes)))
-    left, right = ([int(k) for k in (v if isinstance(v, tuple | list) else [v])] for v in axes)
+    left, right = ([int(k) for k in np.atleast_1d(np.asarray(v))] for v in axes)
     names = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
     first = list(names[: a.ndim])
     second = list(names[a.ndim : a.ndim + b.ndim])
