@@ -451,9 +451,9 @@ def test_a_primitive_without_a_rule_is_inconclusive() -> None:
 
 
 def test_hips_second_order_and_forward_mode() -> None:
-    verdict = judge(training_loss, np.array([0.1, -0.2, 0.3]), order=2, modes=("rev", "fwd"))
-    passes(verdict)
-    assert verdict.facts["judged"] == ["order 1, rev", "order 1, fwd", "order 2, rev", "order 2, fwd"]
+    weights = np.array([0.1, -0.2, 0.3])
+    passes(judge(training_loss, weights, order=2))
+    passes(judge(training_loss, weights, modes="fwd"))
 
 
 def test_whose_function_it_is() -> None:
@@ -549,7 +549,8 @@ def test_mlx_custom_functions() -> None:
     passes(judge(lambda x: mx.sum(cube(lambda p: 3 * p * p)(x) * 2, axis=0), x))
     fails(judge(lambda x: mx.sum(cube(lambda p: 3 * p)(x) * 2, axis=0), x))
     passes(judge(lambda x: mx.checkpoint(lambda y: mx.sin(y) * y)(x), x))
-    passes(judge(lambda x: mx.tanh(x) * mx.sum(x * x, axis=0), x, order=2, modes=("rev", "fwd")))
+    passes(judge(lambda x: mx.tanh(x) * mx.sum(x * x, axis=0), x, order=2))
+    passes(judge(lambda x: mx.tanh(x) * mx.sum(x * x, axis=0), x, modes="fwd"))
 
 
 @pytest.mark.parametrize("name", ["exp", "sin", "erf"])
