@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ from ..core.graph import Graph
 from ..core.verdict import Comparison, Verdict
 from ..subjects.base import Form, Observation, Subject
 from ..trace import Traced
+
+LAZY = "cotangents that are conjugated lazily"
 
 CONJUGATES = frozenset({"jax"})
 """Frameworks in which a + ib stands for the pair (a, -b)."""
@@ -48,6 +51,24 @@ class Paired:
     def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
         return self.inner.function(graph, dtype)
 
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """Other ways of asking: the inner subject's, and in PyTorch cotangents that are conjugated lazily."""
+        return (*getattr(self.inner, "ways", ()), *((LAZY,) if self.traced.framework == "torch" else ()))
+
+    def vjp_by(
+        self,
+        way: str,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Observation:
+        if way == LAZY:
+            return self._run(self.inner.vjp, _lazily_asked(function), values, wrt, cotangent)
+        by: Any = self.inner
+        return self._run(partial(by.vjp_by, way), function, values, wrt, cotangent)
+
     def vjp(
         self,
         function: Callable[..., Any],
@@ -56,12 +77,22 @@ class Paired:
         cotangent: tuple[np.ndarray, ...],
     ) -> Observation:
         """`function` is over complex arrays; everything else over their parts."""
+        return self._run(self.inner.vjp, function, values, wrt, cotangent)
+
+    def _run(
+        self,
+        vjp: Callable[..., Observation],
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Observation:
         parts = [a.part for a in self.traced.arguments if a.name in values]
         names = [a.whole for a in self.traced.arguments if a.name in values and a.part != "imag"]
         whole = dict(zip(names, joined([values[a.name] for a in self.traced.arguments if a.name in values], parts)))
         given = joined(cotangent, [o.part for o in self.traced.outputs if o.position is not None], self.sign)
         asked = tuple(dict.fromkeys(a.whole for a in self.traced.arguments if a.name in wrt))
-        seen = self.inner.vjp(function, whole, asked, tuple(given))
+        seen = vjp(function, whole, asked, tuple(given))
         gradients: dict[str, np.ndarray | None] = {}
         for a in self.traced.arguments:
             if a.name in wrt:
@@ -75,6 +106,12 @@ class Paired:
         if not np.iscomplexobj(g):
             return g if part == "real" else None
         return np.array(g.real) if part == "real" else np.array(self.sign * g.imag, dtype=g.imag.dtype)
+
+
+def _lazily_asked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function of tensors, to whose outputs the cotangent comes as a lazy conjugate: that of conj is one, and
+    that of conj_physical undoes it in memory."""
+    return lambda *tensors: tuple(o.conj().conj_physical() if o.is_complex() else o for o in function(*tensors))
 
 
 def _halves(x: np.ndarray) -> tuple[np.ndarray, ...]:

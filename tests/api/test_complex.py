@@ -218,7 +218,7 @@ def test_second_order_and_forward_mode(name: str) -> None:
     fn, args = RIGHT[name]
     verdict = quick(fn, *args, order=2, modes=("rev", "fwd"))
     assert verdict.status is Status.PASS, verdict.text()
-    assert len(verdict.facts["judged"]) == 4
+    assert len(verdict.facts["judged"]) == 6
 
 
 def test_a_wrong_second_order() -> None:
@@ -261,6 +261,16 @@ def test_a_backward_that_writes_to_its_cotangent() -> None:
     assert verdict.status is Status.FAIL
     assert verdict.kind is FailKind.LAW
     assert "purity" in verdict.message
+
+
+def test_a_backward_that_misreads_a_lazy_conjugate() -> None:
+    """The bits of memory, without the lazy bit that goes with them."""
+    raw = lambda g: torch.view_as_complex(torch.view_as_real(g.conj() if g.is_conj() else g))
+    fn = wirtinger(lambda z: 2 * z, lambda g, z: 2 * raw(g))
+    assert quick(fn, z(3)).status is Status.PASS
+    verdict = check(fn, z(3))
+    assert verdict.kind is FailKind.LAW
+    assert "conjugated lazily" in verdict.message
 
 
 def test_a_function_that_writes_to_its_argument() -> None:
