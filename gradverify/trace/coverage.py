@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from . import aten, lax
+from . import aten, lax, ufuncs
 from .recipes import LARGEST_FACTOR, REFINEMENTS
 
 HEAD = """# What can be traced
@@ -53,6 +53,25 @@ Beyond the table:
 
 """
 
+NUMPY = """## NumPy: {count} ufuncs, methods of ufuncs and functions
+
+For functions of NumPy with a backward pass by hand, of CuPy, and of HIPS autograd. Beyond the table:
+
+* indexing, views, `out=`, `where=`, in-place operators, item assignment and `ufunc.at` of sums: what is in an array is kept
+  per piece of memory;
+* functions of NumPy that are written in Python are followed into their parts
+  ({followed}, …);
+* ufuncs of `scipy.special` are among the table's;
+* integer results are held as they are at the point; NumPy's random draws start from one seed;
+* refused, with the reason: complex numbers (`np.fft`), values that leave NumPy's sight and come back.
+
+MLX and tinygrad keep graphs of their own, which are run again in NumPy: `gradverify/trace/mlx.py` and `tinygrad.py` have
+their tables.
+
+"""
+
+FOLLOWED = "vstack hstack split diff gradient kron meshgrid linspace trapezoid nansum".split()
+
 FOOT = f"""## Factorisations
 
 The op table has no op for these; they are recorded as compositions, exact to any precision:
@@ -81,6 +100,10 @@ def page() -> str:
                 control=_names(lax.CONTROL),
             ),
             _table("primitive", lax.MAPPED),
+            "\n",
+            NUMPY.format(count=len(ufuncs.mapped()), followed=_names(f"np.{n}" for n in FOLLOWED)),
+            _table("ufunc", ufuncs.UFUNCS),
+            "\nFunctions: " + _names(sorted({f.__name__ for f in ufuncs.known()})) + ".\n",
             "\n",
             FOOT,
         ]

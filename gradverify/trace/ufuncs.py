@@ -873,7 +873,11 @@ def full_like(xp: Any, a: Any, fill_value: Any, *_: Any, **__: Any) -> Any:
     return xp.spread(value, np.asarray(xp.outs[0]).shape)
 
 
+def known() -> set[Any]:
+    """Every function of NumPy in the tables."""
+    return {*FUNCTIONS, *MOVES, *MOVES_OR_ZERO, *WRITES}
+
+
 def mapped() -> tuple[str, ...]:
-    """Every ufunc, method of a ufunc and function in the tables, as `np.name`."""
-    known = {*FUNCTIONS, *MOVES, *MOVES_OR_ZERO, *WRITES}
-    return tuple(sorted({*UFUNCS, *(f.__name__ for f in known)}))
+    """The names of everything in the tables."""
+    return tuple(sorted({*UFUNCS, *(f.__name__ for f in known())}))

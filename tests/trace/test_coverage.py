@@ -7,6 +7,7 @@ from pathlib import Path
 from gradverify.trace.aten import mapped as overloads
 from gradverify.trace.coverage import page
 from gradverify.trace.lax import mapped as primitives
+from gradverify.trace.ufuncs import mapped as functions
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
@@ -18,10 +19,11 @@ def test_the_page_is_up_to_date() -> None:
 
 def test_every_name_is_on_the_page() -> None:
     text = page()
-    for name in (*(n.removeprefix("aten.") for n in overloads()), *primitives()):
+    for name in (*(n.removeprefix("aten.") for n in overloads()), *primitives(), *functions()):
         assert f"`{name}`" in text
 
 
 def test_as_many_as_promised() -> None:
     assert len(overloads()) >= 150
     assert len(primitives()) >= 100
+    assert len(functions()) >= 200
