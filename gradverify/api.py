@@ -14,6 +14,7 @@ from .core.verdict import Reason, Status, Verdict
 from .judge.callables import TIME_LIMIT, TRIALS, Effort, Question, answer, raised
 from .judge.casting import Call, context, dtype_name, in_dtype
 from .judge.forward_mode import answer_forward
+from .judge.sparse import answered
 from .trace import HandWritten, framework_of
 
 Mode = Literal["rev", "fwd"]
@@ -54,9 +55,9 @@ def check(
     from the arguments. Its own forward, traced to a graph, is the definition that its backward is held against.
 
     fn          any shapes; float16, bfloat16, float32, float64 (where they are mixed, rounding is that of the narrowest);
-                complex64 or complex128 of the same precision. A complex array is judged as its real and imaginary parts, `z.real` and `z.imag`, and
-                each framework's gradient is read in its own convention: dL/d(Re z) + i dL/d(Im z) in PyTorch, with
-                -i in JAX
+                complex64 or complex128 of the same precision. A complex array is judged as its real and imaginary
+                parts, `z.real` and `z.imag`, and each framework's gradient is read in its own convention:
+                dL/d(Re z) + i dL/d(Im z) in PyTorch, with -i in JAX
     wrt         names of the arguments to differentiate, as the verdict names them (`x`, `params['w']`,
                 `layers.0.weight`). Default: the tensors that require grad; where none does, or the framework has no
                 such flag, every floating-point argument
@@ -124,7 +125,7 @@ def check(
     )
     try:
         with context(framework, dtype):
-            return _answered(question, order or 1, modes, effort)
+            return answered(question, lambda q: _answered(q, order or 1, modes, effort))
     except Unsupported as e:
         return Verdict(Status.INCONCLUSIVE, question.name, "", "", reason=Reason.UNSUPPORTED, message=str(e))
 

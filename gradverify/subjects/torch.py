@@ -233,9 +233,11 @@ def from_numpy(value: np.ndarray) -> Any:
 
 
 def to_numpy(tensor: Any) -> np.ndarray:
-    """A copy on the host; of bfloat16 in ml_dtypes'."""
+    """A dense copy on the host; of bfloat16 in ml_dtypes'."""
     import torch
 
+    if tensor.layout is not torch.strided:  # an embedding's gradient: duplicates add up
+        tensor = tensor.to_dense()
     host = tensor.detach().cpu().resolve_conj().resolve_neg()
     if host.dtype == torch.bfloat16:
         return host.view(torch.int16).numpy().copy().view(_BFLOAT16)

@@ -889,7 +889,7 @@ def vdot(xp: Any, a: Any, b: Any) -> Any:
     return xp.matmul(xp.conj(a), b)
 
 
-@maps("addmm addmv addr")
+@maps("addmm addmv addr _sparse_addmm")
 def addmm(xp: Any, c: Any, a: Any, b: Any, beta: Any = 1, alpha: Any = 1) -> Any:
     product = xp.outer(a, b) if a.ndim == b.ndim == 1 else xp.matmul(a, b)
     return times(product, alpha) if beta == 0 else xp.add(times(c, beta), times(product, alpha))
