@@ -54,12 +54,18 @@ class Opaque:
         with np.errstate(all="ignore"):
             return float(sum(np.sum(np.asarray(o, dtype=np.float64) * g) for o, g in zip(seen.outputs, self.cotangent)))
 
+    def size(self) -> float:
+        """Σ|cotangent·output|: of so much a roundoff is the noise of `value` at least."""
+        seen = self.subject.vjp(self.function, self.values, (), self.cotangent)
+        with np.errstate(all="ignore"):
+            return float(sum(np.sum(np.abs(np.asarray(o, dtype=np.float64) * g)) for o, g in zip(seen.outputs, self.cotangent)))
+
     def slope(self, direction: Mapping[str, np.ndarray]) -> Slope:
         def phi(t: float) -> float:
             moved = {n: (self.values[n] + t * u).astype(self.dtype) for n, u in direction.items()}
             return self.value({**self.values, **moved})
 
-        found = slope(phi, LENGTH)
+        found = slope(phi, LENGTH, FORMATS[self.dtype].roundoff * self.size())
         if found.steepest == 0:
             # Outputs that stay the same to the last bit may hide what rounding next to a number of order one swallows on
             # the way, as log(softmax) does where the softmax is 1: u·Σ|g| over the steps' length.

@@ -224,6 +224,9 @@ def _other(rng: np.random.Generator, x: np.ndarray) -> np.ndarray | None:
     step = rng.standard_normal(x.shape)
     if x.dtype.kind == "c":  # turned as well
         step = (step + 1j * rng.standard_normal(x.shape)) / np.sqrt(2)
+    if x.ndim >= 2 and np.array_equal(x, np.swapaxes(x, -1, -2)):
+        # A function of symmetric matrices may read one triangle, and give the gradient of the symmetric part (eigh).
+        step = np.tril(step) + np.swapaxes(np.tril(step, -1), -1, -2)
     return np.asarray(x * (1 + SPREAD * step)).astype(x.dtype)
 
 

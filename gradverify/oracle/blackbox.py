@@ -81,12 +81,13 @@ def noise_of(phi: Callable[[float], float], length: float) -> float:
     return largest * 2.0**-52
 
 
-def slope(phi: Callable[[float], float], length: float = 1.0) -> Slope:
-    """φ'(0) for φ: R → R, evaluated at |t| <= length/2; `length` is the scale on which φ varies, in units of t.
+def slope(phi: Callable[[float], float], length: float = 1.0, floor: float = 0.0) -> Slope:
+    """φ'(0) for φ: R → R, evaluated at |t| <= length/2; `length` is the scale on which φ varies, in units of t. The noise
+    is at least `floor`: values of few digits stand still for steps below them, and show none.
 
     Costs about 2·len(LADDER) + POINTS calls.
     """
-    sigma = noise_of(phi, length)
+    sigma = max(noise_of(phi, length), floor)
     if not math.isfinite(sigma):
         return Slope(math.nan, math.inf, sigma, math.nan)
     steps = np.array(LADDER) * length

@@ -177,7 +177,8 @@ def test_at_kinks_that_cancel_along_a_direction_nothing_is_claimed() -> None:
 
 
 def test_a_value_that_is_not_finite_is_outside_the_domain() -> None:
-    found = verdict(lambda x: np.log(np.abs(x - 1)), lambda g, x: (g / (x - 1),), np.array([1.0, 2.0]))
+    with np.errstate(divide="ignore"):
+        found = verdict(lambda x: np.log(np.abs(x - 1)), lambda g, x: (g / (x - 1),), np.array([1.0, 2.0]))
     assert (found.status, found.reason) == (Status.INCONCLUSIVE, Reason.DOMAIN)
 
 
@@ -197,3 +198,15 @@ def test_what_rounding_next_to_one_swallows_is_no_wrong_gradient(dtype: str, pas
 def test_a_gradient_of_order_one_of_a_function_that_does_not_move_is_wrong() -> None:
     found = verdict(lambda x: 0 * x, lambda g, x: (g,), X, dtype="float32")
     assert found.kind is FailKind.WRONG
+
+
+def test_values_of_few_digits_stand_still_for_small_steps() -> None:
+    """In float32 the smallest steps move nothing: that is no slope of 0 (PyTorch's ctc_loss was told so)."""
+    x = np.array([1.2161, 0.3, -0.7])
+    found = verdict(
+        lambda x: np.exp(x * np.float32(1e-3)).sum(),
+        lambda g, x: (g * np.float32(1e-3) * np.exp(x * np.float32(1e-3)),),
+        x,
+        dtype="float32",
+    )
+    assert found.status is not Status.FAIL, found.text()
