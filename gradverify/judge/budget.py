@@ -281,11 +281,11 @@ class NudgedNamespace(NumpyNamespace):
         return self.noise.nudge(a, np.broadcast_to(size, a.shape))
 
     def solve(self, a: Any, b: Any) -> Any:
-        out = super().solve(self._backward(a), np.asarray(b))
+        out = _or_nan(super().solve, self._backward(a), np.asarray(b))
         return self.asarray(self.noise.nudge(out, np.abs(out)))
 
     def inv(self, x: Any) -> Any:
-        out = super().inv(self._backward(x))
+        out = _or_nan(super().inv, self._backward(x))
         return self.asarray(self.noise.nudge(out, np.abs(out)))
 
     def det(self, x: Any) -> Any:
@@ -294,11 +294,19 @@ class NudgedNamespace(NumpyNamespace):
 
     def cholesky(self, x: Any) -> Any:
         moved = self._backward(x)
-        out = super().cholesky((moved + np.swapaxes(moved, -1, -2)) / 2)
+        out = _or_nan(super().cholesky, (moved + np.swapaxes(moved, -1, -2)) / 2)
         return self.asarray(self.noise.nudge(out, np.abs(out)))
 
     def solve_triangular(self, a: Any, b: Any, upper: bool = False, unit_diagonal: bool = False) -> Any:
         return super().solve_triangular(self.asarray(a), self.asarray(b), upper, unit_diagonal)
+
+
+def _or_nan(kernel: Callable[..., Any], *args: np.ndarray) -> np.ndarray:
+    """The last argument's solution or factor; NaN where NumPy refuses a matrix (singular, not positive definite)."""
+    try:
+        return np.asarray(kernel(*args))
+    except np.linalg.LinAlgError:
+        return np.full(args[-1].shape, np.nan)
 
 
 @dataclass(frozen=True, eq=False)

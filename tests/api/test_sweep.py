@@ -180,3 +180,9 @@ def test_what_pytorch_leaves_undefined_is_not_judged() -> None:
     twice = judge(put, randn(4), randn(2, 1)[:, 0], torch.tensor([2, 2]))
     assert twice.reason is Reason.UNSUPPORTED
     assert "undefined" in twice.message
+
+
+def test_a_matrix_that_has_no_factor_is_outside_the_domain() -> None:
+    """`cholesky_ex` does not raise: the judge's own NumPy must not either."""
+    verdict = judge(lambda x: torch.linalg.cholesky_ex((x + x.mT) / 2)[0], -torch.eye(2, dtype=F64))
+    assert verdict.reason is Reason.DOMAIN
