@@ -34,7 +34,7 @@ one("conj-passes-on", "conj: g for conj(g)", torch.conj_physical, lambda g, o, z
 one("imaginary-dropped", "z²: the imaginary part of the gradient is lost in a cast", lambda z: z * z, lambda g, o, z: (2 * g * z.conj()).real.to(z.dtype), lambda g, o, z: 2 * g * z.conj(), source="HIPS/autograd#360", quick=True)
 one("abs-half", "|z|: g·z/(2|z|), the Wirtinger derivative itself", torch.abs, lambda g, o, z: g * z.sgn() / 2, lambda g, o, z: g * z.sgn(), quick=True)
 one("abs-square-half", "|z|²: g·z for 2·g·z", lambda z: (z * z.conj()).real.clone(), lambda g, o, z: g * z, lambda g, o, z: 2 * g * z)
-one("abs-conj", "|z|: conj(z)/|z|, JAX's convention", torch.abs, lambda g, o, z: g * z.sgn().conj(), lambda g, o, z: g * z.sgn())
+one("abs-jax-convention", "|z|: conj(z)/|z|, JAX's convention", torch.abs, lambda g, o, z: g * z.sgn().conj(), lambda g, o, z: g * z.sgn())
 one("angle-sign", "angle: -i·z/|z|² for i·z/|z|²", torch.angle, lambda g, o, z: -1j * g * z / z.abs() ** 2, lambda g, o, z: 1j * g * z / z.abs() ** 2)
 one("real-input-modulus", "x·z: |g·conj(z)| for its real part", lambda x, z: x * z, lambda g, o, x, z: ((g * z.conj()).abs(), g * x), lambda g, o, x, z: ((g * z.conj()).real, g * x), lambda r: (r(4), c(r, 4)), source="pytorch handle_r_to_c")
 one("real-input-complex-raises", "x·z: a complex gradient for the real x, which raises", lambda x, z: x * z, lambda g, o, x, z: (g * z.conj(), g * x), lambda g, o, x, z: ((g * z.conj()).real, g * x), lambda r: (r(4), c(r, 4)), source="pytorch handle_r_to_c")
