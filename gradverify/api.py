@@ -11,7 +11,7 @@ import numpy as np
 
 from .core.errors import BadInput, Unsupported
 from .core.verdict import Reason, Status, Verdict
-from .judge.callables import TIME_LIMIT, TRIALS, Effort, Question, answer, raised
+from .judge.callables import TIME_LIMIT, TRIALS, Effort, Question, answer, raised, raised_forward
 from .judge.casting import Call, context, dtype_name, in_dtype
 from .judge.forward_mode import answer_forward
 from .judge.sparse import answered
@@ -72,7 +72,9 @@ def check(
     order       derivatives up to this order: the VJP of the VJP at order 2, and so on. Each order is held against the
                 trace of the one below. Default: the first, and where the backward pass is custom (an
                 `autograd.Function`, a custom operator, a `custom_vjp`) the second too, if it can be differentiated
-    modes       "rev" judges VJPs, "fwd" JVPs (along one random direction), in the order given
+    modes       "rev" judges VJPs, "fwd" JVPs (along one random direction), in the order given. At order 2 all
+                compositions of the modes given: both give reverse over reverse, forward over reverse, reverse over
+                forward and forward over forward
     effort      "quick" judges the given point; "normal" also other values, other batch sizes and float32 where the
                 arguments allow; "thorough" more of them. Each point includes the laws: repeated calls, scaled and signed
                 cotangents, strided memory, purity
@@ -133,17 +135,38 @@ def check(
 def _answered(question: Question, order: int, modes: Sequence[Mode], effort: Effort) -> Verdict:
     """The first verdict that is no PASS, and no known weakness of the framework; else that of the first order and mode,
     which names the others."""
-    verdicts = []
+    verdicts: list[Verdict] = []
+    judged: list[str] = []
+    notes: list[str] = []
+    questions = [(question, "")]
     for k in range(1, order + 1):
-        for mode in modes:
-            verdict = answer(question, effort) if mode == "rev" else answer_forward(question)
-            if not verdict and not verdict.known:
-                return verdict
-            verdicts.append(verdict)
-        if k < order:
-            question = raised(question, stops=bool(verdicts[-1].facts.get("held")))
-    judged = [f"order {k}, {mode}" for k in range(1, order + 1) for mode in modes]
-    return replace(verdicts[0], facts={**verdicts[0].facts, "judged": judged}) if len(judged) > 1 else verdicts[0]
+        above = []
+        for q, below in questions:
+            for mode in modes:
+                try:
+                    verdict = answer(q, effort) if mode == "rev" else answer_forward(q)
+                except Unsupported as e:
+                    if "over fwd" not in below:
+                        raise
+                    notes.append(f"order {k}, {mode}{below} is not judged: {e}")
+                    continue
+                if not verdict and not verdict.known:
+                    return verdict
+                verdicts.append(verdict)
+                judged.append(f"order {k}, {mode}{below}")
+                over, held = f" over {mode}{below}", bool(verdict.facts.get("held"))
+                if k < order and mode == "rev":
+                    above.append((raised(q, stops=held), over))
+                elif k < order:
+                    try:
+                        above.append((raised_forward(q, stops=held), over))
+                    except Unsupported as e:
+                        notes.append(f"order {k + 1}{over} is not judged: {e}")
+        questions = above
+    first = verdicts[0]
+    if len(judged) == 1:
+        return first
+    return replace(first, notes=(*first.notes, *notes), facts={**first.facts, "judged": judged})
 
 
 def assert_gradients(fn: Callable[..., Any], *args: Any, **options: Any) -> Verdict:

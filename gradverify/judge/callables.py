@@ -24,7 +24,7 @@ from .definitions import HELD, PARAMETERS, alike, parameters_of, surrogated, tak
 from .dtypes import FORMATS
 from .limits import TimeLimit, limited
 from .opaque import Opaque, judge_opaque
-from .orders import pulled
+from .orders import pulled, pushed
 from .reference import narrowed
 from .variations import TAILS, cotangents, laid_out, sharing, variations
 from .wirtinger import cotangents_of, inputs_named, labelled, natively, together
@@ -223,8 +223,17 @@ def raised(q: Question, *, stops: bool) -> Question:
     return _raised(q, traced, case, stops)
 
 
+def raised_forward(q: Question, *, stops: bool) -> Question:
+    """The question one order up by forward mode: the JVP, of the arguments and of tangents. As `raised` otherwise."""
+    case, traced = case_of(q)
+    return _derived(q, traced, *pushed(traced, case, q.name, q.seed), stops=stops)
+
+
 def _raised(q: Question, traced: Traced, case: Case, stops: bool) -> Question:
-    fn, args = pulled(traced, case, q.name)
+    return _derived(q, traced, *pulled(traced, case, q.name), stops=stops)
+
+
+def _derived(q: Question, traced: Traced, fn: Callable[..., Any], args: tuple[Any, ...], stops: bool) -> Question:
     return Question(
         fn, args, seed=q.seed, device=q.device, time_limit=q.time_limit, stops=stops, framework=traced.framework
     )

@@ -296,7 +296,14 @@ def _torch(function: Any, case: Case, tangents: Mapping[str, np.ndarray], batche
         many = [torch.stack([t, -t, 2 * t]) for t in along]
         result = tuple(r[0] for r in torch.func.vmap(push, randomness="same")(*many))
     else:
-        outs, result = pushed(*along)
+        try:
+            outs, result = pushed(*along)
+        except RuntimeError as e:
+            if "Nested forward mode" not in str(e):
+                raise
+            # The function is a JVP itself: levels of torch.func nest, those of forward_ad do not.
+            outs, result = torch.func.jvp(lambda *a: function(*({**primals, **dict(zip(tangents, a))}.values())),
+                                          tuple(primals[n] for n in tangents), tuple(along))  # fmt: skip
     return tuple(map(to_numpy, outs)), tuple(map(to_numpy, result))
 
 

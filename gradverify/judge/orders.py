@@ -1,7 +1,8 @@
-"""Higher orders: the VJP of a function is a function too, of its arguments and of a cotangent.
+"""Higher orders: the VJP of a function is a function too, of its arguments and of a cotangent, and so is its JVP, of its
+arguments and of tangents.
 
-The definition that a VJP of order k is held against is the traced VJP of the order below it: so each order is right only
-as far as the order below it is.
+The definition that a derivative of order k is held against is the traced derivative of the order below it: so each order
+is right only as far as the order below it is.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from ..core.case import Case
 from ..core.errors import Unsupported
 from ..trace import FRAMEWORKS, Traced
 
-Pulled = tuple[Callable[..., Any], tuple[Any, ...]]
+Derived = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
-def pulled(traced: Traced, case: Case, name: str) -> Pulled:
+def pulled(traced: Traced, case: Case, name: str) -> Derived:
     """(arguments, cotangents) -> gradients, and where: the VJP of the traced function at the case's point.
 
     Its parameters are named as the case's inputs are, as far as Python allows, then `cotangent` (`cotangent0`, ...).
     """
-    known: Mapping[str, Callable[[Traced, Case], Pulled]] = {
+    known: Mapping[str, Callable[[Traced, Case], Derived]] = {
         "torch": _torch, "jax": _jax, "autograd": _autograd, "mlx": _mlx, "engine": _engine
     }  # fmt: skip
     if traced.framework not in known:
@@ -35,6 +36,26 @@ def pulled(traced: Traced, case: Case, name: str) -> Pulled:
     several = len(case.cotangent) > 1
     labels = [*_values(traced, case), *(f"cotangent{k if several else ''}" for k in range(len(case.cotangent)))]
     fn.__signature__ = _signature(labels)  # type: ignore[attr-defined]
+    return fn, args
+
+
+def pushed(traced: Traced, case: Case, name: str, seed: int) -> Derived:
+    """(arguments, tangents of those that are differentiated) -> tangents of the outputs, and where: the JVP of the traced
+    function at the case's point, along tangents that are drawn as cotangents are. Raises Unsupported for a framework
+    without a differentiable JVP."""
+    known: Mapping[str, Callable[[Traced, Case, Mapping[str, np.ndarray]], Derived]] = {
+        "torch": _torch_jvp, "jax": _jax_jvp
+    }  # fmt: skip
+    if traced.framework not in known:
+        raise Unsupported(f"a JVP of {FRAMEWORKS[traced.framework]} is not differentiated in turn")
+    rng = np.random.default_rng([seed, 8])
+    tangents = {
+        n: (rng.choice([-1.0, 1.0], v.shape) * rng.uniform(1.1, 2.0, v.shape)).astype(v.dtype)
+        for n, v in case.values.items() if n in case.wrt
+    }  # fmt: skip
+    fn, args = known[traced.framework](traced, case, tangents)
+    fn.__name__ = fn.__qualname__ = f"JVP of {name}"
+    fn.__signature__ = _signature([*_values(traced, case), *(f"tangent of {n}" for n in tangents)])  # type: ignore[attr-defined]
     return fn, args
 
 
@@ -51,7 +72,7 @@ def _values(traced: Traced, case: Case) -> Mapping[str, np.ndarray]:
             for a in traced.arguments if a.role != "captured"}  # fmt: skip
 
 
-def _torch(traced: Traced, case: Case) -> Pulled:
+def _torch(traced: Traced, case: Case) -> Derived:
     import torch
 
     from ..subjects.torch import from_numpy
@@ -76,7 +97,45 @@ def _torch(traced: Traced, case: Case) -> Pulled:
     return pull, tuple(args)
 
 
-def _jax(traced: Traced, case: Case) -> Pulled:
+def _torch_jvp(traced: Traced, case: Case, tangents: Mapping[str, np.ndarray]) -> Derived:
+    import torch
+
+    from ..subjects.torch import from_numpy
+
+    values = _values(traced, case)
+    names = list(values)
+
+    def push(*arrays: Any) -> Any:
+        given, along = dict(zip(names, arrays)), arrays[len(names) :]
+
+        def of_wrt(*active: Any) -> Any:
+            return tuple(traced.function(*({**given, **dict(zip(tangents, active))}.values())))
+
+        return torch.func.jvp(of_wrt, tuple(given[n] for n in tangents), tuple(along))[1]
+
+    args = [from_numpy(v).requires_grad_(n in case.wrt) for n, v in values.items()]
+    return push, (*args, *(from_numpy(t).requires_grad_() for t in tangents.values()))
+
+
+def _jax_jvp(traced: Traced, case: Case, tangents: Mapping[str, np.ndarray]) -> Derived:
+    import jax
+
+    values = _values(traced, case)
+    names = list(values)
+
+    def push(*arrays: Any) -> Any:
+        given, along = dict(zip(names, arrays)), arrays[len(names) :]
+
+        def of_wrt(*active: Any) -> Any:
+            return tuple(traced.function(*({**given, **dict(zip(tangents, active))}.values())))
+
+        return jax.jvp(of_wrt, [given[n] for n in tangents], list(along))[1]
+
+    with jax.enable_x64(True):
+        return push, tuple(jax.device_put(np.array(v)) for v in (*values.values(), *tangents.values()))
+
+
+def _jax(traced: Traced, case: Case) -> Derived:
     import jax
 
     values = _values(traced, case)
@@ -94,7 +153,7 @@ def _jax(traced: Traced, case: Case) -> Pulled:
         return pull, tuple(jax.device_put(np.array(v)) for v in (*values.values(), *case.cotangent))
 
 
-def _autograd(traced: Traced, case: Case) -> Pulled:
+def _autograd(traced: Traced, case: Case) -> Derived:
     from ..subjects.autograd import pullback
 
     values = _values(traced, case)
@@ -107,7 +166,7 @@ def _autograd(traced: Traced, case: Case) -> Pulled:
     return pull, tuple(np.array(v) for v in (*values.values(), *case.cotangent))
 
 
-def _mlx(traced: Traced, case: Case) -> Pulled:
+def _mlx(traced: Traced, case: Case) -> Derived:
     import mlx.core as mx
 
     from ..trace.mlx import made
@@ -126,7 +185,7 @@ def _mlx(traced: Traced, case: Case) -> Pulled:
     return pull, tuple(made(np.array(v)) for v in (*values.values(), *case.cotangent))
 
 
-def _engine(traced: Traced, case: Case) -> Pulled:
+def _engine(traced: Traced, case: Case) -> Derived:
     from .. import engine
 
     values = _values(traced, case)
