@@ -72,7 +72,10 @@ class Bridge:
 
     def __init__(self, entry: Entry) -> None:
         self.fn, self.args = entry.make()
-        self.jax = entry.framework == "jax"
+        self.jax, self.numpy = entry.framework == "jax", entry.framework == "numpy"
+        if self.numpy:
+            self.at, self.values = list(range(len(self.args))), [np.array(a) for a in self.args]
+            return
         self.fn, self.args = (_in_parts_jax if self.jax else _in_parts)(self.fn, self.args)
         if self.jax:
             self.at = list(range(len(self.args)))
@@ -90,7 +93,17 @@ class Bridge:
         return self._run([np.array(v) for v in values], np.array(g))[1]
 
     def _run(self, values: list[np.ndarray], g: np.ndarray | None) -> tuple[np.ndarray, list[np.ndarray]]:
+        if self.numpy:
+            return self._run_numpy(values, g)
         return (self._run_jax if self.jax else self._run_torch)(values, g)
+
+    def _run_numpy(self, values: list[np.ndarray], g: np.ndarray | None) -> tuple[np.ndarray, list[np.ndarray]]:
+        out, residuals = self.fn.split(self.fn.forward(*values))
+        flat = np.ravel(out).copy()
+        if g is None:
+            return flat, []
+        d = self.fn.pull(residuals, g.reshape(np.shape(out)), tuple(values), {})
+        return flat, [np.array(x) for x in (d if isinstance(d, tuple) else (d,))]
 
     def _run_torch(self, values: list[np.ndarray], g: np.ndarray | None) -> tuple[np.ndarray, list[np.ndarray]]:
         args = list(self.args)
@@ -106,7 +119,7 @@ class Bridge:
         parts = np.split(g, np.cumsum([o.numel() for o in outs])[:-1])
         used = [(o, torch.from_numpy(p.reshape(o.shape)).to(o.dtype)) for o, p in zip(outs, parts) if o.requires_grad]
         d = torch.autograd.grad([o for o, _ in used], leaves, [p for _, p in used], allow_unused=True)
-        return flat, [np.zeros(v.shape) if x is None else x.detach().numpy().copy() for x, v in zip(d, leaves)]
+        return flat, [np.zeros(v.shape) if x is None else x.detach().resolve_neg().numpy().copy() for x, v in zip(d, leaves)]
 
     def _run_jax(self, values: list[np.ndarray], g: np.ndarray | None) -> tuple[np.ndarray, list[np.ndarray]]:
         import jax
