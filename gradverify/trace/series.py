@@ -36,10 +36,45 @@ def counted(xp: Any, ratio: Callable[[int], np.ndarray], what: str) -> int:
     return 0
 
 
-def lower_gamma(xp: Any, a: Any, x: Any, at: tuple[np.ndarray, np.ndarray]) -> Any:
-    """P(a, x), the regularised lower incomplete gamma function (DLMF 8.7.1)."""
+Points = tuple[np.ndarray, np.ndarray]
+
+
+def lower_gamma(xp: Any, a: Any, x: Any, at: Points) -> Any:
+    """P(a, x), the regularised lower incomplete gamma function."""
+    return _gamma(xp, a, x, at, _gamma_series, lambda *args: 1.0 - _gamma_fraction(*args))
+
+
+def upper_gamma(xp: Any, a: Any, x: Any, at: Points) -> Any:
+    """Q(a, x) = 1 - P(a, x)."""
+    return _gamma(xp, a, x, at, lambda *args: 1.0 - _gamma_series(*args), _gamma_fraction)
+
+
+def _gamma(xp: Any, a: Any, x: Any, at: Points, inside: Callable[..., Any], outside: Callable[..., Any]) -> Any:
+    """By `inside` up to x = a + 1 and by `outside` beyond, where Q is small and has to keep its digits."""
+    far = at[1] > at[0] + 1.0
+    if far.all() or not far.any():
+        return (outside if far.any() else inside)(xp, a, x, at)
+    beyond = xp.concrete(far)
+    near = inside(xp, a, xp.where(beyond, a, x), (at[0], np.where(far, at[0], at[1])))
+    return xp.where(
+        beyond, outside(xp, a, xp.where(beyond, x, a + 2.0), (at[0], np.where(far, at[1], at[0] + 2.0))), near
+    )
+
+
+def _gamma_series(xp: Any, a: Any, x: Any, at: Points) -> Any:
+    """P(a, x), DLMF 8.7.1."""
     terms = counted(xp, lambda n: at[1] / (at[0] + n), "the incomplete gamma function")
     return _gamma_scale(xp, a, x) * _gamma_sum(xp, a, x, terms)
+
+
+def _gamma_fraction(xp: Any, a: Any, x: Any, at: Points) -> Any:
+    """Q(a, x) by Legendre's continued fraction (DLMF 8.9.2), whose n-th convergent errs by about exp(-4 sqrt(n x))."""
+    levels = int(np.ceil((BITS * np.log(2.0) / 4.0) ** 2 / np.min(at[1]))) + 8
+    xp.require(levels <= MOST_TERMS, "the incomplete gamma function where its continued fraction is too long")
+    out = x + (2.0 * levels + 1.0) - a
+    for n in range(levels, 0, -1):
+        out = x + (2.0 * n - 1.0) - a - (float(n) - a) * float(n) / out
+    return xp.exp(xp.xlogy(a, x) - x - xp.lgamma(a)) / out
 
 
 def _gamma_scale(xp: Any, a: Any, x: Any) -> Any:
@@ -55,27 +90,7 @@ def _gamma_sum(xp: Any, a: Any, x: Any, terms: int) -> Any:
     return out
 
 
-def upper_gamma(xp: Any, a: Any, x: Any, at: tuple[np.ndarray, np.ndarray]) -> Any:
-    """Q(a, x) = 1 - P(a, x); beyond x = a + 1 by Legendre's continued fraction (DLMF 8.9.2), which keeps its digits."""
-    far = at[1] > at[0] + 1.0
-    if not far.any():
-        return 1.0 - lower_gamma(xp, a, x, at)
-    if not far.all():
-        beyond = xp.concrete(far)
-        near = xp.where(beyond, a, x)
-        outer = xp.where(beyond, x, a + 2.0)
-        below = 1.0 - lower_gamma(xp, a, near, (at[0], np.where(far, at[0], at[1])))
-        return xp.where(beyond, upper_gamma(xp, a, outer, (at[0], np.where(far, at[1], at[0] + 2.0))), below)
-    # The n-th convergent errs by about exp(-4 sqrt(n x)), relative.
-    levels = int(np.ceil((BITS * np.log(2.0) / 4.0) ** 2 / np.min(at[1]))) + 8
-    xp.require(levels <= MOST_TERMS, "the incomplete gamma function where its continued fraction is too long")
-    out = x + (2.0 * levels + 1.0) - a
-    for n in range(levels, 0, -1):
-        out = x + (2.0 * n - 1.0) - a - (float(n) - a) * float(n) / out
-    return xp.exp(xp.xlogy(a, x) - x - xp.lgamma(a)) / out
-
-
-def gamma_slope(xp: Any, a: Any, x: Any, at: tuple[np.ndarray, np.ndarray]) -> Any:
+def gamma_slope(xp: Any, a: Any, x: Any, at: Points) -> Any:
     """dP/da: the series of P, its logarithm differentiated term by term."""
     terms = counted(xp, lambda n: at[1] / (at[0] + n), "the derivative of the incomplete gamma function")
     total, slope = 1.0, 0.0
