@@ -127,6 +127,12 @@ class TorchSubject:
             with torch.enable_grad():
                 result = function(*(t.view_as(t) if way == VIEWS else t for t in leaves.values()))
             if way == EDITED:
+                given_memory = {t.untyped_storage()._cdata for t in leaves.values() if t.layout is torch.strided}
+                several = result if isinstance(result, tuple | list) else (result,)
+                if any(torch.is_tensor(o) and o.layout is torch.strided and o.untyped_storage()._cdata in given_memory
+                       for o in several):  # fmt: skip
+                    why = Unsupported("a view of an input is edited with it: autograd gives it another history")
+                    return Observation(raised=why, stage="forward")
                 with torch.no_grad():
                     for leaf in leaves.values():
                         if leaf.is_floating_point():
