@@ -302,8 +302,8 @@ def _torch(function: Any, case: Case, tangents: Mapping[str, np.ndarray], batche
             if "Nested forward mode" not in str(e):
                 raise
             # The function is a JVP itself: levels of torch.func nest, those of forward_ad do not.
-            outs, result = torch.func.jvp(lambda *a: function(*({**primals, **dict(zip(tangents, a))}.values())),
-                                          tuple(primals[n] for n in tangents), tuple(along))  # fmt: skip
+            of_wrt = lambda *a: function(*({**primals, **dict(zip(tangents, a))}.values()))
+            outs, result = torch.func.jvp(of_wrt, tuple(primals[n] for n in tangents), tuple(along))[:2]
     return tuple(map(to_numpy, outs)), tuple(map(to_numpy, result))
 
 

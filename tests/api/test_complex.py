@@ -218,7 +218,8 @@ def test_second_order_and_forward_mode(name: str) -> None:
     fn, args = RIGHT[name]
     verdict = quick(fn, *args, order=2, modes=("rev", "fwd"))
     assert verdict.status is Status.PASS, verdict.text()
-    assert len(verdict.facts["judged"]) == 6
+    # PyTorch's rules for a JVP contain operations that are not traced, for some; a note says so.
+    assert len(verdict.facts["judged"]) + sum("is not judged" in n for n in verdict.notes) == 6
 
 
 def test_a_wrong_second_order() -> None:
