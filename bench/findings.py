@@ -8,6 +8,8 @@ prints the table of docs/findings.md, and writes it there. An entry whose framew
 from __future__ import annotations
 
 import argparse
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -142,6 +144,70 @@ def true_cond() -> Any:
     return mp.diff(lambda a: norm(a) ** 2 / (3 * a), 2)
 
 
+def torch_kron() -> float:
+    """dx of kron(x, y), y edited before the backward pass; autograd promises an error then, or the right gradient."""
+    import torch
+
+    x, y = torch.ones(1, 1, requires_grad=True), torch.tensor([[3.0]])
+    out = torch.kron(x, y)
+    y.mul_(-2)
+    out.backward()
+    return float(x.grad)
+
+
+def torch_matrix_exp() -> float:
+    import torch
+
+    x = torch.tensor([[0.1, 0.2], [0.3, 0.4]], requires_grad=True)
+    torch.linalg.matrix_exp(x).backward(torch.tensor([[2.0**20, 0.0], [0.0, 0.0]]))
+    return float(x.grad[0, 0] / 2**20)
+
+
+def true_matrix_exp() -> Any:
+    return mp.diff(lambda a: mp.expm(mp.matrix([[a, single(0.2)], [single(0.3), single(0.4)]]))[0, 0], single(0.1))
+
+
+def torch_pdist() -> float:
+    """In a process of its own: it ends with a signal."""
+    code = "import torch; torch.pdist(torch.zeros(0, 3, requires_grad=True)).sum().backward()"
+    status = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode
+    if status:
+        raise RuntimeError(signal.Signals(-status).name)
+    return 0.0
+
+
+def torch_soft_margin() -> float:
+    import torch
+
+    return float(torch.nn.functional.soft_margin_loss(torch.tensor([-100.0]), torch.tensor([1.0])))
+
+
+def torch_householder() -> float:
+    import torch
+
+    x = torch.tensor([[0.0], [1e6]], dtype=torch.float64)
+    tau = torch.tensor([0.5], dtype=torch.float64, requires_grad=True)
+    torch.linalg.householder_product(x, tau).sum().backward()
+    return float(tau.grad)
+
+
+def torch_attention() -> float:
+    import torch
+
+    q = torch.tensor([[[[-6.6, -16.3]]]], dtype=torch.float64, requires_grad=True)
+    k = torch.tensor([[[[-1.0, -1.8], [-0.4, 1.2]]]], dtype=torch.float64)
+    v = torch.tensor([[[[0.3, 0.3], [0.7, 0.7]]]], dtype=torch.float64)
+    torch.nn.functional.scaled_dot_product_attention(q, k, v)[0, 0, 0, 0].backward()
+    return float(q.grad[0, 0, 0, 0])
+
+
+def true_attention() -> Any:
+    """p (1 - p) (v0 - v1) (k0 - k1) / sqrt(2), of two scores."""
+    apart = (mpf(-6.6) * (mpf(-0.4) + 1) + mpf(-16.3) * (mpf(1.2) + mpf(1.8))) / mp.sqrt(2)
+    p = 1 / (1 + mp.exp(apart))
+    return p * (1 - p) * (mpf(0.3) - mpf(0.7)) * (-1 - mpf(-0.4)) / mp.sqrt(2)
+
+
 STRIDED = "torch.tensor([[2., 9.], [3., 9.]], dtype=x.dtype)[:, 0]"
 SCORES = "F.nll_loss(x.contiguous(memory_format=torch.channels_last), torch.zeros(1, 2, 2, dtype=torch.int64))"
 SIMILAR = "F.cosine_similarity(x, torch.tensor([[1., 3.]], dtype=x.dtype))"
@@ -174,6 +240,19 @@ FINDINGS = (
         "nll_loss over channels-last images, gradient", "torch", "float64", "F.nll_loss(x, k), x in channels_last",
         torch_slope(SCORES, [[[[0.1, 0.2], [0.3, 0.4]]] * 3], (0, 0, 0, 0)), lambda: -mpf(1) / 4,
         "the backward kernel wants a contiguous gradient, and allocates one like the input",
+    ),
+    Finding(
+        "pdist of no rows, gradient", "torch", "float64", "torch.pdist(torch.zeros(0, 3))", torch_pdist, lambda: mpf(0),
+        "the backward pass ends the process",
+    ),
+    Finding(
+        "kron, gradient after an edit of the other factor", "torch", "float32", "torch.kron(x, y); y.mul_(-2); backward()",
+        torch_kron, lambda: mpf(3), "what is saved shares no version counter: neither an error nor the right gradient",
+    ),
+    Finding(
+        "matrix_exp, gradient for a cotangent of 2^20", "torch", "float32", "torch.linalg.matrix_exp(x)",
+        torch_matrix_exp, true_matrix_exp,
+        "the block matrix whose exponential it takes is scaled by the cotangent's size; float64 as well, from 2^40",
     ),
     Finding(
         "cosine_similarity below eps, gradient", "torch", "float64", "F.cosine_similarity(x, y), x = [1e-10, 2e-10]",
@@ -213,6 +292,18 @@ FINDINGS = (
         lambda: torch_gradient(lambda t, x: t.digamma(x), 1.5, "float64"),
         lambda: mpmath.polygamma(1, mpf(1.5)),
         "trigamma stops its asymptotic series after four terms",
+    ),
+    Finding(
+        "soft_margin_loss far on the wrong side, value", "torch", "float32", "F.soft_margin_loss(x, y), x = -100, y = 1",
+        torch_soft_margin, lambda: mp.log1p(mp.exp(100)), "exp overflows in log(1 + exp(-x y)), from 89 on",
+    ),
+    Finding(
+        "householder_product of long vectors, gradient", "torch", "float64", "torch.linalg.householder_product(x, tau)",
+        torch_householder, lambda: -1 - mpf(1e6), "the reflections are taken back with their inverses, which cancels",
+    ),
+    Finding(
+        "attention where the softmax saturates, gradient", "torch", "float64", "F.scaled_dot_product_attention(q, k, v)",
+        torch_attention, true_attention, "the cotangent times the output is subtracted, and cancels",
     ),
     Finding(
         "tanh, gradient in the tail", "torch", "float32", "torch.tanh(x), x = 6",

@@ -173,9 +173,14 @@ def explained(row: Row, judgements: Sequence[Judgement]) -> Judgement | None:
     return next((j for j in judgements if j.explains(row.function, row.edge)), None)
 
 
+def _down(row: Row) -> bool:
+    """Did the process end: by the framework's doing or by ours?"""
+    return row.outcome == "CRASH" and row.what == "process"
+
+
 def failures(rows: Sequence[Row], table: Any) -> tuple[str, list[str]]:
     """The FAILs under their judgements, with the evidence; and what is amiss with those."""
-    failed = [r for r in rows if r.outcome == "FAIL"]
+    failed = [r for r in rows if r.outcome == "FAIL" or (_down(r) and explained(r, table.JUDGEMENTS))]
     points = {(p.function, p.edge): p for p in table.POINTS}
     text, amiss = [], []
     for j in table.JUDGEMENTS:
@@ -228,7 +233,8 @@ def everything(rows: Sequence[Row]) -> str:
 
 def report(rows: Sequence[Row], table: Any, command: str, limit: float) -> tuple[str, list[str]]:
     found, amiss = failures(rows, table)
-    amiss += [f"{r.function}, {r.edge}: gradverify crashed, {r.message}" for r in rows if r.outcome == "CRASH"]
+    crashed = [r for r in rows if r.outcome == "CRASH" and not (_down(r) and explained(r, table.JUDGEMENTS))]
+    amiss += [f"{r.function}, {r.edge}: gradverify crashed, {r.message}" for r in crashed]
     ordinary = sum(r.edge == ORDINARY for r in rows)
     parts = [
         f"`{command}`\n",
@@ -236,7 +242,7 @@ def report(rows: Sequence[Row], table: Any, command: str, limit: float) -> tuple
         f"{len({r.function for r in rows})} functions at {len(rows)} points: {ordinary} ordinary ones, "
         f"{len(rows) - ordinary} at edges and with other options.\n",
         counted(rows),
-        "\nREFUSED: the call cannot be judged (`BadInput` says why). CRASH: gradverify itself broke.\n",
+        "\nREFUSED: the call cannot be judged (`BadInput` says why). CRASH: gradverify broke, or the process ended.\n",
         f"## FAIL\n\n{found or 'None.'}",
     ]
     for outcome in OUTCOMES[2:]:
