@@ -50,7 +50,7 @@ def variations(
         rng = np.random.default_rng([seed, k, 3])
         yield f"other values {k + 1}" if times > 1 else "other values", mapped(partial(_other, rng), args)
     changes: dict[str, Callable[[np.ndarray], np.ndarray | None]] = {
-        "zeros among the values": _zeros,
+        "zeros among the values": _Zeros(),
         "negated values": lambda x: -x if _signed(x) or (branches and x.dtype.kind == "f") else None,
         TAILS: lambda x: _scaled(x, 64.0) if _signed(x) else None,
         "conjugated values": lambda x: np.conj(x) if x.dtype.kind == "c" and _signed(x.imag) else None,
@@ -149,11 +149,18 @@ def _signed(x: np.ndarray) -> bool:
     return bool(x.dtype.kind == "f" and x.size and x.min() < 0 < x.max())
 
 
-def _zeros(x: np.ndarray) -> np.ndarray | None:
-    """Every third entry, from the second on, is 0."""
-    if x.dtype.kind not in "fc":
-        return None
-    return np.where(np.arange(x.size).reshape(x.shape) % 3 == 1, x.dtype.type(0), x)
+class _Zeros:
+    """Every third entry is 0: from the second on in the first array, from the third on in the second one, and so on, so
+    that two arrays are not 0 together (hypot and x**y have their singularities there)."""
+
+    def __init__(self) -> None:
+        self.first = 0
+
+    def __call__(self, x: np.ndarray) -> np.ndarray | None:
+        if x.dtype.kind not in "fc":
+            return None
+        self.first += 1
+        return np.where(np.arange(x.size).reshape(x.shape) % 3 == self.first % 3, x.dtype.type(0), x)
 
 
 class _Equal:
