@@ -42,6 +42,7 @@ CAPABILITIES: Mapping[str, str] = MappingProxyType(
         "views": "views that share memory and history with their base",
         "function": "custom functions with their own backward",
         "optim": "optimizers under PyTorch's names",
+        "gpu": "a GPU beside the CPU, in this machine",
         "numpy": "tensors over the memory of NumPy arrays (for laws about lifetime)",
     }
 )
@@ -62,6 +63,7 @@ class Engine:
     errors    the law's exception -> the engine's
     install   what to install, for the message where it is missing
     package   the distribution whose version is reported
+    gpu       an expression of the module that says whether there is a GPU; "" where the engine knows none
     """
 
     name: str
@@ -74,6 +76,7 @@ class Engine:
     errors: Mapping[str, str] = field(default_factory=dict)
     install: str = ""
     package: str = ""
+    gpu: str = ""
     prepare: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
@@ -87,6 +90,9 @@ class Engine:
             if importlib.util.find_spec(root) is None:
                 return f"{self.name} is not installed: pip install {self.install or self.name}"
         return None
+
+    def sees_gpu(self) -> bool:
+        return bool(self.gpu) and bool(eval(self.gpu, self.environment()))
 
     def environment(self) -> dict[str, Any]:
         """What its scripts see after their import lines. Raises Unsupported where it is not installed."""
@@ -122,7 +128,7 @@ def _imported(engine: Engine) -> dict[str, Any]:
     return env
 
 
-TORCH_HAS = frozenset(CAPABILITIES)
+TORCH_HAS = frozenset(CAPABILITIES) - {"gpu"}  # which depends on the machine
 
 # A scalar function's JVP in PyTorch's functional form; the engine has the same name for it.
 TORCH_SPELL = {"jvp": "torch.func.jvp({0}, ({1},), ({2},))[1]"}
@@ -145,7 +151,7 @@ ENGINES: Mapping[str, Engine] = MappingProxyType(
         e.name: e
         for e in (
             like_torch("engine", "import gradverify.engine as torch", "gradverify"),
-            like_torch("torch", "import torch", "torch"),
+            like_torch("torch", "import torch", "torch", gpu="torch.cuda.is_available()"),
             Engine(
                 "micrograd", ("from micrograd.engine import Value",), "Value", frozenset({"tape"}), closed=True, show="{0}",
                 spell={"tensor": "Value({0})", "relu": "{0}.relu()", "backward": "{0}.backward()", "sum": "{0}"},

@@ -44,7 +44,8 @@ class Law:
     program: Callable[[Session], None]
 
     def missing(self, engine: Engine) -> frozenset[str]:
-        return self.needs - engine.has
+        missing = self.needs - engine.has
+        return missing - {"gpu"} if "gpu" in missing and engine.sees_gpu() else missing
 
     def check(self, engine: Engine) -> Broken | None:
         """How the engine breaks it; None where it keeps it."""

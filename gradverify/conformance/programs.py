@@ -204,7 +204,7 @@ def momentum_with_frozen_layers(torch: Any, watch: Watch) -> None:
 def checkpointed(torch: Any, watch: Watch) -> None:
     """The middle of the network is not kept but run again within backward, parameters included."""
 
-    class Checkpoint(torch.autograd.Function):  # type: ignore[misc,name-defined]
+    class Checkpoint(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, segment: Any, x: Any, *parameters: Any) -> Any:
             ctx.segment, ctx.parameters = segment, parameters

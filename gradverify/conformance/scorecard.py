@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import warnings
 from collections import Counter
@@ -13,7 +14,7 @@ from typing import Any
 from .deviations import DEVIATIONS, reason
 from .engines import ENGINES, Engine
 from .law import Law, laws
-from .machine import Search, search
+from .machine import LENGTH, LOOKS, Pair, Search, search
 
 MACHINE = "machine"
 """The name under which the random programs stand among the laws."""
@@ -139,6 +140,45 @@ def as_json(cards: Sequence[Scorecard]) -> str:
     return json.dumps({"gradverify": 1, "conformance": [plain(c) for c in cards]}, indent=1, ensure_ascii=False) + "\n"
 
 
+OWN = '''## A law of your own
+
+```python
+from gradverify.conformance.law import law
+
+@law(needs={"tape"}, source="https://example.org/why")
+def doubling_is_adding(t):
+    """Twice a value has the gradient of the value added to itself."""
+    x = t.tensor(3.0, requires_grad=True)
+    (x * 2.0).backward()
+    (x + x).backward()
+    t.equal(x.grad, 4.0)
+```
+
+```toml
+[project.entry-points."gradverify.laws"]
+doubling = "my_package.laws:doubling_is_adding"
+```
+
+What is written is PyTorch's dialect, in which `t` is both the module and what checks; where a law does not hold, the same
+lines are printed in the engine's own spelling. An engine of your own is an `Engine` under `gradverify.engines`. A law about
+one case of a spec file is another thing: see the section on laws in [spec.md](spec.md).'''
+
+
+def _random_programs() -> Iterator[str]:
+    from .moves import MOVES
+
+    left_out = (inspect.getdoc(Pair.ambiguous) or "").partition(":\n")[2].strip()
+    yield from (
+        "## Random programs",
+        "",
+        f"A random program is up to {LENGTH} of {len(MOVES)} moves: {', '.join(sorted(MOVES))}. It runs on two engines side "
+        f"by side, and after each step {', '.join(name for name, _ in LOOKS)} of every tensor are compared, as are the "
+        "types of errors and what hooks saw. Left out is what PyTorch leaves open, or fails at:",
+        "",
+        left_out,
+    )
+
+
 SIGNS = {Outcome.HOLDS: "✓", Outcome.BROKEN: "✗", Outcome.KNOWN: "✗¹", Outcome.STALE: "✓?", Outcome.LACKS: "–"}
 
 
@@ -188,7 +228,9 @@ def _markdown(cards: Sequence[Scorecard]) -> Iterator[str]:
         )
         signs = " | ".join(SIGNS[x.outcome] if x else "" for x in lines)
         yield f"| **{name}** {said}{where} | {signs} |"
-    yield from ("", "## What is broken")
+    yield ""
+    yield from _random_programs()
+    yield from ("", OWN, "", "## What is broken")
     for card in cards:
         for line in card.lines:
             if line.script:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +12,12 @@ from gradverify.conformance import engines, scorecard
 from gradverify.conformance.deviations import DEVIATIONS
 from gradverify.conformance.engines import CAPABILITIES, ENGINES, Engine
 from gradverify.conformance.law import law, laws
-from gradverify.conformance.scorecard import Outcome
+from gradverify.conformance.scorecard import Outcome, judge
 from gradverify.conformance.session import Lacks, Session
+
+from .broken import BROKEN
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "conformance.md"
 
 INSTALLED = [e for e in ENGINES.values() if e.unavailable() is None]
 
@@ -26,7 +31,8 @@ def test_laws_hold_or_are_known_deviations(engine: Engine) -> None:
 
 def test_the_engine_keeps_all_laws() -> None:
     card = scorecard.scorecard(ENGINES["engine"])
-    assert card.counts() == {Outcome.HOLDS: len(laws())}
+    here = [law for law in laws().values() if "gpu" not in law.needs]
+    assert card.counts() == {Outcome.HOLDS: len(here), Outcome.LACKS: len(laws()) - len(here)}
 
 
 @pytest.mark.parametrize("made", laws().values(), ids=lambda m: m.name)
@@ -85,6 +91,39 @@ def test_a_law_of_a_third_party() -> None:
     broken = doubles.check(ENGINES["engine"])
     assert broken is not None
     assert broken.script[-1] == "assert x.grad.tolist() == 12.0  # got 6.0"
+
+
+THIRD_PARTY = '''
+from gradverify.conformance.law import law
+
+@law(needs={"tape"}, source="https://example.org/why")
+def doubling_is_adding(t):
+    """Twice a value has the gradient of the value added to itself."""
+    x = t.tensor(3.0, requires_grad=True)
+    (x * 2.0).backward()
+    (x + x).backward()
+    t.equal(x.grad, 4.0)
+'''
+
+
+def test_a_law_of_an_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert THIRD_PARTY.strip() in PAGE.read_text(encoding="utf-8")
+    (tmp_path / "their_autograd_laws.py").write_text(THIRD_PARTY)
+    info = tmp_path / "their_autograd_laws-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-autograd-laws\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[gradverify.laws]\ndoubling = their_autograd_laws:doubling_is_adding\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    laws.cache_clear()
+    try:
+        found = laws()["doubling_is_adding"]
+        assert found.family == "their_autograd_laws"
+        assert list(laws())[-1] == found.name
+        assert judge(found, ENGINES["engine"]).outcome is Outcome.HOLDS
+        broken = next(b for b in BROKEN if b.name == "overwrites_grad").load()
+        assert judge(found, broken).script[-1] == "assert x.grad.tolist() == 4.0  # got 2.0"
+    finally:
+        laws.cache_clear()
 
 
 def test_a_law_leaves_the_process_as_it_was() -> None:

@@ -94,3 +94,22 @@ def relu_passes_where_positive(t: Session) -> None:
     for value, slope in ((2.0, 1.0), (-2.0, 0.0)):
         (g,) = t.gradient(lambda x: x.relu() * 1.0, value)
         t.equal(g, slope)
+
+
+@law(needs={"flags"}, source="https://docs.pytorch.org/docs/stable/notes/numerical_accuracy.html")
+def precision_changes_no_exact_gradient(t: Session) -> None:
+    """Where all numbers are small integers, float32 and float64 have the same gradient, each in its own dtype."""
+    for dtype in ("float32", "float64"):
+        x = t.do(f"torch.tensor([3.0, -2.0], dtype=torch.{dtype}, requires_grad=True)")
+        (x * x * x.sum()).sum().backward()
+        t.equal(x.grad, [19.0, 9.0])  # 2 x sum(x) + sum(x^2)
+        t.check(f"{{0}}.dtype == torch.{dtype}", x.grad)
+
+
+@law(needs={"flags", "gpu"}, source="https://docs.pytorch.org/docs/stable/notes/cuda.html")
+def a_gpu_agrees_with_the_cpu(t: Session) -> None:
+    """The same program on the GPU: the same gradient where nothing is rounded, and on the GPU."""
+    x = t.do("torch.tensor([3.0, -2.0], device='cuda', requires_grad=True)")
+    (x * x * x.sum()).sum().backward()
+    t.check("{0}.device.type == 'cuda'", x.grad)
+    t.equal(x.grad, [19.0, 9.0])
