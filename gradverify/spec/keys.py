@@ -42,7 +42,7 @@ _SHARED = {
         {"type": "array", "items": _text, "minItems": 1, "uniqueItems": True},
     ),
     "invariants": Key(
-        "Laws to check as well: `linearity`, `zero_cotangent`, `purity`, `determinism`, …",
+        "Laws to check as well, by name: `linearity`, `accumulation`, `detach`, … (the section on laws lists them).",
         {"type": "array", "items": _text, "uniqueItems": True},
     ),
     "tags": Key("Marks for selection with `-m`.", {"type": "array", "items": _text, "uniqueItems": True}),
