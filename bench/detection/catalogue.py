@@ -69,7 +69,7 @@ class Entry:
     source: str = ""
     elsewhere: str = ""
     quick: bool = False
-    framework: Literal["torch", "jax"] = "torch"
+    framework: Literal["torch", "jax", "numpy"] = "torch"
 
     def __str__(self) -> str:
         return self.name
