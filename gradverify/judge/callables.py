@@ -164,7 +164,17 @@ def _asked_next(q: Question, first: Verdict, traced: Traced, case: Case | None, 
         yield Asked("one tensor as two arguments", partial(_verdict_at, replace(q, fn=shared), q.given))
     for name, args in _around(q, traced, times):
         judged = partial(_verdict_at, q, Point(args, name))
+        if name in ("float32", "0-d arguments") and traced.framework in ("numpy", "cupy"):
+            judged = partial(_if_alike, judged)
         yield Asked(name, partial(_if_finite, judged) if name == TAILS else judged)
+
+
+def _if_alike(judged: Judged) -> Verdict:
+    """Shapes and dtypes do not count: nobody promised that a backward pass by hand is for more than what was given."""
+    verdict = judged()
+    if verdict.status is not Status.FAIL or verdict.kind is not FailKind.STRUCTURE:
+        return verdict
+    return replace(verdict, status=Status.INCONCLUSIVE, kind=None, reason=Reason.UNSUPPORTED)
 
 
 def _if_finite(judged: Judged) -> Verdict:
