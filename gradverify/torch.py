@@ -19,6 +19,7 @@ from .core.errors import BadInput, Unsupported, note
 from .core.verdict import Reason, Status, Verdict
 from .judge.callables import Effort, Question, answer, case_of
 from .judge.forward_mode import answer_forward
+from .judge.sparse import Call, over_values
 
 __all__ = ["GradcheckError", "Undecided", "gradcheck", "gradgradcheck"]
 
@@ -60,8 +61,8 @@ def gradcheck(
 
     Returns True, or False with `raise_exception=False`. Raises GradcheckError where a gradient is wrong, Undecided (a
     GradcheckError) where that cannot be told, ValueError where no input requires grad, what `func` itself raises, and
-    Unsupported, whatever `raise_exception` says, for what cannot be honoured: sparse tensors, operations that
-    cannot be traced.
+    Unsupported, whatever `raise_exception` says, for what cannot be honoured: operations that cannot be traced, and sparse
+    tensors without `masked=True`, which asks for the gradient at entries that are not stored.
     """
     _asked(check_forward_ad or check_backward_ad, "neither check_forward_ad nor check_backward_ad is True")
     _asked(
@@ -85,6 +86,7 @@ def gradcheck(
             batched_forward=check_batched_forward_grad,
             forward=check_forward_ad,
             backward=check_backward_ad,
+            masked=bool(masked),
         )
     except GradcheckError:
         if raise_exception:
@@ -154,33 +156,57 @@ def _check(
     batched_forward: bool,
     forward: bool,
     backward: bool,
+    masked: bool,
 ) -> None:
     """Raise GradcheckError where something of what is asked for is not right."""
+    func, given, reference = _strided(func, given, masked)
     outputs = _differentiable(func(*given))  # what func raises here is the caller's to see
     if not outputs:
         _constant(func, given)
         return
     if backward:
-        _judged(func, given, "normal")
+        _judged(func, given, "normal", reference=reference)
         _reproducible(func, given, nondet_tol)
         if undefined:
             _undefined(func, given, len(outputs))
         if batched:
             _judged(partial(_Batched.apply, func), given)
     if forward:
-        _raise(answer_forward(_question(func, given)))
+        _raise(answer_forward(_question(func, given, reference=reference)))
     if batched_forward:
-        _raise(answer_forward(_question(func, given), batched=True))
+        _raise(answer_forward(_question(func, given, reference=reference), batched=True))
 
 
-def _question(func: Function, given: tuple[Any, ...]) -> Question:
-    """Detaching is no part of the definition: PyTorch's differences do not see it either."""
-    return Question(func, given, stops=False)
-
-
-def _judged(func: Function, given: tuple[Any, ...], effort: Effort = "quick") -> None:
+def _strided(
+    func: Function, given: tuple[Any, ...], masked: bool
+) -> tuple[Function, tuple[Any, ...], Callable[..., Any] | None]:
+    """The function over the stored values of sparse inputs; and the same of dense ones as its definition, where there is
+    such a thing."""
+    over = over_values(Call(func, given, {}))
+    if over is None:
+        return func, given, None
+    if not masked:
+        raise Unsupported(
+            "an input is sparse: gradverify judges the gradient at the entries that are stored (masked=True); for the "
+            "others ask torch.autograd.gradcheck"
+        )
+    func(*given)
+    call, dense = over
     try:
-        _raise(answer(_question(func, given), effort))
+        case_of(_question(call.fn, call.args, reference=dense))
+    except (BadInput, Unsupported):
+        return call.fn, call.args, None
+    return call.fn, call.args, dense
+
+
+def _question(func: Function, given: tuple[Any, ...], **asked: Any) -> Question:
+    """Detaching is no part of the definition: PyTorch's differences do not see it either."""
+    return Question(func, given, stops=False, **asked)
+
+
+def _judged(func: Function, given: tuple[Any, ...], effort: Effort = "quick", **asked: Any) -> None:
+    try:
+        _raise(answer(_question(func, given, **asked), effort))
     except BadInput as e:
         # func has run: what is left to say of the call is a GradcheckError of PyTorch's too.
         raise GradcheckError(str(e)) from e
@@ -316,8 +342,3 @@ def _asked(sensible: bool, message: str) -> None:
 def _admit(given: tuple[Any, ...]) -> None:
     if not _wanted(given):
         raise ValueError("no input requires grad: there is nothing to check")
-    for i, t in enumerate(given):
-        if isinstance(t, torch.Tensor) and t.layout is not torch.strided:
-            raise Unsupported(
-                f"input {i} is of layout {t.layout}: gradverify judges strided tensors; ask torch.autograd.gradcheck"
-            )

@@ -60,16 +60,23 @@ def _noted(verdict: Verdict, note: str) -> Verdict:
 
 @dataclass(frozen=True)
 class _Pattern:
-    """Where the values of one sparse tensor are: its layout, its indices and its size."""
+    """Where the values of one sparse tensor are: its layout, its indices, its size, the shape of its values."""
 
     layout: Any
     indices: tuple[Any, ...]
     size: Any
+    stored: Any
     coalesced: bool
+
+    def fit(self, values: Any) -> None:
+        """PyTorch takes any number of values and reads beyond their end."""
+        if values.shape != self.stored:
+            raise ValueError(f"values of shape {list(values.shape)} for stored ones of {list(self.stored)}")
 
     def sparse(self, values: Any) -> Any:
         import torch
 
+        self.fit(values)
         if self.layout is torch.sparse_coo:
             return torch.sparse_coo_tensor(self.indices[0], values, self.size, is_coalesced=self.coalesced)
         compressed, plain = self.indices
@@ -78,6 +85,7 @@ class _Pattern:
     def dense(self, values: Any) -> Any:
         import torch
 
+        self.fit(values)
         rows, columns = self.coordinates()
         where = (rows, columns) if columns is not None else tuple(rows)
         return torch.zeros(self.size, dtype=values.dtype, device=values.device).index_put(
@@ -173,9 +181,9 @@ def _pattern(x: Any) -> _Pattern:
 
     x = x.detach()
     if x.layout is torch.sparse_coo:
-        return _Pattern(x.layout, (x._indices(),), x.shape, x.is_coalesced())
+        return _Pattern(x.layout, (x._indices(),), x.shape, x._values().shape, x.is_coalesced())
     if x.layout not in (torch.sparse_csr, torch.sparse_csc) or x.ndim > 2 or x.values().ndim > 1:
         what = f"a tensor of layout {x.layout} and shape {list(x.shape)}"
         raise Unsupported(f"{what} (COO is judged, and matrices of CSR and CSC)")
     both = (x.crow_indices(), x.col_indices()) if x.layout is torch.sparse_csr else (x.ccol_indices(), x.row_indices())
-    return _Pattern(x.layout, both, x.shape, True)
+    return _Pattern(x.layout, both, x.shape, x.values().shape, True)

@@ -74,6 +74,15 @@ def test_a_function_of_sparse_tensors_alone_is_held_against_differences() -> Non
     assert any("differences" in n for n in verdict.notes)
 
 
+def test_other_sizes_are_not_tried_on_a_fixed_pattern() -> None:
+    """PyTorch reads beyond the end of values that are fewer than their indices."""
+    for s in SPARSE.values():
+        verdict = check(FUNCTIONS["mm"], s, W)
+        assert verdict, verdict.text()
+        assert "other values" in verdict.facts["tried"]
+        assert any(t.startswith("an empty batch") and "stored" in t for t in verdict.facts["skipped"])
+
+
 def test_requires_grad_decides_as_for_dense_ones() -> None:
     verdict = check(FUNCTIONS["mm"], A.to_sparse().requires_grad_(), W, effort="quick")
     assert {c.of for c in verdict.comparisons} == {"out", "ds"}

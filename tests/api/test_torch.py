@@ -319,24 +319,6 @@ def test_sparse_inputs_are_judged_where_they_are_stored(layout: Any) -> None:
         gradcheck(product, (sparse, tensor(2, 2)))
 
 
-def test_undefined_cotangents_are_left_out_where_they_are_not_asked_for() -> None:
-    class Defined(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Any) -> Any:
-            ctx.set_materialize_grads(False)
-            ctx.save_for_backward(x)
-            return x.sin(), x.exp()
-
-        @staticmethod
-        def backward(ctx: Any, g: Any, h: Any) -> Any:
-            (x,) = ctx.saved_tensors
-            return g * x.cos() + h * x.exp()
-
-    for check in (gradcheck, torch.autograd.gradcheck):
-        assert check(Defined.apply, (tensor(3),), check_undefined_grad=False)
-        assert not check(Defined.apply, (tensor(3),), raise_exception=False)
-
-
 class Wavy(torch.autograd.Function):
     """sin, with a JVP of its own that is right at first order; `factor` spoils its dependence on x."""
 
