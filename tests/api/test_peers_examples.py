@@ -197,3 +197,139 @@ def test_pytorchs_batch_norm_reads_a_strided_weight_as_if_it_were_contiguous() -
     verdict = gradverify.check(net.double(), x, effort="quick")
     assert verdict.kind is FailKind.LAW
     assert "input_layout is broken" in verdict.message
+
+
+# ---- PyTorch: "Extending torch.func with autograd.Function" ---------------------------------------------------------
+
+
+class Sort(torch.autograd.Function):
+    """Through NumPy: opaque to a trace, with indices that are marked non-differentiable."""
+
+    @staticmethod
+    def forward(x: Any, dim: int) -> Any:
+        array = x.detach().numpy()
+        order = np.argsort(array, axis=dim)
+        return tuple(map(torch.from_numpy, (np.take_along_axis(array, order, dim), order, np.argsort(order, axis=dim))))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        _, order, inverse = output
+        ctx.dim = inputs[1]
+        ctx.mark_non_differentiable(order, inverse)
+        ctx.save_for_backward(order, inverse)
+
+    @staticmethod
+    def backward(ctx: Any, g: Any, _order: Any, _inverse: Any) -> Any:
+        order, inverse = ctx.saved_tensors
+        return Take.apply(g, inverse, order, ctx.dim), None
+
+
+class Take(torch.autograd.Function):
+    @staticmethod
+    def forward(x: Any, indices: Any, inverse: Any, dim: int) -> Any:
+        return torch.from_numpy(np.take_along_axis(x.detach().numpy(), indices.numpy(), dim))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.dim = inputs[3]
+        ctx.save_for_backward(inputs[1], inputs[2])
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        indices, inverse = ctx.saved_tensors
+        return Take.apply(g, inverse, indices, ctx.dim), None, None, None
+
+
+class CubeAndSlope(torch.autograd.Function):
+    """x³ and 3x²: the intermediate is an output, so that it can be differentiated twice; forward mode and vmap too."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Any) -> Any:
+        return x**3, 3 * x**2
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(inputs[0], output[1])
+        ctx.save_for_forward(inputs[0], output[1])
+
+    @staticmethod
+    def backward(ctx: Any, g: Any, h: Any) -> Any:
+        x, slope = ctx.saved_tensors
+        return g * slope + h * 6 * x
+
+    @staticmethod
+    def jvp(ctx: Any, t: Any) -> Any:
+        x, slope = ctx.saved_tensors
+        return t * slope, 6 * x * t
+
+
+def test_pytorchs_sort_through_numpy() -> None:
+    verdict = gradverify.check(lambda x: Sort.apply(x, 1)[0], randn(3, 4), effort="quick")
+    assert verdict, verdict.text()
+
+
+def test_pytorchs_cube_in_every_mode() -> None:
+    cube = lambda x: CubeAndSlope.apply(x)[0]
+    assert gradverify.check(cube, randn(3), modes=("rev", "fwd"), effort="quick")
+    every = {"check_forward_ad": True, "check_batched_grad": True, "check_batched_forward_grad": True}
+    for gradcheck in (torch.autograd.gradcheck, gradverify.torch.gradcheck):
+        assert gradcheck(cube, (randn(3),), **every)
+    assert gradverify.torch.gradgradcheck(cube, (randn(3),))
+
+
+# ---- JAX's tutorial, the rest ---------------------------------------------------------------------------------------
+
+
+def fixed_point() -> Any:
+    """x* = f(a, x*) by iteration, with the implicit function theorem as its rule."""
+
+    def fixed(f: Any, a: Any, x: Any) -> Any:
+        go, step = lambda c: jnp.max(jnp.abs(c[0] - c[1])) > 1e-15, lambda c: (c[1], f(a, c[1]))
+        return jax.lax.while_loop(go, step, (x, f(a, x)))[1]
+
+    solve = jax.custom_vjp(fixed, nondiff_argnums=(0,))
+
+    def forward(f: Any, a: Any, x: Any) -> Any:
+        found = solve(f, a, x)
+        return found, (a, found)
+
+    def backward(f: Any, residuals: Any, g: Any) -> Any:
+        a, found = residuals
+        _, by_a = jax.vjp(lambda a: f(a, found), a)
+        _, by_x = jax.vjp(lambda x: f(a, x), found)
+        u = fixed(lambda a, u: g + by_x(u)[0], a, jnp.zeros_like(found))
+        return by_a(u)[0], jnp.zeros_like(found)
+
+    solve.defvjp(forward, backward)
+    return solve
+
+
+def test_jaxs_fixed_point_is_a_square_root() -> None:
+    """A while loop has no reverse mode of its own; its trace is the iteration."""
+    solve = fixed_point()
+    newton = lambda a: solve(lambda a, x: 0.5 * (x + a / x), a, a)
+    with jax.enable_x64(True):
+        verdict = gradverify.check(newton, jnp.asarray(2.0), effort="quick")
+        assert verdict, verdict.text()
+        assert gradverify.check(newton, jnp.asarray(2.0), reference=jnp.sqrt, effort="quick")
+
+
+def test_jaxs_functions_as_arguments_and_trees() -> None:
+    apply = jax.custom_vjp(lambda f, x: f(x), nondiff_argnums=(0,))
+    apply.defvjp(lambda f, x: (f(x), x), lambda f, x, g: (jnp.cos(x) * g,))
+    tree = jax.custom_vjp(lambda p: {"b": jnp.sin(p["a"][0]) * p["a"][1]})
+    tree.defvjp(
+        lambda p: (tree(p), p),
+        lambda p, g: ({"a": [jnp.cos(p["a"][0]) * p["a"][1] * g["b"], jnp.sin(p["a"][0]) * g["b"]]},),
+    )
+    with jax.enable_x64(True):
+        x = jnp.asarray(X)
+        gradverify.assert_gradients(lambda x: apply(jnp.sin, x), x, effort="quick")
+        gradverify.assert_gradients(tree, {"a": [x, x + 1]}, effort="quick")
+        gradverify.assert_gradients(jax.jit(jax.vmap(log1pexp())), x, modes=("rev", "fwd"), effort="quick")
+        gradverify.assert_gradients(jax.checkpoint(lambda x: jnp.sin(jnp.sin(x))), x, effort="quick")
+        assert (
+            gradverify.check(lambda x: apply(jnp.exp, x), x, effort="quick").status is Status.FAIL
+        )  # it is sin's rule
