@@ -13,6 +13,7 @@ when it is held against it.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,7 +76,7 @@ def traced_call(
     inputs = [xp.argument(n, a) for n, a in zip(call.names, call.arrays)]
     opaque: list[str] = []
     try:
-        with xp.recording(*modules):
+        with xp.recording(*modules, names=getattr(inspect.unwrap(call.fn), "__globals__", None)):
             result = call.run(inputs)
     except Exception as e:
         xp.closed = True
@@ -479,20 +480,26 @@ class NumpyTracer(Tracer):
         )
 
     @contextmanager
-    def recording(self, *modules: Any) -> Iterator[None]:
-        """`np.zeros` and its like make recorded arrays, and `math` takes them; `modules` have them as well."""
+    def recording(self, *modules: Any, names: Mapping[str, Any] | None = None) -> Iterator[None]:
+        """`np.zeros` and its like make recorded arrays, and `math` takes them; `modules` have them as well, and `names`
+        (a function's globals) may hold them by themselves."""
         patches = [(m, n, _instead(self.made, getattr(m, n))) for m in (np, *modules) for n in MAKERS if hasattr(m, n)]
         patches += [(math, n, _instead(_number, getattr(math, n), getattr(np, m))) for n, m in MATH.items()]
         tricks = np.lib.stride_tricks
         patches.append((tricks, "as_strided", _instead(self.strided, tricks.as_strided)))
         before = [(module, name, getattr(module, name)) for module, name, _ in patches]
+        instead = {id(old): new for (_, _, new), (_, _, old) in zip(patches, before)}
+        held: dict[str, Any] = names if isinstance(names, dict) else {}
+        imported = {n: v for n, v in held.items() if id(v) in instead}
         try:
             for module, name, new in patches:
                 setattr(module, name, new)
+            held.update({n: instead[id(v)] for n, v in imported.items()})
             yield
         finally:
             for module, name, old in before:
                 setattr(module, name, old)
+            held.update(imported)
             self.closed = True
 
     def made(self, make: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -655,7 +662,10 @@ class NumpyTracer(Tracer):
         value = self.find(x)
         if value is None:
             return self.wrapped(result) if result.dtype.kind == "f" else result
-        return self.returned(result, None if result.dtype.kind in "iu" else self.cast(value, x.dtype, result.dtype))
+        if result.dtype.kind in "iu":
+            self.note(INTEGERS)
+            return result
+        return self.returned(result, self.cast(value, x.dtype, result.dtype))
 
     def cast(self, value: Value, a: np.dtype, b: np.dtype) -> Value:
         if value.why:

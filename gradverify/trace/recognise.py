@@ -62,6 +62,8 @@ def framework_of(fn: Any, args: Any, kwargs: Any, said: str | None = None) -> st
         if not seen & {"numpy", "cupy"}:
             raise BadInput(f"no array of NumPy or CuPy among the arguments (got {_kinds(args)})")
         return "cupy" if "cupy" in seen else "numpy"
+    if said in ("numpy", "cupy"):
+        return "cupy" if "cupy" in seen else "numpy"
     if said is not None:
         return said
     for framework in ("torch", "jax", "tinygrad", "mlx", "engine"):

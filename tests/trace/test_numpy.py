@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - the table of cases reads better in rows
+# ruff: noqa: E501, B008 - the table of cases reads better in rows
 """NumPy's functions as recorded: each graph against the function itself, and what the tracer makes of memory."""
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gradverify.core.errors import Unsupported
 from gradverify.namespaces.numpy import NUMPY
 from gradverify.namespaces.run import forward
 from gradverify.trace import Traced
-from gradverify.trace.numpy import trace
+from gradverify.trace.numpy import Recorded, trace
 from gradverify.trace.ufuncs import FUNCTIONS, MOVES, MOVES_OR_ZERO, UFUNCS, WRITES
 
 RNG = np.random.default_rng(5)
+HIDDEN = [np.random.default_rng(6)]  # where no tracer looks for a generator
 
 
 def r(*shape: int) -> np.ndarray:
@@ -285,3 +287,137 @@ def test_the_graph_is_the_function(fn: Any, args: tuple[Any, ...]) -> None:
 def test_every_entry_of_the_tables_has_a_case() -> None:
     known = {f.__name__ for f in (*FUNCTIONS, *MOVES, *MOVES_OR_ZERO, *WRITES)} | set(UFUNCS)
     assert known - set(CASES) == set()
+
+
+# ---- the structure around the operations ------------------------------------------------------------------------------
+
+from math import exp as imported_exp  # noqa: E402
+
+from numpy import zeros as imported_zeros  # noqa: E402
+
+
+def test_names_and_roles() -> None:
+    t = trace(lambda params, *rest, scale: params["w"][0] * rest[1] * scale, ({"w": [X]}, 3, Y), {"scale": X})
+    assert [a.name for a in t.arguments] == ["params['w'][0]", "rest[1]", "scale"]
+    assert (t.framework, t.dtype, t.opaque) == ("numpy", "float64", ())
+
+
+def test_integers_are_inputs_and_closed_over_arrays_are_captured_by_name() -> None:
+    table = r(3, 4, 6)
+    t = trace(lambda x, at: x[at][..., None] * table, (X, IDX))
+    assert {a.name: (a.kind, a.role) for a in t.arguments} == {
+        "x": ("float", "argument"), "at": ("int", "argument"), "table": ("float", "captured")
+    }  # fmt: skip
+
+
+def test_functions_imported_by_name_are_seen_too() -> None:
+    def f(x: Any) -> Any:
+        out = imported_zeros(3)
+        for i in range(3):
+            out[i] = imported_exp(x[i, 0])
+        return out
+
+    agrees(trace(f, (X,)), f(X))
+    assert imported_zeros is np.zeros
+    assert imported_exp is math.exp
+
+
+def test_masks_stay_in_the_definition() -> None:
+    def relu(x: Any) -> Any:
+        y = x.copy()
+        y[y < 0] = 0.0
+        return y
+
+    t = trace(relu, (X,))
+    assert t.graph is not None
+    assert "where" in [getattr(n, "op", "") for n in t.graph.nodes]
+    assert t.notes == ()
+
+
+def test_branches_and_selections_are_noted() -> None:
+    assert "a branch" in trace(lambda x: x if x.sum() > 0 else -x, (X,)).notes[0]
+    assert "selected by a mask" in trace(lambda x: x[x > 0].sum(), (X,)).notes[0]
+    assert "integers computed" in trace(lambda x: x.astype(int) * x, (X,)).notes[0]
+
+
+def test_scalars_are_not_written_to() -> None:
+    """`total += x[1]` rebinds a NumPy scalar, and must not change who else holds it."""
+
+    def f(x: Any) -> Any:
+        total = first = x[0, 0]
+        total += x[1, 1]
+        return total * first
+
+    agrees(trace(f, (X,)), f(X))
+
+
+def test_random_draws_are_replayed() -> None:
+    rng = np.random.default_rng(1)
+    t = trace(lambda x: x * np.random.standard_normal(x.shape) + rng.standard_normal(4), (X,))
+    assert [np.array_equal(a, b) for a, b in zip(t.function(X), t.function(X))] == [True]
+
+
+@pytest.mark.parametrize(
+    ("fn", "why"),
+    [
+        (lambda x: np.vander(x[0], 3), "np.vander computes out of NumPy's sight"),
+        (lambda x: np.abs(np.fft.fft(x)), "complex|np.fft"),
+        (lambda x: x * float(x[0, 0]), "is not the function|are not the function|come back"),
+        (lambda x: x * np.array(x.tolist()), r"values leave NumPy's sight \(tolist\)"),
+        (lambda x: np.sqrt(np.abs(x.view(np.float32))).sum() * x, "the bits of"),
+        (lambda x: np.spacing(x) * x, "the ufunc spacing has no counterpart"),
+        (lambda x: x * HIDDEN[0].standard_normal(), "not reproducible"),
+        (lambda x: _plain_only(x), "on recorded arrays: no subclasses"),
+    ],
+)
+def test_what_cannot_be_recorded_is_refused_with_the_reason(fn: Any, why: str) -> None:
+    with pytest.raises(Unsupported, match=why):
+        trace(fn, (X,))
+    t = trace(fn, (X,), strict=False)
+    assert t.graph is None
+    assert np.array_equal(t.function(X)[0].shape, np.shape(fn(X)))
+
+
+def _plain_only(x: Any) -> Any:
+    if isinstance(x, Recorded):
+        raise TypeError("no subclasses")
+    return np.sin(x)
+
+
+def test_what_the_function_raises_is_passed_on() -> None:
+    with pytest.raises(ZeroDivisionError):
+        trace(lambda x: 1 / 0, (X,))
+
+
+def test_arguments_keep_their_layout_and_are_not_written_to() -> None:
+    seen = []
+    given = np.asfortranarray(X)[::-1]
+    trace(lambda x: (seen.append(x.strides), x.__imul__(2.0))[1], (given,))
+    assert set(seen) == {given.strides}
+    assert np.array_equal(given, X[::-1])
+    expanded = np.broadcast_to(X[0], (3, 4))
+    t = trace(lambda x: x * 2, (expanded,))
+    agrees(t, expanded * 2)
+
+
+def test_arrays_that_outlive_the_trace_are_ordinary() -> None:
+    kept = []
+    trace(lambda x: kept.append(x * 2) or x, (X,), confirm=False)
+    (old,) = kept
+    assert isinstance(old, Recorded)
+    old += 1
+    old[0] = np.sin(old[1])
+    assert type(old * 2) is np.ndarray
+    assert repr(np.sum(old)) == repr(np.sum(np.asarray(old)))
+
+
+def test_single_and_half_precision() -> None:
+    for dtype in (np.float32, np.float16):
+        t = trace(lambda x: np.tanh(x) @ x.T, (X.astype(dtype),))
+        assert t.dtype == np.dtype(dtype).name
+    assert "a cast from float64 to float32" in trace(lambda x: x.astype(np.float32) * 1.0, (X,)).notes[0]
+
+
+def test_empty_and_0d_arrays() -> None:
+    agrees(trace(lambda x: x * 2 + 1, (np.zeros((0, 3)),)), np.zeros((0, 3)))
+    agrees(trace(lambda x: np.exp(x) * x, (np.array(0.5),)), np.array(math.exp(0.5) * 0.5))
