@@ -65,14 +65,9 @@ class Watch:
 
         loss  in the language of spec files, over the names of parameters and batches
         """
-        from ..judge.asked import expression_case
-        from ..judge.reference import reference
-
         inputs = {n: self.array(n) for n in _names(loss, self.tensors)}
-        case = replace(expression_case(loss, inputs, "float32", name=self.name), wrt=tuple(names))
-        ref = reference(case)
-        for n in names:
-            self._close(f"{n}.grad", ref.truth.gradients[n].hi, self._grad(n), ref.budget.gradients[n].budget)
+        for n, (want, room) in true_gradients(loss, inputs, names).items():
+            self._close(f"{n}.grad", want, self._grad(n), room)
         for n in none:
             if self.tensors[n].grad is not None and self._grad(n).any():
                 raise Mismatch(self._where(), f"{n}.grad", "none", self._grad(n).tolist())
@@ -127,6 +122,17 @@ class Watch:
 
     def _where(self) -> str:
         return f"{self.name}, step {self.step}"
+
+
+def true_gradients(
+    loss: str, inputs: Mapping[str, np.ndarray], names: Sequence[str]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The gradients of `loss` at float32 `inputs`, and what rounding in float32 excuses; by name."""
+    from ..judge.asked import expression_case
+    from ..judge.reference import reference
+
+    ref = reference(replace(expression_case(loss, inputs, "float32"), wrt=tuple(names)))
+    return {n: (ref.truth.gradients[n].hi, ref.budget.gradients[n].budget) for n in names}
 
 
 def _rng(*key: Any) -> np.random.Generator:

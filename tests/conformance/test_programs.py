@@ -104,3 +104,20 @@ def test_programs_are_laws_with_a_short_script() -> None:
     with pytest.raises(Mismatch):
         exec("\n".join(caught.script), {})
     assert laws()["trains_mlp"].missing(find("tinygrad")) == {"optim"}
+
+
+@pytest.mark.parametrize("name", ["tinygrad", "autograd", "jax", "mlx"])
+def test_engines_without_optimizers_train_by_values(name: str) -> None:
+    other = find(name)
+    if other.unavailable():
+        pytest.skip(other.unavailable() or "")
+    assert laws()["trains_by_values"].check(other) is None
+
+
+def test_a_leaking_detach_is_found_by_values() -> None:
+    """The truth is the oracle's, so that no engine stands for the right one."""
+    caught = laws()["trains_against_a_detached_target"].check(
+        next(b for b in BROKEN if b.name == "detach_keeps_history").load()
+    )
+    assert caught is not None
+    assert "at step 0" in str(caught)
