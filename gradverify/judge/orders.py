@@ -90,6 +90,8 @@ def _torch(traced: Traced, case: Case) -> Derived:
             found = torch.autograd.grad(
                 outputs, [given[n] for n in case.wrt], cotangents, create_graph=True, allow_unused=True
             )
+        if any(g is not None and _once(g) for g in found):
+            raise Unsupported("the backward pass is marked once_differentiable: it is not meant to be differentiated")
         return tuple(g for g in found if g is not None)
 
     args = [from_numpy(v).requires_grad_(n in case.wrt) for n, v in values.items()]
@@ -133,6 +135,23 @@ def _jax_jvp(traced: Traced, case: Case, tangents: Mapping[str, np.ndarray]) -> 
 
     with jax.enable_x64(True):
         return push, tuple(jax.device_put(np.array(v)) for v in (*values.values(), *tangents.values()))
+
+
+def _once(gradient: Any) -> bool:
+    """Does the graph behind it lead into what `once_differentiable` put there, to raise whenever .backward() comes by?
+    `autograd.grad` finds no way past it to the inputs, and says nothing."""
+    todo = [gradient.grad_fn]
+    seen = set(todo)
+    while todo:
+        node = todo.pop()
+        if node is None:
+            continue
+        if node.name() == "torch::autograd::Error":
+            return True
+        new = {n for n, _ in node.next_functions} - seen
+        seen |= new
+        todo += new
+    return False
 
 
 def _jax(traced: Traced, case: Case) -> Derived:

@@ -94,6 +94,18 @@ def test_one_that_cannot_be_differentiated_is_noted(f: Any, why: str) -> None:
     assert any(SECOND in n for n in verdict.notes)
 
 
+def test_once_differentiable_behind_something_else() -> None:
+    """Its mark is not at the end of the graph then; asked for outright, the second order is undecided."""
+    f = function(lambda x, g: g * x.cos(), once=True)
+    behind = lambda x: f(2 * x) + x**2
+    verdict = gradverify.check(behind, X)
+    assert verdict, verdict.text()
+    assert "once_differentiable" in asked(verdict)[1]
+    second = gradverify.check(behind, X, order=2)
+    assert second.status is Status.INCONCLUSIVE
+    assert "once_differentiable" in second.message
+
+
 def test_pytorchs_own_backward_passes_are_not_asked() -> None:
     for f in (torch.sin, lambda x: torch.utils.checkpoint.checkpoint(torch.sin, x, use_reentrant=True)):
         verdict = gradverify.check(f, X.clone().requires_grad_())
