@@ -836,8 +836,8 @@ JUDGEMENTS: tuple[Judgement, ...] = (
         "jnp.log(jnp.array(5e-324))", "log(mpf(5e-324))", edges=("subnormal",),
     ),
     Judgement(
-        ("jax.nn.tanh", "jax.nn.mish", "jax.nn.gelu", "jax.numpy.tanh"), "precision",
-        "1 - out² cancels where tanh saturates.",
+        ("jax.nn.tanh", "jax.nn.mish", "jax.nn.gelu", "jax.numpy.tanh", "jax.checkpoint"), "precision",
+        "1 - out² cancels where tanh saturates (the function under jax.checkpoint is tanh(x @ w)).",
         "jax.grad(jnp.tanh)(np.float32(6.0))", "sech(6) ** 2",
     ),
     Judgement(
@@ -847,12 +847,14 @@ JUDGEMENTS: tuple[Judgement, ...] = (
         "jax.grad(jax.nn.sigmoid)(np.float32(12.0))", "exp(-12) / (1 + exp(-12)) ** 2",
     ),
     Judgement(
-        ("jax.numpy.expm1", "jax.nn.elu", "jax.nn.celu", "jax.nn.selu", "jax.lax.expm1"), "precision",
-        "The gradient of expm1 is formed as out + 1, which cancels far left.",
+        ("jax.numpy.expm1", "jax.nn.elu", "jax.nn.celu", "jax.nn.selu", "jax.lax.expm1", "jax.scipy.stats.gumbel_l.cdf",
+         "jax.scipy.stats.gumbel_l.logcdf"), "precision",
+        "The gradient of expm1 is formed as out + 1, which cancels far left. (The cdf of gumbel_l is -expm1(-exp(x)).)",
         "jax.grad(jnp.expm1)(-30.0)", "exp(-30)",
     ),
     Judgement(
-        ("jax.numpy.log1p", "jax.nn.log1mexp", "jax.lax.log1p"), "precision",
+        ("jax.numpy.log1p", "jax.nn.log1mexp", "jax.lax.log1p", "jax.scipy.stats.expon.logcdf",
+         "jax.scipy.stats.geom.logpmf", "jax.scipy.stats.binom.logpmf"), "precision",
         "XLA uses Cephes's fraction for log1p outside the range that it was made for: 2e-14 on (-0.414, -0.293).",
         "jnp.log1p(-0.4133)", "log1p(mpf(-0.4133))",
     ),
