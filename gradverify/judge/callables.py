@@ -40,8 +40,8 @@ TIME_LIMIT = 120.0
 SECOND = "the second order"
 
 MOST = 300_000
-"""The array entries, over all nodes of the graph, up to which the second order is asked where nobody asks for it: its
-graph is some three times as large."""
+"""The array entries, over all nodes of the graph, up to which what nobody asked for is asked: other points, and the
+second order, whose graph is some three times as large. About half a second."""
 
 SURROGATE = "the gradient was held against that of the surrogate, the value against the function's own forward"
 
@@ -88,11 +88,15 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """Where a function is asked: its arguments, what the point is called, and the cotangent (None: drawn)."""
+    """Where a function is asked: its arguments, what the point is called, and the cotangent (None: drawn).
+
+    most    array entries over all nodes of the graph that its judgement may take; None: whatever it takes
+    """
 
     args: tuple[Any, ...]
     name: str = "as given"
     cotangent: tuple[np.ndarray, ...] | None = None
+    most: int | None = None
 
 
 def answer(q: Question, effort: Effort) -> Verdict:
@@ -163,7 +167,8 @@ def _asked_next(q: Question, first: Verdict, traced: Traced, case: Case | None, 
     if shared is not None:
         yield Asked("one tensor as two arguments", partial(_verdict_at, replace(q, fn=shared), q.given))
     for name, args in _around(q, traced, times):
-        judged = partial(_verdict_at, q, Point(args, name))
+        # A batch may make the graph larger by its square, as attention does.
+        judged = partial(_verdict_at, q, Point(args, name, most=max(MOST, 2 * _entries(traced))))
         if name in ("float32", "0-d arguments") and traced.framework in ("numpy", "cupy"):
             judged = partial(_if_alike, judged)
         yield Asked(name, partial(_if_finite, judged) if name == TAILS else judged)
@@ -279,6 +284,8 @@ def _at(q: Question, point: Point) -> tuple[Verdict, Traced, Case | None]:
 def _asked(q: Question, point: Point, held: bool) -> tuple[Case, Traced]:
     options: dict[str, Any] = {"stop_detached": True, "confirm": False} if held else {}
     own = _traced(q.fn, point.args, q, options, strict=q.reference is None)
+    if point.most is not None and _entries(own) > point.most:
+        raise Unsupported(f"not asked: its graph has {_entries(own):,} array entries")
     wrt = own.wrt if q.wrt is None else inputs_named(own, q.wrt)
     definition = own if q.reference is None else _other(q, q.reference, own, point, options, "the reference")
     if q.surrogate is not None:
