@@ -85,6 +85,15 @@ def torch_where_real() -> float:
     return float(x.grad[0])
 
 
+def torch_cholesky() -> float:
+    """d/d(Im a) of the imaginary part of a 1 by 1 factor, which is 0 for all a."""
+    import torch
+
+    a = torch.tensor([[2 + 0j]], dtype=torch.complex128, requires_grad=True)
+    (1j * torch.linalg.cholesky(a)).real.sum().backward()
+    return float(a.grad[0, 0].imag)
+
+
 def torch_polar() -> float:
     """d Re(polar(r, 0.5))/dr at r = 0."""
     import torch
@@ -291,6 +300,12 @@ FINDINGS = (
         torch_soft_margin, lambda: mp.log1p(mp.exp(100)), "exp overflows in log(1 + exp(-x y)), from 89 on",
     ),
     Finding(
+        "sinc, gradient near 0", "torch", "float64", "torch.sinc(x), x = 1e-6",
+        torch_slope("torch.sinc(x)", [1e-6]),
+        lambda: (mp.cos(mp.pi * mpf(1e-6)) - mp.sinc(mp.pi * mpf(1e-6))) / mpf(1e-6),
+        "cos(πx)/x - sin(πx)/(πx²) cancels; no digit is left at 1e-8",
+    ),
+    Finding(
         "householder_product of long vectors, gradient", "torch", "float64", "torch.linalg.householder_product(x, tau)",
         torch_householder, lambda: -1 - mpf(1e6), "the reflections are taken back with their inverses, which cancels",
     ),
@@ -408,6 +423,11 @@ FINDINGS = (
         lambda: jax_value(lambda j, x: j.numpy.arccosh(x + 0.5j).real, -0.5, "float64"),
         lambda: mp.re(1 / (mp.sqrt(mp.mpc(-1.5, 0.5)) * mp.sqrt(mp.mpc(0.5, 0.5)))),
         "rsqrt((z - 1)(z + 1)) for 1/(sqrt(z - 1) sqrt(z + 1)): of the other sign there",
+    ),
+    Finding(
+        "cholesky of a complex matrix, gradient of the diagonal's imaginary part", "torch", "complex128",
+        "(1j * torch.linalg.cholesky(a)).real.sum(), a = [[2]]", torch_cholesky, lambda: mpf(0),
+        "the factor's diagonal is real whatever a is; the backward pass keeps the imaginary part of its cotangent",
     ),
     Finding(
         "polar with a modulus of 0, gradient of the modulus", "torch", "complex128", "torch.polar(r, a), r = 0, a = 0.5",

@@ -842,6 +842,40 @@ def det(xp: Any, z: Pair) -> Pair:
     return normwise(xp, minors[tuple(range(n))])
 
 
+LARGEST_FACTOR = 32
+"""Rows of a matrix that is factored column by column: each column is two dozen nodes."""
+
+
+@rule("cholesky")
+def cholesky(xp: Any, z: Pair) -> Pair:
+    """The lower factor of a positive definite Hermitian matrix, taken as Hermitian: of (Z + Z^H)/2, as the real op is of
+    (X + X^T)/2. Column by column, the rest less each column's outer product (Golub & Van Loan, "Matrix Computations",
+    section 4.2); its diagonal is real."""
+    over, n = Over(xp), z.shape[-1]
+    if n > LARGEST_FACTOR:
+        raise Unsupported(f"the Cholesky factor of a complex matrix with more than {LARGEST_FACTOR} rows")
+    lead = ((None, None, 1),) * (len(z.shape) - 2)
+    adjoint = lambda w: over.conj(over.matrix_transpose(w))
+    rest = over.multiply(over.add(z, adjoint(z)), 0.5)
+    columns = []
+    for j in range(n):
+        at = lambda start, stop, j=j: (*lead, (start, stop, 1), (j, j + 1, 1))
+        pivot = xp.sqrt(over.getitem(rest, index=at(j, j + 1)).re)
+        column = Pair(
+            xp.embed(pivot, index=at(j, j + 1), shape=z.shape),
+            _full(xp, 0.0, z.shape),
+        )
+        if j + 1 < n:
+            below = over.divide(over.getitem(rest, index=at(j + 1, n)), pivot)
+            column = over.add(column, over.embed(below, index=at(j + 1, n), shape=z.shape))
+            rest = over.subtract(rest, over.matmul(column, adjoint(column)))
+        columns.append(column)
+    total = columns[0]
+    for column in columns[1:]:
+        total = over.add(total, column)
+    return normwise(xp, total)
+
+
 @rule("logabsdet")
 def logabsdet(xp: Any, z: Pair) -> Any:
     return xp.log(modulus(xp, det(xp, z)))

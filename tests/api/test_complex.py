@@ -95,6 +95,7 @@ RIGHT: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "spectral loss": (lambda x: (torch.fft.rfft(x).abs() ** 2).sum(), (x(8),)),
     "solve": (lambda a, b: torch.linalg.solve(a, b), (z(3, 3), z(3, 2))),
     "inv and det": (lambda a: torch.linalg.inv(a) * torch.linalg.det(a), (z(3, 3),)),
+    "cholesky": (lambda z: torch.linalg.cholesky(z @ z.mH + torch.eye(3)), (z(3, 3),)),
     "Hermitian form": (lambda z, a: (z.conj() @ (a + a.mH) @ z).real, (z(3), z(3, 3))),
     "captured": (lambda z: z * _CAPTURED, (z(20),)),
     "complex64": (lambda z: torch.tanh(z) * z.conj(), (z(3, dtype=C64),)),
@@ -174,6 +175,15 @@ def test_wrong_ones_fail_and_the_entry_is_named(name: str) -> None:
     else:
         worst = [c.worst.where for c in verdict.comparisons if c.failing]
         assert any(w.startswith(where) for w in worst), worst
+
+
+def test_torch_cholesky_of_a_complex_matrix_itself() -> None:
+    """A defect of PyTorch 2.13: the diagonal of the factor is real whatever A is, and a cotangent for its imaginary part
+    moves the gradient all the same."""
+    a = torch.tensor([[2.0 + 0j]], dtype=C128, requires_grad=True)
+    verdict = quick(lambda a: torch.linalg.cholesky(a), a, cotangent=torch.tensor([[1.5j]], dtype=C128))
+    assert verdict.status is Status.FAIL
+    assert quick(lambda a: torch.linalg.cholesky(a), a, cotangent=torch.tensor([[1.5 + 0j]])).status is Status.PASS
 
 
 def test_torch_where_of_a_real_and_a_complex_tensor() -> None:

@@ -129,6 +129,9 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "lu_solve": (lambda w, b: torch.linalg.lu_solve(*torch.linalg.lu_factor(w), b, adjoint=True), (z(3, 3), z(3, 2))),
     "solve_triangular": (lambda w, b: torch.linalg.solve_triangular(w, b, upper=True), (z(3, 3), z(3, 2))),
     "inv": (lambda w: torch.linalg.inv(w), (z(2, 3, 3),)),
+    "cholesky": (lambda w: torch.linalg.cholesky(w @ w.mH + torch.eye(3)), (z(3, 3),)),
+    "cholesky_solve": (
+        lambda w, b: torch.cholesky_solve(b, torch.linalg.cholesky(w @ w.mH + torch.eye(3))), (z(3, 3), z(3, 2))),
     "vmap": (lambda w: torch.vmap(lambda v: v * v.conj())(w), (z(3, 2),)),
     "a gradient inside": (lambda w: torch.func.grad(lambda v: (v * v.conj()).real.sum())(w), (z(3),)),
 }  # fmt: skip
@@ -176,8 +179,6 @@ def test_what_the_function_writes_to() -> None:
 def test_refusals() -> None:
     with pytest.raises(Unsupported, match="complex matrix"):
         trace(lambda w: torch.linalg.eigh(w)[0], torch.eye(2, dtype=C128))
-    with pytest.raises(Unsupported, match="cholesky of complex numbers"):
-        trace(lambda w: torch.linalg.cholesky(w), torch.eye(2, dtype=C128))
     with pytest.raises(Unsupported, match="prime factor"):
         trace(lambda w: torch.fft.fft(w), z(67))
     t = trace(lambda w: torch.linalg.eigh(w)[0], torch.eye(2, dtype=C128), options={"strict": False})
