@@ -1466,6 +1466,11 @@ JUDGEMENTS: tuple[Judgement, ...] = (
         gradient("torch.sigmoid(x)", "[30.]"), "exp(-30) / (1 + exp(-30)) ** 2",
     ),
     Judgement(
+        ("torch.sinc", "torch.special.sinc"), "precision",
+        "cos(z) - sin(z)/z cancels near 0: 5 digits are left at 1e-6, none at 1e-8.",
+        gradient("torch.sinc(x)", "[1e-6]"), "(cos(pi * mpf(1e-6)) - sinc(pi * mpf(1e-6))) / mpf(1e-6)",
+    ),
+    Judgement(
         ("torch.expm1", "torch.special.expm1"), "precision", "out + 1 cancels where out is close to -1.",
         gradient("torch.expm1(x)", "[-30.]"), "exp(-30)",
     ),

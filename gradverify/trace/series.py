@@ -129,15 +129,16 @@ def _beta_series(xp: Any, a: Any, b: Any, x: Any, at: tuple[np.ndarray, np.ndarr
     return xp.exp(xp.xlogy(a, x) + xp.xlog1py(b, -x) - beta) / a * out
 
 
-def bessel_i(xp: Any, order: int, x: Any, at: np.ndarray) -> Any:
-    """exp(-|x|) I_n(x), n = 0 or 1 (DLMF 10.25.2)."""
+def bessel_i(xp: Any, order: int, x: Any, at: np.ndarray, scaled: bool = True) -> Any:
+    """I_n(x), n = 0 or 1 (DLMF 10.25.2); `scaled` by exp(-|x|)."""
     xp.require(np.max(np.abs(at), initial=0.0) <= 700.0, "a Bessel function whose series leaves the doubles")
     terms = counted(xp, lambda k: at * at / (4.0 * k * (k + order)), "a Bessel function")
     quarter = xp.square(x) * 0.25
     out: Any = 1.0
     for k in range(terms, 0, -1):
         out = 1.0 + quarter / (float(k) * (k + order)) * out
-    return xp.exp(-xp.abs(x)) * (out if order == 0 else x * 0.5 * out)
+    value = out if order == 0 else x * 0.5 * out
+    return xp.exp(-xp.abs(x)) * value if scaled else value
 
 
 SHIFT, CORRECTIONS = 100, 24
