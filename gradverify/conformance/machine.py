@@ -127,8 +127,8 @@ class Pair:
 
         * views that exist or not by the layout of an op's result ("view or copy": the documentation of reshape)
         * another memory for a tensor that has views (`x.data = …`), or of another shape
-        * edits of a view that has a hook: it is about the view as it was ("Behavior of Tensor hooks when Tensor is modified
-          in-place"), but PyTorch sends that gradient to the base, past the hook
+        * edits of a view where it, or a view that it was made from, has a hook: that is about the view as it was ("Behavior
+          of Tensor hooks when Tensor is modified in-place"), but PyTorch sends the gradient to the base, past the hook
         * writing from memory that is written to and has gaps: what is read depends on the order of the writes
         * filling an expanded tensor that requires grad, whose gradient PyTorch refuses only where it is asked for
         * indexing a view that may not be used any more: two errors, of which either may come first; a hook on one: the
@@ -146,7 +146,7 @@ class Pair:
             return args[0] == args[1] or x.shape != y.shape or not shared.isdisjoint(args)
         if (move.indexes or move.makes == HANDLE) and args and args[0] in self.stale:
             return True
-        if move.inplace and args[0] in self.memory and args[0] in self.hooked:
+        if move.inplace and args[0] in self.memory and any(self.memory.get(h) == root for h in self.hooked):
             return True
         overlaps = move.inplace and len(set(args)) == 2 and root == self.memory.get(args[1], args[1])
         if overlaps and not all(self.results[a][2]._value.is_contiguous() for a in args):
@@ -353,12 +353,15 @@ def _program(pair: Pair, choose: Choose, skip: frozenset[str]) -> Iterator[Step]
 
 
 def replay(steps: Sequence[Step], subject: Engine, reference: Engine) -> Divergence | None:
-    """The first divergence of a program, if it has one."""
+    """The first divergence of a program, if it has one, and if nothing before it is ambiguous."""
     pair = Pair(subject, reference)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for step in steps:
+                known = step.move in MOVES and all(a in pair.results for a in step.args)
+                if known and pair.ambiguous(MOVES[step.move], step.args):
+                    return None
                 found = pair.step(step)
                 if found is not None or pair.over:
                     return found
