@@ -6,7 +6,7 @@ TestTorch = state_machine(find("torch"), find("engine")).TestCase
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from hypothesis import strategies as st
@@ -27,8 +27,13 @@ class Diverged(AssertionError):
         super().__init__("\n".join([str(found), "", *found.script]))
 
 
-def state_machine(subject: Engine, reference: Engine) -> type[RuleBasedStateMachine]:
-    """A state machine class that drives both engines through the same program; raises Diverged where they differ."""
+def state_machine(
+    subject: Engine, reference: Engine, moves: Iterable[str] = tuple(MOVES)
+) -> type[RuleBasedStateMachine]:
+    """A state machine class that drives both engines through the same program; raises Diverged where they differ.
+
+    moves  names of the moves that programs are made of; fewer are searched faster and shrunk further
+    """
 
     class Machine(RuleBasedStateMachine):
         def __init__(self) -> None:
@@ -61,7 +66,7 @@ def state_machine(subject: Engine, reference: Engine) -> type[RuleBasedStateMach
         def teardown(self) -> None:
             self.pair.close()
 
-    for name in MOVES:
+    for name in moves:
         setattr(Machine, f"move_{name}", rule(a=_choice, b=_choice, c=_choice)(_mover(name)))
     Machine.__name__ = Machine.__qualname__ = f"{subject.name.title()}Machine"
     return Machine

@@ -139,7 +139,7 @@ def test_hypothesis_shrinks_to_a_short_script() -> None:
     broken = next(b for b in BROKEN if b.name == "overwrites_grad").load()
     with pytest.raises(Diverged) as caught:
         run_state_machine_as_test(
-            state_machine(broken, ENGINE),
+            state_machine(broken, ENGINE, ("tensor", "mul", "sum", "clone", "hook", "backward", "drop_grad")),
             settings=settings(max_examples=200, stateful_step_count=12, deadline=None, derandomize=True, database=None,
                               suppress_health_check=list(HealthCheck)),
         )  # fmt: skip
