@@ -36,8 +36,8 @@ Beyond the table:
   `torch.compile` (run eagerly) and `torch.library` operators with a Python implementation are entered;
 * a complex tensor is its real and imaginary part, lazily conjugated views and views as real numbers included; each
   overload acts on them as `gradverify.ops.complex` says;
-* refused, with the reason: sparse layouts, complex eigen- and singular vectors and QR factors, values that leave PyTorch's sight (NumPy, `.item()` whose
-  number comes back), functions that are not reproducible.
+* refused, with the reason: sparse layouts, complex eigen- and singular vectors and QR factors, values that leave
+  PyTorch's sight (NumPy, `.item()` whose number comes back), functions that are not reproducible.
 
 """
 
@@ -49,7 +49,8 @@ Beyond the table:
 * control flow is followed at the point: {control};
 * integer results are held as they are at the point; random keys and what is drawn from them are concrete;
 * a complex array is its real and imaginary part, on which each primitive acts as `gradverify.ops.complex` says;
-* refused, with the reason: complex eigen- and singular vectors and QR factors, callbacks, Python branches on the value of an array.
+* refused, with the reason: complex eigen- and singular vectors and QR factors, callbacks, Python branches on the value
+  of an array.
 
 """
 
