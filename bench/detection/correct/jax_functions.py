@@ -8,14 +8,14 @@ from ..mutants.jax_rules import _array
 ENTRIES: list[Entry] = []
 
 
-def ok(name, about, call, args=lambda r: (r(3, 4),), **more):
+def ok(name, about, call, args=lambda r: (r(3, 4),), into=ENTRIES, **more):
     def made():
         import jax
         import jax.numpy as jnp
 
         return (lambda *a: call(jax, jnp, *a)), tuple(_array(a) for a in args(Rand(name)))
 
-    ENTRIES.append(Entry(name=f"jax-{name}", bug=0, about=about, make=made, framework="jax", **more))
+    into.append(Entry(name=f"jax-{name}", bug=0, about=about, make=made, framework="jax", **more))
 
 
 ok("softmax", "jax.nn.softmax", lambda jax, jnp, x: jax.nn.softmax(x), quick=True)

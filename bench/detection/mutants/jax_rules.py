@@ -39,11 +39,11 @@ def custom(forward, backward):
     return f
 
 
-def rule(name, bug, about, forward, wrong, right, args=lambda r: (r(3, 4),), **more):
+def rule(name, bug, about, forward, wrong, right, args=lambda r: (r(3, 4),), into=ENTRIES, **more):
     def made(backward):
         return lambda: (custom(forward, backward), tuple(_array(a) for a in args(Rand(name))))
 
-    ENTRIES.append(Entry(name=f"jax-{name}", bug=bug, about=about, make=made(wrong), correct=made(right) if right else None, framework="jax", **more))  # fmt: skip
+    into.append(Entry(name=f"jax-{name}", bug=bug, about=about, make=made(wrong), correct=made(right) if right else None, framework="jax", **more))  # fmt: skip
 
 
 rule(
