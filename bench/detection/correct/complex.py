@@ -1,4 +1,3 @@
-
 """Right functions of complex numbers: lazy conjugates, parts, spectra, edges and cuts."""
 
 from __future__ import annotations

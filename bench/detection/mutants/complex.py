@@ -1,4 +1,3 @@
-
 """Class 7: conjugates, halves and parts of complex gradients, in the conventions of PyTorch and of JAX."""
 
 from __future__ import annotations
