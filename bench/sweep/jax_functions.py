@@ -902,7 +902,7 @@ JUDGEMENTS: tuple[Judgement, ...] = (
         ("jax.random.gamma",), "by design",
         "The gradient of a sample is that at a fixed quantile, -(dP/da)/(dP/dx) (Figurnov, Mohamed & Mnih, \"Implicit "
         "reparameterization gradients\", 2018), not that of the sampler with a fixed key: of d(1 + c z)³ at the normal z "
-        "that Marsaglia and Tsang's method accepted, with d = a - 1/3, c = 1/√(9d). (The sample of this key is an input here.)",
+        "that Marsaglia and Tsang's method accepted, with d = a - 1/3, c = 1/√(9d). (The sample of this key is given.)",
         "jax.grad(lambda a: jax.random.gamma(jax.random.key(3), a, dtype=float))(2.0)",
         "sample, d = mpf(1.707332636965983), mpf(2) - mpf(1) / 3\n"
         "root = cbrt(sample / d)\n"
