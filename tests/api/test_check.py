@@ -210,8 +210,8 @@ def raising(x: Any) -> Any:
 
 
 BAD: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any], str]] = {
-    "not a tensor": (lambda x: x * 2, (3.0,), {}, r"^no array of PyTorch or JAX among the arguments \(got float\)"),
-    "a NumPy array": (lambda x: x * 2, (np.ones(3),), {}, r"\(got ndarray\)"),
+    "not a tensor": (lambda x: x * 2, (3.0,), {}, r"^no array of PyTorch or JAX .*\(got float\)"),
+    "a NumPy array": (lambda x: x * 2, (np.ones(3),), {}, "nothing tells whose gradient is meant"),
     "no arguments": (lambda: 2, (), {}, r"\(got nothing\)"),
     "integers only": (lambda x: x * 2, (torch.arange(3),), {}, "no floating-point argument"),
     "raises": (raising, (X,), {}, "the function raising raised ZeroDivisionError: of one's own"),
