@@ -127,7 +127,7 @@ def check(
     )
     try:
         with context(framework, dtype):
-            return answered(question, lambda q: _answered(q, order or 1, modes, effort))
+            return answered(question, lambda q: _answered(q, order or 1, modes, effort), order or 1)
     except Unsupported as e:
         return Verdict(Status.INCONCLUSIVE, question.name, "", "", reason=Reason.UNSUPPORTED, message=str(e))
 

@@ -19,7 +19,7 @@ from .core.errors import BadInput, Unsupported, note
 from .core.verdict import Reason, Status, Verdict
 from .judge.callables import Effort, Question, answer, case_of
 from .judge.forward_mode import answer_forward
-from .judge.sparse import Call, over_values
+from .judge.sparse import Call, is_sparse, over_values
 
 __all__ = ["GradcheckError", "Undecided", "gradcheck", "gradgradcheck"]
 
@@ -127,6 +127,10 @@ def gradgradcheck(
     )
     given = _tupled(inputs)
     _admit(given)
+    if any(is_sparse(t) for t in given):
+        raise Unsupported(
+            "functions of sparse tensors are judged at the first order alone: ask torch.autograd.gradgradcheck"
+        )
     cotangents = _cotangents(func, given) if grad_outputs is None else _tupled(grad_outputs)
     return gradcheck(
         _backward_of(func, given, cotangents),

@@ -28,9 +28,9 @@ class Call(NamedTuple):
     kwargs: Any
 
 
-def answered(q: Question, judge: Callable[[Question], Verdict]) -> Verdict:
-    """What `judge` makes of the question; where sparse tensors are involved, of what it comes to without them. Raises what
-    `judge` raises."""
+def answered(q: Question, judge: Callable[[Question], Verdict], order: int = 1) -> Verdict:
+    """What `judge` makes of the question; where sparse tensors are involved, of what it comes to without them, at order 1
+    alone. Raises what `judge` raises, and Unsupported for sparse tensors at higher orders."""
     if "torch" not in sys.modules:
         return judge(q)
     over = over_values(Call(q.fn, q.args, q.kwargs))
@@ -42,10 +42,12 @@ def answered(q: Question, judge: Callable[[Question], Verdict]) -> Verdict:
             if made is None:
                 raise
             return _noted(judge(replace(q, fn=made.fn)), RESULT)
+    if order > 1:
+        raise Unsupported("functions of sparse tensors are judged at the first order alone")
     call, dense = over
     if q.reference is not None:
         dense = _over(q.reference, *_patterns(q.args, q.kwargs), _Pattern.dense)
-    asked = replace(q, fn=call.fn, args=call.args, kwargs=call.kwargs)
+    asked = replace(q, fn=call.fn, args=call.args, kwargs=call.kwargs, second=False)
     try:
         return _noted(judge(replace(asked, reference=dense)), NOTE)
     except (BadInput, Unsupported):

@@ -255,7 +255,7 @@ def test_what_is_raised_stays_attached() -> None:
 @pytest.mark.parametrize(
     ("fn", "args", "message"),
     [
-        (lambda x: x.to_dense(), (torch.eye(2, dtype=F64).to_sparse(),), "only strided"),
+        (lambda x: x.to_dense(), (torch.eye(2, dtype=F64).to_sparse_bsr((1, 1)),), "sparse_bsr"),
         (lambda x, w: x * w, (X.half(), W.bfloat16()), "float16, float32 in one function"),
         (lambda x, w: x * w, (X, torch.empty(4, device="meta", dtype=F64)), "meta"),
     ],

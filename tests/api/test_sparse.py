@@ -126,6 +126,13 @@ def test_an_embedding_module_with_sparse_gradients() -> None:
     assert verdict, verdict.text()
 
 
+def test_higher_orders_are_refused() -> None:
+    for options in ({"order": 2}, {"order": 2, "modes": "fwd"}):
+        verdict = check(FUNCTIONS["mm"], A.to_sparse(), W, **options)
+        assert verdict.reason is Reason.UNSUPPORTED
+        assert "first order alone" in verdict.message
+
+
 def test_blocks_are_refused() -> None:
     verdict = check(lambda s: s.to_dense(), torch.eye(4, dtype=F64).to_sparse_bsr((2, 2)))
     assert verdict.status is Status.INCONCLUSIVE
