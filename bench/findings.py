@@ -103,6 +103,28 @@ def torch_polar() -> float:
     return float(r.grad[0])
 
 
+def torch_nested_jvp() -> float:
+    """The second derivative of sin, as an autograd.Function with a rule for forward mode, by torch.func.jvp twice."""
+    import torch
+
+    class Sine(torch.autograd.Function):
+        @staticmethod
+        def forward(x: Any) -> Any:
+            return x.sin()
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+            ctx.save_for_forward(*inputs)
+
+        @staticmethod
+        def jvp(ctx: Any, t: Any) -> Any:
+            return t * ctx.saved_tensors[0].cos()
+
+    x, one = torch.tensor([0.3], dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    inner = lambda x: torch.func.jvp(Sine.apply, (x,), (one,))[1]
+    return float(torch.func.jvp(inner, (x,), (one,))[1])
+
+
 def torch_batch_norm() -> float:
     """dx[0, 1] of a batch norm whose weight is a column of a matrix: not contiguous, and right in the forward."""
     import torch
@@ -428,6 +450,11 @@ FINDINGS = (
         "cholesky of a complex matrix, gradient of the diagonal's imaginary part", "torch", "complex128",
         "(1j * torch.linalg.cholesky(a)).real.sum(), a = [[2]]", torch_cholesky, lambda: mpf(0),
         "the factor's diagonal is real whatever a is; the backward pass keeps the imaginary part of its cotangent",
+    ),
+    Finding(
+        "second derivative by nested torch.func.jvp of a Function with a jvp", "torch", "float64",
+        "jvp(jvp(Sine.apply)), x = 0.3", torch_nested_jvp, lambda: -mp.sin(mpf(0.3)),
+        "what the Function saved for forward mode has lost the outer level",
     ),
     Finding(
         "polar with a modulus of 0, gradient of the modulus", "torch", "complex128", "torch.polar(r, a), r = 0, a = 0.5",
