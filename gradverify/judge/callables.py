@@ -50,6 +50,10 @@ SUBSETS = 4
 inputs the first and the last one are."""
 
 
+class NoArray(BadInput):
+    """The function ran, and no floating-point array came of it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Question:
     """A function, its arguments, and what is asked of it.
@@ -370,7 +374,7 @@ def _traced(
     if not any(a.kind == "float" and a.role != "captured" for a in found.arguments):
         raise BadInput(f"{_called(fn)} has no floating-point argument, so there is nothing to differentiate")
     if not any(o.position is not None for o in found.outputs):
-        raise BadInput(f"{_called(fn)} returns no floating-point array")
+        raise NoArray(f"{_called(fn)} returns no floating-point array")
     if all(o.detached for o in found.outputs if o.position is not None and o.depends) and any(
         o.depends for o in found.outputs
     ):

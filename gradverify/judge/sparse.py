@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ..core.errors import BadInput, Unsupported
 from ..core.verdict import Verdict
-from .callables import Question
+from .callables import NoArray, Question
 
 NOTE = "sparse arguments: the gradient with respect to their stored values was judged"
 RESULT = "the result is sparse: it was judged as the dense one"
@@ -37,7 +37,7 @@ def answered(q: Question, judge: Callable[[Question], Verdict], order: int = 1) 
     if over is None:
         try:
             return judge(q)
-        except (BadInput, Unsupported):
+        except NoArray:
             made = of_dense_result(Call(q.fn, q.args, q.kwargs))
             if made is None:
                 raise
