@@ -347,6 +347,7 @@ def budget(
     table: Table = OPS,
     at_kink: bool = False,
     dead: Mapping[int, np.ndarray] | None = None,
+    idle: frozenset[int] = frozenset(),
     loose: bool = False,
     stepwise: bool = False,
 ) -> Budget:
@@ -361,7 +362,9 @@ def budget(
     SAFETY of it.
 
     `at_kink` says that the point lies on a kink, which a move of the inputs would leave. `dead` holds the entries, node
-    of the lowered graph -> mask, whose cotangent is 0 by structure (`Truth.dead`).
+    of the lowered graph -> mask, whose cotangent is 0 by structure (`Truth.dead`). `idle` holds nodes whose cotangent is
+    0 by cancellation (`Truth.idle`): who derives a formula by hand leaves them out, and has other roundings than who
+    computes the 0. Either is right, so that an entry's budget is the larger one of both ways.
 
     `table` holds other texts for some ops: the budget of who is known to compute with those.
 
@@ -373,19 +376,21 @@ def budget(
     """
     fmt = FORMATS[dtype]
     flat = lowered(graph, table)
-    if dead and table is not OPS and flat != lowered(graph):
-        dead = None
+    if (dead or idle) and table is not OPS and flat != lowered(graph):
+        dead, idle = None, frozenset()
     nudges = replace(fmt, roundoff=SAFETY * fmt.roundoff, arithmetic=SAFETY * fmt.arithmetic) if loose else fmt
     xp = NudgedNamespace(Noise(nudges, stepwise))
     moved = _Moved(values, 0.0 if at_kink else nudges.arithmetic)
-    runs = []
-    for k in range(reruns):
-        run = _rerun(xp, flat, moved.point([seed, k]), cotangent, wrt, dtype, [seed, k], table, dead or {})
-        if moved.any and not run.finite:
-            run = _rerun(xp, flat, values, cotangent, wrt, dtype, [seed, k], table, dead or {})
-        runs.append(run)
+
+    def rerun(k: int, without: frozenset[int]) -> _Rerun:
+        rest = cotangent, wrt, dtype, [seed, k], table, dead or {}, without
+        run = _rerun(xp, flat, moved.point([seed, k]), *rest)
+        return _rerun(xp, flat, values, *rest) if moved.any and not run.finite else run
+
+    runs = [rerun(k, frozenset()) for k in range(reruns)]
     kept, branches = _same_branch(runs)
     kept = runs if loose else kept
+    ways = [kept, _same_branch([rerun(k, idle) for k in range(reruns)])[0]] if idle else [kept]
 
     with np.errstate(all="ignore"):
         length = {n: np.maximum(np.abs(_finite(values[n])), 1.0) for n in gradients}
@@ -398,20 +403,23 @@ def budget(
             (float(np.max(np.abs(a), initial=0.0)) for a in (*outputs, *map(_finite, values.values()))), default=0.0
         )
 
-    def allow(truth: np.ndarray, arrays: list[np.ndarray], floor: np.ndarray | float = 0.0) -> Allowance:
+    def scatter(truth: np.ndarray, arrays: list[np.ndarray]) -> np.ndarray:
+        norm = np.zeros(truth.shape)
+        for a in arrays:
+            norm = np.hypot(norm, a - truth)  # the squares of what is near the ends of the range are not in it
+        return norm / math.sqrt(len(arrays))
+
+    def allow(truth: np.ndarray, ways: list[list[np.ndarray]], floor: np.ndarray | float = 0.0) -> Allowance:
         with np.errstate(all="ignore"):
-            norm = np.zeros(truth.shape)
-            for a in arrays:
-                norm = np.hypot(norm, a - truth)  # the squares of what is near the ends of the range are not in it
             rounding = fmt.roundoff * np.abs(truth) + (fmt.underflow if fmt.gradual else 0.0)
-            b = SAFETY * (norm / math.sqrt(len(arrays)) + rounding)
+            b = SAFETY * (np.max([scatter(truth, arrays) for arrays in ways], axis=0) + rounding)
             b += 0.0 if fmt.gradual else fmt.tiny
             b += np.where(truth == 0, fmt.roundoff**2 * (np.max(np.abs(truth), initial=0.0) + floor), 0.0)
         return Allowance(np.where(np.isnan(b), np.inf, b))
 
     return Budget(
-        tuple(allow(t, [r.outputs[i] for r in kept], largest) for i, t in enumerate(outputs)),
-        {n: allow(t, [r.gradients[n] for r in kept], size / length[n]) for n, t in gradients.items()},
+        tuple(allow(t, [[r.outputs[i] for r in kept]], largest) for i, t in enumerate(outputs)),
+        {n: allow(t, [[r.gradients[n] for r in way] for way in ways], size / length[n]) for n, t in gradients.items()},
         reruns,
         branches or _near_kink(runs),
     )
@@ -468,11 +476,12 @@ def _rerun(
     seed: Any,
     table: Table,
     dead: Mapping[int, np.ndarray],
+    without: frozenset[int],
 ) -> _Rerun:
     xp.noise.restart(seed)
     with np.errstate(all="ignore"):
         nodes = forward(xp, graph, {n: xp.asarray(v) for n, v in values.items()}, dtype, table)
-        adjoint = reverse(xp, graph, nodes, [xp.asarray(c) for c in cotangent], wrt, table, dead=dead)
+        adjoint = reverse(xp, graph, nodes, [xp.asarray(c) for c in cotangent], wrt, table, dead=dead, without=without)
         branches = b"|".join(xp.noise.branches)
         distances = kink_distances(xp, graph, nodes, wrt)
     inputs = graph.inputs

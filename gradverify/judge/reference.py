@@ -58,7 +58,7 @@ def allowance(case: Case, true: Truth, *, seed: int = 0, **how: Any) -> Budget:
     outputs, gradients = tuple(e.told for e in true.outputs), {n: e.told for n, e in true.gradients.items()}
     return budget(
         case.graph, case.values, case.cotangent, case.wrt, case.dtype, outputs, gradients,
-        seed=seed, at_kink=bool(true.kinks), dead=true.dead, **how,
+        seed=seed, at_kink=bool(true.kinks), dead=true.dead, idle=true.idle, **how,
     )  # fmt: skip
 
 

@@ -65,6 +65,7 @@ def reverse(
     table: Table = OPS,
     *,
     dead: bool | Mapping[int, Any] = False,
+    without: frozenset[int] = frozenset(),
 ) -> dict[int, Any]:
     """Node index -> adjoint, for every node between the outputs and the inputs `wrt`.
 
@@ -73,6 +74,7 @@ def reverse(
     With `dead` an entry whose cotangent is exactly 0 passes 0 on through elementwise ops, where their rules would make
     0·inf or 0·NaN of it: the branch that a `where` did not take may have no derivative, and needs none. Where numbers
     underflow a 0 may be something else; there `dead` gives the entries, node index -> mask, as found without underflow.
+    Nodes in `without` pass nothing on.
     """
     needs = needed(graph, wrt)
     adjoint: dict[int, Any] = {}
@@ -84,7 +86,7 @@ def reverse(
         if o in needs:
             accumulate(o, g)
     for k in walk_back(graph, needs):
-        if k not in adjoint:
+        if k not in adjoint or k in without:
             continue
         node = graph.nodes[k]
         assert isinstance(node, Apply)

@@ -74,6 +74,8 @@ class Truth:
     along       at a kink: what the entries of a tie must come to together, where there is a direction to ask it
     dead        which entries of which nodes' cotangents are 0, where that had to be known: a branch not taken has no
                 finite derivative
+    idle        nodes whose cotangents are all 0 by cancellation: the function does not depend on them (the maximum that
+                a softmax subtracts, the mean within a variance)
     method      "confirmed" (one direction), "differences" (entry by entry), "one-sided" (at a kink)
     kinks       labels of the ops at whose kink the point lies
     suspects    a reason to distrust our own rules: the confirmation failed and the differences decided
@@ -88,6 +90,7 @@ class Truth:
     high: Mapping[str, np.ndarray] = field(default_factory=dict)
     along: Along | None = None
     dead: Mapping[int, np.ndarray] = field(default_factory=dict)
+    idle: frozenset[int] = frozenset()
     method: str = "confirmed"
     kinks: tuple[str, ...] = ()
     suspects: str = ""
@@ -118,7 +121,7 @@ def truth(
         with working(bits):
             try:
                 attempt = _Attempt(flat, values, cotangent, wrt, dtype, bits, seed)
-                found = replace(attempt.run(), dead=attempt.dead)
+                found = replace(attempt.run(), dead=attempt.dead, idle=attempt.idle)
             finally:
                 BALLS.matrices.clear()
         if found.unresolved <= wanted or found.kinks or found.suspects:
@@ -143,6 +146,7 @@ class _Attempt:
         self.graph, self.wrt, self.dtype, self.bits = graph, wrt, dtype, bits
         self.rng = np.random.default_rng([seed, bits])
         self.dead: dict[int, np.ndarray] = {}
+        self.idle: frozenset[int] = frozenset()
         floats = {n: graph.nodes[k].kind == "float" for n, k in graph.inputs.items()}
         self.values = {n: BALLS.asarray(_wide(v)) if floats[n] else np.asarray(v) for n, v in values.items()}
         self.weights = tuple(_wide(c) for c in cotangent)
@@ -188,6 +192,9 @@ class _Attempt:
         if dead or any(isinstance(n, Apply) and n.op == "where" for n in self.graph.nodes):
             zeros = {k: np.asarray(g) == 0 for k, g in adjoint.items()}
             self.dead = {k: z for k, z in zeros.items() if z.any()}
+        self.idle = frozenset(
+            k for k, g in adjoint.items() if isinstance(self.graph.nodes[k], Apply) and _cancels(BALLS.asarray(g))
+        )
         inputs = self.graph.inputs
         return {
             n: BALLS.asarray(adjoint[inputs[n]]) if inputs[n] in adjoint else BALLS.zeros(self.values[n].shape)
@@ -352,6 +359,13 @@ class _Attempt:
         if not (wide.is_finite() and fine.is_finite()) or not abs(wide - fine) <= abs(fine) / 2**20 + arb(2) ** -60:
             return None
         return float(fine.mid()) / float(self.lengths(name)[at])
+
+
+def _cancels(g: np.ndarray) -> bool:
+    """Are all entries zero as far as their balls can tell, and not all of them exactly?"""
+    entries = g.ravel().tolist()
+    # v == 0: certainly so. (v != 0 would ask whether it certainly is not.)
+    return all(v.contains(0) for v in entries) and not all(v == 0 for v in entries)
 
 
 def _wide(x: Any) -> np.ndarray:

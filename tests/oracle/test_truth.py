@@ -88,8 +88,8 @@ def test_a_wrong_rule_of_our_own_is_not_believed(monkeypatch: pytest.MonkeyPatch
     honest = ask(graph, values)
     candidate = _Attempt.candidate
 
-    def spoilt(self: _Attempt, nodes: list[object]) -> dict[str, np.ndarray]:
-        found = candidate(self, nodes)
+    def spoilt(self: _Attempt, nodes: list[object], dead: bool) -> dict[str, np.ndarray]:
+        found = candidate(self, nodes, dead)
         wrong = found["x"].copy()
         wrong[1, 2] = wrong[1, 2] * (1 + BALLS.scalar(10) ** -20 if factor == 1 + 1e-20 else BALLS.scalar(factor))
         return found | {"x": wrong}
