@@ -1112,7 +1112,7 @@ def eigh(xp: Any, a: Any, UPLO: str = "L", compute_v: bool = True) -> Any:
 @maps("linalg_householder_product")
 def householder_product(xp: Any, v: Any, tau: Any) -> Any:
     """The first columns of (I - tau_1 v_1 v_1^T) ... (I - tau_k v_k v_k^T), the v_i below a diagonal of ones."""
-    m, n, k = *v.shape[-2:], tau.shape[-1]
+    (m, n), k = v.shape[-2:], tau.shape[-1]
     xp.require(k <= LARGEST_FACTOR, f"a product of more than {LARGEST_FACTOR} reflections")
     lead = ((None, None, 1),) * (v.ndim - 1)
     unit = xp.tril(v, k=-1) + xp.concrete(np.broadcast_to(np.eye(m, n), v.shape).copy())
