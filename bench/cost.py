@@ -111,8 +111,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         return f"{row[key]:.3g}" if key in row else "–"
 
     lines = [
-        "| inputs | check, quick | check | gradcheck slow | gradcheck fast | quick / slow | check / slow | peak memory, bytes"
-        " per input | power, least | power, median | an error of that size |",
+        "| inputs | check, quick | check | gradcheck slow | gradcheck fast | quick / slow | check / slow "
+        "| peak memory, bytes per input | power, least | power, median | an error of that size |",
         "|---" * 11 + "|",
     ]
     for r in rows:

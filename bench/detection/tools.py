@@ -119,7 +119,9 @@ class Bridge:
         parts = np.split(g, np.cumsum([o.numel() for o in outs])[:-1])
         used = [(o, torch.from_numpy(p.reshape(o.shape)).to(o.dtype)) for o, p in zip(outs, parts) if o.requires_grad]
         d = torch.autograd.grad([o for o, _ in used], leaves, [p for _, p in used], allow_unused=True)
-        return flat, [np.zeros(v.shape) if x is None else x.detach().resolve_neg().numpy().copy() for x, v in zip(d, leaves)]
+        return flat, [
+            np.zeros(v.shape) if x is None else x.detach().resolve_neg().numpy().copy() for x, v in zip(d, leaves)
+        ]
 
     def _run_jax(self, values: list[np.ndarray], g: np.ndarray | None) -> tuple[np.ndarray, list[np.ndarray]]:
         import jax

@@ -14,12 +14,25 @@ class TimeLimit(BaseException):
     a tracer that reports what its mapping raised, a subject that reports what the function raised."""
 
 
+IMPORTING = 0.05
+"""Seconds after which it is asked again whether an import that was running when the time was over has ended."""
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
 @contextmanager
 def limited(seconds: float | None) -> Iterator[None]:
     """Raise TimeLimit in the block after `seconds`.
 
     By SIGALRM (POSIX `setitimer`), so only in the main thread and only where Python code, or a call that returns to it,
-    is running; elsewhere the block runs without a limit. An alarm of somebody else's that is already set is left alone.
+    is running; elsewhere the block runs without a limit. An import that is under way then is let finish. An alarm of
+    somebody else's that is already set is left alone.
     """
     usable = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
     if not seconds or not usable or signal.getitimer(signal.ITIMER_REAL)[0] > 0:
@@ -27,6 +40,10 @@ def limited(seconds: float | None) -> Iterator[None]:
         return
 
     def over(signum: int, frame: FrameType | None) -> None:
+        if _importing(frame):
+            # A module that is cut off half-way stays so, for everybody who imports it later.
+            signal.setitimer(signal.ITIMER_REAL, IMPORTING)
+            return
         raise TimeLimit(f"it ran longer than {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, over)

@@ -58,7 +58,9 @@ class Opaque:
         """Σ|cotangent·output|: of so much a roundoff is the noise of `value` at least."""
         seen = self.subject.vjp(self.function, self.values, (), self.cotangent)
         with np.errstate(all="ignore"):
-            return float(sum(np.sum(np.abs(np.asarray(o, dtype=np.float64) * g)) for o, g in zip(seen.outputs, self.cotangent)))
+            return float(
+                sum(np.sum(np.abs(np.asarray(o, dtype=np.float64) * g)) for o, g in zip(seen.outputs, self.cotangent))
+            )
 
     def slope(self, direction: Mapping[str, np.ndarray]) -> Slope:
         def phi(t: float) -> float:

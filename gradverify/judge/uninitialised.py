@@ -18,8 +18,8 @@ from ..subjects.base import Subject
 
 @contextmanager
 def poisoned(subject: Subject | str) -> Iterator[None]:
-    """For a subject (or its name). Within the block, `torch.empty` and its kin (for the engine and NumPy code: `numpy.empty` and `numpy.empty_like`)
-    give NaN; integers are their largest. Raises Unsupported for other subjects.
+    """Within the block, `torch.empty` and its kin (for the engine and NumPy code `numpy.empty` and `numpy.empty_like`)
+    give NaN; integers are their largest. `subject` is one, or its name. Raises Unsupported for others.
 
     PyTorch does this itself, in deterministic mode ("torch.utils.deterministic.fill_uninitialized_memory"); its wish for
     deterministic kernels is turned into warnings, and those are dropped.

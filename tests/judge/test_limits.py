@@ -1,0 +1,45 @@
+"""The time limit for code that is not ours."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gradverify.judge.limits import TimeLimit, limited
+
+
+def hangs(*modules: str) -> None:
+    with limited(0.1):
+        for module in modules:
+            importlib.import_module(module)
+        while True:
+            time.sleep(0.01)
+
+
+def test_a_block_that_hangs_ends_in_time() -> None:
+    start = time.perf_counter()
+    with pytest.raises(TimeLimit):
+        hangs()
+    assert time.perf_counter() - start < 5
+
+
+def test_what_ends_in_time_is_left_alone() -> None:
+    with limited(5):
+        value = 1
+    time.sleep(0.01)
+    assert value == 1
+
+
+def test_an_import_is_not_cut_off_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a module stays in sys.modules, and is wrong for everybody after."""
+    (tmp_path / "slow_to_import.py").write_text(
+        "import time\nfor _ in range(40):\n    time.sleep(0.01)\nwhole = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TimeLimit):
+        hangs("slow_to_import")
+    assert sys.modules["slow_to_import"].whole
