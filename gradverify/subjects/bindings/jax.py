@@ -56,7 +56,8 @@ def _table(jax: Any, jnp: Any, special: Any) -> Binding:
         return jnp.mean(jnp.where(d <= delta, d * d / 2, delta * (d - delta / 2)))
 
     def standardize(x: Any, axis: int = -1, eps: float = 1e-5) -> Any:
-        return jax.nn.standardize(x, axis=axis, epsilon=eps)
+        # By default the variance is mean(x*x) - mean(x)**2, which cancels.
+        return jax.nn.standardize(x, axis=axis, epsilon=eps, algorithm="stable")
 
     def take(x: Any, indices: Any, axis: int) -> Any:
         out = jnp.take(x, indices, axis=axis)
