@@ -303,7 +303,8 @@ class _Attempt:
         return (difference + arb(0, float(error))) / scale
 
     def one_sided(self, outputs: tuple[Estimate, ...], gradients: dict[str, Estimate], kinks: tuple[str, ...]) -> Truth:
-        """At a kink the one-sided partial derivatives bound the defensible answers.
+        """At a kink the one-sided partial derivatives bound the defensible answers, output entry by output entry: of two
+        maxima over overlapping windows each may choose its own entry of a tie.
 
         Each side is differenced at h and h/2; where the two disagree (a jump, a root) that side has no derivative.
         The candidate (the table's own convention) stays as the value, to be named if a subject agrees with it.
@@ -311,13 +312,14 @@ class _Attempt:
         low: dict[str, np.ndarray] = {}
         high: dict[str, np.ndarray] = {}
         if sum(g.hi.size for g in gradients.values()) <= MAX_ENTRIES:
-            base = self.moved(arb(0), {})
+            base = self.terms(self.nodes_at(arb(0), {}))
             for n, g in gradients.items():
                 low[n], high[n] = np.full(g.shape, np.nan), np.full(g.shape, np.nan)
                 for at in np.ndindex(g.shape):
-                    sides = [d for d in (self.side(n, at, base, s) for s in (1, -1)) if d is not None]
-                    if sides:
-                        low[n][at], high[n][at] = min(sides), max(sides)
+                    right, left = (self.side(n, at, base, s) for s in (1, -1))
+                    # Where one side has no derivative the other one stands; where neither has, the sum is NaN.
+                    low[n][at] = float(np.sum(np.fmin(right, left)))
+                    high[n][at] = float(np.sum(np.fmax(right, left)))
         return Truth(outputs, gradients, low, high, method="one-sided", kinks=kinks, bits=self.bits,
                      unresolved=_unresolved(gradients, self.size(outputs, gradients)))  # fmt: skip
 
@@ -350,15 +352,28 @@ class _Attempt:
         found = kink_distances(BALLS, self.graph, nodes, self.wrt)
         return [[d.contains(0) for d in BALLS.asarray(found[k]).ravel().tolist()] for k in sorted(found)]
 
-    def side(self, name: str, at: tuple[int, ...], base: arb, sign: int) -> float | None:
+    def terms(self, nodes: list[Any]) -> np.ndarray:
+        """The products cotangent·output that are not 0 throughout, one after the other."""
+        kept = [(BALLS.multiply(c, nodes[o]).ravel(), w.ravel() != 0)
+                for o, c, w in zip(self.graph.outputs, self.cotangent, self.weights)]  # fmt: skip
+        return np.concatenate([terms[moves] for terms, moves in kept])
+
+    def side(self, name: str, at: tuple[int, ...], base: np.ndarray, sign: int) -> np.ndarray:
+        """The one-sided partial derivative of every term; NaN where there is none."""
         direction = self.unit(name, at)
         h = arb(2) ** -step_exponent(self.bits)
-        wide = (self.moved(sign * h, direction) - base) / (sign * h)
-        fine = (self.moved(sign * h / 2, direction) - base) / (sign * h / 2)
-        # First order: they differ by h·f''/2, 2**-85 relative; by a factor of √2 at a root and 2 at a jump.
-        if not (wide.is_finite() and fine.is_finite()) or not abs(wide - fine) <= abs(fine) / 2**20 + arb(2) ** -60:
-            return None
-        return float(fine.mid()) / float(self.lengths(name)[at])
+        wide = self.terms(self.nodes_at(sign * h, direction)) - base
+        fine = self.terms(self.nodes_at(sign * h / 2, direction)) - base
+        scale = float(self.lengths(name)[at])
+        found = np.zeros(len(base))
+        for k, (w, f) in enumerate(zip(wide.tolist(), fine.tolist())):
+            if w == 0 and f == 0:
+                continue
+            w, f = w / (sign * h), f / (sign * h / 2)
+            # First order: they differ by h·f''/2, 2**-85 relative; by a factor of √2 at a root and 2 at a jump.
+            fits = w.is_finite() and f.is_finite() and abs(w - f) <= abs(f) / 2**20 + arb(2) ** -60
+            found[k] = float(f.mid()) / scale if fits else np.nan
+        return found
 
 
 def _cancels(g: np.ndarray) -> bool:

@@ -430,3 +430,16 @@ def test_a_dead_branch_that_leaks_nan_fails_and_one_that_does_not_passes(leak: b
     assert verdict.kind is (FailKind.NON_FINITE if leak else None), verdict
     if leak:
         assert "dx[0] is nan where the true value is -1.3" in verdict.message
+
+
+def test_each_of_two_maxima_may_choose_for_itself() -> None:
+    """max(x[:2]) and max(x[1:]) of equal entries, with cotangents 1 and -2: x[1] may win the one and lose the other."""
+
+    def expr(b: GraphBuilder, x: int) -> int:
+        windows = [b.apply("getitem", x, index=((k, k + 2, 1),)) for k in (0, 1)]
+        return b.apply("stack", *(b.apply("max", w) for w in windows), axis=0)
+
+    c = case(expr, {"x": [1.0, 1.0, 1.0]}, [1.0, -2.0])
+    seen = truth(c.graph, c.values, c.cotangent, c.wrt, c.dtype)
+    assert seen.low["x"].tolist() == [0.0, -2.0, -2.0]
+    assert seen.high["x"].tolist() == [1.0, 1.0, 0.0]
