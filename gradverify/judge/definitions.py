@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core.errors import BadInput, Unsupported
 from ..core.graph import Apply, Graph, Input, Node
-from ..trace import Argument, Traced
+from ..trace import FRAMEWORKS, Argument, Traced
 
 PARAMETERS = "parameters"
 """The argument under which a reference takes the parameters of the module that it is held against."""
@@ -35,7 +35,10 @@ def takes_parameters(fn: Callable[..., Any]) -> bool:
 
 def parameters_of(own: Traced) -> dict[str, Any]:
     """The judged function's parameters as its framework's arrays, by name."""
-    native: Callable[[Any, str], Any] = {"torch": _to_torch, "jax": _to_jax}[own.framework]
+    known: Mapping[str, Callable[[Any, str], Any]] = {"torch": _to_torch, "jax": _to_jax}
+    if own.framework not in known:
+        raise Unsupported(f"a reference for a module of {FRAMEWORKS[own.framework]}")
+    native = known[own.framework]
     return {a.name: native(own.values[a.name], a.dtype) for a in own.arguments if a.role == "parameter"}
 
 

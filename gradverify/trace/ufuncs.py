@@ -458,6 +458,13 @@ def clip(xp: Any, a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = No
     return a if high is None else xp.minimum(a, high)
 
 
+@function("round", "around")
+def rounded_to(xp: Any, a: Any, decimals: int = 0, *_: Any, **__: Any) -> Any:
+    if not decimals:
+        return xp.round(a)
+    return xp.round(a * 10.0**decimals) / 10.0**decimals
+
+
 @function("nan_to_num")
 def nan_to_num(xp: Any, x: Any, *_: Any, **__: Any) -> Any:
     xp.require(bool(np.isfinite(xp.read(0)).all()), "nan_to_num of values that are not finite")

@@ -115,6 +115,8 @@ CASES: dict[str, list[Case]] = {
     "frexp": uses(lambda x: np.frexp(x)[0]),
     "ldexp": uses(lambda x: np.ldexp(x, np.array([1, 2, 3, 4]))),
     "heaviside": uses(lambda x: np.heaviside(x, 0.5) * x),
+    "round": uses(lambda x: np.round(x) * x, lambda x: x.round(1) * x),
+    "around": uses(lambda x: np.around(x, 2) + x),
     "clip": uses(lambda x: np.clip(x, -0.4, 0.4), lambda x: x.clip(-0.4), lambda x: np.clip(x, None, x.mean()),
                  lambda x: np._core.umath.clip(x, -0.4, 0.4)),
     "matmul": [(np.matmul, (A, B)), (lambda a, b: a @ b, (C, r(4))), (lambda a, b: np.matmul(a, b), (r(2, 3), C))],
