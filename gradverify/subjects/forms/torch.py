@@ -88,6 +88,7 @@ FORMS: Mapping[str, Form] = MappingProxyType({
                  vjp=(lambda xp, g, out, x: g * (1.0 - out * out),)),
     "sigmoid": Form("1 - out cancels where sigmoid saturates (pytorch#195681, #195527)",
                     vjp=(lambda xp, g, out, x: g * (1.0 - out) * out,)),
+    "ndtr": Form("1 + erf cancels in the negative tail", define=_normal_cdf),
     "gelu": Form("1 + erf, and 1 + tanh, cancel in the negative tail (pytorch#187806)", define=_gelu, vjp=(_gelu_vjp,)),
     "logsumexp": Form("exp(x - out) inherits the rounding of a large out", vjp=(_logsumexp_vjp,)),
     "expm1": Form("out + 1 cancels in the negative tail", vjp=(lambda xp, g, out, x: g * (out + 1.0),)),
