@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import torch
+from torch.autograd.function import once_differentiable
 
 from ..catalogue import Table, function
 
@@ -183,6 +184,7 @@ def _dirty(mark):
             return x
 
         @staticmethod
+        @once_differentiable
         def backward(ctx, g):
             return g * ctx.saved_tensors[0].cos()
 
