@@ -130,8 +130,8 @@ class Pair:
         * edits of a view where it, or a view that it was made from, has a hook: that is about the view as it was ("Behavior
           of Tensor hooks when Tensor is modified in-place"), but PyTorch sends the gradient to the base, past the hook
         * writing from memory that is written to and has gaps: what is read depends on the order of the writes
-        * writing the one entry of a tensor into itself (y[0] = y): whether the two overlap in full or in part PyTorch decides by
-          the strides of axes of length 1, which no documentation fixes
+        * writing the one entry of a tensor into itself (y[0] = y): whether the two overlap in full or in part PyTorch
+          decides by the strides of axes of length 1, which no documentation fixes
         * filling an expanded tensor that requires grad, whose gradient PyTorch refuses only where it is asked for
         * indexing a view that may not be used any more: two errors, of which either may come first; a hook on one: the
           second attempt succeeds
