@@ -14,6 +14,9 @@ class TimeLimit(BaseException):
     a tracer that reports what its mapping raised, a subject that reports what the function raised."""
 
 
+AGAIN = 1.0
+"""Seconds that a TimeLimit has to reach the end of its block, before another one is raised."""
+
 IMPORTING = 0.05
 """Seconds after which it is asked again whether an import that was running when the time was over has ended."""
 
@@ -44,6 +47,8 @@ def limited(seconds: float | None) -> Iterator[None]:
             # A module that is cut off half-way stays so, for everybody who imports it later.
             signal.setitimer(signal.ITIMER_REAL, IMPORTING)
             return
+        # Raised within a destructor or a callback of C code it is printed and lost: then again.
+        signal.setitimer(signal.ITIMER_REAL, AGAIN)
         raise TimeLimit(f"it ran longer than {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, over)

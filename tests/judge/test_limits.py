@@ -43,3 +43,27 @@ def test_an_import_is_not_cut_off_half_way(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(TimeLimit):
         hangs("slow_to_import")
     assert sys.modules["slow_to_import"].whole
+
+
+def test_a_limit_that_is_swallowed_is_raised_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is raised in a destructor is printed and lost."""
+    lost: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: lost.append(unraisable.exc_type))
+
+    class Deaf:
+        def __del__(self) -> None:
+            until = time.perf_counter() + 0.3
+            while time.perf_counter() < until:
+                pass
+
+    def swallows() -> None:
+        with limited(0.1):
+            Deaf()
+            while True:
+                time.sleep(0.01)
+
+    start = time.perf_counter()
+    with pytest.raises(TimeLimit):
+        swallows()
+    assert lost == [TimeLimit]
+    assert time.perf_counter() - start < 10
