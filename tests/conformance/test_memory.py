@@ -62,9 +62,8 @@ UNWRITTEN = Broken(
 
 
 def test_reads_of_unwritten_memory_are_found_every_time() -> None:
-    """An engine that is right as long as fresh memory holds no NaN."""
+    """An engine that is right as long as fresh memory holds no NaN: by luck, which the law does not rely on."""
     broken = UNWRITTEN.load()
-    assert _broken("trains_mlp", broken) == ""
     for _ in range(3):
         assert "got nan" in _broken("nothing_unwritten_is_read", broken)
 
