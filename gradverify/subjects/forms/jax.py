@@ -134,7 +134,15 @@ FORMS: Mapping[str, Form] = MappingProxyType({
                                   _normalize(xp, a, axis, eps) * _normalize(xp, b, axis, eps), axis=axis),
                               vjp=(lambda xp, g, out, a, b, axis=-1, eps=1e-8: _cosine_vjp(xp, g, a, b, axis, eps),
                                    lambda xp, g, out, a, b, axis=-1, eps=1e-8: _cosine_vjp(xp, g, b, a, axis, eps))),
-    "digamma": Form("an absolute error of an ulp of 1 next to the root", define=digamma),
+    "digamma": Form("an absolute error of an ulp of 1 next to the root; zeta(2, x), its derivative, has x**-2, which "
+                    "underflows for large x", define=digamma,
+                    vjp=(lambda xp, g, out, x: g * xp.polygamma(x, n=1) * ((x * x) * (1.0 / (x * x))),)),
+    "hypot": Form("the rule of the quotient in it has the square of the denominator, which overflows",
+                  vjp=(lambda xp, g, out, x, y: g * (x * out / (out * out)),
+                       lambda xp, g, out, x, y: g * (y * out / (out * out)))),
+    "atan2": Form("x*x + y*y overflows",
+                  vjp=(lambda xp, g, out, y, x: g * (x / (x * x + y * y)),
+                       lambda xp, g, out, y, x: -g * (y / (x * x + y * y)))),
     "lgamma": Form("an absolute error of an ulp of 1 next to the roots, of its gradient as well",
                    define=_lgamma, vjp=(lambda xp, g, out, x: g * digamma(xp, x),)),
 })  # fmt: skip
