@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.errors import Unsupported
 from ..core.graph import Graph
-from .base import Observation
+from .base import Observation, mutated
 from .numpy import NumpySubject
 
 
@@ -44,12 +44,10 @@ class AutogradSubject(NumpySubject):
             raise
         except Exception as e:
             return Observation(raised=e, stage=stage)
-        were = [(n, given[n], v) for n, v in values.items()]
-        were += [(f"cotangent {i}", w, g) for i, (w, g) in enumerate(zip(weights, cotangent))]
         return Observation(
             outputs=tuple(self.get(o) for o in outputs),
             gradients={n: self._gradient(g, values[n]) for n, g in zip(wrt, found)},
-            mutated=tuple(label for label, now, was in were if self.get(now).tobytes() != np.array(was).tobytes()),
+            mutated=mutated(values, given.values(), cotangent, weights, self.get),
         )
 
 

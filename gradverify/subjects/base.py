@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -92,6 +92,20 @@ class ManyWays(Protocol):
         cotangent: tuple[np.ndarray, ...],
     ) -> Observation:
         """As `Subject.vjp`, by one of `ways`. Outputs and `mutated` may be empty: only gradients are compared."""
+
+
+def mutated(
+    values: Mapping[str, np.ndarray],
+    given: Iterable[Any],
+    cotangent: Iterable[np.ndarray],
+    weights: Iterable[Any],
+    get: Callable[[Any], np.ndarray],
+) -> tuple[str, ...]:
+    """The labels for `Observation.mutated`: `given` and `weights` are the framework's arrays of `values` and `cotangent`,
+    in order, and `get` reads one. Compared by bytes, so that NaN equals itself, and -0.0 is not 0.0."""
+    held = [(name, was, now) for (name, was), now in zip(values.items(), given)]
+    held += [(f"cotangent {i}", was, now) for i, (was, now) in enumerate(zip(cotangent, weights))]
+    return tuple(label for label, was, now in held if get(now).tobytes() != np.asarray(was).tobytes())
 
 
 Binding = Mapping[str, Callable[..., Any]]

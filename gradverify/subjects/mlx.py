@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.errors import Unsupported
 from ..core.graph import Graph
-from .base import Observation
+from .base import Observation, mutated
 
 
 class MlxSubject:
@@ -56,12 +56,10 @@ class MlxSubject:
                 raise
             except Exception as e:
                 return Observation(raised=e, stage=stage)
-            held = [(n, x, v) for (n, v), x in zip(values.items(), given)]
-            held += [(f"cotangent {i}", w, g) for i, (w, g) in enumerate(zip(weights, cotangent))]
             return Observation(
                 outputs=tuple(_get(o) for o in outputs),
                 gradients={n: _get(g) for n, g in zip(wrt, gradients)},
-                mutated=tuple(label for label, x, was in held if _get(x).tobytes() != np.array(was).tobytes()),
+                mutated=mutated(values, given, cotangent, weights, _get),
             )
 
 

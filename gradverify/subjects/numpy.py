@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.errors import Unsupported
 from ..core.graph import Graph
-from .base import Observation
+from .base import Observation, mutated
 
 
 class NumpySubject:
@@ -71,10 +71,8 @@ class NumpySubject:
                 gradients = {n: self._gradient(found[n], values[n]) for n in wrt}
             except Exception as e:
                 return Observation(raised=e, stage="backward")
-        were = [(n, given[n], v) for n, v in values.items()]
-        were += [(f"cotangent {i}", w, g) for i, (w, g) in enumerate(zip(weights, cotangent))]
-        mutated = tuple(label for label, now, was in were if self.get(now).tobytes() != np.array(was).tobytes())
-        return Observation(outputs=outs, gradients=gradients, mutated=mutated)
+        changed = mutated(values, given.values(), cotangent, weights, self.get)
+        return Observation(outputs=outs, gradients=gradients, mutated=changed)
 
     def _gradient(self, found: Any, like: np.ndarray) -> np.ndarray | None:
         """A Python number has no dtype of its own, and takes that of its argument."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core.errors import Unsupported
 from ..core.graph import Graph
-from .base import Observation
+from .base import Observation, mutated
 
 
 class TinygradSubject:
@@ -57,12 +57,10 @@ class TinygradSubject:
             raise
         except Exception as e:
             return Observation(raised=e, stage=stage)
-        held = [(n, given[n], v) for n, v in values.items()]
-        held += [(f"cotangent {i}", w, g) for i, (w, g) in enumerate(zip(weights, cotangent))]
         return Observation(
             outputs=outs,
             gradients=dict(zip(wrt, gradients)),
-            mutated=tuple(label for label, t, was in held if _get(t).tobytes() != np.array(was).tobytes()),
+            mutated=mutated(values, given.values(), cotangent, weights, _get),
         )
 
 

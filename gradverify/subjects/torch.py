@@ -18,7 +18,7 @@ from ..core.errors import Unsupported
 from ..core.graph import Constant, Graph
 from ..namespaces.dtypes import complex_name, numpy_dtype
 from ..ops.pairs import is_complex
-from .base import Binding, Form, Observation, compiled, over_pairs
+from .base import Binding, Form, Observation, compiled, mutated, over_pairs
 from .bindings.torch import bindings
 from .forms.torch import FORMS
 from .tape import Tape
@@ -155,13 +155,11 @@ class TorchSubject:
         named = dict(zip(wrt, gradients))
         arrays = {f"out{i}": o for i, o in enumerate(outputs)} | {f"d{n}": d for n, d in named.items() if d is not None}
         wanted = torch.device(self.device).type
-        held = [(n, leaves[n], v) for n, v in values.items()]
-        held += [(f"cotangent {i}", t, g) for i, (t, g) in enumerate(zip(given, cotangent))]
         return Observation(
             outputs=tuple(to_numpy(o) for o in outputs),
             gradients={n: None if d is None else to_numpy(d) for n, d in named.items()},
             devices={label: str(t.device) for label, t in arrays.items() if t.device.type != wanted},
-            mutated=tuple(label for label, t, was in held if to_numpy(t).tobytes() != was.tobytes()),
+            mutated=mutated(values, leaves.values(), cotangent, given, to_numpy),
         )
 
     def _tensor(self, value: np.ndarray) -> Any:
