@@ -24,15 +24,26 @@ from ..ops.complex import MINORS_UP_TO
 from .base import Value
 from .recipes import (
     LARGEST_FACTOR,
+    Map,
     affine,
     along,
     at,
     backward_stable,
+    copysign,
     correlation,
+    direct,
     eigen,
     eliminated,
+    entering,
+    floor_divide,
+    fmod,
+    frexp,
+    heaviside,
     least_squares,
+    log_ndtr,
+    logical_xor,
     matrix_exponential,
+    ndtri,
     orthogonalised,
     padded,
     pi,
@@ -41,25 +52,8 @@ from .recipes import (
 )
 from .series import bessel_i, hurwitz_zeta, lower_gamma, upper_gamma
 
-Map = Callable[..., Any]
 MAPPED: dict[str, Map] = {}
-
-
-def maps(*overloads: str) -> Callable[[Map], Map]:
-    def enter(f: Map) -> Map:
-        for name in " ".join(overloads).split():
-            assert name not in MAPPED, name
-            MAPPED[name] = f
-        return f
-
-    return enter
-
-
-def direct(op: str) -> Map:
-    """As the table's op of this name."""
-    f: Any = lambda xp, *xs: xp.call(op, *xs)
-    f.op = op
-    return f
+maps = entering(MAPPED)
 
 
 def same(names: str) -> None:
@@ -93,6 +87,14 @@ both("special_xlog1py=xlog1py", "default other_scalar self_scalar")
 both("pow", "Tensor_Tensor Scalar")
 both("remainder", "Tensor Scalar Scalar_Tensor")
 both("clamp_min=maximum clamp_max=minimum", "default Tensor")
+maps("floor_divide floor_divide.Scalar")(floor_divide)
+maps("fmod.Tensor fmod.Scalar")(fmod)
+maps("frexp.Tensor")(frexp)
+maps("copysign.Tensor copysign.Scalar")(copysign)
+maps("heaviside")(heaviside)
+maps("logical_xor bitwise_xor.Tensor")(logical_xor)
+maps("special_log_ndtr")(log_ndtr)
+maps("special_ndtri")(ndtri)
 
 
 @maps("add.Tensor add.Scalar")
@@ -116,25 +118,9 @@ def div(xp: Any, x: Any, y: Any, rounding_mode: str | None = None) -> Any:
     return {None: lambda: out, "floor": lambda: xp.floor(out), "trunc": lambda: xp.trunc(out)}[rounding_mode]()
 
 
-@maps("floor_divide floor_divide.Scalar")
-def floor_divide(xp: Any, x: Any, y: Any) -> Any:
-    return xp.floor(xp.divide(x, y))
-
-
-@maps("fmod.Tensor fmod.Scalar")
-def fmod(xp: Any, x: Any, y: Any) -> Any:
-    return x - xp.trunc(xp.divide(x, y)) * y
-
-
 @maps("round.decimals")
 def round_decimals(xp: Any, x: Any, decimals: int = 0) -> Any:
     return xp.round(x * 10.0**decimals) / 10.0**decimals
-
-
-@maps("frexp.Tensor")
-def frexp(xp: Any, x: Any) -> Any:
-    """The exponents are integers, and as such concrete."""
-    return x * xp.concrete(np.ldexp(1.0, -xp.outs[1])), None
 
 
 @maps("ldexp.Tensor")
@@ -193,23 +179,6 @@ def addcdiv(xp: Any, x: Any, y: Any, z: Any, value: Any = 1) -> Any:
     return x + times(xp.divide(y, z), value)
 
 
-@maps("copysign.Tensor copysign.Scalar")
-def copysign(xp: Any, x: Any, y: Any) -> Any:
-    if not isinstance(y, Value):
-        return xp.abs(x) if math.copysign(1.0, y) > 0 else xp.negative(xp.abs(x))
-    return xp.where(xp.less(y, 0.0), xp.negative(xp.abs(x)), xp.abs(x))
-
-
-@maps("heaviside")
-def heaviside(xp: Any, x: Any, at_zero: Any) -> Any:
-    return xp.where(xp.equal(x, 0.0), at_zero, xp.where(xp.greater(x, 0.0), 1.0, 0.0))
-
-
-@maps("logical_xor bitwise_xor.Tensor")
-def logical_xor(xp: Any, x: Any, y: Any) -> Any:
-    return xp.logical_and(xp.logical_or(x, y), xp.logical_not(xp.logical_and(x, y)))
-
-
 @maps("isnan isinf")
 def never(xp: Any, x: Any) -> Any:
     return xp.concrete(xp.outs[0])
@@ -253,16 +222,6 @@ def zeta(xp: Any, s: Any, q: Any) -> Any:
     at_q = xp.read(-1) if isinstance(q, Value) else np.asarray(q)
     xp.require(bool((at_s > 1).all() and (at_q > 0).all()), "zeta outside s > 1, q > 0")
     return hurwitz_zeta(xp, s, q)
-
-
-@maps("special_log_ndtr")
-def log_ndtr(xp: Any, x: Any) -> Any:
-    return xp.log(xp.ndtr(x))
-
-
-@maps("special_ndtri")
-def ndtri(xp: Any, p: Any) -> Any:
-    return xp.erfinv(2.0 * p - 1.0) * xp.sqrt(2.0)
 
 
 @maps("sinc")

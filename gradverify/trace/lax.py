@@ -19,7 +19,21 @@ from typing import Any
 
 import numpy as np
 
-from .recipes import along, at, correlation, eigen, eliminated, orthogonalised, padded, singular
+from .recipes import (
+    Map,
+    along,
+    at,
+    cbrt,
+    correlation,
+    eigen,
+    eliminated,
+    entering,
+    fmod,
+    logical_xor,
+    orthogonalised,
+    padded,
+    singular,
+)
 from .series import (
     bessel_i,
     gamma_slope,
@@ -30,8 +44,8 @@ from .series import (
     upper_gamma,
 )
 
-Map = Callable[..., Any]
 MAPPED: dict[str, Map] = {}
+maps = entering(MAPPED)
 
 CALLS = {
     "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "call": "call_jaxpr",
@@ -45,16 +59,6 @@ CONTROL = {
     "cond": "cond", "while": "loop", "scan": "scan", "custom_linear_solve": "custom_linear_solve", "reduce": "fold",
 }  # fmt: skip
 """Primitives that choose or repeat what they run, and the method of the walk that follows them."""
-
-
-def maps(*names: str) -> Callable[[Map], Map]:
-    def enter(f: Map) -> Map:
-        for name in " ".join(names).split():
-            assert name not in MAPPED, name
-            MAPPED[name] = f
-        return f
-
-    return enter
 
 
 def same(names: str) -> None:
@@ -96,9 +100,9 @@ def compared(op: str) -> Map:
 MAPPED["eq"], MAPPED["ne"] = compared("equal"), compared("not_equal")
 
 
-@maps("xor")
-def xor(xp: Any, x: Any, y: Any) -> Any:
-    return xp.logical_and(xp.logical_or(x, y), xp.logical_not(xp.logical_and(x, y)))
+maps("xor")(logical_xor)
+maps("rem")(fmod)
+maps("cbrt")(lambda xp, x, **_: cbrt(xp, x))  # its accuracy is a hint
 
 
 @maps("is_finite")
@@ -128,19 +132,9 @@ def fft(xp: Any, x: Any, fft_type: Any, fft_lengths: Any) -> Any:
     return xp.call(f"{name}n", x, s=tuple(int(n) for n in fft_lengths), axes=axes)
 
 
-@maps("cbrt")
-def cbrt(xp: Any, x: Any, **_: Any) -> Any:
-    return xp.sign(x) * xp.pow(xp.abs(x), xp.divide(1.0, 3.0))
-
-
 def at_point(xp: Any, n: int) -> Any:
     """The values of the first n operands, broadcast to one shape, wide."""
     return tuple(np.broadcast_arrays(*(xp.read(i).astype(np.float64) for i in range(n))))
-
-
-@maps("rem")
-def rem(xp: Any, x: Any, y: Any) -> Any:
-    return x - xp.trunc(xp.divide(x, y)) * y
 
 
 @maps("round")

@@ -5,12 +5,40 @@ Constants like pi are computed in the graph, because a literal would have the di
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from .base import Value
+
+Map = Callable[..., Any]
+
+
+def entering(table: dict[str, Map]) -> Callable[..., Callable[[Map], Map]]:
+    """The decorator of a table's mappings, @maps("name another") or maps("name")(f); no name is entered twice."""
+
+    def maps(*names: str) -> Callable[[Map], Map]:
+        def enter(f: Map) -> Map:
+            for name in " ".join(names).split():
+                assert name not in table, name
+                table[name] = f
+            return f
+
+        return enter
+
+    return maps
+
+
+def direct(op: str) -> Map:
+    """As the table's op of this name."""
+    f: Any = lambda xp, *xs: xp.call(op, *xs)
+    f.op = op
+    return f
+
+
+# ---- elementwise ----------------------------------------------------------------------------------------------------
 
 
 def pi(xp: Any) -> Any:
@@ -20,6 +48,48 @@ def pi(xp: Any) -> Any:
 def times(x: Any, k: Any) -> Any:
     """x·k, without a node for a factor of 1."""
     return x if not isinstance(k, Value) and k == 1 else x * k
+
+
+def floor_divide(xp: Any, x: Any, y: Any) -> Any:
+    return xp.floor(xp.divide(x, y))
+
+
+def fmod(xp: Any, x: Any, y: Any) -> Any:
+    return xp.subtract(x, xp.multiply(xp.trunc(xp.divide(x, y)), y))
+
+
+def frexp(xp: Any, x: Any) -> Any:
+    """The exponents are integers, and as such concrete."""
+    return x * xp.concrete(np.ldexp(1.0, -xp.outs[1])), None
+
+
+def cbrt(xp: Any, x: Any) -> Any:
+    return xp.sign(x) * xp.pow(xp.abs(x), xp.divide(1.0, 3.0))
+
+
+def copysign(xp: Any, x: Any, y: Any) -> Any:
+    if not isinstance(y, Value):
+        return xp.abs(x) if math.copysign(1.0, y) > 0 else xp.negative(xp.abs(x))
+    return xp.where(xp.less(y, 0.0), xp.negative(xp.abs(x)), xp.abs(x))
+
+
+def heaviside(xp: Any, x: Any, at_zero: Any) -> Any:
+    return xp.where(xp.equal(x, 0.0), at_zero, xp.where(xp.greater(x, 0.0), 1.0, 0.0))
+
+
+def logical_xor(xp: Any, x: Any, y: Any) -> Any:
+    return xp.logical_and(xp.logical_or(x, y), xp.logical_not(xp.logical_and(x, y)))
+
+
+def log_ndtr(xp: Any, x: Any) -> Any:
+    return xp.log(xp.ndtr(x))
+
+
+def ndtri(xp: Any, p: Any) -> Any:
+    return xp.erfinv(2.0 * p - 1.0) * xp.sqrt(2.0)
+
+
+# ---- arrays ---------------------------------------------------------------------------------------------------------
 
 
 def along(xp: Any, x: Any, dim: int, start: int, stop: int, step: int = 1) -> Any:

@@ -20,11 +20,32 @@ from typing import Any
 import numpy as np
 
 from .base import Value
-from .recipes import along, at, eigen, least_squares, orthogonalised, padded, pi, singular
+from .recipes import (
+    Map,
+    along,
+    at,
+    cbrt,
+    copysign,
+    direct,
+    eigen,
+    entering,
+    floor_divide,
+    fmod,
+    frexp,
+    heaviside,
+    least_squares,
+    log_ndtr,
+    logical_xor,
+    ndtri,
+    orthogonalised,
+    padded,
+    pi,
+    singular,
+)
 
-Map = Callable[..., Any]
 UFUNCS: dict[str, Map] = {}
 FUNCTIONS: dict[Any, Map] = {}
+ufunc = entering(UFUNCS)
 
 
 def named(names: str) -> Iterable[Any]:
@@ -37,16 +58,6 @@ def named(names: str) -> Iterable[Any]:
             yield found
 
 
-def ufunc(*names: str) -> Callable[[Map], Map]:
-    def enter(f: Map) -> Map:
-        for name in " ".join(names).split():
-            assert name not in UFUNCS, name
-            UFUNCS[name] = f
-        return f
-
-    return enter
-
-
 def function(*names: str) -> Callable[[Map], Map]:
     def enter(f: Map) -> Map:
         for found in named(" ".join(names)):
@@ -54,13 +65,6 @@ def function(*names: str) -> Callable[[Map], Map]:
         return f
 
     return enter
-
-
-def direct(op: str) -> Map:
-    """As the table's op of this name."""
-    f: Any = lambda xp, *xs: xp.call(op, *xs)
-    f.op = op
-    return f
 
 
 # ---- elementwise ufuncs ---------------------------------------------------------------------------------------------
@@ -78,6 +82,17 @@ for _entry in (
     UFUNCS[_name] = direct(_op or _name)
 
 
+ufunc("floor_divide")(floor_divide)
+ufunc("fmod")(fmod)
+ufunc("frexp")(frexp)
+ufunc("cbrt")(cbrt)
+ufunc("copysign")(copysign)
+ufunc("heaviside")(heaviside)
+ufunc("logical_xor bitwise_xor")(logical_xor)
+ufunc("log_ndtr")(log_ndtr)
+ufunc("ndtri")(ndtri)
+
+
 @ufunc("positive conjugate")
 def same(xp: Any, x: Any) -> Any:
     return x
@@ -93,19 +108,9 @@ def power(xp: Any, x: Any, y: Any) -> Any:
     return xp.call(known[y], x) if y in known else x if y == 1 else xp.pow(x, y)
 
 
-@ufunc("floor_divide")
-def floor_divide(xp: Any, x: Any, y: Any) -> Any:
-    return xp.floor(xp.divide(x, y))
-
-
 @ufunc("divmod")
 def divmod_(xp: Any, x: Any, y: Any) -> Any:
     return floor_divide(xp, x, y), xp.remainder(x, y)
-
-
-@ufunc("fmod")
-def fmod(xp: Any, x: Any, y: Any) -> Any:
-    return xp.subtract(x, xp.multiply(xp.trunc(xp.divide(x, y)), y))
 
 
 @ufunc("modf")
@@ -114,20 +119,9 @@ def modf(xp: Any, x: Any) -> Any:
     return x - whole, whole
 
 
-@ufunc("frexp")
-def frexp(xp: Any, x: Any) -> Any:
-    """The exponents are integers, and as such concrete."""
-    return x * xp.concrete(np.ldexp(1.0, -xp.outs[1])), None
-
-
 @ufunc("ldexp")
 def ldexp(xp: Any, x: Any, exponent: Any) -> Any:
     return xp.multiply(x, xp.exp2(exponent) if isinstance(exponent, Value) else 2.0**exponent)
-
-
-@ufunc("cbrt")
-def cbrt(xp: Any, x: Any) -> Any:
-    return xp.sign(x) * xp.pow(xp.abs(x), xp.divide(1.0, 3.0))
 
 
 @ufunc("deg2rad radians")
@@ -138,23 +132,6 @@ def radians(xp: Any, x: Any) -> Any:
 @ufunc("rad2deg degrees")
 def degrees(xp: Any, x: Any) -> Any:
     return x * (180.0 / pi(xp))
-
-
-@ufunc("copysign")
-def copysign(xp: Any, x: Any, y: Any) -> Any:
-    if not isinstance(y, Value):
-        return xp.abs(x) if math.copysign(1.0, y) > 0 else xp.negative(xp.abs(x))
-    return xp.where(xp.less(y, 0.0), xp.negative(xp.abs(x)), xp.abs(x))
-
-
-@ufunc("heaviside")
-def heaviside(xp: Any, x: Any, at_zero: Any) -> Any:
-    return xp.where(xp.equal(x, 0.0), at_zero, xp.where(xp.greater(x, 0.0), 1.0, 0.0))
-
-
-@ufunc("logical_xor bitwise_xor")
-def logical_xor(xp: Any, x: Any, y: Any) -> Any:
-    return xp.logical_and(xp.logical_or(x, y), xp.logical_not(xp.logical_and(x, y)))
 
 
 @ufunc("isnan isinf isfinite")
@@ -175,16 +152,6 @@ def clip_ufunc(xp: Any, x: Any, low: Any, high: Any) -> Any:
 @ufunc("logit")
 def logit(xp: Any, x: Any) -> Any:
     return xp.logit(x)
-
-
-@ufunc("log_ndtr")
-def log_ndtr(xp: Any, x: Any) -> Any:
-    return xp.log(xp.ndtr(x))
-
-
-@ufunc("ndtri")
-def ndtri(xp: Any, p: Any) -> Any:
-    return xp.erfinv(2.0 * p - 1.0) * xp.sqrt(2.0)
 
 
 @ufunc("gamma")
