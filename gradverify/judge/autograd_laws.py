@@ -34,6 +34,7 @@ from .budget import budget as budget_of
 from .laws import Law, Trial
 from .reference import reference
 from .uninitialised import poisoned
+from .variations import drawn
 
 AUTOGRAD_LAWS: dict[str, Law] = {}
 
@@ -324,10 +325,9 @@ def _duality(t: Trial) -> str:
 
 
 def _direction(name: str, case: Case, salt: int = 0) -> np.ndarray:
-    """Signs and sizes between 1.1 and 2, so that nothing cancels out by symmetry."""
     shape = np.shape(case.values[name])
     rng = np.random.default_rng([sum(name.encode()), salt, len(shape)])
-    return (rng.choice([-1.0, 1.0], shape) * rng.uniform(1.1, 2.0, shape)).astype(numpy_dtype(case.dtype))
+    return drawn(rng, shape).astype(numpy_dtype(case.dtype))
 
 
 @_law

@@ -26,7 +26,7 @@ from .limits import TimeLimit, limited
 from .opaque import Opaque, judge_opaque
 from .orders import pulled, pushed
 from .reference import narrowed
-from .variations import TAILS, cotangents, laid_out, sharing, variations
+from .variations import TAILS, cotangents, drawn, laid_out, sharing, variations
 from .wirtinger import cotangents_of, inputs_named, labelled, natively, together
 
 Effort = Literal["quick", "normal", "thorough"]
@@ -446,12 +446,11 @@ def _own_name(name: str) -> str:
 def _weights(
     q: Question, point: Point, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[str]
 ) -> tuple[np.ndarray, ...]:
-    """The cotangent: the given one, or else signed, of order one, and never ±1: what ignores, squares or clips a
-    cotangent must not look right."""
+    """The cotangent: the given one, or else a random one."""
     given = point.cotangent
     if given is None:
         rng = np.random.default_rng([q.seed, *point.name.encode()])
-        given = tuple(rng.choice([-1.0, 1.0], s) * rng.uniform(1.1, 2.0, s) for s in shapes)
+        given = tuple(drawn(rng, s) for s in shapes)
     if [g.shape for g in given] != list(shapes):
         raise BadInput(f"cotangent: shapes {[g.shape for g in given]} do not match those of the outputs, {shapes}")
     return tuple(rounded(g, dtype) for g, dtype in zip(given, dtypes, strict=True))

@@ -24,19 +24,20 @@ from ..core.errors import ShapeError, Unsupported
 from ..core.graph import Apply, Constant, Graph, Input
 from ..core.verdict import FailKind, Reason, Status, Verdict
 from ..namespaces.base import Namespace
-from ..namespaces.dtypes import rounded
 from ..namespaces.run import forward, kink_distances, reverse
 from ..ops.build import GraphBuilder, Recorder, Ref, lowered
 from ..oracle.balls import BALLS
 from ..oracle.estimate import Estimate, from_balls
 from ..oracle.precision import working
 from ..oracle.truth import LADDER, step_exponent
+from ..subjects.base import places, restricted
 from ..trace import FRAMEWORKS, Traced
 from .budget import budget
 from .callables import Question, case_of
 from .compare import Compared, compare
 from .dtypes import FORMATS
 from .reference import reference
+from .variations import tangents_of
 
 WANTED = 1e-18
 """The relative bound at which the ladder of precisions stops, as for gradients."""
@@ -59,11 +60,7 @@ def answer_forward(q: Question, *, batched: bool = False) -> Verdict:
 def _judged(q: Question, batched: bool, held: bool) -> tuple[Verdict, Traced]:
     start = time.perf_counter()
     case, traced = case_of(q, held=held)
-    rng = np.random.default_rng([q.seed, 7])
-    tangents = {
-        n: rounded(rng.choice([-1.0, 1.0], np.shape(v)) * rng.uniform(1.1, 2.0, np.shape(v)), case.dtype_of(n))
-        for n, v in case.values.items() if n in case.wrt
-    }  # fmt: skip
+    tangents = tangents_of(case, [q.seed, 7])
 
     def verdict(status: Status, message: str = "", **fields: Any) -> tuple[Verdict, Traced]:
         found = Verdict(status, f"JVP of {case.name}", traced.framework, case.dtype, message=message,
@@ -288,10 +285,10 @@ def _torch(function: Any, case: Case, tangents: Mapping[str, np.ndarray], batche
             return outs, tuple(torch.zeros_like(p.primal) if p.tangent is None else p.tangent for p in pairs)
 
     primals = {n: from_numpy(v) for n, v in case.values.items()}
+    of_wrt = restricted(function, list(primals.values()), places(case.values, tangents))
     along = [from_numpy(t) for t in tangents.values()]
     if batched:
         outs, _ = pushed(*along)
-        of_wrt = lambda *active: function(*({**primals, **dict(zip(tangents, active))}.values()))
         push = lambda *a: torch.func.jvp(of_wrt, tuple(primals[n] for n in tangents), a)[1]
         many = [torch.stack([t, -t, 2 * t]) for t in along]
         result = tuple(r[0] for r in torch.func.vmap(push, randomness="same")(*many))
@@ -302,7 +299,6 @@ def _torch(function: Any, case: Case, tangents: Mapping[str, np.ndarray], batche
             if "Nested forward mode" not in str(e):
                 raise
             # The function is a JVP itself: levels of torch.func nest, those of forward_ad do not.
-            of_wrt = lambda *a: function(*({**primals, **dict(zip(tangents, a))}.values()))
             outs, result = torch.func.jvp(of_wrt, tuple(primals[n] for n in tangents), tuple(along))[:2]
     return tuple(map(to_numpy, outs)), tuple(map(to_numpy, result))
 
@@ -311,13 +307,8 @@ def _jax(function: Any, case: Case, tangents: Mapping[str, np.ndarray], batched:
     import jax
 
     with jax.enable_x64(True):
-        primals = {n: jax.device_put(np.array(v)) for n, v in case.values.items()}
-
-        def of_wrt(*active: Any) -> Any:
-            given = dict(zip(tangents, active))
-            return tuple(function(*(given.get(n, p) for n, p in primals.items())))
-
-        at = [primals[n] for n in tangents]
+        primals, active = [jax.device_put(np.array(v)) for v in case.values.values()], places(case.values, tangents)
+        of_wrt, at = restricted(function, primals, active), [primals[k] for k in active]
         push = lambda *along: jax.jvp(of_wrt, at, list(along))
         along = [jax.device_put(np.array(t)) for t in tangents.values()]
         outs, result = push(*along)
@@ -331,12 +322,10 @@ def _autograd(function: Any, case: Case, tangents: Mapping[str, np.ndarray], bat
     from autograd import make_jvp
     from autograd.builtins import tuple as boxed
 
-    def of_wrt(active: Any) -> Any:
-        given = dict(zip(tangents, active))
-        return boxed(tuple(function(*(given.get(n, np.array(v)) for n, v in case.values.items()))))
-
-    at = tuple(np.array(case.values[n]) for n in tangents)
-    outs, result = make_jvp(of_wrt)(at)(tuple(np.array(t) for t in tangents.values()))
+    primals, active = [np.array(v) for v in case.values.values()], places(case.values, tangents)
+    of_wrt, at = restricted(function, primals, active), tuple(primals[k] for k in active)
+    push = make_jvp(lambda given: boxed(tuple(of_wrt(*given))))(at)
+    outs, result = push(tuple(np.array(t) for t in tangents.values()))
     return tuple(np.array(o) for o in outs), tuple(np.array(r) for r in result)
 
 
@@ -346,12 +335,9 @@ def _mlx(function: Any, case: Case, tangents: Mapping[str, np.ndarray], batched:
     from ..trace.mlx import made, value
 
     with mx.stream(mx.cpu):
-        primals = {n: made(np.array(v)) for n, v in case.values.items()}
-
-        def of_wrt(*active: Any) -> Any:
-            return tuple(function(*({**primals, **dict(zip(tangents, active))}.values())))
-
-        at, along = [primals[n] for n in tangents], [made(np.array(t)) for t in tangents.values()]
+        primals, active = [made(np.array(v)) for v in case.values.values()], places(case.values, tangents)
+        of_wrt, at = restricted(function, primals, active), [primals[k] for k in active]
+        along = [made(np.array(t)) for t in tangents.values()]
         outs, result = mx.jvp(of_wrt, at, along)
         if batched:
             many = [mx.stack([t, -t, 2 * t]) for t in along]

@@ -16,7 +16,9 @@ import numpy as np
 
 from ..core.case import Case
 from ..core.errors import Unsupported
+from ..subjects.base import places, restricted
 from ..trace import FRAMEWORKS, Traced
+from .variations import tangents_of
 
 Derived = tuple[Callable[..., Any], tuple[Any, ...]]
 
@@ -48,11 +50,7 @@ def pushed(traced: Traced, case: Case, name: str, seed: int) -> Derived:
     }  # fmt: skip
     if traced.framework not in known:
         raise Unsupported(f"a JVP of {FRAMEWORKS[traced.framework]} is not differentiated in turn")
-    rng = np.random.default_rng([seed, 8])
-    tangents = {
-        n: (rng.choice([-1.0, 1.0], v.shape) * rng.uniform(1.1, 2.0, v.shape)).astype(v.dtype)
-        for n, v in case.values.items() if n in case.wrt
-    }  # fmt: skip
+    tangents = tangents_of(case, [seed, 8])
     fn, args = known[traced.framework](traced, case, tangents)
     fn.__name__ = fn.__qualname__ = f"JVP of {name}"
     fn.__signature__ = _signature([*_values(traced, case), *(f"tangent of {n}" for n in tangents)])  # type: ignore[attr-defined]
@@ -105,15 +103,11 @@ def _torch_jvp(traced: Traced, case: Case, tangents: Mapping[str, np.ndarray]) -
     from ..subjects.torch import from_numpy
 
     values = _values(traced, case)
-    names = list(values)
+    at = places(values, tangents)
 
     def push(*arrays: Any) -> Any:
-        given, along = dict(zip(names, arrays)), arrays[len(names) :]
-
-        def of_wrt(*active: Any) -> Any:
-            return tuple(traced.function(*({**given, **dict(zip(tangents, active))}.values())))
-
-        return torch.func.jvp(of_wrt, tuple(given[n] for n in tangents), tuple(along))[1]
+        given, along = arrays[: len(values)], arrays[len(values) :]
+        return torch.func.jvp(restricted(traced.function, given, at), tuple(given[k] for k in at), along)[1]
 
     args = [from_numpy(v).requires_grad_(n in case.wrt) for n, v in values.items()]
     return push, (*args, *(from_numpy(t).requires_grad_() for t in tangents.values()))
@@ -123,15 +117,11 @@ def _jax_jvp(traced: Traced, case: Case, tangents: Mapping[str, np.ndarray]) -> 
     import jax
 
     values = _values(traced, case)
-    names = list(values)
+    at = places(values, tangents)
 
     def push(*arrays: Any) -> Any:
-        given, along = dict(zip(names, arrays)), arrays[len(names) :]
-
-        def of_wrt(*active: Any) -> Any:
-            return tuple(traced.function(*({**given, **dict(zip(tangents, active))}.values())))
-
-        return jax.jvp(of_wrt, [given[n] for n in tangents], list(along))[1]
+        given, along = arrays[: len(values)], arrays[len(values) :]
+        return jax.jvp(restricted(traced.function, given, at), [given[k] for k in at], list(along))[1]
 
     with jax.enable_x64(True):
         return push, tuple(jax.device_put(np.array(v)) for v in (*values.values(), *tangents.values()))
@@ -158,15 +148,11 @@ def _jax(traced: Traced, case: Case) -> Derived:
     import jax
 
     values = _values(traced, case)
-    names = list(values)
+    at = places(values, case.wrt)
 
     def pull(*arrays: Any) -> Any:
-        given = dict(zip(names, arrays))
-
-        def of_wrt(*active: Any) -> Any:
-            return tuple(traced.function(*({**given, **dict(zip(case.wrt, active))}.values())))
-
-        return jax.vjp(of_wrt, *(given[n] for n in case.wrt))[1](tuple(arrays[len(names) :]))
+        given, cotangents = arrays[: len(values)], arrays[len(values) :]
+        return jax.vjp(restricted(traced.function, given, at), *(given[k] for k in at))[1](cotangents)
 
     with jax.enable_x64(True):
         return pull, tuple(jax.device_put(np.array(v)) for v in (*values.values(), *case.cotangent))
@@ -176,11 +162,11 @@ def _autograd(traced: Traced, case: Case) -> Derived:
     from ..subjects.autograd import pullback
 
     values = _values(traced, case)
-    names = list(values)
+    at = places(values, case.wrt)
 
     def pull(*arrays: Any) -> Any:
-        _, back = pullback(traced.function, list(arrays[: len(names)]), [names.index(n) for n in case.wrt])
-        return tuple(back(list(arrays[len(names) :])))
+        _, back = pullback(traced.function, list(arrays[: len(values)]), at)
+        return tuple(back(list(arrays[len(values) :])))
 
     return pull, tuple(np.array(v) for v in (*values.values(), *case.cotangent))
 
@@ -191,15 +177,11 @@ def _mlx(traced: Traced, case: Case) -> Derived:
     from ..trace.mlx import made
 
     values = _values(traced, case)
-    names = list(values)
+    at = places(values, case.wrt)
 
     def pull(*arrays: Any) -> Any:
-        given = dict(zip(names, arrays))
-
-        def of_wrt(*active: Any) -> Any:
-            return tuple(traced.function(*({**given, **dict(zip(case.wrt, active))}.values())))
-
-        return tuple(mx.vjp(of_wrt, [given[n] for n in case.wrt], list(arrays[len(names) :]))[1])
+        given, cotangents = arrays[: len(values)], arrays[len(values) :]
+        return tuple(mx.vjp(restricted(traced.function, given, at), [given[k] for k in at], list(cotangents))[1])
 
     return pull, tuple(made(np.array(v)) for v in (*values.values(), *case.cotangent))
 

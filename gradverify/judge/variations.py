@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..core.case import Case
+from ..namespaces.dtypes import rounded
 from ..trace import tracer
 
 SPREAD = 0.25
@@ -117,6 +119,18 @@ def laid_out(value: np.ndarray, strides: tuple[int, ...]) -> np.ndarray:
     view = np.lib.stride_tricks.as_strided(memory, value.shape, [s * value.itemsize for s in strides])
     view[...] = value
     return view
+
+
+def drawn(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """A cotangent or tangent, in float64: signed, of order one, never ±1. What ignores, squares or clips it does not look
+    right, and nothing cancels out by symmetry."""
+    return np.asarray(rng.choice([-1.0, 1.0], shape) * rng.uniform(1.1, 2.0, shape))
+
+
+def tangents_of(case: Case, seed: Sequence[int]) -> dict[str, np.ndarray]:
+    """A tangent for every input that is differentiated, in the order and the dtypes of the inputs."""
+    rng = np.random.default_rng(seed)
+    return {n: rounded(drawn(rng, np.shape(v)), case.dtype_of(n)) for n, v in case.values.items() if n in case.wrt}
 
 
 def cotangents(given: Sequence[np.ndarray]) -> Iterator[tuple[str, tuple[np.ndarray, ...]]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.errors import Unsupported
 from ..core.graph import Graph
-from .base import Observation, mutated
+from .base import Observation, mutated, places, restricted
 from .numpy import NumpySubject
 
 
@@ -35,7 +35,7 @@ class AutogradSubject(NumpySubject):
         stage = "forward"
         try:
             if wrt:
-                outputs, back = pullback(function, list(given.values()), [list(given).index(n) for n in wrt])
+                outputs, back = pullback(function, list(given.values()), places(given, wrt))
                 stage = "backward"
                 found = back(weights)
             else:
@@ -58,11 +58,6 @@ def pullback(
     from autograd import make_vjp
     from autograd.builtins import tuple as boxed
 
-    def of_active(chosen: Any) -> Any:
-        full = list(arrays)
-        for k, x in zip(active, chosen):
-            full[k] = x
-        return boxed(tuple(function(*full)))
-
-    back, outputs = make_vjp(of_active)(tuple(arrays[k] for k in active))
+    of_active = restricted(function, arrays, active)
+    back, outputs = make_vjp(lambda chosen: boxed(tuple(of_active(*chosen))))(tuple(arrays[k] for k in active))
     return tuple(outputs), lambda weights: list(back(tuple(weights)))

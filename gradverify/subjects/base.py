@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -92,6 +92,23 @@ class ManyWays(Protocol):
         cotangent: tuple[np.ndarray, ...],
     ) -> Observation:
         """As `Subject.vjp`, by one of `ways`. Outputs and `mutated` may be empty: only gradients are compared."""
+
+
+def places(values: Mapping[str, Any], names: Iterable[str]) -> list[int]:
+    """Where in `values` these names are."""
+    return [list(values).index(n) for n in names]
+
+
+def restricted(function: Callable[..., Any], arrays: Sequence[Any], at: Sequence[int]) -> Callable[..., Any]:
+    """The function of its arguments at the places `at` alone, in that order; the others are held as they are in `arrays`."""
+
+    def of_some(*active: Any) -> Any:
+        full = list(arrays)
+        for k, x in zip(at, active):
+            full[k] = x
+        return function(*full)
+
+    return of_some
 
 
 def mutated(

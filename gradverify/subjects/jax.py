@@ -17,7 +17,7 @@ import numpy as np
 from ..core.errors import Unsupported
 from ..core.graph import Constant, Graph
 from ..namespaces.dtypes import numpy_dtype
-from .base import Binding, Form, Observation, compiled, over_pairs
+from .base import Binding, Form, Observation, compiled, over_pairs, places, restricted
 from .bindings.jax import bindings
 from .forms.jax import FORMS
 
@@ -107,7 +107,7 @@ class JaxSubject:
             try:
                 outputs, gradients = call.pull(
                     [self._put(v) for v in values.values()],
-                    [list(values).index(n) for n in wrt],
+                    places(values, wrt),
                     [self._put(g) for g in cotangent],
                 )
             except Unsupported:
@@ -148,14 +148,8 @@ class _Pullback:
         """The outputs, and the gradients of the leaves `wrt`."""
         import jax
 
-        def of_wrt(*active: Any) -> Any:
-            full = list(leaves)
-            for k, a in zip(wrt, active):
-                full[k] = a
-            return self.function(*full)
-
         self.stage = "forward"
-        result, back = jax.vjp(of_wrt, *(leaves[k] for k in wrt))
+        result, back = jax.vjp(restricted(self.function, leaves, wrt), *(leaves[k] for k in wrt))
         self.stage = "backward"
         several = isinstance(result, tuple | list)
         gradients = self.pulled(back, type(result)(cotangent) if several else cotangent[0])

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.errors import Unsupported
 from ..core.graph import Graph
-from .base import Observation, mutated
+from .base import Observation, mutated, places, restricted
 
 
 class MlxSubject:
@@ -34,18 +34,12 @@ class MlxSubject:
     ) -> Observation:
         import mlx.core as mx
 
-        at = [list(values).index(n) for n in wrt]
+        at = places(values, wrt)
         stage = "forward"
         with mx.stream(mx.cpu):
             given = [_put(v) for v in values.values()]
             weights = [_put(g) for g in cotangent]
-
-            def of_wrt(*active: Any) -> Any:
-                full = list(given)
-                for k, x in zip(at, active):
-                    full[k] = x
-                return tuple(function(*full))
-
+            of_wrt = restricted(function, given, at)
             try:
                 outputs = of_wrt(*(given[k] for k in at))
                 mx.eval(outputs)
