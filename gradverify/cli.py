@@ -1,8 +1,9 @@
-"""The command line: `gradverify run | replay | explain | ops | schema | conformance`. Exit codes are in `Exit`."""
+"""The command line: `gradverify run | replay | explain | campaign | ops | schema | conformance`; see `Exit`."""
 
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 import traceback
@@ -12,13 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from .core.errors import GradverifyError
 
 if TYPE_CHECKING:
     from .core.op import OpSpec
+    from .judge.campaign import Campaign, Log, Spread
     from .judge.events import Event, Job
     from .judge.runner import Batch, Runner, Settings
+    from .report.campaign import Tally
     from .report.records import Recorder
 
 
@@ -68,14 +72,23 @@ def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[st
     return names or None
 
 
-def judging(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of a command that judges."""
+def chosen(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say what is judged."""
     for option in reversed((
         click.option("--subjects", callback=_names, metavar="NAMES", help="Comma-separated: engine, torch, jax, …; "
                      "the installed ones by default."),
         click.option("--dtypes", callback=_names, metavar="NAMES", help="Comma-separated; the spec's by default."),
         click.option("--device", default="cpu", show_default=True, help="cpu or cuda."),
         click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn."),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def judging(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a command that judges."""
+    for option in reversed((
+        chosen,
         click.option("--strict", is_flag=True, help="INCONCLUSIVE fails."),
         click.option("--report", "reports", multiple=True, metavar="FORMAT:PATH", help="json:PATH; may be repeated."),
     )):  # fmt: skip
@@ -247,6 +260,153 @@ def conformance(
     if markdown_path is not None:
         markdown_path.write_text(scorecard.markdown(cards), encoding="utf-8")
     return Exit.OK if all(card.ok for card in cards) else Exit.FAIL
+
+
+def _indices(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    names = (value or "").replace(",", " ").split()
+    if not all(name.isdecimal() for name in names):
+        raise click.BadParameter(f"{value!r} is no list of graphs' numbers")
+    return tuple(dict.fromkeys(map(int, names))) or None
+
+
+@main.command()
+@chosen
+@click.option("--graphs", type=click.IntRange(1), default=1000, show_default=True, help="How many.")
+@click.option("--first", type=click.IntRange(0), default=0, show_default=True, help="The number of the first one.")
+@click.option(
+    "--only", callback=_indices, metavar="I", help="Just these graphs, comma-separated, with all the evidence."
+)
+@click.option(
+    "--spread",
+    type=click.Choice(["none", "dtypes", "both"]),
+    default="none",
+    show_default=True,
+    help="dtypes: each graph in one dtype, in turn, on every subject; both: on one subject only.",
+)
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes, of one thread each.")
+@click.option(
+    "--limit",
+    type=click.FloatRange(0, min_open=True),
+    default=300.0,
+    show_default=True,
+    help="Seconds after which a verdict counts as hanging.",
+)
+@click.option(
+    "--log",
+    "log_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="JSON lines, one per verdict; what FILE has already is not judged again.",
+)
+@click.option(
+    "--markdown",
+    "markdown_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the page here.",
+)
+def campaign(
+    graphs: int,
+    first: int,
+    only: tuple[int, ...] | None,
+    spread: Spread,
+    jobs: int,
+    limit: float,
+    log_path: Path | None,
+    markdown_path: Path | None,
+    **options: Any,
+) -> int:
+    """Judge random graphs by the hundred thousand, without shrinking, in several processes and with a log that resumes.
+
+    \b
+    gradverify campaign --graphs 100000 --jobs 8 --log campaign.jsonl --markdown docs/campaign.md
+    gradverify campaign --only 4711 --subjects jax --dtypes float16
+
+    Each graph on each subject in each dtype (see --spread): on all subjects that are installed and judge graphs, in all
+    dtypes that they compute in, where none are named. A wrong FAIL, an error, a crash and a hang are printed as they
+    come, and end in exit code 1.
+    """
+    from contextlib import nullcontext
+
+    from .judge import campaign as campaigns
+    from .judge.runner import Settings
+    from .report import campaign as report
+
+    if only and (log_path or markdown_path):
+        raise click.UsageError("--only looks again at what a campaign has found: give it without --log and --markdown")
+    wanted = only or range(first, first + graphs)
+    asked = campaigns.campaign(Settings(**options), wanted, spread=spread, limit=limit, every=bool(only))
+    tally = report.Tally(asked)
+    if markdown_path is not None:
+        _writable(markdown_path)  # known before hours go by
+    with nullcontext() if log_path is None else campaigns.Log(log_path, asked) as log:
+        try:
+            _campaigned(asked, log, jobs, tally)
+        finally:
+            for line in report.plain(tally):
+                click.echo(line)
+    if markdown_path is not None:
+        markdown_path.write_text(report.markdown(tally, _command(log_path, markdown_path)), encoding="utf-8")
+        click.echo(f"page: {markdown_path}")
+    return Exit.OK if tally.ok else Exit.FAIL
+
+
+def _writable(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("a", encoding="utf-8").close()
+    except OSError as e:
+        raise GradverifyError(f"{path}: cannot be written: {e.strerror}") from None
+
+
+def _command(*paths: Path | None) -> str:
+    """The command as it was given, with the names of files for paths that only this machine has."""
+    context = click.get_current_context()
+    words = ["gradverify", context.info_name or ""]
+    for option in context.command.params:
+        value = context.params.get(option.name or "")
+        if value is None or context.get_parameter_source(option.name or "") is not ParameterSource.COMMANDLINE:
+            continue
+        if isinstance(value, tuple):
+            value = ",".join(map(str, value))
+        if isinstance(value, Path) and value.is_absolute():
+            value = value.name
+        words += [option.opts[0], str(value)]
+    return shlex.join(words)
+
+
+SAID_EVERY = 60.0
+"""Seconds between two lines of progress, where there is no terminal to show a bar on."""
+
+
+def _campaigned(asked: Campaign, log: Log | None, jobs: int, tally: Tally) -> None:
+    """Run it; say what is not acceptable as it comes, and how far it is."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    from .judge import campaign as campaigns
+    from .report import campaign as report
+
+    for entry in campaigns.logged(asked, log or ()):
+        tally(entry)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    columns = (BarColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        had = sum(map(len, tally.done.values()))
+        task = bar.add_task("", total=asked.verdicts, completed=had)
+        began = said = time.perf_counter()
+        for now, entry in enumerate(campaigns.run(asked, tally.done, log, jobs)):  # a head, then verdicts
+            tally(entry)
+            if now and (asked.every or not report.acceptable(entry)):
+                console.print(report.evidence(entry, asked.seed), markup=False, highlight=False, soft_wrap=True)
+                console.print()
+            at = time.perf_counter()
+            if at - said >= (0.2 if console.is_terminal else SAID_EVERY):
+                said = at
+                line = report.progress(tally, at - began, now)
+                bar.update(task, completed=had + now, description=line)
+                if not console.is_terminal:
+                    console.print(line, highlight=False)
 
 
 # Judging, with a progress bar on a terminal.

@@ -99,5 +99,6 @@ def find(name: str, device: str | None = None) -> Subject:
     for entry in entry_points(group=GROUP):
         if entry.name == name:
             made = entry.load()
-            return made() if callable(made) and not isinstance(made, Subject) else made
+            # A class has all of a Subject's attributes, and is a callable that returns one.
+            return made() if isinstance(made, type) or (callable(made) and not isinstance(made, Subject)) else made
     raise UnknownName("subject", name, names())

@@ -1,0 +1,378 @@
+"""Campaigns: what the processes judge, what the log keeps, and what is done about crashes, hangs and other logs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gradverify.cli import Exit, main
+from gradverify.core.errors import GradverifyError, UnknownName
+from gradverify.core.verdict import Status
+from gradverify.generate.campaign import seeded_case
+from gradverify.generate.structure import limits
+from gradverify.judge import campaign as campaigns
+from gradverify.judge import crew
+from gradverify.judge.campaign import Campaign, Combo
+from gradverify.judge.runner import Settings, judge
+from gradverify.report.campaign import Tally, markdown, plain
+from gradverify.spec.document import loads
+from gradverify.subjects import register
+from gradverify.subjects.engine import EngineSubject
+from gradverify.subjects.registry import find
+
+SHAKY = '''
+import os, sys, time
+from dataclasses import replace
+from pathlib import Path
+from gradverify.subjects.engine import EngineSubject
+
+class Shaky(EngineSubject):
+    """The engine, that does what SHAKY says, on the first graph with this many nodes (or on all)."""
+    name = "shaky"
+
+    def vjp(self, function, values, wrt, cotangent):
+        what, once = os.environ["SHAKY"].split(":")
+        seen = super().vjp(function, values, wrt, cotangent)
+        if once:
+            if Path(once).exists():
+                return seen
+            Path(once).touch()
+        if what == "abort":
+            print("famous last words", file=sys.stderr, flush=True)
+            os.abort()
+        if what == "exit":
+            os._exit(7)
+        if what == "hang":
+            time.sleep(600)
+        if what == "break":
+            return replace(seen, gradients=None)
+        if what == "wrong":
+            scaled = {n: None if g is None else g * g.dtype.type(1.5) for n, g in seen.gradients.items()}
+            return replace(seen, gradients=scaled)
+        return seen
+'''
+
+
+@pytest.fixture
+def shaky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A subject with an entry point, so that spawned processes find it, and what it is to do."""
+    site = tmp_path / "site"
+    (site / "shaky-1.0.dist-info").mkdir(parents=True)
+    (site / "shaky.py").write_text(SHAKY)
+    (site / "shaky-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: shaky\nVersion: 1.0\n")
+    (site / "shaky-1.0.dist-info" / "entry_points.txt").write_text("[gradverify.subjects]\nshaky = shaky:Shaky\n")
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.chdir(tmp_path)
+    find.cache_clear()
+
+    def does(what: str, once: bool = True) -> None:
+        monkeypatch.setenv("SHAKY", f"{what}:{tmp_path / what if once else ''}")
+
+    return does
+
+
+def call(*args: str) -> Result:
+    return CliRunner().invoke(main, ["campaign", *args], env={"COLUMNS": "120"})
+
+
+def entries(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def small(*subjects: str, graphs: int = 3, dtypes: tuple[str, ...] = ("float64",), **how: Any) -> Campaign:
+    return campaigns.campaign(Settings(subjects=subjects, dtypes=dtypes), range(graphs), **how)
+
+
+def by_case(found: list[dict[str, Any]]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    return {(e["i"], e["subject"], e["dtype"]): (e["is"], e.get("reason")) for e in found if "i" in e}
+
+
+def test_every_subject_in_every_dtype(tmp_path: Path) -> None:
+    """A graph or two each; page and log say what was judged, and given again nothing is left to do."""
+    log, page = tmp_path / "a.jsonl", tmp_path / "a.md"
+    args = ("--graphs", "6", "--spread", "dtypes", "--log", str(log), "--markdown", str(page))
+    result = call(*args)
+    assert result.exit_code == Exit.OK, result.output
+    combos = {(e["subject"], e["dtype"]) for e in entries(log)[1:]}
+    assert combos >= {("engine", d) for d in campaigns.DTYPES}
+    assert len(entries(log)) == 1 + len(combos)
+    assert f"6 random graphs; 6 cases (graph × dtype); {len(combos)} verdicts" in result.output
+    assert "| engine | bfloat16 | 1 |" in page.read_text()
+    assert "gradverify campaign --graphs 6 --spread dtypes --log a.jsonl --markdown a.md" in page.read_text()
+    assert str(tmp_path) not in page.read_text()
+    before = log.read_bytes()
+    again = call(*args)
+    assert (again.exit_code, log.read_bytes()) == (Exit.OK, before)
+    assert again.output == result.output
+
+
+@pytest.mark.slow
+def test_a_longer_campaign(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    if "slow" not in request.config.option.markexpr:
+        pytest.skip("minutes: run with -m slow")
+    result = call("--graphs", "300", "--spread", "dtypes", "--jobs", str(os.cpu_count() or 1), "--seed", "4")
+    assert result.exit_code == Exit.OK, result.output
+
+
+def test_entries_are_the_runner_s_verdicts(tmp_path: Path) -> None:
+    log = tmp_path / "a.jsonl"
+    dtypes = "float16,float64,complex64"
+    assert call("--graphs", "5", "--subjects", "engine", "--dtypes", dtypes, "--log", str(log)).exit_code == Exit.OK
+    found = by_case(entries(log))
+    assert len(found) == 15
+    for (i, subject, dtype), (status, reason) in found.items():
+        verdict = judge(seeded_case(0, i, dtype, limits(None)), subject)
+        assert (status, reason) == (verdict.status.value, verdict.reason and verdict.reason.name.lower())
+
+
+def test_how_many_processes_changes_nothing(tmp_path: Path) -> None:
+    for jobs in "13":
+        assert (
+            call("--graphs", "7", "--subjects", "engine", "--jobs", jobs, "--log", str(tmp_path / jobs)).exit_code == 0
+        )
+    one, three = (entries(tmp_path / jobs) for jobs in "13")
+    assert by_case(one) == by_case(three)
+    assert len(one) == len(three) == 43
+
+
+def test_a_process_makes_room_for_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "LIFE", 2)
+    started = []
+    monkeypatch.setattr(crew, "_one_thread", lambda real=crew._one_thread: started.append(1) or real())
+    c = small("engine", graphs=5)
+    found = [e for e in campaigns.run(c, {combo: () for combo in c.combos}, None, 1) if "i" in e]
+    assert [e["i"] for e in found] == list(range(5))
+    assert len(started) == 3
+
+
+def test_an_interrupted_log_is_continued(tmp_path: Path) -> None:
+    log = tmp_path / "a.jsonl"
+    args = ("--graphs", "4", "--subjects", "engine", "--dtypes", "float32,float64", "--log", str(log))
+    assert call(*args).exit_code == Exit.OK
+    whole = entries(log)
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:4]) + lines[4][:11])  # killed in the middle of a line
+    result = call(*args)
+    assert result.exit_code == Exit.OK
+    assert by_case(entries(log)) == by_case(whole)
+    assert ["i" in e for e in entries(log)] == [False, True, True, True, False, *[True] * 5]
+    more = call(*args[2:], "--graphs", "5")
+    assert "5 random graphs; 10 cases" in more.output
+    assert len(entries(log)) == 10 + 1 + 2
+
+
+def test_a_log_of_several_states_of_the_code_says_so(tmp_path: Path) -> None:
+    c = small("engine")
+    with campaigns.Log(tmp_path / "a", c) as log:
+        log.append({"i": 0, "subject": "engine", "dtype": "float64", "is": "PASS", "s": 1.0})
+    head, entry = (tmp_path / "a").read_text().splitlines()
+    head, entry = head.replace(campaigns.code(), "0123"), entry.replace('"i":0', '"i":1')
+    (tmp_path / "a").write_text((tmp_path / "a").read_text() + f"{head}\n{entry}\n{entry}\n")
+    tally = Tally(c)
+    with campaigns.Log(tmp_path / "a", c) as log:
+        for line in campaigns.logged(c, log):
+            tally(line)
+    assert tally.graphs == {0, 1}
+    assert tally.total.counts["PASS"] == 2  # a line that is there twice counts once
+    assert f"The log was written by 2 states of gradverify's code ({campaigns.code()}, 0123)." in plain(tally)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (("--seed", "3"), "a log of another seed (0, not 3): give another --log"),
+        (("--dtypes", "float32"), None),  # other dtypes and subjects belong to the same campaign
+    ],
+)
+def test_a_log_of_another_campaign_is_refused(tmp_path: Path, change: tuple[str, ...], why: str | None) -> None:
+    log = tmp_path / "a.jsonl"
+    args = ("--graphs", "1", "--subjects", "engine", "--dtypes", "float64", "--log", str(log))
+    assert call(*args).exit_code == Exit.OK
+    before = log.read_bytes()
+    result = call(*args, *change)
+    if why is None:
+        assert result.exit_code == Exit.OK, result.output
+        return
+    assert (result.exit_code, result.output) == (Exit.USAGE, f"error: {log}:1: {why}\n")
+    assert log.read_bytes() == before
+
+
+def test_a_log_of_another_version_of_a_framework_is_refused(tmp_path: Path) -> None:
+    c = small("engine")
+    head = campaigns.head(c)
+    (tmp_path / "a").write_text(json.dumps(head | {"versions": head["versions"] | {"numpy": "1.0"}}) + "\n")
+    with pytest.raises(GradverifyError, match=r"another version of numpy \(1\.0, not "):
+        campaigns.Log(tmp_path / "a", c)
+    (tmp_path / "a").write_text(json.dumps(head | {"campaign": 99}) + "\n")
+    with pytest.raises(GradverifyError, match=r"another format \(99, not "):
+        campaigns.Log(tmp_path / "a", c)
+
+
+@pytest.mark.parametrize("text", ["not a log\n", "not a log", '{"i": 3}\n', "[1]\n", '{"campaign":\n'])
+def test_what_is_no_log_is_refused_and_left_alone(tmp_path: Path, text: str) -> None:
+    log = tmp_path / "a.txt"
+    log.write_text(text)
+    result = call("--graphs", "1", "--subjects", "engine", "--log", str(log))
+    assert (result.exit_code, result.output) == (Exit.USAGE, f"error: {log}:1: not the log of a campaign\n")
+    assert log.read_text() == text
+
+
+@pytest.mark.parametrize("option", ["--log", "--markdown"])
+def test_what_cannot_be_written_is_found_at_once(tmp_path: Path, option: str) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "a"  # a folder that is a file, which stops root as well
+    result = call("--graphs", "100000", "--subjects", "engine", option, str(path))
+    assert result.exit_code == Exit.USAGE
+    assert result.output.startswith(f"error: {path}: cannot be written: ")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--subjects", "tourch"), "unknown subject 'tourch'; did you mean 'torch'?"),
+        (("--dtypes", "float63"), "unknown dtype 'float63'; did you mean"),
+        (("--subjects", "torch", "--device", "cuda", "--dtypes", "float64"), "torch cannot be judged here: "),
+        (("--only", "x"), "'x' is no list of graphs' numbers"),
+        (("--only", "1", "--log", "a"), "give it without --log"),
+        (("--graphs", "0"), "Invalid value for '--graphs'"),
+        (("--limit", "0"), "Invalid value for '--limit'"),
+    ],
+)
+def test_wrong_usage(args: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "cuda" in args and find("torch", "cuda").unavailable() is None:
+        pytest.skip("there is a GPU")
+    result = call(*args)
+    assert (result.exit_code, said in result.output) == (Exit.USAGE, True), result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_to_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UnknownName):
+        small("nonsense")
+    with pytest.raises(GradverifyError, match="no graphs"):
+        small("engine", graphs=0)
+    monkeypatch.setattr(EngineSubject, "dtypes", ("float64",))
+    with pytest.raises(GradverifyError, match="none of the subjects computes in any of the dtypes"):
+        small("engine", dtypes=("float16",))
+    assert small("engine", dtypes=("float16", "complex128")).combos == (("engine", "complex128"),)
+
+
+def test_a_subject_that_only_this_process_knows_is_refused() -> None:
+    class Here(EngineSubject):
+        name = "only-here"
+
+    register(Here())
+    result = call("--graphs", "1", "--subjects", "only-here")
+    assert result.exit_code == Exit.USAGE
+    assert "a process of the campaign cannot start: UnknownName: unknown subject 'only-here'" in result.output
+
+
+@pytest.mark.parametrize(("what", "ended"), [("abort", "SIGABRT"), ("exit", "exit code 7")])
+def test_a_crash_costs_one_verdict(shaky: Callable[..., None], tmp_path: Path, what: str, ended: str) -> None:
+    shaky(what)
+    result = call("--graphs", "3", "--subjects", "shaky,engine", "--dtypes", "float32", "--log", "a.jsonl")
+    assert result.exit_code == Exit.FAIL, result.output
+    found = [e for e in entries(tmp_path / "a.jsonl") if "i" in e]
+    assert sorted((e["i"], e["subject"]) for e in found) == [(i, s) for i in range(3) for s in ("engine", "shaky")]
+    assert [(e["i"], e["subject"]) for e in found if e["is"] != "PASS"] == [(0, "shaky")]
+    (crash,) = (e for e in found if e["is"] == "crash")
+    assert crash["message"] == f"the process ended with {ended}"
+    if what == "abort":
+        assert "famous last words" in crash["text"]
+        assert "Fatal Python error: Aborted" in crash["text"]  # and where: faulthandler's stack
+    loads(crash["spec"]).cases[0].case("float32")
+    assert "again: gradverify campaign --seed 0 --only 0 --subjects shaky --dtypes float32" in result.output
+    assert "No wrong FAIL" in result.output  # a crash is none
+    assert call("--graphs", "3", "--subjects", "engine", "--dtypes", "float32", "--log", "a.jsonl").exit_code == Exit.OK
+
+
+def test_a_hang_costs_one_verdict(shaky: Callable[..., None], tmp_path: Path) -> None:
+    shaky("hang")
+    args = ("--subjects", "shaky", "--dtypes", "float64", "--limit", "1", "--log", "a.jsonl")
+    assert call("--graphs", "3", *args).exit_code == Exit.FAIL
+    found = [e for e in entries(tmp_path / "a.jsonl") if "i" in e]
+    assert [(e["i"], e["is"]) for e in found] == [(0, "hang"), (1, "PASS"), (2, "PASS")]
+    assert found[0]["message"] == "no verdict within 1 s"
+    assert 'shaky.py", line' in found[0]["text"]  # where it hung
+    loads(found[0]["spec"])
+
+
+def test_an_error_of_ours_is_no_verdict(shaky: Callable[..., None], tmp_path: Path) -> None:
+    shaky("break")
+    assert (
+        call("--graphs", "2", "--subjects", "shaky", "--dtypes", "float64", "--log", "a.jsonl").exit_code == Exit.FAIL
+    )
+    _, error, ok = entries(tmp_path / "a.jsonl")
+    assert (error["is"], ok["is"]) == ("error", "PASS")
+    assert error["message"].startswith("AttributeError: 'NoneType'")
+    assert "Traceback" in error["text"]
+    loads(error["spec"])
+
+
+def test_a_wrong_fail_is_told_with_its_spec_and_judged_again_by_its_number(
+    shaky: Callable[..., None], tmp_path: Path
+) -> None:
+    shaky("wrong", once=False)
+    result = call(
+        "--graphs", "2", "--subjects", "shaky", "--dtypes", "float64", "--log", "a.jsonl", "--markdown", "a.md"
+    )
+    assert result.exit_code == Exit.FAIL, result.output
+    wrong = entries(tmp_path / "a.jsonl")[2]
+    assert (wrong["i"], wrong["is"], wrong["kind"]) == (1, "FAIL", "wrong")
+    case = loads(wrong["spec"]).cases[0].case("float64")
+    assert judge(case, "shaky").wrong
+    assert judge(case, "engine").status is Status.PASS
+    page = (tmp_path / "a.md").read_text()
+    assert "### FAIL: graph 1, shaky, float64" in page
+    assert wrong["spec"].strip() in page
+    assert "No wrong FAIL" not in page
+    again = call("--only", "1", "--subjects", "shaky,engine", "--dtypes", "float64")
+    assert again.exit_code == Exit.FAIL
+    assert wrong["spec"].strip() in again.output
+    assert "PASS: graph 1 on engine in float64" in again.output
+
+
+def test_spread_gives_each_graph_to_one() -> None:
+    combos = tuple(Combo(s, d) for s in ("a", "b", "c") for d in ("float32", "float64"))
+    whole = Campaign(range(12), combos)
+    assert all(sorted(whole.todo(i)) == sorted(combos) for i in range(12))
+    assert {whole.todo(i)[0].subject for i in range(3)} == {"a", "b", "c"}  # who pays for the truth
+    dtypes = Campaign(range(12), combos, spread="dtypes")
+    assert [{c.dtype for c in dtypes.todo(i)} for i in range(2)] == [{"float32"}, {"float64"}]
+    assert [len(dtypes.todo(i)) for i in range(12)] == [3] * 12
+    both = Campaign(range(12), combos, spread="both")
+    assert sorted(c for i in range(6) for c in both.todo(i)) == sorted(combos)
+    assert [c.verdicts for c in (whole, dtypes, both)] == [72, 36, 12]
+
+
+def test_what_is_counted_as_what() -> None:
+    c = Campaign(range(10), (Combo("torch", "float16"),))
+    tally = Tally(c)
+    tally(campaigns.head(c))
+
+    def add(i: int, **entry: Any) -> None:
+        tally({"i": i, "subject": "torch", "dtype": "float16", "s": 0.5, **entry})
+
+    for i in range(4):
+        add(i, **{"is": "PASS"})
+    add(4, **{"is": "FAIL", "kind": "precision", "known": "asinh: loses | digits"})
+    add(5, **{"is": "INCONCLUSIVE", "reason": "range", "message": ""})
+    add(6, **{"is": "INCONCLUSIVE", "reason": "unsupported", "message": "torch lacks it"})
+    (row,) = tally.rows.values()
+    assert (row.judged, row.open, row.cannot, row.share, row.rate) == (6, 1, 1, 1 / 6, 2.0)
+    assert tally.ok
+    page = markdown(tally, "gradverify campaign")
+    assert "1 (16.67%)" in page
+    assert "| 1 | torch | asinh: loses \\| digits |" in page
+    assert "| 1 | torch | torch lacks it |" in page
+    assert "at most 0.4 of such graphs" in page  # 3 / 7
+    add(7, **{"is": "crash", "message": "", "text": "", "spec": ""})
+    assert not tally.ok
+    assert "crash" in plain(tally)[0]
