@@ -47,7 +47,7 @@ def variations(
     """
     if not times:
         return
-    mapped: Mapper = {"torch": _map_torch, "jax": _map_jax}.get(framework) or tracer(framework).replaced
+    mapped: Mapper = tracer(framework).replaced
     for k in range(times):
         rng = np.random.default_rng([seed, k, 3])
         yield f"other values {k + 1}" if times > 1 else "other values", mapped(partial(_other, rng), args)
@@ -263,39 +263,3 @@ def _batched(mapped: Callable[..., Any], args: tuple[Any, ...], change: Callable
         return change(x)
 
     return mapped(leading, args)
-
-
-def _map_torch(change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> tuple[Any, ...]:
-    import torch
-    from torch.utils import _pytree
-
-    known = (torch.float32, torch.float64, torch.complex64, torch.complex128, torch.int64)
-    half = (torch.float16, torch.bfloat16)  # changed in float32, which holds them
-
-    def one(x: Any) -> Any:
-        if not isinstance(x, torch.Tensor) or x.dtype not in known + half:
-            return x
-        given = x.detach().cpu().resolve_conj().resolve_neg()
-        new = change((given.float() if x.dtype in half else given).numpy())
-        if new is None:
-            return x
-        made = torch.from_numpy(np.array(new)).to(x.device)
-        return (made.to(x.dtype) if x.dtype in half else made).requires_grad_(x.requires_grad)
-
-    return tuple(_pytree.tree_map(one, args))
-
-
-def _map_jax(change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> tuple[Any, ...]:
-    import jax
-
-    def one(x: Any) -> Any:
-        if not isinstance(x, jax.Array | np.ndarray):
-            return x
-        half = x.dtype.name in ("float16", "bfloat16")  # changed in float32, which holds them
-        new = change(np.asarray(x).astype(np.float32) if half else np.asarray(x))
-        if new is None:
-            return x
-        with jax.enable_x64(True):
-            return jax.device_put(new.astype(x.dtype) if half else new)
-
-    return tuple(jax.tree_util.tree_map(one, args))

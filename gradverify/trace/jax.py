@@ -129,6 +129,22 @@ def trace(
     return Traced(graph=graph, **fields, notes=tuple(xp.notes), opaque=tuple(opaque))
 
 
+def replaced(change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments with some of their arrays changed: for `judge.variations`."""
+
+    def one(x: Any) -> Any:
+        if not isinstance(x, jax.Array | np.ndarray):
+            return x
+        half = x.dtype.name in ("float16", "bfloat16")  # changed in float32, which holds them
+        new = change(np.asarray(x).astype(np.float32) if half else np.asarray(x))
+        if new is None:
+            return x
+        with jax.enable_x64(True):
+            return jax.device_put(new.astype(x.dtype) if half else new)
+
+    return tuple(tree_util.tree_map(one, args))
+
+
 # ---- the call -------------------------------------------------------------------------------------------------------
 
 

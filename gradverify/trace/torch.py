@@ -181,6 +181,24 @@ def _run(call: _Call, stop_detached: bool, wanting: Callable[[str], bool]) -> An
     return xp, arguments, inputs, result
 
 
+def replaced(change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments with some of their arrays changed: for `judge.variations`."""
+    known = (torch.float32, torch.float64, torch.complex64, torch.complex128, torch.int64)
+    half = (torch.float16, torch.bfloat16)  # changed in float32, which holds them
+
+    def one(x: Any) -> Any:
+        if not isinstance(x, torch.Tensor) or x.dtype not in known + half:
+            return x
+        given = x.detach().cpu().resolve_conj().resolve_neg()
+        new = change((given.float() if x.dtype in half else given).numpy())
+        if new is None:
+            return x
+        made = torch.from_numpy(np.array(new)).to(x.device)
+        return (made.to(x.dtype) if x.dtype in half else made).requires_grad_(x.requires_grad)
+
+    return tuple(pytree.tree_map(one, args))
+
+
 # ---- the call -------------------------------------------------------------------------------------------------------
 
 
