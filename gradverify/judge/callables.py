@@ -26,7 +26,7 @@ from .limits import TimeLimit, limited
 from .opaque import Opaque, judge_opaque
 from .orders import pulled, pushed
 from .reference import narrowed
-from .variations import TAILS, cotangents, drawn, laid_out, sharing, variations
+from .variations import MOST, TAILS, cotangents, drawn, laid_out, sharing, variations
 from .wirtinger import cotangents_of, inputs_named, labelled, natively, together
 
 Effort = Literal["quick", "normal", "thorough"]
@@ -38,10 +38,6 @@ TIME_LIMIT = 120.0
 """Seconds for a run of the function, where nobody says another."""
 
 SECOND = "the second order"
-
-MOST = 300_000
-"""The array entries, over all nodes of the graph, up to which what nobody asked for is asked: other points, and the
-second order, whose graph is some three times as large. About half a second."""
 
 SURROGATE = "the gradient was held against that of the surrogate, the value against the function's own forward"
 

@@ -22,7 +22,8 @@ ROWS = 256 + 17
 odd number, and a multiple of no power of two, so that tiles have tails."""
 
 MOST = 300_000
-"""The array entries, over all nodes of the graph, up to which a batch is enlarged to ROWS: about half a second."""
+"""The array entries, over all nodes of the graph, up to which what nobody asked for is asked: a batch of ROWS, other
+points, and the second order, whose graph is some three times as large. About half a second."""
 
 LARGE = 40
 """Cotangents are scaled by 2^±LARGE (1e±12; 2^±20 in float32): beyond any threshold that a clip or a flush to zero is
