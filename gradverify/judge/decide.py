@@ -18,6 +18,7 @@ from ..core.verdict import Comparison, FailKind, Reason, Status, Verdict
 from ..namespaces.dtypes import COMPLEX, is_float, rounded, wide
 from ..namespaces.run import forward
 from ..ops import OPS
+from ..ops.build import lowered
 from ..ops.pairs import is_complex
 from ..oracle.balls import BALLS
 from ..oracle.estimate import Estimate, from_balls
@@ -127,10 +128,11 @@ def _judged(case: Case, subject: Subject, own: Callable[..., Any] | None, custom
     if misshapen:
         return misshapen
     compared = _compared(case, seen, ref)
+    notes: list[str] = []
     return (
         _values(case, None if own and custom else subject, seen, ref, compared, seed)
-        or _laws(case, subject, function, seen, ref)
-        or _passed(ref.truth, compared)
+        or _laws(case, subject, function, seen, ref, notes)
+        or _passed(ref.truth, compared, notes)
     )
 
 
@@ -228,7 +230,9 @@ def _values(
         if doubt:
             return inconclusive(Reason.ORACLE, f"the oracle's two libraries disagree: {doubt}", *comparisons)
         known = _explained(case, subject, seen, ref, seed) if subject else ""
-        lost = known and finding.kind is FailKind.WRONG
+        if not known:
+            return _stagnated(finding, case, seen, ref, compared, seed)
+        lost = finding.kind is FailKind.WRONG
         return replace(finding, known=known, kind=FailKind.PRECISION if lost else finding.kind)
     if not all(c.passing.all() for c in compared):
         return _undecided(ref, compared, comparisons)
@@ -269,13 +273,14 @@ def _right_under(allowed: Budget, case: Case, seen: Observation, ref: Reference)
 def _explained(case: Case, subject: Subject, seen: Observation, ref: Reference, seed: int) -> str:
     """The subject's declared forms that explain every failing entry, if they do: the budget is rerun with their texts."""
     forms: Mapping[str, Form] = getattr(subject, "forms", {})
-    used = {n.op for n in case.graph.nodes if isinstance(n, Apply)} & set(forms)
+    table = dict(OPS)
+    for op, form in forms.items():
+        table[op] = replace(OPS[op], vjp=form.vjp or OPS[op].vjp, define=form.define or OPS[op].define)
+    # A composite op may be made of one that has a form.
+    nodes = (*case.graph.nodes, *lowered(case.graph, table).nodes) if forms else ()
+    used = {n.op for n in nodes if isinstance(n, Apply)} & set(forms)
     if case.function or not used:
         return ""
-    table = dict(OPS)
-    for op in used:
-        form = forms[op]
-        table[op] = replace(OPS[op], vjp=form.vjp or OPS[op].vjp, define=form.define or OPS[op].define)
     # What leaves the range by such a formula is explained as well, hence no demand to pass.
     if _right_under(allowance(case, ref.truth, seed=seed, table=table), case, seen, ref):
         return "; ".join(f"{op}: {forms[op].reason}" for op in sorted(used))
@@ -308,20 +313,22 @@ def _failed(
         return fail(
             FailKind.NON_FINITE, f"{worst.where} is {worst.got} where the true value is {worst.want}", *comparisons
         )
-    kind, message = _how_wrong(bad, case, seen, truth)
-    if _accumulated(case, seen, ref, seed):
-        lost = f"about {math.log10(bad.comparison.share):.1f} digits are lost"
-        message += f": {lost}, no more than by accumulating sums in {case.dtype}"
-        return fail(FailKind.PRECISION, message, *comparisons)
-    return fail(kind, message, *comparisons)
+    return fail(*_how_wrong(bad, case, seen, truth), *comparisons)
 
 
-def _accumulated(case: Case, seen: Observation, ref: Reference, seed: int) -> bool:
-    """Are the failing entries as far off as sums are that are accumulated in a 16-bit dtype itself?"""
+def _stagnated(
+    finding: _Finding, case: Case, seen: Observation, ref: Reference, compared: list[Compared], seed: int
+) -> _Finding:
+    """The finding; it says so where the failing entries are only as far off as sums are that are accumulated in a 16-bit
+    dtype itself."""
     fmt = FORMATS[case.dtype]
-    if fmt.arithmetic == fmt.roundoff:
-        return False
-    return _right_under(allowance(case, ref.truth, seed=seed, stepwise=True), case, seen, ref)
+    if fmt.arithmetic == fmt.roundoff or finding.kind is FailKind.NON_FINITE:
+        return finding
+    if not _right_under(allowance(case, ref.truth, seed=seed, stepwise=True), case, seen, ref):
+        return finding
+    share = max(c.comparison.share for c in compared if c.failing.any())
+    lost = f"about {math.log10(share):.1f} digits are lost, no more than by accumulating sums in {case.dtype}"
+    return replace(finding, kind=FailKind.PRECISION, message=f"{finding.message}: {lost}")
 
 
 def _turned(case: Case, seen: Observation, ref: Reference, seed: int) -> bool:
@@ -413,11 +420,13 @@ def _claims(case: Case, ref: Reference) -> _Finding | None:
     return None
 
 
-def _laws(case: Case, subject: Subject, function: Any, seen: Observation, ref: Reference) -> _Finding | None:
+def _laws(
+    case: Case, subject: Subject, function: Any, seen: Observation, ref: Reference, notes: list[str]
+) -> _Finding | None:
     if seen.mutated:
         return fail(FailKind.LAW, f"purity is broken: {', '.join(seen.mutated)} changed during the call")
     budgets = {n: a.budget for n, a in ref.budget.gradients.items()}
-    trial = laws.Trial(subject, function, case, seen, budgets)
+    trial = laws.Trial(subject, function, case, seen, budgets, notes)
     names = list(dict.fromkeys((*laws.DEFAULT, *case.invariants)))
     try:
         broken = laws.broken(trial, names)
@@ -438,9 +447,8 @@ def _leaves_range(case: Case, ref: Reference, factor: float) -> bool:
     return any(not np.isfinite(a.budget).all() for a in allowance(scaled, ref.truth).gradients.values())
 
 
-def _passed(truth: Truth, compared: list[Compared]) -> _Finding:
+def _passed(truth: Truth, compared: list[Compared], notes: list[str]) -> _Finding:
     comparisons = tuple(c.comparison for c in compared)
-    notes = []
     if truth.kinks:
         notes.append(
             f"the point lies on a kink of {', '.join(sorted(set(truth.kinks)))}: the answer is one of the "

@@ -1218,6 +1218,8 @@ def moments(xp: Any, x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, An
 
 
 def standardized(xp: Any, x: Any, axes: tuple[int, ...], eps: float) -> Any:
+    if len(axes) == 1 and x.shape[axes[0]]:
+        return xp.standardize(x, axis=axes[0], eps=float(eps))
     centred = x - xp.mean(x, axis=axes, keepdims=True)
     return centred / xp.sqrt(xp.mean(xp.square(centred), axis=axes, keepdims=True) + eps)
 

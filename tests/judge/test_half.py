@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from gradverify.api import check
 from gradverify.core.verdict import FailKind, Reason, Status
 from gradverify.generate.campaign import seeded_cases
 from gradverify.judge.asked import expression_case
@@ -19,6 +20,7 @@ from gradverify.spec.document import loads
 from gradverify.spec.write import dumps
 from gradverify.subjects.base import Observation
 from gradverify.subjects.engine import EngineSubject
+from gradverify.subjects.registry import find
 
 HALF = ("float16", "bfloat16")
 BOTH = pytest.mark.parametrize("dtype", HALF)
@@ -187,3 +189,22 @@ def test_frameworks_return_the_dtype_and_the_layout_reaches_them(name: str, dtyp
     assert seen.raised is None
     assert {str(a.dtype) for a in (*seen.outputs, *seen.gradients.values()) if a is not None} == {dtype}
     assert decide(case, subject)
+
+
+@pytest.mark.parametrize("through", ["check", "graph"])
+def test_a_formula_of_the_framework_explains_before_an_accumulation_does(through: str) -> None:
+    """PyTorch saves the mean of a layer_norm in float16. Next to rows that hardly differ from their mean it shows, and it
+    is nothing about sums; in a graph it is known for the op that layer_norm is made of."""
+    torch = pytest.importorskip("torch")
+    x = np.stack([1 + np.arange(40) / 40, np.linspace(-1, 1, 40)], axis=1)
+    w = np.array([[10.0, 10.5, 10.3], [0.5, -1.0, 0.25]])
+    if through == "check":
+        leaves = [torch.tensor(a, dtype=torch.float16, requires_grad=True) for a in (x, w)]
+        verdict = check(lambda x, w: torch.nn.functional.layer_norm(x @ w, (3,)), *leaves, effort="quick")
+    else:
+        affine = {"s": np.ones(3), "b": np.zeros(3)}
+        case = expression_case("layer_norm(x @ w, s, b)", {"x": x, "w": w, **affine}, "float16")
+        verdict = decide(case, find("torch"))
+    assert verdict.status is Status.FAIL and not verdict.wrong, verdict
+    assert verdict.known.startswith("standardize: ")
+    assert "accumulating" not in verdict.message

@@ -80,6 +80,18 @@ def _cosine_vjp(xp: Any, g: Any, a: Any, b: Any, axis: int, eps: float) -> Any:
     return (other - along * (a / norm)) / n
 
 
+def _standardize_vjp(xp: Any, g: Any, out: Any, x: Any, axis: Any = -1, eps: float = 1e-5) -> Any:
+    """From a mean that is rounded to the dtype before it is subtracted."""
+
+    def mean(v: Any) -> Any:
+        return xp.mean(v, axis=axis, keepdims=True)
+
+    d = x - mean(x)
+    scale = 1.0 / xp.sqrt(mean(xp.square(d)) + eps)
+    normed = d * scale
+    return scale * (g - mean(g) - normed * mean(g * normed))
+
+
 FORMS: Mapping[str, Form] = MappingProxyType({
     "atan2": Form("1 / (y*y + x*x) leaves the range of the dtype before the gradient does",
                   vjp=(lambda xp, g, out, y, x: g * x * (1.0 / (y * y + x * x)),
@@ -108,6 +120,9 @@ FORMS: Mapping[str, Form] = MappingProxyType({
     "cosine_similarity": Form("a norm below eps is clamped, and differentiated as if it were not (PR#31378)",
                               vjp=(lambda xp, g, out, a, b, axis=-1, eps=1e-8: _cosine_vjp(xp, g, a, b, axis, eps),
                                    lambda xp, g, out, a, b, axis=-1, eps=1e-8: _cosine_vjp(xp, g, b, a, axis, eps))),
+    "standardize": Form("its backward pass starts from a mean and a 1/σ that are saved in the dtype of the input, so that "
+                        "in 16 bits x - mean has an absolute error of a rounding of the mean (native_layer_norm)",
+                        vjp=(_standardize_vjp,)),
     "lgamma": Form("its gradient, digamma, has an absolute error of an ulp of 1 next to the root",
                    vjp=(lambda xp, g, out, x: g * digamma(xp, x),)),
     "polygamma": Form("digamma next to its root, and four terms of trigamma's series (pytorch PR#4399)",
