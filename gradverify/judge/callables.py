@@ -16,6 +16,7 @@ from ..core.errors import BadInput, Unsupported
 from ..core.graph import Graph
 from ..core.verdict import FailKind, Reason, Status, Verdict
 from ..namespaces.dtypes import is_float, rounded
+from ..namespaces.layout import laid_out
 from ..subjects.base import Subject
 from ..subjects.registry import of_functions
 from ..trace import Traced, trace
@@ -26,7 +27,7 @@ from .limits import TimeLimit, limited
 from .opaque import Opaque, judge_opaque
 from .orders import pulled, pushed
 from .reference import narrowed
-from .variations import MOST, TAILS, cotangents, drawn, laid_out, sharing, variations
+from .variations import MOST, TAILS, cotangents, drawn, sharing, variations
 from .wirtinger import cotangents_of, inputs_named, labelled, natively, together
 
 Effort = Literal["quick", "normal", "thorough"]

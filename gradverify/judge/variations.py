@@ -106,17 +106,6 @@ def sharing(framework: str, fn: Callable[..., Any], args: tuple[Any, ...]) -> Ca
     return shared
 
 
-def laid_out(value: np.ndarray, strides: tuple[int, ...]) -> np.ndarray:
-    """The values in memory with these strides, in entries; those that share a place must be equal."""
-    room = 1 + sum((n - 1) * s for n, s in zip(value.shape, strides))
-    if not value.size or room <= 0 or min(strides, default=0) < 0:
-        return value
-    memory = np.zeros(room, dtype=value.dtype)
-    view = np.lib.stride_tricks.as_strided(memory, value.shape, [s * value.itemsize for s in strides])
-    view[...] = value
-    return view
-
-
 def drawn(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """A cotangent or tangent, in float64: signed, of order one, never ±1. What ignores, squares or clips it does not look
     right, and nothing cancels out by symmetry."""

@@ -27,6 +27,7 @@ import numpy as np
 from ..core.errors import BadInput
 from ..core.graph import Graph
 from ..core.verdict import Comparison, Verdict
+from ..namespaces.layout import laid_out
 from ..subjects.base import Form, Observation, Subject
 from ..trace import Traced
 
@@ -125,16 +126,9 @@ def joined(arrays: Sequence[np.ndarray], parts: Sequence[str], sign: float = 1.0
 
 
 def _joined(re: np.ndarray, im: np.ndarray, sign: float) -> np.ndarray:
-    dtype = np.result_type(re.dtype, np.complex64)
-    steps = [s // re.itemsize for s in re.strides]
-    if any(s < 0 for s in steps) or not re.size:
-        steps = [s // re.itemsize for s in np.empty(re.shape, re.dtype).strides]
-    # One entry stands for those of an expanded axis (stride 0).
-    core = tuple(slice(0, 1) if s == 0 and n > 1 else slice(None) for s, n in zip(steps, re.shape))
-    length = 1 + sum((n - 1) * s for n, s in zip(re.shape, steps) if n)
-    memory = np.zeros(length, dtype=dtype)
-    out = np.lib.stride_tricks.as_strided(memory, re.shape, [s * memory.itemsize for s in steps])
-    out.real[core], out.imag[core] = re[core], sign * im[core]
+    whole = np.empty(re.shape, np.result_type(re.dtype, np.complex64))
+    whole.real, whole.imag = re, sign * im
+    out = laid_out(whole, [s // re.itemsize for s in re.strides])
     if not re.flags.writeable:
         out.flags.writeable = False
     return out

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.errors import Unsupported
 from ..core.graph import Graph
+from ..namespaces.layout import copied
 from .base import Observation, mutated
 
 
@@ -30,19 +31,7 @@ class NumpySubject:
 
     def put(self, value: np.ndarray) -> Any:
         """An array of its own memory: the same strides, expanded axes and negative ones included."""
-        core = value[
-            tuple(slice(0, 1) if s == 0 and n > 1 else slice(None) for s, n in zip(value.strides, value.shape))
-        ]
-        axes = sorted(range(core.ndim), key=lambda k: -abs(core.strides[k]))
-        unit = max(core.itemsize, 1)
-        # Memory for the whole span between the first and the last entry, gaps included.
-        span = 1 + sum((n - 1) * abs(s) for n, s in zip(core.shape, core.strides) if n) // unit
-        if not core.size or span > 4 * core.size + 64 or any(s % unit for s in core.strides) or not axes:
-            return np.array(value)
-        first = sum((n - 1) * -s for n, s in zip(core.shape, core.strides) if s < 0)
-        new: np.ndarray = np.ndarray(core.shape, core.dtype, np.zeros(span, core.dtype), first, core.strides)
-        new[...] = core
-        return np.broadcast_to(new, value.shape) if new.shape != value.shape else new
+        return copied(value)
 
     def get(self, array: Any) -> np.ndarray:
         return np.array(array)

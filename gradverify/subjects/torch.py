@@ -17,6 +17,7 @@ import numpy as np
 from ..core.errors import Unsupported
 from ..core.graph import Constant, Graph
 from ..namespaces.dtypes import complex_name, numpy_dtype
+from ..namespaces.layout import core
 from ..ops.pairs import is_complex
 from .base import Binding, Form, Observation, compiled, mutated, over_pairs
 from .bindings.torch import bindings
@@ -171,15 +172,14 @@ class TorchSubject:
         if value.dtype == _BFLOAT16:  # torch.from_numpy knows NumPy's own dtypes only: the same bits as integers
             return self._tensor(value.view(np.int16)).view(torch.bfloat16)
         strides = [s // value.itemsize for s in value.strides]
-        # One entry stands for those of an expanded axis (stride 0).
-        core = value[tuple(slice(0, 1) if s == 0 and n > 1 else slice(None) for s, n in zip(strides, value.shape))]
-        tensor = torch.from_numpy(np.array(core, order="C")).to(self.device)
-        if all(s >= 0 for s in strides) and core.size:
+        own = core(value)
+        tensor = torch.from_numpy(np.array(own, order="C")).to(self.device)
+        if all(s >= 0 for s in strides) and own.size:
             offset = _offset(value)
-            room = offset + 1 + sum((n - 1) * s for n, s in zip(core.shape, strides))
+            room = offset + 1 + sum((n - 1) * s for n, s in zip(own.shape, strides))
             gap = torch.nan if tensor.is_floating_point() else 0
             memory = torch.full((room,), gap, dtype=tensor.dtype, device=self.device)
-            tensor = memory.as_strided(core.shape, strides, offset).copy_(tensor)
+            tensor = memory.as_strided(own.shape, strides, offset).copy_(tensor)
         return tensor.expand(value.shape)
 
 

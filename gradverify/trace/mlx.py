@@ -16,6 +16,7 @@ import mlx.core as mx
 import numpy as np
 
 from ..core.errors import Unsupported
+from ..namespaces.layout import spots
 from .base import Traced
 from .calls import Call, leaves
 from .numpy import plain
@@ -374,10 +375,7 @@ def pad(at: _At, x: Any, constant: Any) -> Any:
 @step("AsStrided")
 def as_strided(at: _At, x: Any) -> Any:
     shape, strides, offset = at.state
-    where = np.full(shape, offset)
-    for axis, (n, s) in enumerate(zip(shape, strides)):
-        where = where + (np.arange(n) * s).reshape([-1 if k == axis else 1 for k in range(len(shape))])
-    return np.ravel(x)[where]
+    return np.ravel(x)[spots(shape, strides, offset)]
 
 
 # ---- indexing: reductions of scatters are numbered max, min, sum, prod, none

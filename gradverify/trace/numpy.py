@@ -25,6 +25,7 @@ import numpy as np
 
 from ..core.errors import Unsupported
 from ..core.op import Kind
+from ..namespaces import layout
 from .base import Traced, Tracer, Value, digest
 from .calls import Call, Found, arguments, closed_over, confirmed, finished, leaves, mapped, traced
 from .handwritten import Flat, HandWritten
@@ -130,23 +131,10 @@ def held(x: Any) -> np.ndarray:
 
 
 def copied(x: Any) -> Any:
-    """Memory of its own, laid out as the array's is; expanded axes (stride 0) stay expanded."""
+    """As `layout.copied`; a scalar stays one."""
     if not isinstance(x, np.ndarray):
         return np.array(x)[()]
-    if not x.ndim:
-        return np.array(plain(x))
-    core = x[tuple(slice(0, 1) if s == 0 and n > 1 else slice(None) for s, n in zip(x.strides, x.shape))]
-    if core.size == 0:
-        return np.array(plain(x))
-    low, high = np.lib.array_utils.byte_bounds(plain(core))
-    unit = core.itemsize
-    if high - low > 4 * core.nbytes + 4096 or any(s % unit for s in (high - low, *core.strides)):
-        return np.array(plain(x), order="K")  # a slice of something much larger, or a field of a record
-    memory = np.zeros((high - low) // unit, dtype=core.dtype)
-    start = core.__array_interface__["data"][0] - low
-    new: np.ndarray = np.ndarray(core.shape, core.dtype, memory, start, core.strides)
-    new[...] = plain(core)
-    return new if core.shape == x.shape else np.broadcast_to(new, x.shape)
+    return layout.copied(plain(x))
 
 
 def put(value: np.ndarray, like: Any) -> Any:
@@ -387,12 +375,8 @@ class _Memory:
         self.count = 0
 
     def places(self, a: np.ndarray) -> np.ndarray:
-        where = np.zeros(a.shape, dtype=np.int64)
-        if a.size:
-            where += (a.__array_interface__["data"][0] - self.low) // a.itemsize
-            for axis, (n, s) in enumerate(zip(a.shape, a.strides)):
-                where += (np.arange(n) * (s // a.itemsize)).reshape([-1 if i == axis else 1 for i in range(a.ndim)])
-        return where
+        first = (a.__array_interface__["data"][0] - self.low) // a.itemsize
+        return layout.spots(a.shape, [s // a.itemsize for s in a.strides], first)
 
     def write(self, where: np.ndarray, value: Value) -> None:
         """Entries of a value, in C order, to places."""

@@ -28,6 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..core.errors import Undefined, Unsupported
 from ..core.graph import Input
 from ..core.op import Kind
+from ..namespaces.layout import spots
 from .aten import MAPPED
 from .base import (
     PARTS,
@@ -489,10 +490,7 @@ def _layout(t: torch.Tensor) -> tuple[Any, ...]:
 def _positions(layout: tuple[Any, ...]) -> np.ndarray:
     """Where in its storage each entry of a tensor lies."""
     offset, shape, strides = layout
-    where = np.full(shape, offset, dtype=np.int64)
-    for axis, (n, s) in enumerate(zip(shape, strides)):
-        where += (np.arange(n) * s).reshape([-1 if i == axis else 1 for i in range(len(shape))])
-    return where
+    return spots(shape, strides, offset)
 
 
 class _TorchTracer(Tracer):

@@ -1,0 +1,48 @@
+"""How arrays lie in memory, and arrays that lie like others: expanded axes, gaps, any order of axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def core(x: np.ndarray) -> np.ndarray:
+    """A view of one entry for all those of an expanded axis (stride 0), which share it: what there is to write to."""
+    return x[tuple(slice(0, 1) if s == 0 and n > 1 else slice(None) for s, n in zip(x.strides, x.shape))]
+
+
+def copied(x: np.ndarray) -> np.ndarray:
+    """Memory of its own, with the same strides, negative ones included; an expanded axis stays expanded (and not
+    writeable). Contiguous instead where `x` is a slice of something much larger, or a field of a record."""
+    own = core(x)
+    if not own.size or not own.ndim:
+        return np.array(x)
+    low, high = np.lib.array_utils.byte_bounds(own)
+    unit = own.itemsize
+    if high - low > 4 * own.nbytes + 4096 or any(s % unit for s in (high - low, *own.strides)):
+        return np.array(x)
+    memory = np.zeros((high - low) // unit, dtype=own.dtype)
+    start = own.__array_interface__["data"][0] - low
+    new: np.ndarray = np.ndarray(own.shape, own.dtype, memory, start, own.strides)
+    new[...] = own
+    return new if own.shape == x.shape else np.broadcast_to(new, x.shape)
+
+
+def laid_out(value: np.ndarray, strides: Sequence[int]) -> np.ndarray:
+    """The values in memory with these strides, in entries; those that share a place must be equal. As they are where a
+    stride is negative."""
+    if not value.size or min(strides, default=0) < 0:
+        return value
+    memory = np.zeros(1 + sum((n - 1) * s for n, s in zip(value.shape, strides)), dtype=value.dtype)
+    view = np.lib.stride_tricks.as_strided(memory, value.shape, [s * value.itemsize for s in strides])
+    view[...] = value
+    return view
+
+
+def spots(shape: Sequence[int], strides: Sequence[int], offset: int = 0) -> np.ndarray:
+    """Where each entry lies, as an array of int64 of that shape; strides and offset are in entries."""
+    where = np.full(shape, offset, dtype=np.int64)
+    for axis, (n, s) in enumerate(zip(shape, strides)):
+        where += (np.arange(n) * s).reshape([-1 if k == axis else 1 for k in range(len(shape))])
+    return where
