@@ -37,6 +37,7 @@ def check(
     cotangent: Any = None,
     reference: Callable[..., Any] | None = None,
     surrogate_of: Callable[..., Any] | None = None,
+    stop_gradients: bool = False,
     order: int | None = None,
     modes: Sequence[Mode] | Mode = ("rev",),
     effort: Effort = "normal",
@@ -69,6 +70,10 @@ def check(
     surrogate_of  the function whose gradient the backward pass is meant to give, for straight-through estimators and
                 surrogate gradients: the value is held against `fn`'s own forward (or `reference`), the gradient against
                 the VJP of this one at the same point
+    stop_gradients  it is meant that what `fn` detaches (`detach`, `no_grad`, `stop_gradient`) passes no gradient: the
+                definition holds it fixed. Without this, a gradient that is right with that alone is a FAIL of the kind
+                *detached*, and what is right when it is followed through (the maximum in a softmax) passes. What the
+                framework documents to pass no gradient is held fixed in either case
     order       derivatives up to this order: the VJP of the VJP at order 2, and so on. Each order is held against the
                 trace of the one below. Default: the first, and where the backward pass is custom (an
                 `autograd.Function`, a custom operator, a `custom_vjp`) the second too, if it can be differentiated
@@ -118,6 +123,7 @@ def check(
         cotangent=_arrays(cotangent),
         reference=reference,
         surrogate=surrogate_of,
+        stops=stop_gradients,
         seed=seed,
         device=device,
         time_limit=time_limit,

@@ -38,12 +38,15 @@ def check_grads(
     atol: float | None = None,
     rtol: float | None = None,
     eps: float | None = None,
+    *,
+    stop_gradients: bool = False,
 ) -> None:
     """Are the derivatives of `f` at `f(*args)` right, up to `order`, in the given modes?
 
     `atol`, `rtol` and `eps` mean nothing: the truth has no step, and the budget is worked out. Each order is held against
     the trace of the one below it; at order 2 `("fwd", "rev")` means all four: forward over forward, reverse over forward,
-    forward over reverse and reverse over reverse, as in JAX.
+    forward over reverse and reverse over reverse, as in JAX. `stop_gradients` says that `lax.stop_gradient` is meant: what
+    it is given is held fixed then, where JAX's differences would follow it (and where the function is wrong without).
 
     Raises AssertionError where a derivative is wrong, Undecided (an AssertionError) where that cannot be told, what `f`
     itself raises, and Unsupported for what cannot be honoured: the mode "lin", primitives that cannot
@@ -58,31 +61,33 @@ def check_grads(
     )  # NumPy arrays and numbers are welcome, as in JAX
     given: tuple[Any, ...] = tuple(args)
     f(*given)  # what f raises is the caller's to see
-    _judged(f, given, order, modes, "")
+    _judged(f, given, order, modes, stop_gradients, "")
 
 
-def _judged(f: Callable[..., Any], args: tuple[Any, ...], order: int, modes: Sequence[str], of: str) -> None:
+def _judged(
+    f: Callable[..., Any], args: tuple[Any, ...], order: int, modes: Sequence[str], stops: bool, of: str
+) -> None:
+    asked = Question(f, args, stops=stops, derived=bool(of))
     if "fwd" in modes:
         what = f"JVP of {of}" if of else "JVP"
-        _raise(f, args, answer_forward, what)
+        _raise(asked, answer_forward, what)
         if order > 1:
-            _judged(partial(jax.jvp, f), (args, args), order - 1, modes, what)
+            _judged(partial(jax.jvp, f), (args, args), order - 1, modes, stops, what)
     if "rev" in modes:
         what = f"VJP of {of}" if of else "VJP"
-        _raise(f, args, partial(answer, effort="quick" if of else "normal"), what)
+        _raise(asked, partial(answer, effort="quick" if of else "normal"), what)
         if order > 1:
 
             def pulled(*primals: Any) -> Any:
                 out, pullback = jax.vjp(f, *primals)
                 return pullback(out)
 
-            _judged(pulled, args, order - 1, modes, what)
+            _judged(pulled, args, order - 1, modes, stops, what)
 
 
-def _raise(f: Callable[..., Any], args: tuple[Any, ...], judge: Callable[[Question], Verdict], what: str) -> None:
+def _raise(asked: Question, judge: Callable[[Question], Verdict], what: str) -> None:
     try:
-        # stop_gradient is no part of the definition: JAX's differences do not see it either.
-        verdict = judge(Question(f, args, stops=False))
+        verdict = judge(asked)
     except BadInput as e:
         raise AssertionError(f"{what}: {e}") from e
     if verdict.wrong:

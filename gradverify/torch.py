@@ -52,12 +52,14 @@ def gradcheck(
     check_backward_ad: bool = True,
     fast_mode: bool = False,
     masked: bool | None = None,
+    stop_gradients: bool = False,
 ) -> bool:
     """Are the gradients of `func` at `inputs`, with respect to the tensors that require grad, right?
 
     `eps`, `atol`, `rtol` and `fast_mode` mean nothing: the truth has no step, the budget is worked out, and there is one
     mode. Dtypes of gradients are always checked (`check_grad_dtypes`). `nondet_tol` and the rest mean what they mean in
-    PyTorch.
+    PyTorch. `stop_gradients` says that what `func` detaches is meant to pass no gradient: it is held fixed then, where
+    PyTorch's differences would follow it (and where `func` is wrong without).
 
     Returns True, or False with `raise_exception=False`. Raises GradcheckError where a gradient is wrong, Undecided (a
     GradcheckError) where that cannot be told, ValueError where no input requires grad, what `func` itself raises, and
@@ -87,6 +89,7 @@ def gradcheck(
             forward=check_forward_ad,
             backward=check_backward_ad,
             masked=bool(masked),
+            stops=stop_gradients,
         )
     except GradcheckError:
         if raise_exception:
@@ -113,6 +116,7 @@ def gradgradcheck(
     check_rev_over_rev: bool = True,
     fast_mode: bool = False,
     masked: bool = False,
+    stop_gradients: bool = False,
 ) -> bool:
     """Are the gradients of the gradients of `func` right, with respect to `inputs` and to `grad_outputs`?
 
@@ -147,6 +151,7 @@ def gradgradcheck(
         check_backward_ad=check_rev_over_rev,
         fast_mode=fast_mode,
         masked=masked,
+        stop_gradients=stop_gradients,
     )
 
 
@@ -161,6 +166,7 @@ def _check(
     forward: bool,
     backward: bool,
     masked: bool,
+    stops: bool,
 ) -> None:
     """Raise GradcheckError where something of what is asked for is not right."""
     func, given, reference = _strided(func, given, masked)
@@ -169,16 +175,16 @@ def _check(
         _constant(func, given)
         return
     if backward:
-        _judged(func, given, "normal", reference=reference)
+        _judged(func, given, "normal", reference=reference, stops=stops)
         _reproducible(func, given, nondet_tol)
         if undefined:
-            _undefined(func, given, len(outputs))
+            _undefined(func, given, len(outputs), stops)
         if batched:
-            _judged(partial(_Batched.apply, func), given)
+            _judged(partial(_Batched.apply, func), given, stops=stops)
     if forward:
-        _raise(answer_forward(_question(func, given, reference=reference)))
+        _raise(answer_forward(Question(func, given, reference=reference, stops=stops)))
     if batched_forward:
-        _raise(answer_forward(_question(func, given, reference=reference), batched=True))
+        _raise(answer_forward(Question(func, given, reference=reference, stops=stops), batched=True))
 
 
 def _strided(
@@ -197,20 +203,15 @@ def _strided(
     func(*given)
     call, dense = over
     try:
-        case_of(_question(call.fn, call.args, reference=dense))
+        case_of(Question(call.fn, call.args, reference=dense))
     except (BadInput, Unsupported):
         return call.fn, call.args, None
     return call.fn, call.args, dense
 
 
-def _question(func: Function, given: tuple[Any, ...], **asked: Any) -> Question:
-    """Detaching is no part of the definition: PyTorch's differences do not see it either."""
-    return Question(func, given, stops=False, **asked)
-
-
 def _judged(func: Function, given: tuple[Any, ...], effort: Effort = "quick", **asked: Any) -> None:
     try:
-        _raise(answer(_question(func, given, **asked), effort))
+        _raise(answer(Question(func, given, **asked), effort))
     except BadInput as e:
         # func has run: what is left to say of the call is a GradcheckError of PyTorch's too.
         raise GradcheckError(str(e)) from e
@@ -219,7 +220,7 @@ def _judged(func: Function, given: tuple[Any, ...], effort: Effort = "quick", **
 def _constant(func: Function, given: tuple[Any, ...]) -> None:
     """No output requires grad: right where none depends on the inputs, a detached result where one does."""
     try:
-        case_of(_question(func, given))
+        case_of(Question(func, given))
     except BadInput as e:
         raise GradcheckError(str(e)) from e
 
@@ -257,7 +258,7 @@ def _reproducible(func: Function, given: tuple[Any, ...], nondet_tol: float) -> 
             )
 
 
-def _undefined(func: Function, given: tuple[Any, ...], count: int) -> None:
+def _undefined(func: Function, given: tuple[Any, ...], count: int, stops: bool) -> None:
     """Undefined cotangents stand for zeros: of all outputs at once, and of all but one."""
     leaves = _wanted(given)
     outputs = _differentiable(func(*given))
@@ -271,7 +272,7 @@ def _undefined(func: Function, given: tuple[Any, ...], count: int) -> None:
         if any(g is not None and bool((g != 0).any()) for g in found):
             raise GradcheckError("undefined cotangents must give undefined or zero gradients; they do not")
     for i in range(count if count > 1 else 0):
-        _judged(lambda *args, i=i: _differentiable(func(*args))[i], given)
+        _judged(lambda *args, i=i: _differentiable(func(*args))[i], given, stops=stops)
 
 
 class _Batched(torch.autograd.Function):

@@ -24,8 +24,8 @@ class Status(Enum):
 
 
 class FailKind(Enum):
-    """What sort of FAIL; a gate may admit one. CLAIM: not the subject's gradient is wrong but the one that the case's
-    author claims."""
+    """What sort of FAIL; a gate may admit one. DETACHED: right only if what the function detaches is held fixed, and nobody
+    said that it is meant. CLAIM: not the subject's gradient is wrong but the one that the case's author claims."""
 
     WRONG = "wrong"
     PRECISION = "precision"
@@ -33,6 +33,7 @@ class FailKind(Enum):
     STRUCTURE = "structure"
     LAW = "law"
     RAISED = "raised"
+    DETACHED = "detached"
     CLAIM = "claim"
 
     def __str__(self) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from ..namespaces.dtypes import is_float, rounded
 from ..namespaces.layout import laid_out
 from ..subjects.base import Subject
 from ..subjects.registry import of_functions
-from ..trace import Traced, trace
+from ..trace import FRAMEWORKS, Traced, asking, recompiled, trace
 from .decide import decide
 from .definitions import HELD, PARAMETERS, alike, parameters_of, surrogated, takes_parameters
 from .dtypes import FORMATS
@@ -47,6 +47,19 @@ SUBSETS = 4
 inputs the first and the last one are."""
 
 
+UNDIFFERENTIATED = (
+    "a backward pass that is not meant to be differentiated is marked once_differentiable, or raises where it is"
+)
+
+
+class Flawed(BadInput):
+    """The run that was traced is evidence enough for a FAIL: there is nothing to compare."""
+
+    def __init__(self, traced: Traced, kind: FailKind, message: str) -> None:
+        super().__init__(message)
+        self.traced, self.kind, self.message = traced, kind, message
+
+
 class NoArray(BadInput):
     """The function ran, and no floating-point array came of it."""
 
@@ -55,10 +68,12 @@ class NoArray(BadInput):
 class Question:
     """A function, its arguments, and what is asked of it.
 
-    stops   may what the function detached be held fixed, where it is right with that alone? Without it, detaching is
-            no part of the definition, as it is none for differences
+    stops   is it meant that what the function detaches passes no gradient? Then the definition holds that fixed where
+            it matters; else a gradient that is right with that alone fails. What the framework documents to pass none
+            is held fixed anyway
     surrogate  the function whose gradient is meant, where it is not that of the forward pass
     second  is the second order asked as well, where the backward pass is somebody's own?
+    derived  it is the derivative of somebody's function, not a function that somebody wrote
     framework  whose function it is, where it is said outright
     dtype   what the arguments were converted to, where that was asked for: no other one is tried then
     """
@@ -73,8 +88,9 @@ class Question:
     seed: int = 0
     device: str | None = None
     time_limit: float | None = TIME_LIMIT
-    stops: bool = True
+    stops: bool = False
     second: bool = False
+    derived: bool = False
     framework: str | None = None
     dtype: str | None = None
 
@@ -105,10 +121,12 @@ def answer(q: Question, effort: Effort) -> Verdict:
 
     Raises BadInput for what cannot be judged because of the call itself.
     """
-    first, traced, case = _at(q, q.given)
+    with asking() as asks:
+        first, traced, case = _at(q, q.given)
+        compiled = asks() or effort == "thorough"
     tried, skipped = [q.given.name], []
     if not first.wrong and first.reason is not Reason.UNSUPPORTED:
-        for name, judged, legal in _asked_next(q, first, traced, case, TRIALS[effort]):
+        for name, judged, legal in _asked_next(q, first, traced, case, TRIALS[effort], compiled):
             verdict, why_not = _tried(judged, legal)
             if verdict is None or verdict.status is Status.INCONCLUSIVE:
                 skipped.append(f"{name}: {why_not}")
@@ -125,8 +143,8 @@ def answer(q: Question, effort: Effort) -> Verdict:
 
 
 def _tried(judged: Judged, legal: bool) -> tuple[Verdict | None, str]:
-    """The verdict, and why there is none, or none that decides: a function that refuses a point which we chose, not the
-    caller, in either pass, is in its right, unless what it is asked is `legal` at any point."""
+    """The verdict, and why there is none, or none that decides. A function that refuses what we chose, not the caller, is
+    in its right (BadInput, since it is run to be traced); its backward pass is not, where what it is asked is `legal`."""
     try:
         verdict = judged()
     except (BadInput, Unsupported) as e:
@@ -140,14 +158,16 @@ Judged = Callable[[], Verdict]
 
 
 class Asked(NamedTuple):
-    """What is asked besides the given point; `legal` where every function must have an answer."""
+    """What is asked besides the given point; `legal` where the backward pass of a function that runs has an answer."""
 
     name: str
     judged: Judged
     legal: bool = False
 
 
-def _asked_next(q: Question, first: Verdict, traced: Traced, case: Case | None, times: int) -> Iterator[Asked]:
+def _asked_next(
+    q: Question, first: Verdict, traced: Traced, case: Case | None, times: int, compiled: bool
+) -> Iterator[Asked]:
     """What is asked once the given point has not failed: first the same point otherwise, then other points."""
     if not times:
         return
@@ -167,12 +187,17 @@ def _asked_next(q: Question, first: Verdict, traced: Traced, case: Case | None, 
     shared = sharing(traced.framework, q.fn, q.args) if alone and q.reference is None and q.surrogate is None else None
     if shared is not None:
         yield Asked("one tensor as two arguments", partial(_verdict_at, replace(q, fn=shared), q.given))
+    again = recompiled(traced.framework, q.fn) if compiled and not q.derived and q.surrogate is None else None
+    if again is not None:
+        yield Asked("torch.compile", partial(_verdict_at, replace(q, fn=again), q.given))
     for name, args in _around(q, traced, times):
         # A batch may make the graph larger by its square, as attention does.
         judged = partial(_verdict_at, q, Point(args, name, most=max(MOST, 2 * _entries(traced))))
         if name in ("float32", "0-d arguments") and traced.framework in ("numpy", "cupy"):
             judged = partial(_if_alike, judged)
-        yield Asked(name, partial(_if_finite, judged) if name == TAILS else judged)
+        # The framework documents what its own backward passes refuse. What is for arrays may be for arrays alone.
+        legal = traced.custom and name != "0-d arguments"
+        yield Asked(name, partial(_if_finite, judged) if name == TAILS else judged, legal=legal)
 
 
 def _if_alike(judged: Judged) -> Verdict:
@@ -251,8 +276,9 @@ def _raised(q: Question, traced: Traced, case: Case, stops: bool) -> Question:
 
 def _derived(q: Question, traced: Traced, fn: Callable[..., Any], args: tuple[Any, ...], stops: bool) -> Question:
     return Question(
-        fn, args, seed=q.seed, device=q.device, time_limit=q.time_limit, stops=stops, framework=traced.framework
-    )
+        fn, args, seed=q.seed, device=q.device, time_limit=q.time_limit, stops=stops, derived=True,
+        framework=traced.framework,
+    )  # fmt: skip
 
 
 def _second(q: Question, first: Verdict, traced: Traced, case: Case) -> Verdict:
@@ -269,17 +295,59 @@ def case_of(q: Question, *, held: bool = False) -> tuple[Case, Traced]:
 
 
 def _at(q: Question, point: Point) -> tuple[Verdict, Traced, Case | None]:
-    """One point: trace, judge; where values were detached and the answer differs, judge again with those held fixed
-    (the verdict's fact `held` says so).
+    """One point: trace, judge. The case is None where there is none: the function cannot be traced, or its run is evidence
+    enough."""
 
-    The case is None where the function cannot be traced."""
-    found = _once(q, point, held=False)
-    verdict, traced, _ = found
-    if q.stops and verdict.status is Status.FAIL and traced.detaches and q.surrogate is None:
-        fixed, held, case = _once(q, point, held=True)
-        if fixed.status is Status.PASS:
-            return replace(fixed, facts={**fixed.facts, "held": True}), held, case
-    return found
+    def judged(held: bool) -> tuple[Verdict, Traced, Case | None]:
+        try:
+            return _once(q, point, held)
+        except Flawed as e:
+            return _flawed(q, point, e), e.traced, None
+
+    return settled(q, judged)
+
+
+def _flawed(q: Question, point: Point, e: Flawed) -> Verdict:
+    own = e.traced
+    subject = _subject(own, q.device)
+    graph = own.graph.text() if own.graph else ""
+    return Verdict(
+        Status.FAIL, _title(q, point), subject.name, own.dtype, e.kind, message=e.message, graph=graph, notes=own.notes
+    )
+
+
+Found = TypeVar("Found", bound=tuple[Any, ...])
+
+
+def settled(q: Question, judged: Callable[[bool], Found]) -> Found:
+    """(verdict, trace, ...) of `judged(held)`, where `held` says whether what the function detaches is held fixed.
+
+    It is not at first: what is right when it is followed through passes, detached or not (the maximum in a softmax). What
+    is wrong then and right with it held fixed passes where that was meant (the verdict's fact `held` says so), and fails
+    as DETACHED where nobody said that it was."""
+    found = judged(False)
+    verdict, traced = found[:2]
+    if verdict.status is not Status.FAIL or not traced.detaches or q.surrogate is not None:
+        return found
+    fixed = judged(True)
+    right = fixed[0].status is not Status.INCONCLUSIVE and not fixed[0].wrong
+    if right and q.stops:
+        return (replace(fixed[0], facts={**fixed[0].facts, "held": True}), *fixed[1:])  # type: ignore[return-value]
+    return (_detached(q, verdict, traced), *found[1:]) if right else found  # type: ignore[return-value]
+
+
+def _detached(q: Question, verdict: Verdict, traced: Traced) -> Verdict:
+    where = f" at {', '.join(traced.cuts)}" if traced.cuts else ""
+    if q.derived:
+        meant = UNDIFFERENTIATED
+    else:
+        meant = "where it is meant, stop_gradients=True says so, or surrogate_of= whose gradient it is"
+    message = (
+        f"the gradient is right only if what is detached{where} is held fixed; as the gradient of the whole function, "
+        f"{verdict.message} ({meant})"
+    )
+    facts = {**verdict.facts, "detached": list(traced.cuts)}
+    return replace(verdict, kind=FailKind.DETACHED, message=message, culprit=None, facts=facts)
 
 
 def _asked(q: Question, point: Point, held: bool) -> tuple[Case, Traced]:
@@ -375,7 +443,14 @@ def _traced(
     if all(o.detached for o in found.outputs if o.position is not None and o.depends) and any(
         o.depends for o in found.outputs
     ):
-        raise BadInput(f"{_called(fn)} returns a detached result: no gradient can flow")
+        if not q.derived:
+            raise BadInput(f"{_called(fn)} returns a detached result: no gradient can flow")
+        where = f" (detached at {', '.join(found.cuts)})" if found.cuts else ""
+        message = (
+            f"the gradient comes without a graph{where}, though it depends on the arguments or the cotangent: its own "
+            f"derivatives are lost, in silence where it is one term of several; {UNDIFFERENTIATED}"
+        )
+        raise Flawed(found, FailKind.DETACHED, message)
     return found
 
 
@@ -392,6 +467,9 @@ def _case(q: Question, own: Traced, definition: Traced, point: Point, wrt: tuple
     if definition.graph is None:
         raise Unsupported("; ".join(definition.opaque))
     for n, inputs in together(wrt, own):
+        if set(inputs) & set(own.behind):
+            message = f"{_called(q.fn)} changes its argument {n}, and {FRAMEWORKS[own.framework]} does not know of it"
+            raise Flawed(own, FailKind.LAW, message)
         if set(inputs) & set(own.written):
             raise BadInput(f"{_called(q.fn)} writes to its argument {n}, which is differentiated: give it a copy")
     graph = definition.graph

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,7 @@ from ..oracle.truth import LADDER, step_exponent
 from ..subjects.base import places, restricted
 from ..trace import FRAMEWORKS, Traced
 from .budget import budget
-from .callables import Question, case_of
+from .callables import Question, case_of, settled
 from .compare import Compared, compare
 from .dtypes import FORMATS
 from .reference import reference
@@ -50,11 +49,7 @@ def answer_forward(q: Question, *, batched: bool = False) -> Verdict:
 
     Raises BadInput and Unsupported as `callables.answer` does.
     """
-    verdict, traced = _judged(q, batched, held=False)
-    if q.stops and verdict.status is Status.FAIL and traced.detaches:
-        fixed, _ = _judged(q, batched, held=True)
-        return replace(fixed, facts={**fixed.facts, "held": True}) if fixed.status is Status.PASS else verdict
-    return verdict
+    return settled(q, lambda held: _judged(q, batched, held))[0]
 
 
 def _judged(q: Question, batched: bool, held: bool) -> tuple[Verdict, Traced]:

@@ -2,6 +2,8 @@
 
 from .base import Argument, Output, Traced
 from .handwritten import HandWritten
-from .recognise import FRAMEWORKS, framework_of, trace, tracer
+from .recognise import FRAMEWORKS, asking, framework_of, recompiled, trace, tracer
 
-__all__ = ["FRAMEWORKS", "Argument", "HandWritten", "Output", "Traced", "framework_of", "trace", "tracer"]
+__all__ = [
+    "FRAMEWORKS", "Argument", "HandWritten", "Output", "Traced", "asking", "framework_of", "recompiled", "trace", "tracer"
+]  # fmt: skip

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..core.errors import Undefined, Unsupported
 from ..ops.complex import MINORS_UP_TO
-from .base import Value
+from .base import CONVENTION, Value
 from .recipes import (
     LARGEST_FACTOR,
     Map,
@@ -716,7 +716,8 @@ def take(xp: Any, x: Any, index: Any) -> Any:
 @maps("embedding")
 def embedding(xp: Any, weight: Any, indices: Any, padding_idx: int = -1, *_: Any) -> Any:
     """`padding_idx` only changes the gradient: that row is never updated, by contract."""
-    if padding_idx >= 0 and (number(indices) == padding_idx).any() and xp.stops():
+    if padding_idx >= 0 and (number(indices) == padding_idx).any():
+        xp.note(CONVENTION)
         keep = np.arange(weight.shape[0])[:, None] != padding_idx
         row = xp.concrete(np.broadcast_to(xp.read(0)[padding_idx], weight.shape).copy())
         weight = xp.where(xp.concrete(np.broadcast_to(keep, weight.shape).copy()), weight, row)

@@ -33,6 +33,8 @@ LITERAL = 16
 MOVES = frozenset(s.name for s in FAMILIES["shape"]) | {"getitem", "take", "take_along_axis"}
 """Ops that move entries without computing: a mask goes through them as 0 and 1 and comes out as a mask."""
 
+CONVENTION = "what the framework documents to pass no gradient is held fixed"
+
 Role = Literal["argument", "parameter", "captured"]
 Part = Literal["", "real", "imag"]
 PARTS: tuple[Part, Part] = ("real", "imag")
@@ -101,8 +103,12 @@ class Traced:
                and ignored); returns a tuple of the outputs that have a position. Random draws are replayed
     notes      what was specialised, folded or reinterpreted, in words for the verdict
     opaque     operations that could not be mapped, one reason each
-    detaches   it detaches a value that depends on a wanted input (detach, no_grad, stop_gradient)
+    detaches   it detaches a value that depends on a wanted input (detach, no_grad, stop_gradient); what the framework
+               documents to pass no gradient is held fixed, and does not count
+    cuts       where it does, one text each: `model.py:12 (detach)`; empty where that cannot be told
     written    the arguments that it writes to
+    behind     those that it writes to out of the framework's sight, which goes on with the values from before (`.data`, a
+               custom Function that does not mark them dirty, NumPy)
     formats    the floating-point dtypes that values which depend on an input pass through on their way to an output
     custom     part of its backward pass is the user's own (an autograd.Function, a custom_vjp, a custom operator)
     native     where arguments or outputs are complex, the function over them as they are, one array each; `function`
@@ -119,7 +125,9 @@ class Traced:
     notes: tuple[str, ...] = ()
     opaque: tuple[str, ...] = field(default=())
     detaches: bool = False
+    cuts: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
+    behind: tuple[str, ...] = ()
     custom: bool = False
     formats: frozenset[str] = frozenset()
     branches: bool = False
@@ -229,6 +237,7 @@ class Tracer(Recorder):
     def __init__(self) -> None:
         super().__init__(GraphBuilder())
         self.notes: dict[str, None] = {}
+        self.cuts: dict[str, None] = {}
         self.captured: dict[tuple[Any, ...], int] = {}
         self.values: dict[str, np.ndarray] = {}
         self.names: dict[bytes, str] = {}

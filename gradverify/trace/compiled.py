@@ -7,8 +7,11 @@ PyTorch runs it eagerly and only logs so; that would be a verdict on something e
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import CodeType, FrameType
 from typing import Any
 
 import torch
@@ -52,3 +55,62 @@ def compiling(fn: Any) -> Iterator[None]:
                 # Inductor draws from a generator of its own otherwise: another dropout than the definition's.
                 stack.enter_context(inductor.patch(fallback_random=True))
         yield
+
+
+# ---- who asks whether it is compiled --------------------------------------------------------------------------------
+
+ROOT = str(Path(torch.__file__).parent)
+
+_listeners: list[set[str]] = []
+"""Where anybody but PyTorch itself asked, for each that listens."""
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[Callable[[], bool]]:
+    """Tells whether code outside of PyTorch asked, meanwhile, whether it is being compiled: what asks may answer otherwise
+    where it is.
+
+    The two functions that all ways of asking come to get another body, not another name: whoever imported them is heard,
+    and the compilers, which know them by identity, are not misled.
+    """
+    asked = [torch.jit.is_scripting, torch.compiler.is_dynamo_compiling]
+    before: list[CodeType] = [f.__code__ for f in asked]
+    where: set[str] = set()
+    _listeners.append(where)
+    for f in asked:
+        f.__code__ = _hearing.__code__
+    try:
+        yield lambda: bool(where)
+    finally:
+        for f, code in zip(asked, before):
+            f.__code__ = code
+        _listeners.pop()
+
+
+def _hearing() -> bool:
+    from gradverify.trace.compiled import heard  # this runs among the globals of the function that it is the body of
+
+    heard()
+    return False
+
+
+def heard() -> None:
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_name in ("is_compiling", "is_dynamo_compiling"):
+        frame = frame.f_back
+    if frame is not None and not frame.f_code.co_filename.startswith(ROOT):
+        for where in _listeners:
+            where.add(frame.f_code.co_filename)
+
+
+def compiled(fn: Any) -> Callable[..., Any]:
+    """The function or module as torch.compile makes it, down to the graphs that its backends get: what is in those is run
+    by PyTorch's own operations."""
+    if isinstance(fn, torch.nn.Module) or isinstance(getattr(fn, "__self__", None), torch.nn.Module):
+        return torch.compile(fn, backend="aot_eager")
+
+    @functools.wraps(fn, updated=())  # torch.compile takes no built-in method, as that of a Function is
+    def called(*args: Any, **kwargs: Any) -> Any:
+        return fn(*args, **kwargs)
+
+    return torch.compile(called, backend="aot_eager")

@@ -40,6 +40,7 @@ from .base import (
     nearby,
 )
 from .lax import CALLS, CONTROL, MAPPED
+from .places import at
 
 MAX_STEPS = 1000
 """Trips of one loop that are unrolled, and no more: every trip adds the nodes of its body."""
@@ -113,6 +114,7 @@ def trace(
         "function": call.flat(kept),
         "framework": "jax",
         "detaches": bool({DETACHED, STOPPED} & xp.notes.keys()),
+        "cuts": tuple(xp.cuts),
         "custom": walk.custom,
         "branches": BRANCH in xp.notes,
         "native": call.native(kept) if paired else None,
@@ -442,6 +444,7 @@ class _Walk:
                 raise Unsupported(f"the JAX primitive {name} has no counterpart in the op table")
             if name == "stop_gradient" and not self.ruled:
                 xp.note(STOPPED if self.stop_detached else DETACHED)
+                xp.cuts[f"{_place(eqn)}(stop_gradient)"] = None
                 if self.stop_detached:
                     return [None]
             result = MAPPED[name](xp, *(self.entered(c) for c in cells), **eqn.params)
@@ -586,6 +589,17 @@ class _Walk:
 
 def _pick(outs: Callable[[], Any], k: int) -> Any:
     return outs()[k]
+
+
+def _place(eqn: Any) -> str:
+    """Where in the user's program an equation comes from, and a blank; nothing where JAX does not tell."""
+    try:
+        from jax._src.source_info_util import user_frame
+
+        frame = user_frame(eqn.source_info.traceback)
+    except Exception:  # none of this is public
+        return ""
+    return "" if frame is None else f"{at(frame.file_name, frame.start_line)} "
 
 
 def _own(eqn: Any) -> bool:

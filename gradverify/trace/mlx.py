@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -20,12 +21,16 @@ from ..namespaces.layout import spots
 from .base import Traced
 from .calls import Call, leaves
 from .numpy import plain
+from .places import called_from
 from .replay import Program, change_arrays, op, trace_by_replay
 
 Step = Callable[..., Any]
 
 DETACHED = "stop_gradient: the definition differentiates through it"
 STOPPED = "a value was detached (stop_gradient) on its way; the definition holds it fixed"
+
+ROOT = str(Path(mx.__file__).parent)
+"""Where MLX's own Python is."""
 
 
 def trace(
@@ -49,7 +54,7 @@ def trace(
             confirm=confirm and not stop_detached, strict=strict,
         )  # fmt: skip
     note = (STOPPED if stop_detached else DETACHED,) if stops.seen else ()
-    return replace(found, detaches=stops.seen, notes=(*found.notes, *note))
+    return replace(found, detaches=stops.seen, cuts=tuple(stops.cuts), notes=(*found.notes, *note))
 
 
 def replaced(change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -91,6 +96,7 @@ class _Stops:
 
     def __init__(self, hold: bool) -> None:
         self.hold, self.seen = hold, False
+        self.cuts: dict[str, None] = {}
 
     @contextmanager
     def marked(self) -> Iterator[None]:
@@ -98,6 +104,7 @@ class _Stops:
 
         def stop(x: Any, **_: Any) -> Any:
             self.seen = True
+            self.cuts[f"{called_from(ROOT)} (stop_gradient)"] = None
             return mx.where(mx.zeros(x.shape) == 0, x, x)
 
         mx.stop_gradient = stop

@@ -11,6 +11,7 @@ import importlib
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ..core.errors import BadInput
@@ -132,3 +133,25 @@ def _referred(fn: Any, depth: int) -> Iterator[str]:
 
 def _kinds(args: Any) -> str:
     return ", ".join(sorted({type(a).__name__ for a in args}) or ["nothing"])
+
+
+@contextmanager
+def asking() -> Iterator[Callable[[], bool]]:
+    """Tells whether the functions that run meanwhile ask PyTorch whether they are being compiled."""
+    if "torch" not in sys.modules:  # else nobody can ask
+        yield lambda: False
+        return
+    from .compiled import listening
+
+    with listening() as heard:
+        yield heard
+
+
+def recompiled(framework: str, fn: Any) -> Callable[..., Any] | None:
+    """The function as its framework compiles it; None where that is how it is given, or where there is no such thing to
+    tell apart (JAX differentiates what it compiles)."""
+    if framework != "torch":
+        return None
+    from .compiled import compiled, is_compiled
+
+    return None if is_compiled(fn) else compiled(fn)

@@ -17,6 +17,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from ..core.op import Kind
 from ..namespaces.layout import spots
 from .aten import MAPPED
 from .base import (
+    CONVENTION,
     PARTS,
     ROUNDOFF,
     Argument,
@@ -48,6 +50,7 @@ from .base import (
 )
 from .compiled import NOTE as COMPILED
 from .compiled import compiling, eager, is_compiled
+from .places import frames, place
 
 FRESH = frozenset(
     "empty_like zeros_like ones_like full_like rand_like randn_like randint_like new_empty new_zeros new_ones new_full "
@@ -82,6 +85,19 @@ DETACHED = "a value was detached (detach, no_grad, .data) on its way; the defini
 HELD = "tensors that require grad and are no arguments (closed over, or made inside) are held fixed"
 STOPPED = "a value was detached on its way; the definition holds it fixed"
 
+ROOT = str(Path(torch.__file__).parent)
+"""Where PyTorch's own Python is."""
+
+STRAIGHT_THROUGH = frozenset(
+    {
+        ("torch.nn.functional", "gumbel_softmax"),  # "differentiated as if it is the soft sample"
+        ("torch.distributions.one_hot_categorical", "rsample"),  # the straight-through gradient estimator
+        ("torch.nn.utils.parametrizations", "_power_method"),  # spectral_norm: the singular vectors are buffers
+        ("torch.nn.utils.spectral_norm", "compute_weight"),
+    }
+)
+"""Functions of PyTorch, by module and name, that detach what they compute with on purpose, as their documentation says."""
+
 
 def trace(
     fn: Callable[..., Any],
@@ -98,7 +114,8 @@ def trace(
     `fn` is a function, a module (its parameters become inputs by their qualified names) or a bound method of one; args
     may be nested (PyTorch's pytrees). Arguments are cloned first: the caller's are never written to, and a tensor passed
     twice is two inputs. `stop_detached` holds detached values fixed, as PyTorch's backward does, instead of following
-    the forward definition through them. With `confirm` the graph is held against `fn` here and at a point nearby.
+    the forward definition through them; what PyTorch documents to pass no gradient always is. With `confirm` the graph is
+    held against `fn` here and at a point nearby.
 
     Raises Unsupported, with the operation, for what cannot be mapped; with `strict=False` the Traced says so in
     `opaque` instead and its graph is None. What `fn` itself raises is passed on.
@@ -118,13 +135,18 @@ def trace(
         xp.note(COMPILED)
     leaves, _ = pytree.tree_flatten_with_path(result)
     outputs, nodes, tensors = _outputs(xp, leaves, opaque)
+    custom = _custom([leaf for _, leaf in leaves])
     written: list[str] = []
+    unseen: list[str] = []
     for name, t in inputs:
         names = [f"{name}.{p}" for p in PARTS] if t.is_complex() else [name]
         before = [xp.values[n] for n in names]
         if not all(np.array_equal(a, b, equal_nan=b.dtype.kind == "f") for a, b in zip(_halves(_array(t)), before)):
             xp.note(f"the function writes to its argument {name}")
             written += names
+            # The clone's version was 0. A Function that writes to an input has to mark it, and PyTorch would have refused
+            # to mark a leaf.
+            unseen += names if t._version == 0 or custom else []
     for why in xp.failed:
         opaque.append(why)
     graph = None
@@ -146,8 +168,10 @@ def trace(
         function=call.flat(kept),
         framework="torch",
         detaches=bool({DETACHED, STOPPED} & xp.notes.keys()),
+        cuts=tuple(xp.cuts or xp.uses),
         written=tuple(written),
-        custom=_custom([leaf for _, leaf in leaves]),
+        behind=tuple(unseen),
+        custom=custom,
         branches=SCALARS in xp.notes,
         formats=xp.formats_of(graph) if graph is not None else frozenset(),
         native=call.native(kept) if paired else None,
@@ -509,6 +533,8 @@ class _TorchTracer(Tracer):
         self.sees_grad = True  # not inside a decomposition, where nothing requires grad
         self.func: Any = None
         self.passes_on = False  # the call at hand is a detach itself
+        self.uses: dict[str, None] = {}  # like `cuts`: of what was detached out of sight, or computed from what was
+        self.detached: dict[int, tuple[Any, str | None]] = {}  # by identity: they are kept, so that no id is used twice
         self.resolved: dict[int, torch.Tensor] = {}  # copies of lazy conjugates, made below autograd for the next call
         self.escapes = _Escapes()
 
@@ -641,18 +667,36 @@ class _TorchTracer(Tracer):
         if value is None:
             value = self.known(x)
         elif self.cut(x, value):
-            if self.stop_detached:
-                self.note(STOPPED)
-                value = self.known(x)
+            known = self.detached.get(id(x))
+            where = known[1] if known else self.here("use of a detached value")
+            if where is None:
+                self.note(CONVENTION)
             else:
-                self.note(DETACHED)
+                self.note(STOPPED if self.stop_detached else DETACHED)
+                (self.cuts if known else self.uses)[where] = None
+            if where is None or self.stop_detached:
+                value = self.known(x)
         self.tensors[id(value)] = x
         return value
 
-    def stops(self) -> bool:
-        """Is what PyTorch documents to pass no gradient held fixed? It is treated as a detached value is."""
-        self.note(STOPPED if self.stop_detached else DETACHED)
-        return self.stop_detached
+    def here(self, what: str) -> str | None:
+        """Where the function does `what`; None where that is inside of what PyTorch documents to pass no gradient."""
+        around = list(frames(ROOT))
+        if any((f.f_globals.get("__name__"), f.f_code.co_name) in STRAIGHT_THROUGH for f in around):
+            return None
+        return f"{place(around[-1])} ({what})"
+
+    def detaching(self, func: Any, out: Any) -> None:
+        """Remembers where, if a call detaches its results, or runs where nothing is recorded. By the tensors
+        themselves: what autograd detaches to save it shares their memory."""
+        quiet = not torch.is_grad_enabled()
+        if not self.sees_grad or not (quiet or func is torch.ops.aten.detach.default):
+            return
+        name = getattr(func, "__name__", str(func)).partition(".")[0]
+        live = [t for t in pytree.tree_leaves(out) if _strided(t) and t.untyped_storage()._cdata in self.stores]
+        if live:
+            what = f"{name}, under no_grad" if quiet else "detach"
+            self.detached |= dict.fromkeys(map(id, live), (live, self.here(what)))
 
     def cut(self, x: torch.Tensor, value: Value) -> bool:
         """Was `x` detached on its way here?"""
@@ -716,7 +760,9 @@ class _Mode(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         before, self.escapes.ours = self.escapes.ours, True
         try:
-            return self.seen(func, args, kwargs or {})
+            out = self.seen(func, args, kwargs or {})
+            self.xp.detaching(func, out)
+            return out
         finally:
             self.escapes.ours = before
 
@@ -1023,6 +1069,9 @@ def _outputs(xp: _TorchTracer, leaves: Any, opaque: list[str]) -> tuple[tuple[Ou
         else:
             value = xp.find(leaf) or xp.known(leaf)
             detached = value.wanted and not leaf.requires_grad
+            _, where = xp.detached.get(id(leaf), (leaf, None))
+            if detached and where:
+                xp.uses[where] = None
             for part, half in zip(_parts(leaf), _halves(leaf)):
                 of = getattr(value, {"real": "re", "imag": "im"}[part], value) if part else value
                 name = _dtype_name(half.dtype)
@@ -1064,7 +1113,7 @@ def _confirmed(
     roundoff = max(ROUNDOFF.get(n, 2.0**-4) for n in narrow)
     moved = nearby(traced.values, moving, roundoff, seed)
     replaceable = [a for a in traced.arguments if a.role != "captured"]
-    if STOPPED in xp.notes:  # what is held fixed here moves in the function: this point must do
+    if {STOPPED, CONVENTION} & xp.notes.keys():  # what is held fixed here moves in the function: this point must do
         moved = dict(traced.values)
     try:
         # A tensor each, laid out and rounded as the argument is: rounded there, the point is that of both.

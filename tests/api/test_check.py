@@ -16,6 +16,8 @@ from gradverify.core.verdict import FailKind
 
 torch = pytest.importorskip("torch")
 
+from gradverify.trace import asking  # noqa: E402
+
 F64 = torch.float64
 
 
@@ -180,10 +182,171 @@ def test_what_cannot_be_traced_is_judged_by_a_reference_or_less_sharply() -> Non
     assert sharper < 1e-13 < sharpness
 
 
-def test_a_detached_value_is_held_fixed_with_a_note() -> None:
-    verdict = judge(lambda x: x * x.detach(), X)
-    assert verdict
-    assert any("detached" in n for n in verdict.notes)
+def no_grad_softmax(x: Any) -> Any:
+    with torch.no_grad():
+        s = x.exp().sum(-1, keepdim=True)
+    return x.exp() / s
+
+
+DETACHING: dict[str, tuple[Any, str]] = {
+    "detach": (lambda x: x * x.detach(), "(detach)"),
+    "computed from what is detached": (lambda x: x * x.detach().exp().sum(), "(detach)"),
+    ".data": (lambda x: x.sin() + x.data**2, "(detach)"),
+    "no_grad": (no_grad_softmax, "(sum, under no_grad)"),
+    "a straight-through estimator": (lambda x: x + (x.round() - x).detach(), "(detach)"),
+    "of one of two arguments": (lambda x: x.sin() * x.t().sum().detach(), "(detach)"),
+    "a copy": (lambda x: x * torch.tensor(x), "(detach)"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:To copy construct")
+@pytest.mark.parametrize("name", DETACHING)
+def test_what_is_right_only_if_it_is_held_fixed_fails_unless_it_is_meant(name: str) -> None:
+    f, op = DETACHING[name]
+    verdict = judge(f, X)
+    assert verdict.kind is FailKind.DETACHED, verdict.text()
+    (where,) = verdict.facts["detached"]
+    line = f.__code__.co_firstlineno + (2 if f is no_grad_softmax else 0)
+    assert where.endswith(f"test_check.py:{line} {op}")
+    assert where in verdict.message
+    assert "relative" in verdict.message or "off by" in verdict.message
+    assert "stop_gradients=True" in verdict.message
+    assert verdict.culprit is None
+    meant = judge(f, X, stop_gradients=True)
+    assert meant, meant.text()
+    assert meant.facts["held"]
+    assert any("holds it fixed" in n for n in meant.notes)
+
+
+def test_what_is_detached_where_it_does_not_matter_passes() -> None:
+    def softmax(x: Any) -> Any:
+        y = (x - x.amax(-1, keepdim=True).detach()).exp()
+        return y / y.sum(-1, keepdim=True)
+
+    verdict = judge(softmax, X)
+    assert verdict, verdict.text()
+    assert any("differentiates through it" in n for n in verdict.notes)
+
+
+def test_a_declared_detach_excuses_nothing_else() -> None:
+    verdict = judge(lambda x: Wrong.apply(x) * x.detach(), X, stop_gradients=True)
+    assert verdict.kind is FailKind.WRONG
+    undeclared = judge(lambda x: Wrong.apply(x) * x.detach(), X)
+    assert undeclared.kind is FailKind.WRONG
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: torch.nn.functional.gumbel_softmax(x, hard=True),
+        lambda x: torch.nn.functional.embedding(torch.tensor([0, 1, 1]), x, padding_idx=1),
+        torch.nn.utils.parametrizations.spectral_norm(torch.nn.Linear(X.shape[-1], 3, dtype=X.dtype)),
+    ],
+    ids=["gumbel_softmax", "padding_idx", "spectral_norm"],
+)
+def test_what_pytorch_documents_to_pass_no_gradient_needs_no_declaration(f: Any) -> None:
+    verdict = judge(f, X)
+    assert verdict, verdict.text()
+    assert any("documents to pass no gradient" in n for n in verdict.notes)
+
+
+# ---- functions that ask whether they are compiled ----------------------------------------------------------------------
+
+
+def asking_sine(ask: Any) -> Any:
+    class Sine(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return x.sin()
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            return g * ctx.saved_tensors[0].cos() * (2.0 if ask() else 1.0)
+
+    return Sine.apply
+
+
+imported = torch.compiler.is_compiling
+
+
+def test_what_asks_whether_it_is_compiled_is_asked_compiled_too() -> None:
+    verdict = gradverify.check(asking_sine(lambda: imported()), X)
+    assert verdict.kind is FailKind.WRONG, verdict.text()
+    assert "torch.compile" in verdict.message
+    right = gradverify.check(asking_sine(lambda: imported() and False), X)
+    assert right, right.text()
+    assert "torch.compile" in right.facts["tried"]
+
+
+def test_who_asks() -> None:
+    """PyTorch's own functions ask all the time; afterwards nobody listens."""
+    with asking() as asked:
+        torch.nn.functional.softmax(X, -1)
+        assert not asked()
+    for ask in (imported, torch.jit.is_scripting, torch.compiler.is_dynamo_compiling):
+        before = ask.__code__
+        with asking() as asked:
+            with asking() as inner:
+                assert not inner()
+                assert ask() is False
+                assert inner()
+            assert asked()
+        assert ask.__code__ is before
+    assert "torch.compile" not in gradverify.check(asking_sine(lambda: False), X).facts["tried"]
+
+
+# ---- what a run alone shows -------------------------------------------------------------------------------------------
+
+
+class Halving(torch.autograd.Function):
+    """Changes its input and does not say so, either by no means or by a write that PyTorch counts."""
+
+    quietly = True
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        (x.data if Halving.quietly else x).mul_(0.5)
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g / 2
+
+
+@pytest.mark.parametrize("quietly", [True, False])
+def test_a_forward_pass_that_changes_its_argument_unseen_fails(quietly: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Halving, "quietly", quietly)
+    given = X.clone().requires_grad_()
+    verdict = judge(lambda x: Halving.apply(x), given)
+    assert verdict.kind is FailKind.LAW, verdict.text()
+    assert "changes its argument x" in verdict.message
+    assert torch.equal(given, X)
+
+
+def test_a_backward_pass_that_refuses_what_its_forward_accepts_fails() -> None:
+    class Peak(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return x.sin()
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            return g * ctx.saved_tensors[0].cos() + 0 * g.max()  # no maximum of nothing
+
+    verdict = gradverify.check(Peak.apply, X)
+    assert verdict.kind is FailKind.RAISED, verdict.text()
+    assert "found with an empty batch" in verdict.message
+
+    def choosy(x: Any) -> Any:
+        if not len(x):
+            raise ValueError("of nothing there is no sine")
+        return x.sin()
+
+    verdict = gradverify.check(choosy, X)
+    assert verdict, verdict.text()
+    assert any("an empty batch" in s for s in verdict.facts["skipped"])
 
 
 # ---- what cannot be judged ------------------------------------------------------------------------------------------

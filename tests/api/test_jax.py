@@ -11,7 +11,7 @@ import pytest
 jax = pytest.importorskip("jax")
 
 import jax.numpy as jnp  # noqa: E402
-from jax import test_util  # noqa: E402
+from jax import lax, test_util  # noqa: E402
 
 import gradverify  # noqa: E402
 from gradverify.core.errors import GradverifyNote, Unsupported  # noqa: E402
@@ -38,11 +38,21 @@ clipped.defvjp(lambda x: (x * 1.0, None), lambda _, g: (jnp.clip(g, -1, 1),))
 
 
 def test_the_signature_is_jaxs() -> None:
-    ours, theirs = (
+    """And one option more, by keyword."""
+    (*ours, more), theirs = (
         [(p.name, p.kind, p.default) for p in inspect.signature(f).parameters.values()]
         for f in (check_grads, test_util.check_grads)
     )
     assert ours == theirs
+    assert more == ("stop_gradients", inspect.Parameter.KEYWORD_ONLY, False)
+
+
+def test_a_stopped_gradient_is_wrong_unless_it_is_meant() -> None:
+    stopped = lambda x: x * lax.stop_gradient(jnp.exp(x))
+    for check in (test_util.check_grads, check_grads):
+        with pytest.raises(AssertionError):
+            check(stopped, (X,), 1)
+    check_grads(stopped, (X,), 2, stop_gradients=True)
 
 
 def test_right_derivatives_of_any_mode_and_order() -> None:

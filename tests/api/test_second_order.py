@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gradverify
-from gradverify.core.verdict import Status
+from gradverify.core.verdict import FailKind, Status
 
 torch = pytest.importorskip("torch")
 
@@ -81,9 +81,8 @@ def test_a_wrong_one_fails_though_the_gradient_is_right(backward: Any) -> None:
     [
         (function(lambda x, g: g * x.cos(), once=True), "once_differentiable"),
         (function(raises), "no double backward"),
-        (function(quietly), "returns a detached result"),
     ],
-    ids=["once_differentiable", "raises", "no graph at all"],
+    ids=["once_differentiable", "raises"],
 )
 def test_one_that_cannot_be_differentiated_is_noted(f: Any, why: str) -> None:
     verdict = gradverify.check(f, X)
@@ -92,6 +91,17 @@ def test_one_that_cannot_be_differentiated_is_noted(f: Any, why: str) -> None:
     assert not judged
     assert why in said
     assert any(SECOND in n for n in verdict.notes)
+
+
+def test_one_that_computes_without_a_graph_fails() -> None:
+    """Differentiated alone it would raise; in a sum with anything else its part is lost, and nothing says so."""
+    verdict = gradverify.check(function(quietly), X)
+    assert verdict.kind is FailKind.DETACHED, verdict.text()
+    assert "comes without a graph" in verdict.message
+    assert "(mul, under no_grad)" in verdict.message
+    assert f"(found with {SECOND})" in verdict.message
+    assert gradverify.check(function(quietly), X, order=1)
+    assert gradverify.check(function(quietly), X, order=2, effort="quick").kind is FailKind.DETACHED
 
 
 def test_once_differentiable_behind_something_else() -> None:
@@ -122,7 +132,7 @@ def test_the_order_that_is_asked_for_is_the_one_that_is_judged() -> None:
 
 def test_what_the_function_stops_on_purpose_stays_stopped() -> None:
     sine = function(lambda x, g: g * x.cos())
-    verdict = gradverify.check(lambda x: sine(x) * x.detach(), X)
+    verdict = gradverify.check(lambda x: sine(x) * x.detach(), X, stop_gradients=True)
     assert verdict, verdict.text()
     assert asked(verdict) == (True, "")
 
@@ -160,14 +170,19 @@ def test_jax() -> None:
     assert asked(own) == (False, "")
 
 
-def test_what_jax_stops_is_held_fixed_with_a_note() -> None:
+def test_what_jax_stops_is_held_fixed_where_it_is_meant() -> None:
     """The straight-through idiom, and a rule whose own stop_gradient excuses nothing."""
     jax = pytest.importorskip("jax")
     import jax.numpy as jnp
 
     with jax.enable_x64(True):
         x = jnp.asarray(X.numpy())
-        through = gradverify.check(lambda x: x + jax.lax.stop_gradient(jnp.round(x) - x), x)
+        estimator = lambda x: x + jax.lax.stop_gradient(jnp.round(x) - x)
+        undeclared = gradverify.check(estimator, x)
+        assert undeclared.kind is FailKind.DETACHED
+        assert "test_second_order.py" in undeclared.message
+        assert gradverify.check(estimator, x, surrogate_of=lambda x: x)
+        through = gradverify.check(estimator, x, stop_gradients=True)
         assert through, through.text()
         assert any("holds" in n and "fixed" in n for n in through.notes)
         wrong = jax.custom_vjp(lambda x: x * jax.lax.stop_gradient(x))

@@ -57,10 +57,11 @@ class Once(Cube):
 
 @pytest.mark.parametrize("ours", [gradcheck, gradgradcheck])
 def test_the_signature_is_pytorchs(ours: Any) -> None:
+    """And one option more, at the end."""
     theirs = getattr(torch.autograd, ours.__name__)
-    assert [(p.name, p.kind, p.default) for p in inspect.signature(ours).parameters.values()] == [
-        (p.name, p.kind, p.default) for p in inspect.signature(theirs).parameters.values()
-    ]
+    *same, more = [(p.name, p.kind, p.default) for p in inspect.signature(ours).parameters.values()]
+    assert same == [(p.name, p.kind, p.default) for p in inspect.signature(theirs).parameters.values()]
+    assert more == ("stop_gradients", inspect.Parameter.KEYWORD_ONLY, False)
 
 
 def test_it_is_reached_from_gradverify() -> None:
@@ -137,13 +138,13 @@ def test_detached_and_constant_results() -> None:
 
 
 def test_detaching_is_no_part_of_the_definition() -> None:
-    """As for PyTorch's differences. `gradverify.check` knows stop-gradients, and says so in a note."""
+    """As for PyTorch's differences; unless it is meant."""
     stopped = lambda x: x * x.detach()
     for check in (torch.autograd.gradcheck, gradcheck):
         assert not check(stopped, (tensor(2),), raise_exception=False)
-    verdict = gradverify.check(stopped, tensor(2))
-    assert verdict
-    assert any("holds it fixed" in n for n in verdict.notes)
+    assert gradverify.check(stopped, tensor(2)).kind is gradverify.FailKind.DETACHED
+    assert gradcheck(stopped, (tensor(2),), stop_gradients=True, check_forward_ad=True)
+    assert gradgradcheck(stopped, (tensor(2),), stop_gradients=True)
 
 
 class Pair(Function):
@@ -278,7 +279,7 @@ def test_orders_of_check() -> None:
 
 
 def test_stopped_gradients_stay_stopped_at_order_two() -> None:
-    assert gradverify.check(lambda x: x * x.detach(), tensor(3), order=2)
+    assert gradverify.check(lambda x: x * x.detach(), tensor(3), order=2, stop_gradients=True)
 
 
 def test_a_kink_is_undecided_unless_the_answer_is_defensible() -> None:

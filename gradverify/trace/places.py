@@ -1,0 +1,37 @@
+"""Where in the user's program a framework was called: for messages."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from types import FrameType
+
+OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def frames(*roots: str) -> Iterator[FrameType]:
+    """The frames under way, innermost first, up to and with the first that lies neither in gradverify nor in the
+    frameworks whose folders are `roots`."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        yield frame
+        if not frame.f_code.co_filename.startswith((OURS, *roots)):
+            return
+        frame = frame.f_back  # type: ignore[assignment]
+
+
+def place(frame: FrameType) -> str:
+    """`model.py:12`: the file as seen from the working directory, where it is below that."""
+    return at(frame.f_code.co_filename, frame.f_lineno)
+
+
+def at(path: str, line: int) -> str:
+    near = os.path.relpath(path)
+    return f"{path if near.startswith(os.pardir) else near}:{line}"
+
+
+def called_from(*roots: str) -> str:
+    """Where the innermost frame outside gradverify and the frameworks stands."""
+    *_, last = frames(*roots)
+    return place(last)
