@@ -1069,9 +1069,9 @@ def _outputs(xp: _TorchTracer, leaves: Any, opaque: list[str]) -> tuple[tuple[Ou
         else:
             value = xp.find(leaf) or xp.known(leaf)
             detached = value.wanted and not leaf.requires_grad
-            _, where = xp.detached.get(id(leaf), (leaf, None))
-            if detached and where:
-                xp.uses[where] = None
+            _, cut = xp.detached.get(id(leaf), (leaf, None))
+            if detached and cut:
+                xp.uses[cut] = None
             for part, half in zip(_parts(leaf), _halves(leaf)):
                 of = getattr(value, {"real": "re", "imag": "im"}[part], value) if part else value
                 name = _dtype_name(half.dtype)
