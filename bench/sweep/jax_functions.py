@@ -616,7 +616,7 @@ POINTS: tuple[Point, ...] = (
     *at("jax.lax.select_n",
         "lax.select_n(jnp.array([[0, 1, 2]] * 2), x, y, z) | x = real(2, 3); y = real(2, 3); z = positive(2, 3)"),
     *at("jax.lax.convert_element_type", "lax.convert_element_type(x, jnp.float64) | x = real(2, 3)"),
-    *at("jax.lax.stop_gradient", "x * lax.stop_gradient(x) | x = real(2, 3)"),
+    *at("jax.lax.stop_gradient", "x * lax.stop_gradient(x) | x = real(2, 3)", stop_gradients=True),
     *at("jax.lax.reduce_precision", "lax.reduce_precision(x, 11, 52) | x = real(2, 3)"),
     *at("jax.lax.broadcast", "lax.broadcast(x, (2,)) | x = real(2, 3)"),
     *at("jax.lax.broadcast_in_dim", "lax.broadcast_in_dim(x, (2, 4, 3), (0, 2)) | x = real(2, 3)"),

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .points import Judgement, Point, parsed
+from .points import Judgement, Point, at, parsed
 
 NAMES: dict[str, Any] = {"torch": torch, "F": F, "math": math}
 
@@ -1240,7 +1240,6 @@ torch.Tensor.to: (x.to(torch.float64) * 1.5).to(torch.float32) | x = single(real
 torch.Tensor.float: x.double().float() | x = single(real(3))
 torch.Tensor.T: x.T | x = real(2, 3)
 torch.Tensor.mT: x.mT | x = real(2, 3, 4)
-torch.Tensor.detach: x * x.detach() | x = real(3)
 torch.Tensor.__getitem__: x[1:, ::2] | x = real(3, 4)
     integer: x[1] | x = real(3, 4)
     negative step by flip: x.flip(0)[::2] | x = real(5)
@@ -1287,7 +1286,6 @@ torch.Tensor.__matmul__: x @ y | x = real(3, 4); y = real(4)
 torch.Tensor.__rmod__: 5 % x | x = positive(4)
 torch.Tensor.addmm_: (b * 1).addmm_(x, y) | b = real(3, 2); x = real(3, 4); y = real(4, 2)
 torch.Tensor.baddbmm_: (b * 1).baddbmm_(x, y) | b = real(2, 3, 2); x = real(2, 3, 4); y = real(2, 4, 2)
-torch.Tensor.item: x * x.detach().sum() | x = real(3)
 torch.Tensor.new_zeros: x + x.new_zeros(3) | x = real(3)
 torch.Tensor.select: x.select(0, 1) | x = real(3, 4)
 torch.Tensor.diagonal: x.diagonal(0, -2, -1) | x = real(2, 3, 3)
@@ -1303,26 +1301,35 @@ torch.Tensor.log_: (x * 1).log_() | x = positive(4)
 torch.Tensor.logit_: (x * 1).logit_() | x = chance(4)
 """
 
-POINTS: tuple[Point, ...] = tuple(
-    p
-    for text in (
-        ELEMENTWISE,
-        BINARY,
-        SPECIAL,
-        REDUCTIONS,
-        MOVES,
-        LINEAR,
-        LINALG,
-        ACTIVATIONS,
-        NORMALISATION,
-        CONVOLUTION,
-        POOLING,
-        IMAGES,
-        ATTENTION,
-        LOSSES,
-        METHODS,
-    )
-    for p in parsed(text)
+MEANT = (
+    *at("torch.Tensor.detach", "x * x.detach() | x = real(3)", stop_gradients=True),
+    *at("torch.Tensor.item", "x * x.detach().sum() | x = real(3)", stop_gradients=True),
+)
+"""What detaches on purpose."""
+
+POINTS: tuple[Point, ...] = (
+    *(
+        p
+        for text in (
+            ELEMENTWISE,
+            BINARY,
+            SPECIAL,
+            REDUCTIONS,
+            MOVES,
+            LINEAR,
+            LINALG,
+            ACTIVATIONS,
+            NORMALISATION,
+            CONVOLUTION,
+            POOLING,
+            IMAGES,
+            ATTENTION,
+            LOSSES,
+            METHODS,
+        )
+        for p in parsed(text)
+    ),
+    *MEANT,
 )
 
 
