@@ -97,7 +97,55 @@ def literal_shape(value: Any) -> Shape:
     return (len(value), *(inner.pop() if inner else ()))
 
 
-class Ref:
+class Operators:
+    """Python's operators as ops of the table."""
+
+    __slots__ = ()
+
+    def _apply(self, op: str, *args: Any) -> Any:
+        raise NotImplementedError
+
+    def __add__(self, other: Any) -> Any:
+        return self._apply("add", self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return self._apply("add", other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return self._apply("subtract", self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return self._apply("subtract", other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return self._apply("multiply", self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return self._apply("multiply", other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return self._apply("divide", self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return self._apply("divide", other, self)
+
+    def __pow__(self, other: Any) -> Any:
+        return self._apply("pow", self, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return self._apply("pow", other, self)
+
+    def __neg__(self) -> Any:
+        return self._apply("negative", self)
+
+    def __matmul__(self, other: Any) -> Any:
+        return self._apply("matmul", self, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return self._apply("matmul", other, self)
+
+
+class Ref(Operators):
     """A node under construction, with the operators: what a composite op's `define` sees when it is lowered."""
 
     __slots__ = ("builder", "index")
@@ -112,45 +160,6 @@ class Ref:
 
     def _apply(self, op: str, *args: Any) -> Ref:
         return Recorder(self.builder).call(op, *args)
-
-    def __add__(self, other: Any) -> Ref:
-        return self._apply("add", self, other)
-
-    def __radd__(self, other: Any) -> Ref:
-        return self._apply("add", other, self)
-
-    def __sub__(self, other: Any) -> Ref:
-        return self._apply("subtract", self, other)
-
-    def __rsub__(self, other: Any) -> Ref:
-        return self._apply("subtract", other, self)
-
-    def __mul__(self, other: Any) -> Ref:
-        return self._apply("multiply", self, other)
-
-    def __rmul__(self, other: Any) -> Ref:
-        return self._apply("multiply", other, self)
-
-    def __truediv__(self, other: Any) -> Ref:
-        return self._apply("divide", self, other)
-
-    def __rtruediv__(self, other: Any) -> Ref:
-        return self._apply("divide", other, self)
-
-    def __pow__(self, other: Any) -> Ref:
-        return self._apply("pow", self, other)
-
-    def __rpow__(self, other: Any) -> Ref:
-        return self._apply("pow", other, self)
-
-    def __neg__(self) -> Ref:
-        return self._apply("negative", self)
-
-    def __matmul__(self, other: Any) -> Ref:
-        return self._apply("matmul", self, other)
-
-    def __rmatmul__(self, other: Any) -> Ref:
-        return self._apply("matmul", other, self)
 
 
 class Recorder:

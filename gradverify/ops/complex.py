@@ -35,7 +35,7 @@ from typing import Any
 from ..core.errors import ShapeError, Unsupported
 from ..core.op import VARIADIC, Shape
 from . import OPS
-from .build import Recorder, Ref
+from .build import Operators, Recorder, Ref
 from .linalg import parsed
 from .shapes import broadcast, normal_axes, normal_axis
 
@@ -43,7 +43,7 @@ Rule = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pair:
+class Pair(Operators):
     """A complex array under construction: real and imaginary part, of one shape (or two Python numbers)."""
 
     re: Any
@@ -56,45 +56,6 @@ class Pair:
     def _apply(self, op: str, *args: Any) -> Any:
         ref = next(part for part in (self.re, self.im) if isinstance(part, Ref))
         return apply(getattr(ref, "tracer", None) or Recorder(ref.builder), op, *args)
-
-    def __add__(self, other: Any) -> Any:
-        return self._apply("add", self, other)
-
-    def __radd__(self, other: Any) -> Any:
-        return self._apply("add", other, self)
-
-    def __sub__(self, other: Any) -> Any:
-        return self._apply("subtract", self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return self._apply("subtract", other, self)
-
-    def __mul__(self, other: Any) -> Any:
-        return self._apply("multiply", self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return self._apply("multiply", other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        return self._apply("divide", self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return self._apply("divide", other, self)
-
-    def __pow__(self, other: Any) -> Any:
-        return self._apply("pow", self, other)
-
-    def __rpow__(self, other: Any) -> Any:
-        return self._apply("pow", other, self)
-
-    def __neg__(self) -> Any:
-        return self._apply("negative", self)
-
-    def __matmul__(self, other: Any) -> Any:
-        return self._apply("matmul", self, other)
-
-    def __rmatmul__(self, other: Any) -> Any:
-        return self._apply("matmul", other, self)
 
 
 _RULES: dict[str, Rule] = {}
