@@ -211,21 +211,27 @@ def traced(
     if not reasons:
         graph = xp.builder.graph(*nodes)
         known = {a.name for a in given}
-        given = given + [
-            Argument(n, kind_of(xp.values[n].dtype), xp.values[n].dtype.name, tuple(xp.values[n].shape), "captured")
-            for n in graph.inputs if n not in known
-        ]  # fmt: skip
-    names = [a.dtype for a in given if a.kind == "float" and a.role != "captured"]
-    names = names or [o.dtype for o in outputs if o.position is not None] or ["float64"]
-    unique = sorted(set(names), key=lambda n: -ROUNDOFF.get(n, 1.0))
-    if len(unique) > 1:
-        xp.note(f"mixed precision: the inputs are {', '.join(unique)}; judged as {unique[0]}")
+        given = given + [captured(n, xp.values[n]) for n in graph.inputs if n not in known]
     return Traced(
         graph=graph, arguments=tuple(given), outputs=tuple(outputs),
-        values={a.name: xp.values[a.name] for a in given}, dtype=unique[0],
+        values={a.name: xp.values[a.name] for a in given}, dtype=narrowest(xp, given, outputs),
         function=function(tuple(k for k, o in enumerate(outputs) if o.position is not None)),
         framework=framework, opaque=tuple(dict.fromkeys(reasons)), **fields,
     )  # fmt: skip
+
+
+def captured(name: str, array: np.ndarray) -> Argument:
+    return Argument(name, kind_of(array.dtype), array.dtype.name, tuple(array.shape), "captured")
+
+
+def narrowest(xp: Tracer, given: Sequence[Argument], outputs: Sequence[Output], otherwise: str = "float64") -> str:
+    """The dtype of the floating-point arguments, or else outputs: the narrowest, because rounding happens there."""
+    names = [a.dtype for a in given if a.kind == "float" and a.role != "captured"]
+    names = names or [o.dtype for o in outputs if o.position is not None] or [otherwise]
+    unique = sorted(set(names), key=lambda n: -ROUNDOFF.get(n, 1.0))
+    if len(unique) > 1:
+        xp.note(f"mixed precision: the inputs are {', '.join(unique)}; judged as {unique[0]}")
+    return unique[0]
 
 
 def confirmed(

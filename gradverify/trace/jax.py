@@ -39,6 +39,7 @@ from .base import (
     kind_of,
     nearby,
 )
+from .calls import captured, narrowest, positional
 from .lax import CALLS, CONTROL, MAPPED
 from .places import at
 
@@ -98,19 +99,15 @@ def trace(
     if not opaque:
         graph = xp.builder.graph(*nodes)
         known = {a.name for a in arguments}
-        arguments += [_captured(n, xp.values[n]) for n in graph.inputs if n not in known]
-    dtypes = [a.dtype for a in arguments if a.kind == "float" and a.role != "captured"]
-    dtypes = dtypes or [o.dtype for o in outputs if o.position is not None] or ["float32"]
-    unique = sorted(set(dtypes), key=lambda n: -ROUNDOFF.get(n, 1.0))
-    if len(unique) > 1:
-        xp.note(f"mixed precision: the inputs are {', '.join(unique)}; judged as {unique[0]}")
+        arguments += [captured(n, xp.values[n]) for n in graph.inputs if n not in known]
+    dtype = narrowest(xp, arguments, outputs, otherwise="float32")
     kept = tuple(k for k, (_, aval) in enumerate(leaves) if _kind(aval) in ("float", "complex"))
     paired = any(a.part for a in arguments) or any(o.part for o in outputs)
     fields: dict[str, Any] = {
         "arguments": tuple(arguments),
         "outputs": outputs,
         "values": {a.name: xp.values[a.name] for a in arguments},
-        "dtype": unique[0],
+        "dtype": dtype,
         "function": call.flat(kept),
         "framework": "jax",
         "detaches": bool({DETACHED, STOPPED} & xp.notes.keys()),
@@ -181,18 +178,7 @@ class _Call:
             return tree_util.keystr(path[1:]).lstrip(".") or "fn"
         if path[0].idx == 2:
             return str(path[1].key) + tree_util.keystr(path[2:])
-        return self._positional(path[1].idx) + tree_util.keystr(path[2:])
-
-    def _positional(self, k: int) -> str:
-        try:
-            parameters = list(inspect.signature(self.fn).parameters.values())
-        except (TypeError, ValueError):
-            parameters = []
-        plain = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        if k < len(plain):
-            return plain[k]
-        rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "args")
-        return f"{rest}[{k - len(plain)}]"
+        return positional(self.fn, path[1].idx) + tree_util.keystr(path[2:])
 
     def inputs(self, xp: _JaxTracer) -> tuple[list[Argument], list[_Cell]]:
         arguments: list[Argument] = []
@@ -269,10 +255,6 @@ def _closed_over(fn: Any) -> list[tuple[str, Any]]:
     both = {**found.globals, **found.nonlocals}
     return [(n, v) for n, v in both.items() if isinstance(v, jax.Array | np.ndarray) and not _is_key(v)
             and np.asarray(v).dtype.kind in "fiubc"]  # fmt: skip
-
-
-def _captured(name: str, array: np.ndarray) -> Argument:
-    return Argument(name, kind_of(array.dtype), array.dtype.name, tuple(array.shape), "captured")
 
 
 # ---- the walk -------------------------------------------------------------------------------------------------------

@@ -48,6 +48,7 @@ from .base import (
     kind_of,
     nearby,
 )
+from .calls import captured, narrowest, positional
 from .compiled import NOTE as COMPILED
 from .compiled import compiling, eager, is_compiled
 from .places import frames, place
@@ -155,8 +156,8 @@ def trace(
     if not opaque:
         graph = xp.builder.graph(*nodes)
         held = graph.inputs.keys() - {a.name for a in arguments}
-        arguments += [_captured(name, xp.values[name]) for name in graph.inputs if name in held]
-    dtype = _dtype_of(xp, arguments, outputs)
+        arguments += [captured(name, xp.values[name]) for name in graph.inputs if name in held]
+    dtype = narrowest(xp, arguments, outputs)
     kept = tuple(k for k, (_, leaf) in enumerate(leaves) if _differentiable(leaf))
     paired = any(a.part for a in arguments) or any(o.part for o in outputs)
     traced = Traced(
@@ -257,7 +258,7 @@ class _Call:
         if where.idx == 1:
             head = str(first.key)
         else:
-            head = _positional(self.fn, first.idx, len(self.args))
+            head = positional(self.fn.forward if isinstance(self.fn, torch.nn.Module) else self.fn, first.idx)
         return head + pytree.keystr(tuple(rest))
 
     @property
@@ -367,19 +368,6 @@ def _module_of(fn: Any) -> torch.nn.Module | None:
     return owner if isinstance(owner, torch.nn.Module) else None
 
 
-def _positional(fn: Any, k: int, count: int) -> str:
-    try:
-        target = fn.forward if isinstance(fn, torch.nn.Module) else fn
-        parameters = list(inspect.signature(target).parameters.values())
-    except (TypeError, ValueError):
-        parameters = []
-    plain = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    if k < len(plain):
-        return plain[k]
-    rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "args")
-    return f"{rest}[{k - len(plain)}]"
-
-
 def _closed_over(fn: Any) -> list[tuple[str, torch.Tensor]]:
     try:
         found = inspect.getclosurevars(fn)
@@ -455,20 +443,6 @@ def _array(t: torch.Tensor) -> np.ndarray:
 
 def _dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _captured(name: str, array: np.ndarray) -> Argument:
-    return Argument(name, kind_of(array.dtype), array.dtype.name, tuple(array.shape), "captured")
-
-
-def _dtype_of(xp: _TorchTracer, arguments: list[Argument], outputs: tuple[Output, ...]) -> str:
-    """Of the floating-point arguments, or else outputs; the narrowest, because rounding happens there."""
-    names = [a.dtype for a in arguments if a.kind == "float" and a.role != "captured"]
-    names = names or [o.dtype for o in outputs if o.position is not None] or ["float64"]
-    unique = sorted(set(names), key=lambda n: -ROUNDOFF.get(n, 1.0))
-    if len(unique) > 1:
-        xp.note(f"mixed precision: the inputs are {', '.join(unique)}; judged as {unique[0]}")
-    return unique[0]
 
 
 @contextlib.contextmanager
