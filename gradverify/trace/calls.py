@@ -53,6 +53,23 @@ def mapped(change: Callable[[Any], Any], tree: Any) -> Any:
     return rebuilt(tree, iter([change(leaf) for _, leaf in leaves(tree)]))
 
 
+def change_arrays(
+    is_array: Callable[[Any], bool], value: Callable[[Any], np.ndarray], put: Callable[[np.ndarray, Any], Any],
+    change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...], kinds: str = "fi",
+) -> tuple[Any, ...]:  # fmt: skip
+    """The arguments with some of their arrays changed: for `judge.variations`. `kinds` are those of
+    dtypes that may be."""
+
+    def one(x: Any) -> Any:
+        if not is_array(x):
+            return x
+        array = value(x)
+        new = change(array) if array.dtype.kind in kinds else None
+        return x if new is None else put(np.array(new), x)
+
+    return tuple(mapped(one, args))
+
+
 # ---- the call -------------------------------------------------------------------------------------------------------
 
 

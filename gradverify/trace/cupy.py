@@ -18,7 +18,7 @@ import cupy
 import numpy as np
 
 from .base import Traced
-from .calls import Call, Found, arguments, confirmed, finished, leaves, mapped, traced
+from .calls import Call, Found, arguments, change_arrays, confirmed, finished, leaves, mapped, traced
 from .handwritten import Flat, HandWritten
 from .numpy import NumpyTracer, traced_call
 
@@ -58,14 +58,7 @@ def trace(
 
 def replaced(change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> tuple[Any, ...]:
     """The arguments with some of their arrays changed: for `judge.variations`."""
-
-    def one(x: Any) -> Any:
-        if not is_array(x) or x.dtype.kind not in "fi":
-            return x
-        new = change(value(x))
-        return x if new is None else cupy.asarray(new)
-
-    return tuple(mapped(one, args))
+    return change_arrays(is_array, value, lambda new, like: cupy.asarray(new), change, args)
 
 
 def is_array(x: Any) -> bool:

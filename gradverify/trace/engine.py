@@ -18,7 +18,7 @@ from .. import engine
 from ..engine import dispatch, modes, nn, rules
 from ..ops import OPS
 from .base import Traced
-from .calls import Call, Found, arguments, confirmed, finished, leaves, mapped, traced
+from .calls import Call, Found, arguments, change_arrays, confirmed, finished, leaves, traced
 from .numpy import NumpyTracer, copied, held, plain, put, same
 from .places import called_from
 
@@ -74,14 +74,7 @@ def trace(
 
 def replaced(change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> tuple[Any, ...]:
     """The arguments with some of their arrays changed: for `judge.variations`."""
-
-    def one(x: Any) -> Any:
-        if not _is_tensor(x) or x._array().dtype.kind not in "fi":
-            return x
-        new = change(x._array())
-        return x if new is None else _with(x, np.array(new))
-
-    return tuple(mapped(one, args))
+    return change_arrays(_is_tensor, lambda x: x._array(), lambda new, like: _with(like, new), change, args)
 
 
 def _is_tensor(x: Any) -> bool:

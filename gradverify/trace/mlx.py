@@ -19,10 +19,10 @@ import numpy as np
 from ..core.errors import Unsupported
 from ..namespaces.layout import spots
 from .base import Traced
-from .calls import Call, leaves
+from .calls import Call, change_arrays, leaves
 from .numpy import plain
 from .places import called_from
-from .replay import Program, change_arrays, op, trace_by_replay
+from .replay import Program, op, trace_by_replay
 
 Step = Callable[..., Any]
 

@@ -27,7 +27,7 @@ from ..core.errors import Unsupported
 from ..core.op import Kind
 from ..namespaces import layout
 from .base import Traced, Tracer, Value, digest
-from .calls import Call, Found, arguments, closed_over, confirmed, finished, leaves, mapped, traced
+from .calls import Call, Found, arguments, change_arrays, closed_over, confirmed, finished, leaves, traced
 from .handwritten import Flat, HandWritten
 from .ufuncs import ASKS, FUNCTIONS, MOVES, MOVES_OR_ZERO, UFUNCS, WRITES, moved
 
@@ -150,14 +150,7 @@ def put(value: np.ndarray, like: Any) -> Any:
 
 def replaced(change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> tuple[Any, ...]:
     """The arguments with some of their arrays changed: for `judge.variations`."""
-
-    def one(x: Any) -> Any:
-        if not is_array(x) or x.dtype.kind not in "fiu":
-            return x
-        new = change(np.asarray(x))
-        return x if new is None else np.array(new)
-
-    return tuple(mapped(one, args))
+    return change_arrays(is_array, np.asarray, lambda new, like: new, change, args, kinds="fiu")
 
 
 def plain(x: Any) -> Any:

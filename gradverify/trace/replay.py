@@ -17,7 +17,7 @@ import numpy as np
 from ..core.errors import Unsupported
 from ..namespaces.numpy import NUMPY
 from .base import Traced
-from .calls import Call, Found, arguments, confirmed, finished, leaves, mapped, traced
+from .calls import Call, Found, arguments, confirmed, finished, leaves, traced
 from .numpy import NumpyTracer, Recorded, plain
 
 Program = Callable[[Sequence[Any]], list[Any]]
@@ -80,20 +80,4 @@ def op(name: str, **params: Any) -> Callable[..., Any]:
     return run
 
 
-def change_arrays(
-    is_array: Callable[[Any], bool], value: Callable[[Any], np.ndarray], put: Callable[[np.ndarray, Any], Any],
-    change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...],
-) -> tuple[Any, ...]:  # fmt: skip
-    """The arguments with some of their arrays changed: for `judge.variations`."""
-
-    def one(x: Any) -> Any:
-        if not is_array(x):
-            return x
-        array = value(x)
-        new = change(array) if array.dtype.kind in "fi" else None
-        return x if new is None else put(np.array(new), x)
-
-    return tuple(mapped(one, args))
-
-
-__all__ = ["Program", "change_arrays", "op", "trace_by_replay"]
+__all__ = ["Program", "op", "trace_by_replay"]

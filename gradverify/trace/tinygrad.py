@@ -19,9 +19,9 @@ from tinygrad.uop.ops import Ops
 
 from ..core.errors import Unsupported
 from .base import Traced
-from .calls import Call, leaves
+from .calls import Call, change_arrays, leaves
 from .numpy import Recorded, plain
-from .replay import Program, change_arrays, trace_by_replay
+from .replay import Program, trace_by_replay
 
 DETACHED = "a value was detached on its way; the definition differentiates through it"
 STOPPED = "a value was detached on its way; the definition holds it fixed"
