@@ -133,7 +133,8 @@ def answer(q: Question, effort: Effort) -> Verdict:
                 continue
             tried.append(name)
             if verdict.status is Status.FAIL:
-                verdict = replace(verdict, message=f"{verdict.message} (found with {name})", facts={"tried": tried})
+                facts = {**verdict.facts, "tried": tried}
+                verdict = replace(verdict, message=f"{verdict.message} (found with {name})", facts=facts)
             if verdict.wrong:
                 return verdict
             if verdict.known and not first.known:  # true, but no news: that may come yet
@@ -329,11 +330,18 @@ def settled(q: Question, judged: Callable[[bool], Found]) -> Found:
     verdict, traced = found[:2]
     if verdict.status is not Status.FAIL or not traced.detaches or q.surrogate is not None:
         return found
+    if traced.graph is None:  # held against differences, which hold nothing fixed
+        return (_undeclarable(verdict) if q.stops else verdict, *found[1:])  # type: ignore[return-value]
     fixed = judged(True)
     right = fixed[0].status is not Status.INCONCLUSIVE and not fixed[0].wrong
     if right and q.stops:
         return (replace(fixed[0], facts={**fixed[0].facts, "held": True}), *fixed[1:])  # type: ignore[return-value]
     return (_detached(q, verdict, traced), *found[1:]) if right else found  # type: ignore[return-value]
+
+
+def _undeclarable(verdict: Verdict) -> Verdict:
+    message = f"what the function detaches cannot be held fixed, since it cannot be traced; {verdict.message}"
+    return replace(verdict, status=Status.INCONCLUSIVE, kind=None, reason=Reason.UNSUPPORTED, message=message)
 
 
 def _detached(q: Question, verdict: Verdict, traced: Traced) -> Verdict:

@@ -61,6 +61,9 @@ def compiling(fn: Any) -> Iterator[None]:
 
 ROOT = str(Path(torch.__file__).parent)
 
+_ASKED: dict[Any, CodeType] = {f: f.__code__ for f in (torch.jit.is_scripting, torch.compiler.is_dynamo_compiling)}
+"""What all ways of asking come to, and their own code."""
+
 _listeners: list[set[str]] = []
 """Where anybody but PyTorch itself asked, for each that listens."""
 
@@ -70,21 +73,20 @@ def listening() -> Iterator[Callable[[], bool]]:
     """Tells whether code outside of PyTorch asked, meanwhile, whether it is being compiled: what asks may answer otherwise
     where it is.
 
-    The two functions that all ways of asking come to get another body, not another name: whoever imported them is heard,
-    and the compilers, which know them by identity, are not misled.
+    The functions in _ASKED get another body, not another name: whoever imported them is heard, and the compilers, which
+    know them by identity, are not misled.
     """
-    asked = [torch.jit.is_scripting, torch.compiler.is_dynamo_compiling]
-    before: list[CodeType] = [f.__code__ for f in asked]
     where: set[str] = set()
     _listeners.append(where)
-    for f in asked:
+    for f in _ASKED:
         f.__code__ = _hearing.__code__
     try:
         yield lambda: bool(where)
     finally:
-        for f, code in zip(asked, before):
+        # By identity: others may listen meanwhile, in this thread or another.
+        _listeners[:] = [x for x in _listeners if x is not where]
+        for f, code in _ASKED.items() if not _listeners else ():
             f.__code__ = code
-        _listeners.pop()
 
 
 def _hearing() -> bool:

@@ -235,6 +235,27 @@ def test_a_declared_detach_excuses_nothing_else() -> None:
     assert undeclared.kind is FailKind.WRONG
 
 
+class Foreign(torch.autograd.Function):
+    """sin, by another library."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save_for_backward(x)
+        return torch.from_numpy(np.sin(x.detach().numpy()))
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g * ctx.saved_tensors[0].cos()
+
+
+def test_what_cannot_be_traced_cannot_be_held_fixed() -> None:
+    f = lambda x: Foreign.apply(x) * x.detach()
+    assert judge(f, X).kind is FailKind.WRONG  # held against differences
+    verdict = judge(f, X, stop_gradients=True)
+    assert verdict.reason is Reason.UNSUPPORTED
+    assert "cannot be held fixed" in verdict.message
+
+
 @pytest.mark.parametrize(
     "f",
     [
