@@ -84,6 +84,15 @@ class Graph:
                     stack.extend(node.args)
         return frozenset(seen)
 
+    @cached_property
+    def found(self) -> dict[Any, Any]:
+        """Room for what walks of the graph have found out about it, under keys of their own: it never changes. Not part
+        of it: it may hold functions, and stays behind when a graph is copied or pickled."""
+        return {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Graph, (self.nodes, self.outputs)
+
     def pruned(self) -> Graph:
         """Without the ops and constants that no output needs; inputs stay."""
         keep = [k for k, n in enumerate(self.nodes) if k in self.active or isinstance(n, Input)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,18 +26,23 @@ def forward(xp: Any, graph: Graph, values: Mapping[str, Any], dtype: str, table:
     """Every node's value, with leaves taken from `values` (already arrays of `xp`) and literals rounded to `dtype`."""
 
     def constant(node: Constant) -> Any:
-        array = constant_array(node, dtype)
+        key = "constant", id(node), dtype
+        if key not in graph.found:
+            graph.found[key] = constant_array(node, dtype)
+        array = graph.found[key].copy()  # whose it is from here on is not known here
         return xp.asarray(array) if node.kind == "float" else array
 
     def apply(node: Apply, args: list[Any]) -> Any:
         spec = table[node.op]
-        # An integer literal may stand where a float is wanted.
-        args = [
-            xp.asarray(np.asarray(a, dtype=np.float64))
-            if spec.argument(i) == "float" and isinstance(a, np.ndarray) and a.dtype == np.int64
-            else a
-            for i, a in enumerate(args)
-        ]
+        for i, a in enumerate(args):
+            # An integer literal may stand where a float is wanted.
+            if (
+                isinstance(a, np.ndarray)
+                and a.dtype.kind == "i"
+                and a.dtype == np.int64
+                and spec.argument(i) == "float"
+            ):
+                args[i] = xp.asarray(np.asarray(a, dtype=np.float64))
         return spec.define(xp, *args, **dict(node.params))
 
     return evaluate(graph, leaf=lambda node: values[node.name], constant=constant, apply=apply)
@@ -48,9 +53,17 @@ def carries(node: Apply, i: int) -> bool:
     return OPS[node.op].differentiable(i)
 
 
+def _once(graph: Graph, wrt: Iterable[str], what: str, find: Callable[[tuple[str, ...]], Any]) -> Any:
+    """What `find` says of the graph, kept with it: a budget walks one graph seventeen times, and the op table stays."""
+    key = what, tuple(wrt)
+    if key not in graph.found:
+        graph.found[key] = find(key[1])
+    return graph.found[key]
+
+
 def needed(graph: Graph, wrt: Iterable[str]) -> frozenset[int]:
     """Nodes whose adjoints lead to the inputs `wrt`."""
-    return reaching(graph, (graph.inputs[name] for name in wrt), carries)
+    return _once(graph, wrt, "needed", lambda wrt: reaching(graph, [graph.inputs[name] for name in wrt], carries))
 
 
 ELEMENTWISE = frozenset(s.name for family in ("elementwise", "special") for s in FAMILIES[family])
@@ -108,15 +121,16 @@ def kink_distances(xp: Any, graph: Graph, values: list[Any], wrt: Iterable[str])
     On the way are all ops that depend on `wrt` at all: a comparison has no cotangent, but the branch that it chooses
     has a kink where it flips.
     """
-    found: dict[int, Any] = {}
+    moving = _once(graph, wrt, "kinks", lambda wrt: _with_kinks(graph, wrt))
+    return {k: kinks(xp, *(values[a] for a in node.args), **dict(node.params)) for k, node, kinks in moving}
+
+
+def _with_kinks(graph: Graph, wrt: tuple[str, ...]) -> list[tuple[int, Apply, Callable[..., Any]]]:
+    """The non-smooth ops that depend on `wrt`, outputs first."""
     moving = reaching(graph, (graph.inputs[name] for name in wrt), lambda node, i: True)
-    for k in walk_back(graph, moving):
-        node = graph.nodes[k]
-        assert isinstance(node, Apply)
-        spec = OPS[node.op]
-        if spec.kinks is not None:
-            found[k] = spec.kinks(xp, *(values[a] for a in node.args), **dict(node.params))
-    return found
+    nodes = ((k, graph.nodes[k]) for k in walk_back(graph, moving))
+    found = ((k, n, OPS[n.op].kinks) for k, n in nodes if isinstance(n, Apply))
+    return [(k, node, kinks) for k, node, kinks in found if kinks is not None]
 
 
 def float_inputs(graph: Graph) -> tuple[str, ...]:
