@@ -126,8 +126,8 @@ def answer(q: Question, effort: Effort) -> Verdict:
         compiled = asks() or effort == "thorough"
     tried, skipped = [q.given.name], []
     if not first.wrong and first.reason is not Reason.UNSUPPORTED:
-        for name, judged, legal in _asked_next(q, first, traced, case, TRIALS[effort], compiled):
-            verdict, why_not = _tried(judged, legal)
+        for name, judged, legal, after in _asked_next(q, first, traced, case, TRIALS[effort], compiled):
+            verdict, why_not = _tried(judged, legal or after in tried)
             if verdict is None or verdict.status is Status.INCONCLUSIVE:
                 skipped.append(f"{name}: {why_not}")
                 continue
@@ -144,8 +144,8 @@ def answer(q: Question, effort: Effort) -> Verdict:
 
 
 def _tried(judged: Judged, legal: bool) -> tuple[Verdict | None, str]:
-    """The verdict, and why there is none, or none that decides. A function that refuses what we chose, not the caller, is
-    in its right (BadInput, since it is run to be traced); its backward pass is not, where what it is asked is `legal`."""
+    """The verdict, and why there is none, or none that decides: a function that refuses a point which we chose, not the
+    caller, in either pass, is in its right, unless what it is asked is `legal` at any point."""
     try:
         verdict = judged()
     except (BadInput, Unsupported) as e:
@@ -159,11 +159,13 @@ Judged = Callable[[], Verdict]
 
 
 class Asked(NamedTuple):
-    """What is asked besides the given point; `legal` where the backward pass of a function that runs has an answer."""
+    """What is asked besides the given point; `legal` where every function must have an answer, `after` the name of what
+    it must have had an answer to, to owe one here."""
 
     name: str
     judged: Judged
     legal: bool = False
+    after: str = ""
 
 
 def _asked_next(
@@ -196,9 +198,10 @@ def _asked_next(
         judged = partial(_verdict_at, q, Point(args, name, most=max(MOST, 2 * _entries(traced))))
         if name in ("float32", "0-d arguments") and traced.framework in ("numpy", "cupy"):
             judged = partial(_if_alike, judged)
-        # The framework documents what its own backward passes refuse. What is for arrays may be for arrays alone.
-        legal = traced.custom and name != "0-d arguments"
-        yield Asked(name, partial(_if_finite, judged) if name == TAILS else judged, legal=legal)
+        # What takes any number of rows, and whose forward pass takes none, is to have a backward pass that does: no value
+        # and no size can be at fault. What the framework's own refuse, it documents.
+        after = "a larger batch" if traced.custom and name == "an empty batch" else ""
+        yield Asked(name, partial(_if_finite, judged) if name == TAILS else judged, after=after)
 
 
 def _if_alike(judged: Judged) -> Verdict:

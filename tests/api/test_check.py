@@ -345,7 +345,7 @@ def test_a_forward_pass_that_changes_its_argument_unseen_fails(quietly: bool, mo
     assert torch.equal(given, X)
 
 
-def test_a_backward_pass_that_refuses_what_its_forward_accepts_fails() -> None:
+def test_a_backward_pass_that_refuses_an_empty_batch_fails() -> None:
     class Peak(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, x: Any) -> Any:
@@ -359,6 +359,16 @@ def test_a_backward_pass_that_refuses_what_its_forward_accepts_fails() -> None:
     verdict = gradverify.check(Peak.apply, X)
     assert verdict.kind is FailKind.RAISED, verdict.text()
     assert "found with an empty batch" in verdict.message
+
+    class Three(Peak):
+        """Whose backward pass is for three rows, and for no other number of them."""
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            return (g * ctx.saved_tensors[0].cos()).reshape(3, 4)
+
+    verdict = gradverify.check(Three.apply, X)
+    assert verdict, verdict.text()
 
     def choosy(x: Any) -> Any:
         if not len(x):
