@@ -36,7 +36,7 @@ Nudges are Gaussian with these bounds as standard deviations, so a sum of them c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -68,18 +68,28 @@ _STEPS = {"sign", "floor", "ceil", "rint", "trunc"}
 _NUMPY_TO_OP = {v: k for k, v in LEGACY.items()} | {"absolute": "abs", "true_divide": "divide", "power": "pow"}
 
 
-class Noise:
-    """The nudges of one rerun after another, and the branches that the current one took."""
+Decisions = Sequence[np.ndarray]
+"""What the comparisons, maxima, argmaxes, sorts and roundings of a rerun came to, in the order in which they are taken:
+booleans, indices and rounded numbers. The order is the same in every rerun of a graph."""
 
-    def __init__(self, fmt: FloatFormat, stepwise: bool = False) -> None:
-        self.fmt, self.stepwise = fmt, stepwise
-        self.finer = fmt.arithmetic / fmt.roundoff
+
+class Noise:
+    """The nudges of one rerun after another, and the branches that the current one took; or `forced` ones."""
+
+    def __init__(self, fmt: FloatFormat, stepwise: bool = False, forced: Decisions | None = None) -> None:
+        self.fmt, self.stepwise, self.forced = fmt, stepwise, forced
+        self.finer = fmt.arithmetic / fmt.roundoff if fmt.roundoff else 1.0
         self.stores = self.finer < 1
         self.restart(0)
 
     def restart(self, seed: Any) -> None:
         self.rng = np.random.default_rng(seed)
-        self.branches: list[bytes] = []
+        self.decisions: list[np.ndarray] = []
+
+    @property
+    def branches(self) -> bytes:
+        """The decisions as something to compare."""
+        return b"|".join(np.packbits(d).tobytes() if d.dtype == bool else d.tobytes() for d in self.decisions)
 
     def nudge(self, out: np.ndarray, scale: np.ndarray | float) -> np.ndarray:
         """`out` plus a Gaussian of standard deviation u·scale, then brought into the dtype's range."""
@@ -115,9 +125,13 @@ class Noise:
         moves = _moves(x, self.fmt.name) if isinstance(x, float) else 0.0
         return x + moves * self.rng.standard_normal() if moves else x
 
-    def took(self, branch: Any) -> None:
-        self.branches.append(np.packbits(np.asarray(branch, dtype=bool)).tobytes()
-                             if np.asarray(branch).dtype == bool else np.asarray(branch).tobytes())  # fmt: skip
+    def took(self, decision: Any) -> Any:
+        """Note a decision; the one that is forced instead of it, where one is."""
+        at = len(self.decisions)
+        forced = self.forced is not None and at < len(self.forced)  # distances to kinks are no decisions
+        taken = self.forced[at] if forced and self.forced is not None else decision
+        self.decisions.append(np.asarray(taken))
+        return taken
 
 
 class Nudged(np.ndarray):
@@ -130,9 +144,7 @@ class Nudged(np.ndarray):
         with np.errstate(all="ignore"):
             out = getattr(ufunc, method)(*plain, **kwargs)
         if not isinstance(out, np.ndarray | np.floating) or np.asarray(out).dtype.kind != "f":
-            if ufunc.__name__ in _LINKS:
-                self.noise.took(out)
-            return out
+            return self.noise.took(out) if ufunc.__name__ in _LINKS else out
         return self._like(self._moved(ufunc.__name__, method, out, plain, kwargs))
 
     def _moved(self, name: str, method: str, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -146,7 +158,7 @@ class Nudged(np.ndarray):
                            and not kwargs.get("keepdims") else out))  # fmt: skip
             return out
         if name in _STEPS:
-            noise.took(out)
+            return noise.took(out)
         if name in _EXACT:
             return out
         with np.errstate(all="ignore"):
@@ -225,8 +237,7 @@ class NudgedNamespace(NumpyNamespace):
             with np.errstate(all="ignore"):
                 out = kernel(*(np.asarray(a) for a in args), **params)
             if name == "round":
-                self.noise.took(out)
-                return self.asarray(out)
+                return self.asarray(self.noise.took(out))
             return self.asarray(self.noise.one(out, _ulps(name)))
 
         return run
@@ -270,8 +281,7 @@ class NudgedNamespace(NumpyNamespace):
         return self._taken(super().argsort(np.asarray(x), axis))
 
     def _taken(self, indices: Any) -> Any:
-        self.noise.took(indices)
-        return indices
+        return self.noise.took(indices)
 
     # linear algebra: the exact result for a matrix moved as backward stability allows
     def _backward(self, a: Any) -> np.ndarray:
@@ -350,6 +360,7 @@ def budget(
     idle: frozenset[int] = frozenset(),
     loose: bool = False,
     stepwise: bool = False,
+    forced: Decisions | None = None,
 ) -> Budget:
     """Scatter of `reruns` nudged reruns around the true `outputs` and `gradients` (float64, as the oracle has them).
 
@@ -373,13 +384,16 @@ def budget(
 
     `stepwise` asks a third: could it be that sums were accumulated in the 16-bit dtype itself? The bound is then the
     worst case, (n-1)·u·Σ|x_i| (Higham 2002, eq. 4.4): a sum that stagnates errs with one sign.
+
+    `forced` asks for the budget of another branch than rounding happens to take (see `branches.py`), around what is true
+    on it.
     """
     fmt = FORMATS[dtype]
     flat = lowered(graph, table)
     if (dead or idle) and table is not OPS and flat != lowered(graph):
         dead, idle = None, frozenset()
-    nudges = replace(fmt, roundoff=SAFETY * fmt.roundoff, arithmetic=SAFETY * fmt.arithmetic) if loose else fmt
-    xp = NudgedNamespace(Noise(nudges, stepwise))
+    nudges = _loosened(fmt) if loose else fmt
+    xp = NudgedNamespace(Noise(nudges, stepwise, forced))
     moved = _Moved(values, 0.0 if at_kink else nudges.arithmetic)
 
     def rerun(k: int, without: frozenset[int]) -> _Rerun:
@@ -425,6 +439,35 @@ def budget(
     )
 
 
+def _loosened(fmt: FloatFormat) -> FloatFormat:
+    return replace(fmt, roundoff=SAFETY * fmt.roundoff, arithmetic=SAFETY * fmt.arithmetic)
+
+
+def sampled(
+    graph: Graph, values: Mapping[str, np.ndarray], cotangent: Any, wrt: tuple[str, ...], dtype: str, n: int, seed: int
+) -> tuple[Decisions, list[Decisions]]:
+    """The decisions at the point itself, in doubles, and those of `n` reruns whose nudges are SAFETY times larger."""
+    nudges, flat = _loosened(FORMATS[dtype]), lowered(graph)
+    moved, xp = _Moved(values, nudges.arithmetic), NudgedNamespace(Noise(nudges))
+    rest = cotangent, wrt, dtype
+    seeds = ([seed, k] for k in range(n))
+    turned = [_rerun(xp, flat, moved.point(s), *rest, s, OPS, {}, frozenset()).decisions for s in seeds]
+    return _rerun(NudgedNamespace(Noise(_EXACTLY)), flat, values, *rest, 0, OPS, {}, frozenset()).decisions, turned
+
+
+def followed(
+    graph: Graph, values: Mapping[str, np.ndarray], cotangent: Any, wrt: tuple[str, ...], dtype: str, forced: Decisions
+) -> tuple[tuple[np.ndarray, ...], dict[str, np.ndarray]]:
+    """Outputs and gradients, in doubles and without nudges, on the branch of these decisions."""
+    xp = NudgedNamespace(Noise(_EXACTLY, forced=forced))
+    run = _rerun(xp, lowered(graph), values, cotangent, wrt, dtype, 0, OPS, {}, frozenset())
+    return run.outputs, run.gradients
+
+
+_EXACTLY = replace(FORMATS["float64"], roundoff=0.0, gradual=True)
+"""Doubles that are not nudged."""
+
+
 def _finite(x: np.ndarray) -> np.ndarray:
     """In double precision, with 0 for what has no size (the NaN that a masked reduction passes over)."""
     x = wide(x)
@@ -436,6 +479,7 @@ class _Rerun:
     outputs: tuple[np.ndarray, ...]
     gradients: dict[str, np.ndarray]
     branches: bytes
+    decisions: Decisions
     distances: dict[int, np.ndarray]
 
     @property
@@ -482,7 +526,7 @@ def _rerun(
     with np.errstate(all="ignore"):
         nodes = forward(xp, graph, {n: xp.asarray(v) for n, v in values.items()}, dtype, table)
         adjoint = reverse(xp, graph, nodes, [xp.asarray(c) for c in cotangent], wrt, table, dead=dead, without=without)
-        branches = b"|".join(xp.noise.branches)
+        decisions, branches = list(xp.noise.decisions), xp.noise.branches
         distances = kink_distances(xp, graph, nodes, wrt)
     inputs = graph.inputs
     return _Rerun(
@@ -494,6 +538,7 @@ def _rerun(
             for n in wrt
         },
         branches,
+        decisions,
         {k: np.asarray(d, dtype=np.float64) for k, d in distances.items()},
     )
 

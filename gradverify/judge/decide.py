@@ -27,6 +27,7 @@ from ..oracle.second import dissent
 from ..oracle.truth import LADDER, Truth
 from ..subjects.base import Form, Observation, Subject
 from . import laws, pairs
+from .branches import Branches, branch_by_branch
 from .budget import RERUNS, Budget
 from .compare import Compared, compare, hopeless
 from .dtypes import FORMATS
@@ -129,9 +130,13 @@ def _judged(case: Case, subject: Subject, own: Callable[..., Any] | None, custom
         return misshapen
     compared = _compared(case, seen, ref)
     notes: list[str] = []
+    turned = _turned(case, seen, ref, compared, seed)
+    if turned:
+        compared = _compared(case, seen, turned.reference)
+        notes.append(_where_turned(case, turned))
     return (
-        _values(case, None if own and custom else subject, seen, ref, compared, seed)
-        or _laws(case, subject, function, seen, ref, notes)
+        _values(case, None if own and custom else subject, seen, ref, turned, compared, seed)
+        or _laws(case, subject, function, seen, turned.reference if turned else ref, notes)
         or _passed(ref.truth, compared, notes)
     )
 
@@ -218,12 +223,34 @@ def _compared(case: Case, seen: Observation, ref: Reference) -> list[Compared]:
     return found
 
 
+def _turned(case: Case, seen: Observation, ref: Reference, compared: list[Compared], seed: int) -> Branches | None:
+    """The branches that rounding may take, where there are such and an entry is wrong on the exact one."""
+    if not ref.budget.branches or ref.truth.kinks or not any(c.failing.any() for c in compared):
+        return None
+    return branch_by_branch(case, seen, ref, seed=seed)
+
+
+def _where_turned(case: Case, turned: Branches) -> str:
+    many = sum(turned.elsewhere.values())
+    where = ", ".join(turned.elsewhere) or "none"
+    return (
+        f"decided branch by branch: {many} entr{'y' if many == 1 else 'ies'} ({where}) on another branch than the exact "
+        f"one, which rounding in {case.dtype} may take"
+    )
+
+
 def _values(
-    case: Case, subject: Subject | None, seen: Observation, ref: Reference, compared: list[Compared], seed: int
+    case: Case,
+    subject: Subject | None,
+    seen: Observation,
+    ref: Reference,
+    turned: Branches | None,
+    compared: list[Compared],
+    seed: int,
 ) -> _Finding | None:
     comparisons = tuple(c.comparison for c in compared)
     if any(c.failing.any() for c in compared):
-        finding = _failed(case, seen, ref, compared, comparisons, seed)
+        finding = _failed(case, seen, ref, turned, compared, comparisons, seed)
         if finding.status is not Status.FAIL:
             return finding
         doubt = dissent(case.graph, case.values, case.cotangent, case.literal_dtype, ref.truth, seed=seed)
@@ -297,14 +324,16 @@ def _failed(
     case: Case,
     seen: Observation,
     ref: Reference,
+    turned: Branches | None,
     compared: list[Compared],
     comparisons: tuple[Comparison, ...],
     seed: int,
 ) -> _Finding:
-    truth = ref.truth
+    truth = turned.reference.truth if turned else ref.truth
     if truth.kinks and _only_where_no_side_exists(compared, case, truth):
         return inconclusive(Reason.KINK, f"at the kink of {', '.join(truth.kinks)}", *comparisons)
-    if ref.budget.branches and not truth.kinks and _turned(case, seen, ref, seed):
+    looked = turned is not None and turned.every
+    if ref.budget.branches and not truth.kinks and not looked and _right_on_another(case, seen, ref, seed):
         return inconclusive(Reason.BRANCH, "", *comparisons)
     bad = max((c for c in compared if c.failing.any()), key=lambda c: c.comparison.share)
     worst = bad.comparison.worst
@@ -331,8 +360,8 @@ def _stagnated(
     return replace(finding, kind=FailKind.PRECISION, message=f"{finding.message}: {lost}")
 
 
-def _turned(case: Case, seen: Observation, ref: Reference, seed: int) -> bool:
-    """Would the answer be right on another branch that rounding may take?"""
+def _right_on_another(case: Case, seen: Observation, ref: Reference, seed: int) -> bool:
+    """Would the answer be right on another branch, of more than could be looked at one by one?"""
     loose = allowance(case, ref.truth, seed=seed, reruns=4 * RERUNS, loose=True)
     return _right_under(loose, case, seen, ref)
 
