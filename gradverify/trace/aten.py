@@ -49,6 +49,7 @@ from .recipes import (
     pi,
     singular,
     times,
+    where,
 )
 from .series import bessel_i, hurwitz_zeta, lower_gamma, upper_gamma
 
@@ -157,11 +158,7 @@ def clamp_tensor(xp: Any, x: Any, min: Any = None, max: Any = None) -> Any:
     return x if max is None else xp.minimum(x, max)
 
 
-@maps("where.self")
-def where(xp: Any, mask: Any, x: Any, y: Any) -> Any:
-    if all(isinstance(v, Value) and v.kind == "bool" for v in (x, y)):
-        return xp.logical_or(xp.logical_and(mask, x), xp.logical_and(xp.logical_not(mask), y))
-    return xp.where(mask, x, y)
+maps("where.self")(where)
 
 
 @maps("lerp.Scalar lerp.Tensor")

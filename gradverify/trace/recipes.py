@@ -81,6 +81,13 @@ def logical_xor(xp: Any, x: Any, y: Any) -> Any:
     return xp.logical_and(xp.logical_or(x, y), xp.logical_not(xp.logical_and(x, y)))
 
 
+def where(xp: Any, mask: Any, x: Any, y: Any) -> Any:
+    """Of masks too, which the table's op does not choose between."""
+    if all(isinstance(v, Value) and v.kind == "bool" for v in (x, y)):
+        return xp.logical_or(xp.logical_and(mask, x), xp.logical_and(xp.logical_not(mask), y))
+    return xp.where(mask, x, y)
+
+
 def log_ndtr(xp: Any, x: Any) -> Any:
     return xp.log(xp.ndtr(x))
 

@@ -41,6 +41,7 @@ from .recipes import (
     padded,
     pi,
     singular,
+    where,
 )
 
 UFUNCS: dict[str, Map] = {}
@@ -406,11 +407,9 @@ def quantile(
 
 
 @function("where")
-def where(xp: Any, condition: Any, x: Any = None, y: Any = None) -> Any:
+def where_(xp: Any, condition: Any, x: Any = None, y: Any = None) -> Any:
     xp.require(x is not None, "np.where of one argument")
-    if all(isinstance(v, Value) and v.kind == "bool" for v in (x, y)):
-        return xp.logical_or(xp.logical_and(condition, x), xp.logical_and(xp.logical_not(condition), y))
-    return xp.where(condition, x, y)
+    return where(xp, condition, x, y)
 
 
 @function("clip")
