@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ..core.verdict import Reason
 from ..judge.campaign import NO_VERDICT, Campaign, Combo, Entry
+from .terminal import aligned
 
 CANNOT = (Reason.UNSUPPORTED.name.lower(), Reason.UNAVAILABLE.name.lower())
 """Reasons that say that nothing was judged: counted apart from what stays open."""
@@ -201,11 +202,7 @@ def plain(tally: Tally) -> list[str]:
     if not tally.graphs:
         return ["no graph was judged"]
     headings, rows = _table(tally)
-    lines = [headings, *rows]
-    widths = [max(len(line[k]) for line in lines) for k in range(len(headings))]
-    made = ["  ".join(c.ljust(w) if k < 2 else c.rjust(w) for k, (c, w) in enumerate(zip(line, widths))).rstrip()
-            for line in lines]  # fmt: skip
-    made.append(counted(tally))
+    made = [*aligned([headings, *rows]), counted(tally)]
     made += [line for line in (bounded(tally), _several_codes(tally)) if line]
     for entry in tally.bad[:SHOWN]:
         made.append(f"{entry['is']}: {entry['message'].splitlines()[0] if entry['message'] else ''}")

@@ -32,17 +32,21 @@ def _error(x: float) -> str:
     return "-" if math.isnan(x) else f"{x:.1e}"
 
 
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """One line per row: the first two columns begin at the left, the others end at the right."""
+    widths = [max(map(len, column)) for column in zip(*table)]
+    return [
+        "  ".join(c.ljust(w) if k < 2 else c.rjust(w) for k, (c, w) in enumerate(zip(line, widths))).rstrip()
+        for line in table
+    ]
+
+
 def plain(rows: Sequence[Row]) -> list[str]:
     """The table as aligned lines, with the INCONCLUSIVE reasons counted below it."""
     if not rows:
         return ["no gradient was judged"]
     table = [HEADINGS, *(cells(row) for row in rows)]
-    widths = [max(len(line[i]) for line in table) for i in range(len(HEADINGS))]
-    lines = [
-        "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths))).rstrip()
-        for line in table
-    ]
-    return [*lines, *LEGEND.splitlines(), *_inconclusive(rows)]
+    return [*aligned(table), *LEGEND.splitlines(), *_inconclusive(rows)]
 
 
 def table(rows: Sequence[Row]) -> Any:
