@@ -352,13 +352,17 @@ class _Activation(Module):
         return ", ".join(parts)
 
 
-def _activation(name: str, function: Any, **defaults: Any) -> type[_Activation]:
+def _made(base: type[Module], name: str, function: Any, defaults: dict[str, Any]) -> Any:
     body = {
         "function": staticmethod(function),
         "defaults": defaults,
         "__doc__": f"`nn.functional.{function.__name__}`.",
     }
-    return type(name, (_Activation,), body | {"__module__": __name__})
+    return type(name, (base,), body | {"__module__": __name__})
+
+
+def _activation(name: str, function: Any, **defaults: Any) -> type[_Activation]:
+    return _made(_Activation, name, function, defaults)
 
 
 ReLU = _activation("ReLU", F.relu, inplace=False)
@@ -403,12 +407,7 @@ class _Loss(Module):
 
 
 def _loss(name: str, function: Any, **defaults: Any) -> type[_Loss]:
-    body = {
-        "function": staticmethod(function),
-        "defaults": defaults,
-        "__doc__": f"`nn.functional.{function.__name__}`.",
-    }
-    return type(name, (_Loss,), body | {"__module__": __name__})
+    return _made(_Loss, name, function, defaults)
 
 
 MSELoss = _loss("MSELoss", F.mse_loss)
