@@ -27,7 +27,7 @@ from ..namespaces import NUMPY
 from ..namespaces.dtypes import is_float, numpy_dtype, rounded, wide
 from ..namespaces.run import forward, reverse
 from ..ops.build import lowered
-from ..subjects.base import Observation
+from ..subjects.base import Observation, several
 from ..subjects.registry import find as find_subject
 from ..subjects.tape import Tape, tape_of
 from .budget import budget as budget_of
@@ -117,6 +117,55 @@ def _off(what: str, want: np.ndarray, got: np.ndarray | None, allowed: np.ndarra
         return ""
     at = tuple(int(i) for i in np.argwhere(off)[0])
     return f"{what}{list(at) if at else ''} is {float(got[at])!r} where {float(want[at])!r} was expected"
+
+
+@_law
+def _aliasing(t: Trial) -> str:
+    """What a second backward adds to one .grad changes no other, and writes over nothing that the first one left. (PyTorch
+    keeps a view that a backward pass returns as .grad, without a copy.)"""
+    # AccumulateGrad (torch/csrc/autograd/functions/accumulate_grad.h) steals a gradient that nobody else refers to, and a
+    # view is a tensor of its own. Views that PyTorch's own ops return collide as well: no fault of a custom Function's.
+    tape = tape_of(t.subject)
+
+    def twice(mended: bool) -> tuple[str, bool]:
+        leaves, custom = tape.leaves(t.case.values, t.case.wrt), False
+        for factor in (1.0, -2.0):
+            scaled = replace(t.case, cotangent=tuple(g * g.dtype.type(factor) for g in t.case.cotangent))
+            roots, cotangents = _recorded(replace(t, case=scaled), tape, leaves)
+            for node in _custom_nodes(roots):
+                custom = True
+                if mended:
+                    node.register_hook(_apart)
+            tape.module.autograd.backward(roots, cotangents)
+        # A budget and two, the first answer's own, and less than one for the rounding of the sum.
+        return t.differs(_held(t, tape, leaves), -1.0, 5.0), custom
+
+    broken, custom = twice(mended=False)
+    if broken and custom and twice(mended=True)[0]:
+        t.notes.append("PyTorch's own ops leave .grad of several inputs in one memory: a second backward adds up wrong")
+        return ""
+    return broken and f"after backward for g and for -2g {broken}"
+
+
+def _custom_nodes(roots: Sequence[Any]) -> list[Any]:
+    """The nodes of custom Functions in PyTorch's graph; the engine's graph has none that could be told."""
+    left, seen, custom = [getattr(o, "grad_fn", None) for o in roots], set(), []
+    while left:
+        node = left.pop()
+        if node is None or node in seen or not hasattr(node, "next_functions"):
+            continue
+        seen.add(node)
+        left += [n for n, _ in node.next_functions]
+        if hasattr(node, "saved_tensors"):  # which are ctx's
+            custom.append(node)
+    return custom
+
+
+def _apart(returned: Sequence[Any], _: Sequence[Any]) -> tuple[Any, ...]:
+    """Each gradient that a node returns in memory of its own. One that is returned twice stays one: PyTorch knows of it,
+    and copies."""
+    copies = {id(g): g if g is None else g.clone() for g in returned}
+    return tuple(copies[id(g)] for g in returned)
 
 
 @_law
@@ -298,8 +347,7 @@ def _duality(t: Trial) -> str:
     tangents = {n: _direction(n, case) for n in case.wrt}
 
     def function(*arrays: Any) -> tuple[Any, ...]:
-        found = t.function(*arrays)
-        return tuple(found) if isinstance(found, tuple | list) else (found,)
+        return several(t.function(*arrays))
 
     try:
         _, pushed = run(function, case, tangents, False)

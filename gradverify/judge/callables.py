@@ -177,7 +177,8 @@ def _asked_next(
     for name, other in _same_point(case, traced, q.seed) if case else ():
         yield Asked(name, partial(_decided, q, traced, other), legal=True)
     if case:
-        yield Asked("other ways of asking", partial(_decided, q, traced, replace(case, invariants=("ways",))))
+        ways = ("ways", "aliasing") if traced.custom and traced.framework == "torch" else ("ways",)
+        yield Asked("other ways of asking", partial(_decided, q, traced, replace(case, invariants=ways)))
     groups = traced.leaves
     if case and len(groups) > 1:
         for k, group in enumerate(groups[:SUBSETS]):
@@ -202,6 +203,8 @@ def _asked_next(
         # and no size can be at fault. What the framework's own refuse, it documents.
         after = "a larger batch" if traced.custom and name == "an empty batch" else ""
         yield Asked(name, partial(_if_finite, judged) if name == TAILS else judged, after=after)
+    if case:  # other shapes and dtypes in between may have left something behind
+        yield Asked("as given, once more", partial(_decided, q, traced, case), legal=True)
 
 
 def _if_alike(judged: Judged) -> Verdict:

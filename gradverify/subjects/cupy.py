@@ -15,6 +15,7 @@ class CupySubject(NumpySubject):
 
     name = "cupy"
     dtypes: tuple[str, ...] = ("float16", "float32", "float64")
+    negative_strides = False
 
     def __init__(self, device: str = "cuda") -> None:
         self.device = device

@@ -22,6 +22,7 @@ class NumpySubject:
 
     name = "numpy"
     dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
+    negative_strides = True
 
     def unavailable(self) -> str | None:
         return None

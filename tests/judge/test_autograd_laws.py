@@ -209,8 +209,23 @@ def _jvp() -> Any:
     return {"exp": _function(forward=forward, jvp=lambda ctx, t: 2 * t * ctx.y)}
 
 
+def _workspace() -> Any:
+    """A view of a buffer that is used again by the next backward pass, for whoever holds the last one's."""
+    import torch
+
+    buffers: dict[Any, Any] = {}
+
+    def backward(ctx: Any, g: Any) -> Any:
+        buffer = buffers.setdefault((g.shape, g.dtype), torch.empty_like(g, memory_format=torch.contiguous_format))
+        buffer.copy_(g * ctx.saved_tensors[1])
+        return buffer.view(g.shape)
+
+    return {"exp": _function(backward=backward)}
+
+
 BROKEN: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "accumulation": ("rows", lambda: {"exp": _clears}),
+    "aliasing": ("rows", _workspace),
     "leaf_only": ("rows", lambda: {"exp": _retains}),
     "detach": ("rows", lambda: {"exp": _depends_on_flag}),
     "frozen": ("rows", lambda: {"exp": _depends_on_flag}),
@@ -240,6 +255,69 @@ def test_a_breaker_is_found_by_its_law_and_not_without(law: str) -> None:
     assert (verdict.status, verdict.kind) == (Status.FAIL, FailKind.LAW), verdict.message
     assert f"{law} is broken ({AUTOGRAD_LAWS[law].doc})" in verdict.message
     assert judged(name, "repeat", table()).status is Status.PASS
+
+
+# ---- gradients in one memory ----------------------------------------------------------------------------------------
+
+
+def _plus(backward: Callable[[Any], Any]) -> Callable[..., Any]:
+    import torch
+
+    class Plus(torch.autograd.Function):
+        forward = staticmethod(lambda ctx, x, y: x + y)  # type: ignore[assignment]
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            return backward(g)
+
+    return Plus.apply
+
+
+def _pair() -> tuple[Any, Any]:
+    import torch
+
+    return tuple(torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in ([0.3, -1.2], [0.7, 2.1]))  # type: ignore[return-value]
+
+
+def _added_up_wrong(fn: Callable[..., Any]) -> bool:
+    """What happens in fact: is .grad after two backward passes twice that after one?"""
+    import torch
+
+    leaves = _pair()
+    for _ in range(2):
+        fn(*leaves).backward(torch.tensor([1.0, 2.0], dtype=torch.float64))
+    return any(x.grad.tolist() != [2.0, 4.0] for x in leaves)
+
+
+@pytest.mark.parametrize(
+    ("backward", "wrong"),
+    [
+        (lambda g: (g.view_as(g), g.view_as(g)), True),
+        (lambda g: (g[:], g.expand_as(g)), True),
+        (lambda g: (g, g), False),  # as an addition of PyTorch's does: one tensor that two have, and none keeps
+        (lambda g: (g, g.view_as(g)), False),
+        (lambda g: (g.clone(), g.view_as(g)), False),
+    ],
+)
+def test_gradients_that_share_memory_fail_where_a_second_backward_adds_up_wrong(backward: Any, wrong: bool) -> None:
+    pytest.importorskip("torch")
+    from gradverify import check
+
+    function = _plus(backward)
+    assert _added_up_wrong(function) == wrong
+    verdict = check(function, *_pair())
+    assert bool(verdict) != wrong
+    assert ("aliasing is broken" in verdict.message) == wrong
+
+
+def test_views_of_pytorchs_own_are_no_fault_of_a_custom_function() -> None:
+    pytest.importorskip("torch")
+    from gradverify import check
+
+    plus = _plus(lambda g: (g, g))
+    function = lambda x, y: plus(x.view(1, 2), y.view(1, 2)).view(2)
+    assert _added_up_wrong(function)
+    assert check(function, *_pair())
 
 
 # ---- memory that nobody wrote ---------------------------------------------------------------------------------------
