@@ -130,18 +130,9 @@ def _jax_jvp(traced: Traced, case: Case, tangents: Mapping[str, np.ndarray]) -> 
 def _once(gradient: Any) -> bool:
     """Does the graph behind it lead into what `once_differentiable` put there, to raise whenever .backward() comes by?
     `autograd.grad` finds no way past it to the inputs, and says nothing."""
-    todo = [gradient.grad_fn]
-    seen = set(todo)
-    while todo:
-        node = todo.pop()
-        if node is None:
-            continue
-        if node.name() == "torch::autograd::Error":
-            return True
-        new = {n for n, _ in node.next_functions} - seen
-        seen |= new
-        todo += new
-    return False
+    from ..trace.torch import nodes_behind
+
+    return any(node.name() == "torch::autograd::Error" for node in nodes_behind([gradient]))
 
 
 def _jax(traced: Traced, case: Case) -> Derived:

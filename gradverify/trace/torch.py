@@ -15,7 +15,7 @@ import contextlib
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -1062,20 +1062,26 @@ def _outputs(xp: _TorchTracer, leaves: Any, opaque: list[str]) -> tuple[tuple[Ou
 def _custom(leaves: list[Any]) -> bool:
     """Does a node of the autograd graph behind these come from an autograd.Function (in Python or C++) or from a
     `torch.library` operator? PyTorch's own Functions (checkpointing) do not count."""
-    todo = [leaf.grad_fn for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.grad_fn is not None]
-    seen = set(todo)
-    while todo:
-        node: Any = todo.pop()
+    for node in nodes_behind(leaf for leaf in leaves if isinstance(leaf, torch.Tensor)):
         if isinstance(node, torch.autograd.function.BackwardCFunction):
             module = node._forward_cls.__module__  # type: ignore[attr-defined]
             if not module.startswith("torch.") or module.startswith("torch._library"):
                 return True
         elif "CppNode" in node.name():
             return True
-        new = {n for n, _ in node.next_functions if n is not None} - seen
-        seen |= new
-        todo += new
     return False
+
+
+def nodes_behind(tensors: Iterable[torch.Tensor]) -> Iterator[Any]:
+    """The nodes of the autograd graph that leads to these, each once."""
+    todo: list[Any] = [t.grad_fn for t in tensors]
+    seen = {None}
+    while todo:
+        node = todo.pop()
+        if node not in seen:
+            seen.add(node)
+            yield node
+            todo += [n for n, _ in node.next_functions]
 
 
 def _confirmed(
