@@ -94,6 +94,11 @@ class ManyWays(Protocol):
         """As `Subject.vjp`, by one of `ways`. Outputs and `mutated` may be empty: only gradients are compared."""
 
 
+def several(result: Any) -> tuple[Any, ...]:
+    """What a function returned, as its outputs."""
+    return tuple(result) if isinstance(result, tuple | list) else (result,)
+
+
 def places(values: Mapping[str, Any], names: Iterable[str]) -> list[int]:
     """Where in `values` these names are."""
     return [list(values).index(n) for n in names]
@@ -183,7 +188,7 @@ def over_pairs(
     def run(*arrays: Any) -> Any:
         left = iter(arrays)
         result = function(*(join(next(left), next(left)) if kind == "complex" else next(left) for kind in kinds))
-        outs = tuple(result) if isinstance(result, tuple | list) else (result,)
+        outs = several(result)
         split = []
         for o, out in zip(graph.outputs, outs):
             split += [real(out), imag(out)] if graph.nodes[o].kind == "complex" else [out]

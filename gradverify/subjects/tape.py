@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import Unsupported
-from .base import Subject
+from .base import Subject, several
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,7 @@ class Tape:
 
     def run(self, function: Callable[..., Any], given: Mapping[str, Any]) -> tuple[Any, ...]:
         """The outputs."""
-        found = function(*given.values())
-        return tuple(found) if isinstance(found, tuple | list) else (found,)
+        return several(function(*given.values()))
 
     def roots(self, outputs: Sequence[Any], cotangent: Sequence[np.ndarray]) -> tuple[list[Any], list[Any]]:
         """The outputs that have a history, and their cotangents; for `autograd.backward` and `autograd.grad`."""

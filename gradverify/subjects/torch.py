@@ -19,7 +19,7 @@ from ..core.graph import Constant, Graph
 from ..namespaces.dtypes import complex_name, numpy_dtype
 from ..namespaces.layout import core
 from ..ops.pairs import is_complex
-from .base import Binding, Form, Observation, compiled, mutated, over_pairs
+from .base import Binding, Form, Observation, compiled, mutated, over_pairs, several
 from .bindings.torch import bindings
 from .forms.torch import FORMS
 from .tape import Tape
@@ -129,9 +129,8 @@ class TorchSubject:
                 result = function(*(t.view_as(t) if way == VIEWS else t for t in leaves.values()))
             if way == EDITED:
                 given_memory = {t.untyped_storage()._cdata for t in leaves.values() if t.layout is torch.strided}
-                several = result if isinstance(result, tuple | list) else (result,)
                 if any(torch.is_tensor(o) and o.layout is torch.strided and o.untyped_storage()._cdata in given_memory
-                       for o in several):  # fmt: skip
+                       for o in several(result)):  # fmt: skip
                     why = Unsupported("a view of an input is edited with it: autograd gives it another history")
                     return Observation(raised=why, stage="forward")
                 with torch.no_grad():
@@ -142,7 +141,7 @@ class TorchSubject:
             raise
         except Exception as e:
             return Observation(raised=_lacking(e), stage="forward")
-        outputs = tuple(result) if isinstance(result, tuple | list) else (result,)
+        outputs = several(result)
         gradients: list[Any] = [None] * len(wrt)
         # An output without a graph (a constant) takes no cotangent; it contributes zero.
         tracked = [(out, g) for out, g in zip(outputs, given) if out.requires_grad]
@@ -218,8 +217,7 @@ def _pulled(
         except RuntimeError as e:
             if again is None or "use_reentrant=True" not in str(e):  # reentrant checkpointing refuses autograd.grad
                 raise
-            result = again()
-            outs = [o for o in (result if isinstance(result, tuple | list) else (result,)) if o.requires_grad]
+            outs = [o for o in several(again()) if o.requires_grad]
     torch.autograd.backward(outs, cotangents)
     return [leaf.grad for leaf in leaves]
 
