@@ -12,6 +12,7 @@ from gradverify.judge.asked import expression_case
 from gradverify.ops import OPS
 from gradverify.ops.build import GraphBuilder
 from gradverify.subjects import Subject, find
+from gradverify.subjects.base import mutated
 from gradverify.subjects.bindings.jax import bindings as jax_bindings
 from gradverify.subjects.bindings.torch import bindings as torch_bindings
 from gradverify.subjects.jax import JaxSubject
@@ -194,6 +195,12 @@ def test_pytorch_sees_the_layout_that_it_is_given(value: np.ndarray) -> None:
 def test_pytorch_takes_negative_strides_as_contiguous() -> None:
     seen = TorchSubject().vjp(lambda x: x * 2, {"x": X[::-1]}, ("x",), (X[::-1],))
     np.testing.assert_array_equal(seen.outputs[0], 2 * X[::-1])
+
+
+def test_what_changed_is_told_by_bytes() -> None:
+    given = {"a": np.array([np.nan, 0.0]), "b": np.array([0.0]), "c": np.array(1)}
+    now = [np.array([np.nan, 0.0]), np.array([-0.0]), np.array(2)]
+    assert mutated(given, now, (X, X), (X.copy(), X[::-1]), np.asarray) == ("b", "c", "cotangent 1")
 
 
 def test_a_mutated_input_and_a_mutated_cotangent_are_named() -> None:
