@@ -125,6 +125,8 @@ def _aliasing(t: Trial) -> str:
     keeps a view that a backward pass returns as .grad, without a copy.)"""
     # AccumulateGrad (torch/csrc/autograd/functions/accumulate_grad.h) steals a gradient that nobody else refers to, and a
     # view is a tensor of its own. Views that PyTorch's own ops return collide as well: no fault of a custom Function's.
+    if hasattr(t.function, "pull"):
+        return _overwritten(t)
     tape = tape_of(t.subject)
 
     def twice(mended: bool) -> tuple[str, bool]:
@@ -145,6 +147,24 @@ def _aliasing(t: Trial) -> str:
         t.notes.append("PyTorch's own ops leave .grad of several inputs in one memory: a second backward adds up wrong")
         return ""
     return broken and f"after backward for g and for -2g {broken}"
+
+
+def _overwritten(t: Trial) -> str:
+    """For a backward pass by hand: does the second call write over what the first one returned, as with a workspace that
+    all calls share?"""
+    function, put = t.function, t.subject.put  # type: ignore[attr-defined]
+
+    def pulled(factor: float) -> dict[str, Any]:
+        _, back = function.pull(*(put(v) for v in t.case.values.values()))  # type: ignore[attr-defined]
+        found = back(tuple(put(g * g.dtype.type(factor)) for g in t.case.cotangent))
+        return {n: found[n] for n in t.case.wrt if found[n] is not None}
+
+    with np.errstate(all="ignore"):
+        first = pulled(1.0)
+        were = {n: np.array(g) for n, g in first.items()}
+        pulled(-2.0)
+    changed = [f"d{n}" for n, g in first.items() if not np.array_equal(np.asarray(g), were[n], equal_nan=True)]
+    return f"{', '.join(changed)} of one call changed during the next one" if changed else ""
 
 
 def _custom_nodes(roots: Sequence[Any]) -> list[Any]:

@@ -177,7 +177,8 @@ def _asked_next(
     for name, other in _same_point(case, traced, q.seed) if case else ():
         yield Asked(name, partial(_decided, q, traced, other), legal=True)
     if case:
-        ways = ("ways", "aliasing") if traced.custom and traced.framework == "torch" else ("ways",)
+        held = traced.framework == "numpy" or (traced.custom and traced.framework == "torch")
+        ways = ("ways", "aliasing") if held else ("ways",)  # what a caller keeps may be written over
         yield Asked("other ways of asking", partial(_decided, q, traced, replace(case, invariants=ways)))
     groups = traced.leaves
     if case and len(groups) > 1:

@@ -10,7 +10,8 @@ import numpy as np
 from ..core.errors import Unsupported
 from ..core.graph import Constant, Graph
 from ..namespaces.dtypes import numpy_dtype
-from .base import Observation, compiled, over_pairs
+from ..namespaces.layout import copied
+from .base import Observation, compiled, mutated, over_pairs
 from .tape import Tape
 
 
@@ -19,6 +20,7 @@ class EngineSubject:
 
     name = "engine"
     dtypes = ("float16", "bfloat16", "float32", "float64")
+    negative_strides = True
 
     def unavailable(self) -> str | None:
         return None
@@ -49,7 +51,8 @@ class EngineSubject:
     ) -> Observation:
         import gradverify.engine as engine
 
-        leaves = {n: engine.from_numpy(np.array(v)).requires_grad_(n in wrt) for n, v in values.items()}
+        leaves = {n: engine.from_numpy(copied(v)).requires_grad_(n in wrt) for n, v in values.items()}
+        weights = [engine.from_numpy(copied(g)) for g in cotangent]
         try:
             outs = function(*leaves.values())
         except Unsupported:
@@ -59,7 +62,7 @@ class EngineSubject:
         outs = outs if isinstance(outs, tuple) else (outs,)
         try:
             # An output that depends on no input has no graph: its gradient is undefined, not an error.
-            reached = [(o, engine.from_numpy(np.array(c))) for o, c in zip(outs, cotangent) if o.requires_grad]
+            reached = [(o, g) for o, g in zip(outs, weights) if o.requires_grad]
             grads: tuple[Any, ...] = (None,) * len(wrt)
             if reached:
                 ends, seeds = zip(*reached)
@@ -69,6 +72,7 @@ class EngineSubject:
         return Observation(
             outputs=tuple(np.array(o.detach().numpy()) for o in outs),
             gradients={n: None if g is None else np.array(g.numpy()) for n, g in zip(wrt, grads)},
+            mutated=mutated(values, leaves.values(), cotangent, weights, lambda x: np.array(x.detach().numpy())),
         )
 
 

@@ -368,3 +368,56 @@ def test_a_law_is_asked_with_the_first_answers_budget() -> None:
     budget = {n: a.budget for n, a in reference(case).budget.gradients.items()}
     trial = Trial(Exp(right), np.exp, case, first, budget)  # type: ignore[arg-type]
     assert all(laws.find(name).check(trial) == "" for name in laws.LAWS)
+
+
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_a_custom_function_of_the_engine_that_writes_to_its_cotangent(spoilt: bool) -> None:
+    from gradverify import engine
+
+    class Sine(engine.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return x.sin()
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            result = g * ctx.saved_tensors[0].cos()
+            if spoilt:
+                memory = g.detach().numpy()
+                memory *= 1.5
+            return result
+
+    verdict = check(Sine.apply, engine.from_numpy(np.linspace(-1.0, 2.0, 6)).requires_grad_(True))
+    assert bool(verdict) != spoilt
+    assert ("purity is broken: cotangent 0 changed" in verdict.message) == spoilt
+
+
+@pytest.mark.parametrize(
+    "layout", [laws.strided, laws.column_major, backwards, lambda x: np.broadcast_to(x[:1], x.shape)]
+)
+def test_the_engine_is_given_the_layout_that_is_asked_for(layout: Callable[[np.ndarray], np.ndarray]) -> None:
+    seen = []
+
+    def function(x: Any) -> Any:
+        seen.append(x.detach().numpy().strides)
+        return x * 2
+
+    given = layout(np.arange(12.0).reshape(3, 4))
+    found = find("engine").vjp(function, {"x": given}, ("x",), (np.ones((3, 4)),))
+    assert seen == [given.strides]
+    assert np.array_equal(found.outputs[0], 2 * given)
+    assert found.mutated == ()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_workspace_that_the_next_call_writes_over(shared: bool) -> None:
+    buffers: dict[Any, Any] = {}
+
+    def vjp(g: np.ndarray, x: np.ndarray) -> np.ndarray:
+        buffer = buffers.setdefault((x.shape, x.dtype), np.empty_like(x)) if shared else np.empty_like(x)
+        return np.multiply(g, np.cos(x), out=buffer)
+
+    verdict = check(np.sin, np.linspace(-1.0, 2.0, 7), vjp=vjp)
+    assert bool(verdict) != shared
+    assert ("aliasing is broken" in verdict.message) == shared
