@@ -22,7 +22,8 @@ ROWS = 256 + 17
 odd number, and a multiple of no power of two, so that tiles have tails."""
 
 MOST = 300_000
-"""The array entries, over all nodes of the graph, up to which a batch is enlarged to ROWS: about half a second."""
+"""The array entries, over all nodes of the graph, up to which what nobody asked for is asked: a batch of ROWS, other
+points, and the second order, whose graph is some three times as large. About half a second."""
 
 Mapper = Callable[[Callable[[np.ndarray], "np.ndarray | None"], tuple[Any, ...]], tuple[Any, ...]]
 
