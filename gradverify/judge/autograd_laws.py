@@ -124,7 +124,8 @@ def _aliasing(t: Trial) -> str:
     """What a second backward adds to one .grad changes no other, and writes over nothing that the first one left. (PyTorch
     keeps a view that a backward pass returns as .grad, without a copy.)"""
     # AccumulateGrad (torch/csrc/autograd/functions/accumulate_grad.h) steals a gradient that nobody else refers to, and a
-    # view is a tensor of its own. Views that PyTorch's own ops return collide as well: no fault of a custom Function's.
+    # view is a tensor of its own (pytorch/pytorch#34082). Views that PyTorch's own ops return collide as well: no fault of
+    # a custom Function's.
     if hasattr(t.function, "pull"):
         return _overwritten(t)
     tape = tape_of(t.subject)

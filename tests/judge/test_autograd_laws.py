@@ -320,6 +320,17 @@ def test_views_of_pytorchs_own_are_no_fault_of_a_custom_function() -> None:
     assert check(function, *_pair())
 
 
+def test_pytorchs_own_views_are_found_by_who_asks_for_it() -> None:
+    """pytorch/pytorch#34082: two leaves, each viewed and then added, share one .grad; the engine's do not."""
+    pytest.importorskip("torch")
+    text = SPEC.replace("expr: x * y", "expr: reshape(x, [3, 1]) + reshape(y, [3, 1])")
+    case = next(c for c in loads(text).cases if c.name == "product").case("float64")
+    asking = replace(case, invariants=("aliasing",))
+    assert "aliasing is broken" in decide(asking, find("torch")).message
+    assert decide(asking, find("engine"))
+    assert decide(case, find("torch"))
+
+
 # ---- memory that nobody wrote ---------------------------------------------------------------------------------------
 
 
