@@ -306,7 +306,8 @@ class Planner:
         return self.builder.graph(*ends).pruned()
 
     def _used(self, k: int) -> bool:
-        return bool(self.builder.graph(k).consumers(k))
+        """By a node that was kept: one that came out too large is still in the builder."""
+        return any(c in self.regions for c in self.builder.graph(k).consumers(k))
 
 
 def _pattern(shape: Shape, bits: int) -> Any:

@@ -171,3 +171,11 @@ def test_integers_that_place_nothing_make_no_case() -> None:
     assert graph_of([shape, complexes.OPS.index("exp")], limits(), complexes.OPS) is not None
     assert graph_of([shape, complexes.OPS.index("exp")], limits(max_elements=1), complexes.OPS) is None
     assert complexes.allowed(limits(), every_op()) == complexes.OPS
+
+
+def test_what_came_out_too_large_hides_nothing_that_was_kept() -> None:
+    """An op that is refused for its shape stays in the builder, and uses its argument there."""
+    case = campaign.seeded_case(2026, 772, "complex64", limits(None))
+    assert case.graph.ops
+    cases = [campaign.seeded_case(772, i, "complex128", limits(None, max_ops=3)) for i in range(300)]
+    assert all(c.graph.ops for c in cases)
