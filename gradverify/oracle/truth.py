@@ -167,8 +167,10 @@ class _Attempt:
                 break
         if kinks or not finite or BALLS.undecided:
             along = self.along_ties(nodes, candidate) if kinks and finite else None
+            # What a comparison decides that the balls leave open, no distance tells.
+            at_kink = self.at_kink(nodes, candidate, estimates) if kinks and not BALLS.undecided else None
             kinks = kinks or ("an undecidable comparison",) * bool(BALLS.undecided)
-            return replace(self.one_sided(outputs, estimates, kinks), along=along)
+            return replace(self.one_sided(outputs, estimates, kinks, at_kink), along=along)
         gradients, agrees = self.confirmed(candidate, estimates)
         if agrees:
             return Truth(
@@ -246,12 +248,16 @@ class _Attempt:
         return np.where((x > 0) & np.isfinite(x), x, 1.0)
 
     def confirmed(
-        self, candidate: dict[str, np.ndarray], estimates: dict[str, Estimate]
+        self,
+        candidate: dict[str, np.ndarray],
+        estimates: dict[str, Estimate],
+        held: Mapping[str, np.ndarray] | None = None,
     ) -> tuple[dict[str, Estimate], bool]:
         """Hold ĝ against one directional difference; widen its bounds by what the difference leaves open.
 
         u_i = ±ξ_i·s_i with s_i = min(c/|ĝ_i|, 16·length_i), where c is the median of |ĝ_i|·length_i: small entries
-        weigh as much as large ones, but no step leaves the neighbourhood of its entry.
+        weigh as much as large ones, but no step leaves the neighbourhood of its entry. Entries of `held` do not move, and
+        nothing is said of them.
         """
         # What the balls cannot tell from zero weighs nothing.
         weight = {n: np.where(np.abs(e.hi) > e.bound, np.abs(e.hi), 0) * self.lengths(n) for n, e in estimates.items()}
@@ -263,7 +269,13 @@ class _Attempt:
             with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
                 scale = np.fmin(c / np.abs(e.hi), 16 * self.lengths(n))
             u = scale * self.rng.uniform(0.5, 1.0, e.shape) * self.rng.choice([-1.0, 1.0], e.shape)
-            direction[n], size[n] = BALLS.asarray(u), np.abs(u)
+            size[n] = np.abs(u)
+            if held is not None:
+                u, size[n] = np.where(held[n], 0.0, u), np.where(held[n], np.inf, size[n])
+                told = candidate[n].copy()
+                told[held[n]] = arb(0)
+                candidate = {**candidate, n: told}
+            direction[n] = BALLS.asarray(u)
         difference, error = self.central(direction)
         predicted = arb(0)
         for n, u in direction.items():
@@ -302,20 +314,78 @@ class _Attempt:
         difference, error = self.central(self.unit(name, at))
         return (difference + arb(0, float(error))) / scale
 
-    def one_sided(self, outputs: tuple[Estimate, ...], gradients: dict[str, Estimate], kinks: tuple[str, ...]) -> Truth:
+    def at_kink(
+        self, nodes: list[Any], candidate: dict[str, np.ndarray], estimates: dict[str, Estimate]
+    ) -> tuple[dict[str, np.ndarray], dict[str, Estimate]] | None:
+        """The entries that lie at a kink, and the estimates of all others; None where they cannot be told apart.
+
+        Moved together in a random direction, entries that no zero distance depends on leave all of these zero, so that
+        halving finds the others, each in a logarithm of tests: of n inputs few lie at a kink, as a rule. Nothing rests on
+        the search: the others' ĝ is confirmed along a direction that keeps every zero distance, like one at a smooth
+        point.
+        """
+        zeros = self.zero_distances(nodes)
+        h = arb(2) ** -step_exponent(self.bits)
+        sizes = [self.points[n].size for n in self.wrt]
+        places = np.cumsum([0, *sizes])
+        total = int(places[-1])
+        draw = self.rng.uniform(0.5, 1.0, total) * self.rng.choice([-1.0, 1.0], total)
+        step = draw * np.concatenate([self.lengths(n).ravel() for n in self.wrt])
+        left = total  # tests of two walks each: half of what the differences of all entries cost
+
+        def stays(entries: np.ndarray) -> bool:
+            """To either side: of three equal maxima one may go down, and the other two are still a tie."""
+            moved = np.zeros(total)
+            moved[entries] = step[entries]
+            parts = {n: moved[a:b].reshape(self.points[n].shape) for n, a, b in zip(self.wrt, places, places[1:])}
+            moves = {n: BALLS.asarray(u) for n, u in parts.items() if u.any()}
+            return all(self.zero_distances(self.nodes_at(t, moves)) == zeros for t in (h, -h))
+
+        finite = np.concatenate([np.isfinite(estimates[n].hi).ravel() for n in self.wrt])
+        held = ~finite
+        asked = [np.flatnonzero(finite)]
+        while asked:
+            entries = asked.pop()
+            left -= 1
+            if left < 0:
+                return None
+            if not entries.size or stays(entries):
+                continue
+            if entries.size == 1:
+                held[entries] = True
+                continue
+            middle = entries.size // 2
+            asked += [entries[middle:], entries[:middle]]
+        if not stays(np.flatnonzero(~held)):
+            return None
+        masks = {n: held[a:b].reshape(self.points[n].shape) for n, a, b in zip(self.wrt, places, places[1:])}
+        found, agrees = self.confirmed(candidate, estimates, masks)
+        return (masks, found) if agrees else None
+
+    def one_sided(
+        self,
+        outputs: tuple[Estimate, ...],
+        gradients: dict[str, Estimate],
+        kinks: tuple[str, ...],
+        at_kink: tuple[dict[str, np.ndarray], dict[str, Estimate]] | None,
+    ) -> Truth:
         """At a kink the one-sided partial derivatives bound the defensible answers, output entry by output entry: of two
         maxima over overlapping windows each may choose its own entry of a tie.
 
         Each side is differenced at h and h/2; where the two disagree (a jump, a root) that side has no derivative.
         The candidate (the table's own convention) stays as the value, to be named if a subject agrees with it.
+        `at_kink` is which entries are asked, all where that is not known; the others have one derivative, the candidate.
         """
         low: dict[str, np.ndarray] = {}
         high: dict[str, np.ndarray] = {}
-        if sum(g.hi.size for g in gradients.values()) <= MAX_ENTRIES:
+        masks = {n: np.ones(g.shape, dtype=bool) for n, g in gradients.items()}
+        if at_kink is not None:
+            masks, gradients = at_kink
+        if sum(int(m.sum()) for m in masks.values()) <= MAX_ENTRIES:
             base = self.terms(self.nodes_at(arb(0), {}))
             for n, g in gradients.items():
-                low[n], high[n] = np.full(g.shape, np.nan), np.full(g.shape, np.nan)
-                for at in np.ndindex(g.shape):
+                low[n], high[n] = (np.where(masks[n], np.nan, g.hi) for _ in range(2))
+                for at in map(tuple, np.argwhere(masks[n]).tolist()):
                     right, left = (self.side(n, at, base, s) for s in (1, -1))
                     # Where one side has no derivative the other one stands; where neither has, the sum is NaN.
                     low[n][at] = float(np.sum(np.fmin(right, left)))

@@ -206,3 +206,87 @@ def test_estimates_hold_beyond_the_doubles() -> None:
     assert e.hi[1] == 0
     assert e.bound[1] < 1e-300
     assert e.digits((2,), 25) == "2.718281828459045235360287"
+
+
+def _ties(rows: int) -> tuple[Graph, dict[str, np.ndarray]]:
+    """max of rows of 8, times a product that mixes all of a second input in; one row has three equal maxima."""
+    b = GraphBuilder()
+    x, w = b.input("x", (rows, 8)), b.input("w", (8,))
+    mixed = b.apply("sum", b.apply("sin", b.apply("multiply", x, w)), axis=1)
+    graph = b.graph(b.apply("multiply", b.apply("max", x, axis=1), mixed))
+    values = {"x": RNG.standard_normal((rows, 8)), "w": RNG.standard_normal(8)}
+    values["x"][2, [1, 5, 6]] = 4.0
+    return graph, values
+
+
+def _relus() -> tuple[Graph, dict[str, np.ndarray]]:
+    b = GraphBuilder()
+    x, w = b.input("x", (4, 5)), b.input("w", (5, 3))
+    values = {"x": RNG.standard_normal((4, 5)), "w": RNG.standard_normal((5, 3))}
+    values["x"][1] = 0.0
+    return b.graph(b.apply("relu", b.apply("matmul", x, w))), values
+
+
+def _roots() -> tuple[Graph, dict[str, np.ndarray]]:
+    """sqrt(x²) at a few zeros: the distance to the kink is of second order there."""
+    b = GraphBuilder()
+    x = b.input("x", (24,))
+    values = {"x": RNG.standard_normal(24)}
+    values["x"][[3, 17]] = 0.0
+    return b.graph(b.apply("sqrt", b.apply("square", x))), values
+
+
+@pytest.mark.parametrize("made", [lambda: _ties(6), _relus, _roots])
+def test_the_entries_at_a_kink_are_found_and_the_others_are_what_differences_say(
+    made: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, values = made()  # type: ignore[operator]
+    shape = graph.nodes[graph.outputs[0]].shape
+    g = RNG.uniform(1, 2, shape)
+    found = ask(graph, values, g)
+    monkeypatch.setattr(_Attempt, "at_kink", lambda *_: None)
+    every = ask(graph, values, g)
+    assert found.method == every.method == "one-sided"
+    assert found.kinks == every.kinks
+    for n in values:
+        for a, b in ((found.low[n], every.low[n]), (found.high[n], every.high[n])):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+
+
+def test_few_entries_at_a_kink_cost_few_walks(monkeypatch: pytest.MonkeyPatch) -> None:
+    walks = []
+    plain = _Attempt.nodes_at
+    monkeypatch.setattr(_Attempt, "nodes_at", lambda self, t, u: walks.append(1) or plain(self, t, u))
+    found = ask(*_ties(100))
+    assert int(sum((found.low[n] < found.high[n]).sum() for n in found.low)) == 3
+    # Three entries among 808: two tests for each of ten halvings of each at most, of two walks each; four walks for each
+    # entry; the confirmations. Entry by entry it were 4 · 808.
+    assert len(walks) < 3 * (2 * 10 * 2 + 4) + 20
+
+
+def test_a_wrong_rule_beside_a_kink_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, values = _relus()
+    right = ask(graph, values)
+    plain = _Attempt.candidate
+
+    def wrong(self: _Attempt, nodes: list, dead: bool) -> dict:
+        found = plain(self, nodes, dead)
+        found["x"][0, 2] = found["x"][0, 2] * 1.01
+        return found
+
+    monkeypatch.setattr(_Attempt, "candidate", wrong)
+    found = ask(graph, values)
+    np.testing.assert_allclose(found.low["x"], right.low["x"], rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(found.high["x"], right.high["x"], rtol=1e-12, atol=1e-14)
+    assert found.low["x"][0, 2] == pytest.approx(right.gradients["x"].hi[0, 2], rel=1e-12)
+
+
+def test_more_inputs_than_can_be_differenced_have_kinks_as_well() -> None:
+    b = GraphBuilder()
+    n = 2 * module.MAX_ENTRIES
+    x = b.input("x", (n,))
+    values = {"x": np.linspace(-1, 1, n)}
+    values["x"][n // 3] = 0.0
+    found = ask(b.graph(b.apply("abs", x)), values)
+    assert (found.low["x"][n // 3], found.high["x"][n // 3]) == (-1.0, 1.0)
+    assert np.array_equal(np.delete(found.low["x"], n // 3), np.delete(np.sign(values["x"]), n // 3))
