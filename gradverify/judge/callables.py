@@ -409,10 +409,13 @@ def _decided(q: Question, own: Traced, case: Case) -> Verdict:
 
 @contextmanager
 def _limited(q: Question, what: str) -> Iterator[None]:
+    block = None
     try:
-        with limited(q.time_limit):
+        with limited(q.time_limit) as block:
             yield
     except TimeLimit as e:
+        if e.block is not block:
+            raise  # of whoever called us
         raise BadInput(f"{what} hangs: {e}") from None
 
 

@@ -11,7 +11,13 @@ from types import FrameType
 
 class TimeLimit(BaseException):
     """Raised inside the block of `limited` when its time is over. No Exception, since the code inside may catch those:
-    a tracer that reports what its mapping raised, a subject that reports what the function raised."""
+    a tracer that reports what its mapping raised, a subject that reports what the function raised.
+
+    `block` is what `limited` gave to the block whose time is over: an inner one has no business to catch it."""
+
+    def __init__(self, message: str, block: object) -> None:
+        super().__init__(message)
+        self.block = block
 
 
 AGAIN = 1.0
@@ -30,16 +36,17 @@ def _importing(frame: FrameType | None) -> bool:
 
 
 @contextmanager
-def limited(seconds: float | None) -> Iterator[None]:
-    """Raise TimeLimit in the block after `seconds`.
+def limited(seconds: float | None) -> Iterator[object]:
+    """Raise TimeLimit in the block after `seconds`. Gives what tells its own TimeLimit from that of a block around it.
 
     By SIGALRM (POSIX `setitimer`), so only in the main thread and only where Python code, or a call that returns to it,
     is running; elsewhere the block runs without a limit. An import that is under way then is let finish. An alarm of
     somebody else's that is already set is left alone.
     """
+    block = object()
     usable = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
     if not seconds or not usable or signal.getitimer(signal.ITIMER_REAL)[0] > 0:
-        yield
+        yield block
         return
 
     def over(signum: int, frame: FrameType | None) -> None:
@@ -49,12 +56,12 @@ def limited(seconds: float | None) -> Iterator[None]:
             return
         # Raised within a destructor or a callback of C code it is printed and lost: then again.
         signal.setitimer(signal.ITIMER_REAL, AGAIN)
-        raise TimeLimit(f"it ran longer than {seconds:g} s")
+        raise TimeLimit(f"it ran longer than {seconds:g} s", block)
 
     before = signal.signal(signal.SIGALRM, over)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        yield
+        yield block
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

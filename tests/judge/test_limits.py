@@ -7,8 +7,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from gradverify.api import check
+from gradverify.core.errors import BadInput
 from gradverify.judge.limits import TimeLimit, limited
 
 
@@ -67,3 +70,24 @@ def test_a_limit_that_is_swallowed_is_raised_again(monkeypatch: pytest.MonkeyPat
         swallows()
     assert lost == [TimeLimit]
     assert time.perf_counter() - start < 10
+
+
+def test_the_limit_of_a_block_around_a_check_is_not_the_checks() -> None:
+    """It goes up to whoever set it, instead of ending as a function that hangs."""
+
+    def slow(x: np.ndarray) -> np.ndarray:
+        time.sleep(60)
+        return x
+
+    with pytest.raises(TimeLimit) as raised, limited(0.2) as block:
+        check(slow, np.ones(2), vjp=lambda g, x: g)
+    assert raised.value.block is block
+
+
+def test_the_limit_of_a_check_says_that_the_function_hangs() -> None:
+    def slow(x: np.ndarray) -> np.ndarray:
+        time.sleep(60)
+        return x
+
+    with pytest.raises(BadInput, match=r"slow hangs: it ran longer than 0\.2 s"):
+        check(slow, np.ones(2), vjp=lambda g, x: g, time_limit=0.2)
