@@ -65,6 +65,8 @@ def single(x: float) -> Any:
     return mpf(float(np.float32(x)))
 
 
+BROADCAST = lambda j, b: ((j.numpy.zeros(4, b.dtype) + b) * j.numpy.array([1.0, 2**-8, -1.0, 2**-8], b.dtype)).sum()
+
 TORCH_TANH = lambda x: lambda: torch_gradient(lambda t, v: t.tanh(v), x, "float32")
 
 X = ((1.0, 2.0), (3.0, 5.0), (4.0, -1.0))
@@ -397,6 +399,12 @@ FINDINGS = (
         lambda: jax_value(lambda j, y: j.numpy.hypot(j.numpy.float32(3e20), y), 4e20, "float32"),
         lambda: single(4e20) / mp.hypot(single(3e20), single(4e20)),
         "the forward is scaled against overflow, the gradient squares a denominator; NaN at 3e-20",
+    ),
+    Finding(
+        "broadcast of one number, gradient", "jax", "bfloat16", "x + b, cotangent [1, 2**-8, -1, 2**-8]",
+        lambda: jax_value(BROADCAST, 0.0, "bfloat16"),
+        lambda: mpf(2) ** -7,
+        "lax.reduce_sum adds up in the dtype, one after the other; jnp.sum goes through float32 (CPU)",
     ),
     Finding(
         "division, gradient for a small denominator", "jax", "float32", "1e-20 / y, y = 2e-20",

@@ -298,20 +298,33 @@ def _right_under(allowed: Budget, case: Case, seen: Observation, ref: Reference)
 
 
 def _explained(case: Case, subject: Subject, seen: Observation, ref: Reference, seed: int) -> str:
-    """The subject's declared forms that explain every failing entry, if they do: the budget is rerun with their texts."""
+    """What the subject declares of itself and explains every failing entry, if it does: the budget is rerun with the texts
+    of its forms, and with partial sums that are rounded to 16 bits where it does that."""
+    if case.function:
+        return ""
     forms: Mapping[str, Form] = getattr(subject, "forms", {})
     table = dict(OPS)
     for op, form in forms.items():
         table[op] = replace(OPS[op], vjp=form.vjp or OPS[op].vjp, define=form.define or OPS[op].define)
     # A composite op may be made of one that has a form.
     nodes = (*case.graph.nodes, *lowered(case.graph, table).nodes) if forms else ()
-    used = {n.op for n in nodes if isinstance(n, Apply)} & set(forms)
-    if case.function or not used:
-        return ""
-    # What leaves the range by such a formula is explained as well, hence no demand to pass.
-    if _right_under(allowance(case, ref.truth, seed=seed, table=table), case, seen, ref):
-        return "; ".join(f"{op}: {forms[op].reason}" for op in sorted(used))
+    used = sorted({n.op for n in nodes if isinstance(n, Apply)} & set(forms))
+    losses = "; ".join(f"{op}: {forms[op].reason}" for op in used)
+    sums: str = getattr(subject, "partial_sums", "") if _stores(case.dtype) else ""
+    for reasons, how in (
+        ((losses,), {"table": table}),
+        ((sums,), {"stepwise": True}),
+        ((losses, sums), {"table": table, "stepwise": True}),
+    ):
+        # What leaves the range by such a formula is explained as well, hence no demand to pass.
+        if all(reasons) and _right_under(allowance(case, ref.truth, seed=seed, **how), case, seen, ref):
+            return "; ".join(reasons)
     return ""
+
+
+def _stores(dtype: str) -> bool:
+    """Is it a format of storage, computed with in a wider one?"""
+    return FORMATS[dtype].arithmetic < FORMATS[dtype].roundoff
 
 
 def _hopeless(case: Case, ref: Reference) -> bool:
@@ -350,8 +363,7 @@ def _stagnated(
 ) -> _Finding:
     """The finding; it says so where the failing entries are only as far off as sums are that are accumulated in a 16-bit
     dtype itself."""
-    fmt = FORMATS[case.dtype]
-    if fmt.arithmetic == fmt.roundoff or finding.kind is FailKind.NON_FINITE:
+    if not _stores(case.dtype) or finding.kind is FailKind.NON_FINITE:
         return finding
     if not _right_under(allowance(case, ref.truth, seed=seed, stepwise=True), case, seen, ref):
         return finding

@@ -19,7 +19,7 @@ from ..core.graph import Constant, Graph
 from ..namespaces.dtypes import numpy_dtype
 from .base import Binding, Form, Observation, compiled, over_pairs, places, restricted
 from .bindings.jax import bindings
-from .forms.jax import FORMS
+from .forms.jax import FORMS, PARTIAL_SUMS
 
 LACKING = re.compile(
     r"dtype=(float16|bfloat16) is not supported|Reverse-mode differentiation does not work|gradient with respect to .* not"
@@ -44,6 +44,7 @@ class JaxSubject:
         """`table` replaces single ops, op name -> function of JAX arrays: to judge one's own under an op's name."""
         self.device, self.table = device, dict(table or {})
         self.forms: Mapping[str, Form] = {op: form for op, form in FORMS.items() if op not in self.table}
+        self.partial_sums = PARTIAL_SUMS if device == "cpu" else ""
 
     def unavailable(self) -> str | None:
         if importlib.util.find_spec("jax") is None:

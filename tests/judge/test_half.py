@@ -209,3 +209,16 @@ def test_a_formula_of_the_framework_explains_before_an_accumulation_does(through
     assert not verdict.wrong, verdict
     assert verdict.known.startswith("standardize: ")
     assert "accumulating" not in verdict.message
+
+
+def test_partial_sums_that_are_rounded_are_known_of_who_declares_it() -> None:
+    """lax.reduce_sum, by which the gradient of a broadcast is added up, has 2^-8 where 2^-7 is right."""
+    pytest.importorskip("jax")
+    cotangent = np.array([1.0, 2.0**-8, -1.0, 2.0**-8])
+    case = expression_case("x + y", {"x": np.zeros(1), "y": np.zeros(4)}, "bfloat16", cotangent=cotangent)
+    known = decide(case, find("jax"))
+    assert known.known.startswith("sums in 16 bits")
+    assert not known.wrong
+    assert decide(case, EngineSubject()).status is Status.PASS
+    half = decide(case, Spoilt(lambda g: g / 2))
+    assert (half.status, half.known) == (Status.FAIL, "")

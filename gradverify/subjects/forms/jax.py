@@ -107,6 +107,11 @@ SELU = (1.0507009873554804934193349852946, 1.6732632423543772848170429916717)
 
 RSQRT = "squares of small numbers underflow in float16, and lax.rsqrt's rule, -rsqrt(v)/2v, overflows there"
 
+PARTIAL_SUMS = (
+    "sums in 16 bits: XLA rounds partial sums of lax.reduce_sum, by which gradients of broadcast arguments are added up, "
+    "to the dtype (on the CPU; jnp.sum goes through float32)"
+)
+
 FORMS: Mapping[str, Form] = MappingProxyType({
     "tanh": Form("1 - out cancels where tanh saturates; XLA's float32 tanh is 1 from 7.9 on",
                  vjp=(lambda xp, g, out, x: (g + g * out) * (1.0 - out),)),
