@@ -403,6 +403,10 @@ def _decided(q: Question, own: Traced, case: Case) -> Verdict:
     subject, function = natively(_subject(own, q.device), own)
     with _limited(q, "the function, or its backward pass,"):
         verdict = labelled(decide(case, subject, function=function, custom=own.custom, seed=q.seed), own)
+    if own.converges and verdict.kind is FailKind.PRECISION:
+        # A series, or a solver, is its own definition to its last step, and its rule one of what it converges to.
+        message = f"the definition stops once it has converged, and is no more precise than that: {verdict.message}"
+        verdict = replace(verdict, status=Status.INCONCLUSIVE, kind=None, reason=Reason.ORACLE, message=message)
     notes = (*verdict.notes, *own.notes)
     return replace(verdict, notes=tuple(dict.fromkeys(notes)))
 

@@ -111,6 +111,8 @@ class Traced:
                custom Function that does not mark them dirty, NumPy)
     formats    the floating-point dtypes that values which depend on an input pass through on their way to an output
     custom     part of its backward pass is the user's own (an autograd.Function, a custom_vjp, a custom operator)
+    branches   it decides on values: the graph is the branch, and the length of the loops, at this point
+    converges  a loop under a rule of its own goes on until it has converged: the graph is no more precise than that
     native     where arguments or outputs are complex, the function over them as they are, one array each; `function`
                takes and returns their parts, joined and split by the framework's own differentiable operations
     """
@@ -131,6 +133,7 @@ class Traced:
     custom: bool = False
     formats: frozenset[str] = frozenset()
     branches: bool = False
+    converges: bool = False
     native: Callable[..., tuple[Any, ...]] | None = None
 
     @property

@@ -50,6 +50,10 @@ INTEGERS = (
     "integers computed from floating-point values (an argmax, a cast, an order) are held as they are at the point"
 )
 BRANCH = "a branch or the length of a loop depends on values: the graph is the one taken at this point"
+CONVERGES = (
+    "a loop under a rule of its own goes on until it has converged: the graph is that many trips, which the rule need not "
+    "be the derivative of"
+)
 UNSTAGED = "the function branches in Python on the value of an array, which jax.make_jaxpr cannot stage"
 DETACHED = "stop_gradient: the definition differentiates through it"
 STOPPED = "stop_gradient: the definition holds its argument fixed"
@@ -114,6 +118,7 @@ def trace(
         "cuts": tuple(xp.cuts),
         "custom": walk.custom,
         "branches": BRANCH in xp.notes,
+        "converges": CONVERGES in xp.notes,
         "native": call.native(kept) if paired else None,
         "formats": xp.formats_of(graph) if graph is not None else frozenset(),
     }
@@ -284,6 +289,8 @@ class _JaxTracer(Tracer):
     eqn: Any = None
     cells: list[_Cell]
     outs: Callable[[], Any]
+    open_ended = False
+    """Does a loop go on until values say that it ends?"""
 
     @property
     def primitive(self) -> str:
@@ -512,6 +519,9 @@ class _Walk:
             (go,) = self.closed(p["cond_jaxpr"], [*tests, *carry])
             if go.live:
                 self.xp.note(BRANCH)
+                self.xp.open_ended = True
+                if self.ruled:
+                    self.xp.note(CONVERGES)
             if not bool(np.any(np.asarray(go.value()))):
                 return carry
             new = self.closed(p["body_jaxpr"], [*bodies, *carry])
@@ -668,7 +678,8 @@ def _confirmed(traced: Traced, call: _Call, seed: int, xp: _JaxTracer) -> str | 
     moving = [a.name for a in replaceable if a.kind == "float"]
     narrow = [o.dtype for o in traced.outputs if o.position is not None] + [traced.dtype, *traced.formats]
     roundoff = max(ROUNDOFF.get(n, 2.0**-4) for n in narrow)
-    moved = nearby(traced.values, moving, roundoff, seed)
+    # A loop that ends here need not end nearby (a root of what has become negative), and XLA cannot be interrupted.
+    moved = nearby(traced.values, [] if xp.open_ended else moving, roundoff, seed)
     given = [half for x in call.arrays for half in _halves(x)]
     arrays = [jnp.asarray(moved[a.name], dtype=x.dtype) for a, x in zip(replaceable, given)]
     moved |= {a.name: _array(x) for a, x in zip(replaceable, arrays)}

@@ -15,6 +15,7 @@ from jax import lax, test_util  # noqa: E402
 
 import gradverify  # noqa: E402
 from gradverify.core.errors import GradverifyNote, Unsupported  # noqa: E402
+from gradverify.core.verdict import FailKind, Reason, Status  # noqa: E402
 from gradverify.jax import check_grads  # noqa: E402
 
 X = np.linspace(0.1, 1.0, 6).reshape(2, 3).astype(np.float32)
@@ -100,3 +101,37 @@ def test_check_takes_modes_and_orders() -> None:
     )
     assert verdict, verdict.text()
     assert not gradverify.check(exp_off, jnp.asarray(X), modes="fwd")
+
+
+def _solver(factor: float):
+    """√a by Newton's iteration to six digits, with the implicit gradient 1/(2√a), times `factor`."""
+
+    @jax.custom_vjp
+    def root(a):
+        going = lambda x: jnp.any(jnp.abs(x * x - a) > 1e-6 * a)
+        return jax.lax.while_loop(going, lambda x: (x + a / x) / 2, a)
+
+    def forward(a):
+        x = root(a)
+        return x, x
+
+    root.defvjp(forward, lambda x, g: (factor * g / (2 * x),))
+    return root
+
+
+def test_a_solver_is_no_more_precise_than_its_last_step() -> None:
+    """Its rule is the gradient of what it converges to, not of the trips that were taken."""
+    with jax.enable_x64(True):
+        a = jnp.asarray([2.0, 3.0, 5.0])
+        right = gradverify.check(_solver(1.0), a, effort="quick")
+        wrong = gradverify.check(_solver(1.5), a, effort="quick")
+    assert (right.status, right.reason) == (Status.INCONCLUSIVE, Reason.ORACLE)
+    assert "stops once it has converged" in right.message
+    assert (wrong.status, wrong.kind) == (Status.FAIL, FailKind.WRONG)
+
+
+def test_a_loop_that_need_not_end_nearby_is_not_run_there() -> None:
+    """Next to 0 lies what has no root: the iteration would not end, and XLA cannot be interrupted."""
+    with jax.enable_x64(True):
+        verdict = gradverify.check(_solver(1.0), jnp.asarray([4.0, 0.0]), effort="quick")
+    assert verdict.status is Status.INCONCLUSIVE
