@@ -222,3 +222,13 @@ def test_partial_sums_that_are_rounded_are_known_of_who_declares_it() -> None:
     assert decide(case, EngineSubject()).status is Status.PASS
     half = decide(case, Spoilt(lambda g: g / 2))
     assert (half.status, half.known) == (Status.FAIL, "")
+
+
+def test_a_framework_whose_loss_adds_up_in_16_bits_is_known_for_it() -> None:
+    pytest.importorskip("torch")
+    terms = np.array([1.265625, -0.54296875, 0.765625, -1.46875])
+    case = expression_case("nll_loss(x, t)", {"x": terms[:, None], "t": np.zeros(4, dtype=np.int64)}, "bfloat16")
+    known = decide(case, find("torch"))
+    assert known.known.startswith("nll_loss: ")
+    assert not known.wrong
+    assert decide(case, EngineSubject()).status is Status.PASS

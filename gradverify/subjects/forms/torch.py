@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -80,6 +81,17 @@ def _cosine_vjp(xp: Any, g: Any, a: Any, b: Any, axis: int, eps: float) -> Any:
     return (other - along * (a / norm)) / n
 
 
+def _nll_loss(xp: Any, x: Any, targets: Any) -> Any:
+    """One term after the other, each partial sum in the dtype."""
+    picked = xp.take_along_axis(x, xp.expand_dims(targets, -1), -1)
+    n = math.prod(xp.shape(picked))
+    terms = xp.reshape(picked, (n,))
+    total = xp.getitem(terms, index=(0,))
+    for k in range(1, n):
+        total = total + xp.getitem(terms, index=(k,))
+    return -total / n
+
+
 def _standardize_vjp(xp: Any, g: Any, out: Any, x: Any, axis: Any = -1, eps: float = 1e-5) -> Any:
     """From a mean that is rounded to the dtype before it is subtracted."""
 
@@ -120,6 +132,8 @@ FORMS: Mapping[str, Form] = MappingProxyType({
     "cosine_similarity": Form("a norm below eps is clamped, and differentiated as if it were not (PR#31378)",
                               vjp=(lambda xp, g, out, a, b, axis=-1, eps=1e-8: _cosine_vjp(xp, g, a, b, axis, eps),
                                    lambda xp, g, out, a, b, axis=-1, eps=1e-8: _cosine_vjp(xp, g, b, a, axis, eps))),
+    "nll_loss": Form("partial sums are rounded to the dtype, which 16 bits show (nll_loss_out_frame, on the CPU)",
+                     define=_nll_loss),
     "standardize": Form("its backward pass starts from a mean and a 1/σ that are saved in the dtype of the input, so that "
                         "in 16 bits x - mean has an absolute error of a rounding of the mean (native_layer_norm)",
                         vjp=(_standardize_vjp,)),
