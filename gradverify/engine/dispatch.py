@@ -54,9 +54,11 @@ def apply(rule: Rule, args: Sequence[Any], params: Mapping[str, Any] = NONE) -> 
     half = None
     if rule.promotion is not KEEP:
         raws = promoted(rule, raws)
-        if raws[-1].__class__ is not float and getattr(raws[-1], "dtype", None) in HALF:
-            # Halves are computed in float32 and rounded once, as PyTorch does.
-            half, raws = raws[-1].dtype, [widened(x) for x in raws]
+    if rule.computes:
+        # Halves are computed in float32 and rounded once, as PyTorch does.
+        half = half_among(raws)
+        if half is not None:
+            raws = [widened(x) for x in raws]
     kernel = rule.kernel if gpu.kernels is None else rule.kernel_in(kernels_for(*raws))
     try:
         data = quiet.run(kernel, *raws, **params)
@@ -75,8 +77,19 @@ def apply(rule: Rule, args: Sequence[Any], params: Mapping[str, Any] = NONE) -> 
 HALF = {d.numpy for name, d in dtypes.DTYPES.items() if name in ("float16", "bfloat16")}
 
 
+def half_among(raws: list[Any]) -> Any:
+    """The 16-bit dtype that the operands are in, or None. They agree by now: beside the last one (a number, or the indices
+    of a loss) the first one tells."""
+    last = getattr(raws[-1], "dtype", None)
+    if last is F32 or last is F64:
+        return None
+    return next((d for d in (last, getattr(raws[0], "dtype", None)) if d in HALF), None)
+
+
 def widened(x: Any) -> Any:
-    return x.astype(F32) if getattr(x, "dtype", None) in HALF and not isinstance(x, Ghost) else x
+    if getattr(x, "dtype", None) not in HALF:
+        return x
+    return Ghost(x.shape, F32) if isinstance(x, Ghost) else x.astype(F32)
 
 
 def promoted(rule: Rule, raws: list[Any]) -> list[Any]:

@@ -40,6 +40,7 @@ _KEEP = set(
     "clone logical_and logical_or logical_not isfinite conj real imag cast index index_put index_put_add gather "
     "unstack flatten any all complex sgn angle view_as_real view_as_complex fft".split()
 )
+_SUMS = set("index_add scatter_add index_put_add".split())  # what is kept there is added up, too
 _COMPARE = set("equal not_equal less less_equal greater greater_equal".split())
 
 VIEWS = set(
@@ -167,6 +168,7 @@ class Rule:
             KEEP if spec.name in _KEEP else COMPARE if spec.name in _COMPARE
             else ARITHMETIC if spec.name in _ARITHMETIC else REAL
         )  # fmt: skip
+        self.computes = self.promotion is not KEEP or spec.name in _SUMS
         self.indexes = spec.name in ("index", "index_put")  # arrays in the parameters: they are freed with the rest
         self.view = spec.name in VIEWS
         self.plans: dict[int, Plan] = {}
