@@ -65,6 +65,10 @@ def single(x: float) -> Any:
     return mpf(float(np.float32(x)))
 
 
+TERMS = (1.265625, -0.54296875, 0.765625, -1.46875)
+CLASSES = lambda t, b: (
+    b * t.nn.functional.nll_loss(t.tensor([[v] for v in TERMS], dtype=b.dtype), t.zeros(4, dtype=t.long))
+)
 BROADCAST = lambda j, b: ((j.numpy.zeros(4, b.dtype) + b) * j.numpy.array([1.0, 2**-8, -1.0, 2**-8], b.dtype)).sum()
 
 TORCH_TANH = lambda x: lambda: torch_gradient(lambda t, v: t.tanh(v), x, "float32")
@@ -399,6 +403,18 @@ FINDINGS = (
         lambda: jax_value(lambda j, y: j.numpy.hypot(j.numpy.float32(3e20), y), 4e20, "float32"),
         lambda: single(4e20) / mp.hypot(single(3e20), single(4e20)),
         "the forward is scaled against overflow, the gradient squares a denominator; NaN at 3e-20",
+    ),
+    Finding(
+        "erf near 0, value", "torch", "bfloat16", "torch.erf(x), x = 2**-40 (CPU with AVX2 or AVX512)",
+        lambda: torch_gradient(lambda t, b: b * t.erf(t.tensor([2.0**-40], dtype=b.dtype)), 1.0, "bfloat16"),
+        lambda: mp.erf(mpf(2) ** -40),
+        "the kernel for 16 bits has an absolute error of 1e-7",
+    ),
+    Finding(
+        "nll_loss, value", "torch", "bfloat16", "F.nll_loss(x, [0, 0, 0, 0]), x = [[1.265625], …]",
+        lambda: torch_gradient(CLASSES, 1.0, "bfloat16"),
+        lambda: -sum(map(mpf, TERMS)) / 4,
+        "partial sums are rounded to the dtype (CPU)",
     ),
     Finding(
         "broadcast of one number, gradient", "jax", "bfloat16", "x + b, cotangent [1, 2**-8, -1, 2**-8]",

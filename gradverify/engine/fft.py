@@ -121,11 +121,19 @@ def irfftn(input: Tensor, s: Sequence[int] | None = None, dim: Dims = None, norm
     if n < 1:
         raise RuntimeError(f"Invalid number of data points ({n}) specified")
     x = _transformed(input, sizes[:-1], dims[:-1], norm, True)  # the other dims first: then one half gives the other
-    x = _sized(x, n // 2 + 1, at)
+    x = _halved(_sized(x, n // 2 + 1, at), n, at)
     lead = ((None, None, None),) * at
     mirrored = run("getitem", x, index=(*lead, (1, (n + 1) // 2, 1)))
     whole = cat([x, run("conj", flip(mirrored, at))], at)
     return run_as("FftC2RBackward0", "real", _transformed(whole, None, at, norm, True))
+
+
+def _halved(x: Tensor, n: int, at: int) -> Tensor:
+    """Without the imaginary parts that no real tensor of n entries has: a transform leaves their zeros only to rounding."""
+    shape = [1] * x._data.ndim
+    shape[at] = -1
+    has = np.array([0 < k < n / 2 for k in range(n // 2 + 1)], dtype=x._data.real.dtype).reshape(shape)
+    return run("complex", run("real", x), run("multiply", run("imag", x), wrap(has)))
 
 
 def rfft(input: Tensor, n: int | None = None, dim: int = -1, norm: Norm = None) -> Tensor:

@@ -302,7 +302,8 @@ def _explained(case: Case, subject: Subject, seen: Observation, ref: Reference, 
     of its forms, and with partial sums that are rounded to 16 bits where it does that."""
     if case.function:
         return ""
-    forms: Mapping[str, Form] = getattr(subject, "forms", {})
+    declared: Mapping[str, Form] = getattr(subject, "forms", {})
+    forms = {op: f for op, f in declared.items() if f.dtypes is None or case.dtype in f.dtypes}
     table = dict(OPS)
     for op, form in forms.items():
         table[op] = replace(OPS[op], vjp=form.vjp or OPS[op].vjp, define=form.define or OPS[op].define)

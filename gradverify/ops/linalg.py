@@ -331,7 +331,9 @@ DECLARATIONS: tuple[OpSpec, ...] = (
         name="outer", doc="the products of each entry of one vector with each of another", example="outer(x, y)",
         aliases=("ger",), arity=2,
         define=lambda xp, a, b: xp.expand_dims(a, 1) * xp.expand_dims(b, 0),
-        vjp=(lambda xp, g, out, a, b: xp.matmul(g, b), lambda xp, g, out, a, b: xp.matmul(a, g)),
+        # Not by matmul: products that are added up are rounded one by one, as those of a broadcasting product are.
+        vjp=(lambda xp, g, out, a, b: xp.sum(g * xp.expand_dims(b, 0), axis=1),
+             lambda xp, g, out, a, b: xp.sum(g * xp.expand_dims(a, 1), axis=0)),
         image=lambda a, b, **_: a * b,
         shape=_outer_shape,
     ),

@@ -40,13 +40,15 @@ class Form:
 
     Not a tolerance: the judge reruns the budget with this text, and a FAIL that it explains to the last digit is
     reported as a known weakness of the framework instead of as news. `reason` says what is lost, where, and who
-    documents it. A subject lists its forms in an attribute `forms`, op name -> Form. One that rounds partial sums to a
-    16-bit dtype, instead of accumulating in float32, says so in an attribute `partial_sums`, with where.
+    documents it; `dtypes` in which, where not in all. A subject lists its forms in an attribute `forms`, op name -> Form.
+    One that rounds partial sums to a 16-bit dtype, instead of accumulating in float32, says so in an attribute
+    `partial_sums`, with where.
     """
 
     reason: str
     vjp: Vjp = None
     define: Define | None = None
+    dtypes: tuple[str, ...] | None = None
 
 
 @runtime_checkable

@@ -363,3 +363,14 @@ def test_holomorphic_ops_satisfy_cauchy_and_riemann(name: str) -> None:
     at = lambda d: array(f(engine.from_numpy(z + d)))
     along, across = (at(h) - at(-h)) / (2 * h), (at(1j * h) - at(-1j * h)) / (2 * h)
     np.testing.assert_allclose(across, 1j * along, atol=1e-7)
+
+
+@pytest.mark.parametrize("n", [6, 7, 10])
+def test_what_irfft_ignores_has_no_gradient_to_the_last_bit(n: int) -> None:
+    """The imaginary parts at frequency 0 and, for even n, at n/2: a transform leaves their zeros to rounding only."""
+    rng = np.random.default_rng(n)
+    for _ in range(10):
+        z = engine.tensor(rng.normal(size=n // 2 + 1) + 1j * rng.normal(size=n // 2 + 1), requires_grad=True)
+        engine.fft.irfft(z, n).backward(engine.tensor(rng.normal(size=n) * 10.0 ** rng.uniform(-3, 3, n)))
+        ends = [0, n // 2] if n % 2 == 0 else [0]
+        assert (np.asarray(z.grad.numpy()).imag[ends] == 0).all()

@@ -81,6 +81,13 @@ def _cosine_vjp(xp: Any, g: Any, a: Any, b: Any, axis: int, eps: float) -> Any:
     return (other - along * (a / norm)) / n
 
 
+def _erf(xp: Any, x: Any) -> Any:
+    """Abramowitz and Stegun, 7.1.26: to 1.5e-7 of 1."""
+    t = 1.0 / (1.0 + 0.3275911 * xp.abs(x))
+    series = 0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429)))
+    return xp.sign(x) * (1.0 - series * t * xp.exp(-x * x))
+
+
 def _nll_loss(xp: Any, x: Any, targets: Any) -> Any:
     """One term after the other, each partial sum in the dtype."""
     picked = xp.take_along_axis(x, xp.expand_dims(targets, -1), -1)
@@ -112,6 +119,8 @@ FORMS: Mapping[str, Form] = MappingProxyType({
                  vjp=(lambda xp, g, out, x: g * (1.0 - out * out),)),
     "sigmoid": Form("1 - out cancels where sigmoid saturates (pytorch#195681, #195527)",
                     vjp=(lambda xp, g, out, x: g * (1.0 - out) * out,)),
+    "erf": Form("in 16 bits the vectorised kernel has an absolute error of 1e-7, so that it is 0 near 0 (AVX2, AVX512)",
+                define=_erf, dtypes=("float16", "bfloat16")),
     "ndtr": Form("1 + erf cancels in the negative tail", define=_normal_cdf),
     "gelu": Form("1 + erf, and 1 + tanh, cancel in the negative tail (pytorch#187806)", define=_gelu, vjp=(_gelu_vjp,)),
     "logsumexp": Form("exp(x - out) inherits the rounding of a large out", vjp=(_logsumexp_vjp,)),
