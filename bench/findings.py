@@ -411,6 +411,12 @@ FINDINGS = (
         "the kernel for 16 bits has an absolute error of 1e-7",
     ),
     Finding(
+        "prod of small factors, gradient", "torch", "float32", "torch.prod([x, 1e-20]), x = 1e-25",
+        lambda: torch_gradient(lambda t, v: t.cat([v, t.full_like(v, 1e-20)]).prod(), 1e-25, "float32"),
+        lambda: single(1e-20),
+        "grad * out / x: the product underflows, or overflows, before the gradient does",
+    ),
+    Finding(
         "nll_loss, value", "torch", "bfloat16", "F.nll_loss(x, [0, 0, 0, 0]), x = [[1.265625], …]",
         lambda: torch_gradient(CLASSES, 1.0, "bfloat16"),
         lambda: -sum(map(mpf, TERMS)) / 4,

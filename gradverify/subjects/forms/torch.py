@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...ops.reduction import spread
 from ..base import Form
 from .shared import digamma, gelu_tanh, gelu_tanh_vjp, softsign_vjp
 
@@ -99,6 +100,13 @@ def _nll_loss(xp: Any, x: Any, targets: Any) -> Any:
     return -total / n
 
 
+def _prod_vjp(xp: Any, g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """g·out/x where no factor is 0."""
+    none = xp.equal(x, 0.0)
+    quotient = spread(xp, g * out, x, axis) / xp.where(none, xp.ones_like(x), x)
+    return xp.where(none, xp.zeros_like(x), quotient)
+
+
 def _standardize_vjp(xp: Any, g: Any, out: Any, x: Any, axis: Any = -1, eps: float = 1e-5) -> Any:
     """From a mean that is rounded to the dtype before it is subtracted."""
 
@@ -143,6 +151,7 @@ FORMS: Mapping[str, Form] = MappingProxyType({
                                    lambda xp, g, out, a, b, axis=-1, eps=1e-8: _cosine_vjp(xp, g, b, a, axis, eps))),
     "nll_loss": Form("partial sums are rounded to the dtype, which 16 bits show (nll_loss_out_frame, on the CPU)",
                      define=_nll_loss),
+    "prod": Form("g·out/x starts from a product that under- or overflows before the gradient does", vjp=(_prod_vjp,)),
     "standardize": Form("its backward pass starts from a mean and a 1/σ that are saved in the dtype of the input, so that "
                         "in 16 bits x - mean has an absolute error of a rounding of the mean (native_layer_norm)",
                         vjp=(_standardize_vjp,)),
