@@ -49,6 +49,7 @@ class Case:
     function    "package.module:name" of the user's own function, held against `graph` as its definition
     expect      what the author expects of the subject: negative cases say "fail" or "raises"
     invariants  names of the laws to check as well
+    parts       pairs of outputs that are the real and the imaginary part of one complex number
     mixed       where not everything has the case's dtype: then that is the narrowest format that a value passes through
 
     In a graph with complex nodes `dtype` is their precision (float64 for complex128); complex values and cotangents are
@@ -67,6 +68,7 @@ class Case:
     invariants: tuple[str, ...] = ()
     source: Source = Source()
     mixed: Mixed | None = None
+    parts: tuple[tuple[int, int], ...] = ()
 
     @property
     def literal_dtype(self) -> str:

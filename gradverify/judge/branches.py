@@ -62,7 +62,16 @@ def branch_by_branch(case: Case, seen: Observation, ref: Reference, *, seed: int
     for decisions in others:
         values, slopes = followed(case.graph, case.values, case.cotangent, case.wrt, case.dtype, decisions)
         there = budget(
-            case.graph, case.values, case.cotangent, case.wrt, case.dtype, values, slopes, seed=seed, forced=decisions
+            case.graph,
+            case.values,
+            case.cotangent,
+            case.wrt,
+            case.dtype,
+            values,
+            slopes,
+            seed=seed,
+            forced=decisions,
+            parts=case.parts,
         )
         for i, nearest in enumerate(outputs):
             nearest.offer(values[i], there.outputs[i].budget, unsure)

@@ -386,6 +386,7 @@ def budget(
     loose: bool = False,
     stepwise: bool = False,
     forced: Decisions | None = None,
+    parts: Sequence[tuple[int, int]] = (),
 ) -> Budget:
     """Scatter of `reruns` nudged reruns around the true `outputs` and `gradients` (float64, as the oracle has them).
 
@@ -409,6 +410,10 @@ def budget(
 
     `stepwise` asks a third: could it be that sums were accumulated in the 16-bit dtype itself? The bound is then the
     worst case, (n-1)·u·Σ|x_i| (Higham 2002, eq. 4.4): a sum that stagnates errs with one sign.
+
+    `parts` are pairs of outputs, and `z.real` and `z.imag` the gradients, that are one complex number each: then the
+    result is rounded at the size of the modulus, as complex arithmetic promises no more (a product errs by √5·u of the
+    modulus at most, not of each part; Brent, Percival & Zimmermann, Math. Comp. 76 (2007) 1469).
 
     `forced` asks for the budget of another branch than rounding happens to take (see `branches.py`), around what is true
     on it.
@@ -448,20 +453,42 @@ def budget(
             norm = np.hypot(norm, a - truth)  # the squares of what is near the ends of the range are not in it
         return norm / math.sqrt(len(arrays))
 
-    def allow(truth: np.ndarray, ways: list[list[np.ndarray]], floor: np.ndarray | float = 0.0) -> Allowance:
+    other_output = {i: k for pair in parts for i, k in (pair, pair[::-1])}
+
+    def allow(
+        truth: np.ndarray,
+        ways: list[list[np.ndarray]],
+        floor: np.ndarray | float = 0.0,
+        other: np.ndarray | None = None,
+    ) -> Allowance:
         with np.errstate(all="ignore"):
-            rounding = fmt.roundoff * np.abs(truth) + (fmt.underflow if fmt.gradual else 0.0)
+            modulus = np.abs(truth) if other is None else np.hypot(truth, other)
+            rounding = fmt.roundoff * modulus + (fmt.underflow if fmt.gradual else 0.0)
             b = SAFETY * (np.max([scatter(truth, arrays) for arrays in ways], axis=0) + rounding)
             b += 0.0 if fmt.gradual else fmt.tiny
             b += np.where(truth == 0, fmt.roundoff**2 * (np.max(np.abs(truth), initial=0.0) + floor), 0.0)
         return Allowance(np.where(np.isnan(b), np.inf, b))
 
     return Budget(
-        tuple(allow(t, [[r.outputs[i] for r in kept]], largest) for i, t in enumerate(outputs)),
-        {n: allow(t, [[r.gradients[n] for r in way] for way in ways], size / length[n]) for n, t in gradients.items()},
+        tuple(
+            allow(t, [[r.outputs[i] for r in kept]], largest, outputs[other_output[i]] if i in other_output else None)
+            for i, t in enumerate(outputs)
+        ),
+        {
+            n: allow(
+                t, [[r.gradients[n] for r in way] for way in ways], size / length[n], gradients.get(_other_part(n))
+            )
+            for n, t in gradients.items()
+        },
         reruns,
         branches or _near_kink(runs),
     )
+
+
+def _other_part(name: str) -> str:
+    """The name of the imaginary part for that of the real one, and the reverse; "" for what is no part."""
+    whole, _, part = name.rpartition(".")
+    return {"real": f"{whole}.imag", "imag": f"{whole}.real"}.get(part, "")
 
 
 def _loosened(fmt: FloatFormat) -> FloatFormat:

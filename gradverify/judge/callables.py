@@ -246,7 +246,10 @@ def _single_output(case: Case, k: int, group: tuple[int, ...]) -> Case:
     graph = Graph(case.graph.nodes, tuple(case.graph.outputs[i] for i in group))
     cotangent = tuple(case.cotangent[i] for i in group)
     mixed = case.mixed and replace(case.mixed, outputs=tuple(case.mixed.outputs[i] for i in group))
-    return replace(case, name=f"{case.name}, output {k} alone", graph=graph, cotangent=cotangent, mixed=mixed)
+    parts = ((0, 1),) if len(group) == 2 else ()
+    return replace(
+        case, name=f"{case.name}, output {k} alone", graph=graph, cotangent=cotangent, mixed=mixed, parts=parts
+    )
 
 
 def _only(traced: Traced, k: int, group: tuple[int, ...]) -> Traced:
@@ -513,6 +516,7 @@ def _case(q: Question, own: Traced, definition: Traced, point: Point, wrt: tuple
         dtype=dtype,
         wrt=wrt,
         mixed=mixed,
+        parts=tuple((g[0], g[1]) for g in own.leaves if len(g) == 2),
     )
 
 

@@ -42,9 +42,12 @@ def real_case(case: Case) -> Case:
         whole = real_graph(claim, _cotangent_names(case.graph))
         for part, output in zip(names[name], whole.outputs, strict=True):
             claims[part] = Graph(whole.nodes, (output,))
+    kinds = [case.graph.nodes[o].kind for o in case.graph.outputs]
+    starts = np.cumsum([0, *(2 if k == "complex" else 1 for k in kinds)]).tolist()
     return replace(
         case,
         graph=real_graph(case.graph),
+        parts=tuple((i, i + 1) for i, k in zip(starts, kinds) if k == "complex"),
         values={n: v for name, whole in case.values.items() for n, v in zip(names[name], _parts(whole, case.dtype))},
         cotangent=tuple(part for g in case.cotangent for part in _parts(g, case.dtype)),
         wrt=tuple(n for name in case.wrt for n in names[name]),

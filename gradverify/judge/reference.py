@@ -58,14 +58,14 @@ def allowance(case: Case, true: Truth, *, seed: int = 0, **how: Any) -> Budget:
     outputs, gradients = tuple(e.told for e in true.outputs), {n: e.told for n, e in true.gradients.items()}
     return budget(
         case.graph, case.values, case.cotangent, case.wrt, case.dtype, outputs, gradients,
-        seed=seed, at_kink=bool(true.kinks), dead=true.dead, idle=true.idle, **how,
+        seed=seed, at_kink=bool(true.kinks), dead=true.dead, idle=true.idle, parts=case.parts, **how,
     )  # fmt: skip
 
 
 def _key(case: Case, seed: int) -> bytes:
     """A digest of everything that the reference depends on."""
     h = hashlib.blake2b(digest_size=24)
-    h.update(repr((case.graph, case.wrt, case.dtype, case.literal_dtype, seed)).encode())
+    h.update(repr((case.graph, case.wrt, case.dtype, case.literal_dtype, case.parts, seed)).encode())
     for name, value in sorted(case.values.items()):
         h.update(name.encode() + np.ascontiguousarray(value).tobytes())
     for g in case.cotangent:

@@ -21,7 +21,7 @@ from gradverify.namespaces import NUMPY
 from gradverify.namespaces.run import forward
 from gradverify.ops.pairs import COMPLEX, ComplexBuilder, is_complex, lowered_with_places, real_graph
 from gradverify.spec import loads
-from gradverify.subjects.base import over_pairs
+from gradverify.subjects.base import Observation, over_pairs
 from gradverify.subjects.engine import EngineSubject
 from gradverify.subjects.jax import JaxSubject
 from gradverify.subjects.torch import TorchSubject
@@ -300,3 +300,25 @@ def test_the_real_case_has_everything_twice() -> None:
     assert set(real.claims) == set(real.wrt)
     assert set(real.claims["x"].inputs) >= {"g0", "g1", "g2"}
     assert decide(case, SUBJECTS[0])
+
+
+def test_a_part_is_rounded_at_the_size_of_the_modulus() -> None:
+    """z/z is 1, and its imaginary part 0 as long as nobody rounds; an ulp of the modulus in it is no error of complex
+    arithmetic, a thousand are."""
+    case = case_of("prod(z, axis=0)", "complex64", "{z: {shape: [1, 3], dtype: complex}}")
+    assert case.cotangent[0].size == 3
+
+    class Turned(EngineSubject):
+        """The gradient turned by a small angle: of one ulp, or of a thousand."""
+
+        def __init__(self, ulps: float) -> None:
+            self.ulps = ulps
+
+        def vjp(self, *args: Any) -> Observation:
+            seen = super().vjp(*args)
+            re, im = (np.asarray(seen.gradients[n]) for n in ("z.real", "z.imag"))
+            turn = np.float32(self.ulps * 2.0**-24)
+            return Observation(seen.outputs, {"z.real": re - turn * im, "z.imag": im + turn * re})
+
+    assert decide(case, Turned(1.0)).status is Status.PASS
+    assert decide(case, Turned(1000.0)).status is Status.FAIL
