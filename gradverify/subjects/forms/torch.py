@@ -102,9 +102,17 @@ def _nll_loss(xp: Any, x: Any, targets: Any) -> Any:
 
 def _prod_vjp(xp: Any, g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """g·out/x where no factor is 0."""
+    return _divided(xp, spread(xp, g * out, x, axis), x)
+
+
+def _cumulative_prod_vjp(xp: Any, g: Any, out: Any, x: Any, axis: int = -1) -> Any:
+    """The sum of what comes after of g·out, over x, where no factor is 0."""
+    return _divided(xp, xp.flip(xp.cumulative_sum(xp.flip(g * out, axis=axis), axis=axis), axis=axis), x)
+
+
+def _divided(xp: Any, y: Any, x: Any) -> Any:
     none = xp.equal(x, 0.0)
-    quotient = spread(xp, g * out, x, axis) / xp.where(none, xp.ones_like(x), x)
-    return xp.where(none, xp.zeros_like(x), quotient)
+    return xp.where(none, xp.zeros_like(x), y / xp.where(none, xp.ones_like(x), x))
 
 
 def _standardize_vjp(xp: Any, g: Any, out: Any, x: Any, axis: Any = -1, eps: float = 1e-5) -> Any:
@@ -118,6 +126,8 @@ def _standardize_vjp(xp: Any, g: Any, out: Any, x: Any, axis: Any = -1, eps: flo
     normed = d * scale
     return scale * (g - mean(g) - normed * mean(g * normed))
 
+
+QUOTIENT = "g·out/x starts from a product that under- or overflows before the gradient does"
 
 FORMS: Mapping[str, Form] = MappingProxyType({
     "atan2": Form("1 / (y*y + x*x) leaves the range of the dtype before the gradient does",
@@ -151,7 +161,8 @@ FORMS: Mapping[str, Form] = MappingProxyType({
                                    lambda xp, g, out, a, b, axis=-1, eps=1e-8: _cosine_vjp(xp, g, b, a, axis, eps))),
     "nll_loss": Form("partial sums are rounded to the dtype, which 16 bits show (nll_loss_out_frame, on the CPU)",
                      define=_nll_loss),
-    "prod": Form("g·out/x starts from a product that under- or overflows before the gradient does", vjp=(_prod_vjp,)),
+    "prod": Form(QUOTIENT, vjp=(_prod_vjp,)),
+    "cumulative_prod": Form(QUOTIENT, vjp=(_cumulative_prod_vjp,)),
     "standardize": Form("its backward pass starts from a mean and a 1/σ that are saved in the dtype of the input, so that "
                         "in 16 bits x - mean has an absolute error of a rounding of the mean (native_layer_norm)",
                         vjp=(_standardize_vjp,)),
