@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -24,12 +25,15 @@ AGAIN = 1.0
 """Seconds that a TimeLimit has to reach the end of its block, before another one is raised."""
 
 IMPORTING = 0.05
-"""Seconds after which it is asked again whether an import that was running when the time was over has ended."""
+"""Seconds after which it is asked again whether what was not to be disturbed when the time was over has ended."""
 
 
-def _importing(frame: FrameType | None) -> bool:
+def _undisturbed(frame: FrameType | None) -> bool:
+    """Is something running that is over soon and is no place for an exception: an import, or a callback of a weak
+    reference, where it would be lost?"""
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
+        file = frame.f_code.co_filename
+        if file.startswith("<frozen importlib") or file == weakref.__file__:
             return True
         frame = frame.f_back
     return False
@@ -50,7 +54,7 @@ def limited(seconds: float | None) -> Iterator[object]:
         return
 
     def over(signum: int, frame: FrameType | None) -> None:
-        if _importing(frame):
+        if _undisturbed(frame):
             # A module that is cut off half-way stays so, for everybody who imports it later.
             signal.setitimer(signal.ITIMER_REAL, IMPORTING)
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -91,3 +92,35 @@ def test_the_limit_of_a_check_says_that_the_function_hangs() -> None:
 
     with pytest.raises(BadInput, match=r"slow hangs: it ran longer than 0\.2 s"):
         check(slow, np.ones(2), vjp=lambda g, x: g, time_limit=0.2)
+
+
+def test_a_callback_of_a_weak_reference_is_not_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception in it is printed and lost."""
+    lost: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: lost.append(unraisable.exc_type))
+
+    class Key:
+        """Slow to be compared, so that the time is over while a dictionary forgets it."""
+
+        def __hash__(self) -> int:
+            return 1
+
+        def __eq__(self, other: object) -> bool:
+            until = time.perf_counter() + 0.3
+            while time.perf_counter() < until:
+                pass
+            return self is other
+
+    def forgets() -> None:
+        known: weakref.WeakKeyDictionary[Key, int] = weakref.WeakKeyDictionary()
+        first, second = Key(), Key()
+        known[first] = 1
+        known[second] = 2
+        with limited(0.1):
+            del second
+            while True:
+                time.sleep(0.01)
+
+    with pytest.raises(TimeLimit):
+        forgets()
+    assert lost == []
