@@ -7,6 +7,7 @@ import sys
 import time
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,25 +101,21 @@ def test_a_callback_of_a_weak_reference_is_not_disturbed(monkeypatch: pytest.Mon
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: lost.append(unraisable.exc_type))
 
     class Key:
-        """Slow to be compared, so that the time is over while a dictionary forgets it."""
+        pass
 
-        def __hash__(self) -> int:
-            return 1
-
-        def __eq__(self, other: object) -> bool:
-            until = time.perf_counter() + 0.3
-            while time.perf_counter() < until:
-                pass
-            return self is other
+    # One of the module's own, which are too short to be met by an alarm at will.
+    busy = (
+        "import time\ndef remove(_):\n until = time.perf_counter() + 0.3\n while time.perf_counter() < until:\n  pass"
+    )
+    module: dict[str, Any] = {}
+    exec(compile(busy, weakref.__file__, "exec"), module)
 
     def forgets() -> None:
-        known: weakref.WeakKeyDictionary[Key, int] = weakref.WeakKeyDictionary()
-        first, second = Key(), Key()
-        known[first] = 1
-        known[second] = 2
+        key = Key()
+        known = weakref.ref(key, module["remove"])
         with limited(0.1):
-            del second
-            while True:
+            del key
+            while known() is None:
                 time.sleep(0.01)
 
     with pytest.raises(TimeLimit):
