@@ -187,10 +187,13 @@ def bounded(tally: Tally) -> str:
     """What no wrong FAIL among n graphs says of the graphs that were not drawn; "" where there is one.
 
     (1 - p)**n >= 5 % for p <= 3 / n: the rule of three (Hanley and Lippman-Hand, JAMA 249, 1983). By graphs, not by
-    verdicts, since those of one graph depend on each other.
+    verdicts, since those of one graph depend on each other. A log of several states of the code bounds nothing: what was
+    mended between them, and judged again, was not drawn at random.
     """
     if tally.total.counts[WRONG] or not tally.graphs:
         return ""
+    if len(tally.codes) > 1:
+        return "No wrong FAIL is left. That bounds nothing, since the code was changed on the way."
     n = len(tally.graphs)
     return (
         f"No wrong FAIL: at most {min(3 / n, 1.0):.1g} of such graphs have one on these subjects, with 95 % confidence."

@@ -412,3 +412,15 @@ def test_what_is_counted_as_what() -> None:
     add(7, **{"is": "crash", "message": "", "text": "", "spec": ""})
     assert not tally.ok
     assert "crash" in plain(tally)[0]
+
+
+def test_what_was_mended_on_the_way_bounds_nothing() -> None:
+    c = Campaign(range(10), (Combo("torch", "float16"),))
+    tally = Tally(c)
+    for i in range(2):
+        tally({**campaigns.head(c), "code": f"state {i}"})
+        tally({"i": i, "subject": "torch", "dtype": "float16", "s": 0.5, "is": "PASS"})
+    page = markdown(tally, "gradverify campaign")
+    assert "confidence" not in page
+    assert "bounds nothing" in page
+    assert "2 states of gradverify's code (state 0, state 1)" in page
