@@ -26,7 +26,7 @@ from ..core.case import Case
 from ..namespaces.dtypes import FORMATS, wide
 from ..oracle.estimate import Estimate
 from ..subjects.base import Observation
-from .budget import RERUNS, Allowance, Decisions, budget, followed, sampled
+from .budget import RERUNS, Allowance, Decisions, branches_of, budget, followed, sampled
 from .reference import Reference
 
 GROUPS = 4
@@ -99,9 +99,8 @@ def branch_by_branch(case: Case, seen: Observation, ref: Reference, *, seed: int
 
 def _others(exact: Decisions, reruns: Sequence[Decisions]) -> tuple[list[Decisions], bool]:
     """The other branches than the exact one, and whether they are all there are."""
-    groups: dict[
-        bytes, list[tuple[int, int, np.generic]]
-    ] = {}  # which reruns turn it -> decision, entry, its other value
+    # which reruns turn it -> decision, entry, its other value
+    groups: dict[bytes, list[tuple[int, int, np.generic]]] = {}
     two_valued = True
     for j, here in enumerate(exact):
         there = np.stack([np.asarray(r[j]).ravel() for r in reruns])
@@ -114,25 +113,21 @@ def _others(exact: Decisions, reruns: Sequence[Decisions]) -> tuple[list[Decisio
         return [], False
     if len(groups) > GROUPS or not two_valued:
         return _taken(exact, reruns), False
-    found = []
+    found: list[Decisions] = []
     for chosen in product([False, True], repeat=len(groups)):
         branch = [np.array(d) for d in exact]
         for group in (g for g, c in zip(groups.values(), chosen) if c):
             for j, i, value in group:
                 branch[j].reshape(-1)[i] = value
         found.append(branch)
-    return list(found[1:]), True
+    return found[1:], True  # the first one has turned nothing
 
 
 def _taken(exact: Decisions, reruns: Sequence[Decisions]) -> list[Decisions]:
     """The branches that reruns took, the most frequent first."""
-
-    def key(decisions: Decisions) -> bytes:
-        return b"|".join(np.asarray(d).tobytes() for d in decisions)
-
-    by_key = {key(r): r for r in reruns}
-    counts = Counter(map(key, reruns))
-    counts.pop(key(exact), None)
+    by_key = {branches_of(r): r for r in reruns}
+    counts = Counter(map(branches_of, reruns))
+    counts.pop(branches_of(exact), None)
     return [by_key[k] for k, _ in counts.most_common(2**GROUPS - 1)]
 
 

@@ -73,13 +73,18 @@ Decisions = Sequence[np.ndarray]
 booleans, indices and rounded numbers. The order is the same in every rerun of a graph."""
 
 
+def branches_of(decisions: Decisions) -> bytes:
+    """Decisions as something to compare."""
+    return b"|".join(np.packbits(d).tobytes() if d.dtype == bool else d.tobytes() for d in decisions)
+
+
 class Noise:
     """The nudges of one rerun after another, and the branches that the current one took; or `forced` ones."""
 
     def __init__(self, fmt: FloatFormat, stepwise: bool = False, forced: Decisions | None = None) -> None:
         self.fmt, self.stepwise, self.forced = fmt, stepwise, forced
         self.finer = fmt.arithmetic / fmt.roundoff if fmt.roundoff else 1.0
-        self.stores = self.finer < 1
+        self.stores = fmt.stores
         self.rng = np.random.default_rng(0)
         self.restart(0)
 
@@ -90,8 +95,7 @@ class Noise:
 
     @property
     def branches(self) -> bytes:
-        """The decisions as something to compare."""
-        return b"|".join(np.packbits(d).tobytes() if d.dtype == bool else d.tobytes() for d in self.decisions)
+        return branches_of(self.decisions)
 
     def nudge(self, out: np.ndarray, scale: np.ndarray | float) -> np.ndarray:
         """`out` plus a Gaussian of standard deviation u·scale, then brought into the dtype's range.
@@ -563,6 +567,7 @@ class _Moved:
 
 
 FEW = 128
+"""Up to so many numbers of a stream are kept: few points have more entries of different size."""
 
 
 def _normal(seed: tuple[int, ...], n: int) -> np.ndarray:

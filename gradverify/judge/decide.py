@@ -311,7 +311,7 @@ def _explained(case: Case, subject: Subject, seen: Observation, ref: Reference, 
     nodes = (*case.graph.nodes, *lowered(case.graph, table).nodes) if forms else ()
     used = sorted({n.op for n in nodes if isinstance(n, Apply)} & set(forms))
     losses = "; ".join(f"{op}: {forms[op].reason}" for op in used)
-    sums: str = getattr(subject, "partial_sums", "") if _stores(case.dtype) else ""
+    sums: str = getattr(subject, "partial_sums", "") if FORMATS[case.dtype].stores else ""
     for reasons, how in (
         ((losses,), {"table": table}),
         ((sums,), {"stepwise": True}),
@@ -321,11 +321,6 @@ def _explained(case: Case, subject: Subject, seen: Observation, ref: Reference, 
         if all(reasons) and _right_under(allowance(case, ref.truth, seed=seed, **how), case, seen, ref):
             return "; ".join(reasons)
     return ""
-
-
-def _stores(dtype: str) -> bool:
-    """Is it a format of storage, computed with in a wider one?"""
-    return FORMATS[dtype].arithmetic < FORMATS[dtype].roundoff
 
 
 def _hopeless(case: Case, ref: Reference) -> bool:
@@ -364,7 +359,7 @@ def _stagnated(
 ) -> _Finding:
     """The finding; it says so where the failing entries are only as far off as sums are that are accumulated in a 16-bit
     dtype itself."""
-    if not _stores(case.dtype) or finding.kind is FailKind.NON_FINITE:
+    if not FORMATS[case.dtype].stores or finding.kind is FailKind.NON_FINITE:
         return finding
     if not _right_under(allowance(case, ref.truth, seed=seed, stepwise=True), case, seen, ref):
         return finding

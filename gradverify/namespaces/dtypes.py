@@ -43,6 +43,11 @@ class FloatFormat:
     gradual: bool = False
 
     @property
+    def stores(self) -> bool:
+        """Is it a format of storage, computed with in a wider one?"""
+        return self.arithmetic < self.roundoff
+
+    @property
     def underflow(self) -> float:
         """The largest error of a result that underflows: all of it, or half the distance of subnormal numbers."""
         return self.roundoff * self.tiny if self.gradual else self.tiny

@@ -333,12 +333,14 @@ class _Attempt:
         step = draw * np.concatenate([self.lengths(n).ravel() for n in self.wrt])
         left = total  # tests of two walks each: half of what the differences of all entries cost
 
+        def by_name(whole: np.ndarray) -> dict[str, np.ndarray]:
+            return {n: whole[a:b].reshape(self.points[n].shape) for n, a, b in zip(self.wrt, places, places[1:])}
+
         def stays(entries: np.ndarray) -> bool:
             """To either side: of three equal maxima one may go down, and the other two are still a tie."""
             moved = np.zeros(total)
             moved[entries] = step[entries]
-            parts = {n: moved[a:b].reshape(self.points[n].shape) for n, a, b in zip(self.wrt, places, places[1:])}
-            moves = {n: BALLS.asarray(u) for n, u in parts.items() if u.any()}
+            moves = {n: BALLS.asarray(u) for n, u in by_name(moved).items() if u.any()}
             return all(self.zero_distances(self.nodes_at(t, moves)) == zeros for t in (h, -h))
 
         finite = np.concatenate([np.isfinite(estimates[n].hi).ravel() for n in self.wrt])
@@ -358,7 +360,7 @@ class _Attempt:
             asked += [entries[middle:], entries[:middle]]
         if not stays(np.flatnonzero(~held)):
             return None
-        masks = {n: held[a:b].reshape(self.points[n].shape) for n, a, b in zip(self.wrt, places, places[1:])}
+        masks = by_name(held)
         found, agrees = self.confirmed(candidate, estimates, masks)
         return (masks, found) if agrees else None
 
