@@ -186,9 +186,9 @@ def hips_check_grads(problem: Problem, data: Data, factor: np.ndarray) -> Check:
 def gradverify_judge(problem: Problem, data: Data, factor: np.ndarray) -> Check:
     """The PyTorch function held against the problem's expression, as `call:` in a spec does."""
     from gradverify.core.verdict import Status
-    from gradverify.judge.asked import expression_case
-    from gradverify.judge.runner import Settings, judge
-    from gradverify.subjects.torch import TorchSubject
+    from gradverify.frameworks.torch.adapter import TorchSubject
+    from gradverify.run.runner import Settings, judge
+    from gradverify.spec.from_expression import expression_case
 
     function = torch_function(problem, data, factor)
 

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from .core.verdict import Reason as Reason
     from .core.verdict import Status as Status
     from .core.verdict import Verdict as Verdict
-    from .judge.runner import Runner as Runner
-    from .judge.runner import Settings as Settings
-    from .judge.runner import judge as judge
     from .ops import OPS as OPS
+    from .run.runner import Runner as Runner
+    from .run.runner import Settings as Settings
+    from .run.runner import judge as judge
 
 # Public name -> the module that defines it.
 _HOMES = {
@@ -53,9 +53,9 @@ _HOMES = {
     "Reason": "core.verdict",
     "Status": "core.verdict",
     "Verdict": "core.verdict",
-    "Runner": "judge.runner",
-    "Settings": "judge.runner",
-    "judge": "judge.runner",
+    "Runner": "run.runner",
+    "Settings": "run.runner",
+    "judge": "run.runner",
     "OPS": "ops",
 }
 

@@ -9,13 +9,14 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from .checker.casting import Call, context, dtype_name, in_dtype
+from .checker.driver import TIME_LIMIT, TRIALS, Effort, Question, answer, raised, raised_forward
+from .checker.forward_mode import answer_forward
+from .checker.sparse import answered
 from .core.errors import BadInput, Unsupported
 from .core.verdict import Reason, Status, Verdict
-from .judge.callables import TIME_LIMIT, TRIALS, Effort, Question, answer, raised, raised_forward
-from .judge.casting import Call, context, dtype_name, in_dtype
-from .judge.forward_mode import answer_forward
-from .judge.sparse import answered
-from .trace import HandWritten, framework_of
+from .frameworks.numpy.handwritten import HandWritten
+from .frameworks.recognise import framework_of
 
 Mode = Literal["rev", "fwd"]
 MODES: tuple[Mode, ...] = get_args(Mode)

@@ -19,11 +19,11 @@ from .core.errors import GradverifyError
 
 if TYPE_CHECKING:
     from .core.op import OpSpec
-    from .judge.campaign import Campaign, Log, Spread
-    from .judge.events import Event, Job
-    from .judge.runner import Batch, Runner, Settings
     from .report.campaign import Tally
     from .report.records import Recorder
+    from .run.campaign.model import Campaign, Log, Spread
+    from .run.events import Event, Job
+    from .run.runner import Batch, Runner, Settings
 
 
 class Exit(IntEnum):
@@ -112,8 +112,8 @@ def run(paths: tuple[Path, ...], reports: tuple[str, ...], **options: Any) -> in
 
     Random graphs belong to a run over folders: where PATHS are files, only these are judged.
     """
-    from .judge import plan
-    from .judge.runner import Settings
+    from .run import plan
+    from .run.runner import Settings
     from .spec.document import load
 
     settings = Settings(**options)
@@ -132,8 +132,8 @@ def run(paths: tuple[Path, ...], reports: tuple[str, ...], **options: Any) -> in
 @click.option("--id", "wanted", metavar="TEXT", help="Of a JSON report: only results whose id contains TEXT.")
 def replay(file: Path, reports: tuple[str, ...], wanted: str | None, **options: Any) -> int:
     """Judge saved cases again: a spec file, or those of a JSON report that were not acceptable."""
-    from .judge import plan
-    from .judge.runner import Settings
+    from .run import plan
+    from .run.runner import Settings
     from .spec.document import load
 
     settings = Settings(**options)
@@ -157,8 +157,8 @@ def explain(expression: str, inputs: tuple[str, ...], reports: tuple[str, ...], 
     gradverify explain "sum(softplus(x) * y)" --input x=[0.5,1] --input y=[1,2]
     """
     from .core.errors import SpecError
-    from .judge import plan
-    from .judge.runner import Settings
+    from .run import plan
+    from .run.runner import Settings
     from .spec.document import loads
 
     settings = Settings(**options)
@@ -189,7 +189,7 @@ def ops(name: str | None, markdown: bool) -> int:
     """The op table, or one op of it in detail."""
     from .core.errors import UnknownName
     from .ops import FAMILIES, OPS
-    from .ops.pairs import COMPLEX
+    from .ops.complex.lowering import COMPLEX
 
     if name is not None:
         known = {**OPS, **COMPLEX}
@@ -328,9 +328,9 @@ def campaign(
     """
     from contextlib import nullcontext
 
-    from .judge import campaign as campaigns
-    from .judge.runner import Settings
     from .report import campaign as report
+    from .run.campaign import model as campaigns
+    from .run.runner import Settings
 
     if only and (log_path or markdown_path):
         raise click.UsageError("--only looks again at what a campaign has found: give it without --log and --markdown")
@@ -384,8 +384,8 @@ def _campaigned(asked: Campaign, log: Log | None, jobs: int, tally: Tally) -> No
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    from .judge import campaign as campaigns
     from .report import campaign as report
+    from .run.campaign import model as campaigns
 
     for entry in campaigns.logged(asked, log or ()):
         tally(entry)
@@ -418,13 +418,13 @@ def _judge(
     """Run the jobs, say what is not acceptable (or `every` verdict) as it comes, and the table at the end."""
     from rich.console import Console
 
-    from .judge.runner import Runner
     from .report import json as report
     from .report import terminal
     from .report.evidence import explained
     from .report.records import Recorder
     from .report.tally import tally
     from .report.targets import targets
+    from .run.runner import Runner
 
     writes = targets(reports)
     recorder = Recorder(explained)
@@ -449,8 +449,8 @@ def _watched(
 ) -> bool:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from .judge.events import JobJudged
     from .report.evidence import text
+    from .run.events import JobJudged
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -478,8 +478,8 @@ def _saved(file: Path, wanted: str | None, settings: Settings) -> Iterator[Job]:
     from functools import partial
 
     from .core.case import Source
-    from .judge.events import Job
     from .report.json import read
+    from .run.events import Job
     from .spec.document import loads
 
     found = False
@@ -505,8 +505,8 @@ def _gradient_lines(case: Any, seed: int) -> Iterator[str]:
     """Value and gradient by the oracle, to 20 digits."""
     import numpy as np
 
-    from .judge.pairs import real_case
-    from .ops.pairs import is_complex
+    from .judge.complex_case import real_case
+    from .ops.complex.lowering import is_complex
     from .oracle.truth import truth
 
     if is_complex(case.graph):
@@ -525,8 +525,8 @@ def _gradient_lines(case: Any, seed: int) -> Iterator[str]:
 def _op_lines(spec: OpSpec) -> Iterator[str]:
     import inspect
 
-    from .ops.complex import RULES
-    from .ops.pairs import COMPLEX
+    from .ops.complex.lowering import COMPLEX
+    from .ops.complex.rules import RULES
 
     def source(f: Any) -> str:
         try:

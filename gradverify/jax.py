@@ -14,10 +14,10 @@ from typing import Any
 
 import jax
 
+from .checker.driver import Question, answer
+from .checker.forward_mode import answer_forward
 from .core.errors import BadInput, Unsupported, note
 from .core.verdict import Reason, Status, Verdict
-from .judge.callables import Question, answer
-from .judge.forward_mode import answer_forward
 
 __all__ = ["Undecided", "check_grads"]
 

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch.autograd.gradcheck import GradcheckError
 
+from .checker.driver import Effort, Question, answer, case_of
+from .checker.forward_mode import answer_forward
+from .checker.sparse import Call, is_sparse, over_values
 from .core.errors import BadInput, Unsupported, note
 from .core.verdict import Reason, Status, Verdict
-from .judge.callables import Effort, Question, answer, case_of
-from .judge.forward_mode import answer_forward
-from .judge.sparse import Call, is_sparse, over_values
 
 __all__ = ["GradcheckError", "Undecided", "gradcheck", "gradgradcheck"]
 

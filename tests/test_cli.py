@@ -16,12 +16,12 @@ from click.testing import CliRunner, Result
 
 from gradverify.cli import Exit, main
 from gradverify.core.graph import Graph
-from gradverify.judge import runner as judging
+from gradverify.frameworks import Observation, register
+from gradverify.frameworks.engine.adapter import EngineSubject
 from gradverify.ops import OPS
-from gradverify.ops.pairs import COMPLEX
+from gradverify.ops.complex.lowering import COMPLEX
 from gradverify.report.json import schema
-from gradverify.subjects import Observation, register
-from gradverify.subjects.engine import EngineSubject
+from gradverify.run import runner as judging
 
 SPEC = """\
 gradverify: 1

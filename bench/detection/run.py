@@ -34,7 +34,7 @@ import torch
 
 from bench.detection import tools
 from bench.detection.catalogue import CLASSES, Entry, correct, mutants
-from gradverify.judge.limits import TimeLimit, limited
+from gradverify.core.limits import TimeLimit, limited
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ if __package__ in (None, ""):
 
 import gradverify
 from bench.sweep.points import ORDINARY, RULINGS, Judgement, Point, called
-from gradverify.judge.limits import TimeLimit, limited
+from gradverify.core.limits import TimeLimit, limited
 
 FRAMEWORKS = ("torch", "jax")
 OUTCOMES = ("PASS", "FAIL", "INCONCLUSIVE", "REFUSED", "CRASH")

@@ -7,8 +7,8 @@ from autograd.builtins import tuple as several
 from autograd.scipy import special
 
 from gradverify import Unsupported
+from gradverify.frameworks.base import Observation, compiled, lookup
 from gradverify.namespaces.numpy import LEGACY, native_index
-from gradverify.subjects.base import Observation, compiled, lookup
 
 SAME = """add subtract multiply divide remainder negative abs sign square sqrt reciprocal exp exp2 expm1 log log1p log2
 log10 sin cos tan sinh cosh tanh hypot logaddexp logaddexp2 maximum minimum where floor ceil trunc logit erf erfc erfinv

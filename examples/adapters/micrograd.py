@@ -6,8 +6,8 @@ import numpy as np
 from micrograd.engine import Value
 
 from gradverify import OPS, Unsupported
+from gradverify.frameworks.base import Observation, compiled, lookup
 from gradverify.namespaces import NUMPY
-from gradverify.subjects.base import Observation, compiled, lookup
 
 OPERATORS = """add subtract multiply divide negative square sum mean matmul outer tensordot trace reshape flip roll tile
 permute_dims matrix_transpose moveaxis expand_dims squeeze broadcast_to concat stack repeat getitem take diagonal""".split()

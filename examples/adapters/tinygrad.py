@@ -5,8 +5,8 @@ import shutil
 
 import numpy as np
 
+from gradverify.frameworks.base import Observation, compiled, lookup
 from gradverify.namespaces.numpy import native_index
-from gradverify.subjects.base import Observation, compiled, lookup
 
 DEVICE = os.environ.get("DEV") or ("CPU" if shutil.which("clang") else "PYTHON")
 os.environ.setdefault("DEV", DEVICE)

@@ -128,8 +128,8 @@ def true_gradients(
     loss: str, inputs: Mapping[str, np.ndarray], names: Sequence[str]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The gradients of `loss` at float32 `inputs`, and what rounding in float32 excuses; by name."""
-    from ..judge.asked import expression_case
     from ..judge.reference import reference
+    from ..spec.from_expression import expression_case
 
     ref = reference(replace(expression_case(loss, inputs, "float32"), wrt=tuple(names)))
     return {n: (ref.truth.gradients[n].hi, ref.budget.gradients[n].budget) for n in names}

@@ -125,7 +125,7 @@ class Culprit:
 class Verdict:
     """The judgement of one case on one subject. `bool(verdict)` is True for PASS only.
 
-    `known` is set on a FAIL that a declared weakness of the subject (`subjects.base.Form`) explains in full: true, but
+    `known` is set on a FAIL that a declared weakness of the subject (`frameworks.base.Form`) explains in full: true, but
     no news; a gate may let it through.
     """
 

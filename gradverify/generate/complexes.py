@@ -21,7 +21,7 @@ from ..core.graph import Graph
 from ..core.interval import Interval
 from ..core.op import Kind, Shape
 from ..namespaces.dtypes import PRECISION, numpy_dtype, rounded
-from ..ops.pairs import ComplexBuilder
+from ..ops.complex.lowering import ComplexBuilder
 from .digits import Digits
 from .structure import BOUND, GENERAL, Limits
 from .values import COTANGENTS, STYLES

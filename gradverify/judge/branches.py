@@ -23,9 +23,9 @@ from itertools import product
 import numpy as np
 
 from ..core.case import Case
+from ..frameworks.base import Observation
 from ..namespaces.dtypes import FORMATS, wide
 from ..oracle.estimate import Estimate
-from ..subjects.base import Observation
 from .budget import RERUNS, Allowance, Decisions, branches_of, budget, followed, sampled
 from .reference import Reference
 

@@ -9,13 +9,13 @@ import numpy as np
 from ..core.case import Case
 from ..core.graph import Apply, Constant, Graph, Input
 from ..core.verdict import Culprit, Status
+from ..frameworks.base import Subject
 from ..namespaces.dtypes import is_float, rounded, wide
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import carries, forward, needed, reverse, walk_back
 from ..ops.build import lowered
-from ..ops.pairs import PARTS, is_complex
-from ..subjects.base import Subject
-from . import pairs
+from ..ops.complex.lowering import PARTS, is_complex
+from . import complex_case as pairs
 from .decide import decide
 
 

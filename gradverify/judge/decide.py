@@ -15,22 +15,23 @@ from ..core.case import Case
 from ..core.errors import SpecError, Unsupported
 from ..core.graph import Apply, Graph
 from ..core.verdict import Comparison, FailKind, Reason, Status, Verdict
+from ..frameworks.base import Form, Observation, Subject
 from ..namespaces.dtypes import COMPLEX, is_float, rounded, wide
 from ..namespaces.run import forward
 from ..ops import OPS
 from ..ops.build import lowered
-from ..ops.pairs import is_complex
+from ..ops.complex.lowering import is_complex
 from ..oracle.balls import BALLS
 from ..oracle.estimate import Estimate, from_balls
 from ..oracle.precision import working
 from ..oracle.second import dissent
 from ..oracle.truth import LADDER, Truth
-from ..subjects.base import Form, Observation, Subject
-from . import laws, pairs
+from . import complex_case as pairs
 from .branches import Branches, branch_by_branch
 from .budget import RERUNS, Budget
 from .compare import Compared, compare, hopeless
 from .dtypes import FORMATS
+from .laws import vjp as laws
 from .reference import Reference, allowance, reference
 
 LOST_DIGITS = 2.0**-8

@@ -1,4 +1,4 @@
-"""The plugin with the flag given: collects, judges, reports. All judging goes through `judge.runner.Runner`."""
+"""The plugin with the flag given: collects, judges, reports. All judging goes through `run.runner.Runner`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from ..core.verdict import Status
-from ..judge.plan import SUFFIX, subjects_of, wants_random_graphs
-from ..judge.search import GROUP
 from ..report import json, terminal
 from ..report.records import Record
 from ..report.tally import tally
+from ..run.plan import SUFFIX, subjects_of, wants_random_graphs
+from ..run.search import GROUP
 from ..spec.keys import DEFAULT_DTYPES
 from .items import RECORDS, GradItem, NotAcceptable, RandomGraphs, SpecFile
 from .options import settings_of, targets_of

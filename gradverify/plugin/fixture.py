@@ -10,12 +10,12 @@ import pytest
 
 from ..core.case import Case, Source
 from ..core.verdict import Verdict
-from ..judge.asked import expression_case
-from ..judge.events import Job, JobJudged
-from ..judge.plan import check_names, spec_jobs
-from ..judge.runner import Runner, Settings
 from ..report.evidence import explained, text
 from ..report.records import Recorder
+from ..run.events import Job, JobJudged
+from ..run.plan import check_names, spec_jobs
+from ..run.runner import Runner, Settings
+from ..spec.from_expression import expression_case
 from .items import RECORDS
 from .options import settings_of
 

@@ -11,12 +11,12 @@ import pytest
 
 from ..core.errors import SpecError
 from ..core.verdict import Status
-from ..judge.events import Job, JobJudged
-from ..judge.plan import searches, spec_jobs
-from ..judge.runner import Runner, Settings
-from ..judge.search import GROUP, Search
 from ..report.evidence import explained, text
 from ..report.records import Record, Recorder
+from ..run.events import Job, JobJudged
+from ..run.plan import searches, spec_jobs
+from ..run.runner import Runner, Settings
+from ..run.search import GROUP, Search
 
 RECORDS = pytest.StashKey[list[Record]]()
 """Where items and the fixture leave what was judged, for `active` to put on the report."""

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from ..core.errors import GradverifyError
-from ..judge.plan import check_names
-from ..judge.runner import Settings
 from ..report.targets import Target, targets
+from ..run.plan import check_names
+from ..run.runner import Settings
 
 
 def settings_of(config: pytest.Config) -> Settings:

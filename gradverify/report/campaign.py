@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..core.verdict import Reason
-from ..judge.campaign import NO_VERDICT, Campaign, Combo, Entry
+from ..run.campaign.model import NO_VERDICT, Campaign, Combo, Entry
 from .terminal import aligned
 
 CANNOT = (Reason.UNSUPPORTED.name.lower(), Reason.UNAVAILABLE.name.lower())

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..core.errors import GradverifyError
 from ..core.verdict import Comparison, Element, Status, Verdict
-from ..judge.events import JobJudged
+from ..run.events import JobJudged
 from .script import reproducer
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import GradverifyError
-from ..judge.runner import Settings
+from ..run.runner import Settings
 from .records import Record
 from .tally import tally
 

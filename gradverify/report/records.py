@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.verdict import Status
-from ..judge.events import Event, JobJudged
+from ..run.events import Event, JobJudged
 
 Record = dict[str, Any]
 """The report schema's `result`; made of dicts, lists, strings, numbers, booleans and None only."""

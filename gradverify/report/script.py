@@ -21,7 +21,7 @@ from ..core.graph import Apply, Constant, Graph, Input, Node
 from ..namespaces.run import constant_array
 from ..ops import OPS
 from ..ops.build import GraphBuilder, Recorder, Ref
-from ..ops.pairs import is_complex
+from ..ops.complex.lowering import is_complex
 from ..spec.document import loads
 from .slices import Adapter, Slice, definitions
 
@@ -84,14 +84,14 @@ TEMPLATES: Mapping[str, Template] = MappingProxyType(
         "torch": Template(
             "torch",
             ("import torch",),
-            "gradverify.subjects.bindings.torch",
+            "gradverify.frameworks.torch.bindings",
             "torch.tensor({value}, dtype={dtype}).reshape({shape})",
             TORCH,
         ),
         "jax": Template(
             "jax",
             ("import jax", "import jax.numpy as jnp"),
-            "gradverify.subjects.bindings.jax",
+            "gradverify.frameworks.jax.bindings",
             "jnp.asarray(np.asarray({value}, dtype={dtype!r}).reshape({shape}))",
             JAX,
         ),
@@ -321,7 +321,7 @@ def _identifier(name: str) -> str:
 def _through_gradverify(spec: str, subject: str, dtype: str) -> str:
     return f'''\
 from gradverify.spec import loads
-from gradverify.subjects import find
+from gradverify.frameworks import find
 
 SPEC = """\\
 {spec.replace(chr(92), chr(92) * 2).replace('"""', chr(92) + '"""').rstrip()}

@@ -24,7 +24,7 @@ from ..core.op import Kind, Shape
 from ..namespaces import NUMPY
 from ..namespaces.dtypes import COMPLEX, PRECISION, is_float, numpy_dtype, rounded
 from ..ops import OPS
-from ..ops.pairs import is_complex
+from ..ops.complex.lowering import is_complex
 from ..ops.shapes import broadcast
 from . import nodes
 from .domains import derive

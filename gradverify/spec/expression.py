@@ -22,7 +22,7 @@ from ..core.graph import Apply, Constant, Graph, Input, Node
 from ..core.interval import Interval
 from ..core.op import VARIADIC, Kind, OpSpec, Shape
 from ..ops import OPS
-from ..ops.pairs import COMPLEX, ComplexBuilder, spec_of
+from ..ops.complex.lowering import COMPLEX, ComplexBuilder, spec_of
 from .nodes import Scalar
 
 MAX_CHARACTERS = 20_000

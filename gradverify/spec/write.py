@@ -20,7 +20,7 @@ from ..core.errors import Unsupported
 from ..core.graph import Apply, Constant, Graph, Input
 from ..core.op import VARIADIC
 from ..namespaces.dtypes import complex_name, is_float, wide
-from ..ops.pairs import is_complex, spec_of
+from ..ops.complex.lowering import is_complex, spec_of
 from .expression import BINARY, COMPARE, MAX_CHARACTERS, canonical, name_problem
 from .keys import VERSION
 from .nodes import resolve

@@ -18,13 +18,13 @@ from ..core.case import Case
 from ..core.errors import Unsupported
 from ..core.graph import Graph
 from ..core.verdict import Reason, Status, Verdict
+from ..frameworks.base import Observation, Subject
 from ..generate.campaign import seeded_cases
-from ..judge.asked import expression_case
 from ..judge.decide import decide
 from ..judge.dtypes import FORMATS
 from ..ops import OPS
 from ..ops.build import GraphBuilder
-from ..subjects.base import Observation, Subject
+from ..spec.from_expression import expression_case
 
 X = np.array([0.5, -1.25, 2.0])
 Y = np.array([1.5, 0.75, -0.5])

@@ -25,7 +25,7 @@ from ..namespaces.numpy import NUMPY
 from ..namespaces.run import forward
 from ..ops import FAMILIES, OPS
 from ..ops.build import GraphBuilder, Recorder, Ref
-from ..ops.complex import RULES, Pair, apply, is_complex, paired
+from ..ops.complex.rules import RULES, Pair, apply, is_complex, paired
 
 LITERAL = 16
 """Concrete arrays of at most so many entries become literals of the graph; larger ones become captured inputs."""

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from gradverify.core.verdict import FailKind, Status
-from gradverify.judge.asked import expression_case
+from gradverify.frameworks.base import Subject
 from gradverify.judge.decide import decide
-from gradverify.subjects.base import Subject
+from gradverify.spec.from_expression import expression_case
 from gradverify.testing import check_subject
 
 FOLDER = Path(__file__).parents[2] / "examples" / "adapters"

@@ -16,7 +16,7 @@ from gradverify.core.verdict import FailKind
 
 torch = pytest.importorskip("torch")
 
-from gradverify.trace import asking  # noqa: E402
+from gradverify.frameworks.recognise import asking  # noqa: E402
 
 F64 = torch.float64
 

@@ -11,8 +11,8 @@ import pytest
 
 from gradverify.core.errors import Unsupported
 from gradverify.core.graph import Graph
-from gradverify.subjects.base import Observation
-from gradverify.subjects.engine import EngineSubject
+from gradverify.frameworks.base import Observation
+from gradverify.frameworks.engine.adapter import EngineSubject
 from gradverify.testing import check_subject
 
 

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
-from gradverify.trace.compiled import compiling  # noqa: E402
+from gradverify.frameworks.torch.compiled import compiling  # noqa: E402
 
 X = torch.tensor([[0.4, -1.1, 0.7], [1.2, 0.3, -0.6]], dtype=torch.float64)
 W = torch.tensor([[0.5, -0.2], [0.1, 0.9], [-1.3, 0.8]], dtype=torch.float64)

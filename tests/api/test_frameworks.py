@@ -580,7 +580,7 @@ def test_tinygrad() -> None:
     tinygrad = pytest.importorskip("tinygrad")
     from tinygrad.function import function
 
-    from gradverify.trace import trace
+    from gradverify.frameworks.recognise import trace
 
     x, w = tinygrad.Tensor(X[:2, :2].copy()), tinygrad.Tensor(W[:2].copy())
     passes(judge(lambda x, w: (x @ w).exp() * x.sum(), x, w))
@@ -604,8 +604,8 @@ def test_tinygrad() -> None:
 
 def test_a_cupy_function_is_recorded_with_numpy_in_its_place() -> None:
     cupy = pytest.importorskip("cupy")
-    from gradverify.trace.cupy import numpy_for_cupy
-    from gradverify.trace.numpy import trace
+    from gradverify.frameworks.cupy.tracer import numpy_for_cupy
+    from gradverify.frameworks.numpy.tracer import trace
 
     def forward(x: Any) -> Any:
         return cupy.get_array_module(x).tanh(x) * cupy.sum(x)
@@ -621,7 +621,7 @@ def test_a_cupy_function_is_recorded_with_numpy_in_its_place() -> None:
 @pytest.mark.gpu
 def test_cupy() -> None:
     cupy = pytest.importorskip("cupy")
-    from gradverify.subjects.cupy import CupySubject
+    from gradverify.frameworks.cupy.adapter import CupySubject
 
     why = CupySubject().unavailable()
     if why:
@@ -633,14 +633,14 @@ def test_cupy() -> None:
 
 def test_without_a_gpu_the_reason_is_given() -> None:
     pytest.importorskip("cupy")
-    from gradverify.subjects.cupy import CupySubject
+    from gradverify.frameworks.cupy.adapter import CupySubject
 
     assert CupySubject("cpu").unavailable() == "CuPy runs on GPUs only"
 
 
 def test_all_frameworks_are_listed() -> None:
-    from gradverify.subjects.registry import BUILT_IN, FUNCTIONS
-    from gradverify.trace import FRAMEWORKS
+    from gradverify.frameworks.recognise import FRAMEWORKS
+    from gradverify.frameworks.registry import BUILT_IN, FUNCTIONS
 
     assert set(FRAMEWORKS) == {*BUILT_IN, *FUNCTIONS}
     assert gradverify.check.__doc__ is not None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradverify import check
-from gradverify.judge.laws import strided
+from gradverify.judge.laws.vjp import strided
 
 torch = pytest.importorskip("torch")
 
@@ -76,7 +76,7 @@ def test_another_rule_under_jit(factor: float) -> None:
 
 
 def test_a_slice_keeps_its_offset_and_its_gaps_are_nan() -> None:
-    from gradverify.subjects.torch import TorchSubject
+    from gradverify.frameworks.torch.adapter import TorchSubject
 
     x = np.arange(6.0).reshape(2, 3)
     tensor = TorchSubject()._tensor(strided(x))

@@ -14,10 +14,10 @@ from gradverify.core.graph import Apply, Graph, Input
 from gradverify.generate import campaign, complexes
 from gradverify.generate.complexes import Planner, Region, graph_of, within
 from gradverify.generate.structure import BOUND, every_op, limits
-from gradverify.judge.pairs import real_case
+from gradverify.judge.complex_case import real_case
 from gradverify.namespaces import NUMPY
 from gradverify.namespaces.run import forward
-from gradverify.ops.pairs import lowered_with_places, takes_complex
+from gradverify.ops.complex.lowering import lowered_with_places, takes_complex
 
 CASES = list(campaign.seeded_cases(11, 250, "complex128"))
 

@@ -13,13 +13,13 @@ import pytest
 from gradverify.core.case import Case
 from gradverify.core.errors import UnknownName, Unsupported
 from gradverify.core.verdict import FailKind, Reason, Status, Verdict
-from gradverify.judge import laws
-from gradverify.judge.autograd_laws import AUTOGRAD_LAWS
+from gradverify.frameworks.engine.adapter import EngineSubject
+from gradverify.frameworks.registry import find
 from gradverify.judge.decide import decide
-from gradverify.judge.uninitialised import poisoned
+from gradverify.judge.laws import vjp as laws
+from gradverify.judge.laws.autograd import AUTOGRAD_LAWS
+from gradverify.judge.laws.uninitialised import poisoned
 from gradverify.spec.document import loads
-from gradverify.subjects.engine import EngineSubject
-from gradverify.subjects.registry import find
 
 SPEC = """
 gradverify: 1
@@ -49,7 +49,7 @@ def asked(name: str, law: str, dtype: str = "float32") -> Case:
 
 
 def judged(name: str, law: str, table: Any = None, dtype: str = "float32") -> Verdict:
-    from gradverify.subjects.torch import TorchSubject
+    from gradverify.frameworks.torch.adapter import TorchSubject
 
     return decide(asked(name, law, dtype), TorchSubject(table=table))
 
@@ -91,7 +91,7 @@ def test_a_graph_without_a_batch_is_not_asked() -> None:
 def test_a_broken_law_counts_more_than_one_that_cannot_be_asked() -> None:
     """The gradient is held to all laws before it is said that one of them did not apply."""
     pytest.importorskip("torch")
-    from gradverify.subjects.torch import TorchSubject
+    from gradverify.frameworks.torch.adapter import TorchSubject
 
     case = replace(asked("rows", "devices"), invariants=("devices", "no_grad"))
     verdict = decide(case, TorchSubject(table={"exp": BROKEN["no_grad"][1]()["exp"]}))
@@ -389,7 +389,7 @@ def test_the_page_lists_them_all() -> None:
 
 
 THIRD_PARTY = """
-from gradverify.judge.laws import Law, Trial
+from gradverify.judge.laws.vjp import Law, Trial
 
 def _positive(t: Trial) -> str:
     worst = min(float(g.min()) for g in t.first.gradients.values())

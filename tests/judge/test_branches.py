@@ -9,15 +9,15 @@ import pytest
 
 from gradverify.core.case import Case
 from gradverify.core.verdict import FailKind, Reason, Status, Verdict
-from gradverify.judge.asked import expression_case
+from gradverify.frameworks.base import Observation, Subject
+from gradverify.frameworks.engine.adapter import EngineSubject
+from gradverify.frameworks.registry import find
 from gradverify.judge.branches import GROUPS, _others, branch_by_branch
 from gradverify.judge.budget import followed, sampled
 from gradverify.judge.decide import decide
 from gradverify.judge.reference import reference
 from gradverify.namespaces.dtypes import FORMATS
-from gradverify.subjects.base import Observation, Subject
-from gradverify.subjects.engine import EngineSubject
-from gradverify.subjects.registry import find
+from gradverify.spec.from_expression import expression_case
 
 EXPRESSIONS = {
     "a maximum": "sum(max(x @ w, axis=1) * y)",

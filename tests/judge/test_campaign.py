@@ -18,23 +18,23 @@ from click.testing import CliRunner, Result
 from gradverify.cli import Exit, main
 from gradverify.core.errors import GradverifyError, UnknownName
 from gradverify.core.verdict import Status
+from gradverify.frameworks import register
+from gradverify.frameworks.engine.adapter import EngineSubject
+from gradverify.frameworks.registry import find
 from gradverify.generate.campaign import seeded_case
 from gradverify.generate.structure import limits
-from gradverify.judge import campaign as campaigns
-from gradverify.judge import crew
-from gradverify.judge.campaign import Campaign, Combo
-from gradverify.judge.runner import Settings, judge
 from gradverify.report.campaign import Tally, markdown, plain
+from gradverify.run.campaign import model as campaigns
+from gradverify.run.campaign import workers as crew
+from gradverify.run.campaign.model import Campaign, Combo
+from gradverify.run.runner import Settings, judge
 from gradverify.spec.document import loads
-from gradverify.subjects import register
-from gradverify.subjects.engine import EngineSubject
-from gradverify.subjects.registry import find
 
 SHAKY = '''
 import os, sys, time
 from dataclasses import replace
 from pathlib import Path
-from gradverify.subjects.engine import EngineSubject
+from gradverify.frameworks.engine.adapter import EngineSubject
 
 class Shaky(EngineSubject):
     """The engine, that does what SHAKY says, on the first graph with this many nodes (or on all)."""
@@ -70,7 +70,7 @@ def shaky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
     (site / "shaky-1.0.dist-info").mkdir(parents=True)
     (site / "shaky.py").write_text(SHAKY)
     (site / "shaky-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: shaky\nVersion: 1.0\n")
-    (site / "shaky-1.0.dist-info" / "entry_points.txt").write_text("[gradverify.subjects]\nshaky = shaky:Shaky\n")
+    (site / "shaky-1.0.dist-info" / "entry_points.txt").write_text("[gradverify.frameworks]\nshaky = shaky:Shaky\n")
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.chdir(tmp_path)
     find.cache_clear()

@@ -14,17 +14,17 @@ from gradverify.core.case import Case
 from gradverify.core.errors import ShapeError, Unsupported
 from gradverify.core.graph import Graph
 from gradverify.core.verdict import FailKind, Reason, Status
+from gradverify.frameworks.base import Observation, over_pairs
+from gradverify.frameworks.engine.adapter import EngineSubject
+from gradverify.frameworks.jax.adapter import JaxSubject
+from gradverify.frameworks.torch.adapter import TorchSubject
+from gradverify.judge.complex_case import real_case, suspects
 from gradverify.judge.decide import decide
-from gradverify.judge.pairs import real_case, suspects
-from gradverify.judge.runner import Settings, judge
 from gradverify.namespaces import NUMPY
 from gradverify.namespaces.run import forward
-from gradverify.ops.pairs import COMPLEX, ComplexBuilder, is_complex, lowered_with_places, real_graph
+from gradverify.ops.complex.lowering import COMPLEX, ComplexBuilder, is_complex, lowered_with_places, real_graph
+from gradverify.run.runner import Settings, judge
 from gradverify.spec import loads
-from gradverify.subjects.base import Observation, over_pairs
-from gradverify.subjects.engine import EngineSubject
-from gradverify.subjects.jax import JaxSubject
-from gradverify.subjects.torch import TorchSubject
 
 torch = pytest.importorskip("torch")
 jax = pytest.importorskip("jax")

@@ -12,13 +12,13 @@ from gradverify.core.case import Case
 from gradverify.core.errors import SpecError, Unsupported
 from gradverify.core.graph import Graph
 from gradverify.core.verdict import FailKind, Reason, Status
+from gradverify.frameworks.base import Form, Observation
 from gradverify.judge.decide import decide
-from gradverify.judge.runner import judge
 from gradverify.namespaces import NUMPY
 from gradverify.namespaces.run import forward, reverse
 from gradverify.ops.build import GraphBuilder, lowered
 from gradverify.oracle.truth import truth
-from gradverify.subjects.base import Form, Observation
+from gradverify.run.runner import judge
 
 RNG = np.random.default_rng(7)
 

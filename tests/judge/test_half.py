@@ -11,17 +11,17 @@ import pytest
 
 from gradverify.api import check
 from gradverify.core.verdict import FailKind, Reason, Status
+from gradverify.frameworks.base import Observation
+from gradverify.frameworks.engine.adapter import EngineSubject
+from gradverify.frameworks.registry import find
 from gradverify.generate.campaign import seeded_cases
-from gradverify.judge.asked import expression_case
 from gradverify.judge.budget import SAFETY, Noise, budget
 from gradverify.judge.decide import decide
 from gradverify.judge.reference import reference
 from gradverify.namespaces.dtypes import FORMATS, is_float, numpy_dtype, rounded, wide
 from gradverify.spec.document import loads
+from gradverify.spec.from_expression import expression_case
 from gradverify.spec.write import dumps
-from gradverify.subjects.base import Observation
-from gradverify.subjects.engine import EngineSubject
-from gradverify.subjects.registry import find
 
 HALF = ("float16", "bfloat16")
 BOTH = pytest.mark.parametrize("dtype", HALF)
@@ -169,7 +169,7 @@ def test_cases_survive_their_spec(dtype: str) -> None:
 @BOTH
 def test_torch_says_what_it_lacks(dtype: str) -> None:
     pytest.importorskip("torch")
-    from gradverify.subjects.torch import TorchSubject
+    from gradverify.frameworks.torch.adapter import TorchSubject
 
     case = expression_case("inv(x)", {"x": np.eye(2)}, dtype)
     verdict = decide(case, TorchSubject())
@@ -181,7 +181,7 @@ def test_torch_says_what_it_lacks(dtype: str) -> None:
 @BOTH
 def test_frameworks_return_the_dtype_and_the_layout_reaches_them(name: str, dtype: str) -> None:
     pytest.importorskip(name)
-    from gradverify.subjects.registry import find
+    from gradverify.frameworks.registry import find
 
     case = expression_case("x @ y", {"x": np.ones((2, 3)), "y": np.ones((3, 2))}, dtype)
     subject = find(name)

@@ -12,14 +12,14 @@ import pytest
 from gradverify import check
 from gradverify.core.case import Case
 from gradverify.core.verdict import FailKind, Reason, Status, Verdict
-from gradverify.judge import laws
+from gradverify.frameworks.base import Observation
+from gradverify.frameworks.numpy.adapter import NumpySubject
+from gradverify.frameworks.registry import find
 from gradverify.judge.decide import decide
-from gradverify.judge.laws import Trial, backwards, in_range
+from gradverify.judge.laws import vjp as laws
+from gradverify.judge.laws.vjp import Trial, backwards, in_range
 from gradverify.judge.reference import reference
 from gradverify.spec.document import loads
-from gradverify.subjects.base import Observation
-from gradverify.subjects.numpy import NumpySubject
-from gradverify.subjects.registry import find
 
 SPEC = """
 gradverify: 1
@@ -276,7 +276,7 @@ def test_a_cotangent_of_strides_0() -> None:
 
 def test_outputs_without_a_cotangent() -> None:
     torch = pytest.importorskip("torch")
-    from gradverify.subjects.torch import TorchSubject
+    from gradverify.frameworks.torch.adapter import TorchSubject
 
     def pair(faulty: bool) -> Any:
         class Two(torch.autograd.Function):

@@ -14,7 +14,7 @@ import pytest
 
 from gradverify.api import check
 from gradverify.core.errors import BadInput
-from gradverify.judge.limits import TimeLimit, limited
+from gradverify.core.limits import TimeLimit, limited
 
 
 def hangs(*modules: str) -> None:

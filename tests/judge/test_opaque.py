@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gradverify.checker.opaque import Opaque, judge_opaque
 from gradverify.core.verdict import FailKind, Reason, Status
-from gradverify.judge.opaque import Opaque, judge_opaque
-from gradverify.subjects.base import Observation
+from gradverify.frameworks.base import Observation
 
 RNG = np.random.default_rng(11)
 

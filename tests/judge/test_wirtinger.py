@@ -10,10 +10,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from gradverify.judge.laws import column_major, strided  # noqa: E402
-from gradverify.judge.wirtinger import Paired, cotangents_of, inputs_named, joined, natively, together  # noqa: E402
-from gradverify.subjects.registry import find  # noqa: E402
-from gradverify.trace import Traced, trace  # noqa: E402
+from gradverify.checker.complex_adapter import Paired, cotangents_of, inputs_named, joined, natively, together  # noqa: E402
+from gradverify.frameworks.recognise import trace  # noqa: E402
+from gradverify.frameworks.registry import find  # noqa: E402
+from gradverify.judge.laws.vjp import column_major, strided  # noqa: E402
+from gradverify.trace import Traced  # noqa: E402
 
 RNG = np.random.default_rng(3)
 RE, IM, X = (RNG.normal(size=(3, 2)) for _ in range(3))

@@ -10,13 +10,13 @@ from pathlib import Path
 from gradverify.core.case import Case
 from gradverify.core.graph import Apply, Graph
 from gradverify.engine import rules
+from gradverify.frameworks import Subject
+from gradverify.frameworks.engine.adapter import EngineSubject
+from gradverify.frameworks.torch.adapter import TorchSubject
 from gradverify.generate.campaign import seeded_cases
 from gradverify.ops import OPS
 from gradverify.ops.build import lowered
 from gradverify.spec.document import load
-from gradverify.subjects import Subject
-from gradverify.subjects.engine import EngineSubject
-from gradverify.subjects.torch import TorchSubject
 
 from .mutant import Mutant
 

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck
 
 from gradverify.core.case import Case
 from gradverify.core.verdict import Status, Verdict
-from gradverify.judge.runner import Settings, judge
+from gradverify.frameworks import Subject
+from gradverify.frameworks.engine.adapter import EngineSubject
+from gradverify.frameworks.torch.adapter import TorchSubject
 from gradverify.ops import OPS
+from gradverify.run.runner import Settings, judge
 from gradverify.strategies import cases
-from gradverify.subjects import Subject
-from gradverify.subjects.engine import EngineSubject
-from gradverify.subjects.torch import TorchSubject
 
 from .declared import DECLARED
 from .functions import FUNCTIONS

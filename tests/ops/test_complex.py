@@ -16,7 +16,7 @@ from gradverify.judge.budget import budget
 from gradverify.namespaces.numpy import NUMPY
 from gradverify.namespaces.run import forward
 from gradverify.ops.build import GraphBuilder, Recorder, Ref
-from gradverify.ops.complex import RULES, Pair, apply, is_complex, paired
+from gradverify.ops.complex.rules import RULES, Pair, apply, is_complex, paired
 from gradverify.oracle.balls import BALLS
 from gradverify.oracle.precision import working
 from gradverify.oracle.truth import truth

@@ -10,10 +10,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-# Imported here, so that the runs inside this process share these modules instead of loading NumPy twice.
-import gradverify.judge.plan
 import gradverify.plugin.active
 import gradverify.plugin.fixture
+
+# Imported here, so that the runs inside this process share these modules instead of loading NumPy twice.
+import gradverify.run.plan
 import gradverify.strategies  # noqa: F401
 from gradverify.report.json import schema
 
@@ -27,7 +28,7 @@ from gradverify.core.graph import Apply
 from gradverify.namespaces import NUMPY
 from gradverify.namespaces.run import forward, reverse
 from gradverify.ops.build import lowered
-from gradverify.subjects import Observation, register
+from gradverify.frameworks import Observation, register
 
 class Right:
     name = "right"

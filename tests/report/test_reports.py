@@ -16,14 +16,14 @@ from rich.console import Console
 from gradverify.core.case import Case, Expect, Source
 from gradverify.core.errors import GradverifyError
 from gradverify.core.verdict import Comparison, Culprit, Element, FailKind, Reason, Status, Verdict
-from gradverify.judge.events import Job, JobJudged, RunFinished
-from gradverify.judge.runner import Settings
 from gradverify.report import json as report
 from gradverify.report import terminal
 from gradverify.report.evidence import explained, text
 from gradverify.report.records import Recorder, record
 from gradverify.report.tally import reason_texts, tally
 from gradverify.report.targets import targets
+from gradverify.run.events import Job, JobJudged, RunFinished
+from gradverify.run.runner import Settings
 
 ELEMENT = Element("dx", (1, 0), "1.5", "1.25", 0.25, 1e-30, 1e-15, 1.1e15, 4.5)
 SOURCE = Source("spec", "a.grad.yaml", 3)

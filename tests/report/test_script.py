@@ -15,15 +15,15 @@ from mpmath import mp, mpf
 
 from gradverify.core.errors import Unsupported
 from gradverify.core.graph import Apply
+from gradverify.frameworks import find
 from gradverify.ops import OPS
-from gradverify.ops.pairs import is_complex
+from gradverify.ops.complex.lowering import is_complex
 from gradverify.oracle.mp import MPMATH
 from gradverify.oracle.truth import truth
 from gradverify.report import definitions
 from gradverify.report.script import DEFINITIONS, TEMPLATES, _definition, _primitive, reproducer, script
 from gradverify.report.slices import Adapter, Slice
 from gradverify.spec.document import CaseSpec, load, loads
-from gradverify.subjects import find
 
 FALL_BACK: set[str] = set()
 """Ops that scripts have no short definition of."""
@@ -89,7 +89,8 @@ def test_it_runs_alone_and_agrees_with_the_oracle_and_the_subject(subject: str, 
 
 
 def test_a_subject_without_a_template_is_run_through_gradverify(tmp_path: Path) -> None:
-    register = "from gradverify.subjects import register\nfrom gradverify.subjects.engine import EngineSubject\n" \
+    register = "from gradverify.frameworks import register\n" \
+               "from gradverify.frameworks.engine.adapter import EngineSubject\n" \
                "mine = EngineSubject()\nmine.name = 'mine'\nregister(mine)\n"  # fmt: skip
     text = reproducer(SPEC, "mine", "float64").replace("# A subject", register + "# A subject")
     assert ran(text, tmp_path, alone=False) == ran(reproducer(SPEC, "engine", "float64"), tmp_path, alone=False)

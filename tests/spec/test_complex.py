@@ -11,14 +11,14 @@ import pytest
 from gradverify.core.case import Case
 from gradverify.core.errors import Unsupported
 from gradverify.core.graph import Constant
+from gradverify.frameworks.engine.adapter import EngineSubject
 from gradverify.generate.campaign import seeded_cases
 from gradverify.judge.decide import decide
-from gradverify.judge.plan import spec_jobs
-from gradverify.judge.runner import Settings
-from gradverify.ops.pairs import ComplexBuilder, is_complex
+from gradverify.ops.complex.lowering import ComplexBuilder, is_complex
+from gradverify.run.plan import spec_jobs
+from gradverify.run.runner import Settings
 from gradverify.spec import SpecError, canonical, dumps, loads
 from gradverify.spec.values import complex_number
-from gradverify.subjects.engine import EngineSubject
 
 HEAD = "gradverify: 1\ncases:\n  - name: n\n"
 

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from gradverify.core.graph import Apply
 from gradverify.namespaces.dtypes import PRECISION
 from gradverify.ops import FAMILIES, OPS
-from gradverify.ops.pairs import COMPLEX
+from gradverify.ops.complex.lowering import COMPLEX
 from gradverify.spec import SpecError, load, loads, schema
 from gradverify.spec.keys import TABLES, table
 from gradverify.spec.values import DOMAINS

@@ -11,10 +11,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from gradverify.frameworks.torch.aten import MAPPED, mapped  # noqa: E402
+from gradverify.frameworks.torch.tracer import trace  # noqa: E402
 from gradverify.namespaces.numpy import NUMPY  # noqa: E402
 from gradverify.namespaces.run import forward  # noqa: E402
-from gradverify.trace.aten import MAPPED, mapped  # noqa: E402
-from gradverify.trace.torch import trace  # noqa: E402
 
 RNG = np.random.default_rng(7)
 
@@ -360,7 +360,7 @@ def test_the_graph_computes_what_pytorch_does(name: str, monkeypatch: pytest.Mon
     op = overload(name)
     watched = Watched(MAPPED)
     watched.seen = set()
-    monkeypatch.setattr("gradverify.trace.torch.MAPPED", watched)
+    monkeypatch.setattr("gradverify.frameworks.torch.tracer.MAPPED", watched)
     count = {"_linalg_slogdet": 2}.get(name, 1) if name in BY_PRODUCTS or "attention" in name else None
 
     def fn(*args: Any) -> Any:

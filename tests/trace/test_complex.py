@@ -11,9 +11,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from gradverify.core.errors import Unsupported  # noqa: E402
+from gradverify.frameworks.recognise import trace  # noqa: E402
 from gradverify.namespaces.numpy import NUMPY  # noqa: E402
 from gradverify.namespaces.run import forward  # noqa: E402
-from gradverify.trace import Traced, trace  # noqa: E402
+from gradverify.trace import Traced  # noqa: E402
 
 C128, F64 = torch.complex128, torch.float64
 RNG = np.random.default_rng(11)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gradverify.trace.aten import mapped as overloads
-from gradverify.trace.coverage import page
-from gradverify.trace.lax import mapped as primitives
-from gradverify.trace.ufuncs import mapped as functions
+from gradverify.frameworks.coverage import page
+from gradverify.frameworks.jax.lax import mapped as primitives
+from gradverify.frameworks.numpy.ufuncs import mapped as functions
+from gradverify.frameworks.torch.aten import mapped as overloads
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
 
 def test_the_page_is_up_to_date() -> None:
-    """Regenerate it with `python -m gradverify.trace.coverage > docs/coverage.md`."""
+    """Regenerate it with `python -m gradverify.frameworks.coverage > docs/coverage.md`."""
     assert (DOCS / "coverage.md").read_text(encoding="utf-8") == page()
 
 

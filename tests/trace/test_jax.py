@@ -12,12 +12,12 @@ jax = pytest.importorskip("jax")
 import jax.numpy as jnp  # noqa: E402
 
 from gradverify.core.errors import Unsupported  # noqa: E402
+from gradverify.frameworks.jax.tracer import MAX_STEPS, trace  # noqa: E402
+from gradverify.frameworks.recognise import trace as trace_any  # noqa: E402
 from gradverify.namespaces.numpy import NUMPY  # noqa: E402
 from gradverify.namespaces.run import forward  # noqa: E402
 from gradverify.oracle.truth import truth  # noqa: E402
 from gradverify.trace import Traced  # noqa: E402
-from gradverify.trace import trace as trace_any  # noqa: E402
-from gradverify.trace.jax import MAX_STEPS, trace  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -14,10 +14,10 @@ import jax.numpy as jnp  # noqa: E402
 from jax import lax  # noqa: E402
 from jax.ad_checkpoint import checkpoint_name  # noqa: E402
 
+from gradverify.frameworks.jax.lax import CALLS, CONTROL, MAPPED  # noqa: E402
+from gradverify.frameworks.jax.tracer import trace  # noqa: E402
 from gradverify.namespaces.numpy import NUMPY  # noqa: E402
 from gradverify.namespaces.run import forward  # noqa: E402
-from gradverify.trace.jax import trace  # noqa: E402
-from gradverify.trace.lax import CALLS, CONTROL, MAPPED  # noqa: E402
 
 RNG = np.random.default_rng(11)
 
@@ -186,7 +186,7 @@ class Watched(dict):
 def test_the_graph_computes_what_jax_does(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Watched(MAPPED)
     watched.seen = set()
-    monkeypatch.setattr("gradverify.trace.jax.MAPPED", watched)
+    monkeypatch.setattr("gradverify.frameworks.jax.tracer.MAPPED", watched)
     fn, *args = CASES[name]
     traced = trace(fn, tuple(jnp.asarray(a) for a in args))
     assert name in watched.seen or name in ELSEWHERE

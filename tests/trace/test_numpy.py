@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from gradverify.core.errors import Unsupported
+from gradverify.frameworks.numpy.tracer import Recorded, trace
+from gradverify.frameworks.numpy.ufuncs import FUNCTIONS, MOVES, MOVES_OR_ZERO, UFUNCS, WRITES
 from gradverify.namespaces.numpy import NUMPY
 from gradverify.namespaces.run import forward
 from gradverify.trace import Traced
-from gradverify.trace.numpy import Recorded, trace
-from gradverify.trace.ufuncs import FUNCTIONS, MOVES, MOVES_OR_ZERO, UFUNCS, WRITES
 
 RNG = np.random.default_rng(5)
 HIDDEN = [np.random.default_rng(6)]  # where no tracer looks for a generator

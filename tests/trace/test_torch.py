@@ -14,12 +14,12 @@ from torch import nn  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 from gradverify.core.errors import Unsupported  # noqa: E402
+from gradverify.frameworks.recognise import trace as trace_any  # noqa: E402
+from gradverify.frameworks.torch.tracer import trace  # noqa: E402
 from gradverify.namespaces.numpy import NUMPY  # noqa: E402
 from gradverify.namespaces.run import forward  # noqa: E402
 from gradverify.oracle.truth import truth  # noqa: E402
 from gradverify.trace import Traced  # noqa: E402
-from gradverify.trace import trace as trace_any  # noqa: E402
-from gradverify.trace.torch import trace  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*TF32")
 

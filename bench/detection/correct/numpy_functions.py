@@ -13,7 +13,7 @@ ENTRIES: list[Entry] = []
 
 def ok(name, about, forward, backward, args=lambda r: (r(3, 4),), residuals=False, **more):
     def make():
-        from gradverify.trace import HandWritten
+        from gradverify.frameworks.numpy.handwritten import HandWritten
 
         return HandWritten(forward, backward, residuals), _arrays(args(Rand(name)))
 

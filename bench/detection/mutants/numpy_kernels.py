@@ -22,7 +22,7 @@ def pair(name, bug, about, forward, wrong, right, args=lambda r: (r(3, 4),), res
 
     def made(make):
         def entry():
-            from gradverify.trace import HandWritten
+            from gradverify.frameworks.numpy.handwritten import HandWritten
 
             return HandWritten(forward, make(), residuals), _arrays(args(Rand(name)))
 

@@ -1,0 +1,1 @@
+"""Judging a Python function: trace it, then probe around the given point."""

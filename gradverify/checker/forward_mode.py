@@ -1,0 +1,95 @@
+"""Forward mode: is the JVP of a function right, along one random direction? (`judge.jvp` has its truth and budget.)"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from typing import Any
+
+import numpy as np
+
+from ..core.case import Case
+from ..core.errors import Unsupported
+from ..core.verdict import FailKind, Reason, Status, Verdict
+from ..frameworks.recognise import FRAMEWORKS
+from ..judge.compare import Compared, compare
+from ..judge.draws import tangents_of
+from ..judge.dtypes import FORMATS
+from ..judge.jvp import differences, jvp_budget
+from ..oracle.estimate import Estimate
+from ..trace import Traced
+from .driver import Question, case_of, settled
+
+
+def answer_forward(q: Question, *, batched: bool = False) -> Verdict:
+    """The verdict on the JVP of `q.fn` at its point; with `batched`, of the JVP under vmap.
+
+    Raises BadInput and Unsupported as `callables.answer` does.
+    """
+    return settled(q, lambda held: _judged(q, batched, held))[0]
+
+
+def _judged(q: Question, batched: bool, held: bool) -> tuple[Verdict, Traced]:
+    start = time.perf_counter()
+    case, traced = case_of(q, held=held)
+    tangents = tangents_of(case, [q.seed, 7])
+
+    def verdict(status: Status, message: str = "", **fields: Any) -> tuple[Verdict, Traced]:
+        found = Verdict(status, f"JVP of {case.name}", traced.framework, case.dtype, message=message,
+                       graph=case.graph.text(), seconds=time.perf_counter() - start, notes=traced.notes,
+                        **fields)  # fmt: skip
+        return found, traced
+
+    known = ("torch", "jax", "autograd", "mlx")
+    if traced.framework not in known or (batched and traced.framework == "autograd"):
+        raise Unsupported(f"{FRAMEWORKS[traced.framework]} has no forward mode{' that is batched' * batched}")
+    run = importlib.import_module(f"..frameworks.{traced.framework}.adapter", __package__).run_jvp
+    try:
+        _, pushed = run(traced.function, case.values, tangents, batched)
+        _, back = run(traced.function, case.values, {n: -2 * t for n, t in tangents.items()}, batched)
+    except NotImplementedError as e:
+        return verdict(Status.INCONCLUSIVE, f"no forward mode: {_first(e)}", reason=Reason.UNSUPPORTED)
+    except Exception as e:
+        if "custom_vjp" in str(e):  # jax.custom_vjp documents that its functions have none
+            return verdict(Status.INCONCLUSIVE, f"no forward mode: {_first(e)}", reason=Reason.UNSUPPORTED)
+        return verdict(Status.FAIL, f"forward mode raised {type(e).__name__}: {_first(e)}", kind=FailKind.RAISED)
+    truths = differences(case, tangents)
+    if truths is None:
+        return verdict(Status.INCONCLUSIVE, reason=Reason.KINK)
+    _, slopes = truths
+    shapes = [e.shape for e in slopes]
+    if [p.shape for p in pushed] != shapes or any(str(p.dtype) != case.output_dtype(i) for i, p in enumerate(pushed)):
+        got = ", ".join(f"{p.dtype}{list(p.shape)}" for p in pushed)
+        message = f"tangents are {got}; the outputs are {case.dtype} of {shapes}"
+        return verdict(Status.FAIL, message, kind=FailKind.STRUCTURE)
+    allowed, branches = jvp_budget(case, tangents, slopes, q.seed)
+    compared = _compared(case, pushed, slopes, allowed, 1.0)
+    scaled = _compared(case, back, slopes, allowed, -2.0)
+    comparisons = tuple(c.comparison for c in compared)
+    if any(c.failing.any() for c in compared):
+        if branches:
+            return verdict(Status.INCONCLUSIVE, reason=Reason.BRANCH, comparisons=comparisons)
+        bad = max((c for c in compared if c.failing.any()), key=lambda c: c.comparison.share).comparison
+        kind = FailKind.NON_FINITE if any(c.non_finite.any() for c in compared) else FailKind.WRONG
+        return verdict(Status.FAIL, f"the JVP is wrong: {bad.worst}", kind=kind, comparisons=comparisons)
+    if any(c.failing.any() for c in scaled) and not branches:
+        return verdict(
+            Status.FAIL, "the JVP is not linear: a tangent of -2v does not give -2 times the result", kind=FailKind.LAW
+        )
+    if not all(c.passing.all() for c in compared):
+        return verdict(Status.INCONCLUSIVE, reason=Reason.ORACLE, comparisons=comparisons)
+    return verdict(Status.PASS, comparisons=comparisons)
+
+
+def _first(e: Exception) -> str:
+    return (str(e).strip().splitlines() or [""])[0]
+
+
+def _compared(
+    case: Case, pushed: tuple[np.ndarray, ...], slopes: tuple[Estimate, ...], allowed: list[np.ndarray], factor: float
+) -> list[Compared]:
+    return [
+        compare(f"tangent {i}" if len(pushed) > 1 else "tangent", np.asarray(got, dtype=np.float64) / factor, want, b,
+                FORMATS[case.dtype])
+        for i, (got, want, b) in enumerate(zip(pushed, slopes, allowed))
+    ]  # fmt: skip

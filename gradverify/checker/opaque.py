@@ -1,0 +1,220 @@
+"""Judging a function without a definition: its gradient against slopes of its own forward, along random directions.
+
+Along u the subject's gradient ĝ predicts the slope ⟨ĝ, u⟩; `oracle.blackbox` measures it, with a bound. An entry that is
+off by e shifts the prediction by e·u_i, so a single wrong entry is seen in every direction if it is seen in one; several
+wrong ones cancel along all DIRECTIONS by chance only (each u_i is drawn anew from ±[1/2, 1] times the entry's length).
+Entries too small to show in the sum are differenced one by one, where there are few enough.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import Unsupported
+from ..core.verdict import Comparison, Element, FailKind, Reason, Status, Verdict
+from ..frameworks.base import Observation, Subject
+from ..judge.dtypes import FORMATS, ulp
+from ..oracle.blackbox import Slope, slope
+
+DIRECTIONS = 3
+
+ENTRIES = 64
+"""So many entries are differenced one by one; each costs some sixty calls."""
+
+LENGTH = 0.25
+"""Steps are up to an eighth of an entry's size: differences of a smooth function do not need more, and a domain such as
+x > 0 is not left."""
+
+ROUNDINGS = 64.0
+"""Nothing is known of how the gradient was computed, so that many units of roundoff in each entry are not counted
+against it. It is no budget: in the dtype that the function is called in, the slope's own bound is larger by orders."""
+
+
+@dataclass(frozen=True, eq=False)
+class Opaque:
+    """A function as NumPy sees it, at a point."""
+
+    subject: Subject
+    function: Callable[..., Any]
+    values: Mapping[str, np.ndarray]
+    wrt: tuple[str, ...]
+    cotangent: tuple[np.ndarray, ...]
+    dtype: str
+
+    def value(self, values: Mapping[str, np.ndarray]) -> float:
+        """⟨cotangent, outputs⟩; NaN where the function raises."""
+        seen = self.subject.vjp(self.function, values, (), self.cotangent)
+        if seen.raised is not None:
+            return float("nan")
+        with np.errstate(all="ignore"):
+            return float(sum(np.sum(np.asarray(o, dtype=np.float64) * g) for o, g in zip(seen.outputs, self.cotangent)))
+
+    def size(self) -> float:
+        """Σ|cotangent·output|: of so much a roundoff is the noise of `value` at least."""
+        seen = self.subject.vjp(self.function, self.values, (), self.cotangent)
+        with np.errstate(all="ignore"):
+            return float(
+                sum(np.sum(np.abs(np.asarray(o, dtype=np.float64) * g)) for o, g in zip(seen.outputs, self.cotangent))
+            )
+
+    def slope(self, direction: Mapping[str, np.ndarray]) -> Slope:
+        def phi(t: float) -> float:
+            moved = {n: (self.values[n] + t * u).astype(self.dtype) for n, u in direction.items()}
+            return self.value({**self.values, **moved})
+
+        found = slope(phi, LENGTH, FORMATS[self.dtype].roundoff * self.size())
+        if found.steepest == 0:
+            # Outputs that stay the same to the last bit may hide what rounding next to a number of order one swallows on
+            # the way, as log(softmax) does where the softmax is 1: u·Σ|g| over the steps' length.
+            hidden = FORMATS[self.dtype].roundoff * float(sum(np.sum(np.abs(g)) for g in self.cotangent)) / LENGTH
+            return replace(found, bound=found.bound + hidden)
+        return found
+
+
+def judge_opaque(name: str, black_box: Opaque, reasons: tuple[str, ...], *, seed: int = 0) -> Verdict:
+    """PASS with its power, FAIL with the worst entry or direction, or INCONCLUSIVE where the slopes have no bound.
+
+    `reasons` say why there is no definition; they become notes.
+    """
+    start = time.perf_counter()
+    found = _judged(black_box, seed)
+    notes = (*reasons, "there is no definition to evaluate: the gradient was held against differences of the function")
+    return Verdict(
+        status=found[0], case=name, subject=black_box.subject.name, dtype=black_box.dtype, kind=found[1],
+        reason=found[2], message=found[3], comparisons=found[4], notes=notes, seconds=time.perf_counter() - start,
+        facts={"directions": DIRECTIONS},
+    )  # fmt: skip
+
+
+Found = tuple[Status, FailKind | None, Reason | None, str, tuple[Comparison, ...]]
+
+
+def _judged(b: Opaque, seed: int) -> Found:
+    seen = b.subject.vjp(b.function, b.values, b.wrt, b.cotangent)
+    if isinstance(seen.raised, Unsupported | NotImplementedError):
+        why = f"{b.subject.name}, {seen.stage}: {type(seen.raised).__name__}: {seen.raised}"
+        return Status.INCONCLUSIVE, None, Reason.UNSUPPORTED, why, ()
+    if seen.raised is not None:
+        return Status.FAIL, FailKind.RAISED, None, f"it raised {type(seen.raised).__name__}: {seen.raised}", ()
+    if not all(np.isfinite(np.asarray(o, dtype=np.float64)).all() for o in seen.outputs):
+        return Status.INCONCLUSIVE, None, Reason.DOMAIN, "the function has no finite value at this point", ()
+    if seen.mutated:
+        return Status.FAIL, FailKind.LAW, None, f"purity is broken: {', '.join(seen.mutated)} changed", ()
+    gradients: dict[str, np.ndarray] = {}
+    for n in b.wrt:
+        g = seen.gradients.get(n)
+        if g is not None and (g.shape != b.values[n].shape or str(g.dtype) != b.dtype):
+            what = f"d{n} is {g.dtype}{list(g.shape)}, not {b.dtype}{list(b.values[n].shape)}"
+            return Status.FAIL, FailKind.STRUCTURE, None, what, ()
+        gradients[n] = np.zeros(b.values[n].shape) if g is None else np.asarray(g, dtype=np.float64)
+        if not np.isfinite(gradients[n]).all():
+            at = [int(i) for i in np.argwhere(~np.isfinite(gradients[n]))[0]]
+            if np.isfinite(b.value(b.values)):
+                return Status.FAIL, FailKind.NON_FINITE, None, f"d{n}{at} is {gradients[n][tuple(at)]}", ()
+    return _compared(b, gradients, seen, seed)
+
+
+def _lengths(x: np.ndarray) -> np.ndarray:
+    size = np.abs(np.asarray(x, dtype=np.float64))
+    return np.where((size > 0) & np.isfinite(size), size, 1.0)
+
+
+def _compared(b: Opaque, gradients: dict[str, np.ndarray], seen: Observation, seed: int) -> Found:
+    roundoff = FORMATS[b.dtype].roundoff
+    rng = np.random.default_rng([seed, 4])
+    power = {n: np.full(g.shape, np.inf) for n, g in gradients.items()}
+    resolved = False
+    for k in range(DIRECTIONS):
+        u = {
+            n: _lengths(b.values[n]) * rng.choice([-1.0, 1.0], g.shape) * rng.uniform(0.5, 1.0, g.shape)
+            for n, g in gradients.items()
+        }
+        measured = b.slope(u)
+        if not np.isfinite(measured.bound):
+            continue
+        predicted = sum(float(np.sum(gradients[n] * u[n])) for n in u)
+        allowed = measured.bound + ROUNDINGS * roundoff * sum(float(np.sum(np.abs(gradients[n] * u[n]))) for n in u)
+        off = abs(predicted - measured.value)
+        # A bound as large as the slopes themselves (at a kink) agrees with everything, and says nothing.
+        resolved |= allowed <= measured.steepest / 2 or measured.steepest == 0
+        if off > allowed and measured.kink:
+            # Kinks of several entries may cancel along a direction: there the slopes of the two sides are no bound.
+            why = f"along random direction {k + 1} the slopes of the two sides differ by {measured.kink:.3g}"
+            return Status.INCONCLUSIVE, None, Reason.KINK, why, ()
+        if off > allowed:
+            return _failed(b, gradients, k, predicted, measured, allowed)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            for n in u:
+                power[n] = np.minimum(power[n], (allowed + off) / np.abs(u[n] * gradients[n]))
+    if not resolved:
+        why = "no step gave a stable slope: the point lies on a kink, or the function is too noisy"
+        return Status.INCONCLUSIVE, None, Reason.ORACLE, why, ()
+    return _passed(b, gradients, power)
+
+
+def _entry(b: Opaque, gradients: dict[str, np.ndarray], name: str, at: tuple[int, ...]) -> tuple[Element, bool, float]:
+    """One entry by itself: how it compares, whether it fails, and the relative error that would have been seen."""
+    u = np.zeros(gradients[name].shape)
+    length = float(_lengths(b.values[name])[at])
+    u[at] = length
+    measured = b.slope({name: u})
+    got, want, bound = float(gradients[name][at]), measured.value / length, measured.bound / length
+    budget = ROUNDINGS * FORMATS[b.dtype].roundoff * abs(got)
+    error = abs(got - want)
+    one = float(ulp(np.asarray(want if np.isfinite(want) else 0.0), FORMATS[b.dtype]))
+    element = Element(f"d{name}", at, repr(got), f"{want:.12g}", error, bound, budget, error / one, budget / one)
+    seen = (bound + budget + error) / abs(got) if got else float("inf")
+    return element, bool(error > bound + budget), seen
+
+
+def _failed(
+    b: Opaque, gradients: dict[str, np.ndarray], k: int, predicted: float, measured: Slope, allowed: float
+) -> Found:
+    message = (
+        f"along random direction {k + 1} the gradient predicts a slope of {predicted:.10g}; the function's is "
+        f"{measured.value:.10g} ± {allowed:.2g}"
+    )
+    comparisons = []
+    if sum(g.size for g in gradients.values()) <= ENTRIES:
+        for n, g in gradients.items():
+            entries = [_entry(b, gradients, n, at) for at in np.ndindex(g.shape)]
+            bad = [e for e, fails, _ in entries if fails]
+            worst = max(bad or [e for e, _, _ in entries], key=lambda e: e.error / (e.bound + e.budget), default=None)
+            share = worst.error / (worst.bound + worst.budget) if worst else 0.0
+            comparisons.append(Comparison(f"d{n}", g.size, len(bad), worst, share))
+    return Status.FAIL, FailKind.WRONG, None, message, tuple(comparisons)
+
+
+def _passed(b: Opaque, gradients: dict[str, np.ndarray], power: dict[str, np.ndarray]) -> Found:
+    few = sum(g.size for g in gradients.values()) <= ENTRIES
+    comparisons = []
+    for n, g in gradients.items():
+        failing, worst = 0, None
+        for at in np.ndindex(g.shape) if few else ():
+            if not power[n][at] <= 0.5:
+                element, fails, seen = _entry(b, gradients, n, at)
+                power[n][at] = min(power[n][at], seen)
+                if fails:
+                    failing, worst = failing + 1, element
+        told = power[n][power[n] <= 1]
+        comparisons.append(
+            Comparison(
+                f"d{n}",
+                g.size,
+                failing,
+                worst,
+                0.0,
+                float(told.max()) if told.size else float("nan"),
+                float(np.median(told)) if told.size else float("nan"),
+                int(((power[n] > 1) & (g != 0)).sum()),
+            )
+        )
+    bad = [c for c in comparisons if c.failing]
+    if bad:
+        return Status.FAIL, FailKind.WRONG, None, f"{bad[0].worst}", tuple(comparisons)
+    return Status.PASS, None, None, "", tuple(comparisons)

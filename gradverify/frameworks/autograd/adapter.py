@@ -1,0 +1,77 @@
+"""HIPS autograd: functions of `autograd.numpy` through make_vjp. (For its own ops, see examples/adapters/autograd.py.)"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import Unsupported
+from ...core.graph import Graph
+from ..base import Observation, Pushed, mutated, places, restricted
+from ..numpy.adapter import NumpySubject
+
+
+class AutogradSubject(NumpySubject):
+    """`function` is one of arrays that returns a tuple of arrays; what it returns unboxed has no gradient."""
+
+    name = "autograd"
+    dtypes: tuple[str, ...] = ("float16", "float32", "float64")
+
+    def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
+        raise Unsupported("the adapter for HIPS autograd judges functions, and runs no graphs")
+
+    @np.errstate(all="ignore")  # at the points that the judge chooses, a warning is nobody's
+    def vjp(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Observation:
+        given = {n: self.put(np.asarray(v)) for n, v in values.items()}
+        weights = [self.put(np.asarray(g)) for g in cotangent]
+        stage = "forward"
+        try:
+            if wrt:
+                outputs, back = pullback(function, list(given.values()), places(given, wrt))
+                stage = "backward"
+                found = back(weights)
+            else:
+                outputs, found = function(*given.values()), []
+        except Unsupported:
+            raise
+        except Exception as e:
+            return Observation(raised=e, stage=stage)
+        return Observation(
+            outputs=tuple(self.get(o) for o in outputs),
+            gradients={n: self._gradient(g, values[n]) for n, g in zip(wrt, found)},
+            mutated=mutated(values, given.values(), cotangent, weights, self.get),
+        )
+
+
+def pullback(
+    function: Callable[..., Any], arrays: list[Any], active: list[int]
+) -> tuple[tuple[Any, ...], Callable[[list[Any]], list[Any]]]:
+    """The outputs, and the function from their cotangents to the gradients of the `active` arrays."""
+    from autograd import make_vjp
+    from autograd.builtins import tuple as boxed
+
+    of_active = restricted(function, arrays, active)
+    back, outputs = make_vjp(lambda chosen: boxed(tuple(of_active(*chosen))))(tuple(arrays[k] for k in active))
+    return tuple(outputs), lambda weights: list(back(tuple(weights)))
+
+
+def run_jvp(
+    function: Any, values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray], batched: bool
+) -> Pushed:
+    """(outputs, tangents of the outputs) along `tangents`; with `batched`, under vmap."""
+    from autograd import make_jvp
+    from autograd.builtins import tuple as boxed
+
+    primals, active = [np.array(v) for v in values.values()], places(values, tangents)
+    of_wrt, at = restricted(function, primals, active), tuple(primals[k] for k in active)
+    push = make_jvp(lambda given: boxed(tuple(of_wrt(*given))))(at)
+    outs, result = push(tuple(np.array(t) for t in tangents.values()))
+    return tuple(np.array(o) for o in outs), tuple(np.array(r) for r in result)

@@ -1,0 +1,39 @@
+"""HIPS autograd: the tracer of NumPy, since a function that is called on plain arrays runs `autograd.numpy` as NumPy.
+
+User primitives (`@primitive`, `defvjp`) are functions of NumPy then, so that their own forward is the definition. Where
+the function differentiates inside (`grad`, `elementwise_grad`), recorded arrays are boxed as any others are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import autograd.numpy as anp
+import numpy as np
+from autograd.extend import VSpace
+from autograd.numpy import numpy_wrapper
+from autograd.numpy.numpy_boxes import ArrayBox
+from autograd.numpy.numpy_vspaces import ArrayVSpace
+
+from ...trace.base import Traced
+from ...trace.calls import Call
+from ..numpy.tracer import Recorded, is_array, replaced, traced_call
+
+__all__ = ["replaced", "trace"]
+
+
+def trace(
+    fn: Callable[..., Any],
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    confirm: bool = True,
+    strict: bool = True,
+) -> Traced:
+    """The graph of `fn(*args, **kwargs)` around this point; see `numpy.trace`."""
+    ArrayBox.register(Recorded)
+    VSpace.register(Recorded, lambda x: ArrayVSpace(np.ndarray.view(x, np.ndarray)))
+    call = Call(fn, tuple(args), dict(kwargs or {}), is_array, seed)
+    return traced_call(call, "autograd", call.flat, confirm=confirm, strict=strict, modules=(anp, numpy_wrapper))

@@ -1,0 +1,204 @@
+"""JAX as a subject: its own ops and rules through jax.vjp, with 64-bit types enabled for the call alone.
+
+A graph runs as one compiled program, as JAX's users run theirs (and three times faster, since each op by itself would
+be compiled too); a user's own callable runs as it is. The ops are in `bindings.jax`, the formulas that are known to lose
+digits in `forms.jax`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import Unsupported
+from ...core.graph import Constant, Graph
+from ...namespaces.dtypes import numpy_dtype
+from ..base import Binding, Form, Observation, Pushed, compiled, over_pairs, places, restricted
+from .bindings import bindings
+from .forms import FORMS, PARTIAL_SUMS
+
+LACKING = re.compile(
+    r"dtype=(float16|bfloat16) is not supported|Reverse-mode differentiation does not work|gradient with respect to .* not"
+    " supported"
+)
+"""What JAX says where there is no derivative to judge and it is no NotImplementedError: a function without a 16-bit form
+(jax.scipy.special.ndtr), a while loop in reverse, the first two arguments of betainc."""
+
+
+JITTED = "under jax.jit"
+BATCHED = "a batch of cotangents (jax.vmap)"
+
+
+class JaxSubject:
+    """JAX through jax.vjp."""
+
+    name = "jax"
+    dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
+    ways = (JITTED, BATCHED)
+
+    def __init__(self, device: str = "cpu", table: Binding | None = None) -> None:
+        """`table` replaces single ops, op name -> function of JAX arrays: to judge one's own under an op's name."""
+        self.device, self.table = device, dict(table or {})
+        self.forms: Mapping[str, Form] = {op: form for op, form in FORMS.items() if op not in self.table}
+        self.partial_sums = PARTIAL_SUMS if device == "cpu" else ""
+
+    def unavailable(self) -> str | None:
+        if importlib.util.find_spec("jax") is None:
+            return "JAX is not installed: pip install gradverify[jax]"
+        try:
+            self._device()
+        except RuntimeError as e:
+            return f"JAX sees no {self.device} device: {e}"
+        return None
+
+    def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
+        import jax.numpy as jnp
+
+        if dtype not in self.dtypes:
+            raise Unsupported(f"the adapter for JAX does not run {dtype}")
+
+        def constant(node: Constant) -> Any:
+            return jnp.asarray(np.asarray(node.value, dtype=numpy_dtype(dtype, node.kind)).reshape(node.shape))
+
+        return _Program(compiled(graph, self._bind, constant))
+
+    def pairs(self, function: Callable[..., Any], graph: Graph) -> Callable[..., Any]:
+        """A function of complex arrays as one of their parts; see `base.over_pairs`."""
+        return over_pairs(function, graph, self._bind)
+
+    def _bind(self, op: str) -> Callable[..., Any]:
+        return self.table.get(op) or bindings()(op)
+
+    def vjp(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Observation:
+        return self._vjp(function if isinstance(function, _Program) else _Pullback(function), values, wrt, cotangent)
+
+    def vjp_by(
+        self,
+        way: str,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Observation:
+        """Compiled as a whole, forward and backward pass, as a training step is: XLA may fuse, reorder and drop. Or the
+        pullback alone over a batch."""
+        call = _Program(function) if way == JITTED else _Batch(function)
+        return self._vjp(call, values, wrt, cotangent)
+
+    def _vjp(
+        self,
+        call: _Pullback,
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Observation:
+        import jax
+
+        with jax.enable_x64(True), jax.default_device(self._device()):
+            try:
+                outputs, gradients = call.pull(
+                    [self._put(v) for v in values.values()],
+                    places(values, wrt),
+                    [self._put(g) for g in cotangent],
+                )
+            except Unsupported:
+                raise
+            except Exception as e:
+                lacking = Unsupported(str(e).splitlines()[0]) if LACKING.search(str(e)) else None
+                return Observation(raised=lacking or e, stage=call.stage)
+            arrays = {f"out{i}": o for i, o in enumerate(outputs)} | {f"d{n}": d for n, d in zip(wrt, gradients)}
+            wanted = self._device().platform
+            return Observation(
+                outputs=tuple(np.array(o) for o in outputs),
+                gradients={n: np.array(d) for n, d in zip(wrt, gradients)},
+                devices={label: str(a.device) for label, a in arrays.items() if a.device.platform != wanted},
+            )
+
+    def _device(self) -> Any:
+        import jax
+
+        return jax.devices("gpu" if self.device.startswith("cuda") else self.device)[0]
+
+    def _put(self, value: np.ndarray) -> Any:
+        """A JAX array of its own memory: device_put may alias an aligned NumPy array on the CPU."""
+        import jax
+
+        return jax.device_put(np.array(value), self._device())
+
+
+class _Pullback:
+    """A function of arrays and its VJP; `stage` is where it was when it raised."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function, self.stage = function, "forward"
+
+    def pulled(self, back: Callable[..., Any], cotangent: Any) -> Any:
+        return back(cotangent)
+
+    def pull(self, leaves: list[Any], wrt: list[int], cotangent: list[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """The outputs, and the gradients of the leaves `wrt`."""
+        import jax
+
+        self.stage = "forward"
+        result, back = jax.vjp(restricted(self.function, leaves, wrt), *(leaves[k] for k in wrt))
+        self.stage = "backward"
+        several = isinstance(result, tuple | list)
+        gradients = self.pulled(back, type(result)(cotangent) if several else cotangent[0])
+        return tuple(result) if several else (result,), gradients
+
+
+class _Batch(_Pullback):
+    """For a batch of g, -g and 2g: half of the last, which no scaling rounds."""
+
+    def pulled(self, back: Callable[..., Any], cotangent: Any) -> Any:
+        import jax
+
+        batch = jax.tree_util.tree_map(lambda g: jax.numpy.stack([g, -g, 2 * g]), cotangent)
+        return tuple(d[2] / 2 for d in jax.vmap(back)(batch))
+
+
+class _Program(_Pullback):
+    """A graph, compiled once for all its calls."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        import jax
+
+        super().__init__(function)
+        self._jitted = jax.jit(super().pull, static_argnums=1)
+
+    def __call__(self, *arrays: Any) -> Any:
+        import jax
+
+        with jax.enable_x64(True):
+            return self.function(*arrays)
+
+    def pull(self, leaves: list[Any], wrt: list[int], cotangent: list[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        return self._jitted(leaves, tuple(wrt), cotangent)
+
+
+def run_jvp(
+    function: Any, values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray], batched: bool
+) -> Pushed:
+    """(outputs, tangents of the outputs) along `tangents`; with `batched`, under vmap."""
+    import jax
+
+    with jax.enable_x64(True):
+        primals, active = [jax.device_put(np.array(v)) for v in values.values()], places(values, tangents)
+        of_wrt, at = restricted(function, primals, active), [primals[k] for k in active]
+        push = lambda *along: jax.jvp(of_wrt, at, list(along))
+        along = [jax.device_put(np.array(t)) for t in tangents.values()]
+        outs, result = push(*along)
+        if batched:
+            many = [jax.numpy.stack([t, -t, 2 * t]) for t in along]
+            result = [r[0] for r in jax.vmap(lambda *a: push(*a)[1])(*many)]
+        return tuple(np.array(o) for o in outs), tuple(np.array(r) for r in result)

@@ -1,0 +1,577 @@
+"""JAX's primitives in the words of the op table.
+
+`MAPPED` is the table: primitive name → a function (xp, *args, **params) with the primitive's own parameters, where the
+arguments are `Value`s. It returns the Value of the output, or a tuple for several; None in a tuple is an output without
+a counterpart. Primitives that call a function (jit, custom_vjp_call, scan, …) are entered by `jax.py`. Integer
+outputs are concrete and need no entry (see `base`).
+
+What a primitive does to positions (gather, scatter, dynamic slices) is found by applying the primitive itself to the
+numbers 0 to n - 1.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ...trace.decompositions import (
+    Map,
+    along,
+    at,
+    cbrt,
+    correlation,
+    eigen,
+    eliminated,
+    entering,
+    fmod,
+    logical_xor,
+    orthogonalised,
+    padded,
+    singular,
+)
+from ...trace.series import (
+    bessel_i,
+    gamma_slope,
+    hurwitz_zeta,
+    incomplete_beta,
+    lower_gamma,
+    running_logsumexp,
+    upper_gamma,
+)
+
+MAPPED: dict[str, Map] = {}
+maps = entering(MAPPED)
+
+CALLS = {
+    "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "call": "call_jaxpr",
+    "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr", "custom_vjp_call_jaxpr": "fun_jaxpr",
+    "custom_vmap_call": "call", "checkpoint": "jaxpr", "remat2": "jaxpr", "remat": "jaxpr", "composite": "jaxpr",
+    "stage": "jaxpr",
+}  # fmt: skip
+"""Primitives that run a jaxpr on their operands, and the parameter that holds it."""
+
+CONTROL = {
+    "cond": "cond", "while": "loop", "scan": "scan", "custom_linear_solve": "custom_linear_solve", "reduce": "fold",
+}  # fmt: skip
+"""Primitives that choose or repeat what they run, and the method of the walk that follows them."""
+
+
+def same(names: str) -> None:
+    """Primitives `name` or `name=table_name` that the table knows as they are; their parameters are hints."""
+    for entry in names.split():
+        lax, _, op = entry.partition("=")
+        MAPPED[lax] = direct(op or lax)
+
+
+def direct(op: str) -> Map:
+    """As the table's op of this name."""
+    f: Any = lambda xp, *xs, **_: xp.call(op, *xs)
+    f.op = op
+    return f
+
+
+# ---- elementwise ----------------------------------------------------------------------------------------------------
+
+same(
+    "abs neg=negative sign sqrt rsqrt square exp exp2 expm1 log log1p sin cos tan asin acos atan sinh cosh tanh asinh "
+    "acosh atanh floor ceil logistic=sigmoid erf erfc erf_inv=erfinv lgamma digamma"
+)
+same("add add_any=add sub=subtract mul=multiply div=divide max=maximum min=minimum atan2")
+same("lt=less le=less_equal gt=greater ge=greater_equal")
+same("and=logical_and or=logical_or not=logical_not")
+
+
+def compared(op: str) -> Map:
+    """A value against itself, which asks whether it is NaN, has no kink; nor has one against an infinity."""
+
+    def call(xp: Any, x: Any, y: Any) -> Any:
+        nan = xp.eqn.invars[0] is xp.eqn.invars[1]
+        infinite = any(v.array is not None and v.array.size and np.isinf(v.array).all() for v in (x, y))
+        return xp.concrete(xp.result(0)) if nan or infinite else xp.call(op, x, y)
+
+    return call
+
+
+MAPPED["eq"], MAPPED["ne"] = compared("equal"), compared("not_equal")
+
+
+maps("xor")(logical_xor)
+maps("rem")(fmod)
+maps("cbrt")(lambda xp, x, **_: cbrt(xp, x))  # its accuracy is a hint
+
+
+@maps("is_finite")
+def is_finite(xp: Any, x: Any) -> Any:
+    return xp.concrete(xp.result(0))
+
+
+@maps("pow")
+def pow_(xp: Any, x: Any, y: Any) -> Any:
+    return xp.pow(x, y)
+
+
+@maps("integer_pow")
+def integer_pow(xp: Any, x: Any, y: int) -> Any:
+    known = {2: "square", -1: "reciprocal"}
+    return xp.call(known[y], x) if y in known else x if y == 1 else xp.pow(x, y)
+
+
+same("complex real imag conj")
+
+
+@maps("fft")
+def fft(xp: Any, x: Any, fft_type: Any, fft_lengths: Any) -> Any:
+    """Of the last axes; the inverse ones are scaled by 1/n. `fft_type` is an enumeration of FFT, IFFT, RFFT, IRFFT."""
+    name = str(getattr(fft_type, "name", fft_type)).lower()
+    axes = tuple(range(x.ndim - len(fft_lengths), x.ndim))
+    return xp.call(f"{name}n", x, s=tuple(int(n) for n in fft_lengths), axes=axes)
+
+
+def at_point(xp: Any, n: int) -> Any:
+    """The values of the first n operands, broadcast to one shape, wide."""
+    return tuple(np.broadcast_arrays(*(xp.read(i).astype(np.float64) for i in range(n))))
+
+
+@maps("round")
+def round_(xp: Any, x: Any, rounding_method: Any) -> Any:
+    if int(rounding_method) == 1:  # to nearest even
+        return xp.round(x)
+    return xp.sign(x) * xp.floor(xp.abs(x) + 0.5)
+
+
+@maps("clamp")
+def clamp(xp: Any, lo: Any, x: Any, hi: Any) -> Any:
+    return xp.minimum(xp.maximum(x, lo), hi)
+
+
+@maps("polygamma")
+def polygamma(xp: Any, n: Any, x: Any) -> Any:
+    orders = np.unique(xp.read(0))
+    xp.require(orders.size == 1 and float(orders[0]).is_integer(), "polygamma of several orders at once")
+    order = int(orders[0])
+    return xp.digamma(x) if order == 0 else xp.polygamma(x, n=order)
+
+
+@maps("igamma")
+def igamma(xp: Any, a: Any, x: Any) -> Any:
+    return lower_gamma(xp, a, x, at_point(xp, 2))
+
+
+@maps("igammac")
+def igammac(xp: Any, a: Any, x: Any) -> Any:
+    return upper_gamma(xp, a, x, at_point(xp, 2))
+
+
+@maps("igamma_grad_a")
+def igamma_grad_a(xp: Any, a: Any, x: Any) -> Any:
+    return gamma_slope(xp, a, x, at_point(xp, 2))
+
+
+@maps("regularized_incomplete_beta")
+def betainc(xp: Any, a: Any, b: Any, x: Any) -> Any:
+    return incomplete_beta(xp, a, b, x, at_point(xp, 3))
+
+
+@maps("bessel_i0e")
+def bessel_i0e(xp: Any, x: Any) -> Any:
+    return bessel_i(xp, 0, x, *at_point(xp, 1))
+
+
+@maps("bessel_i1e")
+def bessel_i1e(xp: Any, x: Any) -> Any:
+    return bessel_i(xp, 1, x, *at_point(xp, 1))
+
+
+@maps("zeta")
+def zeta(xp: Any, s: Any, q: Any) -> Any:
+    at_s, at_q = at_point(xp, 2)
+    xp.require((at_s > 1).all() and (at_q > 0).all(), "zeta outside s > 1, q > 0")
+    order = np.unique(at_s) - 1
+    if not xp.cells[0].live and order.size == 1 and float(order[0]).is_integer() and order[0] <= 16:
+        # DLMF 25.11.12: psi_n(q) = (-1)^(n+1) n! zeta(n+1, q)
+        n = int(order[0])
+        return xp.polygamma(q, n=n) * (1.0 if n % 2 else -1.0) / float(math.factorial(n))
+    return hurwitz_zeta(xp, s, q)
+
+
+@maps("select_n")
+def select_n(xp: Any, which: Any, *cases: Any) -> Any:
+    """Case number `which`; a mask chooses between two."""
+    if which.kind == "bool":
+        no, yes = cases
+        if no.kind == yes.kind == "bool":
+            return xp.logical_or(xp.logical_and(which, yes), xp.logical_and(xp.logical_not(which), no))
+        return xp.where(which, yes, no)
+    chosen = xp.read(0)
+    out = cases[0]
+    for k, case in enumerate(cases[1:], start=1):
+        out = xp.where(xp.concrete(np.asarray(chosen == k)), case, out)
+    return out
+
+
+@maps("stop_gradient copy copy_p device_put pvary reshard sharding_constraint reduce_precision name")
+def identity(xp: Any, x: Any, **_: Any) -> Any:
+    """stop_gradient too: the definition is the forward function; a note says so."""
+    return x
+
+
+@maps("convert_element_type")
+def convert(xp: Any, x: Any, **_: Any) -> Any:
+    x = xp.cast(x)
+    return xp.where(x, 1.0, 0.0) if x.kind == "bool" and xp.out_kind(0) == "float" else x
+
+
+@maps("optimization_barrier")
+def several(xp: Any, *xs: Any, **_: Any) -> Any:
+    return xs
+
+
+# ---- reductions -----------------------------------------------------------------------------------------------------
+
+for _lax, _op in {"sum": "sum", "max": "max", "min": "min", "prod": "prod", "and": "all", "or": "any"}.items():
+    MAPPED[f"reduce_{_lax}"] = lambda xp, x, axes, op=_op, **_: xp.call(op, x, axis=tuple(axes)) if axes else x
+for _lax in ("cumulative_sum", "cumulative_prod"):
+    _name = {"cumulative_sum": "cumsum", "cumulative_prod": "cumprod"}[_lax]
+    MAPPED[_name] = lambda xp, x, axis, reverse, op=_lax: turned(
+        xp, x, axis, reverse, lambda v: xp.call(op, v, axis=axis)
+    )
+
+
+def turned(xp: Any, x: Any, axis: int, reverse: bool, f: Callable[[Any], Any]) -> Any:
+    return xp.flip(f(xp.flip(x, axis=axis)), axis=axis) if reverse else f(x)
+
+
+@maps("cumlogsumexp")
+def cumlogsumexp(xp: Any, x: Any, axis: int, reverse: bool) -> Any:
+    return turned(xp, x, axis, reverse, lambda v: running_logsumexp(xp, v, axis))
+
+
+LONGEST_CHAIN = 64
+"""Entries of an axis along which a running extreme is recorded step by step, ties and all."""
+
+
+@maps("cummax cummin")
+def cummax(xp: Any, x: Any, axis: int, reverse: bool) -> Any:
+    """Each entry against the extreme before it; along a long axis, where that stands is found at the point."""
+    n = x.shape[axis]
+    if n <= LONGEST_CHAIN:
+        return turned(xp, x, axis, reverse, lambda v: extremes(xp, v, axis))
+    found, given = xp.result(0), xp.read(0)
+    moved, running = np.moveaxis(given, axis, -1), np.moveaxis(found, axis, -1)
+    hit = moved[..., None, :] == running[..., :, None]
+    reach = np.tri(n, dtype=bool) if not reverse else np.tri(n, dtype=bool).T
+    where = np.moveaxis(np.argmax(hit & reach, axis=-1), -1, axis)
+    return xp.take_along_axis(x, xp.concrete(where), axis=axis)
+
+
+def extremes(xp: Any, x: Any, axis: int) -> Any:
+    op = "maximum" if xp.primitive == "cummax" else "minimum"
+    entries = [along(xp, x, axis, k, k + 1) for k in range(x.shape[axis])]
+    return xp.concat(list(itertools.accumulate(entries, partial(xp.call, op))), axis=axis) if entries else x
+
+
+@maps("sort")
+def sort(xp: Any, *xs: Any, dimension: int, num_keys: int, **_: Any) -> Any:
+    if num_keys == 1 and len(xs) == 1:
+        return (xp.sort(xs[0], axis=dimension),)
+    order = xp.concrete(xp.order(dimension, num_keys))
+    first = xp.sort(xs[0], axis=dimension) if num_keys == 1 and xs[0].kind == "float" else None
+    moved = [xp.take_along_axis(x, order, axis=dimension) if x.kind != "int" else None for x in xs]
+    return (moved[0] if first is None else first, *moved[1:])
+
+
+@maps("top_k")
+def top_k(xp: Any, x: Any, k: int, axis: int | None = None, **_: Any) -> Any:
+    axis = -1 if axis is None else axis
+    return along(xp, xp.sort(x, axis=axis, descending=True), axis, 0, k), None
+
+
+def windows(xp: Any, x: Any, value: float, window: Any, strides: Any, padding: Any, base: Any, dilation: Any) -> Any:
+    """Every entry of a sliding window, stacked along a new first axis."""
+    xp.require(all(b == 1 for b in base or (1,)), "a reduction over windows with base dilation")
+    x = padded(xp, x, [(int(a), int(b)) for a, b in padding], value)
+    dilation = dilation or (1,) * x.ndim
+    sizes = [(n - d * (w - 1) - 1) // s + 1 for n, w, s, d in zip(x.shape, window, strides, dilation)]
+    return xp.stack(
+        [
+            xp.getitem(
+                x,
+                index=tuple(
+                    (o * d, o * d + s * (n - 1) + 1, s) for o, d, s, n in zip(offset, dilation, strides, sizes)
+                ),
+            )
+            for offset in itertools.product(*map(range, window))
+        ],
+        axis=0,
+    )
+
+
+@maps("reduce_window_sum")
+def window_sum(
+    xp: Any, x: Any, window_dimensions: Any, window_strides: Any, padding: Any, base_dilation: Any, window_dilation: Any,
+    **_: Any,
+) -> Any:  # fmt: skip
+    return xp.sum(
+        windows(xp, x, 0.0, window_dimensions, window_strides, padding, base_dilation, window_dilation), axis=0
+    )
+
+
+def window_extreme(op: str, start: float) -> Map:
+    def call(
+        xp: Any, x: Any, window_dimensions: Any, window_strides: Any, padding: Any, base_dilation: Any, window_dilation: Any,
+        **_: Any,
+    ) -> Any:  # fmt: skip
+        stacked = windows(xp, x, start, window_dimensions, window_strides, padding, base_dilation, window_dilation)
+        return xp.call(op, stacked, axis=0)
+
+    return call
+
+
+MAPPED["reduce_window_max"] = window_extreme("max", -math.inf)
+MAPPED["reduce_window_min"] = window_extreme("min", math.inf)
+
+
+# ---- shape ----------------------------------------------------------------------------------------------------------
+
+
+@maps("reshape")
+def reshape(xp: Any, x: Any, new_sizes: Any, dimensions: Any = None, **_: Any) -> Any:
+    """In the order of `dimensions`, where they are given."""
+    return xp.shaped(x if dimensions is None else xp.permute_dims(x, axes=tuple(dimensions)), new_sizes)
+
+
+@maps("squeeze")
+def squeeze(xp: Any, x: Any, **_: Any) -> Any:
+    return xp.shaped(x, xp.out_shape(0))
+
+
+@maps("transpose")
+def transpose(xp: Any, x: Any, permutation: Any) -> Any:
+    return xp.permute_dims(x, axes=tuple(int(p) for p in permutation))
+
+
+@maps("broadcast_in_dim")
+def broadcast_in_dim(xp: Any, x: Any, *_: Any, shape: Any, broadcast_dimensions: Any, **__: Any) -> Any:
+    thin = [1] * len(shape)
+    for n, axis in zip(x.shape, broadcast_dimensions):
+        thin[int(axis)] = n
+    return xp.spread(xp.shaped(x, thin), shape)
+
+
+@maps("broadcast_to")
+def broadcast_to(xp: Any, x: Any, **_: Any) -> Any:
+    return xp.spread(x, xp.out_shape(0))
+
+
+@maps("slice")
+def slice_(xp: Any, x: Any, start_indices: Any, limit_indices: Any, strides: Any) -> Any:
+    steps = strides or (1,) * x.ndim
+    return xp.getitem(x, index=tuple((int(a), int(b), int(s)) for a, b, s in zip(start_indices, limit_indices, steps)))
+
+
+@maps("rev")
+def rev(xp: Any, x: Any, dimensions: Any) -> Any:
+    return xp.flip(x, axis=tuple(int(d) for d in dimensions)) if len(dimensions) else x
+
+
+@maps("concatenate")
+def concatenate(xp: Any, *xs: Any, dimension: int) -> Any:
+    return xp.concat([xp.matching(x, xs[0]) for x in xs], axis=dimension)
+
+
+@maps("stack")
+def stack(xp: Any, *xs: Any, axis: int = 0, **_: Any) -> Any:
+    return xp.stack([xp.matching(x, xs[0]) for x in xs], axis=axis)
+
+
+@maps("unstack")
+def unstack(xp: Any, x: Any, axis: int = 0, **_: Any) -> Any:
+    return tuple(at(xp, x, axis, k) for k in range(x.shape[axis]))
+
+
+@maps("split")
+def split(xp: Any, x: Any, sizes: Any, axis: int) -> Any:
+    ends = np.cumsum(sizes)
+    return tuple(along(xp, x, axis, int(e - n), int(e)) for e, n in zip(ends, sizes))
+
+
+@maps("tile")
+def tile(xp: Any, x: Any, reps: Any, **_: Any) -> Any:
+    return xp.tile(xp.shaped(x, (1,) * (len(reps) - x.ndim) + x.shape), repetitions=tuple(reps))
+
+
+@maps("pad")
+def pad(xp: Any, x: Any, value: Any, padding_config: Any) -> Any:
+    """(low, high, interior) per axis; low and high may be negative."""
+    if any(int(i) for _, _, i in padding_config):
+        sizes = [max(n + (n - 1) * int(i), 0) for n, (_, _, i) in zip(x.shape, padding_config)]
+        steps = tuple((None, None, int(i) + 1) for _, _, i in padding_config)
+        spots = np.zeros(sizes, dtype=bool)
+        spots[tuple(slice(*s) for s in steps)] = True
+        x = xp.where(xp.concrete(spots), xp.embed(x, index=steps, shape=tuple(sizes)), value)
+    constant = value.array if value.array is not None else None
+    filling = 0 if constant is not None and constant == 0 else value
+    return padded(xp, x, [(int(a), int(b)) for a, b, _ in padding_config], filling)
+
+
+# ---- indexing -------------------------------------------------------------------------------------------------------
+
+
+@maps("gather dynamic_slice")
+def gather(xp: Any, x: Any, *_: Any, **params: Any) -> Any:
+    """Out of bounds, a gather that fills gives NaN (or its fill value)."""
+    spots = xp.positions()
+    if (spots < 0).any():
+        filled = params.get("fill_value")
+        value = math.nan if filled is None else float(filled)
+        inside = xp.picked(x, np.maximum(spots, 0))
+        return xp.where(xp.concrete(spots >= 0), inside, value)
+    return xp.picked(x, spots)
+
+
+@maps("dynamic_update_slice")
+def dynamic_update_slice(xp: Any, x: Any, update: Any, *_: Any, **__: Any) -> Any:
+    return replaced(xp, x, update)
+
+
+@maps("scatter")
+def scatter(xp: Any, x: Any, indices: Any, updates: Any, **_: Any) -> Any:
+    return replaced(xp, x, updates)
+
+
+def replaced(xp: Any, x: Any, updates: Any) -> Any:
+    both = xp.concat([xp.flat(x), xp.flat(xp.matching(updates, x))], axis=0)
+    return xp.picked(both, xp.replacements())
+
+
+@maps("scatter-add scatter-sub")
+def scatter_add(xp: Any, x: Any, indices: Any, updates: Any, **_: Any) -> Any:
+    spots = xp.landings()
+    kept = spots.ravel() >= 0
+    if not kept.all():
+        updates = xp.picked(updates, np.flatnonzero(kept))
+        spots = spots.ravel()[kept]
+    updates = xp.negative(updates) if xp.primitive == "scatter-sub" else updates
+    return xp.accumulated(x, spots, xp.shaped(updates, spots.shape))
+
+
+@maps("scatter-mul scatter-max scatter-min")
+def scatter_combine(xp: Any, x: Any, indices: Any, updates: Any, **_: Any) -> Any:
+    """With one update for a place at most: then it is a gather, the op, and a replacement."""
+    spots = xp.landings().ravel()
+    kept = spots >= 0
+    xp.require(np.unique(spots[kept]).size == kept.sum(), f"{xp.primitive} with several updates for one place")
+    op = {"mul": "multiply", "max": "maximum", "min": "minimum"}[xp.primitive[-3:]]
+    new = xp.call(op, xp.picked(x, spots[kept]), xp.picked(updates, np.flatnonzero(kept)))
+    return xp.placed(x, spots[kept], new)
+
+
+# ---- linear algebra -------------------------------------------------------------------------------------------------
+
+
+@maps("dot_general")
+def dot_general(xp: Any, a: Any, b: Any, dimension_numbers: Any, **_: Any) -> Any:
+    """Contracted and batch axes by letters; the result has batch, then the rest of a, then of b."""
+    (ca, cb), (ba, bb) = dimension_numbers
+    letters = iter("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    left, right = [next(letters) for _ in a.shape], [""] * b.ndim
+    for i, j in [*zip(ca, cb), *zip(ba, bb)]:
+        right[int(j)] = left[int(i)]
+    right = [c or next(letters) for c in right]
+    gone = {left[int(i)] for i in ca}
+    batch = [left[int(i)] for i in ba]
+    rest = [c for c in left if c not in gone and c not in batch] + [c for c in right if c not in left]
+    if a.ndim == b.ndim == 2 and (list(ca), list(cb)) == ([1], [0]):
+        return xp.matmul(a, b)
+    return xp.einsum(f"{''.join(left)},{''.join(right)}->{''.join(batch + rest)}", a, b)
+
+
+@maps("cholesky")
+def cholesky(xp: Any, a: Any, **_: Any) -> Any:
+    return xp.cholesky(a)
+
+
+@maps("triangular_solve")
+def triangular_solve(
+    xp: Any, a: Any, b: Any, left_side: bool, lower: bool, transpose_a: bool, unit_diagonal: bool,
+    conjugate_a: bool = False, **_: Any,
+) -> Any:  # fmt: skip
+    swap = xp.matrix_transpose
+    a = xp.conj(a) if conjugate_a else a
+    a, upper = (swap(a), lower) if transpose_a else (a, not lower)
+    if left_side:
+        return xp.solve_triangular(a, b, upper=upper, unit_diagonal=unit_diagonal)
+    return swap(xp.solve_triangular(swap(a), swap(b), upper=not upper, unit_diagonal=unit_diagonal))
+
+
+@maps("lu")
+def lu(xp: Any, a: Any, **_: Any) -> Any:
+    """The order of the rows is an integer, and as such concrete."""
+    order = xp.result(2)
+    return eliminated(xp, rows_ordered(xp, a, order)), None, None
+
+
+def rows_ordered(xp: Any, a: Any, order: np.ndarray) -> Any:
+    spots = np.arange(int(np.prod(a.shape))).reshape(a.shape)
+    return xp.picked(a, np.take_along_axis(spots, order[..., None].astype(np.int64), axis=-2))
+
+
+@maps("qr")
+def qr(xp: Any, a: Any, full_matrices: bool, **_: Any) -> Any:
+    m, n = a.shape[-2:]
+    xp.require(not full_matrices or m <= n, "the full QR factors of a tall matrix, of which some columns are arbitrary")
+    r = xp.result(1)
+    return orthogonalised(xp, a, np.where(np.diagonal(r, axis1=-2, axis2=-1) < 0, -1.0, 1.0))
+
+
+@maps("eigh")
+def eigh(xp: Any, a: Any, **_: Any) -> Any:
+    values, vectors = eigen(xp, a, xp.result(0))
+    return vectors, values
+
+
+@maps("svd")
+def svd(xp: Any, a: Any, full_matrices: bool, compute_uv: bool, **_: Any) -> Any:
+    m, n = a.shape[-2:]
+    xp.require(
+        not (full_matrices and compute_uv) or m == n,
+        "all singular vectors of a matrix that is not square: some are arbitrary",
+    )
+    u, vt = (xp.result(1), xp.result(2)) if compute_uv else np.linalg.svd(xp.read(0), full_matrices=False)[::2]
+    left, values, right = singular(xp, a, u, np.swapaxes(vt, -1, -2))
+    return (values, left, xp.matrix_transpose(right)) if compute_uv else (values,)
+
+
+@maps("symmetric_product")
+def symmetric_product(xp: Any, a: Any, c: Any, alpha: float, beta: float, **_: Any) -> Any:
+    return alpha * xp.matmul(a, xp.matrix_transpose(a)) + beta * c
+
+
+@maps("conv_general_dilated")
+def conv(
+    xp: Any, x: Any, w: Any, window_strides: Any, padding: Any, lhs_dilation: Any, rhs_dilation: Any,
+    dimension_numbers: Any, feature_group_count: int, batch_group_count: int, **_: Any,
+) -> Any:  # fmt: skip
+    """Axes into the order (batch, channels, ...), zeros between the entries, padding, then a correlation."""
+    xp.require(batch_group_count == 1, "a convolution in groups over the batch")
+    spec = dimension_numbers
+    n = x.ndim - 2
+    xp.require(n in (1, 2, 3), f"a convolution over {n} axes")
+    x, w = xp.permute_dims(x, axes=tuple(spec.lhs_spec)), xp.permute_dims(w, axes=tuple(spec.rhs_spec))
+    if any(d != 1 for d in lhs_dilation):
+        sizes = [(m - 1) * d + 1 for m, d in zip(x.shape[2:], lhs_dilation)]
+        index = ((None, None, 1),) * 2 + tuple((None, None, int(d)) for d in lhs_dilation)
+        x = xp.embed(x, index=index, shape=(*x.shape[:2], *sizes))
+    x = padded(xp, x, [(0, 0), (0, 0), *((int(a), int(b)) for a, b in padding)])
+    out = correlation(xp, x, w, list(window_strides), [0] * n, list(rhs_dilation), feature_group_count)
+    return xp.permute_dims(out, axes=tuple(int(i) for i in np.argsort(spec.out_spec)))
+
+
+def mapped() -> tuple[str, ...]:
+    """Every primitive in the table, and those that are entered."""
+    return tuple(sorted({*MAPPED, *CALLS, *CONTROL}))

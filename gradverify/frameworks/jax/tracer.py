@@ -1,0 +1,699 @@
+"""JAX: the function's jaxpr, walked once with the values at the point.
+
+`jax.make_jaxpr` stages the function, custom rules and transformations included; what calls another function (jit,
+custom_vjp_call, remat, …) is entered at its primal, `cond` at the branch that is taken, `while` and `scan` step by
+step. Concrete values are computed by JAX's own primitives, and only when something asks for them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.extend.core
+import jax.numpy as jnp
+import numpy as np
+from jax import tree_util
+
+from ...core.errors import Unsupported
+from ...core.op import Kind
+from ...namespaces.dtypes import PRECISION
+from ...trace.base import (
+    PARTS,
+    ROUNDOFF,
+    Argument,
+    Output,
+    Part,
+    Role,
+    Traced,
+    Tracer,
+    Value,
+    digest,
+    disagreement,
+    kind_of,
+    nearby,
+)
+from ...trace.call_site import at
+from ...trace.calls import captured, narrowest, positional
+from .lax import CALLS, CONTROL, MAPPED
+
+MAX_STEPS = 1000
+"""Trips of one loop that are unrolled, and no more: every trip adds the nodes of its body."""
+
+INTEGERS = (
+    "integers computed from floating-point values (an argmax, a cast, an order) are held as they are at the point"
+)
+BRANCH = "a branch or the length of a loop depends on values: the graph is the one taken at this point"
+CONVERGES = (
+    "a loop under a rule of its own goes on until it has converged: the graph is that many trips, which the rule need not "
+    "be the derivative of"
+)
+UNSTAGED = "the function branches in Python on the value of an array, which jax.make_jaxpr cannot stage"
+DETACHED = "stop_gradient: the definition differentiates through it"
+STOPPED = "stop_gradient: the definition holds its argument fixed"
+
+OWN = str(Path(jax.__file__).parent)
+"""Where JAX's own rules are."""
+
+
+def trace(
+    fn: Callable[..., Any],
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    stop_detached: bool = False,
+    confirm: bool = True,
+    strict: bool = True,
+) -> Traced:
+    """The graph of `fn(*args, **kwargs)` around this point.
+
+    Arrays among the arguments (JAX's or NumPy's, nested as pytrees) become inputs; Python numbers are taken as they
+    are. Where `fn` is itself a pytree (an Equinox module, a `tree_util.Partial`), its arrays are inputs too.
+    `stop_detached` holds what goes through stop_gradient fixed, as JAX does, instead of following it. With `confirm` the
+    graph is held against `fn` here and at a point nearby.
+
+    Raises Unsupported, with the primitive, for what cannot be mapped; with `strict=False` the Traced says so in
+    `opaque` instead and its graph is None. What `fn` itself raises is passed on.
+    """
+    call = _Call(fn, tuple(args), dict(kwargs or {}))
+    xp = _JaxTracer()
+    walk = _Walk(xp, stop_detached)
+    opaque: list[str] = []
+    arguments, cells = call.inputs(xp)
+    try:
+        closed, shapes = jax.make_jaxpr(call.run, return_shape=True)(*call.arrays)
+    except jax.errors.ConcretizationTypeError as e:
+        reason = f"{UNSTAGED}: {str(e).strip().splitlines()[0]}"
+        if strict:
+            raise Unsupported(reason) from e
+        return _unstaged(call, arguments, xp, reason)
+    results = walk.closed(closed, cells)
+    leaves = tree_util.tree_flatten_with_path(shapes)[0]
+    outputs, nodes = _outputs(xp, leaves, results, opaque)
+    graph = None
+    if not nodes:
+        opaque.insert(0, "the function returns no floating-point array")
+    if not opaque:
+        graph = xp.builder.graph(*nodes)
+        known = {a.name for a in arguments}
+        arguments += [captured(n, xp.values[n]) for n in graph.inputs if n not in known]
+    dtype = narrowest(xp, arguments, outputs, otherwise="float32")
+    kept = tuple(k for k, (_, aval) in enumerate(leaves) if _kind(aval) in ("float", "complex"))
+    paired = any(a.part for a in arguments) or any(o.part for o in outputs)
+    fields: dict[str, Any] = {
+        "arguments": tuple(arguments),
+        "outputs": outputs,
+        "values": {a.name: xp.values[a.name] for a in arguments},
+        "dtype": dtype,
+        "function": call.flat(kept),
+        "framework": "jax",
+        "detaches": bool({DETACHED, STOPPED} & xp.notes.keys()),
+        "cuts": tuple(xp.cuts),
+        "custom": walk.custom,
+        "branches": BRANCH in xp.notes,
+        "converges": CONVERGES in xp.notes,
+        "native": call.native(kept) if paired else None,
+        "formats": xp.formats_of(graph) if graph is not None else frozenset(),
+    }
+    if graph is not None and confirm:
+        why = _confirmed(Traced(graph=graph, **fields), call, seed, xp)
+        if why:
+            opaque.append(why)
+            graph = None
+    opaque = list(dict.fromkeys(opaque))
+    if opaque and strict:
+        raise Unsupported("; ".join(opaque))
+    return Traced(graph=graph, **fields, notes=tuple(xp.notes), opaque=tuple(opaque))
+
+
+def replaced(change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments with some of their arrays changed: for `judge.variations`."""
+
+    def one(x: Any) -> Any:
+        if not isinstance(x, jax.Array | np.ndarray):
+            return x
+        half = x.dtype.name in ("float16", "bfloat16")  # changed in float32, which holds them
+        new = change(np.asarray(x).astype(np.float32) if half else np.asarray(x))
+        if new is None:
+            return x
+        with jax.enable_x64(True):
+            return jax.device_put(new.astype(x.dtype) if half else new)
+
+    return tuple(tree_util.tree_map(one, args))
+
+
+# ---- the call -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Call:
+    """A function with its arguments taken apart, so that it can be run again with other arrays."""
+
+    fn: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    names: list[str] = field(default_factory=list)
+    roles: list[Role] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    leaves: list[Any] = field(default_factory=list)
+    structure: Any = None
+
+    def __post_init__(self) -> None:
+        flat, self.structure = tree_util.tree_flatten_with_path((self.fn, self.args, self.kwargs))
+        self.leaves = [leaf for _, leaf in flat]
+        for k, (path, leaf) in enumerate(flat):
+            if isinstance(leaf, jax.Array | np.ndarray | np.generic) and not _is_key(leaf):
+                self.names.append(self._name(path))
+                self.roles.append("parameter" if path[0].idx == 0 else "argument")
+                self.places.append(k)
+
+    @property
+    def arrays(self) -> list[Any]:
+        return [jnp.asarray(self.leaves[k]) for k in self.places]
+
+    def _name(self, path: tuple[Any, ...]) -> str:
+        if path[0].idx == 0:
+            return tree_util.keystr(path[1:]).lstrip(".") or "fn"
+        if path[0].idx == 2:
+            return str(path[1].key) + tree_util.keystr(path[2:])
+        return positional(self.fn, path[1].idx) + tree_util.keystr(path[2:])
+
+    def inputs(self, xp: _JaxTracer) -> tuple[list[Argument], list[_Cell]]:
+        arguments: list[Argument] = []
+        cells: list[_Cell] = []
+        for name, role, array in zip(self.names, self.roles, self.arrays):
+            value = _array(array)
+            for part, half in zip(_parts(array), _halves(array)):
+                label = f"{name}.{part}" if part else name
+                arguments.append(
+                    Argument(label, kind_of(half.dtype), half.dtype.name, tuple(array.shape), role, part=part)
+                )
+            entered = xp.input(name, value, value.dtype.kind in "fc")
+            cells.append(_Cell(array, symbol=entered))
+        for name, array in _closed_over(self.fn):
+            for part, half in zip(_parts(array), _halves(np.asarray(array))):
+                xp.names.setdefault(digest(half), f"{name}.{part}" if part else name)
+        return arguments, cells
+
+    def run(self, *arrays: Any) -> Any:
+        leaves = list(self.leaves)
+        for k, a in zip(self.places, arrays):
+            leaves[k] = a
+        fn, args, kwargs = tree_util.tree_unflatten(self.structure, leaves)
+        return fn(*args, **kwargs)
+
+    def native(self, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
+        count = len(self.places)
+
+        def function(*arrays: Any) -> tuple[Any, ...]:
+            leaves = tree_util.tree_leaves(self.run(*arrays[:count]))
+            return tuple(leaves[k] for k in kept)
+
+        return function
+
+    def flat(self, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
+        """`native` with two arrays in place of each complex one, given and returned."""
+        native = self.native(kept)
+        pairs = [len(_parts(a)) == 2 for a in self.arrays]
+
+        def function(*arrays: Any) -> tuple[Any, ...]:
+            rest = iter(arrays)
+            whole = [jax.lax.complex(next(rest), next(rest)) if pair else next(rest) for pair in pairs]
+            return tuple(half for out in native(*whole) for half in _halves(out))
+
+        return function
+
+
+def _is_key(x: Any) -> bool:
+    return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def _parts(x: Any) -> tuple[Part, ...]:
+    return PARTS if jnp.issubdtype(x.dtype, jnp.complexfloating) else ("",)
+
+
+def _halves(x: Any) -> tuple[Any, ...]:
+    """Real and imaginary part of a complex array; a real one alone."""
+    return (x.real, x.imag) if len(_parts(x)) == 2 else (x,)
+
+
+def _array(x: Any) -> np.ndarray:
+    """Its values; bfloat16 and smaller as float32, which holds them."""
+    out = np.asarray(x)
+    if out.dtype.kind not in "fiubc":
+        out = out.astype(np.float32)
+    return out
+
+
+def _closed_over(fn: Any) -> list[tuple[str, Any]]:
+    try:
+        found = inspect.getclosurevars(inspect.unwrap(fn))
+    except TypeError:
+        return []
+    both = {**found.globals, **found.nonlocals}
+    return [(n, v) for n, v in both.items() if isinstance(v, jax.Array | np.ndarray) and not _is_key(v)
+            and np.asarray(v).dtype.kind in "fiubc"]  # fmt: skip
+
+
+# ---- the walk -------------------------------------------------------------------------------------------------------
+
+
+class _Cell:
+    """A variable of a jaxpr: its value at the point, computed when asked for, and its node if it is live."""
+
+    __slots__ = ("array", "make", "symbol")
+
+    def __init__(self, array: Any = None, make: Callable[[], Any] | None = None, symbol: Value | None = None) -> None:
+        self.array, self.make, self.symbol = array, make, symbol
+
+    @property
+    def live(self) -> bool:
+        return self.symbol is not None and self.symbol.live
+
+    def value(self) -> Any:
+        if self.make is not None:
+            self.array, self.make = self.make(), None
+        return self.array
+
+
+class _JaxTracer(Tracer):
+    """The Tracer as the mappings of `lax` use it, with the equation that is being mapped in view."""
+
+    eqn: Any = None
+    cells: list[_Cell]
+    outs: Callable[[], Any]
+    open_ended = False
+    """Does a loop go on until values say that it ends?"""
+
+    @property
+    def primitive(self) -> str:
+        return str(self.eqn.primitive.name)
+
+    def read(self, i: int) -> np.ndarray:
+        return _array(self.cells[i].value())
+
+    def result(self, i: int) -> np.ndarray:
+        """What JAX computes at the point."""
+        return _array(self.outs()[i])
+
+    def out_shape(self, i: int) -> tuple[int, ...]:
+        return tuple(int(n) for n in self.eqn.outvars[i].aval.shape)
+
+    def out_kind(self, i: int) -> Kind:
+        return kind_of(self.eqn.outvars[i].aval.dtype)
+
+    def require(self, fine: bool, what: str) -> None:
+        if not fine:
+            raise Unsupported(what)
+
+    def cast(self, x: Value) -> Value:
+        """`x` in the dtype of the result."""
+        a, b = (v.aval.dtype.name for v in (self.eqn.invars[0], self.eqn.outvars[0]))
+        return self.recast(x, a, b)
+
+    def bind(self, *operands: Any, **changed: Any) -> Any:
+        return self.eqn.primitive.bind(*operands, **{**self.eqn.params, **changed})
+
+    def rest(self) -> list[Any]:
+        return [c.value() for c in self.cells[1:]]
+
+    def numbered(self) -> Any:
+        """0 to n - 1 in the shape of the first operand."""
+        shape = self.eqn.invars[0].aval.shape
+        return jnp.arange(int(np.prod(shape)), dtype=jnp.int32).reshape(shape)
+
+    def positions(self) -> np.ndarray:
+        """Where a gather takes each entry of its result from; -1 for what it fills."""
+        fill = {"fill_value": -1} if "fill_value" in self.eqn.params else {}
+        return np.asarray(self.bind(self.numbered(), *self.rest(), **fill))
+
+    def replacements(self) -> np.ndarray:
+        """Where each entry of a scatter's result comes from: the operand, or after it the updates."""
+        name = self.eqn.primitive.name
+        place = 2 if name == "scatter" else 1
+        updates = self.eqn.invars[place].aval
+        n = int(np.prod(self.eqn.invars[0].aval.shape))
+        numbers = n + jnp.arange(int(np.prod(updates.shape)), dtype=jnp.int32).reshape(updates.shape)
+        others = [c.value() for c in self.cells]
+        others[0], others[place] = self.numbered(), numbers
+        return np.asarray(self.bind(*others))
+
+    def landings(self) -> np.ndarray:
+        """Where each update of a scatter lands; -1 for what is dropped: the adjoint of adding it, on 1 to n."""
+        shape, updates = self.eqn.invars[0].aval.shape, self.eqn.invars[2].aval.shape
+        params = {k: v for k, v in self.eqn.params.items() if k in ("indices_are_sorted", "unique_indices", "mode")}
+        indices = self.cells[1].value()
+        add = lambda u: jax.lax.scatter_add(
+            jnp.zeros(shape, jnp.float32), indices, u, self.eqn.params["dimension_numbers"], **params
+        )
+        _, back = jax.vjp(add, jnp.zeros(updates, jnp.float32))
+        self.require(int(np.prod(shape)) < 1 << 23, "a scatter into more than 2^23 entries")
+        (spots,) = back((jnp.arange(int(np.prod(shape)), dtype=jnp.float32) + 1).reshape(shape))
+        return np.asarray(spots).astype(np.int64) - 1
+
+    def order(self, dimension: int, keys: int) -> np.ndarray:
+        """The permutation that a sort of several operands makes."""
+        operands = [c.value() for c in self.cells]
+        shape = operands[0].shape
+        ids = jax.lax.broadcasted_iota(jnp.int32, shape, dimension)
+        return np.asarray(jax.lax.sort((*operands, ids), dimension=dimension, num_keys=keys)[-1])
+
+
+class _Walk:
+    """`custom`: a rule that is not JAX's own was met. `ruled`: how many custom rules are around the current equation;
+    they decide what the gradient is there, whatever is stopped inside."""
+
+    def __init__(self, xp: _JaxTracer, stop_detached: bool) -> None:
+        self.xp, self.stop_detached = xp, stop_detached
+        self.custom, self.ruled = False, 0
+
+    def closed(self, closed: Any, operands: list[_Cell]) -> list[_Cell]:
+        return self.open(closed.jaxpr, [_Cell(c) for c in closed.consts], operands)
+
+    def any(self, jaxpr: Any, operands: list[_Cell]) -> list[_Cell]:
+        return self.closed(jaxpr, operands) if hasattr(jaxpr, "consts") else self.open(jaxpr, [], operands)
+
+    def open(self, jaxpr: Any, consts: list[_Cell], operands: list[_Cell]) -> list[_Cell]:
+        env: dict[Any, _Cell] = dict(zip(jaxpr.constvars, consts)) | dict(zip(jaxpr.invars, operands))
+
+        def read(v: Any) -> _Cell:
+            return _Cell(v.val) if hasattr(v, "val") else env[v]
+
+        for eqn in jaxpr.eqns:
+            for v, cell in zip(eqn.outvars, self.equation(eqn, [read(v) for v in eqn.invars])):
+                env[v] = cell
+        return [read(v) for v in jaxpr.outvars]
+
+    def equation(self, eqn: Any, cells: list[_Cell]) -> list[_Cell]:
+        name = eqn.primitive.name
+        outs = _once(lambda: self.evaluated(eqn, cells))
+        if not any(c.live for c in cells):
+            return [_Cell(make=partial(_pick, outs, k)) for k in range(len(eqn.outvars))]
+        if name in CALLS:
+            ruled = name.startswith(("custom_vjp", "custom_jvp"))
+            self.custom |= ruled and not _own(eqn)
+            self.ruled += ruled
+            try:
+                return self.any(eqn.params[CALLS[name]], cells)
+            finally:
+                self.ruled -= ruled
+        if name in CONTROL:
+            enter: Callable[..., list[_Cell]] = getattr(self, CONTROL[name])
+            return enter(eqn, cells)
+        symbols = self.mapped(eqn, cells, outs)
+        for s, v in zip(symbols, eqn.outvars):
+            if s is not None and s.live and _kind(v.aval) in ("float", "complex"):
+                self.xp.seen_in(s, PRECISION.get(v.aval.dtype.name, v.aval.dtype.name))
+        return [_Cell(make=partial(_pick, outs, k), symbol=s) for k, s in enumerate(symbols)]
+
+    def evaluated(self, eqn: Any, cells: list[_Cell]) -> list[Any]:
+        bound = eqn.primitive.get_bind_params(eqn.params)
+        functions, params = ((), bound) if isinstance(bound, dict) else bound  # a pair until JAX 0.9
+        out = eqn.primitive.bind(*functions, *(c.value() for c in cells), **params)
+        return list(out) if eqn.primitive.multiple_results else [out]
+
+    def mapped(self, eqn: Any, cells: list[_Cell], outs: Callable[[], Any]) -> list[Value | None]:
+        """One value per output: None for concrete ones, an unusable one for what has no counterpart."""
+        xp, name = self.xp, eqn.primitive.name
+        kinds = [_kind(v.aval) for v in eqn.outvars]
+        if all(k == "int" for k in kinds):
+            xp.note(INTEGERS)
+            return [None] * len(kinds)
+        xp.eqn, xp.cells, xp.outs = eqn, cells, outs
+        why, values = "", []
+        try:
+            if name not in MAPPED:
+                raise Unsupported(f"the JAX primitive {name} has no counterpart in the op table")
+            if name == "stop_gradient" and not self.ruled:
+                xp.note(STOPPED if self.stop_detached else DETACHED)
+                xp.cuts[f"{_place(eqn)}(stop_gradient)"] = None
+                if self.stop_detached:
+                    return [None]
+            result = MAPPED[name](xp, *(self.entered(c) for c in cells), **eqn.params)
+            values = list(result) if isinstance(result, tuple) else [result]
+        except Unsupported as e:
+            why = str(e)
+        except Exception as e:
+            why = f"the mapping of {name} failed ({type(e).__name__}: {e})"
+        found: list[Value | None] = []
+        for k, kind in enumerate(kinds):
+            value = values[k] if k < len(values) else None
+            shape = tuple(eqn.outvars[k].aval.shape)
+            if kind == "int":
+                found.append(None)
+            elif why or value is None:
+                reason = why or f"output {k} of {name} has no counterpart"
+                found.append(xp.unusable(reason, kind))
+            elif value.why:
+                found.append(value)
+            else:
+                value = xp.as_kind(value, kind)
+                found.append(value if value.shape == shape else xp.spread(value, shape))
+        return found
+
+    def entered(self, cell: _Cell) -> Value:
+        if cell.symbol is not None:
+            return cell.symbol
+        value = cell.value()
+        if _is_key(value):
+            return self.xp.unusable("a random key")
+        cell.symbol = self.xp.concrete(_array(value))
+        return cell.symbol
+
+    # ---- control flow -----------------------------------------------------------------------------------------------
+
+    def cond(self, eqn: Any, cells: list[_Cell]) -> list[_Cell]:
+        index, *operands = cells
+        if index.live or not isinstance(index.array, int):
+            self.xp.note(BRANCH)
+        branches = eqn.params["branches"]
+        return self.closed(branches[int(np.clip(int(index.value()), 0, len(branches) - 1))], operands)
+
+    def scan(self, eqn: Any, cells: list[_Cell]) -> list[_Cell]:
+        p = eqn.params
+        consts, carry = cells[: p["num_consts"]], cells[p["num_consts"] : p["num_consts"] + p["num_carry"]]
+        xs = cells[p["num_consts"] + p["num_carry"] :]
+        length = p["length"]
+        if length > MAX_STEPS:
+            raise Unsupported(f"a scan of {length} steps: more than {MAX_STEPS} are not unrolled")
+        rows: list[list[_Cell]] = [[] for _ in eqn.outvars[len(carry) :]]
+        steps = range(length)[::-1] if p["reverse"] else range(length)
+        for k in steps:
+            out = self.closed(p["jaxpr"], [*consts, *carry, *(self.row(x, k) for x in xs)])
+            carry = out[: p["num_carry"]]
+            for column, cell in zip(rows, out[p["num_carry"] :]):
+                column.append(cell)
+        stacked = [
+            self.stacked(r[::-1] if p["reverse"] else r, v.aval) for r, v in zip(rows, eqn.outvars[len(carry) :])
+        ]
+        return [*carry, *stacked]
+
+    def row(self, x: _Cell, k: int) -> _Cell:
+        symbol = self.xp.getitem(x.symbol, index=(k,)) if x.live and not _unusable(x) else x.symbol if x.live else None
+        return _Cell(make=lambda: x.value()[k], symbol=symbol)
+
+    def stacked(self, cells: list[_Cell], aval: Any) -> _Cell:
+        if not cells:
+            return _Cell(jnp.zeros(aval.shape, aval.dtype))
+        make = lambda: jnp.stack([jnp.asarray(c.value()) for c in cells])
+        bad = next((c.symbol for c in cells if _unusable(c)), None)
+        if bad is not None:
+            return _Cell(make=make, symbol=bad)
+        if not any(c.live for c in cells):
+            return _Cell(make=make)
+        values = [self.entered(c) for c in cells]
+        return _Cell(make=make, symbol=self.xp.stack([self.xp.matching(v, values[0]) for v in values], axis=0))
+
+    def loop(self, eqn: Any, cells: list[_Cell]) -> list[_Cell]:
+        p = eqn.params
+        a, b = p["cond_nconsts"], p["body_nconsts"]
+        tests, bodies, carry = cells[:a], cells[a : a + b], cells[a + b :]
+        for _ in range(MAX_STEPS):
+            (go,) = self.closed(p["cond_jaxpr"], [*tests, *carry])
+            if go.live:
+                self.xp.note(BRANCH)
+                self.xp.open_ended = True
+                if self.ruled:
+                    self.xp.note(CONVERGES)
+            if not bool(np.any(np.asarray(go.value()))):
+                return carry
+            new = self.closed(p["body_jaxpr"], [*bodies, *carry])
+            carry = [self.going(go, a, b) for a, b in zip(new, carry)] if np.ndim(go.value()) else new
+        raise Unsupported(f"a while loop of more than {MAX_STEPS} trips")
+
+    def going(self, go: _Cell, new: _Cell, old: _Cell) -> _Cell:
+        """A loop over a batch (`vmap`) runs while any of it goes on; those that are done keep what they had."""
+        flags = np.asarray(go.value())
+        rank = np.ndim(old.value())
+        mask = np.broadcast_to(flags.reshape(flags.shape + (1,) * (rank - flags.ndim)), np.shape(old.value()))
+        make = lambda: jnp.where(mask, new.value(), old.value())
+        if not (new.live or old.live):
+            return _Cell(make=make)
+        bad = next((c.symbol for c in (new, old) if _unusable(c)), None)
+        values = (self.entered(new), self.entered(old))
+        if bad is None and values[0].kind == "bool":
+            bad = self.xp.unusable("a mask carried through a loop over a batch", "bool")
+        return _Cell(make=make, symbol=bad or self.xp.where(self.xp.concrete(mask), *values))
+
+    def fold(self, eqn: Any, cells: list[_Cell]) -> list[_Cell]:
+        """lax.reduce with a computation of its own, entry after entry, in the order of the axes."""
+        axes, shape = eqn.params["dimensions"], eqn.invars[0].aval.shape
+        half = len(cells) // 2
+        operands, carry = cells[:half], cells[half:]
+        rest = tuple(n for i, n in enumerate(shape) if i not in axes)
+        if math.prod(shape[i] for i in axes) > MAX_STEPS:
+            raise Unsupported(f"a reduction of more than {MAX_STEPS} entries by a computation of its own")
+        one = jax.extend.core.jaxpr_as_fun(eqn.params["jaxpr"])
+        for _ in rest:
+            one = jax.vmap(one)
+        like = [jax.ShapeDtypeStruct(rest, v.aval.dtype) for v in eqn.invars]
+        every = jax.make_jaxpr(one)(*like[half:], *like[:half])
+        carry = [self.widened(c, rest) for c in carry]
+        for spot in np.ndindex(*(shape[i] for i in axes)):
+            where = dict(zip(axes, spot))
+            index = tuple(where.get(i, slice(None)) for i in range(len(shape)))
+            carry = self.closed(every, [*carry, *(self.entry(x, index) for x in operands)])
+        return carry
+
+    def widened(self, x: _Cell, shape: tuple[int, ...]) -> _Cell:
+        symbol = x.symbol if x.symbol is None or _unusable(x) else self.xp.spread(x.symbol, shape)
+        return _Cell(make=lambda: jnp.broadcast_to(x.value(), shape), symbol=symbol)
+
+    def entry(self, x: _Cell, index: tuple[Any, ...]) -> _Cell:
+        plain = tuple((None, None, 1) if isinstance(i, slice) else i for i in index)
+        symbol = x.symbol if x.symbol is None or _unusable(x) else self.xp.getitem(x.symbol, index=plain)
+        return _Cell(make=lambda: x.value()[index], symbol=symbol)
+
+    def custom_linear_solve(self, eqn: Any, cells: list[_Cell]) -> list[_Cell]:
+        """Its `solve` is what it computes; the rest says how to differentiate it."""
+        lengths, jaxprs = eqn.params["const_lengths"], eqn.params["jaxprs"]
+        sizes = [lengths.matvec, lengths.vecmat, lengths.solve, lengths.transpose_solve]
+        first = sum(sizes[:2])
+        return self.closed(jaxprs.solve, [*cells[first : first + sizes[2]], *cells[sum(sizes) :]])
+
+
+def _pick(outs: Callable[[], Any], k: int) -> Any:
+    return outs()[k]
+
+
+def _place(eqn: Any) -> str:
+    """Where in the user's program an equation comes from, and a blank; nothing where JAX does not tell."""
+    try:
+        from jax._src.source_info_util import user_frame
+
+        frame = user_frame(eqn.source_info.traceback)
+    except Exception:  # none of this is public
+        return ""
+    return "" if frame is None else f"{at(frame.file_name, frame.start_line)} "
+
+
+def _own(eqn: Any) -> bool:
+    """Is the custom rule one of JAX's? By the file of the function that it is for."""
+    called = eqn.params[CALLS[eqn.primitive.name]]
+    return OWN in str(getattr(getattr(called, "jaxpr", called), "debug_info", ""))
+
+
+def _once(make: Callable[[], Any]) -> Callable[[], Any]:
+    found: list[Any] = []
+
+    def call() -> Any:
+        if not found:
+            found.append(make())
+        return found[0]
+
+    return call
+
+
+def _kind(aval: Any) -> Any:
+    dtype = getattr(aval, "dtype", None)
+    if dtype is None or jnp.issubdtype(dtype, jax.dtypes.extended):
+        return "int"
+    return kind_of(dtype)
+
+
+def _unusable(cell: _Cell) -> bool:
+    return cell.symbol is not None and bool(cell.symbol.why)
+
+
+# ---- results --------------------------------------------------------------------------------------------------------
+
+
+def _outputs(
+    xp: _JaxTracer, leaves: Any, cells: list[_Cell], opaque: list[str]
+) -> tuple[tuple[Output, ...], list[int]]:
+    outputs: list[Output] = []
+    nodes: list[int] = []
+    for (path, aval), cell in zip(leaves, cells):
+        where, kind = tree_util.keystr(path), _kind(aval)
+        name, shape = str(aval.dtype), tuple(aval.shape)
+        if kind not in ("float", "complex"):
+            outputs.append(Output(where, kind, name, shape))
+            continue
+        value = cell.symbol if cell.symbol is not None else xp.concrete(_array(cell.value()))
+        name = "float32" if name == "complex64" else "float64" if name == "complex128" else name
+        parts: list[tuple[Part, Value]] = [("", value)]
+        if kind == "complex":
+            parts = [("real", getattr(value, "re", value)), ("imag", getattr(value, "im", value))]
+        for part, half in parts:
+            outputs.append(Output(where, "float", name, shape, len(nodes), cell.live, part=part))
+            try:
+                nodes.append(half.index)
+            except Unsupported as e:
+                opaque.append(str(e))
+                nodes.append(0)
+    return tuple(outputs), nodes
+
+
+def _unstaged(call: _Call, arguments: list[Argument], xp: _JaxTracer, why: str) -> Traced:
+    """A function that JAX differentiates (eagerly, with values at hand) but cannot stage: run once for its outputs."""
+    outputs: list[Output] = []
+    kept: list[int] = []
+    for k, (path, leaf) in enumerate(tree_util.tree_flatten_with_path(call.run(*call.arrays))[0]):
+        array, where = jnp.asarray(leaf), tree_util.keystr(path)
+        if _kind(array) == "complex":
+            raise Unsupported(f"{why}; and output {where or '0'} is complex")
+        known = _kind(array) == "float"
+        position = len(kept) if known else None
+        outputs.append(Output(where, _kind(array), array.dtype.name, array.shape, position, known))
+        kept += [k] * known
+    floats = [a.dtype for a in arguments if a.kind == "float"]
+    return Traced(
+        graph=None, arguments=tuple(arguments), outputs=tuple(outputs),
+        values={a.name: xp.values[a.name] for a in arguments},
+        dtype=max(floats or ["float32"], key=lambda n: ROUNDOFF.get(n, 1.0)), function=call.flat(tuple(kept)),
+        framework="jax", notes=tuple(xp.notes), opaque=(why,),
+    )  # fmt: skip
+
+
+def _confirmed(traced: Traced, call: _Call, seed: int, xp: _JaxTracer) -> str | None:
+    assert traced.graph is not None
+    replaceable = [a for a in traced.arguments if a.role != "captured"]
+    moving = [a.name for a in replaceable if a.kind == "float"]
+    narrow = [o.dtype for o in traced.outputs if o.position is not None] + [traced.dtype, *traced.formats]
+    roundoff = max(ROUNDOFF.get(n, 2.0**-4) for n in narrow)
+    # A loop that ends here need not end nearby (a root of what has become negative), and XLA cannot be interrupted.
+    moved = nearby(traced.values, [] if xp.open_ended else moving, roundoff, seed)
+    given = [half for x in call.arrays for half in _halves(x)]
+    arrays = [jnp.asarray(moved[a.name], dtype=x.dtype) for a, x in zip(replaceable, given)]
+    moved |= {a.name: _array(x) for a, x in zip(replaceable, arrays)}
+    try:
+        here = [_array(x) for x in traced.function(*given)]
+        there = [_array(x) for x in traced.function(*arrays)]
+    except Exception as e:
+        xp.note(f"at or next to this point the function raised {type(e).__name__}: the graph was not confirmed")
+        return None
+    try:
+        why = disagreement(traced.graph, traced.values, moved, here, there, roundoff, traced.dtype, traced.leaves)
+    except (Unsupported, np.linalg.LinAlgError) as e:
+        xp.note(f"the graph could not be confirmed in NumPy: {e}")
+        return None
+    if why is None:
+        return None
+    return f"the recorded operations are not the function (values left JAX's sight, or it is not reproducible): {why}"

@@ -1,0 +1,1 @@
+"""NumPy, with a backward pass by hand."""

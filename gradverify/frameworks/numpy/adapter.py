@@ -1,0 +1,71 @@
+"""Functions of NumPy, or of a module with its interface, whose VJP was written by hand (`check(fn, ..., vjp=...)`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import Unsupported
+from ...core.graph import Graph
+from ...namespaces.layout import copied
+from ..base import Observation, mutated
+
+
+class NumpySubject:
+    """Runs a pair of forward and backward as a caller would, on copies laid out as the given arrays are.
+
+    `function` is one with a method `pull(*arrays) -> (outputs, back)`, `back(cotangents) -> {input: gradient}`. NumPy
+    itself differentiates nothing, so there are no graphs to run.
+    """
+
+    name = "numpy"
+    dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
+    negative_strides = True
+
+    def unavailable(self) -> str | None:
+        return None
+
+    def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
+        raise Unsupported(f"{self.name} has no gradients of its own: give check a function and its vjp")
+
+    def put(self, value: np.ndarray) -> Any:
+        """An array of its own memory: the same strides, expanded axes and negative ones included."""
+        return copied(value)
+
+    def get(self, array: Any) -> np.ndarray:
+        return np.array(array)
+
+    @np.errstate(all="ignore")  # at the points that the judge chooses, a warning is nobody's
+    def vjp(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Observation:
+        given = {n: self.put(np.asarray(v)) for n, v in values.items()}
+        weights = [self.put(np.asarray(g)) for g in cotangent]
+        try:
+            outputs, back = function.pull(*given.values())  # type: ignore[attr-defined]
+        except Unsupported:
+            raise
+        except Exception as e:
+            return Observation(raised=e, stage="forward")
+        outs = tuple(self.get(o) for o in outputs)  # the backward pass may write to them
+        gradients: dict[str, np.ndarray | None] = {}
+        if wrt:
+            try:
+                found = back(tuple(weights))
+                gradients = {n: self._gradient(found[n], values[n]) for n in wrt}
+            except Exception as e:
+                return Observation(raised=e, stage="backward")
+        changed = mutated(values, given.values(), cotangent, weights, self.get)
+        return Observation(outputs=outs, gradients=gradients, mutated=changed)
+
+    def _gradient(self, found: Any, like: np.ndarray) -> np.ndarray | None:
+        """A Python number has no dtype of its own, and takes that of its argument."""
+        if found is None:
+            return None
+        return np.array(found, dtype=like.dtype) if isinstance(found, float | int) else self.get(found)

@@ -1,0 +1,175 @@
+"""PyTorch's formulas that lose digits, with the issues that report them (as of 2.13)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ...ops.reduction import spread
+from ..base import Form
+from ..forms import digamma, gelu_tanh, gelu_tanh_vjp, softsign_vjp
+
+
+def _gelu(xp: Any, x: Any, approximate: str = "none") -> Any:
+    if approximate == "tanh":
+        return gelu_tanh(xp, x)
+    return x * _normal_cdf(xp, x)
+
+
+def _gelu_vjp(xp: Any, g: Any, out: Any, x: Any, approximate: str = "none") -> Any:
+    if approximate == "tanh":
+        return gelu_tanh_vjp(xp, g, x)
+    return g * (_normal_cdf(xp, x) + x * xp.exp(-0.5 * x * x) / xp.sqrt(2.0 * xp.pi))
+
+
+def _normal_cdf(xp: Any, x: Any) -> Any:
+    return 0.5 * (1.0 + xp.erf(x / xp.sqrt2))
+
+
+def _trigamma(xp: Any, x: Any) -> Any:
+    """Six steps of the recurrence, then four terms of the asymptotic series; reflected below 1/2."""
+    below = xp.less(x, 0.5)
+    y = xp.where(below, 1.0 - x, x)
+    result = xp.zeros_like(x)
+    for _ in range(6):
+        result = result + 1.0 / (y * y)
+        y = y + 1.0
+    z = 1.0 / (y * y)
+    result = result + (1.0 + 0.5 / y + z * (1 / 6 - z * (1 / 30 - z * (1 / 42)))) / y
+    return xp.where(below, xp.square(xp.pi / xp.sin(xp.pi * x)) - result, result)
+
+
+def _polygamma_of(n: int) -> Any:
+    return {0: digamma, 1: _trigamma}.get(n, lambda xp, x: xp.polygamma(x, n=n))
+
+
+def _celu_vjp(xp: Any, g: Any, out: Any, x: Any, alpha: float = 1.0) -> Any:
+    rounded = float(np.float32(alpha))
+    return xp.where(xp.greater(x, 0.0), g, g * xp.exp(xp.minimum(x, 0.0) / rounded) * (alpha / rounded))
+
+
+def _hardsigmoid_vjp(xp: Any, g: Any, out: Any, x: Any) -> Any:
+    inside = xp.logical_and(xp.greater(x, -3.0), xp.less(x, 3.0))
+    return xp.where(inside, g * float(np.float32(1 / 6)), xp.zeros_like(g))
+
+
+THRESHOLD = 20.0  # the default of torch.nn.functional.softplus
+
+
+def _softplus(xp: Any, x: Any) -> Any:
+    return xp.where(xp.greater(x, THRESHOLD), x, xp.log1p(xp.exp(xp.minimum(x, THRESHOLD))))
+
+
+def _softplus_vjp(xp: Any, g: Any, out: Any, x: Any) -> Any:
+    return xp.where(xp.greater(x, THRESHOLD), g, g * xp.sigmoid(x))
+
+
+def _logsumexp_vjp(xp: Any, g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    shape = xp.shape(xp.sum(x, axis=axis, keepdims=True))
+    return xp.reshape(g, shape) * xp.exp(x - xp.reshape(out, shape))
+
+
+def _cosine_vjp(xp: Any, g: Any, a: Any, b: Any, axis: int, eps: float) -> Any:
+    """d/da of a·b / (n_a n_b) with n = max(norm, eps), the norm differentiated as if it were not clamped."""
+    norm = xp.vector_norm(a, axis=axis, keepdims=True)
+    n = xp.maximum(norm, eps)
+    other = xp.expand_dims(g, axis) * b / xp.maximum(xp.vector_norm(b, axis=axis, keepdims=True), eps)
+    along = xp.sum(other * a, axis=axis, keepdims=True) / n
+    return (other - along * (a / norm)) / n
+
+
+def _erf(xp: Any, x: Any) -> Any:
+    """Abramowitz and Stegun, 7.1.26: to 1.5e-7 of 1."""
+    t = 1.0 / (1.0 + 0.3275911 * xp.abs(x))
+    series = 0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429)))
+    return xp.sign(x) * (1.0 - series * t * xp.exp(-x * x))
+
+
+def _nll_loss(xp: Any, x: Any, targets: Any) -> Any:
+    """One term after the other, each partial sum in the dtype."""
+    picked = xp.take_along_axis(x, xp.expand_dims(targets, -1), -1)
+    n = math.prod(xp.shape(picked))
+    terms = xp.reshape(picked, (n,))
+    total = xp.getitem(terms, index=(0,))
+    for k in range(1, n):
+        total = total + xp.getitem(terms, index=(k,))
+    return -total / n
+
+
+def _prod_vjp(xp: Any, g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """g·out/x where no factor is 0."""
+    return _divided(xp, spread(xp, g * out, x, axis), x)
+
+
+def _cumulative_prod_vjp(xp: Any, g: Any, out: Any, x: Any, axis: int = -1) -> Any:
+    """The sum of what comes after of g·out, over x, where no factor is 0."""
+    return _divided(xp, xp.flip(xp.cumulative_sum(xp.flip(g * out, axis=axis), axis=axis), axis=axis), x)
+
+
+def _divided(xp: Any, y: Any, x: Any) -> Any:
+    none = xp.equal(x, 0.0)
+    return xp.where(none, xp.zeros_like(x), y / xp.where(none, xp.ones_like(x), x))
+
+
+def _standardize_vjp(xp: Any, g: Any, out: Any, x: Any, axis: Any = -1, eps: float = 1e-5) -> Any:
+    """From a mean that is rounded to the dtype before it is subtracted."""
+
+    def mean(v: Any) -> Any:
+        return xp.mean(v, axis=axis, keepdims=True)
+
+    d = x - mean(x)
+    scale = 1.0 / xp.sqrt(mean(xp.square(d)) + eps)
+    normed = d * scale
+    return scale * (g - mean(g) - normed * mean(g * normed))
+
+
+QUOTIENT = "g·out/x starts from a product that under- or overflows before the gradient does"
+
+FORMS: Mapping[str, Form] = MappingProxyType({
+    "atan2": Form("1 / (y*y + x*x) leaves the range of the dtype before the gradient does",
+                  vjp=(lambda xp, g, out, y, x: g * x * (1.0 / (y * y + x * x)),
+                       lambda xp, g, out, y, x: g * -y * (1.0 / (y * y + x * x)))),
+    "tanh": Form("1 - out**2 cancels where tanh saturates (pytorch#195685, #195527)",
+                 vjp=(lambda xp, g, out, x: g * (1.0 - out * out),)),
+    "sigmoid": Form("1 - out cancels where sigmoid saturates (pytorch#195681, #195527)",
+                    vjp=(lambda xp, g, out, x: g * (1.0 - out) * out,)),
+    "erf": Form("in 16 bits the vectorised kernel has an absolute error of 1e-7, so that it is 0 near 0 (AVX2, AVX512)",
+                define=_erf, dtypes=("float16", "bfloat16")),
+    "ndtr": Form("1 + erf cancels in the negative tail", define=_normal_cdf),
+    "gelu": Form("1 + erf, and 1 + tanh, cancel in the negative tail (pytorch#187806)", define=_gelu, vjp=(_gelu_vjp,)),
+    "logsumexp": Form("exp(x - out) inherits the rounding of a large out", vjp=(_logsumexp_vjp,)),
+    "expm1": Form("out + 1 cancels in the negative tail", vjp=(lambda xp, g, out, x: g * (out + 1.0),)),
+    "softplus": Form("it is x above 20, its documented threshold, where exp(-x) still shows in float64",
+                     define=_softplus, vjp=(_softplus_vjp,)),
+    "softsign": Form("the two terms of the quotient rule cancel far out", vjp=(softsign_vjp,)),
+    "asin": Form("1 - x*x rounds x*x next to 1", vjp=(lambda xp, g, out, x: g / xp.sqrt(1.0 - x * x),)),
+    "acos": Form("1 - x*x rounds x*x next to 1", vjp=(lambda xp, g, out, x: -g / xp.sqrt(1.0 - x * x),)),
+    "acosh": Form("x*x - 1 rounds x*x next to 1", vjp=(lambda xp, g, out, x: g / xp.sqrt(x * x - 1.0),)),
+    "atanh": Form("1 - x*x rounds x*x next to 1", vjp=(lambda xp, g, out, x: g / (1.0 - x * x),)),
+    "hardsigmoid": Form("the 1/6 of its backward pass is a float32 literal, whatever the dtype",
+                        vjp=(_hardsigmoid_vjp,)),
+    "celu": Form("its backward pass rounds alpha to float32, whatever the dtype (pytorch#158314 has more of celu)",
+                 vjp=(_celu_vjp,)),
+    "digamma": Form("an absolute error of an ulp of 1 next to the root; its gradient, trigamma, has four terms of a "
+                    "series (pytorch PR#4399)", define=digamma, vjp=(lambda xp, g, out, x: g * _trigamma(xp, x),)),
+    "cosine_similarity": Form("a norm below eps is clamped, and differentiated as if it were not (PR#31378)",
+                              vjp=(lambda xp, g, out, a, b, axis=-1, eps=1e-8: _cosine_vjp(xp, g, a, b, axis, eps),
+                                   lambda xp, g, out, a, b, axis=-1, eps=1e-8: _cosine_vjp(xp, g, b, a, axis, eps))),
+    "nll_loss": Form("partial sums are rounded to the dtype, which 16 bits show (nll_loss_out_frame, on the CPU)",
+                     define=_nll_loss),
+    "prod": Form(QUOTIENT, vjp=(_prod_vjp,)),
+    "cumulative_prod": Form(QUOTIENT, vjp=(_cumulative_prod_vjp,)),
+    "standardize": Form("its backward pass starts from a mean and a 1/σ that are saved in the dtype of the input, so that "
+                        "in 16 bits x - mean has an absolute error of a rounding of the mean (native_layer_norm)",
+                        vjp=(_standardize_vjp,)),
+    "lgamma": Form("its gradient, digamma, has an absolute error of an ulp of 1 next to the root",
+                   vjp=(lambda xp, g, out, x: g * digamma(xp, x),)),
+    "polygamma": Form("digamma next to its root, and four terms of trigamma's series (pytorch PR#4399)",
+                      define=lambda xp, x, n: _polygamma_of(n)(xp, x),
+                      vjp=(lambda xp, g, out, x, n: g * _polygamma_of(n + 1)(xp, x),)),
+})  # fmt: skip
+"""Op name -> the formula."""

@@ -1,0 +1,1130 @@
+"""PyTorch: a dispatch mode that sees every ATen call of a real run.
+
+The mode stands below autograd, so that functions, modules, the forward of custom `autograd.Function`s, `vmap`,
+checkpointing and gradients inside the function all arrive as ATen calls on real tensors; `torch.library` operators
+with a Python implementation are entered. (`make_fx` sees the same calls, but refuses what depends on values: a branch,
+`.item()`, a mask used as an index; and its functionalisation refuses old-style custom Functions.)
+
+Views and in-place operations need one idea: what a value is, is kept per *storage*. A view reads its entries from the
+storage by position, a write replaces some of them, and every tensor over that storage reads the new ones from then on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ...core.errors import Undefined, Unsupported
+from ...core.graph import Input
+from ...core.op import Kind
+from ...namespaces.layout import spots
+from ...trace.base import (
+    CONVENTION,
+    PARTS,
+    ROUNDOFF,
+    Argument,
+    Complex,
+    Output,
+    Part,
+    Role,
+    Traced,
+    Tracer,
+    Value,
+    digest,
+    disagreement,
+    kind_of,
+    nearby,
+)
+from ...trace.call_site import frames, place
+from ...trace.calls import captured, narrowest, positional
+from .aten import MAPPED
+from .compiled import NOTE as COMPILED
+from .compiled import compiling, eager, is_compiled
+
+FRESH = frozenset(
+    "empty_like zeros_like ones_like full_like rand_like randn_like randint_like new_empty new_zeros new_ones new_full "
+    "new_empty_strided".split()
+)
+"""Calls that read the shape of their argument, not its values."""
+
+LEAVES = frozenset({"numpy", "__array__", "tolist", "__dlpack__", "data_ptr"})
+"""Methods of Tensor through which values leave PyTorch's sight."""
+
+DRAWS = frozenset("normal bernoulli poisson binomial multinomial normal_functional".split())
+"""Draws from distributions with given parameters, through which PyTorch does not differentiate."""
+
+NO_GRAD = (
+    "is not differentiable with respect to argument",
+    "leaf Variable that requires grad is being used in an in-place",
+)
+"""What autograd says of arguments that may not require grad."""
+
+METADATA = frozenset("transpose_ t_ squeeze_ unsqueeze_ swapaxes_ swapdims_ as_strided_ detach_".split())
+"""In-place calls that change how a tensor lies over its storage, and nothing in it."""
+
+INTEGERS = (
+    "integers computed from floating-point values (an argmax, a cast, an order) are held as they are at the point"
+)
+SCALARS = (
+    "Python numbers were read from tensors (a branch, .item()): the graph is the branch and the number at this point"
+)
+RANDOM = "random draws are replayed from one seed and held fixed"
+SELECTION = "entries are selected by a mask that depends on the values: the selection is that at the point"
+DETACHED = "a value was detached (detach, no_grad, .data) on its way; the definition differentiates through it"
+HELD = "tensors that require grad and are no arguments (closed over, or made inside) are held fixed"
+STOPPED = "a value was detached on its way; the definition holds it fixed"
+
+ROOT = str(Path(torch.__file__).parent)
+"""Where PyTorch's own Python is."""
+
+STRAIGHT_THROUGH = frozenset(
+    {
+        ("torch.nn.functional", "gumbel_softmax"),  # "differentiated as if it is the soft sample"
+        ("torch.distributions.one_hot_categorical", "rsample"),  # the straight-through gradient estimator
+        ("torch.nn.utils.parametrizations", "_power_method"),  # spectral_norm: the singular vectors are buffers
+        ("torch.nn.utils.spectral_norm", "compute_weight"),
+    }
+)
+"""Functions of PyTorch, by module and name, that detach what they compute with on purpose, as their documentation says."""
+
+
+def trace(
+    fn: Callable[..., Any],
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    stop_detached: bool = False,
+    confirm: bool = True,
+    strict: bool = True,
+) -> Traced:
+    """The graph of `fn(*args, **kwargs)` around this point.
+
+    `fn` is a function, a module (its parameters become inputs by their qualified names) or a bound method of one; args
+    may be nested (PyTorch's pytrees). Arguments are cloned first: the caller's are never written to, and a tensor passed
+    twice is two inputs. `stop_detached` holds detached values fixed, as PyTorch's backward does, instead of following
+    the forward definition through them; what PyTorch documents to pass no gradient always is. With `confirm` the graph is
+    held against `fn` here and at a point nearby.
+
+    Raises Unsupported, with the operation, for what cannot be mapped; with `strict=False` the Traced says so in
+    `opaque` instead and its graph is None. What `fn` itself raises is passed on.
+    """
+    call = _Call(fn, tuple(args), dict(kwargs or {}), seed)
+    opaque: list[str] = []
+    try:
+        xp, arguments, inputs, result = _watched(call, stop_detached, lambda _: True)
+    except RuntimeError as e:
+        # Some arguments (class weights, what is written to) must not require grad; so only those do that may.
+        if call.flagged or not any(said in str(e) for said in NO_GRAD):
+            raise
+        able = call.able()
+        xp, arguments, inputs, result = _watched(call, stop_detached, able.__contains__)
+        arguments = [replace(a, wanted=a.whole in able) for a in arguments]
+    if is_compiled(fn):
+        xp.note(COMPILED)
+    leaves, _ = pytree.tree_flatten_with_path(result)
+    outputs, nodes, tensors = _outputs(xp, leaves, opaque)
+    custom = _custom([leaf for _, leaf in leaves])
+    written: list[str] = []
+    unseen: list[str] = []
+    for name, t in inputs:
+        names = [f"{name}.{p}" for p in PARTS] if t.is_complex() else [name]
+        before = [xp.values[n] for n in names]
+        if not all(np.array_equal(a, b, equal_nan=b.dtype.kind == "f") for a, b in zip(_halves(_array(t)), before)):
+            xp.note(f"the function writes to its argument {name}")
+            written += names
+            # The clone's version was 0. A Function that writes to an input has to mark it, and PyTorch would have refused
+            # to mark a leaf.
+            unseen += names if t._version == 0 or custom else []
+    for why in xp.failed:
+        opaque.append(why)
+    graph = None
+    if not nodes:
+        opaque.insert(0, "the function returns no floating-point tensor")
+    if not opaque:
+        graph = xp.builder.graph(*nodes)
+        held = graph.inputs.keys() - {a.name for a in arguments}
+        arguments += [captured(name, xp.values[name]) for name in graph.inputs if name in held]
+    dtype = narrowest(xp, arguments, outputs)
+    kept = tuple(k for k, (_, leaf) in enumerate(leaves) if _differentiable(leaf))
+    paired = any(a.part for a in arguments) or any(o.part for o in outputs)
+    traced = Traced(
+        graph=graph,
+        arguments=tuple(arguments),
+        outputs=outputs,
+        values={a.name: xp.values[a.name] for a in arguments},
+        dtype=dtype,
+        function=call.flat(kept),
+        framework="torch",
+        detaches=bool({DETACHED, STOPPED} & xp.notes.keys()),
+        cuts=tuple(xp.cuts or xp.uses),
+        written=tuple(written),
+        behind=tuple(unseen),
+        custom=custom,
+        branches=SCALARS in xp.notes,
+        formats=xp.formats_of(graph) if graph is not None else frozenset(),
+        native=call.native(kept) if paired else None,
+    )
+    if graph is not None and confirm:
+        why_not = _confirmed(traced, [half for _, t in inputs for half in _halves(t)], tensors, seed, xp)
+        if why_not:
+            opaque.append(why_not)
+            traced = replace(traced, graph=None)
+    if opaque and strict:
+        raise Unsupported("; ".join(dict.fromkeys(opaque)))
+    return replace(traced, notes=tuple(xp.notes), opaque=tuple(dict.fromkeys(opaque)))
+
+
+def _watched(call: _Call, stop_detached: bool, wanting: Callable[[str], bool]) -> Any:
+    """The run that is recorded."""
+    compiler = "torch._dynamo" in sys.modules
+    try:
+        return _run(call, stop_detached, wanting)
+    except Exception:
+        # The function itself brought the compiler (torch.cond does), before `_quiet` could keep it out of our sight.
+        if compiler or "torch._dynamo" not in sys.modules:
+            raise
+        return _run(call, stop_detached, wanting)
+
+
+def _run(call: _Call, stop_detached: bool, wanting: Callable[[str], bool]) -> Any:
+    xp = _TorchTracer(stop_detached)
+    arguments, inputs = call.inputs(xp, wanting)
+    with _quiet():
+        result = call.run([t for _, t in inputs], watching=_Mode(xp, inputs))
+    return xp, arguments, inputs, result
+
+
+def replaced(change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments with some of their arrays changed: for `judge.variations`."""
+    known = (torch.float32, torch.float64, torch.complex64, torch.complex128, torch.int64)
+    half = (torch.float16, torch.bfloat16)  # changed in float32, which holds them
+
+    def one(x: Any) -> Any:
+        if not isinstance(x, torch.Tensor) or x.dtype not in known + half:
+            return x
+        given = x.detach().cpu().resolve_conj().resolve_neg()
+        new = change((given.float() if x.dtype in half else given).numpy())
+        if new is None:
+            return x
+        made = torch.from_numpy(np.array(new)).to(x.device)
+        return (made.to(x.dtype) if x.dtype in half else made).requires_grad_(x.requires_grad)
+
+    return tuple(pytree.tree_map(one, args))
+
+
+# ---- the call -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Call:
+    """A function with its arguments taken apart, so that it can be run again with other arrays."""
+
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    seed: int
+    names: list[str] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    leaves: list[Any] = field(default_factory=list)
+    structure: Any = None
+
+    def __post_init__(self) -> None:
+        self.module = _module_of(self.fn)
+        self.parameters = {} if self.module is None else dict(self.module.named_parameters())
+        self.buffers = {} if self.module is None else dict(self.module.named_buffers())
+        flat, self.structure = pytree.tree_flatten_with_path((self.args, self.kwargs))
+        self.leaves = [leaf for _, leaf in flat]
+        for k, (path, leaf) in enumerate(flat):
+            if isinstance(leaf, torch.Tensor):
+                self.names.append(self._name(path))
+                self.places.append(k)
+
+    def _name(self, path: tuple[Any, ...]) -> str:
+        """`x`, `params['w']`, `rest[0]`: by the function's own parameter names where it tells them."""
+        (where, first, *rest) = path
+        if where.idx == 1:
+            head = str(first.key)
+        else:
+            head = positional(self.fn.forward if isinstance(self.fn, torch.nn.Module) else self.fn, first.idx)
+        return head + pytree.keystr(tuple(rest))
+
+    @property
+    def flagged(self) -> bool:
+        """Does any tensor require grad already?"""
+        given = [self.leaves[k] for k in self.places]
+        return any(t.requires_grad for t in [*given, *self.parameters.values()])
+
+    def able(self) -> frozenset[str]:
+        """The inputs with respect to which autograd admits to differentiate, each asked alone."""
+        _, inputs = self.inputs(_TorchTracer(False), lambda _: False)
+        found = []
+        for name, asked in inputs:
+            try:
+                self.run([_clone(t, t is asked and _floating(t)) for _, t in inputs])
+            except RuntimeError as e:
+                if any(said in str(e) for said in NO_GRAD):
+                    continue
+            found.append(name)
+        return frozenset(found)
+
+    def inputs(
+        self, xp: _TorchTracer, wanting: Callable[[str], bool]
+    ) -> tuple[list[Argument], list[tuple[str, torch.Tensor]]]:
+        """The arguments and clones of their tensors, entered into the tracer."""
+        arguments: list[Argument] = []
+        tensors: list[tuple[str, torch.Tensor]] = []
+        given: list[tuple[str, torch.Tensor, Role]] = [
+            (n, self.leaves[k], "argument") for n, k in zip(self.names, self.places)
+        ]
+        taken = {n for n, _, _ in given}
+        given += [(f"self.{n}" if n in taken else n, p, "parameter") for n, p in self.parameters.items()]
+        for name, t, role in given:
+            _admit(name, t)
+            array = _array(t)
+            # Where none requires grad, all do: the caller decides by `wrt` afterwards.
+            wanted = _floating(t) and (t.requires_grad or (wanting(name) and not self.flagged))
+            xp.input(name, array, wanted)
+            for part in _parts(t):
+                held = getattr(array, part) if part else array
+                label = f"{name}.{part}" if part else name
+                dtype = _dtype_name(t.dtype.to_real() if part else t.dtype)
+                kind = kind_of(held.dtype)
+                strides = None if part or t.is_contiguous() else tuple(t.stride())
+                arguments.append(Argument(label, kind, dtype, tuple(t.shape), role, t.requires_grad, part, strides))
+            tensors.append((name, _clone(t, wanted)))
+        for name, t in [*self.buffers.items(), *_closed_over(self.fn)]:
+            if t.layout is torch.strided:
+                for part, half in zip(_parts(t), _halves(_array(t))):
+                    xp.names.setdefault(digest(half), f"{name}.{part}" if part else name)
+        return arguments, tensors
+
+    def run(self, tensors: list[torch.Tensor], watching: Any = None) -> Any:
+        """fn over these tensors, arguments first and then parameters; random draws from the seed."""
+        leaves = list(self.leaves)
+        for k, t in zip(self.places, tensors):
+            leaves[k] = t
+        args, kwargs = pytree.tree_unflatten(leaves, self.structure)
+        held: dict[str, torch.Tensor] = dict(zip(self.parameters, tensors[len(self.places) :]))
+        held |= {n: b.clone() for n, b in self.buffers.items()}
+        with contextlib.ExitStack() as stack:
+            devices = sorted({t.device.index or 0 for t in tensors if t.device.type == "cuda"})
+            stack.enter_context(torch.random.fork_rng(devices=devices))
+            # As torch.manual_seed does, which takes milliseconds to say so to devices that were never asked for.
+            torch.default_generator.manual_seed(self.seed)
+            if devices:
+                torch.cuda.manual_seed_all(self.seed)
+            if self.module is not None:
+                from torch.nn.utils.stateless import _reparametrize_module
+
+                stack.enter_context(_reparametrize_module(self.module, held, tie_weights=True))
+            stack.enter_context(compiling(self.fn))
+            if watching is not None:
+                stack.enter_context(watching.escapes)
+                stack.enter_context(watching)
+            return self.fn(*args, **kwargs)
+
+    def native(self, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
+        """fn as a function of flat tensors, giving the leaves `kept` of its result."""
+        count = len(self.places) + len(self.parameters)
+
+        def function(*tensors: Any) -> tuple[Any, ...]:
+            leaves = pytree.tree_leaves(self.run(list(tensors[:count])))
+            return tuple(leaves[k] for k in kept)
+
+        return function
+
+    def flat(self, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
+        """`native` with two tensors in place of each complex one, given and returned."""
+        native = self.native(kept)
+        given = [*(self.leaves[k] for k in self.places), *self.parameters.values()]
+
+        def function(*tensors: Any) -> tuple[Any, ...]:
+            rest = iter(tensors)
+            whole = [_joined(next(rest), next(rest), t) if t.is_complex() else next(rest) for t in given]
+            return tuple(half for out in native(*whole) for half in _halves(out))
+
+        return function
+
+
+def _module_of(fn: Any) -> torch.nn.Module | None:
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    if isinstance(fn, torch.nn.Module):
+        return fn
+    owner = getattr(fn, "__self__", None)
+    return owner if isinstance(owner, torch.nn.Module) else None
+
+
+def _closed_over(fn: Any) -> list[tuple[str, torch.Tensor]]:
+    try:
+        found = inspect.getclosurevars(fn)
+    except TypeError:
+        return []
+    return [(n, v) for n, v in {**found.globals, **found.nonlocals}.items() if isinstance(v, torch.Tensor)]
+
+
+def _admit(name: str, t: torch.Tensor) -> None:
+    if t.layout is not torch.strided:
+        raise Unsupported(f"{name} has layout {t.layout}: only strided tensors are traced")
+    if t.dtype is torch.complex32:
+        raise Unsupported(f"{name} is complex32, in which PyTorch computes next to nothing")
+    if t.is_quantized or t.device.type == "meta":
+        raise Unsupported(f"{name} holds no plain numbers ({'quantised' if t.is_quantized else 'a meta tensor'})")
+
+
+def _clone(t: torch.Tensor, wanted: bool) -> torch.Tensor:
+    """Memory of its own, laid out as the tensor's is: functions may ask for strides and offsets."""
+    t = t.detach()
+    if t.is_conj():
+        return _clone(t.conj(), False).conj().requires_grad_(wanted)
+    length = t.untyped_storage().nbytes() // t.element_size()
+    if (t.is_contiguous() and t.numel() == length) or length > 4 * t.numel() + 4096:
+        return t.clone(memory_format=torch.preserve_format).requires_grad_(wanted)
+    memory = t.as_strided((length,), (1,), 0).clone()
+    return memory.as_strided(t.shape, t.stride(), t.storage_offset()).requires_grad_(wanted)
+
+
+def _joined(re: torch.Tensor, im: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The complex tensor of two parts, by PyTorch's differentiable operations; laid out, or lazily conjugated, as the
+    tensor in whose place it stands."""
+    if like.is_conj():
+        return torch.complex(re, -im).conj()
+    z = torch.complex(re, im)
+    if z.shape != like.shape or z.stride() == like.stride() or len(np.unique(_positions(_layout(like)))) < z.numel():
+        return z
+    return _clone(like, False).copy_(z)
+
+
+def _halves(x: Any) -> tuple[Any, ...]:
+    """Real and imaginary part of a complex tensor or array; a real one alone."""
+    return (x.real, x.imag) if (x.is_complex() if isinstance(x, torch.Tensor) else np.iscomplexobj(x)) else (x,)
+
+
+def _parts(t: torch.Tensor) -> tuple[Part, ...]:
+    return PARTS if t.is_complex() else ("",)
+
+
+def _floating(t: torch.Tensor) -> bool:
+    return t.is_floating_point() or t.is_complex()
+
+
+def _differentiable(x: Any) -> bool:
+    return isinstance(x, torch.Tensor) and _floating(x) and x.layout is torch.strided
+
+
+def _refilled(t: torch.Tensor, array: np.ndarray) -> torch.Tensor:
+    """A tensor laid out as `t` with other values; contiguous where several entries of `t` share a place."""
+    value = torch.from_numpy(np.array(array)).to(device=t.device, dtype=t.dtype)
+    if len(np.unique(_positions(_layout(t)))) == t.numel():
+        value = _clone(t, False).copy_(value)
+    return value.requires_grad_(t.requires_grad)
+
+
+def _array(t: torch.Tensor) -> np.ndarray:
+    """Its values; bfloat16 and smaller as float32, which holds them."""
+    t = t.detach().cpu().resolve_conj().resolve_neg()
+    if t.is_floating_point() and t.dtype not in (torch.float16, torch.float32, torch.float64):
+        t = t.float()
+    return np.array(t.numpy())
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Fused kernels that would hide their parts are turned off: what they compute is what their parts do."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(eager())
+        # Not torch.backends.mkldnn.flags: it sets the TF32 flag as well, which warns on machines without it.
+        stack.callback(torch._C._set_mkldnn_enabled, torch._C._get_mkldnn_enabled())
+        torch._C._set_mkldnn_enabled(False)
+        stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        stack.enter_context(torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH))
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
+        stack.enter_context(torch.enable_grad())
+        yield
+
+
+# ---- recording ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Store:
+    """What is in a storage: `flat`, one value for all of it, made when it is first needed, and the views read so far.
+
+    `whole` is the tensor layout (offset, shape, strides) whose value the storage began with.
+    """
+
+    length: int
+    dtype: torch.dtype
+    device: torch.device
+    keep: Any
+    whole: tuple[Any, ...]
+    views: dict[tuple[Any, ...], Value]
+    flat: Value | None = None
+
+
+def _layout(t: torch.Tensor) -> tuple[Any, ...]:
+    return t.storage_offset(), tuple(t.shape), tuple(t.stride())
+
+
+def _positions(layout: tuple[Any, ...]) -> np.ndarray:
+    """Where in its storage each entry of a tensor lies."""
+    offset, shape, strides = layout
+    return spots(shape, strides, offset)
+
+
+class _TorchTracer(Tracer):
+    """The Tracer as the mappings of `aten` use it, with the call that is being mapped in view."""
+
+    def __init__(self, stop_detached: bool) -> None:
+        super().__init__()
+        self.stop_detached = stop_detached
+        self.stores: dict[int, _Store] = {}
+        self.failed: dict[str, None] = {}
+        self.outs: list[np.ndarray] = []
+        self.out_dtypes: list[torch.dtype] = []
+        self.flat_args: list[Any] = []
+        self.tensors: dict[int, torch.Tensor] = {}
+        self.inputs_by_place: dict[Any, Value] = {}  # integer and boolean inputs
+        self.sees_grad = True  # not inside a decomposition, where nothing requires grad
+        self.func: Any = None
+        self.passes_on = False  # the call at hand is a detach itself
+        self.uses: dict[str, None] = {}  # like `cuts`: of what was detached out of sight, or computed from what was
+        self.detached: dict[int, tuple[Any, str | None]] = {}  # by identity: they are kept, so that no id is used twice
+        self.resolved: dict[int, torch.Tensor] = {}  # copies of lazy conjugates, made below autograd for the next call
+        self.escapes = _Escapes()
+
+    # what a mapping may ask
+    def read(self, i: int) -> np.ndarray:
+        """The value of the i-th argument at the point."""
+        return (
+            _array(self.flat_args[i]) if isinstance(self.flat_args[i], torch.Tensor) else np.asarray(self.flat_args[i])
+        )
+
+    def native(self, values: Any) -> list[Any]:
+        """Values back as PyTorch's own tensors: for indices."""
+        found = []
+        for v in values:
+            if isinstance(v, Value) and v.live:
+                self.note(SELECTION)
+            found.append(self.tensors[id(v)].detach().cpu() if isinstance(v, Value) else v)
+        return found
+
+    def moved(self, op: Callable[[Any], Any], shape: tuple[int, ...]) -> np.ndarray:
+        """Where an op that only moves entries takes each of its results from."""
+        return op(torch.arange(int(np.prod(shape))).reshape(shape)).numpy()
+
+    def aten(self, name: str) -> Any:
+        packet, _, overload = name.partition(".")
+        return getattr(getattr(torch.ops.aten, packet), overload or "default")
+
+    def cast(self, x: Any) -> Any:
+        """`x` in the dtype of the result."""
+        source = self.tensors.get(id(x))
+        target = self.out_dtypes[0] if self.out_dtypes else None
+        if source is None or target is None or not (source.is_floating_point() and target.is_floating_point):
+            return x
+        return self.recast(x, _dtype_name(source.dtype), _dtype_name(target))
+
+    def units(self, n: int) -> torch.Tensor:
+        """The n unit vectors, in double."""
+        return torch.eye(n, dtype=torch.float64)
+
+    def eps(self) -> float:
+        return float(torch.finfo(self.flat_args[0].dtype).eps)
+
+    def require(self, fine: bool, what: str) -> None:
+        if not fine:
+            raise Unsupported(what)
+
+    # storages
+    def find(self, t: torch.Tensor) -> Value | None:
+        """The live value of a tensor; None for a concrete one."""
+        store = self.stores.get(t.untyped_storage()._cdata)
+        if store is None:
+            return None
+        if store.dtype != t.dtype and not _halved(store.dtype, t.dtype):
+            return self.unusable(f"a view of {_dtype_name(store.dtype)} bits as {_dtype_name(t.dtype)}")
+        layout = _layout(t)
+        key = layout if store.dtype == t.dtype else (t.dtype, *layout)
+        if key not in store.views:
+            store.views[key] = self.picked(self.flattened(store, t.dtype), _positions(layout))
+        return self.lazily(t, store.views[key])
+
+    def lazily(self, t: torch.Tensor, value: Value) -> Value:
+        """What memory that holds `value` is read as through `t`, which may be conjugated or negated lazily; and what is
+        written to it where `value` is written through `t`."""
+        if value.why:
+            return value
+        value = self.call("conj", value) if t.is_conj() else value
+        return self.call("negative", value) if t.is_neg() else value
+
+    def flattened(self, store: _Store, dtype: torch.dtype) -> Value:
+        """All of a storage, as an array of `dtype`: complex numbers lie there as pairs of reals."""
+        flat = self.whole_of(store)
+        if dtype == store.dtype or flat.why:
+            return flat
+        if isinstance(flat, Complex):
+            return self.flat(self.call("stack", [flat.re, flat.im], axis=-1))
+        re, im = (self.call("getitem", flat, index=((k, None, 2),)) for k in (0, 1))
+        return Complex(self, re, im)
+
+    def whole_of(self, store: _Store) -> Value:
+        if store.flat is None:
+            value = store.views[store.whole]
+            where = _positions(store.whole).ravel()
+            if where.size == store.length and np.array_equal(where, np.arange(store.length)):
+                store.flat = self.flat(value)
+            else:
+                # Between the entries lies what does not depend on the inputs.
+                around = self.concrete(_array(torch.empty(0, dtype=store.dtype, device=store.device).set_(store.keep)))
+                store.flat = self.placed(self.matching(around, value), _positions(store.whole), value)
+        return store.flat
+
+    def enter(self, t: torch.Tensor, value: Value) -> None:
+        """A fresh result, or a view whose value was mapped."""
+        key = t.untyped_storage()._cdata
+        value = self.lazily(t, value)
+        if _floating(t) and value.live:
+            self.seen_in(value, _dtype_name(t.dtype.to_real() if t.is_complex() else t.dtype))
+        if key in self.stores:
+            if self.stores[key].dtype == t.dtype:
+                self.stores[key].views.setdefault(_layout(t), value)
+        elif value.live:
+            length = t.untyped_storage().nbytes() // t.element_size()
+            self.stores[key] = _Store(length, t.dtype, t.device, t.untyped_storage(), _layout(t), {_layout(t): value})
+
+    def write(self, t: torch.Tensor, value: Value, before: np.ndarray) -> None:
+        """`t` was written to; `before` is what its storage held if it was concrete."""
+        key, layout = t.untyped_storage()._cdata, _layout(t)
+        length = t.untyped_storage().nbytes() // t.element_size()
+        where = _positions(layout)
+        store = self.stores.get(key)
+        if store is None:
+            if not value.live:
+                return
+            store = _Store(length, t.dtype, t.device, t.untyped_storage(), layout, {})
+            store.flat = self.concrete(before)
+            self.stores[key] = store
+        value = self.lazily(t, value)
+        if value.why:
+            store.flat = value
+        elif where.size == length and np.array_equal(where.ravel(), np.arange(length)):
+            store.flat = self.flat(value)
+        else:
+            store.flat = self.placed(self.matching(self.flattened(store, t.dtype), value), where, value)
+        store.length, store.dtype, store.views = length, t.dtype, {layout: value}
+
+    def entered(self, x: Any) -> Any:
+        """An argument of a call as a mapping sees it."""
+        if not isinstance(x, torch.Tensor):
+            return x
+        value = self.find(x)
+        if value is None:
+            value = self.known(x)
+        elif self.cut(x, value):
+            known = self.detached.get(id(x))
+            where = known[1] if known else self.here("use of a detached value")
+            if where is None:
+                self.note(CONVENTION)
+            else:
+                self.note(STOPPED if self.stop_detached else DETACHED)
+                (self.cuts if known else self.uses)[where] = None
+            if where is None or self.stop_detached:
+                value = self.known(x)
+        self.tensors[id(value)] = x
+        return value
+
+    def here(self, what: str) -> str | None:
+        """Where the function does `what`; None where that is inside of what PyTorch documents to pass no gradient."""
+        around = list(frames(ROOT))
+        if any((f.f_globals.get("__name__"), f.f_code.co_name) in STRAIGHT_THROUGH for f in around):
+            return None
+        return f"{place(around[-1])} ({what})"
+
+    def detaching(self, func: Any, out: Any) -> None:
+        """Remembers where, if a call detaches its results, or runs where nothing is recorded. By the tensors
+        themselves: what autograd detaches to save it shares their memory."""
+        quiet = not torch.is_grad_enabled()
+        if not self.sees_grad or not (quiet or func is torch.ops.aten.detach.default):
+            return
+        name = getattr(func, "__name__", str(func)).partition(".")[0]
+        live = [t for t in pytree.tree_leaves(out) if _strided(t) and t.untyped_storage()._cdata in self.stores]
+        if live:
+            what = f"{name}, under no_grad" if quiet else "detach"
+            self.detached |= dict.fromkeys(map(id, live), (live, self.here(what)))
+
+    def cut(self, x: torch.Tensor, value: Value) -> bool:
+        """Was `x` detached on its way here?"""
+        looks = self.sees_grad and not self.passes_on and torch.is_grad_enabled()
+        return looks and value.wanted and _floating(x) and not x.requires_grad and id(x) not in self.resolved
+
+    def known(self, x: torch.Tensor) -> Value:
+        key = (x.untyped_storage()._cdata, _layout(x))
+        given = self.inputs_by_place.get(key)
+        if x.requires_grad:
+            self.note(HELD)
+        return given if given is not None else self.concrete(_array(x))
+
+
+class _Escapes(TorchFunctionMode):
+    """Remembers where values left PyTorch's sight, to give the reason if the graph turns out not to be the function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[str, None] = {}
+        self.ours = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in LEAVES and not self.ours:
+            self.seen[f"Tensor.{name}"] = None
+        return func(*args, **(kwargs or {}))
+
+
+class _Mode(TorchDispatchMode):
+    """Runs every ATen call and records those that touch live values."""
+
+    supports_higher_order_operators = True
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here (`_quiet`), and to be skipped by the compiler means to import it: seconds."""
+        return False
+
+    def __init__(self, xp: _TorchTracer, inputs: list[tuple[str, torch.Tensor]]) -> None:
+        super().__init__()
+        self.xp = xp
+        self.escapes = xp.escapes
+        nodes = {n.name: k for k, n in enumerate(xp.builder.nodes) if isinstance(n, Input)}
+        for name, t in inputs:
+            if t.is_complex():
+                halves = [nodes[f"{name}.{p}"] for p in PARTS]
+                re, im = (Value(xp, node=k, kind="float", live=True, wanted=t.requires_grad) for k in halves)
+                xp.enter(t, Complex(xp, re, im))
+                continue
+            kind, node = kind_of(xp.values[name].dtype), nodes[name]
+            if kind == "float":
+                xp.enter(t, Value(xp, node=node, kind=kind, live=True, wanted=t.requires_grad))
+            else:
+                value = Value(xp, node=node, array=xp.values[name], kind=kind)
+                xp.inputs_by_place[(t.untyped_storage()._cdata, _layout(t))] = value
+        self.inputs = dict(inputs)
+        self.keep: list[Any] = []
+        self.whole = ""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        before, self.escapes.ours = self.escapes.ours, True
+        try:
+            out = self.seen(func, args, kwargs or {})
+            self.xp.detaching(func, out)
+            return out
+        finally:
+            self.escapes.ours = before
+
+    @contextlib.contextmanager
+    def again(self, whole: str) -> Iterator[None]:
+        """The parts of a call are seen as the call was; messages name the whole."""
+        was = self.xp.sees_grad, self.escapes.ours, self.whole
+        self.xp.sees_grad, self.escapes.ours, self.whole = False, False, self.whole or whole
+        try:
+            with self:
+                yield
+        finally:
+            self.xp.sees_grad, self.escapes.ours, self.whole = was
+
+    def seen(self, func: Any, args: Any, kwargs: Any) -> Any:
+        if not isinstance(func, torch._ops.OpOverload):
+            return self.higher_order(func, args, kwargs)
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            self.xp.note(RANDOM)
+        given = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+        if any(x.layout is not torch.strided for x in given):
+            return self.failing(func, args, kwargs, f"{func} on a tensor of another layout than strided")
+        live = [x for x in given if x.untyped_storage()._cdata in self.xp.stores]
+        if not live:
+            return self.kept(func(*args, **kwargs))
+        name = func._schema.name.partition("::")[2]
+        if name in FRESH:
+            return self.kept(func(*args, **kwargs))
+        if name in ("_local_scalar_dense", "equal", "is_nonzero"):
+            self.xp.note(SCALARS)
+            return func(*args, **kwargs)
+        if name in DRAWS:
+            return self.opaque(func, func(*args, **kwargs), f"{func} draws with parameters that depend on the inputs")
+        if func._schema.is_mutable:
+            return self.mutating(func, args, kwargs)
+        mapping = MAPPED.get(_overload(func)) if func.namespace == "aten" else None
+        if mapping is None:
+            return self.unmapped(func, args, kwargs)
+        out = func(*args, **kwargs)
+        self.record(func, mapping, args, kwargs, out)
+        if name == "clone" and (args[0].is_conj() or args[0].is_neg()) and args[0].requires_grad:
+            self.xp.resolved[id(out)] = out
+        return self.kept(out)
+
+    def kept(self, out: Any) -> Any:
+        """Results stay alive, so that no storage's address is used twice."""
+        self.keep += [x.untyped_storage() for x in pytree.tree_leaves(out) if _strided(x)]
+        return out
+
+    def record(self, func: Any, mapping: Any, args: Any, kwargs: Any, out: Any) -> None:
+        outs = list(out) if isinstance(out, tuple | list) else [out]
+        for t, value in zip(outs, self.mapped(func, mapping, args, kwargs, outs)):
+            if isinstance(t, torch.Tensor) and value is not None:
+                self.xp.enter(t, value)
+
+    def mapped(self, func: Any, mapping: Any, args: Any, kwargs: Any, outs: list[Any]) -> list[Value | None]:
+        """One value per output: None for concrete ones, an unusable one for what has no counterpart."""
+        xp = self.xp
+        tensors = [t if isinstance(t, torch.Tensor) else torch.empty(0) for t in outs]
+        if tensors and all(_integer(t) for t in tensors):
+            xp.note(INTEGERS)
+            return [None] * len(outs)
+        xp.flat_args, xp.tensors = list(args), {}
+        xp.func = func
+        xp.passes_on = func is torch.ops.aten.detach.default  # also what autograd does to what it saves
+        why, result = "", None
+        try:
+            xp.outs, xp.out_dtypes = [_array(t) for t in tensors], [t.dtype for t in tensors]
+            entered, named = pytree.tree_map(xp.entered, (tuple(args), kwargs))
+            result = mapping(xp, *entered, **named)
+        except Undefined:
+            raise
+        except Unsupported as e:
+            why = str(e)
+        except Exception as e:
+            # Our mistake, but inside the user's function: reported, not raised there.
+            why = f"the mapping of {func} failed ({type(e).__name__}: {e})"
+        if why:
+            return [None if _integer(t) else xp.unusable(why, _kind(t)) for t in tensors]
+        values = list(result) if isinstance(result, tuple | list) else [result]
+        found: list[Value | None] = []
+        for k, t in enumerate(tensors):
+            value = values[k] if k < len(values) else None
+            if _integer(t) or (value is None and t.numel() == 0):
+                found.append(None)
+            elif value is None:
+                found.append(xp.unusable(f"output {k} of {func} (a by-product) has no counterpart"))
+            else:
+                value = value if value.later else xp.as_kind(value, _kind(t))
+                given = value.why or (value.later and value.node is None)
+                found.append(value if given or value.shape == tuple(t.shape) else xp.spread(value, t.shape))
+        return found
+
+    def mutating(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """An in-place or out= call: its functional namesake is mapped, and written to where it writes."""
+        xp = self.xp
+        names = [a.name for a in func._schema.arguments]
+        bound = dict(zip(names, args)) | kwargs
+        written = [a.name for a in func._schema.arguments if a.alias_info and a.alias_info.is_write and a.name in bound]
+        targets = [bound[n] for n in written]
+        tensors = [t for t in pytree.tree_leaves(targets) if isinstance(t, torch.Tensor)]
+        befores = [_storage_array(t) for t in tensors]
+        name = func._schema.name.partition("::")[2]
+        if name in METADATA:  # where the entries lie is read from the tensor itself
+            return func(*args, **kwargs)
+        if MAPPED.get(_overload(func)):
+            return self.updating(func, args, kwargs, tensors)
+        functional = _functional(func, name)
+        if functional is None or any(isinstance(t, list) for t in targets):
+            if name in ("bernoulli_", "uniform_", "normal_", "zero_", "fill_", "exponential_", "random_"):
+                return self.overwritten(func, args, kwargs, tensors, befores)
+            return self.failing(func, args, kwargs, f"{func} writes to its arguments in a way that is not mapped")
+        out_only = (
+            {n for n in written if n.startswith("out") or n in ("values", "indices")} if name[-1] != "_" else set()
+        )
+        plain_args = tuple(v for n, v in zip(names, args) if n not in out_only)
+        plain_kwargs = {k: v for k, v in kwargs.items() if k not in out_only}
+        # Before the call, because it destroys what the definition reads.
+        results = self.keeping(lambda: functional(*plain_args, **plain_kwargs))
+        results = list(results) if isinstance(results, tuple | list) else [results]
+        mapping = MAPPED.get(_overload(functional))
+        if mapping is None:
+            with self.again(str(func)):
+                results = functional(*plain_args, **plain_kwargs)
+            results = list(results) if isinstance(results, tuple | list) else [results]
+            values: list[Value | None] = [xp.find(r) if _strided(r) else None for r in results]
+        else:
+            values = self.mapped(functional, mapping, plain_args, plain_kwargs, results)
+        out = func(*args, **kwargs)
+        for t, before, value in zip(tensors, befores, values):
+            if not _integer(t):
+                value = value if value is not None else xp.concrete(_array(t))
+                if value.kind == "bool" or t.is_complex():
+                    value = xp.as_kind(value, _kind(t))
+                xp.write(t, value, before)
+        return out
+
+    def updating(self, func: Any, args: Any, kwargs: Any, tensors: list[Any]) -> Any:
+        """A call with outputs that also updates what it was given: running statistics, drawn noise."""
+        out = func(*args, **kwargs)
+        drawn = torch.Tag.nondeterministic_seeded in func.tags
+        for t in tensors if drawn else ():
+            if t.untyped_storage()._cdata in self.xp.stores:
+                self.xp.write(t, self.xp.concrete(_array(t)), np.zeros(0))
+        self.record(func, MAPPED[_overload(func)], args, kwargs, out)
+        if not drawn:
+            for t in tensors:
+                why = f"what {func} updates in place has no counterpart"
+                self.xp.write(t, self.xp.unusable(why), np.zeros(0))
+        return self.kept(out)
+
+    def keeping(self, run: Callable[[], Any]) -> Any:
+        """A call whose random draws are not to be taken from the function's."""
+        state = torch.get_rng_state()
+        try:
+            return run()
+        finally:
+            torch.set_rng_state(state)
+
+    def overwritten(self, func: Any, args: Any, kwargs: Any, tensors: list[Any], befores: list[Any]) -> Any:
+        out = func(*args, **kwargs)
+        for t, before in zip(tensors, befores):
+            self.xp.write(t, self.xp.concrete(_array(t)), before)
+        return out
+
+    def unmapped(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Views by position; masks and integers as they are; the rest by decomposition; else opaque."""
+        if any(a.alias_info is not None for a in func._schema.arguments):
+            out = func(*args, **kwargs)
+            if all(_strided(t) and t.untyped_storage()._cdata in self.xp.stores for t in pytree.tree_leaves(out)):
+                return self.kept(out)
+        decomposition = _decomposition(func)
+        if decomposition is not None:
+            with self.again(str(func)):
+                result = decomposition(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        if func.namespace not in ("aten", "prims"):
+            entered = self.entered_custom(func, args, kwargs)
+            if entered is not NotImplemented:
+                return entered
+        out = func(*args, **kwargs)
+        tensors = [t for t in pytree.tree_leaves(out) if isinstance(t, torch.Tensor)]
+        if tensors and all(_integer(t) or t.dtype == torch.bool for t in tensors):
+            self.xp.note(INTEGERS)
+            return self.kept(out)
+        return self.opaque(func, out, f"{self.whole or func} has no counterpart in the op table")
+
+    def entered_custom(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """The implementation of a custom operator, run in our sight. What it hides (a kernel of its own) is found out
+        when the graph is held against the function."""
+        device = next((x.device.type for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)), "cpu")
+        for key in ("CompositeImplicitAutograd", "CompositeExplicitAutograd", {"cuda": "CUDA"}.get(device, "CPU")):
+            if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key):
+                with self.again(str(func)), torch.no_grad():
+                    return func._op_dk(getattr(torch._C.DispatchKey, key), *args, **kwargs)
+        return NotImplemented
+
+    def opaque(self, func: Any, out: Any, why: str) -> Any:
+        for t in pytree.tree_leaves(out):
+            if _strided(t) and not _integer(t):
+                self.xp.enter(t, self.xp.unusable(why, _kind(t)))
+        return self.kept(out)
+
+    def failing(self, func: Any, args: Any, kwargs: Any, why: str) -> Any:
+        """Something that no later value could be trusted after."""
+        self.xp.failed[why] = None
+        return func(*args, **kwargs)
+
+    def higher_order(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """torch.cond runs the branch that the predicate takes here; other operators of this sort are opaque."""
+        name = getattr(func, "__name__", str(func))
+        if name == "cond":
+            predicate, yes, no, operands = args
+            self.xp.note(SCALARS)
+            with self.again(str(func)):
+                return (yes if bool(predicate) else no)(*operands)
+        self.xp.failed[f"the higher-order operator {name}"] = None
+        return func(*args, **kwargs)
+
+
+def _overload(func: Any) -> str:
+    name = func._schema.name.partition("::")[2]
+    return name if func._overloadname == "default" else f"{name}.{func._overloadname}"
+
+
+def _strided(x: Any) -> bool:
+    return isinstance(x, torch.Tensor) and x.layout is torch.strided
+
+
+def _integer(t: torch.Tensor) -> bool:
+    return not t.is_floating_point() and not t.is_complex() and t.dtype != torch.bool
+
+
+def _kind(t: torch.Tensor) -> Kind:
+    """Of a tensor that holds no integers."""
+    return "bool" if t.dtype == torch.bool else "complex" if t.is_complex() else "float"
+
+
+def _halved(a: torch.dtype, b: torch.dtype) -> bool:
+    """Is one of the two the complex dtype whose parts have the other?"""
+    return (a.is_complex and a.to_real() == b) or (b.is_complex and b.to_real() == a)
+
+
+def _storage_array(t: torch.Tensor) -> np.ndarray:
+    """All that is in a tensor's storage, as one axis."""
+    t = t.detach()
+    t = t.conj() if t.is_conj() else t
+    t = t._neg_view() if t.is_neg() else t
+    return _array(t.as_strided((t.untyped_storage().nbytes() // t.element_size(),), (1,), 0))
+
+
+def _functional(func: Any, name: str) -> Any:
+    """add_.Tensor → add.Tensor; the out= overload sum.IntList_out → sum.dim_IntList, by their arguments."""
+    packet = getattr(torch.ops.aten, name.removesuffix("_"), None)
+    if packet is None:
+        return None
+    if name.endswith("_"):
+        # pow_.Scalar is pow.Tensor_Scalar, not pow.Scalar: arguments of the same types, under the same name if there is.
+        types = [str(a.type) for a in func._schema.arguments]
+        found = [getattr(packet, o) for o in packet.overloads()]
+        alike = [f for f in found if not f._schema.is_mutable and [str(a.type) for a in f._schema.arguments] == types]
+        return next((f for f in alike if f._overloadname == func._overloadname), alike[0] if alike else None)
+    wanted = [a.name for a in func._schema.arguments if not (a.alias_info and a.alias_info.is_write)]
+    for overload in packet.overloads():
+        candidate = getattr(packet, overload)
+        if not candidate._schema.is_mutable and [a.name for a in candidate._schema.arguments][: len(wanted)] == wanted:
+            return candidate
+    return None
+
+
+@functools.cache
+def _decompositions() -> Mapping[Any, Any]:
+    from torch._decomp import core_aten_decompositions, decomposition_table
+
+    return {**decomposition_table, **core_aten_decompositions()}
+
+
+def _decomposition(func: Any) -> Callable[..., Any] | None:
+    found = _decompositions().get(func)
+    if found is not None:
+        return found
+    return func.decompose if func._can_decompose() else None
+
+
+# ---- results --------------------------------------------------------------------------------------------------------
+
+
+def _outputs(xp: _TorchTracer, leaves: Any, opaque: list[str]) -> tuple[tuple[Output, ...], list[int], list[Any]]:
+    outputs: list[Output] = []
+    nodes: list[int] = []
+    tensors: list[Any] = []
+    for path, leaf in leaves:
+        where = pytree.keystr(path)
+        if not isinstance(leaf, torch.Tensor):
+            outputs.append(Output(where, type(leaf).__name__, type(leaf).__name__, ()))
+            continue
+        dtype, shape = _dtype_name(leaf.dtype), tuple(leaf.shape)
+        if leaf.layout is not torch.strided:
+            opaque.append(f"output {where or '0'} is {dtype} of layout {leaf.layout}: only strided tensors are traced")
+            outputs.append(Output(where, "other", dtype, shape))
+        elif not _floating(leaf):
+            outputs.append(Output(where, kind_of(_array(leaf).dtype), dtype, shape))
+        else:
+            value = xp.find(leaf) or xp.known(leaf)
+            detached = value.wanted and not leaf.requires_grad
+            _, cut = xp.detached.get(id(leaf), (leaf, None))
+            if detached and cut:
+                xp.uses[cut] = None
+            for part, half in zip(_parts(leaf), _halves(leaf)):
+                of = getattr(value, {"real": "re", "imag": "im"}[part], value) if part else value
+                name = _dtype_name(half.dtype)
+                outputs.append(Output(where, "float", name, shape, len(nodes), value.live, detached, part))
+                tensors.append(half)
+                try:
+                    nodes.append(of.index)
+                except Unsupported as e:
+                    opaque.append(str(e))
+                    nodes.append(0)
+    return tuple(outputs), nodes, tensors
+
+
+def _custom(leaves: list[Any]) -> bool:
+    """Does a node of the autograd graph behind these come from an autograd.Function (in Python or C++) or from a
+    `torch.library` operator? PyTorch's own Functions (checkpointing) do not count."""
+    for node in nodes_behind(leaf for leaf in leaves if isinstance(leaf, torch.Tensor)):
+        if isinstance(node, torch.autograd.function.BackwardCFunction):
+            module = node._forward_cls.__module__  # type: ignore[attr-defined]
+            if not module.startswith("torch.") or module.startswith("torch._library"):
+                return True
+        elif "CppNode" in node.name():
+            return True
+    return False
+
+
+def nodes_behind(tensors: Iterable[torch.Tensor]) -> Iterator[Any]:
+    """The nodes of the autograd graph that leads to these, each once."""
+    todo: list[Any] = [t.grad_fn for t in tensors]
+    seen = {None}
+    while todo:
+        node = todo.pop()
+        if node not in seen:
+            seen.add(node)
+            yield node
+            todo += [n for n, _ in node.next_functions]
+
+
+def _confirmed(
+    traced: Traced, inputs: list[torch.Tensor], outputs: list[torch.Tensor], seed: int, xp: Any
+) -> str | None:
+    assert traced.graph is not None
+    moving = [a.name for a in traced.arguments if a.kind == "float" and a.role != "captured"]
+    narrow = [o.dtype for o in traced.outputs if o.position is not None] + [traced.dtype, *traced.formats]
+    roundoff = max(ROUNDOFF.get(n, 2.0**-4) for n in narrow)
+    moved = nearby(traced.values, moving, roundoff, seed)
+    replaceable = [a for a in traced.arguments if a.role != "captured"]
+    if {STOPPED, CONVENTION} & xp.notes.keys():  # what is held fixed here moves in the function: this point must do
+        moved = dict(traced.values)
+    try:
+        # A tensor each, laid out and rounded as the argument is: rounded there, the point is that of both.
+        tensors = [_refilled(t, moved[a.name]) for a, t in zip(replaceable, inputs)]
+        moved |= {a.name: _array(t) for a, t in zip(replaceable, tensors)}
+        with eager():
+            there = traced.function(*tensors)
+    except Exception as e:
+        xp.note(f"next to this point the function raised {type(e).__name__}: the graph was not confirmed there")
+        return None
+    try:
+        why = disagreement(
+            traced.graph,
+            traced.values,
+            moved,
+            [_array(t) for t in outputs],
+            [_array(t) for t in there],
+            roundoff,
+            traced.dtype,
+            traced.leaves,
+        )
+    except (Unsupported, np.linalg.LinAlgError) as e:
+        xp.note(f"the graph could not be confirmed in NumPy: {e}")
+        return None
+    if why is None:
+        return None
+    left = ", ".join(xp.escapes.seen)
+    if left:
+        return f"values leave PyTorch's sight ({left}) and come back: {why}"
+    if SCALARS in xp.notes:
+        return f"a number that was read from a tensor goes back into the computation: {why}"
+    return (
+        f"the recorded operations are not the function (values left PyTorch's sight, or it is not reproducible): {why}"
+    )

@@ -1,0 +1,129 @@
+"""Complex cases: judged as the cases of real numbers that they stand for.
+
+The one idea: oracle, budget and laws never see a complex number. A complex case becomes the real case of its parts
+(`ops.pairs`), and the subject's function, complex inside, becomes one of those parts; so a subject is right if its
+conjugates come out right, whichever convention it has for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..core.case import Case
+from ..core.errors import Unsupported
+from ..core.graph import Apply, Constant, Graph, Input, Node
+from ..frameworks.base import Subject
+from ..namespaces.dtypes import complex_name, numpy_dtype, rounded, wide
+from ..namespaces.numpy import NUMPY
+from ..namespaces.run import forward
+from ..ops.complex.lowering import is_complex, lowered_with_places, names_of, real_graph
+
+
+def dtype_name(case: Case) -> str:
+    """What people call the case's dtype: complex128 for a complex case in float64."""
+    return complex_name(case.dtype) if is_complex(case.graph) else case.dtype
+
+
+def real_case(case: Case) -> Case:
+    """The case over parts: `z` is `z.real` and `z.imag`, a complex output two outputs.
+
+    A claim for z, dL/d(Re z) + i dL/d(Im z) in the convention of PyTorch, becomes one for each part; the cotangent that it
+    names `g` is in that convention too. Raises Unsupported for an op that has no rule over pairs, and for a precision
+    that has no complex dtype.
+    """
+    complex_name(case.dtype)
+    names = names_of(case.graph)
+    claims: dict[str, Graph] = {}
+    for name, claim in case.claims.items():
+        whole = real_graph(claim, _cotangent_names(case.graph))
+        for part, output in zip(names[name], whole.outputs, strict=True):
+            claims[part] = Graph(whole.nodes, (output,))
+    kinds = [case.graph.nodes[o].kind for o in case.graph.outputs]
+    starts = np.cumsum([0, *(2 if k == "complex" else 1 for k in kinds)]).tolist()
+    return replace(
+        case,
+        graph=real_graph(case.graph),
+        parts=tuple((i, i + 1) for i, k in zip(starts, kinds) if k == "complex"),
+        values={n: v for name, whole in case.values.items() for n, v in zip(names[name], _parts(whole, case.dtype))},
+        cotangent=tuple(part for g in case.cotangent for part in _parts(g, case.dtype)),
+        wrt=tuple(n for name in case.wrt for n in names[name]),
+        claims=claims,
+        function=None,
+    )
+
+
+def _parts(a: Any, dtype: str) -> tuple[np.ndarray, ...]:
+    a = np.asarray(a)
+    return (rounded(a.real, dtype), rounded(a.imag, dtype)) if a.dtype.kind == "c" else (a,)
+
+
+def _cotangent_names(graph: Graph) -> dict[str, str]:
+    """What a claim over complex cotangents (`g`, `g0`, …) calls their parts -> what the real case's claims call them."""
+    labels: list[str] = []
+    for i, o in enumerate(graph.outputs):
+        name = "g" if len(graph.outputs) == 1 else f"g{i}"
+        labels += [f"{name}.real", f"{name}.imag"] if graph.nodes[o].kind == "complex" else [name]
+    return dict(zip(labels, ["g"] if len(labels) == 1 else [f"g{i}" for i in range(len(labels))]))
+
+
+def in_pairs(case: Case, subject: Subject, own: Callable[..., Any] | None) -> Callable[..., Any]:
+    """The subject's function of the parts: of its own run of the graph, or of the function `own` of complex arrays.
+
+    Raises Unsupported where the subject knows no complex numbers.
+    """
+    if own is None:
+        return subject.function(case.graph, case.dtype)
+    over_pairs = getattr(subject, "pairs", None)
+    if over_pairs is None:
+        raise Unsupported(f"the adapter for {subject.name} does not say how functions of complex arrays take pairs")
+    made: Callable[..., Any] = over_pairs(own, case.graph)
+    return made
+
+
+def suspects(case: Case) -> Iterator[tuple[int, Case]]:
+    """Each op of a complex case by itself, from the output backwards, at its values there, for a random cotangent (its own
+    is not to be had: the ops of the real graph are not those of this one)."""
+    graph = case.graph
+    real, places = lowered_with_places(graph)
+    real = Graph(real.nodes, tuple(range(len(real.nodes))))  # also the part of a pair that no output needs
+    with np.errstate(all="ignore"):
+        given = {n: wide(v) if v.dtype.kind not in "bi" else v for n, v in real_case(case).values.items()}
+        flat = forward(NUMPY, real, given, case.dtype)
+    values = [flat[p[0]] if len(p) == 1 else flat[p[0]] + 1j * flat[p[1]] for p in places]
+    rng = np.random.default_rng(0)
+    for k in sorted(graph.active, reverse=True):
+        node = graph.nodes[k]
+        if isinstance(node, Apply) and node.kind in ("float", "complex"):
+            alone = _alone(case, k, node, values, rng)
+            if alone is not None:
+                yield k, alone
+
+
+def _alone(case: Case, k: int, node: Apply, values: list[Any], rng: np.random.Generator) -> Case | None:
+    nodes: list[Node] = []
+    new: dict[int, int] = {}
+    given: dict[str, np.ndarray] = {}
+    for a in node.args:
+        old = case.graph.nodes[a]
+        if a in new:
+            continue
+        if not isinstance(old, Constant):
+            name = old.name if isinstance(old, Input) else f"v{a}"
+            given[name] = np.array(np.broadcast_to(values[a], old.shape), dtype=numpy_dtype(case.dtype, old.kind))
+            old = Input(name, old.shape, old.kind)
+        new[a] = len(nodes)
+        nodes.append(old)
+    nodes.append(replace(node, args=tuple(new[a] for a in node.args)))
+    wrt = tuple(n.name for n in nodes if isinstance(n, Input) and n.kind in ("float", "complex"))
+    if not wrt:
+        return None
+    g = rng.standard_normal(node.shape)
+    if node.kind == "complex":
+        g = g + 1j * rng.standard_normal(node.shape)
+    cotangent = np.array(g, dtype=numpy_dtype(case.dtype, node.kind))
+    graph = Graph(tuple(nodes), (len(nodes) - 1,))
+    return Case(f"{case.name}: {node.op} alone", graph, given, (cotangent,), case.dtype, wrt, source=case.source)

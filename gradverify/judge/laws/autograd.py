@@ -1,0 +1,636 @@
+"""Laws of autograd on a case's own graph: what a spec file names in `invariants: [accumulation, detach, …]`.
+
+`laws` holds the laws that any VJP keeps. These are about the tape beneath it (accumulation, freeing, cutting), about
+forward mode, second derivatives, batches, other dtypes and devices. A subject that has not what a law is about raises
+Unsupported, with the reason; the judge then says so and claims nothing.
+
+Comparisons of gradients are in budgets of the case, as everywhere: two right answers are each within one of the truth.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import inspect
+import math
+import warnings
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ...core.case import Case
+from ...core.errors import Unsupported
+from ...core.graph import Graph
+from ...frameworks.base import Observation, several
+from ...frameworks.registry import find as find_subject
+from ...frameworks.tape import Tape, tape_of
+from ...namespaces import NUMPY
+from ...namespaces.dtypes import is_float, numpy_dtype, rounded, wide
+from ...namespaces.run import forward, reverse
+from ...ops.build import lowered
+from ..budget import budget as budget_of
+from ..draws import drawn
+from ..reference import reference
+from .uninitialised import poisoned
+from .vjp import Law, Trial
+
+AUTOGRAD_LAWS: dict[str, Law] = {}
+
+
+def _law(check: Callable[[Trial], str]) -> Callable[[Trial], str]:
+    """Declare: the name is the function's, what it means its docstring."""
+    name = check.__name__.strip("_")
+    AUTOGRAD_LAWS[name] = Law(name, " ".join((inspect.getdoc(check) or "").split()), check)
+    return check
+
+
+def _recorded(t: Trial, tape: Tape, leaves: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+    """The roots of a fresh recording, and their cotangents. Raises Unsupported where nothing is recorded at all."""
+    roots, cotangents = tape.roots(tape.run(t.function, leaves), t.case.cotangent)
+    if not roots:
+        raise Unsupported("no output depends on an input that requires grad")
+    return roots, cotangents
+
+
+def _held(t: Trial, tape: Tape, leaves: Mapping[str, Any]) -> Observation:
+    return Observation(gradients=tape.grads(leaves, t.case.wrt))
+
+
+# ---- the tape -------------------------------------------------------------------------------------------------------
+
+
+@_law
+def _accumulation(t: Trial) -> str:
+    """A second backward adds to .grad, in the same buffer, and an input in two slots gets the sum of both slots'
+    gradients. (torch.Tensor.backward: "accumulates gradients in the leaves".)"""
+    tape = tape_of(t.subject)
+    leaves = tape.leaves(t.case.values, t.case.wrt)
+    held: dict[str, Any] = {}
+    for _ in range(2):
+        roots, cotangents = _recorded(t, tape, leaves)
+        tape.module.autograd.backward(roots, cotangents)
+        held = held or {n: leaves[n].grad for n in t.case.wrt}
+    for n, first in held.items():
+        if first is not None and not np.array_equal(tape.array(first), tape.array(leaves[n].grad), equal_nan=True):
+            return f"the second backward replaced the buffer of {n}.grad"
+    # Two answers of a budget each, and the rounding of their sum, which is at most u|2g|: less than a third.
+    return t.differs(_held(t, tape, leaves), 2.0, 3.0) or _two_slots(t, tape)
+
+
+def _two_slots(t: Trial, tape: Tape) -> str:
+    pairs = [(a, b) for i, a in enumerate(t.case.wrt) for b in t.case.wrt[i + 1 :]
+             if np.shape(t.case.values[a]) == np.shape(t.case.values[b])]  # fmt: skip
+    if not pairs:
+        return ""
+    a, b = pairs[0]
+    case = replace(t.case, values={**t.case.values, b: t.case.values[a]})
+    there = t.ask(values=case.values)
+    da, db = there.gradients.get(a), there.gradients.get(b)
+    if there.raised is not None or da is None or db is None:
+        return ""
+    try:
+        budgets = reference(case).budget.gradients
+    except Unsupported:
+        return ""
+    leaves = tape.leaves(case.values, case.wrt)
+    leaves[b] = leaves[a]
+    roots, cotangents = _recorded(t, tape, leaves)
+    tape.module.autograd.backward(roots, cotangents)
+    want, allowed = wide(da) + wide(db), 3.0 * (budgets[a].budget + budgets[b].budget)
+    got = tape.grads(leaves, (a,))[a]
+    return _off(f"d{a}, the same tensor as {b}", want, None if got is None else wide(got), allowed)
+
+
+def _off(what: str, want: np.ndarray, got: np.ndarray | None, allowed: np.ndarray) -> str:
+    """Where the two are further apart than allowed; an entry whose allowance is no number is not looked at."""
+    if got is None:
+        return f"{what} is None"
+    if want.shape != got.shape:
+        return f"{what} has shape {got.shape}, and not {want.shape}"
+    with np.errstate(all="ignore"):
+        off = np.isfinite(allowed) & ~(
+            (want == got) | (np.isnan(want) & np.isnan(got)) | (np.abs(want - got) <= allowed)
+        )
+    if not off.any():
+        return ""
+    at = tuple(int(i) for i in np.argwhere(off)[0])
+    return f"{what}{list(at) if at else ''} is {float(got[at])!r} where {float(want[at])!r} was expected"
+
+
+@_law
+def _aliasing(t: Trial) -> str:
+    """What a second backward adds to one .grad changes no other, and writes over nothing that the first one left. (PyTorch
+    keeps a view that a backward pass returns as .grad, without a copy.)"""
+    # AccumulateGrad (torch/csrc/autograd/functions/accumulate_grad.h) steals a gradient that nobody else refers to, and a
+    # view is a tensor of its own (pytorch/pytorch#34082). Views that PyTorch's own ops return collide as well: no fault of
+    # a custom Function's.
+    if hasattr(t.function, "pull"):
+        return _overwritten(t)
+    tape = tape_of(t.subject)
+
+    def twice(mended: bool) -> tuple[str, bool]:
+        leaves, custom = tape.leaves(t.case.values, t.case.wrt), False
+        for factor in (1.0, -2.0):
+            scaled = replace(t.case, cotangent=tuple(g * g.dtype.type(factor) for g in t.case.cotangent))
+            roots, cotangents = _recorded(replace(t, case=scaled), tape, leaves)
+            for node in _custom_nodes(roots):
+                custom = True
+                if mended:
+                    node.register_hook(_apart)
+            tape.module.autograd.backward(roots, cotangents)
+        # A budget and two, the first answer's own, and less than one for the rounding of the sum.
+        return t.differs(_held(t, tape, leaves), -1.0, 5.0), custom
+
+    broken, custom = twice(mended=False)
+    if broken and custom and twice(mended=True)[0]:
+        t.notes.append("PyTorch's own ops leave .grad of several inputs in one memory: a second backward adds up wrong")
+        return ""
+    return broken and f"after backward for g and for -2g {broken}"
+
+
+def _overwritten(t: Trial) -> str:
+    """For a backward pass by hand: does the second call write over what the first one returned, as with a workspace that
+    all calls share?"""
+    function, put = t.function, t.subject.put  # type: ignore[attr-defined]
+
+    def pulled(factor: float) -> dict[str, Any]:
+        _, back = function.pull(*(put(v) for v in t.case.values.values()))  # type: ignore[attr-defined]
+        found = back(tuple(put(g * g.dtype.type(factor)) for g in t.case.cotangent))
+        return {n: found[n] for n in t.case.wrt if found[n] is not None}
+
+    with np.errstate(all="ignore"):
+        first = pulled(1.0)
+        were = {n: np.array(g) for n, g in first.items()}
+        pulled(-2.0)
+    changed = [f"d{n}" for n, g in first.items() if not np.array_equal(np.asarray(g), were[n], equal_nan=True)]
+    return f"{', '.join(changed)} of one call changed during the next one" if changed else ""
+
+
+def _custom_nodes(roots: Sequence[Any]) -> list[Any]:
+    """The nodes of custom Functions in PyTorch's graph; the engine's graph has none that could be told."""
+    left, seen, custom = [getattr(o, "grad_fn", None) for o in roots], set(), []
+    while left:
+        node = left.pop()
+        if node is None or node in seen or not hasattr(node, "next_functions"):
+            continue
+        seen.add(node)
+        left += [n for n, _ in node.next_functions]
+        if hasattr(node, "saved_tensors"):  # which are ctx's
+            custom.append(node)
+    return custom
+
+
+def _apart(returned: Sequence[Any], _: Sequence[Any]) -> tuple[Any, ...]:
+    """Each gradient that a node returns in memory of its own. One that is returned twice stays one: PyTorch knows of it,
+    and copies."""
+    copies = {id(g): g if g is None else g.clone() for g in returned}
+    return tuple(copies[id(g)] for g in returned)
+
+
+@_law
+def _leaf_only(t: Trial) -> str:
+    """After backward the leaves have .grad, and nothing in between has. (torch.Tensor.is_leaf.)"""
+    tape = tape_of(t.subject)
+    leaves = tape.leaves(t.case.values, t.case.wrt)
+    middle = {n: x.clone() if n in t.case.wrt else x for n, x in leaves.items()}
+    roots, cotangents = _recorded(t, tape, middle)
+    tape.module.autograd.backward(roots, cotangents)
+    for n in t.case.wrt:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it is no leaf, which is why it is asked
+            kept = middle[n].grad is not None
+        if kept:
+            return f"the copy of {n} that the function was given is no leaf, and has a .grad"
+    return t.differs(_held(t, tape, leaves))
+
+
+@_law
+def _detach(t: Trial) -> str:
+    """A detached input gets no gradient, though it is one and the same value; the others get theirs, unchanged. Target
+    networks and stopped gradients stand on it. (torch.Tensor.detach.)"""
+    return _cut(t, lambda leaf: leaf.detach())
+
+
+@_law
+def _frozen(t: Trial) -> str:
+    """A frozen input (requires_grad off) gets no gradient, and the others get theirs, unchanged. (PyTorch, Autograd
+    mechanics, "Setting requires_grad".)"""
+    return _cut(t, lambda leaf: leaf.requires_grad_(False))
+
+
+def _cut(t: Trial, cut: Callable[[Any], Any]) -> str:
+    tape = tape_of(t.subject)
+    for n in t.case.wrt:
+        leaves = tape.leaves(t.case.values, t.case.wrt)
+        given = {m: cut(x) if m == n else x for m, x in leaves.items()}
+        outputs = tape.run(t.function, given)
+        if t.other_values(Observation(outputs=tuple(tape.array(o.detach()) for o in outputs))):
+            return f"with {n} cut off, the function has another value"
+        roots, cotangents = tape.roots(outputs, t.case.cotangent)
+        if roots:
+            tape.module.autograd.backward(roots, cotangents)
+        if leaves[n].grad is not None or given[n].grad is not None:
+            return f"{n} was cut off, and has a gradient"
+        rest = [m for m in t.case.wrt if m != n and t.first.gradients.get(m) is not None]
+        found = tape.grads(leaves, rest)
+        broken = _only(t, rest).differs(Observation(gradients=found))
+        # Without a root left, the others reach no output: their gradient of zeros may be None.
+        if broken and not all(found[m] is None and not np.any(t.first.gradients[m]) for m in rest):
+            return f"with {n} cut off, {broken}"
+    return ""
+
+
+def _only(t: Trial, names: Sequence[str]) -> Trial:
+    return replace(t, case=replace(t.case, wrt=tuple(names)))
+
+
+@_law
+def _no_grad(t: Trial) -> str:
+    """Within no_grad the function has the same value and nothing is recorded. (torch.no_grad.)"""
+    tape = tape_of(t.subject)
+    leaves = tape.leaves(t.case.values, t.case.wrt)
+    with tape.module.no_grad():
+        outputs = tape.run(t.function, leaves)
+    if any(o.requires_grad and not any(o is x for x in leaves.values()) for o in outputs):
+        return "an output that was computed within no_grad requires grad"
+    if t.other_values(Observation(outputs=tuple(tape.array(o.detach()) for o in outputs))):
+        return "within no_grad the function has another value"
+    return ""
+
+
+@_law
+def _retain_graph(t: Trial) -> str:
+    """With retain_graph=True a second walk over the graph gives the same bits again; without, it is an error, or, where
+    nothing was saved, the same again: never another gradient. (torch.autograd.backward.)"""
+    tape = tape_of(t.subject)
+
+    def pull(roots: Any, leaves: Any, retain: bool) -> Observation:
+        found = tape.module.autograd.grad(
+            roots[0], [leaves[n] for n in t.case.wrt], roots[1], retain_graph=retain, allow_unused=True
+        )
+        return Observation(gradients={n: None if g is None else tape.array(g) for n, g in zip(t.case.wrt, found)})
+
+    leaves = tape.leaves(t.case.values, t.case.wrt)
+    roots = _recorded(t, tape, leaves)
+    once, again = pull(roots, leaves, True), pull(roots, leaves, False)
+    for what, seen, slack in (("retained", again, 0.0), ("freed", None, 2.0)):
+        if seen is None:
+            try:
+                seen = pull(roots, leaves, False)
+            except RuntimeError:
+                return ""
+        broken = replace(t, first=once).differs(seen, slack=slack)
+        if broken:
+            return f"a second backward over a {what} graph: {broken}"
+    return ""
+
+
+@_law
+def _create_graph(t: Trial) -> str:
+    """The gradient is the same with create_graph=True, where the backward pass is itself recorded. (torch.autograd.grad.)"""
+    tape = tape_of(t.subject)
+    leaves = tape.leaves(t.case.values, t.case.wrt)
+    roots, cotangents = _recorded(t, tape, leaves)
+    found = tape.module.autograd.grad(
+        roots, [leaves[n] for n in t.case.wrt], cotangents, create_graph=True, allow_unused=True
+    )
+    given = {n: None if g is None else tape.array(g.detach()) for n, g in zip(t.case.wrt, found)}
+    return t.differs(Observation(gradients=given))
+
+
+@_law
+def _hooks(t: Trial) -> str:
+    """A hook on an input is called once per backward, with the gradient that .grad gets. (torch.Tensor.register_hook.)"""
+    tape = tape_of(t.subject)
+    leaves = tape.leaves(t.case.values, t.case.wrt)
+    seen: dict[str, list[Any]] = {n: [] for n in t.case.wrt}
+    for n in t.case.wrt:
+        leaves[n].register_hook(lambda g, n=n: seen[n].append(None if g is None else tape.array(g)))
+    roots, cotangents = _recorded(t, tape, leaves)
+    tape.module.autograd.backward(roots, cotangents)
+    for n, got in tape.grads(leaves, t.case.wrt).items():
+        calls = [g for g in seen[n] if g is not None]
+        if got is not None and (len(calls) != 1 or not np.array_equal(calls[0], got, equal_nan=True)):
+            return f"the hook of {n} was called {len(calls)} times, or with another gradient than {n}.grad"
+    return ""
+
+
+@_law
+def _released(t: Trial) -> str:
+    """Nothing of a call outlives it: once outputs and gradients are dropped, so are the inputs, without a collection of
+    garbage. A custom Function that puts a tensor on ctx (and not into save_for_backward) makes a cycle, and leaks.
+    (PyTorch, Extending autograd, "How to use".)"""
+    tape = tape_of(t.subject)
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        leaves = tape.leaves(t.case.values, t.case.wrt)
+        # Through an op each: a leaf is held by its own accumulator as well, which is no matter of the function.
+        middle = {n: x * 1 if n in t.case.wrt else x for n, x in leaves.items()}
+        refs = {n: weakref.ref(x) for n, x in middle.items() if n in t.case.wrt}
+        roots, cotangents = _recorded(t, tape, middle)
+        tape.module.autograd.backward(roots, cotangents)
+        del leaves, middle, roots, cotangents
+        alive = [n for n, ref in refs.items() if ref() is not None]
+    finally:
+        if was:
+            gc.enable()
+    return f"{', '.join(alive)} outlived the call" if alive else ""
+
+
+@_law
+def _uninitialised(t: Trial) -> str:
+    """With NaN in all memory that is allocated without being written, the gradient is the same: nothing is read that
+    nobody wrote. (torch.utils.deterministic.fill_uninitialized_memory.)"""
+    with poisoned(t.subject):
+        return t.differs(t.ask())
+
+
+RANGE = "an intermediate value leaves the range of the dtype"
+
+
+# ---- forward mode and second derivatives ----------------------------------------------------------------------------
+
+
+@_law
+def _duality(t: Trial) -> str:
+    """Forward and reverse mode describe one linear map: ⟨g, J·v⟩ = ⟨Jᵀ·g, v⟩. (JAX, Autodiff cookbook.)"""
+    from .. import jvp  # heavy; and laws are found by name without it
+
+    run = (
+        importlib.import_module(f"...frameworks.{t.subject.name}.adapter", __package__).run_jvp
+        if t.subject.name in ("torch", "jax")
+        else None
+    )
+    if run is None:
+        raise Unsupported(f"{t.subject.name} has no forward mode of its own")
+    case = t.case
+    if case.dtype not in ("float32", "float64") or set(case.wrt) != {n for n, v in case.values.items() if is_float(v)}:
+        raise Unsupported("forward mode is asked in float32 and float64, along all inputs")
+    tangents = {n: _direction(n, case) for n in case.wrt}
+
+    def function(*arrays: Any) -> tuple[Any, ...]:
+        return several(t.function(*arrays))
+
+    try:
+        _, pushed = run(function, case.values, tangents, False)
+    except Exception as e:
+        raise Unsupported(f"no forward mode: {str(e).strip().partition(chr(10))[0]}") from e
+    found = jvp.differences(case, tangents)
+    if found is None:
+        raise Unsupported("the point lies on a kink")
+    allowed, branches = jvp.jvp_budget(case, tangents, found[1], 0)
+    if branches:
+        raise Unsupported("rounding may take another branch")
+    reverse = [(wide(g), wide(tangents[n]), t.budget[n]) for n in case.wrt
+               if (g := t.first.gradients.get(n)) is not None]  # fmt: skip
+    forth = [(wide(p), wide(g), b) for p, g, b in zip(pushed, case.cotangent, allowed)]
+    left, right = (math.fsum(v for x, y, _ in side for v in (x * y).ravel().tolist()) for side in (forth, reverse))
+    # Each entry within its budget of the truth, times what it is multiplied by; and the products' own rounding.
+    room = sum(float(np.sum(b * np.abs(y)) + np.sum(np.abs(x * y)) * 2.0**-53) for x, y, b in (*forth, *reverse))
+    if not math.isfinite(room):
+        raise Unsupported(RANGE)
+    if abs(left - right) <= room:
+        return ""
+    return f"⟨g, J·v⟩ is {left!r} and ⟨Jᵀ·g, v⟩ is {right!r}; rounding excuses {room:.3g}"
+
+
+def _direction(name: str, case: Case, salt: int = 0) -> np.ndarray:
+    shape = np.shape(case.values[name])
+    rng = np.random.default_rng([sum(name.encode()), salt, len(shape)])
+    return drawn(rng, shape).astype(numpy_dtype(case.dtype))
+
+
+@_law
+def _hessian_symmetry(t: Trial) -> str:
+    """The second derivative of ⟨g, f⟩ is symmetric: u·(H·v) = v·(H·u), where the function is smooth. (H. A. Schwarz.)"""
+    from ..jvp import vjp_graph
+
+    tape, case = tape_of(t.subject), t.case
+    along = [{n: _direction(n, case, salt) for n in case.wrt} for salt in (1, 2)]
+    try:
+        back, cotangents = vjp_graph(lowered(case.graph), case.wrt, "{}*", lambda k: k)
+    except Exception as e:
+        raise Unsupported(f"a rule of the op table cannot be recorded, so that there is no budget: {e}") from e
+    sides, room = [], 0.0
+    for v, u in (along, along[::-1]):
+        leaves = tape.leaves(case.values, case.wrt)
+        roots, seeds = _recorded(t, tape, leaves)
+        first = tape.module.autograd.grad(roots, list(leaves[n] for n in case.wrt), seeds, create_graph=True,
+                                          allow_unused=True)  # fmt: skip
+        pairs = [(g, tape.tensor(v[n])) for n, g in zip(case.wrt, first) if g is not None and g.requires_grad]
+        if not pairs:
+            return ""  # linear: the Hessian is zero
+        try:
+            second = tape.module.autograd.grad(
+                [g for g, _ in pairs], [leaves[n] for n in case.wrt], [s for _, s in pairs], allow_unused=True
+            )
+        except RuntimeError as e:
+            raise Unsupported(f"no second derivative: {str(e).partition(chr(10))[0]}") from e
+        products = {
+            n: np.zeros(np.shape(case.values[n])) if h is None else wide(tape.array(h))
+            for n, h in zip(case.wrt, second)
+        }
+        allowed = _second_budget(back, cotangents, case, v)
+        sides.append(math.fsum(x for n in case.wrt for x in (products[n] * wide(u[n])).ravel().tolist()))
+        room += sum(float(np.sum((allowed[n] + np.abs(products[n]) * 2.0**-53) * np.abs(wide(u[n])))) for n in case.wrt)
+    if not math.isfinite(room):
+        raise Unsupported(RANGE)
+    if abs(sides[0] - sides[1]) <= room:
+        return ""
+    return f"u·(H·v) is {sides[0]!r} and v·(H·u) is {sides[1]!r}; rounding excuses {room:.3g}"
+
+
+def _second_budget(
+    back: Graph, cotangents: Sequence[str], case: Case, v: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The budget of H·v: that of the VJP of the VJP, which is recorded as a graph."""
+    flat = lowered(back)
+    values = {**case.values, **dict(zip(cotangents, case.cotangent))}
+    values = {n: values[n] for n in back.inputs}
+    given = tuple(np.asarray(v[n]) for n in case.wrt)
+    with np.errstate(all="ignore"):
+        nodes = forward(NUMPY, flat, {n: wide(x) if is_float(x) else x for n, x in values.items()}, "float64")
+        adjoint = reverse(NUMPY, flat, nodes, [wide(g) for g in given], case.wrt)
+    outputs = tuple(np.asarray(nodes[o], dtype=np.float64) for o in flat.outputs)
+    products = {n: np.asarray(adjoint.get(flat.inputs[n], np.zeros(np.shape(case.values[n])))) for n in case.wrt}
+    found = budget_of(back, values, given, case.wrt, case.dtype, outputs, products)
+    if found.branches:
+        raise Unsupported("rounding may take another branch")
+    return {n: found.gradients[n].budget for n in case.wrt}
+
+
+# ---- other dtypes, other devices ------------------------------------------------------------------------------------
+
+
+@_law
+def _precision(t: Trial) -> str:
+    """The gradient in the case's dtype is that in float64 at the same point, as far as rounding allows (for a float64
+    case: that in float32). A branch on the dtype, or a literal that is not cast, shows here."""
+    case = t.case
+    low = case if case.dtype != "float64" else _in(case, "float32", "float32")
+    high = _in(low, "float64", low.dtype)
+    for other in (low, high):
+        if other.dtype not in t.subject.dtypes:
+            raise Unsupported(f"{t.subject.name} does not compute in {other.dtype}")
+    seen, allowed = [], []
+    for other in (low, high):
+        if case.function is None:
+            function = t.subject.function(other.graph, other.dtype)
+        else:
+            function = t.function
+        seen.append(t.subject.vjp(function, other.values, other.wrt, other.cotangent))
+        if seen[-1].raised is not None:
+            raise Unsupported(f"in {other.dtype} it raises {type(seen[-1].raised).__name__}")
+        found = reference(other).budget
+        if found.branches:
+            raise Unsupported(f"rounding in {other.dtype} may take another branch")
+        allowed.append(found.gradients)
+    for n in case.wrt:
+        a, b = (s.gradients.get(n) for s in seen)
+        if a is None and b is None:
+            continue
+        if a is None or b is None:
+            return f"d{n} is None in one dtype and there in the other"
+        broken = _off(f"d{n} in {low.dtype}", wide(b), wide(a), allowed[0][n].budget + allowed[1][n].budget)
+        if broken:
+            return broken
+    return ""
+
+
+def _in(case: Case, dtype: str, through: str) -> Case:
+    """The case in another dtype, its values rounded to `through` first."""
+
+    def cast(x: Any) -> Any:
+        return rounded(wide(rounded(wide(x), through)), dtype) if is_float(x) else x
+
+    values = {n: cast(v) for n, v in case.values.items()}
+    return replace(case, dtype=dtype, values=values, cotangent=tuple(cast(g) for g in case.cotangent))
+
+
+@_law
+def _devices(t: Trial) -> str:
+    """The gradient on the GPU is that on the CPU, as far as rounding allows."""
+    other = find_subject(t.subject.name, "cpu" if getattr(t.subject, "device", "cpu") != "cpu" else "cuda")
+    why = other.unavailable()
+    if why:
+        raise Unsupported(f"no second device: {why}")
+    case = t.case
+    function = t.function if case.function else other.function(case.graph, case.dtype)
+    return t.differs(other.vjp(function, case.values, case.wrt, case.cotangent))
+
+
+# ---- batches --------------------------------------------------------------------------------------------------------
+
+PROBES = 2
+"""Points besides the case's own at which a definition must turn out to be batched before the law about it is asked."""
+
+SAME = 2.0**-30
+"""How far the definition's values in float64 may differ between orders of a batch, relative to their size: rounding of
+sums, 2^-52 times at most some thousands of terms and of conditions, against a coincidence at random points."""
+
+
+@_law
+def _permutation(t: Trial) -> str:
+    """Members of a batch in another order: the same gradients in that order, and the same for what they share."""
+    batched, size = _batched(t.case, _is_permuted)
+    cycle = np.random.default_rng(size).permutation(size)
+    order = np.empty(size, dtype=int)
+    order[cycle] = np.roll(cycle, 1)  # one cycle: every member goes elsewhere
+    moved = _reordered(t.case, batched, order)
+    seen = t.ask(moved.cotangent, moved.values)
+    back = np.argsort(order)
+    return t.differs(replace(seen, gradients={n: g if g is None or n not in batched else g[back]
+                                              for n, g in seen.gradients.items()}))  # fmt: skip
+
+
+@_law
+def _stacking(t: Trial) -> str:
+    """The gradient of a batch is the gradients of its members, asked one by one; what they share gets the sum."""
+    batched, size = _batched(t.case, _is_stacked)
+    parts = []
+    for k in range(size):
+        values = {n: v[k : k + 1] if n in batched else v for n, v in t.case.values.items()}
+        cotangent = [g[k : k + 1] if g.ndim else g for g in t.case.cotangent]
+        parts.append(t.ask(cotangent, values))
+        if parts[-1].raised is not None:
+            raise Unsupported(f"one member alone raises {type(parts[-1].raised).__name__}")
+    for n in t.case.wrt:
+        whole, pieces = t.first.gradients.get(n), [p.gradients.get(n) for p in parts]
+        if whole is None or any(p is None for p in pieces):
+            continue
+        got = np.concatenate([wide(p) for p in pieces]) if n in batched else np.sum([wide(p) for p in pieces], axis=0)
+        # Members: a budget each. Shared: budgets of independent parts add up in squares, so that the sum of the parts'
+        # is at most sqrt(size) times the whole's (Cauchy-Schwarz).
+        allowed = t.budget[n] * (2.0 if n in batched else 1.0 + math.sqrt(size))
+        broken = _off(f"d{n}, member by member", wide(whole), got, allowed)
+        if broken:
+            return broken
+    return ""
+
+
+Value = Mapping[str, Any]
+
+
+def _batched(case: Case, holds: Callable[[Case, Sequence[str], int, Value], bool]) -> tuple[tuple[str, ...], int]:
+    """The inputs over whose first axis the definition is batched, and its length; found by trying, at the case's point and
+    at random ones near it, so that an accident of its values is none of the definition. Raises Unsupported."""
+    sizes = {n: np.shape(v)[0] for n, v in case.values.items() if np.ndim(v)}
+    outs = [np.shape(g) for g in case.cotangent]
+    rng = np.random.default_rng(11)
+    points = [{n: wide(v) if is_float(v) else v for n, v in case.values.items()}]
+    for _ in range(PROBES):
+        points.append(
+            {n: v * (1 + 0.05 * rng.standard_normal(np.shape(v))) if is_float(v) else v for n, v in points[0].items()}
+        )
+    for size in sorted(set(sizes.values()) - {1}, reverse=True):
+        if any(s and s[0] != size for s in outs):
+            continue
+        names = [n for n, k in sizes.items() if k == size]
+        for some in dict.fromkeys([tuple(names), tuple(names[:1]), *((n,) for n in names)]):
+            if all(holds(case, some, size, point) for point in points):
+                return some, size
+    raise Unsupported("the graph is not batched over the first axis of any input")
+
+
+def _values_of(case: Case, values: Value) -> list[np.ndarray] | None:
+    """The definition's outputs in float64; None where it has no value there, or not for such shapes."""
+    flat = lowered(case.graph)
+    try:
+        with np.errstate(all="ignore"):
+            nodes = forward(NUMPY, flat, values, "float64")
+    except Exception:
+        return None
+    found = [np.asarray(nodes[o], dtype=np.float64) for o in flat.outputs]
+    return found if all(np.isfinite(x).all() for x in found) else None
+
+
+def _close(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
+    return all(
+        x.shape == y.shape and np.allclose(x, y, rtol=0, atol=SAME * (np.abs(x).max() if x.size else 0.0))
+        for x, y in zip(a, b)
+    )
+
+
+def _is_permuted(case: Case, batched: Sequence[str], size: int, values: Value) -> bool:
+    order = np.roll(np.arange(size), 1)
+    there = _values_of(case, values)
+    moved = _values_of(case, {n: v[order] if n in batched else v for n, v in values.items()})
+    return there is not None and moved is not None and _close([x[order] if x.ndim else x for x in there], moved)
+
+
+def _is_stacked(case: Case, batched: Sequence[str], size: int, values: Value) -> bool:
+    there = _values_of(case, values)
+    parts = [_values_of(case, {n: v[k : k + 1] if n in batched else v for n, v in values.items()}) for k in range(size)]
+    if there is None or any(p is None for p in parts):
+        return False
+    joined = [np.concatenate(p) if p[0].ndim else np.sum(p, axis=0) for p in zip(*parts)]
+    return _close(there, joined)
+
+
+def _reordered(case: Case, batched: Sequence[str], order: np.ndarray) -> Case:
+    values = {n: np.ascontiguousarray(v[order]) if n in batched else v for n, v in case.values.items()}
+    return replace(case, values=values, cotangent=tuple(g[order] if g.ndim else g for g in case.cotangent))

@@ -1,0 +1,522 @@
+"""Laws that need no oracle: each one small declaration. A case names those it wants; `DEFAULT` run on every case.
+
+A law asks the subject again and compares with its first answer. Where rounding may legitimately differ (another order
+of summation on another layout, atomic additions), the budget decides, never bits: what only bits show is a note on the
+PASS, and fails who asks for it by name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ...core.case import Case
+from ...core.errors import UnknownName, Unsupported
+from ...frameworks.base import Observation, Subject
+from ...namespaces import NUMPY
+from ...namespaces.dtypes import FORMATS, is_float, wide
+from ...namespaces.run import forward, reverse
+from ...ops.build import lowered
+from ..reference import reference
+
+GROUP = "gradverify.invariants"
+
+LARGE: Mapping[str, int] = MappingProxyType({"float64": 40, "float32": 20, "bfloat16": 20})
+"""Cotangents are scaled by 2^±LARGE (1e±12, 1e±6): beyond any threshold that a clip, a flush to zero or an eps is likely to
+have, and an eighth at most of the exponents to either side, so that the rest is left to the values. Those of float16 end
+at 2^15 and 2^-14: it is not asked."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A subject, a case, the subject's first answer and the budgets of its gradients: what a law works with. `notes` is
+    what laws that hold have to say all the same."""
+
+    subject: Subject
+    function: Callable[..., Any]
+    case: Case
+    first: Observation
+    budget: Mapping[str, np.ndarray]
+    notes: list[str] = field(default_factory=list)
+
+    def ask(
+        self, cotangent: Sequence[np.ndarray] | None = None, values: Mapping[str, Any] | None = None
+    ) -> Observation:
+        """Another VJP on the same function."""
+        case = self.case
+        return self.subject.vjp(
+            self.function,
+            case.values if values is None else values,
+            case.wrt,
+            case.cotangent if cotangent is None else tuple(cotangent),
+        )
+
+    def other_values(self, got: Observation) -> bool:
+        """Does `got` come from other values of the function than the first answer? Compared to half the digits: this is
+        not about rounding."""
+        for a, b in zip(self.first.outputs, got.outputs):
+            if a.shape == b.shape and a.dtype == b.dtype and is_float(a) and a.size:
+                x, y = wide(a), wide(b)
+                close = np.sqrt(FORMATS[str(a.dtype)].roundoff) * np.abs(x).max()
+                if not np.allclose(x, y, rtol=0.0, atol=close, equal_nan=True):
+                    return True
+        return False
+
+    def differs(
+        self,
+        got: Observation,
+        factor: float = 1.0,
+        slack: float = 2.0,
+        more: Mapping[str, np.ndarray | float] = MappingProxyType({}),
+    ) -> str:
+        """Where `got` is not `factor` times the first answer, to within `slack` budgets of it and `more`, input name ->
+        a bound per entry; "" where it is.
+
+        Two correctly rounded answers are each within one budget of the truth, so within two of each other.
+        """
+        if got.raised is not None:
+            return f"it raised {type(got.raised).__name__}: {got.raised}"
+        for name in self.case.wrt:
+            a, b = self.first.gradients.get(name), got.gradients.get(name)
+            if (a is None) != (b is None):
+                return (
+                    f"d{name} is {'there' if a is None else 'None'}, and was {'None' if a is None else 'there'} before"
+                )
+            if a is None or b is None:
+                continue
+            if a.shape != b.shape or a.dtype != b.dtype:
+                return f"d{name} is {b.dtype}{list(b.shape)}, and was {a.dtype}{list(a.shape)} before"
+            with np.errstate(all="ignore"):
+                wide_a, wide_b = a.astype(np.float64) * factor, b.astype(np.float64)
+                same = (wide_a == wide_b) | (np.isnan(wide_a) & np.isnan(wide_b))
+                allowed = slack * abs(factor) * self.budget[name] + more.get(name, 0.0)
+                off = ~(same | (np.abs(wide_a - wide_b) <= allowed) | np.isinf(allowed))
+            if off.any():
+                at = tuple(int(i) for i in np.argwhere(off)[0])
+                where = f"d{name}{list(at) if at else ''}"
+                return f"{where} is {float(wide_b[at])!r} where {float(wide_a[at])!r} was expected"
+        return ""
+
+    def ulps(self, got: Observation, factor: float = 1.0) -> float:
+        """By how many ulps `got` is at most off `factor` times the first answer; 0 where they are the same numbers, inf
+        where they are no neighbours at all (another shape, None, NaN). `factor` is a power of two.
+
+        Left out is what the format cannot hold exactly on one of the two sides: numbers below the smallest normal one,
+        and beyond the largest.
+        """
+        worst = math.inf if got.raised is not None else 0.0
+        for name in self.case.wrt:
+            a, b = self.first.gradients.get(name), got.gradients.get(name)
+            if a is None or b is None or a.shape != b.shape or a.dtype != b.dtype:
+                worst = worst if a is None and b is None else math.inf
+                continue
+            fmt = FORMATS[str(a.dtype)]
+            with np.errstate(all="ignore"):
+                want, found = wide(a) * factor, wide(b)
+                off = ~((want == found) | (np.isnan(want) & np.isnan(found)))
+                if factor != 1.0:
+                    sizes = np.abs([want, found, wide(a), found / factor])
+                    off &= ~((sizes < fmt.tiny).any(axis=0) | (sizes > fmt.huge).any(axis=0))
+                if off.any():
+                    far = np.abs(want - found)[off] / np.abs(np.spacing(want[off])) * (2.0**-53 / fmt.roundoff)
+                    worst = max(worst, float(np.nan_to_num(far, nan=np.inf, posinf=np.inf).max()))
+        return worst
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """`check` returns "" where the law holds, else what broke it, as a sentence's end."""
+
+    name: str
+    doc: str
+    check: Callable[[Trial], str]
+
+
+def strided(x: np.ndarray) -> np.ndarray:
+    """The same values in memory that is neither contiguous nor in C order, and does not begin where it begins."""
+    room = np.zeros((*x.shape[::-1], 2), dtype=x.dtype)
+    view = room[..., 1].T
+    view[...] = x
+    return view
+
+
+def column_major(x: np.ndarray) -> np.ndarray:
+    return np.array(x, order="F")  # np.asfortranarray turns 0-d into (1,)
+
+
+def backwards(x: np.ndarray) -> np.ndarray:
+    """The same values in memory that runs from the last to the first: every stride negative."""
+    turned = tuple(slice(None, None, -1) for _ in x.shape)
+    return np.array(x[turned], order="C")[turned]
+
+
+def _scaled(g: np.ndarray, k: float) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return (g * g.dtype.type(k)) if is_float(g) else g
+
+
+def _times(t: Trial, factor: float) -> Observation:
+    return t.ask([_scaled(g, factor) for g in t.case.cotangent])
+
+
+def _determinism(t: Trial) -> str:
+    return t.differs(t.ask(), slack=0.0)
+
+
+def _repeat(t: Trial) -> str:
+    return t.differs(t.ask())
+
+
+def _scaling(t: Trial) -> str:
+    return t.differs(_times(t, -2.0), -2.0)
+
+
+# ---- powers of two ------------------------------------------------------------------------------------------------
+
+
+def formats_of(case: Case) -> tuple[str, ...]:
+    """The dtypes that a case's values and cotangents are stored in."""
+    several = () if case.mixed is None else (*case.mixed.inputs.values(), *case.mixed.outputs)
+    return tuple(dict.fromkeys((case.dtype, *several)))
+
+
+def _powers(case: Case) -> tuple[float, ...]:
+    """Of both signs, to both sides; none where a format of the case ends too soon."""
+    formats = formats_of(case)
+    if any(f not in LARGE for f in formats):
+        return ()
+    k = min(LARGE[f] for f in formats)
+    return -(2.0**-k), 2.0**k
+
+
+def in_range(case: Case, factor: float) -> bool:
+    """Does every number of the backward pass stay normal for a cotangent that is `factor` times as large, whatever the
+    formula?
+
+    An op multiplies its output's adjoint by partial derivatives. In the op table, and in the other formulas in use, a
+    partial derivative is built from at most two values or their inverses (1/x², out/x, x/y²). So, with all values of the
+    graph within 2^±s and all adjoints within 2^lo and 2^hi, the numbers of any of these lie within 2^(lo-2s) and
+    2^(hi+2s), and their sums below the size of the largest array times that.
+    """
+    flat = lowered(case.graph)
+    with np.errstate(all="ignore"):
+        values = {n: wide(v) if is_float(v) else v for n, v in case.values.items()}
+        nodes = forward(NUMPY, flat, values, case.literal_dtype)
+        adjoints = reverse(NUMPY, flat, nodes, [wide(g) for g in case.cotangent], case.wrt, dead=True)
+    sizes = [_exponents(nodes[k]) for k in adjoints]
+    lo, hi = zip(*map(_exponents, [*adjoints.values(), *map(wide, case.cotangent)]))
+    s = max((max(-a, b) for a, b in sizes), default=0.0)
+    terms = math.log2(max((np.size(nodes[k]) for k in adjoints), default=1) or 1)
+    shift = math.log2(abs(factor))
+    return all(
+        min(lo) - 2 * s + min(shift, 0.0) >= math.log2(FORMATS[f].tiny)
+        and max(hi) + 2 * s + terms + max(shift, 0.0) < math.log2(FORMATS[f].huge)
+        for f in formats_of(case)
+    )
+
+
+def _exponents(x: np.ndarray) -> tuple[float, float]:
+    """Between which powers of two the entries lie that are not 0; (0, 0) where there are none, infinite for NaN and inf."""
+    size = np.abs(np.asarray(x, dtype=np.float64))
+    size = size[size != 0]
+    if not size.size:
+        return 0.0, 0.0
+    if not np.isfinite(size).all():
+        return -math.inf, math.inf
+    return float(np.log2(size.min())), float(np.log2(size.max()))
+
+
+def _budgets(t: Trial, *cotangents: Sequence[np.ndarray]) -> dict[str, np.ndarray | float]:
+    """What rounding excuses for other cotangents, added up. Infinite where a number overflows for them; what underflows may
+    be flushed to zero."""
+    found = [reference(replace(t.case, cotangent=tuple(given))).budget.gradients for given in cotangents]
+    return {n: sum(b[n].budget for b in found) for n in t.case.wrt}
+
+
+def _far_scaling(t: Trial) -> str:
+    for factor in _powers(t.case):
+        got = _times(t, factor)
+        broken = t.differs(got, factor)
+        if not broken:
+            continue
+        # Near the ends of the range that cotangent has a budget of its own: then one of either for each answer.
+        scaled = [_scaled(g, factor) for g in t.case.cotangent]
+        broken = t.differs(got, factor, slack=1.0, more=_budgets(t, scaled))
+        if broken:
+            return f"for {_named(factor)} times the cotangent {broken}"
+    return ""
+
+
+def _named(factor: float) -> str:
+    return f"{'-' if factor < 0 else ''}2^{round(math.log2(abs(factor)))}"
+
+
+REPEATS = 3
+"""Before bits count, both cotangents are asked so many times more, in turn. A subject that picks one of two results at
+random, with probability p, then looks deterministic and inexact with p⁴(1-p)⁴ at most, 1 in 256."""
+
+
+def _unsteady(t: Trial, factor: float, scaled: Observation) -> float:
+    """By how many ulps repeated calls differ, of the first answer and of that for the scaled cotangent."""
+    again = replace(t, first=scaled)
+    return max(max(t.ulps(t.ask()), again.ulps(_times(t, factor))) for _ in range(REPEATS))
+
+
+def _exact_scaling(t: Trial) -> str:
+    """Multiplication by a power of two commutes with rounding to nearest as long as no number under- or overflows; so it
+    does with every product, quotient and sum of which g is a factor, fused or not, in whatever order.
+
+    Legitimately not so: log-space arithmetic (torch.logcumsumexp goes through log|g|), quantisation by max|g|, stochastic
+    rounding. That is why it is no default law, and there makes a note.
+    """
+    for factor in (-2.0, *_powers(t.case)):
+        got = _times(t, factor)
+        off = t.ulps(got, factor)
+        if not off:
+            continue
+        if not in_range(t.case, factor):
+            raise Unsupported(f"with {_named(factor)} times the cotangent some number may leave the dtype's range")
+        spread = _unsteady(t, factor, got)
+        if spread:
+            raise Unsupported(f"repeated calls differ by up to {spread:.3g} ulp")
+        return f"for {_named(factor)} times the cotangent it is off by up to {off:.3g} ulp, and repeated calls agree"
+    return ""
+
+
+def _far(t: Trial) -> bool:
+    """Do the far cotangents, and a repeated call, clear `far_scaling` and `repeat`? What their bits tell is noted."""
+    for factor in _powers(t.case) or (-2.0,):
+        got = _times(t, factor)
+        if t.differs(got, factor):
+            return False
+        off = t.ulps(got, factor)
+        if off and not t.notes:
+            spread = _unsteady(t, factor, got)
+            if spread:
+                t.notes.append(unsteady(spread))
+            elif in_range(t.case, factor):
+                t.notes.append(
+                    f"the VJP is linear within rounding, not to the bit: for {_named(factor)} times the cotangent it is "
+                    f"off by up to {off:.3g} ulp"
+                )
+    return True
+
+
+def unsteady(ulps: float) -> str:
+    return f"repeated calls with the same arguments differ, within rounding: by up to {ulps:.3g} ulp"
+
+
+def _layout(t: Trial) -> str:
+    return t.differs(t.ask([strided(g) for g in t.case.cotangent])) or t.differs(
+        t.ask([column_major(g) for g in t.case.cotangent])
+    )
+
+
+def _zero(t: Trial) -> str:
+    """0·inf is NaN, rightly, where the gradient is not finite for g either; and None is a zero."""
+    got = _times(t, 0.0)
+    if got.raised is not None:
+        return t.differs(got)
+    for name in t.case.wrt:
+        a, b = t.first.gradients.get(name), got.gradients.get(name)
+        if b is None or a is None or a.shape != b.shape:
+            continue
+        off = np.isfinite(wide(a)) & (wide(b) != 0)
+        if off.any():
+            at = tuple(int(i) for i in np.argwhere(off)[0])
+            return f"d{name}{list(at) if at else ''} is {float(wide(b)[at])!r}"
+    return ""
+
+
+def _sum(t: Trial, parts: Sequence[Observation]) -> Observation:
+    total: dict[str, np.ndarray | None] = {}
+    with np.errstate(all="ignore"):
+        for n in t.case.wrt:
+            there = [g for p in parts if (g := p.gradients.get(n)) is not None]
+            total[n] = sum(there[1:], start=there[0]) if there else None
+    return Observation(gradients=total, raised=next((p.raised for p in parts if p.raised is not None), None))
+
+
+def _parted(t: Trial, masks: Sequence[np.ndarray]) -> str:
+    """vjp(g) = vjp(a) + vjp(g - a) with a = g masked: exact parts, so only the VJP's own rounding is left."""
+    parts = [
+        [np.where(m, g, g.dtype.type(0)) for m, g in zip(masks, t.case.cotangent)],
+        [np.where(m, g.dtype.type(0), g) for m, g in zip(masks, t.case.cotangent)],
+    ]
+    total = _sum(t, [t.ask(part) for part in parts])
+    # Three roundings of up to a budget each, and the addition. Where the parts cancel, theirs are larger.
+    return t.differs(total, slack=4.0) and t.differs(total, slack=2.0, more=_budgets(t, *parts))
+
+
+def _one_hot(t: Trial) -> str:
+    """The largest entry alone: as a Jacobian is asked for, row by row."""
+    sizes = [np.abs(wide(g)) if is_float(g) and g.size else np.zeros(0) for g in t.case.cotangent]
+    if sum(s.size for s in sizes) < 2:
+        return ""
+    at = max(range(len(sizes)), key=lambda i: float(np.max(sizes[i], initial=-1.0)))
+    masks = [np.zeros(g.shape, dtype=bool) for g in t.case.cotangent]
+    masks[at].reshape(-1)[int(np.argmax(sizes[at]))] = True
+    return _parted(t, masks)
+
+
+def _expanded(t: Trial) -> str:
+    """The cotangent of a sum: one 1 in memory, with strides of 0. It has a budget of its own."""
+    ones = [np.ones(g.shape, g.dtype) if is_float(g) else g for g in t.case.cotangent]
+    case = replace(t.case, cotangent=tuple(ones))
+    budgets = {n: a.budget for n, a in reference(case).budget.gradients.items()}
+    dense = replace(t, case=case, first=t.ask(ones), budget=budgets)
+    return dense.differs(t.ask([np.broadcast_to(x.dtype.type(1), x.shape) if is_float(x) else x for x in ones]))
+
+
+def _undefined(t: Trial) -> str:
+    """vjp(g0, g1) = vjp(g0, None) + vjp(None, g1): an output that the loss does not use has no cotangent at all."""
+    function: Any = t.function
+    if len(t.case.cotangent) < 2:
+        return ""
+    parts = []
+    for k, g in enumerate(t.case.cotangent):
+        one = function.only(k) if hasattr(function, "only") else (lambda *arrays, k=k: function(*arrays)[k])
+        parts.append(t.subject.vjp(one, t.case.values, t.case.wrt, (g,)))
+    # As many roundings of up to a budget each, the first answer's, and the additions.
+    return t.differs(_sum(t, parts), slack=len(parts) + 2.0)
+
+
+def _linearity(t: Trial) -> str:
+    return (
+        _scaling(t)
+        or t.differs(_times(t, 0.5), 0.5)
+        or _parted(t, [np.arange(g.size).reshape(g.shape) % 2 == 0 for g in t.case.cotangent])
+    )
+
+
+def _purity(t: Trial) -> str:
+    values = {n: np.array(v) for n, v in t.case.values.items()}
+    cotangent = [np.array(g) for g in t.case.cotangent]
+    for array in (*values.values(), *cotangent):
+        array.flags.writeable = False
+    seen = t.ask(cotangent, values)
+    if seen.mutated:
+        return f"{', '.join(seen.mutated)} changed during the call"
+    return t.differs(seen)
+
+
+FEW = 4
+"""Up to so many inputs each take a turn at being the only one that is not contiguous; more are taken in two halves."""
+
+
+def _changed(t: Trial) -> Iterator[Observation]:
+    """Calls with a cotangent of -2g and another layout: the cotangent strided, each input strided, all column-major, and
+    all backwards in memory where the subject's arrays have negative strides.
+
+    One at a time, because a kernel may have a right path for strided memory and still misread the one array that is
+    strided among contiguous ones (PyTorch's batch_norm on the CPU misreads its weight so).
+    """
+    given = t.case.values
+    scaled = [_scaled(g, -2.0) for g in t.case.cotangent]
+    yield t.ask([strided(g) for g in scaled])
+    names = [n for n, v in given.items() if np.ndim(v)]
+    turns = [[n] for n in names] if len(names) <= FEW else [names[::2], names[1::2]]
+    for turn in turns:
+        yield t.ask(scaled, {n: strided(v) if n in turn else v for n, v in given.items()})
+    yield t.ask([column_major(g) for g in scaled], {n: column_major(v) for n, v in given.items()})
+    if getattr(t.subject, "negative_strides", False):
+        yield t.ask([backwards(g) for g in scaled], {n: backwards(v) for n, v in given.items()})
+
+
+def _input_layout(t: Trial) -> str:
+    for seen in _changed(t):
+        if seen.raised is not None and seen.stage == "forward":
+            continue  # it refuses such inputs (`view` does): that is no wrong gradient
+        # Random draws fill memory in its order: over another layout they are another function.
+        broken = t.differs(seen, -2.0)
+        if broken and not t.other_values(seen):
+            return broken
+    return ""
+
+
+def _ways(t: Trial) -> str:
+    case = t.case
+    for way in getattr(t.subject, "ways", ()):
+        seen = t.subject.vjp_by(way, t.function, case.values, case.wrt, case.cotangent)  # type: ignore[attr-defined]
+        broken = "" if seen.raised is not None else t.differs(seen)
+        if broken:
+            return f"{way}: {broken}"
+    return ""
+
+
+LAWS: Mapping[str, Law] = MappingProxyType(
+    {
+        law.name: law
+        for law in (
+            Law("repeat", "a second call with the same arguments gives the same gradient (within rounding)", _repeat),
+            Law("determinism", "a second call gives the same gradient bit for bit", _determinism),
+            Law("scaling", "a cotangent of -2g gives -2 times the gradient", _scaling),
+            Law("far_scaling", "2^±40 times the cotangent (2^±20 below float64) gives as many times the gradient",
+                _far_scaling),
+            Law("exact_scaling", "±2^k times the cotangent gives ±2^k times the gradient, bit for bit", _exact_scaling),
+            Law("one_hot", "the gradients of one entry of the cotangent and of the rest add up", _one_hot),
+            Law("expanded", "a constant cotangent of strides 0 gives the gradient of a contiguous one", _expanded),
+            Law("undefined", "the gradients of each output alone, the others' cotangents undefined, add up", _undefined),
+            Law("layout", "a cotangent that is not contiguous in memory gives the same gradient", _layout),
+            Law("input_layout", "inputs that are not contiguous in memory give the same gradient", _input_layout),
+            Law("zero_cotangent", "a zero cotangent gives a zero gradient (or None), where it is finite for others", _zero),
+            Law("linearity", "the VJP is linear in the cotangent: it scales and it adds", _linearity),
+            Law("ways", "asked in another way, the subject gives the same gradient or raises", _ways),
+            Law("purity", "inputs and cotangents are the same after the call as before", _purity),
+        )
+    }
+)  # fmt: skip
+
+DEFAULT = ("repeat", "scaling", "far_scaling", "layout", "input_layout", "purity", "zero_cotangent", "one_hot")
+
+TOGETHER = ("repeat", "scaling", "far_scaling", "layout", "input_layout", "purity")
+"""Those of them that a few calls with several things changed at once can clear."""
+
+
+@cache
+def find(name: str) -> Law:
+    """The law called `name`, built in or from the entry points `gradverify.invariants`. Raises UnknownName."""
+    if name in LAWS:
+        return LAWS[name]
+    from .autograd import AUTOGRAD_LAWS  # which is made of what stands here
+
+    if name in AUTOGRAD_LAWS:
+        return AUTOGRAD_LAWS[name]
+    others = entry_points(group=GROUP)
+    for entry in others:
+        if entry.name == name:
+            law = entry.load()
+            assert isinstance(law, Law), f"the entry point {name} of {GROUP} is no Law"
+            return law
+    raise UnknownName("invariant", name, [*LAWS, *AUTOGRAD_LAWS, *(e.name for e in others)])
+
+
+def broken(trial: Trial, names: Sequence[str]) -> tuple[str, str] | None:
+    """The first of the laws that does not hold, and what broke it. Raises Unsupported where none is broken, and one
+    could not be asked.
+
+    A few calls with several things changed at once clear most of the default laws together; only where one is off are
+    they asked one by one.
+    """
+    if set(DEFAULT) <= set(names):
+        together = all(not s.mutated and not trial.differs(s, -2.0) for s in _changed(trial)) and _far(trial)
+        names = [n for n in names if n not in (TOGETHER if together else ())]
+    lacking: Unsupported | None = None
+    for name in names:
+        try:
+            what = find(name).check(trial)
+        except Unsupported as e:
+            lacking = lacking or Unsupported(f"{name}: {e}")
+            continue
+        if what:
+            return name, what
+    if lacking is not None:
+        raise lacking
+    return None

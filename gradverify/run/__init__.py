@@ -1,0 +1,1 @@
+"""The one runner: jobs in, events out."""

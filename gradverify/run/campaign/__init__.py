@@ -1,0 +1,1 @@
+"""Random graphs by the hundred thousand, in processes that may crash."""

@@ -1,0 +1,117 @@
+"""What to judge: documents × subjects × dtypes, and random graphs on each subject in each dtype.
+
+Planning imports no framework and draws no values: a `Job` builds its case, and a `Search` its graphs, when its turn
+comes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+
+from ..core.case import Source
+from ..core.errors import UnknownName
+from ..frameworks.registry import names
+from ..namespaces.dtypes import COMPLEX, PRECISION
+from ..ops.complex.lowering import is_complex
+from ..spec.document import CaseSpec, Document
+from ..spec.keys import DEFAULT_DTYPES
+from .events import Job
+from .runner import Settings
+from .search import Search
+
+Names = tuple[str, ...] | None
+
+SUFFIX = ".grad.yaml"
+
+# Subjects that a run without `subjects` judges -> the package that must be installed for it.
+DEFAULT_SUBJECTS: Mapping[str, str | None] = MappingProxyType({"engine": None, "torch": "torch", "jax": "jax"})
+
+
+def subjects_of(settings: Settings) -> tuple[str, ...]:
+    """The names asked for; without any, the engine and the frameworks that are installed (none is imported)."""
+    if settings.subjects is not None:
+        return settings.subjects
+    return tuple(s for s, package in DEFAULT_SUBJECTS.items() if not package or importlib.util.find_spec(package))
+
+
+def check_names(settings: Settings) -> None:
+    """Raises UnknownName, with what comes close, for a subject that nobody provides."""
+    for name in settings.subjects or ():
+        if name not in names():
+            raise UnknownName("subject", name, names())
+
+
+def _chosen(asked: Names, said: Names, default: tuple[str, ...], bound: bool) -> tuple[str, ...]:
+    if asked is None:
+        return said or default
+    if said and bound:
+        return tuple(name for name in said if name in asked)
+    return asked
+
+
+def _meant(dtypes: tuple[str, ...], spec: CaseSpec) -> tuple[str, ...]:
+    """What the dtypes that a run asks for mean to a case: to one with complex numbers the complex dtypes of these
+    precisions; to any other complex64 and complex128 mean nothing."""
+    if is_complex(spec.graph):
+        return tuple(dict.fromkeys(COMPLEX.get(d, d) for d in dtypes if d in COMPLEX or d in PRECISION))
+    return tuple(d for d in dtypes if d not in PRECISION)
+
+
+def spec_jobs(document: Document, settings: Settings, path: str) -> Iterator[Job]:
+    """Every case × subject × dtype of a spec file; `path` is how ids name the file.
+
+    The settings' subjects and dtypes stand in for what a case says, except where the case is about them: a user's own
+    function (`call`) belongs to its framework, and an expected failure to the subject and dtype that it was written
+    for. There the settings select among what the case says.
+    """
+    for spec in document.cases:
+        bound = spec.function is not None or spec.expect != "pass"
+        for subject in _chosen(settings.subjects, spec.subjects, subjects_of(settings), bound):
+            asked = None if settings.dtypes is None else _meant(settings.dtypes, spec)
+            for dtype in _chosen(asked, spec.dtypes, DEFAULT_DTYPES, bound):
+                yield _job(spec, subject, dtype, path)
+
+
+def _job(spec: CaseSpec, subject: str, dtype: str, path: str) -> Job:
+    return Job(
+        id=f"{path}::{spec.name}[{subject}-{dtype}]",
+        subject=subject,
+        dtype=dtype,
+        build=partial(spec.case, dtype),
+        source=Source("spec", path, spec.line),
+        expect=spec.expect,
+        explained=spec.explained(subject),
+    )
+
+
+def searches(settings: Settings) -> Iterator[Search]:
+    """Random graphs for each subject and dtype; nothing where no examples are wanted."""
+    if settings.examples > 0:
+        for subject in subjects_of(settings):
+            for dtype in settings.dtypes or DEFAULT_DTYPES:
+                yield Search(subject, dtype, settings.examples, settings.seed)
+
+
+def wants_random_graphs(paths: Sequence[str | os.PathLike[str]]) -> bool:
+    """Random graphs belong to a run over folders (or over no path in particular); who names a file asks for that."""
+    return not paths or any(Path(p).is_dir() for p in paths)
+
+
+def spec_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
+    """The spec files among and below `paths`, sorted; hidden folders and virtual environments are left out."""
+    for path in map(Path, paths):
+        if not path.is_dir():
+            yield path
+            continue
+        for folder, folders, file_names in os.walk(path):
+            folders[:] = sorted(f for f in folders if not f.startswith(".") and not _is_environment(Path(folder, f)))
+            yield from (Path(folder, f) for f in sorted(file_names) if f.endswith(SUFFIX))
+
+
+def _is_environment(folder: Path) -> bool:
+    return (folder / "pyvenv.cfg").exists()

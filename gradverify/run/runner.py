@@ -1,0 +1,115 @@
+"""The one runner: the plugin, the command line, the Python API and the campaigns all judge through it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from ..core.case import Case
+from ..core.errors import Unsupported
+from ..core.verdict import FailKind, Status, Verdict
+from ..frameworks.base import Subject
+from ..frameworks.registry import find
+from ..judge.culprit import find_culprit
+from ..judge.decide import decide
+from ..spec.write import dumps
+from .events import Job, JobJudged, Listener, RunFinished, RunStarted, tell
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What every face can set; they mean the same everywhere.
+
+    subjects  names of subjects; None: engine, and torch and jax where they are installed
+    dtypes    dtype names, instead of what a spec says; None: as the spec says
+    device    "cpu" or "cuda"
+    examples  random graphs per subject and dtype
+    seed      of everything that is drawn; a run is reproducible from it
+    strict    INCONCLUSIVE fails
+    shrink    find the first wrong op and a smaller case on FAIL
+    """
+
+    subjects: tuple[str, ...] | None = None
+    dtypes: tuple[str, ...] | None = None
+    device: str = "cpu"
+    examples: int = 100
+    seed: int = 0
+    strict: bool = False
+    shrink: bool = True
+
+
+def judge(case: Case, subject: str | Subject, settings: Settings = Settings()) -> Verdict:
+    """The verdict on one case, with the culprit on FAIL. Raises only for bad input or a crash of gradverify itself."""
+    adapter = find(subject, settings.device) if isinstance(subject, str) else subject
+    verdict = decide(case, adapter, seed=settings.seed)
+    if verdict.status is not Status.FAIL:
+        return verdict
+    verdict = replace(verdict, spec=_spec(case, adapter))
+    if not settings.shrink or verdict.kind in (FailKind.RAISED, FailKind.CLAIM):
+        return verdict
+    culprit = find_culprit(case, adapter, lambda c: _spec(c, adapter), seed=settings.seed)
+    if culprit is None and case.graph.ops > 1 and case.function is None:
+        note = "every op is right by itself: the fault lies in how they are combined (accumulation, reuse, state)"
+        return replace(verdict, notes=(*verdict.notes, note))
+    return replace(verdict, culprit=culprit)
+
+
+def _spec(case: Case, subject: Subject) -> str:
+    """The case as a paste-able spec; "" where it is too large to be read."""
+    try:
+        return dumps(case, subjects=(subject.name,))
+    except Unsupported:
+        return ""
+
+
+def acceptable(job: Job, verdict: Verdict, settings: Settings) -> bool:
+    """Does the verdict meet what the author expected? INCONCLUSIVE does unless `strict`, and so does a weakness that the
+    subject is known for."""
+    if verdict.status is Status.INCONCLUSIVE:
+        return not settings.strict or job.explained is not None
+    if job.expect == "fail":
+        return verdict.status is Status.FAIL
+    if job.expect == "raises":
+        return verdict.kind is FailKind.RAISED
+    return verdict.status is Status.PASS or (bool(verdict.known) and not settings.strict)
+
+
+class Batch(Protocol):
+    """Several jobs of which one's outcome decides about the next, such as random graphs (`search.Search`).
+
+    `run` judges them and tells the runner's listeners.
+    """
+
+    def run(self, runner: Runner) -> Sequence[JobJudged]: ...
+
+
+class Runner:
+    """Jobs in, events out.
+
+    `run` judges in order and returns True where every job was acceptable; `judge_job` judges one (a pytest item).
+    """
+
+    def __init__(self, settings: Settings, listeners: Sequence[Listener] = ()) -> None:
+        self.settings, self.listeners = settings, list(listeners)
+
+    def judge_job(self, job: Job) -> JobJudged:
+        verdict = judge(job.build(), job.subject, self.settings)
+        event = JobJudged(job, verdict, acceptable(job, verdict, self.settings))
+        tell(self.listeners, event)
+        return event
+
+    def run(self, jobs: Iterable[Job | Batch], total: int | None = None) -> bool:
+        s = self.settings
+        tell(self.listeners, RunStarted(total, s.subjects or (), s.dtypes or (), s.seed))
+        start = time.perf_counter()
+        ok, interrupted = True, True
+        try:
+            for job in jobs:
+                events = [self.judge_job(job)] if isinstance(job, Job) else job.run(self)
+                ok &= all(e.ok for e in events)
+            interrupted = False
+        finally:
+            tell(self.listeners, RunFinished(time.perf_counter() - start, interrupted))
+        return ok

@@ -1,0 +1,129 @@
+"""Random graphs on one subject: a Hypothesis property, so that what fails is shrunk to a minimal graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ..core.case import Case, Source
+from ..core.verdict import Reason, Status, Verdict
+from ..frameworks.registry import find
+from . import runner as judging
+from .events import Job, JobJudged, tell
+
+GROUP = "gradverify"
+"""Stands in ids for the file that drawn graphs do not have."""
+
+
+class _Wrong(Exception):
+    """Tells Hypothesis that an example fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Random graphs on one subject in one dtype. The same seed draws the same graphs for every subject."""
+
+    subject: str
+    dtype: str
+    examples: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"random graphs[{self.subject}-{self.dtype}]"
+
+    @property
+    def id(self) -> str:
+        return f"{GROUP}::{self.name}"
+
+    @property
+    def source(self) -> Source:
+        return Source("generated", seed=self.seed)
+
+    def run(self, runner: judging.Runner) -> Sequence[JobJudged]:
+        """Judge the drawn cases in order, up to the first FAIL; that one is shrunk, and only the smallest is told.
+
+        A case that stays INCONCLUSIVE does not gate, even under `strict`, as long as another was decided: nobody asked
+        for this very graph, and the next one stands in for it. It is told and counted all the same.
+        """
+        told = _Told(self, runner)
+        absent = find(self.subject, runner.settings.device).unavailable()
+        if absent:
+            told.add(None, Verdict(Status.INCONCLUSIVE, self.name, self.subject, self.dtype,
+                                   reason=Reason.UNAVAILABLE, message=absent))  # fmt: skip
+        else:
+            self._draw(runner.settings, told)
+        return told.all()
+
+    def _draw(self, settings: judging.Settings, told: _Told) -> None:
+        import hypothesis
+        from hypothesis import HealthCheck, Phase
+
+        from ..strategies import cases
+
+        quick = replace(settings, shrink=False)
+        failing: list[Case] = []
+
+        @hypothesis.seed(self.seed)
+        @hypothesis.settings(
+            max_examples=self.examples,
+            phases=(Phase.generate, Phase.shrink),
+            database=None,
+            deadline=None,
+            report_multiple_bugs=False,
+            print_blob=False,
+            suppress_health_check=list(HealthCheck),
+        )
+        @hypothesis.given(cases(dtypes=(self.dtype,)))
+        def judged(case: Case) -> None:
+            verdict = judging.judge(case, self.subject, quick)
+            if _fails(verdict, settings):
+                failing.append(case)
+                raise _Wrong
+            if not failing:  # what Hypothesis tries while it shrinks is no example of the run's
+                told.add(case, verdict)
+
+        try:
+            judged()
+        except _Wrong:
+            case = failing[-1]  # Hypothesis ends by running the smallest failing example once more
+            told.add(case, judging.judge(case, self.subject, settings))
+
+
+class _Told:
+    """The events of a search. What is undecided waits for the first decision: only then is it known not to gate."""
+
+    def __init__(self, search: Search, runner: judging.Runner) -> None:
+        self.search, self.runner = search, runner
+        self.events: list[JobJudged] = []
+        self.waiting: list[JobJudged] = []
+
+    def add(self, case: Case | None, verdict: Verdict) -> None:
+        s = self.search
+        number = len(self.events) + len(self.waiting)
+        job = Job(f"{s.id}#{number}", s.subject, s.dtype, lambda: _drawn(case, s.source), s.source)
+        self.waiting.append(JobJudged(job, verdict, not _fails(verdict, self.runner.settings)))
+        if self.events or verdict.status is not Status.INCONCLUSIVE:
+            self._flush()
+
+    def all(self) -> list[JobJudged]:
+        if self.waiting and self.runner.settings.strict:
+            self.waiting = [replace(e, ok=False) for e in self.waiting]
+        self._flush()
+        return self.events
+
+    def _flush(self) -> None:
+        for event in self.waiting:
+            self.events.append(event)
+            tell(self.runner.listeners, event)
+        self.waiting = []
+
+
+def _fails(verdict: Verdict, settings: judging.Settings) -> bool:
+    """Is it a FAIL that is news? See `runner.acceptable`."""
+    return verdict.status is Status.FAIL and (settings.strict or not verdict.known)
+
+
+def _drawn(case: Case | None, source: Source) -> Case:
+    assert case is not None, "an unavailable subject has no case"
+    return replace(case, source=source)

@@ -1,0 +1,93 @@
+"""Every op of the table on every adapter: it computes what `define` says, or is refused for a reason listed here."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradverify.core.errors import Unsupported
+from gradverify.core.graph import Graph
+from gradverify.core.op import OpSpec
+from gradverify.frameworks import find
+from gradverify.namespaces import NUMPY
+from gradverify.ops import FAMILIES, OPS
+from gradverify.ops.build import GraphBuilder
+from gradverify.testing.images import draw
+from gradverify.testing.ops import _samples
+
+# Reviewed: op -> why the framework has no counterpart. So far each has one for every op of the table.
+UNSUPPORTED: dict[str, dict[str, str]] = {"torch": {}, "jax": {}}
+
+# Reviewed: where the framework itself raises inside the op's domain; the judge reports that as a FAIL.
+RAISES_WITHOUT_ELEMENTS = {("jax", "det"), ("jax", "logabsdet")}
+
+SUBJECTS = ("torch", "jax")
+
+EINSUM = (
+    ("ij,jk->ik", [(2, 3), (3, 4)]),
+    ("ii->i", [(3, 3)]),
+    ("bij,bj->bi", [(2, 3, 4), (2, 4)]),
+    ("i,j,k->kji", [(2,), (3,), (4,)]),
+)
+
+
+SAMPLES = {"torch": 8, "jax": 2}
+"""Points per op: each costs JAX a compilation."""
+
+
+def points(spec: OpSpec, dtype: str, samples: int = 8) -> Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]:
+    """Arguments and parameters in the op's domain, the same in every run."""
+    rng = np.random.default_rng(zlib.crc32(spec.name.encode()))
+    if spec.name == "einsum":
+        for subscripts, shapes in EINSUM:
+            yield tuple(rng.uniform(-2, 2, s).astype(dtype) for s in shapes), {"subscripts": subscripts}
+        return
+    drawn = draw(spec.name) if spec in FAMILIES["neural"] else None
+    for sample in _samples(spec, rng, 12, dtype, drawn):
+        yield sample.args, sample.params
+
+
+def graph_of(spec: OpSpec, args: tuple[np.ndarray, ...], params: dict[str, Any]) -> Graph:
+    b = GraphBuilder()
+    leaves = [b.input(f"x{i}", a.shape, spec.argument(i)) for i, a in enumerate(args)]
+    return b.graph(b.apply(spec.name, *leaves, **params))
+
+
+@pytest.mark.parametrize("name", sorted(OPS))
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_forward_agrees_with_the_definition(subject: str, name: str) -> None:
+    adapter, spec = find(subject), OPS[name]
+    if adapter.unavailable():
+        pytest.skip(adapter.unavailable())
+    if name in UNSUPPORTED[subject]:
+        graph = graph_of(spec, *next(points(spec, "float64")))
+        with pytest.raises(Unsupported):
+            adapter.function(graph, "float64")
+        return
+    tried = 0
+    for args, params in points(spec, "float64", SAMPLES[subject]):
+        graph = graph_of(spec, args, params)
+        values = dict(zip(graph.inputs, args))
+        wrt = tuple(n for i, n in enumerate(values) if spec.argument(i) == "float") if spec.result == "float" else ()
+        shape = graph.nodes[graph.outputs[0]].shape
+        seen = adapter.vjp(adapter.function(graph, "float64"), values, wrt, (np.ones(shape),))
+        if seen.raised and (subject, name) in RAISES_WITHOUT_ELEMENTS and not all(a.size for a in args):
+            continue
+        assert seen.raised is None, f"{graph}: {seen.raised!r}"
+        with np.errstate(all="ignore"):
+            want = np.asarray(spec.define(NUMPY, *args, **params))
+        assert seen.outputs[0].shape == want.shape
+        assert spec.result != "float" or seen.outputs[0].dtype == np.float64
+        # Whether it is the same function, not whether it is accurate: half of a double's digits, of the largest number
+        # that goes in or comes out.
+        scale = max(np.max(np.abs(a), initial=0.0, where=np.isfinite(a)) for a in (want.astype(float), *args))
+        np.testing.assert_allclose(seen.outputs[0], want, rtol=1e-8, atol=1e-8 * scale, err_msg=str(graph))
+        for n in wrt:
+            d = seen.gradients[n]
+            assert d is None or (d.shape == values[n].shape and d.dtype == np.float64)
+        tried += 1
+    assert tried
