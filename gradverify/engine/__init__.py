@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import autograd, dtypes, fft, func, linalg, names, special
+from . import autograd, dtypes, fft, func, linalg, special
+from .api import aliases, methods
+from .api.creation import *  # noqa: F403
+from .api.creation import Generator, manual_seed
 from .autograd import is_anomaly_enabled
-from .creation import *  # noqa: F403
-from .creation import Generator, manual_seed
 from .devices import cuda_available
 from .dtypes import device, dtype, get_default_dtype, set_default_dtype
 from .modes import (
@@ -27,8 +28,8 @@ from .modes import (
 from .namespace import ENGINE, EngineNamespace
 from .tensor import Size, Tensor
 
-_functions = names.functions_by_name()
-names.install(_functions)
+_functions = aliases.functions_by_name()
+methods.install(_functions)
 globals().update(_functions)
 globals().update(dtypes.DTYPES)
 

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from . import dtypes
+from .api.call import normal_dim, run, run_as
+from .api.joining import cat
+from .api.shape import flip
 from .dispatch import cast
-from .functions import cat, flip, normal_dim, run, run_as
 from .tensor import Tensor, wrap
 
 __all__ = [

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from .api.indexing import getitem
+from .api.joining import stack
 from .autograd import functional
 from .autograd import grad as _grad
-from .functions import getitem, stack
 from .modes import enable_grad
 from .tape import AccumulateGrad, Node
 from .tensor import Tensor, wrap

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .functions import cholesky, det, matrix_power, run, solve, solve_triangular, vector_norm
-from .functions import inverse as inv
-from .functions import norm as _norm
+from .api.call import run
+from .api.linalg import cholesky, det, matrix_power, solve, solve_triangular
+from .api.linalg import inverse as inv
+from .api.reduction import norm as _norm
+from .api.reduction import vector_norm
 from .tensor import Tensor
 
 __all__ = [

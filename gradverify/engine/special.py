@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..ops import OPS
-from .functions import logsumexp, run
+from .api.call import run
+from .api.reduction import logsumexp
 from .nn.functional import log_softmax, softmax
 from .tensor import Tensor
 

@@ -84,7 +84,7 @@ def write(x: Tensor, make: Callable[[Tensor], Tensor], alike: bool = False) -> T
 
     Raises RuntimeError as PyTorch does: for a leaf that requires grad (or a view of one), for a result that does not fit.
     """
-    _check_writable(x)
+    check_writable(x)
     requires = x.requires_grad
     new = make(x)
     if dtypes.CATEGORY[new._data.dtype] > dtypes.CATEGORY[x._data.dtype]:
@@ -120,7 +120,7 @@ SHARED = (
 
 def overwrite(x: Tensor, data: Any, alike: bool = False) -> None:
     """Write into the memory of `x`, with no history."""
-    _check_writable(x)
+    check_writable(x)
     _store(x._array(), data, alike)
     x._cell()[0] += 1
 
@@ -175,7 +175,7 @@ def _gapless(x: np.ndarray) -> bool:
     return True
 
 
-def _check_writable(x: Tensor, done: bool = False) -> None:
+def check_writable(x: Tensor, done: bool = False) -> None:
     if x._inference and not state.inference:
         raise RuntimeError(
             "Inplace update to inference tensor outside InferenceMode is not allowed.You can make a clone to get a "

@@ -17,7 +17,7 @@ from ..modes import no_grad, state
 from ..namespace import ENGINE
 from ..tape import FREED, Edge, Node
 from ..tensor import Tensor, wrap
-from ..views import _check_writable, _rebase
+from ..views import _rebase, check_writable
 
 
 class FunctionCtx(Node):
@@ -259,7 +259,7 @@ class Function(metaclass=_Meta):
             if dirty:
                 if out._edge is not None:
                     out._grad = None  # PyTorch gives the tensor's place to the result, and its .grad goes
-                _check_writable(out, done=True)
+                check_writable(out, done=True)
                 end = wrap(out._data)
                 end._edge, end._requires_grad = (ctx, k), True
                 _rebase(out, end)

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ..api.joining import stack
+from ..api.shape import reshape
 from ..modes import enable_grad
 from ..tensor import Tensor, wrap
 from . import grad
@@ -134,8 +136,6 @@ def jacobian(
     many_in, xs = _tuple(inputs, "inputs")
     xs = _leaves(xs, create_graph)
     many_out, outs = _run(func, xs)
-    from ..functions import reshape, stack
-
     blocks = []
     for out in outs:
         rows = []
@@ -169,8 +169,6 @@ def hessian(
     def gradient(*points: Tensor) -> Any:
         _, outs = _run(func, points)
         _single(outs)
-        from ..functions import reshape
-
         first = _grad((reshape(outs[0], ()),), points, (wrap(np.ones((), outs[0]._data.dtype)),), True)
         return first if many_in else first[0]
 

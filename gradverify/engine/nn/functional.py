@@ -1,4 +1,4 @@
-"""`torch.nn.functional`: layers and losses as functions; translations into ops of the table, like `functions`."""
+"""`torch.nn.functional`: layers and losses as functions; translations into ops of the table, like those of `api`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import creation, dtypes
-from ..functions import add, clamp, div, matmul, mul, reshape, run, run_as, sub, sum, t, unsqueeze
+from .. import dtypes
+from ..api import creation
+from ..api.call import run, run_as
+from ..api.elementwise import add, clamp, div, mul, sub
+from ..api.linalg import matmul
+from ..api.reduction import sum
+from ..api.shape import reshape, t, unsqueeze
 from ..tensor import Tensor, wrap
 from ..views import write
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .. import creation
+from ..api import creation
 from ..modes import no_grad
 from ..tensor import Tensor
 from ..views import overwrite

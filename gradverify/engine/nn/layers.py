@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..creation import empty, ones, randn, zeros
+from ..api.creation import empty, ones, randn, zeros
 from ..dtypes import DTYPES
 from ..tensor import Tensor
 from . import functional as F

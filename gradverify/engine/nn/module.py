@@ -10,6 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from ..api.creation import as_tensor
+from ..dtypes import DTYPES
 from ..modes import no_grad
 from ..tape import RemovableHandle, hook_into
 from ..tensor import Tensor
@@ -298,8 +300,6 @@ class Module:
         return self._floating("float16")
 
     def _floating(self, name: str) -> Module:
-        from ..dtypes import DTYPES
-
         return self.to(DTYPES[name])
 
     def cpu(self) -> Module:
@@ -334,6 +334,4 @@ def _typename(value: Any) -> str:
 
 
 def _as_tensor(value: Any) -> Tensor:
-    from ..creation import as_tensor
-
     return as_tensor(value)

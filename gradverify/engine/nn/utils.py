@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..functions import cat, reshape
+from ..api.joining import cat
+from ..api.shape import reshape
 from ..tensor import Tensor, wrap
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import creation
+from ..api import creation
+from ..api.indexing import getitem
+from ..api.joining import stack
 from ..dtypes import DTYPES
-from ..functions import getitem, stack
 from ..tensor import Tensor
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from . import dtypes
-from .devices import on
-from .tensor import Tensor, wrap
+from .. import dtypes
+from ..devices import on
+from ..tensor import Tensor, wrap
 
 Device = dtypes.device | str | None
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from . import dtypes
-from .dispatch import cast
-from .functions import matmul, permute, run, run_as, transpose
-from .tensor import Tensor, wrap
+from .. import dtypes
+from ..dispatch import cast
+from ..tensor import Tensor, wrap
+from .call import run, run_as
+from .linalg import matmul
+from .shape import permute, transpose
 
 __all__ = [
     "adjoint", "angle", "complex", "conj", "conj_physical", "imag", "is_complex", "is_conj", "isreal", "polar", "real",

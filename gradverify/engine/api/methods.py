@@ -1,0 +1,177 @@
+"""Tensor's operators and methods.
+
+The one idea: everything here is data. `install` turns lists of names into methods of Tensor; an in-place method is the
+function, written into the tensor's own memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..dispatch import apply, apply_two, quiet
+from ..modes import state
+from ..rules import rule
+from ..tensor import Tensor, wrap
+from ..views import check_overlap, check_writable, write
+from . import complex_numbers, conversion, elementwise, indexing, linalg, shape, writing
+from .call import sizes_of
+
+METHODS_ONLY: dict[ModuleType, str] = {
+    shape: "view view_as reshape_as expand expand_as repeat",
+    conversion: "contiguous to type_as detach_",
+    writing: "copy_ zero_ fill_ masked_fill_",
+}
+"""Functions that are methods of Tensor only, by family."""
+
+NOT_METHODS = set("einsum tensordot broadcast_tensors cat stack hstack vstack meshgrid is_tensor concat numel".split())
+
+# name -> function of (tensor, ...) whose result is written back: x.add_(y)
+IN_PLACE = (
+    "add sub mul div lerp pow neg abs exp log sqrt rsqrt sin cos tan tanh sigmoid relu square reciprocal floor "
+    "ceil round trunc clamp expm1 log1p exp2 log2 log10 erf asin acos atan sinh cosh remainder addcmul addcdiv index_add "
+    "scatter_add tril triu cumsum cumprod clip floor_divide"
+).split()
+
+# Where no recording is needed, an in-place op is NumPy's own with out=.
+OUT = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide}
+
+CASTS = "half float double int long short bool cfloat cdouble bfloat16".split()
+
+
+def _in_place(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    kernel = OUT.get(name)
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        for a in args:
+            check_overlap(self, a)
+        if kernel is not None and len(args) == 1 and not kwargs and not _recording(self, args[0]):
+            other = args[0]._data if isinstance(args[0], Tensor) else args[0]
+            data = self._data
+            if type(data) is np.ndarray and data.flags.writeable and (
+                getattr(other, "dtype", data.dtype) == data.dtype and not isinstance(other, complex)
+            ) and data.dtype.kind == "f" and getattr(other, "shape", ()) in ((), data.shape):  # fmt: skip
+                check_writable(self)
+                quiet.run(kernel, data, other, data)
+                self._cell()[0] += 1
+                return self
+        return write(self, lambda x: function(x, *args, **kwargs))
+
+    method.__name__ = method.__qualname__ = f"{name}_"
+    method.__doc__ = f"`{name}`, written into the tensor's own memory."
+    return method
+
+
+def _recording(x: Tensor, other: Any) -> bool:
+    return state.enabled and (x.requires_grad or (isinstance(other, Tensor) and other.requires_grad))
+
+
+def _to(name: str) -> Callable[..., Any]:
+    def method(self: Tensor) -> Tensor:
+        return conversion.to(self, dtypes.DTYPES[name])
+
+    method.__name__ = method.__qualname__ = name
+    return method
+
+
+_NUMBER = (int, float, complex, np.generic)
+
+
+def _operator(function: Callable[..., Any], reverse: bool = False) -> Callable[..., Any]:
+    """A binary operator: NotImplemented for what it does not know, so that the other operand has its turn."""
+
+    def method(self: Tensor, other: Any) -> Any:
+        if isinstance(other, Tensor):
+            return function(self, other)
+        if isinstance(other, _NUMBER):
+            other = other.item() if isinstance(other, np.generic) else other
+        elif isinstance(other, np.ndarray):
+            other = wrap(other)
+        else:
+            return NotImplemented
+        return function(other, self) if reverse else function(self, other)
+
+    return method
+
+
+def _arithmetic(op: str, reverse: bool = False) -> Callable[..., Any]:
+    """The operators that everyone uses most, without a detour."""
+    r = rule(op)
+
+    def method(self: Tensor, other: Any) -> Any:
+        if isinstance(other, Tensor) or type(other) is float or type(other) is int:
+            return apply_two(r, other, self) if reverse else apply_two(r, self, other)
+        return slow(self, other)
+
+    slow = _operator(lambda a, b: apply(r, (a, b)), reverse)
+    return method
+
+
+def install(table: dict[str, Callable[..., Any]]) -> None:
+    """Give Tensor its operators and methods."""
+    methods: dict[str, Any] = {
+        n: f for n, f in table.items() if n not in NOT_METHODS and n not in complex_numbers.__all__
+    }
+    methods |= {n: getattr(family, n) for family, names in METHODS_ONLY.items() for n in names.split()}
+    methods |= {
+        "type": conversion.type_,
+        "cpu": lambda self: conversion.to(self, "cpu"),
+        "cuda": _cuda,
+        "new_zeros": _new(np.zeros),
+        "new_ones": _new(np.ones),
+    }
+    methods |= {n: _to(n) for n in CASTS if n in dtypes.DTYPES}
+    for name in IN_PLACE:
+        if name in table:
+            methods[f"{name}_"] = _in_place(name, table[name])
+    for name, op in (
+        ("__add__", "add"), ("__sub__", "subtract"), ("__mul__", "multiply"), ("__truediv__", "divide"),
+    ):  # fmt: skip
+        methods[name] = _arithmetic(op)
+    methods |= {
+        "__radd__": _arithmetic("add", True), "__rmul__": _arithmetic("multiply", True),
+        "__rsub__": _operator(elementwise.sub, True),
+        "__rtruediv__": _operator(lambda a, b: elementwise.mul(table["reciprocal"](b), a), True),
+        "__pow__": _operator(elementwise.pow), "__rpow__": _operator(elementwise.pow, True),
+        "__matmul__": _operator(linalg.matmul), "__rmatmul__": _operator(linalg.matmul, True),
+        "__floordiv__": _operator(elementwise.floor_divide), "__rfloordiv__": _operator(elementwise.floor_divide, True),
+        "__mod__": _operator(elementwise.remainder),
+        "__neg__": table["neg"], "__pos__": lambda self: self, "__abs__": table["abs"],
+        "__getitem__": indexing.getitem, "__setitem__": writing.setitem,
+        "__invert__": lambda self: wrap(np.invert(self._data)),
+    }  # fmt: skip
+    for name, op in (
+        ("__eq__", "eq"), ("__ne__", "ne"), ("__lt__", "lt"), ("__le__", "le"), ("__gt__", "gt"), ("__ge__", "ge"),
+    ):  # fmt: skip
+        methods[name] = _operator(table[op])
+    for name, op in (("__and__", "bitwise_and"), ("__or__", "bitwise_or"), ("__xor__", "bitwise_xor")):
+        methods[name] = _operator(table[op])
+    for name, op in (
+        ("__iadd__", "add_"), ("__isub__", "sub_"), ("__imul__", "mul_"), ("__itruediv__", "div_"), ("__ipow__", "pow_"),
+    ):  # fmt: skip
+        methods[name] = methods[op]
+    for name, method in methods.items():
+        if method is not None:
+            setattr(Tensor, name, method)
+    for name, getter in {
+        "T": lambda self: shape.permute(self, tuple(reversed(range(self._data.ndim)))),
+        "mT": lambda self: shape.transpose(self, -2, -1),
+    }.items():
+        setattr(Tensor, name, property(getter))
+    complex_numbers.install(table)
+
+
+def _cuda(self: Tensor, device: int | None = None) -> Tensor:
+    return conversion.to(self, dtypes.device("cuda", device))
+
+
+def _new(make: Any) -> Callable[..., Tensor]:
+    def method(self: Tensor, *size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+        kind = self._data.dtype if dtype is None else dtype.numpy
+        return wrap(make(sizes_of(size), kind)).requires_grad_(requires_grad)
+
+    return method
