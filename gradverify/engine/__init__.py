@@ -15,7 +15,9 @@ from .api import aliases, methods
 from .api.creation import *  # noqa: F403
 from .api.creation import Generator, manual_seed
 from .autograd import is_anomaly_enabled
+from .composite import record_composite
 from .devices import cuda_available
+from .dispatch import composites
 from .dtypes import device, dtype, get_default_dtype, set_default_dtype
 from .modes import (
     enable_grad,
@@ -28,6 +30,7 @@ from .modes import (
 from .namespace import ENGINE, EngineNamespace
 from .tensor import Size, Tensor
 
+composites.record = record_composite
 _functions = aliases.functions_by_name()
 methods.install(_functions)
 globals().update(_functions)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import dtypes
-from .rules import Kernels, gpu
+from .kernels import Kernels, gpu
 from .tensor import Tensor, wrap
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from .api.indexing import getitem
 from .api.joining import stack
 from .autograd import functional
-from .autograd import grad as _grad
+from .autograd.gradients import grad as _grad
 from .modes import enable_grad
-from .tape import AccumulateGrad, Node
-from .tensor import Tensor, wrap
+from .tape import Node
+from .tensor import AccumulateGrad, Tensor, wrap
 
 __all__ = ["grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "vjp", "vmap"]
 

@@ -16,6 +16,16 @@ class _State(threading.local):
 state = _State()
 
 
+class recording:
+    """Ops inside are recorded, whatever the mode: `enable_grad` for the engine itself, without its ceremony."""
+
+    def __enter__(self) -> None:
+        self.before, state.enabled = state.enabled, True
+
+    def __exit__(self, *exc: object) -> None:
+        state.enabled = self.before
+
+
 class _Mode:
     """A context manager that is a decorator too; each entry remembers what to restore, so one object nests."""
 

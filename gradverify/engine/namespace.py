@@ -13,7 +13,9 @@ from ..core.op import VARIADIC, Shape
 from ..namespaces.base import Namespace
 from ..namespaces.numpy import NUMPY
 from .dispatch import apply
-from .rules import gpu, kernels_for, rule, spec_of
+from .kernels import gpu, kernels_for
+from .local_ops import spec_of
+from .rules import rule
 from .tensor import Tensor, wrap
 
 

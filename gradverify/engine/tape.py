@@ -10,12 +10,11 @@ from __future__ import annotations
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from .tensor import Tensor
+from ..namespaces.base import Namespace
 
 # An edge names one output of a node: the place where a gradient is to be sent. None: no gradient wanted.
 Edge = tuple["Node", int]
@@ -92,8 +91,8 @@ class Node:
         self.edges = edges
         self.sequence = next(sequence)
 
-    def backward(self, g: Any, create_graph: bool) -> Sequence[Any]:
-        """The gradients for `edges`: arrays, or with `create_graph` tensors whose computation is recorded."""
+    def backward(self, g: Any, over: Namespace | None) -> Sequence[Any]:
+        """The gradients for `edges`: arrays, or, with a namespace `over` tensors, tensors: what it does is recorded."""
         raise NotImplementedError
 
     def run_on_none(self) -> None:
@@ -156,20 +155,10 @@ class TensorHooks:
         self.retain: Callable[[Any], None] | None = None
 
 
-class AccumulateGrad(Node):
-    """The end of the line: adds the gradient to the `.grad` of a leaf."""
-
-    ends = True
-
-    def __init__(self, variable: Tensor) -> None:
-        super().__init__(())
-        self.variable = variable
-
-
 class Nowhere(Node):
     """Takes a gradient and drops it: the history of a view whose base has none (any more)."""
 
-    def backward(self, g: Any, create_graph: bool) -> Sequence[Any]:
+    def backward(self, g: Any, over: Namespace | None) -> Sequence[Any]:
         return [None] * len(self.edges)
 
 

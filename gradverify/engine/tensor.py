@@ -12,16 +12,13 @@ from __future__ import annotations
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from . import dtypes
-from .modes import state
-from .tape import AccumulateGrad, Edge, Node, Nowhere, RemovableHandle, TensorHooks, hook_into
-
-if TYPE_CHECKING:
-    from .views import View
+from .modes import recording, state
+from .tape import Edge, Node, Nowhere, RemovableHandle, TensorHooks, hook_into, named
 
 
 class Size(tuple):
@@ -42,7 +39,7 @@ class Size(tuple):
 
 
 class Tensor:
-    """PyTorch's Tensor over a NumPy or CuPy array. The ops are installed as methods by `names`."""
+    """PyTorch's Tensor over a NumPy or CuPy array. The ops, and what needs the walk, are installed by `api.methods`."""
 
     # What every tensor starts from; an instance only stores what differs.
     _data: Any
@@ -57,7 +54,7 @@ class Tensor:
     _retains_grad: bool = False
     _inference: bool = False
 
-    if TYPE_CHECKING:  # what `names` installs
+    if TYPE_CHECKING:  # what `api.methods` installs
         __add__: Any
         __mul__: Any
         __getitem__: Any
@@ -266,14 +263,6 @@ class Tensor:
             self._post_accumulate = OrderedDict()
         return hook_into(self._post_accumulate, hook)
 
-    def backward(
-        self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None
-    ) -> None:
-        """Add the gradient of this tensor to the `.grad` of every leaf that it was computed from."""
-        from .autograd import backward
-
-        backward(self, gradient, retain_graph, create_graph, inputs=inputs)
-
     # ---- values out ------------------------------------------------------------------------------------------------
 
     def item(self) -> Any:
@@ -343,11 +332,6 @@ class Tensor:
         if not self._data.ndim and type(self) is Tensor:
             return format(self.item(), spec)
         return object.__format__(self, spec)
-
-    def __repr__(self) -> str:
-        from .printing import text
-
-        return text(self)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if not self.is_leaf:
@@ -426,3 +410,88 @@ def wrap(data: Any, cls: type[Tensor] = Tensor) -> Tensor:
     if state.inference:
         out._inference = True
     return out
+
+
+# ---- the end of the tape, and views --------------------------------------------------------------------------------------
+
+
+class AccumulateGrad(Node):
+    """The end of the line: adds the gradient to the `.grad` of a leaf."""
+
+    ends = True
+
+    def __init__(self, variable: Tensor) -> None:
+        super().__init__(())
+        self.variable = variable
+
+
+class Step(Protocol):
+    """An op on the way from a base to its view: it can be taken again, by a tensor and by an array."""
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+    def on_array(self, x: np.ndarray) -> np.ndarray: ...
+
+
+class View:
+    """What a view knows: its base, the steps from there, and the version of the base that its `grad_fn` belongs to.
+
+    forbidden  why it must not be written to while grad mode is on, or None
+    """
+
+    __slots__ = ("base", "forbidden", "steps", "version")
+
+    def __init__(self, base: Tensor, steps: tuple[Step, ...], forbidden: str | None) -> None:
+        self.base, self.steps, self.forbidden = base, steps, forbidden
+        self.version = base._cell()[0]
+
+    def refresh(self, view: Tensor) -> None:
+        """After a write through the base or another view, derive this view's `grad_fn` again."""
+        now = self.base._cell()[0]
+        if now == self.version:
+            return
+        if view._edge is None and not self.base._requires_grad:
+            return
+        if self.forbidden is not None:  # asked for again and again: the answer stays out
+            raise RuntimeError(self.forbidden.replace("is being modified", "was modified, as was its base,"))
+        self.version = now
+        with recording():
+            again = self.base
+            for step in self.steps:
+                again = step(again)
+        if again._edge is None:  # the base requires no grad any more (detach_): the view does, and leads nowhere
+            again._edge = (Nowhere((None,)), 0)
+        again._edge[0].__class__ = named(
+            type(again._edge[0]), "AsStridedBackward0"
+        )  # PyTorch's name for a view made anew
+        move_history(view, again._edge, True)
+
+
+def track(source: Tensor, out: Tensor, step: Step) -> None:
+    """Note that `out` is a view of `source`, one step away, if the two share memory."""
+    if isinstance(source._data, np.generic):
+        source._array()
+    if isinstance(out._data, np.generic) or out._data.base is None or not np.may_share_memory(source._data, out._data):
+        return
+    out._version_cell = source._cell()
+    steps: tuple[Step, ...] = (step,)
+    forbidden = None
+    if not state.enabled:
+        forbidden = "A view was created in no_grad mode and is being modified inplace with grad mode enabled."
+    if source._view is not None:
+        base, steps = source._view.base, source._view.steps + steps
+        forbidden = source._view.forbidden or forbidden
+    else:
+        base = source
+    out._view = View(base, steps, forbidden)
+
+
+def move_history(x: Tensor, edge: Edge | None, requires_grad: bool) -> None:
+    """`x` has this history from now on; its other hooks stay with the old one, but what it retains is of the new."""
+    retain = None
+    if x._retains_grad and x._edge is not None:
+        hooks = x._edge[0].hooks_of(x._edge[1])
+        retain, hooks.retain = hooks.retain, None
+    x._edge, x._requires_grad = edge, requires_grad
+    if retain is not None and edge is not None:
+        edge[0].hooks_of(edge[1]).retain = retain

@@ -7,74 +7,17 @@ time anyone asks the view for its `grad_fn`, it is made anew from the base.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..namespaces.base import Namespace
 from . import dtypes
+from .dispatch import cast
 from .modes import state
-from .rules import Rule
-from .tape import FREED, Edge, Node, Nowhere
-from .tensor import Tensor, wrap
-
-Step = tuple[Rule, Mapping[str, Any]]
-
-
-class View:
-    """What a view knows: its base, the steps from there, and the version of the base that its `grad_fn` belongs to.
-
-    forbidden  why it must not be written to while grad mode is on, or None
-    """
-
-    __slots__ = ("base", "forbidden", "steps", "version")
-
-    def __init__(self, base: Tensor, steps: tuple[Step, ...], forbidden: str | None) -> None:
-        self.base, self.steps, self.forbidden = base, steps, forbidden
-        self.version = base._cell()[0]
-
-    def refresh(self, view: Tensor) -> None:
-        """After a write through the base or another view, derive this view's `grad_fn` again."""
-        now = self.base._cell()[0]
-        if now == self.version:
-            return
-        if view._edge is None and not self.base._requires_grad:
-            return
-        if self.forbidden is not None:  # asked for again and again: the answer stays out
-            raise RuntimeError(self.forbidden.replace("is being modified", "was modified, as was its base,"))
-        self.version = now
-        from .dispatch import apply, recording
-        from .tape import named
-
-        with recording():
-            again = self.base
-            for rule, params in self.steps:
-                again = apply(rule, (again,), params)
-        if again._edge is None:  # the base requires no grad any more (detach_): the view does, and leads nowhere
-            again._edge = (Nowhere((None,)), 0)
-        again._edge[0].__class__ = named(
-            type(again._edge[0]), "AsStridedBackward0"
-        )  # PyTorch's name for a view made anew
-        _move(view, again._edge, True)
-
-
-def track(rule: Rule, source: Tensor, params: Mapping[str, Any], out: Tensor) -> None:
-    """Note that `out` is a view of `source`, if the two share memory."""
-    if isinstance(source._data, np.generic):
-        source._array()
-    if isinstance(out._data, np.generic) or out._data.base is None or not np.may_share_memory(source._data, out._data):
-        return
-    out._version_cell = source._cell()
-    steps: tuple[Step, ...] = ((rule, params),)
-    forbidden = None
-    if not state.enabled:
-        forbidden = "A view was created in no_grad mode and is being modified inplace with grad mode enabled."
-    if source._view is not None:
-        base, steps = source._view.base, source._view.steps + steps
-        forbidden = source._view.forbidden or forbidden
-    else:
-        base = source
-    out._view = View(base, steps, forbidden)
+from .tape import FREED, Edge, Node
+from .tensor import Step, Tensor, move_history, wrap
 
 
 def write(x: Tensor, make: Callable[[Tensor], Tensor], alike: bool = False) -> Tensor:
@@ -95,8 +38,6 @@ def write(x: Tensor, make: Callable[[Tensor], Tensor], alike: bool = False) -> T
     if new._data.shape != x._data.shape:
         raise RuntimeError(f"output with shape {list(x.shape)} doesn't match the broadcast shape {list(new.shape)}")
     if new._data.dtype != x._data.dtype and new._requires_grad:
-        from .dispatch import cast
-
         new = cast(new, x._data.dtype)
     recorded = new._requires_grad and state.enabled
     if recorded and x._view is not None and x._view.forbidden is not None:
@@ -105,10 +46,10 @@ def write(x: Tensor, make: Callable[[Tensor], Tensor], alike: bool = False) -> T
         _keep_old_value(new, x)
     overwrite(x, new._data, alike)
     if recorded:
-        _rebase(x, new)
+        rebase(x, new)
     elif requires and state.enabled and new is not x:
         # what came out does not depend on x any more (zero_, fill_ of a constant)
-        _rebase(x, new)
+        rebase(x, new)
     return x
 
 
@@ -206,33 +147,22 @@ def _keep_old_value(new: Tensor, x: Tensor) -> None:
             node.versions.pop(0, None)
 
 
-def _rebase(x: Tensor, new: Tensor) -> None:
+def rebase(x: Tensor, new: Tensor) -> None:
     """`x` is from now on what `new` is: the result of `new`'s node."""
     node: Any = new._edge[0] if new._edge is not None else None
     cell = x._cell()
     if node is not None and getattr(node, "cell", None) is not None:  # the node saved its output: that is x now
         node.output, node.cell, node.version = x._data, cell, cell[0]
     if x._view is None:
-        _move(x, new._edge, new._requires_grad)
+        move_history(x, new._edge, new._requires_grad)
         return
     base, steps = x._view.base, x._view.steps
     if not (base._requires_grad or new._requires_grad):
         return
     old = base._gradient_edge() if base._requires_grad else None
-    _move(base, (CopySlices(old, new._edge, steps), 0), True)
+    move_history(base, (CopySlices(old, new._edge, steps), 0), True)
     x._view.version = -1
     x._view.refresh(x)
-
-
-def _move(x: Tensor, edge: Edge | None, requires_grad: bool) -> None:
-    """`x` has this history from now on; its other hooks stay with the old one, but what it retains is of the new."""
-    retain = None
-    if x._retains_grad and x._edge is not None:
-        hooks = x._edge[0].hooks_of(x._edge[1])
-        retain, hooks.retain = hooks.retain, None
-    x._edge, x._requires_grad = edge, requires_grad
-    if retain is not None and edge is not None:
-        edge[0].hooks_of(edge[1]).retain = retain
 
 
 class CopySlices(Node):
@@ -245,24 +175,21 @@ class CopySlices(Node):
     def release(self) -> None:
         self.steps = None
 
-    def backward(self, g: Any, create_graph: bool) -> Sequence[Any]:
+    def backward(self, g: Any, over: Namespace | None) -> Sequence[Any]:
         if self.steps is None:
             raise RuntimeError(FREED)
-        if create_graph:
-            from .dispatch import apply
-            from .rules import rule
-
-            rest = apply(rule("clone"), (g,))
+        if over is not None:
+            rest = over.clone(g)
             part = rest
-            for r, params in self.steps:
-                part = apply(r, (part,), params)
-            new = apply(rule("clone"), (part,))
+            for step in self.steps:
+                part = step(part)
+            new = over.clone(part)
             write(part, lambda t: wrap(np.zeros_like(t._data)))
             return [rest, new]
         whole = np.array(g)
         there: Any = whole
-        for r, params in self.steps:
-            there = r.kernel(there, **params)
+        for step in self.steps:
+            there = step.on_array(there)
         written = there.copy()
         _store(there, 0)
         return [whole, written]

@@ -15,30 +15,17 @@ its own, `FORMS` and `OPS`, whose rule is written in this convention and read as
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..core.op import OpSpec, Param
 from ..ops import OPS as TABLE
+from .op_facts import FACTS, Complex, Refusal, Saves, facts_of
 
-HOLOMORPHIC = frozenset(
-    # elementwise, where they are defined and away from their cuts
-    "add subtract multiply divide negative reciprocal square pow sqrt rsqrt exp exp2 expm1 log log2 log10 "
-    "sin cos tan asin acos atan sinh cosh tanh acosh atanh lerp addcmul where "
-    # sums and products
-    "sum mean prod cumulative_sum cumulative_prod matmul einsum outer tensordot cross linear trace "
-    "inv det solve solve_triangular matrix_power "
-    # what moves data, linear with coefficients 0 and 1
-    "reshape permute_dims matrix_transpose expand_dims squeeze broadcast_to getitem diagonal diag_embed flip roll pad tril "
-    "triu take take_along_axis index_add scatter_add embed repeat tile moveaxis swapaxes concat stack clone cast index "
-    "index_put index_put_add unstack flatten "
-    # no cotangent at all
-    "equal not_equal isfinite any all logical_and logical_or logical_not "
-    # made of the norm and a quotient
-    "normalize".split()
-)
+HOLOMORPHIC = frozenset(name for name, facts in FACTS.items() if facts.complex is Complex.HOLOMORPHIC)
 """Ops whose definition and rule may be read in complex arithmetic."""
 
 
@@ -199,59 +186,57 @@ def _cholesky_vjp(xp: Any, g: Any, out: Any, x: Any) -> Any:
     return (both + _adjoint(xp, both)) / 2
 
 
-FORMS: dict[str, tuple[OpSpec, bool]] = {
-    # op -> (what it is for complex arguments, is its rule still one for holomorphic ops?); no rule: a composition
-    "abs": (replace(TABLE["abs"], define=lambda xp, z: xp.module.abs(z), vjp=(lambda xp, g, out, z: g * xp.sgn(z),)),
-            False),
-    "vector_norm": (replace(TABLE["vector_norm"], vjp=None, define=lambda xp, z, **kw: xp.vector_norm(xp.abs(z), **kw)),
-                    False),
-    "var": (replace(TABLE["var"], define=_var, vjp=None), False),
-    "std": (replace(TABLE["std"], define=_std, vjp=None), False),
-    "vecdot": (replace(TABLE["vecdot"], vjp=None, broadcasts=False,
-                       define=lambda xp, a, b, axis=-1: xp.sum(xp.conj(a) * b, axis=axis)), False),
-    "softsign": (replace(TABLE["softsign"], vjp=None), False),
-    "sigmoid": (replace(TABLE["sigmoid"], define=_sigmoid), True),
-    "log1p": (replace(TABLE["log1p"], define=_log1p), True),
-    "asinh": (replace(TABLE["asinh"], vjp=(_asinh_vjp,)), True),
-    "cholesky": (replace(TABLE["cholesky"], define=_cholesky, vjp=(_cholesky_vjp,)), False),
-    "logabsdet": (replace(TABLE["logabsdet"], define=lambda xp, x: xp.module.linalg.slogdet(x)[1], vjp=(
-        lambda xp, g, out, x: xp.expand_dims(xp.expand_dims(g, -1), -1) * _adjoint(xp, xp.inv(x)),)), False),
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What an op of the table is for complex arguments.
+
+    spec         its declaration; without a rule, a composition
+    holomorphic  is the rule read between two conjugations, like that of a holomorphic op?
+    saves        what the rule reads (see `OpFacts.saves`)
+    """
+
+    spec: OpSpec
+    holomorphic: bool = False
+    saves: Saves | None = None
+
+
+def _form(op: str, holomorphic: bool = False, saves: Saves | None = None, **changes: Any) -> Form:
+    return Form(replace(TABLE[op], **changes), holomorphic, saves)
+
+
+FORMS: Mapping[str, Form] = {
+    "abs": _form("abs", define=lambda xp, z: xp.module.abs(z), vjp=(lambda xp, g, out, z: g * xp.sgn(z),),
+                 saves=("a",)),
+    "vector_norm": _form("vector_norm", define=lambda xp, z, **kw: xp.vector_norm(xp.abs(z), **kw), vjp=None),
+    "var": _form("var", define=_var, vjp=None),
+    "std": _form("std", define=_std, vjp=None),
+    "vecdot": _form("vecdot", define=lambda xp, a, b, axis=-1: xp.sum(xp.conj(a) * b, axis=axis), vjp=None,
+                    broadcasts=False),
+    "softsign": _form("softsign", vjp=None),
+    "sigmoid": _form("sigmoid", holomorphic=True, define=_sigmoid, saves=FACTS["sigmoid"].saves),
+    "log1p": _form("log1p", holomorphic=True, define=_log1p, saves=FACTS["log1p"].saves),
+    "asinh": _form("asinh", holomorphic=True, vjp=(_asinh_vjp,), saves=("a",)),
+    "cholesky": _form("cholesky", define=_cholesky, vjp=(_cholesky_vjp,), saves=("out",)),
+    "logabsdet": _form("logabsdet", define=lambda xp, x: xp.module.linalg.slogdet(x)[1], saves=("a",), vjp=(
+        lambda xp, g, out, x: xp.expand_dims(xp.expand_dims(g, -1), -1) * _adjoint(xp, xp.inv(x)),)),
 }  # fmt: skip
 
-# What PyTorch says where it is not this: '"op_cpu" not implemented for 'ComplexFloat''.
-_CLAMP = "clamp is not supported for complex types"
-REFUSALS: dict[str, tuple[type[Exception], str]] = {
-    "sign": (NotImplementedError, "Unlike NumPy, torch.sign is not intended to support complex numbers. Please use "
-                                  "torch.sgn instead."),
-    "floor": (NotImplementedError, "floor is not supported for complex inputs"),
-    "ceil": (NotImplementedError, "ceil is not supported for complex inputs"),
-    "trunc": (NotImplementedError, "trunc is not supported for complex inputs"),
-    "maximum": (RuntimeError, "maximum not implemented for complex tensors."),
-    "minimum": (RuntimeError, "minimum not implemented for complex tensors."),
+FUNCTION_REFUSALS: Mapping[str, Refusal] = {
     "max along a dim": (RuntimeError, "max(): does not support complex input"),
     "min along a dim": (RuntimeError, "min(): does not support complex input"),
-    "argmax": (RuntimeError, "argmax(): does not support complex input"),
-    "argmin": (RuntimeError, "argmin(): does not support complex input"),
-    "argsort": (RuntimeError, " Sort does not support complex dtypes on CPU"),
-    "sort": (RuntimeError, " Sort does not support complex dtypes on CPU"),
     "topk": (RuntimeError, " topk does not support complex dtypes on CPU"),
-    **dict.fromkeys(("clip", "relu", "relu6", "hardtanh"), (NotImplementedError, _CLAMP)),
-}  # fmt: skip
+    "floor_divide": (NotImplementedError, "\"div_floor_cpu\" not implemented for '{dtype}'"),
+}
+"""What PyTorch's functions say that are no ops of the table."""
 
-_KERNEL_NAMES = {
-    "less": "lt_cpu", "less_equal": "le_cpu", "greater": "gt_cpu", "greater_equal": "ge_cpu", "max": "max_all",
-    "min": "min_all", "erf": "erf_vml_cpu", "erfc": "erfc_vml_cpu", "erfinv": "erfinv_vml_cpu", "digamma": "digamma",
-    "lgamma": "lgamma_vml_cpu", "round": "round_vml_cpu", "i0": "i0_vml_cpu", "elu": "elu_cpu", "celu": "elu_cpu",
-    "selu": "elu_cpu", "gelu": "GeluKernelImpl", "softmax": "softmax_lastdim_kernel_impl",
-    "log_softmax": "log_softmax_lastdim_kernel_impl", "layer_norm": "LayerNormKernelImpl", "mse_loss": "mse_cpu",
-    "smooth_l1_loss": "smooth_l1_cpu", "floor_divide": "div_floor_cpu",
-}  # fmt: skip
+REFUSALS: Mapping[str, Refusal] = dict(FUNCTION_REFUSALS) | {
+    name: facts.refusal for name, facts in FACTS.items() if facts.refusal is not None
+}
 
 
 def refusal(op: str, dtype: np.dtype) -> Exception:
-    """What PyTorch would raise for an op that has no meaning for complex numbers."""
-    if op in REFUSALS:
-        kind, text = REFUSALS[op]
-        return kind(text)
+    """What PyTorch would raise for an op (or a function) that has no meaning for complex numbers."""
     name = "ComplexFloat" if dtype == np.complex64 else "ComplexDouble"
-    return NotImplementedError(f"\"{_KERNEL_NAMES.get(op, op + '_cpu')}\" not implemented for '{name}'")
+    kernel = facts_of(op).cpu_kernel or f"{op}_cpu"
+    kind, text = REFUSALS.get(op) or (NotImplementedError, f"\"{kernel}\" not implemented for '{{dtype}}'")
+    return kind(text.format(dtype=name))

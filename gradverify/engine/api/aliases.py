@@ -1,4 +1,4 @@
-"""Functions that need no translation, made from lists; and all functions of the module `torch`, by name."""
+"""Functions that need no translation, made from the ops' records; and all functions of the module `torch`, by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from ...ops import OPS
-from ..dispatch import apply, apply_one
+from ..dispatch import apply
+from ..fast import apply_one
+from ..op_facts import FACTS
 from ..rules import rule
 from ..tensor import Tensor, wrap
 from . import (
@@ -29,27 +31,6 @@ FAMILIES: tuple[ModuleType, ...] = (
     elementwise, comparison, reduction, selection, linalg, shape, joining, indexing, conversion, complex_numbers,
 )  # fmt: skip
 
-# PyTorch's name -> the op's, where one tensor goes in (or two), and PyTorch and the table agree on the rest.
-ALIASES: dict[str, str] = {
-    "neg": "negative", "negative": "negative", "absolute": "abs",
-    "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh",
-    "arctan2": "atan2", "subtract": "subtract", "multiply": "multiply", "divide": "divide", "true_divide": "divide",
-    "expit": "sigmoid", "logsigmoid": "log_sigmoid",
-}  # fmt: skip
-
-COMPARISONS = {
-    "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
-    "not_equal": "not_equal", "less": "less", "less_equal": "less_equal", "greater": "greater",
-    "greater_equal": "greater_equal",
-}  # fmt: skip
-
-# Ops that keep their own name, one or two tensors in, no parameters.
-SAME = (
-    "abs sign square sqrt reciprocal rsqrt exp exp2 expm1 log log1p log2 log10 sin cos tan asin acos atan sinh cosh tanh "
-    "asinh acosh atanh erf erfc erfinv lgamma digamma sigmoid floor ceil round trunc logit atan2 hypot logaddexp "
-    "logaddexp2 xlogy xlog1py maximum minimum relu trace logical_and logical_or logical_not"
-).split()
-
 # Not differentiated: NumPy's own function does.
 PLAIN = "isnan isinf logical_xor bitwise_and bitwise_or bitwise_xor bitwise_not".split()
 
@@ -60,8 +41,8 @@ SYNONYMS = {"concat": "cat", "clip": "clamp", "swapaxes": "transpose", "moveaxis
 def functions_by_name() -> dict[str, Callable[..., Any]]:
     """Every function of the module `torch` that runs an op, under PyTorch's names."""
     table: dict[str, Callable[..., Any]] = {}
-    for name, op in (dict(zip(SAME, SAME)) | ALIASES | COMPARISONS).items():
-        table[name] = _run_op(name, op)
+    for op, facts in FACTS.items():
+        table |= {name: _run_op(name, op) for name in facts.functions.split()}
     for name in PLAIN:
         table[name] = _run_numpy(name)
     for family in FAMILIES:

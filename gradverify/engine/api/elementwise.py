@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..dispatch import apply, apply_two, quiet
+from ..dispatch import apply
+from ..fast import apply_two
+from ..kernels import quiet
 from ..rules import rule
 from ..tensor import Tensor, wrap
 from ..wirtinger import refusal

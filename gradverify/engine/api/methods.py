@@ -13,8 +13,13 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..dispatch import apply, apply_two, quiet
+from ..autograd.gradients import backward
+from ..dispatch import apply
+from ..fast import apply_two
+from ..kernels import quiet
 from ..modes import state
+from ..op_facts import FACTS
+from ..printing import text
 from ..rules import rule
 from ..tensor import Tensor, wrap
 from ..views import check_overlap, check_writable, write
@@ -30,12 +35,8 @@ METHODS_ONLY: dict[ModuleType, str] = {
 
 NOT_METHODS = set("einsum tensordot broadcast_tensors cat stack hstack vstack meshgrid is_tensor concat numel".split())
 
-# name -> function of (tensor, ...) whose result is written back: x.add_(y)
-IN_PLACE = (
-    "add sub mul div lerp pow neg abs exp log sqrt rsqrt sin cos tan tanh sigmoid relu square reciprocal floor "
-    "ceil round trunc clamp expm1 log1p exp2 log2 log10 erf asin acos atan sinh cosh remainder addcmul addcdiv index_add "
-    "scatter_add tril triu cumsum cumprod clip floor_divide"
-).split()
+IN_PLACE = [name for facts in FACTS.values() for name in facts.in_place.split()] + ["addcdiv", "floor_divide"]
+"""Functions of (tensor, ...) whose result is also written back: `x.add_(y)`. The last two are no ops of the table."""
 
 # Where no recording is needed, an in-place op is NumPy's own with out=.
 OUT = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide}
@@ -123,6 +124,8 @@ def install(table: dict[str, Callable[..., Any]]) -> None:
         "cuda": _cuda,
         "new_zeros": _new(np.zeros),
         "new_ones": _new(np.ones),
+        "backward": _backward,
+        "__repr__": text,
     }
     methods |= {n: _to(n) for n in CASTS if n in dtypes.DTYPES}
     for name in IN_PLACE:
@@ -163,6 +166,20 @@ def install(table: dict[str, Callable[..., Any]]) -> None:
     }.items():
         setattr(Tensor, name, property(getter))
     complex_numbers.install(table)
+
+
+def _backward(
+    self: Tensor,
+    gradient: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
+) -> None:
+    """Add the gradient of this tensor to the `.grad` of every leaf that it was computed from."""
+    backward(self, gradient, retain_graph, create_graph, inputs=inputs)
+
+
+_backward.__name__ = _backward.__qualname__ = "backward"
 
 
 def _cuda(self: Tensor, device: int | None = None) -> Tensor:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ...namespaces.base import Namespace
 from ..dispatch import cast
+from ..kernels import KERNELS
 from ..modes import state
-from ..namespace import ENGINE
-from ..rules import KERNELS
 from ..tape import Node, named
 from ..tensor import Tensor, wrap
 from ..views import check_overlap, overwrite, same_place, write
@@ -104,10 +104,9 @@ class _OverwriteNode(Node):
         super().__init__(edges)
         self.shape = shape
 
-    def backward(self, g: Any, create_graph: bool) -> Sequence[Any]:
-        xp: Any = ENGINE if create_graph else KERNELS
-        zeros = wrap(np.zeros_like(g._data)) if create_graph else np.zeros_like(g)
-        return [zeros, xp.sum_to(g, self.shape)]
+    def backward(self, g: Any, over: Namespace | None) -> Sequence[Any]:
+        xp = KERNELS if over is None else over
+        return [xp.zeros_like(g), xp.sum_to(g, self.shape)]
 
 
 def _overwrite_with(name: str, x: Tensor, y: Tensor) -> Tensor:

@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from ...namespaces.base import Namespace
 from .. import dtypes
+from ..dispatch import cast
+from ..messages import modified, op_of
 from ..modes import no_grad, state
 from ..namespace import ENGINE
 from ..tape import FREED, Edge, Node
 from ..tensor import Tensor, wrap
-from ..views import _rebase, check_writable
+from ..views import check_writable, rebase
 
 
 class FunctionCtx(Node):
@@ -73,12 +76,10 @@ class FunctionCtx(Node):
                 tensor._version_cell = cell
                 tensor._requires_grad, tensor._edge = True, (self, output)
             if cell[0] != version:
-                from ..dispatch import _modified, op_of
-
                 made = (
                     "" if tensor._edge is None else f", which is output {tensor._edge[1]} of {op_of(tensor._edge[0])}"
                 )
-                raise _modified(tensor._data, made, cell[0], version)
+                raise modified(tensor._data, made, cell[0], version)
             out.append(tensor)
         return tuple(out)
 
@@ -99,7 +100,8 @@ class FunctionCtx(Node):
 
     # ---- the engine's side -----------------------------------------------------------------------------------------
 
-    def backward(self, g: Any, create_graph: bool) -> Sequence[Any]:
+    def backward(self, g: Any, over: Namespace | None) -> Sequence[Any]:
+        create_graph = over is not None
         grads = [g] if self.outputs == 1 else [None] * self.outputs if g is None else g
         given: list[Any] = []
         for meta, d in zip(self._outputs, grads):
@@ -151,8 +153,6 @@ class FunctionCtx(Node):
                     "PyTorch.)"
                 )
             if d._data.dtype != dtype:
-                from ..dispatch import cast
-
                 d = cast(d, dtype)
             out.append(d if create_graph else d._data)
         return out
@@ -262,7 +262,7 @@ class Function(metaclass=_Meta):
                 check_writable(out, done=True)
                 end = wrap(out._data)
                 end._edge, end._requires_grad = (ctx, k), True
-                _rebase(out, end)
+                rebase(out, end)
             else:
                 out._view = None
                 out._edge, out._requires_grad = (ctx, k), True
@@ -307,5 +307,5 @@ def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _NotTwice(Node):
-    def backward(self, g: Any, create_graph: bool) -> Sequence[Any]:
+    def backward(self, g: Any, over: Namespace | None) -> Sequence[Any]:
         raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")

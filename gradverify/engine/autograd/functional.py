@@ -15,7 +15,7 @@ from ..api.joining import stack
 from ..api.shape import reshape
 from ..modes import enable_grad
 from ..tensor import Tensor, wrap
-from . import grad
+from .gradients import grad
 
 Function = Callable[..., Any]
 

@@ -17,9 +17,10 @@ import numpy as np
 
 from ..dispatch import apply
 from ..modes import state
+from ..namespace import ENGINE
 from ..rules import rule
-from ..tape import AccumulateGrad, Edge, Node, TensorHooks
-from ..tensor import Tensor, wrap
+from ..tape import Edge, Node, TensorHooks
+from ..tensor import AccumulateGrad, Tensor, wrap
 from ..views import CopySlices
 from . import anomaly
 
@@ -49,6 +50,7 @@ def walk(
     positions = [at[edge] for edge in capture] if capture is not None else []  # the same edge may be asked for twice
     wanted = {node for node, _ in at}
     captured: list[Any] = [None] * len(positions)
+    over = ENGINE if create_graph else None
     accumulate = capture is None or accumulate_only is not None
 
     pending: dict[Node, Any] = {}  # what has arrived at a node so far
@@ -78,7 +80,7 @@ def walk(
             if hooked and node.pre_hooks:
                 g = _pre_hooks(node, g, create_graph)
             if g is not None or node.runs_on_none:
-                grads = node.backward(g, create_graph)
+                grads = node.backward(g, over)
             else:
                 node.run_on_none()
                 grads = [None] * len(node.edges)

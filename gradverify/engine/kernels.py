@@ -1,0 +1,102 @@
+"""The forward kernels: the vocabulary of the op table over NumPy (or CuPy) arrays, silent where PyTorch is."""
+
+from __future__ import annotations
+
+import contextvars
+import operator
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..namespaces.numpy import NumpyNamespace, native_index
+from ..ops.neural import places
+from . import wirtinger
+from .local_ops import LOCAL
+
+
+def _counting(x: Any) -> Any:
+    """PyTorch adds up bools and integers of any size in int64, NumPy unsigned ones in uint64."""
+    return np.int64 if x.dtype.kind in "biu" else None
+
+
+class Kernels(NumpyNamespace):
+    """The forward kernels, where PyTorch's result differs from NumPy's in memory rather than in value.
+
+    The operators are Python's: on NumPy's 0-d scalars they are several times faster than the ufunc itself.
+    """
+
+    add = staticmethod(operator.add)
+    subtract = staticmethod(operator.sub)
+    multiply = staticmethod(operator.mul)
+    divide = staticmethod(operator.truediv)
+    negative = staticmethod(operator.neg)
+
+    @staticmethod
+    def square(x: Any) -> Any:
+        return x * x
+
+    def __getattr__(self, name: str) -> Any:
+        if name in LOCAL:
+            return partial(LOCAL[name].define, self)
+        plain = super().__getattr__(name)
+        if name not in wirtinger.FORMS:
+            return plain
+        form = partial(wirtinger.FORMS[name].spec.define, self)
+        return lambda x, *rest, **params: (form if x.dtype.kind == "c" else plain)(x, *rest, **params)
+
+    def sum(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        return self.module.sum(x, axis=axis, keepdims=keepdims, dtype=_counting(x))
+
+    def prod(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        return self.module.prod(x, axis=axis, keepdims=keepdims, dtype=_counting(x))
+
+    def flip(self, x: Any, axis: Any = None) -> Any:
+        return super().flip(x, axis).copy()  # a copy in PyTorch, a view in NumPy
+
+    def getitem(self, x: Any, index: Any) -> Any:
+        at = native_index(index)
+        return x[at] if Ellipsis in at else x[(*at, Ellipsis)]  # the Ellipsis keeps a 0-d result a view
+
+    def col2im(self, x: Any, size: Any, kernel: Any, stride: Any = (1, 1), dilation: Any = (1, 1)) -> Any:
+        """The definition's sum of embedded patches, added up in one array instead of one per patch entry."""
+        out = self.zeros((*x.shape[:2], *size), like=x)
+        for k, at in enumerate(places(size[0], size[1], kernel, stride, dilation)):
+            out[native_index(at)] += x[:, :, k]
+        return out
+
+
+KERNELS = Kernels()
+
+
+class _Device:
+    """The kernels over CuPy, from the first tensor on a GPU on; None until then, so that nobody pays for asking."""
+
+    def __init__(self) -> None:
+        self.kernels: Kernels | None = None
+
+
+gpu = _Device()
+
+
+def kernels_for(*raws: Any) -> Kernels:
+    """The kernels of the module that these arrays belong to."""
+    on_gpu = (hasattr(r, "device") and not isinstance(r, np.ndarray | np.generic) for r in raws)
+    if gpu.kernels is not None and any(on_gpu):
+        return gpu.kernels
+    return KERNELS
+
+
+class _Quiet(threading.local):
+    """NumPy warns where PyTorch is silent (log(0), overflow). Its error state lives in a context variable, so a context
+    that has it switched off runs a kernel silently for some 15 ns, where `np.errstate` would take 900."""
+
+    def __init__(self) -> None:
+        context = contextvars.copy_context()
+        context.run(lambda: np.seterr(all="ignore"))
+        self.run: Callable[..., Any] = context.run
+
+
+quiet = _Quiet()

@@ -1,0 +1,62 @@
+"""Ops of the engine's own: copies and conversions, which are no mathematics, and indices that are arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..core.op import OpSpec, Param
+from ..ops import OPS
+from . import wirtinger
+
+LOCAL: Mapping[str, OpSpec] = {
+    spec.name: spec
+    for spec in (
+        OpSpec(
+            name="clone", doc="the same values in memory of their own", example="clone(x)", shape=lambda s, **_: s,
+            define=lambda xp, x: xp.module.array(x), vjp=(lambda xp, g, out, x: g,),
+        ),
+        OpSpec(
+            name="cast", doc="the same values in another dtype; the cotangent is cast back by the tape",
+            example="cast(x, to=float64)", shape=lambda s, **_: s,
+            define=lambda xp, x, to: x.astype(to), vjp=(lambda xp, g, out, x, to: g,), params={"to": Param("string")},
+        ),
+        OpSpec(
+            name="index", doc="x[at] for a native index that holds arrays", example="index(x, at=...)",
+            shape=lambda s, **_: s, params={"at": Param("index")},
+            define=lambda xp, x, at: x[at],
+            vjp=(lambda xp, g, out, x, at: xp.index_put_add(g, at, xp.shape(x)),),
+        ),
+        OpSpec(
+            name="index_put_add", doc="zeros of `shape` with x added at [at]: the adjoint of index",
+            example="index_put_add(x, at=..., shape=(3,))",
+            shape=lambda s, shape, **_: shape, params={"at": Param("index"), "shape": Param("shape")},
+            define=lambda xp, x, at, shape: _put_add(xp, x, at, shape),
+            vjp=(lambda xp, g, out, x, at, shape: xp.index(g, at),),
+        ),
+        OpSpec(
+            name="index_put", doc="x with values written at [at]", example="index_put(x, v, at=...)", arity=2,
+            shape=lambda s, v, **_: s, params={"at": Param("index")},
+            define=lambda xp, x, v, at: _put(xp, x, v, at),
+            vjp=(lambda xp, g, out, x, v, at: xp.index_put(g, 0.0, at),
+                 lambda xp, g, out, x, v, at: xp.sum_to(xp.index(g, at), xp.shape(v))),
+        ),
+    )
+} | wirtinger.OPS  # fmt: skip
+
+
+def _put_add(xp: Any, x: Any, at: Any, shape: Any) -> Any:
+    out = xp.zeros(shape, like=x)
+    xp.module.add.at(out, at, x)
+    return out
+
+
+def _put(xp: Any, x: Any, values: Any, at: Any) -> Any:
+    out = xp.module.array(x)
+    out[at] = values
+    return out
+
+
+def spec_of(name: str) -> OpSpec | None:
+    """The declaration of an op, of the table or the engine's own."""
+    return OPS.get(name) or LOCAL.get(name)

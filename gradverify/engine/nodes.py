@@ -1,0 +1,221 @@
+"""The node of an op of the table: what forward saved, and the rule that reads it.
+
+The one idea: `OpNode.backward` reads the VJP text over arrays; with create_graph it reads the same text over tensors, so
+that the backward pass is recorded in turn. That is all there is to derivatives of any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..namespaces.base import Namespace
+from .dtypes import F32, F64
+from .kernels import KERNELS, gpu, kernels_for, quiet
+from .messages import DETACHED, INFERENCE, modified, op_of
+from .promotion import widened
+from .reads import SHAPE, VALUE
+from .rules import Plan, Rule
+from .tape import FREED, Ghost, Node
+from .tensor import Tensor, wrap
+
+
+class Freed:
+    """What stands in `saved` after the saved values were released."""
+
+
+def _saved(name: str, position: int | None) -> property:
+    """A saved value of a node, by PyTorch's name for it. (Not by `__getattr__`: that slows down every other attribute.)"""
+
+    def get(self: OpNode) -> Any:
+        if self.saved is Freed:
+            raise RuntimeError(FREED)
+        if position is None and self.cell is not None:
+            return self._saved_output()
+        if position is not None and position < len(self.saved):
+            value = self.saved[position]
+            if value is not None and not isinstance(value, Ghost):
+                return value
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '_saved_{name}'")
+
+    return property(get)
+
+
+class OpNode(Node):
+    """An op of the table on the tape.
+
+    rule      the op, called with `params`
+    plan      which arguments get cotangents, and by which rules
+    saved     per argument: the tensor (its value is read), a Ghost (only its shape), a number as a scalar, or None
+    versions  per argument, the version of the saved tensor; None stands for all 0
+    metas     per argument that gets a cotangent, its shape and dtype; None: those of the result
+    plain     are the result and all those float32 or float64? Halves and complex numbers take a detour
+    output    the saved output array, or a Ghost of it, or None; `cell`, `version`: its version counter, and its value then
+    """
+
+    rule: Rule
+    params: Mapping[str, Any]
+    plan: Plan
+    saved: Any
+    versions: dict[int, int] | None = None
+    metas: list[tuple[tuple[int, ...], np.dtype]] | None = None
+    plain = True  # are all dtypes float32 or float64?
+    output: Any = None
+    cell: list[int] | None = None
+    version = 0
+
+    _saved_self, _saved_other = _saved("self", 0), _saved("other", 1)
+    _saved_exponent, _saved_mat2 = _saved("exponent", 1), _saved("mat2", 1)
+    _saved_vec, _saved_tensor = _saved("vec", 1), _saved("tensor", 1)
+    _saved_result = _saved("result", None)
+
+    def _note_dtypes(self, args: tuple[Any, ...], out: Tensor) -> None:
+        self.metas = []
+        for k, _ in self.plan.wanted:
+            raw = args[k]._data
+            self.metas.append((raw.shape, raw.dtype))
+            if raw.dtype is not F32 and raw.dtype is not F64:
+                self.plain = False
+        if out._data.dtype is not F32 and out._data.dtype is not F64:
+            self.plain = False
+
+    def _save(self, plan: Plan, args: tuple[Any, ...], out: Tensor) -> None:
+        saved: Any = args if plan.everything else list(plan.blank)
+        for k in plan.values:
+            a = args[k]
+            if isinstance(a, Tensor):
+                if a._inference:
+                    raise RuntimeError(INFERENCE)
+                cell = a._version_cell
+                if cell is not None and cell[0]:
+                    self.versions = (self.versions or {}) | {k: cell[0]}
+            else:  # texts take arrays: a number stands there as a scalar of the result's dtype
+                saved = list(saved)
+                a = out._data.dtype.type(a)
+            if saved is not args:
+                saved[k] = a
+        for k in plan.shapes:
+            a = args[k]
+            saved[k] = Ghost(a._data.shape, a._data.dtype) if isinstance(a, Tensor) else out._data.dtype.type(a)
+        self.saved = saved
+        if plan.output is VALUE:
+            self.output, self.cell = out._data, out._cell()
+        elif plan.output is SHAPE:
+            self.output = Ghost(out._data.shape, out._data.dtype)
+
+    def backward(self, g: Any, over: Namespace | None) -> Sequence[Any]:
+        saved, plan = self.saved, self.plan
+        if saved is Freed:
+            raise RuntimeError(FREED)
+        if plan.keeps:
+            saved = self._unpacked()
+        if over is not None:
+            return self._recorded(g, over)
+        run, dtype = quiet.run, g.dtype
+        xp = KERNELS if gpu.kernels is None else kernels_for(g)
+        grads: list[Any] = [None] * len(saved)
+        if self.metas is None:  # then there are no parameters either
+            for i, vjp in plan.wanted:
+                d = run(vjp, xp, g, self.output, *saved)
+                grads[i] = d if d.dtype is dtype else _to_dtype(d, dtype)
+            return grads
+        output = self.output
+        if not self.plain:
+            g, output, saved = widened(g), widened(output), [widened(a) for a in saved]
+            if self._conjugates(g.dtype):
+                run, saved = _conjugated(run), [self._to_complex(i, a, g.dtype) for i, a in enumerate(saved)]
+        for (i, vjp), (shape, dtype) in zip(plan.wanted, self.metas):
+            d = run(vjp, xp, g, output, *saved, **self.params)
+            if d.shape != shape and self.rule.broadcasts:
+                d = xp.sum_to(d, shape)
+            grads[i] = d if d.dtype is dtype else _to_dtype(d, dtype)
+        return grads
+
+    def _unpacked(self) -> list[Any]:
+        """The saved values. Raises RuntimeError where one was edited since, or lost its history."""
+        versions, saved, plan = self.versions, list(self.saved), self.plan
+        for k in plan.values:
+            t = saved[k]
+            if isinstance(t, Tensor):
+                edge = self.edges[k]
+                if t._edge is None and edge is not None and not edge[0].ends:
+                    raise RuntimeError(DETACHED)
+                cell = t._version_cell
+                if cell is not None and cell[0] != (0 if versions is None else versions.get(k, 0)):
+                    raise self._stale(t, cell[0], 0 if versions is None else versions.get(k, 0))
+                saved[k] = t._data
+        cell = self.cell
+        if cell is not None and cell[0] != self.version:
+            raise modified(self.output, f", which is output 0 of {op_of(self)}", cell[0], self.version)
+        return saved
+
+    def run_on_none(self) -> None:
+        if self.saved is Freed:
+            raise RuntimeError(FREED)
+        if self.plan.keeps:
+            self._unpacked()
+
+    def _conjugates(self, cotangent: np.dtype) -> bool:
+        """Is this a holomorphic op of complex numbers, with a rule for reals? Then that needs conjugates."""
+        return cotangent.kind == "c" and not self.rule.wirtinger
+
+    def _to_complex(self, i: int, a: Any, to: np.dtype, over: Namespace | None = None) -> Any:
+        """A real argument among complex ones as a complex number, which is how the op took it: log(-1) has a value then."""
+        raw = a._data if isinstance(a, Tensor) else a
+        if raw is None or isinstance(raw, Ghost) or raw.dtype.kind != "f" or self.rule.spec.argument(i) != "float":
+            return a
+        return over.cast(a, to=to) if over is not None and isinstance(a, Tensor) else a.astype(to)
+
+    def _stale(self, t: Tensor, now: int, then: int) -> RuntimeError:
+        made = "" if t._edge is None else f", which is output {t._edge[1]} of {op_of(t._edge[0])}"
+        return modified(t._data, made, now, then)
+
+    def _recorded(self, g: Tensor, over: Namespace) -> list[Any]:
+        """The same rule, read over tensors: what it does is recorded."""
+        args = [wrap(a) if isinstance(a, np.generic) else a for a in self.saved]
+        out = self.output
+        if self.cell is not None:
+            out = self._saved_output()
+        grads: list[Any] = [None] * len(args)
+        metas = self.metas or [(g._data.shape, g._data.dtype)] * len(grads)
+        conjugate = not self.plain and self._conjugates(g._data.dtype)
+        if conjugate:
+            to = g._data.dtype
+            args = [self._to_complex(i, a, to, over) for i, a in enumerate(args)]
+            g = over.conj(g)
+        for (i, vjp), (shape, dtype) in zip(self.plan.wanted, metas):
+            d = vjp(over, g, out, *args, **self.params)
+            if conjugate:
+                d = over.conj(d)
+            if self.rule.broadcasts and d._data.shape != shape:
+                d = over.sum_to(d, shape)
+            grads[i] = d if d._data.dtype == dtype else over.cast(d, to=dtype)
+        return grads
+
+    def _saved_output(self) -> Tensor:
+        out = wrap(self.output)
+        out._requires_grad, out._edge, out._version_cell = True, (self, 0), self.cell
+        return out
+
+    def release(self) -> None:
+        if self.plan.keeps:
+            self.saved, self.output, self.cell = Freed, None, None
+
+
+def _conjugated(run: Callable[..., Any]) -> Callable[..., Any]:
+    """conj(text(conj(g))): derived in `wirtinger`."""
+
+    def conjugated(vjp: Callable[..., Any], xp: Any, g: Any, *rest: Any, **params: Any) -> Any:
+        return np.conj(run(vjp, xp, np.conj(g), *rest, **params))
+
+    return conjugated
+
+
+def _to_dtype(d: Any, to: np.dtype) -> Any:
+    if d.dtype == to:
+        return d
+    if d.dtype.kind == "c" and to.kind != "c":
+        d = d.real  # a real input of a complex op gets the real part of its cotangent
+    return d.astype(to)
