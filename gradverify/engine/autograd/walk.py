@@ -9,25 +9,55 @@ With create_graph the gradients are tensors and every sum is recorded; without, 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
+from ...namespaces.base import Namespace
 from ..dispatch import apply
 from ..modes import state
 from ..namespace import ENGINE
 from ..rules import rule
 from ..tape import Edge, Node, TensorHooks
-from ..tensor import AccumulateGrad, Tensor, wrap
+from ..tensor import Tensor, wrap
 from ..views import CopySlices
 from . import anomaly
 
-COUNTED = sys.version_info < (3, 14)
-"""Does a reference count see every holder? From Python 3.14 on, the interpreter's stack borrows."""
-
 _by_sequence = attrgetter("sequence")
+
+
+class GraphRoot(Node):
+    """Where a walk starts: its edges are the roots, its backward gives their gradients."""
+
+    runs_on_none = True
+
+    def __init__(self, roots: Sequence[tuple[Edge, Any]]) -> None:
+        super().__init__([edge for edge, _ in roots])
+        self.seeds = [g for _, g in roots]
+
+    def backward(self, g: Any, over: Namespace | None) -> Sequence[Any]:
+        return list(self.seeds)
+
+
+@dataclass(frozen=True, slots=True)
+class Goals:
+    """Where gradients are to end up.
+
+    places    edges whose gradients are captured, and at which place of `captured`
+    captured  what was captured so far
+    leaves    the leaves (their AccumulateGrad nodes) that accumulate; None: all
+    """
+
+    places: Mapping[Edge, int]
+    captured: list[Any]
+    leaves: set[Node] | None
+
+    def accumulates(self, leaf: Node) -> bool:
+        """Does the gradient of this leaf go to its `.grad`?"""
+        return self.leaves is None or leaf in self.leaves
 
 
 def walk(
@@ -44,26 +74,19 @@ def walk(
                      unless accumulate_only names it
     accumulate_only  leaves (their AccumulateGrad nodes) that accumulate; None: all
     """
-    order, uses = _reachable([edge for edge, _ in roots])
+    root = GraphRoot(roots)
+    order, uses = _reachable(root)
     needed = _leading_to(order, capture, accumulate_only)
-    at = {edge: k for k, edge in enumerate(capture)} if capture is not None else {}
-    positions = [at[edge] for edge in capture] if capture is not None else []  # the same edge may be asked for twice
-    wanted = {node for node, _ in at}
-    captured: list[Any] = [None] * len(positions)
+    places = {edge: k for k, edge in enumerate(capture or ())}  # the same edge may be asked for twice
+    leaves = set() if accumulate_only is None and capture is not None else accumulate_only
+    goals = Goals(places, [None] * len(capture or ()), leaves)
+    wanted = {node for node, _ in places}
     over = ENGINE if create_graph else None
-    accumulate = capture is None or accumulate_only is not None
-
     pending: dict[Node, Any] = {}  # what has arrived at a node so far
     checked = anomaly.state.enabled
     before = state.enabled
     state.enabled = create_graph
     try:
-        for (node, output), g in roots:
-            _send(pending, node, output, g)
-        for (node, _), _g in roots:
-            if isinstance(node, AccumulateGrad):
-                _g = None
-                _arrive(node, pending, at, captured, accumulate, accumulate_only, create_graph)
         for node in order:
             g = pending.pop(node, None)
             if needed is not None and node not in needed and node not in wanted:
@@ -74,7 +97,7 @@ def walk(
                 g = _tensor_hooks(node, g, create_graph)
             if needed is not None:
                 if node in wanted:
-                    _capture(node, g, at, captured)
+                    _capture(node, g, goals)
                 if node not in needed:
                     continue
             if hooked and node.pre_hooks:
@@ -84,7 +107,7 @@ def walk(
             else:
                 node.run_on_none()
                 grads = [None] * len(node.edges)
-            if checked:
+            if checked and node is not root:
                 anomaly.check(node, grads)
             if hooked and node.post_hooks:
                 grads = _post_hooks(node, grads, g, create_graph)
@@ -105,25 +128,25 @@ def walk(
                 if target.ends:
                     uses[target] -= 1
                     if not uses[target]:
-                        d = grads[k] = have = None  # so that the leaf may take the array over
-                        _arrive(target, pending, at, captured, accumulate, accumulate_only, create_graph)
+                        d = grads[k] = have = None  # see `_is_unshared`
+                        _finish_leaf(target, pending, goals, create_graph)
     finally:
         state.enabled = before
-    return [captured[k] for k in positions]
+    return [goals.captured[places[edge]] for edge in capture or ()]
 
 
-def _capture(node: Node, g: Any, at: dict[Edge, int], captured: list[Any]) -> None:
+def _capture(node: Node, g: Any, goals: Goals) -> None:
     """Keep what has arrived at those outputs of `node` that were asked for."""
     for output in range(node.outputs):
-        k = at.get((node, output))
+        k = goals.places.get((node, output))
         if k is not None:
-            captured[k] = g if node.outputs == 1 else (g or [None] * node.outputs)[output]
+            goals.captured[k] = g if node.outputs == 1 else (g or [None] * node.outputs)[output]
 
 
-def _reachable(roots: Sequence[Edge]) -> tuple[list[Node], dict[Node, int]]:
-    """All nodes that the roots lead to, in descending order, but for the leaves' nodes; and how many edges lead to those."""
+def _reachable(root: GraphRoot) -> tuple[list[Node], dict[Node, int]]:
+    """All nodes that the root leads to, in descending order, but for the leaves' nodes; and how many edges lead to those."""
     uses: dict[Node, int] = {}
-    stack = [node for node, _ in roots if not node.ends]
+    stack: list[Node] = [root]
     seen = set(stack)
     while stack:
         for edge in stack.pop().edges:
@@ -163,21 +186,11 @@ def _send(pending: dict[Node, Any], node: Node, output: int, g: Any) -> None:
         slots[output] = g if slots[output] is None else slots[output] + g
 
 
-def _arrive(
-    node: Any,
-    pending: dict[Node, Any],
-    at: dict[Edge, int],
-    captured: list[Any],
-    accumulate: bool,
-    only: set[Node] | None,
-    create_graph: bool,
-) -> None:
-    """The whole gradient of a leaf is there: hooks, then `.grad` (or into `captured`)."""
+def _finish_leaf(node: Any, pending: dict[Node, Any], goals: Goals, create_graph: bool) -> None:
+    """The whole gradient of a leaf is there: hooks, then `.grad` (or `captured`)."""
     g = pending.pop(node, None)
-    k = at.get((node, 0))
-    if not accumulate and k is None:
-        return
-    if only is not None and node not in only:
+    k = goals.places.get((node, 0))
+    if k is None and not goals.accumulates(node):
         return
     leaf = node.variable
     if g is not None and g.dtype != leaf.dtype and not create_graph and g.dtype != leaf._data.dtype:
@@ -185,7 +198,7 @@ def _arrive(
     if leaf._hooks is not None:
         g = _run_hooks(leaf._hooks, g, create_graph)
     if k is not None:
-        captured[k] = g
+        goals.captured[k] = g
         return
     if leaf._edge is not None:
         raise RuntimeError("leaf variable has been moved into the graph interior")
@@ -197,9 +210,7 @@ def _arrive(
     elif create_graph:
         leaf._grad = apply(rule("clone", "CopyBackwards"), (g,)) if have is None else have + g
     elif have is None:
-        # The array may be another's too (add gives one gradient to both its inputs): take it only if nobody else can see it.
-        ours = type(g) is np.ndarray and g.base is None and g.flags.c_contiguous and COUNTED and sys.getrefcount(g) <= 2
-        leaf._grad = wrap(g if ours or isinstance(g, np.generic) else g.copy())
+        leaf._grad = wrap(g if _is_unshared(g) else g.copy())
     else:
         into = have._array()
         into += g
@@ -209,6 +220,24 @@ def _arrive(
             hook(leaf)
     if node.post_hooks:
         _post_hooks(node, [], g, create_graph)
+
+
+COUNTED = sys.version_info < (3, 14)
+"""Does a reference count see every holder? From Python 3.14 on, the interpreter's stack borrows."""
+
+
+def _is_unshared(g: Any) -> bool:
+    """May a leaf take this gradient for its `.grad` without a copy? Only if nobody else can see the array.
+
+    Others may: `add` gives one gradient to both its inputs, and a root's gradient is the user's. A NumPy scalar cannot be
+    written to. An array is ours if it owns its memory and has three references: the caller's `g`, this function's `g`, and
+    the argument of `getrefcount`. For that the walk lets go of `d`, `have` and `grads[k]` before it finishes a leaf, and
+    `pending` gives up its own when the gradient is taken out.
+    """
+    if isinstance(g, np.generic):
+        return True
+    owned = type(g) is np.ndarray and g.base is None and g.flags.c_contiguous
+    return owned and COUNTED and sys.getrefcount(g) <= 3
 
 
 # ---- hooks: users see tensors ---------------------------------------------------------------------------------------
