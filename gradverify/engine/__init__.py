@@ -2,8 +2,17 @@
 
     import gradverify.engine as torch
 
-Read it in this order: `tensor` (what a tensor is), `tape` (what an op leaves behind), `dispatch` (running and recording an
-op), `autograd.walk` (the backward pass). How to differentiate stands in none of them, but in the op table, `gradverify.ops`.
+From `x * y` to its derivative, in six steps:
+
+    api/methods.py: _arithmetic     `x * y` is a method of Tensor that runs the op "multiply"
+    fast.py: apply_two              its kernel runs over the two arrays; the result is a Tensor
+    dispatch.py: record             the result gets an OpNode, with an edge to the node of x and of y
+    rules.py: Rule.plan             what the node keeps: what the VJPs of x and of y read (`op_facts`: each reads the other)
+    autograd/walk.py: walk          `backward()` sends gradients along the edges, last node first
+    nodes.py: OpNode.backward       the VJP texts, `g * y` and `g * x`, run over the arrays, or over tensors (create_graph)
+
+How to differentiate stands in none of them, but in the op table, `gradverify.ops`. `tensor` says what a tensor is, `tape`
+what a node is.
 """
 
 from __future__ import annotations
