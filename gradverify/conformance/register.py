@@ -1,4 +1,4 @@
-"""What a law is, and the register of them.
+"""What a law is, and how one is declared; `law.laws()` lists them.
 
     @law(needs={"tape"}, source="https://pytorch.org/docs/stable/notes/autograd.html")
     def adds_across_calls(t):
@@ -16,14 +16,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import entry_points
 
-from ..core.errors import UnknownName
 from .engines import CAPABILITIES, Engine
 from .session import Broken, Session
-
-GROUP = "gradverify.laws"
 
 
 @dataclass(frozen=True)
@@ -64,7 +59,8 @@ class Law:
         return None
 
 
-_BUILT_IN: dict[str, Law] = {}
+BUILT_IN: dict[str, Law] = {}
+"""The laws that the modules of `laws/` have declared, in the order of their declaration."""
 
 
 def law(needs: Iterable[str] = (), source: str = "") -> Callable[[Callable[[Session], None]], Law]:
@@ -76,30 +72,8 @@ def law(needs: Iterable[str] = (), source: str = "") -> Callable[[Callable[[Sess
         assert made.doc, f"{made.name}: a law says what it means"
         assert made.needs <= set(CAPABILITIES), f"{made.name}: unknown needs {made.needs - set(CAPABILITIES)}"
         if program.__module__.startswith(__package__ or ""):
-            assert made.name not in _BUILT_IN, f"two laws are called {made.name}"
-            _BUILT_IN[made.name] = made
+            assert made.name not in BUILT_IN, f"two laws are called {made.name}"
+            BUILT_IN[made.name] = made
         return made
 
     return declare
-
-
-@cache
-def laws() -> dict[str, Law]:
-    """All laws by name: the built-in ones in order of their families, then those of the entry points."""
-    from . import laws as built_in  # the modules register what they declare
-
-    found = {
-        name: _BUILT_IN[name] for name in sorted(_BUILT_IN, key=lambda n: built_in.FAMILIES.index(_BUILT_IN[n].family))
-    }
-    for entry in entry_points(group=GROUP):
-        made = entry.load()
-        assert isinstance(made, Law), f"the entry point {entry.name} of {GROUP} is no Law"
-        found[made.name] = made
-    return found
-
-
-def find(name: str) -> Law:
-    """Raises UnknownName."""
-    if name not in laws():
-        raise UnknownName("law", name, list(laws()))
-    return laws()[name]
