@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from gradverify.conformance import engines, scorecard
+from gradverify.conformance import laws as built_in
 from gradverify.conformance.deviations import DEVIATIONS
 from gradverify.conformance.engines import CAPABILITIES, ENGINES, Engine
 from gradverify.conformance.law import law, laws
+from gradverify.conformance.register import BUILT_IN
 from gradverify.conformance.scorecard import Outcome, judge
 from gradverify.conformance.session import Lacks, Session
 
@@ -39,6 +41,15 @@ def test_the_engine_keeps_all_laws() -> None:
 def test_a_law_says_what_it_means_and_who_documents_it(made: object) -> None:
     assert made.doc.endswith(".")  # type: ignore[attr-defined]
     assert made.source  # type: ignore[attr-defined]
+
+
+def test_every_family_is_listed_and_has_laws() -> None:
+    """One list: a module of laws that it does not name would never be imported."""
+    here = {path.stem for path in Path(built_in.__file__).parent.glob("*.py")} - {"__init__"}
+    assert set(built_in.FAMILIES) == here == {made.family for made in BUILT_IN.values()}
+    assert len(built_in.FAMILIES) == len(here)
+    families = [made.family for made in laws().values() if made.name in BUILT_IN]
+    assert families == sorted(families, key=built_in.FAMILIES.index)
 
 
 def test_no_engine_lacks_what_it_says_it_has() -> None:

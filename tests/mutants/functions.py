@@ -48,10 +48,11 @@ def _torch(name: str) -> Callable[..., Any]:
     return call
 
 
-def _mutant(
+def mutant_function(
     name: str, bug: int, op: str, backward: Backward, description: str,
     forward: Callable[..., Any] | None = None, size: float | None = None,
 ) -> Mutant:  # fmt: skip
+    """A mutant that runs PyTorch's own forward pass (or `forward`) and the wrong `backward`."""
     make = function(forward or _torch(op), backward)
     return Mutant(name=f"torch-{name}", bug=bug, op=op, function=make, description=description, size=size)
 
@@ -287,6 +288,8 @@ def _first(factor: float) -> Backward:
 
     return backward
 
+
+_mutant = mutant_function
 
 FUNCTIONS: tuple[Mutant, ...] = (
     _mutant("multiply-other-axis", 1, "multiply", _mul_other_axis, "reduces a square over the wrong axis"),

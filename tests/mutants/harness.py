@@ -16,6 +16,7 @@ from gradverify.frameworks.torch.adapter import TorchSubject
 from gradverify.generate.campaign import seeded_cases
 from gradverify.ops import OPS
 from gradverify.ops.build import lowered
+from gradverify.ops.complex.lowering import is_complex
 from gradverify.spec.document import load
 
 from .mutant import Mutant
@@ -48,21 +49,22 @@ def engine_with(mutant: Mutant) -> Iterator[None]:
 
 
 def applies(graph: Graph, op: str) -> bool:
-    return any(isinstance(n, Apply) and n.op == op for g in (graph, lowered(graph)) for n in g.nodes)
+    graphs = (graph,) if is_complex(graph) else (graph, lowered(graph))
+    return any(isinstance(n, Apply) and n.op == op for g in graphs for n in g.nodes)
 
 
 @cache
-def shipped() -> tuple[Case, ...]:
-    """The float64 cases of specs/ that are about no wrong claim and no user's function."""
+def shipped(dtype: str = "float64") -> tuple[Case, ...]:
+    """The cases of specs/ in `dtype` that are about no wrong claim and no user's function."""
     specs = (c for path in sorted(SPECS.glob("*.grad.yaml")) for c in load(path).cases)
-    wanted = (c for c in specs if c.expect == "pass" and c.function is None and "float64" in c.dtypes)
-    return tuple(c.case("float64") for c in wanted)
+    wanted = (c for c in specs if c.expect == "pass" and c.function is None and dtype in c.dtypes)
+    return tuple(c.case(dtype) for c in wanted)
 
 
-def natural_cases(op: str, random: int = 300) -> Iterator[Case]:
+def natural_cases(op: str, random: int = 300, dtype: str = "float64") -> Iterator[Case]:
     """The shipped cases in which the op occurs, then random graphs with it: half of them with zeros and ties."""
-    yield from (case for case in shipped() if applies(case.graph, op))
+    yield from (case for case in shipped(dtype) if applies(case.graph, op))
     for kinks in (False, True):
-        for case in seeded_cases(0, random, ops=(op, *COMPANIONS), max_ops=5, kinks=kinks):
+        for case in seeded_cases(0, random, dtype, ops=(op, *COMPANIONS), max_ops=5, kinks=kinks):
             if applies(case.graph, op):
                 yield case

@@ -16,7 +16,7 @@ Rule = Callable[..., Any]
 class Mutant:
     """One wrong VJP.
 
-    bug       the class of bug, 1 to 11, as tests/mutants/README.md numbers them
+    bug       the class of bug, 1 to 25, as tests/mutants/README.md numbers them
     op        the op whose VJP it replaces
     spec      the mutated declaration, from the right one: what the engine is given
     function  makes what the torch subject is given in place of the op: an autograd.Function's apply
@@ -33,6 +33,11 @@ class Mutant:
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the cases that it has to be caught from."""
+        return "complex128" if self.bug == 7 else "float64"
 
 
 def rule(new: Callable[[Rule], Rule], argument: int = 0) -> Callable[[OpSpec], OpSpec]:

@@ -18,6 +18,7 @@ from gradverify.ops import OPS
 from gradverify.run.runner import Settings, judge
 from gradverify.strategies import cases
 
+from .conjugates import CONJUGATES
 from .declared import DECLARED
 from .functions import FUNCTIONS
 from .harness import COMPANIONS, applies, engine_with, natural_cases, subject_with
@@ -25,7 +26,7 @@ from .mutant import Mutant
 
 pytest.importorskip("torch")
 
-MUTANTS = (*DECLARED, *FUNCTIONS)
+MUTANTS = (*DECLARED, *FUNCTIONS, *CONJUGATES)
 QUICK, FULL = Settings(shrink=False), Settings(shrink=True)
 
 LARGEST_SHRUNK = 4
@@ -39,7 +40,7 @@ def fails(case: Case, subject: Subject) -> bool:
 
 
 def caught(mutant: Mutant, subject: Subject) -> Case | None:
-    return next((case for case in natural_cases(mutant.op) if fails(case, subject)), None)
+    return next((case for case in natural_cases(mutant.op, dtype=mutant.dtype) if fails(case, subject)), None)
 
 
 def shrunk(mutant: Mutant, subject: Subject, case: Case, verdict: Verdict) -> int:
@@ -49,7 +50,7 @@ def shrunk(mutant: Mutant, subject: Subject, case: Case, verdict: Verdict) -> in
     if case.graph.ops <= LARGEST_SHRUNK:
         return case.graph.ops
     smallest = hypothesis.find(
-        cases(ops=(mutant.op, *COMPANIONS), max_ops=5, kinks=True),
+        cases(dtypes=(mutant.dtype,), ops=(mutant.op, *COMPANIONS), max_ops=5, kinks=True),
         lambda case: applies(case.graph, mutant.op) and fails(case, subject),
         settings=hypothesis.settings(
             max_examples=1500, derandomize=True, database=None, deadline=None,
@@ -82,10 +83,10 @@ def _made_of(composite: str, op: str) -> bool:
 def test_the_set_is_as_large_and_as_fine_as_promised() -> None:
     assert len(MUTANTS) >= 40
     classes = Counter(m.bug for m in MUTANTS)
-    # Class 7 is complex conjugation: there are no complex dtypes yet.
-    assert set(range(1, 12)) - {7} <= set(classes)
+    assert set(range(1, 12)) <= set(classes)
     assert min(m.size for m in DECLARED if m.size) == 1e-12
     assert min(m.size for m in FUNCTIONS if m.size) == 1e-12
+    assert min(m.size for m in CONJUGATES if m.size) == 1e-12
     assert len({m.name for m in MUTANTS}) == len(MUTANTS)
 
 
@@ -95,6 +96,18 @@ def test_the_right_rules_get_no_fail(op: str) -> None:
     seen = Counter()
     for subject in (EngineSubject(), TorchSubject()):
         for case in natural_cases(op, random=20):
+            verdict = judge(case, subject, QUICK)
+            assert verdict.status is not Status.FAIL or verdict.known, str(verdict)
+            seen[verdict.status] += 1
+    assert seen[Status.PASS] > 0
+
+
+@pytest.mark.parametrize("op", sorted({m.op for m in CONJUGATES}))
+def test_the_right_complex_rules_get_no_fail(op: str) -> None:
+    """The controls of class 7."""
+    seen = Counter()
+    for subject in (EngineSubject(), TorchSubject()):
+        for case in natural_cases(op, random=20, dtype="complex128"):
             verdict = judge(case, subject, QUICK)
             assert verdict.status is not Status.FAIL or verdict.known, str(verdict)
             seen[verdict.status] += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..law import law
+from ..register import law
 from ..session import Session, Var
 
 EXTENDING = "https://docs.pytorch.org/docs/stable/notes/extending.html#extending-torch-autograd"

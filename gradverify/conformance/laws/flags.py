@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..law import law
+from ..register import law
 from ..session import Session
 
 NOTES = "https://docs.pytorch.org/docs/stable/notes/autograd.html"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..law import law
+from ..register import law
 from ..session import Session, Var
 
 LINEAR = "https://docs.jax.dev/en/latest/jax-primitives.html"

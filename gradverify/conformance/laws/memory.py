@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..law import law
 from ..memory import ARRAY, freed, grown
 from ..programs import PROGRAMS, Mismatch, run
+from ..register import law
 from ..session import Broken, Session
 
 NOTES = "https://docs.pytorch.org/docs/stable/notes/autograd.html#saved-tensors"

@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ..law import Law, law
 from ..programs import PROGRAMS, STEPS, Mismatch, run, true_gradients
+from ..register import Law, law
 from ..session import Broken, Session, Var
 
 SGD = "https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html"

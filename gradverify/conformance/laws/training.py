@@ -5,7 +5,7 @@ The numbers are small integers and the learning rates powers of two, so that all
 
 from __future__ import annotations
 
-from ..law import law
+from ..register import law
 from ..session import Session, Var
 
 SGD = "https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html"
