@@ -43,9 +43,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.graph import Graph
+from ..core.graph import Apply, Graph
 from ..namespaces.dtypes import FORMATS, FloatFormat, is_float, wide
-from ..namespaces.nudged import Decisions, Noise, NudgedNamespace
+from ..namespaces.nudged import Decisions, Noise, NudgedNamespace, require_nudged
 from ..namespaces.run import Table, forward, kink_distances, reverse
 from ..ops import OPS
 from ..ops.build import lowered
@@ -309,6 +309,11 @@ def _rerun(
     with np.errstate(all="ignore"):
         nodes = forward(xp, graph, {n: xp.asarray(v) for n, v in values.items()}, dtype, table)
         adjoint = reverse(xp, graph, nodes, [xp.asarray(c) for c in cotangent], wrt, table, dead=dead, without=without)
+        for k, node in enumerate(graph.nodes):
+            if isinstance(node, Apply):
+                require_nudged(node.op, nodes[k])
+        for k, g in adjoint.items():
+            require_nudged(f"the cotangent of node {k}", g)
         decisions, branches = list(xp.noise.decisions), xp.noise.branches
         distances = kink_distances(xp, graph, nodes, wrt)
     inputs = graph.inputs

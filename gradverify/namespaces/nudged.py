@@ -16,15 +16,8 @@ import numpy as np
 
 from ..ops import OPS
 from .dtypes import FloatFormat, is_float, numpy_dtype, rounded, wide
+from .kernels import KERNELS, Kernel, Nudge, Own, Run, names
 from .numpy import LEGACY, NumpyNamespace
-
-_EXACT = {"negative", "absolute", "abs", "maximum", "minimum", "fmax", "fmin", "sign", "floor", "ceil", "rint", "trunc",
-          "copysign", "isfinite", "isnan", "isinf", "logical_and", "logical_or", "logical_not", "positive", "conjugate",
-          "invert", "bitwise_and", "bitwise_or"}  # fmt: skip
-_LINKS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
-_STEPS = {"sign", "floor", "ceil", "rint", "trunc"}
-_NUMPY_TO_OP = {v: k for k, v in LEGACY.items()} | {"absolute": "abs", "true_divide": "divide", "power": "pow"}
-
 
 Decisions = Sequence[np.ndarray]
 """What the comparisons, maxima, argmaxes, sorts and roundings of a rerun came to, in the order in which they are taken:
@@ -116,6 +109,19 @@ def _stream(seed: Any) -> Mapping[str, Any]:
 
 _REALS = (np.ndarray, np.floating)
 
+_OP_OF = {getattr(np, LEGACY.get(op, op)).__name__: op for op in names("numpy", Own.UFUNC)} | {"matmul": "matmul"}
+"""Name of a ufunc -> the op of the table that it is."""
+
+_MODELS: Mapping[str, Nudge | Run] = {
+    **{ufunc: KERNELS[op].nudge for ufunc, op in _OP_OF.items()},
+    # What NumPy's own functions call, and is no op of the table.
+    "rint": Nudge.STEP,
+    **dict.fromkeys(
+        "fmax fmin copysign isnan isinf positive conjugate invert bitwise_and bitwise_or".split(), Nudge.EXACT
+    ),
+}
+"""Name of a ufunc -> its error model; what is not here counts as correctly rounded."""
+
 
 class Nudged(np.ndarray):
     """A float64 array whose every arithmetic result is nudged: operators and ufuncs pass through here.
@@ -130,12 +136,14 @@ class Nudged(np.ndarray):
         plain = tuple([np.asarray(x) if isinstance(x, Nudged) else self.noise.literal(x) for x in inputs])
         out = ufunc(*plain, **kwargs) if method == "__call__" else getattr(ufunc, method)(*plain, **kwargs)
         if not isinstance(out, _REALS) or out.dtype.kind != "f":
-            return self.noise.took(out) if ufunc.__name__ in _LINKS else out
+            return self.noise.took(out) if _MODELS.get(ufunc.__name__) is Nudge.DECISION else out
         return self._like(self._moved(ufunc.__name__, method, out, plain, kwargs))
 
     def _moved(self, name: str, method: str, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        noise = self.noise
-        if name in ("maximum", "minimum"):
+        noise, model = self.noise, _MODELS.get(name, Nudge.ULPS)
+        if model is Nudge.EXACT:
+            return out
+        if model is Nudge.CHOICE:
             x = args[0]
             if method == "__call__":
                 noise.took(np.greater_equal(x, args[1]))
@@ -143,19 +151,17 @@ class Nudged(np.ndarray):
                 noise.took(np.equal(x, np.expand_dims(out, kwargs.get("axis") or ()) if kwargs.get("axis") is not None
                            and not kwargs.get("keepdims") else out))  # fmt: skip
             return out
-        if name in _STEPS:
+        if model is Nudge.STEP:
             return noise.took(out)
-        if name in _EXACT:
-            return out
-        if name == "matmul":
+        if model is Nudge.SUM:
             return noise.sum(out, np.matmul(np.abs(args[0]), np.abs(args[1])), np.shape(args[0])[-1])
         if method in ("reduce", "accumulate") and name in ("add", "multiply"):
             n = max(np.size(args[0]) // max(np.size(out), 1), 1) if method == "reduce" else np.size(args[0])
             if name == "add":
                 return noise.sum(out, getattr(np.add, method)(np.abs(args[0]), **kwargs), n - 1)
             return noise.nudge(out, np.sqrt(n - 1) * np.abs(out))
-        moved = noise.one(out, _ulps(_NUMPY_TO_OP.get(name, name)))
-        if name in ("add", "subtract"):
+        moved = noise.one(out, _ulps(_OP_OF.get(name, name)))
+        if model is Nudge.ADDITION:
             exact = _exact_sum(args[0], args[1] if name == "add" else -args[1], out, noise.fmt)
             return np.where(exact, out, moved) if np.count_nonzero(exact) else moved
         return moved
@@ -186,23 +192,26 @@ def _ulps(op: str) -> float:
     return OPS[op].ulps if op in OPS else 0.5
 
 
-class NudgedNamespace(NumpyNamespace):
-    """NumPy's kernels over `Nudged` arrays; kernels that are no ufunc are nudged here by name."""
+_GENERIC = (Nudge.EXACT, Nudge.STEP, Nudge.DECISION, Nudge.ULPS)
+_WRAPPED = {n: KERNELS[n].nudge for n in names("numpy", Own.METHOD) if KERNELS[n].nudge in _GENERIC}
+"""Kernels that are no ufunc, and whose error model needs nothing but their result."""
 
-    _carried = ("where reshape permute_dims matrix_transpose expand_dims squeeze broadcast_to concat stack flip roll "
-                "tril triu diagonal getitem embed take take_along_axis max min full_like").split()  # fmt: skip
-    _smooth = "erf erfc erfinv lgamma digamma polygamma round".split()
+
+class NudgedNamespace(NumpyNamespace):
+    """NumPy's kernels over `Nudged` arrays; those that are no ufunc are nudged here, as their records say."""
 
     def __init__(self, noise: Noise) -> None:
         super().__init__(np, "nudged")
         self.noise = noise
         self.kind: type[Nudged] = type("Nudged", (Nudged,), {"noise": noise})
-        for name in self._carried:
+        for name, nudge in _WRAPPED.items():
+            setattr(self, name, self._nudged(name, getattr(super(), name), nudge))
+        for name in ("max", "min", "full_like"):  # max and min pass through ufuncs, and come out as scalars
             setattr(self, name, self._kept(getattr(super(), name)))
-        for name in self._smooth:
-            kernel = getattr(super(), name, None)
-            if kernel is not None:
-                setattr(self, name, self._nudged(name, kernel))
+
+    def registered(self, kernel: Kernel) -> Run | None:
+        run = super().registered(kernel)
+        return None if run is None else self._nudged(kernel.name, run, kernel.nudge)
 
     def asarray(self, x: Any, like: Any = None) -> Any:
         array = np.asarray(x)
@@ -220,12 +229,24 @@ class NudgedNamespace(NumpyNamespace):
     def _kept(self, kernel: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *args, **params: self.asarray(kernel(*args, **params))
 
-    def _nudged(self, name: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
+    def _nudged(self, name: str, kernel: Run, nudge: Nudge | Run) -> Run:
+        """The kernel on plain arrays, its result nudged by the error model."""
+        if nudge is Nudge.EXACT:
+            return self._kept(kernel)
+
         def run(*args: Any, **params: Any) -> Any:
-            out = kernel(*(np.asarray(a) for a in args), **params)
-            if name == "round":
+            plain = [np.asarray(a) if isinstance(a, Nudged) else a for a in args]
+            out = kernel(*plain, **params)
+            if nudge is Nudge.DECISION:
+                return self.noise.took(out)
+            if nudge is Nudge.LOGIC:
+                return out
+            if nudge is Nudge.STEP:
                 return self.asarray(self.noise.took(out))
-            return self.asarray(self.noise.one(out, _ulps(name)))
+            if nudge is Nudge.ULPS:
+                return self.asarray(self.noise.one(out, _ulps(name)))
+            assert not isinstance(nudge, Nudge), f"{name}: {nudge} needs a method of its own"
+            return self.asarray(nudge(self.noise, np.asarray(out), *plain, **params))
 
         return run
 
@@ -257,19 +278,6 @@ class NudgedNamespace(NumpyNamespace):
         between = size * max(len(plain) - 2, 0) if self.noise.stores else 0.0
         return self.asarray(self.noise.sum(out, size, terms + len(plain), between))
 
-    # decisions that are no ufunc
-    def argmax(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
-        return self._taken(super().argmax(np.asarray(x), axis, keepdims))
-
-    def argmin(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
-        return self._taken(super().argmin(np.asarray(x), axis, keepdims))
-
-    def argsort(self, x: Any, axis: int = -1) -> Any:
-        return self._taken(super().argsort(np.asarray(x), axis))
-
-    def _taken(self, indices: Any) -> Any:
-        return self.noise.took(indices)
-
     # linear algebra: the exact result for a matrix moved as backward stability allows
     def _backward(self, a: Any) -> np.ndarray:
         a = np.asarray(a)
@@ -295,7 +303,8 @@ class NudgedNamespace(NumpyNamespace):
         return self.asarray(self.noise.nudge(out, np.abs(out)))
 
     def solve_triangular(self, a: Any, b: Any, upper: bool = False, unit_diagonal: bool = False) -> Any:
-        return super().solve_triangular(self.asarray(a), self.asarray(b), upper, unit_diagonal)
+        # NumPy's stack makes plain arrays of its rows.
+        return self.asarray(super().solve_triangular(self.asarray(a), self.asarray(b), upper, unit_diagonal))
 
 
 def _or_nan(kernel: Callable[..., Any], *args: np.ndarray) -> np.ndarray:
@@ -304,3 +313,21 @@ def _or_nan(kernel: Callable[..., Any], *args: np.ndarray) -> np.ndarray:
         return np.asarray(kernel(*args))
     except np.linalg.LinAlgError:
         return np.full(args[-1].shape, np.nan)
+
+
+_UFUNCS_INSIDE = frozenset(("sum", "prod", "max", "min", "matmul", "any", "all"))
+"""Methods that NumPy computes by ufuncs, on `Nudged` arrays as they come."""
+
+_unnudged = sorted({*names("numpy", Own.METHOD)} - _WRAPPED.keys() - _UFUNCS_INSIDE - vars(NudgedNamespace).keys())
+if _unnudged:
+    raise TypeError(f"no nudge is written for {', '.join(_unnudged)}")
+
+
+def require_nudged(op: str, value: Any) -> None:
+    """Raise TypeError for the float result of an op that has lost its nudges, and would be taken for exact."""
+    floats = isinstance(value, float) or (isinstance(value, _REALS) and value.dtype.kind == "f")
+    if floats and not isinstance(value, Nudged):
+        raise TypeError(
+            f"{op}: its result {type(value).__name__} is not nudged, so that the budget would know of no rounding in it: "
+            "a kernel that is no ufunc is declared with an error model (`namespaces.kernels.register_op`)"
+        )
