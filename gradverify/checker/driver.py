@@ -21,9 +21,8 @@ from ..frameworks.recognise import FRAMEWORKS, asking, recompiled, trace
 from ..frameworks.registry import of_functions
 from ..judge.decide import decide
 from ..judge.draws import drawn
-from ..judge.dtypes import FORMATS
 from ..judge.reference import narrowed
-from ..namespaces.dtypes import is_float, rounded
+from ..namespaces.dtypes import FORMATS, is_float, rounded
 from ..namespaces.layout import laid_out
 from ..trace import Traced
 from .complex_adapter import cotangents_of, inputs_named, labelled, natively, together

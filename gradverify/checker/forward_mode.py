@@ -14,8 +14,8 @@ from ..core.verdict import FailKind, Reason, Status, Verdict
 from ..frameworks.recognise import FRAMEWORKS
 from ..judge.compare import Compared, compare
 from ..judge.draws import tangents_of
-from ..judge.dtypes import FORMATS
 from ..judge.jvp import differences, jvp_budget
+from ..namespaces.dtypes import FORMATS
 from ..oracle.estimate import Estimate
 from ..trace import Traced
 from .driver import Question, case_of, settled

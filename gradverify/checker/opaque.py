@@ -18,7 +18,7 @@ import numpy as np
 from ..core.errors import Unsupported
 from ..core.verdict import Comparison, Element, FailKind, Reason, Status, Verdict
 from ..frameworks.base import Observation, Subject
-from ..judge.dtypes import FORMATS, ulp
+from ..namespaces.dtypes import FORMATS, ulp
 from ..oracle.blackbox import Slope, slope
 
 DIRECTIONS = 3

@@ -3,3 +3,7 @@
 `decode(ints, seed)` is the one decoding function. `strategies` drives it from Hypothesis, `campaign` from NumPy's RNG.
 Import the public names from `gradverify.strategies`.
 """
+
+from ..namespaces.kernels import load_registered
+
+load_registered()

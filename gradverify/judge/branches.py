@@ -25,8 +25,9 @@ import numpy as np
 from ..core.case import Case
 from ..frameworks.base import Observation
 from ..namespaces.dtypes import FORMATS, wide
+from ..namespaces.nudged import Decisions, branches_of
 from ..oracle.estimate import Estimate
-from .budget import RERUNS, Allowance, Decisions, branches_of, budget, followed, sampled
+from .budget import RERUNS, Allowance, budget, followed, sampled
 from .reference import Reference
 
 GROUPS = 4

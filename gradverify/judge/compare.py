@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.verdict import Comparison, Element
+from ..namespaces.dtypes import FloatFormat, ulp
 from ..oracle.estimate import Estimate
-from .dtypes import FloatFormat, ulp
 
 ERROR_OF_DIGITS = 0.5
 """An entry whose budget is more than half of it has no digit left that could be checked."""

@@ -16,7 +16,7 @@ from ..core.errors import SpecError, Unsupported
 from ..core.graph import Apply, Graph
 from ..core.verdict import Comparison, FailKind, Reason, Status, Verdict
 from ..frameworks.base import Form, Observation, Subject
-from ..namespaces.dtypes import COMPLEX, is_float, rounded, wide
+from ..namespaces.dtypes import COMPLEX, FORMATS, is_float, rounded, wide
 from ..namespaces.run import forward
 from ..ops import OPS
 from ..ops.build import lowered
@@ -30,7 +30,6 @@ from . import complex_case as pairs
 from .branches import Branches, branch_by_branch
 from .budget import RERUNS, Budget
 from .compare import Compared, compare, hopeless
-from .dtypes import FORMATS
 from .laws import vjp as laws
 from .reference import Reference, allowance, reference
 

@@ -38,6 +38,7 @@ from typing import Any
 from ..core.errors import Unsupported
 from ..core.op import Shape
 from ..ops import OPS
+from .kernels import KERNELS, Kernel, Run
 
 
 class Namespace:
@@ -52,6 +53,10 @@ class Namespace:
     sqrt2: Any = math.sqrt(2.0)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
+        kernel = KERNELS.get(name)
+        run = None if kernel is None else self.registered(kernel)
+        if run is not None:
+            return run
         spec = OPS.get(name)
         if spec is None or spec.primitive:
             # AttributeError for dunders and typos keeps copy, pickle and hasattr working.
@@ -59,6 +64,10 @@ class Namespace:
                 raise AttributeError(f"{type(self).__name__} has no {name!r}")
             raise Unsupported(f"the {self.name} namespace has no kernel for {name}")
         return partial(spec.define, self)
+
+    def registered(self, kernel: Kernel) -> Run | None:
+        """The kernel of a record that brings functions of its own; None where this namespace takes none."""
+        return None
 
     def shape(self, x: Any) -> Shape:
         return tuple(getattr(x, "shape", ()))

@@ -62,6 +62,9 @@ FORMATS: Mapping[str, FloatFormat] = MappingProxyType(
     }
 )
 
+ROUNDOFF: Mapping[str, float] = MappingProxyType({name: fmt.roundoff for name, fmt in FORMATS.items()})
+"""The unit roundoff of each format."""
+
 COMPLEX: Mapping[str, str] = MappingProxyType({"float32": "complex64", "float64": "complex128"})
 """The complex dtype of a precision."""
 
@@ -107,3 +110,9 @@ def rounded(values: Any, name: str) -> np.ndarray:
     """Float64 values in the dtype `name`, to nearest; C-contiguous. What is too large becomes infinite."""
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(values, dtype=numpy_dtype(name)).reshape(np.shape(values))
+
+
+def ulp(x: np.ndarray, fmt: FloatFormat) -> np.ndarray:
+    """The distance between neighbours of `fmt` around |x| (that of the smallest normal below it)."""
+    _, exponent = np.frexp(np.maximum(np.abs(x), fmt.tiny))
+    return np.ldexp(2 * fmt.roundoff, exponent - 1)

@@ -11,6 +11,7 @@ import numpy as np
 from ..core.op import Shape
 from . import special
 from .base import Namespace
+from .kernels import KERNELS, Kernel, Own, Run, names, require
 
 # Array API names that NumPy took over in 2.0 and other modules may still spell the old way.
 LEGACY = {
@@ -18,11 +19,7 @@ LEGACY = {
     "atan2": "arctan2", "pow": "power", "concat": "concatenate", "permute_dims": "transpose",
 }  # fmt: skip
 
-UFUNCS = (
-    "add subtract multiply divide negative abs sign square sqrt reciprocal exp expm1 exp2 log log1p log2 log10 "
-    "sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh atan2 hypot maximum minimum floor ceil trunc pow "
-    "equal not_equal less less_equal greater greater_equal isfinite logical_and logical_or logical_not"
-).split()
+UFUNCS = names("numpy", Own.UFUNC)
 
 
 def native_index(index: Any) -> Any:
@@ -46,6 +43,9 @@ class NumpyNamespace(Namespace):
             # A subclass's own method wins over the module's ufunc.
             if not hasattr(type(self), ufunc):
                 setattr(self, ufunc, getattr(module, ufunc, None) or getattr(module, LEGACY.get(ufunc, ufunc)))
+
+    def registered(self, kernel: Kernel) -> Run | None:
+        return None if isinstance(kernel.numpy, Own) else kernel.numpy
 
     # creation
     def asarray(self, x: Any, like: Any = None) -> Any:
@@ -252,5 +252,7 @@ class NumpyNamespace(Namespace):
             rows[i] = rest if unit_diagonal else rest / a[..., i, i, None]
         return self.module.stack(rows, axis=-2) if n else b * 1
 
+
+require("numpy", Own.METHOD, (n for n in KERNELS if hasattr(NumpyNamespace, n)))
 
 NUMPY = NumpyNamespace()

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..core.graph import Apply, Constant, Graph, Input, evaluate, reaching, walk_back
 from ..core.op import OpSpec
-from ..ops import FAMILIES, OPS
+from ..ops import OPS
 from .dtypes import NUMPY_KINDS, rounded, wide
+from .kernels import ELEMENTWISE
 
 Table = Mapping[str, OpSpec]
 
@@ -64,9 +65,6 @@ def _once(graph: Graph, wrt: Iterable[str], what: str, find: Callable[[tuple[str
 def needed(graph: Graph, wrt: Iterable[str]) -> frozenset[int]:
     """Nodes whose adjoints lead to the inputs `wrt`."""
     return _once(graph, wrt, "needed", lambda wrt: reaching(graph, [graph.inputs[name] for name in wrt], carries))
-
-
-ELEMENTWISE = frozenset(s.name for family in ("elementwise", "special") for s in FAMILIES[family])
 
 
 def reverse(

@@ -1,26 +1,16 @@
-"""The op table: `OPS`, name to declaration. To add an op, declare it in the module of its family; nothing else.
+"""The op table: `OPS`, name to declaration. To add an op, declare it in the module of its family; a primitive also needs
+its kernels (`namespaces.kernels`).
 
-Third parties add theirs under the entry point `gradverify.ops` (a sequence of OpSpec); see `gradverify.testing.check_op`.
+Third parties register theirs with `namespaces.kernels.register_op`; see `gradverify.testing.check_op`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from ..core.op import OpSpec
 from . import compositions, elementwise, indexing, linalg, neural, reduction, shape, special
-
-
-def _table(*families: Iterable[OpSpec]) -> Mapping[str, OpSpec]:
-    table: dict[str, OpSpec] = {}
-    for family in families:
-        for spec in family:
-            if spec.name in table:
-                raise ValueError(f"two declarations of the op {spec.name!r}")
-            table[spec.name] = spec
-    return MappingProxyType(table)
-
 
 FAMILIES: Mapping[str, tuple[OpSpec, ...]] = MappingProxyType(
     {
@@ -34,7 +24,32 @@ FAMILIES: Mapping[str, tuple[OpSpec, ...]] = MappingProxyType(
         "neural": neural.DECLARATIONS,
     }
 )
+"""Our own ops, by family."""
 
-OPS: Mapping[str, OpSpec] = _table(*FAMILIES.values())
+_TABLE: dict[str, OpSpec] = {}
+OPS: Mapping[str, OpSpec] = MappingProxyType(_TABLE)
+"""Name -> declaration, of our ops and of those that third parties registered."""
+
+
+def declare(spec: OpSpec) -> OpSpec:
+    """Append a declaration to the table. Raises ValueError for a name that is taken."""
+    if spec.name in _TABLE:
+        raise ValueError(f"two declarations of the op {spec.name!r}")
+    _TABLE[spec.name] = spec
+    return spec
+
+
+for _family in FAMILIES.values():
+    for _spec in _family:
+        declare(_spec)
+_OURS = frozenset(_TABLE)
+
+
+def withdraw(name: str) -> None:
+    """Take a third party's op out of the table. Raises KeyError for any other name."""
+    if name in _OURS or name not in _TABLE:
+        raise KeyError(name)
+    del _TABLE[name]
+
 
 __all__ = ["FAMILIES", "OPS"]

@@ -2,3 +2,7 @@
 
 Imports ops and namespaces; never the engine.
 """
+
+from ..namespaces.kernels import load_registered
+
+load_registered()

@@ -42,6 +42,7 @@ def _round(x: arb) -> arb:
 class BallNamespace(ObjectNamespace):
     """`undecided` counts comparisons of overlapping balls since it was last cleared: the kink detector's raw signal."""
 
+    column = "balls"
     number = arb
     functions = {
         "add": lambda x, y: x + y,

@@ -50,6 +50,7 @@ _SAME = "sqrt exp expm1 log log1p sin cos tan asin acos atan sinh cosh tanh asin
 
 
 class MpNamespace(ObjectNamespace):
+    column = "mp"
     number = mpf
     functions = {name: _real(getattr(mp, name)) for name in _SAME.split()} | {
         "add": lambda x, y: x + y,

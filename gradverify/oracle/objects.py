@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..core.op import Shape
-from ..namespaces.numpy import UFUNCS, NumpyNamespace
+from ..namespaces.kernels import KERNELS, Column, Kernel, Own, Run, require
+from ..namespaces.numpy import NumpyNamespace
+from ..ops import OPS
 
 NATIVE = ("add", "subtract", "multiply", "negative")
 """NumPy's own loop over objects is as right as a mapped function here, and twice as fast."""
@@ -21,8 +23,10 @@ LINKS = ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
 
 
 class ObjectNamespace(NumpyNamespace):
-    """Subclasses give `number` (the scalar type), `scalar` (a number from anything), `functions` and `compare`."""
+    """Subclasses give `number` (the scalar type), `scalar` (a number from anything), `functions`, `compare` and `column`,
+    the column of the kernels' registry that they are."""
 
+    column: Column
     number: Callable[[float], Any]
     functions: dict[str, Callable[..., Any]]
 
@@ -31,12 +35,13 @@ class ObjectNamespace(NumpyNamespace):
         self._lift = np.frompyfunc(self.scalar, 1, 1)
         self._lift_floats = np.frompyfunc(self.number, 1, 1)
         for op, f in self.functions.items():
-            setattr(self, op, self._native(getattr(np, op)) if op in NATIVE else self._mapped(f))
+            setattr(self, op, self._native(getattr(np, op)) if op in NATIVE else self._mapped(f, OPS[op].arity))
         for op in LINKS:
             setattr(self, op, self._comparison(op))
-        for op in set(UFUNCS) - set(self.functions) - set(LINKS) - {"logical_and", "logical_or", "logical_not"}:
-            if op in self.__dict__:
-                delattr(self, op)  # no kernel: say so instead of asking NumPy for a method of the scalar
+        ours = type(self).__mro__[: type(self).__mro__.index(NumpyNamespace)]
+        own = {n for n in KERNELS if n in LINKS or any(n in vars(c) for c in ours)} - self.functions.keys()
+        require(self.column, Own.SCALAR, self.functions)
+        require(self.column, Own.METHOD, own)
 
     # what subclasses provide
     def scalar(self, x: Any) -> Any:
@@ -69,10 +74,12 @@ class ObjectNamespace(NumpyNamespace):
         """The binary ufunc behind a reduction."""
         return getattr(np, name) if name in NATIVE else np.frompyfunc(self.functions[name], 2, 1)
 
-    def _mapped(self, f: Callable[..., Any]) -> Callable[..., np.ndarray]:
+    def registered(self, kernel: Kernel) -> Run | None:
+        function = kernel.balls if self.column == "balls" else kernel.mp
+        return None if isinstance(function, Own) else self._mapped(function, OPS[kernel.name].arity)
+
+    def _mapped(self, f: Callable[..., Any], arity: int) -> Callable[..., np.ndarray]:
         """`f` over arrays, broadcasting; keyword parameters go to every call."""
-        code = getattr(f, "__code__", None)  # builtins of one argument have none
-        arity = 2 if code and code.co_argcount - len(f.__defaults__ or ()) == 2 else 1
         plain = np.frompyfunc(f, arity, 1)
 
         def kernel(*args: Any, **params: Any) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Spec files: YAML documents of expressions → cases (`load`, `loads`), and back (`dumps`). See docs/spec.md."""
 
 from ..core.errors import SpecError
+from ..namespaces.kernels import load_registered
 from .document import CaseSpec, Document, InputSpec, load, loads
 from .expression import canonical, parse
 from .write import dumps
@@ -16,3 +17,5 @@ __all__ = [
     "loads",
     "parse",
 ]
+
+load_registered()

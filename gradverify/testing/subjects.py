@@ -21,7 +21,7 @@ from ..core.verdict import Reason, Status, Verdict
 from ..frameworks.base import Observation, Subject
 from ..generate.campaign import seeded_cases
 from ..judge.decide import decide
-from ..judge.dtypes import FORMATS
+from ..namespaces.dtypes import FORMATS
 from ..ops import OPS
 from ..ops.build import GraphBuilder
 from ..spec.from_expression import expression_case

@@ -21,6 +21,7 @@ import numpy as np
 from ..core.errors import Unsupported
 from ..core.graph import Graph
 from ..core.op import VARIADIC, Kind, Shape
+from ..namespaces.dtypes import ROUNDOFF
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import forward
 from ..ops import FAMILIES, OPS
@@ -571,7 +572,3 @@ def _run(graph: Graph, values: Mapping[str, np.ndarray], dtype: str) -> list[np.
 
 def _worst(a: np.ndarray, b: np.ndarray) -> float:
     return float(a[np.argmax(np.abs(a - b))])
-
-
-ROUNDOFF = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
-"""Unit roundoff (IEEE 754-2019, table 3.5)."""

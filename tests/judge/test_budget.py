@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from gradverify.core.case import Case
-from gradverify.judge.budget import RERUNS, SAFETY, Noise, NudgedNamespace, budget
-from gradverify.judge.dtypes import FORMATS, ulp
+from gradverify.judge.budget import RERUNS, SAFETY, budget
 from gradverify.judge.reference import allowance, reference
+from gradverify.namespaces.dtypes import FORMATS, ulp
+from gradverify.namespaces.nudged import Noise, NudgedNamespace
 from gradverify.ops import OPS
 from gradverify.ops.build import GraphBuilder
 

@@ -15,10 +15,11 @@ from gradverify.frameworks.base import Observation
 from gradverify.frameworks.engine.adapter import EngineSubject
 from gradverify.frameworks.registry import find
 from gradverify.generate.campaign import seeded_cases
-from gradverify.judge.budget import SAFETY, Noise, budget
+from gradverify.judge.budget import SAFETY, budget
 from gradverify.judge.decide import decide
 from gradverify.judge.reference import reference
 from gradverify.namespaces.dtypes import FORMATS, is_float, numpy_dtype, rounded, wide
+from gradverify.namespaces.nudged import Noise
 from gradverify.spec.document import loads
 from gradverify.spec.from_expression import expression_case
 from gradverify.spec.write import dumps
