@@ -10,9 +10,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from .checker.casting import Call, context, dtype_name, in_dtype
-from .checker.driver import TIME_LIMIT, TRIALS, Effort, Question, answer, raised, raised_forward
-from .checker.forward_mode import answer_forward
-from .checker.sparse import answered
+from .checker.driver import judge_question, raised, raised_forward
+from .checker.forward_mode import judge_jvp
+from .checker.question import TIME_LIMIT, TRIALS, Effort, Question
+from .checker.sparse import judge_sparse
 from .core.errors import BadInput, Unsupported
 from .core.verdict import Reason, Status, Verdict
 from .frameworks.numpy.handwritten import HandWritten
@@ -124,7 +125,7 @@ def check(
         cotangent=_arrays(cotangent),
         reference=reference,
         surrogate=surrogate_of,
-        stops=stop_gradients,
+        stop_gradients=stop_gradients,
         seed=seed,
         device=device,
         time_limit=time_limit,
@@ -134,7 +135,7 @@ def check(
     )
     try:
         with context(framework, dtype):
-            return answered(question, lambda q: _answered(q, order or 1, modes, effort), order or 1)
+            return judge_sparse(question, lambda q: _answered(q, order or 1, modes, effort), order or 1)
     except Unsupported as e:
         return Verdict(Status.INCONCLUSIVE, question.name, "", "", reason=Reason.UNSUPPORTED, message=str(e))
 
@@ -151,7 +152,7 @@ def _answered(question: Question, order: int, modes: Sequence[Mode], effort: Eff
         for q, below in questions:
             for mode in modes:
                 try:
-                    verdict = answer(q, effort) if mode == "rev" else answer_forward(q)
+                    verdict = judge_question(q, effort) if mode == "rev" else judge_jvp(q)
                 except Unsupported as e:
                     if "over fwd" not in below:
                         raise

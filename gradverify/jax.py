@@ -14,8 +14,9 @@ from typing import Any
 
 import jax
 
-from .checker.driver import Question, answer
-from .checker.forward_mode import answer_forward
+from .checker.driver import judge_question
+from .checker.forward_mode import judge_jvp
+from .checker.question import Question
 from .core.errors import BadInput, Unsupported, note
 from .core.verdict import Reason, Status, Verdict
 
@@ -67,15 +68,15 @@ def check_grads(
 def _judged(
     f: Callable[..., Any], args: tuple[Any, ...], order: int, modes: Sequence[str], stops: bool, of: str
 ) -> None:
-    asked = Question(f, args, stops=stops, derived=bool(of))
+    asked = Question(f, args, stop_gradients=stops, derived=bool(of))
     if "fwd" in modes:
         what = f"JVP of {of}" if of else "JVP"
-        _raise(asked, answer_forward, what)
+        _raise(asked, judge_jvp, what)
         if order > 1:
             _judged(partial(jax.jvp, f), (args, args), order - 1, modes, stops, what)
     if "rev" in modes:
         what = f"VJP of {of}" if of else "VJP"
-        _raise(asked, partial(answer, effort="quick" if of else "normal"), what)
+        _raise(asked, partial(judge_question, effort="quick" if of else "normal"), what)
         if order > 1:
 
             def pulled(*primals: Any) -> Any:

@@ -15,9 +15,11 @@ from typing import Any
 import torch
 from torch.autograd.gradcheck import GradcheckError
 
-from .checker.driver import Effort, Question, answer, case_of
-from .checker.forward_mode import answer_forward
+from .checker.driver import judge_question
+from .checker.forward_mode import judge_jvp
+from .checker.question import Effort, Question
 from .checker.sparse import Call, is_sparse, over_values
+from .checker.trace_case import trace_case
 from .core.errors import BadInput, Unsupported, note
 from .core.verdict import Reason, Status, Verdict
 
@@ -89,7 +91,7 @@ def gradcheck(
             forward=check_forward_ad,
             backward=check_backward_ad,
             masked=bool(masked),
-            stops=stop_gradients,
+            stop_gradients=stop_gradients,
         )
     except GradcheckError:
         if raise_exception:
@@ -166,7 +168,7 @@ def _check(
     forward: bool,
     backward: bool,
     masked: bool,
-    stops: bool,
+    stop_gradients: bool,
 ) -> None:
     """Raise GradcheckError where something of what is asked for is not right."""
     func, given, reference = _strided(func, given, masked)
@@ -175,16 +177,16 @@ def _check(
         _constant(func, given)
         return
     if backward:
-        _judged(func, given, "normal", reference=reference, stops=stops)
+        _judged(func, given, "normal", reference=reference, stop_gradients=stop_gradients)
         _reproducible(func, given, nondet_tol)
         if undefined:
-            _undefined(func, given, len(outputs), stops)
+            _undefined(func, given, len(outputs), stop_gradients)
         if batched:
-            _judged(partial(_Batched.apply, func), given, stops=stops)
+            _judged(partial(_Batched.apply, func), given, stop_gradients=stop_gradients)
     if forward:
-        _raise(answer_forward(Question(func, given, reference=reference, stops=stops)))
+        _raise(judge_jvp(Question(func, given, reference=reference, stop_gradients=stop_gradients)))
     if batched_forward:
-        _raise(answer_forward(Question(func, given, reference=reference, stops=stops), batched=True))
+        _raise(judge_jvp(Question(func, given, reference=reference, stop_gradients=stop_gradients), batched=True))
 
 
 def _strided(
@@ -203,7 +205,7 @@ def _strided(
     func(*given)
     call, dense = over
     try:
-        case_of(Question(call.fn, call.args, reference=dense))
+        trace_case(Question(call.fn, call.args, reference=dense))
     except (BadInput, Unsupported):
         return call.fn, call.args, None
     return call.fn, call.args, dense
@@ -211,7 +213,7 @@ def _strided(
 
 def _judged(func: Function, given: tuple[Any, ...], effort: Effort = "quick", **asked: Any) -> None:
     try:
-        _raise(answer(Question(func, given, **asked), effort))
+        _raise(judge_question(Question(func, given, **asked), effort))
     except BadInput as e:
         # func has run: what is left to say of the call is a GradcheckError of PyTorch's too.
         raise GradcheckError(str(e)) from e
@@ -220,7 +222,7 @@ def _judged(func: Function, given: tuple[Any, ...], effort: Effort = "quick", **
 def _constant(func: Function, given: tuple[Any, ...]) -> None:
     """No output requires grad: right where none depends on the inputs, a detached result where one does."""
     try:
-        case_of(Question(func, given))
+        trace_case(Question(func, given))
     except BadInput as e:
         raise GradcheckError(str(e)) from e
 
@@ -258,7 +260,7 @@ def _reproducible(func: Function, given: tuple[Any, ...], nondet_tol: float) -> 
             )
 
 
-def _undefined(func: Function, given: tuple[Any, ...], count: int, stops: bool) -> None:
+def _undefined(func: Function, given: tuple[Any, ...], count: int, stop_gradients: bool) -> None:
     """Undefined cotangents stand for zeros: of all outputs at once, and of all but one."""
     leaves = _wanted(given)
     outputs = _differentiable(func(*given))
@@ -272,7 +274,7 @@ def _undefined(func: Function, given: tuple[Any, ...], count: int, stops: bool) 
         if any(g is not None and bool((g != 0).any()) for g in found):
             raise GradcheckError("undefined cotangents must give undefined or zero gradients; they do not")
     for i in range(count if count > 1 else 0):
-        _judged(lambda *args, i=i: _differentiable(func(*args))[i], given, stops=stops)
+        _judged(lambda *args, i=i: _differentiable(func(*args))[i], given, stop_gradients=stop_gradients)
 
 
 class _Batched(torch.autograd.Function):
