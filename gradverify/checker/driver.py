@@ -1,44 +1,35 @@
-"""Judging a Python function: at the given point, then around it, for what one fixed call would hide."""
+"""Judging a Python function: at the given point, then by the probes around it, for what one fixed call would hide."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from ..core.case import Case
 from ..core.errors import BadInput, Unsupported
-from ..core.graph import Graph
 from ..core.verdict import FailKind, Reason, Status, Verdict
 from ..frameworks.base import Subject
-from ..frameworks.recognise import asking, recompiled
+from ..frameworks.recognise import asking
 from ..frameworks.registry import of_functions
 from ..judge.decide import decide
-from ..judge.reference import narrowed
 from ..trace import Traced
-from .complex_adapter import labelled, natively, together
+from . import same_point as same_point  # declares its probes
+from . import variations as variations  # declares its probes
+from .complex_adapter import labelled, natively
 from .opaque import Opaque, judge_opaque
-from .orders import pulled, pushed
-from .question import TRIALS, Effort, Point, Question
+from .probes import Given, OtherArguments, OtherCase, OtherFunction, OtherQuestion, Probe, Variant, probes
+from .question import Effort, Point, Question
 from .trace_case import (
     UNDIFFERENTIATED,
     Flawed,
     cotangent_at,
-    count_entries,
     trace_case,
     trace_without_graph,
     wanted_inputs,
 )
-from .variations import MOST, TAILS, cotangents, sharing, variations
 
 PASSES = "the function, or its backward pass,"
-
-SECOND = "the second order"
-
-SUBSETS = 4
-"""Of so many inputs each is differentiated alone, and each left out, and of so many outputs each is asked alone; of more
-inputs the first and the last one are."""
 
 
 def judge_question(q: Question, effort: Effort) -> Verdict:
@@ -48,195 +39,97 @@ def judge_question(q: Question, effort: Effort) -> Verdict:
     """
     with asking() as asks:
         first, traced, case = judge_point(q, q.given)
-        compiled = asks() or effort == "thorough"
-    tried, skipped = [q.given.name], []
+        given = Given(q, first, traced, case, effort, asks())
+    walk = _Walk(given)
     if not first.wrong and first.reason is not Reason.UNSUPPORTED:
-        for name, judged, legal, after in _asked_next(q, first, traced, case, TRIALS[effort], compiled):
-            verdict, why_not = _judge_probe(judged, legal or after in tried)
-            if verdict is None or verdict.status is Status.INCONCLUSIVE:
-                skipped.append(f"{name}: {why_not}")
-                continue
-            tried.append(name)
+        for verdict, found_with in walk.verdicts():
             if verdict.status is Status.FAIL:
-                facts = {**verdict.facts, "tried": tried}
-                verdict = replace(verdict, message=f"{verdict.message} (found with {name})", facts=facts)
+                facts = {**verdict.facts, "tried": walk.tried}
+                message = f"{verdict.message} (found with {found_with})"
+                verdict = replace(verdict, message=message, facts=facts)
             if verdict.wrong:
                 return verdict
             if verdict.known and not first.known:  # true, but no news: that may come yet
                 first = verdict
-    notes = (*first.notes, *(f"{s} (it was not judged)" for s in skipped if s.startswith(SECOND)))
-    return replace(first, notes=notes, facts={**first.facts, "tried": tried, "skipped": skipped})
+    facts = {**first.facts, "tried": walk.tried, "skipped": walk.skipped}
+    return replace(first, notes=(*first.notes, *walk.notes), facts=facts)
 
 
-def _judge_probe(judged: Judged, legal: bool) -> tuple[Verdict | None, str]:
-    """The verdict, and why there is none, or none that decides: a function that refuses a point which we chose, not the
-    caller, in either pass, is in its right, unless what it is asked is `legal` at any point."""
-    try:
-        verdict = judged()
-    except (BadInput, Unsupported) as e:
-        return None, str(e)
-    if verdict.kind is FailKind.RAISED and not legal:
-        return None, verdict.message
-    return verdict, verdict.message or str(verdict.reason)
+class _Walk:
+    """One walk through the registry of probes: what was tried, and what was skipped with the reason."""
+
+    def __init__(self, given: Given) -> None:
+        self.given = given
+        self.tried = [given.question.given.name]
+        self.skipped: list[str] = []
+        self.notes: list[str] = []
+        self.answered: set[str] = set()
+
+    def verdicts(self) -> Iterator[tuple[Verdict, str]]:
+        """The verdicts that decide, and what each was found with."""
+        for probe in probes():
+            if probe.is_asked(self.given):
+                yield from self._ask(probe)
+
+    def _ask(self, probe: Probe) -> Iterator[tuple[Verdict, str]]:
+        try:
+            for variant in probe.make(self.given):
+                if not probe.is_affordable(self.given, variant):
+                    continue
+                label = variant.label.replace("{}", probe.name) or probe.name
+                verdict, why_not = self._judge(probe, variant, label)
+                if verdict is None:
+                    self._skip(probe, label, why_not)
+                    continue
+                self.tried.append(label)
+                self.answered.add(probe.key)
+                yield verdict, label
+        except (BadInput, Unsupported) as e:  # there is nothing to ask
+            self._skip(probe, probe.name, str(e))
+
+    def _skip(self, probe: Probe, label: str, why: str) -> None:
+        self.skipped.append(f"{label}: {why}")
+        if probe.noted:
+            self.notes.append(f"{label}: {why} (it was not judged)")
+
+    def _judge(self, probe: Probe, variant: Variant, label: str) -> tuple[Verdict | None, str]:
+        """The verdict, or None and why there is none that decides.
+
+        An exception at a point we chose is not a FAIL, unless the function owes an answer there.
+        """
+        try:
+            verdict = _judge_variant(self.given, probe, variant, label)
+        except (BadInput, Unsupported) as e:
+            return None, str(e)
+        why = verdict.message or str(verdict.reason)
+        if verdict.status is Status.INCONCLUSIVE:
+            return None, why
+        if verdict.kind is FailKind.RAISED and not probe.is_owed(self.given, self.answered):
+            return None, why
+        if verdict.kind is not None and not probe.counts(verdict.kind, self.given):
+            return None, why
+        return verdict, ""
 
 
-Judged = Callable[[], Verdict]
-
-
-class Asked(NamedTuple):
-    """What is asked besides the given point; `legal` where every function must have an answer, `after` the name of what
-    it must have had an answer to, to owe one here."""
-
-    name: str
-    judged: Judged
-    legal: bool = False
-    after: str = ""
-
-
-def _asked_next(
-    q: Question, first: Verdict, traced: Traced, case: Case | None, times: int, compiled: bool
-) -> Iterator[Asked]:
-    """What is asked once the given point has not failed: first the same point otherwise, then other points."""
-    if not times:
-        return
-    for name, other in _same_point(case, traced, q.seed) if case else ():
-        yield Asked(name, partial(judge_case, q, traced, other), legal=True)
-    if case:
-        held = traced.framework == "numpy" or (traced.custom and traced.framework == "torch")
-        ways = ("ways", "aliasing") if held else ("ways",)  # what a caller keeps may be written over
-        yield Asked("other ways of asking", partial(judge_case, q, traced, replace(case, invariants=ways)))
-    groups = traced.leaves
-    if case and len(groups) > 1:
-        for k, group in enumerate(groups[:SUBSETS]):
-            # The other outputs' cotangents are undefined then, not zero.
-            judged = partial(judge_case, q, _only(traced, k, group), _single_output(case, k, group))
-            yield Asked(f"output {k} alone", judged, legal=True)
-    if q.second and traced.custom and case and q.surrogate is None and count_entries(traced) <= MOST:
-        yield Asked(SECOND, partial(_second, q, first, traced, case))
-    alone = all(a.role != "parameter" for a in traced.arguments)  # a module would lose them with its name
-    shared = sharing(traced.framework, q.fn, q.args) if alone and q.reference is None and q.surrogate is None else None
-    if shared is not None:
-        yield Asked("one tensor as two arguments", partial(_verdict_at, replace(q, fn=shared), q.given))
-    again = recompiled(traced.framework, q.fn) if compiled and not q.derived and q.surrogate is None else None
-    if again is not None:
-        yield Asked("torch.compile", partial(_verdict_at, replace(q, fn=again), q.given))
-    for name, args in _around(q, traced, times):
-        # A batch may make the graph larger by its square, as attention does.
-        judged = partial(_verdict_at, q, Point(args, name, salt=name, most=max(MOST, 2 * count_entries(traced))))
-        if name in ("float32", "0-d arguments") and traced.framework in ("numpy", "cupy"):
-            judged = partial(_if_alike, judged)
-        # What takes any number of rows, and whose forward pass takes none, is to have a backward pass that does: no value
-        # and no size can be at fault. What the framework's own refuse, it documents.
-        after = "a larger batch" if traced.custom and name == "an empty batch" else ""
-        yield Asked(name, partial(_if_finite, judged) if name == TAILS else judged, after=after)
-    if case:  # other shapes and dtypes in between may have left something behind
-        yield Asked("as given, once more", partial(judge_case, q, traced, case), legal=True)
-
-
-def _if_alike(judged: Judged) -> Verdict:
-    """Shapes and dtypes do not count: nobody promised that a backward pass by hand is for more than what was given."""
-    verdict = judged()
-    if verdict.status is not Status.FAIL or verdict.kind is not FailKind.STRUCTURE:
-        return verdict
-    return replace(verdict, status=Status.INCONCLUSIVE, kind=None, reason=Reason.UNSUPPORTED)
-
-
-def _if_finite(judged: Judged) -> Verdict:
-    """Only what is infinite or NaN counts: far out, the formulas of frameworks lose digits of their own."""
-    verdict = judged()
-    if verdict.status is not Status.FAIL or verdict.kind is FailKind.NON_FINITE:
-        return verdict
-    return replace(verdict, status=Status.INCONCLUSIVE, kind=None, reason=Reason.CONDITION)
-
-
-def _same_point(case: Case, traced: Traced, seed: int) -> Iterator[tuple[str, Case]]:
-    for name, given in cotangents(case.cotangent):
-        yield name, replace(case, name=f"{case.name}, {name}", cotangent=given)
-    groups = dict(together(case.wrt, traced))
-    for names in _subsets(list(groups)):
-        name = f"only {' and '.join(names)} {'require' if len(names) > 1 else 'requires'} grad"
-        fewer = narrowed(case, tuple(i for n in names for i in groups[n]), seed=seed)
-        yield name, replace(fewer, name=f"{case.name}, {name}")
-
-
-def _subsets(names: list[str]) -> list[tuple[str, ...]]:
-    """Every one of up to SUBSETS inputs alone, and all but one; of more inputs the first and the last one."""
-    if len(names) < 2:
-        return []
-    turns = names if len(names) <= SUBSETS else [names[0], names[-1]]
-    return list(dict.fromkeys([(n,) for n in turns] + [tuple(m for m in names if m != n) for n in turns]))
-
-
-def _single_output(case: Case, k: int, group: tuple[int, ...]) -> Case:
-    graph = Graph(case.graph.nodes, tuple(case.graph.outputs[i] for i in group))
-    cotangent = tuple(case.cotangent[i] for i in group)
-    mixed = case.mixed and replace(case.mixed, outputs=tuple(case.mixed.outputs[i] for i in group))
-    parts = ((0, 1),) if len(group) == 2 else ()
-    return replace(
-        case, name=f"{case.name}, output {k} alone", graph=graph, cotangent=cotangent, mixed=mixed, parts=parts
+def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> Verdict:
+    """The verdict on one variant of a probe. Raises BadInput and Unsupported."""
+    q = given.question
+    match variant:
+        case OtherArguments():
+            # A batch may make the graph larger by its square, as attention does.
+            most = None if probe.most is None else max(probe.most, 2 * given.entries)
+            salt = variant.label.replace("{}", probe.key) or probe.key
+            return judge_point(q, Point(variant.args, label, most=most, salt=salt))[0]
+        case OtherFunction():
+            return judge_point(replace(q, fn=variant.fn), q.given)[0]
+        case OtherCase():
+            other = replace(variant.case, name=f"{q.name}, {label}")
+            return judge_case(q, variant.traced or given.traced, other)
+        case OtherQuestion():
+            return judge_question(variant.question, "quick")
+    raise TypeError(
+        f"the probe {probe.name!r} makes a {type(variant).__name__}, which is no Variant that can be judged"
     )
-
-
-def _only(traced: Traced, k: int, group: tuple[int, ...]) -> Traced:
-    """The function with one of its outputs: the graph's outputs `group`, two for a complex one."""
-    function, native = traced.function, traced.native
-    if hasattr(function, "only"):  # one with a VJP of its own, which asks for all cotangents
-        return replace(traced, function=function.only(k))
-    if native is None:
-        return replace(traced, function=lambda *arrays: (function(*arrays)[k],))
-    kept = [o for o in traced.outputs if o.position in group]
-    return replace(
-        traced,
-        outputs=tuple(replace(o, position=i) for i, o in enumerate(kept)),
-        function=lambda *arrays: tuple(function(*arrays)[i] for i in group),
-        native=lambda *arrays: (native(*arrays)[k],),
-    )
-
-
-def raised(q: Question, *, stops: bool) -> Question:
-    """The question one order up, at the same point. `stops` as in Question: where the order below stops no gradient, its
-    backward pass has no business to. Raises BadInput and Unsupported."""
-    case, traced = trace_case(q)
-    return _raised(q, traced, case, stops)
-
-
-def raised_forward(q: Question, *, stops: bool) -> Question:
-    """The question one order up by forward mode: the JVP, of the arguments and of tangents. As `raised` otherwise."""
-    case, traced = trace_case(q)
-    return _derived(q, traced, *pushed(traced, case, q.name, q.seed), stops)
-
-
-def _raised(q: Question, traced: Traced, case: Case, stops: bool) -> Question:
-    return _derived(q, traced, *pulled(traced, case, q.name), stops)
-
-
-def _derived(
-    q: Question, traced: Traced, fn: Callable[..., Any], args: tuple[Any, ...], stop_gradients: bool
-) -> Question:
-    return Question(
-        fn, args, seed=q.seed, device=q.device, time_limit=q.time_limit, stop_gradients=stop_gradients, derived=True,
-        framework=traced.framework,
-    )  # fmt: skip
-
-
-def _second(q: Question, first: Verdict, traced: Traced, case: Case) -> Verdict:
-    return judge_question(_raised(q, traced, case, stops=bool(first.facts.get("held"))), "quick")
-
-
-def _verdict_at(q: Question, point: Point) -> Verdict:
-    return judge_point(q, point)[0]
-
-
-def _around(q: Question, traced: Traced, times: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Other arguments of the same form: other values, a batch of another size, a lower precision."""
-    for name, args in variations(traced.framework, q.args, q.seed, times, count_entries(traced), traced.branches):
-        # Keyword arguments stay as they are, and would make it mixed precision.
-        if name != "float32" or (q.dtype is None and not _holds_arrays(q.kwargs)):
-            yield name, args
-
-
-def _holds_arrays(kwargs: Mapping[str, Any]) -> bool:
-    return any(hasattr(v, "dtype") for v in kwargs.values())
 
 
 def judge_point(q: Question, point: Point) -> tuple[Verdict, Traced, Case | None]:
