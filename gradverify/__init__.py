@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .api import WrongGradient as WrongGradient
     from .api import assert_gradients as assert_gradients
     from .api import check as check
+    from .checker.probes import Probe as Probe
+    from .checker.probes import register_probe as register_probe
     from .core.case import Case as Case
     from .core.case import Source as Source
     from .core.errors import BadInput as BadInput
@@ -38,6 +40,8 @@ _HOMES = {
     "check": "api",
     "assert_gradients": "api",
     "WrongGradient": "api",
+    "Probe": "checker.probes",
+    "register_probe": "checker.probes",
     "Case": "core.case",
     "Source": "core.case",
     "BadInput": "core.errors",

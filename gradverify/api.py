@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
 from .checker.casting import Call, context, dtype_name, in_dtype
-from .checker.driver import TIME_LIMIT, TRIALS, Effort, Question, answer, raised, raised_forward
-from .checker.forward_mode import answer_forward
-from .checker.sparse import answered
+from .checker.compositions import MODES, Judgement, judge_orders
+from .checker.orders import Mode
+from .checker.question import TIME_LIMIT, TRIALS, Effort, Question
+from .checker.sparse import judge_sparse
 from .core.errors import BadInput, Unsupported
 from .core.verdict import Reason, Status, Verdict
 from .frameworks.numpy.handwritten import HandWritten
 from .frameworks.recognise import framework_of
-
-Mode = Literal["rev", "fwd"]
-MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 class WrongGradient(AssertionError):
@@ -124,7 +122,7 @@ def check(
         cotangent=_arrays(cotangent),
         reference=reference,
         surrogate=surrogate_of,
-        stops=stop_gradients,
+        stop_gradients=stop_gradients,
         seed=seed,
         device=device,
         time_limit=time_limit,
@@ -134,46 +132,43 @@ def check(
     )
     try:
         with context(framework, dtype):
-            return answered(question, lambda q: _answered(q, order or 1, modes, effort), order or 1)
+            return judge_sparse(question, lambda q: _judge_up_to(q, order or 1, modes, effort), order or 1)
     except Unsupported as e:
         return Verdict(Status.INCONCLUSIVE, question.name, "", "", reason=Reason.UNSUPPORTED, message=str(e))
 
 
-def _answered(question: Question, order: int, modes: Sequence[Mode], effort: Effort) -> Verdict:
-    """The first verdict that is no PASS, and no known weakness of the framework; else that of the first order and mode,
-    which names the others."""
-    verdicts: list[Verdict] = []
-    judged: list[str] = []
-    notes: list[str] = []
-    questions = [(question, "")]
-    for k in range(1, order + 1):
-        above = []
-        for q, below in questions:
-            for mode in modes:
-                try:
-                    verdict = answer(q, effort) if mode == "rev" else answer_forward(q)
-                except Unsupported as e:
-                    if "over fwd" not in below:
-                        raise
-                    notes.append(f"order {k}, {mode}{below} is not judged: {e}")
-                    continue
-                if not verdict and not verdict.known:
-                    return verdict
-                verdicts.append(verdict)
-                judged.append(f"order {k}, {mode}{below}")
-                over, held = f" over {mode}{below}", bool(verdict.facts.get("held"))
-                if k < order and mode == "rev":
-                    above.append((raised(q, stops=held), over))
-                elif k < order:
-                    try:
-                        above.append((raised_forward(q, stops=held), over))
-                    except Unsupported as e:
-                        notes.append(f"order {k + 1}{over} is not judged: {e}")
-        questions = above
-    first = verdicts[0]
-    if len(judged) == 1:
+def _judge_up_to(q: Question, order: int, modes: Sequence[Mode], effort: Effort) -> Verdict:
+    """The first verdict that is no PASS, and no known weakness of the framework; else that of the first order and mode.
+
+    The latter names the others. Where one of them cannot be had it is INCONCLUSIVE, and says what was judged; over forward
+    mode, which few frameworks differentiate, a note is enough. Raises BadInput, and Unsupported where nothing was judged.
+    """
+    judged: list[Judgement] = []
+    lacking: list[Judgement] = []
+    for judgement in judge_orders(q, order, modes, effort):
+        if isinstance(judgement.error, BadInput):
+            raise judgement.error
+        if judgement.verdict is None:
+            lacking.append(judgement)
+        elif not judgement.verdict and not judgement.verdict.known:
+            return judgement.verdict
+        else:
+            judged.append(judgement)
+    if not judged:
+        raise next(lack.error for lack in lacking if lack.error is not None)
+    first = judged[0].verdict
+    assert first is not None
+    names = [judgement.name for judgement in judged]
+    notes = tuple(f"{lack.name} is not judged: {lack.error}" for lack in lacking)
+    facts = {**first.facts, "judged": names} if len(names) > 1 or lacking else first.facts
+    first = replace(first, notes=(*first.notes, *notes), facts=facts)
+    wanted = [lack for lack in lacking if "fwd" not in lack.modes[1:]]
+    if not wanted:
         return first
-    return replace(first, notes=(*first.notes, *notes), facts={**first.facts, "judged": judged})
+    return replace(
+        first, status=Status.INCONCLUSIVE, kind=None, known="", reason=Reason.UNSUPPORTED,
+        message=f"{wanted[0].name} cannot be judged: {wanted[0].error}", notes=(*first.notes, f"judged: {', '.join(names)}"),
+    )  # fmt: skip
 
 
 def assert_gradients(fn: Callable[..., Any], *args: Any, **options: Any) -> Verdict:

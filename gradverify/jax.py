@@ -9,14 +9,16 @@ AssertionError where something is not. What differs is in docs/migration.md: the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import jax
 
-from .checker.driver import Question, answer
-from .checker.forward_mode import answer_forward
-from .core.errors import BadInput, Unsupported, note
+from .checker.compositions import Judgement, judge_orders
+from .checker.orders import Mode
+from .checker.question import Question
+from .core.errors import Unsupported, note
 from .core.verdict import Reason, Status, Verdict
 
 __all__ = ["Undecided", "check_grads"]
@@ -61,35 +63,33 @@ def check_grads(
     )  # NumPy arrays and numbers are welcome, as in JAX
     given: tuple[Any, ...] = tuple(args)
     f(*given)  # what f raises is the caller's to see
-    _judged(f, given, order, modes, stop_gradients, "")
+    wanted: list[Mode] = [m for m in ("fwd", "rev") if m in modes]
+    first = Question(f, given, stop_gradients=stop_gradients)
+    for judgement in judge_orders(first, order, wanted, "normal", derive=_derive, above="quick"):
+        _raise(judgement)
 
 
-def _judged(
-    f: Callable[..., Any], args: tuple[Any, ...], order: int, modes: Sequence[str], stops: bool, of: str
-) -> None:
-    asked = Question(f, args, stops=stops, derived=bool(of))
-    if "fwd" in modes:
-        what = f"JVP of {of}" if of else "JVP"
-        _raise(asked, answer_forward, what)
-        if order > 1:
-            _judged(partial(jax.jvp, f), (args, args), order - 1, modes, stops, what)
-    if "rev" in modes:
-        what = f"VJP of {of}" if of else "VJP"
-        _raise(asked, partial(answer, effort="quick" if of else "normal"), what)
-        if order > 1:
+def _derive(q: Question, mode: str, below: Verdict) -> Question:
+    """The derivative that JAX's own check takes next: along the arguments themselves, of the result itself."""
+    f = q.fn
 
-            def pulled(*primals: Any) -> Any:
-                out, pullback = jax.vjp(f, *primals)
-                return pullback(out)
+    def pull(*primals: Any) -> Any:
+        out, vjp_fn = jax.vjp(f, *primals)
+        return vjp_fn(out)
 
-            _judged(pulled, args, order - 1, modes, stops, what)
+    if mode == "fwd":
+        return replace(q, fn=partial(jax.jvp, f), args=(q.args, q.args), derived=True)
+    return replace(q, fn=pull, derived=True)
 
 
-def _raise(asked: Question, judge: Callable[[Question], Verdict], what: str) -> None:
-    try:
-        verdict = judge(asked)
-    except BadInput as e:
-        raise AssertionError(f"{what}: {e}") from e
+def _raise(judgement: Judgement) -> None:
+    """AssertionError, Undecided or Unsupported; nothing for a PASS."""
+    what = " of ".join({"fwd": "JVP", "rev": "VJP"}[m] for m in judgement.modes)
+    verdict = judgement.verdict
+    if isinstance(judgement.error, Unsupported):
+        raise judgement.error
+    if verdict is None:
+        raise AssertionError(f"{what}: {judgement.error}") from judgement.error
     if verdict.wrong:
         raise AssertionError(f"{what}: {verdict.text()}")
     if verdict.status is Status.INCONCLUSIVE:

@@ -15,9 +15,12 @@ from typing import Any
 import torch
 from torch.autograd.gradcheck import GradcheckError
 
-from .checker.driver import Effort, Question, answer, case_of
-from .checker.forward_mode import answer_forward
+from .checker.compositions import judge_orders
+from .checker.forward_mode import judge_jvp
+from .checker.orders import Mode
+from .checker.question import Effort, Question
 from .checker.sparse import Call, is_sparse, over_values
+from .checker.trace_case import trace_case
 from .core.errors import BadInput, Unsupported, note
 from .core.verdict import Reason, Status, Verdict
 
@@ -66,12 +69,12 @@ def gradcheck(
     Unsupported, whatever `raise_exception` says, for what cannot be honoured: operations that cannot be traced, and sparse
     tensors without `masked=True`, which asks for the gradient at entries that are not stored.
     """
-    _asked(check_forward_ad or check_backward_ad, "neither check_forward_ad nor check_backward_ad is True")
-    _asked(
+    _require(check_forward_ad or check_backward_ad, "neither check_forward_ad nor check_backward_ad is True")
+    _require(
         check_backward_ad or not check_batched_grad,
         "check_batched_grad is about backward mode: it needs check_backward_ad",
     )
-    _asked(
+    _require(
         check_forward_ad or not check_batched_forward_grad,
         "check_batched_forward_grad is about forward mode: it needs check_forward_ad",
     )
@@ -89,7 +92,7 @@ def gradcheck(
             forward=check_forward_ad,
             backward=check_backward_ad,
             masked=bool(masked),
-            stops=stop_gradients,
+            stop_gradients=stop_gradients,
         )
     except GradcheckError:
         if raise_exception:
@@ -124,8 +127,8 @@ def gradgradcheck(
     return value and exceptions as in `gradcheck`; cotangents that are not contiguous are always tried
     (`gen_non_contig_grad_outputs`).
     """
-    _asked(check_fwd_over_rev or check_rev_over_rev, "neither check_fwd_over_rev nor check_rev_over_rev is True")
-    _asked(
+    _require(check_fwd_over_rev or check_rev_over_rev, "neither check_fwd_over_rev nor check_rev_over_rev is True")
+    _require(
         check_rev_over_rev or not (check_undefined_grad or check_batched_grad),
         "check_undefined_grad and check_batched_grad need check_rev_over_rev",
     )
@@ -166,25 +169,26 @@ def _check(
     forward: bool,
     backward: bool,
     masked: bool,
-    stops: bool,
+    stop_gradients: bool,
 ) -> None:
     """Raise GradcheckError where something of what is asked for is not right."""
     func, given, reference = _strided(func, given, masked)
     outputs = _differentiable(func(*given))  # what func raises here is the caller's to see
     if not outputs:
-        _constant(func, given)
+        _require_constant(func, given)
         return
+    question = Question(func, given, reference=reference, stop_gradients=stop_gradients)
     if backward:
-        _judged(func, given, "normal", reference=reference, stops=stops)
-        _reproducible(func, given, nondet_tol)
+        _judge(question, "rev", "normal")
+        _require_reproducible(func, given, nondet_tol)
         if undefined:
-            _undefined(func, given, len(outputs), stops)
+            _judge_undefined(func, given, len(outputs), stop_gradients)
         if batched:
-            _judged(partial(_Batched.apply, func), given, stops=stops)
+            _judge(Question(partial(_Batched.apply, func), given, stop_gradients=stop_gradients))
     if forward:
-        _raise(answer_forward(Question(func, given, reference=reference, stops=stops)))
+        _judge(question, "fwd")
     if batched_forward:
-        _raise(answer_forward(Question(func, given, reference=reference, stops=stops), batched=True))
+        _raise(judge_jvp(question, batched=True))
 
 
 def _strided(
@@ -203,24 +207,27 @@ def _strided(
     func(*given)
     call, dense = over
     try:
-        case_of(Question(call.fn, call.args, reference=dense))
+        trace_case(Question(call.fn, call.args, reference=dense))
     except (BadInput, Unsupported):
         return call.fn, call.args, None
     return call.fn, call.args, dense
 
 
-def _judged(func: Function, given: tuple[Any, ...], effort: Effort = "quick", **asked: Any) -> None:
-    try:
-        _raise(answer(Question(func, given, **asked), effort))
-    except BadInput as e:
-        # func has run: what is left to say of the call is a GradcheckError of PyTorch's too.
-        raise GradcheckError(str(e)) from e
+def _judge(question: Question, mode: Mode = "rev", effort: Effort = "quick") -> None:
+    """Raise as `_raise` does, for the first order in one mode."""
+    for judgement in judge_orders(question, 1, (mode,), effort):
+        if isinstance(judgement.error, Unsupported):
+            raise judgement.error
+        if judgement.verdict is None:
+            # func has run: what is left to say of the call is a GradcheckError of PyTorch's too.
+            raise GradcheckError(str(judgement.error)) from judgement.error
+        _raise(judgement.verdict)
 
 
-def _constant(func: Function, given: tuple[Any, ...]) -> None:
+def _require_constant(func: Function, given: tuple[Any, ...]) -> None:
     """No output requires grad: right where none depends on the inputs, a detached result where one does."""
     try:
-        case_of(Question(func, given))
+        trace_case(Question(func, given))
     except BadInput as e:
         raise GradcheckError(str(e)) from e
 
@@ -235,7 +242,7 @@ def _raise(verdict: Verdict) -> None:
         raise Undecided(verdict)
 
 
-def _reproducible(func: Function, given: tuple[Any, ...], nondet_tol: float) -> None:
+def _require_reproducible(func: Function, given: tuple[Any, ...], nondet_tol: float) -> None:
     """Two backward passes for one cotangent are within `nondet_tol` of each other."""
     leaves = _wanted(given)
 
@@ -258,7 +265,7 @@ def _reproducible(func: Function, given: tuple[Any, ...], nondet_tol: float) -> 
             )
 
 
-def _undefined(func: Function, given: tuple[Any, ...], count: int, stops: bool) -> None:
+def _judge_undefined(func: Function, given: tuple[Any, ...], count: int, stop_gradients: bool) -> None:
     """Undefined cotangents stand for zeros: of all outputs at once, and of all but one."""
     leaves = _wanted(given)
     outputs = _differentiable(func(*given))
@@ -272,7 +279,8 @@ def _undefined(func: Function, given: tuple[Any, ...], count: int, stops: bool) 
         if any(g is not None and bool((g != 0).any()) for g in found):
             raise GradcheckError("undefined cotangents must give undefined or zero gradients; they do not")
     for i in range(count if count > 1 else 0):
-        _judged(lambda *args, i=i: _differentiable(func(*args))[i], given, stops=stops)
+        one = lambda *args, i=i: _differentiable(func(*args))[i]
+        _judge(Question(one, given, stop_gradients=stop_gradients))
 
 
 class _Batched(torch.autograd.Function):
@@ -338,7 +346,7 @@ def _tupled(x: Any) -> tuple[Any, ...]:
     return tuple(x) if isinstance(x, tuple | list) else (x,)
 
 
-def _asked(sensible: bool, message: str) -> None:
+def _require(sensible: bool, message: str) -> None:
     """An AssertionError for options that contradict each other, as PyTorch raises it."""
     if not sensible:
         raise AssertionError(message)

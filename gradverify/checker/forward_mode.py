@@ -18,20 +18,22 @@ from ..judge.jvp import differences, jvp_budget
 from ..namespaces.dtypes import FORMATS
 from ..oracle.estimate import Estimate
 from ..trace import Traced
-from .driver import Question, case_of, settled
+from .driver import judge_detached_both_ways
+from .question import Question
+from .trace_case import trace_case
 
 
-def answer_forward(q: Question, *, batched: bool = False) -> Verdict:
+def judge_jvp(q: Question, *, batched: bool = False) -> Verdict:
     """The verdict on the JVP of `q.fn` at its point; with `batched`, of the JVP under vmap.
 
-    Raises BadInput and Unsupported as `callables.answer` does.
+    Raises BadInput and Unsupported as `driver.judge_question` does.
     """
-    return settled(q, lambda held: _judged(q, batched, held))[0]
+    return judge_detached_both_ways(q, lambda fix_detached: _judge(q, batched, fix_detached))[0]
 
 
-def _judged(q: Question, batched: bool, held: bool) -> tuple[Verdict, Traced]:
+def _judge(q: Question, batched: bool, fix_detached: bool) -> tuple[Verdict, Traced]:
     start = time.perf_counter()
-    case, traced = case_of(q, held=held)
+    case, traced = trace_case(q, fix_detached=fix_detached)
     tangents = tangents_of(case, [q.seed, 7])
 
     def verdict(status: Status, message: str = "", **fields: Any) -> tuple[Verdict, Traced]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, Signature
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,11 +20,27 @@ from ..frameworks.base import places, restricted
 from ..frameworks.recognise import FRAMEWORKS
 from ..judge.draws import tangents_of
 from ..trace import Traced
+from .question import Question
+
+Mode = Literal["rev", "fwd"]
 
 Derived = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
-def pulled(traced: Traced, case: Case, name: str) -> Derived:
+def next_order(q: Question, traced: Traced, case: Case, mode: Mode, *, stop_gradients: bool) -> Question:
+    """The question one order up, at the same point: about the VJP ("rev"), or the JVP ("fwd").
+
+    `stop_gradients` as in Question: where the order below stops no gradient, its backward pass has no business to. Raises
+    Unsupported where the framework's derivative is no differentiable function.
+    """
+    fn, args = vjp_fn(traced, case, q.name) if mode == "rev" else jvp_fn(traced, case, q.name, q.seed)
+    return Question(
+        fn, args, seed=q.seed, device=q.device, time_limit=q.time_limit, stop_gradients=stop_gradients, derived=True,
+        framework=traced.framework,
+    )  # fmt: skip
+
+
+def vjp_fn(traced: Traced, case: Case, name: str) -> Derived:
     """(arguments, cotangents) -> gradients, and where: the VJP of the traced function at the case's point.
 
     Its parameters are named as the case's inputs are, as far as Python allows, then `cotangent` (`cotangent0`, ...).
@@ -42,7 +58,7 @@ def pulled(traced: Traced, case: Case, name: str) -> Derived:
     return fn, args
 
 
-def pushed(traced: Traced, case: Case, name: str, seed: int) -> Derived:
+def jvp_fn(traced: Traced, case: Case, name: str, seed: int) -> Derived:
     """(arguments, tangents of those that are differentiated) -> tangents of the outputs, and where: the JVP of the traced
     function at the case's point, along tangents that are drawn as cotangents are. Raises Unsupported for a framework
     without a differentiable JVP."""

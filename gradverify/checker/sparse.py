@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from ..core.errors import BadInput, Unsupported
 from ..core.verdict import Verdict
-from .driver import NoArray, Question
+from .question import Question
+from .trace_case import NoArray
 
 NOTE = "sparse arguments: the gradient with respect to their stored values was judged"
 RESULT = "the result is sparse: it was judged as the dense one"
@@ -28,7 +29,7 @@ class Call(NamedTuple):
     kwargs: Any
 
 
-def answered(q: Question, judge: Callable[[Question], Verdict], order: int = 1) -> Verdict:
+def judge_sparse(q: Question, judge: Callable[[Question], Verdict], order: int = 1) -> Verdict:
     """What `judge` makes of the question; where sparse tensors are involved, of what it comes to without them, at order 1
     alone. Raises what `judge` raises, and Unsupported for sparse tensors at higher orders."""
     if "torch" not in sys.modules:

@@ -1,14 +1,28 @@
-"""Arguments like the given ones: what `check` tries around the given point, per framework."""
+"""Probes at other points: arguments like the given ones, as legal as can be told from those.
+
+Arguments are not known to be legal: values stay within the hull of the given ones, or near them, except for zeros. Negated
+and much larger values are only tried on arguments that have both signs, or where the function itself decides on the values
+and may take its other branch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial, wraps
 from typing import Any
 
 import numpy as np
 
-from ..frameworks.recognise import tracer
+from .limits import can_change_shapes, can_shrink_batches
+from .probes import (
+    Given,
+    OtherArguments,
+    Probe,
+    Variant,
+    count_non_finite,
+    count_values_by_hand,
+    register_probe,
+)
 
 SPREAD = 0.25
 """Other values are x·(1 + SPREAD·ε) with ε standard normal: the same signs mostly, so that a domain is rarely left, and
@@ -19,62 +33,113 @@ ROWS = 256 + 17
 """A batch that does not fit: beyond 128 and 256, where int8 and uint8 indices wrap and where blocks of 256 threads end; an
 odd number, and a multiple of no power of two, so that tiles have tails."""
 
-MOST = 300_000
-"""The array entries, over all nodes of the graph, up to which what nobody asked for is asked: a batch of ROWS, other
-points, and the second order, whose graph is some three times as large. About half a second."""
-
-Mapper = Callable[[Callable[[np.ndarray], "np.ndarray | None"], tuple[Any, ...]], tuple[Any, ...]]
+# ---- other values ---------------------------------------------------------------------------------------------------
 
 
-TAILS = "values 64 times as large"
-"""Beyond where exp overflows float64, for values of order ten; of a gradient there it is only asked that it be finite."""
+def _other_values(given: Given) -> Iterator[Variant]:
+    """Values near the given ones, drawn anew for each trial."""
+    for k in range(given.trials):
+        rng = np.random.default_rng([given.question.seed, k, 3])
+        label = f"{{}} {k + 1}" if given.trials > 1 else ""
+        yield OtherArguments(given.map_arrays(partial(_other, rng)), label=label)
 
 
-def variations(
-    framework: str, args: tuple[Any, ...], seed: int, times: int, elements: int = 0, branches: bool = False
-) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """(what was changed, the new arguments); nothing where `times` is 0. `elements` is the size of the graph, in array
-    entries: it decides how far a batch is enlarged. `branches` says that the function decides on its values in Python.
+def _zeros(given: Given) -> Iterator[Variant]:
+    return given.changed(_Zeros())
 
-    Arguments are not known to be legal: values stay within the hull of the given ones, or near them, except for zeros.
-    Negated and much larger values are only tried on arguments that have both signs, or where the function itself
-    decides on the values and may take its other branch.
-    """
-    if not times:
-        return
-    mapped: Mapper = tracer(framework).replaced
-    for k in range(times):
-        rng = np.random.default_rng([seed, k, 3])
-        yield f"other values {k + 1}" if times > 1 else "other values", mapped(partial(_other, rng), args)
-    changes: dict[str, Callable[[np.ndarray], np.ndarray | None]] = {
-        "zeros among the values": _Zeros(),
-        "negated values": lambda x: -x if _signed(x) or (branches and x.dtype.kind == "f") else None,
-        TAILS: lambda x: _scaled(x, 64.0) if _signed(x) else None,
-        "conjugated values": lambda x: np.conj(x) if x.dtype.kind == "c" and _signed(x.imag) else None,
-        "equal arguments": _Equal(),
-        "repeated integers": _repeated,
-    }
-    for name, change in changes.items():
-        changed = _changed(mapped, change, args)
-        if changed is not None:
-            yield name, changed
-    yield "a larger batch", _batched(mapped, args, lambda x: np.concatenate([x, _scaled(x[:1], 0.75)]))
-    # An index beyond a shorter axis is clamped by JAX, its gradient dropped; MLX writes out of bounds. Neither refuses it.
-    if framework not in ("jax", "mlx"):
-        yield "a batch of one", _batched(mapped, args, lambda x: x[:1])
-        yield "an empty batch", _batched(mapped, args, lambda x: x[:0])
-    rows = _rows(mapped, args)
-    # tinygrad compiles its kernels anew for every shape, or (without a compiler) emulates them entry by entry.
-    if rows and rows < ROWS and elements * ROWS / rows <= MOST and framework != "tinygrad":
-        grow = partial(_grown, np.random.default_rng([seed, 4]))
-        yield f"a batch of {ROWS}", _batched(mapped, args, grow)
-    scalars = _changed(mapped, lambda x: x.reshape(-1)[0] if x.ndim and x.size and x.dtype.kind in "fc" else None, args)
-    if scalars is not None:
-        yield "0-d arguments", scalars
+
+def _negated(given: Given) -> Iterator[Variant]:
+    """Both signs are legal where both are given, or where the function decides on them in Python."""
+    branches = given.traced.branches
+    return given.changed(lambda x: -x if _signed(x) or (branches and x.dtype.kind == "f") else None)
+
+
+def _far_out(given: Given) -> Iterator[Variant]:
+    """Beyond where exp overflows float64, for values of order ten."""
+    return given.changed(lambda x: _scaled(x, 64.0) if _signed(x) else None)
+
+
+def _conjugated(given: Given) -> Iterator[Variant]:
+    return given.changed(lambda x: np.conj(x) if x.dtype.kind == "c" and _signed(x.imag) else None)
+
+
+def _equal(given: Given) -> Iterator[Variant]:
+    return given.changed(_Equal())
+
+
+def _repeated_integers(given: Given) -> Iterator[Variant]:
+    return given.changed(_repeated)
+
+
+# ---- other batches, ranks, dtypes -----------------------------------------------------------------------------------
+
+
+def _larger_batch(given: Given) -> Iterator[Variant]:
+    yield _batched(given, lambda x: np.concatenate([x, _scaled(x[:1], 0.75)]))
+
+
+def _batch_of_one(given: Given) -> Iterator[Variant]:
+    yield _batched(given, lambda x: x[:1])
+
+
+def _empty_batch(given: Given) -> Iterator[Variant]:
+    yield _batched(given, lambda x: x[:0])
+
+
+def _batch_of_many(given: Given) -> Iterator[Variant]:
+    """ROWS rows, where the given ones are fewer."""
+    rows = _rows(given)
+    if rows and rows < ROWS:
+        grow = partial(_grown, np.random.default_rng([given.question.seed, 4]))
+        yield _batched(given, grow, growth=ROWS / rows)
+
+
+def _scalars(given: Given) -> Iterator[Variant]:
+    """The first entry of each floating-point array, without dimensions."""
+    return given.changed(lambda x: x.reshape(-1)[0] if x.ndim and x.size and x.dtype.kind in "fc" else None)
+
+
+def _narrowed(given: Given) -> Iterator[Variant]:
+    """Half the precision."""
     narrower = {np.dtype(np.float64): np.float32, np.dtype(np.complex128): np.complex64}
-    narrow = _changed(mapped, lambda x: x.astype(narrower[x.dtype]) if x.dtype in narrower else None, args)
-    if narrow is not None:
-        yield "float32", narrow
+    return given.changed(lambda x: x.astype(narrower[x.dtype]) if x.dtype in narrower else None)
+
+
+def _can_shrink(given: Given) -> bool:
+    return can_shrink_batches(given.traced.framework)
+
+
+def _can_reshape(given: Given) -> bool:
+    return can_change_shapes(given.traced.framework)
+
+
+def _is_of_one_dtype(given: Given) -> bool:
+    """Do the arguments alone say the dtype? Keyword arguments stay as they are, and would make it mixed precision."""
+    q = given.question
+    return q.dtype is None and not any(hasattr(v, "dtype") for v in q.kwargs.values())
+
+
+for _probe in (
+    Probe("other values", _other_values),
+    Probe("zeros among the values", _zeros),
+    Probe("negated values", _negated),
+    Probe("values 64 times as large", _far_out, counts=count_non_finite),
+    Probe("conjugated values", _conjugated),
+    Probe("equal arguments", _equal),
+    Probe("repeated integers", _repeated_integers),
+    Probe("a larger batch", _larger_batch),
+    Probe("a batch of one", _batch_of_one, requires=(_can_shrink,)),
+    # If forward accepts any batch size, including 0, backward must as well: no value and no size can be at fault. What the
+    # framework's own backward passes refuse, it documents.
+    Probe("an empty batch", _empty_batch, requires=(_can_shrink,), after="a larger batch"),
+    Probe(f"a batch of {ROWS}", _batch_of_many, requires=(_can_reshape,)),
+    Probe("0-d arguments", _scalars, counts=count_values_by_hand),
+    Probe("float32", _narrowed, counts=count_values_by_hand, requires=(_is_of_one_dtype,)),
+):
+    register_probe(_probe)
+
+
+# ---- one tensor as two arguments ------------------------------------------------------------------------------------
 
 
 def sharing(framework: str, fn: Callable[..., Any], args: tuple[Any, ...]) -> Callable[..., Any] | None:
@@ -105,25 +170,11 @@ def sharing(framework: str, fn: Callable[..., Any], args: tuple[Any, ...]) -> Ca
     return shared
 
 
-def cotangents(given: Sequence[np.ndarray]) -> Iterator[tuple[str, tuple[np.ndarray, ...]]]:
-    """Other cotangents for the same point, each with its own truth and budget: what normalises, divides by, takes a short
-    cut around, or misreads a cotangent is right for most and wrong for one of these. (Large, tiny, zero and one-hot ones
-    are asked at every point, by the laws.)
-
-    The constant one is expanded in memory (stride 0), as the backward pass of a sum sends it.
-    """
-    if any(g.size > 1 for g in given):
-        yield "a cotangent that is half zeros", tuple(_halved(g) for g in given)
-        yield "a constant, expanded cotangent", tuple(np.broadcast_to(g.dtype.type(1.0), g.shape) for g in given)
+# ---- arrays ---------------------------------------------------------------------------------------------------------
 
 
 def _scaled(x: np.ndarray, factor: float) -> np.ndarray:
     return x * x.dtype.type(factor) if x.dtype.kind in "fc" else x
-
-
-def _halved(g: np.ndarray) -> np.ndarray:
-    """Zeros in the first half of the entries: whole rows, where there are several."""
-    return np.where(np.arange(g.size).reshape(g.shape) < g.size // 2, g.dtype.type(0), g)
 
 
 def _signed(x: np.ndarray) -> bool:
@@ -184,20 +235,7 @@ def _grown(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
     return rows if moved is None else moved
 
 
-def _changed(mapped: Mapper, change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> Any:
-    """The changed arguments, or None where nothing changes."""
-    seen = []
-
-    def noticed(x: np.ndarray) -> np.ndarray | None:
-        new = change(x)
-        seen.append(new is not None)
-        return new
-
-    new = mapped(noticed, args)
-    return new if any(seen) else None
-
-
-def _rows(mapped: Mapper, args: tuple[Any, ...]) -> int:
+def _rows(given: Given) -> int:
     """The length of the first array's leading axis."""
     found: list[int] = []
 
@@ -205,7 +243,7 @@ def _rows(mapped: Mapper, args: tuple[Any, ...]) -> int:
         if x.ndim and not found:
             found.append(x.shape[0])
 
-    mapped(look, args)
+    given.map_arrays(look)
     return found[0] if found else 0
 
 
@@ -221,8 +259,8 @@ def _other(rng: np.random.Generator, x: np.ndarray) -> np.ndarray | None:
     return np.asarray(x * (1 + SPREAD * step)).astype(x.dtype)
 
 
-def _batched(mapped: Callable[..., Any], args: tuple[Any, ...], change: Callable[[np.ndarray], np.ndarray]) -> Any:
-    """Change the leading axis of every array argument whose leading axis is as long as the first one's."""
+def _batched(given: Given, change: Callable[[np.ndarray], np.ndarray], growth: float = 0.0) -> Variant:
+    """`change` of every array argument whose leading axis is as long as the first one's."""
     sizes: list[int] = []
 
     def leading(x: np.ndarray) -> np.ndarray | None:
@@ -232,4 +270,4 @@ def _batched(mapped: Callable[..., Any], args: tuple[Any, ...], change: Callable
             return None
         return change(x)
 
-    return mapped(leading, args)
+    return OtherArguments(given.map_arrays(leading), growth=growth)

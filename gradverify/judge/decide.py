@@ -30,7 +30,8 @@ from . import complex_case as pairs
 from .branches import Branches, branch_by_branch
 from .budget import RERUNS, Budget
 from .compare import Compared, compare, hopeless
-from .laws import vjp as laws
+from .laws import Trial
+from .laws import registry as laws
 from .reference import Reference, allowance, reference
 
 LOST_DIGITS = 2.0**-8
@@ -463,8 +464,8 @@ def _laws(
     if seen.mutated:
         return fail(FailKind.LAW, f"purity is broken: {', '.join(seen.mutated)} changed during the call")
     budgets = {n: a.budget for n, a in ref.budget.gradients.items()}
-    trial = laws.Trial(subject, function, case, seen, budgets, notes)
-    names = list(dict.fromkeys((*laws.DEFAULT, *case.invariants)))
+    trial = Trial(subject, function, case, seen, budgets, notes)
+    names = list(dict.fromkeys((*laws.default_names(), *case.invariants)))
     try:
         broken = laws.broken(trial, names)
     except Unsupported as e:

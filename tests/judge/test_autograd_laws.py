@@ -16,7 +16,8 @@ from gradverify.core.verdict import FailKind, Reason, Status, Verdict
 from gradverify.frameworks.engine.adapter import EngineSubject
 from gradverify.frameworks.registry import find
 from gradverify.judge.decide import decide
-from gradverify.judge.laws import vjp as laws
+from gradverify.judge.laws import registry as laws
+from gradverify.judge.laws import vjp
 from gradverify.judge.laws.autograd import AUTOGRAD_LAWS
 from gradverify.judge.laws.uninitialised import poisoned
 from gradverify.spec.document import loads
@@ -383,19 +384,19 @@ PAGE = (Path(__file__).parent.parent.parent / "docs" / "spec.md").read_text(enco
 
 def test_the_page_lists_them_all() -> None:
     lacking = [
-        law for law in (*laws.LAWS.values(), *AUTOGRAD_LAWS.values()) if f"| `{law.name}` | {law.doc} |" not in PAGE
+        law for law in (*vjp.LAWS.values(), *AUTOGRAD_LAWS.values()) if f"| `{law.name}` | {law.doc} |" not in PAGE
     ]
     assert not lacking
 
 
 THIRD_PARTY = """
-from gradverify.judge.laws.vjp import Law, Trial
+from gradverify.judge.laws import CaseLaw, Trial
 
 def _positive(t: Trial) -> str:
     worst = min(float(g.min()) for g in t.first.gradients.values())
     return "" if worst > 0 else f"an entry of the gradient is {worst}"
 
-positive = Law("positive", "the gradient of an increasing function is positive", _positive)
+positive = CaseLaw("positive", "the gradient of an increasing function is positive", _positive)
 """
 
 

@@ -17,7 +17,9 @@ from gradverify.frameworks.numpy.adapter import NumpySubject
 from gradverify.frameworks.registry import find
 from gradverify.judge.decide import decide
 from gradverify.judge.laws import vjp as laws
-from gradverify.judge.laws.vjp import Trial, backwards, in_range
+from gradverify.judge.laws.registry import Trial
+from gradverify.judge.laws.registry import find as find_law
+from gradverify.judge.laws.vjp import backwards, in_range
 from gradverify.judge.reference import reference
 from gradverify.spec.document import loads
 
@@ -367,7 +369,7 @@ def test_a_law_is_asked_with_the_first_answers_budget() -> None:
     first = Exp(right).vjp(None, case.values, case.wrt, case.cotangent)
     budget = {n: a.budget for n, a in reference(case).budget.gradients.items()}
     trial = Trial(Exp(right), np.exp, case, first, budget)  # type: ignore[arg-type]
-    assert all(laws.find(name).check(trial) == "" for name in laws.LAWS)
+    assert all(find_law(name).check(trial) == "" for name in laws.LAWS)
 
 
 @pytest.mark.parametrize("spoilt", [False, True])

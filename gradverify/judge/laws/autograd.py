@@ -1,6 +1,6 @@
 """Laws of autograd on a case's own graph: what a spec file names in `invariants: [accumulation, detach, …]`.
 
-`laws` holds the laws that any VJP keeps. These are about the tape beneath it (accumulation, freeing, cutting), about
+`vjp` holds the laws that any VJP keeps. These are about the tape beneath it (accumulation, freeing, cutting), about
 forward mode, second derivatives, batches, other dtypes and devices. A subject that has not what a law is about raises
 Unsupported, with the reason; the judge then says so and claims nothing.
 
@@ -33,17 +33,18 @@ from ...namespaces.run import forward, reverse
 from ...ops.build import lowered
 from ..budget import budget as budget_of
 from ..draws import drawn
+from ..jvp import differences, jvp_budget, vjp_graph
 from ..reference import reference
+from .registry import CaseLaw, Trial, declare
 from .uninitialised import poisoned
-from .vjp import Law, Trial
 
-AUTOGRAD_LAWS: dict[str, Law] = {}
+AUTOGRAD_LAWS: dict[str, CaseLaw] = {}
 
 
 def _law(check: Callable[[Trial], str]) -> Callable[[Trial], str]:
     """Declare: the name is the function's, what it means its docstring."""
     name = check.__name__.strip("_")
-    AUTOGRAD_LAWS[name] = Law(name, " ".join((inspect.getdoc(check) or "").split()), check)
+    AUTOGRAD_LAWS[name] = declare(CaseLaw(name, " ".join((inspect.getdoc(check) or "").split()), check))
     return check
 
 
@@ -358,8 +359,6 @@ RANGE = "an intermediate value leaves the range of the dtype"
 @_law
 def _duality(t: Trial) -> str:
     """Forward and reverse mode describe one linear map: ⟨g, J·v⟩ = ⟨Jᵀ·g, v⟩. (JAX, Autodiff cookbook.)"""
-    from .. import jvp  # heavy; and laws are found by name without it
-
     run = (
         importlib.import_module(f"...frameworks.{t.subject.name}.adapter", __package__).run_jvp
         if t.subject.name in ("torch", "jax")
@@ -379,10 +378,10 @@ def _duality(t: Trial) -> str:
         _, pushed = run(function, case.values, tangents, False)
     except Exception as e:
         raise Unsupported(f"no forward mode: {str(e).strip().partition(chr(10))[0]}") from e
-    found = jvp.differences(case, tangents)
+    found = differences(case, tangents)
     if found is None:
         raise Unsupported("the point lies on a kink")
-    allowed, branches = jvp.jvp_budget(case, tangents, found[1], 0)
+    allowed, branches = jvp_budget(case, tangents, found[1], 0)
     if branches:
         raise Unsupported("rounding may take another branch")
     reverse = [(wide(g), wide(tangents[n]), t.budget[n]) for n in case.wrt
@@ -407,8 +406,6 @@ def _direction(name: str, case: Case, salt: int = 0) -> np.ndarray:
 @_law
 def _hessian_symmetry(t: Trial) -> str:
     """The second derivative of ⟨g, f⟩ is symmetric: u·(H·v) = v·(H·u), where the function is smooth. (H. A. Schwarz.)"""
-    from ..jvp import vjp_graph
-
     tape, case = tape_of(t.subject), t.case
     along = [{n: _direction(n, case, salt) for n in case.wrt} for salt in (1, 2)]
     try:

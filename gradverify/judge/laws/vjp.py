@@ -1,4 +1,4 @@
-"""Laws that need no oracle: each one small declaration. A case names those it wants; `DEFAULT` run on every case.
+"""Laws that any VJP keeps, each one small declaration; none needs the oracle.
 
 A law asks the subject again and compares with its first answer. Where rounding may legitimately differ (another order
 of summation on another layout, atomic additions), the budget decides, never bits: what only bits show is a note on the
@@ -8,135 +8,27 @@ PASS, and fails who asks for it by name.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib.metadata import entry_points
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from ...core.case import Case
-from ...core.errors import UnknownName, Unsupported
-from ...frameworks.base import Observation, Subject
+from ...core.errors import Unsupported
+from ...frameworks.base import Observation
 from ...namespaces import NUMPY
 from ...namespaces.dtypes import FORMATS, is_float, wide
 from ...namespaces.run import forward, reverse
 from ...ops.build import lowered
 from ..reference import reference
-
-GROUP = "gradverify.invariants"
+from .registry import CaseLaw, Trial, combined, declare
 
 LARGE: Mapping[str, int] = MappingProxyType({"float64": 40, "float32": 20, "bfloat16": 20})
 """Cotangents are scaled by 2^±LARGE (1e±12, 1e±6): beyond any threshold that a clip, a flush to zero or an eps is likely to
 have, and an eighth at most of the exponents to either side, so that the rest is left to the values. Those of float16 end
 at 2^15 and 2^-14: it is not asked."""
-
-
-@dataclass(frozen=True, eq=False)
-class Trial:
-    """A subject, a case, the subject's first answer and the budgets of its gradients: what a law works with. `notes` is
-    what laws that hold have to say all the same."""
-
-    subject: Subject
-    function: Callable[..., Any]
-    case: Case
-    first: Observation
-    budget: Mapping[str, np.ndarray]
-    notes: list[str] = field(default_factory=list)
-
-    def ask(
-        self, cotangent: Sequence[np.ndarray] | None = None, values: Mapping[str, Any] | None = None
-    ) -> Observation:
-        """Another VJP on the same function."""
-        case = self.case
-        return self.subject.vjp(
-            self.function,
-            case.values if values is None else values,
-            case.wrt,
-            case.cotangent if cotangent is None else tuple(cotangent),
-        )
-
-    def other_values(self, got: Observation) -> bool:
-        """Does `got` come from other values of the function than the first answer? Compared to half the digits: this is
-        not about rounding."""
-        for a, b in zip(self.first.outputs, got.outputs):
-            if a.shape == b.shape and a.dtype == b.dtype and is_float(a) and a.size:
-                x, y = wide(a), wide(b)
-                close = np.sqrt(FORMATS[str(a.dtype)].roundoff) * np.abs(x).max()
-                if not np.allclose(x, y, rtol=0.0, atol=close, equal_nan=True):
-                    return True
-        return False
-
-    def differs(
-        self,
-        got: Observation,
-        factor: float = 1.0,
-        slack: float = 2.0,
-        more: Mapping[str, np.ndarray | float] = MappingProxyType({}),
-    ) -> str:
-        """Where `got` is not `factor` times the first answer, to within `slack` budgets of it and `more`, input name ->
-        a bound per entry; "" where it is.
-
-        Two correctly rounded answers are each within one budget of the truth, so within two of each other.
-        """
-        if got.raised is not None:
-            return f"it raised {type(got.raised).__name__}: {got.raised}"
-        for name in self.case.wrt:
-            a, b = self.first.gradients.get(name), got.gradients.get(name)
-            if (a is None) != (b is None):
-                return (
-                    f"d{name} is {'there' if a is None else 'None'}, and was {'None' if a is None else 'there'} before"
-                )
-            if a is None or b is None:
-                continue
-            if a.shape != b.shape or a.dtype != b.dtype:
-                return f"d{name} is {b.dtype}{list(b.shape)}, and was {a.dtype}{list(a.shape)} before"
-            with np.errstate(all="ignore"):
-                wide_a, wide_b = a.astype(np.float64) * factor, b.astype(np.float64)
-                same = (wide_a == wide_b) | (np.isnan(wide_a) & np.isnan(wide_b))
-                allowed = slack * abs(factor) * self.budget[name] + more.get(name, 0.0)
-                off = ~(same | (np.abs(wide_a - wide_b) <= allowed) | np.isinf(allowed))
-            if off.any():
-                at = tuple(int(i) for i in np.argwhere(off)[0])
-                where = f"d{name}{list(at) if at else ''}"
-                return f"{where} is {float(wide_b[at])!r} where {float(wide_a[at])!r} was expected"
-        return ""
-
-    def ulps(self, got: Observation, factor: float = 1.0) -> float:
-        """By how many ulps `got` is at most off `factor` times the first answer; 0 where they are the same numbers, inf
-        where they are no neighbours at all (another shape, None, NaN). `factor` is a power of two.
-
-        Left out is what the format cannot hold exactly on one of the two sides: numbers below the smallest normal one,
-        and beyond the largest.
-        """
-        worst = math.inf if got.raised is not None else 0.0
-        for name in self.case.wrt:
-            a, b = self.first.gradients.get(name), got.gradients.get(name)
-            if a is None or b is None or a.shape != b.shape or a.dtype != b.dtype:
-                worst = worst if a is None and b is None else math.inf
-                continue
-            fmt = FORMATS[str(a.dtype)]
-            with np.errstate(all="ignore"):
-                want, found = wide(a) * factor, wide(b)
-                off = ~((want == found) | (np.isnan(want) & np.isnan(found)))
-                if factor != 1.0:
-                    sizes = np.abs([want, found, wide(a), found / factor])
-                    off &= ~((sizes < fmt.tiny).any(axis=0) | (sizes > fmt.huge).any(axis=0))
-                if off.any():
-                    far = np.abs(want - found)[off] / np.abs(np.spacing(want[off])) * (2.0**-53 / fmt.roundoff)
-                    worst = max(worst, float(np.nan_to_num(far, nan=np.inf, posinf=np.inf).max()))
-        return worst
-
-
-@dataclass(frozen=True, slots=True)
-class Law:
-    """`check` returns "" where the law holds, else what broke it, as a sentence's end."""
-
-    name: str
-    doc: str
-    check: Callable[[Trial], str]
 
 
 def strided(x: np.ndarray) -> np.ndarray:
@@ -451,72 +343,40 @@ def _ways(t: Trial) -> str:
     return ""
 
 
-LAWS: Mapping[str, Law] = MappingProxyType(
+LAWS: Mapping[str, CaseLaw] = MappingProxyType(
     {
-        law.name: law
+        law.name: declare(law)
         for law in (
-            Law("repeat", "a second call with the same arguments gives the same gradient (within rounding)", _repeat),
-            Law("determinism", "a second call gives the same gradient bit for bit", _determinism),
-            Law("scaling", "a cotangent of -2g gives -2 times the gradient", _scaling),
-            Law("far_scaling", "2^±40 times the cotangent (2^±20 below float64) gives as many times the gradient",
-                _far_scaling),
-            Law("exact_scaling", "±2^k times the cotangent gives ±2^k times the gradient, bit for bit", _exact_scaling),
-            Law("one_hot", "the gradients of one entry of the cotangent and of the rest add up", _one_hot),
-            Law("expanded", "a constant cotangent of strides 0 gives the gradient of a contiguous one", _expanded),
-            Law("undefined", "the gradients of each output alone, the others' cotangents undefined, add up", _undefined),
-            Law("layout", "a cotangent that is not contiguous in memory gives the same gradient", _layout),
-            Law("input_layout", "inputs that are not contiguous in memory give the same gradient", _input_layout),
-            Law("zero_cotangent", "a zero cotangent gives a zero gradient (or None), where it is finite for others", _zero),
-            Law("linearity", "the VJP is linear in the cotangent: it scales and it adds", _linearity),
-            Law("ways", "asked in another way, the subject gives the same gradient or raises", _ways),
-            Law("purity", "inputs and cotangents are the same after the call as before", _purity),
+            CaseLaw("repeat", "a second call with the same arguments gives the same gradient (within rounding)", _repeat,
+                    default=True, clears_together=True),
+            CaseLaw("scaling", "a cotangent of -2g gives -2 times the gradient", _scaling,
+                    default=True, clears_together=True),
+            CaseLaw("far_scaling", "2^±40 times the cotangent (2^±20 below float64) gives as many times the gradient",
+                    _far_scaling, default=True, clears_together=True),
+            CaseLaw("layout", "a cotangent that is not contiguous in memory gives the same gradient", _layout,
+                    default=True, clears_together=True),
+            CaseLaw("input_layout", "inputs that are not contiguous in memory give the same gradient", _input_layout,
+                    default=True, clears_together=True),
+            CaseLaw("purity", "inputs and cotangents are the same after the call as before", _purity,
+                    default=True, clears_together=True),
+            CaseLaw("zero_cotangent", "a zero cotangent gives a zero gradient (or None), where it is finite for others",
+                    _zero, default=True),
+            CaseLaw("one_hot", "the gradients of one entry of the cotangent and of the rest add up", _one_hot,
+                    default=True),
+            CaseLaw("determinism", "a second call gives the same gradient bit for bit", _determinism),
+            CaseLaw("exact_scaling", "±2^k times the cotangent gives ±2^k times the gradient, bit for bit",
+                    _exact_scaling),
+            CaseLaw("expanded", "a constant cotangent of strides 0 gives the gradient of a contiguous one", _expanded),
+            CaseLaw("undefined", "the gradients of each output alone, the others' cotangents undefined, add up",
+                    _undefined),
+            CaseLaw("linearity", "the VJP is linear in the cotangent: it scales and it adds", _linearity),
+            CaseLaw("ways", "asked in another way, the subject gives the same gradient or raises", _ways),
         )
     }
 )  # fmt: skip
 
-DEFAULT = ("repeat", "scaling", "far_scaling", "layout", "input_layout", "purity", "zero_cotangent", "one_hot")
 
-TOGETHER = ("repeat", "scaling", "far_scaling", "layout", "input_layout", "purity")
-"""Those of them that a few calls with several things changed at once can clear."""
-
-
-@cache
-def find(name: str) -> Law:
-    """The law called `name`, built in or from the entry points `gradverify.invariants`. Raises UnknownName."""
-    if name in LAWS:
-        return LAWS[name]
-    from .autograd import AUTOGRAD_LAWS  # which is made of what stands here
-
-    if name in AUTOGRAD_LAWS:
-        return AUTOGRAD_LAWS[name]
-    others = entry_points(group=GROUP)
-    for entry in others:
-        if entry.name == name:
-            law = entry.load()
-            assert isinstance(law, Law), f"the entry point {name} of {GROUP} is no Law"
-            return law
-    raise UnknownName("invariant", name, [*LAWS, *AUTOGRAD_LAWS, *(e.name for e in others)])
-
-
-def broken(trial: Trial, names: Sequence[str]) -> tuple[str, str] | None:
-    """The first of the laws that does not hold, and what broke it. Raises Unsupported where none is broken, and one
-    could not be asked.
-
-    A few calls with several things changed at once clear most of the default laws together; only where one is off are
-    they asked one by one.
-    """
-    if set(DEFAULT) <= set(names):
-        together = all(not s.mutated and not trial.differs(s, -2.0) for s in _changed(trial)) and _far(trial)
-        names = [n for n in names if n not in (TOGETHER if together else ())]
-    lacking: Unsupported | None = None
-    for name in names:
-        try:
-            what = find(name).check(trial)
-        except Unsupported as e:
-            lacking = lacking or Unsupported(f"{name}: {e}")
-            continue
-        if what:
-            return name, what
-    if lacking is not None:
-        raise lacking
-    return None
+@combined
+def _together(t: Trial) -> bool:
+    """Do a few calls with several things changed at once show that the laws with `clears_together` hold?"""
+    return all(not seen.mutated and not t.differs(seen, -2.0) for seen in _changed(t)) and _far(t)

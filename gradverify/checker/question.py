@@ -1,0 +1,108 @@
+"""What is asked of a function: a question, and the points at which it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from ..core.errors import BadInput
+from ..core.limits import TimeLimit, limited
+
+Effort = Literal["quick", "normal", "thorough"]
+
+TRIALS: Mapping[str, int] = {"quick": 0, "normal": 1, "thorough": 4}
+"""How many times each way of moving away from the given point is tried."""
+
+TIME_LIMIT = 120.0
+"""Seconds for a run of the function, where the caller sets no other limit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A function, its arguments, and what is asked of it.
+
+    fn, args, kwargs  the function and the call at the given point
+    wrt        arguments to differentiate, by name; None: those that require grad, or all
+    cotangent  of the outputs at the given point; None: drawn
+    reference  a definition over the same arguments, in place of the function's own forward
+    surrogate  the function whose gradient is meant, where it is not that of the forward pass
+    seed       of everything that is drawn
+    device     "cpu", "cuda"; None: the framework's default
+    time_limit  seconds for each run of the function; None: no limit
+    stop_gradients  is it meant that what the function detaches passes no gradient? Then the definition holds that fixed
+               where it matters; else a gradient that is right with that alone fails. What the framework documents to
+               pass none is held fixed in either case
+    second     is the second order asked as well, where the backward pass is custom?
+    derived    the function is a derivative of somebody's function, not a function that somebody wrote
+    framework  whose function it is, where the caller says so
+    dtype      what the arguments were converted to, where that was asked for: no other dtype is tried then
+    """
+
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    wrt: tuple[str, ...] | None = None
+    cotangent: tuple[np.ndarray, ...] | None = None
+    reference: Callable[..., Any] | None = None
+    surrogate: Callable[..., Any] | None = None
+    seed: int = 0
+    device: str | None = None
+    time_limit: float | None = TIME_LIMIT
+    stop_gradients: bool = False
+    second: bool = False
+    derived: bool = False
+    framework: str | None = None
+    dtype: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The function's name, as verdicts use it."""
+        return str(getattr(self.fn, "__name__", type(self.fn).__name__))
+
+    @property
+    def given(self) -> Point:
+        """The point of the caller's own arguments."""
+        return Point(self.args, cotangent=self.cotangent)
+
+    def title(self, point: Point) -> str:
+        """The name of the case at a point."""
+        return f"{self.name}, {point.name}"
+
+    @contextmanager
+    def limited(self, what: str) -> Iterator[None]:
+        """Raise BadInput, which says that `what` hangs, where the block runs into the time limit."""
+        block = None
+        try:
+            with limited(self.time_limit) as block:
+                yield
+        except TimeLimit as e:
+            if e.block is not block:
+                raise  # the limit of a caller of ours
+            raise BadInput(f"{what} hangs: {e}") from None
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """Where a function is asked.
+
+    args       the arguments
+    name       what verdicts call the point
+    cotangent  of the outputs; None: drawn
+    most       array entries, over all nodes of the graph, that its judgement may take; None: no limit
+    salt       text that the drawn cotangent depends on, besides the question's seed
+    """
+
+    args: tuple[Any, ...]
+    name: str = "as given"
+    cotangent: tuple[np.ndarray, ...] | None = None
+    most: int | None = None
+    salt: str = "as given"
+
+
+def called(fn: Callable[..., Any]) -> str:
+    """The function, as messages about a call name it."""
+    return f"the function {getattr(fn, '__qualname__', None) or type(fn).__name__}"

@@ -1,0 +1,200 @@
+"""Probes at the given point: other cotangents, subsets of inputs and outputs, other ways of asking, the second order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..core.case import Case
+from ..core.graph import Graph
+from ..frameworks.recognise import recompiled
+from ..judge.reference import narrowed
+from ..trace import Traced
+from .complex_adapter import together
+from .limits import keeps_gradients
+from .orders import next_order
+from .probes import (
+    Given,
+    OtherCase,
+    OtherFunction,
+    OtherQuestion,
+    Probe,
+    Variant,
+    has_case,
+    has_one_definition,
+    has_own_gradient,
+    is_custom,
+    register_probe,
+)
+from .variations import sharing
+
+SUBSETS = 4
+"""Of so many inputs each is differentiated alone, and each left out, and of so many outputs each is asked alone; of more
+inputs the first and the last one are."""
+
+
+# ---- cotangents -----------------------------------------------------------------------------------------------------
+# Each has its own truth and budget: what normalises, divides by, takes a short cut around, or misreads a cotangent is right
+# for most and wrong for one of these. (Large, tiny, zero and one-hot ones are asked at every point, by the laws.)
+
+
+def _with_cotangent(given: Given, cotangent: Sequence[np.ndarray]) -> Iterator[Variant]:
+    assert given.case is not None
+    yield OtherCase(replace(given.case, cotangent=tuple(cotangent)))
+
+
+def _half_zeros(given: Given) -> Iterator[Variant]:
+    """Zeros in the first half of the entries: whole rows, where there are several."""
+
+    def halved(g: np.ndarray) -> np.ndarray:
+        return np.where(np.arange(g.size).reshape(g.shape) < g.size // 2, g.dtype.type(0), g)
+
+    assert given.case is not None
+    return _with_cotangent(given, [halved(g) for g in given.case.cotangent])
+
+
+def _expanded(given: Given) -> Iterator[Variant]:
+    """A constant that is expanded in memory (stride 0), as the backward pass of a sum sends it."""
+    assert given.case is not None
+    return _with_cotangent(given, [np.broadcast_to(g.dtype.type(1.0), g.shape) for g in given.case.cotangent])
+
+
+def _has_entries_to_tell_apart(given: Given) -> bool:
+    return given.case is not None and any(g.size > 1 for g in given.case.cotangent)
+
+
+register_probe(
+    Probe("a cotangent that is half zeros", _half_zeros, legal=True, requires=(has_case, _has_entries_to_tell_apart))
+)
+register_probe(
+    Probe("a constant, expanded cotangent", _expanded, legal=True, requires=(has_case, _has_entries_to_tell_apart))
+)
+
+
+# ---- subsets of inputs, ways of asking, outputs ---------------------------------------------------------------------
+
+
+def _subsets_of_inputs(given: Given) -> Iterator[Variant]:
+    """Some arguments differentiated, the others frozen."""
+    case = given.case
+    assert case is not None
+    groups = dict(together(case.wrt, given.traced))
+    for names in _subsets(list(groups)):
+        label = f"only {' and '.join(names)} {'require' if len(names) > 1 else 'requires'} grad"
+        inputs = tuple(i for n in names for i in groups[n])
+        yield OtherCase(narrowed(case, inputs, seed=given.question.seed), label=label)
+
+
+def _subsets(names: list[str]) -> list[tuple[str, ...]]:
+    """Every one of up to SUBSETS inputs alone, and all but one; of more inputs the first and the last one."""
+    if len(names) < 2:
+        return []
+    turns = names if len(names) <= SUBSETS else [names[0], names[-1]]
+    return list(dict.fromkeys([(n,) for n in turns] + [tuple(m for m in names if m != n) for n in turns]))
+
+
+def _other_ways(given: Given) -> Iterator[Variant]:
+    """The subject's pull modes; and where the caller keeps the gradients, whether they are written over."""
+    assert given.case is not None
+    laws = ("ways", "aliasing") if keeps_gradients(given.traced) else ("ways",)
+    yield OtherCase(replace(given.case, invariants=laws))
+
+
+def _single_outputs(given: Given) -> Iterator[Variant]:
+    """One output alone: the other outputs' cotangents are undefined then, not zero."""
+    assert given.case is not None
+    groups = given.traced.leaves
+    for k, group in enumerate(groups[:SUBSETS] if len(groups) > 1 else ()):
+        yield OtherCase(_single_output(given.case, group), _only(given.traced, k, group), label=f"output {k} alone")
+
+
+def _single_output(case: Case, group: tuple[int, ...]) -> Case:
+    graph = Graph(case.graph.nodes, tuple(case.graph.outputs[i] for i in group))
+    cotangent = tuple(case.cotangent[i] for i in group)
+    mixed = case.mixed and replace(case.mixed, outputs=tuple(case.mixed.outputs[i] for i in group))
+    return replace(case, graph=graph, cotangent=cotangent, mixed=mixed, parts=((0, 1),) if len(group) == 2 else ())
+
+
+def _only(traced: Traced, k: int, group: tuple[int, ...]) -> Traced:
+    """The function with one of its outputs: the graph's outputs `group`, two for a complex one."""
+    function, native = traced.function, traced.native
+    if hasattr(function, "only"):  # one with a VJP of its own, which asks for all cotangents
+        return replace(traced, function=function.only(k))
+    if native is None:
+        return replace(traced, function=lambda *arrays: (function(*arrays)[k],))
+    kept = [o for o in traced.outputs if o.position in group]
+    return replace(
+        traced,
+        outputs=tuple(replace(o, position=i) for i, o in enumerate(kept)),
+        function=lambda *arrays: tuple(function(*arrays)[i] for i in group),
+        native=lambda *arrays: (native(*arrays)[k],),
+    )
+
+
+register_probe(Probe("subsets of the inputs", _subsets_of_inputs, legal=True, requires=(has_case,)))
+register_probe(Probe("other ways of asking", _other_ways, requires=(has_case,)))
+register_probe(Probe("one output alone", _single_outputs, legal=True, requires=(has_case,)))
+
+
+# ---- the second order, other functions ------------------------------------------------------------------------------
+
+
+def _second_order(given: Given) -> Iterator[Variant]:
+    """The VJP of the VJP, where the backward pass is custom."""
+    assert given.case is not None
+    stops = bool(given.verdict.facts.get("held"))
+    above = next_order(given.question, given.traced, given.case, "rev", stop_gradients=stops)
+    yield OtherQuestion(above, growth=1.0)
+
+
+def _wants_second_order(given: Given) -> bool:
+    return given.question.second
+
+
+def _one_as_two(given: Given) -> Iterator[Variant]:
+    """One and the same tensor as two arguments, as with tied weights."""
+    shared = sharing(given.traced.framework, given.question.fn, given.arguments)
+    if shared is not None:
+        yield OtherFunction(shared)
+
+
+def _has_no_parameters(given: Given) -> bool:
+    """Is the function no module, whose parameters a wrapped function would lose with its name?"""
+    return all(a.role != "parameter" for a in given.traced.arguments)
+
+
+def _compiled(given: Given) -> Iterator[Variant]:
+    """The function as its framework compiles it."""
+    fn = recompiled(given.traced.framework, given.question.fn)
+    if fn is not None:
+        yield OtherFunction(fn)
+
+
+def _may_differ_compiled(given: Given) -> bool:
+    return given.asks_whether_compiled or given.effort == "thorough"
+
+
+def _is_somebodys(given: Given) -> bool:
+    """Is the function written by somebody, not derived?"""
+    return not given.question.derived
+
+
+def _once_more(given: Given) -> Iterator[Variant]:
+    """The given case again: other shapes and dtypes in between may have left something behind."""
+    assert given.case is not None
+    yield OtherCase(given.case)
+
+
+register_probe(
+    Probe("the second order", _second_order, requires=(has_case, is_custom, has_own_gradient, _wants_second_order),
+          noted=True)
+)  # fmt: skip
+register_probe(
+    Probe("one tensor as two arguments", _one_as_two, requires=(_has_no_parameters, has_one_definition), most=None)
+)
+register_probe(
+    Probe("torch.compile", _compiled, requires=(_may_differ_compiled, _is_somebodys, has_own_gradient), most=None)
+)
+register_probe(Probe("as given, once more", _once_more, legal=True, requires=(has_case,), last=True))

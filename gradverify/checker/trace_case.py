@@ -1,0 +1,194 @@
+"""From a question and a point to a case: trace the function, and the definition that it is held against."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..core.case import Case, Mixed
+from ..core.errors import BadInput, Unsupported
+from ..core.verdict import FailKind
+from ..frameworks.recognise import FRAMEWORKS, trace
+from ..judge.draws import drawn
+from ..namespaces.dtypes import FORMATS, is_float, rounded
+from ..namespaces.layout import laid_out
+from ..trace import Traced
+from .complex_adapter import cotangents_of, inputs_named, together
+from .definitions import HELD, PARAMETERS, alike, parameters_of, surrogated, takes_parameters
+from .question import Point, Question, called
+
+SURROGATE = "the gradient was held against that of the surrogate, the value against the function's own forward"
+
+UNDIFFERENTIATED = (
+    "a backward pass that is not meant to be differentiated is marked once_differentiable, or raises where it is"
+)
+
+
+class Flawed(BadInput):
+    """The run that was traced is evidence enough for a FAIL: there is nothing to compare."""
+
+    def __init__(self, traced: Traced, kind: FailKind, message: str) -> None:
+        super().__init__(message)
+        self.traced, self.kind, self.message = traced, kind, message
+
+
+class NoArray(BadInput):
+    """The function ran, and returned no floating-point array."""
+
+
+def trace_case(q: Question, point: Point | None = None, *, fix_detached: bool = False) -> tuple[Case, Traced]:
+    """The case at a point (None: the given one), and the trace of the function there.
+
+    `fix_detached` holds fixed what the function detaches. Raises BadInput and Unsupported.
+    """
+    point = point or q.given
+    own = trace_at(q, q.fn, point, fix_detached, strict=q.reference is None)
+    if point.most is not None and count_entries(own) > point.most:
+        raise Unsupported(f"not asked: its graph has {count_entries(own):,} array entries")
+    wrt = wanted_inputs(q, own)
+    definition = own
+    if q.reference is not None:
+        definition = _trace_definition(q, q.reference, own, point, fix_detached, "the reference")
+    if q.surrogate is not None:
+        surrogate = _trace_definition(q, q.surrogate, own, point, fix_detached, "the surrogate")
+        definition = surrogated(definition, surrogate, wrt)
+        own = replace(own, notes=(*own.notes, SURROGATE))
+    return _build_case(q, own, definition, point, wrt), own
+
+
+def trace_without_graph(q: Question, point: Point) -> Traced:
+    """The function at a point, its graph None where it cannot be traced. Raises BadInput."""
+    return trace_at(q, q.fn, point, strict=False)
+
+
+def wanted_inputs(q: Question, own: Traced) -> tuple[str, ...]:
+    """The inputs to differentiate: both parts of a complex argument. Raises BadInput for an unknown name."""
+    return own.wrt if q.wrt is None else inputs_named(own, q.wrt)
+
+
+def count_entries(traced: Traced) -> int:
+    """The size of the graph, in array entries over all its nodes."""
+    return sum(math.prod(n.shape) for n in traced.graph.nodes) if traced.graph else 0
+
+
+def trace_at(
+    q: Question, fn: Callable[..., Any], point: Point, fix_detached: bool = False, *, strict: bool = True
+) -> Traced:
+    """The trace of `fn` at a point; `strict` refuses a function without a graph.
+
+    Raises BadInput and Unsupported, and Flawed where the run itself shows a fault.
+    """
+    fixed = {"stop_detached": True, "confirm": False} if fix_detached else {}
+    try:
+        with q.limited(called(fn)):
+            options = {**fixed, "seed": q.seed, "strict": strict, "framework": q.framework}
+            found = trace(fn, *point.args, options=options, **q.kwargs)
+    except (Unsupported, BadInput):
+        raise
+    except Exception as e:
+        text = str(e).strip().splitlines()
+        raise BadInput(f"{called(fn)} raised {type(e).__name__}{': ' + text[0] if text else ''}") from e
+    if not any(a.kind == "float" and a.role != "captured" for a in found.arguments):
+        raise BadInput(f"{called(fn)} has no floating-point argument, so there is nothing to differentiate")
+    if not any(o.position is not None for o in found.outputs):
+        raise NoArray(f"{called(fn)} returns no floating-point array")
+    if all(o.detached for o in found.outputs if o.position is not None and o.depends) and any(
+        o.depends for o in found.outputs
+    ):
+        if not q.derived:
+            raise BadInput(f"{called(fn)} returns a detached result: no gradient can flow")
+        where = f" (detached at {', '.join(found.cuts)})" if found.cuts else ""
+        message = (
+            f"the gradient comes without a graph{where}, though it depends on the arguments or the cotangent: its own "
+            f"derivatives are lost, in silence where it is one term of several; {UNDIFFERENTIATED}"
+        )
+        raise Flawed(found, FailKind.DETACHED, message)
+    return found
+
+
+def _trace_definition(
+    q: Question, fn: Callable[..., Any], own: Traced, point: Point, fix_detached: bool, what: str
+) -> Traced:
+    """Another definition, over the inputs of the judged function."""
+    parameters = {PARAMETERS: parameters_of(own)} if takes_parameters(fn) else {}
+    other = replace(q, kwargs={**q.kwargs, **parameters}, framework=own.framework)
+    return alike(own, trace_at(other, fn, point, fix_detached), what)
+
+
+def _build_case(q: Question, own: Traced, definition: Traced, point: Point, wrt: tuple[str, ...]) -> Case:
+    graph = definition.graph
+    if graph is None:
+        raise Unsupported("; ".join(definition.opaque))
+    _refuse_writes(q, own, wrt)
+    dtype, mixed = _dtypes(own)
+    of = mixed.inputs if mixed else {}
+    values = {}
+    for n in graph.inputs:
+        value = own.values[n] if n in own.values else definition.values[n]
+        values[n] = _in_own_dtype(value, of.get(n.removesuffix(HELD), dtype))
+    for a in own.arguments:
+        if a.strides is not None and a.name in values:
+            values[a.name] = laid_out(values[a.name], a.strides)
+    shapes = [graph.nodes[o].shape for o in graph.outputs]
+    return Case(
+        name=q.title(point),
+        graph=graph,
+        values=values,
+        cotangent=cotangent_at(q, own, point, shapes, mixed.outputs if mixed else (dtype,) * len(shapes)),
+        dtype=dtype,
+        wrt=wrt,
+        mixed=mixed,
+        parts=tuple((g[0], g[1]) for g in own.leaves if len(g) == 2),
+    )
+
+
+def _refuse_writes(q: Question, own: Traced, wrt: tuple[str, ...]) -> None:
+    """Raise Flawed or BadInput where the function writes to an argument that is differentiated."""
+    for n, inputs in together(wrt, own):
+        if set(inputs) & set(own.behind):
+            message = f"{called(q.fn)} changes its argument {n}, and {FRAMEWORKS[own.framework]} does not know of it"
+            raise Flawed(own, FailKind.LAW, message)
+        if set(inputs) & set(own.written):
+            raise BadInput(f"{called(q.fn)} writes to its argument {n}, which is differentiated: give it a copy")
+
+
+def _in_own_dtype(value: Any, dtype: str) -> np.ndarray:
+    """The array rounded to the case's dtype: a trace holds bfloat16 as float32."""
+    return rounded(value, dtype) if is_float(value) else np.asarray(value)
+
+
+def _dtypes(own: Traced) -> tuple[str, Mixed | None]:
+    """The case's dtype, and all of them where the function has several.
+
+    Of several, the case's is the narrowest that a value passes through: rounding in the others is smaller, so that its
+    budget excuses all that is excusable, and more than a budget for each operation in its own dtype would. Raises
+    Unsupported for float16 and bfloat16 in one function, of which neither has the smaller roundings and the smaller range.
+    """
+    inputs = {a.name: a.dtype for a in own.arguments if a.kind == "float" and a.role != "captured"}
+    outputs = tuple(o.dtype for o in own.outputs if o.position is not None)
+    formats = {*inputs.values(), *outputs, *own.formats}
+    if len(formats) == 1:
+        return own.dtype, None
+    unknown = formats - FORMATS.keys()
+    if unknown or {"float16", "bfloat16"} <= formats:
+        raise Unsupported(f"values of {', '.join(sorted(unknown or formats))} in one function")
+    finest_last = sorted(formats, key=lambda d: -FORMATS[d].roundoff)
+    captured = {a.name: a.dtype for a in own.arguments if a.kind == "float" and a.role == "captured"}
+    return finest_last[0], Mixed({**captured, **inputs}, outputs, finest_last[-1])
+
+
+def cotangent_at(
+    q: Question, own: Traced, point: Point, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[str]
+) -> tuple[np.ndarray, ...]:
+    """The point's cotangent by real parts, in its dtypes; drawn where the point has none. Raises BadInput."""
+    given = cotangents_of(own, point.cotangent)
+    if given is None:
+        rng = np.random.default_rng([q.seed, *point.salt.encode()])
+        given = tuple(drawn(rng, s) for s in shapes)
+    if [g.shape for g in given] != list(shapes):
+        raise BadInput(f"cotangent: shapes {[g.shape for g in given]} do not match those of the outputs, {shapes}")
+    return tuple(rounded(g, dtype) for g, dtype in zip(given, dtypes, strict=True))

@@ -1,0 +1,195 @@
+"""The laws of a case: what one is, what it works with, and where it is found by its name.
+
+`vjp` and `autograd` declare the built-in ones; others come from the entry points of the group `gradverify.invariants`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ...core.case import Case
+from ...core.errors import UnknownName, Unsupported
+from ...frameworks.base import Observation, Subject
+from ...namespaces.dtypes import FORMATS, is_float, wide
+
+GROUP = "gradverify.invariants"
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A subject, a case, the subject's first answer and the budgets of its gradients: what a law works with. `notes` is
+    what laws that hold have to say all the same."""
+
+    subject: Subject
+    function: Callable[..., Any]
+    case: Case
+    first: Observation
+    budget: Mapping[str, np.ndarray]
+    notes: list[str] = field(default_factory=list)
+
+    def ask(
+        self, cotangent: Sequence[np.ndarray] | None = None, values: Mapping[str, Any] | None = None
+    ) -> Observation:
+        """Another VJP on the same function."""
+        case = self.case
+        return self.subject.vjp(
+            self.function,
+            case.values if values is None else values,
+            case.wrt,
+            case.cotangent if cotangent is None else tuple(cotangent),
+        )
+
+    def other_values(self, got: Observation) -> bool:
+        """Does `got` come from other values of the function than the first answer? Compared to half the digits: this is
+        not about rounding."""
+        for a, b in zip(self.first.outputs, got.outputs):
+            if a.shape == b.shape and a.dtype == b.dtype and is_float(a) and a.size:
+                x, y = wide(a), wide(b)
+                close = np.sqrt(FORMATS[str(a.dtype)].roundoff) * np.abs(x).max()
+                if not np.allclose(x, y, rtol=0.0, atol=close, equal_nan=True):
+                    return True
+        return False
+
+    def differs(
+        self,
+        got: Observation,
+        factor: float = 1.0,
+        slack: float = 2.0,
+        more: Mapping[str, np.ndarray | float] = MappingProxyType({}),
+    ) -> str:
+        """Where `got` is not `factor` times the first answer, to within `slack` budgets of it and `more`, input name ->
+        a bound per entry; "" where it is.
+
+        Two correctly rounded answers are each within one budget of the truth, so within two of each other.
+        """
+        if got.raised is not None:
+            return f"it raised {type(got.raised).__name__}: {got.raised}"
+        for name in self.case.wrt:
+            a, b = self.first.gradients.get(name), got.gradients.get(name)
+            if (a is None) != (b is None):
+                return (
+                    f"d{name} is {'there' if a is None else 'None'}, and was {'None' if a is None else 'there'} before"
+                )
+            if a is None or b is None:
+                continue
+            if a.shape != b.shape or a.dtype != b.dtype:
+                return f"d{name} is {b.dtype}{list(b.shape)}, and was {a.dtype}{list(a.shape)} before"
+            with np.errstate(all="ignore"):
+                wide_a, wide_b = a.astype(np.float64) * factor, b.astype(np.float64)
+                same = (wide_a == wide_b) | (np.isnan(wide_a) & np.isnan(wide_b))
+                allowed = slack * abs(factor) * self.budget[name] + more.get(name, 0.0)
+                off = ~(same | (np.abs(wide_a - wide_b) <= allowed) | np.isinf(allowed))
+            if off.any():
+                at = tuple(int(i) for i in np.argwhere(off)[0])
+                where = f"d{name}{list(at) if at else ''}"
+                return f"{where} is {float(wide_b[at])!r} where {float(wide_a[at])!r} was expected"
+        return ""
+
+    def ulps(self, got: Observation, factor: float = 1.0) -> float:
+        """By how many ulps `got` is at most off `factor` times the first answer; 0 where they are the same numbers, inf
+        where they are no neighbours at all (another shape, None, NaN). `factor` is a power of two.
+
+        Left out is what the format cannot hold exactly on one of the two sides: numbers below the smallest normal one,
+        and beyond the largest.
+        """
+        worst = math.inf if got.raised is not None else 0.0
+        for name in self.case.wrt:
+            a, b = self.first.gradients.get(name), got.gradients.get(name)
+            if a is None or b is None or a.shape != b.shape or a.dtype != b.dtype:
+                worst = worst if a is None and b is None else math.inf
+                continue
+            fmt = FORMATS[str(a.dtype)]
+            with np.errstate(all="ignore"):
+                want, found = wide(a) * factor, wide(b)
+                off = ~((want == found) | (np.isnan(want) & np.isnan(found)))
+                if factor != 1.0:
+                    sizes = np.abs([want, found, wide(a), found / factor])
+                    off &= ~((sizes < fmt.tiny).any(axis=0) | (sizes > fmt.huge).any(axis=0))
+                if off.any():
+                    far = np.abs(want - found)[off] / np.abs(np.spacing(want[off])) * (2.0**-53 / fmt.roundoff)
+                    worst = max(worst, float(np.nan_to_num(far, nan=np.inf, posinf=np.inf).max()))
+        return worst
+
+
+@dataclass(frozen=True, slots=True)
+class CaseLaw:
+    """What must hold of a subject on a case, whatever the gradient is.
+
+    name     what a case calls it in `invariants`
+    doc      the law, as a sentence
+    check    returns "" where the law holds, else what broke it, as a sentence's end. Raises Unsupported, with the reason,
+             where the subject has not what the law is about
+    default  it is checked in every case, in the order of declaration (a law from an entry point only where a case names it)
+    clears_together  the combined calls (`combined`) show as well that it holds
+    """
+
+    name: str
+    doc: str
+    check: Callable[[Trial], str]
+    default: bool = False
+    clears_together: bool = False
+
+
+_DECLARED: dict[str, CaseLaw] = {}
+_COMBINED: list[Callable[[Trial], bool]] = []
+
+
+def declare(law: CaseLaw) -> CaseLaw:
+    """Add a law to those that `find` knows."""
+    _DECLARED[law.name] = law
+    return law
+
+
+def combined(check: Callable[[Trial], bool]) -> Callable[[Trial], bool]:
+    """Declare the few calls that clear all laws with `clears_together` at once."""
+    _COMBINED.append(check)
+    return check
+
+
+def default_names() -> tuple[str, ...]:
+    """The laws that are checked in every case."""
+    return tuple(law.name for law in _DECLARED.values() if law.default)
+
+
+@cache
+def find(name: str) -> CaseLaw:
+    """The law called `name`, built in or from the entry points `gradverify.invariants`. Raises UnknownName."""
+    if name in _DECLARED:
+        return _DECLARED[name]
+    others = entry_points(group=GROUP)
+    for entry in others:
+        if entry.name == name:
+            law = entry.load()
+            assert isinstance(law, CaseLaw), f"the entry point {name} of {GROUP} is no CaseLaw"
+            return law
+    raise UnknownName("invariant", name, [*_DECLARED, *(e.name for e in others)])
+
+
+def broken(trial: Trial, names: Sequence[str]) -> tuple[str, str] | None:
+    """The first of the laws that does not hold, and what broke it.
+
+    Raises Unsupported where none is broken and one could not be checked. A few calls with several things changed at once
+    clear most of the default laws together; only where one is off are they checked one by one.
+    """
+    if _COMBINED and set(default_names()) <= set(names) and all(clears(trial) for clears in _COMBINED):
+        names = [n for n in names if not find(n).clears_together]
+    lacking: Unsupported | None = None
+    for name in names:
+        try:
+            what = find(name).check(trial)
+        except Unsupported as e:
+            lacking = lacking or Unsupported(f"{name}: {e}")
+            continue
+        if what:
+            return name, what
+    if lacking is not None:
+        raise lacking
+    return None
