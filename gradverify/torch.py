@@ -17,9 +17,10 @@ from torch.autograd.gradcheck import GradcheckError
 
 from .checker.driver import Effort, Question, answer, case_of
 from .checker.forward_mode import answer_forward
-from .checker.sparse import Call, is_sparse, over_values
 from .core.errors import BadInput, Unsupported, note
 from .core.verdict import Reason, Status, Verdict
+from .frameworks.base import Call
+from .frameworks.torch.sparse import is_sparse, over_values
 
 __all__ = ["GradcheckError", "Undecided", "gradcheck", "gradgradcheck"]
 

@@ -16,8 +16,8 @@ from ..core.errors import BadInput, Unsupported
 from ..core.graph import Graph
 from ..core.limits import TimeLimit, limited
 from ..core.verdict import FailKind, Reason, Status, Verdict
-from ..frameworks.base import Subject
-from ..frameworks.recognise import FRAMEWORKS, asking, recompiled, trace
+from ..frameworks.base import Framework
+from ..frameworks.recognise import asking, recompiled, title_of, trace
 from ..frameworks.registry import of_functions
 from ..judge.decide import decide
 from ..judge.draws import drawn
@@ -179,7 +179,7 @@ def _asked_next(
     for name, other in _same_point(case, traced, q.seed) if case else ():
         yield Asked(name, partial(_decided, q, traced, other), legal=True)
     if case:
-        held = traced.framework == "numpy" or (traced.custom and traced.framework == "torch")
+        held = of_functions(traced.framework).keeps_results(traced.custom)
         ways = ("ways", "aliasing") if held else ("ways",)  # what a caller keeps may be written over
         yield Asked("other ways of asking", partial(_decided, q, traced, replace(case, invariants=ways)))
     groups = traced.leaves
@@ -196,11 +196,11 @@ def _asked_next(
         yield Asked("one tensor as two arguments", partial(_verdict_at, replace(q, fn=shared), q.given))
     again = recompiled(traced.framework, q.fn) if compiled and not q.derived and q.surrogate is None else None
     if again is not None:
-        yield Asked("torch.compile", partial(_verdict_at, replace(q, fn=again), q.given))
+        yield Asked(of_functions(traced.framework).compiler, partial(_verdict_at, replace(q, fn=again), q.given))
     for name, args in _around(q, traced, times):
         # A batch may make the graph larger by its square, as attention does.
         judged = partial(_verdict_at, q, Point(args, name, most=max(MOST, 2 * _entries(traced))))
-        if name in ("float32", "0-d arguments") and traced.framework in ("numpy", "cupy"):
+        if name in ("float32", "0-d arguments") and of_functions(traced.framework).by_hand:
             judged = partial(_if_alike, judged)
         # What takes any number of rows, and whose forward pass takes none, is to have a backward pass that does: no value
         # and no size can be at fault. What the framework's own refuse, it documents.
@@ -495,7 +495,7 @@ def _case(q: Question, own: Traced, definition: Traced, point: Point, wrt: tuple
         raise Unsupported("; ".join(definition.opaque))
     for n, inputs in together(wrt, own):
         if set(inputs) & set(own.behind):
-            message = f"{_called(q.fn)} changes its argument {n}, and {FRAMEWORKS[own.framework]} does not know of it"
+            message = f"{_called(q.fn)} changes its argument {n}, and {title_of(own.framework)} does not know of it"
             raise Flawed(own, FailKind.LAW, message)
         if set(inputs) & set(own.written):
             raise BadInput(f"{_called(q.fn)} writes to its argument {n}, which is differentiated: give it a copy")
@@ -559,7 +559,7 @@ def _weights(
     return tuple(rounded(g, dtype) for g, dtype in zip(given, dtypes, strict=True))
 
 
-def _subject(traced: Traced, device: str | None) -> Subject:
+def _subject(traced: Traced, device: str | None) -> Framework:
     return of_functions(traced.framework, device)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial, wraps
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ..frameworks.recognise import tracer
+from ..frameworks.registry import of_functions
 
 SPREAD = 0.25
 """Other values are x·(1 + SPREAD·ε) with ε standard normal: the same signs mostly, so that a domain is rarely left, and
@@ -42,7 +42,8 @@ def variations(
     """
     if not times:
         return
-    mapped: Mapper = tracer(framework).replaced
+    adapter = of_functions(framework)
+    mapped: Mapper = adapter.replace
     for k in range(times):
         rng = np.random.default_rng([seed, k, 3])
         yield f"other values {k + 1}" if times > 1 else "other values", mapped(partial(_other, rng), args)
@@ -59,13 +60,12 @@ def variations(
         if changed is not None:
             yield name, changed
     yield "a larger batch", _batched(mapped, args, lambda x: np.concatenate([x, _scaled(x[:1], 0.75)]))
-    # An index beyond a shorter axis is clamped by JAX, its gradient dropped; MLX writes out of bounds. Neither refuses it.
-    if framework not in ("jax", "mlx"):
+    # An index beyond a shorter axis must be refused: else it gives something, and its gradient is dropped.
+    if not adapter.clamps_indices:
         yield "a batch of one", _batched(mapped, args, lambda x: x[:1])
         yield "an empty batch", _batched(mapped, args, lambda x: x[:0])
     rows = _rows(mapped, args)
-    # tinygrad compiles its kernels anew for every shape, or (without a compiler) emulates them entry by entry.
-    if rows and rows < ROWS and elements * ROWS / rows <= MOST and framework != "tinygrad":
+    if rows and rows < ROWS and elements * ROWS / rows <= MOST and not adapter.compiles_each_shape:
         grow = partial(_grown, np.random.default_rng([seed, 4]))
         yield f"a batch of {ROWS}", _batched(mapped, args, grow)
     scalars = _changed(mapped, lambda x: x.reshape(-1)[0] if x.ndim and x.size and x.dtype.kind in "fc" else None, args)
@@ -78,31 +78,10 @@ def variations(
 
 
 def sharing(framework: str, fn: Callable[..., Any], args: tuple[Any, ...]) -> Callable[..., Any] | None:
-    """The function called with one and the same tensor where `args` have two of one shape and dtype, if the one is likely
+    """The function called with one and the same array where `args` have two of one shape and dtype, if the one is likely
     to be legal as the other (by its range, or by its signs); None where no two are, or the framework's arrays have no
     identity."""
-    if framework != "torch":
-        return None
-    import torch
-    from torch.utils import _pytree
-
-    leaves, structure = _pytree.tree_flatten(args)
-    floats = [k for k, t in enumerate(leaves) if isinstance(t, torch.Tensor) and t.is_floating_point() and t.numel()]
-
-    def fits(a: Any, b: Any) -> bool:
-        return a.shape == b.shape and a.dtype == b.dtype and _fits(a, b)
-
-    pair = next(((i, j) for i in floats for j in floats if i != j and fits(leaves[i], leaves[j])), None)
-    if pair is None:
-        return None
-
-    @wraps(fn)
-    def shared(*args: Any, **kwargs: Any) -> Any:
-        found = _pytree.tree_leaves(args)
-        found[pair[1]] = found[pair[0]]
-        return fn(*_pytree.tree_unflatten(found, structure), **kwargs)
-
-    return shared
+    return of_functions(framework).shared(fn, args, _fits)
 
 
 def cotangents(given: Sequence[np.ndarray]) -> Iterator[tuple[str, tuple[np.ndarray, ...]]]:
@@ -162,7 +141,7 @@ class _Equal:
 
 def _fits(a: Any, b: Any) -> bool:
     """Are the values of `a` likely to be legal where those of `b` are? They are in its hull, or of its signs."""
-    if str(a.dtype).removeprefix("torch.").startswith("complex"):
+    if str(a.dtype).rpartition(".")[2].startswith("complex"):
         return _fits(a.real, b.real) and _fits(a.imag, b.imag)
     within = b.min() <= a.min() and a.max() <= b.max()
     return bool(within or (b.min() < 0 < b.max()) or (a.min() > 0 and b.min() > 0) or (a.max() < 0 and b.max() < 0))
