@@ -17,7 +17,7 @@ from .checker.sparse import judge_sparse
 from .core.errors import BadInput, Unsupported
 from .core.verdict import Reason, Status, Verdict
 from .frameworks.numpy.handwritten import HandWritten
-from .frameworks.recognise import framework_of
+from .frameworks.recognise import framework_of, owner
 
 
 class WrongGradient(AssertionError):
@@ -187,12 +187,11 @@ def _arrays(cotangent: Any) -> tuple[np.ndarray, ...] | None:
     if cotangent is None:
         return None
     several = cotangent if isinstance(cotangent, tuple | list) else (cotangent,)
-    return tuple(np.asarray(_host(g)) for g in several)
+    return tuple(map(_host, several))
 
 
-def _host(g: Any) -> Any:
-    """A tensor of PyTorch as NumPy takes it."""
-    if not hasattr(g, "resolve_conj"):
-        return g
-    g = g.detach().cpu().resolve_conj().resolve_neg()
-    return g.float() if str(g.dtype) == "torch.bfloat16" else g
+def _host(g: Any) -> np.ndarray:
+    """A framework's array as NumPy's; of bfloat16 as float32, which holds it."""
+    framework = owner(g)
+    array = np.asarray(g) if framework is None else framework.get(g)
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array

@@ -19,10 +19,11 @@ from .checker.compositions import judge_orders
 from .checker.forward_mode import judge_jvp
 from .checker.orders import Mode
 from .checker.question import Effort, Question
-from .checker.sparse import Call, is_sparse, over_values
 from .checker.trace_case import trace_case
 from .core.errors import BadInput, Unsupported, note
 from .core.verdict import Reason, Status, Verdict
+from .frameworks.base import Call
+from .frameworks.torch.sparse import is_sparse, over_values
 
 __all__ = ["GradcheckError", "Undecided", "gradcheck", "gradgradcheck"]
 

@@ -46,8 +46,8 @@ class Off(EngineSubject):
         run.factor = 1.001 if any(getattr(n, "op", "sum") not in ("sum", "multiply") for n in graph.nodes) else 1.0
         return run
 
-    def vjp(self, function: Any, *args: Any) -> Observation:
-        seen = super().vjp(function, *args)
+    def run_vjp(self, function: Any, *args: Any) -> Observation:
+        seen = super().run_vjp(function, *args)
         grads = {n: None if g is None else np.asarray(g * function.factor, g.dtype) for n, g in seen.gradients.items()}
         return Observation(seen.outputs, grads)
 

@@ -7,7 +7,7 @@ from autograd.builtins import tuple as several
 from autograd.scipy import special
 
 from gradverify import Unsupported
-from gradverify.frameworks.base import Observation, compiled, lookup
+from gradverify.frameworks import Framework, Observation, compiled, lookup
 from gradverify.namespaces.numpy import LEGACY, native_index
 
 SAME = """add subtract multiply divide remainder negative abs sign square sqrt reciprocal exp exp2 expm1 log log1p log2
@@ -25,15 +25,15 @@ TABLE = {op: getattr(anp, old) for op, old in LEGACY.items()} | {
 TABLE |= {op: getattr(anp, op, None) or getattr(special, op) for op in SAME}
 
 
-class Autograd:
+class Autograd(Framework):
     name, dtypes = "autograd", ("float32", "float64")
-    unavailable = staticmethod(lambda: None)
+    unavailable = lambda self: None
 
     def function(self, graph, dtype):
         kinds = {"float": dtype, "int": "int64", "bool": "bool"}
         return compiled(graph, lookup(TABLE), lambda c: np.asarray(c.value, dtype=kinds[c.kind]))
 
-    def vjp(self, function, values, wrt, cotangent):
+    def run_vjp(self, function, values, wrt, cotangent):
         def of_wrt(active):
             outs = function(*(active[wrt.index(n)] if n in wrt else v for n, v in values.items()))
             return several(outs if isinstance(outs, tuple) else (outs,))

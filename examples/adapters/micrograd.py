@@ -6,7 +6,7 @@ import numpy as np
 from micrograd.engine import Value
 
 from gradverify import OPS, Unsupported
-from gradverify.frameworks.base import Observation, compiled, lookup
+from gradverify.frameworks import Framework, Observation, compiled, lookup
 from gradverify.namespaces import NUMPY
 
 OPERATORS = """add subtract multiply divide negative square sum mean matmul outer tensordot trace reshape flip roll tile
@@ -25,14 +25,14 @@ def bind(op):
     return lookup({"pow": power, "relu": np.frompyfunc(Value.relu, 1, 1)})(op)
 
 
-class Micrograd:
+class Micrograd(Framework):
     name, dtypes = "micrograd", ("float64",)
-    unavailable = staticmethod(lambda: None)
+    unavailable = lambda self: None
 
     def function(self, graph, dtype):
         return compiled(graph, bind, lambda c: np.asarray(c.value, dtype=float if c.kind == "float" else None))
 
-    def vjp(self, function, values, wrt, cotangent):
+    def run_vjp(self, function, values, wrt, cotangent):
         given = {n: each(lambda v: Value(float(v)), v) if v.dtype.kind == "f" else v for n, v in values.items()}
         try:
             outs = function(*given.values())

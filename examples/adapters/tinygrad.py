@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 
-from gradverify.frameworks.base import Observation, compiled, lookup
+from gradverify.frameworks import Framework, Observation, compiled, lookup
 from gradverify.namespaces.numpy import native_index
 
 DEVICE = os.environ.get("DEV") or ("CPU" if shutil.which("clang") else "PYTHON")
@@ -28,15 +28,15 @@ TABLE = {op: lambda x, *rest, op=op: getattr(x, op)(*rest) for op in SAME} | {
      for op in ("sum", "mean", "prod", "max", "min")}  # fmt: skip
 
 
-class Tinygrad:
+class Tinygrad(Framework):
     name, dtypes = "tinygrad", ("float32", "float64")
-    unavailable = staticmethod(lambda: None)
+    unavailable = lambda self: None
 
     def function(self, graph, dtype):
         kinds = {"float": getattr(dtypes, dtype), "int": dtypes.int64, "bool": dtypes.bool}
         return compiled(graph, lookup(TABLE), lambda c: Tensor(np.asarray(c.value).tolist(), dtype=kinds[c.kind]))
 
-    def vjp(self, function, values, wrt, cotangent):
+    def run_vjp(self, function, values, wrt, cotangent):
         leaves = {n: Tensor(np.array(v, order="C")) for n, v in values.items()}
         try:
             outs = function(*leaves.values())

@@ -1,6 +1,6 @@
 """A function of complex arrays and its framework, seen as a function of real and imaginary parts.
 
-`Paired` is a subject over another one: it joins the parts of inputs and cotangents, lets the framework differentiate the
+`Paired` is a framework over another one: it joins the parts of inputs and cotangents, lets the framework differentiate the
 function as its user wrote it, over complex arrays in the layout that was asked for, and takes the gradients apart again.
 The parts of a cotangent are a = dL/d(Re out) and b = dL/d(Im out), those of a gradient dL/d(Re z) and dL/d(Im z), L being
 any real function. What a complex number says of such a pair is the framework's convention:
@@ -18,59 +18,49 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import BadInput
-from ..core.graph import Graph
 from ..core.verdict import Comparison, Verdict
-from ..frameworks.base import Form, Observation, Subject
+from ..frameworks.base import Framework, Observation
+from ..frameworks.registry import of_functions
+from ..frameworks.tape import Tape
+from ..frameworks.wrapped import Wrapped
 from ..namespaces.layout import laid_out
 from ..trace import Traced
 
 LAZY = "cotangents that are conjugated lazily"
 
-CONJUGATES = frozenset({"jax"})
-"""Frameworks in which a + ib stands for the pair (a, -b)."""
 
+class Paired(Wrapped):
+    """The framework `inner` on the complex function that `traced` came from (`traced.native`), over pairs of reals."""
 
-class Paired:
-    """The subject `inner` on the complex function that `traced` came from (`traced.native`), over pairs of reals."""
+    def __init__(self, inner: Framework, traced: Traced) -> None:
+        super().__init__(inner)
+        self.traced = traced
+        self.forms = {}  # they are those of real ops
+        self.sign = -1.0 if inner.conjugates else 1.0
+        if inner.conjugated_lazily(traced.function) is not None:
+            self.pull_modes = (*inner.pull_modes, LAZY)
 
-    def __init__(self, inner: Subject, traced: Traced) -> None:
-        self.inner, self.traced = inner, traced
-        self.name, self.dtypes = inner.name, inner.dtypes
-        self.forms: Mapping[str, Form] = {}
-        self.sign = -1.0 if traced.framework in CONJUGATES else 1.0
-
-    def unavailable(self) -> str | None:
-        return self.inner.unavailable()
-
-    def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
-        return self.inner.function(graph, dtype)
-
-    @property
-    def ways(self) -> tuple[str, ...]:
-        """Other ways of asking: the inner subject's, and in PyTorch cotangents that are conjugated lazily."""
-        return (*getattr(self.inner, "ways", ()), *((LAZY,) if self.traced.framework == "torch" else ()))
-
-    def vjp_by(
+    def run_vjp_by(
         self,
-        way: str,
+        mode: str,
         function: Callable[..., Any],
         values: Mapping[str, np.ndarray],
         wrt: tuple[str, ...],
         cotangent: tuple[np.ndarray, ...],
     ) -> Observation:
-        if way == LAZY:
-            return self._run(self.inner.vjp, _lazily_asked(function), values, wrt, cotangent)
-        by: Any = self.inner
-        return self._run(partial(by.vjp_by, way), function, values, wrt, cotangent)
+        lazy = self.inner.conjugated_lazily(function) if mode == LAZY else None
+        if lazy is not None:
+            return self._run(self.inner.run_vjp, lazy, values, wrt, cotangent)
+        return self._run(partial(self.inner.run_vjp_by, mode), function, values, wrt, cotangent)
 
-    def vjp(
+    def run_vjp(
         self,
         function: Callable[..., Any],
         values: Mapping[str, np.ndarray],
@@ -78,7 +68,7 @@ class Paired:
         cotangent: tuple[np.ndarray, ...],
     ) -> Observation:
         """`function` is over complex arrays; everything else over their parts."""
-        return self._run(self.inner.vjp, function, values, wrt, cotangent)
+        return self._run(self.inner.run_vjp, function, values, wrt, cotangent)
 
     def _run(
         self,
@@ -88,19 +78,36 @@ class Paired:
         wrt: tuple[str, ...],
         cotangent: tuple[np.ndarray, ...],
     ) -> Observation:
-        parts = [a.part for a in self.traced.arguments if a.name in values]
-        names = [a.whole for a in self.traced.arguments if a.name in values and a.part != "imag"]
-        whole = dict(zip(names, joined([values[a.name] for a in self.traced.arguments if a.name in values], parts)))
-        given = joined(cotangent, [o.part for o in self.traced.outputs if o.position is not None], self.sign)
-        asked = tuple(dict.fromkeys(a.whole for a in self.traced.arguments if a.name in wrt))
-        seen = vjp(function, whole, asked, tuple(given))
-        gradients: dict[str, np.ndarray | None] = {}
+        seen = vjp(function, self.whole(values), self.names(wrt), tuple(self.sent(cotangent)))
+        outputs = tuple(half for out in seen.outputs for half in _halves(out))
+        return replace(seen, outputs=outputs, gradients=self.apart(seen.gradients, wrt))
+
+    def tape(self) -> Tape:
+        inner = self.inner.tape()
+        return _PairedTape(inner.module, inner.tensor, inner.array, self)
+
+    def whole(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The arguments as they are, by name, for their parts."""
+        given = [a for a in self.traced.arguments if a.name in values]
+        names = [a.whole for a in given if a.part != "imag"]
+        return dict(zip(names, joined([values[a.name] for a in given], [a.part for a in given])))
+
+    def names(self, wrt: Sequence[str]) -> tuple[str, ...]:
+        """The arguments that these parts are of."""
+        return tuple(dict.fromkeys(a.whole for a in self.traced.arguments if a.name in wrt))
+
+    def sent(self, cotangent: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The cotangents as they are, in the framework's convention."""
+        return joined(cotangent, [o.part for o in self.traced.outputs if o.position is not None], self.sign)
+
+    def apart(self, gradients: Mapping[str, np.ndarray | None], wrt: Sequence[str]) -> dict[str, np.ndarray | None]:
+        """Gradients of arguments as those of their parts."""
+        found: dict[str, np.ndarray | None] = {}
         for a in self.traced.arguments:
             if a.name in wrt:
-                g = seen.gradients.get(a.whole)
-                gradients[a.name] = g if g is None or not a.part else self._part(g, a.part)
-        outputs = tuple(half for out in seen.outputs for half in _halves(out))
-        return replace(seen, outputs=outputs, gradients=gradients)
+                g = gradients.get(a.whole)
+                found[a.name] = g if g is None or not a.part else self._part(g, a.part)
+        return found
 
     def _part(self, g: np.ndarray, part: str) -> np.ndarray | None:
         """A gradient that is real has no imaginary part to speak of: None, not zeros."""
@@ -109,10 +116,20 @@ class Paired:
         return np.array(g.real) if part == "real" else np.array(self.sign * g.imag, dtype=g.imag.dtype)
 
 
-def _lazily_asked(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function of tensors, to whose outputs the cotangent comes as a lazy conjugate: that of conj is one, and
-    that of conj_physical undoes it in memory."""
-    return lambda *tensors: tuple(o.conj().conj_physical() if o.is_complex() else o for o in function(*tensors))
+@dataclass(frozen=True)
+class _PairedTape(Tape):
+    """A tape whose leaves are the arguments as they are, and whose gradients are those of their parts."""
+
+    of: Paired
+
+    def leaves(self, values: Mapping[str, np.ndarray], wrt: Sequence[str]) -> dict[str, Any]:
+        return super().leaves(self.of.whole(values), self.of.names(wrt))
+
+    def roots(self, outputs: Sequence[Any], cotangent: Sequence[np.ndarray]) -> tuple[list[Any], list[Any]]:
+        return super().roots(outputs, self.of.sent(cotangent))
+
+    def grads(self, tensors: Mapping[str, Any], names: Sequence[str]) -> dict[str, np.ndarray | None]:
+        return self.of.apart(super().grads(tensors, self.of.names(names)), names)
 
 
 def _halves(x: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -153,7 +170,7 @@ def cotangents_of(traced: Traced, given: Sequence[np.ndarray] | None) -> tuple[n
     parts = [o.part for o in traced.outputs if o.position is not None]
     if given is None or len(given) != len([p for p in parts if p != "imag"]):
         return None if given is None else tuple(given)
-    sign = -1.0 if traced.framework in CONJUGATES else 1.0
+    sign = -1.0 if of_functions(traced.framework).conjugates else 1.0
     rest = iter(given)
     found: list[np.ndarray] = []
     for part in parts:
@@ -199,6 +216,6 @@ def labelled(verdict: Verdict, traced: Traced) -> Verdict:
     )
 
 
-def natively(subject: Subject, traced: Traced) -> tuple[Subject, Callable[..., Any]]:
+def natively(subject: Framework, traced: Traced) -> tuple[Framework, Callable[..., Any]]:
     """The subject and the function that a verdict on `traced` is asked of: where it is complex, as its user wrote it."""
     return (subject, traced.function) if traced.native is None else (Paired(subject, traced), traced.native)

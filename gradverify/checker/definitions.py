@@ -11,11 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from ..core.errors import BadInput, Unsupported
 from ..core.graph import Apply, Graph, Input, Node
-from ..frameworks.recognise import FRAMEWORKS
+from ..frameworks.registry import of_functions
 from ..trace import Argument, Traced
 
 PARAMETERS = "parameters"
@@ -36,23 +34,8 @@ def takes_parameters(fn: Callable[..., Any]) -> bool:
 
 def parameters_of(own: Traced) -> dict[str, Any]:
     """The judged function's parameters as its framework's arrays, by name."""
-    known: Mapping[str, Callable[[Any, str], Any]] = {"torch": _to_torch, "jax": _to_jax}
-    if own.framework not in known:
-        raise Unsupported(f"a reference for a module of {FRAMEWORKS[own.framework]}")
-    native = known[own.framework]
-    return {a.name: native(own.values[a.name], a.dtype) for a in own.arguments if a.role == "parameter"}
-
-
-def _to_torch(value: Any, dtype: str) -> Any:
-    import torch
-
-    return torch.from_numpy(np.array(value)).to(getattr(torch, dtype))
-
-
-def _to_jax(value: Any, dtype: str) -> Any:
-    import jax.numpy as jnp
-
-    return jnp.asarray(value, dtype=dtype)
+    parameter = of_functions(own.framework).parameter
+    return {a.name: parameter(own.values[a.name], a.dtype) for a in own.arguments if a.role == "parameter"}
 
 
 def alike(own: Traced, other: Traced, what: str) -> Traced:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from ..core.case import Case
 from ..core.errors import BadInput, Unsupported
 from ..core.verdict import FailKind, Reason, Status, Verdict
-from ..frameworks.base import Subject
+from ..frameworks.base import Framework
 from ..frameworks.recognise import asking
 from ..frameworks.registry import of_functions
 from ..judge.decide import decide
@@ -186,7 +186,7 @@ def _judge_without_definition(q: Question, point: Point, why: str) -> tuple[Verd
         return judge_opaque(q.title(point), box, (f"it cannot be traced: {why}",), seed=q.seed), own
 
 
-def _subject_of(traced: Traced, device: str | None) -> Subject:
+def _subject_of(traced: Traced, device: str | None) -> Framework:
     return of_functions(traced.framework, device)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from ..core.case import Case
 from ..core.errors import Unsupported
 from ..core.verdict import FailKind, Reason, Status, Verdict
-from ..frameworks.recognise import FRAMEWORKS
+from ..frameworks.registry import of_functions
 from ..judge.compare import Compared, compare
 from ..judge.draws import tangents_of
 from ..judge.jvp import differences, jvp_budget
@@ -42,13 +41,12 @@ def _judge(q: Question, batched: bool, fix_detached: bool) -> tuple[Verdict, Tra
                         **fields)  # fmt: skip
         return found, traced
 
-    known = ("torch", "jax", "autograd", "mlx")
-    if traced.framework not in known or (batched and traced.framework == "autograd"):
-        raise Unsupported(f"{FRAMEWORKS[traced.framework]} has no forward mode{' that is batched' * batched}")
-    run = importlib.import_module(f"..frameworks.{traced.framework}.adapter", __package__).run_jvp
+    run = of_functions(traced.framework, q.device).run_jvp
     try:
         _, pushed = run(traced.function, case.values, tangents, batched)
         _, back = run(traced.function, case.values, {n: -2 * t for n, t in tangents.items()}, batched)
+    except Unsupported:
+        raise
     except NotImplementedError as e:
         return verdict(Status.INCONCLUSIVE, f"no forward mode: {_first(e)}", reason=Reason.UNSUPPORTED)
     except Exception as e:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..core.errors import Unsupported
 from ..core.verdict import Comparison, Element, FailKind, Reason, Status, Verdict
-from ..frameworks.base import Observation, Subject
+from ..frameworks.base import Framework, Observation
 from ..namespaces.dtypes import FORMATS, ulp
 from ..oracle.blackbox import Slope, slope
 
@@ -39,7 +39,7 @@ against it. It is no budget: in the dtype that the function is called in, the sl
 class Opaque:
     """A function as NumPy sees it, at a point."""
 
-    subject: Subject
+    subject: Framework
     function: Callable[..., Any]
     values: Mapping[str, np.ndarray]
     wrt: tuple[str, ...]
@@ -48,7 +48,7 @@ class Opaque:
 
     def value(self, values: Mapping[str, np.ndarray]) -> float:
         """⟨cotangent, outputs⟩; NaN where the function raises."""
-        seen = self.subject.vjp(self.function, values, (), self.cotangent)
+        seen = self.subject.run_vjp(self.function, values, (), self.cotangent)
         if seen.raised is not None:
             return float("nan")
         with np.errstate(all="ignore"):
@@ -56,7 +56,7 @@ class Opaque:
 
     def size(self) -> float:
         """Σ|cotangent·output|: of so much a roundoff is the noise of `value` at least."""
-        seen = self.subject.vjp(self.function, self.values, (), self.cotangent)
+        seen = self.subject.run_vjp(self.function, self.values, (), self.cotangent)
         with np.errstate(all="ignore"):
             return float(
                 sum(np.sum(np.abs(np.asarray(o, dtype=np.float64) * g)) for o, g in zip(seen.outputs, self.cotangent))
@@ -95,7 +95,7 @@ Found = tuple[Status, FailKind | None, Reason | None, str, tuple[Comparison, ...
 
 
 def _judged(b: Opaque, seed: int) -> Found:
-    seen = b.subject.vjp(b.function, b.values, b.wrt, b.cotangent)
+    seen = b.subject.run_vjp(b.function, b.values, b.wrt, b.cotangent)
     if isinstance(seen.raised, Unsupported | NotImplementedError):
         why = f"{b.subject.name}, {seen.stage}: {type(seen.raised).__name__}: {seen.raised}"
         return Status.INCONCLUSIVE, None, Reason.UNSUPPORTED, why, ()

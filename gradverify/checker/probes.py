@@ -21,9 +21,8 @@ import numpy as np
 
 from ..core.case import Case
 from ..core.verdict import FailKind, Verdict
-from ..frameworks.recognise import tracer
+from ..frameworks.registry import of_functions
 from ..trace import Traced
-from .limits import is_by_hand
 from .question import TRIALS, Effort, Question
 from .trace_case import count_entries
 
@@ -73,7 +72,7 @@ class Given:
 
     def map_arrays(self, change: Change) -> tuple[Any, ...]:
         """The arguments with `change` applied to each array among them, as NumPy sees it."""
-        mapped: tuple[Any, ...] = tracer(self.traced.framework).replaced(change, self.arguments)
+        mapped: tuple[Any, ...] = of_functions(self.traced.framework).replace(change, self.arguments)
         return mapped
 
     def changed(self, change: Change) -> Iterator[OtherArguments]:
@@ -176,7 +175,7 @@ def count_non_finite(kind: FailKind, given: Given) -> bool:
 
 def count_values_by_hand(kind: FailKind, given: Given) -> bool:
     """Shapes and dtypes do not count by hand: nobody promised such a backward pass for more than what was given."""
-    return kind is not FailKind.STRUCTURE or not is_by_hand(given.traced.framework)
+    return kind is not FailKind.STRUCTURE or not of_functions(given.traced.framework).by_hand
 
 
 # ---- the record -----------------------------------------------------------------------------------------------------

@@ -10,10 +10,10 @@ import numpy as np
 from ..core.case import Case
 from ..core.graph import Graph
 from ..frameworks.recognise import recompiled
+from ..frameworks.registry import of_functions
 from ..judge.reference import narrowed
 from ..trace import Traced
 from .complex_adapter import together
-from .limits import keeps_gradients
 from .orders import next_order
 from .probes import (
     Given,
@@ -98,7 +98,9 @@ def _subsets(names: list[str]) -> list[tuple[str, ...]]:
 def _other_ways(given: Given) -> Iterator[Variant]:
     """The subject's pull modes; and where the caller keeps the gradients, whether they are written over."""
     assert given.case is not None
-    laws = ("ways", "aliasing") if keeps_gradients(given.traced) else ("ways",)
+    laws = (
+        ("ways", "aliasing") if of_functions(given.traced.framework).keeps_results(given.traced.custom) else ("ways",)
+    )
     yield OtherCase(replace(given.case, invariants=laws))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from ..core.case import Case, Mixed
 from ..core.errors import BadInput, Unsupported
 from ..core.verdict import FailKind
-from ..frameworks.recognise import FRAMEWORKS, trace
+from ..frameworks.recognise import title_of, trace
 from ..judge.draws import drawn
 from ..namespaces.dtypes import FORMATS, is_float, rounded
 from ..namespaces.layout import laid_out
@@ -150,7 +150,7 @@ def _refuse_writes(q: Question, own: Traced, wrt: tuple[str, ...]) -> None:
     """Raise Flawed or BadInput where the function writes to an argument that is differentiated."""
     for n, inputs in together(wrt, own):
         if set(inputs) & set(own.behind):
-            message = f"{called(q.fn)} changes its argument {n}, and {FRAMEWORKS[own.framework]} does not know of it"
+            message = f"{called(q.fn)} changes its argument {n}, and {title_of(own.framework)} does not know of it"
             raise Flawed(own, FailKind.LAW, message)
         if set(inputs) & set(own.written):
             raise BadInput(f"{called(q.fn)} writes to its argument {n}, which is differentiated: give it a copy")

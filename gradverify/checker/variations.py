@@ -8,12 +8,12 @@ and may take its other branch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial, wraps
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from .limits import can_change_shapes, can_shrink_batches
+from ..frameworks.registry import of_functions
 from .probes import (
     Given,
     OtherArguments,
@@ -106,11 +106,11 @@ def _narrowed(given: Given) -> Iterator[Variant]:
 
 
 def _can_shrink(given: Given) -> bool:
-    return can_shrink_batches(given.traced.framework)
+    return not of_functions(given.traced.framework).clamps_indices
 
 
 def _can_reshape(given: Given) -> bool:
-    return can_change_shapes(given.traced.framework)
+    return not of_functions(given.traced.framework).compiles_each_shape
 
 
 def _is_of_one_dtype(given: Given) -> bool:
@@ -143,31 +143,10 @@ for _probe in (
 
 
 def sharing(framework: str, fn: Callable[..., Any], args: tuple[Any, ...]) -> Callable[..., Any] | None:
-    """The function called with one and the same tensor where `args` have two of one shape and dtype, if the one is likely
+    """The function called with one and the same array where `args` have two of one shape and dtype, if the one is likely
     to be legal as the other (by its range, or by its signs); None where no two are, or the framework's arrays have no
     identity."""
-    if framework != "torch":
-        return None
-    import torch
-    from torch.utils import _pytree
-
-    leaves, structure = _pytree.tree_flatten(args)
-    floats = [k for k, t in enumerate(leaves) if isinstance(t, torch.Tensor) and t.is_floating_point() and t.numel()]
-
-    def fits(a: Any, b: Any) -> bool:
-        return a.shape == b.shape and a.dtype == b.dtype and _fits(a, b)
-
-    pair = next(((i, j) for i in floats for j in floats if i != j and fits(leaves[i], leaves[j])), None)
-    if pair is None:
-        return None
-
-    @wraps(fn)
-    def shared(*args: Any, **kwargs: Any) -> Any:
-        found = _pytree.tree_leaves(args)
-        found[pair[1]] = found[pair[0]]
-        return fn(*_pytree.tree_unflatten(found, structure), **kwargs)
-
-    return shared
+    return of_functions(framework).shared(fn, args, _fits)
 
 
 # ---- arrays ---------------------------------------------------------------------------------------------------------
@@ -213,7 +192,7 @@ class _Equal:
 
 def _fits(a: Any, b: Any) -> bool:
     """Are the values of `a` likely to be legal where those of `b` are? They are in its hull, or of its signs."""
-    if str(a.dtype).removeprefix("torch.").startswith("complex"):
+    if str(a.dtype).rpartition(".")[2].startswith("complex"):
         return _fits(a.real, b.real) and _fits(a.imag, b.imag)
     within = b.min() <= a.min() and a.max() <= b.max()
     return bool(within or (b.min() < 0 < b.max()) or (a.min() > 0 and b.min() > 0) or (a.max() < 0 and b.max() < 0))

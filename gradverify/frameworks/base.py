@@ -1,27 +1,56 @@
-"""What a subject is: something that computes a VJP. Write one in under 50 lines; see `gradverify.testing.check_subject`."""
+"""What a framework is to gradverify: the abstract base of its adapter.
+
+Every framework can be a *subject*: that is what a run, a spec file (`subjects:`) and a verdict call the framework that is
+judged.
+
+Five members are needed: `name`, `dtypes`, `unavailable`, `function`, `run_vjp`. Every other ability has a default, which
+raises Unsupported with the reason or says that there is no such thing; nothing is found out by looking for attributes. An
+adapter that wraps another one derives from `Wrapped`, which forwards all of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.errors import Unsupported
-from ..core.graph import Apply, Constant, Graph, Input, evaluate
+from ..core.case import Case
+from ..core.errors import BadInput, Unsupported
+from ..core.graph import Graph
 from ..core.op import Define, Vjp
-from ..ops.complex.lowering import is_complex, spec_of
+from ..trace import Traced
+from ..trace.calls import change_arrays
+from .opaque import trace_opaque
+from .tape import Tape
+
+Pushed = tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]
+"""(outputs, tangents of the outputs) of a JVP."""
+
+Derived = tuple[Callable[..., Any], tuple[Any, ...]]
+"""A derivative as a function of the framework's arrays, and the point that it is judged at."""
+
+
+class Call(NamedTuple):
+    """A function and its arguments."""
+
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What a subject did, as NumPy arrays.
+    """What a framework did, as NumPy arrays.
 
     outputs     one array per output
-    gradients   input name -> array, or None where the subject gave no gradient (an undefined one)
-    devices     array label ("out0", "dx") -> device, where the subject has devices and it is not the expected one
-    raised      the exception of the subject's own code, if it raised; then the rest is empty
+    gradients   input name -> array, or None where the framework gave no gradient (an undefined one)
+    devices     array label ("out0", "dx") -> device, where the framework has devices and it is not the expected one
+    raised      the exception of the framework's own code, if it raised; then the rest is empty
     stage       where it raised: "forward" or "backward"
     mutated     labels ("x", "cotangent 0") of inputs and cotangents that no longer held the given values afterwards
     """
@@ -40,9 +69,7 @@ class Form:
 
     Not a tolerance: the judge reruns the budget with this text, and a FAIL that it explains to the last digit is
     reported as a known weakness of the framework instead of as news. `reason` says what is lost, where, and who
-    documents it; `dtypes` in which, where not in all. A subject lists its forms in an attribute `forms`, op name -> Form.
-    One that rounds partial sums to a 16-bit dtype, instead of accumulating in float32, says so in an attribute
-    `partial_sums`, with where.
+    documents it; `dtypes` in which, where not in all.
     """
 
     reason: str
@@ -51,25 +78,56 @@ class Form:
     dtypes: tuple[str, ...] | None = None
 
 
-@runtime_checkable
-class Subject(Protocol):
-    """An adapter to something that differentiates.
+@dataclass(frozen=True)
+class Template:
+    """How a script without gradverify asks a framework for a VJP.
 
-    name      as users write it in `subjects: [torch]`
-    dtypes    the dtype names that it computes in
+    framework  the name of the framework that the text is about: an adapter derived from it, under a name of its own, is
+               another one
+    package    what must be installed
+    adapter    the module that binds its ops; None: the engine, which has them under their own names
+    constant   makes an array of a literal, from `value`, `shape` and `dtype`
+    body       leaves `got` (input name -> array or None); `forward` is the graph
     """
 
-    name: str
-    dtypes: tuple[str, ...]
+    framework: str
+    package: str
+    imports: tuple[str, ...]
+    adapter: str | None
+    constant: str
+    body: str
 
+
+class Framework(ABC):
+    """An adapter to something that differentiates."""
+
+    name: str
+    """As users write it in `subjects: [torch]`."""
+
+    dtypes: tuple[str, ...]
+    """The dtype names that it computes in."""
+
+    device: str = "cpu"
+    """Where it computes."""
+
+    # ---- what every framework has ------------------------------------------------------------------------------------
+
+    @property
+    def title(self) -> str:
+        """Its name in sentences: "PyTorch"."""
+        return self.name
+
+    @abstractmethod
     def unavailable(self) -> str | None:
         """Why it cannot run here (not installed, no such device); None when it can. Imports its framework at most."""
 
+    @abstractmethod
     def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
         """A callable of the framework's own arrays, in the graph's input order, that computes the graph's outputs
         (one array, or a tuple of them). Raises Unsupported, with the reason, for an op that the framework lacks."""
 
-    def vjp(
+    @abstractmethod
+    def run_vjp(
         self,
         function: Callable[..., Any],
         values: Mapping[str, np.ndarray],
@@ -79,140 +137,196 @@ class Subject(Protocol):
         """Run `function` on `values` (in order), differentiate with respect to the inputs `wrt`, return everything as
         NumPy arrays that share no memory with the framework's. What the function raises is put into `raised`."""
 
+    # ---- derivatives -------------------------------------------------------------------------------------------------
 
-class ManyWays(Protocol):
-    """What a subject adds that can be asked for one VJP in several ways (create_graph=True, under jit, …), of which a
-    user's function must give the same gradient in each, or raise."""
+    pull_modes: tuple[str, ...] = ()
+    """Further ways to ask for one VJP (create_graph=True, under jit, …), of which a user's function must give the same
+    gradient in each, or raise."""
 
-    ways: tuple[str, ...]
-
-    def vjp_by(
+    def run_vjp_by(
         self,
-        way: str,
+        mode: str,
         function: Callable[..., Any],
         values: Mapping[str, np.ndarray],
         wrt: tuple[str, ...],
         cotangent: tuple[np.ndarray, ...],
     ) -> Observation:
-        """As `Subject.vjp`, by one of `ways`. Outputs and `mutated` may be empty: only gradients are compared."""
+        """As `run_vjp`, by one of `pull_modes`. Outputs and `mutated` may be empty: only gradients are compared."""
+        raise Unsupported(f"{self.title} has no mode {mode!r} of asking for a VJP")
+
+    def run_jvp(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        tangents: Mapping[str, np.ndarray],
+        batched: bool,
+    ) -> Pushed:
+        """(outputs, tangents of the outputs) along `tangents`; with `batched`, by a batch of tangents."""
+        raise Unsupported(f"{self.title} has no forward mode{' that is batched' * batched}")
+
+    def lift_vjp(self, traced: Traced, case: Case) -> Derived:
+        """The VJP of the traced function as a function (arguments, cotangents) -> gradients, and the case's point."""
+        raise Unsupported(f"a backward pass of {self.title} cannot be differentiated in turn")
+
+    def lift_jvp(self, traced: Traced, case: Case, tangents: Mapping[str, np.ndarray]) -> Derived:
+        """The JVP as a function (arguments, tangents) -> tangents of the outputs, and the case's point."""
+        raise Unsupported(f"a JVP of {self.title} is not differentiated in turn")
+
+    def tape(self) -> Tape:
+        """The tape that laws about .grad, .detach and no_grad are asked of."""
+        raise Unsupported(f"{self.name} has no tape: it returns gradients as values")
+
+    conjugates: bool = False
+    """Does a + ib stand for the pair (a, -b) of partial derivatives by the real and the imaginary part?"""
+
+    def pairs(self, function: Callable[..., Any], graph: Graph) -> Callable[..., Any]:
+        """A function of complex arrays as one of their parts; see `graphs.over_pairs`."""
+        raise Unsupported(f"the adapter for {self.name} does not say how functions of complex arrays take pairs")
+
+    def conjugated_lazily(self, function: Callable[..., Any]) -> Callable[..., Any] | None:
+        """The same function, to whose outputs cotangents come as lazy conjugates; None where there are none."""
+        return None
+
+    # ---- arrays ------------------------------------------------------------------------------------------------------
+
+    roots: tuple[str, ...] = ()
+    """The modules whose types are the framework's arrays, modules and functions."""
+
+    def owns(self, cls: type) -> bool:
+        """Do objects of this type belong to the framework?"""
+        return any(t.__module__ == r or t.__module__.startswith(f"{r}.") for t in cls.__mro__ for r in self.roots)
+
+    def is_array(self, x: Any) -> bool:
+        """Is it one of the framework's arrays? (By default: what its types make and cannot be called.)"""
+        return self.owns(type(x)) and not callable(x)
+
+    def put(self, value: np.ndarray) -> Any:
+        """The framework's array of these values, in memory of its own."""
+        raise Unsupported(f"the adapter for {self.name} makes no arrays of {self.title}")
+
+    def get(self, array: Any) -> np.ndarray:
+        """An array of the framework as NumPy's, a copy on the host; of bfloat16 in ml_dtypes'."""
+        raise Unsupported(f"the adapter for {self.name} reads no arrays of {self.title}")
+
+    def replace(self, change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments with the arrays that `change` gives in place of their own; None leaves one as it is."""
+        return change_arrays(self.is_array, self.get, lambda new, like: self.put(new), change, args)
+
+    def cast(self, call: Call, dtype: str) -> Call:
+        """The call with its floating-point arrays in `dtype`. Raises BadInput where the framework has no such dtype."""
+        if dtype not in ("float32", "float64"):
+            raise BadInput(f"dtype: arrays of {self.name} are converted to float32 and float64, not to {dtype}")
+        kinds = {"f": np.dtype(dtype), "c": np.result_type(dtype, np.complex64)}
+
+        def converted(x: np.ndarray) -> np.ndarray | None:
+            return x.astype(kinds[x.dtype.kind]) if x.dtype.kind in kinds else None
+
+        names = list(call.kwargs)
+        values = self.replace(converted, tuple(call.kwargs[n] for n in names))
+        return Call(call.fn, self.replace(converted, call.args), dict(zip(names, values)))
+
+    def enabling(self, dtype: str | None) -> AbstractContextManager[Any]:
+        """Within the block, the framework has this dtype."""
+        return contextlib.nullcontext()
+
+    def parameter(self, value: np.ndarray, dtype: str) -> Any:
+        """A module's parameter of these values, as a reference takes it."""
+        raise Unsupported(f"a reference for a module of {self.title}")
+
+    def dense(self, call: Call) -> tuple[Call, Callable[..., Any]] | None:
+        """The call over the stored values of its sparse arrays, and the same function of dense ones; None where no
+        argument is sparse. Raises Unsupported for a layout that is not known."""
+        return None
+
+    def dense_result(self, call: Call) -> Call | None:
+        """The call with a dense result; None where it is dense as it is, or the function raises."""
+        return None
+
+    def densified(self, fn: Callable[..., Any], like: Call) -> Callable[..., Any]:
+        """Another function of the arguments of `like`, which has sparse ones, over their stored values."""
+        raise Unsupported(f"{self.title} has no sparse arrays")
+
+    # ---- a user's function -------------------------------------------------------------------------------------------
+
+    def trace(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        seed: int = 0,
+        stop_detached: bool = False,
+        confirm: bool = True,
+        strict: bool = True,
+    ) -> Traced:
+        """The graph of `fn(*args, **kwargs)` around this point.
+
+        seed           of random draws
+        stop_detached  holds what the function detaches fixed, instead of following the definition through it
+        confirm        holds the graph against the function, here and at a point nearby
+        strict         raises Unsupported for what cannot be mapped; else `Traced.opaque` says so, and there is no graph
+
+        By default there is never a graph, and differences of the function judge it.
+        """
+        return trace_opaque(self, fn, args, kwargs, seed=seed, strict=strict)
+
+    compiler: str = ""
+    """What compiles its functions, as it is called: "torch.compile"."""
+
+    def compile(self, fn: Callable[..., Any]) -> Callable[..., Any] | None:
+        """The function as its framework compiles it; None where that is how it is given, or where there is no such thing
+        to tell apart."""
+        return None
+
+    def asks_if_compiling(self) -> AbstractContextManager[Callable[[], bool]]:
+        """Tells whether the functions that run meanwhile ask the framework whether they are being compiled."""
+        return contextlib.nullcontext(lambda: False)
+
+    def shared(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], fits: Callable[[Any, Any], bool]
+    ) -> Callable[..., Any] | None:
+        """The function called with one and the same array where two of `args` fit each other; None where no two do, or
+        the framework's arrays have no identity."""
+        return None
+
+    # ---- what is known of it ------------------------------------------------------------------------------------------
+
+    forms: Mapping[str, Form] = {}
+    """op -> the formula that loses digits there."""
+
+    partial_sums: str = ""
+    """Where it rounds partial sums to a 16-bit dtype, instead of accumulating in float32."""
+
+    negative_strides: bool = False
+    """Do its arrays have negative strides?"""
+
+    clamps_indices: bool = False
+    """Does an index beyond the end of an axis give something, instead of an error? (JAX clamps it.)"""
+
+    compiles_each_shape: bool = False
+    """Does each new shape of the arguments cost a compilation of every kernel?"""
+
+    by_hand: bool = False
+    """Are its VJPs written by hand, for the shapes and dtypes of one call, and nobody promised more?"""
+
+    def keeps_results(self, custom: bool) -> bool:
+        """May a gradient that a caller keeps be written over by the next call? `custom` says that a rule is the user's."""
+        return False
+
+    template: Template | None = None
+    """How a reproducer asks it; None: through gradverify."""
+
+    def poisoned(self) -> AbstractContextManager[None]:
+        """Within the block, memory that is allocated without being written holds NaN; integers their largest."""
+        raise Unsupported(f"{self.name} has no switch for uninitialised memory")
+
+    def custom_nodes(self, roots: Any) -> list[Any]:
+        """The nodes of custom Functions in the graph behind outputs, each with a `register_hook`; empty where they
+        cannot be told."""
+        return []
 
 
-Pushed = tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]
-"""(outputs, tangents of the outputs) of a JVP."""
-
-
-def several(result: Any) -> tuple[Any, ...]:
-    """What a function returned, as its outputs."""
-    return tuple(result) if isinstance(result, tuple | list) else (result,)
-
-
-def places(values: Mapping[str, Any], names: Iterable[str]) -> list[int]:
-    """Where in `values` these names are."""
-    return [list(values).index(n) for n in names]
-
-
-def restricted(function: Callable[..., Any], arrays: Sequence[Any], at: Sequence[int]) -> Callable[..., Any]:
-    """The function of its arguments at the places `at` alone, in that order; the others are held as they are in `arrays`."""
-
-    def of_some(*active: Any) -> Any:
-        full = list(arrays)
-        for k, x in zip(at, active):
-            full[k] = x
-        return function(*full)
-
-    return of_some
-
-
-def mutated(
-    values: Mapping[str, np.ndarray],
-    given: Iterable[Any],
-    cotangent: Iterable[np.ndarray],
-    weights: Iterable[Any],
-    get: Callable[[Any], np.ndarray],
-) -> tuple[str, ...]:
-    """The labels for `Observation.mutated`: `given` and `weights` are the framework's arrays of `values` and `cotangent`,
-    in order, and `get` reads one. Compared by bytes, so that NaN equals itself, and -0.0 is not 0.0."""
-    held = [(name, was, now) for (name, was), now in zip(values.items(), given)]
-    held += [(f"cotangent {i}", was, now) for i, (was, now) in enumerate(zip(cotangent, weights))]
-    return tuple(label for label, was, now in held if get(now).tobytes() != np.asarray(was).tobytes())
-
-
-Binding = Mapping[str, Callable[..., Any]]
-
-
-def compiled(
-    graph: Graph,
-    bind: Callable[[str], Callable[..., Any]],
-    constant: Callable[[Constant], Any],
-    widen: Callable[[Any], Any] = lambda x: x,
-) -> Callable[..., Any]:
-    """The graph as a callable over a framework's arrays: most of an adapter's `function`.
-
-    `bind(op)` gives the framework's function for an op, called as op(*args, **params); it raises Unsupported.
-    `constant` makes the framework's array of a literal. Every op is bound at once, so that what is unsupported is
-    known before anything runs.
-
-    A complex graph is computed in complex arithmetic, and the callable is over pairs of real arrays all the same (see
-    `over_pairs`). `widen` makes a complex array of a real one that meets complex ones outside of elementwise ops, for
-    frameworks that ask their users to.
-    """
-    bound = {n.op: bind(n.op) for n in graph.nodes if isinstance(n, Apply)}
-    names = list(graph.inputs)
-
-    def run(*arrays: Any) -> Any:
-        given = dict(zip(names, arrays))
-
-        def leaf(node: Input) -> Any:
-            return given[node.name]
-
-        def apply(node: Apply, args: list[Any]) -> Any:
-            for i, a in enumerate(node.args):
-                literal = graph.nodes[a]
-                # An integer literal may stand where a float is wanted: frameworks promote it, some to float32.
-                if isinstance(literal, Constant) and literal.kind == "int" and spec_of(node.op).argument(i) == "float":
-                    args[i] = constant(replace(literal, kind="float"))
-            kinds = [graph.nodes[a].kind for a in node.args]
-            if "complex" in kinds and not spec_of(node.op).broadcasts:
-                args = [widen(x) if kind == "float" else x for x, kind in zip(args, kinds)]
-            return bound[node.op](*args, **dict(node.params))
-
-        values = evaluate(graph, leaf=leaf, constant=constant, apply=apply)
-        outs = tuple(values[o] for o in graph.outputs)
-        return outs[0] if len(outs) == 1 else outs
-
-    return over_pairs(run, graph, bind) if is_complex(graph) else run
-
-
-def over_pairs(
-    function: Callable[..., Any], graph: Graph, bind: Callable[[str], Callable[..., Any]]
-) -> Callable[..., Any]:
-    """A function of the graph's complex inputs as one of their real and imaginary parts, in order; complex outputs are
-    split in turn. Joined and split by the framework's own differentiable functions, so that its derivatives of those
-    turn its convention for complex gradients into the partial derivatives by the parts."""
-    join, real, imag = bind("complex"), bind("real"), bind("imag")
-    kinds = [graph.nodes[k].kind for k in graph.inputs.values()]
-
-    def run(*arrays: Any) -> Any:
-        left = iter(arrays)
-        result = function(*(join(next(left), next(left)) if kind == "complex" else next(left) for kind in kinds))
-        outs = several(result)
-        split = []
-        for o, out in zip(graph.outputs, outs):
-            split += [real(out), imag(out)] if graph.nodes[o].kind == "complex" else [out]
-        return split[0] if len(split) == 1 else tuple(split)
-
-    return run
-
-
-def lookup(table: Binding, *modules: Any) -> Callable[[str], Callable[..., Any]]:
-    """`bind` for `compiled`: an adapter's own table first, then the framework's functions of the same name."""
-
-    def bind(op: str) -> Callable[..., Any]:
-        if op in table:
-            return table[op]
-        for module in modules:
-            if hasattr(module, op):
-                return getattr(module, op)
-        raise Unsupported(f"no counterpart of the op {op!r}")
-
-    return bind
+def values_of(traced: Traced, case: Case) -> Mapping[str, np.ndarray]:
+    """What the traced function takes: all but what it captured."""
+    return {a.name: case.values[a.name] if a.name in case.values else traced.values[a.name]
+            for a in traced.arguments if a.role != "captured"}  # fmt: skip

@@ -7,27 +7,23 @@ of the functions that it calls) that tells. `check(..., framework="autograd")` s
 
 from __future__ import annotations
 
-import importlib
-import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ..core.errors import BadInput
-from ..trace.base import Traced
+from ..trace import Traced
 from ..trace.calls import closed_over
+from .base import Framework
 from .numpy.handwritten import HandWritten
+from .registry import of_functions, of_others
 
-FRAMEWORKS: Mapping[str, str] = {
-    "torch": "PyTorch", "jax": "JAX", "tinygrad": "tinygrad", "mlx": "MLX", "engine": "the engine",
-    "autograd": "HIPS autograd", "cupy": "CuPy", "numpy": "NumPy",
-}  # fmt: skip
-"""Those that can be traced, each by the module of this package that has its name, and what they are called."""
+FRAMEWORKS: tuple[str, ...] = ("torch", "jax", "tinygrad", "mlx", "engine", "autograd", "cupy", "numpy")
+"""Built-in ones whose functions can be judged, in the order in which a function with arrays of several is theirs."""
 
-ROOTS = {"torch": "torch", "jax": "jax", "jaxlib": "jax", "tinygrad": "tinygrad", "mlx": "mlx",
-         "gradverify.engine": "engine"}  # fmt: skip
-"""Of modules whose types belong to a framework that differentiates."""
+BY_HAND = ("numpy", "cupy")
+"""Array libraries, which differentiate nothing."""
 
 DEPTH = 3
 """How far functions are followed into those that they call, to see whether they use HIPS autograd or JAX."""
@@ -41,34 +37,47 @@ def trace(fn: Callable[..., Any], *args: Any, options: Mapping[str, Any] | None 
     """
     options = dict(options or {})
     name = framework_of(fn, args, kwargs, options.pop("framework", None))
-    return tracer(name).trace(fn, args, kwargs, **options)
+    return of_functions(name).trace(fn, args, kwargs, **options)
 
 
-def tracer(framework: str) -> Any:
-    """The module of this package that traces the framework's functions."""
-    return importlib.import_module(f"{__package__}.{framework}.tracer")
+def title_of(framework: str) -> str:
+    """What the framework is called in sentences."""
+    return of_functions(framework).title
+
+
+def known_frameworks() -> Iterator[Framework]:
+    """All frameworks whose functions can be judged."""
+    yield from map(of_functions, FRAMEWORKS)
+    yield from of_others()
+
+
+def owner(x: Any) -> Framework | None:
+    """The framework that an array belongs to; None for none."""
+    name = _framework(type(x))
+    return of_functions(name) if name else None
 
 
 def framework_of(fn: Any, args: Any, kwargs: Any, said: str | None = None) -> str:
-    """A key of FRAMEWORKS. Raises BadInput with what was seen."""
+    """The framework's name. Raises BadInput with what was seen."""
     if said is not None and said not in FRAMEWORKS:
-        raise BadInput(f"framework must be one of {', '.join(FRAMEWORKS)}, got {said!r}")
+        others = tuple(f.name for f in of_others())
+        if said not in others:
+            raise BadInput(f"framework must be one of {', '.join((*FRAMEWORKS, *others))}, got {said!r}")
+        return said
     seen = {_framework(type(x)) for x in _everything([fn, getattr(fn, "__self__", None), args, kwargs])}
     if isinstance(fn, HandWritten):
-        own = next((f for f in FRAMEWORKS if f in seen and f not in ("numpy", "cupy")), said)
-        if own not in (None, "numpy", "cupy"):
-            raise BadInput(
-                f"vjp= is for functions of NumPy and CuPy; those of {FRAMEWORKS[own]} have a VJP of their own"
-            )
-        if not seen & {"numpy", "cupy"}:
+        own = next((f for f in (*FRAMEWORKS, *sorted(seen)) if f and f in seen and f not in BY_HAND), said)
+        if own is not None and own not in BY_HAND:
+            raise BadInput(f"vjp= is for functions of NumPy and CuPy; those of {title_of(own)} have a VJP of their own")
+        if not seen & set(BY_HAND):
             raise BadInput(f"no array of NumPy or CuPy among the arguments (got {_kinds(args)})")
         return "cupy" if "cupy" in seen else "numpy"
-    if said in ("numpy", "cupy"):
+    if said in BY_HAND:
         return "cupy" if "cupy" in seen else "numpy"
     if said is not None:
         return said
-    for framework in ("torch", "jax", "tinygrad", "mlx", "engine"):
-        if framework in seen:
+    for framework in (*(f for f in FRAMEWORKS if f not in BY_HAND), *sorted(seen)):
+        if framework and framework in seen and framework not in BY_HAND:
             return framework
     if "cupy" in seen:
         raise BadInput("CuPy has no gradients of its own: give the function's backward pass as vjp=")
@@ -84,7 +93,7 @@ def _by_reference(fn: Any) -> str:
     if len(used) == 1:
         return used.pop()
     if used:
-        both = " and to ".join(FRAMEWORKS[f] for f in sorted(used))
+        both = " and to ".join(title_of(f) for f in sorted(used))
         raise BadInput(f"the arguments are NumPy arrays, and the function refers to {both}: say which by framework=")
     raise BadInput(
         "the arguments are NumPy arrays, and nothing tells whose gradient is meant: give the backward pass as vjp= for a "
@@ -107,16 +116,12 @@ def _everything(tree: Any, depth: int = 0) -> Iterator[Any]:
 
 def _framework(cls: type) -> str:
     """The framework that a type of arrays (modules, functions) belongs to; "" for none."""
-    for t in cls.__mro__:
-        for root, framework in ROOTS.items():
-            if t.__module__ == root or t.__module__.startswith(f"{root}."):
-                # A framework that was never imported has no arrays: a module of its name is something else.
-                return framework if framework == "engine" or framework in sys.modules else ""
-        if t.__module__ == "numpy" and t.__name__ in ("ndarray", "generic"):
-            return "numpy"
-        if t.__module__.partition(".")[0] == "cupy" and t.__name__ == "ndarray":
-            return "cupy"
-    return ""
+    for name in FRAMEWORKS:
+        if of_functions(name).owns(cls):
+            return name
+    if cls.__module__ == "builtins":
+        return ""
+    return next((f.name for f in of_others() if f.owns(cls)), "")
 
 
 def _referred(fn: Any, depth: int) -> Iterator[str]:
@@ -137,21 +142,13 @@ def _kinds(args: Any) -> str:
 
 @contextmanager
 def asking() -> Iterator[Callable[[], bool]]:
-    """Tells whether the functions that run meanwhile ask PyTorch whether they are being compiled."""
-    if "torch" not in sys.modules:  # else nobody can ask
-        yield lambda: False
-        return
-    from .torch.compiled import listening
-
-    with listening() as heard:
-        yield heard
+    """Tells whether the functions that run meanwhile ask their framework whether they are being compiled."""
+    with ExitStack() as stack:
+        heard = [stack.enter_context(of_functions(name).asks_if_compiling()) for name in FRAMEWORKS]
+        yield lambda: any(h() for h in heard)
 
 
 def recompiled(framework: str, fn: Any) -> Callable[..., Any] | None:
     """The function as its framework compiles it; None where that is how it is given, or where there is no such thing to
     tell apart (JAX differentiates what it compiles)."""
-    if framework != "torch":
-        return None
-    from .torch.compiled import compiled, is_compiled
-
-    return None if is_compiled(fn) else compiled(fn)
+    return of_functions(framework).compile(fn)

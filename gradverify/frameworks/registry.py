@@ -1,14 +1,15 @@
-"""Subjects by name: built-in ones, those that a conftest registers, those of the entry points `gradverify.frameworks`.
+"""Frameworks by name: built-in ones, those that a conftest registers, those of the entry points `gradverify.frameworks`.
 
-An entry point names a Subject instance, or a callable without arguments that returns one.
+An entry point names a Framework instance, or a callable without arguments that returns one.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from inspect import signature
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +18,8 @@ import numpy as np
 
 from ..core.errors import UnknownName, Unsupported
 from ..core.graph import Graph
-from .base import Observation, Subject
+from .base import Framework, Observation, Template
+from .wrapped import Wrapped
 
 BUILT_IN: Mapping[str, str] = MappingProxyType(
     {
@@ -28,45 +30,74 @@ BUILT_IN: Mapping[str, str] = MappingProxyType(
 )
 FUNCTIONS: Mapping[str, str] = MappingProxyType(
     {
-        "numpy": "gradverify.frameworks.numpy.adapter:NumpySubject",
-        "cupy": "gradverify.frameworks.cupy.adapter:CupySubject",
-        "autograd": "gradverify.frameworks.autograd.adapter:AutogradSubject",
         "tinygrad": "gradverify.frameworks.tinygrad.adapter:TinygradSubject",
         "mlx": "gradverify.frameworks.mlx.adapter:MlxSubject",
+        "autograd": "gradverify.frameworks.autograd.adapter:AutogradSubject",
+        "cupy": "gradverify.frameworks.cupy.adapter:CupySubject",
+        "numpy": "gradverify.frameworks.numpy.adapter:NumpySubject",
     }
 )
 """Those that judge a user's function and run no graphs: by the name of the function's framework."""
 
+PACKAGES: Mapping[str, str | None] = MappingProxyType({"engine": None, "torch": "torch", "jax": "jax"})
+"""Those that are judged where a run names none -> the package that must be installed for it."""
+
 GROUP = "gradverify.frameworks"
 
-_REGISTERED: dict[str, Subject] = {}
+_REGISTERED: dict[str, Framework] = {}
 
 
-def register(subject: Subject) -> Subject:
-    """Make a subject known under its name in this process: for a conftest.py. A built-in name is replaced."""
-    _REGISTERED[subject.name] = subject
+def register(framework: Framework) -> Framework:
+    """Make a framework known under its name in this process: for a conftest.py. A built-in name is replaced."""
+    _REGISTERED[framework.name] = framework
     find.cache_clear()
-    return subject
+    return framework
 
 
 def names() -> tuple[str, ...]:
-    """All names that `find` knows, built-in ones first."""
-    return tuple(dict.fromkeys([*BUILT_IN, *_REGISTERED, *(e.name for e in entry_points(group=GROUP))]))
+    """The names of all frameworks that run graphs, built-in ones first."""
+    return tuple(dict.fromkeys([*BUILT_IN, *_REGISTERED, *_entries()]))
 
 
-class Elsewhere:
-    """A subject of the CPU that is asked for on another device: unavailable there."""
+@cache
+def _entries() -> Mapping[str, EntryPoint]:
+    return {e.name: e for e in entry_points(group=GROUP)}
 
-    def __init__(self, subject: Subject, device: str) -> None:
-        self.name, self.dtypes, self._device = subject.name, subject.dtypes, device
+
+def installed() -> tuple[str, ...]:
+    """The built-in frameworks that run graphs and are installed; none is imported."""
+    return tuple(name for name, package in PACKAGES.items() if not package or importlib.util.find_spec(package))
+
+
+def of_others() -> Iterator[Framework]:
+    """Those that a conftest registered and those of entry points, but for what stands in for a built-in one."""
+    for name in names():
+        if name not in BUILT_IN and name not in FUNCTIONS:
+            yield find(name)
+
+
+def templates() -> Iterator[Template]:
+    """How reproducers ask the built-in frameworks."""
+    for where in BUILT_IN.values():
+        found = _built_in(where, None).template
+        if found is not None:
+            yield found
+
+
+class Elsewhere(Wrapped):
+    """A framework of the CPU that is asked for on another device: unavailable there."""
+
+    def __init__(self, inner: Framework, device: str) -> None:
+        super().__init__(inner)
+        self.device = device
 
     def unavailable(self) -> str:
-        return f"{self.name} runs on the CPU only, not on {self._device}"
+        return f"{self.name} runs on the CPU only, not on {self.device}"
 
     def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
         raise Unsupported(self.unavailable())
 
-    def vjp(
+    def run_vjp(
         self,
         function: Callable[..., Any],
         values: Mapping[str, np.ndarray],
@@ -76,29 +107,33 @@ class Elsewhere:
         raise Unsupported(self.unavailable())
 
 
-def _built_in(where: str, device: str | None) -> Subject:
+def _built_in(where: str, device: str | None) -> Framework:
     module, _, attribute = where.partition(":")
     made: Any = getattr(importlib.import_module(module), attribute)
     if "device" in signature(made).parameters:
-        return made(device=device) if device else made()
+        found: Framework = made(device=device) if device else made()
+        return found
     return made() if device in (None, "cpu") else Elsewhere(made(), device)
 
 
-def of_functions(framework: str, device: str | None = None) -> Subject:
+def of_functions(framework: str, device: str | None = None) -> Framework:
     """What judges a function of this framework: an adapter of functions alone, or else the one that `find` knows."""
-    return _built_in(FUNCTIONS[framework], device) if framework in FUNCTIONS else find(framework, device)
+    return _of_functions(framework, device) if framework in FUNCTIONS else find(framework, device)
 
 
 @cache
-def find(name: str, device: str | None = None) -> Subject:
+def _of_functions(framework: str, device: str | None) -> Framework:
+    return _built_in(FUNCTIONS[framework], device)
+
+
+@cache
+def find(name: str, device: str | None = None) -> Framework:
     """The adapter called `name`, on `device` ("cpu", "cuda"; None: the adapter's default). Raises UnknownName."""
     if name in _REGISTERED:
         return _REGISTERED[name]
     if name in BUILT_IN:
         return _built_in(BUILT_IN[name], device)
-    for entry in entry_points(group=GROUP):
-        if entry.name == name:
-            made = entry.load()
-            # A class has all of a Subject's attributes, and is a callable that returns one.
-            return made() if isinstance(made, type) or (callable(made) and not isinstance(made, Subject)) else made
+    if name in _entries():
+        made = _entries()[name].load()
+        return made if isinstance(made, Framework) else made()
     raise UnknownName("subject", name, names())

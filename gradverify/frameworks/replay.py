@@ -17,7 +17,7 @@ import numpy as np
 from ..core.errors import Unsupported
 from ..namespaces.numpy import NUMPY
 from ..trace.base import Traced
-from ..trace.calls import Call, Found, arguments, confirmed, finished, leaves, traced
+from ..trace.calls import FlatCall, Found, arguments, confirmed, finished, leaves, traced
 from .numpy.tracer import NumpyTracer, Recorded, plain
 
 Program = Callable[[Sequence[Any]], list[Any]]
@@ -25,7 +25,7 @@ Program = Callable[[Sequence[Any]], list[Any]]
 
 
 def trace_by_replay(
-    call: Call, framework: str, sight: str, program: Callable[[], Program], *, value: Callable[[Any], np.ndarray],
+    call: FlatCall, framework: str, sight: str, program: Callable[[], Program], *, value: Callable[[Any], np.ndarray],
     dtype: Callable[[Any], str], put: Callable[[np.ndarray, Any], Any], confirm: bool, strict: bool,
 ) -> Traced:  # fmt: skip
     """Trace a call whose graph `program` gives, once the function has run.

@@ -1,8 +1,4 @@
-"""What a subject has besides whose tensors carry a tape in PyTorch's dialect: the way in for laws about autograd itself.
-
-A subject offers it as an attribute `tape`, a method without arguments. Whoever has none (a functional framework) leaves
-it out; laws that need it then say so.
-"""
+"""A tape in PyTorch's dialect: what the laws about autograd itself are asked of (`Framework.tape`)."""
 
 from __future__ import annotations
 
@@ -12,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import Unsupported
-from .base import Subject, several
+from .values import several
 
 
 @dataclass(frozen=True)
@@ -46,13 +41,3 @@ class Tape:
     def grads(self, tensors: Mapping[str, Any], names: Sequence[str]) -> dict[str, np.ndarray | None]:
         """What stands in `.grad`."""
         return {n: None if tensors[n].grad is None else self.array(tensors[n].grad) for n in names}
-
-
-def tape_of(subject: Subject) -> Tape:
-    """Raises Unsupported for a subject without one."""
-    make = getattr(subject, "tape", None)
-    if make is None:
-        raise Unsupported(f"{subject.name} has no tape: it returns gradients as values")
-    found = make()
-    assert isinstance(found, Tape), f"the tape of {subject.name} is no Tape"
-    return found

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..core.case import Case
-from ..core.errors import Unsupported
 from ..core.graph import Apply, Constant, Graph, Input, Node
-from ..frameworks.base import Subject
+from ..frameworks.base import Framework
 from ..namespaces.dtypes import complex_name, numpy_dtype, rounded, wide
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import forward
@@ -70,18 +69,14 @@ def _cotangent_names(graph: Graph) -> dict[str, str]:
     return dict(zip(labels, ["g"] if len(labels) == 1 else [f"g{i}" for i in range(len(labels))]))
 
 
-def in_pairs(case: Case, subject: Subject, own: Callable[..., Any] | None) -> Callable[..., Any]:
+def in_pairs(case: Case, subject: Framework, own: Callable[..., Any] | None) -> Callable[..., Any]:
     """The subject's function of the parts: of its own run of the graph, or of the function `own` of complex arrays.
 
     Raises Unsupported where the subject knows no complex numbers.
     """
     if own is None:
         return subject.function(case.graph, case.dtype)
-    over_pairs = getattr(subject, "pairs", None)
-    if over_pairs is None:
-        raise Unsupported(f"the adapter for {subject.name} does not say how functions of complex arrays take pairs")
-    made: Callable[..., Any] = over_pairs(own, case.graph)
-    return made
+    return subject.pairs(own, case.graph)
 
 
 def suspects(case: Case) -> Iterator[tuple[int, Case]]:

@@ -9,7 +9,7 @@ import numpy as np
 from ..core.case import Case
 from ..core.graph import Apply, Constant, Graph, Input
 from ..core.verdict import Culprit, Status
-from ..frameworks.base import Subject
+from ..frameworks.base import Framework
 from ..namespaces.dtypes import is_float, rounded, wide
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import carries, forward, needed, reverse, walk_back
@@ -77,7 +77,7 @@ def suspects(case: Case) -> Iterator[tuple[int, Case]]:
                 yield k, alone
 
 
-def find_culprit(case: Case, subject: Subject, spec_text: Callable[[Case], str], *, seed: int = 0) -> Culprit | None:
+def find_culprit(case: Case, subject: Framework, spec_text: Callable[[Case], str], *, seed: int = 0) -> Culprit | None:
     """The first op, seen from the output, that fails by itself, with the smaller case that shows it.
 
     None where every op is right by itself: then the fault is in how they are combined (accumulation over

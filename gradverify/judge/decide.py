@@ -15,7 +15,7 @@ from ..core.case import Case
 from ..core.errors import SpecError, Unsupported
 from ..core.graph import Apply, Graph
 from ..core.verdict import Comparison, FailKind, Reason, Status, Verdict
-from ..frameworks.base import Form, Observation, Subject
+from ..frameworks.base import Form, Framework, Observation
 from ..namespaces.dtypes import COMPLEX, FORMATS, is_float, rounded, wide
 from ..namespaces.run import forward
 from ..ops import OPS
@@ -62,7 +62,7 @@ def inconclusive(reason: Reason, message: str = "", *comparisons: Comparison) ->
 
 def decide(
     case: Case,
-    subject: Subject,
+    subject: Framework,
     *,
     function: Callable[..., Any] | None = None,
     custom: bool = True,
@@ -96,7 +96,7 @@ def decide(
     )
 
 
-def _judged(case: Case, subject: Subject, own: Callable[..., Any] | None, custom: bool, seed: int) -> _Finding:
+def _judged(case: Case, subject: Framework, own: Callable[..., Any] | None, custom: bool, seed: int) -> _Finding:
     why_not = subject.unavailable()
     if why_not:
         return inconclusive(Reason.UNAVAILABLE, why_not)
@@ -110,7 +110,7 @@ def _judged(case: Case, subject: Subject, own: Callable[..., Any] | None, custom
             return inconclusive(Reason.UNSUPPORTED, str(e))
     try:
         function = own or (resolved(case) if case.function else subject.function(case.graph, case.dtype))
-        seen = subject.vjp(function, case.values, case.wrt, case.cotangent)
+        seen = subject.run_vjp(function, case.values, case.wrt, case.cotangent)
     except Unsupported as e:
         return inconclusive(Reason.UNSUPPORTED, str(e))
     if isinstance(seen.raised, Unsupported | NotImplementedError):
@@ -242,7 +242,7 @@ def _where_turned(case: Case, turned: Branches) -> str:
 
 def _values(
     case: Case,
-    subject: Subject | None,
+    subject: Framework | None,
     seen: Observation,
     ref: Reference,
     turned: Branches | None,
@@ -298,12 +298,12 @@ def _right_under(allowed: Budget, case: Case, seen: Observation, ref: Reference)
     return not any(c.failing.any() for c in _compared(case, seen, Reference(ref.truth, allowed)))
 
 
-def _explained(case: Case, subject: Subject, seen: Observation, ref: Reference, seed: int) -> str:
+def _explained(case: Case, subject: Framework, seen: Observation, ref: Reference, seed: int) -> str:
     """What the subject declares of itself and explains every failing entry, if it does: the budget is rerun with the texts
     of its forms, and with partial sums that are rounded to 16 bits where it does that."""
     if case.function:
         return ""
-    declared: Mapping[str, Form] = getattr(subject, "forms", {})
+    declared: Mapping[str, Form] = subject.forms
     forms = {op: f for op, f in declared.items() if f.dtypes is None or case.dtype in f.dtypes}
     table = dict(OPS)
     for op, form in forms.items():
@@ -312,7 +312,7 @@ def _explained(case: Case, subject: Subject, seen: Observation, ref: Reference, 
     nodes = (*case.graph.nodes, *lowered(case.graph, table).nodes) if forms else ()
     used = sorted({n.op for n in nodes if isinstance(n, Apply)} & set(forms))
     losses = "; ".join(f"{op}: {forms[op].reason}" for op in used)
-    sums: str = getattr(subject, "partial_sums", "") if FORMATS[case.dtype].stores else ""
+    sums: str = subject.partial_sums if FORMATS[case.dtype].stores else ""
     for reasons, how in (
         ((losses,), {"table": table}),
         ((sums,), {"stepwise": True}),
@@ -459,7 +459,7 @@ def _claims(case: Case, ref: Reference) -> _Finding | None:
 
 
 def _laws(
-    case: Case, subject: Subject, function: Any, seen: Observation, ref: Reference, notes: list[str]
+    case: Case, subject: Framework, function: Any, seen: Observation, ref: Reference, notes: list[str]
 ) -> _Finding | None:
     if seen.mutated:
         return fail(FailKind.LAW, f"purity is broken: {', '.join(seen.mutated)} changed during the call")

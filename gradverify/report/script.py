@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +17,8 @@ import numpy as np
 from ..core.case import Case
 from ..core.errors import ShapeError, Unsupported
 from ..core.graph import Apply, Constant, Graph, Input, Node
+from ..frameworks.base import Template
+from ..frameworks.registry import templates
 from ..namespaces.run import constant_array
 from ..ops import OPS
 from ..ops.build import GraphBuilder, Recorder, Ref
@@ -34,76 +35,7 @@ MAX_NESTING = 10
 RESERVED = {"np", "mp", "mpf", "lift"}
 
 
-@dataclass(frozen=True)
-class Template:
-    """How a framework is asked for a VJP.
-
-    adapter   the module that binds its ops; None: the engine, which has them under their own names
-    constant  makes an array of a literal
-    body      leaves `got` (input name -> array or None); `forward` is the graph
-    """
-
-    package: str
-    imports: tuple[str, ...]
-    adapter: str | None
-    constant: str
-    body: str
-
-
-TORCH = """\
-leaves = {name: torch.tensor(v, requires_grad=name in wrt) for name, v in values.items()}
-outputs = forward(*leaves.values())
-pairs = [(out, torch.tensor(g)) for out, g in zip(outputs, cotangent) if out.requires_grad]
-found = torch.autograd.grad(
-    [out for out, _ in pairs], [leaves[n] for n in wrt], [g for _, g in pairs], allow_unused=True
-)
-got = {name: None if g is None else g.numpy() for name, g in zip(wrt, found)}
-"""
-
-JAX = """\
-jax.config.update("jax_enable_x64", True)
-leaves = {name: jnp.asarray(v) for name, v in values.items()}
-outputs, pull = jax.vjp(
-    lambda *active: forward(*(leaves | dict(zip(wrt, active))).values()), *(leaves[n] for n in wrt)
-)
-got = {name: np.asarray(g) for name, g in zip(wrt, pull([jnp.asarray(g) for g in cotangent]))}
-"""
-
-ENGINE = """\
-leaves = {name: engine.from_numpy(v).requires_grad_(name in wrt) for name, v in values.items()}
-outputs = forward(*leaves.values())
-pairs = [(out, engine.from_numpy(g)) for out, g in zip(outputs, cotangent) if out.requires_grad]
-found = engine.autograd.grad(
-    [out for out, _ in pairs], [leaves[n] for n in wrt], [g for _, g in pairs], allow_unused=True
-)
-got = {name: None if g is None else g.numpy() for name, g in zip(wrt, found)}
-"""
-
-TEMPLATES: Mapping[str, Template] = MappingProxyType(
-    {
-        "torch": Template(
-            "torch",
-            ("import torch",),
-            "gradverify.frameworks.torch.bindings",
-            "torch.tensor({value}, dtype={dtype}).reshape({shape})",
-            TORCH,
-        ),
-        "jax": Template(
-            "jax",
-            ("import jax", "import jax.numpy as jnp"),
-            "gradverify.frameworks.jax.bindings",
-            "jnp.asarray(np.asarray({value}, dtype={dtype!r}).reshape({shape}))",
-            JAX,
-        ),
-        "engine": Template(
-            "gradverify",
-            ("import gradverify.engine as engine",),
-            None,
-            "engine.from_numpy(np.array({value}, dtype={dtype!r}))",
-            ENGINE,
-        ),
-    }
-)
+TEMPLATES: Mapping[str, Template] = MappingProxyType({t.framework: t for t in templates()})
 
 TRUTH = '''\
 def true_entry(name, index):
@@ -147,7 +79,7 @@ def script(case: Case, subject: str, spec: str = "") -> str:
     complex cases."""
     if is_complex(case.graph):
         raise Unsupported("the case has complex numbers; `gradverify run` of the spec above shows it again")
-    # torch.tensor and the engine know no bfloat16 of NumPy's: gradverify puts it in.
+    # Frameworks' own functions know no bfloat16 of NumPy's: gradverify puts it in.
     template = TEMPLATES.get(subject) if case.dtype != "bfloat16" else None
     ours, truth = Slice(), Slice()
     if template is not None:
@@ -214,9 +146,7 @@ def _forward(case: Case, template: Template, into: Slice) -> str:
 
     def constant(node: Constant) -> str:
         dtype = dtypes[node.kind]
-        return template.constant.format(
-            value=repr(node.value), shape=node.shape, dtype=f"torch.{dtype}" if template.package == "torch" else dtype
-        )
+        return template.constant.format(value=repr(node.value), shape=node.shape, dtype=dtype)
 
     return _function("forward", case.graph, bind, constant)
 
@@ -331,7 +261,7 @@ SPEC = """\\
 case = loads(SPEC).cases[0].case({dtype!r})
 values, cotangent, wrt = case.values, case.cotangent, case.wrt
 subject = find({subject!r})
-observed = subject.vjp(subject.function(case.graph, case.dtype), values, wrt, cotangent)
+observed = subject.run_vjp(subject.function(case.graph, case.dtype), values, wrt, cotangent)
 if observed.raised is not None:
     raise observed.raised
 got = observed.gradients

@@ -6,16 +6,14 @@ comes.
 
 from __future__ import annotations
 
-import importlib.util
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 
 from ..core.case import Source
 from ..core.errors import UnknownName
-from ..frameworks.registry import names
+from ..frameworks.registry import installed, names
 from ..namespaces.dtypes import COMPLEX, PRECISION
 from ..ops.complex.lowering import is_complex
 from ..spec.document import CaseSpec, Document
@@ -28,15 +26,12 @@ Names = tuple[str, ...] | None
 
 SUFFIX = ".grad.yaml"
 
-# Subjects that a run without `subjects` judges -> the package that must be installed for it.
-DEFAULT_SUBJECTS: Mapping[str, str | None] = MappingProxyType({"engine": None, "torch": "torch", "jax": "jax"})
-
 
 def subjects_of(settings: Settings) -> tuple[str, ...]:
     """The names asked for; without any, the engine and the frameworks that are installed (none is imported)."""
     if settings.subjects is not None:
         return settings.subjects
-    return tuple(s for s, package in DEFAULT_SUBJECTS.items() if not package or importlib.util.find_spec(package))
+    return installed()
 
 
 def check_names(settings: Settings) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 from ..core.case import Case
 from ..core.errors import Unsupported
 from ..core.verdict import FailKind, Status, Verdict
-from ..frameworks.base import Subject
+from ..frameworks.base import Framework
 from ..frameworks.registry import find
 from ..judge.culprit import find_culprit
 from ..judge.decide import decide
@@ -40,7 +40,7 @@ class Settings:
     shrink: bool = True
 
 
-def judge(case: Case, subject: str | Subject, settings: Settings = Settings()) -> Verdict:
+def judge(case: Case, subject: str | Framework, settings: Settings = Settings()) -> Verdict:
     """The verdict on one case, with the culprit on FAIL. Raises only for bad input or a crash of gradverify itself."""
     adapter = find(subject, settings.device) if isinstance(subject, str) else subject
     verdict = decide(case, adapter, seed=settings.seed)
@@ -56,7 +56,7 @@ def judge(case: Case, subject: str | Subject, settings: Settings = Settings()) -
     return replace(verdict, culprit=culprit)
 
 
-def _spec(case: Case, subject: Subject) -> str:
+def _spec(case: Case, subject: Framework) -> str:
     """The case as a paste-able spec; "" where it is too large to be read."""
     try:
         return dumps(case, subjects=(subject.name,))

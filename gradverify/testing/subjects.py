@@ -18,7 +18,8 @@ from ..core.case import Case
 from ..core.errors import Unsupported
 from ..core.graph import Graph
 from ..core.verdict import Reason, Status, Verdict
-from ..frameworks.base import Observation, Subject
+from ..frameworks.base import Framework, Observation
+from ..frameworks.wrapped import Wrapped
 from ..generate.campaign import seeded_cases
 from ..judge.decide import decide
 from ..namespaces.dtypes import FORMATS
@@ -83,7 +84,7 @@ class SubjectReport:
 
 
 def check_subject(
-    subject: Subject, *, seed: int = 0, graphs: int = 40, wrong: Mapping[str, str] = MappingProxyType({})
+    subject: Framework, *, seed: int = 0, graphs: int = 40, wrong: Mapping[str, str] = MappingProxyType({})
 ) -> SubjectReport:
     """Raise AssertionError, with the evidence, where the adapter `subject` is unsound; else say what was seen.
 
@@ -137,7 +138,7 @@ def check_subject(
 class _Check:
     """The judging of one subject, and its tally."""
 
-    subject: Subject
+    subject: Framework
     seed: int
     ops: list[str] = field(default_factory=list)
     unsupported: dict[str, str] = field(default_factory=dict)
@@ -204,9 +205,9 @@ def _fixed(dtype: str) -> Iterator[Case]:
 # ---- the adapter's own part -----------------------------------------------------------------------------------------
 
 
-def _declaration(subject: Subject) -> None:
-    assert isinstance(subject, Subject), (
-        f"{type(subject).__name__} is no Subject: it needs name, dtypes, unavailable(), function() and vjp()"
+def _declaration(subject: Framework) -> None:
+    assert isinstance(subject, Framework), (
+        f"{type(subject).__name__} is no Framework: derive it from gradverify.frameworks.Framework"
     )
     assert subject.name, "a subject needs a name"
     unknown = set(subject.dtypes) - set(FORMATS)
@@ -214,12 +215,12 @@ def _declaration(subject: Subject) -> None:
     assert not unknown, f"{subject.name} declares unknown dtypes: {', '.join(sorted(unknown))}"
 
 
-def _own_part(subject: Subject, case: Case) -> None:
+def _own_part(subject: Framework, case: Case) -> None:
     """Given arrays are left alone, results share no memory, what is raised is reported."""
     function = subject.function(case.graph, case.dtype)
     values = {n: np.array(v) for n, v in case.values.items()}
     cotangent = tuple(np.array(g) for g in case.cotangent)
-    first = subject.vjp(function, values, case.wrt, cotangent)
+    first = subject.run_vjp(function, values, case.wrt, cotangent)
     kept = _copied(first)
     for label, array in _labelled(first):
         array = np.asarray(array)
@@ -231,7 +232,7 @@ def _own_part(subject: Subject, case: Case) -> None:
         assert np.array_equal(given, case.values[name]), f"{subject.name} wrote into the given {name}"
     for i, given in enumerate(cotangent):
         assert np.array_equal(given, case.cotangent[i]), f"{subject.name} wrote into the given cotangent {i}"
-    again = subject.vjp(function, values, case.wrt, cotangent)
+    again = subject.run_vjp(function, values, case.wrt, cotangent)
     for (label, a), (_, b) in zip(_labelled(kept), _labelled(again)):
         assert np.array_equal(a, b), (
             f"{subject.name}: {label} of a second call is not that of the first (shared memory?)"
@@ -243,7 +244,7 @@ def _own_part(subject: Subject, case: Case) -> None:
     def raising(*arrays: Any) -> Any:
         raise ZeroDivisionError("raised on purpose")
 
-    seen = subject.vjp(raising, values, case.wrt, cotangent)
+    seen = subject.run_vjp(raising, values, case.wrt, cotangent)
     assert isinstance(seen.raised, ZeroDivisionError), (
         f"{subject.name}: what a function raises must be put into Observation.raised, got {seen.raised!r}"
     )
@@ -255,13 +256,13 @@ def _own_part(subject: Subject, case: Case) -> None:
         raise Unsupported("refused on purpose")
 
     try:
-        seen = subject.vjp(refusing, values, case.wrt, cotangent)
+        seen = subject.run_vjp(refusing, values, case.wrt, cotangent)
     except Unsupported:
         return
-    assert isinstance(seen.raised, Unsupported), f"{subject.name}: Unsupported is lost on its way through vjp"
+    assert isinstance(seen.raised, Unsupported), f"{subject.name}: Unsupported is lost on its way through run_vjp"
 
 
-def _runs_what_it_is_given(subject: Subject, passed: list[Case]) -> None:
+def _runs_what_it_is_given(subject: Framework, passed: list[Case]) -> None:
     """The function of another graph over the same inputs must be found out: nothing is kept from the last call."""
     pairs = [(a, b) for a in passed for b in passed if _signature(a.graph) == _signature(b.graph) and a is not b]
     told = False
@@ -289,31 +290,29 @@ def _copied(seen: Observation) -> Observation:
 # ---- faults ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(eq=False)
-class _Spoilt:
-    """A subject whose answers pass through `spoil`, and whose cotangents through `send`."""
+class _Spoilt(Wrapped):
+    """A framework whose answers pass through `spoil`, and whose cotangents through `send`."""
 
-    inner: Subject
-    spoil: Callable[[Observation], Observation] = lambda seen: seen
-    send: Callable[[np.ndarray], np.ndarray] = lambda g: g
-
-    def __post_init__(self) -> None:
-        self.name, self.dtypes = self.inner.name, self.inner.dtypes
+    def __init__(
+        self,
+        inner: Framework,
+        spoil: Callable[[Observation], Observation] = lambda seen: seen,
+        send: Callable[[np.ndarray], np.ndarray] = lambda g: g,
+    ) -> None:
+        super().__init__(inner)
+        self.spoil, self.send = spoil, send
 
     def unavailable(self) -> str | None:
         return None
 
-    def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
-        return self.inner.function(graph, dtype)
-
-    def vjp(
+    def run_vjp(
         self,
         function: Callable[..., Any],
         values: Mapping[str, np.ndarray],
         wrt: tuple[str, ...],
         cotangent: tuple[np.ndarray, ...],
     ) -> Observation:
-        return self.spoil(self.inner.vjp(function, values, wrt, tuple(self.send(g) for g in cotangent)))
+        return self.spoil(self.inner.run_vjp(function, values, wrt, tuple(self.send(g) for g in cotangent)))
 
 
 def _each(change: Callable[[np.ndarray], Any]) -> Callable[[Observation], Observation]:
@@ -331,7 +330,7 @@ def _slight(g: np.ndarray, by: float) -> np.ndarray:
     return out
 
 
-def _faults(subject: Subject, passed: list[Case], dtype: str, check: _Check) -> None:
+def _faults(subject: Framework, passed: list[Case], dtype: str, check: _Check) -> None:
     other = "float32" if dtype == "float64" else "float64"
     slight = SLIGHT.get(dtype, 16 * FORMATS[dtype].roundoff)
     faults: dict[str, _Spoilt] = {

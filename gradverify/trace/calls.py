@@ -74,7 +74,7 @@ def change_arrays(
 
 
 @dataclass
-class Call:
+class FlatCall:
     """A function with its arguments taken apart, so that it can be run again with other arrays.
 
     names, arrays   of the leaves that `is_array`, in order
@@ -180,7 +180,7 @@ class Found:
     detached: bool = False
 
 
-def arguments(xp: Tracer, call: Call, value: Callable[[Any], np.ndarray], dtype: Callable[[Any], str],
+def arguments(xp: Tracer, call: FlatCall, value: Callable[[Any], np.ndarray], dtype: Callable[[Any], str],
               wanted: Callable[[Any], bool]) -> list[Argument]:  # fmt: skip
     """The call's arrays as inputs of the graph. `value` gives an array's values as NumPy holds them, `dtype` its name,
     `wanted` whether it is flagged to be differentiated (False everywhere: all of them are)."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gradverify.core.verdict import FailKind, Status
-from gradverify.frameworks.base import Subject
+from gradverify.frameworks.base import Framework
 from gradverify.judge.decide import decide
 from gradverify.spec.from_expression import expression_case
 from gradverify.testing import check_subject
@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[2] / "examples" / "adapters"
 
 
 def adapter(module: str) -> Any:
-    """The example's Subject; skipped where its framework is not installed."""
+    """The example's Framework; skipped where its framework is not installed."""
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"{module} is not installed: pip install gradverify[dev]")
     spec = importlib.util.spec_from_file_location(f"adapter_of_{module}", FOLDER / f"{module}.py")
@@ -33,7 +33,7 @@ def adapter(module: str) -> Any:
 @pytest.mark.parametrize("module", ["micrograd", "tinygrad", "autograd"])
 def test_an_adapter_is_a_subject_of_less_than_50_lines(module: str) -> None:
     assert len((FOLDER / f"{module}.py").read_text().splitlines()) < 50
-    assert isinstance(adapter(module), Subject)
+    assert isinstance(adapter(module), Framework)
 
 
 def test_micrograd() -> None:

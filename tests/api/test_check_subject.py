@@ -37,12 +37,12 @@ class Changed(Small):
     def __init__(self, after: Any = None, before: Any = None) -> None:
         self.after, self.before = after, before
 
-    def vjp(
+    def run_vjp(
         self, function: Any, values: Mapping[str, np.ndarray], wrt: tuple[str, ...], cotangent: tuple[np.ndarray, ...]
     ) -> Observation:
         if self.before:
             function, values, wrt, cotangent = self.before(function, values, wrt, cotangent)
-        seen = super().vjp(function, values, wrt, cotangent)
+        seen = super().run_vjp(function, values, wrt, cotangent)
         return self.after(seen, values, cotangent) if self.after and seen.raised is None else seen
 
 
@@ -131,8 +131,8 @@ def test_shared_memory_between_calls_is_found() -> None:
 
 def test_a_swallowed_exception_is_found() -> None:
     class Swallows(Small):
-        def vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
-            seen = super().vjp(function, values, wrt, cotangent)
+        def run_vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
+            seen = super().run_vjp(function, values, wrt, cotangent)
             return replace(seen, raised=None) if isinstance(seen.raised, ZeroDivisionError) else seen
 
     with pytest.raises(AssertionError, match=r"put into Observation\.raised"):
@@ -141,8 +141,8 @@ def test_a_swallowed_exception_is_found() -> None:
 
 def test_a_wrong_stage_is_found() -> None:
     class Late(Small):
-        def vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
-            seen = super().vjp(function, values, wrt, cotangent)
+        def run_vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
+            seen = super().run_vjp(function, values, wrt, cotangent)
             return replace(seen, stage="backward") if seen.raised else seen
 
     with pytest.raises(AssertionError, match="is 'forward', not 'backward'"):
@@ -153,7 +153,7 @@ def test_no_subject_at_all() -> None:
     class Half:
         name = "half"
 
-    with pytest.raises(AssertionError, match="is no Subject"):
+    with pytest.raises(AssertionError, match="is no Framework"):
         check_subject(Half())  # type: ignore[arg-type]
 
 

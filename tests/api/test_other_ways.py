@@ -79,7 +79,7 @@ def test_a_slice_keeps_its_offset_and_its_gaps_are_nan() -> None:
     from gradverify.frameworks.torch.adapter import TorchSubject
 
     x = np.arange(6.0).reshape(2, 3)
-    tensor = TorchSubject()._tensor(strided(x))
+    tensor = TorchSubject().put(strided(x))
     assert tensor.storage_offset() == 1
     assert torch.equal(tensor, torch.from_numpy(x))
     assert torch.as_strided(tensor, (1,), (1,), 0).isnan().all()

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from gradverify.core.errors import Unsupported
-from gradverify.frameworks import Subject, find
-from gradverify.frameworks.base import mutated
+from gradverify.frameworks import Framework, find
 from gradverify.frameworks.jax.adapter import JaxSubject
 from gradverify.frameworks.jax.bindings import bindings as jax_bindings
 from gradverify.frameworks.torch.adapter import TorchSubject
 from gradverify.frameworks.torch.bindings import bindings as torch_bindings
+from gradverify.frameworks.values import mutated
 from gradverify.ops import OPS
 from gradverify.ops.build import GraphBuilder
 from gradverify.spec.from_expression import expression_case
@@ -25,35 +25,35 @@ BOTH = pytest.mark.parametrize("subject", [find("torch"), find("jax")], ids=lamb
 X = np.array([0.5, -1.25, 2.0])
 
 
-def run(subject: Subject, text: str, **inputs: Any) -> Any:
+def run(subject: Framework, text: str, **inputs: Any) -> Any:
     case = expression_case(text, inputs)
-    return case, subject.vjp(subject.function(case.graph, case.dtype), case.values, case.wrt, case.cotangent)
+    return case, subject.run_vjp(subject.function(case.graph, case.dtype), case.values, case.wrt, case.cotangent)
 
 
 @BOTH
-def test_it_is_a_subject(subject: Subject) -> None:
-    assert isinstance(subject, Subject)
+def test_it_is_a_subject(subject: Framework) -> None:
+    assert isinstance(subject, Framework)
     assert subject.unavailable() is None
 
 
 @BOTH
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_dtype_is_kept(subject: Subject, dtype: str) -> None:
+def test_the_dtype_is_kept(subject: Framework, dtype: str) -> None:
     case = expression_case("exp(x) * 3 + 0.1", {"x": X}, dtype)
-    seen = subject.vjp(subject.function(case.graph, dtype), case.values, case.wrt, case.cotangent)
+    seen = subject.run_vjp(subject.function(case.graph, dtype), case.values, case.wrt, case.cotangent)
     assert seen.outputs[0].dtype == dtype
     assert seen.gradients["x"].dtype == dtype
 
 
 @BOTH
-def test_a_literal_is_rounded_to_the_dtype(subject: Subject) -> None:
+def test_a_literal_is_rounded_to_the_dtype(subject: Framework) -> None:
     case = expression_case("x * 0 + 0.1", {"x": X}, "float32")
-    seen = subject.vjp(subject.function(case.graph, "float32"), case.values, case.wrt, case.cotangent)
+    seen = subject.run_vjp(subject.function(case.graph, "float32"), case.values, case.wrt, case.cotangent)
     assert (seen.outputs[0] == np.float32(0.1)).all()
 
 
 @BOTH
-def test_an_unused_input_has_no_gradient_or_zero(subject: Subject) -> None:
+def test_an_unused_input_has_no_gradient_or_zero(subject: Framework) -> None:
     _, seen = run(subject, "sin(x)", x=X, y=np.ones(2))
     assert seen.gradients["y"] is None or (seen.gradients["y"] == 0).all()
 
@@ -63,26 +63,26 @@ def test_pytorch_says_none_for_an_unused_input() -> None:
 
 
 @BOTH
-def test_nothing_but_wrt_is_differentiated(subject: Subject) -> None:
+def test_nothing_but_wrt_is_differentiated(subject: Framework) -> None:
     case = expression_case("x * y", {"x": X, "y": X})
-    seen = subject.vjp(subject.function(case.graph, case.dtype), case.values, ("y",), case.cotangent)
+    seen = subject.run_vjp(subject.function(case.graph, case.dtype), case.values, ("y",), case.cotangent)
     assert list(seen.gradients) == ["y"]
     np.testing.assert_array_equal(seen.gradients["y"], case.cotangent[0] * X)
 
 
 @BOTH
-def test_several_outputs_take_a_cotangent_each(subject: Subject) -> None:
+def test_several_outputs_take_a_cotangent_each(subject: Framework) -> None:
     b = GraphBuilder()
     x = b.input("x", (3,))
     graph = b.graph(b.apply("multiply", x, x), x, b.constant(2.0))
     g = (np.array([1.0, 2.0, 3.0]), np.array([10.0, 20.0, 30.0]), np.array(5.0))
-    seen = subject.vjp(subject.function(graph, "float64"), {"x": X}, ("x",), g)
+    seen = subject.run_vjp(subject.function(graph, "float64"), {"x": X}, ("x",), g)
     assert [o.shape for o in seen.outputs] == [(3,), (3,), ()]
     np.testing.assert_array_equal(seen.gradients["x"], 2 * X * g[0] + g[1])
 
 
 @BOTH
-def test_integers_and_masks_are_passed_through(subject: Subject) -> None:
+def test_integers_and_masks_are_passed_through(subject: Framework) -> None:
     case, seen = run(
         subject, "take(where(m, x, 2 * x), i)", x=X, m=np.array([True, False, True]), i=np.array([1, 1, 0])
     )
@@ -92,10 +92,10 @@ def test_integers_and_masks_are_passed_through(subject: Subject) -> None:
 
 
 @BOTH
-def test_results_share_no_memory_and_inputs_are_left_alone(subject: Subject) -> None:
+def test_results_share_no_memory_and_inputs_are_left_alone(subject: Framework) -> None:
     case = expression_case("x", {"x": X})
     given, g = np.array(X), np.array(case.cotangent[0])
-    seen = subject.vjp(subject.function(case.graph, case.dtype), {"x": given}, ("x",), (g,))
+    seen = subject.run_vjp(subject.function(case.graph, case.dtype), {"x": given}, ("x",), (g,))
     seen.outputs[0][:] = 7
     seen.gradients["x"][:] = 7
     np.testing.assert_array_equal(given, X)
@@ -104,17 +104,17 @@ def test_results_share_no_memory_and_inputs_are_left_alone(subject: Subject) -> 
 
 
 @BOTH
-def test_a_function_of_the_users_own_may_return_a_tuple(subject: Subject) -> None:
-    seen = subject.vjp(lambda x, y: (x * y, y + x), {"x": X, "y": 2 * X}, ("x",), (np.ones(3), np.full(3, 10.0)))
+def test_a_function_of_the_users_own_may_return_a_tuple(subject: Framework) -> None:
+    seen = subject.run_vjp(lambda x, y: (x * y, y + x), {"x": X, "y": 2 * X}, ("x",), (np.ones(3), np.full(3, 10.0)))
     np.testing.assert_array_equal(seen.gradients["x"], 2 * X + 10)
 
 
 @BOTH
-def test_what_raises_forwards_is_put_into_the_observation(subject: Subject) -> None:
+def test_what_raises_forwards_is_put_into_the_observation(subject: Framework) -> None:
     def broken(x: Any) -> Any:
         raise ValueError("no such luck")
 
-    seen = subject.vjp(broken, {"x": X}, ("x",), (X,))
+    seen = subject.run_vjp(broken, {"x": X}, ("x",), (X,))
     assert isinstance(seen.raised, ValueError)
     assert seen.stage == "forward"
     assert seen.outputs == ()
@@ -139,13 +139,13 @@ def test_what_raises_backwards_is_told_apart() -> None:
 
     broken.defvjp(lambda x: (x, None), back)
     for subject, function in ((find("torch"), Broken.apply), (find("jax"), broken)):
-        seen = subject.vjp(function, {"x": X}, ("x",), (X,))
+        seen = subject.run_vjp(function, {"x": X}, ("x",), (X,))
         assert seen.stage == "backward", subject.name
         assert "no way back" in str(seen.raised)
 
 
 @BOTH
-def test_unsupported_is_raised_and_not_observed(subject: Subject) -> None:
+def test_unsupported_is_raised_and_not_observed(subject: Framework) -> None:
     with pytest.raises(Unsupported, match="complex64"):
         subject.function(expression_case("x", {"x": X}).graph, "complex64")
     with pytest.raises(Unsupported, match="nonsense"):
@@ -155,7 +155,7 @@ def test_unsupported_is_raised_and_not_observed(subject: Subject) -> None:
         raise Unsupported("not today")
 
     with pytest.raises(Unsupported, match="not today"):
-        subject.vjp(refuses, {"x": X}, ("x",), (X,))
+        subject.run_vjp(refuses, {"x": X}, ("x",), (X,))
 
 
 def test_jax_leaves_the_global_configuration_alone() -> None:
@@ -187,13 +187,13 @@ def test_pytorch_sees_the_layout_that_it_is_given(value: np.ndarray) -> None:
         strides.append(x.stride())
         return x * 1
 
-    seen = TorchSubject().vjp(function, {"x": value}, ("x",), (np.ones(value.shape),))
+    seen = TorchSubject().run_vjp(function, {"x": value}, ("x",), (np.ones(value.shape),))
     np.testing.assert_array_equal(seen.outputs[0], value)
     assert strides == [tuple(s // 8 for s in value.strides)]
 
 
 def test_pytorch_takes_negative_strides_as_contiguous() -> None:
-    seen = TorchSubject().vjp(lambda x: x * 2, {"x": X[::-1]}, ("x",), (X[::-1],))
+    seen = TorchSubject().run_vjp(lambda x: x * 2, {"x": X[::-1]}, ("x",), (X[::-1],))
     np.testing.assert_array_equal(seen.outputs[0], 2 * X[::-1])
 
 
@@ -215,7 +215,7 @@ def test_a_mutated_input_and_a_mutated_cotangent_are_named() -> None:
             ctx.x.data.add_(1)
             return g.mul_(2)
 
-    seen = TorchSubject().vjp(Mutates.apply, {"x": X}, ("x",), (X,))
+    seen = TorchSubject().run_vjp(Mutates.apply, {"x": X}, ("x",), (X,))
     assert seen.mutated == ("x", "cotangent 0")
 
 
@@ -247,7 +247,7 @@ def test_cuda_agrees_with_the_cpu() -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     case = expression_case("softplus(x) * exp(-x)", {"x": X})
-    seen = [s.vjp(s.function(case.graph, case.dtype), case.values, case.wrt, case.cotangent)
+    seen = [s.run_vjp(s.function(case.graph, case.dtype), case.values, case.wrt, case.cotangent)
             for s in (TorchSubject("cuda"), TorchSubject())]  # fmt: skip
     assert seen[0].devices == {}
     np.testing.assert_allclose(seen[0].gradients["x"], seen[1].gradients["x"], rtol=1e-14)

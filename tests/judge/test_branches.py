@@ -9,7 +9,7 @@ import pytest
 
 from gradverify.core.case import Case
 from gradverify.core.verdict import FailKind, Reason, Status, Verdict
-from gradverify.frameworks.base import Observation, Subject
+from gradverify.frameworks.base import Framework, Observation
 from gradverify.frameworks.engine.adapter import EngineSubject
 from gradverify.frameworks.registry import find
 from gradverify.judge.branches import GROUPS, _others, branch_by_branch
@@ -64,8 +64,8 @@ class Spoilt(EngineSubject):
     def __init__(self, change: Callable[[np.ndarray], np.ndarray]) -> None:
         self.change = change
 
-    def vjp(self, function: object, values: object, wrt: object, cotangent: object) -> Observation:
-        seen = super().vjp(function, values, wrt, cotangent)  # type: ignore[arg-type]
+    def run_vjp(self, function: object, values: object, wrt: object, cotangent: object) -> Observation:
+        seen = super().run_vjp(function, values, wrt, cotangent)  # type: ignore[arg-type]
         return Observation(seen.outputs, {n: self.change(g) if n == "w" else g for n, g in seen.gradients.items()})
 
 
@@ -103,8 +103,8 @@ def test_between_two_branches_lies_the_gradient_of_a_tie() -> None:
 
 def test_doubles_follow_no_branch_of_doubles() -> None:
     case = near("a maximum", 0, "float64")
-    subject: Subject = EngineSubject()
-    seen = subject.vjp(subject.function(case.graph, case.dtype), case.values, case.wrt, case.cotangent)
+    subject: Framework = EngineSubject()
+    seen = subject.run_vjp(subject.function(case.graph, case.dtype), case.values, case.wrt, case.cotangent)
     assert branch_by_branch(case, seen, reference(case)) is None
 
 

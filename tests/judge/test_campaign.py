@@ -40,9 +40,9 @@ class Shaky(EngineSubject):
     """The engine, that does what SHAKY says, on the first graph with this many nodes (or on all)."""
     name = "shaky"
 
-    def vjp(self, function, values, wrt, cotangent):
+    def run_vjp(self, function, values, wrt, cotangent):
         what, once = os.environ["SHAKY"].split(":")
-        seen = super().vjp(function, values, wrt, cotangent)
+        seen = super().run_vjp(function, values, wrt, cotangent)
         if once:
             if Path(once).exists():
                 return seen

@@ -14,8 +14,9 @@ from gradverify.core.case import Case
 from gradverify.core.errors import ShapeError, Unsupported
 from gradverify.core.graph import Graph
 from gradverify.core.verdict import FailKind, Reason, Status
-from gradverify.frameworks.base import Observation, over_pairs
+from gradverify.frameworks.base import Observation
 from gradverify.frameworks.engine.adapter import EngineSubject
+from gradverify.frameworks.graphs import over_pairs
 from gradverify.frameworks.jax.adapter import JaxSubject
 from gradverify.frameworks.torch.adapter import TorchSubject
 from gradverify.judge.complex_case import real_case, suspects
@@ -314,8 +315,8 @@ def test_a_part_is_rounded_at_the_size_of_the_modulus() -> None:
         def __init__(self, ulps: float) -> None:
             self.ulps = ulps
 
-        def vjp(self, *args: Any) -> Observation:
-            seen = super().vjp(*args)
+        def run_vjp(self, *args: Any) -> Observation:
+            seen = super().run_vjp(*args)
             re, im = (np.asarray(seen.gradients[n]) for n in ("z.real", "z.imag"))
             turn = np.float32(self.ulps * 2.0**-24)
             return Observation(seen.outputs, {"z.real": re - turn * im, "z.imag": im + turn * re})

@@ -12,7 +12,7 @@ from gradverify.core.case import Case
 from gradverify.core.errors import SpecError, Unsupported
 from gradverify.core.graph import Graph
 from gradverify.core.verdict import FailKind, Reason, Status
-from gradverify.frameworks.base import Form, Observation
+from gradverify.frameworks.base import Form, Framework, Observation
 from gradverify.judge.decide import decide
 from gradverify.namespaces import NUMPY
 from gradverify.namespaces.run import forward, reverse
@@ -23,7 +23,7 @@ from gradverify.run.runner import judge
 RNG = np.random.default_rng(7)
 
 
-class NumpySubject:
+class NumpySubject(Framework):
     """The reference texts in the case's own dtype; `spoil` changes the observation on its way out."""
 
     name = "numpy"
@@ -38,7 +38,9 @@ class NumpySubject:
     def function(self, graph: Graph, dtype: str) -> Any:
         return lowered(graph), dtype
 
-    def vjp(self, function: Any, values: Any, wrt: tuple[str, ...], cotangent: tuple[np.ndarray, ...]) -> Observation:
+    def run_vjp(
+        self, function: Any, values: Any, wrt: tuple[str, ...], cotangent: tuple[np.ndarray, ...]
+    ) -> Observation:
         graph, dtype = function
         with np.errstate(all="ignore"):
             nodes = forward(NUMPY, graph, values, dtype)
@@ -185,8 +187,8 @@ def test_laws(spoil: Callable[[Observation, int], Observation], law: str) -> Non
 )
 def test_a_misused_cotangent_is_caught_even_where_it_is_one(misuse: Callable[[np.ndarray], np.ndarray]) -> None:
     class Misusing(NumpySubject):
-        def vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
-            return super().vjp(function, values, wrt, tuple(misuse(g) for g in cotangent))
+        def run_vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
+            return super().run_vjp(function, values, wrt, tuple(misuse(g) for g in cotangent))
 
     def expr(b: GraphBuilder, x: int) -> int:
         return b.apply("sum", b.apply("exp", x))
@@ -263,14 +265,14 @@ def test_at_a_kink_any_answer_between_the_sides_is_right(answer: float, status: 
     c = case(expr, {"x": [0.0, 2.0]}, g=[1.0, 1.0])
     subject = changed("x", spoil)
     factor = 1.0
-    original = subject.vjp
+    original = subject.run_vjp
 
     def vjp(function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
         nonlocal factor
         factor = float(cotangent[0][0])
         return original(function, values, wrt, cotangent)
 
-    subject.vjp = vjp  # type: ignore[method-assign]
+    subject.run_vjp = vjp  # type: ignore[method-assign]
     verdict = decide(c, subject)
     assert verdict.status.value == status, verdict.text()
     if status == "PASS":
@@ -312,8 +314,8 @@ def test_a_known_formula_explains_a_loss_and_nothing_else() -> None:
     class FromOutput(NumpySubject):
         forms = {"tanh": Form("from the rounded output", vjp=(lambda xp, g, out, x: g * (1 - out * out),))}
 
-        def vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
-            seen = super().vjp(function, values, wrt, cotangent)
+        def run_vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
+            seen = super().run_vjp(function, values, wrt, cotangent)
             return self.spoil(Observation(seen.outputs, {"x": cotangent[0] * (1 - out * out)}), 0)
 
     verdict = decide(c, FromOutput())
@@ -328,8 +330,8 @@ def test_the_culprit_is_named_and_isolated() -> None:
     class WrongExp(NumpySubject):
         """Any graph with exp gets a gradient of x that is 1 % too large."""
 
-        def vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
-            seen = super().vjp(function, values, wrt, cotangent)
+        def run_vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
+            seen = super().run_vjp(function, values, wrt, cotangent)
             if not any(getattr(n, "op", "") == "exp" for n in function[0].nodes):
                 return seen
             first = next(iter(wrt))
@@ -349,8 +351,8 @@ def test_a_fault_in_the_combination_has_no_culprit() -> None:
     class Forgetful(NumpySubject):
         """Overwrites instead of accumulating: half the gradient where an input is used twice."""
 
-        def vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
-            seen = super().vjp(function, values, wrt, cotangent)
+        def run_vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
+            seen = super().run_vjp(function, values, wrt, cotangent)
             twice = len(function[0].consumers(function[0].inputs["x"])) > 1 if "x" in wrt else False
             return Observation(seen.outputs, {n: g / 2 if twice and n == "x" else g for n, g in seen.gradients.items()})
 

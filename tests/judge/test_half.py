@@ -47,8 +47,8 @@ class Spoilt(EngineSubject):
     def __init__(self, change: Callable[[np.ndarray], np.ndarray]) -> None:
         self.change = change
 
-    def vjp(self, *args: object) -> Observation:  # type: ignore[override]
-        seen = super().vjp(*args)  # type: ignore[arg-type]
+    def run_vjp(self, *args: object) -> Observation:  # type: ignore[override]
+        seen = super().run_vjp(*args)  # type: ignore[arg-type]
         x = np.asarray(seen.gradients["x"])
         return Observation(seen.outputs, {**seen.gradients, "x": self.change(wide(x)).astype(x.dtype)})
 
@@ -187,7 +187,7 @@ def test_frameworks_return_the_dtype_and_the_layout_reaches_them(name: str, dtyp
     case = expression_case("x @ y", {"x": np.ones((2, 3)), "y": np.ones((3, 2))}, dtype)
     subject = find(name)
     values = {n: v.T.copy().T for n, v in case.values.items()}
-    seen = subject.vjp(subject.function(case.graph, dtype), values, case.wrt, case.cotangent)
+    seen = subject.run_vjp(subject.function(case.graph, dtype), values, case.wrt, case.cotangent)
     assert seen.raised is None
     assert {str(a.dtype) for a in (*seen.outputs, *seen.gradients.values()) if a is not None} == {dtype}
     assert decide(case, subject)
@@ -246,8 +246,8 @@ def test_a_form_of_some_dtypes_explains_in_those_alone() -> None:
     class Zero(EngineSubject):
         forms = {"erf": replace(find("torch").forms["erf"], dtypes=("float32",))}  # type: ignore[attr-defined]
 
-        def vjp(self, *args: object) -> Observation:
-            seen = super().vjp(*args)  # type: ignore[arg-type]
+        def run_vjp(self, *args: object) -> Observation:
+            seen = super().run_vjp(*args)  # type: ignore[arg-type]
             return Observation(tuple(np.where(o < 1e-9, o.dtype.type(0), o) for o in seen.outputs), seen.gradients)
 
     assert decide(expression_case("erf(x)", x, "float32"), Zero()).known.startswith("erf: ")
@@ -267,7 +267,7 @@ def test_an_outer_product_is_rounded_as_a_broadcasting_one_is() -> None:
 class Unfused(EngineSubject):
     """Its gradient of x is made of products that are rounded first."""
 
-    def vjp(self, function: object, values: dict, wrt: object, cotangent: tuple) -> Observation:  # type: ignore[override]
-        seen = super().vjp(function, values, wrt, cotangent)  # type: ignore[arg-type]
+    def run_vjp(self, function: object, values: dict, wrt: object, cotangent: tuple) -> Observation:  # type: ignore[override]
+        seen = super().run_vjp(function, values, wrt, cotangent)  # type: ignore[arg-type]
         g, y = cotangent[0], values["y"]
         return Observation(seen.outputs, {**seen.gradients, "x": rounded(wide(g * y).sum(axis=1), str(g.dtype))})

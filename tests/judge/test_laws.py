@@ -12,7 +12,7 @@ import pytest
 from gradverify import check
 from gradverify.core.case import Case
 from gradverify.core.verdict import FailKind, Reason, Status, Verdict
-from gradverify.frameworks.base import Observation
+from gradverify.frameworks.base import Framework, Observation
 from gradverify.frameworks.numpy.adapter import NumpySubject
 from gradverify.frameworks.registry import find
 from gradverify.judge.decide import decide
@@ -37,7 +37,7 @@ CASES = {spec.name: spec for spec in loads(SPEC).cases}
 Back = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-class Exp:
+class Exp(Framework):
     """exp, with a backward pass (g, exp(x)) -> gradient of anybody's."""
 
     name, dtypes = "mine", ("float16", "bfloat16", "float32", "float64")
@@ -51,7 +51,7 @@ class Exp:
     def function(self, graph: Any, dtype: str) -> Callable[..., Any]:
         return np.exp
 
-    def vjp(
+    def run_vjp(
         self, function: Any, values: Mapping[str, np.ndarray], wrt: tuple[str, ...], cotangent: tuple[np.ndarray, ...]
     ) -> Observation:
         self.calls += 1
@@ -253,8 +253,8 @@ def test_zero_times_an_infinite_derivative_is_no_fault() -> None:
 
 def test_none_is_a_zero() -> None:
     class Idle(Exp):
-        def vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
-            seen = super().vjp(function, values, wrt, cotangent)
+        def run_vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
+            seen = super().run_vjp(function, values, wrt, cotangent)
             return seen if cotangent[0].any() else replace(seen, gradients={"x": None})
 
     assert decide(case_of(), Idle(right))  # type: ignore[arg-type]
@@ -366,7 +366,7 @@ def test_what_another_shape_left_behind_is_found_at_the_given_point() -> None:
 
 def test_a_law_is_asked_with_the_first_answers_budget() -> None:
     case = case_of()
-    first = Exp(right).vjp(None, case.values, case.wrt, case.cotangent)
+    first = Exp(right).run_vjp(None, case.values, case.wrt, case.cotangent)
     budget = {n: a.budget for n, a in reference(case).budget.gradients.items()}
     trial = Trial(Exp(right), np.exp, case, first, budget)  # type: ignore[arg-type]
     assert all(find_law(name).check(trial) == "" for name in laws.LAWS)
@@ -406,7 +406,7 @@ def test_the_engine_is_given_the_layout_that_is_asked_for(layout: Callable[[np.n
         return x * 2
 
     given = layout(np.arange(12.0).reshape(3, 4))
-    found = find("engine").vjp(function, {"x": given}, ("x",), (np.ones((3, 4)),))
+    found = find("engine").run_vjp(function, {"x": given}, ("x",), (np.ones((3, 4)),))
     assert seen == [given.strides]
     assert np.array_equal(found.outputs[0], 2 * given)
     assert found.mutated == ()

@@ -10,12 +10,12 @@ import pytest
 
 from gradverify.checker.opaque import Opaque, judge_opaque
 from gradverify.core.verdict import FailKind, Reason, Status
-from gradverify.frameworks.base import Observation
+from gradverify.frameworks.base import Framework, Observation
 
 RNG = np.random.default_rng(11)
 
 
-class HandWritten:
+class HandWritten(Framework):
     """(forward, backward) in NumPy as a subject: `function` is the pair."""
 
     name, dtypes = "hand", ("float32", "float64")
@@ -26,7 +26,7 @@ class HandWritten:
     def function(self, graph: Any, dtype: str) -> Any:
         raise NotImplementedError
 
-    def vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
+    def run_vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
         forward, backward = function
         out = np.asarray(forward(*values.values()))
         if not wrt:
@@ -153,9 +153,9 @@ def test_a_backward_that_does_not_exist_is_no_wrong_gradient() -> None:
         raise NotImplementedError("no such rule")
 
     class Refusing(HandWritten):
-        def vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
+        def run_vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
             try:
-                return super().vjp(function, values, wrt, cotangent)
+                return super().run_vjp(function, values, wrt, cotangent)
             except NotImplementedError as e:
                 return Observation(raised=e, stage="backward")
 

@@ -10,9 +10,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from gradverify import check  # noqa: E402
 from gradverify.checker.complex_adapter import Paired, cotangents_of, inputs_named, joined, natively, together  # noqa: E402
 from gradverify.frameworks.recognise import trace  # noqa: E402
 from gradverify.frameworks.registry import find  # noqa: E402
+from gradverify.frameworks.torch.adapter import TorchSubject  # noqa: E402
 from gradverify.judge.laws.vjp import column_major, strided  # noqa: E402
 from gradverify.trace import Traced  # noqa: E402
 
@@ -29,8 +31,8 @@ def both_ways(traced: Traced) -> tuple[Any, Any]:
     paired, native = natively(subject, traced)
     assert isinstance(paired, Paired)
     return (
-        subject.vjp(traced.function, values, traced.wrt, cotangent),
-        paired.vjp(native, values, traced.wrt, cotangent),
+        subject.run_vjp(traced.function, values, traced.wrt, cotangent),
+        paired.run_vjp(native, values, traced.wrt, cotangent),
     )
 
 
@@ -90,14 +92,14 @@ def test_a_real_gradient_of_a_complex_input_has_no_imaginary_part() -> None:
     z = torch.complex(torch.from_numpy(RE), torch.from_numpy(IM)).requires_grad_()
     traced = trace(lambda z: z * z, z)
 
-    class Real:
+    class Real(TorchSubject):
         name, dtypes = "real", ("float64",)
 
-        def vjp(self, *_: Any) -> Any:
-            seen = find("torch", None).vjp(lambda x: x, {"x": X}, ("x",), (X,))
+        def run_vjp(self, *_: Any) -> Any:
+            seen = find("torch", None).run_vjp(lambda x: x, {"x": X}, ("x",), (X,))
             return replace(seen, outputs=(RE + 1j * IM,), gradients={"z": X})
 
-    seen = Paired(Real(), traced).vjp(lambda z: z, traced.values, traced.wrt, GIVEN[:2])  # type: ignore[arg-type]
+    seen = Paired(Real(), traced).run_vjp(lambda z: z, traced.values, traced.wrt, GIVEN[:2])  # type: ignore[arg-type]
     assert seen.gradients["z.real"] is X
     assert seen.gradients["z.imag"] is None
 
@@ -114,3 +116,25 @@ def test_names_and_cotangents() -> None:
     assert g[2] is X
     assert cotangents_of(traced, None) is None
     assert len(cotangents_of(traced, [RE]) or ()) == 1  # the caller is told what does not match
+
+
+class Views(torch.autograd.Function):
+    """A sum, whose backward pass returns two views of one buffer."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, y: Any) -> Any:
+        return x + y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        view = torch.cat([*grads, *grads])[: len(grads[0])]
+        return view, view.view_as(view)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_views_of_one_buffer_are_found_out_in_complex_numbers_too(dtype: Any) -> None:
+    x, y = (torch.randn(3, dtype=dtype, requires_grad=True) for _ in range(2))
+    verdict = check(Views.apply, x, y)
+    assert verdict.wrong, verdict.text()
+    assert "aliasing is broken" in verdict.message
+    assert check(lambda x, y: x + y, x, y).wrong is False

@@ -10,7 +10,7 @@ from pathlib import Path
 from gradverify.core.case import Case
 from gradverify.core.graph import Apply, Graph
 from gradverify.engine import rules
-from gradverify.frameworks import Subject
+from gradverify.frameworks import Framework
 from gradverify.frameworks.engine.adapter import EngineSubject
 from gradverify.frameworks.torch.adapter import TorchSubject
 from gradverify.generate.campaign import seeded_cases
@@ -27,7 +27,7 @@ COMPANIONS = ("add", "multiply", "exp", "sin", "sum", "permute_dims", "broadcast
 """Random graphs are drawn from the op and these, so that the op meets reuse, broadcasting and strided cotangents."""
 
 
-def subject_with(mutant: Mutant) -> tuple[Subject, AbstractContextManager[None]]:
+def subject_with(mutant: Mutant) -> tuple[Framework, AbstractContextManager[None]]:
     """A subject that runs the mutant in place of its op, while the context is open."""
     if mutant.function is not None:
         return TorchSubject(table={mutant.op: mutant.function()}), nullcontext()

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck
 
 from gradverify.core.case import Case
 from gradverify.core.verdict import Status, Verdict
-from gradverify.frameworks import Subject
+from gradverify.frameworks import Framework
 from gradverify.frameworks.engine.adapter import EngineSubject
 from gradverify.frameworks.torch.adapter import TorchSubject
 from gradverify.ops import OPS
@@ -33,17 +33,17 @@ LARGEST_SHRUNK = 4
 """Ops in what a failure is reduced to."""
 
 
-def fails(case: Case, subject: Subject) -> bool:
+def fails(case: Case, subject: Framework) -> bool:
     """A FAIL that is news: PyTorch's own weaknesses must not stand in for the mutant's."""
     verdict = judge(case, subject, QUICK)
     return verdict.status is Status.FAIL and not verdict.known
 
 
-def caught(mutant: Mutant, subject: Subject) -> Case | None:
+def caught(mutant: Mutant, subject: Framework) -> Case | None:
     return next((case for case in natural_cases(mutant.op, dtype=mutant.dtype) if fails(case, subject)), None)
 
 
-def shrunk(mutant: Mutant, subject: Subject, case: Case, verdict: Verdict) -> int:
+def shrunk(mutant: Mutant, subject: Framework, case: Case, verdict: Verdict) -> int:
     """How many ops are left: of the culprit alone, or, where every op is right alone, of Hypothesis's smallest graph."""
     if verdict.culprit is not None:
         return sum(line.startswith("%") for line in verdict.culprit.reduced.splitlines())
@@ -143,7 +143,7 @@ def test_a_declared_mutant_changes_some_gradient(mutant: Mutant) -> None:
 
     def gradients(case: Case) -> list[tuple[tuple[int, ...], bytes]] | str:
         function = engine.function(case.graph, case.dtype)
-        seen = [engine.vjp(function, case.values, case.wrt, case.cotangent) for _ in range(2)]
+        seen = [engine.run_vjp(function, case.values, case.wrt, case.cotangent) for _ in range(2)]
         arrays = [g for s in seen for g in s.gradients.values() if g is not None]
         return [(g.shape, g.tobytes()) for g in arrays] if not seen[0].raised else "raised"
 

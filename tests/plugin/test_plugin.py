@@ -28,9 +28,9 @@ from gradverify.core.graph import Apply
 from gradverify.namespaces import NUMPY
 from gradverify.namespaces.run import forward, reverse
 from gradverify.ops.build import lowered
-from gradverify.frameworks import Observation, register
+from gradverify.frameworks import Framework, Observation, register
 
-class Right:
+class Right(Framework):
     name = "right"
     dtypes = ("float32", "float64")
     factor = 1.0
@@ -44,7 +44,7 @@ class Right:
         run.graph, run.dtype = lowered(graph), dtype
         return run
 
-    def vjp(self, function, values, wrt, cotangent):
+    def run_vjp(self, function, values, wrt, cotangent):
         graph, dtype = function.graph, function.dtype
         arrays = {n: np.array(v, dtype="float64") if v.dtype.kind == "f" else v for n, v in values.items()}
         with np.errstate(all="ignore"):

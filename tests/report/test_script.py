@@ -72,7 +72,7 @@ def test_it_runs_alone_and_agrees_with_the_oracle_and_the_subject(subject: str, 
     case = loads(SPEC).cases[0].case(dtype)
     printed = ran(reproducer(SPEC, subject, dtype), tmp_path, alone=TEMPLATES[subject].adapter is not None)
     adapter = find(subject)
-    seen = adapter.vjp(adapter.function(case.graph, dtype), case.values, case.wrt, case.cotangent)
+    seen = adapter.run_vjp(adapter.function(case.graph, dtype), case.values, case.wrt, case.cotangent)
     true = truth(case.graph, case.values, case.cotangent, case.wrt, dtype)
     compared = 0
     for name in case.wrt:

@@ -7,23 +7,29 @@ from typing import Any
 
 import numpy as np
 
+from ...core.case import Case
 from ...core.errors import Unsupported
 from ...core.graph import Graph
-from ..base import Observation, Pushed, mutated, places, restricted
+from ...trace import Traced
+from ..base import Derived, Observation, Pushed, values_of
 from ..numpy.adapter import NumpySubject
+from ..values import mutated, places, restricted
 
 
 class AutogradSubject(NumpySubject):
     """`function` is one of arrays that returns a tuple of arrays; what it returns unboxed has no gradient."""
 
     name = "autograd"
+    title = "HIPS autograd"
+    roots = ()  # its functions take NumPy's own arrays
+    by_hand = False
     dtypes: tuple[str, ...] = ("float16", "float32", "float64")
 
     def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
         raise Unsupported("the adapter for HIPS autograd judges functions, and runs no graphs")
 
     @np.errstate(all="ignore")  # at the points that the judge chooses, a warning is nobody's
-    def vjp(
+    def run_vjp(
         self,
         function: Callable[..., Any],
         values: Mapping[str, np.ndarray],
@@ -50,6 +56,42 @@ class AutogradSubject(NumpySubject):
             mutated=mutated(values, given.values(), cotangent, weights, self.get),
         )
 
+    def trace(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, seed: int = 0,
+        stop_detached: bool = False, confirm: bool = True, strict: bool = True,
+    ) -> Traced:  # fmt: skip
+        from .tracer import trace
+
+        return trace(fn, args, kwargs, seed=seed, confirm=confirm, strict=strict)
+
+    def run_jvp(
+        self, function: Callable[..., Any], values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray],
+        batched: bool,
+    ) -> Pushed:  # fmt: skip
+        if batched:
+            return super().run_jvp(function, values, tangents, batched)
+        from autograd import make_jvp
+        from autograd.builtins import tuple as boxed
+
+        primals, active = [np.array(v) for v in values.values()], places(values, tangents)
+        of_wrt, at = restricted(function, primals, active), tuple(primals[k] for k in active)
+        push = make_jvp(lambda given: boxed(tuple(of_wrt(*given))))(at)
+        outs, result = push(tuple(np.array(t) for t in tangents.values()))
+        return tuple(np.array(o) for o in outs), tuple(np.array(r) for r in result)
+
+    def keeps_results(self, custom: bool) -> bool:
+        return False
+
+    def lift_vjp(self, traced: Traced, case: Case) -> Derived:
+        values = values_of(traced, case)
+        at = places(values, case.wrt)
+
+        def pull(*arrays: Any) -> Any:
+            _, back = pullback(traced.function, list(arrays[: len(values)]), at)
+            return tuple(back(list(arrays[len(values) :])))
+
+        return pull, tuple(np.array(v) for v in (*values.values(), *case.cotangent))
+
 
 def pullback(
     function: Callable[..., Any], arrays: list[Any], active: list[int]
@@ -61,17 +103,3 @@ def pullback(
     of_active = restricted(function, arrays, active)
     back, outputs = make_vjp(lambda chosen: boxed(tuple(of_active(*chosen))))(tuple(arrays[k] for k in active))
     return tuple(outputs), lambda weights: list(back(tuple(weights)))
-
-
-def run_jvp(
-    function: Any, values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray], batched: bool
-) -> Pushed:
-    """(outputs, tangents of the outputs) along `tangents`; with `batched`, under vmap."""
-    from autograd import make_jvp
-    from autograd.builtins import tuple as boxed
-
-    primals, active = [np.array(v) for v in values.values()], places(values, tangents)
-    of_wrt, at = restricted(function, primals, active), tuple(primals[k] for k in active)
-    push = make_jvp(lambda given: boxed(tuple(of_wrt(*given))))(at)
-    outs, result = push(tuple(np.array(t) for t in tangents.values()))
-    return tuple(np.array(o) for o in outs), tuple(np.array(r) for r in result)

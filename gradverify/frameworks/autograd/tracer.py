@@ -17,7 +17,7 @@ from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.numpy.numpy_vspaces import ArrayVSpace
 
 from ...trace.base import Traced
-from ...trace.calls import Call
+from ...trace.calls import FlatCall
 from ..numpy.tracer import Recorded, is_array, replaced, traced_call
 
 __all__ = ["replaced", "trace"]
@@ -35,5 +35,5 @@ def trace(
     """The graph of `fn(*args, **kwargs)` around this point; see `numpy.trace`."""
     ArrayBox.register(Recorded)
     VSpace.register(Recorded, lambda x: ArrayVSpace(np.ndarray.view(x, np.ndarray)))
-    call = Call(fn, tuple(args), dict(kwargs or {}), is_array, seed)
+    call = FlatCall(fn, tuple(args), dict(kwargs or {}), is_array, seed)
     return traced_call(call, "autograd", call.flat, confirm=confirm, strict=strict, modules=(anp, numpy_wrapper))

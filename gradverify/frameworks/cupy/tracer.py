@@ -18,7 +18,7 @@ import cupy
 import numpy as np
 
 from ...trace.base import Traced
-from ...trace.calls import Call, Found, arguments, change_arrays, confirmed, finished, leaves, mapped, traced
+from ...trace.calls import FlatCall, Found, arguments, change_arrays, confirmed, finished, leaves, mapped, traced
 from ..numpy.handwritten import Flat, HandWritten
 from ..numpy.tracer import NumpyTracer, traced_call
 
@@ -33,10 +33,10 @@ def trace(
     strict: bool = True,
 ) -> Traced:
     """The graph of `fn(*args, **kwargs)` around this point; see `numpy.trace`."""
-    call = Call(fn, tuple(args), dict(kwargs or {}), is_array, seed)
+    call = FlatCall(fn, tuple(args), dict(kwargs or {}), is_array, seed)
     flat = functools.partial(Flat, call) if isinstance(fn, HandWritten) else call.flat
     numbers = mapped(value, (call.args, call.kwargs))
-    twin = Call(fn, numbers[0], numbers[1], lambda x: isinstance(x, np.ndarray), seed)
+    twin = FlatCall(fn, numbers[0], numbers[1], lambda x: isinstance(x, np.ndarray), seed)
     xp = NumpyTracer()
     try:
         with numpy_for_cupy(fn):

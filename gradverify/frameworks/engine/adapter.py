@@ -3,23 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
+from ...core.case import Case
 from ...core.errors import Unsupported
 from ...core.graph import Constant, Graph
 from ...namespaces.dtypes import numpy_dtype
 from ...namespaces.layout import copied
-from ..base import Observation, compiled, mutated, over_pairs
+from ...trace import Traced
+from ..base import Derived, Framework, Observation, Template, values_of
+from ..graphs import compiled, over_pairs
 from ..tape import Tape
+from ..values import mutated
+
+TEMPLATE = Template(
+    framework="engine",
+    package="gradverify",
+    imports=("import gradverify.engine as engine",),
+    adapter=None,
+    constant="engine.from_numpy(np.array({value}, dtype={dtype!r}))",
+    body="""\
+leaves = {name: engine.from_numpy(v).requires_grad_(name in wrt) for name, v in values.items()}
+outputs = forward(*leaves.values())
+pairs = [(out, engine.from_numpy(g)) for out, g in zip(outputs, cotangent) if out.requires_grad]
+found = engine.autograd.grad(
+    [out for out, _ in pairs], [leaves[n] for n in wrt], [g for _, g in pairs], allow_unused=True
+)
+got = {name: None if g is None else g.numpy() for name, g in zip(wrt, found)}
+""",
+)
 
 
-class EngineSubject:
+class EngineSubject(Framework):
     """Runs graphs on `gradverify.engine`. Needs nothing but NumPy, so it is always available."""
 
     name = "engine"
-    dtypes = ("float16", "bfloat16", "float32", "float64")
+    title = "the engine"
+    roots = ("gradverify.engine",)
+    template = TEMPLATE
+    dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
     negative_strides = True
 
     def unavailable(self) -> str | None:
@@ -42,7 +67,7 @@ class EngineSubject:
         """A function of complex tensors as one of their parts; see `base.over_pairs`."""
         return over_pairs(function, graph, _bind)
 
-    def vjp(
+    def run_vjp(
         self,
         function: Callable[..., Any],
         values: Mapping[str, np.ndarray],
@@ -74,6 +99,57 @@ class EngineSubject:
             gradients={n: None if g is None else np.array(g.numpy()) for n, g in zip(wrt, grads)},
             mutated=mutated(values, leaves.values(), cotangent, weights, lambda x: np.array(x.detach().numpy())),
         )
+
+    def put(self, value: np.ndarray) -> Any:
+        import gradverify.engine as engine
+
+        return engine.from_numpy(copied(value))
+
+    def get(self, array: Any) -> np.ndarray:
+        return np.array(array.detach().numpy())
+
+    def is_array(self, x: Any) -> bool:
+        import gradverify.engine as engine
+
+        return isinstance(x, engine.Tensor)
+
+    def replace(self, change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> tuple[Any, ...]:
+        from .tracer import replaced
+
+        return replaced(change, args)
+
+    def trace(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, seed: int = 0,
+        stop_detached: bool = False, confirm: bool = True, strict: bool = True,
+    ) -> Traced:  # fmt: skip
+        from .tracer import trace
+
+        return trace(fn, args, kwargs, seed=seed, stop_detached=stop_detached, confirm=confirm, strict=strict)
+
+    def poisoned(self) -> AbstractContextManager[None]:
+        if type(self) is not EngineSubject and self.name != EngineSubject.name:
+            return super().poisoned()
+        from .memory import poisoned
+
+        return poisoned()
+
+    def lift_vjp(self, traced: Traced, case: Case) -> Derived:
+        import gradverify.engine as engine
+
+        values = values_of(traced, case)
+        names = list(values)
+
+        def pull(*arrays: Any) -> Any:
+            given = {n: a.requires_grad_() if n in case.wrt else a for n, a in zip(names, arrays)}
+            outputs = zip(traced.function(*given.values()), arrays[len(names) :])
+            ends, seeds = zip(*((o, g) for o, g in outputs if o.requires_grad))
+            found = engine.autograd.grad(
+                ends, [given[n] for n in case.wrt], seeds, create_graph=True, allow_unused=True
+            )
+            return tuple(g for g in found if g is not None)
+
+        args = [engine.from_numpy(np.array(v)).requires_grad_(n in case.wrt) for n, v in values.items()]
+        return pull, (*args, *(engine.from_numpy(np.array(g)).requires_grad_() for g in case.cotangent))
 
 
 def _bind(op: str) -> Callable[..., Any]:

@@ -19,7 +19,7 @@ from ...engine import dispatch, modes, nn, rules
 from ...ops import OPS
 from ...trace.base import Traced
 from ...trace.call_site import called_from
-from ...trace.calls import Call, Found, arguments, change_arrays, confirmed, finished, leaves, traced
+from ...trace.calls import FlatCall, Found, arguments, change_arrays, confirmed, finished, leaves, traced
 from ..numpy.tracer import NumpyTracer, copied, held, plain, put, same
 
 DETACHED = "a value was detached (detach, no_grad) on its way; the definition differentiates through it"
@@ -103,7 +103,7 @@ def _found(xp: EngineTracer, path: str, leaf: Any, lost: bool) -> Found:
     return replace(found, what=_dtype(leaf), detached=detached)
 
 
-class _Call(Call):
+class _Call(FlatCall):
     """A call whose arrays end with the parameters of the module that it calls."""
 
     def __post_init__(self) -> None:

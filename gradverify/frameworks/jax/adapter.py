@@ -10,14 +10,20 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
+from ...core.case import Case
 from ...core.errors import Unsupported
 from ...core.graph import Constant, Graph
 from ...namespaces.dtypes import numpy_dtype
-from ..base import Binding, Form, Observation, Pushed, compiled, over_pairs, places, restricted
+from ...trace import Traced
+from ..base import Call, Derived, Form, Framework, Observation, Pushed, Template
+from ..graphs import Binding, compiled, over_pairs
+from ..values import places, restricted
+from . import casting, derivatives
 from .bindings import bindings
 from .forms import FORMS, PARTIAL_SUMS
 
@@ -33,12 +39,36 @@ JITTED = "under jax.jit"
 BATCHED = "a batch of cotangents (jax.vmap)"
 
 
-class JaxSubject:
+TEMPLATE = Template(
+    framework="jax",
+    package="jax",
+    imports=("import jax", "import jax.numpy as jnp"),
+    adapter="gradverify.frameworks.jax.bindings",
+    constant="jnp.asarray(np.asarray({value}, dtype={dtype!r}).reshape({shape}))",
+    body="""\
+jax.config.update("jax_enable_x64", True)
+leaves = {name: jnp.asarray(v) for name, v in values.items()}
+outputs, pull = jax.vjp(
+    lambda *active: forward(*(leaves | dict(zip(wrt, active))).values()), *(leaves[n] for n in wrt)
+)
+got = {name: np.asarray(g) for name, g in zip(wrt, pull([jnp.asarray(g) for g in cotangent]))}
+""",
+)
+
+
+class JaxSubject(Framework):
     """JAX through jax.vjp."""
 
     name = "jax"
+    title = "JAX"
+    roots = ("jax", "jaxlib")
+    template = TEMPLATE
+    conjugates = True
+    clamps_indices = True
+    """Their gradient is dropped."""
+
     dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
-    ways = (JITTED, BATCHED)
+    pull_modes = (JITTED, BATCHED)
 
     def __init__(self, device: str = "cpu", table: Binding | None = None) -> None:
         """`table` replaces single ops, op name -> function of JAX arrays: to judge one's own under an op's name."""
@@ -73,7 +103,7 @@ class JaxSubject:
     def _bind(self, op: str) -> Callable[..., Any]:
         return self.table.get(op) or bindings()(op)
 
-    def vjp(
+    def run_vjp(
         self,
         function: Callable[..., Any],
         values: Mapping[str, np.ndarray],
@@ -82,9 +112,9 @@ class JaxSubject:
     ) -> Observation:
         return self._vjp(function if isinstance(function, _Program) else _Pullback(function), values, wrt, cotangent)
 
-    def vjp_by(
+    def run_vjp_by(
         self,
-        way: str,
+        mode: str,
         function: Callable[..., Any],
         values: Mapping[str, np.ndarray],
         wrt: tuple[str, ...],
@@ -92,7 +122,7 @@ class JaxSubject:
     ) -> Observation:
         """Compiled as a whole, forward and backward pass, as a training step is: XLA may fuse, reorder and drop. Or the
         pullback alone over a batch."""
-        call = _Program(function) if way == JITTED else _Batch(function)
+        call = _Program(function) if mode == JITTED else _Batch(function)
         return self._vjp(call, values, wrt, cotangent)
 
     def _vjp(
@@ -107,9 +137,9 @@ class JaxSubject:
         with jax.enable_x64(True), jax.default_device(self._device()):
             try:
                 outputs, gradients = call.pull(
-                    [self._put(v) for v in values.values()],
+                    [self.put(v) for v in values.values()],
                     places(values, wrt),
-                    [self._put(g) for g in cotangent],
+                    [self.put(g) for g in cotangent],
                 )
             except Unsupported:
                 raise
@@ -129,11 +159,55 @@ class JaxSubject:
 
         return jax.devices("gpu" if self.device.startswith("cuda") else self.device)[0]
 
-    def _put(self, value: np.ndarray) -> Any:
+    def put(self, value: np.ndarray) -> Any:
         """A JAX array of its own memory: device_put may alias an aligned NumPy array on the CPU."""
         import jax
 
         return jax.device_put(np.array(value), self._device())
+
+    def get(self, array: Any) -> np.ndarray:
+        return np.array(array)
+
+    def is_array(self, x: Any) -> bool:
+        import jax
+
+        return isinstance(x, jax.Array)
+
+    def replace(self, change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> tuple[Any, ...]:
+        from .tracer import replaced
+
+        return replaced(change, args)
+
+    def cast(self, call: Call, dtype: str) -> Call:
+        return casting.cast(call, dtype)
+
+    def enabling(self, dtype: str | None) -> AbstractContextManager[Any]:
+        return casting.enabling(dtype)
+
+    def parameter(self, value: np.ndarray, dtype: str) -> Any:
+        import jax.numpy as jnp
+
+        return jnp.asarray(value, dtype=dtype)
+
+    def trace(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, seed: int = 0,
+        stop_detached: bool = False, confirm: bool = True, strict: bool = True,
+    ) -> Traced:  # fmt: skip
+        from .tracer import trace
+
+        return trace(fn, args, kwargs, seed=seed, stop_detached=stop_detached, confirm=confirm, strict=strict)
+
+    def run_jvp(
+        self, function: Callable[..., Any], values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray],
+        batched: bool,
+    ) -> Pushed:  # fmt: skip
+        return derivatives.run_jvp(function, values, tangents, batched)
+
+    def lift_vjp(self, traced: Traced, case: Case) -> Derived:
+        return derivatives.lift_vjp(traced, case)
+
+    def lift_jvp(self, traced: Traced, case: Case, tangents: Mapping[str, np.ndarray]) -> Derived:
+        return derivatives.lift_jvp(traced, case, tangents)
 
 
 class _Pullback:
@@ -184,21 +258,3 @@ class _Program(_Pullback):
 
     def pull(self, leaves: list[Any], wrt: list[int], cotangent: list[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         return self._jitted(leaves, tuple(wrt), cotangent)
-
-
-def run_jvp(
-    function: Any, values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray], batched: bool
-) -> Pushed:
-    """(outputs, tangents of the outputs) along `tangents`; with `batched`, under vmap."""
-    import jax
-
-    with jax.enable_x64(True):
-        primals, active = [jax.device_put(np.array(v)) for v in values.values()], places(values, tangents)
-        of_wrt, at = restricted(function, primals, active), [primals[k] for k in active]
-        push = lambda *along: jax.jvp(of_wrt, at, list(along))
-        along = [jax.device_put(np.array(t)) for t in tangents.values()]
-        outs, result = push(*along)
-        if batched:
-            many = [jax.numpy.stack([t, -t, 2 * t]) for t in along]
-            result = [r[0] for r in jax.vmap(lambda *a: push(*a)[1])(*many)]
-        return tuple(np.array(o) for o in outs), tuple(np.array(r) for r in result)

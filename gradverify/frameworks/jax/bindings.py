@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...namespaces.numpy import native_index
-from ..base import Binding, lookup
+from ..graphs import Binding, lookup
 
 
 @cache

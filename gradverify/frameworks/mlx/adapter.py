@@ -8,15 +8,23 @@ from typing import Any
 
 import numpy as np
 
+from ...core.case import Case
 from ...core.errors import Unsupported
 from ...core.graph import Graph
-from ..base import Observation, Pushed, mutated, places, restricted
+from ...trace import Traced
+from ..base import Derived, Framework, Observation, Pushed, values_of
+from ..values import mutated, places, restricted
 
 
-class MlxSubject:
+class MlxSubject(Framework):
     """`function` is one of arrays that returns a tuple of arrays."""
 
     name = "mlx"
+    title = "MLX"
+    roots = ("mlx",)
+    clamps_indices = True
+    """It writes out of bounds."""
+
     dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
 
     def unavailable(self) -> str | None:
@@ -25,7 +33,7 @@ class MlxSubject:
     def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
         raise Unsupported("the adapter for MLX judges functions, and runs no graphs")
 
-    def vjp(
+    def run_vjp(
         self,
         function: Callable[..., Any],
         values: Mapping[str, np.ndarray],
@@ -56,6 +64,62 @@ class MlxSubject:
                 mutated=mutated(values, given, cotangent, weights, _get),
             )
 
+    def put(self, value: np.ndarray) -> Any:
+        return _put(value)
+
+    def get(self, array: Any) -> np.ndarray:
+        return _get(array)
+
+    def is_array(self, x: Any) -> bool:
+        import mlx.core as mx
+
+        return isinstance(x, mx.array)
+
+    def replace(self, change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> tuple[Any, ...]:
+        from .tracer import replaced
+
+        return replaced(change, args)
+
+    def trace(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, seed: int = 0,
+        stop_detached: bool = False, confirm: bool = True, strict: bool = True,
+    ) -> Traced:  # fmt: skip
+        from .tracer import trace
+
+        return trace(fn, args, kwargs, seed=seed, stop_detached=stop_detached, confirm=confirm, strict=strict)
+
+    def run_jvp(
+        self, function: Callable[..., Any], values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray],
+        batched: bool,
+    ) -> Pushed:  # fmt: skip
+        import mlx.core as mx
+
+        from .tracer import made, value
+
+        with mx.stream(mx.cpu):
+            primals, active = [made(np.array(v)) for v in values.values()], places(values, tangents)
+            of_wrt, at = restricted(function, primals, active), [primals[k] for k in active]
+            along = [made(np.array(t)) for t in tangents.values()]
+            outs, result = mx.jvp(of_wrt, at, along)
+            if batched:
+                many = [mx.stack([t, -t, 2 * t]) for t in along]
+                result = [r[0] for r in mx.vmap(lambda *a: tuple(mx.jvp(of_wrt, at, list(a))[1]))(*many)]
+            return tuple(value(o) for o in outs), tuple(value(r) for r in result)
+
+    def lift_vjp(self, traced: Traced, case: Case) -> Derived:
+        import mlx.core as mx
+
+        from .tracer import made
+
+        values = values_of(traced, case)
+        at = places(values, case.wrt)
+
+        def pull(*arrays: Any) -> Any:
+            given, cotangents = arrays[: len(values)], arrays[len(values) :]
+            return tuple(mx.vjp(restricted(traced.function, given, at), [given[k] for k in at], list(cotangents))[1])
+
+        return pull, tuple(made(np.array(v)) for v in (*values.values(), *case.cotangent))
+
 
 def _put(value: np.ndarray) -> Any:
     import mlx.core as mx
@@ -74,22 +138,3 @@ def _get(array: Any) -> np.ndarray:
 
         return np.array(array.astype(mx.float32)).astype(numpy_dtype("bfloat16", "float"))
     return np.array(array)
-
-
-def run_jvp(
-    function: Any, values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray], batched: bool
-) -> Pushed:
-    """(outputs, tangents of the outputs) along `tangents`; with `batched`, under vmap."""
-    import mlx.core as mx
-
-    from .tracer import made, value
-
-    with mx.stream(mx.cpu):
-        primals, active = [made(np.array(v)) for v in values.values()], places(values, tangents)
-        of_wrt, at = restricted(function, primals, active), [primals[k] for k in active]
-        along = [made(np.array(t)) for t in tangents.values()]
-        outs, result = mx.jvp(of_wrt, at, along)
-        if batched:
-            many = [mx.stack([t, -t, 2 * t]) for t in along]
-            result = [r[0] for r in mx.vmap(lambda *a: tuple(mx.jvp(of_wrt, at, list(a))[1]))(*many)]
-        return tuple(value(o) for o in outs), tuple(value(r) for r in result)

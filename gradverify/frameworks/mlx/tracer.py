@@ -20,7 +20,7 @@ from ...core.errors import Unsupported
 from ...namespaces.layout import spots
 from ...trace.base import Traced
 from ...trace.call_site import called_from
-from ...trace.calls import Call, change_arrays, leaves
+from ...trace.calls import FlatCall, change_arrays, leaves
 from ..numpy.tracer import plain
 from ..replay import Program, op, trace_by_replay
 
@@ -46,7 +46,7 @@ def trace(
     """The graph of `fn(*args, **kwargs)` around this point. Arrays among the arguments (nested in tuples, lists and
     dicts) become inputs. `stop_detached` holds what `mx.stop_gradient` gives fixed, instead of following the forward
     definition through it. Raises as `numpy.trace` does."""
-    call = Call(fn, tuple(args), dict(kwargs or {}), is_array, seed)
+    call = FlatCall(fn, tuple(args), dict(kwargs or {}), is_array, seed)
     stops = _Stops(stop_detached)
     with mx.stream(mx.cpu):  # where float64 is
         found = trace_by_replay(
@@ -114,7 +114,7 @@ class _Stops:
             mx.stop_gradient = before
 
 
-def _program(call: Call, stops: _Stops) -> Program:
+def _program(call: FlatCall, stops: _Stops) -> Program:
     def flat(*arrays: Any) -> Any:
         return tuple(leaf for _, leaf in leaves(call.run(arrays)) if is_array(leaf))
 

@@ -10,10 +10,12 @@ import numpy as np
 from ...core.errors import Unsupported
 from ...core.graph import Graph
 from ...namespaces.layout import copied
-from ..base import Observation, mutated
+from ...trace import Traced
+from ..base import Framework, Observation
+from ..values import mutated
 
 
-class NumpySubject:
+class NumpySubject(Framework):
     """Runs a pair of forward and backward as a caller would, on copies laid out as the given arrays are.
 
     `function` is one with a method `pull(*arrays) -> (outputs, back)`, `back(cotangents) -> {input: gradient}`. NumPy
@@ -21,6 +23,8 @@ class NumpySubject:
     """
 
     name = "numpy"
+    title = "NumPy"
+    by_hand = True
     dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
     negative_strides = True
 
@@ -38,7 +42,7 @@ class NumpySubject:
         return np.array(array)
 
     @np.errstate(all="ignore")  # at the points that the judge chooses, a warning is nobody's
-    def vjp(
+    def run_vjp(
         self,
         function: Callable[..., Any],
         values: Mapping[str, np.ndarray],
@@ -63,6 +67,29 @@ class NumpySubject:
                 return Observation(raised=e, stage="backward")
         changed = mutated(values, given.values(), cotangent, weights, self.get)
         return Observation(outputs=outs, gradients=gradients, mutated=changed)
+
+    def owns(self, cls: type) -> bool:
+        return any(t.__module__ == "numpy" and t.__name__ in ("ndarray", "generic") for t in cls.__mro__)
+
+    def is_array(self, x: Any) -> bool:
+        return isinstance(x, np.ndarray | np.generic)
+
+    def replace(self, change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> tuple[Any, ...]:
+        from .tracer import replaced
+
+        return replaced(change, args)
+
+    def trace(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, seed: int = 0,
+        stop_detached: bool = False, confirm: bool = True, strict: bool = True,
+    ) -> Traced:  # fmt: skip
+        from .tracer import trace
+
+        return trace(fn, args, kwargs, seed=seed, confirm=confirm, strict=strict)
+
+    def keeps_results(self, custom: bool) -> bool:
+        """A workspace that all calls of a backward pass share."""
+        return True
 
     def _gradient(self, found: Any, like: np.ndarray) -> np.ndarray | None:
         """A Python number has no dtype of its own, and takes that of its argument."""

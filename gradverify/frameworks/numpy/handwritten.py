@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...trace.calls import Call, leaves, rebuilt, replayed
+from ...trace.calls import FlatCall, leaves, rebuilt, replayed
 
 
 class WrongGradients(TypeError):
@@ -50,7 +50,7 @@ class HandWritten:
         return self.backward(cotangent, *args, **kwargs)
 
 
-def by_name(returned: Any, call: Call, is_float: Callable[[Any], bool]) -> dict[str, Any]:
+def by_name(returned: Any, call: FlatCall, is_float: Callable[[Any], bool]) -> dict[str, Any]:
     """The gradients that a VJP returned, by the names of the call's arrays; None where it gave none.
 
     Raises WrongGradients where their number or structure is not that of the arguments.
@@ -83,7 +83,7 @@ def by_name(returned: Any, call: Call, is_float: Callable[[Any], bool]) -> dict[
     return found
 
 
-def _by_argument(returned: Mapping[str, Any], call: Call) -> dict[int | str, Any]:
+def _by_argument(returned: Mapping[str, Any], call: FlatCall) -> dict[int | str, Any]:
     heads = {n.partition("[")[0].partition(".")[0]: o for n, o in zip(call.names, call.owners)}
     whole = {n: o for n, o in zip(call.names, call.owners)}
     unknown = [str(n) for n in returned if n not in heads and n not in whole]
@@ -93,7 +93,7 @@ def _by_argument(returned: Mapping[str, Any], call: Call) -> dict[int | str, Any
     return {heads.get(n, whole.get(n, n)): g for n, g in returned.items()}
 
 
-def _parts(gradient: Any, argument: Any, call: Call, owner: int | str) -> list[Any]:
+def _parts(gradient: Any, argument: Any, call: FlatCall, owner: int | str) -> list[Any]:
     """The leaves of a gradient that belong to the argument's arrays."""
     if call.is_array(argument):  # a list of numbers stands for an array
         return [gradient]
@@ -123,7 +123,7 @@ class Flat:
     only     of these, the ones that are asked for; the cotangents of the others are zeros
     """
 
-    def __init__(self, call: Call, kept: tuple[int, ...], only: tuple[int, ...] | None = None) -> None:
+    def __init__(self, call: FlatCall, kept: tuple[int, ...], only: tuple[int, ...] | None = None) -> None:
         self.call, self.kept = call, kept
         self.asked = tuple(range(len(kept))) if only is None else only
 

@@ -27,7 +27,7 @@ from ...core.errors import Unsupported
 from ...core.op import Kind
 from ...namespaces import layout
 from ...trace.base import Traced, Tracer, Value, digest
-from ...trace.calls import Call, Found, arguments, change_arrays, closed_over, confirmed, finished, leaves, traced
+from ...trace.calls import FlatCall, Found, arguments, change_arrays, closed_over, confirmed, finished, leaves, traced
 from .handwritten import Flat, HandWritten
 from .ufuncs import ASKS, FUNCTIONS, MOVES, MOVES_OR_ZERO, UFUNCS, WRITES, moved
 
@@ -58,13 +58,13 @@ def trace(
     Raises Unsupported, with the operation, for what cannot be mapped; with `strict=False` the Traced says so in
     `opaque` instead and its graph is None. What `fn` itself raises is passed on.
     """
-    call = Call(fn, tuple(args), dict(kwargs or {}), is_array, seed)
+    call = FlatCall(fn, tuple(args), dict(kwargs or {}), is_array, seed)
     flat = functools.partial(Flat, call) if isinstance(fn, HandWritten) else call.flat
     return traced_call(call, "numpy", flat, confirm=confirm, strict=strict)
 
 
 def traced_call(
-    call: Call, framework: str, flat: Callable[[tuple[int, ...]], Callable[..., tuple[Any, ...]]], *,
+    call: FlatCall, framework: str, flat: Callable[[tuple[int, ...]], Callable[..., tuple[Any, ...]]], *,
     confirm: bool, strict: bool, modules: Sequence[Any] = (),
 ) -> Traced:  # fmt: skip
     """Trace a call over NumPy arrays. `flat(kept)` is what Traced.function will be; `modules` are further ones that have

@@ -13,13 +13,19 @@ import numpy as np
 
 from ...core.errors import Unsupported
 from ...core.graph import Graph
-from ..base import Observation, mutated
+from ...trace import Traced
+from ..base import Framework, Observation
+from ..values import mutated
 
 
-class TinygradSubject:
+class TinygradSubject(Framework):
     """`function` is one of tensors that returns a tuple of tensors."""
 
     name = "tinygrad"
+    roots = ("tinygrad",)
+    compiles_each_shape = True
+    """Or, without a compiler, emulates the kernels entry by entry."""
+
     dtypes: tuple[str, ...] = ("float16", "float32", "float64")
 
     def unavailable(self) -> str | None:
@@ -28,7 +34,7 @@ class TinygradSubject:
     def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
         raise Unsupported("the adapter for tinygrad judges functions, and runs no graphs")
 
-    def vjp(
+    def run_vjp(
         self,
         function: Callable[..., Any],
         values: Mapping[str, np.ndarray],
@@ -62,6 +68,32 @@ class TinygradSubject:
             gradients=dict(zip(wrt, gradients)),
             mutated=mutated(values, given.values(), cotangent, weights, _get),
         )
+
+    def put(self, value: np.ndarray) -> Any:
+        from tinygrad import Tensor
+
+        return Tensor(np.array(value, order="C"))
+
+    def get(self, array: Any) -> np.ndarray:
+        return _get(array)
+
+    def is_array(self, x: Any) -> bool:
+        from tinygrad import Tensor
+
+        return isinstance(x, Tensor)
+
+    def replace(self, change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> tuple[Any, ...]:
+        from .tracer import replaced
+
+        return replaced(change, args)
+
+    def trace(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, seed: int = 0,
+        stop_detached: bool = False, confirm: bool = True, strict: bool = True,
+    ) -> Traced:  # fmt: skip
+        from .tracer import trace
+
+        return trace(fn, args, kwargs, seed=seed, stop_detached=stop_detached, confirm=confirm, strict=strict)
 
 
 def _get(t: Any) -> np.ndarray:

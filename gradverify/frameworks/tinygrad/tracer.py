@@ -19,7 +19,7 @@ from tinygrad.uop.ops import Ops
 
 from ...core.errors import Unsupported
 from ...trace.base import Traced
-from ...trace.calls import Call, change_arrays, leaves
+from ...trace.calls import FlatCall, change_arrays, leaves
 from ..numpy.tracer import Recorded, plain
 from ..replay import Program, trace_by_replay
 
@@ -77,7 +77,7 @@ def put(new: np.ndarray, like: Any) -> Any:
     return made(np.asarray(new).astype(dtype(like)), like.device)
 
 
-class _Call(Call):
+class _Call(FlatCall):
     """A call whose random draws start from the seed."""
 
     def run(self, arrays: Sequence[Any]) -> Any:
@@ -99,7 +99,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 class _Replay:
-    def __init__(self, call: Call, stop_detached: bool) -> None:
+    def __init__(self, call: FlatCall, stop_detached: bool) -> None:
         self.call, self.stop_detached, self.detaches = call, stop_detached, False
 
     def program(self) -> Program:

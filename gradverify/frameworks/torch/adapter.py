@@ -7,24 +7,29 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ...core.case import Case
 from ...core.errors import Unsupported
 from ...core.graph import Constant, Graph
-from ...namespaces.dtypes import complex_name, numpy_dtype
-from ...namespaces.layout import core
+from ...namespaces.dtypes import complex_name
 from ...ops.complex.lowering import is_complex
-from ..base import Binding, Form, Observation, Pushed, compiled, mutated, over_pairs, places, restricted, several
+from ...trace import Traced
+from ..base import Call, Derived, Form, Framework, Observation, Pushed, Template
+from ..graphs import Binding, compiled, over_pairs
 from ..tape import Tape
+from ..values import mutated, several
+from . import derivatives
+from .arrays import tensor, to_numpy
 from .bindings import bindings
 from .forms import FORMS
-
-_BFLOAT16 = numpy_dtype("bfloat16")
 
 LACKING = re.compile(
     r"not implemented for '(Half|BFloat16)'|Low precision dtypes not supported"
@@ -40,12 +45,34 @@ BATCHED = "a batch of cotangents (is_grads_batched)"
 VIEWS = "inputs that are views of tensors that require grad"
 
 
-class TorchSubject:
+TEMPLATE = Template(
+    framework="torch",
+    package="torch",
+    imports=("import torch",),
+    adapter="gradverify.frameworks.torch.bindings",
+    constant="torch.tensor({value}, dtype=torch.{dtype}).reshape({shape})",
+    body="""\
+leaves = {name: torch.tensor(v, requires_grad=name in wrt) for name, v in values.items()}
+outputs = forward(*leaves.values())
+pairs = [(out, torch.tensor(g)) for out, g in zip(outputs, cotangent) if out.requires_grad]
+found = torch.autograd.grad(
+    [out for out, _ in pairs], [leaves[n] for n in wrt], [g for _, g in pairs], allow_unused=True
+)
+got = {name: None if g is None else g.numpy() for name, g in zip(wrt, found)}
+""",
+)
+
+
+class TorchSubject(Framework):
     """Eager PyTorch through torch.autograd.grad."""
 
     name = "torch"
+    title = "PyTorch"
+    roots = ("torch",)
+    template = TEMPLATE
+    compiler = "torch.compile"
     dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
-    ways = (CREATE_GRAPH, EDITED, BATCHED, VIEWS)
+    pull_modes = (CREATE_GRAPH, EDITED, BATCHED, VIEWS)
 
     def __init__(self, device: str = "cpu", table: Binding | None = None) -> None:
         """`table` replaces single ops, op name -> function of tensors: to judge one's own kernel under an op's name."""
@@ -82,7 +109,7 @@ class TorchSubject:
     def tape(self) -> Tape:
         import torch
 
-        return Tape(torch, self._tensor, to_numpy)
+        return Tape(torch, self.put, to_numpy)
 
     def pairs(self, function: Callable[..., Any], graph: Graph) -> Callable[..., Any]:
         """A function of complex tensors as one of their parts; see `base.over_pairs`."""
@@ -91,7 +118,7 @@ class TorchSubject:
     def _bind(self, op: str) -> Callable[..., Any]:
         return self.table.get(op) or bindings()(op)
 
-    def vjp(
+    def run_vjp(
         self,
         function: Callable[..., Any],
         values: Mapping[str, np.ndarray],
@@ -100,21 +127,21 @@ class TorchSubject:
     ) -> Observation:
         return self._vjp("", function, values, wrt, cotangent)
 
-    def vjp_by(
+    def run_vjp_by(
         self,
-        way: str,
+        mode: str,
         function: Callable[..., Any],
         values: Mapping[str, np.ndarray],
         wrt: tuple[str, ...],
         cotangent: tuple[np.ndarray, ...],
     ) -> Observation:
-        """By one of `ways`. After an edit of what the forward pass was given, autograd raises where that was saved
+        """By one of `pull_modes`. After an edit of what the forward pass was given, autograd raises where that was saved
         ("In-place correctness checks" in PyTorch's notes on autograd mechanics); what was kept elsewhere is read anew."""
-        return self._vjp(way, function, values, wrt, cotangent)
+        return self._vjp(mode, function, values, wrt, cotangent)
 
     def _vjp(
         self,
-        way: str,
+        mode: str,
         function: Callable[..., Any],
         values: Mapping[str, np.ndarray],
         wrt: tuple[str, ...],
@@ -122,12 +149,12 @@ class TorchSubject:
     ) -> Observation:
         import torch
 
-        leaves = {name: self._tensor(v).requires_grad_(name in wrt) for name, v in values.items()}
-        given = [self._tensor(g) for g in cotangent]
+        leaves = {name: self.put(v).requires_grad_(name in wrt) for name, v in values.items()}
+        given = [self.put(g) for g in cotangent]
         try:
             with torch.enable_grad():
-                result = function(*(t.view_as(t) if way == VIEWS else t for t in leaves.values()))
-            if way == EDITED:
+                result = function(*(t.view_as(t) if mode == VIEWS else t for t in leaves.values()))
+            if mode == EDITED:
                 given_memory = {t.untyped_storage()._cdata for t in leaves.values() if t.layout is torch.strided}
                 if any(torch.is_tensor(o) and o.layout is torch.strided and o.untyped_storage()._cdata in given_memory
                        for o in several(result)):  # fmt: skip
@@ -148,8 +175,8 @@ class TorchSubject:
         if tracked and wrt:
             outs, cotangents = zip(*tracked)
             try:
-                again = None if way == EDITED else lambda: function(*leaves.values())
-                gradients = _PULLS.get(way, _pulled)(outs, [leaves[n] for n in wrt], cotangents, again)
+                again = None if mode == EDITED else lambda: function(*leaves.values())
+                gradients = _PULLS.get(mode, _pulled)(outs, [leaves[n] for n in wrt], cotangents, again)
             except Exception as e:
                 return Observation(raised=_lacking(e), stage="backward")
         named = dict(zip(wrt, gradients))
@@ -162,32 +189,113 @@ class TorchSubject:
             mutated=mutated(values, leaves.values(), cotangent, given, to_numpy),
         )
 
-    def _tensor(self, value: np.ndarray) -> Any:
-        """A tensor of its own memory, laid out like `value` (gaps, order of axes, expanded axes, where it begins within
-        its base), so that laws about layout reach the kernels; only negative strides, which PyTorch lacks, come out
-        contiguous. Gaps hold NaN, so that who reads them does not get away with it."""
+    def put(self, value: np.ndarray) -> Any:
+        return tensor(value, self.device)
+
+    def get(self, array: Any) -> np.ndarray:
+        return to_numpy(array)
+
+    def is_array(self, x: Any) -> bool:
         import torch
 
-        if value.dtype == _BFLOAT16:  # torch.from_numpy knows NumPy's own dtypes only: the same bits as integers
-            return self._tensor(value.view(np.int16)).view(torch.bfloat16)
-        strides = [s // value.itemsize for s in value.strides]
-        own = core(value)
-        tensor = torch.from_numpy(np.array(own, order="C")).to(self.device)
-        if all(s >= 0 for s in strides) and own.size:
-            offset = _offset(value)
-            room = offset + 1 + sum((n - 1) * s for n, s in zip(own.shape, strides))
-            gap = torch.nan if tensor.is_floating_point() else 0
-            memory = torch.full((room,), gap, dtype=tensor.dtype, device=self.device)
-            tensor = memory.as_strided(own.shape, strides, offset).copy_(tensor)
-        return tensor.expand(value.shape)
+        return isinstance(x, torch.Tensor)
 
+    def replace(self, change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> tuple[Any, ...]:
+        from .tracer import replaced
 
-def _offset(value: np.ndarray) -> int:
-    """By how many entries an array begins behind its base."""
-    if not isinstance(value.base, np.ndarray) or value.base.dtype != value.dtype:
-        return 0
-    start, base = (a.__array_interface__["data"][0] for a in (value, value.base))
-    return max(start - base, 0) // value.itemsize
+        return replaced(change, args)
+
+    def cast(self, call: Call, dtype: str) -> Call:
+        from .casting import cast
+
+        return cast(call, dtype)
+
+    def parameter(self, value: np.ndarray, dtype: str) -> Any:
+        import torch
+
+        return torch.from_numpy(np.array(value)).to(getattr(torch, dtype))
+
+    def trace(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, seed: int = 0,
+        stop_detached: bool = False, confirm: bool = True, strict: bool = True,
+    ) -> Traced:  # fmt: skip
+        from .tracer import trace
+
+        return trace(fn, args, kwargs, seed=seed, stop_detached=stop_detached, confirm=confirm, strict=strict)
+
+    def compile(self, fn: Callable[..., Any]) -> Callable[..., Any] | None:
+        from .compiled import compiled, is_compiled
+
+        return None if is_compiled(fn) else compiled(fn)
+
+    @contextmanager
+    def asks_if_compiling(self) -> Iterator[Callable[[], bool]]:
+        if "torch" not in sys.modules:  # else nobody can ask
+            yield lambda: False
+            return
+        from .compiled import listening
+
+        with listening() as heard:
+            yield heard
+
+    def shared(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], fits: Callable[[Any, Any], bool]
+    ) -> Callable[..., Any] | None:
+        from .sharing import shared
+
+        return shared(fn, args, fits)
+
+    def conjugated_lazily(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The cotangent of conj is a lazy conjugate; that of conj_physical undoes it in memory."""
+        return lambda *tensors: tuple(o.conj().conj_physical() if o.is_complex() else o for o in function(*tensors))
+
+    def keeps_results(self, custom: bool) -> bool:
+        """A view that a custom Function's backward returns is kept as .grad, without a copy."""
+        return custom
+
+    def poisoned(self) -> AbstractContextManager[None]:
+        from .memory import poisoned
+
+        return poisoned()
+
+    def custom_nodes(self, roots: Sequence[Any]) -> list[Any]:
+        left, seen, custom = [o.grad_fn for o in roots], set(), []
+        while left:
+            node = left.pop()
+            if node is None or node in seen:
+                continue
+            seen.add(node)
+            left += [n for n, _ in node.next_functions]
+            if hasattr(node, "saved_tensors"):  # which are ctx's
+                custom.append(node)
+        return custom
+
+    def dense(self, call: Call) -> tuple[Call, Callable[..., Any]] | None:
+        from .sparse import over_values
+
+        return over_values(call) if "torch" in sys.modules else None
+
+    def dense_result(self, call: Call) -> Call | None:
+        from .sparse import of_dense_result
+
+        return of_dense_result(call) if "torch" in sys.modules else None
+
+    def densified(self, fn: Callable[..., Any], like: Call) -> Callable[..., Any]:
+        from .sparse import over_dense
+
+        return over_dense(fn, like)
+
+    def run_jvp(
+        self, function: Callable[..., Any], values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray],
+        batched: bool,
+    ) -> Pushed:  # fmt: skip
+        return derivatives.run_jvp(function, values, tangents, batched)
+
+    def lift_vjp(self, traced: Traced, case: Case) -> Derived:
+        return derivatives.lift_vjp(traced, case)
+
+    def lift_jvp(self, traced: Traced, case: Case, tangents: Mapping[str, np.ndarray]) -> Derived:
+        return derivatives.lift_jvp(traced, case, tangents)
 
 
 def _batched(outs: Any, leaves: list[Any], cotangents: Any, again: Any) -> list[Any]:
@@ -227,54 +335,3 @@ _PULLS: Mapping[str, Callable[..., list[Any]]] = {CREATE_GRAPH: partial(_pulled,
 
 def _lacking(e: Exception) -> Exception:
     return Unsupported(str(e).splitlines()[0]) if LACKING.search(str(e)) else e
-
-
-def from_numpy(value: np.ndarray) -> Any:
-    """A tensor of its own memory, contiguous; of bfloat16 too."""
-    return TorchSubject()._tensor(np.array(value, order="C"))
-
-
-def to_numpy(tensor: Any) -> np.ndarray:
-    """A dense copy on the host; of bfloat16 in ml_dtypes'."""
-    import torch
-
-    if tensor.layout is not torch.strided:  # an embedding's gradient: duplicates add up
-        tensor = tensor.to_dense()
-    host = tensor.detach().cpu().resolve_conj().resolve_neg()
-    if host.dtype == torch.bfloat16:
-        return host.view(torch.int16).numpy().copy().view(_BFLOAT16)
-    return host.numpy(force=True).copy()  # what is zero throughout may have no memory (sgn's gradient)
-
-
-def run_jvp(
-    function: Any, values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray], batched: bool
-) -> Pushed:
-    """(outputs, tangents of the outputs) along `tangents`; with `batched`, under vmap."""
-    import torch
-    from torch.autograd import forward_ad
-
-    def pushed(*along: Any) -> Any:
-        given = dict(zip(tangents, along))
-        with forward_ad.dual_level():
-            inputs = [forward_ad.make_dual(p, given[n]) if n in given else p for n, p in primals.items()]
-            pairs = [forward_ad.unpack_dual(o) for o in function(*inputs)]
-            outs = tuple(p.primal for p in pairs)
-            return outs, tuple(torch.zeros_like(p.primal) if p.tangent is None else p.tangent for p in pairs)
-
-    primals = {n: from_numpy(v) for n, v in values.items()}
-    of_wrt = restricted(function, list(primals.values()), places(values, tangents))
-    along = [from_numpy(t) for t in tangents.values()]
-    if batched:
-        outs, _ = pushed(*along)
-        push = lambda *a: torch.func.jvp(of_wrt, tuple(primals[n] for n in tangents), a)[1]
-        many = [torch.stack([t, -t, 2 * t]) for t in along]
-        result = tuple(r[0] for r in torch.func.vmap(push, randomness="same")(*many))
-    else:
-        try:
-            outs, result = pushed(*along)
-        except RuntimeError as e:
-            if "Nested forward mode" not in str(e):
-                raise
-            # The function is a JVP itself: levels of torch.func nest, those of forward_ad do not.
-            outs, result = torch.func.jvp(of_wrt, tuple(primals[n] for n in tangents), tuple(along))[:2]
-    return tuple(map(to_numpy, outs)), tuple(map(to_numpy, result))

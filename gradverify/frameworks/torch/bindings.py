@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from ...namespaces.numpy import native_index
-from ..base import Binding, lookup
+from ..graphs import Binding, lookup
 
 
 @cache

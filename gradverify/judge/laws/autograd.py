@@ -10,7 +10,6 @@ Comparisons of gradients are in budgets of the case, as everywhere: two right an
 from __future__ import annotations
 
 import gc
-import importlib
 import inspect
 import math
 import warnings
@@ -24,9 +23,10 @@ import numpy as np
 from ...core.case import Case
 from ...core.errors import Unsupported
 from ...core.graph import Graph
-from ...frameworks.base import Observation, several
+from ...frameworks.base import Observation
 from ...frameworks.registry import find as find_subject
-from ...frameworks.tape import Tape, tape_of
+from ...frameworks.tape import Tape
+from ...frameworks.values import several
 from ...namespaces import NUMPY
 from ...namespaces.dtypes import is_float, numpy_dtype, rounded, wide
 from ...namespaces.run import forward, reverse
@@ -67,7 +67,7 @@ def _held(t: Trial, tape: Tape, leaves: Mapping[str, Any]) -> Observation:
 def _accumulation(t: Trial) -> str:
     """A second backward adds to .grad, in the same buffer, and an input in two slots gets the sum of both slots'
     gradients. (torch.Tensor.backward: "accumulates gradients in the leaves".)"""
-    tape = tape_of(t.subject)
+    tape = t.subject.tape()
     leaves = tape.leaves(t.case.values, t.case.wrt)
     held: dict[str, Any] = {}
     for _ in range(2):
@@ -130,14 +130,14 @@ def _aliasing(t: Trial) -> str:
     # a custom Function's.
     if hasattr(t.function, "pull"):
         return _overwritten(t)
-    tape = tape_of(t.subject)
+    tape = t.subject.tape()
 
     def twice(mended: bool) -> tuple[str, bool]:
         leaves, custom = tape.leaves(t.case.values, t.case.wrt), False
         for factor in (1.0, -2.0):
             scaled = replace(t.case, cotangent=tuple(g * g.dtype.type(factor) for g in t.case.cotangent))
             roots, cotangents = _recorded(replace(t, case=scaled), tape, leaves)
-            for node in _custom_nodes(roots):
+            for node in t.subject.custom_nodes(roots):
                 custom = True
                 if mended:
                     node.register_hook(_apart)
@@ -147,7 +147,9 @@ def _aliasing(t: Trial) -> str:
 
     broken, custom = twice(mended=False)
     if broken and custom and twice(mended=True)[0]:
-        t.notes.append("PyTorch's own ops leave .grad of several inputs in one memory: a second backward adds up wrong")
+        t.notes.append(
+            f"{t.subject.title}'s own ops leave .grad of several inputs in one memory: a second backward adds up wrong"
+        )
         return ""
     return broken and f"after backward for g and for -2g {broken}"
 
@@ -155,7 +157,7 @@ def _aliasing(t: Trial) -> str:
 def _overwritten(t: Trial) -> str:
     """For a backward pass by hand: does the second call write over what the first one returned, as with a workspace that
     all calls share?"""
-    function, put = t.function, t.subject.put  # type: ignore[attr-defined]
+    function, put = t.function, t.subject.put
 
     def pulled(factor: float) -> dict[str, Any]:
         _, back = function.pull(*(put(v) for v in t.case.values.values()))  # type: ignore[attr-defined]
@@ -170,20 +172,6 @@ def _overwritten(t: Trial) -> str:
     return f"{', '.join(changed)} of one call changed during the next one" if changed else ""
 
 
-def _custom_nodes(roots: Sequence[Any]) -> list[Any]:
-    """The nodes of custom Functions in PyTorch's graph; the engine's graph has none that could be told."""
-    left, seen, custom = [getattr(o, "grad_fn", None) for o in roots], set(), []
-    while left:
-        node = left.pop()
-        if node is None or node in seen or not hasattr(node, "next_functions"):
-            continue
-        seen.add(node)
-        left += [n for n, _ in node.next_functions]
-        if hasattr(node, "saved_tensors"):  # which are ctx's
-            custom.append(node)
-    return custom
-
-
 def _apart(returned: Sequence[Any], _: Sequence[Any]) -> tuple[Any, ...]:
     """Each gradient that a node returns in memory of its own. One that is returned twice stays one: PyTorch knows of it,
     and copies."""
@@ -194,7 +182,7 @@ def _apart(returned: Sequence[Any], _: Sequence[Any]) -> tuple[Any, ...]:
 @_law
 def _leaf_only(t: Trial) -> str:
     """After backward the leaves have .grad, and nothing in between has. (torch.Tensor.is_leaf.)"""
-    tape = tape_of(t.subject)
+    tape = t.subject.tape()
     leaves = tape.leaves(t.case.values, t.case.wrt)
     middle = {n: x.clone() if n in t.case.wrt else x for n, x in leaves.items()}
     roots, cotangents = _recorded(t, tape, middle)
@@ -223,7 +211,7 @@ def _frozen(t: Trial) -> str:
 
 
 def _cut(t: Trial, cut: Callable[[Any], Any]) -> str:
-    tape = tape_of(t.subject)
+    tape = t.subject.tape()
     for n in t.case.wrt:
         leaves = tape.leaves(t.case.values, t.case.wrt)
         given = {m: cut(x) if m == n else x for m, x in leaves.items()}
@@ -251,7 +239,7 @@ def _only(t: Trial, names: Sequence[str]) -> Trial:
 @_law
 def _no_grad(t: Trial) -> str:
     """Within no_grad the function has the same value and nothing is recorded. (torch.no_grad.)"""
-    tape = tape_of(t.subject)
+    tape = t.subject.tape()
     leaves = tape.leaves(t.case.values, t.case.wrt)
     with tape.module.no_grad():
         outputs = tape.run(t.function, leaves)
@@ -266,7 +254,7 @@ def _no_grad(t: Trial) -> str:
 def _retain_graph(t: Trial) -> str:
     """With retain_graph=True a second walk over the graph gives the same bits again; without, it is an error, or, where
     nothing was saved, the same again: never another gradient. (torch.autograd.backward.)"""
-    tape = tape_of(t.subject)
+    tape = t.subject.tape()
 
     def pull(roots: Any, leaves: Any, retain: bool) -> Observation:
         found = tape.module.autograd.grad(
@@ -292,7 +280,7 @@ def _retain_graph(t: Trial) -> str:
 @_law
 def _create_graph(t: Trial) -> str:
     """The gradient is the same with create_graph=True, where the backward pass is itself recorded. (torch.autograd.grad.)"""
-    tape = tape_of(t.subject)
+    tape = t.subject.tape()
     leaves = tape.leaves(t.case.values, t.case.wrt)
     roots, cotangents = _recorded(t, tape, leaves)
     found = tape.module.autograd.grad(
@@ -305,7 +293,7 @@ def _create_graph(t: Trial) -> str:
 @_law
 def _hooks(t: Trial) -> str:
     """A hook on an input is called once per backward, with the gradient that .grad gets. (torch.Tensor.register_hook.)"""
-    tape = tape_of(t.subject)
+    tape = t.subject.tape()
     leaves = tape.leaves(t.case.values, t.case.wrt)
     seen: dict[str, list[Any]] = {n: [] for n in t.case.wrt}
     for n in t.case.wrt:
@@ -324,7 +312,7 @@ def _released(t: Trial) -> str:
     """Nothing of a call outlives it: once outputs and gradients are dropped, so are the inputs, without a collection of
     garbage. A custom Function that puts a tensor on ctx (and not into save_for_backward) makes a cycle, and leaks.
     (PyTorch, Extending autograd, "How to use".)"""
-    tape = tape_of(t.subject)
+    tape = t.subject.tape()
     was = gc.isenabled()
     gc.disable()
     try:
@@ -359,13 +347,6 @@ RANGE = "an intermediate value leaves the range of the dtype"
 @_law
 def _duality(t: Trial) -> str:
     """Forward and reverse mode describe one linear map: ⟨g, J·v⟩ = ⟨Jᵀ·g, v⟩. (JAX, Autodiff cookbook.)"""
-    run = (
-        importlib.import_module(f"...frameworks.{t.subject.name}.adapter", __package__).run_jvp
-        if t.subject.name in ("torch", "jax")
-        else None
-    )
-    if run is None:
-        raise Unsupported(f"{t.subject.name} has no forward mode of its own")
     case = t.case
     if case.dtype not in ("float32", "float64") or set(case.wrt) != {n for n, v in case.values.items() if is_float(v)}:
         raise Unsupported("forward mode is asked in float32 and float64, along all inputs")
@@ -375,7 +356,9 @@ def _duality(t: Trial) -> str:
         return several(t.function(*arrays))
 
     try:
-        _, pushed = run(function, case.values, tangents, False)
+        _, pushed = t.subject.run_jvp(function, case.values, tangents, False)
+    except Unsupported:
+        raise
     except Exception as e:
         raise Unsupported(f"no forward mode: {str(e).strip().partition(chr(10))[0]}") from e
     found = differences(case, tangents)
@@ -406,7 +389,7 @@ def _direction(name: str, case: Case, salt: int = 0) -> np.ndarray:
 @_law
 def _hessian_symmetry(t: Trial) -> str:
     """The second derivative of ⟨g, f⟩ is symmetric: u·(H·v) = v·(H·u), where the function is smooth. (H. A. Schwarz.)"""
-    tape, case = tape_of(t.subject), t.case
+    tape, case = t.subject.tape(), t.case
     along = [{n: _direction(n, case, salt) for n in case.wrt} for salt in (1, 2)]
     try:
         back, cotangents = vjp_graph(lowered(case.graph), case.wrt, "{}*", lambda k: k)
@@ -479,7 +462,7 @@ def _precision(t: Trial) -> str:
             function = t.subject.function(other.graph, other.dtype)
         else:
             function = t.function
-        seen.append(t.subject.vjp(function, other.values, other.wrt, other.cotangent))
+        seen.append(t.subject.run_vjp(function, other.values, other.wrt, other.cotangent))
         if seen[-1].raised is not None:
             raise Unsupported(f"in {other.dtype} it raises {type(seen[-1].raised).__name__}")
         found = reference(other).budget
@@ -511,13 +494,13 @@ def _in(case: Case, dtype: str, through: str) -> Case:
 @_law
 def _devices(t: Trial) -> str:
     """The gradient on the GPU is that on the CPU, as far as rounding allows."""
-    other = find_subject(t.subject.name, "cpu" if getattr(t.subject, "device", "cpu") != "cpu" else "cuda")
+    other = find_subject(t.subject.name, "cpu" if t.subject.device != "cpu" else "cuda")
     why = other.unavailable()
     if why:
         raise Unsupported(f"no second device: {why}")
     case = t.case
     function = t.function if case.function else other.function(case.graph, case.dtype)
-    return t.differs(other.vjp(function, case.values, case.wrt, case.cotangent))
+    return t.differs(other.run_vjp(function, case.values, case.wrt, case.cotangent))
 
 
 # ---- batches --------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import numpy as np
 
 from ...core.case import Case
 from ...core.errors import UnknownName, Unsupported
-from ...frameworks.base import Observation, Subject
+from ...frameworks.base import Framework, Observation
 from ...namespaces.dtypes import FORMATS, is_float, wide
 
 GROUP = "gradverify.invariants"
@@ -28,7 +28,7 @@ class Trial:
     """A subject, a case, the subject's first answer and the budgets of its gradients: what a law works with. `notes` is
     what laws that hold have to say all the same."""
 
-    subject: Subject
+    subject: Framework
     function: Callable[..., Any]
     case: Case
     first: Observation
@@ -40,7 +40,7 @@ class Trial:
     ) -> Observation:
         """Another VJP on the same function."""
         case = self.case
-        return self.subject.vjp(
+        return self.subject.run_vjp(
             self.function,
             case.values if values is None else values,
             case.wrt,

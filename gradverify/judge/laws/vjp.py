@@ -275,7 +275,7 @@ def _undefined(t: Trial) -> str:
     parts = []
     for k, g in enumerate(t.case.cotangent):
         one = function.only(k) if hasattr(function, "only") else (lambda *arrays, k=k: function(*arrays)[k])
-        parts.append(t.subject.vjp(one, t.case.values, t.case.wrt, (g,)))
+        parts.append(t.subject.run_vjp(one, t.case.values, t.case.wrt, (g,)))
     # As many roundings of up to a budget each, the first answer's, and the additions.
     return t.differs(_sum(t, parts), slack=len(parts) + 2.0)
 
@@ -318,7 +318,7 @@ def _changed(t: Trial) -> Iterator[Observation]:
     for turn in turns:
         yield t.ask(scaled, {n: strided(v) if n in turn else v for n, v in given.items()})
     yield t.ask([column_major(g) for g in scaled], {n: column_major(v) for n, v in given.items()})
-    if getattr(t.subject, "negative_strides", False):
+    if t.subject.negative_strides:
         yield t.ask([backwards(g) for g in scaled], {n: backwards(v) for n, v in given.items()})
 
 
@@ -335,8 +335,8 @@ def _input_layout(t: Trial) -> str:
 
 def _ways(t: Trial) -> str:
     case = t.case
-    for way in getattr(t.subject, "ways", ()):
-        seen = t.subject.vjp_by(way, t.function, case.values, case.wrt, case.cotangent)  # type: ignore[attr-defined]
+    for way in t.subject.pull_modes:
+        seen = t.subject.run_vjp_by(way, t.function, case.values, case.wrt, case.cotangent)
         broken = "" if seen.raised is not None else t.differs(seen)
         if broken:
             return f"{way}: {broken}"

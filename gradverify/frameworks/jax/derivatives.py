@@ -1,0 +1,61 @@
+"""JAX's JVPs, and its derivatives as functions to be differentiated in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ...core.case import Case
+from ...trace import Traced
+from ..base import Derived, Pushed, values_of
+from ..values import places, restricted
+
+
+def run_jvp(
+    function: Any, values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray], batched: bool
+) -> Pushed:
+    """(outputs, tangents of the outputs) along `tangents`; with `batched`, under vmap."""
+    import jax
+
+    with jax.enable_x64(True):
+        primals, active = [jax.device_put(np.array(v)) for v in values.values()], places(values, tangents)
+        of_wrt, at = restricted(function, primals, active), [primals[k] for k in active]
+        push = lambda *along: jax.jvp(of_wrt, at, list(along))
+        along = [jax.device_put(np.array(t)) for t in tangents.values()]
+        outs, result = push(*along)
+        if batched:
+            many = [jax.numpy.stack([t, -t, 2 * t]) for t in along]
+            result = [r[0] for r in jax.vmap(lambda *a: push(*a)[1])(*many)]
+        return tuple(np.array(o) for o in outs), tuple(np.array(r) for r in result)
+
+
+def lift_jvp(traced: Traced, case: Case, tangents: Mapping[str, np.ndarray]) -> Derived:
+    """The JVP as a function of arrays, with its point."""
+    import jax
+
+    values = values_of(traced, case)
+    at = places(values, tangents)
+
+    def push(*arrays: Any) -> Any:
+        given, along = arrays[: len(values)], arrays[len(values) :]
+        return jax.jvp(restricted(traced.function, given, at), [given[k] for k in at], list(along))[1]
+
+    with jax.enable_x64(True):
+        return push, tuple(jax.device_put(np.array(v)) for v in (*values.values(), *tangents.values()))
+
+
+def lift_vjp(traced: Traced, case: Case) -> Derived:
+    """The VJP as a function of arrays, with its point."""
+    import jax
+
+    values = values_of(traced, case)
+    at = places(values, case.wrt)
+
+    def pull(*arrays: Any) -> Any:
+        given, cotangents = arrays[: len(values)], arrays[len(values) :]
+        return jax.vjp(restricted(traced.function, given, at), *(given[k] for k in at))[1](cotangents)
+
+    with jax.enable_x64(True):
+        return pull, tuple(jax.device_put(np.array(v)) for v in (*values.values(), *case.cotangent))

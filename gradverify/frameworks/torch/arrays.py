@@ -1,0 +1,57 @@
+"""Tensors of NumPy arrays, and NumPy arrays of tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...namespaces.dtypes import numpy_dtype
+from ...namespaces.layout import core
+
+_BFLOAT16 = numpy_dtype("bfloat16")
+
+
+def tensor(value: np.ndarray, device: str = "cpu") -> Any:
+    """A tensor of its own memory, laid out like `value` (gaps, order of axes, expanded axes, where it begins within
+    its base), so that laws about layout reach the kernels; only negative strides, which PyTorch lacks, come out
+    contiguous. Gaps hold NaN, so that who reads them does not get away with it."""
+    import torch
+
+    if value.dtype == _BFLOAT16:  # torch.from_numpy knows NumPy's own dtypes only: the same bits as integers
+        return tensor(value.view(np.int16), device).view(torch.bfloat16)
+    strides = [s // value.itemsize for s in value.strides]
+    own = core(value)
+    made = torch.from_numpy(np.array(own, order="C")).to(device)
+    if all(s >= 0 for s in strides) and own.size:
+        offset = _offset(value)
+        room = offset + 1 + sum((n - 1) * s for n, s in zip(own.shape, strides))
+        gap = torch.nan if made.is_floating_point() else 0
+        memory = torch.full((room,), gap, dtype=made.dtype, device=device)
+        made = memory.as_strided(own.shape, strides, offset).copy_(made)
+    return made.expand(value.shape)
+
+
+def _offset(value: np.ndarray) -> int:
+    """By how many entries an array begins behind its base."""
+    if not isinstance(value.base, np.ndarray) or value.base.dtype != value.dtype:
+        return 0
+    start, base = (a.__array_interface__["data"][0] for a in (value, value.base))
+    return max(start - base, 0) // value.itemsize
+
+
+def from_numpy(value: np.ndarray) -> Any:
+    """A tensor of its own memory, contiguous; of bfloat16 too."""
+    return tensor(np.array(value, order="C"))
+
+
+def to_numpy(t: Any) -> np.ndarray:
+    """A dense copy on the host; of bfloat16 in ml_dtypes'."""
+    import torch
+
+    if t.layout is not torch.strided:  # an embedding's gradient: duplicates add up
+        t = t.to_dense()
+    host = t.detach().cpu().resolve_conj().resolve_neg()
+    if host.dtype == torch.bfloat16:
+        return host.view(torch.int16).numpy().copy().view(_BFLOAT16)
+    return host.numpy(force=True).copy()  # what is zero throughout may have no memory (sgn's gradient)

@@ -1,0 +1,153 @@
+"""Sparse tensors of PyTorch: a function of them as the function of their stored values that it is.
+
+The judged function builds the sparse tensors anew from its values and gives dense results; what it is held against is the
+same function of the dense tensors, if it takes those (else differences of it). So the gradient is that with respect to the
+entries that are stored, which `gradcheck(masked=True)` compares and which both readings of an unstored zero have in common.
+Stored duplicates (uncoalesced) add up.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...core.errors import Unsupported
+from ..base import Call
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    """Where the values of one sparse tensor are: its layout, its indices, its size, the shape of its values."""
+
+    layout: Any
+    indices: tuple[Any, ...]
+    size: Any
+    stored: Any
+    coalesced: bool
+
+    def fit(self, values: Any) -> None:
+        """PyTorch takes any number of values and reads beyond their end."""
+        if values.shape != self.stored:
+            raise ValueError(f"values of shape {list(values.shape)} for stored ones of {list(self.stored)}")
+
+    def sparse(self, values: Any) -> Any:
+        import torch
+
+        self.fit(values)
+        if self.layout is torch.sparse_coo:
+            return torch.sparse_coo_tensor(self.indices[0], values, self.size, is_coalesced=self.coalesced)
+        compressed, plain = self.indices
+        return torch.sparse_compressed_tensor(compressed, plain, values, self.size, layout=self.layout)
+
+    def dense(self, values: Any) -> Any:
+        import torch
+
+        self.fit(values)
+        rows, columns = self.coordinates()
+        where = (rows, columns) if columns is not None else tuple(rows)
+        return torch.zeros(self.size, dtype=values.dtype, device=values.device).index_put(
+            where, values, accumulate=True
+        )
+
+    def coordinates(self) -> tuple[Any, Any]:
+        """The indices of each stored entry: all of them (COO), or rows and columns (CSR, CSC)."""
+        import torch
+
+        if self.layout is torch.sparse_coo:
+            return self.indices[0], None
+        compressed, plain = self.indices
+        along = torch.repeat_interleave(torch.arange(len(compressed) - 1, device=plain.device), compressed.diff())
+        return (along, plain) if self.layout is torch.sparse_csr else (plain, along)
+
+
+def is_sparse(x: Any) -> bool:
+    """Is it a tensor of PyTorch in another layout than strided?"""
+    import torch
+
+    return isinstance(x, torch.Tensor) and x.layout is not torch.strided
+
+
+def over_values(call: Call) -> tuple[Call, Callable[..., Any]] | None:
+    """The call with the stored values in place of its sparse tensors, and the same function of the dense ones; None where
+    no argument is sparse. Raises Unsupported for blocks (BSR, BSC) and batches of compressed tensors."""
+    from torch.utils import _pytree
+
+    patterns, structure = _patterns(call.args, call.kwargs)
+    if not any(patterns):
+        return None
+    leaves = _pytree.tree_leaves((call.args, dict(call.kwargs)))
+    values = [x if p is None else _values(x) for x, p in zip(leaves, patterns)]
+    args, kwargs = _pytree.tree_unflatten(values, structure)
+    sparse = Call(_over(call.fn, patterns, structure, _Pattern.sparse), args, kwargs)
+    return sparse, _over(call.fn, patterns, structure, _Pattern.dense)
+
+
+def over_dense(fn: Callable[..., Any], like: Call) -> Callable[..., Any]:
+    """Another function of the arguments of `like`, of dense tensors with the stored values of its sparse ones."""
+    return _over(fn, *_patterns(like.args, like.kwargs), _Pattern.dense)
+
+
+def _patterns(args: Any, kwargs: Any) -> tuple[list[_Pattern | None], Any]:
+    from torch.utils import _pytree
+
+    leaves, structure = _pytree.tree_flatten((args, dict(kwargs)))
+    return [_pattern(x) if is_sparse(x) else None for x in leaves], structure
+
+
+def _over(
+    fn: Callable[..., Any], patterns: list[_Pattern | None], structure: Any, build: Callable[[_Pattern, Any], Any]
+) -> Callable[..., Any]:
+    from torch.utils import _pytree
+
+    @functools.wraps(fn)
+    def over(*args: Any, **kwargs: Any) -> Any:
+        found: Sequence[Any] = _pytree.tree_leaves((args, kwargs))
+        built = [x if p is None else build(p, x) for x, p in zip(found, patterns)]
+        args, kwargs = _pytree.tree_unflatten(built, structure)
+        return _densified(fn(*args, **kwargs))
+
+    return over
+
+
+def of_dense_result(call: Call) -> Call | None:
+    """The call with a dense result; None where it is dense as it is, or the function raises."""
+    from torch.utils import _pytree
+
+    try:
+        result = call.fn(*call.args, **call.kwargs)
+    except Exception:
+        return None
+    if not any(map(is_sparse, _pytree.tree_leaves(result))):
+        return None
+
+    @functools.wraps(call.fn)
+    def dense(*args: Any, **kwargs: Any) -> Any:
+        return _densified(call.fn(*args, **kwargs))
+
+    return call._replace(fn=dense)
+
+
+def _densified(result: Any) -> Any:
+    from torch.utils import _pytree
+
+    return _pytree.tree_map(lambda x: x.to_dense() if is_sparse(x) else x, result)
+
+
+def _values(x: Any) -> Any:
+    values = x.detach()._values() if x.is_sparse else x.detach().values()
+    return values.clone().requires_grad_(x.requires_grad)
+
+
+def _pattern(x: Any) -> _Pattern:
+    import torch
+
+    x = x.detach()
+    if x.layout is torch.sparse_coo:
+        return _Pattern(x.layout, (x._indices(),), x.shape, x._values().shape, x.is_coalesced())
+    if x.layout not in (torch.sparse_csr, torch.sparse_csc) or x.ndim > 2 or x.values().ndim > 1:
+        what = f"a tensor of layout {x.layout} and shape {list(x.shape)}"
+        raise Unsupported(f"{what} (COO is judged, and matrices of CSR and CSC)")
+    both = (x.crow_indices(), x.col_indices()) if x.layout is torch.sparse_csr else (x.ccol_indices(), x.row_indices())
+    return _Pattern(x.layout, both, x.shape, x.values().shape, True)

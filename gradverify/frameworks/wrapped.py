@@ -1,0 +1,155 @@
+"""An adapter around another one: everything that is not overridden is the inner one's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from ..core.case import Case
+from ..core.graph import Graph
+from ..trace import Traced
+from .base import Call, Derived, Framework, Observation, Pushed
+from .tape import Tape
+
+
+class Wrapped(Framework):
+    """The framework `inner`, of which a subclass changes some abilities.
+
+    `tests/frameworks/test_wrapped.py` goes over the public members of Framework and asks that each is forwarded here.
+    """
+
+    def __init__(self, inner: Framework) -> None:
+        self.inner = inner
+        self.name, self.dtypes, self.device = inner.name, inner.dtypes, inner.device
+        self.pull_modes, self.conjugates, self.roots = inner.pull_modes, inner.conjugates, inner.roots
+        self.compiler, self.forms, self.partial_sums = inner.compiler, inner.forms, inner.partial_sums
+        self.negative_strides, self.clamps_indices = inner.negative_strides, inner.clamps_indices
+        self.compiles_each_shape, self.by_hand, self.template = (
+            inner.compiles_each_shape,
+            inner.by_hand,
+            inner.template,
+        )
+
+    @property
+    def title(self) -> str:
+        return self.inner.title
+
+    def unavailable(self) -> str | None:
+        return self.inner.unavailable()
+
+    def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
+        return self.inner.function(graph, dtype)
+
+    def run_vjp(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Observation:
+        return self.inner.run_vjp(function, values, wrt, cotangent)
+
+    def run_vjp_by(
+        self,
+        mode: str,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Observation:
+        return self.inner.run_vjp_by(mode, function, values, wrt, cotangent)
+
+    def run_jvp(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        tangents: Mapping[str, np.ndarray],
+        batched: bool,
+    ) -> Pushed:
+        return self.inner.run_jvp(function, values, tangents, batched)
+
+    def lift_vjp(self, traced: Traced, case: Case) -> Derived:
+        return self.inner.lift_vjp(traced, case)
+
+    def lift_jvp(self, traced: Traced, case: Case, tangents: Mapping[str, np.ndarray]) -> Derived:
+        return self.inner.lift_jvp(traced, case, tangents)
+
+    def tape(self) -> Tape:
+        return self.inner.tape()
+
+    def pairs(self, function: Callable[..., Any], graph: Graph) -> Callable[..., Any]:
+        return self.inner.pairs(function, graph)
+
+    def conjugated_lazily(self, function: Callable[..., Any]) -> Callable[..., Any] | None:
+        return self.inner.conjugated_lazily(function)
+
+    def owns(self, cls: type) -> bool:
+        return self.inner.owns(cls)
+
+    def is_array(self, x: Any) -> bool:
+        return self.inner.is_array(x)
+
+    def put(self, value: np.ndarray) -> Any:
+        return self.inner.put(value)
+
+    def get(self, array: Any) -> np.ndarray:
+        return self.inner.get(array)
+
+    def replace(self, change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return self.inner.replace(change, args)
+
+    def cast(self, call: Call, dtype: str) -> Call:
+        return self.inner.cast(call, dtype)
+
+    def enabling(self, dtype: str | None) -> AbstractContextManager[Any]:
+        return self.inner.enabling(dtype)
+
+    def parameter(self, value: np.ndarray, dtype: str) -> Any:
+        return self.inner.parameter(value, dtype)
+
+    def dense(self, call: Call) -> tuple[Call, Callable[..., Any]] | None:
+        return self.inner.dense(call)
+
+    def dense_result(self, call: Call) -> Call | None:
+        return self.inner.dense_result(call)
+
+    def densified(self, fn: Callable[..., Any], like: Call) -> Callable[..., Any]:
+        return self.inner.densified(fn, like)
+
+    def trace(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        seed: int = 0,
+        stop_detached: bool = False,
+        confirm: bool = True,
+        strict: bool = True,
+    ) -> Traced:
+        return self.inner.trace(
+            fn, args, kwargs, seed=seed, stop_detached=stop_detached, confirm=confirm, strict=strict
+        )
+
+    def compile(self, fn: Callable[..., Any]) -> Callable[..., Any] | None:
+        return self.inner.compile(fn)
+
+    def asks_if_compiling(self) -> AbstractContextManager[Callable[[], bool]]:
+        return self.inner.asks_if_compiling()
+
+    def shared(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], fits: Callable[[Any, Any], bool]
+    ) -> Callable[..., Any] | None:
+        return self.inner.shared(fn, args, fits)
+
+    def keeps_results(self, custom: bool) -> bool:
+        return self.inner.keeps_results(custom)
+
+    def poisoned(self) -> AbstractContextManager[None]:
+        return self.inner.poisoned()
+
+    def custom_nodes(self, roots: Any) -> list[Any]:
+        return self.inner.custom_nodes(roots)
