@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,8 +14,9 @@ from .checker.casting import Call, context, dtype_name, in_dtype
 from .checker.driver import TIME_LIMIT, TRIALS, Effort, Question, answer, raised, raised_forward
 from .checker.forward_mode import answer_forward
 from .checker.sparse import answered
-from .core.errors import BadInput, Unsupported
-from .core.verdict import Reason, Status, Verdict
+from .core.errors import BadInput, GradverifyNote, Unsupported
+from .core.outcome import ASSERTION, Outcome, Reason, reason_of
+from .core.verdict import Verdict
 from .frameworks.numpy.handwritten import HandWritten
 from .frameworks.recognise import framework_of
 
@@ -136,12 +138,13 @@ def check(
         with context(framework, dtype):
             return answered(question, lambda q: _answered(q, order or 1, modes, effort), order or 1)
     except Unsupported as e:
-        return Verdict(Status.INCONCLUSIVE, question.name, "", "", reason=Reason.UNSUPPORTED, message=str(e))
+        return Verdict(
+            Outcome.INCONCLUSIVE, question.name, "", "", reason=reason_of(e, Reason.UNTRACED), message=str(e)
+        )
 
 
 def _answered(question: Question, order: int, modes: Sequence[Mode], effort: Effort) -> Verdict:
-    """The first verdict that is no PASS, and no known weakness of the framework; else that of the first order and mode,
-    which names the others."""
+    """The first verdict that is not true; else that of the first order and mode, which names the others."""
     verdicts: list[Verdict] = []
     judged: list[str] = []
     notes: list[str] = []
@@ -157,7 +160,7 @@ def _answered(question: Question, order: int, modes: Sequence[Mode], effort: Eff
                         raise
                     notes.append(f"order {k}, {mode}{below} is not judged: {e}")
                     continue
-                if not verdict and not verdict.known:
+                if ASSERTION.gate(verdict.outcome, verdict.kind):
                     return verdict
                 verdicts.append(verdict)
                 judged.append(f"order {k}, {mode}{below}")
@@ -177,13 +180,12 @@ def _answered(question: Question, order: int, modes: Sequence[Mode], effort: Eff
 
 
 def assert_gradients(fn: Callable[..., Any], *args: Any, **options: Any) -> Verdict:
-    """`check`, for a test: returns the verdict of a PASS, raises WrongGradient with the evidence for anything else.
+    """`check`, for a test: returns the verdict if it is true, raises WrongGradient with the evidence for the others.
 
-    What a declared weakness of the framework's own formulas explains (`Verdict.known`) is returned too: it is no fault of
-    the function's.
+    True are PASS, KNOWN (a declared weakness of the framework's own formulas explains it), WEAK and SURROGATE.
     """
     verdict = check(fn, *args, **options)
-    if not verdict and not verdict.known:
+    if ASSERTION.gate(verdict.outcome, verdict.kind):
         raise WrongGradient(verdict)
     return verdict
 
@@ -201,3 +203,15 @@ def _host(g: Any) -> Any:
         return g
     g = g.detach().cpu().resolve_conj().resolve_neg()
     return g.float() if str(g.dtype) == "torch.bfloat16" else g
+
+
+_SAID: set[tuple[str, ...]] = set()
+
+
+def note_ignored(caller: str, **given: Any) -> None:
+    """Warn, once in a process, of the options given (those that are true) that mean nothing here."""
+    names = tuple(n for n, is_given in given.items() if is_given)
+    if names and (caller, *names) not in _SAID:
+        _SAID.add((caller, *names))
+        text = f"{caller}: ignored, since gradverify works out what rounding excuses: {', '.join(names)}"
+        warnings.warn(text, GradverifyNote, stacklevel=3)

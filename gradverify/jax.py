@@ -14,10 +14,12 @@ from typing import Any
 
 import jax
 
+from .api import note_ignored
 from .checker.driver import Question, answer
 from .checker.forward_mode import answer_forward
-from .core.errors import BadInput, Unsupported, note
-from .core.verdict import Reason, Status, Verdict
+from .core.errors import BadInput, Unsupported
+from .core.outcome import ASSERTION
+from .core.verdict import Verdict
 
 __all__ = ["Undecided", "check_grads"]
 
@@ -52,7 +54,7 @@ def check_grads(
     itself raises, and Unsupported for what cannot be honoured: the mode "lin", primitives that cannot
     be traced.
     """
-    note("check_grads", atol=atol is not None, rtol=rtol is not None, eps=eps is not None)
+    note_ignored("check_grads", atol=atol is not None, rtol=rtol is not None, eps=eps is not None)
     unknown = set(modes) - {"fwd", "rev"}
     if unknown:
         raise Unsupported(f"check_grads: gradverify has no mode {', '.join(sorted(unknown))}")
@@ -90,9 +92,10 @@ def _raise(asked: Question, judge: Callable[[Question], Verdict], what: str) -> 
         verdict = judge(asked)
     except BadInput as e:
         raise AssertionError(f"{what}: {e}") from e
-    if verdict.wrong:
+    if not ASSERTION.gate(verdict.outcome, verdict.kind):
+        return
+    if verdict.reason is None:
         raise AssertionError(f"{what}: {verdict.text()}")
-    if verdict.status is Status.INCONCLUSIVE:
-        if verdict.reason in (Reason.UNSUPPORTED, Reason.UNAVAILABLE):
-            raise Unsupported(f"{what}: {verdict.message}")
-        raise Undecided(verdict, f"{what}: {verdict.text()}")
+    if verdict.reason.is_unsupported:
+        raise Unsupported(f"{what}: {verdict.message}")
+    raise Undecided(verdict, f"{what}: {verdict.text()}")

@@ -15,7 +15,7 @@ from ..core.case import Case, Mixed
 from ..core.errors import BadInput, Unsupported
 from ..core.graph import Graph
 from ..core.limits import TimeLimit, limited
-from ..core.verdict import FailKind, Reason, Status, Verdict
+from ..core.verdict import FailKind, Outcome, Reason, Verdict
 from ..frameworks.base import Subject
 from ..frameworks.recognise import FRAMEWORKS, asking, recompiled, trace
 from ..frameworks.registry import of_functions
@@ -127,19 +127,19 @@ def answer(q: Question, effort: Effort) -> Verdict:
         first, traced, case = _at(q, q.given)
         compiled = asks() or effort == "thorough"
     tried, skipped = [q.given.name], []
-    if not first.wrong and first.reason is not Reason.UNSUPPORTED:
+    if first.outcome is not Outcome.FAIL and not (first.reason and first.reason.is_unsupported):
         for name, judged, legal, after in _asked_next(q, first, traced, case, TRIALS[effort], compiled):
             verdict, why_not = _tried(judged, legal or after in tried)
-            if verdict is None or verdict.status is Status.INCONCLUSIVE:
+            if verdict is None or verdict.outcome is Outcome.INCONCLUSIVE:
                 skipped.append(f"{name}: {why_not}")
                 continue
             tried.append(name)
-            if verdict.status is Status.FAIL:
+            if verdict.outcome.has_kind:
                 facts = {**verdict.facts, "tried": tried}
                 verdict = replace(verdict, message=f"{verdict.message} (found with {name})", facts=facts)
-            if verdict.wrong:
+            if verdict.outcome is Outcome.FAIL:
                 return verdict
-            if verdict.known and not first.known:  # true, but no news: that may come yet
+            if verdict.outcome is Outcome.KNOWN and first.outcome is not Outcome.KNOWN:  # a FAIL may come yet
                 first = verdict
     notes = (*first.notes, *(f"{s} (it was not judged)" for s in skipped if s.startswith(SECOND)))
     return replace(first, notes=notes, facts={**first.facts, "tried": tried, "skipped": skipped})
@@ -213,17 +213,17 @@ def _asked_next(
 def _if_alike(judged: Judged) -> Verdict:
     """Shapes and dtypes do not count: nobody promised that a backward pass by hand is for more than what was given."""
     verdict = judged()
-    if verdict.status is not Status.FAIL or verdict.kind is not FailKind.STRUCTURE:
+    if not verdict.outcome.has_kind or verdict.kind is not FailKind.STRUCTURE:
         return verdict
-    return replace(verdict, status=Status.INCONCLUSIVE, kind=None, reason=Reason.UNSUPPORTED)
+    return replace(verdict, outcome=Outcome.INCONCLUSIVE, kind=None, reason=Reason.SUBJECT)
 
 
 def _if_finite(judged: Judged) -> Verdict:
     """Only what is infinite or NaN counts: far out, the formulas of frameworks lose digits of their own."""
     verdict = judged()
-    if verdict.status is not Status.FAIL or verdict.kind is FailKind.NON_FINITE:
+    if not verdict.outcome.has_kind or verdict.kind is FailKind.NON_FINITE:
         return verdict
-    return replace(verdict, status=Status.INCONCLUSIVE, kind=None, reason=Reason.CONDITION)
+    return replace(verdict, outcome=Outcome.INCONCLUSIVE, kind=None, reason=Reason.CONDITION)
 
 
 def _same_point(case: Case, traced: Traced, seed: int) -> Iterator[tuple[str, Case]]:
@@ -325,7 +325,7 @@ def _flawed(q: Question, point: Point, e: Flawed) -> Verdict:
     subject = _subject(own, q.device)
     graph = own.graph.text() if own.graph else ""
     return Verdict(
-        Status.FAIL, _title(q, point), subject.name, own.dtype, e.kind, message=e.message, graph=graph, notes=own.notes
+        Outcome.FAIL, _title(q, point), subject.name, own.dtype, e.kind, message=e.message, graph=graph, notes=own.notes
     )
 
 
@@ -340,12 +340,12 @@ def settled(q: Question, judged: Callable[[bool], Found]) -> Found:
     as DETACHED where nobody said that it was."""
     found = judged(False)
     verdict, traced = found[:2]
-    if verdict.status is not Status.FAIL or not traced.detaches or q.surrogate is not None:
+    if not verdict.outcome.has_kind or not traced.detaches or q.surrogate is not None:
         return found
     if traced.graph is None:  # held against differences, which hold nothing fixed
         return (_undeclarable(verdict) if q.stops else verdict, *found[1:])  # type: ignore[return-value]
     fixed = judged(True)
-    right = fixed[0].status is not Status.INCONCLUSIVE and not fixed[0].wrong
+    right = fixed[0].outcome not in (Outcome.INCONCLUSIVE, Outcome.FAIL)
     if right and q.stops:
         return (replace(fixed[0], facts={**fixed[0].facts, "held": True}), *fixed[1:])  # type: ignore[return-value]
     return (_detached(q, verdict, traced), *found[1:]) if right else found  # type: ignore[return-value]
@@ -353,7 +353,7 @@ def settled(q: Question, judged: Callable[[bool], Found]) -> Found:
 
 def _undeclarable(verdict: Verdict) -> Verdict:
     message = f"what the function detaches cannot be held fixed, since it cannot be traced; {verdict.message}"
-    return replace(verdict, status=Status.INCONCLUSIVE, kind=None, reason=Reason.UNSUPPORTED, message=message)
+    return replace(verdict, outcome=Outcome.INCONCLUSIVE, kind=None, reason=Reason.UNTRACED, message=message)
 
 
 def _detached(q: Question, verdict: Verdict, traced: Traced) -> Verdict:
@@ -411,7 +411,7 @@ def _decided(q: Question, own: Traced, case: Case) -> Verdict:
     if own.converges and verdict.kind is FailKind.PRECISION:
         # A series, or a solver, is its own definition to its last step, and its rule one of what it converges to.
         message = f"the definition stops once it has converged, and is no more precise than that: {verdict.message}"
-        verdict = replace(verdict, status=Status.INCONCLUSIVE, kind=None, reason=Reason.ORACLE, message=message)
+        verdict = replace(verdict, outcome=Outcome.INCONCLUSIVE, kind=None, reason=Reason.ORACLE, message=message)
     notes = (*verdict.notes, *own.notes)
     return replace(verdict, notes=tuple(dict.fromkeys(notes)))
 

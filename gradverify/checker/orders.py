@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..core.case import Case
-from ..core.errors import Unsupported
+from ..core.errors import NoRule
 from ..frameworks.base import places, restricted
 from ..frameworks.recognise import FRAMEWORKS
 from ..judge.draws import tangents_of
@@ -33,7 +33,7 @@ def pulled(traced: Traced, case: Case, name: str) -> Derived:
         "torch": _torch, "jax": _jax, "autograd": _autograd, "mlx": _mlx, "engine": _engine
     }  # fmt: skip
     if traced.framework not in known:
-        raise Unsupported(f"a backward pass of {FRAMEWORKS[traced.framework]} cannot be differentiated in turn")
+        raise NoRule(f"a backward pass of {FRAMEWORKS[traced.framework]} cannot be differentiated in turn")
     fn, args = known[traced.framework](traced, case)
     fn.__name__ = fn.__qualname__ = f"VJP of {name}"
     several = len(case.cotangent) > 1
@@ -50,7 +50,7 @@ def pushed(traced: Traced, case: Case, name: str, seed: int) -> Derived:
         "torch": _torch_jvp, "jax": _jax_jvp
     }  # fmt: skip
     if traced.framework not in known:
-        raise Unsupported(f"a JVP of {FRAMEWORKS[traced.framework]} is not differentiated in turn")
+        raise NoRule(f"a JVP of {FRAMEWORKS[traced.framework]} is not differentiated in turn")
     tangents = tangents_of(case, [seed, 8])
     fn, args = known[traced.framework](traced, case, tangents)
     fn.__name__ = fn.__qualname__ = f"JVP of {name}"
@@ -90,7 +90,7 @@ def _torch(traced: Traced, case: Case) -> Derived:
                 outputs, [given[n] for n in case.wrt], cotangents, create_graph=True, allow_unused=True
             )
         if any(g is not None and _once(g) for g in found):
-            raise Unsupported("the backward pass is marked once_differentiable: it is not meant to be differentiated")
+            raise NoRule("the backward pass is marked once_differentiable: it is not meant to be differentiated")
         return tuple(g for g in found if g is not None)
 
     args = [from_numpy(v).requires_grad_(n in case.wrt) for n, v in values.items()]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from ..core.errors import BadInput, Unsupported
+from ..core.errors import BadInput, NoRule, Unsupported
 from ..core.verdict import Verdict
 from .driver import NoArray, Question
 
@@ -43,7 +43,7 @@ def answered(q: Question, judge: Callable[[Question], Verdict], order: int = 1) 
                 raise
             return _noted(judge(replace(q, fn=made.fn)), RESULT)
     if order > 1:
-        raise Unsupported("functions of sparse tensors are judged at the first order alone")
+        raise NoRule("functions of sparse tensors are judged at the first order alone")
     call, dense = over
     if q.reference is not None:
         dense = _over(q.reference, *_patterns(q.args, q.kwargs), _Pattern.dense)
