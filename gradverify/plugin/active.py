@@ -23,12 +23,14 @@ NOTABLE = tuple(str(o) for o in (Outcome.KNOWN, Outcome.WEAK, Outcome.SURROGATE,
 """Outcomes of a passing item that have a letter and a word of their own."""
 
 
-def _shown(item: pytest.Item) -> Outcome | None:
-    """The outcome that an item is shown by. Of a test with the fixture, an INCONCLUSIVE is the test's own business."""
-    if isinstance(item, GradItem):
-        return item.outcome
-    outcome = telling(Outcome(r["verdict"]["outcome"]) for r in item.stash.get(RECORDS, []))
-    return None if outcome is Outcome.INCONCLUSIVE else outcome
+def _shown(item: pytest.Item) -> str:
+    """The outcome that an item is shown by, or "". Of a test with the fixture, an INCONCLUSIVE is the test's own business."""
+    outcome = item.outcome if isinstance(item, GradItem) else telling(
+        Outcome(r["verdict"]["outcome"]) for r in item.stash.get(RECORDS, [])
+    )  # fmt: skip
+    if outcome is None or (outcome is Outcome.INCONCLUSIVE and not isinstance(item, GradItem)):
+        return ""
+    return str(outcome)
 
 
 def activate(config: pytest.Config) -> None:
@@ -82,7 +84,7 @@ class Active:
             # A plain attribute of plain data: xdist carries it to the controller.
             report.gradverify = {  # type: ignore[attr-defined]
                 "records": item.stash.get(RECORDS, []),
-                "outcome": str(_shown(item) or ""),
+                "outcome": _shown(item),
                 "crashed": crashed,
             }
         return report
