@@ -185,7 +185,7 @@ def hips_check_grads(problem: Problem, data: Data, factor: np.ndarray) -> Check:
 
 def gradverify_judge(problem: Problem, data: Data, factor: np.ndarray) -> Check:
     """The PyTorch function held against the problem's expression, as `call:` in a spec does."""
-    from gradverify.core.verdict import Status
+    from gradverify.core.verdict import Outcome
     from gradverify.frameworks.torch.adapter import TorchSubject
     from gradverify.run.runner import Settings, judge
     from gradverify.spec.from_expression import expression_case
@@ -205,9 +205,9 @@ def gradverify_judge(problem: Problem, data: Data, factor: np.ndarray) -> Check:
     def check() -> bool:
         # A seed of its own for every check: truth and budget are remembered per case and seed, and their cost counts.
         verdict = judge(case, Given(), Settings(shrink=False, seed=next(_seeds)))
-        if verdict.status is Status.INCONCLUSIVE:
+        if verdict.outcome is Outcome.INCONCLUSIVE:
             raise RuntimeError(f"no verdict: {verdict}")
-        return verdict.status is Status.FAIL
+        return verdict.outcome is Outcome.FAIL
 
     return check
 

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from .core.errors import Unsupported as Unsupported
     from .core.graph import Graph as Graph
     from .core.op import OpSpec as OpSpec
-    from .core.verdict import FailKind as FailKind
-    from .core.verdict import Reason as Reason
-    from .core.verdict import Status as Status
+    from .core.outcome import FailKind as FailKind
+    from .core.outcome import GatePolicy as GatePolicy
+    from .core.outcome import Outcome as Outcome
+    from .core.outcome import Reason as Reason
     from .core.verdict import Verdict as Verdict
     from .ops import OPS as OPS
     from .run.runner import Runner as Runner
@@ -53,9 +54,10 @@ _HOMES = {
     "Unsupported": "core.errors",
     "Graph": "core.graph",
     "OpSpec": "core.op",
-    "FailKind": "core.verdict",
-    "Reason": "core.verdict",
-    "Status": "core.verdict",
+    "FailKind": "core.outcome",
+    "GatePolicy": "core.outcome",
+    "Outcome": "core.outcome",
+    "Reason": "core.outcome",
     "Verdict": "core.verdict",
     "Runner": "run.runner",
     "Settings": "run.runner",

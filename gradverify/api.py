@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,8 +15,9 @@ from .checker.compositions import MODES, Judgement, judge_orders
 from .checker.orders import Mode
 from .checker.question import TIME_LIMIT, TRIALS, Effort, Question
 from .checker.sparse import judge_sparse
-from .core.errors import BadInput, Unsupported
-from .core.verdict import Reason, Status, Verdict
+from .core.errors import BadInput, GradverifyNote, Unsupported
+from .core.outcome import ASSERTION, Outcome, Reason, reason_of
+from .core.verdict import Verdict
 from .frameworks.numpy.handwritten import HandWritten
 from .frameworks.recognise import framework_of, owner
 
@@ -134,11 +136,13 @@ def check(
         with context(framework, dtype):
             return judge_sparse(question, lambda q: _judge_up_to(q, order or 1, modes, effort), order or 1)
     except Unsupported as e:
-        return Verdict(Status.INCONCLUSIVE, question.name, "", "", reason=Reason.UNSUPPORTED, message=str(e))
+        return Verdict(
+            Outcome.INCONCLUSIVE, question.name, "", "", reason=reason_of(e, Reason.UNTRACED), message=str(e)
+        )
 
 
 def _judge_up_to(q: Question, order: int, modes: Sequence[Mode], effort: Effort) -> Verdict:
-    """The first verdict that is no PASS, and no known weakness of the framework; else that of the first order and mode.
+    """The first verdict that is not true; else that of the first order and mode.
 
     The latter names the others. Where one of them cannot be had it is INCONCLUSIVE, and says what was judged; over forward
     mode, which few frameworks differentiate, a note is enough. Raises BadInput, and Unsupported where nothing was judged.
@@ -150,7 +154,7 @@ def _judge_up_to(q: Question, order: int, modes: Sequence[Mode], effort: Effort)
             raise judgement.error
         if judgement.verdict is None:
             lacking.append(judgement)
-        elif not judgement.verdict and not judgement.verdict.known:
+        elif ASSERTION.gate(judgement.verdict.outcome, judgement.verdict.kind):
             return judgement.verdict
         else:
             judged.append(judgement)
@@ -165,20 +169,21 @@ def _judge_up_to(q: Question, order: int, modes: Sequence[Mode], effort: Effort)
     wanted = [lack for lack in lacking if "fwd" not in lack.modes[1:]]
     if not wanted:
         return first
+    error = wanted[0].error
+    reason = reason_of(error, Reason.UNTRACED) if isinstance(error, Unsupported) else Reason.UNTRACED
     return replace(
-        first, status=Status.INCONCLUSIVE, kind=None, known="", reason=Reason.UNSUPPORTED,
+        first, outcome=Outcome.INCONCLUSIVE, kind=None, known="", reason=reason,
         message=f"{wanted[0].name} cannot be judged: {wanted[0].error}", notes=(*first.notes, f"judged: {', '.join(names)}"),
     )  # fmt: skip
 
 
 def assert_gradients(fn: Callable[..., Any], *args: Any, **options: Any) -> Verdict:
-    """`check`, for a test: returns the verdict of a PASS, raises WrongGradient with the evidence for anything else.
+    """`check`, for a test: returns the verdict if it is true, raises WrongGradient with the evidence for the others.
 
-    What a declared weakness of the framework's own formulas explains (`Verdict.known`) is returned too: it is no fault of
-    the function's.
+    True are PASS, KNOWN (a declared weakness of the framework's own formulas explains it), WEAK and SURROGATE.
     """
     verdict = check(fn, *args, **options)
-    if not verdict and not verdict.known:
+    if ASSERTION.gate(verdict.outcome, verdict.kind):
         raise WrongGradient(verdict)
     return verdict
 
@@ -195,3 +200,15 @@ def _host(g: Any) -> np.ndarray:
     framework = owner(g)
     array = np.asarray(g) if framework is None else framework.get(g)
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
+_SAID: set[tuple[str, ...]] = set()
+
+
+def note_ignored(caller: str, **given: Any) -> None:
+    """Warn, once in a process, of the options given (those that are true) that mean nothing here."""
+    names = tuple(n for n, is_given in given.items() if is_given)
+    if names and (caller, *names) not in _SAID:
+        _SAID.add((caller, *names))
+        text = f"{caller}: ignored, since gradverify works out what rounding excuses: {', '.join(names)}"
+        warnings.warn(text, GradverifyNote, stacklevel=3)

@@ -72,6 +72,13 @@ def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[st
     return names or None
 
 
+def _fail_on(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    from .run.config import configured
+
+    found: tuple[str, ...] | None = (value,) if value is not None else configured(Path.cwd()).get("fail_on")
+    return found
+
+
 def chosen(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say what is judged."""
     for option in reversed((
@@ -89,7 +96,9 @@ def judging(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of a command that judges."""
     for option in reversed((
         chosen,
-        click.option("--strict", is_flag=True, help="INCONCLUSIVE fails."),
+        click.option("--strict", is_flag=True, help="Every outcome but PASS fails."),
+        click.option("--fail-on", callback=_fail_on, metavar="OUTCOMES", help="What gates: \"fail, weak\", fail:wrong, "
+                     "all, none; by default what pyproject.toml says, else fail."),
         click.option("--report", "reports", multiple=True, metavar="FORMAT:PATH", help="json:PATH; may be repeated."),
     )):  # fmt: skip
         command = option(command)
@@ -449,6 +458,7 @@ def _watched(
 ) -> bool:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from .core.outcome import Outcome
     from .report.evidence import text
     from .run.events import JobJudged
 
@@ -461,8 +471,9 @@ def _watched(
                 progress.update(task, advance=1, description=f"{event.job.subject} {event.job.dtype}")
                 seen = recorder.events[-1]
                 if every or not seen.ok:
-                    style = "green" if seen.ok and seen.verdict else "yellow" if seen.ok else "red"
-                    head, _, rest = (seen.verdict.text() if seen.ok and seen.verdict else text(seen)).partition("\n")
+                    passed = seen.verdict.outcome is Outcome.PASS
+                    style = "green" if seen.ok and passed else "yellow" if seen.ok else "red"
+                    head, _, rest = (seen.verdict.text() if seen.ok and passed else text(seen)).partition("\n")
                     console.print(head, style=style, markup=False, highlight=False, soft_wrap=True)
                     if rest:
                         console.print(rest, markup=False, highlight=False, soft_wrap=True)

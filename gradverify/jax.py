@@ -15,11 +15,13 @@ from typing import Any
 
 import jax
 
+from .api import note_ignored
 from .checker.compositions import Judgement, judge_orders
 from .checker.orders import Mode
 from .checker.question import Question
-from .core.errors import Unsupported, note
-from .core.verdict import Reason, Status, Verdict
+from .core.errors import Unsupported
+from .core.outcome import ASSERTION
+from .core.verdict import Verdict
 
 __all__ = ["Undecided", "check_grads"]
 
@@ -54,7 +56,7 @@ def check_grads(
     itself raises, and Unsupported for what cannot be honoured: the mode "lin", primitives that cannot
     be traced.
     """
-    note("check_grads", atol=atol is not None, rtol=rtol is not None, eps=eps is not None)
+    note_ignored("check_grads", atol=atol is not None, rtol=rtol is not None, eps=eps is not None)
     unknown = set(modes) - {"fwd", "rev"}
     if unknown:
         raise Unsupported(f"check_grads: gradverify has no mode {', '.join(sorted(unknown))}")
@@ -83,16 +85,17 @@ def _derive(q: Question, mode: str, below: Verdict) -> Question:
 
 
 def _raise(judgement: Judgement) -> None:
-    """AssertionError, Undecided or Unsupported; nothing for a PASS."""
+    """AssertionError, Undecided or Unsupported; nothing for an outcome that is true."""
     what = " of ".join({"fwd": "JVP", "rev": "VJP"}[m] for m in judgement.modes)
     verdict = judgement.verdict
     if isinstance(judgement.error, Unsupported):
         raise judgement.error
     if verdict is None:
         raise AssertionError(f"{what}: {judgement.error}") from judgement.error
-    if verdict.wrong:
+    if not ASSERTION.gate(verdict.outcome, verdict.kind):
+        return
+    if verdict.reason is None:
         raise AssertionError(f"{what}: {verdict.text()}")
-    if verdict.status is Status.INCONCLUSIVE:
-        if verdict.reason in (Reason.UNSUPPORTED, Reason.UNAVAILABLE):
-            raise Unsupported(f"{what}: {verdict.message}")
-        raise Undecided(verdict, f"{what}: {verdict.text()}")
+    if verdict.reason.is_unsupported:
+        raise Unsupported(f"{what}: {verdict.message}")
+    raise Undecided(verdict, f"{what}: {verdict.text()}")

@@ -15,13 +15,15 @@ from typing import Any
 import torch
 from torch.autograd.gradcheck import GradcheckError
 
+from .api import note_ignored
 from .checker.compositions import judge_orders
 from .checker.forward_mode import judge_jvp
 from .checker.orders import Mode
 from .checker.question import Effort, Question
 from .checker.trace_case import trace_case
-from .core.errors import BadInput, Unsupported, note
-from .core.verdict import Reason, Status, Verdict
+from .core.errors import BadInput, Unsupported
+from .core.outcome import ASSERTION
+from .core.verdict import Verdict
 from .frameworks.base import Call
 from .frameworks.torch.sparse import is_sparse, over_values
 
@@ -79,7 +81,7 @@ def gradcheck(
         check_forward_ad or not check_batched_forward_grad,
         "check_batched_forward_grad is about forward mode: it needs check_forward_ad",
     )
-    note("gradcheck", eps=eps != 1e-6, atol=atol != 1e-5, rtol=rtol != 1e-3, fast_mode=fast_mode)
+    note_ignored("gradcheck", eps=eps != 1e-6, atol=atol != 1e-5, rtol=rtol != 1e-3, fast_mode=fast_mode)
     given = _tupled(inputs)
     _admit(given)
     try:
@@ -234,13 +236,14 @@ def _require_constant(func: Function, given: tuple[Any, ...]) -> None:
 
 
 def _raise(verdict: Verdict) -> None:
-    """GradcheckError, Undecided or Unsupported; nothing for a PASS."""
-    if verdict.wrong:
+    """GradcheckError, Undecided or Unsupported; nothing for an outcome that is true."""
+    if not ASSERTION.gate(verdict.outcome, verdict.kind):
+        return
+    if verdict.reason is None:
         raise GradcheckError(verdict.text())
-    if verdict.status is Status.INCONCLUSIVE:
-        if verdict.reason in (Reason.UNSUPPORTED, Reason.UNAVAILABLE):
-            raise Unsupported(verdict.message)
-        raise Undecided(verdict)
+    if verdict.reason.is_unsupported:
+        raise Unsupported(verdict.message)
+    raise Undecided(verdict)
 
 
 def _require_reproducible(func: Function, given: tuple[Any, ...], nondet_tol: float) -> None:

@@ -105,7 +105,7 @@ def test_replay_a_report_and_a_spec(folder: Path) -> None:
     again = call("replay", "r.json", "--report", "json:again.json")
     assert again.exit_code == Exit.FAIL
     results = json.loads((folder / "again.json").read_text())["results"]
-    assert [r["verdict"]["status"] for r in results] == ["FAIL", "FAIL"]
+    assert [r["verdict"]["outcome"] for r in results] == ["FAIL", "FAIL"]
     assert call("replay", "r.json", "--subjects", "engine").exit_code == Exit.OK  # the engine is right there
     assert call("replay", "r.json", "--id", "growth").exit_code == Exit.FAIL
     nothing = call("replay", "r.json", "--id", "nonsense")
@@ -126,6 +126,19 @@ def test_explain_shows_graph_gradient_and_verdict(folder: Path) -> None:
     assert any(line.startswith("dx[1] = 12.0") for line in lines)
     assert any(line.startswith("PASS expression [engine, float64]") for line in lines)
     assert call("explain", "sum(exp(x))", "--input", "x={shape: [2]}", "--subjects", "off").exit_code == Exit.FAIL
+
+
+def test_fail_on_says_what_gates(folder: Path) -> None:
+    args = ("run", "a.grad.yaml", "--subjects", "off")
+    assert call(*args).exit_code == Exit.FAIL
+    assert call(*args, "--fail-on", "none").exit_code == Exit.OK
+    assert call(*args, "--fail-on", "fail:law, weak").exit_code == Exit.OK
+    assert call(*args, "--fail-on", "fail:precision").exit_code == Exit.FAIL
+    (folder / "pyproject.toml").write_text("[tool.gradverify]\nfail_on = 'none'\n")
+    assert call(*args).exit_code == Exit.OK
+    assert call(*args, "--fail-on", "default").exit_code == Exit.FAIL
+    refused = call(*args, "--fail-on", "fial")
+    assert (refused.exit_code, "did you mean 'fail'" in refused.output) == (Exit.USAGE, True)
 
 
 def test_strict_and_unavailable(folder: Path) -> None:

@@ -48,7 +48,7 @@ def gradverify(entry: Entry) -> Said:
     """gradverify.check with its default settings."""
     from gradverify.api import check
     from gradverify.core.errors import BadInput
-    from gradverify.core.verdict import Status
+    from gradverify.core.verdict import Outcome
 
     fn, args = entry.make()
     try:
@@ -56,11 +56,11 @@ def gradverify(entry: Entry) -> Said:
             verdict = check(fn, *args)
     except BadInput as e:
         return "undecided", _said(e)
-    if verdict.status is Status.INCONCLUSIVE:
+    if verdict.outcome is Outcome.INCONCLUSIVE:
         return "undecided", f"{verdict.reason.name if verdict.reason else ''}: {verdict.message}"
-    if verdict.known:  # as the plugin and assert_gradients have it
+    if verdict.outcome is Outcome.KNOWN:  # as the plugin and assert_gradients have it
         return "passed", f"known weakness: {verdict.known}"
-    return ("caught" if verdict.status is Status.FAIL else "passed"), verdict.message
+    return ("caught" if verdict.outcome is Outcome.FAIL else "passed"), verdict.message
 
 
 # ---- an entry for other frameworks

@@ -86,7 +86,7 @@ def judged(point: Point, table: Any, limit: float, effort: str) -> Row:
         last = traceback.extract_tb(e.__traceback__)[-1]
         return row("CRASH", type(e).__name__, f"{str(e)[:300]} ({Path(last.filename).name}:{last.lineno})")
     what = verdict.kind.value if verdict.kind else verdict.reason.name.lower() if verdict.reason else ""
-    return row(verdict.status.value, what, verdict.message.splitlines()[0] if verdict.message else "")
+    return row(verdict.outcome.value, what, verdict.message.splitlines()[0] if verdict.message else "")
 
 
 def work(framework: str, limit: float, effort: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from ..core.case import Case
 from ..core.errors import BadInput, Unsupported
-from ..core.verdict import FailKind, Reason, Status, Verdict
+from ..core.verdict import FailKind, Outcome, Reason, Verdict
 from ..frameworks.base import Framework
 from ..frameworks.recognise import asking
 from ..frameworks.registry import of_functions
@@ -41,15 +41,15 @@ def judge_question(q: Question, effort: Effort) -> Verdict:
         first, traced, case = judge_point(q, q.given)
         given = Given(q, first, traced, case, effort, asks())
     walk = _Walk(given)
-    if not first.wrong and first.reason is not Reason.UNSUPPORTED:
+    if first.outcome is not Outcome.FAIL and not (first.reason and first.reason.is_unsupported):
         for verdict, found_with in walk.verdicts():
-            if verdict.status is Status.FAIL:
+            if verdict.outcome.has_kind:
                 facts = {**verdict.facts, "tried": walk.tried}
                 message = f"{verdict.message} (found with {found_with})"
                 verdict = replace(verdict, message=message, facts=facts)
-            if verdict.wrong:
+            if verdict.outcome is Outcome.FAIL:
                 return verdict
-            if verdict.known and not first.known:  # true, but no news: that may come yet
+            if verdict.outcome is Outcome.KNOWN and first.outcome is not Outcome.KNOWN:  # a FAIL may come yet
                 first = verdict
     facts = {**first.facts, "tried": walk.tried, "skipped": walk.skipped}
     return replace(first, notes=(*first.notes, *walk.notes), facts=facts)
@@ -102,7 +102,7 @@ class _Walk:
         except (BadInput, Unsupported) as e:
             return None, str(e)
         why = verdict.message or str(verdict.reason)
-        if verdict.status is Status.INCONCLUSIVE:
+        if verdict.outcome is Outcome.INCONCLUSIVE:
             return None, why
         if verdict.kind is FailKind.RAISED and not probe.is_owed(self.given, self.answered):
             return None, why
@@ -166,7 +166,7 @@ def judge_case(q: Question, own: Traced, case: Case) -> Verdict:
     if own.converges and verdict.kind is FailKind.PRECISION:
         # A series, or a solver, is its own definition to its last step, and its rule one of what it converges to.
         message = f"the definition stops once it has converged, and is no more precise than that: {verdict.message}"
-        verdict = replace(verdict, status=Status.INCONCLUSIVE, kind=None, reason=Reason.ORACLE, message=message)
+        verdict = replace(verdict, outcome=Outcome.INCONCLUSIVE, kind=None, reason=Reason.ORACLE, message=message)
     notes = (*verdict.notes, *own.notes)
     return replace(verdict, notes=tuple(dict.fromkeys(notes)))
 
@@ -194,7 +194,7 @@ def _fail_flawed(q: Question, point: Point, e: Flawed) -> Verdict:
     own = e.traced
     graph = own.graph.text() if own.graph else ""
     return Verdict(
-        Status.FAIL, q.title(point), _subject_of(own, q.device).name, own.dtype, e.kind, message=e.message, graph=graph,
+        Outcome.FAIL, q.title(point), _subject_of(own, q.device).name, own.dtype, e.kind, message=e.message, graph=graph,
         notes=own.notes,
     )  # fmt: skip
 
@@ -213,12 +213,12 @@ def judge_detached_both_ways(q: Question, judge: Callable[[bool], Findings]) -> 
     """
     followed = judge(False)
     verdict, traced = followed[:2]
-    if verdict.status is not Status.FAIL or not traced.detaches or q.surrogate is not None:
+    if not verdict.outcome.has_kind or not traced.detaches or q.surrogate is not None:
         return followed
     if traced.graph is None:  # compared with differences, which hold nothing fixed
         return (_withdraw(verdict) if q.stop_gradients else verdict, *followed[1:])  # type: ignore[return-value]
     fixed = judge(True)
-    right = fixed[0].status is not Status.INCONCLUSIVE and not fixed[0].wrong
+    right = fixed[0].outcome not in (Outcome.INCONCLUSIVE, Outcome.FAIL)
     if right and q.stop_gradients:
         return (replace(fixed[0], facts={**fixed[0].facts, "held": True}), *fixed[1:])  # type: ignore[return-value]
     return (_fail_detached(q, verdict, traced), *followed[1:]) if right else followed  # type: ignore[return-value]
@@ -226,7 +226,7 @@ def judge_detached_both_ways(q: Question, judge: Callable[[bool], Findings]) -> 
 
 def _withdraw(verdict: Verdict) -> Verdict:
     message = f"what the function detaches cannot be held fixed, since it cannot be traced; {verdict.message}"
-    return replace(verdict, status=Status.INCONCLUSIVE, kind=None, reason=Reason.UNSUPPORTED, message=message)
+    return replace(verdict, outcome=Outcome.INCONCLUSIVE, kind=None, reason=Reason.UNTRACED, message=message)
 
 
 def _fail_detached(q: Question, verdict: Verdict, traced: Traced) -> Verdict:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.case import Case
 from ..core.errors import Unsupported
-from ..core.verdict import FailKind, Reason, Status, Verdict
+from ..core.verdict import FailKind, Outcome, Reason, Verdict
 from ..frameworks.registry import of_functions
 from ..judge.compare import Compared, compare
 from ..judge.draws import tangents_of
@@ -35,8 +35,8 @@ def _judge(q: Question, batched: bool, fix_detached: bool) -> tuple[Verdict, Tra
     case, traced = trace_case(q, fix_detached=fix_detached)
     tangents = tangents_of(case, [q.seed, 7])
 
-    def verdict(status: Status, message: str = "", **fields: Any) -> tuple[Verdict, Traced]:
-        found = Verdict(status, f"JVP of {case.name}", traced.framework, case.dtype, message=message,
+    def verdict(outcome: Outcome, message: str = "", **fields: Any) -> tuple[Verdict, Traced]:
+        found = Verdict(outcome, f"JVP of {case.name}", traced.framework, case.dtype, message=message,
                        graph=case.graph.text(), seconds=time.perf_counter() - start, notes=traced.notes,
                         **fields)  # fmt: skip
         return found, traced
@@ -48,37 +48,37 @@ def _judge(q: Question, batched: bool, fix_detached: bool) -> tuple[Verdict, Tra
     except Unsupported:
         raise
     except NotImplementedError as e:
-        return verdict(Status.INCONCLUSIVE, f"no forward mode: {_first(e)}", reason=Reason.UNSUPPORTED)
+        return verdict(Outcome.INCONCLUSIVE, f"no forward mode: {_first(e)}", reason=Reason.NO_RULE)
     except Exception as e:
         if "custom_vjp" in str(e):  # jax.custom_vjp documents that its functions have none
-            return verdict(Status.INCONCLUSIVE, f"no forward mode: {_first(e)}", reason=Reason.UNSUPPORTED)
-        return verdict(Status.FAIL, f"forward mode raised {type(e).__name__}: {_first(e)}", kind=FailKind.RAISED)
+            return verdict(Outcome.INCONCLUSIVE, f"no forward mode: {_first(e)}", reason=Reason.NO_RULE)
+        return verdict(Outcome.FAIL, f"forward mode raised {type(e).__name__}: {_first(e)}", kind=FailKind.RAISED)
     truths = differences(case, tangents)
     if truths is None:
-        return verdict(Status.INCONCLUSIVE, reason=Reason.KINK)
+        return verdict(Outcome.INCONCLUSIVE, reason=Reason.KINK)
     _, slopes = truths
     shapes = [e.shape for e in slopes]
     if [p.shape for p in pushed] != shapes or any(str(p.dtype) != case.output_dtype(i) for i, p in enumerate(pushed)):
         got = ", ".join(f"{p.dtype}{list(p.shape)}" for p in pushed)
         message = f"tangents are {got}; the outputs are {case.dtype} of {shapes}"
-        return verdict(Status.FAIL, message, kind=FailKind.STRUCTURE)
+        return verdict(Outcome.FAIL, message, kind=FailKind.STRUCTURE)
     allowed, branches = jvp_budget(case, tangents, slopes, q.seed)
     compared = _compared(case, pushed, slopes, allowed, 1.0)
     scaled = _compared(case, back, slopes, allowed, -2.0)
     comparisons = tuple(c.comparison for c in compared)
     if any(c.failing.any() for c in compared):
         if branches:
-            return verdict(Status.INCONCLUSIVE, reason=Reason.BRANCH, comparisons=comparisons)
+            return verdict(Outcome.INCONCLUSIVE, reason=Reason.BRANCH, comparisons=comparisons)
         bad = max((c for c in compared if c.failing.any()), key=lambda c: c.comparison.share).comparison
         kind = FailKind.NON_FINITE if any(c.non_finite.any() for c in compared) else FailKind.WRONG
-        return verdict(Status.FAIL, f"the JVP is wrong: {bad.worst}", kind=kind, comparisons=comparisons)
+        return verdict(Outcome.FAIL, f"the JVP is wrong: {bad.worst}", kind=kind, comparisons=comparisons)
     if any(c.failing.any() for c in scaled) and not branches:
         return verdict(
-            Status.FAIL, "the JVP is not linear: a tangent of -2v does not give -2 times the result", kind=FailKind.LAW
+            Outcome.FAIL, "the JVP is not linear: a tangent of -2v does not give -2 times the result", kind=FailKind.LAW
         )
     if not all(c.passing.all() for c in compared):
-        return verdict(Status.INCONCLUSIVE, reason=Reason.ORACLE, comparisons=comparisons)
-    return verdict(Status.PASS, comparisons=comparisons)
+        return verdict(Outcome.INCONCLUSIVE, reason=Reason.ORACLE, comparisons=comparisons)
+    return verdict(Outcome.PASS, comparisons=comparisons)
 
 
 def _first(e: Exception) -> str:

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import Unsupported
-from ..core.verdict import Comparison, Element, FailKind, Reason, Status, Verdict
+from ..core.verdict import Comparison, Element, FailKind, Outcome, Reason, Verdict
 from ..frameworks.base import Framework, Observation
+from ..judge.decide import reason_of_refusal
 from ..namespaces.dtypes import FORMATS, ulp
 from ..oracle.blackbox import Slope, slope
 
@@ -85,37 +86,37 @@ def judge_opaque(name: str, black_box: Opaque, reasons: tuple[str, ...], *, seed
     found = _judged(black_box, seed)
     notes = (*reasons, "there is no definition to evaluate: the gradient was held against differences of the function")
     return Verdict(
-        status=found[0], case=name, subject=black_box.subject.name, dtype=black_box.dtype, kind=found[1],
+        outcome=found[0], case=name, subject=black_box.subject.name, dtype=black_box.dtype, kind=found[1],
         reason=found[2], message=found[3], comparisons=found[4], notes=notes, seconds=time.perf_counter() - start,
         facts={"directions": DIRECTIONS},
     )  # fmt: skip
 
 
-Found = tuple[Status, FailKind | None, Reason | None, str, tuple[Comparison, ...]]
+Found = tuple[Outcome, FailKind | None, Reason | None, str, tuple[Comparison, ...]]
 
 
 def _judged(b: Opaque, seed: int) -> Found:
     seen = b.subject.run_vjp(b.function, b.values, b.wrt, b.cotangent)
     if isinstance(seen.raised, Unsupported | NotImplementedError):
         why = f"{b.subject.name}, {seen.stage}: {type(seen.raised).__name__}: {seen.raised}"
-        return Status.INCONCLUSIVE, None, Reason.UNSUPPORTED, why, ()
+        return Outcome.INCONCLUSIVE, None, reason_of_refusal(seen), why, ()
     if seen.raised is not None:
-        return Status.FAIL, FailKind.RAISED, None, f"it raised {type(seen.raised).__name__}: {seen.raised}", ()
+        return Outcome.FAIL, FailKind.RAISED, None, f"it raised {type(seen.raised).__name__}: {seen.raised}", ()
     if not all(np.isfinite(np.asarray(o, dtype=np.float64)).all() for o in seen.outputs):
-        return Status.INCONCLUSIVE, None, Reason.DOMAIN, "the function has no finite value at this point", ()
+        return Outcome.INCONCLUSIVE, None, Reason.DOMAIN, "the function has no finite value at this point", ()
     if seen.mutated:
-        return Status.FAIL, FailKind.LAW, None, f"purity is broken: {', '.join(seen.mutated)} changed", ()
+        return Outcome.FAIL, FailKind.LAW, None, f"purity is broken: {', '.join(seen.mutated)} changed", ()
     gradients: dict[str, np.ndarray] = {}
     for n in b.wrt:
         g = seen.gradients.get(n)
         if g is not None and (g.shape != b.values[n].shape or str(g.dtype) != b.dtype):
             what = f"d{n} is {g.dtype}{list(g.shape)}, not {b.dtype}{list(b.values[n].shape)}"
-            return Status.FAIL, FailKind.STRUCTURE, None, what, ()
+            return Outcome.FAIL, FailKind.STRUCTURE, None, what, ()
         gradients[n] = np.zeros(b.values[n].shape) if g is None else np.asarray(g, dtype=np.float64)
         if not np.isfinite(gradients[n]).all():
             at = [int(i) for i in np.argwhere(~np.isfinite(gradients[n]))[0]]
             if np.isfinite(b.value(b.values)):
-                return Status.FAIL, FailKind.NON_FINITE, None, f"d{n}{at} is {gradients[n][tuple(at)]}", ()
+                return Outcome.FAIL, FailKind.NON_FINITE, None, f"d{n}{at} is {gradients[n][tuple(at)]}", ()
     return _compared(b, gradients, seen, seed)
 
 
@@ -145,7 +146,7 @@ def _compared(b: Opaque, gradients: dict[str, np.ndarray], seen: Observation, se
         if off > allowed and measured.kink:
             # Kinks of several entries may cancel along a direction: there the slopes of the two sides are no bound.
             why = f"along random direction {k + 1} the slopes of the two sides differ by {measured.kink:.3g}"
-            return Status.INCONCLUSIVE, None, Reason.KINK, why, ()
+            return Outcome.INCONCLUSIVE, None, Reason.KINK, why, ()
         if off > allowed:
             return _failed(b, gradients, k, predicted, measured, allowed)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -153,7 +154,7 @@ def _compared(b: Opaque, gradients: dict[str, np.ndarray], seen: Observation, se
                 power[n] = np.minimum(power[n], (allowed + off) / np.abs(u[n] * gradients[n]))
     if not resolved:
         why = "no step gave a stable slope: the point lies on a kink, or the function is too noisy"
-        return Status.INCONCLUSIVE, None, Reason.ORACLE, why, ()
+        return Outcome.INCONCLUSIVE, None, Reason.ORACLE, why, ()
     return _passed(b, gradients, power)
 
 
@@ -187,7 +188,7 @@ def _failed(
             worst = max(bad or [e for e, _, _ in entries], key=lambda e: e.error / (e.bound + e.budget), default=None)
             share = worst.error / (worst.bound + worst.budget) if worst else 0.0
             comparisons.append(Comparison(f"d{n}", g.size, len(bad), worst, share))
-    return Status.FAIL, FailKind.WRONG, None, message, tuple(comparisons)
+    return Outcome.FAIL, FailKind.WRONG, None, message, tuple(comparisons)
 
 
 def _passed(b: Opaque, gradients: dict[str, np.ndarray], power: dict[str, np.ndarray]) -> Found:
@@ -216,5 +217,5 @@ def _passed(b: Opaque, gradients: dict[str, np.ndarray], power: dict[str, np.nda
         )
     bad = [c for c in comparisons if c.failing]
     if bad:
-        return Status.FAIL, FailKind.WRONG, None, f"{bad[0].worst}", tuple(comparisons)
-    return Status.PASS, None, None, "", tuple(comparisons)
+        return Outcome.FAIL, FailKind.WRONG, None, f"{bad[0].worst}", tuple(comparisons)
+    return Outcome.PASS, None, None, "", tuple(comparisons)

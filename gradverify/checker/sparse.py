@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..core.errors import BadInput, Unsupported
+from ..core.errors import BadInput, NoRule, Unsupported
 from ..core.verdict import Verdict
 from ..frameworks.base import Call
 from ..frameworks.recognise import known_frameworks
@@ -33,7 +33,7 @@ def judge_sparse(q: Question, judge: Callable[[Question], Verdict], order: int =
                 raise
             return _noted(judge(replace(q, fn=made.fn)), RESULT)
     if order > 1:
-        raise Unsupported("functions of sparse tensors are judged at the first order alone")
+        raise NoRule("functions of sparse tensors are judged at the first order alone")
     stored, dense = over
     if q.reference is not None:
         dense = framework.densified(q.reference, call)

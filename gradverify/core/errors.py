@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import warnings
 from collections.abc import Iterable
-from typing import Any
 
 
 class GradverifyError(Exception):
@@ -22,6 +20,10 @@ class DomainError(GradverifyError, ValueError):
 
 class Unsupported(GradverifyError, NotImplementedError):
     """Something that a subject or a namespace cannot do; the judge turns it into INCONCLUSIVE with this reason."""
+
+
+class NoRule(Unsupported):
+    """No derivative where one is asked for: of this operation, in this mode, or of this order."""
 
 
 class Undefined(Unsupported):
@@ -59,15 +61,3 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 class GradverifyNote(UserWarning):
     """Something that a user should know and need not act on: an option of another tool that means nothing here."""
-
-
-_SAID: set[tuple[str, ...]] = set()
-
-
-def note(caller: str, **given: Any) -> None:
-    """Say, once in a process, which of the options that mean nothing here were given (those that are true)."""
-    names = tuple(n for n, is_given in given.items() if is_given)
-    if names and (caller, *names) not in _SAID:
-        _SAID.add((caller, *names))
-        text = f"{caller}: ignored, since gradverify works out what rounding excuses: {', '.join(names)}"
-        warnings.warn(text, GradverifyNote, stacklevel=3)

@@ -1,4 +1,4 @@
-"""The verdict: PASS, FAIL or INCONCLUSIVE, with its evidence. Plain frozen data; it pickles and turns into JSON."""
+"""The verdict: an outcome with its evidence. Plain frozen data; it pickles and turns into JSON."""
 
 from __future__ import annotations
 
@@ -8,52 +8,9 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
-
-class Status(Enum):
-    """The three outcomes. Only PASS is true; a crash of gradverify itself is none of them: it raises."""
-
-    PASS = "PASS"
-    FAIL = "FAIL"
-    INCONCLUSIVE = "INCONCLUSIVE"
-
-    def __bool__(self) -> bool:
-        return self is Status.PASS
-
-    def __str__(self) -> str:
-        return self.value
-
-
-class FailKind(Enum):
-    """What sort of FAIL; a gate may admit one. DETACHED: right only if what the function detaches is held fixed, and nobody
-    said that it is meant. CLAIM: not the subject's gradient is wrong but the one that the case's author claims."""
-
-    WRONG = "wrong"
-    PRECISION = "precision"
-    NON_FINITE = "non-finite"
-    STRUCTURE = "structure"
-    LAW = "law"
-    RAISED = "raised"
-    DETACHED = "detached"
-    CLAIM = "claim"
-
-    def __str__(self) -> str:
-        return self.value
-
-
-class Reason(Enum):
-    """Why a verdict is INCONCLUSIVE. The value is the help text."""
-
-    KINK = "the point lies on a kink, and the answer is none of the one-sided derivatives nor the declared convention"
-    BRANCH = "a branch (a mask, an argmax, a tie) may flip within rounding of this dtype, and the answer depends on it"
-    ORACLE = "the oracle could not enclose the true gradient tightly enough to decide; the case is too ill-conditioned"
-    CONDITION = "rounding in this dtype alone can change the gradient by more than its size: no digit is left to check"
-    RANGE = "an intermediate value overflows or underflows in this dtype, though the true gradient is finite"
-    DOMAIN = "the point lies outside the domain of an op, so there is no gradient to compare with"
-    UNSUPPORTED = "the subject cannot run this case"
-    UNAVAILABLE = "the subject is not installed, or its device is not there"
-
-    def __str__(self) -> str:
-        return self.value
+from .outcome import FailKind as FailKind
+from .outcome import Outcome as Outcome
+from .outcome import Reason as Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +80,14 @@ class Culprit:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The judgement of one case on one subject. `bool(verdict)` is True for PASS only.
+    """The judgement of one case on one subject. `bool(verdict)` is that of its outcome.
 
-    `known` is set on a FAIL that a declared weakness of the subject (`frameworks.base.Form`) explains in full: true, but
-    no news; a gate may let it through.
+    kind    what sort of fault was found, of FAIL and KNOWN
+    reason  of INCONCLUSIVE
+    known   of KNOWN: the declared weakness of the subject (`frameworks.base.Form`) that explains the fault in full
     """
 
-    status: Status
+    outcome: Outcome
     case: str
     subject: str
     dtype: str
@@ -148,12 +106,7 @@ class Verdict:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.status)
-
-    @property
-    def wrong(self) -> bool:
-        """Is it a FAIL that no declared weakness of the subject explains?"""
-        return self.status is Status.FAIL and not self.known
+        return bool(self.outcome)
 
     @property
     def power(self) -> float:
@@ -186,8 +139,8 @@ class Verdict:
 
     def text(self) -> str:
         """The verdict as a person reads it; several lines for anything but PASS."""
-        head = f"{self.status} {self.case} [{self.subject}, {self.dtype}]"
-        if self.status is Status.PASS:
+        head = f"{self.outcome} {self.case} [{self.subject}, {self.dtype}]"
+        if self.outcome is Outcome.PASS:
             caught = "" if math.isnan(self.power) else f"; would have caught a relative error of {self.power:.1e}"
             return head + f": worst error {self.share:.0%} of its budget{caught}"
         lines = [head + (f" ({self.kind})" if self.kind else "")]

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.case import Case
-from ..core.errors import BadInput, Unsupported
+from ..core.errors import BadInput, NoRule, Unsupported
 from ..core.graph import Graph
 from ..core.op import Define, Vjp
 from ..trace import Traced
@@ -162,15 +162,15 @@ class Framework(ABC):
         batched: bool,
     ) -> Pushed:
         """(outputs, tangents of the outputs) along `tangents`; with `batched`, by a batch of tangents."""
-        raise Unsupported(f"{self.title} has no forward mode{' that is batched' * batched}")
+        raise NoRule(f"{self.title} has no forward mode{' that is batched' * batched}")
 
     def lift_vjp(self, traced: Traced, case: Case) -> Derived:
         """The VJP of the traced function as a function (arguments, cotangents) -> gradients, and the case's point."""
-        raise Unsupported(f"a backward pass of {self.title} cannot be differentiated in turn")
+        raise NoRule(f"a backward pass of {self.title} cannot be differentiated in turn")
 
     def lift_jvp(self, traced: Traced, case: Case, tangents: Mapping[str, np.ndarray]) -> Derived:
         """The JVP as a function (arguments, tangents) -> tangents of the outputs, and the case's point."""
-        raise Unsupported(f"a JVP of {self.title} is not differentiated in turn")
+        raise NoRule(f"a JVP of {self.title} is not differentiated in turn")
 
     def tape(self) -> Tape:
         """The tape that laws about .grad, .detach and no_grad are asked of."""

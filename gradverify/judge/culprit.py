@@ -8,7 +8,7 @@ import numpy as np
 
 from ..core.case import Case
 from ..core.graph import Apply, Constant, Graph, Input
-from ..core.verdict import Culprit, Status
+from ..core.verdict import Culprit
 from ..frameworks.base import Framework
 from ..namespaces.dtypes import is_float, rounded, wide
 from ..namespaces.numpy import NUMPY
@@ -87,7 +87,7 @@ def find_culprit(case: Case, subject: Framework, spec_text: Callable[[Case], str
         return None
     for k, alone in pairs.suspects(case) if is_complex(case.graph) else suspects(case):
         verdict = decide(alone, subject, seed=seed)
-        if verdict.status is Status.FAIL:
+        if verdict.outcome.has_kind:
             node = case.graph.nodes[k]
             assert isinstance(node, Apply)
             broken = [i for i, a in enumerate(alone.graph.nodes[-1].args)  # type: ignore[union-attr]

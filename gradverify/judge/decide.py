@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..core.case import Case
-from ..core.errors import SpecError, Unsupported
+from ..core.errors import SpecError, Undefined, Unsupported
 from ..core.graph import Apply, Graph
-from ..core.verdict import Comparison, FailKind, Reason, Status, Verdict
+from ..core.verdict import Comparison, FailKind, Outcome, Reason, Verdict
 from ..frameworks.base import Form, Framework, Observation
 from ..namespaces.dtypes import COMPLEX, FORMATS, is_float, rounded, wide
 from ..namespaces.run import forward
@@ -43,7 +43,7 @@ computed in: it is called imprecise rather than wrong."""
 class _Finding:
     """What a step of the judgement came to; None of these means: go on."""
 
-    status: Status
+    outcome: Outcome
     kind: FailKind | None = None
     reason: Reason | None = None
     message: str = ""
@@ -53,11 +53,11 @@ class _Finding:
 
 
 def fail(kind: FailKind, message: str, *comparisons: Comparison) -> _Finding:
-    return _Finding(Status.FAIL, kind, None, message, comparisons)
+    return _Finding(Outcome.FAIL, kind, None, message, comparisons)
 
 
 def inconclusive(reason: Reason, message: str = "", *comparisons: Comparison) -> _Finding:
-    return _Finding(Status.INCONCLUSIVE, None, reason, message, comparisons)
+    return _Finding(Outcome.INCONCLUSIVE, None, reason, message, comparisons)
 
 
 def decide(
@@ -80,7 +80,7 @@ def decide(
     start = time.perf_counter()
     finding = _judged(case, subject, function, custom, seed)
     return Verdict(
-        status=finding.status,
+        outcome=finding.outcome,
         case=case.name,
         subject=subject.name,
         dtype=pairs.dtype_name(case) if case.dtype in COMPLEX else case.dtype,
@@ -101,24 +101,28 @@ def _judged(case: Case, subject: Framework, own: Callable[..., Any] | None, cust
     if why_not:
         return inconclusive(Reason.UNAVAILABLE, why_not)
     if case.dtype not in subject.dtypes:
-        return inconclusive(Reason.UNSUPPORTED, f"{subject.name} does not compute in {case.dtype}")
+        return inconclusive(Reason.SUBJECT, f"{subject.name} does not compute in {case.dtype}")
     if is_complex(case.graph):
         own = own or (resolved(case) if case.function else None)
         try:
-            return _judged(pairs.real_case(case), subject, pairs.in_pairs(case, subject, own), True, seed)
+            real = pairs.real_case(case)
         except Unsupported as e:
-            return inconclusive(Reason.UNSUPPORTED, str(e))
+            return inconclusive(Reason.NO_RULE, str(e))
+        try:
+            return _judged(real, subject, pairs.in_pairs(case, subject, own), True, seed)
+        except Unsupported as e:
+            return inconclusive(Reason.SUBJECT, str(e))
     try:
         function = own or (resolved(case) if case.function else subject.function(case.graph, case.dtype))
         seen = subject.run_vjp(function, case.values, case.wrt, case.cotangent)
     except Unsupported as e:
-        return inconclusive(Reason.UNSUPPORTED, str(e))
+        return inconclusive(Reason.SUBJECT, str(e))
     if isinstance(seen.raised, Unsupported | NotImplementedError):
-        return inconclusive(Reason.UNSUPPORTED, f"{subject.name}, {seen.stage}: {_said(seen.raised)}")
+        return inconclusive(reason_of_refusal(seen), f"{subject.name}, {seen.stage}: {_said(seen.raised)}")
     try:
         ref = reference(case, seed=seed)
     except Unsupported as e:
-        return inconclusive(Reason.UNSUPPORTED, f"the oracle has no kernel for it: {e}")
+        return inconclusive(Reason.NO_KERNEL, f"the oracle has no kernel for it: {e}")
     outside = _outside(ref.truth)
     if seen.raised is not None:
         if outside and case.expect != "raises":
@@ -140,6 +144,12 @@ def _judged(case: Case, subject: Framework, own: Callable[..., Any] | None, cust
         or _laws(case, subject, function, seen, turned.reference if turned else ref, notes)
         or _passed(ref.truth, compared, notes)
     )
+
+
+def reason_of_refusal(seen: Observation) -> Reason:
+    """NO_RULE where the backward pass is what the subject lacks, SUBJECT where it cannot run or defines nothing."""
+    lacks_rule = seen.stage == "backward" and not isinstance(seen.raised, Undefined)
+    return Reason.NO_RULE if lacks_rule else Reason.SUBJECT
 
 
 def _said(e: BaseException) -> str:
@@ -252,7 +262,7 @@ def _values(
     comparisons = tuple(c.comparison for c in compared)
     if any(c.failing.any() for c in compared):
         finding = _failed(case, seen, ref, turned, compared, comparisons, seed)
-        if finding.status is not Status.FAIL:
+        if finding.outcome is not Outcome.FAIL:
             return finding
         doubt = dissent(case.graph, case.values, case.cotangent, case.literal_dtype, ref.truth, seed=seed)
         if doubt:
@@ -261,7 +271,7 @@ def _values(
         if not known:
             return _stagnated(finding, case, seen, ref, compared, seed)
         lost = finding.kind is FailKind.WRONG
-        return replace(finding, known=known, kind=FailKind.PRECISION if lost else finding.kind)
+        return replace(finding, outcome=Outcome.KNOWN, known=known, kind=FailKind.PRECISION if lost else finding.kind)
     if not all(c.passing.all() for c in compared):
         return _undecided(ref, compared, comparisons)
     if _hopeless(case, ref):
@@ -469,7 +479,7 @@ def _laws(
     try:
         broken = laws.broken(trial, names)
     except Unsupported as e:
-        return inconclusive(Reason.UNSUPPORTED, f"the gradient is right; of the laws that were asked for, {e}")
+        return inconclusive(Reason.SUBJECT, f"the gradient is right; of the laws that were asked for, {e}")
     if broken is None:
         return None
     name, what = broken
@@ -494,4 +504,4 @@ def _passed(truth: Truth, compared: list[Compared], notes: list[str]) -> _Findin
         )
     if truth.suspects:
         notes.append(truth.suspects)
-    return _Finding(Status.PASS, comparisons=comparisons, notes=tuple(notes))
+    return _Finding(Outcome.PASS, comparisons=comparisons, notes=tuple(notes))

@@ -19,11 +19,12 @@ OPTIONS = (
     ("device", "string", "NAME", "cpu or cuda (default: cpu)"),
     ("examples", "string", "N", "random graphs per subject and dtype; 0 for none (default: 100)"),
     ("seed", "string", "N", "of everything that is drawn (default: 0)"),
+    ("fail-on", "args", "OUTCOMES", "what gates: `fail, weak`, `fail:wrong`, all, none (default: fail)"),
     ("report", "linelist", "FORMAT:PATH", "write a report, json:PATH; may be repeated"),
 )  # fmt: skip
 
 MARKER = (
-    "gradverify(subjects, dtypes, device, seed, strict): a test that judges gradients; "
+    "gradverify(subjects, dtypes, device, seed, strict, fail_on): a test that judges gradients; "
     "the arguments are settings of its `gradverify` fixture"
 )
 
@@ -32,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("gradverify", "gradverify: is this gradient right?")
     group.addoption("--gradverify", action="store_true", default=None,
                     help="judge the *.grad.yaml files, and random graphs on each subject")  # fmt: skip
-    group.addoption("--gradverify-strict", action="store_true", default=None, help="INCONCLUSIVE fails")
+    group.addoption("--gradverify-strict", action="store_true", default=None, help="every outcome but PASS fails")
     group.addoption("--gradverify-conformance", default=None, metavar="ENGINES",
                     help="check the laws of autograd on these engines: engine, torch, micrograd, …")  # fmt: skip
     parser.addini("gradverify", "as if --gradverify were given", type="bool", default=False)
@@ -40,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, kind, metavar, text in OPTIONS:
         action = "append" if name == "report" else "store"
         group.addoption(f"--gradverify-{name}", action=action, default=None, metavar=metavar, help=text)
-        parser.addini(f"gradverify_{name}", text, type=kind, default=None)  # type: ignore[arg-type]
+        parser.addini(f"gradverify_{name.replace('-', '_')}", text, type=kind, default=None)  # type: ignore[arg-type]
 
 
 def pytest_configure(config: pytest.Config) -> None:

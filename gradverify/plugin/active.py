@@ -9,15 +9,31 @@ from typing import Any
 
 import pytest
 
-from ..core.verdict import Status
+from ..core.outcome import Outcome
 from ..report import json, terminal
 from ..report.records import Record
 from ..report.tally import tally
 from ..run.plan import SUFFIX, subjects_of, wants_random_graphs
 from ..run.search import GROUP
 from ..spec.keys import DEFAULT_DTYPES
-from .items import RECORDS, GradItem, NotAcceptable, RandomGraphs, SpecFile
+from .items import RECORDS, GradItem, NotAcceptable, RandomGraphs, SpecFile, telling
 from .options import settings_of, targets_of
+
+NOTABLE = tuple(str(o) for o in (Outcome.KNOWN, Outcome.WEAK, Outcome.SURROGATE, Outcome.INCONCLUSIVE))
+"""Outcomes of a passing item that have a letter and a word of their own."""
+
+
+def _shown(item: pytest.Item) -> str:
+    """The outcome that an item is shown by, or "".
+
+    Of a test with the fixture, an INCONCLUSIVE is the test's own business.
+    """
+    outcome = item.outcome if isinstance(item, GradItem) else telling(
+        Outcome(r["verdict"]["outcome"]) for r in item.stash.get(RECORDS, [])
+    )  # fmt: skip
+    if outcome is None or (outcome is Outcome.INCONCLUSIVE and not isinstance(item, GradItem)):
+        return ""
+    return str(outcome)
 
 
 def activate(config: pytest.Config) -> None:
@@ -71,7 +87,7 @@ class Active:
             # A plain attribute of plain data: xdist carries it to the controller.
             report.gradverify = {  # type: ignore[attr-defined]
                 "records": item.stash.get(RECORDS, []),
-                "status": str(item.status) if isinstance(item, GradItem) and item.status is not None else None,
+                "outcome": _shown(item),
                 "crashed": crashed,
             }
         return report
@@ -85,10 +101,9 @@ class Active:
 
     def pytest_report_teststatus(self, report: pytest.CollectReport | pytest.TestReport) -> Any:
         ours = getattr(report, "gradverify", None)
-        if ours and report.passed and ours["status"] == str(Status.INCONCLUSIVE):
-            return "inconclusive", "I", ("INCONCLUSIVE", {"yellow": True})
-        if ours and report.passed and any(r["verdict"]["known"] for r in ours["records"]):
-            return "known weakness", "k", ("KNOWN WEAKNESS", {"yellow": True})
+        if ours and report.passed and ours["outcome"] in NOTABLE:
+            outcome = Outcome(ours["outcome"])
+            return str(outcome).lower(), outcome.letter, (str(outcome), {"yellow": True})
         if ours and report.failed and ours["crashed"]:
             return "error", "E", "ERROR"
         return None

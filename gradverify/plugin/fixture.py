@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ..core.case import Case, Source
+from ..core.outcome import ASSERTION
 from ..core.verdict import Verdict
 from ..report.evidence import explained, text
 from ..report.records import Recorder
@@ -48,17 +49,16 @@ class Gradverify:
     def check(self, what: Case | str, *, subject: str | None = None, dtype: str = "float64", **inputs: Any) -> Verdict:
         """The verdict on a case, or on an expression of the spec language whose inputs are given by name.
 
-        `subject` may be left out where the settings name just one. A verdict is true for PASS only; FAIL and
-        INCONCLUSIVE are returned, not raised.
+        `subject` may be left out where the settings name just one. FAIL and INCONCLUSIVE are returned, not raised.
         """
         return self._judged(what, subject, dtype, inputs).verdict
 
     def assert_pass(
         self, what: Case | str, *, subject: str | None = None, dtype: str = "float64", **inputs: Any
     ) -> Verdict:
-        """As `check`, but raises VerdictError for anything but PASS, INCONCLUSIVE included."""
+        """As `check`, but raises VerdictError for a verdict that is not true: FAIL and INCONCLUSIVE."""
         event = self._judged(what, subject, dtype, inputs)
-        if not event.verdict:
+        if ASSERTION.gate(event.verdict.outcome, event.verdict.kind):
             raise VerdictError([event])
         return event.verdict
 
@@ -98,7 +98,7 @@ class Gradverify:
 
 
 def _settings(marker: pytest.Mark) -> dict[str, Any]:
-    known = ("subjects", "dtypes", "device", "seed", "strict")
+    known = ("subjects", "dtypes", "device", "seed", "strict", "fail_on")
     unknown = set(marker.kwargs) - set(known)
     if marker.args or unknown:
         raise pytest.UsageError(f"@pytest.mark.gradverify takes {', '.join(f'{k}=' for k in known)}")

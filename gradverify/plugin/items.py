@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ..core.errors import SpecError
-from ..core.verdict import Status
+from ..core.outcome import Outcome
 from ..report.evidence import explained, text
 from ..report.records import Record, Recorder
 from ..run.events import Job, JobJudged
@@ -28,6 +28,15 @@ class NotAcceptable(Exception):
     def __init__(self, events: Sequence[JobJudged]) -> None:
         self.events = events
         super().__init__("\n\n".join(text(e) for e in events))
+
+
+TELLING = (Outcome.FAIL, Outcome.KNOWN, Outcome.WEAK, Outcome.SURROGATE, Outcome.PASS, Outcome.INCONCLUSIVE)
+"""Of several outcomes the first in this order stands for all: an INCONCLUSIVE only where nothing was decided."""
+
+
+def telling(outcomes: Iterable[Outcome]) -> Outcome | None:
+    """The outcome that stands for all of them; None without any."""
+    return min(outcomes, key=TELLING.index, default=None)
 
 
 class SpecFile(pytest.File):
@@ -61,7 +70,7 @@ class GradItem(pytest.Item):
     """Judges when it runs; passes where everything that it judged is acceptable."""
 
     settings: Settings
-    status: Status | None = None
+    outcome: Outcome | None = None
 
     def judged(self, runner: Runner) -> Sequence[JobJudged]:
         raise NotImplementedError
@@ -70,8 +79,7 @@ class GradItem(pytest.Item):
         recorder = Recorder(explained)
         self.stash[RECORDS] = recorder.records
         events = self.judged(Runner(self.settings, [recorder]))
-        statuses = {e.verdict.status for e in events}
-        self.status = next((s for s in (Status.FAIL, Status.PASS) if s in statuses), Status.INCONCLUSIVE)
+        self.outcome = telling(e.verdict.outcome for e in events)
         self._properties(events)
         refused = [e for e in recorder.events if not e.ok]
         if refused:
@@ -87,7 +95,7 @@ class GradItem(pytest.Item):
     def _properties(self, events: Sequence[JobJudged]) -> None:
         """For JUnit XML."""
         verdict = events[-1].verdict
-        self.user_properties += [("gradverify_status", str(self.status)), ("gradverify_judged", len(events))]
+        self.user_properties += [("gradverify_outcome", str(self.outcome)), ("gradverify_judged", len(events))]
         if verdict.kind:
             self.user_properties.append(("gradverify_kind", str(verdict.kind)))
         if verdict.reason:

@@ -8,6 +8,7 @@ import pytest
 
 from ..core.errors import GradverifyError
 from ..report.targets import Target, targets
+from ..run.config import configured
 from ..run.plan import check_names
 from ..run.runner import Settings
 
@@ -15,19 +16,24 @@ from ..run.runner import Settings
 def settings_of(config: pytest.Config) -> Settings:
     """Raises pytest.UsageError, in one line, for what makes no sense."""
     default = Settings()
-    settings = Settings(
+    try:
+        settings = _settings(config, default)
+        check_names(settings)
+    except GradverifyError as e:
+        raise pytest.UsageError(f"--gradverify: {e}") from None
+    return settings
+
+
+def _settings(config: pytest.Config, default: Settings) -> Settings:
+    return Settings(
         subjects=_names(_given(config, "subjects")),
         dtypes=_names(_given(config, "dtypes")),
         device=_given(config, "device") or default.device,
         examples=_count(config, "examples", default.examples),
         seed=_count(config, "seed", default.seed),
         strict=bool(config.option.gradverify_strict or config.getini("gradverify_strict")),
+        fail_on=_names(_given(config, "fail_on")) or configured(config.rootpath).get("fail_on"),
     )
-    try:
-        check_names(settings)
-    except GradverifyError as e:
-        raise pytest.UsageError(f"--gradverify: {e}") from None
-    return settings
 
 
 def targets_of(config: pytest.Config) -> list[Target]:

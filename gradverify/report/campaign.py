@@ -10,7 +10,7 @@ from ..core.verdict import Reason
 from ..run.campaign.model import NO_VERDICT, Campaign, Combo, Entry
 from .terminal import aligned
 
-CANNOT = (Reason.UNSUPPORTED.name.lower(), Reason.UNAVAILABLE.name.lower())
+CANNOT = tuple(r.name.lower() for r in Reason if r.is_unsupported)
 """Reasons that say that nothing was judged: counted apart from what stays open."""
 
 OPEN = tuple(r.name.lower() for r in Reason if r.name.lower() not in CANNOT)
@@ -119,9 +119,8 @@ def outcome(entry: Entry) -> str:
     """What an entry counts as; see `Row`."""
     if entry["is"] == "INCONCLUSIVE":
         return entry["reason"]
-    if entry["is"] == "FAIL":
-        return KNOWN if entry.get("known") else WRONG
-    return entry["is"]
+    what: str = entry["is"]
+    return {"FAIL": WRONG, "KNOWN": KNOWN}.get(what, what)
 
 
 def acceptable(entry: Entry) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ..core.errors import GradverifyError
-from ..core.verdict import Comparison, Element, Status, Verdict
+from ..core.verdict import Comparison, Element, Outcome, Verdict
 from ..run.events import JobJudged
 from .script import reproducer
 
@@ -14,7 +14,7 @@ from .script import reproducer
 def explained(event: JobJudged) -> JobJudged:
     """The event with a stand-alone reproducer in its verdict, where it fails and has a spec to make one from."""
     verdict = event.verdict
-    if event.ok or verdict.status is not Status.FAIL or verdict.script:
+    if event.ok or not verdict.outcome.has_kind or verdict.script:
         return event
     try:
         if verdict.culprit is not None and verdict.culprit.spec and not verdict.culprit.script:
@@ -36,16 +36,16 @@ def _lines(event: JobJudged) -> Iterator[str]:
     v, job = event.verdict, event.job
     kind = f" ({v.kind})" if v.kind else ""
     unmet = f", where its author expected {_expected(job.expect)}" if job.expect != "pass" and not event.ok else ""
-    yield f"{v.status}{kind}{unmet}: {v.case} on {v.subject} in {v.dtype} ({job.source})"
+    yield f"{v.outcome}{kind}{unmet}: {v.case} on {v.subject} in {v.dtype} ({job.source})"
     if v.message:
         yield v.message
-    if v.status is Status.INCONCLUSIVE:
+    if v.outcome is Outcome.INCONCLUSIVE:
         yield f"reason: {v.reason}" + ("; strict: INCONCLUSIVE fails" if not event.ok else "")
     if v.known:
         yield f"known weakness of {v.subject}: {v.known}"
     for comparison in v.comparisons:
         yield from _comparison(comparison, v.dtype)
-    if v.status is Status.FAIL:
+    if v.outcome.has_kind:
         yield from _evidence(v)
     yield from (f"note: {note}" for note in v.notes)
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import GradverifyError
+from ..core.outcome import GatePolicy
 from ..run.runner import Settings
 from .records import Record
 from .tally import tally
 
-FORMAT = 1
+FORMAT = 2
 """Counts up when the report changes in a way that breaks its readers."""
 
 
@@ -43,6 +44,7 @@ def report(
             "examples": settings.examples,
             "seed": settings.seed,
             "strict": settings.strict,
+            "fail_on": str(settings.policy),
         },
         "seconds": seconds,
         "interrupted": interrupted,
@@ -60,16 +62,43 @@ def write(path: Path, data: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A report read back and checked against the schema. Raises GradverifyError with one line on what is wrong."""
+    """A report read back, of this format or (brought up to it) of format 1, and checked against the schema.
+
+    Raises GradverifyError with one line on what is wrong.
+    """
     import jsonschema
 
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
         raise GradverifyError(f"{path}: {e}") from None
+    if isinstance(data, dict) and data.get("format") == 1:
+        data = _from_format_1(data)
     try:
         jsonschema.validate(data, schema())
     except jsonschema.ValidationError as e:
         raise GradverifyError(f"{path}: not a gradverify report: {e.json_path}: {e.message[:200]}") from None
     checked: dict[str, Any] = data
     return checked
+
+
+def _from_format_1(data: dict[str, Any]) -> dict[str, Any]:
+    """The same report in format 2: a FAIL that was known is KNOWN, and what was unsupported is laid to the subject."""
+    try:
+        for result in data["results"]:
+            verdict = result["verdict"]
+            verdict["outcome"] = "KNOWN" if verdict["known"] else verdict["status"]
+            del verdict["status"]
+            verdict["reason"] = _FORMAT_1_REASONS.get(verdict["reason"], verdict["reason"])
+        policy = GatePolicy(strict=data["settings"]["strict"])
+        return {
+            **data,
+            "format": FORMAT,
+            "settings": {**data["settings"], "fail_on": str(policy)},
+            "summary": [row.to_dict() for row in tally(data["results"])],
+        }
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return data  # no report of format 1 either: the schema says where
+
+
+_FORMAT_1_REASONS = {"unsupported": "subject"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..core.verdict import Status
+from ..core.outcome import Outcome
 from ..run.events import Event, JobJudged
 
 Record = dict[str, Any]
@@ -15,7 +15,7 @@ Record = dict[str, Any]
 def record(event: JobJudged) -> Record:
     """The event as data. A PASS on a drawn graph, of which there are thousands, keeps its figures and no texts."""
     job, verdict = event.job, event.verdict.to_dict()
-    if event.verdict.status is Status.PASS and job.source.kind == "generated":
+    if event.verdict.outcome is Outcome.PASS and job.source.kind == "generated":
         verdict |= {"comparisons": [], "graph": "", "spec": "", "script": "", "facts": {}}
     return {
         "id": job.id,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core.verdict import Reason, Status
+from ..core.outcome import FailKind, Outcome, Reason, Tally
 from .records import Record
 
 
@@ -17,22 +16,21 @@ from .records import Record
 class Row:
     """The verdicts on one subject in one dtype.
 
-    counts      by status; `expected` of the FAILs are what their author expected (`expect: fail`), and `known` of them
-                are explained by a declared weakness of the subject
+    counts      outcomes, kinds and reasons
+    expected    of the FAILs and KNOWNs, those that their author expected (`expect: fail`, `expect: raises`)
     share       the worst error of a PASS, as a share of its budget, and the id of the case that it belongs to
     powers      of each PASS, the smallest relative error of an entry that it would have caught
-    reasons     of the INCONCLUSIVE
+    refused     how many gate
     """
 
     subject: str
     dtype: str
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Tally = field(default_factory=Tally)
     expected: int = 0
-    known: int = 0
     share: float = 0.0
     share_id: str = ""
     powers: list[float] = field(default_factory=list)
-    reasons: Counter[str] = field(default_factory=Counter)
+    refused: int = 0
 
     @property
     def power(self) -> tuple[float, float]:
@@ -40,38 +38,40 @@ class Row:
         return (statistics.median(self.powers), max(self.powers)) if self.powers else (math.nan, math.nan)
 
     def add(self, r: Record) -> None:
+        """Count one record."""
         verdict = r["verdict"]
-        status = verdict["status"]
-        self.counts[status] += 1
-        if status == Status.PASS.value:
+        outcome, kind, reason = told(verdict)
+        self.counts.add(outcome, kind, reason)
+        self.refused += not r["ok"]
+        if outcome is Outcome.PASS:
             share = _number(verdict["share"])
             if share >= self.share:
                 self.share, self.share_id = share, r["id"]
             power = _number(verdict["power"])
             if not math.isnan(power):
                 self.powers.append(power)
-        elif status == Status.FAIL.value:
-            self.known += bool(verdict["known"])
-            self.expected += r["ok"] and not verdict["known"]
-        else:
-            self.reasons[verdict["reason"] or ""] += 1
+        elif outcome.has_kind:
+            self.expected += r["ok"] and r["expect"] != "pass"
 
     def to_dict(self) -> dict[str, Any]:
         median, worst = (None if math.isnan(p) else p for p in self.power)
         return {
             "subject": self.subject,
             "dtype": self.dtype,
-            "pass": self.counts["PASS"],
-            "fail": self.counts["FAIL"],
-            "expected_fail": self.expected,
-            "known_fail": self.known,
-            "inconclusive": self.counts["INCONCLUSIVE"],
+            **{str(o).lower(): self.counts[o] for o in Outcome},
+            "expected": self.expected,
             "worst_share": self.share,
             "worst_share_id": self.share_id,
             "power_median": median,
             "power_worst": worst,
-            "reasons": dict(self.reasons),
+            "reasons": {reason.name.lower(): n for reason, n in self.counts.reasons.items()},
         }
+
+
+def told(verdict: Record) -> tuple[Outcome, FailKind | None, Reason | None]:
+    """Outcome, kind and reason of a record's verdict."""
+    kind, reason = verdict["kind"], verdict["reason"]
+    return Outcome(verdict["outcome"]), kind and FailKind(kind), reason and Reason[reason.upper()]
 
 
 def tally(records: Iterable[Record]) -> list[Row]:
@@ -85,12 +85,10 @@ def tally(records: Iterable[Record]) -> list[Row]:
 
 def reason_texts(rows: Iterable[Row]) -> list[str]:
     """`"3 kink: the point lies on …"`, the most frequent first."""
-    total: Counter[str] = Counter()
+    total = Tally()
     for row in rows:
-        total.update(row.reasons)
-    help_texts = {reason.name.lower(): reason.value for reason in Reason}
-    return [f"{n} {name or 'without a reason'}: {help_texts.get(name, '')}".rstrip(": ")
-            for name, n in total.most_common()]  # fmt: skip
+        total += row.counts
+    return [f"{n} {reason.name.lower()}: {reason}" for reason, n in total.reasons.most_common()]
 
 
 def _number(value: Any) -> float:

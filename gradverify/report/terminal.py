@@ -6,9 +6,17 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ..core.outcome import Outcome
 from .tally import Row, reason_texts
 
-HEADINGS = ("subject", "dtype", "PASS", "FAIL", "INCONCLUSIVE", "worst error", "catches", "at worst")
+ALWAYS = (Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE)
+"""Outcomes that have a column in every table; the others have one where they occur."""
+
+FIGURES = ("worst error", "catches", "at worst")
+
+STYLES = {Outcome.FAIL: "bold red", **dict.fromkeys((Outcome.KNOWN, Outcome.WEAK, Outcome.SURROGATE), "yellow"),
+          Outcome.INCONCLUSIVE: "yellow"}  # fmt: skip
+
 LEGEND = (
     "worst error: of a PASS, as a share of what rounding excuses.\n"
     "catches: the smallest relative error of an entry that a PASS would have\n"
@@ -16,16 +24,24 @@ LEGEND = (
 )
 
 
-def cells(row: Row) -> tuple[str, ...]:
+def columns(rows: Sequence[Row]) -> tuple[Outcome, ...]:
+    """The outcomes that have a column."""
+    return tuple(o for o in Outcome if o in ALWAYS or any(row.counts[o] for row in rows))
+
+
+def headings(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The titles of the table's columns."""
+    return ("subject", "dtype", *map(str, columns(rows)), *FIGURES)
+
+
+def cells(row: Row, shown: Sequence[Outcome] = tuple(Outcome)) -> tuple[str, ...]:
     """One line of the table, as text."""
-    fail = str(row.counts["FAIL"])
-    excused = [f"{n} {what}" for n, what in ((row.expected, "expected"), (row.known, "known")) if n]
-    if excused:
-        fail += f" ({', '.join(excused)})"
+    counts = [str(row.counts[o]) for o in shown]
+    if row.expected:
+        counts[shown.index(Outcome.FAIL)] += f" ({row.expected} expected)"
     median, worst = row.power
-    share = f"{row.share:.0%}" if row.counts["PASS"] else "-"
-    return (row.subject, row.dtype, str(row.counts["PASS"]), fail, str(row.counts["INCONCLUSIVE"]), share,
-            _error(median), _error(worst))  # fmt: skip
+    share = f"{row.share:.0%}" if row.counts[Outcome.PASS] else "-"
+    return (row.subject, row.dtype, *counts, share, _error(median), _error(worst))
 
 
 def _error(x: float) -> str:
@@ -45,7 +61,8 @@ def plain(rows: Sequence[Row]) -> list[str]:
     """The table as aligned lines, with the INCONCLUSIVE reasons counted below it."""
     if not rows:
         return ["no gradient was judged"]
-    table = [HEADINGS, *(cells(row) for row in rows)]
+    shown = columns(rows)
+    table = [headings(rows), *(cells(row, shown) for row in rows)]
     return [*aligned(table), *LEGEND.splitlines(), *_inconclusive(rows)]
 
 
@@ -58,14 +75,14 @@ def table(rows: Sequence[Row]) -> Any:
     if not rows:
         return Text("no gradient was judged")
     made = Table(box=None, pad_edge=False)
-    for i, heading in enumerate(HEADINGS):
+    shown = columns(rows)
+    for i, heading in enumerate(headings(rows)):
         made.add_column(heading, justify="left" if i < 2 else "right", no_wrap=True)
     for row in rows:
-        texts = [Text(c) for c in cells(row)]
-        if row.counts["FAIL"] > row.expected + row.known:
-            texts[3].stylize("bold red")
-        if row.counts["INCONCLUSIVE"]:
-            texts[4].stylize("yellow")
+        texts = [Text(c) for c in cells(row, shown)]
+        for text, outcome in zip(texts[2:], shown):
+            if row.counts[outcome] > (row.expected if outcome is Outcome.FAIL else 0) and outcome in STYLES:
+                text.stylize(STYLES[outcome])
         made.add_row(*texts)
     return Group(made, Text(LEGEND, style="dim"), *(Text(line) for line in _inconclusive(rows)))
 

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from ..core.case import Case
 from ..core.errors import Unsupported
-from ..core.verdict import FailKind, Status, Verdict
+from ..core.outcome import FailKind, GatePolicy, Outcome
+from ..core.verdict import Verdict
 from ..frameworks.base import Framework
 from ..frameworks.registry import find
 from ..judge.culprit import find_culprit
@@ -27,8 +28,11 @@ class Settings:
     device    "cpu" or "cuda"
     examples  random graphs per subject and dtype
     seed      of everything that is drawn; a run is reproducible from it
-    strict    INCONCLUSIVE fails
+    strict    every outcome but PASS gates
+    fail_on   the outcomes that gate, in the syntax of `core.outcome`; None: the default
     shrink    find the first wrong op and a smaller case on FAIL
+
+    Raises UnknownName and BadInput for a `fail_on` that makes no sense.
     """
 
     subjects: tuple[str, ...] | None = None
@@ -37,14 +41,23 @@ class Settings:
     examples: int = 100
     seed: int = 0
     strict: bool = False
+    fail_on: str | tuple[str, ...] | None = None
     shrink: bool = True
+
+    def __post_init__(self) -> None:
+        _ = self.policy  # known before anything is judged
+
+    @property
+    def policy(self) -> GatePolicy:
+        """What gates."""
+        return GatePolicy.of(self.fail_on, strict=self.strict)
 
 
 def judge(case: Case, subject: str | Framework, settings: Settings = Settings()) -> Verdict:
     """The verdict on one case, with the culprit on FAIL. Raises only for bad input or a crash of gradverify itself."""
     adapter = find(subject, settings.device) if isinstance(subject, str) else subject
     verdict = decide(case, adapter, seed=settings.seed)
-    if verdict.status is not Status.FAIL:
+    if not verdict.outcome.has_kind:
         return verdict
     verdict = replace(verdict, spec=_spec(case, adapter))
     if not settings.shrink or verdict.kind in (FailKind.RAISED, FailKind.CLAIM):
@@ -64,16 +77,18 @@ def _spec(case: Case, subject: Framework) -> str:
         return ""
 
 
-def acceptable(job: Job, verdict: Verdict, settings: Settings) -> bool:
-    """Does the verdict meet what the author expected? INCONCLUSIVE does unless `strict`, and so does a weakness that the
-    subject is known for."""
-    if verdict.status is Status.INCONCLUSIVE:
-        return not settings.strict or job.explained is not None
+def acceptable(job: Job, verdict: Verdict, policy: GatePolicy) -> bool:
+    """Does the verdict meet what the job's author expected, and does nothing of it gate?
+
+    An INCONCLUSIVE that the author explains never gates.
+    """
+    if verdict.outcome is Outcome.INCONCLUSIVE:
+        return job.explained is not None or not policy.gate(verdict.outcome)
     if job.expect == "fail":
-        return verdict.status is Status.FAIL
+        return verdict.outcome.has_kind
     if job.expect == "raises":
         return verdict.kind is FailKind.RAISED
-    return verdict.status is Status.PASS or (bool(verdict.known) and not settings.strict)
+    return not policy.gate(verdict.outcome, verdict.kind)
 
 
 class Batch(Protocol):
@@ -96,7 +111,7 @@ class Runner:
 
     def judge_job(self, job: Job) -> JobJudged:
         verdict = judge(job.build(), job.subject, self.settings)
-        event = JobJudged(job, verdict, acceptable(job, verdict, self.settings))
+        event = JobJudged(job, verdict, acceptable(job, verdict, self.settings.policy))
         tell(self.listeners, event)
         return event
 

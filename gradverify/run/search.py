@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..core.case import Case, Source
-from ..core.verdict import Reason, Status, Verdict
+from ..core.verdict import Outcome, Reason, Verdict
 from ..frameworks.registry import find
 from . import runner as judging
 from .events import Job, JobJudged, tell
@@ -41,7 +41,7 @@ class Search:
         return Source("generated", seed=self.seed)
 
     def run(self, runner: judging.Runner) -> Sequence[JobJudged]:
-        """Judge the drawn cases in order, up to the first FAIL; that one is shrunk, and only the smallest is told.
+        """Judge the drawn cases in order, up to the first that gates; that one is shrunk, and only the smallest is told.
 
         A case that stays INCONCLUSIVE does not gate, even under `strict`, as long as another was decided: nobody asked
         for this very graph, and the next one stands in for it. It is told and counted all the same.
@@ -49,7 +49,7 @@ class Search:
         told = _Told(self, runner)
         absent = find(self.subject, runner.settings.device).unavailable()
         if absent:
-            told.add(None, Verdict(Status.INCONCLUSIVE, self.name, self.subject, self.dtype,
+            told.add(None, Verdict(Outcome.INCONCLUSIVE, self.name, self.subject, self.dtype,
                                    reason=Reason.UNAVAILABLE, message=absent))  # fmt: skip
         else:
             self._draw(runner.settings, told)
@@ -103,11 +103,11 @@ class _Told:
         number = len(self.events) + len(self.waiting)
         job = Job(f"{s.id}#{number}", s.subject, s.dtype, lambda: _drawn(case, s.source), s.source)
         self.waiting.append(JobJudged(job, verdict, not _fails(verdict, self.runner.settings)))
-        if self.events or verdict.status is not Status.INCONCLUSIVE:
+        if self.events or verdict.outcome is not Outcome.INCONCLUSIVE:
             self._flush()
 
     def all(self) -> list[JobJudged]:
-        if self.waiting and self.runner.settings.strict:
+        if self.waiting and self.runner.settings.policy.gate(Outcome.INCONCLUSIVE):
             self.waiting = [replace(e, ok=False) for e in self.waiting]
         self._flush()
         return self.events
@@ -120,8 +120,8 @@ class _Told:
 
 
 def _fails(verdict: Verdict, settings: judging.Settings) -> bool:
-    """Is it a FAIL that is news? See `runner.acceptable`."""
-    return verdict.status is Status.FAIL and (settings.strict or not verdict.known)
+    """Is it decided, and does it gate?"""
+    return verdict.outcome is not Outcome.INCONCLUSIVE and settings.policy.gate(verdict.outcome, verdict.kind)
 
 
 def _drawn(case: Case | None, source: Source) -> Case:

@@ -17,7 +17,7 @@ import numpy as np
 from ..core.case import Case
 from ..core.errors import Unsupported
 from ..core.graph import Graph
-from ..core.verdict import Reason, Status, Verdict
+from ..core.verdict import Outcome, Verdict
 from ..frameworks.base import Framework, Observation
 from ..frameworks.wrapped import Wrapped
 from ..generate.campaign import seeded_cases
@@ -63,7 +63,7 @@ class SubjectReport:
     ops          ops of the table that the subject ran, and was right about
     unsupported  op -> why not
     weak         op -> why it is wrong: as the subject declares it (`forms`), or the caller (`wrong`)
-    judged       verdicts by status: {"PASS": 120, …}
+    judged       verdicts by outcome: {"PASS": 120, …}
     faults       injected faults that were noticed
     """
 
@@ -76,7 +76,7 @@ class SubjectReport:
     faults: tuple[str, ...]
 
     def __str__(self) -> str:
-        counts = ", ".join(f"{n} {status}" for status, n in self.judged.items())
+        counts = ", ".join(f"{n} {outcome}" for outcome, n in self.judged.items())
         return (
             f"{self.name} ({', '.join(self.dtypes)}): {len(self.ops)} of {len(OPS)} ops; {counts}; "
             f"noticed: {', '.join(self.faults)}"
@@ -150,16 +150,16 @@ class _Check:
     def judge(self, case: Case) -> bool:
         """Is it a PASS? AssertionError for a FAIL."""
         verdict = self.verdict(case)
-        if verdict.status is not Status.PASS:
+        if verdict.outcome is not Outcome.PASS:
             self.reasons[case.name] = verdict.message or str(verdict.reason)
-        return verdict.status is Status.PASS
+        return verdict.outcome is Outcome.PASS
 
     def verdict(self, case: Case) -> Verdict:
         verdict = decide(case, self.subject, seed=self.seed)
-        unsupported = verdict.reason is Reason.UNSUPPORTED
-        label = "known weakness" if verdict.known else "unsupported" if unsupported else verdict.status.value
+        unsupported = verdict.reason is not None and verdict.reason.is_unsupported
+        label = "unsupported" if unsupported else verdict.outcome.value
         self.counts[label] = self.counts.get(label, 0) + 1
-        assert verdict.status is not Status.FAIL or verdict.known, verdict.text()
+        assert verdict.outcome is not Outcome.FAIL, verdict.text()
         return verdict
 
     def drawn(self, op: str, count: int) -> Iterator[Case]:
@@ -169,7 +169,7 @@ class _Check:
 
     def found_out(self, op: str, why: str) -> None:
         verdicts = (decide(case, self.subject, seed=self.seed) for case in self.drawn(op, 40))
-        assert any(v.status is Status.FAIL for v in verdicts), (
+        assert any(v.outcome.has_kind for v in verdicts), (
             f"{self.subject.name}: {op} is said to be wrong ({why}), and is found right in 40 draws"
         )
         self.weak[op] = why
@@ -182,9 +182,9 @@ class _Check:
             verdict = self.verdict(case)
             if verdict.known:
                 self.weak[op] = verdict.known
-            if verdict.status is Status.PASS and op not in self.ops:
+            if verdict.outcome is Outcome.PASS and op not in self.ops:
                 self.ops.append(op)
-            if verdict.reason is Reason.UNSUPPORTED:
+            if verdict.reason is not None and verdict.reason.is_unsupported:
                 self.unsupported[op] = verdict.message
         if op in self.ops:
             self.unsupported.pop(op, None)
@@ -269,7 +269,7 @@ def _runs_what_it_is_given(subject: Framework, passed: list[Case]) -> None:
     for a, b in pairs[:8]:
         other = replace(b, values=a.values, cotangent=a.cotangent, wrt=a.wrt)
         verdict = decide(a, subject, function=subject.function(other.graph, a.dtype))
-        told |= verdict.status is Status.FAIL
+        told |= verdict.outcome.has_kind
     assert told or not pairs, f"{subject.name} does not run the function that it is given: another one went unnoticed"
 
 
@@ -347,6 +347,6 @@ def _faults(subject: Framework, passed: list[Case], dtype: str, check: _Check) -
         "wrong device": _Spoilt(subject, lambda s: replace(s, devices={"dx": "elsewhere"})),
     }
     for fault, spoilt in faults.items():
-        told = any(decide(case, spoilt).status is Status.FAIL for case in passed)
+        told = any(decide(case, spoilt).outcome.has_kind for case in passed)
         assert told, f"{subject.name}, {dtype}: an injected fault goes unnoticed: {fault}"
         check.noticed[fault] = None

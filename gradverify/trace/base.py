@@ -459,7 +459,7 @@ def kind_of(dtype: Any) -> Kind:
         return "int"
     if dtype.kind == "f" or dtype.name in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
         return "float"
-    raise Unsupported(f"arrays of {dtype.name} are not traced (the op table is about real numbers)")
+    raise Unsupported(f"arrays of {dtype.name} are not traced: only booleans, integers and floating-point numbers are")
 
 
 def _literal(array: np.ndarray, kind: Kind) -> Any:

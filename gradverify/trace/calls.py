@@ -188,7 +188,7 @@ def arguments(xp: Tracer, call: FlatCall, value: Callable[[Any], np.ndarray], dt
     for name, array in zip(call.names, call.arrays):
         held = value(array)
         if held.dtype.kind == "c":
-            raise Unsupported(f"{name} is complex: the op table is about real numbers")
+            raise Unsupported(f"{name} is complex, and the tracer was not given its real and imaginary parts")
         xp.input(name, held, kind_of(held.dtype) == "float")
         found.append(Argument(name, kind_of(held.dtype), dtype(array), tuple(held.shape), "argument", wanted(array)))
     return found
@@ -209,7 +209,9 @@ def traced(
             continue
         shape = tuple(r.array.shape)
         if r.array.dtype.kind == "c":
-            reasons.append(f"output {r.path or '0'} is complex: the op table is about real numbers")
+            reasons.append(
+                f"output {r.path or '0'} is complex, and the tracer was not given its real and imaginary parts"
+            )
             outputs.append(Output(r.path, "complex", r.what, shape))
             continue
         kind = kind_of(r.array.dtype)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradverify.core.verdict import FailKind, Status
+from gradverify.core.verdict import FailKind, Outcome
 from gradverify.frameworks.base import Framework
 from gradverify.judge.decide import decide
 from gradverify.spec.from_expression import expression_case
@@ -73,7 +73,7 @@ def test_tinygrad() -> None:
 
 def test_tinygrads_asin_has_no_slope_at_zero() -> None:
     verdict = decide(expression_case("asin(x)", {"x": np.array([0.0, 0.5])}, "float32"), adapter("tinygrad"))
-    assert verdict.status is Status.FAIL
+    assert verdict.outcome is Outcome.FAIL
     assert verdict.kind is FailKind.WRONG
     bad = next(c.worst for c in verdict.comparisons if c.of == "dx")
     assert bad is not None
@@ -93,5 +93,5 @@ def test_autograds_var_does_not_know_the_standards_correction() -> None:
     import autograd.numpy as anp
 
     case = expression_case("var(x, correction=1)", {"x": np.array([1.0, 2.0, 4.0])})
-    assert decide(case, subject, function=lambda x: anp.var(x, ddof=1)).status is Status.PASS
+    assert decide(case, subject, function=lambda x: anp.var(x, ddof=1)).outcome is Outcome.PASS
     assert decide(case, subject, function=lambda x: anp.var(x, correction=1)).kind is FailKind.WRONG

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import gradverify
-from gradverify import BadInput, Reason, Status, assert_gradients, check
+from gradverify import BadInput, Outcome, Reason, assert_gradients, check
 from gradverify.core.verdict import FailKind
 
 torch = pytest.importorskip("torch")
@@ -89,7 +89,7 @@ RIGHT: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
 def test_right(what: str) -> None:
     fn, args, options = RIGHT[what]
     verdict = judge(fn, *args, **options)
-    assert verdict.status is Status.PASS, verdict.text()
+    assert verdict.outcome is Outcome.PASS, verdict.text()
 
 
 def test_normal_effort_looks_around() -> None:
@@ -106,11 +106,11 @@ def test_a_defect_that_this_point_hides() -> None:
 
     ones = torch.ones(3, dtype=F64)
     assert judge(OnOnes.apply, ones)
-    assert check(OnOnes.apply, ones).status is Status.FAIL
+    assert check(OnOnes.apply, ones).outcome is Outcome.FAIL
 
 
 def test_assert_gradients() -> None:
-    assert assert_gradients(Cube.apply, X, effort="quick").status is Status.PASS
+    assert assert_gradients(Cube.apply, X, effort="quick").outcome is Outcome.PASS
     with pytest.raises(gradverify.WrongGradient, match="FAIL") as caught:
         assert_gradients(Wrong.apply, X, effort="quick")
     assert isinstance(caught.value, AssertionError)
@@ -145,7 +145,7 @@ def test_cotangent() -> None:
 def test_reference() -> None:
     """Arguments correspond by position; names may differ."""
     assert judge(lambda x: x.sin(), X, reference=lambda y: torch.sin(y))
-    assert judge(lambda x: x.sin(), X, reference=lambda y: torch.cos(y)).status is Status.FAIL
+    assert judge(lambda x: x.sin(), X, reference=lambda y: torch.cos(y)).outcome is Outcome.FAIL
     with pytest.raises(BadInput, match="missing 1 required positional argument: 'z'"):
         judge(lambda x: x.sin(), X, reference=lambda y, z: y)
 
@@ -167,7 +167,7 @@ hidden.register_autograd(
 w = torch.tensor([0.3, -1.2], dtype=torch.float64, requires_grad=True)
 blind = gradverify.check(hidden, w, effort="quick")
 told = gradverify.check(hidden, w, effort="quick", reference=torch.sin)
-print(json.dumps([[v.status.value, v.power, list(v.notes), v.text()] for v in (blind, told)]))
+print(json.dumps([[v.outcome.value, v.power, list(v.notes), v.text()] for v in (blind, told)]))
 """
 
 
@@ -252,7 +252,7 @@ def test_what_cannot_be_traced_cannot_be_held_fixed() -> None:
     f = lambda x: Foreign.apply(x) * x.detach()
     assert judge(f, X).kind is FailKind.WRONG  # held against differences
     verdict = judge(f, X, stop_gradients=True)
-    assert verdict.reason is Reason.UNSUPPORTED
+    assert verdict.reason is Reason.UNTRACED
     assert "cannot be held fixed" in verdict.message
 
 
@@ -457,8 +457,8 @@ def test_what_is_raised_stays_attached() -> None:
 )
 def test_what_is_not_supported_is_inconclusive(fn: Any, args: Any, message: str) -> None:
     verdict = judge(fn, *args)
-    assert verdict.status is Status.INCONCLUSIVE
-    assert verdict.reason is Reason.UNSUPPORTED
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert verdict.reason is Reason.UNTRACED
     assert message in verdict.message
 
 
@@ -472,7 +472,7 @@ def test_a_gpu_that_is_not_there() -> None:
 
 def test_outside_the_domain_is_not_a_wrong_gradient() -> None:
     verdict = judge(torch.log, -X.abs() - 1)
-    assert verdict.status is Status.INCONCLUSIVE
+    assert verdict.outcome is Outcome.INCONCLUSIVE
     assert verdict.reason is Reason.DOMAIN
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import gradverify
-from gradverify.core.verdict import FailKind, Status
+from gradverify.core.verdict import FailKind, Outcome
 
 torch = pytest.importorskip("torch")
 
@@ -160,7 +160,7 @@ def test_what_pytorch_transforms(what: str) -> None:
     fn, args = TRANSFORMED[what]
     verdict = judge(fn, *args)
     assert verdict, verdict.text()
-    assert verdict.status is Status.PASS
+    assert verdict.outcome is Outcome.PASS
 
 
 def test_a_wrong_gradient_inside_a_transformation() -> None:

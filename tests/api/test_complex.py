@@ -14,7 +14,7 @@ from torch import nn  # noqa: E402
 
 from gradverify import check  # noqa: E402
 from gradverify.core.errors import BadInput  # noqa: E402
-from gradverify.core.verdict import FailKind, Status  # noqa: E402
+from gradverify.core.verdict import FailKind, Outcome  # noqa: E402
 
 C128, C64, F64 = torch.complex128, torch.complex64, torch.float64
 
@@ -121,7 +121,7 @@ def _z_abs_z(g: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
 def test_right_ones_pass(name: str) -> None:
     fn, args = RIGHT[name]
     verdict = quick(fn, *args)
-    assert verdict.status is Status.PASS, verdict.text()
+    assert verdict.outcome is Outcome.PASS, verdict.text()
     typical = [c.power_typical for c in verdict.comparisons if c.of.startswith("d")]
     assert max(typical) < (1e-4 if name == "complex64" else 1e-12)
 
@@ -130,7 +130,7 @@ def test_right_ones_pass(name: str) -> None:
 def test_right_ones_pass_around_the_point_too(name: str) -> None:
     fn, args = RIGHT[name]
     verdict = check(fn, *args)
-    assert verdict.status is Status.PASS, verdict.text()
+    assert verdict.outcome is Outcome.PASS, verdict.text()
     assert {"other values", "float32"} <= set(verdict.facts["tried"])
 
 
@@ -169,7 +169,7 @@ def test_wrong_ones_fail_and_the_entry_is_named(name: str) -> None:
     if name == "matmul by the transpose":
         named = lambda z, w: fn(z, w)
     verdict = quick(named, *args)
-    assert verdict.status is Status.FAIL, verdict.text()
+    assert verdict.outcome is Outcome.FAIL, verdict.text()
     if where == "raised":
         assert verdict.kind is FailKind.RAISED
     else:
@@ -182,8 +182,8 @@ def test_torch_cholesky_of_a_complex_matrix_itself() -> None:
     moves the gradient all the same."""
     a = torch.tensor([[2.0 + 0j]], dtype=C128, requires_grad=True)
     verdict = quick(lambda a: torch.linalg.cholesky(a), a, cotangent=torch.tensor([[1.5j]], dtype=C128))
-    assert verdict.status is Status.FAIL
-    assert quick(lambda a: torch.linalg.cholesky(a), a, cotangent=torch.tensor([[1.5 + 0j]])).status is Status.PASS
+    assert verdict.outcome is Outcome.FAIL
+    assert quick(lambda a: torch.linalg.cholesky(a), a, cotangent=torch.tensor([[1.5 + 0j]])).outcome is Outcome.PASS
 
 
 def test_torch_where_of_a_real_and_a_complex_tensor() -> None:
@@ -206,9 +206,9 @@ def test_wrt_names_the_complex_argument() -> None:
 
 def test_a_complex_cotangent() -> None:
     g = torch.tensor([1 - 2j, 0.5j, -3.0], dtype=C128)
-    assert quick(lambda z: z.exp(), z(3), cotangent=g).status is Status.PASS
-    assert quick(lambda z: z.exp(), z(3), cotangent=g.conj()).status is Status.PASS  # a lazy conjugate
-    assert quick(lambda z: z.exp(), z(3), cotangent=g.real).status is Status.PASS
+    assert quick(lambda z: z.exp(), z(3), cotangent=g).outcome is Outcome.PASS
+    assert quick(lambda z: z.exp(), z(3), cotangent=g.conj()).outcome is Outcome.PASS  # a lazy conjugate
+    assert quick(lambda z: z.exp(), z(3), cotangent=g.real).outcome is Outcome.PASS
     with pytest.raises(BadInput, match="a complex one for a real output"):
         quick(lambda z: z.abs(), z(3), cotangent=g)
     with pytest.raises(BadInput, match="do not match"):
@@ -219,15 +219,15 @@ def test_the_cotangent_is_read_in_pytorchs_convention() -> None:
     """Where only the first entry's real part is asked, a backward that is wrong in the imaginary part only looks right."""
     wrong = wirtinger(lambda z: z.clone(), lambda g, z: torch.complex(g.real, -g.imag))
     real, imag = torch.tensor([1.5, 0, 0], dtype=C128), torch.tensor([1.5j, 0, 0], dtype=C128)
-    assert quick(lambda z: wrong(z), z(3), cotangent=real, seed=1).status is Status.PASS
-    assert quick(lambda z: wrong(z), z(3), cotangent=imag).status is Status.FAIL
+    assert quick(lambda z: wrong(z), z(3), cotangent=real, seed=1).outcome is Outcome.PASS
+    assert quick(lambda z: wrong(z), z(3), cotangent=imag).outcome is Outcome.FAIL
 
 
 @pytest.mark.parametrize("name", ["product", "abs", "composite", "fft", "spectral loss"])
 def test_second_order_and_forward_mode(name: str) -> None:
     fn, args = RIGHT[name]
     verdict = quick(fn, *args, order=2, modes=("rev", "fwd"))
-    assert verdict.status is Status.PASS, verdict.text()
+    assert verdict.outcome is Outcome.PASS, verdict.text()
     # PyTorch's rules for a JVP contain operations that are not traced, for some; a note says so.
     assert len(verdict.facts["judged"]) + sum("is not judged" in n for n in verdict.notes) == 6
 
@@ -235,21 +235,21 @@ def test_second_order_and_forward_mode(name: str) -> None:
 def test_a_wrong_second_order() -> None:
     """The first is right; its own derivative loses a conjugate, because it was computed of a detached tensor."""
     detached = wirtinger(lambda z: z * z, lambda g, z: g * 2 * z.detach().conj())
-    assert quick(lambda z: detached(z), z(3)).status is Status.PASS
-    assert quick(lambda z: detached(z), z(3), order=2).status is Status.FAIL
+    assert quick(lambda z: detached(z), z(3)).outcome is Outcome.PASS
+    assert quick(lambda z: detached(z), z(3), order=2).outcome is Outcome.FAIL
 
 
 def test_a_reference() -> None:
-    assert quick(lambda z: torch.sinc(z.real) + 0 * z.abs(), z(3)).status is Status.PASS
-    assert quick(lambda z: z * z, z(3), reference=lambda w: w**2).status is Status.PASS
-    assert quick(lambda z: z * z, z(3), reference=lambda w: w * w.conj()).status is Status.FAIL
+    assert quick(lambda z: torch.sinc(z.real) + 0 * z.abs(), z(3)).outcome is Outcome.PASS
+    assert quick(lambda z: z * z, z(3), reference=lambda w: w**2).outcome is Outcome.PASS
+    assert quick(lambda z: z * z, z(3), reference=lambda w: w * w.conj()).outcome is Outcome.FAIL
 
 
 def test_what_cannot_be_traced_is_held_against_differences() -> None:
     f = wirtinger(lambda z: torch.from_numpy(np.asarray(z.detach()) ** 2), lambda g, z: g * 2 * z.conj())
     bad = wirtinger(lambda z: torch.from_numpy(np.asarray(z.detach()) ** 2), lambda g, z: g * 2 * z)
-    assert quick(f, z(3)).status is Status.PASS
-    assert quick(bad, z(3)).status is Status.FAIL
+    assert quick(f, z(3)).outcome is Outcome.PASS
+    assert quick(bad, z(3)).outcome is Outcome.FAIL
 
 
 # ---- laws and layouts ---------------------------------------------------------------------------------------------------
@@ -263,13 +263,13 @@ def test_a_backward_that_misreads_strided_memory() -> None:
         return flat.reshape(g.shape) * 2
 
     verdict = quick(wirtinger(lambda z: 2 * z, backward), z(3, 2))
-    assert verdict.status is Status.FAIL
+    assert verdict.outcome is Outcome.FAIL
     assert verdict.kind is FailKind.LAW
 
 
 def test_a_backward_that_writes_to_its_cotangent() -> None:
     verdict = quick(wirtinger(lambda z: 2 * z, lambda g, z: g.mul_(2)), z(3))
-    assert verdict.status is Status.FAIL
+    assert verdict.outcome is Outcome.FAIL
     assert verdict.kind is FailKind.LAW
     assert "purity" in verdict.message
 
@@ -278,7 +278,7 @@ def test_a_backward_that_misreads_a_lazy_conjugate() -> None:
     """The bits of memory, without the lazy bit that goes with them."""
     raw = lambda g: torch.view_as_complex(torch.view_as_real(g.conj() if g.is_conj() else g))
     fn = wirtinger(lambda z: 2 * z, lambda g, z: 2 * raw(g))
-    assert quick(fn, z(3)).status is Status.PASS
+    assert quick(fn, z(3)).outcome is Outcome.PASS
     verdict = check(fn, z(3))
     assert verdict.kind is FailKind.LAW
     assert "conjugated lazily" in verdict.message
@@ -292,46 +292,47 @@ def test_a_function_that_writes_to_its_argument() -> None:
 def test_a_lazily_conjugated_argument() -> None:
     given = z(3).detach().conj().requires_grad_()
     assert given.is_conj()
-    assert quick(lambda z: z * z.real, given).status is Status.PASS
+    assert quick(lambda z: z * z.real, given).outcome is Outcome.PASS
 
 
 def test_complex_and_float32_in_one_call() -> None:
     narrow = x(3).detach().float().requires_grad_()
-    assert quick(lambda z, x: z * x, z(3), narrow).status is Status.PASS
+    assert quick(lambda z, x: z * x, z(3), narrow).outcome is Outcome.PASS
     wrong = wirtinger(lambda z, x: z * x, lambda g, z, x: (g * x, (g * z).real.to(x.dtype)))
-    assert quick(lambda z, x: wrong(z, x), z(3), narrow).status is Status.FAIL
+    assert quick(lambda z, x: wrong(z, x), z(3), narrow).outcome is Outcome.FAIL
 
 
 def test_edges() -> None:
     """Zero where smooth, the axes, equal parts; |z| next to 1."""
     points = torch.tensor([0, 1, -1, 1j, 1 + 1j, -2 - 2j, 1 + 1e-9j], dtype=C128).requires_grad_()
     assert (
-        quick(lambda z: z.exp() + z**3 + torch.sin(z) + torch.tanh(z) + torch.sigmoid(z), points).status is Status.PASS
+        quick(lambda z: z.exp() + z**3 + torch.sin(z) + torch.tanh(z) + torch.sigmoid(z), points).outcome
+        is Outcome.PASS
     )
     near = torch.tensor([1 + 1e-9j, 0.6 + 0.8j, 1 + 0j, 1e-8 + 1j, 1j], dtype=C128).requires_grad_()
-    assert quick(lambda z: torch.log(z), near).status is Status.PASS
+    assert quick(lambda z: torch.log(z), near).outcome is Outcome.PASS
 
 
 def test_the_modulus_at_zero_has_the_declared_convention() -> None:
     origin = torch.tensor([0, 1j], dtype=C128).requires_grad_()
-    assert quick(lambda z: z.abs(), origin).status is not Status.FAIL
+    assert quick(lambda z: z.abs(), origin).outcome is not Outcome.FAIL
 
 
 def test_on_a_branch_cut_nothing_is_called_wrong() -> None:
     on = torch.tensor([-2 + 0j, -0.5 + 0j], dtype=C128).requires_grad_()
     for f in (torch.log, torch.sqrt, torch.angle):
-        assert quick(f, on).status is not Status.FAIL
+        assert quick(f, on).outcome is not Outcome.FAIL
 
 
 def test_an_empty_array_and_one_without_dimensions() -> None:
-    assert quick(lambda z: z * z.conj(), z(0)).status is Status.PASS
-    assert quick(lambda z: z * z.conj(), z()).status is Status.PASS
+    assert quick(lambda z: z * z.conj(), z(0)).outcome is Outcome.PASS
+    assert quick(lambda z: z * z.conj(), z()).outcome is Outcome.PASS
 
 
 def test_module_layers() -> None:
     """PyTorch's own layers over complex tensors."""
     layer = nn.Linear(3, 2, dtype=C128)
     verdict = quick(layer, z(4, 3).detach())
-    assert verdict.status is Status.PASS
+    assert verdict.outcome is Outcome.PASS
     assert {"dweight.real", "dbias.imag"} <= {c.of for c in verdict.comparisons}
-    assert quick(lambda v, w: F.conv1d(v, w), z(1, 2, 5), z(2, 2, 3)).status is Status.PASS
+    assert quick(lambda v, w: F.conv1d(v, w), z(1, 2, 5), z(2, 2, 3)).outcome is Outcome.PASS

@@ -12,7 +12,7 @@ jax = pytest.importorskip("jax")
 import jax.numpy as jnp  # noqa: E402
 
 from gradverify import check  # noqa: E402
-from gradverify.core.verdict import FailKind, Status  # noqa: E402
+from gradverify.core.verdict import FailKind, Outcome  # noqa: E402
 from gradverify.jax import check_grads  # noqa: E402
 
 
@@ -69,7 +69,7 @@ RIGHT: dict[str, tuple[Callable[..., Any], Callable[[], tuple[Any, ...]]]] = {
 def test_right_ones_pass(name: str) -> None:
     fn, args = RIGHT[name]
     verdict = quick(fn, *args())
-    assert verdict.status is Status.PASS, verdict.text()
+    assert verdict.outcome is Outcome.PASS, verdict.text()
     assert verdict.dtype == ("float64" if name == "spectral filter" else "complex128")
 
 
@@ -91,26 +91,26 @@ WRONG: dict[str, tuple[Callable[..., Any], Callable[[], tuple[Any, ...]]]] = {
 def test_wrong_ones_fail(name: str) -> None:
     fn, args = WRONG[name]
     verdict = quick(fn, *args())
-    assert verdict.status is Status.FAIL, verdict.text()
+    assert verdict.outcome is Outcome.FAIL, verdict.text()
     assert verdict.kind is FailKind.WRONG
 
 
 def test_other_values_of_a_complex_function() -> None:
     verdict = check(lambda z: z * jnp.conj(z) + z**2, z(2))
-    assert verdict.status is Status.PASS, verdict.text()
+    assert verdict.outcome is Outcome.PASS, verdict.text()
     assert {"other values", "float32"} <= set(verdict.facts["tried"])
 
 
 def test_a_cotangent_is_read_in_jaxs_convention() -> None:
     """A pair (a, b) is a - ib: a backward that turns the sign of the imaginary part is seen by an imaginary cotangent."""
     wrong = custom(lambda z: z * 1, lambda g, z: (jnp.conj(g),))
-    assert quick(wrong, z(2), cotangent=np.array([1.5 + 0j, 0])).status is Status.PASS
-    assert quick(wrong, z(2), cotangent=np.array([1.5j, 0])).status is Status.FAIL
+    assert quick(wrong, z(2), cotangent=np.array([1.5 + 0j, 0])).outcome is Outcome.PASS
+    assert quick(wrong, z(2), cotangent=np.array([1.5j, 0])).outcome is Outcome.FAIL
 
 
 def test_second_order_and_forward_mode() -> None:
     verdict = quick(lambda z: jnp.sum(jnp.abs(z) ** 3), z(2), order=2, modes=("rev", "fwd"))
-    assert verdict.status is Status.PASS, verdict.text()
+    assert verdict.outcome is Outcome.PASS, verdict.text()
 
 
 def test_check_grads_takes_complex_arrays() -> None:
@@ -123,5 +123,5 @@ def test_check_grads_takes_complex_arrays() -> None:
 def test_two_defects_of_jax() -> None:
     """JAX 0.10: `sign` of complex numbers has a gradient of zero, and `acosh` the wrong sign where Re z < 0."""
     assert quick(jnp.sign, z(2)).kind is FailKind.WRONG
-    assert quick(jnp.arccosh, jnp.asarray([0.5 + 0.3j])).status is Status.PASS
+    assert quick(jnp.arccosh, jnp.asarray([0.5 + 0.3j])).outcome is Outcome.PASS
     assert quick(jnp.arccosh, jnp.asarray([-0.5 + 0.3j])).kind is FailKind.WRONG

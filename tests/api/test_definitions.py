@@ -9,7 +9,7 @@ import pytest
 
 import gradverify
 from gradverify import BadInput, check
-from gradverify.core.verdict import FailKind, Reason, Status
+from gradverify.core.verdict import FailKind, Outcome, Reason
 
 torch = pytest.importorskip("torch")
 
@@ -46,7 +46,7 @@ SURROGATES: dict[str, tuple[Any, Any, Any, Any]] = {
 @pytest.mark.parametrize("what", SURROGATES)
 def test_surrogates(what: str) -> None:
     forward, right, wrong, surrogate = SURROGATES[what]
-    assert check(custom(forward, right), X, effort="quick").status is Status.FAIL  # held against its own forward
+    assert check(custom(forward, right), X, effort="quick").outcome is Outcome.FAIL  # held against its own forward
     verdict = check(custom(forward, right), X, surrogate_of=surrogate)
     assert verdict, verdict.text()
     assert any("surrogate" in n for n in verdict.notes)
@@ -86,7 +86,7 @@ def test_a_surrogate_that_does_not_fit() -> None:
     with pytest.raises(BadInput, match="raised ZeroDivisionError"):
         check(f, X, surrogate_of=lambda x: 1 / 0)
     verdict = check(f, X, surrogate_of=lambda x: torch.from_numpy(np.sin(x.detach().numpy())) + x)
-    assert verdict.reason is Reason.UNSUPPORTED
+    assert verdict.reason is Reason.UNTRACED
     assert "sight" in verdict.message
 
 
@@ -129,7 +129,7 @@ def test_a_reference_for_a_module_within_a_module() -> None:
 
 def test_a_reference_for_a_module_that_does_not_know_its_parameters() -> None:
     verdict = check(LINEAR, X, reference=torch.sin, effort="quick")
-    assert verdict.reason is Reason.UNSUPPORTED
+    assert verdict.reason is Reason.UNTRACED
     assert "argument `parameters`" in verdict.message
     with pytest.raises(BadInput, match="has a parameter 'weight' of shape"):
         check(LINEAR, X, reference=torch.nn.Linear(3, 4).double(), effort="quick")

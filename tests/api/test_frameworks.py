@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import gradverify
-from gradverify import BadInput, Reason, Status, Verdict, check
+from gradverify import BadInput, Outcome, Reason, Verdict, check
 from gradverify.core.verdict import FailKind
 
 RNG = np.random.default_rng(3)
@@ -24,12 +24,12 @@ def judge(fn: Any, *args: Any, **options: Any) -> Verdict:
 
 
 def passes(verdict: Verdict, traced: bool = True) -> None:
-    assert verdict.status is Status.PASS, verdict.text()
+    assert verdict.outcome is Outcome.PASS, verdict.text()
     assert any("no definition" in n for n in verdict.notes) is not traced, verdict.notes
 
 
 def fails(verdict: Verdict, kind: FailKind = FailKind.WRONG) -> None:
-    assert verdict.status is Status.FAIL, verdict.text()
+    assert verdict.outcome is Outcome.FAIL, verdict.text()
     assert verdict.kind is kind, verdict.text()
 
 
@@ -349,7 +349,7 @@ def test_a_vjp_for_another_framework_is_refused() -> None:
 
 def test_no_second_order_of_a_hand_written_backward() -> None:
     verdict = judge(np.sin, X, vjp=lambda g, x: g * np.cos(x), order=2)
-    assert (verdict.status, verdict.reason) == (Status.INCONCLUSIVE, Reason.UNSUPPORTED)
+    assert (verdict.outcome, verdict.reason) == (Outcome.INCONCLUSIVE, Reason.NO_RULE)
     assert "cannot be differentiated in turn" in verdict.message
 
 
@@ -451,7 +451,7 @@ def test_a_wrong_defvjp_fails() -> None:
 
 def test_a_primitive_without_a_rule_is_inconclusive() -> None:
     verdict = judge(primitive(lambda x: np.sin(x)), X)
-    assert (verdict.status, verdict.reason) == (Status.INCONCLUSIVE, Reason.UNSUPPORTED), verdict.text()
+    assert (verdict.outcome, verdict.reason) == (Outcome.INCONCLUSIVE, Reason.NO_RULE), verdict.text()
 
 
 def test_hips_second_order_and_forward_mode() -> None:

@@ -15,7 +15,7 @@ from jax import lax, test_util  # noqa: E402
 
 import gradverify  # noqa: E402
 from gradverify.core.errors import GradverifyNote, Unsupported  # noqa: E402
-from gradverify.core.verdict import FailKind, Reason, Status  # noqa: E402
+from gradverify.core.verdict import FailKind, Outcome, Reason  # noqa: E402
 from gradverify.jax import check_grads  # noqa: E402
 
 X = np.linspace(0.1, 1.0, 6).reshape(2, 3).astype(np.float32)
@@ -125,13 +125,13 @@ def test_a_solver_is_no_more_precise_than_its_last_step() -> None:
         a = jnp.asarray([2.0, 3.0, 5.0])
         right = gradverify.check(_solver(1.0), a, effort="quick")
         wrong = gradverify.check(_solver(1.5), a, effort="quick")
-    assert (right.status, right.reason) == (Status.INCONCLUSIVE, Reason.ORACLE)
+    assert (right.outcome, right.reason) == (Outcome.INCONCLUSIVE, Reason.ORACLE)
     assert "stops once it has converged" in right.message
-    assert (wrong.status, wrong.kind) == (Status.FAIL, FailKind.WRONG)
+    assert (wrong.outcome, wrong.kind) == (Outcome.FAIL, FailKind.WRONG)
 
 
 def test_a_loop_that_need_not_end_nearby_is_not_run_there() -> None:
     """Next to 0 lies what has no root: the iteration would not end, and XLA cannot be interrupted."""
     with jax.enable_x64(True):
         verdict = gradverify.check(_solver(1.0), jnp.asarray([4.0, 0.0]), effort="quick")
-    assert verdict.status is Status.INCONCLUSIVE
+    assert verdict.outcome is Outcome.INCONCLUSIVE

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gradverify import WrongGradient, assert_gradients, check
-from gradverify.core.verdict import Status
+from gradverify.core.verdict import Outcome
 
 torch = pytest.importorskip("torch")
 
@@ -33,16 +33,23 @@ class Tanh(torch.autograd.Function):
 
 def test_a_weakness_of_the_framework_is_said_and_let_through() -> None:
     verdict = check(torch.tanh, saturated())
-    assert verdict.status is Status.FAIL
+    assert verdict.outcome is Outcome.KNOWN
+    assert verdict.kind is not None
     assert "cancels where tanh saturates" in verdict.known
-    assert not verdict.wrong
+    assert verdict
     assert assert_gradients(torch.tanh, saturated()).known == verdict.known
+
+
+def test_a_right_function_is_true_though_its_framework_loses_digits() -> None:
+    """2 * x doubles what tanh loses; it is no fault of the user's."""
+    x = saturated()
+    assert check(lambda x: torch.tanh(2 * x), x)
 
 
 def test_the_same_formula_as_a_rule_of_the_users_is_theirs() -> None:
     with pytest.raises(WrongGradient) as caught:
         assert_gradients(Tanh.apply, saturated())
-    assert caught.value.verdict.wrong
+    assert caught.value.verdict.outcome is Outcome.FAIL
 
 
 def test_a_known_weakness_hides_no_other_fault() -> None:
@@ -53,5 +60,5 @@ def test_a_known_weakness_hides_no_other_fault() -> None:
         return y
 
     verdict = check(f, saturated())
-    assert verdict.wrong
+    assert verdict.outcome is Outcome.FAIL
     assert "found with" in verdict.message

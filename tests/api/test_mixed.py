@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradverify import check
-from gradverify.core.verdict import FailKind, Reason, Status
+from gradverify.core.verdict import FailKind, Outcome, Reason
 
 torch = pytest.importorskip("torch")
 
@@ -74,7 +74,7 @@ def test_a_backward_that_is_less_precise_than_the_forward_still_fails() -> None:
         lambda x, w: x * w, lambda g, x, w: ((g.bfloat16() * w.bfloat16()).to(x.dtype), (g * x).to(w.dtype))
     )
     verdict = check(between, X, X.double() + 1, effort="quick")
-    assert verdict.status is Status.FAIL
+    assert verdict.outcome is Outcome.FAIL
     assert verdict.dtype == "float32"
 
 
@@ -86,7 +86,7 @@ def test_the_power_is_that_of_the_narrowest() -> None:
 
 def test_two_formats_of_which_neither_is_narrower() -> None:
     verdict = check(lambda x, w: x.half().float() @ w.bfloat16().float(), X, W)
-    assert verdict.reason is Reason.UNSUPPORTED
+    assert verdict.reason is Reason.UNTRACED
     assert "bfloat16, float16" in verdict.message
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import gradverify
-from gradverify.core.verdict import FailKind, Status
+from gradverify.core.verdict import FailKind, Outcome
 
 torch = pytest.importorskip("torch")
 jax = pytest.importorskip("jax")
@@ -137,7 +137,7 @@ def test_intermediates_that_are_no_outputs_are_told_as_pytorch_tells_them() -> N
     x = randn(3)
     gradverify.assert_gradients(Silent.apply, x, order=1)
     assert not torch.autograd.gradgradcheck(Silent.apply, (x,), raise_exception=False)
-    assert gradverify.check(Silent.apply, x).status is Status.FAIL
+    assert gradverify.check(Silent.apply, x).outcome is Outcome.FAIL
 
 
 # ---- JAX's tutorial on custom rules ---------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ def test_jaxs_example_of_clipping_is_no_derivative() -> None:
     clip.defvjp(lambda lo, hi, x: (x, (lo, hi)), lambda r, g: (None, None, jnp.clip(g, r[0], r[1])))
     with jax.enable_x64(True):
         verdict = gradverify.check(lambda x: clip(-1.0, 1.0, x * 1.0), jnp.asarray(X))
-    assert verdict.status is Status.FAIL
+    assert verdict.outcome is Outcome.FAIL
     assert verdict.kind in (FailKind.WRONG, FailKind.LAW)
 
 
@@ -331,5 +331,5 @@ def test_jaxs_functions_as_arguments_and_trees() -> None:
         gradverify.assert_gradients(jax.jit(jax.vmap(log1pexp())), x, modes=("rev", "fwd"), effort="quick")
         gradverify.assert_gradients(jax.checkpoint(lambda x: jnp.sin(jnp.sin(x))), x, effort="quick")
         assert (
-            gradverify.check(lambda x: apply(jnp.exp, x), x, effort="quick").status is Status.FAIL
+            gradverify.check(lambda x: apply(jnp.exp, x), x, effort="quick").outcome is Outcome.FAIL
         )  # it is sin's rule

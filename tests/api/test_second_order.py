@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gradverify
-from gradverify.core.verdict import FailKind, Status
+from gradverify.core.verdict import FailKind, Outcome
 
 torch = pytest.importorskip("torch")
 
@@ -70,7 +70,7 @@ def test_a_wrong_one_fails_though_the_gradient_is_right(backward: Any) -> None:
     f = function(backward)
     assert gradverify.check(f, X, order=1)
     verdict = gradverify.check(f, X)
-    assert verdict.status is Status.FAIL
+    assert verdict.outcome is Outcome.FAIL
     assert f"(found with {SECOND})" in verdict.message
     assert verdict.case == "VJP of apply, as given"
     assert "dargs_0" in verdict.text() or "for args_0 " in verdict.message or "for cotangent " in verdict.message
@@ -112,7 +112,7 @@ def test_once_differentiable_behind_something_else() -> None:
     assert verdict, verdict.text()
     assert "once_differentiable" in asked(verdict)[1]
     second = gradverify.check(behind, X, order=2)
-    assert second.status is Status.INCONCLUSIVE
+    assert second.outcome is Outcome.INCONCLUSIVE
     assert "once_differentiable" in second.message
 
 
@@ -127,7 +127,7 @@ def test_the_order_that_is_asked_for_is_the_one_that_is_judged() -> None:
     wrong = function(lambda x, g: g * x.detach().cos())
     assert gradverify.check(wrong, X, order=1)
     assert gradverify.check(wrong, X, effort="quick")
-    assert gradverify.check(wrong, X, order=2, effort="quick").status is Status.FAIL
+    assert gradverify.check(wrong, X, order=2, effort="quick").outcome is Outcome.FAIL
 
 
 def test_what_the_function_stops_on_purpose_stays_stopped() -> None:
@@ -165,7 +165,7 @@ def test_jax() -> None:
         own = gradverify.check(jax.nn.relu, x)  # a custom_jvp of JAX's
     assert right, right.text()
     assert asked(right) == (True, "")
-    assert wrong.status is Status.FAIL
+    assert wrong.outcome is Outcome.FAIL
     assert f"(found with {SECOND})" in wrong.message
     assert asked(own) == (False, "")
 
@@ -187,4 +187,4 @@ def test_what_jax_stops_is_held_fixed_where_it_is_meant() -> None:
         assert any("holds" in n and "fixed" in n for n in through.notes)
         wrong = jax.custom_vjp(lambda x: x * jax.lax.stop_gradient(x))
         wrong.defvjp(lambda x: (x * x, x), lambda x, g: (g * x,))
-        assert gradverify.check(wrong, x, effort="quick").status is Status.FAIL
+        assert gradverify.check(wrong, x, effort="quick").outcome is Outcome.FAIL

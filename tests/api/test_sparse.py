@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gradverify import check
-from gradverify.core.verdict import FailKind, Reason, Status
+from gradverify.core.verdict import FailKind, Outcome, Reason
 
 torch = pytest.importorskip("torch")
 
@@ -129,12 +129,12 @@ def test_an_embedding_module_with_sparse_gradients() -> None:
 def test_higher_orders_are_refused() -> None:
     for options in ({"order": 2}, {"order": 2, "modes": "fwd"}):
         verdict = check(FUNCTIONS["mm"], A.to_sparse(), W, **options)
-        assert verdict.reason is Reason.UNSUPPORTED
+        assert verdict.reason is Reason.NO_RULE
         assert "first order alone" in verdict.message
 
 
 def test_blocks_are_refused() -> None:
     verdict = check(lambda s: s.to_dense(), torch.eye(4, dtype=F64).to_sparse_bsr((2, 2)))
-    assert verdict.status is Status.INCONCLUSIVE
-    assert verdict.reason is Reason.UNSUPPORTED
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert verdict.reason is Reason.UNTRACED
     assert "sparse_bsr" in verdict.message

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 import gradverify  # noqa: E402
 from bench.sweep import run, torch_functions  # noqa: E402
 from bench.sweep.points import RULINGS, Point, assigned, called, last, parsed  # noqa: E402
-from gradverify import Reason, Status, check  # noqa: E402
+from gradverify import Outcome, Reason, check  # noqa: E402
 
 F64 = torch.float64
 
@@ -128,14 +128,14 @@ def test_arguments_that_autograd_refuses_are_held() -> None:
 def test_asking_for_what_autograd_refuses_is_still_answered_with_its_message() -> None:
     loss = lambda x, w: torch.nn.functional.nll_loss(x, torch.tensor([0, 2, 1]), weight=w)
     verdict = judge(loss, randn(3, 4), randn(4).abs(), wrt="w")
-    assert verdict.status is Status.FAIL
+    assert verdict.outcome is Outcome.FAIL
     assert "not differentiable with respect to argument" in verdict.message
 
 
 @pytest.mark.parametrize("fn", [lambda x: torch.heaviside(x, x), lambda x: torch.linalg.qr(x, mode="complete")])
 def test_a_derivative_that_pytorch_says_it_lacks_is_no_wrong_one(fn) -> None:
     verdict = judge(fn, randn(4, 3))
-    assert verdict.reason is Reason.UNSUPPORTED
+    assert verdict.reason is Reason.NO_RULE
 
 
 def test_a_function_that_refuses_strided_inputs_is_in_its_right() -> None:
@@ -178,7 +178,7 @@ def test_what_pytorch_leaves_undefined_is_not_judged() -> None:
     put = lambda x, y, k: x.index_put((k,), y)
     assert judge(put, randn(4), randn(2, 1)[:, 0], torch.tensor([2, 0]))
     twice = judge(put, randn(4), randn(2, 1)[:, 0], torch.tensor([2, 2]))
-    assert twice.reason is Reason.UNSUPPORTED
+    assert twice.reason is Reason.SUBJECT
     assert "undefined" in twice.message
 
 

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 from torch.autograd.gradcheck import GradcheckError  # noqa: E402
 
 import gradverify  # noqa: E402
-from gradverify.core import errors  # noqa: E402
+from gradverify import api  # noqa: E402
 from gradverify.core.errors import GradverifyNote, Unsupported  # noqa: E402
 from gradverify.torch import Undecided, gradcheck, gradgradcheck  # noqa: E402
 
@@ -92,7 +92,7 @@ def test_float32_can_be_judged() -> None:
 
 
 def test_options_without_a_meaning_are_noted_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(errors, "_SAID", set())
+    monkeypatch.setattr(api, "_SAID", set())
     with pytest.warns(GradverifyNote, match="eps, atol, fast_mode"):
         gradcheck(torch.sin, (tensor(2),), eps=1e-4, atol=1e-2, fast_mode=True)
     with warnings.catch_warnings():
@@ -274,7 +274,7 @@ def test_orders_of_check() -> None:
     assert gradverify.check(torch.tanh, tensor(2), order=3, effort="quick")
     assert gradverify.check(Once.apply, tensor(3), order=1)
     second = gradverify.check(Once.apply, tensor(3), order=2)
-    assert second.status is gradverify.Status.FAIL
+    assert second.outcome is gradverify.Outcome.FAIL
     assert second.case.startswith("VJP of")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import gradverify
 from gradverify import check
-from gradverify.core.verdict import FailKind, Status
+from gradverify.core.verdict import FailKind, Outcome
 
 torch = pytest.importorskip("torch")
 
@@ -76,7 +76,7 @@ def test_a_right_one_passes_them_all() -> None:
 def test_wrong_in_one_way_of_asking(backward: Any, name: str) -> None:
     assert check(product(backward), X, Y, effort="quick")
     verdict = check(product(backward), X, Y)
-    assert verdict.status is Status.FAIL
+    assert verdict.outcome is Outcome.FAIL
     assert name in verdict.message
 
 

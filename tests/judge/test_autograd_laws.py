@@ -12,7 +12,7 @@ import pytest
 
 from gradverify.core.case import Case
 from gradverify.core.errors import UnknownName, Unsupported
-from gradverify.core.verdict import FailKind, Reason, Status, Verdict
+from gradverify.core.verdict import FailKind, Outcome, Reason, Verdict
 from gradverify.frameworks.engine.adapter import EngineSubject
 from gradverify.frameworks.registry import find
 from gradverify.judge.decide import decide
@@ -62,30 +62,30 @@ def test_right_engines_keep_them(subject: str, name: str, law: str) -> None:
     if subject == "torch":
         pytest.importorskip("torch")
     verdict = decide(asked(name, law), find(subject))
-    if law in LACKING[subject] and (law != "devices" or verdict.status is not Status.PASS):
-        assert verdict.reason is Reason.UNSUPPORTED
+    if law in LACKING[subject] and (law != "devices" or verdict.outcome is not Outcome.PASS):
+        assert verdict.reason is Reason.SUBJECT
         assert f"{law}: " in verdict.message
     else:
-        assert verdict.status is Status.PASS, verdict.message
+        assert verdict.outcome is Outcome.PASS, verdict.message
 
 
 @pytest.mark.parametrize("law", ["precision", "permutation", "stacking", "duality"])
 def test_a_functional_framework_is_asked_what_applies(law: str) -> None:
     pytest.importorskip("jax")
     verdict = decide(asked("network", law), find("jax"))
-    assert verdict.status is Status.PASS, verdict.message
+    assert verdict.outcome is Outcome.PASS, verdict.message
 
 
 def test_what_a_framework_lacks_is_said() -> None:
     pytest.importorskip("jax")
     verdict = decide(asked("rows", "accumulation"), find("jax"))
-    assert (verdict.status, verdict.reason) == (Status.INCONCLUSIVE, Reason.UNSUPPORTED)
+    assert (verdict.outcome, verdict.reason) == (Outcome.INCONCLUSIVE, Reason.SUBJECT)
     assert "accumulation: jax has no tape" in verdict.message
 
 
 def test_a_graph_without_a_batch_is_not_asked() -> None:
     verdict = decide(asked("no batch", "permutation"), find("engine"))
-    assert verdict.reason is Reason.UNSUPPORTED
+    assert verdict.reason is Reason.SUBJECT
     assert "not batched" in verdict.message
 
 
@@ -253,9 +253,9 @@ def test_a_breaker_is_found_by_its_law_and_not_without(law: str) -> None:
     pytest.importorskip("torch")
     name, table = BROKEN[law]
     verdict = judged(name, law, table())
-    assert (verdict.status, verdict.kind) == (Status.FAIL, FailKind.LAW), verdict.message
+    assert (verdict.outcome, verdict.kind) == (Outcome.FAIL, FailKind.LAW), verdict.message
     assert f"{law} is broken ({AUTOGRAD_LAWS[law].doc})" in verdict.message
-    assert judged(name, "repeat", table()).status is Status.PASS
+    assert judged(name, "repeat", table()).outcome is Outcome.PASS
 
 
 # ---- gradients in one memory ----------------------------------------------------------------------------------------
@@ -371,7 +371,7 @@ def test_spec_files_name_them() -> None:
     text = SPEC.replace("expr: exp(x)\n", "expr: exp(x)\n    invariants: [accumulation, detach, linearity]\n")
     case = next(c for c in loads(text).cases if c.name == "rows").case("float32")
     assert case.invariants == ("accumulation", "detach", "linearity")
-    assert decide(case, find("engine")).status is Status.PASS
+    assert decide(case, find("engine")).outcome is Outcome.PASS
 
 
 def test_an_unknown_law_is_named_with_what_comes_close() -> None:
@@ -410,7 +410,7 @@ def test_third_parties_add_theirs_by_entry_point(tmp_path: Path, monkeypatch: py
     monkeypatch.syspath_prepend(tmp_path)
     laws.find.cache_clear()
     case = asked("rows", "positive")
-    assert decide(replace(case, cotangent=(np.ones(3, np.float32),)), find("engine")).status is Status.PASS
+    assert decide(replace(case, cotangent=(np.ones(3, np.float32),)), find("engine")).outcome is Outcome.PASS
     verdict = decide(replace(case, cotangent=(-np.ones(3, np.float32),)), find("engine"))
     assert verdict.kind is FailKind.LAW
     assert "positive is broken (the gradient of an increasing function is positive)" in verdict.message

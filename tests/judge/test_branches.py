@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradverify.core.case import Case
-from gradverify.core.verdict import FailKind, Reason, Status, Verdict
+from gradverify.core.verdict import FailKind, Outcome, Reason, Verdict
 from gradverify.frameworks.base import Framework, Observation
 from gradverify.frameworks.engine.adapter import EngineSubject
 from gradverify.frameworks.registry import find
@@ -50,8 +50,8 @@ def test_either_branch_is_right(expression: str, dtype: str, name: str) -> None:
         pytest.skip(subject.unavailable())
     seeds = range(2 if name == "jax" else 8)  # it compiles each of them
     verdicts = [decide(near(expression, seed, dtype), subject) for seed in seeds]
-    assert not any(v.status is Status.FAIL or v.reason is Reason.BRANCH for v in verdicts), verdicts
-    assert any(v.status is Status.PASS for v in verdicts)
+    assert not any(v.outcome is Outcome.FAIL or v.reason is Reason.BRANCH for v in verdicts), verdicts
+    assert any(v.outcome is Outcome.PASS for v in verdicts)
 
 
 def test_some_of_those_lie_on_another_branch_than_the_exact_one() -> None:
@@ -82,7 +82,7 @@ def test_what_is_right_on_no_branch_fails(factor: float) -> None:
         return (g * g.dtype.type(factor)).astype(g.dtype)
 
     verdict = decide(turning(), Spoilt(other))
-    assert (verdict.status, verdict.kind) == (Status.FAIL, FailKind.WRONG), verdict
+    assert (verdict.outcome, verdict.kind) == (Outcome.FAIL, FailKind.WRONG), verdict
 
 
 def test_between_two_branches_lies_the_gradient_of_a_tie() -> None:
@@ -98,7 +98,7 @@ def test_between_two_branches_lies_the_gradient_of_a_tie() -> None:
     w[:, 1] = w[:, 0] * (1 + 2.0**-12)
     case = expression_case(expression, {"x": rng.uniform(1, 2, (1, 6)), "w": w}, "bfloat16")
     verdict = decide(case, Spoilt(shared))
-    assert verdict.status is Status.PASS, verdict
+    assert verdict.outcome is Outcome.PASS, verdict
 
 
 def test_doubles_follow_no_branch_of_doubles() -> None:

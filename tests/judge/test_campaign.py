@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from gradverify.cli import Exit, main
 from gradverify.core.errors import GradverifyError, UnknownName
-from gradverify.core.verdict import Status
+from gradverify.core.verdict import Outcome
 from gradverify.frameworks import register
 from gradverify.frameworks.engine.adapter import EngineSubject
 from gradverify.frameworks.registry import find
@@ -89,7 +89,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
         for i, todo in tasks:
             for combo in todo:
                 verdict = judge(seeded_case(c.seed, i, combo.dtype, limits(None)), combo.subject)
-                yield {"i": i, **combo._asdict(), "s": 0.1, "is": verdict.status.value}
+                yield {"i": i, **combo._asdict(), "s": 0.1, "is": verdict.outcome.value}
 
     monkeypatch.setattr(crew, "judged", judged)
 
@@ -145,7 +145,7 @@ def test_entries_are_the_runner_s_verdicts(tmp_path: Path) -> None:
     assert len(found) == 9
     for (i, subject, dtype), (status, reason) in found.items():
         verdict = judge(seeded_case(0, i, dtype, limits(None)), subject)
-        assert (status, reason) == (verdict.status.value, verdict.reason and verdict.reason.name.lower())
+        assert (status, reason) == (verdict.outcome.value, verdict.reason and verdict.reason.name.lower())
 
 
 def test_how_many_processes_changes_nothing(tmp_path: Path) -> None:
@@ -363,8 +363,8 @@ def test_a_wrong_fail_is_told_with_its_spec_and_judged_again_by_its_number(
     wrong = entries(tmp_path / "a.jsonl")[2]
     assert (wrong["i"], wrong["is"], wrong["kind"]) == (1, "FAIL", "wrong")
     case = loads(wrong["spec"]).cases[0].case("float64")
-    assert judge(case, "shaky").wrong
-    assert judge(case, "engine").status is Status.PASS
+    assert judge(case, "shaky").outcome is Outcome.FAIL
+    assert judge(case, "engine").outcome is Outcome.PASS
     page = (tmp_path / "a.md").read_text()
     assert "### FAIL: graph 1, shaky, float64" in page
     assert wrong["spec"].strip() in page
@@ -398,9 +398,9 @@ def test_what_is_counted_as_what() -> None:
 
     for i in range(4):
         add(i, **{"is": "PASS"})
-    add(4, **{"is": "FAIL", "kind": "precision", "known": "asinh: loses | digits"})
+    add(4, **{"is": "KNOWN", "kind": "precision", "known": "asinh: loses | digits"})
     add(5, **{"is": "INCONCLUSIVE", "reason": "range", "message": ""})
-    add(6, **{"is": "INCONCLUSIVE", "reason": "unsupported", "message": "torch lacks it"})
+    add(6, **{"is": "INCONCLUSIVE", "reason": "subject", "message": "torch lacks it"})
     (row,) = tally.rows.values()
     assert (row.judged, row.open, row.cannot, row.share, row.rate) == (6, 1, 1, 1 / 6, 2.0)
     assert tally.ok

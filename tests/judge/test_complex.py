@@ -13,7 +13,7 @@ import pytest
 from gradverify.core.case import Case
 from gradverify.core.errors import ShapeError, Unsupported
 from gradverify.core.graph import Graph
-from gradverify.core.verdict import FailKind, Reason, Status
+from gradverify.core.verdict import FailKind, Outcome, Reason
 from gradverify.frameworks.base import Observation
 from gradverify.frameworks.engine.adapter import EngineSubject
 from gradverify.frameworks.graphs import over_pairs
@@ -127,7 +127,7 @@ RIGHT = [
 @pytest.mark.parametrize("expr", RIGHT)
 def test_right_ones_pass(expr: str, dtype: str, subject: Any) -> None:
     verdict = decide(case_of(expr, dtype), subject)
-    assert verdict.status is Status.PASS, verdict.text()
+    assert verdict.outcome is Outcome.PASS, verdict.text()
     assert verdict.dtype == dtype
     assert {c.of for c in verdict.comparisons} >= {"dz.real", "dz.imag"}
 
@@ -167,7 +167,7 @@ def test_ones_own_kernel_is_judged_by_its_convention() -> None:
     assert decide(case, own_exp(lambda g, out: g * out.conj()))
     for name, rule in WRONG.items():
         verdict = decide(case, own_exp(rule))
-        assert verdict.status is Status.FAIL, name
+        assert verdict.outcome is Outcome.FAIL, name
 
 
 def test_jax_rules_are_judged_by_theirs() -> None:
@@ -184,7 +184,7 @@ def test_jax_rules_are_judged_by_theirs() -> None:
     case = case_of("exp(z) * z")
     assert decide(case, with_rule(lambda g, out: g * out))
     for rule in (lambda g, out: g * out.conj(), lambda g, out: (g * out).conj(), lambda g, out: (g * out).real + 0j):
-        assert decide(case, with_rule(rule)).status is Status.FAIL
+        assert decide(case, with_rule(rule)).outcome is Outcome.FAIL
 
 
 def test_a_real_argument_gets_its_real_part() -> None:
@@ -211,7 +211,7 @@ def test_a_real_argument_gets_its_real_part() -> None:
 
 def test_the_forward_value_counts_as_well() -> None:
     verdict = decide(case_of("exp(z)"), TorchSubject(table={"exp": lambda z: torch.exp(z) * (1 + 1e-9j)}))
-    assert verdict.status is Status.FAIL
+    assert verdict.outcome is Outcome.FAIL
     assert any(c.of == "out0" or c.of == "out1" for c in verdict.comparisons if c.failing)
 
 
@@ -219,14 +219,14 @@ def test_a_function_of_complex_arrays_is_held_against_the_graph() -> None:
     case = case_of("exp(z) * conj(z)")
     assert decide(case, SUBJECTS[1], function=lambda z: torch.exp(z) * z.conj())
     assert decide(case, SUBJECTS[2], function=lambda z: jax.numpy.exp(z) * z.conj())
-    assert decide(case, SUBJECTS[1], function=lambda z: torch.exp(z) * z).status is Status.FAIL
-    assert decide(case, SUBJECTS[1], function=lambda z: torch.exp(z) * z.conj().detach()).status is Status.FAIL
+    assert decide(case, SUBJECTS[1], function=lambda z: torch.exp(z) * z).outcome is Outcome.FAIL
+    assert decide(case, SUBJECTS[1], function=lambda z: torch.exp(z) * z.conj().detach()).outcome is Outcome.FAIL
 
 
 def test_a_function_named_by_the_case_takes_complex_arrays() -> None:
     named = replace(case_of("exp(z)"), function="torch:exp")
     assert decide(named, SUBJECTS[1])
-    assert decide(replace(named, function="torch:expm1"), SUBJECTS[1]).status is Status.FAIL
+    assert decide(replace(named, function="torch:expm1"), SUBJECTS[1]).outcome is Outcome.FAIL
 
 
 def test_the_culprit_is_named_with_its_parts() -> None:
@@ -236,7 +236,7 @@ def test_the_culprit_is_named_with_its_parts() -> None:
     assert verdict.culprit.argument == 0
     assert "expr: exp(z)" in verdict.culprit.spec
     again = loads(verdict.culprit.spec).cases[0].case("complex128")
-    assert decide(again, own_exp(WRONG["no conjugate"])).status is Status.FAIL
+    assert decide(again, own_exp(WRONG["no conjugate"])).outcome is Outcome.FAIL
     assert decide(again, SUBJECTS[1])
 
 
@@ -259,7 +259,7 @@ def test_a_pole_and_a_cut() -> None:
 def test_there_is_no_complex_dtype_of_16_bits() -> None:
     case = case_of("exp(z)")
     verdict = decide(replace(case, dtype="float16"), SUBJECTS[1])
-    assert verdict.reason is Reason.UNSUPPORTED
+    assert verdict.reason is Reason.NO_RULE
     assert "no complex numbers of float16" in verdict.message
 
 
@@ -274,7 +274,7 @@ def test_a_subject_that_knows_no_complex_numbers_is_asked_nothing() -> None:
             raise Unsupported("only reals here")
 
     verdict = decide(case_of("exp(z)"), Real())  # type: ignore[arg-type]
-    assert verdict.reason is Reason.UNSUPPORTED
+    assert verdict.reason is Reason.SUBJECT
     assert verdict.message == "only reals here"
     assert "does not say how" in decide(case_of("exp(z)"), Real(), function=lambda z: z).message  # type: ignore[arg-type]
 
@@ -321,5 +321,5 @@ def test_a_part_is_rounded_at_the_size_of_the_modulus() -> None:
             turn = np.float32(self.ulps * 2.0**-24)
             return Observation(seen.outputs, {"z.real": re - turn * im, "z.imag": im + turn * re})
 
-    assert decide(case, Turned(1.0)).status is Status.PASS
-    assert decide(case, Turned(1000.0)).status is Status.FAIL
+    assert decide(case, Turned(1.0)).outcome is Outcome.PASS
+    assert decide(case, Turned(1000.0)).outcome is Outcome.FAIL

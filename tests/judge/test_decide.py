@@ -11,7 +11,7 @@ import pytest
 from gradverify.core.case import Case
 from gradverify.core.errors import SpecError, Unsupported
 from gradverify.core.graph import Graph
-from gradverify.core.verdict import FailKind, Reason, Status
+from gradverify.core.verdict import FailKind, Outcome, Reason
 from gradverify.frameworks.base import Form, Framework, Observation
 from gradverify.judge.decide import decide
 from gradverify.namespaces import NUMPY
@@ -91,7 +91,7 @@ def at(index: Any, factor: float) -> Callable[[np.ndarray], np.ndarray]:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_right_gradient_passes_and_says_what_would_have_been_caught(dtype: str) -> None:
     verdict = decide(chain(dtype), NumpySubject())
-    assert verdict.status is Status.PASS
+    assert verdict.outcome is Outcome.PASS
     assert bool(verdict)
     roundoff = np.finfo(dtype).eps / 2
     assert roundoff < verdict.power < 1e3 * roundoff
@@ -110,7 +110,7 @@ def test_the_stated_power_is_kept(dtype: str, sign: int) -> None:
         for index in np.ndindex(c.values[name].shape):
             # One ulp of room: the spoilt entry is itself rounded.
             factor = 1 + sign * (comparison.power + np.finfo(dtype).eps)
-            assert decide(c, changed(name, at(index, factor))).status is Status.FAIL
+            assert decide(c, changed(name, at(index, factor))).outcome is Outcome.FAIL
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_the_stated_power_is_kept(dtype: str, sign: int) -> None:
 )
 def test_kinds_of_failure(change: Callable[[np.ndarray], np.ndarray], kind: FailKind) -> None:
     verdict = decide(chain(), changed("x", change))
-    assert verdict.status is Status.FAIL
+    assert verdict.outcome is Outcome.FAIL
     assert verdict.kind is kind, verdict.text()
     assert not verdict
 
@@ -150,7 +150,7 @@ def test_a_wrong_forward_value_fails_too() -> None:
         return Observation((seen.outputs[0] * (1 + 1e-10),), seen.gradients)
 
     verdict = decide(chain(), NumpySubject(spoil))
-    assert verdict.status is Status.FAIL
+    assert verdict.outcome is Outcome.FAIL
     assert [c.of for c in verdict.comparisons if c.failing] == ["out"]
 
 
@@ -164,7 +164,7 @@ def test_none_is_right_only_where_the_truth_is_zero() -> None:
         return b.apply("exp", x)
 
     unused = case(expr, {"x": [1.0, 2.0], "y": [3.0]})
-    assert decide(unused, NumpySubject(drop)).status is Status.PASS
+    assert decide(unused, NumpySubject(drop)).outcome is Outcome.PASS
 
 
 @pytest.mark.parametrize(
@@ -223,13 +223,13 @@ def test_what_cannot_be_run_is_inconclusive_with_its_reason() -> None:
         def unavailable(self) -> str | None:
             return "not installed"
 
-    for subject, reason in ((Lacking(), Reason.UNSUPPORTED), (Absent(), Reason.UNAVAILABLE)):
+    for subject, reason in ((Lacking(), Reason.SUBJECT), (Absent(), Reason.UNAVAILABLE)):
         verdict = decide(chain(), subject)
-        assert verdict.status is Status.INCONCLUSIVE
+        assert verdict.outcome is Outcome.INCONCLUSIVE
         assert verdict.reason is reason
         assert not verdict
     half = Case(**{**chain().__dict__, "dtype": "float16"})
-    assert decide(half, NumpySubject()).reason is Reason.UNSUPPORTED
+    assert decide(half, NumpySubject()).reason is Reason.SUBJECT
 
 
 def test_where_no_digit_is_left_nothing_is_claimed() -> None:
@@ -274,7 +274,7 @@ def test_at_a_kink_any_answer_between_the_sides_is_right(answer: float, status: 
 
     subject.run_vjp = vjp  # type: ignore[method-assign]
     verdict = decide(c, subject)
-    assert verdict.status.value == status, verdict.text()
+    assert verdict.outcome.value == status, verdict.text()
     if status == "PASS":
         assert "kink" in verdict.notes[0]
 
@@ -290,9 +290,9 @@ def test_a_claim_is_held_against_the_oracle() -> None:
 
     good = case(expr, {"x": [0.5, 1.0]}, claims={"x": claim("exp")})
     bad = case(expr, {"x": [0.5, 1.0]}, claims={"x": claim("sinh")})
-    assert decide(good, NumpySubject()).status is Status.PASS
+    assert decide(good, NumpySubject()).outcome is Outcome.PASS
     verdict = decide(bad, NumpySubject())
-    assert verdict.status is Status.FAIL
+    assert verdict.outcome is Outcome.FAIL
     assert verdict.kind is FailKind.CLAIM
     assert "the claimed gradient of x" in verdict.message
 
@@ -319,7 +319,7 @@ def test_a_known_formula_explains_a_loss_and_nothing_else() -> None:
             return self.spoil(Observation(seen.outputs, {"x": cotangent[0] * (1 - out * out)}), 0)
 
     verdict = decide(c, FromOutput())
-    assert verdict.status is Status.FAIL
+    assert verdict.outcome is Outcome.KNOWN
     assert verdict.kind is FailKind.PRECISION
     assert "from the rounded output" in verdict.known
     wrong = FromOutput(lambda s, k: Observation(s.outputs, {"x": s.gradients["x"] * (1 + 1e-10)}))
@@ -360,7 +360,7 @@ def test_a_fault_in_the_combination_has_no_culprit() -> None:
         return b.apply("add", b.apply("exp", x), b.apply("exp", x))
 
     verdict = judge(case(expr, {"x": [0.5, 1.0]}), Forgetful())
-    assert verdict.status is Status.FAIL
+    assert verdict.outcome is Outcome.FAIL
     assert verdict.culprit is None
     assert "every op is right by itself" in verdict.notes[0]
 
@@ -381,7 +381,7 @@ def test_a_tie_may_be_shared_in_any_way(share: float) -> None:
         dx[0], dy[0] = share * whole, (1 - share) * whole
         return Observation(seen.outputs, {"x": dx, "y": dy})
 
-    assert decide(tied(), NumpySubject(spoil)).status is Status.PASS
+    assert decide(tied(), NumpySubject(spoil)).outcome is Outcome.PASS
 
 
 @pytest.mark.parametrize("both", [0.0, 1.0])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gradverify.api import check
-from gradverify.core.verdict import FailKind, Reason, Status
+from gradverify.core.verdict import FailKind, Outcome, Reason
 from gradverify.frameworks.base import Observation
 from gradverify.frameworks.engine.adapter import EngineSubject
 from gradverify.frameworks.registry import find
@@ -59,7 +59,7 @@ X = np.linspace(0.6, 1.9, 7)
 @BOTH
 def test_a_right_gradient_passes_with_the_power_that_the_dtype_leaves(dtype: str) -> None:
     verdict = decide(expression_case("exp(x) * sin(x)", {"x": X}, dtype), EngineSubject())
-    assert verdict.status is Status.PASS, verdict
+    assert verdict.outcome is Outcome.PASS, verdict
     assert FORMATS[dtype].roundoff < verdict.power < 0.5
 
 
@@ -69,7 +69,7 @@ def test_an_error_above_the_stated_power_is_caught(dtype: str) -> None:
     power = decide(case, EngineSubject()).power
     factor = 1 + power + 2 * FORMATS[dtype].roundoff  # one ulp of room: the spoilt entry is itself rounded
     verdict = decide(case, Spoilt(lambda g: g * factor))
-    assert verdict.status is Status.FAIL
+    assert verdict.outcome is Outcome.FAIL
 
 
 @BOTH
@@ -85,9 +85,9 @@ def test_stagnating_sums_fail_as_a_loss_of_digits(dtype: str) -> None:
         return wide(total)
 
     right = decide(case, EngineSubject())
-    assert right.status is Status.PASS, right
+    assert right.outcome is Outcome.PASS, right
     wrong = decide(case, Spoilt(stepwise))
-    assert (wrong.status, wrong.kind) == (Status.FAIL, FailKind.PRECISION)
+    assert (wrong.outcome, wrong.kind) == (Outcome.FAIL, FailKind.PRECISION)
     assert f"digits are lost, no more than by accumulating sums in {dtype}" in wrong.message
 
 
@@ -95,13 +95,13 @@ def test_stagnating_sums_fail_as_a_loss_of_digits(dtype: str) -> None:
 def test_a_wrong_sum_is_no_accumulation(dtype: str) -> None:
     case = expression_case("sum(x) * sum(x)", {"x": X}, dtype)
     verdict = decide(case, Spoilt(lambda g: -g))
-    assert (verdict.status, verdict.kind) == (Status.FAIL, FailKind.WRONG)
+    assert (verdict.outcome, verdict.kind) == (Outcome.FAIL, FailKind.WRONG)
 
 
 def test_overflow_of_an_intermediate_is_said_and_not_blamed() -> None:
     case = expression_case("sqrt(sum(x * x))", {"x": [300.0, 400.0]}, "float16")
     verdict = decide(case, EngineSubject())
-    assert (verdict.status, verdict.reason) == (Status.INCONCLUSIVE, Reason.RANGE)
+    assert (verdict.outcome, verdict.reason) == (Outcome.INCONCLUSIVE, Reason.RANGE)
     assert decide(expression_case("sqrt(sum(x * x))", {"x": [300.0, 400.0]}, "bfloat16"), EngineSubject())
 
 
@@ -111,14 +111,14 @@ def test_subnormal_numbers_of_float16_are_held_to_their_own_distance() -> None:
     allowed = reference(case).budget.gradients["x"].budget
     assert allowed[0] <= 4 * SAFETY * 2.0**-25
     assert decide(case, EngineSubject())
-    assert decide(case, Spoilt(lambda g: 0 * g)).status is Status.FAIL
+    assert decide(case, Spoilt(lambda g: 0 * g)).outcome is Outcome.FAIL
 
 
 def test_a_law_that_leaves_the_range_is_not_broken() -> None:
     """The gradient is 40 000: that of twice the cotangent overflows."""
     case = expression_case("x * 40000.0", {"x": [0.5]}, "float16", cotangent=1.0)
     verdict = decide(case, EngineSubject())
-    assert verdict.status is not Status.FAIL, verdict
+    assert verdict.outcome is not Outcome.FAIL, verdict
 
 
 @BOTH
@@ -155,7 +155,7 @@ def test_accumulators_are_wider_than_what_they_store(dtype: str) -> None:
 @BOTH
 def test_random_graphs_on_the_engine(dtype: str) -> None:
     verdicts = [decide(c, EngineSubject()) for c in seeded_cases(3, 25, dtype)]
-    assert not [v for v in verdicts if v.status is Status.FAIL]
+    assert not [v for v in verdicts if v.outcome is Outcome.FAIL]
     assert sum(bool(v) for v in verdicts) >= 20
 
 
@@ -174,7 +174,7 @@ def test_torch_says_what_it_lacks(dtype: str) -> None:
 
     case = expression_case("inv(x)", {"x": np.eye(2)}, dtype)
     verdict = decide(case, TorchSubject())
-    assert (verdict.status, verdict.reason) == (Status.INCONCLUSIVE, Reason.UNSUPPORTED)
+    assert (verdict.outcome, verdict.reason) == (Outcome.INCONCLUSIVE, Reason.SUBJECT)
     assert "Low precision dtypes not supported" in verdict.message
 
 
@@ -207,8 +207,7 @@ def test_a_formula_of_the_framework_explains_before_an_accumulation_does(through
         affine = {"s": np.ones(3), "b": np.zeros(3)}
         case = expression_case("layer_norm(x @ w, s, b)", {"x": x, "w": w, **affine}, "float16")
         verdict = decide(case, find("torch"))
-    assert verdict.status is Status.FAIL
-    assert not verdict.wrong, verdict
+    assert verdict.outcome is Outcome.KNOWN, verdict
     assert verdict.known.startswith("standardize: ")
     assert "accumulating" not in verdict.message
 
@@ -220,10 +219,10 @@ def test_partial_sums_that_are_rounded_are_known_of_who_declares_it() -> None:
     case = expression_case("x + y", {"x": np.zeros(1), "y": np.zeros(4)}, "bfloat16", cotangent=cotangent)
     known = decide(case, find("jax"))
     assert known.known.startswith("sums in 16 bits")
-    assert not known.wrong
-    assert decide(case, EngineSubject()).status is Status.PASS
+    assert known.outcome is Outcome.KNOWN
+    assert decide(case, EngineSubject()).outcome is Outcome.PASS
     half = decide(case, Spoilt(lambda g: g / 2))
-    assert (half.status, half.known) == (Status.FAIL, "")
+    assert (half.outcome, half.known) == (Outcome.FAIL, "")
 
 
 def test_a_framework_whose_loss_adds_up_in_16_bits_is_known_for_it() -> None:
@@ -232,8 +231,8 @@ def test_a_framework_whose_loss_adds_up_in_16_bits_is_known_for_it() -> None:
     case = expression_case("nll_loss(x, t)", {"x": terms[:, None], "t": np.zeros(4, dtype=np.int64)}, "bfloat16")
     known = decide(case, find("torch"))
     assert known.known.startswith("nll_loss: ")
-    assert not known.wrong
-    assert decide(case, EngineSubject()).status is Status.PASS
+    assert known.outcome is Outcome.KNOWN
+    assert decide(case, EngineSubject()).outcome is Outcome.PASS
 
 
 def test_a_form_of_some_dtypes_explains_in_those_alone() -> None:
@@ -241,7 +240,7 @@ def test_a_form_of_some_dtypes_explains_in_those_alone() -> None:
     pytest.importorskip("torch")
     x = {"x": np.array([2.0**-40, 0.5])}
     half = decide(expression_case("erf(x)", x, "bfloat16"), find("torch"))
-    assert half.status is Status.PASS or half.known.startswith("erf: ")  # which kernel runs depends on the processor
+    assert half.outcome is Outcome.PASS or half.known.startswith("erf: ")  # which kernel runs depends on the processor
 
     class Zero(EngineSubject):
         forms = {"erf": replace(find("torch").forms["erf"], dtypes=("float32",))}  # type: ignore[attr-defined]
@@ -261,7 +260,7 @@ def test_an_outer_product_is_rounded_as_a_broadcasting_one_is() -> None:
         x, y, g = rng.uniform(-2, 2, 4), rng.uniform(-2, 2, 4), rng.normal(size=(4, 4)) * 1e-4
         g[1] -= y * (g[1] @ y) / (y @ y)  # what cancels shows it
         case = expression_case("outer(x, y)", {"x": x, "y": y}, "bfloat16", cotangent=g)
-        assert decide(case, Unfused()).status is not Status.FAIL
+        assert decide(case, Unfused()).outcome is not Outcome.FAIL
 
 
 class Unfused(EngineSubject):

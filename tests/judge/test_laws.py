@@ -11,7 +11,7 @@ import pytest
 
 from gradverify import check
 from gradverify.core.case import Case
-from gradverify.core.verdict import FailKind, Reason, Status, Verdict
+from gradverify.core.verdict import FailKind, Outcome, Reason, Verdict
 from gradverify.frameworks.base import Framework, Observation
 from gradverify.frameworks.numpy.adapter import NumpySubject
 from gradverify.frameworks.registry import find
@@ -110,7 +110,7 @@ def test_a_number_that_leaves_the_range_is_not_held_against_anybody() -> None:
 
     assert judged(flushed, dtype="float32", name="tail")
     named = judged(right, "exact_scaling", dtype="float32", name="tail")
-    assert named.status in (Status.PASS, Status.INCONCLUSIVE)
+    assert named.outcome in (Outcome.PASS, Outcome.INCONCLUSIVE)
     case = case_of("tail", "float32")
     assert not in_range(case, 2.0**-20)
     assert in_range(case_of("tail"), 2.0**-40)  # in float64 there is room
@@ -158,7 +158,7 @@ def test_frameworks_are_exact(subject: str, dtype: str, name: str) -> None:
     if subject != "engine":
         pytest.importorskip(subject)
     verdict = decide(case_of(name, dtype, "exact_scaling"), find(subject))
-    assert verdict or verdict.reason is Reason.UNSUPPORTED, verdict.message
+    assert verdict or verdict.reason is Reason.SUBJECT, verdict.message
     assert verdict or dtype == "float16"
 
 
@@ -188,7 +188,7 @@ def test_what_is_not_deterministic_is_not_asked_for_bits_and_its_spread_is_told(
     assert verdict, verdict.message
     assert any(n.startswith("repeated calls") and "1 ulp" in n for n in verdict.notes)
     named = judged(Stochastic(), "exact_scaling")
-    assert (named.status, named.reason) == (Status.INCONCLUSIVE, Reason.UNSUPPORTED)
+    assert (named.outcome, named.reason) == (Outcome.INCONCLUSIVE, Reason.SUBJECT)
     assert "repeated calls differ by up to 1 ulp" in named.message
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gradverify.checker.opaque import Opaque, judge_opaque
-from gradverify.core.verdict import FailKind, Reason, Status
+from gradverify.core.verdict import FailKind, Outcome, Reason
 from gradverify.frameworks.base import Framework, Observation
 
 RNG = np.random.default_rng(11)
@@ -52,7 +52,7 @@ def test_right_gradients_pass_and_say_what_would_have_been_seen(dtype: str) -> N
     found = verdict(
         lambda x: np.log(x) * x.sum(), lambda g, x: (g / x * x.sum() + (g * np.log(x)).sum(),), X, dtype=dtype
     )
-    assert found.status is Status.PASS, found.text()
+    assert found.outcome is Outcome.PASS, found.text()
     assert found.power < (1e-6 if dtype == "float64" else 0.1)
     assert "no definition" in found.notes[-1]
 
@@ -97,13 +97,13 @@ def test_the_stated_power_is_kept() -> None:
             d[k] *= 1 + 2.5 * c.power
             return (d,)
 
-        assert verdict(np.sin, backward, X).status is Status.FAIL
+        assert verdict(np.sin, backward, X).outcome is Outcome.FAIL
 
 
 def test_noise_is_no_wrong_gradient() -> None:
     rng = np.random.default_rng(0)
     found = verdict(lambda x: np.sin(x) + 1e-6 * rng.standard_normal(x.shape), lambda g, x: (g * np.cos(x),), X)
-    assert found.status is Status.PASS
+    assert found.outcome is Outcome.PASS
     assert found.power > 1e-7
 
 
@@ -113,21 +113,21 @@ def test_small_entries_are_looked_at_one_by_one() -> None:
     right = lambda g, x, y: (np.array([g[0] * np.cos(x[0])]), np.array([1e-9 * g[1] * np.cos(y[0])]))
     wrong = lambda g, x, y: (right(g, x, y)[0], -right(g, x, y)[1])
     x, y = np.array([0.7]), np.array([0.9])
-    assert verdict(f, right, x, y).status is Status.PASS
-    assert verdict(f, wrong, x, y).status is Status.FAIL
+    assert verdict(f, right, x, y).outcome is Outcome.PASS
+    assert verdict(f, wrong, x, y).outcome is Outcome.FAIL
 
 
 def test_structure_and_crashes() -> None:
     assert verdict(np.sin, lambda g, x: (g[:3],), X).kind is FailKind.STRUCTURE
     assert verdict(np.sin, lambda g, x: (np.full_like(x, np.nan),), X).kind is FailKind.NON_FINITE
     found = verdict(np.abs, lambda g, x: (g * np.sign(x),), np.zeros(3))
-    assert found.status is Status.INCONCLUSIVE
+    assert found.outcome is Outcome.INCONCLUSIVE
     flat = verdict(np.square, lambda g, x: (2 * g * x,), np.zeros(3))
-    assert flat.status is Status.PASS
+    assert flat.outcome is Outcome.PASS
 
 
-@pytest.mark.parametrize(("spoilt", "status"), [(1.0, Status.PASS), (1 + 1e-6, Status.FAIL)])
-def test_check_falls_back_to_differences_where_values_leave_the_framework(spoilt: float, status: Status) -> None:
+@pytest.mark.parametrize(("spoilt", "status"), [(1.0, Outcome.PASS), (1 + 1e-6, Outcome.FAIL)])
+def test_check_falls_back_to_differences_where_values_leave_the_framework(spoilt: float, status: Outcome) -> None:
     torch = pytest.importorskip("torch")
     import gradverify
 
@@ -144,7 +144,7 @@ def test_check_falls_back_to_differences_where_values_leave_the_framework(spoilt
 
     x = torch.linspace(0.3, 1.2, 6, dtype=torch.float64, requires_grad=True)
     found = gradverify.check(ThroughNumpy.apply, x)
-    assert found.status is status, found.text()
+    assert found.outcome is status, found.text()
     assert any("no definition" in n for n in found.notes)
 
 
@@ -161,7 +161,7 @@ def test_a_backward_that_does_not_exist_is_no_wrong_gradient() -> None:
 
     box = Opaque(Refusing(), (np.exp, refusing), {"x0": X}, ("x0",), (np.ones(20),), "float64")
     found = judge_opaque("f", box, ("opaque",))
-    assert found.reason is Reason.UNSUPPORTED
+    assert found.reason is Reason.NO_RULE
     assert "no such rule" in found.message
 
 
@@ -172,14 +172,14 @@ def test_at_kinks_that_cancel_along_a_direction_nothing_is_claimed() -> None:
         lambda g, x: (np.array([1.0, -0.9]) * g.sum(),),
         np.zeros(2),
     )
-    assert found.status is Status.INCONCLUSIVE
+    assert found.outcome is Outcome.INCONCLUSIVE
     assert found.reason in (Reason.KINK, Reason.ORACLE)
 
 
 def test_a_value_that_is_not_finite_is_outside_the_domain() -> None:
     with np.errstate(divide="ignore"):
         found = verdict(lambda x: np.log(np.abs(x - 1)), lambda g, x: (g / (x - 1),), np.array([1.0, 2.0]))
-    assert (found.status, found.reason) == (Status.INCONCLUSIVE, Reason.DOMAIN)
+    assert (found.outcome, found.reason) == (Outcome.INCONCLUSIVE, Reason.DOMAIN)
 
 
 @pytest.mark.parametrize(("dtype", "passes"), [("float32", True), ("float64", False)])
@@ -192,7 +192,7 @@ def test_what_rounding_next_to_one_swallows_is_no_wrong_gradient(dtype: str, pas
 
     factor = 1.0 if dtype == "float32" else 2.0
     found = verdict(forward, lambda g, x: (-factor * g * np.exp(-x),), np.full(3, 20.0), dtype=dtype)
-    assert (found.status is Status.PASS) == passes, found.text()
+    assert (found.outcome is Outcome.PASS) == passes, found.text()
 
 
 def test_a_gradient_of_order_one_of_a_function_that_does_not_move_is_wrong() -> None:
@@ -209,4 +209,4 @@ def test_values_of_few_digits_stand_still_for_small_steps() -> None:
         x,
         dtype="float32",
     )
-    assert found.status is not Status.FAIL, found.text()
+    assert found.outcome is not Outcome.FAIL, found.text()

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 
 from gradverify import check  # noqa: E402
 from gradverify.checker.complex_adapter import Paired, cotangents_of, inputs_named, joined, natively, together  # noqa: E402
+from gradverify.core.outcome import Outcome  # noqa: E402
 from gradverify.frameworks.recognise import trace  # noqa: E402
 from gradverify.frameworks.registry import find  # noqa: E402
 from gradverify.frameworks.torch.adapter import TorchSubject  # noqa: E402
@@ -135,6 +136,6 @@ class Views(torch.autograd.Function):
 def test_views_of_one_buffer_are_found_out_in_complex_numbers_too(dtype: Any) -> None:
     x, y = (torch.randn(3, dtype=dtype, requires_grad=True) for _ in range(2))
     verdict = check(Views.apply, x, y)
-    assert verdict.wrong, verdict.text()
+    assert verdict.outcome is Outcome.FAIL, verdict.text()
     assert "aliasing is broken" in verdict.message
-    assert check(lambda x, y: x + y, x, y).wrong is False
+    assert check(lambda x, y: x + y, x, y).outcome is not Outcome.FAIL

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck
 
 from gradverify.core.case import Case
-from gradverify.core.verdict import Status, Verdict
+from gradverify.core.verdict import Outcome, Verdict
 from gradverify.frameworks import Framework
 from gradverify.frameworks.engine.adapter import EngineSubject
 from gradverify.frameworks.torch.adapter import TorchSubject
@@ -36,7 +36,7 @@ LARGEST_SHRUNK = 4
 def fails(case: Case, subject: Framework) -> bool:
     """A FAIL that is news: PyTorch's own weaknesses must not stand in for the mutant's."""
     verdict = judge(case, subject, QUICK)
-    return verdict.status is Status.FAIL and not verdict.known
+    return verdict.outcome is Outcome.FAIL
 
 
 def caught(mutant: Mutant, subject: Framework) -> Case | None:
@@ -67,7 +67,7 @@ def test_a_mutant_is_caught_and_shrinks(mutant: Mutant) -> None:
         case = caught(mutant, subject)
         assert case is not None, f"{mutant.name} ({mutant.description}) survived"
         verdict = judge(case, subject, FULL)
-        assert verdict.status is Status.FAIL, "caught once, and not when judged again"
+        assert verdict.outcome is Outcome.FAIL, "caught once, and not when judged again"
         if verdict.culprit is not None:
             alone = verdict.culprit.op
             assert alone == mutant.op or _made_of(alone, mutant.op), f"{alone} is blamed for {mutant.op}:\n{verdict}"
@@ -97,9 +97,9 @@ def test_the_right_rules_get_no_fail(op: str) -> None:
     for subject in (EngineSubject(), TorchSubject()):
         for case in natural_cases(op, random=20):
             verdict = judge(case, subject, QUICK)
-            assert verdict.status is not Status.FAIL or verdict.known, str(verdict)
-            seen[verdict.status] += 1
-    assert seen[Status.PASS] > 0
+            assert verdict.outcome is not Outcome.FAIL, str(verdict)
+            seen[verdict.outcome] += 1
+    assert seen[Outcome.PASS] > 0
 
 
 @pytest.mark.parametrize("op", sorted({m.op for m in CONJUGATES}))
@@ -109,9 +109,9 @@ def test_the_right_complex_rules_get_no_fail(op: str) -> None:
     for subject in (EngineSubject(), TorchSubject()):
         for case in natural_cases(op, random=20, dtype="complex128"):
             verdict = judge(case, subject, QUICK)
-            assert verdict.status is not Status.FAIL or verdict.known, str(verdict)
-            seen[verdict.status] += 1
-    assert seen[Status.PASS] > 0
+            assert verdict.outcome is not Outcome.FAIL, str(verdict)
+            seen[verdict.outcome] += 1
+    assert seen[Outcome.PASS] > 0
 
 
 def test_a_right_function_in_place_of_an_op_passes() -> None:
@@ -121,8 +121,8 @@ def test_a_right_function_in_place_of_an_op_passes() -> None:
     right = function(lambda x: x.exp(), lambda g, out, x: g * out)()
     subject = TorchSubject(table={"exp": right})
     verdicts = [judge(case, subject, QUICK) for case in natural_cases("exp", random=20)]
-    assert not [str(v) for v in verdicts if v.status is Status.FAIL and not v.known]
-    assert any(v.status is Status.PASS for v in verdicts)
+    assert not [str(v) for v in verdicts if v.outcome is Outcome.FAIL]
+    assert any(v.outcome is Outcome.PASS for v in verdicts)
 
 
 def test_injection_ends_with_its_context() -> None:
@@ -131,9 +131,9 @@ def test_injection_ends_with_its_context() -> None:
     case = next(iter(natural_cases("sin")))
     before = OPS["sin"].vjp
     with engine_with(mutant):
-        assert judge(case, EngineSubject(), QUICK).status is Status.FAIL
+        assert judge(case, EngineSubject(), QUICK).outcome is Outcome.FAIL
         assert OPS["sin"].vjp is before
-    assert judge(case, EngineSubject(), QUICK).status is Status.PASS
+    assert judge(case, EngineSubject(), QUICK).outcome is Outcome.PASS
 
 
 @pytest.mark.parametrize("mutant", DECLARED, ids=str)

@@ -16,7 +16,7 @@ import pytest
 from gradverify.core.case import Case
 from gradverify.core.interval import Interval
 from gradverify.core.op import OpSpec, Param
-from gradverify.core.verdict import FailKind, Status
+from gradverify.core.verdict import FailKind, Outcome
 from gradverify.frameworks.base import Observation
 from gradverify.frameworks.engine.adapter import EngineSubject
 from gradverify.judge.decide import decide
@@ -173,16 +173,16 @@ def case_at(x: float) -> Case:
 def test_a_kernel_that_is_no_ufunc_has_the_accuracy_that_its_op_declares(gd: OpSpec) -> None:
     """Without its nudge, the right implementation was a FAIL: of what was excused, the kernel's rounding was no part."""
     case = case_at(0.1)
-    assert decide(case, AsGoodAsDeclared()).status is Status.PASS
+    assert decide(case, AsGoodAsDeclared()).outcome is Outcome.PASS
     wrong = decide(case, AsGoodAsDeclared(100.0))
-    assert (wrong.status, wrong.kind) == (Status.FAIL, FailKind.PRECISION)
+    assert (wrong.outcome, wrong.kind) == (Outcome.FAIL, FailKind.PRECISION)
 
 
 def test_without_the_nudge_the_same_implementation_fails() -> None:
     """The case above shows something: an op that declares itself exact."""
     register_op(replace(SPEC, ulps=0.0), replace(KERNEL, nudge=Nudge.EXACT))
     try:
-        assert decide(case_at(0.2), AsGoodAsDeclared()).status is Status.FAIL
+        assert decide(case_at(0.2), AsGoodAsDeclared()).outcome is Outcome.FAIL
     finally:
         unregister_op("gd")
 
@@ -198,7 +198,7 @@ def test_a_kernel_that_is_slipped_in_unnudged_raises(gd: OpSpec, monkeypatch: py
 def test_the_error_model_may_be_a_function() -> None:
     register_op(SPEC, replace(KERNEL, nudge=lambda noise, out, x: noise.one(out, 2 * ULPS)))
     try:
-        assert decide(case_at(0.4), AsGoodAsDeclared(2.0)).status is Status.PASS
+        assert decide(case_at(0.4), AsGoodAsDeclared(2.0)).outcome is Outcome.PASS
     finally:
         unregister_op("gd")
 
@@ -289,13 +289,13 @@ cases:
       y: [0.3, 0.7]
 '''
 spec, = loads(text).cases
-print(decide(spec.case("float64"), find("engine")).status.value, generatable(OPS["cubed"]))
+print(decide(spec.case("float64"), find("engine")).outcome.value, generatable(OPS["cubed"]))
 
 from gradverify import check, engine
 from gradverify.engine.namespace import ENGINE
 
 verdict = check(lambda x: ENGINE.cubed(x), engine.tensor([1.5, -2.0], dtype=engine.float64, requires_grad=True))
-print(verdict.status.value)
+print(verdict.outcome.value)
 """
 
 

@@ -300,7 +300,7 @@ def test_ini_equivalents_and_the_command_line_wins(project: pytest.Pytester) -> 
     project.runpytest_inprocess("-p", "no:cacheprovider", "-k", "cube").assert_outcomes(passed=2, deselected=2)
     written = json.loads((project.path / "r.json").read_text())["settings"]
     assert written == {"subjects": ["right", "wrong"], "dtypes": ["float32"], "device": "cpu", "examples": 0, "seed": 7,
-                       "strict": True}  # fmt: skip
+                       "strict": True, "fail_on": "all"}  # fmt: skip
     result = project.runpytest_inprocess(
         "--collect-only", "-q", "--gradverify-subjects=right", "--gradverify-dtypes=float64"
     )
@@ -315,7 +315,7 @@ def test_json_report_keeps_to_its_schema(project: pytest.Pytester) -> None:
     data = json.loads((project.path / "out" / "r.json").read_text())
     jsonschema.Draft202012Validator(schema()).validate(data)
     assert data["ok"] is False
-    assert {(r["subject"], r["verdict"]["status"]) for r in data["results"]} >= {
+    assert {(r["subject"], r["verdict"]["outcome"]) for r in data["results"]} >= {
         ("wrong", "FAIL"), ("absent", "INCONCLUSIVE"), ("right", "PASS")}  # fmt: skip
     row = next(r for r in data["summary"] if (r["subject"], r["dtype"]) == ("right", "float64"))
     assert row["pass"] == 12
@@ -327,7 +327,7 @@ def test_junit_xml_has_the_figures(project: pytest.Pytester) -> None:
     cases = {c.get("name"): c for c in ET.parse(project.path / "j.xml").iter("testcase")}
     good, bad = cases["cube[wrong-float64]"], cases["growth[wrong-float64]"]
     properties = {p.get("name"): p.get("value") for p in good.iter("property")}
-    assert properties["gradverify_status"] == "PASS"
+    assert properties["gradverify_outcome"] == "PASS"
     assert 0 < float(properties["gradverify_power"] or "nan") < 1e-12
     failure = bad.find("failure")
     assert failure is not None
@@ -344,7 +344,7 @@ def test_xdist_gathers_everything(project: pytest.Pytester) -> None:
     jsonschema.Draft202012Validator(schema()).validate(apart)
     project.runpytest_inprocess(*args)
     together = json.loads((project.path / "r.json").read_text())
-    key = lambda r: (r["id"], r["verdict"]["status"], r["verdict"]["share"])
+    key = lambda r: (r["id"], r["verdict"]["outcome"], r["verdict"]["share"])
     assert sorted(map(key, apart["results"])) == sorted(map(key, together["results"]))
     wanted = "gradverify::random graphs[right-float32]"
     project.runpytest_subprocess(*args, "-n", "1", wanted).assert_outcomes(passed=1)
@@ -355,7 +355,7 @@ class TestFixture:
 
     BODY = """
 import pytest
-from gradverify import Status
+from gradverify import Outcome
 from gradverify.plugin import VerdictError
 
 @pytest.mark.gradverify(subjects="right")
@@ -366,10 +366,10 @@ def test_good(gradverify):
 
 def test_wrong_is_returned_by_check_and_raised_by_assert_pass(gradverify):
     verdict = gradverify.check("exp(x)", subject="wrong", x=1.0)
-    assert verdict.status is Status.FAIL and not verdict
+    assert verdict.outcome is Outcome.FAIL and not verdict
     with pytest.raises(VerdictError, match="first wrong op|FAIL") as e:
         gradverify.assert_pass("exp(x)", subject="wrong", x=1.0)
-    assert e.value.verdicts[0].status is Status.FAIL
+    assert e.value.verdicts[0].outcome is Outcome.FAIL
 
 def test_inconclusive_is_no_pass(gradverify):
     with pytest.raises(VerdictError, match="not installed"):
@@ -416,11 +416,25 @@ def test_spec_fails(gradverify, request):
         result.stdout.fnmatch_lines(["*takes subjects=*"])
 
 
+def test_fail_on_says_what_gates(project: pytest.Pytester) -> None:
+    """The option wins over the ini file, and that over pyproject.toml."""
+    run(project, *FAST, "--gradverify-fail-on=none", subjects="wrong").assert_outcomes(passed=2)
+    run(project, *FAST, "--gradverify-fail-on=fail:law", subjects="wrong").assert_outcomes(passed=2)
+    run(project, *FAST, "--gradverify-fail-on=inconclusive", subjects="absent").assert_outcomes(failed=2)
+    (project.path / "pyproject.toml").write_text("[tool.gradverify]\nfail_on = ['none']\n")
+    run(project, *FAST, subjects="wrong").assert_outcomes(passed=2)
+    project.makeini("[pytest]\ngradverify_fail_on = fail, weak\n")
+    run(project, *FAST, subjects="wrong").assert_outcomes(passed=1, failed=1)
+    refused = run(project, *FAST, "--gradverify-fail-on=fial")
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    refused.stderr.fnmatch_lines(["*--gradverify: unknown outcome 'fial'; did you mean 'fail'*"])
+
+
 def test_help_and_markers_name_everything(project: pytest.Pytester) -> None:
     text = project.runpytest_inprocess("--help").stdout.str()
-    for name in ("subjects", "dtypes", "device", "examples", "seed", "strict", "report"):
+    for name in ("subjects", "dtypes", "device", "examples", "seed", "strict", "fail-on", "report"):
         assert f"--gradverify-{name}" in text
-        assert f"gradverify_{name}" in text
+        assert f"gradverify_{name.replace('-', '_')}" in text
     project.runpytest_inprocess("--markers").stdout.fnmatch_lines(["@pytest.mark.gradverify(*"])
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from gradverify.core.case import Case, Expect, Source
 from gradverify.core.errors import GradverifyError
-from gradverify.core.verdict import Comparison, Culprit, Element, FailKind, Reason, Status, Verdict
+from gradverify.core.verdict import Comparison, Culprit, Element, FailKind, Outcome, Reason, Verdict
 from gradverify.report import json as report
 from gradverify.report import terminal
 from gradverify.report.evidence import explained, text
@@ -35,7 +35,7 @@ def no_case() -> Case:
 
 
 def event(
-    status: Status,
+    status: Outcome,
     *,
     subject: str = "torch",
     kind: FailKind | None = None,
@@ -47,23 +47,23 @@ def event(
     source: Source = SOURCE,
     **fields: Any,
 ) -> JobJudged:
-    compared = Comparison("dx", 4, int(status is Status.FAIL), ELEMENT, share, power, power)
+    compared = Comparison("dx", 4, int(status is Outcome.FAIL), ELEMENT, share, power, power)
     verdict = Verdict(status, "c", subject, "float64", kind, reason, comparisons=(compared,), **fields)
     job = Job(f"a.grad.yaml::c[{subject}-float64]", subject, "float64", no_case, source, expect)
-    return JobJudged(job, verdict, status is not Status.FAIL if ok is None else ok)
+    return JobJudged(job, verdict, status is not Outcome.FAIL if ok is None else ok)
 
 
 EVENTS = [
-    event(Status.PASS, share=0.25, power=1e-15),
-    event(Status.PASS, share=0.75, power=1e-12),
-    event(Status.PASS, share=0.5, power=1e-14),
-    event(Status.PASS, power=math.nan),
-    event(Status.FAIL, kind=FailKind.WRONG, share=math.inf),
-    event(Status.FAIL, kind=FailKind.RAISED, expect="raises", ok=True),
-    event(Status.FAIL, kind=FailKind.PRECISION, known="sigmoid by o * (1 - o)", ok=True),
-    event(Status.INCONCLUSIVE, reason=Reason.KINK, subject="jax"),
-    event(Status.INCONCLUSIVE, reason=Reason.KINK, subject="jax"),
-    event(Status.INCONCLUSIVE, reason=Reason.ORACLE, subject="jax"),
+    event(Outcome.PASS, share=0.25, power=1e-15),
+    event(Outcome.PASS, share=0.75, power=1e-12),
+    event(Outcome.PASS, share=0.5, power=1e-14),
+    event(Outcome.PASS, power=math.nan),
+    event(Outcome.FAIL, kind=FailKind.WRONG, share=math.inf),
+    event(Outcome.FAIL, kind=FailKind.RAISED, expect="raises", ok=True),
+    event(Outcome.KNOWN, kind=FailKind.PRECISION, known="sigmoid by o * (1 - o)", ok=True),
+    event(Outcome.INCONCLUSIVE, reason=Reason.KINK, subject="jax"),
+    event(Outcome.INCONCLUSIVE, reason=Reason.KINK, subject="jax"),
+    event(Outcome.INCONCLUSIVE, reason=Reason.ORACLE, subject="jax"),
 ]
 
 
@@ -77,10 +77,11 @@ def records() -> list[dict[str, Any]]:
 
 def test_tally() -> None:
     jax, torch = tally(records())
-    assert (torch.counts["PASS"], torch.counts["FAIL"], torch.expected, torch.known) == (4, 3, 1, 1)
+    assert [torch.counts[o] for o in (Outcome.PASS, Outcome.FAIL, Outcome.KNOWN)] == [4, 2, 1]
+    assert (torch.expected, torch.refused) == (1, 1)
     assert torch.share == 0.75
     assert torch.power == (1e-14, 1e-12)
-    assert jax.counts == {"INCONCLUSIVE": 3}
+    assert jax.counts.outcomes == {Outcome.INCONCLUSIVE: 3}
     assert math.isnan(jax.power[0])
     assert reason_texts([jax, torch]) == [f"2 kink: {Reason.KINK}", f"1 oracle: {Reason.ORACLE}"]
 
@@ -92,6 +93,7 @@ def test_plain_and_rich_tables_say_the_same() -> None:
         "subject",
         "dtype",
         "PASS",
+        "KNOWN",
         "FAIL",
         "INCONCLUSIVE",
         "worst",
@@ -104,17 +106,16 @@ def test_plain_and_rich_tables_say_the_same() -> None:
         "torch",
         "float64",
         "4",
-        "3",
-        "(1",
-        "expected,",
         "1",
-        "known)",
+        "2",
+        "(1",
+        "expected)",
         "0",
         "75%",
         "1.0e-14",
         "1.0e-12",
     ]
-    assert lines[1].split() == ["jax", "float64", "0", "0", "3", "-", "-", "-"]
+    assert lines[1].split() == ["jax", "float64", "0", "0", "0", "3", "-", "-", "-"]
     out = StringIO()
     Console(file=out, width=100).print(terminal.table(rows))
     assert [line.split() for line in out.getvalue().splitlines()[:3]] == [line.split() for line in lines[:3]]
@@ -136,7 +137,7 @@ def test_json_report_keeps_to_its_schema_and_reads_back(tmp_path: Path) -> None:
     assert data["results"][3]["verdict"]["power"] is None
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"extra": 1}, {"results": [{}]}])
+@pytest.mark.parametrize("change", [{"format": 3}, {"extra": 1}, {"results": [{}]}])
 def test_the_schema_refuses_what_is_no_report(tmp_path: Path, change: dict[str, Any]) -> None:
     path = tmp_path / "r.json"
     report.write(path, report.report(records(), Settings(), seconds=0.0) | change)
@@ -149,26 +150,26 @@ def test_the_schema_refuses_what_is_no_report(tmp_path: Path, change: dict[str, 
 
 def test_the_schema_knows_every_field_of_a_verdict() -> None:
     """A field that is added to the data and not to the schema is found here."""
-    full = event(Status.FAIL, kind=FailKind.WRONG, culprit=Culprit(1, "exp", 0, "exp(%0)"), facts={"bits": 256})
+    full = event(Outcome.FAIL, kind=FailKind.WRONG, culprit=Culprit(1, "exp", 0, "exp(%0)"), facts={"bits": 256})
     jsonschema.Draft202012Validator(
         {"$ref": "#/$defs/result", "$defs": report.schema()["$defs"]}
     ).validate(json.loads(json.dumps(record(full))))  # fmt: skip
     enum = report.schema()["$defs"]["verdict"]["properties"]
     assert set(enum["reason"]["enum"]) == {r.name.lower() for r in Reason} | {None}
     assert set(enum["kind"]["enum"]) == {k.value for k in FailKind} | {None}
-    assert set(enum["status"]["enum"]) == {s.value for s in Status}
+    assert set(enum["outcome"]["enum"]) == {s.value for s in Outcome}
 
 
 def test_a_drawn_pass_keeps_its_figures_only() -> None:
-    drawn = event(Status.PASS, graph="x: float[]", source=Source("generated", seed=1))
+    drawn = event(Outcome.PASS, graph="x: float[]", source=Source("generated", seed=1))
     slim = record(drawn)["verdict"]
     assert (slim["graph"], slim["comparisons"], slim["share"], slim["power"]) == ("", [], 0.5, 1e-14)
-    assert record(event(Status.PASS, graph="x: float[]"))["verdict"]["graph"] == "x: float[]"
+    assert record(event(Outcome.PASS, graph="x: float[]"))["verdict"]["graph"] == "x: float[]"
 
 
 def test_text_of_a_failure() -> None:
     culprit = Culprit(2, "exp", 0, "exp (%2 = exp(%1)), the gradient of its argument 1", "x: float[]", SPEC)
-    lines = text(event(Status.FAIL, kind=FailKind.WRONG, message="dx is off", graph="whole", culprit=culprit,
+    lines = text(event(Outcome.FAIL, kind=FailKind.WRONG, message="dx is off", graph="whole", culprit=culprit,
                        notes=("odd",))).splitlines()  # fmt: skip
     assert lines[:2] == ["FAIL (wrong): c on torch in float64 (a.grad.yaml:3)", "dx is off"]
     assert lines[2:9] == [
@@ -186,24 +187,24 @@ def test_text_of_a_failure() -> None:
 
 
 def test_text_names_an_unmet_expectation_and_strictness() -> None:
-    unmet = text(event(Status.PASS, expect="raises", ok=False))
+    unmet = text(event(Outcome.PASS, expect="raises", ok=False))
     assert unmet.startswith("PASS, where its author expected the subject to raise: c on torch")
-    strict = text(event(Status.INCONCLUSIVE, reason=Reason.DOMAIN, ok=False))
+    strict = text(event(Outcome.INCONCLUSIVE, reason=Reason.DOMAIN, ok=False))
     assert f"reason: {Reason.DOMAIN}; strict: INCONCLUSIVE fails" in strict
-    assert "strict" not in text(event(Status.INCONCLUSIVE, reason=Reason.DOMAIN, ok=True))
+    assert "strict" not in text(event(Outcome.INCONCLUSIVE, reason=Reason.DOMAIN, ok=True))
 
 
 def test_a_failure_gets_its_script_and_nothing_else_does() -> None:
     pytest.importorskip("torch")
-    failed = event(Status.FAIL, kind=FailKind.WRONG, spec=SPEC)
+    failed = event(Outcome.FAIL, kind=FailKind.WRONG, spec=SPEC)
     assert "def forward(x):" in explained(failed).verdict.script
     assert "--- stand-alone reproducer" in text(explained(failed))
-    for other in (event(Status.PASS, spec=SPEC), event(Status.FAIL, spec=SPEC, ok=True), event(Status.FAIL)):
+    for other in (event(Outcome.PASS, spec=SPEC), event(Outcome.FAIL, spec=SPEC, ok=True), event(Outcome.FAIL)):
         assert explained(other) is other or not explained(other).verdict.script
 
 
 def test_no_script_is_a_note_and_not_a_crash() -> None:
-    broken = event(Status.FAIL, kind=FailKind.WRONG, spec="gradverify: 1\ncases: [1]\n")
+    broken = event(Outcome.FAIL, kind=FailKind.WRONG, spec="gradverify: 1\ncases: [1]\n")
     assert "no stand-alone reproducer: <string>:2:9" in explained(broken).verdict.notes[0]
     assert explained(replace(broken, ok=True)) == replace(broken, ok=True)
 
@@ -212,3 +213,37 @@ def test_targets() -> None:
     assert [t.path for t in targets(["json:a:b.json"])] == [Path("a:b.json")]
     with pytest.raises(GradverifyError, match="did you mean 'json'"):
         targets(["jso:x"])
+
+
+def test_a_report_of_format_1_is_read(tmp_path: Path) -> None:
+    """As an older gradverify wrote it: three statuses, and `known` beside FAIL."""
+    data = report.report(records(), Settings(strict=True), seconds=1.5)
+    old = json.loads(json.dumps(data)) | {"format": 1}
+    del old["settings"]["fail_on"]
+    for row in old["summary"]:
+        row["known_fail"], row["expected_fail"] = row.pop("known"), row.pop("expected")
+        del row["weak"], row["surrogate"]
+    for result in old["results"]:
+        verdict = result["verdict"]
+        outcome = verdict.pop("outcome")
+        verdict["status"] = "FAIL" if outcome == "KNOWN" else outcome
+    old["results"][-1]["verdict"]["reason"] = "unsupported"
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(old))
+    found = report.read(path)
+    assert [r["verdict"]["outcome"] for r in found["results"]] == [r["verdict"]["outcome"] for r in data["results"]]
+    assert found["results"][-1]["verdict"]["reason"] == "subject"
+    assert (found["format"], found["settings"]["fail_on"]) == (2, "all")
+    path.write_text(json.dumps(old | {"results": 3}))
+    with pytest.raises(GradverifyError, match="not a gradverify report"):
+        report.read(path)
+
+
+def test_every_outcome_has_its_column_where_it_occurs() -> None:
+    recorder = Recorder()
+    for outcome in Outcome:
+        recorder(event(outcome))
+    (row,) = tally(recorder.records)
+    assert terminal.headings([row])[2:8] == tuple(map(str, Outcome))
+    assert terminal.cells(row)[2:8] == ("1",) * 6
+    assert [row.to_dict()[str(o).lower()] for o in Outcome] == [1] * 6

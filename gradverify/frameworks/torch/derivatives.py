@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...core.case import Case
-from ...core.errors import Unsupported
+from ...core.errors import NoRule
 from ...trace import Traced
 from ..base import Derived, Pushed, values_of
 from ..values import places, restricted
@@ -67,7 +67,7 @@ def lift_vjp(traced: Traced, case: Case) -> Derived:
                 outputs, [given[n] for n in case.wrt], cotangents, create_graph=True, allow_unused=True
             )
         if any(g is not None and _once(g) for g in found):
-            raise Unsupported("the backward pass is marked once_differentiable: it is not meant to be differentiated")
+            raise NoRule("the backward pass is marked once_differentiable: it is not meant to be differentiated")
         return tuple(g for g in found if g is not None)
 
     args = [from_numpy(v).requires_grad_(n in case.wrt) for n, v in values.items()]

@@ -3,11 +3,11 @@
 What is judged, and the log, are here; the processes that judge are in `crew`. What an entry of the log says:
 
     i, subject, dtype   which case: `generate.campaign.seeded_case(seed, i, dtype, …)`, so that it can be made again
-    is                  the status of the verdict, or what came instead of one (`NO_VERDICT`)
+    is                  the outcome of the verdict, or what came instead of one (`NO_VERDICT`)
     s                   seconds, of making the case, of its truth and of its verdict
     kind, reason, known of the verdict, where it has them
     message             of an INCONCLUSIVE
-    text, spec          of a wrong FAIL, and of what came instead of a verdict: the whole evidence, and the case
+    text, spec          of a FAIL, and of what came instead of a verdict: the whole evidence, and the case
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ..runner import Settings
 
 Entry = dict[str, Any]
 
-FORMAT = 1
+FORMAT = 2
 """Counts up when the log changes in a way that breaks its readers."""
 
 DTYPES = (*FORMATS, *PRECISION)

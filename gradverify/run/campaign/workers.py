@@ -25,7 +25,7 @@ from typing import Any
 
 from ...core.case import Case
 from ...core.errors import GradverifyError, Unsupported
-from ...core.verdict import Verdict
+from ...core.verdict import Outcome, Verdict
 from ...frameworks.registry import find
 from ...generate.campaign import seeded_case
 from ...generate.structure import limits
@@ -294,20 +294,20 @@ def _verdict(case: Case, subject: str, c: Campaign) -> Verdict:
     """With the culprit, where it is news."""
     settings = Settings(device=c.device, shrink=False)
     verdict = judge(case, subject, settings)
-    return judge(case, subject, replace(settings, shrink=True)) if verdict.wrong else verdict
+    return judge(case, subject, replace(settings, shrink=True)) if verdict.outcome is Outcome.FAIL else verdict
 
 
 def _of_verdict(v: Verdict, every: bool) -> Entry:
-    entry: Entry = {"is": v.status.value}
+    entry: Entry = {"is": v.outcome.value}
     if v.kind:
         entry["kind"] = v.kind.value
     if v.reason:
         entry |= {"reason": v.reason.name.lower(), "message": v.message[:200]}
     if v.known:
         entry["known"] = v.known
-    if v.wrong:
+    if v.outcome is Outcome.FAIL:
         entry |= {"message": v.message, "spec": v.spec}
-    if v.wrong or every:
+    if v.outcome is Outcome.FAIL or every:
         entry["text"] = v.text()
     return entry
 
