@@ -22,14 +22,14 @@ def half_among(raws: list[Any]) -> Any:
     return next((d for d in (last, getattr(raws[0], "dtype", None)) if d in HALF), None)
 
 
-def widened(x: Any) -> Any:
+def widen(x: Any) -> Any:
     """A half in float32; anything else as it is."""
     if getattr(x, "dtype", None) not in HALF:
         return x
     return Ghost(x.shape, F32) if isinstance(x, Ghost) else x.astype(F32)
 
 
-def promoted(rule: Rule, raws: list[Any]) -> list[Any]:
+def promote(rule: Rule, raws: list[Any]) -> list[Any]:
     """The operands in the dtype that PyTorch computes this op in; nothing happens where they agree already."""
     d = getattr(raws[0], "dtype", None)
     if (d is F32 or d is F64) and (rule.primitive or len(raws) == 1):

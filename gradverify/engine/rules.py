@@ -20,7 +20,7 @@ from . import wirtinger
 from .kernels import KERNELS, Kernels
 from .local_ops import LOCAL, spec_of
 from .op_facts import Complex, Names, Promotion, Saves, facts_of, node_name
-from .reads import Read, Reads, analysed, declared
+from .reads import Read, Reads, analyse_reads, declared_reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +118,8 @@ class Rule:
         """What the VJP of argument `i` of n reads: as declared, or else by analysis of its text."""
         spec, saves = self._declared
         if saves is not None and spec is self.spec:  # a rule under test may have another declaration in its place
-            return declared(saves, i, n)
-        return analysed(self.spec, i, n)
+            return declared_reads(saves, i, n)
+        return analyse_reads(self.spec, i, n)
 
     def _text(self, i: int) -> Callable[..., Any]:
         """The VJP of argument `i`, as a function (xp, g, out, *args, **params)."""

@@ -56,7 +56,7 @@ def imag(input: Tensor) -> Tensor:
     return run_as("SelectBackward0", "imag", input)
 
 
-def _of_one_dtype(first: Tensor, second: Tensor) -> None:
+def _require_one_dtype(first: Tensor, second: Tensor) -> None:
     kinds = [x.dtype.tensor_type.removesuffix("Tensor") for x in (first, second)]
     if not (first.is_floating_point() and second.is_floating_point()):
         long = dict(zip(("Float", "Double", "Long", "Int"), ("Float", "Double", "Long", "Int")))
@@ -70,13 +70,13 @@ def _of_one_dtype(first: Tensor, second: Tensor) -> None:
 
 def complex(real: Tensor, imag: Tensor) -> Tensor:
     """real + i imag; both of one floating-point dtype. Raises RuntimeError where they are not."""
-    _of_one_dtype(real, imag)
+    _require_one_dtype(real, imag)
     return run("complex", real, imag)
 
 
 def polar(abs: Tensor, angle: Tensor) -> Tensor:
     """abs (cos(angle) + i sin(angle))."""
-    _of_one_dtype(abs, angle)
+    _require_one_dtype(abs, angle)
     return run_as("PolarBackward0", "complex", abs * angle.cos(), abs * angle.sin())
 
 

@@ -56,7 +56,7 @@ def _array(data: Any, dtype: dtypes.dtype | None, copy: bool) -> np.ndarray:
     try:
         array = np.array(plain)
     except ValueError:
-        raise ValueError(_ragged(plain)) from None
+        raise ValueError(_ragged_error(plain)) from None
     kind = array.dtype.kind
     if kind == "f" and not _holds_arrays(data):
         return array.astype(dtypes.default_numpy())
@@ -70,7 +70,7 @@ def _array(data: Any, dtype: dtypes.dtype | None, copy: bool) -> np.ndarray:
     return array
 
 
-def _ragged(data: Any) -> str:
+def _ragged_error(data: Any) -> str:
     depth, rows = 1, data
     while all(isinstance(r, list | tuple) for r in rows):
         if len({len(r) for r in rows}) > 1:

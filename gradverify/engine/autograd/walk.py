@@ -243,24 +243,24 @@ def _is_unshared(g: Any) -> bool:
 # ---- hooks: users see tensors ---------------------------------------------------------------------------------------
 
 
-def _shown(g: Any, create_graph: bool) -> Any:
+def _to_user(g: Any, create_graph: bool) -> Any:
     return g if create_graph or g is None else wrap(g)
 
 
-def _taken(g: Any, create_graph: bool) -> Any:
+def _from_user(g: Any, create_graph: bool) -> Any:
     return g if create_graph or g is None else g._data
 
 
 def _run_hooks(hooks: TensorHooks, g: Any, create_graph: bool) -> Any:
     # They are called with None, too, where a Function returned None for the gradient.
     for hook in list(hooks.user.values()):
-        changed = hook(_shown(g, create_graph))
+        changed = hook(_to_user(g, create_graph))
         if changed is not None:
             if not isinstance(changed, Tensor):
                 raise TypeError(f"hook expected to return a Tensor or None, got {type(changed).__name__}")
-            g = _taken(changed, create_graph)
+            g = _from_user(changed, create_graph)
     if hooks.retain is not None and g is not None:
-        hooks.retain(_shown(g, create_graph))
+        hooks.retain(_to_user(g, create_graph))
     return g
 
 
@@ -278,21 +278,21 @@ def _tensor_hooks(node: Node, g: Any, create_graph: bool) -> Any:
 def _pre_hooks(node: Node, g: Any, create_graph: bool) -> Any:
     assert node.pre_hooks is not None
     many = g if node.outputs > 1 else [g]
-    grads = tuple(_shown(x, create_graph) for x in many)
+    grads = tuple(_to_user(x, create_graph) for x in many)
     for hook in list(node.pre_hooks.values()):
         changed = hook(grads)
         if changed is not None:
             grads = tuple(changed) if isinstance(changed, tuple) else (changed,)
-    back = [_taken(x, create_graph) for x in grads]
+    back = [_from_user(x, create_graph) for x in grads]
     return back if node.outputs > 1 else back[0]
 
 
 def _post_hooks(node: Node, grads: Sequence[Any], g: Any, create_graph: bool) -> list[Any]:
     assert node.post_hooks is not None
-    inputs = tuple(_shown(x, create_graph) for x in grads)
-    outputs = tuple(_shown(x, create_graph) for x in (g if node.outputs > 1 else [g]))
+    inputs = tuple(_to_user(x, create_graph) for x in grads)
+    outputs = tuple(_to_user(x, create_graph) for x in (g if node.outputs > 1 else [g]))
     for hook in list(node.post_hooks.values()):
         changed = hook(inputs, outputs)
         if changed is not None:
             inputs = tuple(changed) if isinstance(changed, tuple) else (changed,)
-    return [_taken(x, create_graph) for x in inputs]
+    return [_from_user(x, create_graph) for x in inputs]
