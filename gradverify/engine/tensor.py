@@ -42,7 +42,7 @@ class Tensor:
     """PyTorch's Tensor over a NumPy or CuPy array. The ops, and what needs the walk, are installed by `api.methods`."""
 
     # What every tensor starts from; an instance only stores what differs.
-    _data: Any
+    _data: np.ndarray
     _requires_grad: bool = False
     _edge: Edge | None = None
     _grad: Tensor | None = None

@@ -14,13 +14,13 @@ from ..wirtinger import refusal
 Dim = int | Sequence[int] | None
 
 
-def run(op: str, *args: Any, **params: Any) -> Any:
+def run(op: str, *args: Any, **params: Any) -> Tensor:
     """An op of the table on tensors; parameters by keyword, the op's defaults filled in."""
     r = rule(op)
     return apply(r, args, r.params | params if r.params else params)
 
 
-def run_as(node_name: str, op: str, *args: Any, **params: Any) -> Any:
+def run_as(node_name: str, op: str, *args: Any, **params: Any) -> Tensor:
     """The same, where PyTorch calls the backward node something else here."""
     r = rule(op, node_name)
     return apply(r, args, r.params | params if r.params else params)
