@@ -28,7 +28,10 @@ NONE: Params = {}
 
 
 def apply(rule: Rule, args: Sequence[Any], params: Mapping[str, Any] = NONE) -> Tensor:
-    """Run an op on tensors and Python numbers, and record it where grad mode is on and an argument requires grad."""
+    """Run an op on tensors and Python numbers, and record it.
+
+    It is recorded where grad mode is on and an argument requires grad.
+    """
     args = tuple(args)
     for a in args:
         if a._data.dtype.kind == "c" if isinstance(a, Tensor) else type(a) is complex:
@@ -87,7 +90,10 @@ class ViewStep:
 
 
 def record(rule: Rule, args: tuple[Any, ...], params: Mapping[str, Any], out: Tensor, alike: bool = False) -> None:
-    """Leave a node behind, if an argument requires grad. `alike`: the arguments have the shape and dtype of the result."""
+    """Give the result a node, if an argument requires grad.
+
+    alike  do the arguments have the shape and dtype of the result?
+    """
     edges: list[Edge | None] = []
     wanted, bit = 0, 1
     idle = False  # recorded all the same: an argument requires grad, but nothing leads on from it
@@ -130,5 +136,5 @@ def _node_class(rule: Rule, args: Sequence[Any], params: Params) -> type:
 
 
 def cast(x: Tensor, to: np.dtype) -> Tensor:
-    """A recorded conversion."""
+    """Convert a tensor to another dtype; the conversion is recorded."""
     return apply(rule("cast"), (x,), {"to": to})

@@ -24,7 +24,7 @@ Norm = str | None
 
 
 def _to_complex(x: Tensor) -> Tensor:
-    """What is complex stays so; integers become the default dtype first."""
+    """The tensor as a complex one; integers become the default dtype first."""
     kind = x._data.dtype
     if kind.kind == "c":
         return x
@@ -131,7 +131,10 @@ def irfftn(input: Tensor, s: Sequence[int] | None = None, dim: Dims = None, norm
 
 
 def _drop_unreal(x: Tensor, n: int, at: int) -> Tensor:
-    """Without the imaginary parts that no real tensor of n entries has: a transform leaves their zeros only to rounding."""
+    """The half spectrum without the imaginary parts that no real tensor of n entries has.
+
+    A transform gives zeros there only up to rounding.
+    """
     shape = [1] * x._data.ndim
     shape[at] = -1
     has = np.array([0 < k < n / 2 for k in range(n // 2 + 1)], dtype=x._data.real.dtype).reshape(shape)

@@ -19,12 +19,15 @@ __all__ = ["grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "vjp"
 
 
 def _as_leaf(x: Tensor) -> Tensor:
-    """`x` as an end of its own to differentiate at, still connected to what it came from."""
+    """`x` as a tensor of its own to differentiate at, still connected to its history."""
     return x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
 
 
 def _detach_unused(results: Any, own: list[Tensor]) -> Any:
-    """Cut off what depends on nothing but our own ends; what an outer derivative (or a closure) needs stays connected."""
+    """Detach results that depend on our own leaves only.
+
+    Results that an outer derivative (or a closure) needs stay connected.
+    """
     if isinstance(results, tuple | list):
         return type(results)(_detach_unused(r, own) for r in results)
     if not isinstance(results, Tensor) or not results.requires_grad:

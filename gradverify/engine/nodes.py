@@ -27,7 +27,10 @@ class Freed:
 
 
 def _saved_value(name: str, position: int | None) -> property:
-    """A saved value of a node, by PyTorch's name for it. (Not by `__getattr__`: that slows down every other attribute.)"""
+    """The property `_saved_<name>`, PyTorch's name for a saved value.
+
+    Not by `__getattr__`, which slows down every other attribute.
+    """
 
     def get(self: OpNode) -> Any:
         if self.saved is Freed:
@@ -106,6 +109,7 @@ class OpNode(Node):
             self.output = Ghost(out._data.shape, out._data.dtype)
 
     def backward(self, g: Any, over: Namespace | None) -> Sequence[Any]:
+        """Read the VJP of every wanted argument: (g, output, saved values) -> its cotangent."""
         saved, plan = self.saved, self.plan
         if saved is Freed:
             raise RuntimeError(FREED)
@@ -134,7 +138,7 @@ class OpNode(Node):
         return grads
 
     def _unpack(self) -> list[Any]:
-        """The saved values. Raises RuntimeError where one was edited since, or lost its history."""
+        """The saved values as arrays. Raises RuntimeError if one was written to since, or was detached."""
         versions, saved, plan = self.versions, list(self.saved), self.plan
         for k in plan.values:
             t = saved[k]
@@ -158,11 +162,14 @@ class OpNode(Node):
             self._unpack()
 
     def _needs_conjugates(self, cotangent: np.dtype) -> bool:
-        """Is this a holomorphic op of complex numbers, with a rule for reals? Then that needs conjugates."""
+        """Is a rule for reals read over complex numbers here? Then it stands between two conjugations."""
         return cotangent.kind == "c" and not self.rule.wirtinger
 
     def _to_complex(self, i: int, a: Any, to: np.dtype, over: Namespace | None = None) -> Any:
-        """A real argument among complex ones as a complex number, which is how the op took it: log(-1) has a value then."""
+        """Argument `i`, as a complex number if it is a real one.
+
+        So the op took it among complex arguments: log(-1) has a value then.
+        """
         raw = a._data if isinstance(a, Tensor) else a
         if raw is None or isinstance(raw, Ghost) or raw.dtype.kind != "f" or self.rule.spec.argument(i) != "float":
             return a

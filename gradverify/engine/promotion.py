@@ -14,8 +14,10 @@ HALF = {d.numpy for name, d in dtypes.DTYPES.items() if name in ("float16", "bfl
 
 
 def half_among(raws: list[Any]) -> Any:
-    """The 16-bit dtype that the operands are in, or None. They agree by now: beside the last one (a number, or the indices
-    of a loss) the first one tells."""
+    """The 16-bit dtype of the operands, or None.
+
+    They agree by now. The last one may be a number, or the indices of a loss: then the first one decides.
+    """
     last = getattr(raws[-1], "dtype", None)
     if last is F32 or last is F64:
         return None

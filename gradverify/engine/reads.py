@@ -26,7 +26,7 @@ class Read(IntEnum):
     VALUE = 2
 
 
-SHAPE, VALUE = Read.SHAPE, Read.VALUE  # for whoever is in a hurry: Python 3.11 takes 300 ns for `Read.VALUE`
+SHAPE, VALUE = Read.SHAPE, Read.VALUE  # Python 3.11 takes 300 ns for `Read.VALUE`
 
 
 class Reads(NamedTuple):
@@ -37,7 +37,7 @@ class Reads(NamedTuple):
 
 
 def declared_reads(saves: Sequence[str], i: int, n: int) -> Reads:
-    """The reads that `OpFacts.saves` declares for the VJP of argument `i` of n."""
+    """What the VJP of argument `i` of n reads, by its declaration in `OpFacts.saves`."""
     output, arguments = Read.NOTHING, [Read.NOTHING] * n
     for word in saves[i if "args" not in saves[0] and len(saves) > 1 else 0].split():
         name, _, shape = word.partition(".")
@@ -55,7 +55,7 @@ _LETTERS = "abcdefgh"
 
 
 def analyse_reads(spec: OpSpec, i: int, n: int) -> Reads:
-    """The reads that the text of the VJP of argument `i` of n shows; every value where it has no source."""
+    """What the text of the VJP of argument `i` of n reads; everything, where it has no source."""
     variadic = not isinstance(spec.vjp, tuple)  # then the text takes the argument's number as well
     text = spec.vjp[i] if isinstance(spec.vjp, tuple) else spec.vjp
     assert text is not None, f"argument {i} of {spec.name} has no cotangent"
@@ -84,7 +84,11 @@ def reads(function: Callable[..., Any]) -> Mapping[str, Read] | None:
 
 
 class _Summary:
-    """What a function's result is made of: one Deps per entry where it returns a tuple; `control`: what its branches ask."""
+    """What a function's result is made of.
+
+    results  one Deps per entry of the tuple that it returns, or a single one
+    control  what its branches and loops depend on
+    """
 
     def __init__(self, names: Sequence[str], control: Deps, results: list[Deps]) -> None:
         self.names, self.control, self.results = names, control, results

@@ -214,7 +214,10 @@ def eye(
 
 
 class Generator:
-    """A source of random numbers of its own. The numbers are NumPy's, not PyTorch's: seeds repeat, but do not agree."""
+    """A random number generator.
+
+    A seed repeats its numbers, but they are NumPy's, not PyTorch's.
+    """
 
     def __init__(self, device: Device = None) -> None:
         self.seed_ = 0
@@ -239,7 +242,7 @@ default_generator.random = np.random.default_rng()
 
 
 def manual_seed(seed: int) -> Generator:
-    """Makes all random numbers that follow the same in every run."""
+    """Seed the default generator."""
     return default_generator.manual_seed(seed)
 
 

@@ -18,7 +18,7 @@ __all__ = [
 
 
 def to_basic_index(index: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """The index in the vocabulary's terms, if it is basic (ints, slices, None, ...); None if it needs arrays."""
+    """The index as the op `getitem` takes it (ints, slices, None, ...); None if it holds arrays."""
     out: list[Any] = []
     for entry in index:
         if entry is Ellipsis:
@@ -57,7 +57,7 @@ def to_native_index(index: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _index_node(index: tuple[Any, ...]) -> str:
-    """PyTorch takes an index apart entry by entry; the last step names the node."""
+    """The node of a basic index. PyTorch takes it apart entry by entry; the last entry names the node."""
     for entry in reversed(index):
         if isinstance(entry, int):
             return "SelectBackward0"

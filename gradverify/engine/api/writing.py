@@ -23,7 +23,7 @@ __all__ = ["copy_", "fill_", "masked_fill_", "setitem", "zero_"]
 
 
 def _takes_everything(entries: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
-    """Does the index take everything, axis by axis?"""
+    """Does the index take every entry?"""
     if entries == (Ellipsis,):
         return True
     full = builtins.all(isinstance(e, slice) and e.indices(n) == (0, n, 1) for e, n in zip(entries, shape))
@@ -31,7 +31,7 @@ def _takes_everything(entries: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
 
 
 def setitem(input: Tensor, index: Any, value: Any) -> None:
-    """`input[index] = value`: a write through a view, or, with arrays in the index, a scatter."""
+    """`input[index] = value`: a write through a view, or a scatter if the index holds arrays."""
     entries = tuple(index) if isinstance(index, tuple) else (index,)
     plain = to_basic_index(entries)
     if plain is not None:
@@ -63,7 +63,7 @@ def copy_(input: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
 
 
 def _expand_values(x: Tensor, like: Tensor) -> Tensor | None:
-    """`x` expanded to the shape of `like`, with no history; None where it does not fit."""
+    """The values of `x` in the shape of `like`, not recorded; None where they do not fit."""
     try:
         return wrap(np.broadcast_to(x._array(), like._data.shape))
     except ValueError:

@@ -136,7 +136,7 @@ def walk(
 
 
 def _capture(node: Node, g: Any, goals: Goals) -> None:
-    """Keep what has arrived at those outputs of `node` that were asked for."""
+    """Keep the gradients of the outputs of `node` that are to be captured."""
     for output in range(node.outputs):
         k = goals.places.get((node, output))
         if k is not None:
@@ -144,7 +144,10 @@ def _capture(node: Node, g: Any, goals: Goals) -> None:
 
 
 def _reachable(root: GraphRoot) -> tuple[list[Node], dict[Node, int]]:
-    """All nodes that the root leads to, in descending order, but for the leaves' nodes; and how many edges lead to those."""
+    """The nodes that the root leads to, last one first, and per leaf the number of edges that lead to it.
+
+    The leaves' own nodes are not among the nodes: a leaf is finished when its last edge was used.
+    """
     uses: dict[Node, int] = {}
     stack: list[Node] = [root]
     seen = set(stack)
@@ -163,7 +166,7 @@ def _reachable(root: GraphRoot) -> tuple[list[Node], dict[Node, int]]:
 def _leading_to(
     order: Sequence[Node], capture: Sequence[Edge] | None, accumulate_only: set[Node] | None
 ) -> set[Node] | None:
-    """The nodes on a path to what is asked for; None where everything is."""
+    """The nodes on a path to a captured edge or a named leaf; None where all are needed."""
     if capture is None and accumulate_only is None:
         return None
     goals = {node for node, _ in capture or ()} | (accumulate_only or set())
@@ -177,7 +180,7 @@ def _leading_to(
 
 
 def _send(pending: dict[Node, Any], node: Node, output: int, g: Any) -> None:
-    """Add `g` to what has arrived at an output of `node`. Never in place: others may hold the same array."""
+    """Add `g` to the gradient of an output of `node`. Never in place: others may hold the same array."""
     if node.outputs == 1:
         have = pending.get(node)
         pending[node] = g if have is None else have + g
@@ -187,7 +190,7 @@ def _send(pending: dict[Node, Any], node: Node, output: int, g: Any) -> None:
 
 
 def _finish_leaf(node: Any, pending: dict[Node, Any], goals: Goals, create_graph: bool) -> None:
-    """The whole gradient of a leaf is there: hooks, then `.grad` (or `captured`)."""
+    """Run the hooks of a leaf on its whole gradient, and add it to `.grad` (or keep it in `captured`)."""
     g = pending.pop(node, None)
     k = goals.places.get((node, 0))
     if k is None and not goals.accumulates(node):
@@ -227,12 +230,12 @@ COUNTED = sys.version_info < (3, 14)
 
 
 def _is_unshared(g: Any) -> bool:
-    """May a leaf take this gradient for its `.grad` without a copy? Only if nobody else can see the array.
+    """Can a leaf take this gradient for its `.grad` without a copy?
 
-    Others may: `add` gives one gradient to both its inputs, and a root's gradient is the user's. A NumPy scalar cannot be
-    written to. An array is ours if it owns its memory and has three references: the caller's `g`, this function's `g`, and
-    the argument of `getrefcount`. For that the walk lets go of `d`, `have` and `grads[k]` before it finishes a leaf, and
-    `pending` gives up its own when the gradient is taken out.
+    Only if nobody else can see the array. Others may: `add` gives one gradient to both its inputs, and a root's gradient is
+    the user's. A NumPy scalar cannot be written to. An array is ours if it owns its memory and has three references: the
+    caller's `g`, this function's `g`, and the argument of `getrefcount`. For that the walk lets go of `d`, `have` and
+    `grads[k]` before it finishes a leaf, and `pending` gives up its own when the gradient is taken out.
     """
     if isinstance(g, np.generic):
         return True
