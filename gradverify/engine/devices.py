@@ -26,7 +26,9 @@ def move(x: Tensor, to: dtypes.device) -> Tensor:
     if here.type == to.type and (to.index is None or to.index == here.index):
         return x
     if to.type == "cpu":
-        return wrap(x._data.get())
+        import cupy
+
+        return wrap(cupy.asnumpy(x._data))
     return wrap(on(to, x._data))
 
 

@@ -14,11 +14,11 @@ from ..core.errors import ShapeError
 from . import dtypes
 from .dtypes import F32
 from .kernels import gpu, kernels_for, quiet
-from .messages import translated
+from .messages import translate_error
 from .modes import state
 from .nodes import OpNode
 from .op_facts import KEEP
-from .promotion import half_among, promoted, widened
+from .promotion import half_among, promote, widen
 from .rules import Rule, rule
 from .tape import Edge, named, sequence
 from .tensor import Tensor, track, wrap
@@ -28,7 +28,10 @@ NONE: Params = {}
 
 
 def apply(rule: Rule, args: Sequence[Any], params: Mapping[str, Any] = NONE) -> Tensor:
-    """Run an op on tensors and Python numbers, and record it where grad mode is on and an argument requires grad."""
+    """Run an op on tensors and Python numbers, and record it.
+
+    It is recorded where grad mode is on and an argument requires grad.
+    """
     args = tuple(args)
     for a in args:
         if a._data.dtype.kind == "c" if isinstance(a, Tensor) else type(a) is complex:
@@ -41,17 +44,17 @@ def apply(rule: Rule, args: Sequence[Any], params: Mapping[str, Any] = NONE) -> 
     raws = [a._data if isinstance(a, Tensor) else a for a in args]
     half = None
     if rule.promotion is not KEEP:
-        raws = promoted(rule, raws)
+        raws = promote(rule, raws)
     if rule.computes:
         # Halves are computed in float32 and rounded once, as PyTorch does.
         half = half_among(raws)
         if half is not None:
-            raws = [widened(x) for x in raws]
+            raws = [widen(x) for x in raws]
     kernel = rule.kernel if gpu.kernels is None else rule.kernel_in(kernels_for(*raws))
     try:
         data = quiet.run(kernel, *raws, **params)
     except (ValueError, TypeError, ShapeError, np.exceptions.AxisError) as error:
-        raise translated(rule, raws, error) from None
+        raise translate_error(rule, raws, error) from None
     if half is not None and data.dtype == F32:
         data = data.astype(half)
     out = wrap(data)
@@ -87,7 +90,10 @@ class ViewStep:
 
 
 def record(rule: Rule, args: tuple[Any, ...], params: Mapping[str, Any], out: Tensor, alike: bool = False) -> None:
-    """Leave a node behind, if an argument requires grad. `alike`: the arguments have the shape and dtype of the result."""
+    """Give the result a node, if an argument requires grad.
+
+    alike  do the arguments have the shape and dtype of the result?
+    """
     edges: list[Edge | None] = []
     wanted, bit = 0, 1
     idle = False  # recorded all the same: an argument requires grad, but nothing leads on from it
@@ -130,5 +136,5 @@ def _node_class(rule: Rule, args: Sequence[Any], params: Params) -> type:
 
 
 def cast(x: Tensor, to: np.dtype) -> Tensor:
-    """A recorded conversion."""
+    """Convert a tensor to another dtype; the conversion is recorded."""
     return apply(rule("cast"), (x,), {"to": to})

@@ -11,7 +11,7 @@ from typing import Any
 from .dispatch import NONE, apply, record
 from .dtypes import F32, F64
 from .kernels import gpu, quiet
-from .messages import translated
+from .messages import translate_error
 from .modes import state
 from .rules import Rule
 from .tensor import Tensor, wrap
@@ -40,7 +40,7 @@ def apply_two(rule: Rule, x: Any, y: Any) -> Tensor:
         try:
             out = wrap(quiet.run(rule.kernel, a, b))
         except ValueError as error:
-            raise translated(rule, (a, b), error) from None
+            raise translate_error(rule, (a, b), error) from None
         if state.enabled:
             record(rule, (x, y), NONE, out, plain or (getattr(a, "shape", None) == b.shape))
         return out

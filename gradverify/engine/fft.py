@@ -23,8 +23,8 @@ Dims = int | Sequence[int] | None
 Norm = str | None
 
 
-def _promoted(x: Tensor) -> Tensor:
-    """What is complex stays so; integers become the default dtype first."""
+def _to_complex(x: Tensor) -> Tensor:
+    """The tensor as a complex one; integers become the default dtype first."""
     kind = x._data.dtype
     if kind.kind == "c":
         return x
@@ -39,7 +39,7 @@ def _norm(norm: Norm) -> str:
     return norm or "backward"
 
 
-def _sized(x: Tensor, n: int, dim: int) -> Tensor:
+def _resize(x: Tensor, n: int, dim: int) -> Tensor:
     """Cut to, or filled with zeros up to, n entries along `dim`."""
     if n < 1:
         raise RuntimeError(f"Invalid number of data points ({n}) specified")
@@ -61,13 +61,13 @@ def _dims(x: Tensor, s: Sequence[int] | None, dim: Dims) -> list[int]:
     return list(range(x._data.ndim - count, x._data.ndim))
 
 
-def _transformed(
+def _transform(
     x: Tensor, s: Sequence[int] | None, dim: Dims, norm: Norm, inverse: bool, node: str = "FftC2CBackward0"
 ) -> Tensor:
     dims = _dims(x, s, dim)
-    x = _promoted(x)
+    x = _to_complex(x)
     for d, n in zip(dims, s or ()):
-        x = _sized(x, n, d)
+        x = _resize(x, n, d)
     if not dims:
         return x
     return run_as(node, "fft", x, axes=tuple(dims), inverse=inverse, norm=_norm(norm))
@@ -76,19 +76,19 @@ def _transformed(
 def fft(input: Tensor, n: int | None = None, dim: int = -1, norm: Norm = None) -> Tensor:
     """sum_j x_j exp(-2 pi i j k / n) along one dim; `norm` "backward" (the default) leaves it unscaled, "ortho" divides by
     sqrt(n), "forward" by n. With `n`, the input is cut or filled with zeros first."""
-    return _transformed(input, None if n is None else [n], dim, norm, False)
+    return _transform(input, None if n is None else [n], dim, norm, False)
 
 
 def ifft(input: Tensor, n: int | None = None, dim: int = -1, norm: Norm = None) -> Tensor:
-    return _transformed(input, None if n is None else [n], dim, norm, True)
+    return _transform(input, None if n is None else [n], dim, norm, True)
 
 
 def fftn(input: Tensor, s: Sequence[int] | None = None, dim: Dims = None, norm: Norm = None) -> Tensor:
-    return _transformed(input, s, dim, norm, False)
+    return _transform(input, s, dim, norm, False)
 
 
 def ifftn(input: Tensor, s: Sequence[int] | None = None, dim: Dims = None, norm: Norm = None) -> Tensor:
-    return _transformed(input, s, dim, norm, True)
+    return _transform(input, s, dim, norm, True)
 
 
 def fft2(input: Tensor, s: Sequence[int] | None = None, dim: Dims = (-2, -1), norm: Norm = None) -> Tensor:
@@ -122,16 +122,19 @@ def irfftn(input: Tensor, s: Sequence[int] | None = None, dim: Dims = None, norm
     at, n = dims[-1], sizes[-1]
     if n < 1:
         raise RuntimeError(f"Invalid number of data points ({n}) specified")
-    x = _transformed(input, sizes[:-1], dims[:-1], norm, True)  # the other dims first: then one half gives the other
-    x = _halved(_sized(x, n // 2 + 1, at), n, at)
+    x = _transform(input, sizes[:-1], dims[:-1], norm, True)  # the other dims first: then one half gives the other
+    x = _drop_unreal(_resize(x, n // 2 + 1, at), n, at)
     lead = ((None, None, None),) * at
     mirrored = run("getitem", x, index=(*lead, (1, (n + 1) // 2, 1)))
     whole = cat([x, run("conj", flip(mirrored, at))], at)
-    return run_as("FftC2RBackward0", "real", _transformed(whole, None, at, norm, True))
+    return run_as("FftC2RBackward0", "real", _transform(whole, None, at, norm, True))
 
 
-def _halved(x: Tensor, n: int, at: int) -> Tensor:
-    """Without the imaginary parts that no real tensor of n entries has: a transform leaves their zeros only to rounding."""
+def _drop_unreal(x: Tensor, n: int, at: int) -> Tensor:
+    """The half spectrum without the imaginary parts that no real tensor of n entries has.
+
+    A transform gives zeros there only up to rounding.
+    """
     shape = [1] * x._data.ndim
     shape[at] = -1
     has = np.array([0 < k < n / 2 for k in range(n // 2 + 1)], dtype=x._data.real.dtype).reshape(shape)
@@ -159,14 +162,14 @@ _REVERSED = {"backward": "forward", "forward": "backward", "ortho": "ortho"}
 
 def hfft(input: Tensor, n: int | None = None, dim: int = -1, norm: Norm = None) -> Tensor:
     """The real transform of a signal that is Hermitian, of which `input` is one half."""
-    return irfft(run("conj", _promoted(input)), n, dim, _REVERSED[_norm(norm)])
+    return irfft(run("conj", _to_complex(input)), n, dim, _REVERSED[_norm(norm)])
 
 
 def ihfft(input: Tensor, n: int | None = None, dim: int = -1, norm: Norm = None) -> Tensor:
     return run("conj", rfft(input, n, dim, _REVERSED[_norm(norm)]))
 
 
-def _shifted(input: Tensor, dim: Dims, sign: int) -> Tensor:
+def _shift(input: Tensor, dim: Dims, sign: int) -> Tensor:
     x = input
     for d in _dims(input, None, dim):
         n = x._data.shape[d]
@@ -176,11 +179,11 @@ def _shifted(input: Tensor, dim: Dims, sign: int) -> Tensor:
 
 def fftshift(input: Tensor, dim: Dims = None) -> Tensor:
     """Frequency 0 in the middle."""
-    return _shifted(input, dim, 1)
+    return _shift(input, dim, 1)
 
 
 def ifftshift(input: Tensor, dim: Dims = None) -> Tensor:
-    return _shifted(input, dim, -1)
+    return _shift(input, dim, -1)
 
 
 def fftfreq(n: int, d: float = 1.0, *, dtype: Any = None) -> Tensor:

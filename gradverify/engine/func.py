@@ -18,15 +18,18 @@ from .tensor import AccumulateGrad, Tensor, wrap
 __all__ = ["grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "vjp", "vmap"]
 
 
-def _own(x: Tensor) -> Tensor:
-    """`x` as an end of its own to differentiate at, still connected to what it came from."""
+def _as_leaf(x: Tensor) -> Tensor:
+    """`x` as a tensor of its own to differentiate at, still connected to its history."""
     return x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
 
 
-def _released(results: Any, own: list[Tensor]) -> Any:
-    """Cut off what depends on nothing but our own ends; what an outer derivative (or a closure) needs stays connected."""
+def _detach_unused(results: Any, own: list[Tensor]) -> Any:
+    """Detach results that depend on our own leaves only.
+
+    Results that an outer derivative (or a closure) needs stay connected.
+    """
     if isinstance(results, tuple | list):
-        return type(results)(_released(r, own) for r in results)
+        return type(results)(_detach_unused(r, own) for r in results)
     if not isinstance(results, Tensor) or not results.requires_grad:
         return results
     ours = {id(x) for x in own}
@@ -53,7 +56,7 @@ def grad_and_value(
         which = (argnums,) if isinstance(argnums, int) else argnums
         points = list(args)
         for k in which:
-            points[k] = _own(args[k])
+            points[k] = _as_leaf(args[k])
         ends = [points[k] for k in which]
         out = func(*points, **kwargs)
         out, aux = out if has_aux else (out, None)
@@ -70,7 +73,7 @@ def grad_and_value(
             found = _grad(out, ends, create_graph=True, materialize_grads=True)
         else:
             found = tuple(wrap(np.zeros_like(e._data)) for e in ends)
-        found, out, aux = _released((found, out, aux), ends)
+        found, out, aux = _detach_unused((found, out, aux), ends)
         result = found[0] if isinstance(argnums, int) else found
         return (result, (out, aux)) if has_aux else (result, out)
 
@@ -91,16 +94,16 @@ def grad(func: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: 
 def vjp(func: Callable[..., Any], *primals: Tensor) -> tuple[Any, Callable[..., tuple[Any, ...]]]:
     """(func(*primals), a function of the cotangent)."""
     with enable_grad():
-        points = [_own(p) for p in primals]
+        points = [_as_leaf(p) for p in primals]
         out = func(*points)
     outs = out if isinstance(out, tuple) else (out,)
 
     def pull(*cotangents: Any) -> tuple[Any, ...]:
         seeds = cotangents[0] if isinstance(cotangents[0], tuple) else cotangents
         found = _grad(outs, points, seeds, retain_graph=True, create_graph=True, materialize_grads=True)
-        return _released(tuple(found), points)
+        return _detach_unused(tuple(found), points)
 
-    return _released(out, points), pull
+    return _detach_unused(out, points), pull
 
 
 def jvp(func: Callable[..., Any], primals: tuple[Tensor, ...], tangents: tuple[Tensor, ...]) -> tuple[Any, Any]:
@@ -117,7 +120,7 @@ def _jacobian(func: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> C
         points = list(args)
         ends = []
         for k in which:
-            points[k] = _own(args[k])
+            points[k] = _as_leaf(args[k])
             ends.append(points[k])
 
         def of(*xs: Tensor) -> Any:
@@ -126,7 +129,7 @@ def _jacobian(func: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> C
             return func(*points)
 
         found = functional.jacobian(of, tuple(ends), create_graph=True)
-        found = _released(found, ends)
+        found = _detach_unused(found, ends)
         return found[0] if isinstance(argnums, int) and isinstance(found[0], Tensor) else (
             tuple(f[0] for f in found) if isinstance(argnums, int) else found
         )  # fmt: skip

@@ -72,7 +72,7 @@ KERNELS = Kernels()
 
 
 class _Device:
-    """The kernels over CuPy, from the first tensor on a GPU on; None until then, so that nobody pays for asking."""
+    """Holds the kernels over CuPy; None until there is a tensor on a GPU, so that a run without one does not look."""
 
     def __init__(self) -> None:
         self.kernels: Kernels | None = None
@@ -82,7 +82,7 @@ gpu = _Device()
 
 
 def kernels_for(*raws: Any) -> Kernels:
-    """The kernels of the module that these arrays belong to."""
+    """The kernels over NumPy, or over CuPy if one of the arrays lies on a GPU."""
     on_gpu = (hasattr(r, "device") and not isinstance(r, np.ndarray | np.generic) for r in raws)
     if gpu.kernels is not None and any(on_gpu):
         return gpu.kernels

@@ -30,7 +30,7 @@ def op_of(node: Node) -> str:
     return name.rstrip("0123456789").removesuffix("Backward") if name[-1].isdigit() else name
 
 
-def modified(data: Any, made: str, now: int, then: int) -> RuntimeError:
+def modified_error(data: Any, made: str, now: int, then: int) -> RuntimeError:
     """The error for a saved tensor that was written to; `made` says which op made the tensor, or nothing."""
     kind, shape = dtypes.OF_NUMPY[data.dtype].tensor_type, list(data.shape)
     return RuntimeError(
@@ -41,7 +41,7 @@ def modified(data: Any, made: str, now: int, then: int) -> RuntimeError:
     )
 
 
-def translated(rule: Rule, raws: Sequence[Any], error: Exception) -> Exception:
+def translate_error(rule: Rule, raws: Sequence[Any], error: Exception) -> Exception:
     """NumPy's complaint, as PyTorch would have put it."""
     shapes = [tuple(getattr(r, "shape", ())) for r in raws]
     if isinstance(error, TypeError):

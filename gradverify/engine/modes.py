@@ -17,7 +17,7 @@ state = _State()
 
 
 class recording:
-    """Ops inside are recorded, whatever the mode: `enable_grad` for the engine itself, without its ceremony."""
+    """Ops inside are recorded. The engine's own `enable_grad`: no decorator, no nesting."""
 
     def __enter__(self) -> None:
         self.before, state.enabled = state.enabled, True

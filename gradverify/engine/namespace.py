@@ -27,7 +27,7 @@ class EngineNamespace(Namespace):
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("__"):
             raise AttributeError(name)
-        call = self._op(name) if spec_of(name) is not None else self._unrecorded(name)
+        call = self._op(name) if spec_of(name) is not None else self._run_kernel(name)
         setattr(self, name, call)  # found once
         return call
 
@@ -58,7 +58,7 @@ class EngineNamespace(Namespace):
         call.__doc__ = f"{spec.doc}\n\nExample: {spec.example}"
         return call
 
-    def _unrecorded(self, name: str) -> Callable[..., Any]:
+    def _run_kernel(self, name: str) -> Callable[..., Any]:
         kernel = getattr(NUMPY, name, None)
         if kernel is None:
             raise AttributeError(f"the engine has no op {name!r}")

@@ -14,8 +14,8 @@ import numpy as np
 from ..namespaces.base import Namespace
 from .dtypes import F32, F64
 from .kernels import KERNELS, gpu, kernels_for, quiet
-from .messages import DETACHED, INFERENCE, modified, op_of
-from .promotion import widened
+from .messages import DETACHED, INFERENCE, modified_error, op_of
+from .promotion import widen
 from .reads import SHAPE, VALUE
 from .rules import Plan, Rule
 from .tape import FREED, Ghost, Node
@@ -26,8 +26,11 @@ class Freed:
     """What stands in `saved` after the saved values were released."""
 
 
-def _saved(name: str, position: int | None) -> property:
-    """A saved value of a node, by PyTorch's name for it. (Not by `__getattr__`: that slows down every other attribute.)"""
+def _saved_value(name: str, position: int | None) -> property:
+    """The property `_saved_<name>`, PyTorch's name for a saved value.
+
+    Not by `__getattr__`, which slows down every other attribute.
+    """
 
     def get(self: OpNode) -> Any:
         if self.saved is Freed:
@@ -66,10 +69,10 @@ class OpNode(Node):
     cell: list[int] | None = None
     version = 0
 
-    _saved_self, _saved_other = _saved("self", 0), _saved("other", 1)
-    _saved_exponent, _saved_mat2 = _saved("exponent", 1), _saved("mat2", 1)
-    _saved_vec, _saved_tensor = _saved("vec", 1), _saved("tensor", 1)
-    _saved_result = _saved("result", None)
+    _saved_self, _saved_other = _saved_value("self", 0), _saved_value("other", 1)
+    _saved_exponent, _saved_mat2 = _saved_value("exponent", 1), _saved_value("mat2", 1)
+    _saved_vec, _saved_tensor = _saved_value("vec", 1), _saved_value("tensor", 1)
+    _saved_result = _saved_value("result", None)
 
     def _note_dtypes(self, args: tuple[Any, ...], out: Tensor) -> None:
         self.metas = []
@@ -106,13 +109,14 @@ class OpNode(Node):
             self.output = Ghost(out._data.shape, out._data.dtype)
 
     def backward(self, g: Any, over: Namespace | None) -> Sequence[Any]:
+        """Read the VJP of every wanted argument: (g, output, saved values) -> its cotangent."""
         saved, plan = self.saved, self.plan
         if saved is Freed:
             raise RuntimeError(FREED)
         if plan.keeps:
-            saved = self._unpacked()
+            saved = self._unpack()
         if over is not None:
-            return self._recorded(g, over)
+            return self._record_backward(g, over)
         run, dtype = quiet.run, g.dtype
         xp = KERNELS if gpu.kernels is None else kernels_for(g)
         grads: list[Any] = [None] * len(saved)
@@ -123,9 +127,9 @@ class OpNode(Node):
             return grads
         output = self.output
         if not self.plain:
-            g, output, saved = widened(g), widened(output), [widened(a) for a in saved]
-            if self._conjugates(g.dtype):
-                run, saved = _conjugated(run), [self._to_complex(i, a, g.dtype) for i, a in enumerate(saved)]
+            g, output, saved = widen(g), widen(output), [widen(a) for a in saved]
+            if self._needs_conjugates(g.dtype):
+                run, saved = _between_conjugates(run), [self._to_complex(i, a, g.dtype) for i, a in enumerate(saved)]
         for (i, vjp), (shape, dtype) in zip(plan.wanted, self.metas):
             d = run(vjp, xp, g, output, *saved, **self.params)
             if d.shape != shape and self.rule.broadcasts:
@@ -133,8 +137,8 @@ class OpNode(Node):
             grads[i] = d if d.dtype is dtype else _to_dtype(d, dtype)
         return grads
 
-    def _unpacked(self) -> list[Any]:
-        """The saved values. Raises RuntimeError where one was edited since, or lost its history."""
+    def _unpack(self) -> list[Any]:
+        """The saved values as arrays. Raises RuntimeError if one was written to since, or was detached."""
         versions, saved, plan = self.versions, list(self.saved), self.plan
         for k in plan.values:
             t = saved[k]
@@ -144,35 +148,38 @@ class OpNode(Node):
                     raise RuntimeError(DETACHED)
                 cell = t._version_cell
                 if cell is not None and cell[0] != (0 if versions is None else versions.get(k, 0)):
-                    raise self._stale(t, cell[0], 0 if versions is None else versions.get(k, 0))
+                    raise self._stale_error(t, cell[0], 0 if versions is None else versions.get(k, 0))
                 saved[k] = t._data
         cell = self.cell
         if cell is not None and cell[0] != self.version:
-            raise modified(self.output, f", which is output 0 of {op_of(self)}", cell[0], self.version)
+            raise modified_error(self.output, f", which is output 0 of {op_of(self)}", cell[0], self.version)
         return saved
 
     def run_on_none(self) -> None:
         if self.saved is Freed:
             raise RuntimeError(FREED)
         if self.plan.keeps:
-            self._unpacked()
+            self._unpack()
 
-    def _conjugates(self, cotangent: np.dtype) -> bool:
-        """Is this a holomorphic op of complex numbers, with a rule for reals? Then that needs conjugates."""
+    def _needs_conjugates(self, cotangent: np.dtype) -> bool:
+        """Is a rule for reals read over complex numbers here? Then it stands between two conjugations."""
         return cotangent.kind == "c" and not self.rule.wirtinger
 
     def _to_complex(self, i: int, a: Any, to: np.dtype, over: Namespace | None = None) -> Any:
-        """A real argument among complex ones as a complex number, which is how the op took it: log(-1) has a value then."""
+        """Argument `i`, as a complex number if it is a real one.
+
+        So the op took it among complex arguments: log(-1) has a value then.
+        """
         raw = a._data if isinstance(a, Tensor) else a
         if raw is None or isinstance(raw, Ghost) or raw.dtype.kind != "f" or self.rule.spec.argument(i) != "float":
             return a
         return over.cast(a, to=to) if over is not None and isinstance(a, Tensor) else a.astype(to)
 
-    def _stale(self, t: Tensor, now: int, then: int) -> RuntimeError:
+    def _stale_error(self, t: Tensor, now: int, then: int) -> RuntimeError:
         made = "" if t._edge is None else f", which is output {t._edge[1]} of {op_of(t._edge[0])}"
-        return modified(t._data, made, now, then)
+        return modified_error(t._data, made, now, then)
 
-    def _recorded(self, g: Tensor, over: Namespace) -> list[Any]:
+    def _record_backward(self, g: Tensor, over: Namespace) -> list[Any]:
         """The same rule, read over tensors: what it does is recorded."""
         args = [wrap(a) if isinstance(a, np.generic) else a for a in self.saved]
         out = self.output
@@ -180,7 +187,7 @@ class OpNode(Node):
             out = self._saved_output()
         grads: list[Any] = [None] * len(args)
         metas = self.metas or [(g._data.shape, g._data.dtype)] * len(grads)
-        conjugate = not self.plain and self._conjugates(g._data.dtype)
+        conjugate = not self.plain and self._needs_conjugates(g._data.dtype)
         if conjugate:
             to = g._data.dtype
             args = [self._to_complex(i, a, to, over) for i, a in enumerate(args)]
@@ -204,7 +211,7 @@ class OpNode(Node):
             self.saved, self.output, self.cell = Freed, None, None
 
 
-def _conjugated(run: Callable[..., Any]) -> Callable[..., Any]:
+def _between_conjugates(run: Callable[..., Any]) -> Callable[..., Any]:
     """conj(text(conj(g))): derived in `wirtinger`."""
 
     def conjugated(vjp: Callable[..., Any], xp: Any, g: Any, *rest: Any, **params: Any) -> Any:

@@ -33,12 +33,12 @@ class _Format:
         low, high = float(np.abs(deciding).min()), float(np.abs(deciding).max())
         self.integral = bool(np.all(deciding == np.ceil(deciding)))
         self.scientific = high / low > 1000.0 or high > 1e8 or (low < 1e-4 and not self.integral)
-        self.width = max(len(self._written(v)) for v in deciding.tolist())
+        self.width = max(len(self._write(v)) for v in deciding.tolist())
 
     def _plain(self, v: Any) -> str:
         return str(bool(v)) if self.kind == "b" else str(int(v))
 
-    def _written(self, v: Any) -> str:
+    def _write(self, v: Any) -> str:
         if self.kind != "f":
             return self._plain(v)
         if self.scientific:
@@ -48,7 +48,7 @@ class _Format:
         return f"{v:.{PRECISION}f}"
 
     def __call__(self, v: Any) -> str:
-        return self._written(v).rjust(self.width)
+        return self._write(v).rjust(self.width)
 
 
 class _ComplexFormat:

@@ -14,22 +14,24 @@ HALF = {d.numpy for name, d in dtypes.DTYPES.items() if name in ("float16", "bfl
 
 
 def half_among(raws: list[Any]) -> Any:
-    """The 16-bit dtype that the operands are in, or None. They agree by now: beside the last one (a number, or the indices
-    of a loss) the first one tells."""
+    """The 16-bit dtype of the operands, or None.
+
+    They agree by now. The last one may be a number, or the indices of a loss: then the first one decides.
+    """
     last = getattr(raws[-1], "dtype", None)
     if last is F32 or last is F64:
         return None
     return next((d for d in (last, getattr(raws[0], "dtype", None)) if d in HALF), None)
 
 
-def widened(x: Any) -> Any:
+def widen(x: Any) -> Any:
     """A half in float32; anything else as it is."""
     if getattr(x, "dtype", None) not in HALF:
         return x
     return Ghost(x.shape, F32) if isinstance(x, Ghost) else x.astype(F32)
 
 
-def promoted(rule: Rule, raws: list[Any]) -> list[Any]:
+def promote(rule: Rule, raws: list[Any]) -> list[Any]:
     """The operands in the dtype that PyTorch computes this op in; nothing happens where they agree already."""
     d = getattr(raws[0], "dtype", None)
     if (d is F32 or d is F64) and (rule.primitive or len(raws) == 1):

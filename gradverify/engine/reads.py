@@ -1,7 +1,7 @@
 """What a VJP text reads: only that has to be kept from the forward to the backward pass.
 
-An op's record declares it (`OpFacts.saves`; `declared`). The texts can be asked as well (`analysed`): a test compares the
-two for every op, and an op without a declaration, of a third party for instance, goes by its text.
+An op's record declares it (`OpFacts.saves`; `declared_reads`). The texts can be asked as well (`analyse_reads`): a test
+compares the two for every op, and an op without a declaration, of a third party for instance, goes by its text.
 
 The one idea of the analysis: a rule is a small Python function `(xp, g, out, *args, **params)`, so its syntax tree says what
 its result is made of. A parameter that only ever gives its shape (`xp.shape(x)`, `xp.zeros_like(x)`, `like=x`), here or in a
@@ -26,7 +26,7 @@ class Read(IntEnum):
     VALUE = 2
 
 
-SHAPE, VALUE = Read.SHAPE, Read.VALUE  # for whoever is in a hurry: Python 3.11 takes 300 ns for `Read.VALUE`
+SHAPE, VALUE = Read.SHAPE, Read.VALUE  # Python 3.11 takes 300 ns for `Read.VALUE`
 
 
 class Reads(NamedTuple):
@@ -36,8 +36,8 @@ class Reads(NamedTuple):
     arguments: tuple[Read, ...]
 
 
-def declared(saves: Sequence[str], i: int, n: int) -> Reads:
-    """The reads that `OpFacts.saves` declares for the VJP of argument `i` of n."""
+def declared_reads(saves: Sequence[str], i: int, n: int) -> Reads:
+    """What the VJP of argument `i` of n reads, by its declaration in `OpFacts.saves`."""
     output, arguments = Read.NOTHING, [Read.NOTHING] * n
     for word in saves[i if "args" not in saves[0] and len(saves) > 1 else 0].split():
         name, _, shape = word.partition(".")
@@ -54,8 +54,8 @@ def declared(saves: Sequence[str], i: int, n: int) -> Reads:
 _LETTERS = "abcdefgh"
 
 
-def analysed(spec: OpSpec, i: int, n: int) -> Reads:
-    """The reads that the text of the VJP of argument `i` of n shows; every value where it has no source."""
+def analyse_reads(spec: OpSpec, i: int, n: int) -> Reads:
+    """What the text of the VJP of argument `i` of n reads; everything, where it has no source."""
     variadic = not isinstance(spec.vjp, tuple)  # then the text takes the argument's number as well
     text = spec.vjp[i] if isinstance(spec.vjp, tuple) else spec.vjp
     assert text is not None, f"argument {i} of {spec.name} has no cotangent"
@@ -84,7 +84,11 @@ def reads(function: Callable[..., Any]) -> Mapping[str, Read] | None:
 
 
 class _Summary:
-    """What a function's result is made of: one Deps per entry where it returns a tuple; `control`: what its branches ask."""
+    """What a function's result is made of.
+
+    results  one Deps per entry of the tuple that it returns, or a single one
+    control  what its branches and loops depend on
+    """
 
     def __init__(self, names: Sequence[str], control: Deps, results: list[Deps]) -> None:
         self.names, self.control, self.results = names, control, results
@@ -98,7 +102,7 @@ def _union(*many: Deps) -> Deps:
     return out
 
 
-def _shapes(deps: Deps) -> Deps:
+def _shape_only(deps: Deps) -> Deps:
     return {name: min(how, Read.SHAPE) for name, how in deps.items()}
 
 
@@ -111,7 +115,7 @@ def _summary(function: Callable[..., Any]) -> _Summary | None:
     names = [x.arg for x in (*a.posonlyargs, *a.args, *([a.vararg] if a.vararg else []), *a.kwonlyargs)]
     walker = _Walker(function, names)
     if isinstance(definition, ast.Lambda):
-        walker.returned(definition.body)
+        walker.add_result(definition.body)
     else:
         walker.run(definition.body)
     return _Summary(names, walker.control, walker.results or [{}])
@@ -130,7 +134,7 @@ class _Walker:
     def run(self, body: Sequence[ast.stmt]) -> None:
         for statement in body:
             if isinstance(statement, ast.Return):
-                self.returned(statement.value)
+                self.add_result(statement.value)
             elif isinstance(statement, ast.Assign):
                 for target in statement.targets:
                     self.assign(target, self.parts(statement.value))
@@ -141,20 +145,20 @@ class _Walker:
                     if isinstance(statement, ast.For):
                         over = self.deps(statement.iter)
                         self.assign(statement.target, [over])
-                        self.control = _union(self.control, _shapes(over))  # how often it runs
+                        self.control = _union(self.control, _shape_only(over))  # how often it runs
                     else:
-                        self.asked(statement.test)
+                        self.add_control(statement.test)
                     self.run(statement.body)
                 self.run(statement.orelse)
             else:  # an expression, an assertion, an inner function, ...
                 for name in ast.walk(statement):
                     if isinstance(name, ast.Name):
-                        self.asked(name)
+                        self.add_control(name)
 
-    def asked(self, node: ast.expr) -> None:
+    def add_control(self, node: ast.expr) -> None:
         self.control = _union(self.control, self.deps(node))
 
-    def returned(self, node: ast.expr | None) -> None:
+    def add_result(self, node: ast.expr | None) -> None:
         if node is None:
             return
         parts = self.parts(node)
@@ -182,31 +186,31 @@ class _Walker:
             test, body, orelse = self.deps(node.test), self.parts(node.body), self.parts(node.orelse)
             if len(body) == len(orelse):
                 return [_union(test, a, b) for a, b in zip(body, orelse)]
-        return self.called(node) if isinstance(node, ast.Call) else [self.deps(node)]
+        return self.call_parts(node) if isinstance(node, ast.Call) else [self.deps(node)]
 
     def deps(self, node: ast.AST) -> Deps:
         if isinstance(node, ast.Name):
             return self.env.get(node.id, {})
         if isinstance(node, ast.Attribute):
             inner = self.deps(node.value)
-            return _shapes(inner) if node.attr in _SHAPE_ATTRIBUTES else inner
+            return _shape_only(inner) if node.attr in _SHAPE_ATTRIBUTES else inner
         if isinstance(node, ast.Call):
-            return _union(*self.called(node))
+            return _union(*self.call_parts(node))
         if isinstance(node, ast.GeneratorExp | ast.ListComp):
             asked = []
             for generator in node.generators:
                 over = self.deps(generator.iter)
                 self.assign(generator.target, [over])
-                asked += [_shapes(over), *(self.deps(condition) for condition in generator.ifs)]
+                asked += [_shape_only(over), *(self.deps(condition) for condition in generator.ifs)]
             return _union(self.deps(node.elt), *asked)
         return _union(*(self.deps(child) for child in ast.iter_child_nodes(node)))
 
-    def called(self, node: ast.Call) -> list[Deps]:
+    def call_parts(self, node: ast.Call) -> list[Deps]:
         arguments = [self.deps(a) for a in node.args]
-        keywords = [_shapes(self.deps(k.value)) if k.arg == "like" else self.deps(k.value) for k in node.keywords]
+        keywords = [_shape_only(self.deps(k.value)) if k.arg == "like" else self.deps(k.value) for k in node.keywords]
         if isinstance(node.func, ast.Attribute):
             if node.func.attr in _SHAPE_KERNELS:
-                return [_shapes(_union(*arguments, *keywords))]
+                return [_shape_only(_union(*arguments, *keywords))]
             return [_union(self.deps(node.func.value), *arguments, *keywords)]
         target: Any = None
         if isinstance(node.func, ast.Name):
@@ -220,7 +224,7 @@ class _Walker:
             out = []
             for name, given in zip(inner.names, arguments):
                 how = deps.get(name, Read.NOTHING)
-                out.append(given if how is Read.VALUE else _shapes(given) if how is Read.SHAPE else {})
+                out.append(given if how is Read.VALUE else _shape_only(given) if how is Read.SHAPE else {})
             return _union(*out)
 
         return [_union(through(inner.control), through(result)) for result in inner.results]

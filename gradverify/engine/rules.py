@@ -20,7 +20,7 @@ from . import wirtinger
 from .kernels import KERNELS, Kernels
 from .local_ops import LOCAL, spec_of
 from .op_facts import Complex, Names, Promotion, Saves, facts_of, node_name
-from .reads import Read, Reads, analysed, declared
+from .reads import Read, Reads, analyse_reads, declared_reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Rule:
         self._on_complex: Rule | None = None
 
     def on_complex(self, dtype: np.dtype) -> Rule:
-        """The rule for complex arguments: this one, or the op's form. Raises what PyTorch would where there is none."""
+        """The rule for complex arguments: this one, or the op's form. Raises PyTorch's error where there is none."""
         if self._on_complex is None:
             if self._complex is Complex.REFUSED:
                 raise wirtinger.refusal(self.name, dtype)
@@ -91,7 +91,7 @@ class Rule:
         return rule
 
     def kernel_in(self, xp: Kernels) -> Callable[..., Any]:
-        """The kernel of that name, if there is one that takes the op's arguments as they stand; else the definition."""
+        """The kernel of the op's name, if it takes the op's arguments as they are; else the definition."""
         has_own = self.spec.arity >= 0 and (self.spec.primitive or hasattr(Kernels, self.name))
         own = getattr(xp, self.name, None) if has_own else None
         return own if own is not None else partial(self.spec.define, xp)
@@ -118,8 +118,8 @@ class Rule:
         """What the VJP of argument `i` of n reads: as declared, or else by analysis of its text."""
         spec, saves = self._declared
         if saves is not None and spec is self.spec:  # a rule under test may have another declaration in its place
-            return declared(saves, i, n)
-        return analysed(self.spec, i, n)
+            return declared_reads(saves, i, n)
+        return analyse_reads(self.spec, i, n)
 
     def _text(self, i: int) -> Callable[..., Any]:
         """The VJP of argument `i`, as a function (xp, g, out, *args, **params)."""
@@ -136,7 +136,7 @@ _rules: dict[tuple[str, str | None], Rule] = {}
 
 
 def rule(name: str, node: str | None = None) -> Rule:
-    """The rule of an op of the table (or of the engine's own), its node called as PyTorch calls it.
+    """The rule of an op; `node` is the name of its backward node, if PyTorch has another one here.
 
     Raises UnknownName.
     """

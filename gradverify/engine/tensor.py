@@ -42,7 +42,7 @@ class Tensor:
     """PyTorch's Tensor over a NumPy or CuPy array. The ops, and what needs the walk, are installed by `api.methods`."""
 
     # What every tensor starts from; an instance only stores what differs.
-    _data: Any
+    _data: np.ndarray
     _requires_grad: bool = False
     _edge: Edge | None = None
     _grad: Tensor | None = None
@@ -150,7 +150,7 @@ class Tensor:
 
     @property
     def _borrows(self) -> bool:
-        """Does it require grad only because its base does? A view made within no_grad: nothing leads from it to the base."""
+        """Is it a view made within no_grad, which requires grad only because its base does?"""
         return self._view is not None and self._edge is None and not self._requires_grad
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
@@ -426,7 +426,7 @@ class AccumulateGrad(Node):
 
 
 class Step(Protocol):
-    """An op on the way from a base to its view: it can be taken again, by a tensor and by an array."""
+    """An op on the way from a base to its view, for tensors and for arrays."""
 
     def __call__(self, x: Tensor) -> Tensor: ...
 
@@ -434,8 +434,10 @@ class Step(Protocol):
 
 
 class View:
-    """What a view knows: its base, the steps from there, and the version of the base that its `grad_fn` belongs to.
+    """How a view came from its base.
 
+    steps      the ops that lead from the base to the view
+    version    the version of the base that the view's `grad_fn` belongs to
     forbidden  why it must not be written to while grad mode is on, or None
     """
 
@@ -487,7 +489,7 @@ def track(source: Tensor, out: Tensor, step: Step) -> None:
 
 
 def move_history(x: Tensor, edge: Edge | None, requires_grad: bool) -> None:
-    """`x` has this history from now on; its other hooks stay with the old one, but what it retains is of the new."""
+    """Give `x` another history. Its hooks stay with the old one, but retain_grad moves to the new."""
     retain = None
     if x._retains_grad and x._edge is not None:
         hooks = x._edge[0].hooks_of(x._edge[1])

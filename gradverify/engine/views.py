@@ -60,7 +60,7 @@ SHARED = (
 
 
 def overwrite(x: Tensor, data: Any, alike: bool = False) -> None:
-    """Write into the memory of `x`, with no history."""
+    """Write into the memory of `x`, without recording."""
     check_writable(x)
     _store(x._array(), data, alike)
     x._cell()[0] += 1
@@ -99,7 +99,7 @@ def check_overlap(x: Tensor, other: Any) -> None:
 
 
 def same_place(x: Tensor, other: Tensor) -> bool:
-    """Is it the same memory, in the same order?"""
+    """Do the two have the same memory with the same strides?"""
     a, b = x._array(), other._array()
     if type(a) is not np.ndarray or type(b) is not np.ndarray:
         return x is other
@@ -107,7 +107,7 @@ def same_place(x: Tensor, other: Tensor) -> bool:
 
 
 def _gapless(x: np.ndarray) -> bool:
-    """Does it fill its memory once, in whatever order of its axes?"""
+    """Is the memory dense: every entry once, in whatever order of the axes?"""
     step = x.itemsize
     for stride, n in sorted((s, n) for s, n in zip(x.strides, x.shape) if n > 1):
         if stride != step:
@@ -135,7 +135,7 @@ def check_writable(x: Tensor, done: bool = False) -> None:
 
 
 def _keep_old_value(new: Tensor, x: Tensor) -> None:
-    """The op that is about to overwrite `x` may have saved it: let it keep the old value."""
+    """Give the op that is about to overwrite `x` a copy of the old value, if it saved `x`."""
     node: Any = new._edge[0] if new._edge is not None else None
     saved = getattr(node, "saved", None)
     # Only as the first operand, like PyTorch: y.mul_(y) has saved y as the second one too, and fails in backward.
@@ -148,7 +148,7 @@ def _keep_old_value(new: Tensor, x: Tensor) -> None:
 
 
 def rebase(x: Tensor, new: Tensor) -> None:
-    """`x` is from now on what `new` is: the result of `new`'s node."""
+    """Make `x` the result of the node that made `new`."""
     node: Any = new._edge[0] if new._edge is not None else None
     cell = x._cell()
     if node is not None and getattr(node, "cell", None) is not None:  # the node saved its output: that is x now

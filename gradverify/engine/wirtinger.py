@@ -131,7 +131,7 @@ def _sigmoid(xp: Any, z: Any) -> Any:
 
 
 def _log1p(xp: Any, z: Any) -> Any:
-    """NumPy's forms 1 + z, and near 0 none of the real part is left. |1 + z|^2 - 1 is x (x + 2) + y^2."""
+    """log(1 + z), by |1 + z|^2 - 1 = x (x + 2) + y^2: in 1 + z, as NumPy has it, a small real part is lost."""
     m, x, y = xp.module, z.real, z.imag
     size = m.hypot(1 + x, y)
     near = (size > 0.5) & (size < 2)

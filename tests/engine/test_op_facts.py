@@ -13,7 +13,7 @@ from gradverify.engine import wirtinger
 from gradverify.engine.api.methods import IN_PLACE, METHODS_ONLY, NOT_METHODS
 from gradverify.engine.local_ops import LOCAL
 from gradverify.engine.op_facts import FACTS, Complex, OpFacts, Saves
-from gradverify.engine.reads import analysed, declared
+from gradverify.engine.reads import analyse_reads, declared_reads
 from gradverify.engine.rules import Rule, rule
 from gradverify.ops import OPS
 
@@ -35,7 +35,7 @@ def test_a_vjp_reads_what_its_record_declares(name: str, spec: OpSpec, saves: Sa
     n = spec.arity if spec.arity >= 0 else 3
     wanted = [i for i in range(n) if not isinstance(spec.vjp, tuple) or spec.vjp[i] is not None]
     assert len(saves) == (n if spec.arity >= 0 else 1)
-    differ = [i for i in wanted if declared(saves, i, n) != analysed(spec, i, n)]
+    differ = [i for i in wanted if declared_reads(saves, i, n) != analyse_reads(spec, i, n)]
     assert bool(differ) == (name in OTHERWISE), f"the VJPs of arguments {differ} read something else"
 
 
@@ -45,11 +45,11 @@ def test_what_has_no_vjp_declares_no_reads() -> None:
 
 def test_a_wrong_declaration_would_be_seen() -> None:
     spec = OPS["multiply"]
-    assert declared(("b", "a"), 0, 2) == analysed(spec, 0, 2)
-    assert declared(("a", "a"), 0, 2) != analysed(spec, 0, 2)
-    assert declared(("b.shape", "a"), 0, 2) != analysed(spec, 0, 2)
+    assert declared_reads(("b", "a"), 0, 2) == analyse_reads(spec, 0, 2)
+    assert declared_reads(("a", "a"), 0, 2) != analyse_reads(spec, 0, 2)
+    assert declared_reads(("b.shape", "a"), 0, 2) != analyse_reads(spec, 0, 2)
     with pytest.raises(ValueError, match="substring"):
-        declared(("x", "a"), 0, 2)
+        declared_reads(("x", "a"), 0, 2)
 
 
 def test_another_declaration_in_the_place_of_an_op_is_analysed() -> None:

@@ -14,28 +14,30 @@ from ..wirtinger import refusal
 Dim = int | Sequence[int] | None
 
 
-def run(op: str, *args: Any, **params: Any) -> Any:
-    """An op of the table on tensors; parameters by keyword, the op's defaults filled in."""
+def run(op: str, *args: Any, **params: Any) -> Tensor:
+    """Run an op of the table on tensors, its parameters given by keyword."""
     r = rule(op)
     return apply(r, args, r.params | params if r.params else params)
 
 
-def run_as(node_name: str, op: str, *args: Any, **params: Any) -> Any:
-    """The same, where PyTorch calls the backward node something else here."""
+def run_as(node_name: str, op: str, *args: Any, **params: Any) -> Tensor:
+    """`run`, for a function whose backward node has another name in PyTorch."""
     r = rule(op, node_name)
     return apply(r, args, r.params | params if r.params else params)
 
 
 def axis_of(dim: Dim) -> Any:
+    """The table's axis: an int, a tuple or None."""
     return tuple(dim) if isinstance(dim, list | tuple) else dim
 
 
 def axes_or_all(dim: Dim) -> Any:
-    """PyTorch takes dim=() as all."""
+    """The axis of `dim`; None (all) also for dim=(), as in PyTorch."""
     return None if isinstance(dim, list | tuple) and not dim else axis_of(dim)
 
 
 def normal_dim(dim: int, ndim: int) -> int:
+    """`dim` counted from the front. Raises IndexError as PyTorch does."""
     n = builtins.max(ndim, 1)
     if not isinstance(dim, int):
         raise TypeError(f"dim must be an int, not {type(dim).__name__}")
@@ -45,22 +47,24 @@ def normal_dim(dim: int, ndim: int) -> int:
 
 
 def sizes_of(sizes: Any) -> tuple[int, ...]:
-    """`f(2, 3)`, `f((2, 3))` and `f(torch.Size([2, 3]))` alike."""
+    """The sizes in `f(2, 3)`, `f((2, 3))` or `f(torch.Size([2, 3]))`."""
     if len(sizes) == 1 and isinstance(sizes[0], list | tuple):
         sizes = sizes[0]
     return tuple(int(n) for n in sizes)
 
 
 def to_dtype(x: Tensor, dtype: Any) -> Tensor:
+    """`x` in another dtype; as it is where that is None."""
     return x if dtype is None or x._data.dtype == dtype.numpy else cast(x, dtype.numpy)
 
 
 def raw_of(x: Any) -> Any:
+    """The array of a tensor; anything else as it is."""
     return x._data if isinstance(x, Tensor) else x
 
 
 def require_order(name: str, *tensors: Any) -> None:
-    """Complex numbers have no order; NumPy would take one all the same."""
+    """Raise PyTorch's error for complex tensors, which have no order. NumPy would order them."""
     for x in tensors:
         if isinstance(x, Tensor) and x._data.dtype.kind == "c":
             raise refusal(name, x._data.dtype)

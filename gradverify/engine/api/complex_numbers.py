@@ -28,7 +28,10 @@ def is_complex(input: Tensor) -> bool:
 
 
 def conj(input: Tensor) -> Tensor:
-    """A copy, where PyTorch sets a flag and conjugates later: the values are the same, the memory is not shared."""
+    """The complex conjugate, as a copy.
+
+    PyTorch sets a flag and conjugates later: the same values, but there they share memory.
+    """
     return run("conj", input) if _is_complex(input) else input
 
 
@@ -56,7 +59,7 @@ def imag(input: Tensor) -> Tensor:
     return run_as("SelectBackward0", "imag", input)
 
 
-def _of_one_dtype(first: Tensor, second: Tensor) -> None:
+def _require_one_dtype(first: Tensor, second: Tensor) -> None:
     kinds = [x.dtype.tensor_type.removesuffix("Tensor") for x in (first, second)]
     if not (first.is_floating_point() and second.is_floating_point()):
         long = dict(zip(("Float", "Double", "Long", "Int"), ("Float", "Double", "Long", "Int")))
@@ -70,25 +73,28 @@ def _of_one_dtype(first: Tensor, second: Tensor) -> None:
 
 def complex(real: Tensor, imag: Tensor) -> Tensor:
     """real + i imag; both of one floating-point dtype. Raises RuntimeError where they are not."""
-    _of_one_dtype(real, imag)
+    _require_one_dtype(real, imag)
     return run("complex", real, imag)
 
 
 def polar(abs: Tensor, angle: Tensor) -> Tensor:
     """abs (cos(angle) + i sin(angle))."""
-    _of_one_dtype(abs, angle)
+    _require_one_dtype(abs, angle)
     return run_as("PolarBackward0", "complex", abs * angle.cos(), abs * angle.sin())
 
 
 def view_as_real(input: Tensor) -> Tensor:
-    """(..., 2), the real and the imaginary part: a view."""
+    """The real view (..., 2) of a complex tensor (...)."""
     if not _is_complex(input):
         raise RuntimeError("view_as_real is only supported for complex tensors")
     return run("view_as_real", input)
 
 
 def view_as_complex(input: Tensor) -> Tensor:
-    """(...) of a tensor (..., 2): a view. Raises RuntimeError for other shapes, and where the parts are not neighbours."""
+    """The complex view (...) of a real tensor (..., 2).
+
+    Raises RuntimeError for other shapes, and if the two parts of a number are no neighbours in memory.
+    """
     if input._data.dtype not in (dtypes.F32, dtypes.F64):
         raise RuntimeError(
             "view_as_complex is only supported for half, float and double tensors, but got a tensor of scalar type: "

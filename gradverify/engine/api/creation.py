@@ -56,7 +56,7 @@ def _array(data: Any, dtype: dtypes.dtype | None, copy: bool) -> np.ndarray:
     try:
         array = np.array(plain)
     except ValueError:
-        raise ValueError(_ragged(plain)) from None
+        raise ValueError(_ragged_error(plain)) from None
     kind = array.dtype.kind
     if kind == "f" and not _holds_arrays(data):
         return array.astype(dtypes.default_numpy())
@@ -70,7 +70,7 @@ def _array(data: Any, dtype: dtypes.dtype | None, copy: bool) -> np.ndarray:
     return array
 
 
-def _ragged(data: Any) -> str:
+def _ragged_error(data: Any) -> str:
     depth, rows = 1, data
     while all(isinstance(r, list | tuple) for r in rows):
         if len({len(r) for r in rows}) > 1:
@@ -214,7 +214,10 @@ def eye(
 
 
 class Generator:
-    """A source of random numbers of its own. The numbers are NumPy's, not PyTorch's: seeds repeat, but do not agree."""
+    """A random number generator.
+
+    A seed repeats its numbers, but they are NumPy's, not PyTorch's.
+    """
 
     def __init__(self, device: Device = None) -> None:
         self.seed_ = 0
@@ -239,7 +242,7 @@ default_generator.random = np.random.default_rng()
 
 
 def manual_seed(seed: int) -> Generator:
-    """Makes all random numbers that follow the same in every run."""
+    """Seed the default generator."""
     return default_generator.manual_seed(seed)
 
 

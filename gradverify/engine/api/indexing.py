@@ -17,8 +17,8 @@ __all__ = [
 ]  # fmt: skip
 
 
-def basic_index(index: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """The index in the vocabulary's terms, if it is basic (ints, slices, None, ...); None if it needs arrays."""
+def to_basic_index(index: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """The index as the op `getitem` takes it (ints, slices, None, ...); None if it holds arrays."""
     out: list[Any] = []
     for entry in index:
         if entry is Ellipsis:
@@ -45,7 +45,7 @@ def basic_index(index: tuple[Any, ...]) -> tuple[Any, ...] | None:
     return tuple(out)
 
 
-def native_entries(index: tuple[Any, ...]) -> tuple[Any, ...]:
+def to_native_index(index: tuple[Any, ...]) -> tuple[Any, ...]:
     def one(entry: Any) -> Any:
         if isinstance(entry, Tensor):
             if entry._data.dtype.kind == "f":
@@ -57,7 +57,7 @@ def native_entries(index: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _index_node(index: tuple[Any, ...]) -> str:
-    """PyTorch takes an index apart entry by entry; the last step names the node."""
+    """The node of a basic index. PyTorch takes it apart entry by entry; the last entry names the node."""
     for entry in reversed(index):
         if isinstance(entry, int):
             return "SelectBackward0"
@@ -70,12 +70,12 @@ def _index_node(index: tuple[Any, ...]) -> str:
 
 def getitem(input: Tensor, index: Any) -> Tensor:
     entries = tuple(index) if isinstance(index, tuple) else (index,)
-    plain = basic_index(entries)
+    plain = to_basic_index(entries)
     try:
         if plain is not None:
             check_index(plain, input._data.shape)
             return run_as(_index_node(plain), "getitem", input, index=plain)
-        return run_as("IndexBackward0", "index", input, at=native_entries(entries))
+        return run_as("IndexBackward0", "index", input, at=to_native_index(entries))
     except IndexError:
         raise
     except RuntimeError as error:

@@ -16,14 +16,14 @@ from ..tape import Node, named
 from ..tensor import Tensor, wrap
 from ..views import check_overlap, overwrite, same_place, write
 from .call import run, run_as
-from .indexing import basic_index, check_index, masked_fill, native_entries
+from .indexing import check_index, masked_fill, to_basic_index, to_native_index
 from .shape import expand
 
 __all__ = ["copy_", "fill_", "masked_fill_", "setitem", "zero_"]
 
 
 def _takes_everything(entries: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
-    """Does the index take everything, axis by axis?"""
+    """Does the index take every entry?"""
     if entries == (Ellipsis,):
         return True
     full = builtins.all(isinstance(e, slice) and e.indices(n) == (0, n, 1) for e, n in zip(entries, shape))
@@ -31,9 +31,9 @@ def _takes_everything(entries: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
 
 
 def setitem(input: Tensor, index: Any, value: Any) -> None:
-    """`input[index] = value`: a write through a view, or, with arrays in the index, a scatter."""
+    """`input[index] = value`: a write through a view, or a scatter if the index holds arrays."""
     entries = tuple(index) if isinstance(index, tuple) else (index,)
-    plain = basic_index(entries)
+    plain = to_basic_index(entries)
     if plain is not None:
         check_index(plain, input._data.shape)
         whole = _takes_everything(entries, input._data.shape)  # PyTorch makes no view then
@@ -44,12 +44,12 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
         if isinstance(value, Tensor) and (value._data.ndim or not part._data.ndim):
             if value._data.size == part._data.size:
                 check_overlap(part, wrap(value._array().reshape(part._data.shape)))
-            spread = value if value._data.shape == part._data.shape else _expanded_values(value, part)
+            spread = value if value._data.shape == part._data.shape else _expand_values(value, part)
             _copy_into(part, value, alike=spread is not None and same_place(part, spread))
         else:
             fill_(part, value, "FillBackward3", alike=False)
         return
-    at = native_entries(entries)
+    at = to_native_index(entries)
     filled = value if isinstance(value, Tensor) else wrap(np.asarray(value, dtype=input._data.dtype))
     if filled._data.dtype != input._data.dtype:
         filled = cast(filled, input._data.dtype)
@@ -62,8 +62,8 @@ def copy_(input: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     return _copy_into(input, source)
 
 
-def _expanded_values(x: Tensor, like: Tensor) -> Tensor | None:
-    """`x` expanded to the shape of `like`, with no history; None where it does not fit."""
+def _expand_values(x: Tensor, like: Tensor) -> Tensor | None:
+    """The values of `x` in the shape of `like`, not recorded; None where they do not fit."""
     try:
         return wrap(np.broadcast_to(x._array(), like._data.shape))
     except ValueError:

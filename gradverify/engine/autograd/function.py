@@ -15,7 +15,7 @@ import numpy as np
 from ...namespaces.base import Namespace
 from .. import dtypes
 from ..dispatch import cast
-from ..messages import modified, op_of
+from ..messages import modified_error, op_of
 from ..modes import no_grad, state
 from ..namespace import ENGINE
 from ..tape import FREED, Edge, Node
@@ -79,7 +79,7 @@ class FunctionCtx(Node):
                 made = (
                     "" if tensor._edge is None else f", which is output {tensor._edge[1]} of {op_of(tensor._edge[0])}"
                 )
-                raise modified(tensor._data, made, cell[0], version)
+                raise modified_error(tensor._data, made, cell[0], version)
             out.append(tensor)
         return tuple(out)
 
@@ -113,9 +113,9 @@ class FunctionCtx(Node):
                 given.append(None)
         back = self.function._backward(self, *given)
         back = back if isinstance(back, tuple) else (back,)
-        return self._checked(list(back), create_graph)
+        return self._check_gradients(list(back), create_graph)
 
-    def _checked(self, back: list[Any], create_graph: bool) -> list[Any]:
+    def _check_gradients(self, back: list[Any], create_graph: bool) -> list[Any]:
         n, name = len(self._inputs), self.name()
         while len(back) > n and back[-1] is None:
             back.pop()
@@ -266,7 +266,7 @@ class Function(metaclass=_Meta):
             else:
                 out._view = None
                 out._edge, out._requires_grad = (ctx, k), True
-        ctx._saved = [_packed(x, outputs, args) for x in ctx.to_save] if recorded else []
+        ctx._saved = [_pack(x, outputs, args) for x in ctx.to_save] if recorded else []
         ctx.to_save = ()
         return tuple(outputs) if many else outputs[0]
 
@@ -275,7 +275,7 @@ def _differentiable(x: Tensor) -> bool:
     return dtypes.CATEGORY[x._data.dtype] >= dtypes.FLOAT
 
 
-def _packed(x: Tensor | None, outputs: Sequence[Any], args: Sequence[Any]) -> tuple[Any, ...]:
+def _pack(x: Tensor | None, outputs: Sequence[Any], args: Sequence[Any]) -> tuple[Any, ...]:
     if x is None:
         return None, None, 0
     for k, out in enumerate(outputs):

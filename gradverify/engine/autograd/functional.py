@@ -43,7 +43,7 @@ def _run(func: Function, inputs: tuple[Tensor, ...]) -> tuple[bool, tuple[Tensor
     return _tuple(func(*inputs), "output of the user-provided function")
 
 
-def _finished(many: bool, xs: Any, create_graph: bool) -> Any:
+def _to_output(many: bool, xs: Any, create_graph: bool) -> Any:
     xs = tuple(x if create_graph else x.detach() for x in xs)
     return xs if many else xs[0]
 
@@ -81,7 +81,7 @@ def vjp(
     xs = _leaves(xs, create_graph)
     many_out, outs = _run(func, xs)
     grads = _grad(outs, xs, _seeds(v, outs, "output"), create_graph)
-    return _finished(many_out, outs, create_graph), _finished(many_in, grads, create_graph)
+    return _to_output(many_out, outs, create_graph), _to_output(many_in, grads, create_graph)
 
 
 @enable_grad()
@@ -96,7 +96,7 @@ def jvp(
     ws = tuple(wrap(np.zeros_like(o._data)).requires_grad_() for o in outs)
     grads = _grad(outs, xs, ws, True)
     found = _grad(grads, ws, vs, create_graph)
-    return _finished(many_out, outs, create_graph), _finished(many_out, found, create_graph)
+    return _to_output(many_out, outs, create_graph), _to_output(many_out, found, create_graph)
 
 
 @enable_grad()
@@ -110,7 +110,7 @@ def vhp(
     _single(outs)
     vs = _seeds(v, xs, "input")
     first = _grad(outs, xs, (wrap(np.ones_like(outs[0]._data)),), True)
-    return _finished(False, outs, create_graph), _finished(many_in, _grad(first, xs, vs, create_graph), create_graph)
+    return _to_output(False, outs, create_graph), _to_output(many_in, _grad(first, xs, vs, create_graph), create_graph)
 
 
 hvp = vhp  # the Hessian is symmetric: both products are one pass over the gradient's graph
@@ -150,7 +150,7 @@ def jacobian(
             else wrap(np.zeros((*out.shape, *x.shape)))
             for column, x in zip(columns, xs)
         ]
-        blocks.append(_finished(many_in, block, create_graph))
+        blocks.append(_to_output(many_in, block, create_graph))
     return tuple(blocks) if many_out else blocks[0]
 
 

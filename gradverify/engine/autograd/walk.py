@@ -136,7 +136,7 @@ def walk(
 
 
 def _capture(node: Node, g: Any, goals: Goals) -> None:
-    """Keep what has arrived at those outputs of `node` that were asked for."""
+    """Keep the gradients of the outputs of `node` that are to be captured."""
     for output in range(node.outputs):
         k = goals.places.get((node, output))
         if k is not None:
@@ -144,7 +144,10 @@ def _capture(node: Node, g: Any, goals: Goals) -> None:
 
 
 def _reachable(root: GraphRoot) -> tuple[list[Node], dict[Node, int]]:
-    """All nodes that the root leads to, in descending order, but for the leaves' nodes; and how many edges lead to those."""
+    """The nodes that the root leads to, last one first, and per leaf the number of edges that lead to it.
+
+    The leaves' own nodes are not among the nodes: a leaf is finished when its last edge was used.
+    """
     uses: dict[Node, int] = {}
     stack: list[Node] = [root]
     seen = set(stack)
@@ -163,7 +166,7 @@ def _reachable(root: GraphRoot) -> tuple[list[Node], dict[Node, int]]:
 def _leading_to(
     order: Sequence[Node], capture: Sequence[Edge] | None, accumulate_only: set[Node] | None
 ) -> set[Node] | None:
-    """The nodes on a path to what is asked for; None where everything is."""
+    """The nodes on a path to a captured edge or a named leaf; None where all are needed."""
     if capture is None and accumulate_only is None:
         return None
     goals = {node for node, _ in capture or ()} | (accumulate_only or set())
@@ -177,7 +180,7 @@ def _leading_to(
 
 
 def _send(pending: dict[Node, Any], node: Node, output: int, g: Any) -> None:
-    """Add `g` to what has arrived at an output of `node`. Never in place: others may hold the same array."""
+    """Add `g` to the gradient of an output of `node`. Never in place: others may hold the same array."""
     if node.outputs == 1:
         have = pending.get(node)
         pending[node] = g if have is None else have + g
@@ -187,7 +190,7 @@ def _send(pending: dict[Node, Any], node: Node, output: int, g: Any) -> None:
 
 
 def _finish_leaf(node: Any, pending: dict[Node, Any], goals: Goals, create_graph: bool) -> None:
-    """The whole gradient of a leaf is there: hooks, then `.grad` (or `captured`)."""
+    """Run the hooks of a leaf on its whole gradient, and add it to `.grad` (or keep it in `captured`)."""
     g = pending.pop(node, None)
     k = goals.places.get((node, 0))
     if k is None and not goals.accumulates(node):
@@ -227,12 +230,12 @@ COUNTED = sys.version_info < (3, 14)
 
 
 def _is_unshared(g: Any) -> bool:
-    """May a leaf take this gradient for its `.grad` without a copy? Only if nobody else can see the array.
+    """Can a leaf take this gradient for its `.grad` without a copy?
 
-    Others may: `add` gives one gradient to both its inputs, and a root's gradient is the user's. A NumPy scalar cannot be
-    written to. An array is ours if it owns its memory and has three references: the caller's `g`, this function's `g`, and
-    the argument of `getrefcount`. For that the walk lets go of `d`, `have` and `grads[k]` before it finishes a leaf, and
-    `pending` gives up its own when the gradient is taken out.
+    Only if nobody else can see the array. Others may: `add` gives one gradient to both its inputs, and a root's gradient is
+    the user's. A NumPy scalar cannot be written to. An array is ours if it owns its memory and has three references: the
+    caller's `g`, this function's `g`, and the argument of `getrefcount`. For that the walk lets go of `d`, `have` and
+    `grads[k]` before it finishes a leaf, and `pending` gives up its own when the gradient is taken out.
     """
     if isinstance(g, np.generic):
         return True
@@ -243,24 +246,24 @@ def _is_unshared(g: Any) -> bool:
 # ---- hooks: users see tensors ---------------------------------------------------------------------------------------
 
 
-def _shown(g: Any, create_graph: bool) -> Any:
+def _to_user(g: Any, create_graph: bool) -> Any:
     return g if create_graph or g is None else wrap(g)
 
 
-def _taken(g: Any, create_graph: bool) -> Any:
+def _from_user(g: Any, create_graph: bool) -> Any:
     return g if create_graph or g is None else g._data
 
 
 def _run_hooks(hooks: TensorHooks, g: Any, create_graph: bool) -> Any:
     # They are called with None, too, where a Function returned None for the gradient.
     for hook in list(hooks.user.values()):
-        changed = hook(_shown(g, create_graph))
+        changed = hook(_to_user(g, create_graph))
         if changed is not None:
             if not isinstance(changed, Tensor):
                 raise TypeError(f"hook expected to return a Tensor or None, got {type(changed).__name__}")
-            g = _taken(changed, create_graph)
+            g = _from_user(changed, create_graph)
     if hooks.retain is not None and g is not None:
-        hooks.retain(_shown(g, create_graph))
+        hooks.retain(_to_user(g, create_graph))
     return g
 
 
@@ -278,21 +281,21 @@ def _tensor_hooks(node: Node, g: Any, create_graph: bool) -> Any:
 def _pre_hooks(node: Node, g: Any, create_graph: bool) -> Any:
     assert node.pre_hooks is not None
     many = g if node.outputs > 1 else [g]
-    grads = tuple(_shown(x, create_graph) for x in many)
+    grads = tuple(_to_user(x, create_graph) for x in many)
     for hook in list(node.pre_hooks.values()):
         changed = hook(grads)
         if changed is not None:
             grads = tuple(changed) if isinstance(changed, tuple) else (changed,)
-    back = [_taken(x, create_graph) for x in grads]
+    back = [_from_user(x, create_graph) for x in grads]
     return back if node.outputs > 1 else back[0]
 
 
 def _post_hooks(node: Node, grads: Sequence[Any], g: Any, create_graph: bool) -> list[Any]:
     assert node.post_hooks is not None
-    inputs = tuple(_shown(x, create_graph) for x in grads)
-    outputs = tuple(_shown(x, create_graph) for x in (g if node.outputs > 1 else [g]))
+    inputs = tuple(_to_user(x, create_graph) for x in grads)
+    outputs = tuple(_to_user(x, create_graph) for x in (g if node.outputs > 1 else [g]))
     for hook in list(node.post_hooks.values()):
         changed = hook(inputs, outputs)
         if changed is not None:
             inputs = tuple(changed) if isinstance(changed, tuple) else (changed,)
-    return [_taken(x, create_graph) for x in inputs]
+    return [_from_user(x, create_graph) for x in inputs]

@@ -138,7 +138,7 @@ def max_pool2d(
     if ceil_mode:
         raise NotImplementedError("max_pool2d: ceil_mode=True is not supported by this engine")
     kernel = _pair(kernel_size)
-    return _batched(
+    return _to_batch(
         input, "max_pool2d", kernel=kernel, stride=_pair(stride) if stride else kernel, padding=_pair(padding),
         dilation=_pair(dilation),
     )  # fmt: skip
@@ -146,7 +146,7 @@ def max_pool2d(
 
 def avg_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0) -> Tensor:
     kernel = _pair(kernel_size)
-    return _batched(
+    return _to_batch(
         input, "avg_pool2d", kernel=kernel, stride=_pair(stride) if stride else kernel, padding=_pair(padding)
     )
 
@@ -156,10 +156,10 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     size = tuple(n if s is None else s for s, n in zip(size, input.shape[-2:]))
     if size == (1, 1):
         return run("mean", input, axis=(-1, -2), keepdims=True)
-    return _batched(input, "adaptive_avg_pool2d", size=size)
+    return _to_batch(input, "adaptive_avg_pool2d", size=size)
 
 
-def _batched(input: Tensor, op: str, **params: Any) -> Tensor:
+def _to_batch(input: Tensor, op: str, **params: Any) -> Tensor:
     if input._data.ndim == 3:
         out = run(op, unsqueeze(input, 0), **params)
         return reshape(out, out.shape[1:])
@@ -265,7 +265,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
 # ---- losses ---------------------------------------------------------------------------------------------------------
 
 
-def _reduced(node: str, each: Tensor, reduction: str) -> Tensor:
+def _reduce(node: str, each: Tensor, reduction: str) -> Tensor:
     if reduction == "none":
         return each
     if reduction not in ("mean", "sum"):
@@ -273,7 +273,7 @@ def _reduced(node: str, each: Tensor, reduction: str) -> Tensor:
     return run_as(node, reduction, each)
 
 
-def _checked(input: Tensor, target: Tensor, name: str) -> None:
+def _check_shapes(input: Tensor, target: Tensor, name: str) -> None:
     if input.shape != target.shape:
         import warnings
 
@@ -286,31 +286,31 @@ def _checked(input: Tensor, target: Tensor, name: str) -> None:
 
 
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    _checked(input, target, "mse_loss")
-    return _reduced("MseLossBackward0", run_as("MseLossBackward0", "square", sub(input, target)), reduction)
+    _check_shapes(input, target, "mse_loss")
+    return _reduce("MseLossBackward0", run_as("MseLossBackward0", "square", sub(input, target)), reduction)
 
 
 def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    _checked(input, target, "l1_loss")
+    _check_shapes(input, target, "l1_loss")
     each = run("abs", sub(input, target))
     return each if reduction == "none" else run(reduction, each)
 
 
 def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0) -> Tensor:
-    _checked(input, target, "huber_loss")
+    _check_shapes(input, target, "huber_loss")
     d = sub(input, target)
     c = clamp(d, -delta, delta)
-    return _reduced("HuberLossBackward0", run_as("HuberLossBackward0", "multiply", c, sub(d, mul(c, 0.5))), reduction)
+    return _reduce("HuberLossBackward0", run_as("HuberLossBackward0", "multiply", c, sub(d, mul(c, 0.5))), reduction)
 
 
 def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     if beta == 0:
         return l1_loss(input, target, reduction)
-    _checked(input, target, "smooth_l1_loss")
+    _check_shapes(input, target, "smooth_l1_loss")
     d = sub(input, target)
     c = clamp(d, -beta, beta)
     each = run_as("SmoothL1LossBackward0", "multiply", c, div(sub(d, mul(c, 0.5)), beta))
-    return _reduced("SmoothL1LossBackward0", each, reduction)
+    return _reduce("SmoothL1LossBackward0", each, reduction)
 
 
 def nll_loss(
@@ -333,7 +333,7 @@ def nll_loss(
     each = run_as("NllLossBackward0", "multiply", picked, wrap(-share))
     if reduction == "mean":
         return run_as("NllLossBackward0", "divide", sum(each), wrap(share.sum()))
-    return _reduced("NllLossBackward0", each, reduction)
+    return _reduce("NllLossBackward0", each, reduction)
 
 
 def cross_entropy(
@@ -357,7 +357,7 @@ def cross_entropy(
         each = run("negative", sum(mul(logp, goal), dim))
         if reduction == "mean":
             return div(sum(each), max(each.numel(), 1))
-        return _reduced("NegBackward0", each, reduction)
+        return _reduce("NegBackward0", each, reduction)
     if label_smoothing:
         # (1 - s) of the usual loss and s of the mean loss over all classes
         used = target._data != ignore_index
@@ -380,7 +380,7 @@ def binary_cross_entropy(
     low = lambda x: clamp(run("log", x), min=-100.0)
     each = run("negative", add(mul(target, low(input)), mul(sub(1, target), low(sub(1, input)))))
     each = each if weight is None else mul(each, weight)
-    return _reduced("BinaryCrossEntropyBackward0", each, reduction)
+    return _reduce("BinaryCrossEntropyBackward0", each, reduction)
 
 
 def binary_cross_entropy_with_logits(
@@ -395,7 +395,7 @@ def binary_cross_entropy_with_logits(
     goal = mul(target, positive)
     each = add(goal if pos_weight is None else mul(goal, pos_weight), mul(sub(1, target), negative))
     each = each if weight is None else mul(each, weight)
-    return _reduced("BinaryCrossEntropyWithLogitsBackward0", each, reduction)
+    return _reduce("BinaryCrossEntropyWithLogitsBackward0", each, reduction)
 
 
 def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False) -> Tensor:
