@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -157,6 +157,23 @@ def bind_params(spec: OpSpec, given: Mapping[str, Any]) -> dict[str, Any]:
         else:
             bound[name] = param.default
     return bound
+
+
+def split_arguments(spec: OpSpec, args: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arrays of a call as the vocabulary spells it, and its positional parameters by name.
+
+    Parameters follow the arrays in table order; a variadic op takes its arrays as one list where parameters follow, and a
+    text (the subscripts of an einsum) before them.
+    """
+    if spec.arity != VARIADIC:
+        arrays, rest = args[: spec.arity], args[spec.arity :]
+    elif args and isinstance(args[0], list | tuple):
+        arrays, rest = args[0], args[1:]
+    elif args and isinstance(args[0], str):
+        arrays, rest = args[1:], args[:1]
+    else:
+        arrays, rest = args, ()
+    return tuple(arrays), dict(zip(spec.params, rest))
 
 
 def _is_int(value: Any) -> bool:

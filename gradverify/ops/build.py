@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.errors import ShapeError, UnknownName
 from ..core.graph import Apply, Constant, Graph, Input, Node
-from ..core.op import VARIADIC, Kind, OpSpec, Shape, bind_params
+from ..core.op import VARIADIC, Kind, OpSpec, Shape, bind_params, split_arguments
 from . import OPS
 
 MAX_ELEMENTS = 1 << 31
@@ -158,8 +158,12 @@ class Ref(Operators):
     def shape(self) -> Shape:
         return self.builder.shape(self.index)
 
+    def recorder(self) -> Recorder:
+        """The namespace that records what is computed with this node."""
+        return Recorder(self.builder)
+
     def _apply(self, op: str, *args: Any) -> Ref:
-        return Recorder(self.builder).call(op, *args)
+        return self.recorder().call(op, *args)
 
 
 class Recorder:
@@ -177,15 +181,12 @@ class Recorder:
 
     def call(self, op: str, *args: Any, **params: Any) -> Ref:
         """Positional arguments past the op's arity are its parameters in table order, as in the vocabulary."""
-        spec = OPS[op]
-        if spec.arity == VARIADIC and len(args) and isinstance(args[0], list | tuple):
-            args, rest = tuple(args[0]), args[1:]
-        elif op == "einsum":
-            args, rest = args[1:], args[:1]
-        else:
-            args, rest = args[: spec.arity], args[spec.arity :]
-        params = dict(zip(spec.params, rest)) | params
-        return Ref(self.builder, self.builder.apply(op, *(self._index(a) for a in args), **params))
+        arrays, given = split_arguments(OPS[op], args)
+        return Ref(self.builder, self.builder.apply(op, *(self._index(a) for a in arrays), **(given | params)))
+
+    def indices(self, rows: Any) -> Ref:
+        """A literal array of integers, from nested tuples."""
+        return Ref(self.builder, self.builder.constant(rows, "int"))
 
     def shape(self, x: Any) -> Shape:
         return x.shape if isinstance(x, Ref) else ()

@@ -33,9 +33,9 @@ from types import MappingProxyType
 from typing import Any
 
 from ...core.errors import ShapeError, Unsupported
-from ...core.op import VARIADIC, Shape
+from ...core.op import Shape, split_arguments
 from .. import OPS
-from ..build import Operators, Recorder, Ref
+from ..build import Operators, Ref
 from ..linalg import parsed
 from ..shapes import broadcast, normal_axes, normal_axis
 
@@ -55,7 +55,7 @@ class Pair(Operators):
 
     def _apply(self, op: str, *args: Any) -> Any:
         ref = next(part for part in (self.re, self.im) if isinstance(part, Ref))
-        return apply(getattr(ref, "tracer", None) or Recorder(ref.builder), op, *args)
+        return apply(ref.recorder(), op, *args)
 
 
 _RULES: dict[str, Rule] = {}
@@ -77,15 +77,8 @@ def apply(xp: Any, op: str, *args: Any, **params: Any) -> Any:
     if rule is None:
         raise Unsupported(f"{op} of complex numbers")
     if spec is not None:
-        if spec.arity == VARIADIC and args and isinstance(args[0], list | tuple):
-            args, rest = tuple(args[0]), args[1:]
-        elif op == "einsum":
-            args, rest = args[1:], args[:1]
-        elif spec.arity == VARIADIC:
-            rest = ()
-        else:
-            args, rest = args[: spec.arity], args[spec.arity :]
-        params = dict(zip(spec.params, rest)) | params
+        args, given = split_arguments(spec, args)
+        params = given | params
     return rule(xp, *(_as_pair(a) if isinstance(a, complex) else a for a in args), **params)
 
 
@@ -864,12 +857,6 @@ def _primes(n: int) -> list[int]:
     return found
 
 
-def _indices(xp: Any, rows: Any) -> Any:
-    """A literal array of integers."""
-    concrete = getattr(xp, "concrete", None)
-    return concrete(rows) if concrete else Ref(xp.builder, xp.builder.constant(rows, "int"))
-
-
 def _units(xp: Any, n: int, powers: Sequence[Sequence[int]], sign: int) -> Pair:
     """exp(sign·2 pi i k / n) for every k in `powers`.
 
@@ -893,7 +880,7 @@ def _units(xp: Any, n: int, powers: Sequence[Sequence[int]], sign: int) -> Pair:
         return re * rests + abs(m), im * rests + abs(m)
 
     where = [[place(sign * k) for k in row] for row in powers]
-    take = lambda part: xp.take(table, _indices(xp, tuple(tuple(p[part] for p in row) for row in where)), axis=0)
+    take = lambda part: xp.take(table, xp.indices(tuple(tuple(p[part] for p in row) for row in where)), axis=0)
     return Pair(take(0), take(1))
 
 
