@@ -60,8 +60,15 @@ class Array(Protocol):
     def __neg__(self) -> Array: ...
 
 
-class Vocabulary(Protocol):
-    """What a text calls `xp`: the kernels of `namespaces.base` under their names, over one kind of array."""
+class Words(Protocol):
+    """What a definition calls `xp`: the kernels of `namespaces.base` under their names, over one kind of array."""
+
+    def shape(self, x: Any, /) -> Shape: ...
+    def __getattr__(self, kernel: str, /) -> Callable[..., Array]: ...
+
+
+class Vocabulary(Words, Protocol):
+    """What a rule calls `xp`: the kernels, and the constants."""
 
     @property
     def pi(self) -> Array: ...
@@ -71,9 +78,6 @@ class Vocabulary(Protocol):
     def ln10(self) -> Array: ...
     @property
     def sqrt2(self) -> Array: ...
-
-    def shape(self, x: Any, /) -> Shape: ...
-    def __getattr__(self, kernel: str, /) -> Callable[..., Array]: ...
 
 
 # (xp, *args, **params) -> array, of the kind that `xp` has: the mathematics.

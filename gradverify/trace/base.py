@@ -345,7 +345,8 @@ class Tracer(Recorder):
 
     def whole(self, z: Pair) -> Complex:
         """A pair as a value, its parts of kind "float"."""
-        parts = [p if isinstance(p, Value) else self.concrete(np.float64(p)) for p in (z.re, z.im)]
+        given: tuple[Any, Any] = z.re, z.im
+        parts = [p if isinstance(p, Value) else self.concrete(np.float64(p)) for p in given]
         return Complex(self, *(self.as_kind(p, "float") for p in parts))
 
     def as_kind(self, x: Value, kind: Kind) -> Value:
