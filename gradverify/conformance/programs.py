@@ -132,7 +132,7 @@ def true_gradients(
     from ..spec.from_expression import expression_case
 
     ref = reference(replace(expression_case(loss, inputs, "float32"), wrt=tuple(names)))
-    return {n: (ref.truth.gradients[n].hi, ref.budget.gradients[n].budget) for n in names}
+    return {n: (ref.truth.gradients[n].hi, ref.budget.gradients[n]) for n in names}
 
 
 def _rng(*key: Any) -> np.random.Generator:

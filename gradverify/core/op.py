@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from .errors import ShapeError
 from .interval import REAL, Domain, Interval, admits
@@ -40,13 +40,53 @@ class Param:
         return self.default is REQUIRED
 
 
-# (xp, *args, **params) -> array: the mathematics.
+class Array(Protocol):
+    """An array of whatever namespace reads a text: of floats, balls, tensors, or a node under construction."""
+
+    @property
+    def shape(self) -> Shape: ...
+
+    def __add__(self, other: Any, /) -> Array: ...
+    def __radd__(self, other: Any, /) -> Array: ...
+    def __sub__(self, other: Any, /) -> Array: ...
+    def __rsub__(self, other: Any, /) -> Array: ...
+    def __mul__(self, other: Any, /) -> Array: ...
+    def __rmul__(self, other: Any, /) -> Array: ...
+    def __truediv__(self, other: Any, /) -> Array: ...
+    def __rtruediv__(self, other: Any, /) -> Array: ...
+    def __pow__(self, other: Any, /) -> Array: ...
+    def __rpow__(self, other: Any, /) -> Array: ...
+    def __matmul__(self, other: Any, /) -> Array: ...
+    def __neg__(self) -> Array: ...
+
+
+class Words(Protocol):
+    """What a definition calls `xp`: the kernels of `namespaces.base` under their names, over one kind of array."""
+
+    def shape(self, x: Any, /) -> Shape: ...
+    def __getattr__(self, kernel: str, /) -> Callable[..., Array]: ...
+
+
+class Vocabulary(Words, Protocol):
+    """What a rule calls `xp`: the kernels, and the constants."""
+
+    @property
+    def pi(self) -> Array: ...
+    @property
+    def ln2(self) -> Array: ...
+    @property
+    def ln10(self) -> Array: ...
+    @property
+    def sqrt2(self) -> Array: ...
+
+
+# (xp, *args, **params) -> array, of the kind that `xp` has: the mathematics.
 Define = Callable[..., Any]
 # (xp, g, out, *args, **params) -> the cotangent of one argument; None for an argument that has none (indices, masks).
-ArgumentVjp = Callable[..., Any] | None
+ArgumentVjp = Callable[..., Array] | None
 # One per argument; or, for ops of any arity, one function (xp, i, g, out, *args, **params) for the i-th argument;
 # or None: the op is a composition, and its VJP is that of its definition, op by op.
-Vjp = tuple[ArgumentVjp, ...] | Callable[..., Any] | None
+Vjp = tuple[ArgumentVjp, ...] | Callable[..., Array] | None
 
 VARIADIC = -1
 
@@ -89,7 +129,7 @@ class OpSpec:
     joint: Callable[..., bool] | None = None
     image: Callable[..., Interval] = lambda *intervals, **_: Interval()
     shape: Callable[..., Shape]
-    kinks: Callable[..., Any] | None = None
+    kinks: Callable[..., Array] | None = None
     ulps: float = 0.5
     params: Mapping[str, Param] = field(default_factory=dict)
     result: Kind = "float"
@@ -120,7 +160,14 @@ class OpSpec:
         return all(admits(d, i) for d, i in zip(domains, intervals))
 
     def cotangent(
-        self, xp: Any, i: int, g: Any, out: Any, args: tuple[Any, ...], params: Mapping[str, Any], dead: Any = None
+        self,
+        xp: Vocabulary,
+        i: int,
+        g: Array,
+        out: Array,
+        args: tuple[Any, ...],
+        params: Mapping[str, Any],
+        dead: Any = None,
     ) -> Any:
         """The cotangent of argument `i`, in that argument's shape. Not for composite ops.
 
@@ -157,6 +204,23 @@ def bind_params(spec: OpSpec, given: Mapping[str, Any]) -> dict[str, Any]:
         else:
             bound[name] = param.default
     return bound
+
+
+def split_arguments(spec: OpSpec, args: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arrays of a call as the vocabulary spells it, and its positional parameters by name.
+
+    Parameters follow the arrays in table order; a variadic op takes its arrays as one list where parameters follow, and a
+    text (the subscripts of an einsum) before them.
+    """
+    if spec.arity != VARIADIC:
+        arrays, rest = args[: spec.arity], args[spec.arity :]
+    elif args and isinstance(args[0], list | tuple):
+        arrays, rest = args[0], args[1:]
+    elif args and isinstance(args[0], str):
+        arrays, rest = args[1:], args[:1]
+    else:
+        arrays, rest = args, ()
+    return tuple(arrays), dict(zip(spec.params, rest))
 
 
 def _is_int(value: Any) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..core.op import VARIADIC, Shape
+from ..core.op import Shape, split_arguments
 from ..namespaces.base import Namespace
 from ..namespaces.numpy import NUMPY
 from .dispatch import apply
@@ -34,22 +34,11 @@ class EngineNamespace(Namespace):
     def _op(self, name: str) -> Callable[..., Tensor]:
         op = rule(name)
         spec = op.spec
-        names = tuple(spec.params)
 
         def call(*args: Any, **params: Any) -> Tensor:
-            if spec.arity == VARIADIC:
-                if name == "einsum":
-                    if isinstance(args[0], str):
-                        params["subscripts"], args = args[0], args[1:]
-                    rest: tuple[Any, ...] = ()
-                elif args and isinstance(args[0], list | tuple):
-                    args, rest = tuple(args[0]), args[1:]
-                else:
-                    rest = ()
-            else:
-                args, rest = args[: spec.arity], args[spec.arity :]
-            if rest:
-                params = dict(zip(names, rest)) | params
+            if len(args) != spec.arity:
+                args, given = split_arguments(spec, args)
+                params = given | params
             if op.params:
                 params = op.params | params
             return apply(op, args, params)

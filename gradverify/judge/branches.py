@@ -27,7 +27,7 @@ from ..frameworks.base import Observation
 from ..namespaces.dtypes import FORMATS, wide
 from ..namespaces.nudged import Decisions, branches_of
 from ..oracle.estimate import Estimate
-from .budget import RERUNS, Allowance, budget, followed, sampled
+from .budget import RERUNS, Conditions, budget, followed, sampled
 from .reference import Reference
 
 GROUPS = 4
@@ -53,7 +53,7 @@ def branch_by_branch(case: Case, seen: Observation, ref: Reference, *, seed: int
     unsure = 2.0**-53 / FORMATS[case.dtype].roundoff
     if unsure >= 1:
         return None
-    exact, reruns = sampled(case.graph, case.values, case.cotangent, case.wrt, case.dtype, 4 * RERUNS, seed)
+    exact, reruns = sampled(case, 4 * RERUNS, seed)
     others, every = _others(exact, reruns)
     if not others:
         return None
@@ -61,23 +61,12 @@ def branch_by_branch(case: Case, seen: Observation, ref: Reference, *, seed: int
     outputs = [_Nearest(*x) for x in zip(seen.outputs, truth.outputs, allowed.outputs)]
     gradients = {n: _Nearest(seen.gradients.get(n), e, allowed.gradients[n]) for n, e in truth.gradients.items()}
     for decisions in others:
-        values, slopes = followed(case.graph, case.values, case.cotangent, case.wrt, case.dtype, decisions)
-        there = budget(
-            case.graph,
-            case.values,
-            case.cotangent,
-            case.wrt,
-            case.dtype,
-            values,
-            slopes,
-            seed=seed,
-            forced=decisions,
-            parts=case.parts,
-        )
+        values, slopes = followed(case, decisions)
+        there = budget(case, values, slopes, Conditions(seed=seed, forced=decisions))
         for i, nearest in enumerate(outputs):
-            nearest.offer(values[i], there.outputs[i].budget, unsure)
+            nearest.offer(values[i], there.outputs[i], unsure)
         for n, nearest in gradients.items():
-            nearest.offer(slopes[n], there.gradients[n].budget, unsure)
+            nearest.offer(slopes[n], there.gradients[n], unsure)
     nearest_to = Reference(
         replace(
             truth,
@@ -88,8 +77,8 @@ def branch_by_branch(case: Case, seen: Observation, ref: Reference, *, seed: int
         ),
         replace(
             allowed,
-            outputs=tuple(Allowance(x.budget) for x in outputs),
-            gradients={n: Allowance(x.budget) for n, x in gradients.items()},
+            outputs=tuple(x.budget for x in outputs),
+            gradients={n: x.budget for n, x in gradients.items()},
         ),
     )
     count = {f"out{i}": x.elsewhere for i, x in enumerate(outputs)} | {
@@ -135,9 +124,9 @@ def _taken(exact: Decisions, reruns: Sequence[Decisions]) -> list[Decisions]:
 class _Nearest:
     """An array's truth and budget, each entry's of the branch that the answer comes closest to."""
 
-    def __init__(self, got: np.ndarray | None, want: Estimate, allowed: Allowance) -> None:
+    def __init__(self, got: np.ndarray | None, want: Estimate, allowed: np.ndarray) -> None:
         self.got = np.zeros(want.shape) if got is None else wide(got)
-        self.want, self.budget = want, allowed.budget
+        self.want, self.budget = want, allowed
         self.share = _share(want.error_of(self.got), self.budget)
         self.elsewhere = np.zeros(want.shape, dtype=bool)
         self.low = self.high = want.hi

@@ -39,13 +39,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from types import MappingProxyType
 
 import numpy as np
 
+from ..core.case import Case
 from ..core.graph import Apply, Graph
 from ..namespaces.dtypes import FORMATS, FloatFormat, is_float, wide
-from ..namespaces.nudged import Decisions, Noise, NudgedNamespace, require_nudged
+from ..namespaces.nudged import Decisions, Noise, NudgedNamespace, Seed, require_nudged
 from ..namespaces.run import Table, forward, kink_distances, reverse
 from ..ops import OPS
 from ..ops.build import lowered
@@ -62,50 +63,57 @@ decides PASS and FAIL, so that the power that a PASS states is the power that it
 
 
 @dataclass(frozen=True, eq=False)
-class Allowance:
-    """The budget of one array, and what the reruns showed of it.
-
-    budget   per entry, absolute; inf where a rerun left the dtype's range
-    """
-
-    budget: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
 class Budget:
-    """Allowances of the outputs and of the gradients, from `reruns` reruns.
+    """What rounding excuses: per entry, absolute; infinite where a rerun left the dtype's range.
 
+    reruns    how many there were
     branches  the reruns did not all take the same branch, or came so close to another that rounding may take it
     """
 
-    outputs: tuple[Allowance, ...]
-    gradients: Mapping[str, Allowance]
+    outputs: tuple[np.ndarray, ...]
+    gradients: Mapping[str, np.ndarray]
     reruns: int
     branches: bool = False
-    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, eq=False)
+class Conditions:
+    """What the reruns of a budget assume.
+
+    reruns    how many
+    seed      of the nudges
+    table     other texts for some ops: of a subject that is known to compute with those
+    at_kink   the point lies on a kink, which a move of the inputs would leave
+    dead      node of the lowered graph -> mask of the entries whose cotangent is 0 by structure (`Truth.dead`)
+    idle      nodes whose cotangent is 0 by cancellation (`Truth.idle`). A formula derived by hand leaves them out, and
+              has other roundings than one that computes the 0; both are right, so that an entry's budget is the larger
+              one of both ways
+    loose     could a branch that rounding turns explain this? Then nudges are SAFETY times larger, and reruns of every
+              branch count
+    stepwise  could sums have been accumulated in the 16-bit dtype itself? The bound is then the worst case,
+              (n-1)·u·Σ|x_i| (Higham 2002, eq. 4.4): a sum that stagnates errs with one sign
+    forced    decisions of another branch than the one that rounding happens to take (see `branches.py`); the truth is
+              then that of this branch
+    """
+
+    reruns: int = RERUNS
+    seed: int = 0
+    table: Table = field(default_factory=lambda: OPS)
+    at_kink: bool = False
+    dead: Mapping[int, np.ndarray] | None = None
+    idle: frozenset[int] = frozenset()
+    loose: bool = False
+    stepwise: bool = False
+    forced: Decisions | None = None
+
+
+USUAL = Conditions()
 
 
 def budget(
-    graph: Graph,
-    values: Mapping[str, np.ndarray],
-    cotangent: tuple[np.ndarray, ...],
-    wrt: tuple[str, ...],
-    dtype: str,
-    outputs: tuple[np.ndarray, ...],
-    gradients: Mapping[str, np.ndarray],
-    *,
-    reruns: int = RERUNS,
-    seed: int = 0,
-    table: Table = OPS,
-    at_kink: bool = False,
-    dead: Mapping[int, np.ndarray] | None = None,
-    idle: frozenset[int] = frozenset(),
-    loose: bool = False,
-    stepwise: bool = False,
-    forced: Decisions | None = None,
-    parts: Sequence[tuple[int, int]] = (),
+    case: Case, outputs: Sequence[np.ndarray], gradients: Mapping[str, np.ndarray], how: Conditions = USUAL
 ) -> Budget:
-    """Scatter of `reruns` nudged reruns around the true `outputs` and `gradients` (float64, as the oracle has them).
+    """Scatter of nudged reruns around the true `outputs` and `gradients` (float64, as the oracle has them).
 
     An array's budget is SAFETY·rms(rerun - truth) + SAFETY·u·|truth| + floor + what underflow costs. The second
     term is the rounding of the result itself and covers entries that happened to be hit by no nudge. The floor gives
@@ -115,91 +123,96 @@ def budget(
     Underflow costs the smallest normal number of the dtype where it is abrupt; a gradual one is a rounding, and has the
     SAFETY of it.
 
-    `at_kink` says that the point lies on a kink, which a move of the inputs would leave. `dead` holds the entries, node
-    of the lowered graph -> mask, whose cotangent is 0 by structure (`Truth.dead`). `idle` holds nodes whose cotangent is
-    0 by cancellation (`Truth.idle`): who derives a formula by hand leaves them out, and has other roundings than who
-    computes the 0. Either is right, so that an entry's budget is the larger one of both ways.
-
-    `table` holds other texts for some ops: the budget of who is known to compute with those.
-
-    `loose` asks another question: could a branch that rounding turns explain this? Then nudges are SAFETY times larger
-    and reruns of every branch count.
-
-    `stepwise` asks a third: could it be that sums were accumulated in the 16-bit dtype itself? The bound is then the
-    worst case, (n-1)·u·Σ|x_i| (Higham 2002, eq. 4.4): a sum that stagnates errs with one sign.
-
-    `parts` are pairs of outputs, and `z.real` and `z.imag` the gradients, that are one complex number each: then the
-    result is rounded at the size of the modulus, as complex arithmetic promises no more (a product errs by √5·u of the
-    modulus at most, not of each part; Brent, Percival & Zimmermann, Math. Comp. 76 (2007) 1469).
-
-    `forced` asks for the budget of another branch than rounding happens to take (see `branches.py`), around what is true
-    on it.
+    The outputs of `case.parts`, and the gradients `z.real` and `z.imag`, are one complex number: the result is rounded at
+    the size of the modulus, as complex arithmetic promises no more (a product errs by √5·u of the modulus at most, not
+    of each part; Brent, Percival & Zimmermann, Math. Comp. 76 (2007) 1469).
     """
-    fmt = FORMATS[dtype]
-    flat = lowered(graph, table)
-    if (dead or idle) and table is not OPS and flat != lowered(graph):
-        dead, idle = None, frozenset()
-    nudges = _loosened(fmt) if loose else fmt
-    xp = NudgedNamespace(Noise(nudges, stepwise, forced))
-    moved = _Moved(values, 0.0 if at_kink else nudges.arithmetic)
-
-    def rerun(k: int, without: frozenset[int]) -> _Rerun:
-        rest = cotangent, wrt, dtype, [seed, k], table, dead or {}, without
-        run = _rerun(xp, flat, moved.point([seed, k]), *rest)
-        return _rerun(xp, flat, values, *rest) if moved.any and not run.finite else run
-
-    runs = [rerun(k, frozenset()) for k in range(reruns)]
+    flat = lowered(case.graph, how.table)
+    if (how.dead or how.idle) and how.table is not OPS and flat != lowered(case.graph):
+        how = replace(how, dead=None, idle=frozenset())  # they are nodes of another graph
+    runs = _reruns(case, flat, how, frozenset())
     kept, branches = _same_branch(runs)
-    kept = runs if loose else kept
-    ways = [kept, _same_branch([rerun(k, idle) for k in range(reruns)])[0]] if idle else [kept]
-
-    with np.errstate(all="ignore"):
-        length = {n: np.maximum(np.abs(_finite(values[n])), 1.0) for n in gradients}
-        size = sum(float(np.sum(np.abs(wide(g) * t))) for g, t in zip(cotangent, outputs))
-        size = max([size, *(float(np.max(np.abs(t) * length[n], initial=0.0)) for n, t in gradients.items())])
-        # Outputs and gradients all zero: the cotangent is the only scale there is.
-        size = size or max((float(np.max(np.abs(wide(g)), initial=0.0)) for g in cotangent), default=0.0)
-
-        largest = max(
-            (float(np.max(np.abs(a), initial=0.0)) for a in (*outputs, *map(_finite, values.values()))), default=0.0
-        )
-
-    def scatter(truth: np.ndarray, arrays: list[np.ndarray]) -> np.ndarray:
-        norm = np.zeros(truth.shape)
-        for a in arrays:
-            norm = np.hypot(norm, a - truth)  # the squares of what is near the ends of the range are not in it
-        return norm / math.sqrt(len(arrays))
-
-    other_output = {i: k for pair in parts for i, k in (pair, pair[::-1])}
-
-    def allow(
-        truth: np.ndarray,
-        ways: list[list[np.ndarray]],
-        floor: np.ndarray | float = 0.0,
-        other: np.ndarray | None = None,
-    ) -> Allowance:
-        with np.errstate(all="ignore"):
-            modulus = np.abs(truth) if other is None else np.hypot(truth, other)
-            rounding = fmt.roundoff * modulus + (fmt.underflow if fmt.gradual else 0.0)
-            b = SAFETY * (np.max([scatter(truth, arrays) for arrays in ways], axis=0) + rounding)
-            b += 0.0 if fmt.gradual else fmt.tiny
-            b += np.where(truth == 0, fmt.roundoff**2 * (np.max(np.abs(truth), initial=0.0) + floor), 0.0)
-        return Allowance(np.where(np.isnan(b), np.inf, b))
-
+    kept = runs if how.loose else kept
+    ways = [kept, _same_branch(_reruns(case, flat, how, how.idle))[0]] if how.idle else [kept]
+    fmt, floors = FORMATS[case.dtype], _Floors(case, outputs, gradients)
+    other_output = {i: k for pair in case.parts for i, k in (pair, pair[::-1])}
     return Budget(
         tuple(
-            allow(t, [[r.outputs[i] for r in kept]], largest, outputs[other_output[i]] if i in other_output else None)
+            _excused(t, [[r.outputs[i] for r in kept]], floors.outputs, _at(outputs, other_output.get(i)), fmt)
             for i, t in enumerate(outputs)
         ),
         {
-            n: allow(
-                t, [[r.gradients[n] for r in way] for way in ways], size / length[n], gradients.get(_other_part(n))
+            n: _excused(
+                t, [[r.gradients[n] for r in way] for way in ways], floors.gradients[n],
+                gradients.get(_other_part(n)), fmt,
             )
             for n, t in gradients.items()
         },
-        reruns,
+        how.reruns,
         branches or _near_kink(runs),
-    )
+    )  # fmt: skip
+
+
+def _at(arrays: Sequence[np.ndarray], i: int | None) -> np.ndarray | None:
+    return None if i is None else arrays[i]
+
+
+def _reruns(case: Case, flat: Graph, how: Conditions, without: frozenset[int]) -> list[_Rerun]:
+    """The reruns; where one is not finite at moved inputs, that one at the inputs themselves."""
+    fmt, table, dead = FORMATS[case.dtype], how.table, how.dead or {}
+    nudges = _loosened(fmt) if how.loose else fmt
+    xp = NudgedNamespace(Noise(nudges, how.stepwise, how.forced))
+    moved = _Moved(case.values, 0.0 if how.at_kink else nudges.arithmetic)
+    runs = []
+    for k in range(how.reruns):
+        seed = how.seed, k
+        run = _rerun(xp, flat, replace(case, values=moved.point(seed)), seed, table, dead, without)
+        if moved.any and not run.finite:
+            run = _rerun(xp, flat, case, seed, table, dead, without)
+        runs.append(run)
+    return runs
+
+
+class _Floors:
+    """What moves the outputs and the gradients by as much as anything does: the size that zeros are given."""
+
+    def __init__(self, case: Case, outputs: Sequence[np.ndarray], gradients: Mapping[str, np.ndarray]) -> None:
+        values, cotangent = case.values, case.cotangent
+        with np.errstate(all="ignore"):
+            length = {n: np.maximum(np.abs(_finite(values[n])), 1.0) for n in gradients}
+            size = sum(float(np.sum(np.abs(wide(g) * t))) for g, t in zip(cotangent, outputs))
+            size = max([size, *(float(np.max(np.abs(t) * length[n], initial=0.0)) for n, t in gradients.items())])
+            # Outputs and gradients all zero: the cotangent is the only scale there is.
+            size = size or max((float(np.max(np.abs(wide(g)), initial=0.0)) for g in cotangent), default=0.0)
+            self.outputs: float = max(
+                (float(np.max(np.abs(a), initial=0.0)) for a in (*outputs, *map(_finite, values.values()))), default=0.0
+            )
+            self.gradients: dict[str, np.ndarray] = {n: size / length[n] for n in gradients}
+
+
+def _excused(
+    truth: np.ndarray,
+    ways: list[list[np.ndarray]],
+    floor: np.ndarray | float,
+    other: np.ndarray | None,
+    fmt: FloatFormat,
+) -> np.ndarray:
+    """The budget of one array; `other` is the other part of a complex one."""
+    with np.errstate(all="ignore"):
+        modulus = np.abs(truth) if other is None else np.hypot(truth, other)
+        rounding = fmt.roundoff * modulus + (fmt.underflow if fmt.gradual else 0.0)
+        b = SAFETY * (np.max([_scatter(truth, arrays) for arrays in ways], axis=0) + rounding)
+        b += 0.0 if fmt.gradual else fmt.tiny
+        b += np.where(truth == 0, fmt.roundoff**2 * (np.max(np.abs(truth), initial=0.0) + floor), 0.0)
+    return np.where(np.isnan(b), np.inf, b)
+
+
+def _scatter(truth: np.ndarray, arrays: list[np.ndarray]) -> np.ndarray:
+    """The root mean square of the distances to the truth."""
+    norm = np.zeros(truth.shape)
+    for a in arrays:
+        norm = np.hypot(norm, a - truth)  # the squares of what is near the ends of the range are not in it
+    return norm / math.sqrt(len(arrays))
 
 
 def _other_part(name: str) -> str:
@@ -212,24 +225,18 @@ def _loosened(fmt: FloatFormat) -> FloatFormat:
     return replace(fmt, roundoff=SAFETY * fmt.roundoff, arithmetic=SAFETY * fmt.arithmetic)
 
 
-def sampled(
-    graph: Graph, values: Mapping[str, np.ndarray], cotangent: Any, wrt: tuple[str, ...], dtype: str, n: int, seed: int
-) -> tuple[Decisions, list[Decisions]]:
+def sampled(case: Case, n: int, seed: int) -> tuple[Decisions, list[Decisions]]:
     """The decisions at the point itself, in doubles, and those of `n` reruns whose nudges are SAFETY times larger."""
-    nudges, flat = _loosened(FORMATS[dtype]), lowered(graph)
-    moved, xp = _Moved(values, nudges.arithmetic), NudgedNamespace(Noise(nudges))
-    rest = cotangent, wrt, dtype
-    seeds = ([seed, k] for k in range(n))
-    turned = [_rerun(xp, flat, moved.point(s), *rest, s, OPS, {}, frozenset()).decisions for s in seeds]
-    return _rerun(NudgedNamespace(Noise(_EXACTLY)), flat, values, *rest, 0, OPS, {}, frozenset()).decisions, turned
+    nudges, flat = _loosened(FORMATS[case.dtype]), lowered(case.graph)
+    moved, xp = _Moved(case.values, nudges.arithmetic), NudgedNamespace(Noise(nudges))
+    seeds = [(seed, k) for k in range(n)]
+    turned = [_rerun(xp, flat, replace(case, values=moved.point(s)), s).decisions for s in seeds]
+    return _rerun(NudgedNamespace(Noise(_EXACTLY)), flat, case, 0).decisions, turned
 
 
-def followed(
-    graph: Graph, values: Mapping[str, np.ndarray], cotangent: Any, wrt: tuple[str, ...], dtype: str, forced: Decisions
-) -> tuple[tuple[np.ndarray, ...], dict[str, np.ndarray]]:
+def followed(case: Case, forced: Decisions) -> tuple[tuple[np.ndarray, ...], dict[str, np.ndarray]]:
     """Outputs and gradients, in doubles and without nudges, on the branch of these decisions."""
-    xp = NudgedNamespace(Noise(_EXACTLY, forced=forced))
-    run = _rerun(xp, lowered(graph), values, cotangent, wrt, dtype, 0, OPS, {}, frozenset())
+    run = _rerun(NudgedNamespace(Noise(_EXACTLY, forced=forced)), lowered(case.graph), case, 0)
     return run.outputs, run.gradients
 
 
@@ -268,7 +275,7 @@ class _Moved:
         self.count, self.where = len(distinct), where
         self.any = bool(distinct.any())
 
-    def point(self, seed: Any) -> Mapping[str, np.ndarray]:
+    def point(self, seed: tuple[int, int]) -> Mapping[str, np.ndarray]:
         if not self.any:
             return self.values
         factor = 1.0 + self.a * _normal((*seed, 1), self.count)[self.where]
@@ -296,19 +303,19 @@ def _first(seed: tuple[int, ...]) -> np.ndarray:
 def _rerun(
     xp: NudgedNamespace,
     graph: Graph,
-    values: Any,
-    cotangent: Any,
-    wrt: tuple[str, ...],
-    dtype: str,
-    seed: Any,
-    table: Table,
-    dead: Mapping[int, np.ndarray],
-    without: frozenset[int],
+    case: Case,
+    seed: Seed,
+    table: Table = OPS,
+    dead: Mapping[int, np.ndarray] = MappingProxyType({}),
+    without: frozenset[int] = frozenset(),
 ) -> _Rerun:
+    """Forward and reverse over `graph`, the case's own, lowered. Raises TypeError where a result is not nudged."""
     xp.noise.restart(seed)
+    wrt, inputs = case.wrt, graph.inputs
     with np.errstate(all="ignore"):
-        nodes = forward(xp, graph, {n: xp.asarray(v) for n, v in values.items()}, dtype, table)
-        adjoint = reverse(xp, graph, nodes, [xp.asarray(c) for c in cotangent], wrt, table, dead=dead, without=without)
+        nodes = forward(xp, graph, {n: xp.asarray(v) for n, v in case.values.items()}, case.dtype, table)
+        cotangent = [xp.asarray(c) for c in case.cotangent]
+        adjoint = reverse(xp, graph, nodes, cotangent, wrt, table, dead=dead, without=without)
         for k, node in enumerate(graph.nodes):
             if isinstance(node, Apply):
                 require_nudged(node.op, nodes[k])
@@ -316,15 +323,10 @@ def _rerun(
             require_nudged(f"the cotangent of node {k}", g)
         decisions, branches = list(xp.noise.decisions), xp.noise.branches
         distances = kink_distances(xp, graph, nodes, wrt)
-    inputs = graph.inputs
+    gradients = {n: adjoint[inputs[n]] if inputs[n] in adjoint else np.zeros(np.shape(case.values[n])) for n in wrt}
     return _Rerun(
         tuple(np.asarray(nodes[o], dtype=np.float64) for o in graph.outputs),
-        {
-            n: np.asarray(adjoint[inputs[n]], dtype=np.float64)
-            if inputs[n] in adjoint
-            else np.zeros(np.shape(values[n]))
-            for n in wrt
-        },
+        {n: np.asarray(g, dtype=np.float64) for n, g in gradients.items()},
         branches,
         decisions,
         {k: np.asarray(d, dtype=np.float64) for k, d in distances.items()},

@@ -218,7 +218,7 @@ def _compared(case: Case, seen: Observation, ref: Reference) -> list[Compared]:
     """Every output and every gradient against its truth and budget."""
     fmt, truth, budget = FORMATS[case.dtype], ref.truth, ref.budget
     found = [
-        compare(_out(i, case.graph), got, want, allowed.budget, fmt)
+        compare(_out(i, case.graph), got, want, allowed, fmt)
         for i, (got, want, allowed) in enumerate(zip(seen.outputs, truth.outputs, budget.outputs))
     ]
     for name in case.wrt:
@@ -227,9 +227,7 @@ def _compared(case: Case, seen: Observation, ref: Reference) -> list[Compared]:
         if got is None:
             got = np.zeros(want.shape)
         found.append(
-            compare(
-                f"d{name}", got, want, budget.gradients[name].budget, fmt, truth.low.get(name), truth.high.get(name)
-            )
+            compare(f"d{name}", got, want, budget.gradients[name], fmt, truth.low.get(name), truth.high.get(name))
         )
     return found
 
@@ -289,7 +287,7 @@ def _along(seen: Observation, ref: Reference, comparisons: tuple[Comparison, ...
         got = seen.gradients.get(name)
         terms = np.zeros(u.shape) if got is None else wide(got) * u
         # Where the entry does not move its budget does not count, infinite or not.
-        allowed += float(np.sum(np.where(u == 0, 0.0, ref.budget.gradients[name].budget) * np.abs(u)))
+        allowed += float(np.sum(np.where(u == 0, 0.0, ref.budget.gradients[name]) * np.abs(u)))
         predicted += float(np.sum(terms))
         # Of a sum of n products in doubles: n + 1 roundings (Higham 2002, eq. 3.5).
         rounding += (u.size + 1) * 2.0**-53 * float(np.sum(np.abs(terms)))
@@ -335,9 +333,7 @@ def _explained(case: Case, subject: Framework, seen: Observation, ref: Reference
 
 
 def _hopeless(case: Case, ref: Reference) -> bool:
-    return any(
-        hopeless(ref.truth.gradients[n], ref.budget.gradients[n].budget) for n in case.wrt if n not in ref.truth.low
-    )
+    return any(hopeless(ref.truth.gradients[n], ref.budget.gradients[n]) for n in case.wrt if n not in ref.truth.low)
 
 
 def _failed(
@@ -435,7 +431,7 @@ def _undecided(ref: Reference, compared: list[Compared], comparisons: tuple[Comp
     if ref.truth.kinks:
         return inconclusive(Reason.KINK, f"at the kink of {', '.join(ref.truth.kinks)}", *comparisons)
     allowed = [*ref.budget.outputs, *ref.budget.gradients.values()]
-    if any(not np.isfinite(a.budget).all() for a in allowed):
+    if any(not np.isfinite(a).all() for a in allowed):
         return inconclusive(Reason.RANGE, "", *comparisons)
     return inconclusive(Reason.ORACLE, ref.truth.suspects, *comparisons)
 
@@ -459,7 +455,7 @@ def _claims(case: Case, ref: Reference) -> _Finding | None:
             got = np.broadcast_to(claimed.hi, want.shape)
         except ValueError:
             return fail(FailKind.CLAIM, f"the claimed gradient of {name} has shape {claimed.shape}, not {want.shape}")
-        c = compare(f"claim for d{name}", got, want, ref.budget.gradients[name].budget, FORMATS[case.dtype],
+        c = compare(f"claim for d{name}", got, want, ref.budget.gradients[name], FORMATS[case.dtype],
                     ref.truth.low.get(name), ref.truth.high.get(name))  # fmt: skip
         if c.failing.any():
             worst = c.comparison.worst
@@ -473,7 +469,7 @@ def _laws(
 ) -> _Finding | None:
     if seen.mutated:
         return fail(FailKind.LAW, f"purity is broken: {', '.join(seen.mutated)} changed during the call")
-    budgets = {n: a.budget for n, a in ref.budget.gradients.items()}
+    budgets = dict(ref.budget.gradients)
     trial = Trial(subject, function, case, seen, budgets, notes)
     names = list(dict.fromkeys((*laws.default_names(), *case.invariants)))
     try:
@@ -492,7 +488,7 @@ def _leaves_range(case: Case, ref: Reference, factor: float) -> bool:
     """Does some intermediate of the VJP overflow once the cotangent is `factor` times as large? In float16, which ends
     at 65504, a law that scales may ask for this; the ranges of the other formats leave room for any factor."""
     scaled = replace(case, cotangent=tuple(rounded(wide(g) * factor, str(g.dtype)) for g in case.cotangent))
-    return any(not np.isfinite(a.budget).all() for a in allowance(scaled, ref.truth).gradients.values())
+    return any(not np.isfinite(a).all() for a in allowance(scaled, ref.truth).gradients.values())
 
 
 def _passed(truth: Truth, compared: list[Compared], notes: list[str]) -> _Finding:

@@ -12,6 +12,7 @@ that computes J·v, is rerun with nudges like any other. It is asked for nothing
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from ..oracle.balls import BALLS
 from ..oracle.estimate import Estimate, from_balls
 from ..oracle.precision import working
 from ..oracle.truth import LADDER, step_exponent
-from .budget import budget
+from .budget import Conditions, budget
 from .reference import reference
 
 WANTED = 1e-18
@@ -173,5 +174,6 @@ def jvp_budget(
     values = {**case.values, **{f"{n}'": t for n, t in tangents.items()}}
     values = {n: values[n] if n in values else np.zeros(graph.nodes[k].shape) for n, k in graph.inputs.items()}
     cotangents = tuple(np.zeros(e.shape) for e in slopes)  # there is no reverse pass, so they are not looked at
-    found = budget(graph, values, cotangents, (), case.dtype, tuple(e.hi for e in slopes), {}, seed=seed)
-    return [a.budget for a in found.outputs], found.branches or reference(case, seed=seed).budget.branches
+    other = replace(case, graph=graph, values=values, cotangent=cotangents, wrt=(), parts=())
+    found = budget(other, [e.hi for e in slopes], {}, Conditions(seed=seed))
+    return list(found.outputs), found.branches or reference(case, seed=seed).budget.branches

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.case import Case
 from ..oracle.truth import Truth, truth
-from .budget import Budget, budget
+from .budget import Budget, Conditions, budget
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +54,10 @@ def narrowed(case: Case, wrt: tuple[str, ...], *, seed: int = 0) -> Case:
 
 
 def allowance(case: Case, true: Truth, *, seed: int = 0, **how: Any) -> Budget:
-    """The case's budget; `how` states other assumptions than the usual ones (see `budget.budget`)."""
+    """The case's budget; `how` states other assumptions than the usual ones (see `Conditions`)."""
     outputs, gradients = tuple(e.told for e in true.outputs), {n: e.told for n, e in true.gradients.items()}
-    return budget(
-        case.graph, case.values, case.cotangent, case.wrt, case.dtype, outputs, gradients,
-        seed=seed, at_kink=bool(true.kinks), dead=true.dead, idle=true.idle, parts=case.parts, **how,
-    )  # fmt: skip
+    usual = Conditions(seed=seed, at_kink=bool(true.kinks), dead=true.dead, idle=true.idle)
+    return budget(case, outputs, gradients, replace(usual, **how))
 
 
 def _key(case: Case, seed: int) -> bytes:

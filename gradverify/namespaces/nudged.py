@@ -29,6 +29,9 @@ def branches_of(decisions: Decisions) -> bytes:
     return b"|".join(np.packbits(d).tobytes() if d.dtype == bool else d.tobytes() for d in decisions)
 
 
+Seed = int | tuple[int, int]
+
+
 class Noise:
     """The nudges of one rerun after another, and the branches that the current one took; or `forced` ones."""
 
@@ -39,9 +42,9 @@ class Noise:
         self.rng = np.random.default_rng(0)
         self.restart(0)
 
-    def restart(self, seed: Any) -> None:
+    def restart(self, seed: Seed) -> None:
         """What `default_rng(seed)` draws, from here on; and no decision taken."""
-        self.rng.bit_generator.state = _stream(tuple(seed) if isinstance(seed, list) else seed)
+        self.rng.bit_generator.state = _stream(seed)
         self.decisions: list[np.ndarray] = []
 
     @property
@@ -102,7 +105,7 @@ class Noise:
 
 
 @lru_cache(maxsize=1024)
-def _stream(seed: Any) -> Mapping[str, Any]:
+def _stream(seed: Seed) -> Mapping[str, Any]:
     """The state that `default_rng(seed)` begins with: the same few seeds for every case, and dear to work out."""
     return np.random.PCG64(seed).state
 

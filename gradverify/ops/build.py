@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
 from ..core.errors import ShapeError, UnknownName
 from ..core.graph import Apply, Constant, Graph, Input, Node
-from ..core.op import VARIADIC, Kind, OpSpec, Shape, bind_params
+from ..core.op import VARIADIC, Kind, OpSpec, Shape, bind_params, split_arguments
 from . import OPS
 
 MAX_ELEMENTS = 1 << 31
@@ -105,43 +105,43 @@ class Operators:
     def _apply(self, op: str, *args: Any) -> Any:
         raise NotImplementedError
 
-    def __add__(self, other: Any) -> Any:
+    def __add__(self, other: Any) -> Self:
         return self._apply("add", self, other)
 
-    def __radd__(self, other: Any) -> Any:
+    def __radd__(self, other: Any) -> Self:
         return self._apply("add", other, self)
 
-    def __sub__(self, other: Any) -> Any:
+    def __sub__(self, other: Any) -> Self:
         return self._apply("subtract", self, other)
 
-    def __rsub__(self, other: Any) -> Any:
+    def __rsub__(self, other: Any) -> Self:
         return self._apply("subtract", other, self)
 
-    def __mul__(self, other: Any) -> Any:
+    def __mul__(self, other: Any) -> Self:
         return self._apply("multiply", self, other)
 
-    def __rmul__(self, other: Any) -> Any:
+    def __rmul__(self, other: Any) -> Self:
         return self._apply("multiply", other, self)
 
-    def __truediv__(self, other: Any) -> Any:
+    def __truediv__(self, other: Any) -> Self:
         return self._apply("divide", self, other)
 
-    def __rtruediv__(self, other: Any) -> Any:
+    def __rtruediv__(self, other: Any) -> Self:
         return self._apply("divide", other, self)
 
-    def __pow__(self, other: Any) -> Any:
+    def __pow__(self, other: Any) -> Self:
         return self._apply("pow", self, other)
 
-    def __rpow__(self, other: Any) -> Any:
+    def __rpow__(self, other: Any) -> Self:
         return self._apply("pow", other, self)
 
-    def __neg__(self) -> Any:
+    def __neg__(self) -> Self:
         return self._apply("negative", self)
 
-    def __matmul__(self, other: Any) -> Any:
+    def __matmul__(self, other: Any) -> Self:
         return self._apply("matmul", self, other)
 
-    def __rmatmul__(self, other: Any) -> Any:
+    def __rmatmul__(self, other: Any) -> Self:
         return self._apply("matmul", other, self)
 
 
@@ -158,8 +158,12 @@ class Ref(Operators):
     def shape(self) -> Shape:
         return self.builder.shape(self.index)
 
+    def recorder(self) -> Recorder:
+        """The namespace that records what is computed with this node."""
+        return Recorder(self.builder)
+
     def _apply(self, op: str, *args: Any) -> Ref:
-        return Recorder(self.builder).call(op, *args)
+        return self.recorder().call(op, *args)
 
 
 class Recorder:
@@ -170,22 +174,19 @@ class Recorder:
     def __init__(self, builder: GraphBuilder) -> None:
         self.builder = builder
 
-    def __getattr__(self, op: str) -> Any:
+    def __getattr__(self, op: str) -> Callable[..., Any]:
         if op.startswith("__") or op not in OPS:
             raise AttributeError(op)
         return lambda *args, **params: self.call(op, *args, **params)
 
     def call(self, op: str, *args: Any, **params: Any) -> Ref:
         """Positional arguments past the op's arity are its parameters in table order, as in the vocabulary."""
-        spec = OPS[op]
-        if spec.arity == VARIADIC and len(args) and isinstance(args[0], list | tuple):
-            args, rest = tuple(args[0]), args[1:]
-        elif op == "einsum":
-            args, rest = args[1:], args[:1]
-        else:
-            args, rest = args[: spec.arity], args[spec.arity :]
-        params = dict(zip(spec.params, rest)) | params
-        return Ref(self.builder, self.builder.apply(op, *(self._index(a) for a in args), **params))
+        arrays, given = split_arguments(OPS[op], args)
+        return Ref(self.builder, self.builder.apply(op, *(self._index(a) for a in arrays), **(given | params)))
+
+    def indices(self, rows: Any) -> Ref:
+        """A literal array of integers, from nested tuples."""
+        return Ref(self.builder, self.builder.constant(rows, "int"))
 
     def shape(self, x: Any) -> Shape:
         return x.shape if isinstance(x, Ref) else ()

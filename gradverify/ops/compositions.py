@@ -11,7 +11,7 @@ from typing import Any
 
 from ..core.errors import ShapeError
 from ..core.interval import Interval
-from ..core.op import OpSpec, Param, Shape
+from ..core.op import Array, OpSpec, Param, Shape, Vocabulary
 from .linalg import matmul_shape
 from .reduction import deviations
 from .shapes import along, count, normal_axis
@@ -22,19 +22,19 @@ AXIS = {"axis": Param("axis", default=-1)}
 # ---- softmax --------------------------------------------------------------------------------------------------------
 
 
-def _lowered_by_max(xp: Any, x: Any, axis: int) -> Any:
+def _lowered_by_max(xp: Vocabulary, x: Array, axis: int) -> Array:
     """x less its maximum: nothing above 0, so that nothing overflows."""
     return x - xp.max(x, axis=axis, keepdims=True)
 
 
-def _softmax(xp: Any, x: Any, axis: int = -1) -> Any:
+def _softmax(xp: Vocabulary, x: Array, axis: int = -1) -> Array:
     if 0 in xp.shape(x):
         return x
     e = xp.exp(_lowered_by_max(xp, x, axis))
     return e / xp.sum(e, axis=axis, keepdims=True)
 
 
-def _log_softmax(xp: Any, x: Any, axis: int = -1) -> Any:
+def _log_softmax(xp: Vocabulary, x: Array, axis: int = -1) -> Array:
     """Shifted first: x - logsumexp(x) would round at the size of x instead of at that of the result."""
     if 0 in xp.shape(x):
         return x
@@ -42,23 +42,23 @@ def _log_softmax(xp: Any, x: Any, axis: int = -1) -> Any:
     return low - xp.log(xp.sum(xp.exp(low), axis=axis, keepdims=True))
 
 
-def _softmax_vjp(xp: Any, g: Any, out: Any, x: Any, axis: int = -1) -> Any:
+def _softmax_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, axis: int = -1) -> Array:
     return out * (g - xp.sum(g * out, axis=axis, keepdims=True))
 
 
-def _log_softmax_vjp(xp: Any, g: Any, out: Any, x: Any, axis: int = -1) -> Any:
+def _log_softmax_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, axis: int = -1) -> Array:
     return g - xp.exp(out) * xp.sum(g, axis=axis, keepdims=True)
 
 
 # ---- normalisations -------------------------------------------------------------------------------------------------
 
 
-def _standardize(xp: Any, x: Any, axis: int = -1, eps: float = 1e-5) -> Any:
+def _standardize(xp: Vocabulary, x: Array, axis: int = -1, eps: float = 1e-5) -> Array:
     d = deviations(xp, x, axis)
     return d / xp.sqrt(xp.mean(xp.square(d), axis=axis, keepdims=True) + eps)
 
 
-def _normalize(xp: Any, x: Any, axis: int = -1, eps: float = 1e-12) -> Any:
+def _normalize(xp: Vocabulary, x: Array, axis: int = -1, eps: float = 1e-12) -> Array:
     return x / xp.maximum(xp.vector_norm(x, axis=axis, keepdims=True), eps)
 
 
@@ -101,7 +101,7 @@ def _attention_shape(q: Shape, k: Shape, v: Shape, **_: Any) -> Shape:
     return matmul_shape(matmul_shape(q, (*k[:-2], k[-1], k[-2])), v)
 
 
-def _attention(xp: Any, q: Any, k: Any, v: Any) -> Any:
+def _attention(xp: Vocabulary, q: Array, k: Any, v: Array) -> Array:
     scores = xp.matmul(q, xp.matrix_transpose(k)) / math.sqrt(xp.shape(k)[-1])
     return xp.matmul(xp.softmax(scores, axis=-1), v)
 
@@ -123,17 +123,17 @@ def _class_shape(x: Shape, targets: Shape, **_: Any) -> Shape:
     return ()
 
 
-def _nll_loss(xp: Any, x: Any, targets: Any) -> Any:
+def _nll_loss(xp: Vocabulary, x: Array, targets: Any) -> Array:
     return -xp.mean(xp.take_along_axis(x, xp.expand_dims(targets, -1), -1))
 
 
-def _nll_loss_vjp(xp: Any, g: Any, out: Any, x: Any, targets: Any) -> Any:
+def _nll_loss_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, targets: Any) -> Array:
     shape = xp.shape(x)
     share = xp.broadcast_to(-g / math.prod(shape[:-1]), (*shape[:-1], 1))
     return xp.scatter_add(xp.zeros_like(x), xp.expand_dims(targets, -1), share, -1)
 
 
-def _huber(xp: Any, x: Any, y: Any, delta: float = 1.0) -> Any:
+def _huber(xp: Vocabulary, x: Array, y: Array, delta: float = 1.0) -> Array:
     """c (d - c/2) with c = d clipped to [-delta, delta]: d^2/2 inside, delta (|d| - delta/2) outside, without |d|."""
     d = x - y
     c = xp.minimum(xp.maximum(d, -delta), delta)

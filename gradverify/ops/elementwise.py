@@ -17,7 +17,7 @@ from typing import Any
 
 from ..core.errors import ShapeError
 from ..core.interval import INF, NONNEGATIVE, NONZERO, POSITIVE, REAL, Domain, Interval
-from ..core.op import OpSpec, Param, Shape
+from ..core.op import Array, OpSpec, Param, Shape, Vocabulary
 from . import images
 from .images import dip, loosened, monotone, wave
 from .shapes import broadcast, same
@@ -114,7 +114,7 @@ def logical(name: str, arity: int, doc: str) -> OpSpec:
     )
 
 
-def zero(xp: Any, g: Any, out: Any, x: Any) -> Any:
+def zero(xp: Vocabulary, g: Array, out: Array, x: Array) -> Array:
     """The cotangent of a step function: zero wherever there is one."""
     return xp.zeros_like(g)
 
@@ -263,43 +263,45 @@ def lerp_image(x: Interval, y: Interval, w: Interval, **_: Any) -> Interval:
 # --------------------------------------------------------------------------------------- definitions longer than a line
 
 
-def clip(xp: Any, x: Any, min: float | None = None, max: float | None = None) -> Any:
+def clip(xp: Vocabulary, x: Array, min: float | None = None, max: float | None = None) -> Array:
     if min is not None:
         x = xp.maximum(x, min)
     return x if max is None else xp.minimum(x, max)
 
 
-def clip_vjp(xp: Any, g: Any, out: Any, x: Any, min: float | None = None, max: float | None = None) -> Any:
+def clip_vjp(
+    xp: Vocabulary, g: Array, out: Array, x: Array, min: float | None = None, max: float | None = None
+) -> Array:
     """PyTorch's convention: a bound itself passes the cotangent."""
     if min is not None:
         g = xp.where(xp.greater_equal(x, min), g, xp.zeros_like(g))
     return g if max is None else xp.where(xp.less_equal(x, max), g, xp.zeros_like(g))
 
 
-def clip_kinks(xp: Any, x: Any, min: float | None = None, max: float | None = None) -> Any:
+def clip_kinks(xp: Vocabulary, x: Array, min: float | None = None, max: float | None = None) -> Array:
     bounds = [xp.abs(x - bound) for bound in (min, max) if bound is not None]
     return xp.minimum(*bounds) if len(bounds) == 2 else bounds[0] if bounds else xp.ones_like(x)
 
 
-def between(xp: Any, g: Any, x: Any, lo: float, hi: float) -> Any:
+def between(xp: Vocabulary, g: Array, x: Array, lo: float, hi: float) -> Array:
     return xp.where(xp.logical_and(xp.greater(x, lo), xp.less(x, hi)), g, xp.zeros_like(g))
 
 
-def nearer(xp: Any, x: Any, lo: float, hi: float) -> Any:
+def nearer(xp: Vocabulary, x: Array, lo: float, hi: float) -> Array:
     """Distance to the nearer of two points."""
     return xp.minimum(xp.abs(x - lo), xp.abs(x - hi))
 
 
-def softplus(xp: Any, x: Any) -> Any:
+def softplus(xp: Vocabulary, x: Array) -> Array:
     return xp.maximum(x, 0.0) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
-def elu(xp: Any, x: Any, alpha: float) -> Any:
+def elu(xp: Vocabulary, x: Array, alpha: float) -> Array:
     # expm1 of the positive part would overflow in the branch that is not taken.
     return xp.where(xp.greater(x, 0.0), x, alpha * xp.expm1(xp.minimum(x, 0.0)))
 
 
-def celu(xp: Any, x: Any, alpha: float) -> Any:
+def celu(xp: Vocabulary, x: Array, alpha: float) -> Array:
     return xp.where(xp.greater(x, 0.0), x, alpha * xp.expm1(xp.minimum(x, 0.0) / alpha))
 
 
@@ -311,19 +313,19 @@ SELU_SCALE = 1.0507009873554804934193349852946
 GELU_CUBIC = 0.044715
 
 
-def gelu(xp: Any, x: Any, approximate: str) -> Any:
+def gelu(xp: Vocabulary, x: Array, approximate: str) -> Array:
     """x Phi(x); by erfc, because 1 + erf loses the negative tail. 1 + tanh(u) is 2 sigmoid(2 u) for the same reason."""
     if approximate == "tanh":
         return x * xp.sigmoid(_gelu_scale(xp) * (x + GELU_CUBIC * (x * x * x)))
     return x * (0.5 * xp.erfc(-x / xp.sqrt2))
 
 
-def _gelu_scale(xp: Any) -> Any:
+def _gelu_scale(xp: Vocabulary) -> Array:
     """2 sqrt(2/pi)"""
     return 2.0 * xp.sqrt2 / xp.pi**0.5
 
 
-def gelu_vjp(xp: Any, g: Any, out: Any, x: Any, approximate: str) -> Any:
+def gelu_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, approximate: str) -> Array:
     if approximate == "tanh":
         u = _gelu_scale(xp) * (x + GELU_CUBIC * (x * x * x))
         # Beyond |x| = 1000 the sigmoids saturate below exp(-10^7); the square of a large x would overflow to 0 * inf.
@@ -334,43 +336,43 @@ def gelu_vjp(xp: Any, g: Any, out: Any, x: Any, approximate: str) -> Any:
     return g * (0.5 * xp.erfc(-x / xp.sqrt2) + x * density)
 
 
-def mish_vjp(xp: Any, g: Any, out: Any, x: Any) -> Any:
+def mish_vjp(xp: Vocabulary, g: Array, out: Array, x: Array) -> Array:
     s = softplus(xp, x)
     # 1/cosh(1000)**2 is below exp(-1990): a larger s adds nothing, and its cosh would make inf / inf in the end.
     return g * (xp.tanh(s) + x * xp.sigmoid(x) / xp.square(xp.cosh(xp.minimum(s, 1000.0))))
 
 
-def pow_base_vjp(xp: Any, g: Any, out: Any, x: Any, y: Any) -> Any:
+def pow_base_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, y: Array) -> Array:
     # x**-1 must not be formed where y = 0: at x = 0 it is inf, and 0 * inf is NaN (here and in its own derivative).
     return g * (y * x ** xp.where(xp.equal(y, 0.0), xp.ones_like(y), y - 1.0))
 
 
-def pow_exponent_vjp(xp: Any, g: Any, out: Any, x: Any, y: Any) -> Any:
+def pow_exponent_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, y: Array) -> Array:
     # 0**y is flat in y > 0: log(1) stands in for log(0).
     return g * (out * xp.log(xp.where(xp.equal(x, 0.0), xp.ones_like(x), x)))
 
 
-def xlogy_masked(xp: Any, x: Any, y: Any) -> Any:
+def xlogy_masked(xp: Vocabulary, x: Array, y: Array) -> Array:
     """y, or 1 where x = 0: there x log(y) is 0 whatever y is."""
     return xp.where(xp.equal(x, 0.0), xp.ones_like(y), y)
 
 
-def tie(xp: Any, g: Any, x: Any, y: Any) -> Any:
+def tie(xp: Vocabulary, g: Array, x: Array, y: Array) -> Array:
     """The cotangent goes where x > y; a tie shares it, as PyTorch and JAX do."""
     return xp.where(xp.equal(x, y), 0.5 * g, xp.where(xp.greater(x, y), g, xp.zeros_like(g)))
 
 
-def cut_distance(xp: Any, y: Any, x: Any) -> Any:
+def cut_distance(xp: Vocabulary, y: Array, x: Array) -> Array:
     """atan2 jumps by 2 pi across the negative x axis, and has no slope at the origin."""
     return xp.where(xp.less(x, 0.0), xp.abs(y) + 0.0 * x, xp.hypot(x, y))
 
 
-def integer_distance(xp: Any, x: Any) -> Any:
+def integer_distance(xp: Vocabulary, x: Array) -> Array:
     return xp.abs(x - xp.round(x))
 
 
 def where_vjp(first: bool) -> Any:
-    def vjp(xp: Any, g: Any, out: Any, mask: Any, x: Any, y: Any) -> Any:
+    def vjp(xp: Vocabulary, g: Array, out: Array, mask: Array, x: Array, y: Array) -> Array:
         nothing = xp.zeros_like(g)
         return xp.where(mask, g, nothing) if first else xp.where(mask, nothing, g)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.errors import ShapeError
 from ..core.interval import Interval
-from ..core.op import VARIADIC, OpSpec, Param, Shape
+from ..core.op import VARIADIC, Array, OpSpec, Param, Shape, Vocabulary
 from .shapes import broadcast, matrix, normal_axis, square, without
 
 # ---- products -------------------------------------------------------------------------------------------------------
@@ -30,7 +30,7 @@ def matmul_shape(a: Shape, b: Shape, **_: Any) -> Shape:
     return (*_batches(rows, columns), *(a[-2:-1] if len(a) > 1 else ()), *(b[-1:] if len(b) > 1 else ()))
 
 
-def _as_matrices(xp: Any, g: Any, a: Any, b: Any) -> tuple[Any, Any, Any]:
+def _as_matrices(xp: Vocabulary, g: Array, a: Array, b: Array) -> tuple[Any, Any, Any]:
     """(g, a, b) with the vectors among a and b written as a row and a column."""
     vector = len(xp.shape(a)) == 1, len(xp.shape(b)) == 1
     if vector[1]:
@@ -38,12 +38,12 @@ def _as_matrices(xp: Any, g: Any, a: Any, b: Any) -> tuple[Any, Any, Any]:
     return (xp.expand_dims(g, -2), xp.expand_dims(a, 0), b) if vector[0] else (g, a, b)
 
 
-def _matmul_vjp_a(xp: Any, g: Any, out: Any, a: Any, b: Any) -> Any:
+def _matmul_vjp_a(xp: Vocabulary, g: Array, out: Array, a: Array, b: Array) -> Array:
     rows, _, columns = _as_matrices(xp, g, a, b)
     return xp.sum_to(xp.matmul(rows, xp.matrix_transpose(columns)), xp.shape(a))
 
 
-def _matmul_vjp_b(xp: Any, g: Any, out: Any, a: Any, b: Any) -> Any:
+def _matmul_vjp_b(xp: Vocabulary, g: Array, out: Array, a: Array, b: Array) -> Array:
     rows, left, columns = _as_matrices(xp, g, a, b)
     if len(xp.shape(columns)) == 2 and len(xp.shape(left)) > 2:
         # One matrix for the whole batch: contract the batch along with the rows instead of summing products after.
@@ -101,7 +101,7 @@ def _einsum_image(*intervals: Interval, shapes: tuple[Shape, ...], subscripts: s
     return out.scaled(terms) if terms else Interval.point(0.0)
 
 
-def _einsum_vjp(xp: Any, i: int, g: Any, out: Any, *args: Any, subscripts: str) -> Any:
+def _einsum_vjp(xp: Vocabulary, i: int, g: Array, out: Array, *args: Any, subscripts: str) -> Array:
     """Another einsum: operand i and the output change places.
 
     A letter that only operand i has was summed: a vector of ones gives it back. A letter twice in operand i took a
@@ -147,7 +147,7 @@ def _tensordot_shape(a: Shape, b: Shape, axes: int = 2, **_: Any) -> Shape:
     return a[: len(a) - axes] + b[axes:]
 
 
-def _tensordot(xp: Any, a: Any, b: Any, axes: int = 2) -> Any:
+def _tensordot(xp: Vocabulary, a: Array, b: Array, axes: int = 2) -> Array:
     left, right = xp.shape(a), xp.shape(b)
     free = left[: len(left) - axes]
     inner = math.prod(right[:axes])
@@ -162,12 +162,12 @@ def _cross_shape(a: Shape, b: Shape, axis: int = -1, **_: Any) -> Shape:
     return a
 
 
-def _cross(xp: Any, a: Any, b: Any, axis: int = -1) -> Any:
+def _cross(xp: Vocabulary, a: Array, b: Array, axis: int = -1) -> Array:
     one, two = lambda x: xp.roll(x, -1, axis), lambda x: xp.roll(x, -2, axis)
     return one(a) * two(b) - two(a) * one(b)
 
 
-def _matrix_power(xp: Any, x: Any, n: int) -> Any:
+def _matrix_power(xp: Vocabulary, x: Array, n: int) -> Array:
     """By squaring."""
     if n == 1:
         return x
@@ -179,17 +179,17 @@ def _matrix_power(xp: Any, x: Any, n: int) -> Any:
 # ---- systems and factors --------------------------------------------------------------------------------------------
 
 
-def dominant(xp: Any, x: Any) -> Any:
+def dominant(xp: Vocabulary, x: Array) -> Array:
     """Entries squeezed into [-1, 1] and n + 1 added to the diagonal: invertible by Gershgorin, condition below 2n."""
     n = xp.shape(x)[-1]
     return xp.tanh(x) + (n + 1) * xp.eye(n, like=x)
 
 
-def _well_conditioned(xp: Any, x: Any, *rest: Any) -> tuple[Any, ...]:
+def _well_conditioned(xp: Vocabulary, x: Array, *rest: Array) -> tuple[Any, ...]:
     return (dominant(xp, x), *rest)
 
 
-def _definite(xp: Any, x: Any) -> tuple[Any]:
+def _definite(xp: Vocabulary, x: Array) -> tuple[Any]:
     """Symmetric with dominant positive diagonal: positive definite by Gershgorin."""
     a = dominant(xp, x)
     return ((a + xp.matrix_transpose(a)) / 2,)
@@ -213,14 +213,14 @@ def _triangular_shape(a: Shape, b: Shape, **_: Any) -> Shape:
     return _solve_shape(a, b)
 
 
-def _outer_of(xp: Any, rows: Any, columns: Any, b: Any) -> Any:
+def _outer_of(xp: Vocabulary, rows: Any, columns: Any, b: Array) -> Array:
     """rows @ columns^T, where both are vectors if `b` is one."""
     if len(xp.shape(b)) == 1:
         rows, columns = xp.expand_dims(rows, -1), xp.expand_dims(columns, -1)
     return xp.matmul(rows, xp.matrix_transpose(columns))
 
 
-def _adjoint_solve(xp: Any, g: Any, a: Any, b: Any) -> Any:
+def _adjoint_solve(xp: Vocabulary, g: Array, a: Array, b: Array) -> Array:
     """a^-T g, in the shape of the result."""
     transposed = xp.matrix_transpose(a)
     if len(xp.shape(b)) == 1:
@@ -228,21 +228,21 @@ def _adjoint_solve(xp: Any, g: Any, a: Any, b: Any) -> Any:
     return xp.solve(transposed, g)
 
 
-def _solve_vjp_a(xp: Any, g: Any, out: Any, a: Any, b: Any) -> Any:
+def _solve_vjp_a(xp: Vocabulary, g: Array, out: Array, a: Array, b: Array) -> Array:
     return xp.sum_to(-_outer_of(xp, _adjoint_solve(xp, g, a, b), out, b), xp.shape(a))
 
 
-def _solve_vjp_b(xp: Any, g: Any, out: Any, a: Any, b: Any) -> Any:
+def _solve_vjp_b(xp: Vocabulary, g: Array, out: Array, a: Array, b: Array) -> Array:
     return xp.sum_to(_adjoint_solve(xp, g, a, b), xp.shape(b))
 
 
-def _triangular_adjoint(xp: Any, g: Any, a: Any, upper: bool, unit_diagonal: bool) -> Any:
+def _triangular_adjoint(xp: Vocabulary, g: Array, a: Array, upper: bool, unit_diagonal: bool) -> Array:
     return xp.solve_triangular(xp.matrix_transpose(a), g, upper=not upper, unit_diagonal=unit_diagonal)
 
 
 def _triangular_vjp_a(
-    xp: Any, g: Any, out: Any, a: Any, b: Any, upper: bool = False, unit_diagonal: bool = False
-) -> Any:
+    xp: Vocabulary, g: Array, out: Array, a: Array, b: Array, upper: bool = False, unit_diagonal: bool = False
+) -> Array:
     """-a^-T g x^T, on the triangle that is read."""
     whole = -xp.matmul(_triangular_adjoint(xp, g, a, upper, unit_diagonal), xp.matrix_transpose(out))
     k = int(unit_diagonal)
@@ -250,18 +250,18 @@ def _triangular_vjp_a(
 
 
 def _triangular_vjp_b(
-    xp: Any, g: Any, out: Any, a: Any, b: Any, upper: bool = False, unit_diagonal: bool = False
-) -> Any:
+    xp: Vocabulary, g: Array, out: Array, a: Array, b: Array, upper: bool = False, unit_diagonal: bool = False
+) -> Array:
     return xp.sum_to(_triangular_adjoint(xp, g, a, upper, unit_diagonal), xp.shape(b))
 
 
-def _inv_vjp(xp: Any, g: Any, out: Any, x: Any) -> Any:
+def _inv_vjp(xp: Vocabulary, g: Array, out: Array, x: Array) -> Array:
     """d(x^-1) = -x^-1 dx x^-1."""
     transposed = xp.matrix_transpose(out)
     return -xp.matmul(transposed, xp.matmul(g, transposed))
 
 
-def _cholesky_vjp(xp: Any, g: Any, out: Any, x: Any) -> Any:
+def _cholesky_vjp(xp: Vocabulary, g: Array, out: Array, x: Array) -> Array:
     """L^-T Phi(L^T g) L^-1, symmetrised; Phi takes the lower triangle and halves its diagonal.
 
     I. Murray, "Differentiation of the Cholesky decomposition", arXiv:1602.07527 (2016), eq. 10.
@@ -274,7 +274,7 @@ def _cholesky_vjp(xp: Any, g: Any, out: Any, x: Any) -> Any:
     return (both + xp.matrix_transpose(both)) / 2
 
 
-def _minor(xp: Any, x: Any, i: int, axis: int) -> Any:
+def _minor(xp: Vocabulary, x: Array, i: int, axis: int) -> Array:
     """`x` without row (axis -2) or column (axis -1) i."""
     rest = ((None, None, 1),) * (-1 - axis)
     return xp.concat([xp.getitem(x, ("...", (None, i, 1), *rest)), xp.getitem(x, ("...", (i + 1, None, 1), *rest))],
@@ -285,7 +285,7 @@ MINORS_UP_TO = 4
 """n^2 determinants of order n - 1 cost O(n^5): a few microseconds here, too much beyond."""
 
 
-def _cofactors(xp: Any, out: Any, x: Any) -> Any:
+def _cofactors(xp: Vocabulary, out: Array, x: Array) -> Array:
     """d det(x) / dx: from minors, which need no inverse, for small n; det(x) x^-T beyond."""
     n = xp.shape(x)[-1]
     if n > MINORS_UP_TO:
@@ -297,7 +297,7 @@ def _cofactors(xp: Any, out: Any, x: Any) -> Any:
     return xp.stack(rows, axis=-2) if n else xp.zeros_like(x)
 
 
-def _on_matrix(xp: Any, g: Any) -> Any:
+def _on_matrix(xp: Vocabulary, g: Array) -> Array:
     """A cotangent per matrix, against each of its entries."""
     return xp.expand_dims(xp.expand_dims(g, -1), -1)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..core.errors import ShapeError
 from ..core.interval import Interval
-from ..core.op import OpSpec, Param, Shape
+from ..core.op import Array, OpSpec, Param, Shape, Vocabulary
 
 Pair = tuple[int, int]
 
@@ -122,12 +122,12 @@ def places(h: int, w: int, kernel: Pair, stride: Pair, dilation: Pair) -> list[A
     ]
 
 
-def _im2col(xp: Any, x: Any, kernel: Pair, stride: Pair = (1, 1), dilation: Pair = (1, 1)) -> Any:
+def _im2col(xp: Vocabulary, x: Any, kernel: Pair, stride: Pair = (1, 1), dilation: Pair = (1, 1)) -> Any:
     _, _, h, w = xp.shape(x)
     return xp.stack([xp.getitem(x, at) for at in places(h, w, kernel, stride, dilation)], axis=2)
 
 
-def _col2im(xp: Any, x: Any, size: Pair, kernel: Pair, stride: Pair = (1, 1), dilation: Pair = (1, 1)) -> Any:
+def _col2im(xp: Vocabulary, x: Any, size: Pair, kernel: Pair, stride: Pair = (1, 1), dilation: Pair = (1, 1)) -> Any:
     shape = (*xp.shape(x)[:2], *size)
     out = None
     for k, at in enumerate(places(*size, kernel, stride, dilation)):
@@ -136,25 +136,31 @@ def _col2im(xp: Any, x: Any, size: Pair, kernel: Pair, stride: Pair = (1, 1), di
     return out
 
 
-def pad2d(xp: Any, x: Any, padding: Pair) -> Any:
+def pad2d(xp: Vocabulary, x: Array, padding: Pair) -> Array:
     return xp.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2)) if any(padding) else x
 
 
-def crop2d(xp: Any, x: Any, padding: Pair) -> Any:
+def crop2d(xp: Vocabulary, x: Array, padding: Pair) -> Array:
     _, _, h, w = xp.shape(x)
     return (
         xp.getitem(x, ("...", (padding[0], h - padding[0], 1), (padding[1], w - padding[1], 1))) if any(padding) else x
     )
 
 
-def _grouped(xp: Any, x: Any, groups: int) -> Any:
+def _grouped(xp: Vocabulary, x: Array, groups: int) -> Array:
     """(batch, channels, ...) as (batch, groups, everything of the group that is multiplied, positions)."""
     n, c, k, h, w = xp.shape(x)
     return xp.reshape(x, (n, groups, c // groups * k, h * w))
 
 
 def _conv2d(
-    xp: Any, x: Any, w: Any, stride: Pair = (1, 1), padding: Pair = (0, 0), dilation: Pair = (1, 1), groups: int = 1
+    xp: Vocabulary,
+    x: Any,
+    w: Any,
+    stride: Pair = (1, 1),
+    padding: Pair = (0, 0),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
 ) -> Any:
     out, inner, *kernel = xp.shape(w)
     shape = _convolved(xp.shape(x), xp.shape(w), stride, padding, dilation, groups)
@@ -164,7 +170,7 @@ def _conv2d(
 
 
 def _conv2d_vjp_x(
-    xp: Any, g: Any, out: Any, x: Any, w: Any, stride: Pair = (1, 1), padding: Pair = (0, 0), dilation: Pair = (1, 1),
+    xp: Vocabulary, g: Any, out: Any, x: Any, w: Any, stride: Pair = (1, 1), padding: Pair = (0, 0), dilation: Pair = (1, 1),
     groups: int = 1,
 ) -> Any:  # fmt: skip
     """Every output's cotangent goes back to its patch, weighted; then the patches are added."""
@@ -181,7 +187,7 @@ def _conv2d_vjp_x(
 
 
 def _conv2d_vjp_w(
-    xp: Any, g: Any, out: Any, x: Any, w: Any, stride: Pair = (1, 1), padding: Pair = (0, 0), dilation: Pair = (1, 1),
+    xp: Vocabulary, g: Any, out: Any, x: Any, w: Any, stride: Pair = (1, 1), padding: Pair = (0, 0), dilation: Pair = (1, 1),
     groups: int = 1,
 ) -> Any:  # fmt: skip
     """The products of patches and cotangents, summed over images and positions."""
@@ -194,7 +200,7 @@ def _conv2d_vjp_w(
     return xp.reshape(xp.sum(products, axis=0), shape)
 
 
-def _pool_cols(xp: Any, x: Any, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Any:
+def _pool_cols(xp: Vocabulary, x: Array, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Array:
     """The patches; what lies in the padding is -inf, so that it is never the largest."""
     wide = pad2d(xp, x, padding)
     if any(padding):
@@ -203,12 +209,21 @@ def _pool_cols(xp: Any, x: Any, kernel: Pair, stride: Pair, padding: Pair, dilat
     return xp.im2col(wide, kernel=kernel, stride=stride, dilation=dilation)
 
 
-def _max_pool2d(xp: Any, x: Any, kernel: Pair, stride: Pair, padding: Pair = (0, 0), dilation: Pair = (1, 1)) -> Any:
+def _max_pool2d(
+    xp: Vocabulary, x: Any, kernel: Pair, stride: Pair, padding: Pair = (0, 0), dilation: Pair = (1, 1)
+) -> Any:
     return xp.max(_pool_cols(xp, x, kernel, stride, padding, dilation), axis=2)
 
 
 def _max_pool2d_vjp(
-    xp: Any, g: Any, out: Any, x: Any, kernel: Pair, stride: Pair, padding: Pair = (0, 0), dilation: Pair = (1, 1)
+    xp: Vocabulary,
+    g: Any,
+    out: Any,
+    x: Any,
+    kernel: Pair,
+    stride: Pair,
+    padding: Pair = (0, 0),
+    dilation: Pair = (1, 1),
 ) -> Any:
     """To the first of the largest entries of each window, as PyTorch and cuDNN have it."""
     *_, h, w = _padded(xp.shape(x), padding)
@@ -219,7 +234,7 @@ def _max_pool2d_vjp(
 
 
 def _max_pool2d_kinks(
-    xp: Any, x: Any, kernel: Pair, stride: Pair, padding: Pair = (0, 0), dilation: Pair = (1, 1)
+    xp: Vocabulary, x: Any, kernel: Pair, stride: Pair, padding: Pair = (0, 0), dilation: Pair = (1, 1)
 ) -> Any:
     """The gap between the largest two entries of each window: zero at a tie."""
     cols = _pool_cols(xp, x, kernel, stride, padding, dilation)
@@ -230,12 +245,14 @@ def _max_pool2d_kinks(
     return top(-1) - top(-2)
 
 
-def _avg_pool2d(xp: Any, x: Any, kernel: Pair, stride: Pair, padding: Pair = (0, 0)) -> Any:
+def _avg_pool2d(xp: Vocabulary, x: Any, kernel: Pair, stride: Pair, padding: Pair = (0, 0)) -> Any:
     cols = xp.im2col(pad2d(xp, x, padding), kernel=kernel, stride=stride)
     return xp.sum(cols, axis=2) / (kernel[0] * kernel[1])
 
 
-def _avg_pool2d_vjp(xp: Any, g: Any, out: Any, x: Any, kernel: Pair, stride: Pair, padding: Pair = (0, 0)) -> Any:
+def _avg_pool2d_vjp(
+    xp: Vocabulary, g: Any, out: Any, x: Any, kernel: Pair, stride: Pair, padding: Pair = (0, 0)
+) -> Any:
     *_, h, w = _padded(xp.shape(x), padding)
     n, c, oh, ow = xp.shape(g)
     k = kernel[0] * kernel[1]
@@ -243,7 +260,7 @@ def _avg_pool2d_vjp(xp: Any, g: Any, out: Any, x: Any, kernel: Pair, stride: Pai
     return crop2d(xp, xp.col2im(cols, size=(h, w), kernel=kernel, stride=stride), padding)
 
 
-def _adaptive(xp: Any, x: Any, axis: int, size: int) -> Any:
+def _adaptive(xp: Vocabulary, x: Array, axis: int, size: int) -> Array:
     """Means over `size` windows of nearly equal length: from floor(i n / size) to ceil((i + 1) n / size)."""
     n = xp.shape(x)[axis]
     lead = ((None, None, 1),) * axis
@@ -253,13 +270,13 @@ def _adaptive(xp: Any, x: Any, axis: int, size: int) -> Any:
     return xp.stack(means, axis=axis)
 
 
-def _adaptive_avg_pool2d(xp: Any, x: Any, size: Pair) -> Any:
+def _adaptive_avg_pool2d(xp: Vocabulary, x: Array, size: Pair) -> Array:
     if tuple(size) == (1, 1):
         return xp.mean(x, axis=(2, 3), keepdims=True)
     return _adaptive(xp, _adaptive(xp, x, 2, size[0]), 3, size[1])
 
 
-def _per_channel(xp: Any, w: Any, ndim: int) -> Any:
+def _per_channel(xp: Vocabulary, w: Array, ndim: int) -> Array:
     return xp.reshape(w, (1, *xp.shape(w), *((1,) * (ndim - 2))))
 
 
@@ -267,20 +284,20 @@ def _others(ndim: int) -> tuple[int, ...]:
     return (0, *range(2, ndim))
 
 
-def _whitened(xp: Any, x: Any, eps: float) -> tuple[Any, Any]:
+def _whitened(xp: Vocabulary, x: Array, eps: float) -> tuple[Any, Any]:
     """(x - mean) and 1 / sqrt(var + eps), per channel."""
     axes = _others(len(xp.shape(x)))
     d = x - xp.mean(x, axis=axes, keepdims=True)
     return d, 1.0 / xp.sqrt(xp.mean(xp.square(d), axis=axes, keepdims=True) + eps)
 
 
-def _batch_norm(xp: Any, x: Any, w: Any, b: Any, eps: float = 1e-5) -> Any:
+def _batch_norm(xp: Vocabulary, x: Array, w: Array, b: Array, eps: float = 1e-5) -> Array:
     n = len(xp.shape(x))
     d, scale = _whitened(xp, x, eps)
     return d * (scale * _per_channel(xp, w, n)) + _per_channel(xp, b, n)
 
 
-def _batch_norm_vjp_x(xp: Any, g: Any, out: Any, x: Any, w: Any, b: Any, eps: float = 1e-5) -> Any:
+def _batch_norm_vjp_x(xp: Vocabulary, g: Array, out: Array, x: Array, w: Array, b: Array, eps: float = 1e-5) -> Array:
     """w / sigma (g - mean(g) - z mean(g z)), with z the normalised x (Ioffe & Szegedy 2015, section 3)."""
     n = len(xp.shape(x))
     axes = _others(n)
@@ -290,13 +307,13 @@ def _batch_norm_vjp_x(xp: Any, g: Any, out: Any, x: Any, w: Any, b: Any, eps: fl
     return (centred - d * slope) * (scale * _per_channel(xp, w, n))
 
 
-def _batch_norm_vjp_w(xp: Any, g: Any, out: Any, x: Any, w: Any, b: Any, eps: float = 1e-5) -> Any:
+def _batch_norm_vjp_w(xp: Vocabulary, g: Array, out: Array, x: Array, w: Array, b: Array, eps: float = 1e-5) -> Array:
     axes = _others(len(xp.shape(x)))
     d, scale = _whitened(xp, x, eps)
     return xp.sum(g * (d * scale), axis=axes)
 
 
-def _batch_norm_vjp_b(xp: Any, g: Any, out: Any, x: Any, w: Any, b: Any, eps: float = 1e-5) -> Any:
+def _batch_norm_vjp_b(xp: Vocabulary, g: Array, out: Array, x: Array, w: Array, b: Array, eps: float = 1e-5) -> Array:
     return xp.sum(g, axis=_others(len(xp.shape(x))))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..core.errors import ShapeError
 from ..core.interval import Interval
-from ..core.op import OpSpec, Param, Shape
+from ..core.op import Array, OpSpec, Param, Shape, Vocabulary
 from .shapes import AXES, KEEPDIMS, Axis, along, count, kept, normal_axes, reduced, reduced_nonempty
 
 REDUCTION = {"axis": AXES, "keepdims": KEEPDIMS}
@@ -20,7 +20,7 @@ ALONG = {"axis": Param("axis", default=-1)}
 # ---- texts that several VJPs share ----------------------------------------------------------------------------------
 
 
-def spread(xp: Any, g: Any, x: Any, axis: Axis) -> Any:
+def spread(xp: Vocabulary, g: Array, x: Array, axis: Axis) -> Array:
     """The cotangent of a reduction of `x` over `axis`, given to every entry that was reduced: the adjoint of sum."""
     shape = xp.shape(x)
     return xp.broadcast_to(xp.reshape(g, kept(shape, axis)), shape)
@@ -32,7 +32,7 @@ def _order(shape: Shape, axis: Axis) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(i for i in range(len(shape)) if i not in axes), axes
 
 
-def merged(xp: Any, x: Any, axis: Axis) -> Any:
+def merged(xp: Vocabulary, x: Array, axis: Axis) -> Array:
     """`x` with the axes in `axis` moved to the end and flattened into one: shape (what stays, count)."""
     shape = xp.shape(x)
     stay, axes = _order(shape, axis)
@@ -40,7 +40,7 @@ def merged(xp: Any, x: Any, axis: Axis) -> Any:
     return xp.reshape(xp.permute_dims(x, stay + axes), flat)
 
 
-def unmerged(xp: Any, y: Any, shape: Shape, axis: Axis) -> Any:
+def unmerged(xp: Vocabulary, y: Array, shape: Shape, axis: Axis) -> Array:
     """The inverse of `merged` for an array of `shape`."""
     stay, axes = _order(shape, axis)
     order = stay + axes
@@ -48,16 +48,16 @@ def unmerged(xp: Any, y: Any, shape: Shape, axis: Axis) -> Any:
     return xp.permute_dims(xp.reshape(y, tuple(shape[i] for i in order)), back)
 
 
-def deviations(xp: Any, x: Any, axis: Axis) -> Any:
+def deviations(xp: Vocabulary, x: Array, axis: Axis) -> Array:
     return x - xp.mean(x, axis=axis, keepdims=True)
 
 
-def _ordered(xp: Any, x: Any, axis: Axis) -> Any:
+def _ordered(xp: Vocabulary, x: Array, axis: Axis) -> Array:
     flat = merged(xp, x, axis)
     return xp.take_along_axis(flat, xp.argsort(flat, axis=-1), -1)
 
 
-def gaps(xp: Any, x: Any, axis: Axis, which: tuple[int | None, int | None] = (None, None)) -> Any:
+def gaps(xp: Vocabulary, x: Any, axis: Axis, which: tuple[int | None, int | None] = (None, None)) -> Any:
     """Differences of neighbours in sorted order, last axis; empty where only one entry is reduced.
 
     `which` selects: (-1, None) the gap below the largest, (0, 1) the gap above the smallest. Zero on a tie.
@@ -67,20 +67,20 @@ def gaps(xp: Any, x: Any, axis: Axis, which: tuple[int | None, int | None] = (No
     return xp.getitem(steps, ("...", (*which, 1)))
 
 
-def shared_among(xp: Any, g: Any, chosen: Any, x: Any, axis: Axis) -> Any:
+def shared_among(xp: Vocabulary, g: Array, chosen: Any, x: Array, axis: Axis) -> Array:
     """`g` divided evenly among the entries of `x` that the mask `chosen` marks, zero elsewhere."""
     n = xp.sum(xp.where(chosen, xp.ones_like(x), xp.zeros_like(x)), axis=axis, keepdims=True)
     return xp.where(chosen, xp.reshape(g, kept(xp.shape(x), axis)) / n, xp.zeros_like(x))
 
 
-def before(xp: Any, x: Any) -> Any:
+def before(xp: Vocabulary, x: Array) -> Array:
     """Along the last axis, the product of all entries that stand before: 1, x0, x0 x1, ..."""
     shape = xp.shape(x)
     one = xp.ones((*shape[:-1], 1), like=x)
     return xp.cumulative_prod(xp.concat([one, xp.getitem(x, ("...", (None, -1, 1)))], axis=-1), axis=-1)
 
 
-def shifted(xp: Any, x: Any, k: int) -> Any:
+def shifted(xp: Vocabulary, x: Array, k: int) -> Array:
     """Along the last axis, entry i+k at i, zeros past the end."""
     keep = [(0, 0)] * (len(xp.shape(x)) - 1)
     return xp.pad(xp.getitem(x, ("...", (k, None, 1))), (*keep, (0, k)))
@@ -89,11 +89,11 @@ def shifted(xp: Any, x: Any, k: int) -> Any:
 # ---- VJPs -----------------------------------------------------------------------------------------------------------
 
 
-def _extreme_vjp(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def _extreme_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
     return shared_among(xp, g, xp.equal(x, xp.reshape(out, kept(xp.shape(x), axis))), x, axis)
 
 
-def _prod_vjp(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def _prod_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
     """Each entry's cotangent is the product of the others: of those before it and those after it. No division."""
     flat, shape = merged(xp, x, axis), xp.shape(x)
     if 0 in shape:
@@ -102,7 +102,7 @@ def _prod_vjp(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, keepdims: bo
     return spread(xp, g, x, axis) * unmerged(xp, before(xp, flat) * after, shape, axis)
 
 
-def _cumulative_prod_vjp(xp: Any, g: Any, out: Any, x: Any, axis: int = -1) -> Any:
+def _cumulative_prod_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, axis: int = -1) -> Array:
     """dx_i = (x_0 ... x_{i-1}) S_i with S_i = g_i + x_{i+1} S_{i+1}: right at zeros, since nothing is divided.
 
     The recurrence is solved by recursive doubling (Kogge & Stone, IEEE Trans. Comp. C-22 (1973) 786): after the step
@@ -121,15 +121,15 @@ def _cumulative_prod_vjp(xp: Any, g: Any, out: Any, x: Any, axis: int = -1) -> A
     return unmerged(xp, before(xp, flat) * s, shape, axis)
 
 
-def _std(xp: Any, x: Any, axis: Axis = None, keepdims: bool = False, correction: float = 0.0) -> Any:
+def _std(xp: Vocabulary, x: Array, axis: Axis = None, keepdims: bool = False, correction: float = 0.0) -> Array:
     """From the scaled norm of the deviations, whose squares would over- or underflow."""
     norm = xp.vector_norm(deviations(xp, x, axis), axis=axis, keepdims=keepdims)
     return norm / xp.sqrt(xp.full_like(norm, count(xp.shape(x), axis) - correction))
 
 
 def _std_vjp(
-    xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, keepdims: bool = False, correction: float = 0.0
-) -> Any:
+    xp: Vocabulary, g: Array, out: Array, x: Array, axis: Axis = None, keepdims: bool = False, correction: float = 0.0
+) -> Array:
     """(x - mean) / ((n - correction) std), with both factors of order one: deviations over std first."""
     shape = xp.shape(x)
     std = xp.reshape(out, kept(shape, axis))
@@ -138,7 +138,7 @@ def _std_vjp(
     return spread(xp, g, x, axis) * xp.where(flat, xp.zeros_like(x), unit) / (count(shape, axis) - correction)
 
 
-def _logsumexp(xp: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def _logsumexp(xp: Vocabulary, x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
     """Shifted by the maximum, which cancels; where that is infinite, not shifted at all, since inf - inf is NaN."""
     top = xp.max(x, axis=axis, keepdims=True)
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
@@ -146,13 +146,13 @@ def _logsumexp(xp: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> An
     return out if keepdims else xp.reshape(out, reduced(xp.shape(x), axis))
 
 
-def _logsumexp_vjp(xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def _logsumexp_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
     """g softmax(x), from x and not from exp(x - out): the rounding of a large `out` would cost log2|out| bits."""
     weights = xp.softmax(merged(xp, x, axis), axis=-1)
     return spread(xp, g, x, axis) * unmerged(xp, weights, xp.shape(x), axis)
 
 
-def _vector_norm(xp: Any, x: Any, axis: Axis = None, keepdims: bool = False, ord: float = 2.0) -> Any:
+def _vector_norm(xp: Vocabulary, x: Array, axis: Axis = None, keepdims: bool = False, ord: float = 2.0) -> Array:
     """Scaled by the largest entry, so that no power over- or underflows."""
     size = xp.abs(x)
     if count(xp.shape(x), axis) == 0 or ord == 1:
@@ -170,8 +170,8 @@ def _vector_norm(xp: Any, x: Any, axis: Axis = None, keepdims: bool = False, ord
 
 
 def _vector_norm_vjp(
-    xp: Any, g: Any, out: Any, x: Any, axis: Axis = None, keepdims: bool = False, ord: float = 2.0
-) -> Any:
+    xp: Vocabulary, g: Array, out: Array, x: Array, axis: Axis = None, keepdims: bool = False, ord: float = 2.0
+) -> Array:
     """sign(x) (|x| / norm)^(ord - 1): ratios in [0, 1]; zero where the norm is."""
     if ord == 1:
         return spread(xp, g, x, axis) * xp.sign(x)
@@ -186,14 +186,14 @@ def _vector_norm_vjp(
     return spread(xp, g, x, axis) * ratio
 
 
-def _vector_norm_kinks(xp: Any, x: Any, axis: Axis = None, keepdims: bool = False, ord: float = 2.0) -> Any:
+def _vector_norm_kinks(xp: Vocabulary, x: Array, axis: Axis = None, keepdims: bool = False, ord: float = 2.0) -> Array:
     """Even powers are smooth but for the origin; others at no zero entry; the maximum at no tie, nor at the origin."""
     if ord == math.inf and count(xp.shape(x), axis) > 1:
         return gaps(xp, xp.abs(x), axis, (-1, None))
     return xp.vector_norm(x, axis=axis, ord=ord) if ord % 2 == 0 else xp.abs(x)
 
 
-def _sorting(xp: Any, x: Any, axis: int, descending: bool) -> Any:
+def _sorting(xp: Vocabulary, x: Array, axis: int, descending: bool) -> Array:
     return xp.argsort(-x if descending else x, axis=axis)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.errors import ShapeError
 from ..core.interval import Interval
-from ..core.op import VARIADIC, OpSpec, Param, Shape
+from ..core.op import VARIADIC, Array, OpSpec, Param, Shape, Vocabulary
 from .shapes import Axis, inverse_permutation, matrix, normal_axes, normal_axis
 
 ZERO = Interval.point(0.0)
@@ -120,41 +120,41 @@ def _padded(shape: Shape, pads: tuple[tuple[int, int], ...], **_: Any) -> Shape:
 # ---- texts ----------------------------------------------------------------------------------------------------------
 
 
-def _concat_vjp(xp: Any, i: int, g: Any, out: Any, *args: Any, axis: int = 0) -> Any:
+def _concat_vjp(xp: Vocabulary, i: int, g: Array, out: Array, *args: Any, axis: int = 0) -> Array:
     at = normal_axis(axis, len(xp.shape(args[0])))
     start = sum(xp.shape(a)[at] for a in args[:i])
     return xp.getitem(g, ((None, None, 1),) * at + ((start, start + xp.shape(args[i])[at], 1),))
 
 
-def _stack_vjp(xp: Any, i: int, g: Any, out: Any, *args: Any, axis: int = 0) -> Any:
+def _stack_vjp(xp: Vocabulary, i: int, g: Array, out: Array, *args: Any, axis: int = 0) -> Array:
     return xp.getitem(g, ((None, None, 1),) * normal_axis(axis, len(xp.shape(out))) + (i,))
 
 
-def _repeat(xp: Any, x: Any, repeats: int, axis: int = -1) -> Any:
+def _repeat(xp: Vocabulary, x: Array, repeats: int, axis: int = -1) -> Array:
     shape = xp.shape(x)
     at = normal_axis(axis, len(shape)) + 1
     wide = xp.broadcast_to(xp.expand_dims(x, at), (*shape[:at], repeats, *shape[at:]))
     return xp.reshape(wide, _repeated(shape, repeats, axis))
 
 
-def _tile(xp: Any, x: Any, repetitions: tuple[int, ...]) -> Any:
+def _tile(xp: Vocabulary, x: Array, repetitions: tuple[int, ...]) -> Array:
     shape, times = _aligned(xp.shape(x), repetitions)
     ones = tuple(m for n in shape for m in (1, n))
     wide = tuple(m for n, r in zip(shape, times) for m in (r, n))
     return xp.reshape(xp.broadcast_to(xp.reshape(x, ones), wide), _tiled(shape, times))
 
 
-def _pad_vjp(xp: Any, g: Any, out: Any, x: Any, pads: tuple[tuple[int, int], ...]) -> Any:
+def _pad_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, pads: tuple[tuple[int, int], ...]) -> Array:
     return xp.getitem(g, tuple((b, b + n, 1) for (b, _), n in zip(pads, xp.shape(x))))
 
 
-def _diagonal_vjp(xp: Any, g: Any, out: Any, x: Any) -> Any:
+def _diagonal_vjp(xp: Vocabulary, g: Array, out: Array, x: Array) -> Array:
     *batch, rows, columns = xp.shape(x)
     k = min(rows, columns)
     return xp.pad(xp.diag_embed(g), ((0, 0),) * len(batch) + ((0, rows - k), (0, columns - k)))
 
 
-def _diag_embed(xp: Any, x: Any) -> Any:
+def _diag_embed(xp: Vocabulary, x: Array) -> Array:
     """Each entry along a row, of which tril and triu leave the diagonal: a selection, so that inf stays off it."""
     shape = xp.shape(x)
     return xp.triu(xp.tril(xp.broadcast_to(xp.expand_dims(x, -1), (*shape, shape[-1]))))

@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from ..core.interval import INF, POSITIVE, Domain, Interval, value_at
-from ..core.op import OpSpec, Param
+from ..core.op import Array, OpSpec, Param, Vocabulary
 from .elementwise import OPEN_SYMMETRIC_UNIT, composed, pointwise
 from .images import dip, hump, loosened, monotone
 from .shapes import same
@@ -62,7 +62,7 @@ def polygamma_image(x: Interval, n: int, **_: Any) -> Interval:
     return size if n % 2 else -size
 
 
-def density(xp: Any, x: Any) -> Any:
+def density(xp: Vocabulary, x: Array) -> Array:
     """The standard normal density."""
     return xp.exp(-0.5 * (x * x)) / (xp.sqrt2 * xp.pi**0.5)
 

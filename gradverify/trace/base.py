@@ -20,7 +20,7 @@ import numpy as np
 
 from ..core.errors import Unsupported
 from ..core.graph import Graph
-from ..core.op import VARIADIC, Kind, Shape
+from ..core.op import Kind, Shape, split_arguments
 from ..namespaces.dtypes import ROUNDOFF
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import forward
@@ -203,6 +203,9 @@ class Value(Ref):
     def ndim(self) -> int:
         return len(self.shape)
 
+    def recorder(self) -> Tracer:
+        return self.tracer
+
     def _apply(self, op: str, *args: Any) -> Value:
         return self.tracer.call(op, *args)
 
@@ -290,6 +293,9 @@ class Tracer(Recorder):
             return Complex(self, *(Value(self, array=getattr(array, p).copy()) for p in PARTS))
         return Value(self, array=array)
 
+    def indices(self, rows: Any) -> Value:
+        return self.concrete(rows)
+
     def unusable(self, why: str, kind: Kind = "float") -> Value:
         return Value(self, kind=kind, live=True, why=why)
 
@@ -316,15 +322,8 @@ class Tracer(Recorder):
         if op not in OPS or any(_is_complex(a) for a in args):
             return self.over_parts(op, args, params)
         spec = OPS[op]
-        rest: Sequence[Any]
-        if spec.arity == VARIADIC and args and isinstance(args[0], list | tuple):
-            args, rest = tuple(args[0]), args[1:]
-        elif op == "einsum":
-            args, rest = args[1:], args[:1]
-        else:
-            n = len(args) if spec.arity == VARIADIC else spec.arity
-            args, rest = args[:n], args[n:]
-        params = {k: _plain(v) for k, v in (dict(zip(spec.params, rest)) | params).items()}
+        args, positional = split_arguments(spec, args)
+        params = {k: _plain(v) for k, v in (positional | params).items()}
         masks = op in MOVES and isinstance(args[0], Value) and args[0].kind == "bool"
         nodes = [self.fitting(a, spec.argument(i)) for i, a in enumerate(args)]
         given = [a for a in args if isinstance(a, Value)]
@@ -346,7 +345,8 @@ class Tracer(Recorder):
 
     def whole(self, z: Pair) -> Complex:
         """A pair as a value, its parts of kind "float"."""
-        parts = [p if isinstance(p, Value) else self.concrete(np.float64(p)) for p in (z.re, z.im)]
+        given: tuple[Any, Any] = z.re, z.im
+        parts = [p if isinstance(p, Value) else self.concrete(np.float64(p)) for p in given]
         return Complex(self, *(self.as_kind(p, "float") for p in parts))
 
     def as_kind(self, x: Value, kind: Kind) -> Value:

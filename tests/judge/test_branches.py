@@ -110,9 +110,8 @@ def test_doubles_follow_no_branch_of_doubles() -> None:
 
 def test_the_branch_that_is_exact_is_what_the_oracle_says() -> None:
     case = near("a sort", 1, "bfloat16")
-    rest = case.graph, case.values, case.cotangent, case.wrt, case.dtype
-    exact, _ = sampled(*rest, 1, 0)
-    outputs, gradients = followed(*rest, exact)
+    exact, _ = sampled(case, 1, 0)
+    outputs, gradients = followed(case, exact)
     true = reference(case).truth
     np.testing.assert_allclose(outputs[0], true.outputs[0].hi, rtol=1e-12)
     for n, g in gradients.items():

@@ -15,7 +15,7 @@ from gradverify.frameworks.base import Observation
 from gradverify.frameworks.engine.adapter import EngineSubject
 from gradverify.frameworks.registry import find
 from gradverify.generate.campaign import seeded_cases
-from gradverify.judge.budget import SAFETY, budget
+from gradverify.judge.budget import SAFETY, Conditions, budget
 from gradverify.judge.decide import decide
 from gradverify.judge.reference import reference
 from gradverify.namespaces.dtypes import FORMATS, is_float, numpy_dtype, rounded, wide
@@ -108,7 +108,7 @@ def test_overflow_of_an_intermediate_is_said_and_not_blamed() -> None:
 def test_subnormal_numbers_of_float16_are_held_to_their_own_distance() -> None:
     """Not to the smallest normal number: 6e-5 would excuse any gradient of that size."""
     case = expression_case("x * y", {"x": [1.0], "y": [2.0**-16]}, "float16", cotangent=1.0)
-    allowed = reference(case).budget.gradients["x"].budget
+    allowed = reference(case).budget.gradients["x"]
     assert allowed[0] <= 4 * SAFETY * 2.0**-25
     assert decide(case, EngineSubject())
     assert decide(case, Spoilt(lambda g: 0 * g)).outcome is Outcome.FAIL
@@ -141,11 +141,7 @@ def test_accumulators_are_wider_than_what_they_store(dtype: str) -> None:
 
     def allowed(**how: bool) -> float:
         outputs, gradients = tuple(e.hi for e in truth.outputs), {n: e.hi for n, e in truth.gradients.items()}
-        return float(
-            budget(case.graph, case.values, case.cotangent, case.wrt, dtype, outputs, gradients, **how)
-            .outputs[0]
-            .budget
-        )
+        return float(budget(case, outputs, gradients, Conditions(**how)).outputs[0])
 
     model = np.sqrt(1023) * 2.0**-24 * np.abs(x).sum() + 2 * FORMATS[dtype].roundoff * 0.5
     assert allowed() < 2 * SAFETY * model  # 2: five standard errors of the rms of 16 reruns, each 1/√32

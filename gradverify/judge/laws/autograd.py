@@ -100,7 +100,7 @@ def _two_slots(t: Trial, tape: Tape) -> str:
     leaves[b] = leaves[a]
     roots, cotangents = _recorded(t, tape, leaves)
     tape.module.autograd.backward(roots, cotangents)
-    want, allowed = wide(da) + wide(db), 3.0 * (budgets[a].budget + budgets[b].budget)
+    want, allowed = wide(da) + wide(db), 3.0 * (budgets[a] + budgets[b])
     got = tape.grads(leaves, (a,))[a]
     return _off(f"d{a}, the same tensor as {b}", want, None if got is None else wide(got), allowed)
 
@@ -437,10 +437,10 @@ def _second_budget(
         adjoint = reverse(NUMPY, flat, nodes, [wide(g) for g in given], case.wrt)
     outputs = tuple(np.asarray(nodes[o], dtype=np.float64) for o in flat.outputs)
     products = {n: np.asarray(adjoint.get(flat.inputs[n], np.zeros(np.shape(case.values[n])))) for n in case.wrt}
-    found = budget_of(back, values, given, case.wrt, case.dtype, outputs, products)
+    found = budget_of(replace(case, graph=back, values=values, cotangent=given, parts=()), outputs, products)
     if found.branches:
         raise Unsupported("rounding may take another branch")
-    return {n: found.gradients[n].budget for n in case.wrt}
+    return {n: found.gradients[n] for n in case.wrt}
 
 
 # ---- other dtypes, other devices ------------------------------------------------------------------------------------
@@ -475,7 +475,7 @@ def _precision(t: Trial) -> str:
             continue
         if a is None or b is None:
             return f"d{n} is None in one dtype and there in the other"
-        broken = _off(f"d{n} in {low.dtype}", wide(b), wide(a), allowed[0][n].budget + allowed[1][n].budget)
+        broken = _off(f"d{n} in {low.dtype}", wide(b), wide(a), allowed[0][n] + allowed[1][n])
         if broken:
             return broken
     return ""

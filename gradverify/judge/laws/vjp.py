@@ -129,7 +129,7 @@ def _budgets(t: Trial, *cotangents: Sequence[np.ndarray]) -> dict[str, np.ndarra
     """What rounding excuses for other cotangents, added up. Infinite where a number overflows for them; what underflows may
     be flushed to zero."""
     found = [reference(replace(t.case, cotangent=tuple(given))).budget.gradients for given in cotangents]
-    return {n: sum(b[n].budget for b in found) for n in t.case.wrt}
+    return {n: sum(b[n] for b in found) for n in t.case.wrt}
 
 
 def _far_scaling(t: Trial) -> str:
@@ -262,7 +262,7 @@ def _expanded(t: Trial) -> str:
     """The cotangent of a sum: one 1 in memory, with strides of 0. It has a budget of its own."""
     ones = [np.ones(g.shape, g.dtype) if is_float(g) else g for g in t.case.cotangent]
     case = replace(t.case, cotangent=tuple(ones))
-    budgets = {n: a.budget for n, a in reference(case).budget.gradients.items()}
+    budgets = reference(case).budget.gradients
     dense = replace(t, case=case, first=t.ask(ones), budget=budgets)
     return dense.differs(t.ask([np.broadcast_to(x.dtype.type(1), x.shape) if is_float(x) else x for x in ones]))
 

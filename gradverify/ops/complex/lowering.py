@@ -207,7 +207,8 @@ def _anchored(builder: GraphBuilder, value: complex | float) -> Any:
 
 
 def _parts(value: Any) -> Iterable[Any]:
-    value = Pair(value.real, value.imag) if isinstance(value, complex) else value
+    if isinstance(value, complex):
+        return value.real, value.imag
     return (value.re, value.im) if isinstance(value, Pair) else (value,)
 
 

@@ -33,9 +33,9 @@ from types import MappingProxyType
 from typing import Any
 
 from ...core.errors import ShapeError, Unsupported
-from ...core.op import VARIADIC, Shape
+from ...core.op import Array, Shape, Words, split_arguments
 from .. import OPS
-from ..build import Operators, Recorder, Ref
+from ..build import Operators, Ref
 from ..linalg import parsed
 from ..shapes import broadcast, normal_axes, normal_axis
 
@@ -46,8 +46,8 @@ Rule = Callable[..., Any]
 class Pair(Operators):
     """A complex array under construction: real and imaginary part, of one shape (or two Python numbers)."""
 
-    re: Any
-    im: Any
+    re: Array
+    im: Array
 
     @property
     def shape(self) -> Shape:
@@ -55,7 +55,7 @@ class Pair(Operators):
 
     def _apply(self, op: str, *args: Any) -> Any:
         ref = next(part for part in (self.re, self.im) if isinstance(part, Ref))
-        return apply(getattr(ref, "tracer", None) or Recorder(ref.builder), op, *args)
+        return apply(ref.recorder(), op, *args)
 
 
 _RULES: dict[str, Rule] = {}
@@ -65,7 +65,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(_RULES)
 and of PyTorch."""
 
 
-def apply(xp: Any, op: str, *args: Any, **params: Any) -> Any:
+def apply(xp: Words, op: str, *args: Any, **params: Any) -> Any:
     """`op` over pairs, real arrays and Python numbers. Raises Unsupported where there is no rule.
 
     Positional arguments past the op's arity are its parameters in table order, as in the vocabulary.
@@ -77,22 +77,15 @@ def apply(xp: Any, op: str, *args: Any, **params: Any) -> Any:
     if rule is None:
         raise Unsupported(f"{op} of complex numbers")
     if spec is not None:
-        if spec.arity == VARIADIC and args and isinstance(args[0], list | tuple):
-            args, rest = tuple(args[0]), args[1:]
-        elif op == "einsum":
-            args, rest = args[1:], args[:1]
-        elif spec.arity == VARIADIC:
-            rest = ()
-        else:
-            args, rest = args[: spec.arity], args[spec.arity :]
-        params = dict(zip(spec.params, rest)) | params
+        args, given = split_arguments(spec, args)
+        params = given | params
     return rule(xp, *(_as_pair(a) if isinstance(a, complex) else a for a in args), **params)
 
 
 class Over:
     """A namespace of pairs over one of reals: what the definition of an op that has none but its definition runs in."""
 
-    def __init__(self, xp: Any) -> None:
+    def __init__(self, xp: Words) -> None:
         self.xp = xp
 
     def __getattr__(self, op: str) -> Rule:
@@ -108,15 +101,16 @@ def is_complex(x: Any) -> bool:
     return isinstance(x, Pair | complex)
 
 
-def shape_of(xp: Any, x: Any) -> Shape:
+def shape_of(xp: Words, x: Any) -> Shape:
     return tuple(xp.shape(x.re if isinstance(x, Pair) else x))
 
 
-def paired(xp: Any, x: Any) -> Pair:
+def paired(xp: Words, x: Any) -> Pair:
     """x as a pair; a real array has an imaginary part of zeros."""
     if is_complex(x):
         return _as_pair(x)
-    return Pair(x, 0.0 if not isinstance(x, Ref) else _full(xp, 0.0, x.shape))
+    zero: Any = 0.0 if not isinstance(x, Ref) else _full(xp, 0.0, x.shape)
+    return Pair(x, zero)
 
 
 def _as_pair(x: Any) -> Pair:
@@ -127,16 +121,16 @@ def _flat(args: Sequence[Any]) -> list[Any]:
     return [x for a in args for x in (_flat(a) if isinstance(a, list | tuple) else [a])]
 
 
-def _full(xp: Any, value: float, shape: Shape) -> Any:
+def _full(xp: Words, value: float, shape: Shape) -> Any:
     return xp.broadcast_to(value, shape=tuple(shape))
 
 
-def _wide(xp: Any, x: Any, shape: Shape) -> Any:
+def _wide(xp: Words, x: Any, shape: Shape) -> Any:
     """x broadcast to the shape of the other part."""
     return x if isinstance(x, Ref) and x.shape == tuple(shape) else xp.broadcast_to(x, shape=tuple(shape))
 
 
-def _same(xp: Any, re: Any, im: Any) -> Pair:
+def _same(xp: Words, re: Any, im: Any) -> Pair:
     """Both parts of the shape that they broadcast to."""
     shape = broadcast(tuple(xp.shape(re)), tuple(xp.shape(im)))
     return Pair(_wide(xp, re, shape), _wide(xp, im, shape))
@@ -152,7 +146,7 @@ def rule(names: str) -> Callable[[Rule], Rule]:
     return enter
 
 
-def pi(xp: Any) -> Any:
+def pi(xp: Words) -> Any:
     """As an op: a literal would have the digits of a double only."""
     return xp.atan(1.0) * 4.0
 
@@ -160,7 +154,7 @@ def pi(xp: Any) -> Any:
 # ---- rounding ---------------------------------------------------------------------------------------------------------
 
 
-def normwise(xp: Any, z: Pair, size: float = 1.0) -> Pair:
+def normwise(xp: Words, z: Pair, size: float = 1.0) -> Pair:
     """The same pair, each part rounded at `size` times the other one too (see above)."""
     return Pair(z.re + _roundings(z.im, size), z.im + _roundings(z.re, size))
 
@@ -175,43 +169,43 @@ def _roundings(x: Any, size: float) -> Any:
 
 
 @rule("complex")
-def complex_(xp: Any, re: Any, im: Any) -> Pair:
+def complex_(xp: Words, re: Any, im: Any) -> Pair:
     return _same(xp, re, im)
 
 
 @rule("polar")
-def polar(xp: Any, size: Any, angle: Any) -> Pair:
+def polar(xp: Words, size: Any, angle: Any) -> Pair:
     return Pair(size * xp.cos(angle), size * xp.sin(angle))
 
 
 @rule("real")
-def real(xp: Any, z: Any) -> Any:
+def real(xp: Words, z: Any) -> Any:
     return z.re if isinstance(z, Pair) else z
 
 
 @rule("imag")
-def imag(xp: Any, z: Any) -> Any:
+def imag(xp: Words, z: Any) -> Any:
     return z.im if isinstance(z, Pair) else _full(xp, 0.0, xp.shape(z))
 
 
 @rule("conj")
-def conj(xp: Any, z: Any) -> Any:
+def conj(xp: Words, z: Any) -> Any:
     return Pair(z.re, -z.im) if isinstance(z, Pair) else z
 
 
 @rule("abs")
-def modulus(xp: Any, z: Any) -> Any:
+def modulus(xp: Words, z: Any) -> Any:
     return xp.hypot(z.re, z.im) if isinstance(z, Pair) else xp.abs(z)
 
 
 @rule("angle")
-def angle(xp: Any, z: Any) -> Any:
+def angle(xp: Words, z: Any) -> Any:
     """In (-pi, pi], with the cut along the negative real axis, and there pi: atan2 at an imaginary part of +0."""
     return xp.atan2(z.im, z.re) if isinstance(z, Pair) else xp.where(xp.less(z, 0.0), pi(xp), 0.0)
 
 
 @rule("sgn sign")
-def sgn(xp: Any, z: Any) -> Any:
+def sgn(xp: Words, z: Any) -> Any:
     """z / |z|, and 0 at 0 (PyTorch's sgn, JAX's sign)."""
     if not isinstance(z, Pair):
         return xp.sign(z)
@@ -224,7 +218,7 @@ def sgn(xp: Any, z: Any) -> Any:
 
 
 @rule("add")
-def add(xp: Any, z: Any, w: Any) -> Pair:
+def add(xp: Words, z: Any, w: Any) -> Pair:
     if isinstance(z, Pair) and isinstance(w, Pair):
         return _same(xp, xp.add(z.re, w.re), xp.add(z.im, w.im))
     z, x = (z, w) if isinstance(z, Pair) else (w, z)
@@ -232,17 +226,17 @@ def add(xp: Any, z: Any, w: Any) -> Pair:
 
 
 @rule("subtract")
-def subtract(xp: Any, z: Any, w: Any) -> Pair:
+def subtract(xp: Words, z: Any, w: Any) -> Pair:
     return add(xp, z, negative(xp, w) if isinstance(w, Pair) else -w if isinstance(w, Ref | int | float) else w)
 
 
 @rule("negative")
-def negative(xp: Any, z: Pair) -> Pair:
+def negative(xp: Words, z: Pair) -> Pair:
     return Pair(-z.re, -z.im)
 
 
 @rule("multiply")
-def multiply(xp: Any, z: Any, w: Any) -> Pair:
+def multiply(xp: Words, z: Any, w: Any) -> Pair:
     if not isinstance(z, Pair):
         z, w = w, z
     if not isinstance(w, Pair):
@@ -255,7 +249,7 @@ def multiply(xp: Any, z: Any, w: Any) -> Pair:
     return Pair(_wide(xp, 0.0 if re is None else re, shape), _wide(xp, 0.0 if im is None else im, shape))
 
 
-def _product(xp: Any, x: Any, y: Any) -> Any:
+def _product(xp: Words, x: Any, y: Any) -> Any:
     """x·y; None for a literal factor of 0 (1j·z, 2·z), which nobody's rounding knows of."""
     for a, b in ((x, y), (y, x)):
         if not isinstance(a, Ref):
@@ -267,12 +261,12 @@ def _product(xp: Any, x: Any, y: Any) -> Any:
 
 
 @rule("square")
-def square(xp: Any, z: Pair) -> Pair:
+def square(xp: Words, z: Pair) -> Pair:
     return multiply(xp, z, z)
 
 
 @rule("divide")
-def divide(xp: Any, z: Any, w: Any) -> Pair:
+def divide(xp: Words, z: Any, w: Any) -> Pair:
     """By the modulus, twice: no square that overflows before the quotient does, and no comparison of parts, as Smith's
     method has ("Algorithm 116", CACM 1962)."""
     if not isinstance(w, Pair):
@@ -284,19 +278,19 @@ def divide(xp: Any, z: Any, w: Any) -> Pair:
 
 
 @rule("reciprocal")
-def reciprocal(xp: Any, z: Pair) -> Pair:
+def reciprocal(xp: Words, z: Pair) -> Pair:
     size = modulus(xp, z)
     return normwise(xp, Pair(z.re / size / size, -(z.im / size) / size))
 
 
 @rule("equal")
-def equal(xp: Any, z: Any, w: Any) -> Any:
+def equal(xp: Words, z: Any, w: Any) -> Any:
     z, w = paired(xp, z), paired(xp, w)
     return xp.logical_and(xp.equal(z.re, w.re), xp.equal(z.im, w.im))
 
 
 @rule("not_equal")
-def not_equal(xp: Any, z: Any, w: Any) -> Any:
+def not_equal(xp: Words, z: Any, w: Any) -> Any:
     return xp.logical_not(equal(xp, z, w))
 
 
@@ -304,17 +298,17 @@ def not_equal(xp: Any, z: Any, w: Any) -> Any:
 
 
 @rule("exp")
-def exp(xp: Any, z: Pair) -> Pair:
+def exp(xp: Words, z: Pair) -> Pair:
     return polar(xp, xp.exp(z.re), z.im)
 
 
 @rule("exp2")
-def exp2(xp: Any, z: Pair) -> Pair:
+def exp2(xp: Words, z: Pair) -> Pair:
     return polar(xp, xp.exp2(z.re), z.im * xp.log(2.0))
 
 
 @rule("expm1")
-def expm1(xp: Any, z: Pair) -> Pair:
+def expm1(xp: Words, z: Pair) -> Pair:
     """cos y - 1 = -2 sin(y/2)^2, so that nothing cancels near 0."""
     half = xp.sin(z.im * 0.5)
     return normwise(xp, Pair(xp.expm1(z.re) * xp.cos(z.im) - 2.0 * xp.square(half), xp.exp(z.re) * xp.sin(z.im)))
@@ -325,7 +319,7 @@ INNER, OUTER = 0.6180339887, 1.6180339887
 has such a modulus (the golden ratio to ten decimals)."""
 
 
-def _log_modulus(xp: Any, a: Any, b: Any, square_less_one: Any) -> Any:
+def _log_modulus(xp: Words, a: Any, b: Any, square_less_one: Any) -> Any:
     """log|a + bi|, right to the last digits of the larger of it and the angle: log(hypot) has none left near |z| = 1."""
     size = xp.hypot(a, b)
     near = xp.logical_and(xp.greater(size, INNER), xp.less(size, OUTER))
@@ -333,42 +327,42 @@ def _log_modulus(xp: Any, a: Any, b: Any, square_less_one: Any) -> Any:
 
 
 @rule("log")
-def log(xp: Any, z: Any) -> Pair:
+def log(xp: Words, z: Any) -> Pair:
     z = paired(xp, z)
     square_less_one = (z.re - 1.0) * (z.re + 1.0) + xp.square(z.im)
     return normwise(xp, Pair(_log_modulus(xp, z.re, z.im, square_less_one), xp.atan2(z.im, z.re)))
 
 
 @rule("log1p")
-def log1p(xp: Any, z: Pair) -> Pair:
+def log1p(xp: Words, z: Pair) -> Pair:
     one = z.re + 1.0
     return normwise(xp, Pair(_log_modulus(xp, one, z.im, z.re * (z.re + 2.0) + xp.square(z.im)), xp.atan2(z.im, one)))
 
 
 @rule("log2")
-def log2(xp: Any, z: Pair) -> Pair:
+def log2(xp: Words, z: Pair) -> Pair:
     return divide(xp, log(xp, z), xp.log(2.0))
 
 
 @rule("log10")
-def log10(xp: Any, z: Pair) -> Pair:
+def log10(xp: Words, z: Pair) -> Pair:
     return divide(xp, log(xp, z), xp.log(10.0))
 
 
 @rule("sqrt")
-def sqrt(xp: Any, z: Pair) -> Pair:
+def sqrt(xp: Words, z: Pair) -> Pair:
     """By modulus and angle: its only cut is that of the angle, and what the angle's rounding does is of the size of the
     modulus already."""
     return polar(xp, xp.sqrt(modulus(xp, z)), angle(xp, z) * 0.5)
 
 
 @rule("rsqrt")
-def rsqrt(xp: Any, z: Pair) -> Pair:
+def rsqrt(xp: Words, z: Pair) -> Pair:
     return polar(xp, xp.rsqrt(modulus(xp, z)), angle(xp, z) * -0.5)
 
 
 @rule("pow")
-def power(xp: Any, z: Any, w: Any) -> Pair:
+def power(xp: Words, z: Any, w: Any) -> Pair:
     """z**w: for a literal integer a product, which is smooth where the angle jumps, and rounded like exp(w log z), whose
     exponent w log z is off by u·|w log z|; for a real exponent by modulus and angle; else exp(w log z)."""
     if isinstance(w, Pair) and not isinstance(w.im, Ref) and w.im == 0:
@@ -380,7 +374,7 @@ def power(xp: Any, z: Any, w: Any) -> Pair:
     return normwise(xp, exp(xp, multiply(xp, w, log(xp, z))))
 
 
-def _fixed_power(xp: Any, z: Pair, w: float) -> Pair:
+def _fixed_power(xp: Words, z: Pair, w: float) -> Pair:
     if float(w).is_integer() and abs(w) <= 1024:
         n = int(abs(w))
         if n == 0:
@@ -393,7 +387,7 @@ def _fixed_power(xp: Any, z: Pair, w: float) -> Pair:
     return normwise(xp, polar(xp, xp.pow(modulus(xp, z), float(w)), angle(xp, z) * float(w)))
 
 
-def _repeated(xp: Any, z: Pair, n: int) -> Pair:
+def _repeated(xp: Words, z: Pair, n: int) -> Pair:
     if n == 1:
         return z
     half = _repeated(xp, z, n // 2)
@@ -415,22 +409,22 @@ def _back(z: Pair) -> Pair:
 
 
 @rule("sin")
-def sin(xp: Any, z: Pair) -> Pair:
+def sin(xp: Words, z: Pair) -> Pair:
     return Pair(xp.sin(z.re) * xp.cosh(z.im), xp.cos(z.re) * xp.sinh(z.im))
 
 
 @rule("cos")
-def cos(xp: Any, z: Pair) -> Pair:
+def cos(xp: Words, z: Pair) -> Pair:
     return Pair(xp.cos(z.re) * xp.cosh(z.im), -(xp.sin(z.re) * xp.sinh(z.im)))
 
 
 @rule("sinh")
-def sinh(xp: Any, z: Pair) -> Pair:
+def sinh(xp: Words, z: Pair) -> Pair:
     return Pair(xp.sinh(z.re) * xp.cos(z.im), xp.cosh(z.re) * xp.sin(z.im))
 
 
 @rule("cosh")
-def cosh(xp: Any, z: Pair) -> Pair:
+def cosh(xp: Words, z: Pair) -> Pair:
     return Pair(xp.cosh(z.re) * xp.cos(z.im), xp.sinh(z.re) * xp.sin(z.im))
 
 
@@ -440,7 +434,7 @@ side it has all its digits there."""
 
 
 @rule("tanh")
-def tanh(xp: Any, z: Pair) -> Pair:
+def tanh(xp: Words, z: Pair) -> Pair:
     """tanh(x + iy) = (T + i s c S) / D with T = tanh x, S = sech(x)^2, s = sin y, c = cos y and
     D = c^2 + s^2 T^2 = 1 - s^2 S. S = 4 sigma(2x) sigma(-2x) neither overflows nor loses the tail, in which the
     derivative is S and no more; the first form of D keeps the digits next to the poles."""
@@ -453,12 +447,12 @@ def tanh(xp: Any, z: Pair) -> Pair:
 
 
 @rule("tan")
-def tan(xp: Any, z: Pair) -> Pair:
+def tan(xp: Words, z: Pair) -> Pair:
     return _back(tanh(xp, _turned(z)))
 
 
 @rule("sigmoid")
-def sigmoid(xp: Any, z: Pair) -> Pair:
+def sigmoid(xp: Words, z: Pair) -> Pair:
     """1 / (1 + exp(-z)) = p (p + q cos y + i q sin y) / D with p = sigma(x), q = sigma(-x) and
     D = |p + q exp(-iy)|^2 = (p - q)^2 + 4 p q cos(y/2)^2, of which neither term is negative; p - q = tanh(x/2)."""
     p, q = xp.sigmoid(z.re), xp.sigmoid(-z.re)
@@ -469,7 +463,7 @@ def sigmoid(xp: Any, z: Pair) -> Pair:
 
 
 @rule("silu")
-def silu(xp: Any, z: Pair) -> Pair:
+def silu(xp: Words, z: Pair) -> Pair:
     return multiply(xp, z, sigmoid(xp, z))
 
 
@@ -478,13 +472,13 @@ def silu(xp: Any, z: Pair) -> Pair:
 # cancels. Its atan(y / x) is atan2 here, which needs no case of x = 0.
 
 
-def _roots(xp: Any, z: Pair) -> tuple[Pair, Pair]:
+def _roots(xp: Words, z: Pair) -> tuple[Pair, Pair]:
     """sqrt(1 - z) and sqrt(1 + z)."""
     return sqrt(xp, Pair(1.0 - z.re, -z.im)), sqrt(xp, Pair(1.0 + z.re, z.im))
 
 
 @rule("asin")
-def asin(xp: Any, z: Pair) -> Pair:
+def asin(xp: Words, z: Pair) -> Pair:
     minus, plus = _roots(xp, z)
     return normwise(
         xp,
@@ -493,19 +487,19 @@ def asin(xp: Any, z: Pair) -> Pair:
 
 
 @rule("acos")
-def acos(xp: Any, z: Pair) -> Pair:
+def acos(xp: Words, z: Pair) -> Pair:
     minus, plus = _roots(xp, z)
     return normwise(xp, Pair(2.0 * xp.atan2(minus.re, plus.re), xp.asinh(multiply(xp, conj(xp, plus), minus).im)))
 
 
 @rule("acosh")
-def acosh(xp: Any, z: Pair) -> Pair:
+def acosh(xp: Words, z: Pair) -> Pair:
     minus, plus = sqrt(xp, Pair(z.re - 1.0, z.im)), sqrt(xp, Pair(z.re + 1.0, z.im))
     return normwise(xp, Pair(xp.asinh(multiply(xp, conj(xp, minus), plus).re), 2.0 * xp.atan2(minus.im, plus.re)))
 
 
 @rule("asinh")
-def asinh(xp: Any, z: Pair) -> Pair:
+def asinh(xp: Words, z: Pair) -> Pair:
     return _back(asin(xp, _turned(z)))
 
 
@@ -514,7 +508,7 @@ SIDE = -0.2718281828
 
 
 @rule("atanh")
-def atanh(xp: Any, z: Pair) -> Pair:
+def atanh(xp: Words, z: Pair) -> Pair:
     """1/4 log1p(4x / ((1-x)^2 + y^2)) + i/2 atan2(2y, (1-x)(1+x) - y^2)."""
     mirrored = xp.less(z.re, SIDE)
     x = xp.where(mirrored, -z.re, z.re)
@@ -524,7 +518,7 @@ def atanh(xp: Any, z: Pair) -> Pair:
 
 
 @rule("atan")
-def atan(xp: Any, z: Pair) -> Pair:
+def atan(xp: Words, z: Pair) -> Pair:
     return _back(atanh(xp, _turned(z)))
 
 
@@ -534,7 +528,7 @@ def atan(xp: Any, z: Pair) -> Pair:
 def _each(op: str) -> Rule:
     """The op on either part."""
 
-    def on_parts(xp: Any, z: Any, *rest: Any, **params: Any) -> Pair:
+    def on_parts(xp: Words, z: Any, *rest: Any, **params: Any) -> Pair:
         z, parts = paired(xp, z), [paired(xp, r) if isinstance(r, Pair) else r for r in rest]
         one = [r.re if isinstance(r, Pair) else r for r in parts]
         other = [r.im if isinstance(r, Pair) else r for r in parts]
@@ -553,7 +547,7 @@ for _op in (
 
 
 def _joins(op: str) -> Rule:
-    def joining(xp: Any, *zs: Any, **params: Any) -> Pair:
+    def joining(xp: Words, *zs: Any, **params: Any) -> Pair:
         pairs = [paired(xp, z) for z in zs]
         call = getattr(xp, op)
         return Pair(call([z.re for z in pairs], **params), call([z.im for z in pairs], **params))
@@ -566,7 +560,7 @@ for _op in ("concat", "stack"):
 
 
 def _adds(op: str) -> Rule:
-    def adding(xp: Any, z: Any, indices: Any, updates: Any, **params: Any) -> Pair:
+    def adding(xp: Words, z: Any, indices: Any, updates: Any, **params: Any) -> Pair:
         z, updates = paired(xp, z), paired(xp, updates)
         call = getattr(xp, op)
         return Pair(call(z.re, indices, updates.re, **params), call(z.im, indices, updates.im, **params))
@@ -579,19 +573,19 @@ for _op in ("index_add", "scatter_add"):
 
 
 @rule("where")
-def where(xp: Any, mask: Any, z: Any, w: Any) -> Pair:
+def where(xp: Words, mask: Any, z: Any, w: Any) -> Pair:
     z, w = paired(xp, z), paired(xp, w)
     return _same(xp, xp.where(mask, z.re, w.re), xp.where(mask, z.im, w.im))
 
 
 @rule("lerp")
-def lerp(xp: Any, z: Any, w: Any, weight: Any) -> Any:
+def lerp(xp: Words, z: Any, w: Any, weight: Any) -> Any:
     over = Over(xp)
     return over.add(z, over.multiply(weight, over.subtract(w, z)))
 
 
 @rule("addcmul")
-def addcmul(xp: Any, z: Any, x: Any, y: Any, value: float = 1.0) -> Any:
+def addcmul(xp: Words, z: Any, x: Any, y: Any, value: float = 1.0) -> Any:
     over = Over(xp)
     return over.add(z, over.multiply(over.multiply(x, y), value))
 
@@ -600,7 +594,7 @@ def addcmul(xp: Any, z: Any, x: Any, y: Any, value: float = 1.0) -> Any:
 
 
 def _bilinear(op: str) -> Rule:
-    def product(xp: Any, z: Any, w: Any, **params: Any) -> Pair:
+    def product(xp: Words, z: Any, w: Any, **params: Any) -> Pair:
         f = lambda x, y: getattr(xp, op)(x, y, **params)
         if not isinstance(z, Pair):
             return Pair(f(z, w.re), f(z, w.im))
@@ -616,14 +610,14 @@ for _op in "matmul outer tensordot cross conv2d".split():
 
 
 @rule("vecdot")
-def vecdot(xp: Any, z: Any, w: Any, axis: int = -1) -> Pair:
+def vecdot(xp: Words, z: Any, w: Any, axis: int = -1) -> Pair:
     """The first vector conjugated (Array API standard, "linalg.vecdot")."""
     product: Pair = _bilinear("vecdot")(xp, conj(xp, z), w, axis=axis)
     return product
 
 
 @rule("einsum")
-def einsum(xp: Any, *zs: Any, subscripts: str) -> Pair:
+def einsum(xp: Words, *zs: Any, subscripts: str) -> Pair:
     """From left to right, two operands at a time, keeping the letters that something still needs."""
     words, output, _ = parsed(subscripts, tuple(shape_of(xp, z) for z in zs))
     out, word = zs[0], words[0]
@@ -641,7 +635,7 @@ def einsum(xp: Any, *zs: Any, subscripts: str) -> Pair:
     return paired(xp, out)
 
 
-def _bilinear_einsum(xp: Any, text: str, z: Any, w: Any) -> Pair:
+def _bilinear_einsum(xp: Words, text: str, z: Any, w: Any) -> Pair:
     class Texted:
         einsum = staticmethod(lambda x, y: xp.einsum(text, x, y))
 
@@ -650,13 +644,13 @@ def _bilinear_einsum(xp: Any, text: str, z: Any, w: Any) -> Pair:
 
 
 @rule("linear")
-def linear(xp: Any, x: Any, w: Any, b: Any) -> Any:
+def linear(xp: Words, x: Any, w: Any, b: Any) -> Any:
     over = Over(xp)
     return over.add(over.matmul(x, over.matrix_transpose(w)), b)
 
 
 @rule("matrix_power")
-def matrix_power(xp: Any, z: Pair, n: int) -> Pair:
+def matrix_power(xp: Words, z: Pair, n: int) -> Pair:
     if n == 1:
         return z
     half = matrix_power(xp, z, n // 2)
@@ -666,7 +660,7 @@ def matrix_power(xp: Any, z: Pair, n: int) -> Pair:
 
 
 @rule("prod")
-def prod(xp: Any, z: Pair, axis: Any = None, keepdims: bool = False) -> Pair:
+def prod(xp: Words, z: Pair, axis: Any = None, keepdims: bool = False) -> Pair:
     """Each axis halved until one entry is left: first half times second half."""
     over = Over(xp)
     shape = z.shape
@@ -695,7 +689,7 @@ def _halved(over: Over, z: Pair, axis: int) -> Pair:
 
 
 @rule("cumulative_prod")
-def cumulative_prod(xp: Any, z: Pair, axis: int) -> Pair:
+def cumulative_prod(xp: Words, z: Pair, axis: int) -> Pair:
     """In steps of 1, 2, 4, … (Hillis & Steele, "Data parallel algorithms", CACM 1986): entry i times entry i - step."""
     over = Over(xp)
     axis = normal_axis(axis, len(z.shape))
@@ -709,19 +703,19 @@ def cumulative_prod(xp: Any, z: Pair, axis: int) -> Pair:
 
 
 @rule("var")
-def var(xp: Any, z: Pair, axis: Any = None, keepdims: bool = False, correction: float = 0.0) -> Any:
+def var(xp: Words, z: Pair, axis: Any = None, keepdims: bool = False, correction: float = 0.0) -> Any:
     """Of |z - mean|^2: those of the parts, added (PyTorch and NumPy)."""
     of = lambda x: xp.var(x, axis=axis, keepdims=keepdims, correction=correction)
     return of(z.re) + of(z.im)
 
 
 @rule("std")
-def std(xp: Any, z: Pair, axis: Any = None, keepdims: bool = False, correction: float = 0.0) -> Any:
+def std(xp: Words, z: Pair, axis: Any = None, keepdims: bool = False, correction: float = 0.0) -> Any:
     return xp.sqrt(var(xp, z, axis, keepdims, correction))
 
 
 @rule("vector_norm")
-def vector_norm(xp: Any, z: Pair, axis: Any = None, keepdims: bool = False, ord: float = 2.0) -> Any:
+def vector_norm(xp: Words, z: Pair, axis: Any = None, keepdims: bool = False, ord: float = 2.0) -> Any:
     """Of the moduli; the 2-norm of all parts at once, which is smooth where single entries are 0."""
     if ord != 2.0:
         return xp.vector_norm(modulus(xp, z), axis=axis, keepdims=keepdims, ord=ord)
@@ -735,27 +729,27 @@ def vector_norm(xp: Any, z: Pair, axis: Any = None, keepdims: bool = False, ord:
 # ---- linear algebra ---------------------------------------------------------------------------------------------------
 
 
-def _embedded(xp: Any, z: Any) -> Any:
+def _embedded(xp: Words, z: Any) -> Any:
     """[[A, -B], [B, A]]: multiplying by it is multiplying by A + iB."""
     z = paired(xp, z)
     rows = [xp.concat([z.re, -z.im], axis=-1), xp.concat([z.im, z.re], axis=-1)]
     return xp.concat(rows, axis=-2)
 
 
-def _upper_half(xp: Any, x: Any, n: int, axis: int) -> tuple[Any, Any]:
+def _upper_half(xp: Words, x: Any, n: int, axis: int) -> tuple[Any, Any]:
     rest = ((None, None, 1),) * (-1 - axis)
     return xp.getitem(x, index=("...", (0, n, 1), *rest)), xp.getitem(x, index=("...", (n, 2 * n, 1), *rest))
 
 
 @rule("inv")
-def inv(xp: Any, z: Pair) -> Pair:
+def inv(xp: Words, z: Pair) -> Pair:
     n = z.shape[-1]
     columns, _ = _upper_half(xp, xp.inv(_embedded(xp, z)), n, -1)
     return normwise(xp, Pair(*_upper_half(xp, columns, n, -2)))
 
 
 @rule("solve")
-def solve(xp: Any, a: Any, b: Any) -> Pair:
+def solve(xp: Words, a: Any, b: Any) -> Pair:
     b, n = paired(xp, b), shape_of(xp, a)[-1]
     axis = -1 if len(b.shape) == 1 else -2
     both = xp.solve(_embedded(xp, a), xp.concat([b.re, b.im], axis=axis))
@@ -763,7 +757,7 @@ def solve(xp: Any, a: Any, b: Any) -> Pair:
 
 
 @rule("solve_triangular")
-def solve_triangular(xp: Any, a: Any, b: Any, upper: bool = False, unit_diagonal: bool = False) -> Pair:
+def solve_triangular(xp: Words, a: Any, b: Any, upper: bool = False, unit_diagonal: bool = False) -> Pair:
     """The other triangle is never read; the system is then solved as any other."""
     over, n = Over(xp), shape_of(xp, a)[-1]
     k = int(unit_diagonal)
@@ -778,7 +772,7 @@ MINORS_UP_TO = 5
 
 
 @rule("det")
-def det(xp: Any, z: Pair) -> Pair:
+def det(xp: Words, z: Pair) -> Pair:
     """By minors (Laplace), each computed once: no pivot to choose, smooth everywhere."""
     n = z.shape[-1]
     if z.shape[-2:] != (n, n):
@@ -808,7 +802,7 @@ LARGEST_FACTOR = 32
 
 
 @rule("cholesky")
-def cholesky(xp: Any, z: Pair) -> Pair:
+def cholesky(xp: Words, z: Pair) -> Pair:
     """The lower factor of a positive definite Hermitian matrix, taken as Hermitian: of (Z + Z^H)/2, as the real op is of
     (X + X^T)/2. Column by column, the rest less each column's outer product (Golub & Van Loan, "Matrix Computations",
     section 4.2); its diagonal is real."""
@@ -838,7 +832,7 @@ def cholesky(xp: Any, z: Pair) -> Pair:
 
 
 @rule("logabsdet")
-def logabsdet(xp: Any, z: Pair) -> Any:
+def logabsdet(xp: Words, z: Pair) -> Any:
     return xp.log(modulus(xp, det(xp, z)))
 
 
@@ -864,13 +858,7 @@ def _primes(n: int) -> list[int]:
     return found
 
 
-def _indices(xp: Any, rows: Any) -> Any:
-    """A literal array of integers."""
-    concrete = getattr(xp, "concrete", None)
-    return concrete(rows) if concrete else Ref(xp.builder, xp.builder.constant(rows, "int"))
-
-
-def _units(xp: Any, n: int, powers: Sequence[Sequence[int]], sign: int) -> Pair:
+def _units(xp: Words, n: int, powers: Sequence[Sequence[int]], sign: int) -> Pair:
     """exp(sign·2 pi i k / n) for every k in `powers`.
 
     k/n of a turn is q quarters and a rest of at most an eighth, both exact, so that no sine or cosine has an argument
@@ -893,11 +881,11 @@ def _units(xp: Any, n: int, powers: Sequence[Sequence[int]], sign: int) -> Pair:
         return re * rests + abs(m), im * rests + abs(m)
 
     where = [[place(sign * k) for k in row] for row in powers]
-    take = lambda part: xp.take(table, _indices(xp, tuple(tuple(p[part] for p in row) for row in where)), axis=0)
+    take = lambda part: xp.take(table, xp.indices(tuple(tuple(p[part] for p in row) for row in where)), axis=0)
     return Pair(take(0), take(1))
 
 
-def _transform(xp: Any, z: Pair, n: int, sign: int) -> Pair:
+def _transform(xp: Words, z: Pair, n: int, sign: int) -> Pair:
     """The DFT along the last axis, of length n."""
     over = Over(xp)
     if n == 1:
@@ -930,7 +918,7 @@ def _rows(over: Over, z: Pair, matrix: Pair) -> Pair:
 
 
 @rule("dft")
-def dft(xp: Any, z: Any, axis: int = -1, inverse: bool = False) -> Pair:
+def dft(xp: Words, z: Any, axis: int = -1, inverse: bool = False) -> Pair:
     """sum_j z_j exp(-2 pi i j k / n) along an axis, with + for the inverse; not scaled."""
     over, z = Over(xp), paired(xp, z)
     ndim = len(z.shape)
@@ -944,7 +932,7 @@ def dft(xp: Any, z: Any, axis: int = -1, inverse: bool = False) -> Pair:
     return out if last else over.moveaxis(out, source=-1, destination=axis)
 
 
-def scaled(xp: Any, z: Any, n: int, norm: str | None, inverse: bool) -> Any:
+def scaled(xp: Words, z: Any, n: int, norm: str | None, inverse: bool) -> Any:
     """NumPy's `norm`: "backward" (None) scales the inverse by 1/n, "forward" the other, "ortho" both by 1/sqrt(n)."""
     if norm not in (None, "backward", "forward", "ortho"):
         raise Unsupported(f"norm={norm!r} of a Fourier transform")
@@ -954,7 +942,7 @@ def scaled(xp: Any, z: Any, n: int, norm: str | None, inverse: bool) -> Any:
     return apply(xp, "divide", z, float(n)) if scales else z
 
 
-def resized(xp: Any, z: Any, n: int | None, axis: int) -> Any:
+def resized(xp: Words, z: Any, n: int | None, axis: int) -> Any:
     """Cut or filled up with zeros to n entries along an axis."""
     over, shape = Over(xp), shape_of(xp, z)
     axis = normal_axis(axis, len(shape))
@@ -966,21 +954,21 @@ def resized(xp: Any, z: Any, n: int | None, axis: int) -> Any:
 
 
 @rule("fft")
-def fft(xp: Any, z: Any, n: int | None = None, axis: int = -1, norm: str | None = None) -> Pair:
+def fft(xp: Words, z: Any, n: int | None = None, axis: int = -1, norm: str | None = None) -> Pair:
     z = resized(xp, paired(xp, z), n, axis)
     out: Pair = scaled(xp, dft(xp, z, axis), z.shape[axis], norm, False)
     return out
 
 
 @rule("ifft")
-def ifft(xp: Any, z: Any, n: int | None = None, axis: int = -1, norm: str | None = None) -> Pair:
+def ifft(xp: Words, z: Any, n: int | None = None, axis: int = -1, norm: str | None = None) -> Pair:
     z = resized(xp, paired(xp, z), n, axis)
     out: Pair = scaled(xp, dft(xp, z, axis, inverse=True), z.shape[axis], norm, True)
     return out
 
 
 @rule("rfft")
-def rfft(xp: Any, x: Any, n: int | None = None, axis: int = -1, norm: str | None = None) -> Pair:
+def rfft(xp: Words, x: Any, n: int | None = None, axis: int = -1, norm: str | None = None) -> Pair:
     """The first n//2 + 1 entries of fft, of a real array."""
     x = resized(xp, paired(xp, x), n, axis)
     size = x.shape[axis]
@@ -990,7 +978,7 @@ def rfft(xp: Any, x: Any, n: int | None = None, axis: int = -1, norm: str | None
 
 
 @rule("irfft")
-def irfft(xp: Any, z: Any, n: int | None = None, axis: int = -1, norm: str | None = None) -> Any:
+def irfft(xp: Words, z: Any, n: int | None = None, axis: int = -1, norm: str | None = None) -> Any:
     """The inverse of rfft: what it leaves out is the conjugate of what it keeps, and the imaginary parts of entry 0
     and, for even n, of the last one count for nothing."""
     over, z = Over(xp), paired(xp, z)
@@ -1013,7 +1001,7 @@ def _over_axes(one: str, over_last: bool | None = None) -> Rule:
     """A transform of several axes: one after another. `over_last` says whether `one` comes last (irfft) or first (rfft),
     and fft or ifft takes the other axes."""
 
-    def several(xp: Any, z: Any, s: Any = None, axes: Any = None, norm: str | None = None) -> Any:
+    def several(xp: Words, z: Any, s: Any = None, axes: Any = None, norm: str | None = None) -> Any:
         ndim = len(shape_of(xp, z))
         axes = tuple(range(ndim))[-len(s) if s is not None else 0 :] if axes is None else tuple(axes)
         sizes = [None] * len(axes) if s is None else [None if n == -1 else n for n in s]
@@ -1043,7 +1031,7 @@ for _op in ("fft", "ifft", "rfft", "irfft"):
 
 
 def _shifts(inverse: bool) -> Rule:
-    def shifting(xp: Any, z: Any, axes: Any = None) -> Any:
+    def shifting(xp: Words, z: Any, axes: Any = None) -> Any:
         over, shape = Over(xp), shape_of(xp, z)
         for axis in normal_axes(axes, len(shape)):
             z = over.roll(z, shift=-(shape[axis] // 2) if inverse else shape[axis] // 2, axis=axis)
