@@ -39,6 +39,8 @@ from gradverify.core.limits import TimeLimit, limited
 
 @dataclass(frozen=True)
 class Row:
+    """What one tool said of one entry, and how long it took."""
+
     tool: str
     entry: Entry
     outcome: str
@@ -47,6 +49,7 @@ class Row:
 
 
 def measure(tool: str, entry: Entry, limit: float) -> Row:
+    """Run a tool on an entry, for at most `limit` seconds."""
     start = time.perf_counter()
     try:
         with limited(limit):
@@ -59,11 +62,12 @@ def measure(tool: str, entry: Entry, limit: float) -> Row:
 
 
 def share(n: int, of: int) -> str:
+    """A count and its percentage."""
     return f"{n}/{of} ({100 * n / of:.0f} %)" if of else "–"
 
 
 def matrix(rows: Sequence[Row], names: Sequence[str]) -> str:
-    """Mutants caught by class; then the mutants that the call as given shows, and those that it does not."""
+    """A table of the mutants caught, by class and by whether the call as given shows them."""
 
     def line(label: str, chosen: list[Row]) -> str:
         cells = []
@@ -86,7 +90,7 @@ def matrix(rows: Sequence[Row], names: Sequence[str]) -> str:
 
 
 def alarms(rows: Sequence[Row], names: Sequence[str]) -> str:
-    """False alarms, no verdicts, seconds."""
+    """A table of false alarms, missing verdicts and seconds."""
     lines = [
         "| | correct functions rejected | no verdict, correct | no verdict, mutants | seconds, median | seconds, all |",
         "|---|---|---|---|---|---|",
@@ -105,7 +109,7 @@ def alarms(rows: Sequence[Row], names: Sequence[str]) -> str:
 
 
 def details(rows: Sequence[Row], tool: str) -> str:
-    """Every mutant that the tool did not catch, and every right function that it did not pass."""
+    """List the mutants that the tool missed and the right functions that it did not pass."""
     out = []
     for title, chosen in (
         ("Mutants not caught", [r for r in rows if r.entry.bug and r.outcome not in ("caught", "n/a")]),
@@ -124,6 +128,7 @@ def details(rows: Sequence[Row], tool: str) -> str:
 
 
 def versions() -> str:
+    """The releases that were measured."""
     found = []
     for package in ("gradverify", "torch", "jax", "autograd", "numpy"):
         try:

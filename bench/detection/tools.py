@@ -28,6 +28,7 @@ class NotApplicable(Exception):
 
 
 def _said(e: BaseException) -> str:
+    """The type of an exception and the first line of its message."""
     lines = str(e).strip().splitlines()
     return f"{type(e).__name__}: {lines[0]}" if lines else type(e).__name__
 
@@ -67,8 +68,10 @@ def gradverify(entry: Entry) -> Said:
 
 
 class Bridge:
-    """An entry's function over NumPy arrays: its differentiated inputs, its outputs laid end to end, and its own VJP.
-    Complex arrays are two real ones, joined and split by the framework's own operations."""
+    """An entry's function and its own VJP over NumPy arrays, for tools of another framework.
+
+    Its outputs are laid end to end. Complex arrays are two real ones, joined and split by the framework's own operations.
+    """
 
     def __init__(self, entry: Entry) -> None:
         self.fn, self.args = entry.make()
@@ -151,6 +154,7 @@ def _in_parts(fn: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callable[.
 
 
 def _in_parts_jax(fn: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """The same for a function of JAX."""
     import jax.numpy as jnp
     from jax import lax
 
@@ -166,6 +170,7 @@ def _in_parts_jax(fn: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callab
 
 
 def _for_torch(entry: Entry) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """The entry as a function of tensors, bridged where it is of another framework."""
     if entry.framework == "torch":
         return entry.make()
     bridge = Bridge(entry)
@@ -189,6 +194,8 @@ def _for_torch(entry: Entry) -> tuple[Callable[..., Any], tuple[Any, ...]]:
 
 
 def gradcheck(**how: Any) -> Callable[[Entry], Said]:
+    """torch.autograd.gradcheck with the options `how`, as a tool."""
+
     def tool(entry: Entry) -> Said:
         fn, args = _for_torch(entry)
         if any(not isinstance(a, torch.Tensor | int | float) for a in args):
@@ -311,7 +318,7 @@ TOOLS: Mapping[str, Callable[[Entry], Said]] = {
 
 
 def run(tool: str, entry: Entry) -> Said:
-    """What the tool says of the entry; warnings are not shown, and no tool sees the state that another one left."""
+    """Run one tool on a fresh copy of the entry, without showing warnings."""
     torch.manual_seed(SEED)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import product
+
+import numpy as np
 
 from ..core.graph import Apply, Constant, Graph, Input
 from ..core.interval import Interval
 from ..ops import OPS
+from ..ops.complex.lowering import is_complex
+from .case_spec import InputSpec
 from .expression import hull
+from .nodes import Node
 from .values import DOMAINS, Range
 
 # In the order in which they are tried: signs first, because rules that lose a sign show there only.
@@ -110,3 +116,54 @@ def _hull(parts: Range) -> Interval:
     for part in parts[1:]:
         whole = whole.hull(part)
     return whole
+
+
+def place(
+    graph: Graph, inputs: dict[str, InputSpec], at: Mapping[str, Node]
+) -> tuple[dict[str, InputSpec], dict[str, int]]:
+    """The inputs, each with values or a domain to draw them from; and those left to an op's guard.
+
+    Raises SpecError at the node in `at` of an input for which no usual domain serves.
+    """
+    # An input of no entries has nothing to draw, so nothing to keep inside a domain.
+    inputs = {
+        n: replace(i, values=np.zeros(i.shape)) if i.kind == "float" and 0 in i.shape else i for n, i in inputs.items()
+    }
+    if is_complex(graph):  # intervals are of real numbers: nothing is derived
+        usual = {n: replace(i, domain=i.domain or DOMAINS["nonzero"]) if i.values is None and i.kind == "float" else i
+                 for n, i in inputs.items()}  # fmt: skip
+        return usual, {}
+    free = tuple(i.name for i in inputs.values() if i.kind == "float" and i.values is None and i.domain is None)
+    known = {}
+    for i in inputs.values():
+        if i.domain is not None:
+            known[i.name] = i.domain.parts
+        elif i.values is not None and i.values.size and np.all(np.isfinite(i.values)):
+            known[i.name] = (Interval(float(i.values.min()), float(i.values.max())),)
+    chosen = derive(graph, known, free)
+    if isinstance(chosen, int):
+        node = graph.nodes[chosen]
+        assert isinstance(node, Apply)
+        first = next(name for name in free if _reaches(graph, graph.inputs[name], chosen))
+        raise at[first].error(
+            f"no usual domain of {first} keeps {node.op} inside its own: state `domain: [lo, hi]` or values"
+        )
+    guards: dict[str, int] = {}
+    for k, node in enumerate(graph.nodes):
+        if isinstance(node, Apply) and OPS[node.op].guard is not None:
+            for a in node.args:
+                leaf = graph.nodes[a]
+                if isinstance(leaf, Input) and leaf.name in free:
+                    guards.setdefault(leaf.name, k)
+    placed = {n: InputSpec(n, i.shape, i.kind, domain=DOMAINS[chosen[n]]) if n in chosen else i
+              for n, i in inputs.items()}  # fmt: skip
+    return placed, guards
+
+
+def _reaches(graph: Graph, source: int, target: int) -> bool:
+    """Does the node `target` depend on `source`?"""
+    seen = {source}
+    for k, node in enumerate(graph.nodes[: target + 1]):
+        if isinstance(node, Apply) and not seen.isdisjoint(node.args):
+            seen.add(k)
+    return target in seen

@@ -14,6 +14,8 @@ import gradverify
 from gradverify import BadInput, Outcome, Reason, assert_gradients, check
 from gradverify.core.verdict import FailKind
 
+from ..helpers import judge
+
 torch = pytest.importorskip("torch")
 
 from gradverify.frameworks.recognise import asking  # noqa: E402
@@ -26,10 +28,6 @@ def randn(*shape: int, dtype: Any = F64) -> Any:
 
 
 X, W = randn(3, 4), randn(4)
-
-
-def judge(fn: Any, *args: Any, **options: Any) -> gradverify.Verdict:
-    return check(fn, *args, **{"effort": "quick", **options})
 
 
 class Cube(torch.autograd.Function):
@@ -415,7 +413,7 @@ BAD: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any], str]] = {
     "no_grad": (torch.no_grad()(lambda x: x * 2), (X,), {}, "returns a detached result"),
     "writes to its argument": (writing, (X,), {}, "the function writing writes to its argument x"),
     "hangs": (endless, (X,), {"time_limit": 0.3}, "the function endless hangs: it ran longer than 0.3 s"),
-    "hangs backwards": (EndlessBackward.apply, (X,), {"time_limit": 0.3}, "or its backward pass, hangs"),
+    "hangs backwards": (EndlessBackward.apply, (X,), {"time_limit": 3.0}, "or its backward pass, hangs"),
     "no function": (3, (X,), {}, "must be a function, got int"),
     "an unknown wrt": (torch.sin, (X,), {"wrt": "y"}, "no floating-point argument 'y'"),
     "an unknown effort": (torch.sin, (X,), {"effort": "huge"}, "effort must be one of quick"),

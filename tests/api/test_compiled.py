@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-import gradverify
 from gradverify.core.verdict import FailKind, Outcome
 
 torch = pytest.importorskip("torch")
@@ -15,6 +14,8 @@ torch = pytest.importorskip("torch")
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 from gradverify.frameworks.torch.compiled import compiling  # noqa: E402
+
+from ..helpers import judge  # noqa: E402
 
 X = torch.tensor([[0.4, -1.1, 0.7], [1.2, 0.3, -0.6]], dtype=torch.float64)
 W = torch.tensor([[0.5, -0.2], [0.1, 0.9], [-1.3, 0.8]], dtype=torch.float64)
@@ -38,10 +39,6 @@ class Cube(torch.autograd.Function):
 
 def forward(x: Any, w: Any) -> Any:
     return torch.tanh(x @ w)
-
-
-def judge(fn: Any, *args: Any, **options: Any) -> gradverify.Verdict:
-    return gradverify.check(fn, *args, **{"effort": "quick", **options})
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
@@ -126,6 +123,13 @@ def functional(params: Any, x: Any) -> Any:
     return torch.func.functional_call(torch.nn.Linear(3, 2).double(), params, (x,))
 
 
+class Late:
+    """A function that its test makes: to script or to trace one takes a second of imports."""
+
+    def __init__(self, make: Any) -> None:
+        self.make = make
+
+
 def scripted() -> Any:
     @torch.jit.script
     def f(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
@@ -148,8 +152,8 @@ TRANSFORMED: dict[str, tuple[Any, tuple[Any, ...]]] = {
     ),
     "jvp": (lambda x: torch.func.jvp(torch.sin, (x,), (torch.ones_like(x),))[1], (X,)),
     "forward_ad": (by_forward_mode, (X,)),
-    "jit.script": (scripted(), (X, W)),
-    "jit.trace": (torch.jit.trace(forward, (X, W)), (X, W)),
+    "jit.script": (Late(scripted), (X, W)),
+    "jit.trace": (Late(lambda: torch.jit.trace(forward, (X, W))), (X, W)),
     "dropout in train mode": (torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Dropout(0.5)).double(), (X,)),
     "batch norm in train mode": (lambda x: torch.nn.functional.batch_norm(x, None, None, training=True), (X,)),
 }  # fmt: skip
@@ -158,7 +162,7 @@ TRANSFORMED: dict[str, tuple[Any, tuple[Any, ...]]] = {
 @pytest.mark.parametrize("what", TRANSFORMED)
 def test_what_pytorch_transforms(what: str) -> None:
     fn, args = TRANSFORMED[what]
-    verdict = judge(fn, *args)
+    verdict = judge(fn.make() if isinstance(fn, Late) else fn, *args)
     assert verdict, verdict.text()
     assert verdict.outcome is Outcome.PASS
 

@@ -16,6 +16,8 @@ from gradverify import check  # noqa: E402
 from gradverify.core.errors import BadInput  # noqa: E402
 from gradverify.core.verdict import FailKind, Outcome  # noqa: E402
 
+from ..helpers import custom  # noqa: E402
+
 C128, C64, F64 = torch.complex128, torch.complex64, torch.float64
 
 
@@ -30,20 +32,6 @@ def x(*shape: int, seed: int = 1) -> torch.Tensor:
 
 def quick(fn: Any, *args: Any, **options: Any) -> Any:
     return check(fn, *args, effort="quick", **options)
-
-
-def wirtinger(forward: Callable[..., Any], backward: Callable[..., Any]) -> Callable[..., Any]:
-    class Custom(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, *args: Any) -> Any:
-            ctx.save_for_backward(*args)
-            return forward(*args)
-
-        @staticmethod
-        def backward(ctx: Any, g: Any) -> Any:
-            return backward(g, *ctx.saved_tensors)
-
-    return Custom.apply
 
 
 class Net(nn.Module):
@@ -100,8 +88,8 @@ RIGHT: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "captured": (lambda z: z * _CAPTURED, (z(20),)),
     "complex64": (lambda z: torch.tanh(z) * z.conj(), (z(3, dtype=C64),)),
     "a network": (Net(), (z(2, 3).detach(),)),
-    "right by hand": (wirtinger(lambda z: z * z * z, lambda g, z: g * (3 * z * z).conj()), (z(3),)),
-    "not holomorphic, by hand": (wirtinger(lambda z: z * z.abs(), lambda g, z: _z_abs_z(g, z)), (z(3),)),
+    "right by hand": (custom(lambda z: z * z * z, lambda g, z: g * (3 * z * z).conj()), (z(3),)),
+    "not holomorphic, by hand": (custom(lambda z: z * z.abs(), lambda g, z: _z_abs_z(g, z)), (z(3),)),
 }
 _CAPTURED = z(20, seed=9).detach()
 
@@ -135,27 +123,27 @@ def test_right_ones_pass_around_the_point_too(name: str) -> None:
 
 
 WRONG: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str]] = {
-    "not conjugated": (wirtinger(lambda z: z * z, lambda g, z: g * 2 * z), (z(3),), "dz."),
-    "conjugated twice": (wirtinger(lambda z: z.exp(), lambda g, z: (g * z.exp()).conj()), (z(3),), "dz."),
-    "conj passes g on": (wirtinger(lambda z: z.conj(), lambda g, z: g), (z(3),), "dz.imag"),
-    "imaginary part dropped": (wirtinger(lambda z: z * z, lambda g, z: (g * 2 * z.conj()).real), (z(3),), "dz.imag"),
+    "not conjugated": (custom(lambda z: z * z, lambda g, z: g * 2 * z), (z(3),), "dz."),
+    "conjugated twice": (custom(lambda z: z.exp(), lambda g, z: (g * z.exp()).conj()), (z(3),), "dz."),
+    "conj passes g on": (custom(lambda z: z.conj(), lambda g, z: g), (z(3),), "dz.imag"),
+    "imaginary part dropped": (custom(lambda z: z * z, lambda g, z: (g * 2 * z.conj()).real), (z(3),), "dz.imag"),
     "half of the Wirtinger derivative": (
-        wirtinger(lambda z: (z * z.conj()).real.clone(), lambda g, z: g * z), (z(3),), "dz."),
-    "abs gives a real gradient": (wirtinger(lambda z: z.abs(), lambda g, z: g * z.real / z.abs()), (z(3),), "dz."),
+        custom(lambda z: (z * z.conj()).real.clone(), lambda g, z: g * z), (z(3),), "dz."),
+    "abs gives a real gradient": (custom(lambda z: z.abs(), lambda g, z: g * z.real / z.abs()), (z(3),), "dz."),
     "complex gradient for a real input": (
-        wirtinger(lambda x, z: x * z, lambda g, x, z: (g * z.conj(), g * x)), (x(3), z(3)), "raised"),
+        custom(lambda x, z: x * z, lambda g, x, z: (g * z.conj(), g * x)), (x(3), z(3)), "raised"),
     "modulus of the gradient for a real input": (
-        wirtinger(lambda x, z: x * z, lambda g, x, z: ((g * z.conj()).abs(), g * x)), (x(3), z(3)), "dx"),
+        custom(lambda x, z: x * z, lambda g, x, z: ((g * z.conj()).abs(), g * x)), (x(3), z(3)), "dx"),
     "fft's backward turns the same way": (
-        wirtinger(lambda z: torch.fft.fft(z), lambda g, z: torch.fft.fft(g)), (z(6),), "dz."),
+        custom(lambda z: torch.fft.fft(z), lambda g, z: torch.fft.fft(g)), (z(6),), "dz."),
     "ifft for fft's backward, scaled": (
-        wirtinger(lambda z: torch.fft.fft(z), lambda g, z: torch.fft.ifft(g)), (z(6),), "dz."),
+        custom(lambda z: torch.fft.fft(z), lambda g, z: torch.fft.ifft(g)), (z(6),), "dz."),
     "rfft's backward forgets the other half": (
-        wirtinger(lambda x: torch.fft.rfft(x), lambda g, x: torch.fft.irfft(g, n=6, norm="forward")), (x(6),), "dx"),
+        custom(lambda x: torch.fft.rfft(x), lambda g, x: torch.fft.irfft(g, n=6, norm="forward")), (x(6),), "dx"),
     "matmul by the transpose": (
-        wirtinger(lambda z, w: z @ w, lambda g, z, w: (g @ w.mT, z.mH @ g)), (z(2, 3), z(3, 2)), "dz."),
+        custom(lambda z, w: z @ w, lambda g, z, w: (g @ w.mT, z.mH @ g)), (z(2, 3), z(3, 2)), "dz."),
     "angle, sign": (
-        wirtinger(lambda z: z.angle(), lambda g, z: g * torch.complex(z.imag, -z.real) / z.abs() ** 2), (z(3),), "dz."),
+        custom(lambda z: z.angle(), lambda g, z: g * torch.complex(z.imag, -z.real) / z.abs() ** 2), (z(3),), "dz."),
 }  # fmt: skip
 
 
@@ -217,7 +205,7 @@ def test_a_complex_cotangent() -> None:
 
 def test_the_cotangent_is_read_in_pytorchs_convention() -> None:
     """Where only the first entry's real part is asked, a backward that is wrong in the imaginary part only looks right."""
-    wrong = wirtinger(lambda z: z.clone(), lambda g, z: torch.complex(g.real, -g.imag))
+    wrong = custom(lambda z: z.clone(), lambda g, z: torch.complex(g.real, -g.imag))
     real, imag = torch.tensor([1.5, 0, 0], dtype=C128), torch.tensor([1.5j, 0, 0], dtype=C128)
     assert quick(lambda z: wrong(z), z(3), cotangent=real, seed=1).outcome is Outcome.PASS
     assert quick(lambda z: wrong(z), z(3), cotangent=imag).outcome is Outcome.FAIL
@@ -234,7 +222,7 @@ def test_second_order_and_forward_mode(name: str) -> None:
 
 def test_a_wrong_second_order() -> None:
     """The first is right; its own derivative loses a conjugate, because it was computed of a detached tensor."""
-    detached = wirtinger(lambda z: z * z, lambda g, z: g * 2 * z.detach().conj())
+    detached = custom(lambda z: z * z, lambda g, z: g * 2 * z.detach().conj())
     assert quick(lambda z: detached(z), z(3)).outcome is Outcome.PASS
     assert quick(lambda z: detached(z), z(3), order=2).outcome is Outcome.FAIL
 
@@ -246,8 +234,8 @@ def test_a_reference() -> None:
 
 
 def test_what_cannot_be_traced_is_held_against_differences() -> None:
-    f = wirtinger(lambda z: torch.from_numpy(np.asarray(z.detach()) ** 2), lambda g, z: g * 2 * z.conj())
-    bad = wirtinger(lambda z: torch.from_numpy(np.asarray(z.detach()) ** 2), lambda g, z: g * 2 * z)
+    f = custom(lambda z: torch.from_numpy(np.asarray(z.detach()) ** 2), lambda g, z: g * 2 * z.conj())
+    bad = custom(lambda z: torch.from_numpy(np.asarray(z.detach()) ** 2), lambda g, z: g * 2 * z)
     assert quick(f, z(3)).outcome is Outcome.PASS
     assert quick(bad, z(3)).outcome is Outcome.FAIL
 
@@ -262,13 +250,13 @@ def test_a_backward_that_misreads_strided_memory() -> None:
         flat = torch.as_strided(g, (g.numel(),), (1,))  # assumes contiguity
         return flat.reshape(g.shape) * 2
 
-    verdict = quick(wirtinger(lambda z: 2 * z, backward), z(3, 2))
+    verdict = quick(custom(lambda z: 2 * z, backward), z(3, 2))
     assert verdict.outcome is Outcome.FAIL
     assert verdict.kind is FailKind.LAW
 
 
 def test_a_backward_that_writes_to_its_cotangent() -> None:
-    verdict = quick(wirtinger(lambda z: 2 * z, lambda g, z: g.mul_(2)), z(3))
+    verdict = quick(custom(lambda z: 2 * z, lambda g, z: g.mul_(2)), z(3))
     assert verdict.outcome is Outcome.FAIL
     assert verdict.kind is FailKind.LAW
     assert "purity" in verdict.message
@@ -277,7 +265,7 @@ def test_a_backward_that_writes_to_its_cotangent() -> None:
 def test_a_backward_that_misreads_a_lazy_conjugate() -> None:
     """The bits of memory, without the lazy bit that goes with them."""
     raw = lambda g: torch.view_as_complex(torch.view_as_real(g.conj() if g.is_conj() else g))
-    fn = wirtinger(lambda z: 2 * z, lambda g, z: 2 * raw(g))
+    fn = custom(lambda z: 2 * z, lambda g, z: 2 * raw(g))
     assert quick(fn, z(3)).outcome is Outcome.PASS
     verdict = check(fn, z(3))
     assert verdict.kind is FailKind.LAW
@@ -298,7 +286,7 @@ def test_a_lazily_conjugated_argument() -> None:
 def test_complex_and_float32_in_one_call() -> None:
     narrow = x(3).detach().float().requires_grad_()
     assert quick(lambda z, x: z * x, z(3), narrow).outcome is Outcome.PASS
-    wrong = wirtinger(lambda z, x: z * x, lambda g, z, x: (g * x, (g * z).real.to(x.dtype)))
+    wrong = custom(lambda z, x: z * x, lambda g, z, x: (g * x, (g * z).real.to(x.dtype)))
     assert quick(lambda z, x: wrong(z, x), z(3), narrow).outcome is Outcome.FAIL
 
 

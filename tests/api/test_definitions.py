@@ -11,23 +11,11 @@ import gradverify
 from gradverify import BadInput, check
 from gradverify.core.verdict import FailKind, Outcome, Reason
 
+from ..helpers import custom
+
 torch = pytest.importorskip("torch")
 
 X = torch.tensor([[0.4, -1.1, 0.7], [1.2, 0.3, -0.6]], dtype=torch.float64)
-
-
-def custom(forward: Any, backward: Any) -> Any:
-    class Custom(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Any) -> Any:
-            ctx.save_for_backward(x)
-            return forward(x)
-
-        @staticmethod
-        def backward(ctx: Any, g: Any) -> Any:
-            return backward(ctx.saved_tensors[0], g)
-
-    return Custom.apply
 
 
 def spike(x: Any) -> Any:
@@ -37,9 +25,9 @@ def spike(x: Any) -> Any:
 IDENTITY = lambda x: x
 
 SURROGATES: dict[str, tuple[Any, Any, Any, Any]] = {
-    "straight through": (torch.round, lambda x, g: g, lambda x, g: 2 * g, IDENTITY),
-    "clipped straight through": (torch.sign, lambda x, g: g * (x.abs() <= 1), lambda x, g: g, lambda x: x.clamp(-1, 1)),
-    "a spiking neuron": (spike, lambda x, g: g / (1 + x**2), lambda x, g: g / (1 + x.abs()), torch.atan),
+    "straight through": (torch.round, lambda g, x: g, lambda g, x: 2 * g, IDENTITY),
+    "clipped straight through": (torch.sign, lambda g, x: g * (x.abs() <= 1), lambda g, x: g, lambda x: x.clamp(-1, 1)),
+    "a spiking neuron": (spike, lambda g, x: g / (1 + x**2), lambda g, x: g / (1 + x.abs()), torch.atan),
 }
 
 
@@ -57,7 +45,7 @@ def test_surrogates(what: str) -> None:
 
 def test_the_value_is_that_of_the_function() -> None:
     """Of a reference, where there is one: a kernel that rounds the wrong way has the right surrogate gradient."""
-    kernel = custom(torch.floor, lambda x, g: g)
+    kernel = custom(torch.floor, lambda g, x: g)
     assert check(kernel, X, surrogate_of=IDENTITY, effort="quick")
     verdict = check(kernel, X, surrogate_of=IDENTITY, reference=torch.round, effort="quick")
     assert verdict.kind is FailKind.WRONG
@@ -80,7 +68,7 @@ def test_several_arguments_and_a_module() -> None:
 
 
 def test_a_surrogate_that_does_not_fit() -> None:
-    f = custom(torch.round, lambda x, g: g)
+    f = custom(torch.round, lambda g, x: g)
     with pytest.raises(BadInput, match="the surrogate's outputs have shapes"):
         check(f, X, surrogate_of=lambda x: x.sum())
     with pytest.raises(BadInput, match="raised ZeroDivisionError"):

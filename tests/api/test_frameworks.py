@@ -19,10 +19,6 @@ RNG = np.random.default_rng(3)
 X, W = RNG.standard_normal((3, 4)), RNG.standard_normal((4, 2))
 
 
-def judge(fn: Any, *args: Any, **options: Any) -> Verdict:
-    return check(fn, *args, **{"effort": "quick", **options})
-
-
 def passes(verdict: Verdict, traced: bool = True) -> None:
     assert verdict.outcome is Outcome.PASS, verdict.text()
     assert any("no definition" in n for n in verdict.notes) is not traced, verdict.notes
@@ -481,6 +477,8 @@ def test_numpy_instead_of_its_wrapper_is_found() -> None:
 # ---- the engine -----------------------------------------------------------------------------------------------------
 
 import gradverify.engine as engine  # noqa: E402
+
+from ..helpers import judge  # noqa: E402
 
 
 def leaf(array: np.ndarray) -> Any:

@@ -10,6 +10,8 @@ import pytest
 from gradverify import check
 from gradverify.core.verdict import FailKind, Outcome, Reason
 
+from ..helpers import custom
+
 torch = pytest.importorskip("torch")
 
 G = torch.Generator().manual_seed(0)
@@ -40,20 +42,6 @@ def test_right(what: str) -> None:
     assert verdict, verdict.text()
     assert verdict.dtype == narrowest
     assert "other values" in verdict.facts["tried"]
-
-
-def custom(forward: Any, backward: Any) -> Any:
-    class Custom(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Any, w: Any) -> Any:
-            ctx.save_for_backward(x, w)
-            return forward(x, w)
-
-        @staticmethod
-        def backward(ctx: Any, g: Any) -> Any:
-            return backward(g, *ctx.saved_tensors)
-
-    return Custom.apply
 
 
 def test_wrong_by_more_than_the_narrowest_excuses() -> None:

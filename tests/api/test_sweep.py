@@ -6,10 +6,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import gradverify  # noqa: E402
 from bench.sweep import run, torch_functions  # noqa: E402
 from bench.sweep.points import RULINGS, Point, assigned, called, last, parsed  # noqa: E402
 from gradverify import Outcome, Reason, check  # noqa: E402
+
+from ..helpers import judge  # noqa: E402
 
 F64 = torch.float64
 
@@ -106,10 +107,6 @@ def test_what_breaks_is_a_row_of_the_sweep_and_not_its_end() -> None:
 
 def randn(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(len(shape)), dtype=F64)
-
-
-def judge(fn, *args, **options) -> gradverify.Verdict:
-    return check(fn, *args, **{"effort": "quick", **options})
 
 
 def test_a_gradient_without_memory_is_zero() -> None:

@@ -16,6 +16,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 import gradverify.engine
+from gradverify.conformance import engines
 from gradverify.conformance.engines import Engine, like_torch
 
 HOME = Path(gradverify.engine.__file__).parent
@@ -44,6 +45,15 @@ class Broken:
         if not finder.used:
             raise LookupError(f"{self.name}: no module {self.module} was loaded")
         return like_torch(f"broken_{self.name}", f"import {package} as torch", "gradverify")
+
+
+def forget() -> None:
+    """Unload all broken engines: each is 6 MB of modules, held by `sys.modules`, the package and the cache of environments."""
+    for name in [m for m in sys.modules if m.startswith("gradverify.broken_")]:
+        del sys.modules[name]
+    for name in [n for n in vars(gradverify) if n.startswith("broken_")]:
+        delattr(gradverify, name)
+    engines._imported.cache_clear()
 
 
 class _Finder:

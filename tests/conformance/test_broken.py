@@ -12,9 +12,15 @@ from gradverify.conformance.law import Law, laws
 from gradverify.conformance.machine import search
 from gradverify.conformance.session import Broken as Caught
 
-from .broken import BROKEN, Broken
+from .broken import BROKEN, Broken, forget
 
 LINES = 8
+
+
+@pytest.fixture(autouse=True)
+def one_at_a_time() -> Iterator[None]:
+    yield
+    forget()
 
 
 def asked(engine: Engine) -> Iterator[Law]:

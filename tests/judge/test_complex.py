@@ -10,7 +10,6 @@ import mpmath
 import numpy as np
 import pytest
 
-from gradverify.core.case import Case
 from gradverify.core.errors import ShapeError, Unsupported
 from gradverify.core.graph import Graph
 from gradverify.core.verdict import FailKind, Outcome, Reason
@@ -27,18 +26,13 @@ from gradverify.ops.complex.lowering import COMPLEX, ComplexBuilder, is_complex,
 from gradverify.run.runner import Settings, judge
 from gradverify.spec import loads
 
+from ..helpers import case_of
+
 torch = pytest.importorskip("torch")
 jax = pytest.importorskip("jax")
 
 SUBJECTS = [EngineSubject(), TorchSubject(), JaxSubject()]
 NAMES = [s.name for s in SUBJECTS]
-
-
-def case_of(
-    expr: str, dtype: str = "complex128", inputs: str = "{z: {shape: [3], dtype: complex}}", more: str = ""
-) -> Case:
-    text = f"gradverify: 1\ncases:\n  - name: n\n    expr: {expr}\n    inputs: {inputs}\n{more}"
-    return loads(text).cases[0].case(dtype)
 
 
 # ---- lowering ----------------------------------------------------------------------------------------------------------

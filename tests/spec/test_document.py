@@ -430,20 +430,20 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_are_refused_at_once(name):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(SpecError):
         loads(BOMBS[name])
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_deriving_domains_gives_up_instead_of_searching_for_ever():
     """Eight logarithms of sums that no candidate satisfies together, in a long graph."""
     let = "\n".join(f"  t{k}: t{k - 1} + x{k % 9}" if k else "  t0: x0" for k in range(800))
     inputs = ", ".join(f"x{k}: {{shape: []}}" for k in range(9))
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(SpecError, match="no usual domain of x0 keeps log inside its own"):
         one(f"let:\n{let}\nexpr: log(-exp(t799) - 1)\ninputs: {{{inputs}}}")
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 atoms = st.one_of(

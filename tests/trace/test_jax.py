@@ -14,10 +14,10 @@ import jax.numpy as jnp  # noqa: E402
 from gradverify.core.errors import Unsupported  # noqa: E402
 from gradverify.frameworks.jax.tracer import MAX_STEPS, trace  # noqa: E402
 from gradverify.frameworks.recognise import trace as trace_any  # noqa: E402
-from gradverify.namespaces.numpy import NUMPY  # noqa: E402
-from gradverify.namespaces.run import forward  # noqa: E402
 from gradverify.oracle.truth import truth  # noqa: E402
 from gradverify.trace import Traced  # noqa: E402
+
+from ..helpers import agrees  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -37,17 +37,6 @@ def x() -> Any:
 def ops(traced: Traced) -> list[str]:
     assert traced.graph is not None
     return [n.op for n in traced.graph.nodes if hasattr(n, "op")]
-
-
-def agrees(traced: Traced, *outputs: Any) -> None:
-    """The graph's values in doubles are JAX's, to 1e-13 of the largest: some hundred roundings of these small sums."""
-    assert traced.graph is not None
-    nodes = forward(NUMPY, traced.graph, traced.values, "float64")
-    assert len(outputs) == len(traced.graph.outputs)
-    for o, want in zip(traced.graph.outputs, outputs):
-        want = np.asarray(want)
-        assert nodes[o].shape == want.shape
-        np.testing.assert_allclose(nodes[o], want, rtol=0, atol=1e-13 * np.abs(want).max(initial=1.0))
 
 
 def test_a_function_and_its_names() -> None:

@@ -14,9 +14,9 @@ import pytest
 from gradverify.core.errors import Unsupported
 from gradverify.frameworks.numpy.tracer import Recorded, trace
 from gradverify.frameworks.numpy.ufuncs import FUNCTIONS, MOVES, MOVES_OR_ZERO, UFUNCS, WRITES
-from gradverify.namespaces.numpy import NUMPY
-from gradverify.namespaces.run import forward
 from gradverify.trace import Traced
+
+from ..helpers import agrees
 
 RNG = np.random.default_rng(5)
 HIDDEN = [np.random.default_rng(6)]  # where no tracer looks for a generator
@@ -264,16 +264,10 @@ MORE: dict[str, list[Case]] = {
 EVERY = [pytest.param(*c, id=f"{n}-{k}") for n, cs in {**CASES, **MORE}.items() for k, c in enumerate(cs)]
 
 
-def agrees(t: Traced, results: Any) -> None:
-    """The graph's values in doubles are NumPy's, to 1e-12 of the largest: some thousand roundings."""
-    assert t.graph is not None
-    nodes = forward(NUMPY, t.graph, t.values, "float64")
+def computes(t: Traced, results: Any) -> None:
+    """Assert that the graph gives the floating-point ones of NumPy's results."""
     several = results if isinstance(results, tuple | list) else (results,)
-    wanted = [np.asarray(w) for w in several if np.asarray(w).dtype.kind == "f"]
-    assert len(wanted) == len(t.graph.outputs)
-    for o, want in zip(t.graph.outputs, wanted):
-        assert nodes[o].shape == want.shape
-        np.testing.assert_allclose(nodes[o], want, rtol=0, atol=1e-12 * np.abs(want).max(initial=1.0))
+    agrees(t, *(w for w in map(np.asarray, several) if w.dtype.kind == "f"), tolerance=1e-12)
 
 
 @pytest.mark.parametrize(("fn", "args"), EVERY)
@@ -283,7 +277,7 @@ def test_the_graph_is_the_function(fn: Any, args: tuple[Any, ...]) -> None:
     t = trace(fn, args)  # which holds it against the function at a point nearby as well
     assert not any("not confirmed" in n or "could not be confirmed" in n for n in t.notes), t.notes
     assert all(o.depends for o in t.outputs if o.position is not None)
-    agrees(t, fn(*args))
+    computes(t, fn(*args))
 
 
 def test_every_entry_of_the_tables_has_a_case() -> None:
@@ -319,7 +313,7 @@ def test_functions_imported_by_name_are_seen_too() -> None:
             out[i] = imported_exp(x[i, 0])
         return out
 
-    agrees(trace(f, (X,)), f(X))
+    computes(trace(f, (X,)), f(X))
     assert imported_zeros is np.zeros
     assert imported_exp is math.exp
 
@@ -350,7 +344,7 @@ def test_scalars_are_not_written_to() -> None:
         total += x[1, 1]
         return total * first
 
-    agrees(trace(f, (X,)), f(X))
+    computes(trace(f, (X,)), f(X))
 
 
 def test_random_draws_are_replayed() -> None:
@@ -399,7 +393,7 @@ def test_arguments_keep_their_layout_and_are_not_written_to() -> None:
     assert np.array_equal(given, X[::-1])
     expanded = np.broadcast_to(X[0], (3, 4))
     t = trace(lambda x: x * 2, (expanded,))
-    agrees(t, expanded * 2)
+    computes(t, expanded * 2)
 
 
 def test_arrays_that_outlive_the_trace_are_ordinary() -> None:
@@ -421,5 +415,5 @@ def test_single_and_half_precision() -> None:
 
 
 def test_empty_and_0d_arrays() -> None:
-    agrees(trace(lambda x: x * 2 + 1, (np.zeros((0, 3)),)), np.zeros((0, 3)))
-    agrees(trace(lambda x: np.exp(x) * x, (np.array(0.5),)), np.array(math.exp(0.5) * 0.5))
+    computes(trace(lambda x: x * 2 + 1, (np.zeros((0, 3)),)), np.zeros((0, 3)))
+    computes(trace(lambda x: np.exp(x) * x, (np.array(0.5),)), np.array(math.exp(0.5) * 0.5))
