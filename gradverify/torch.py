@@ -80,7 +80,7 @@ def gradcheck(
     )
     note("gradcheck", eps=eps != 1e-6, atol=atol != 1e-5, rtol=rtol != 1e-3, fast_mode=fast_mode)
     given = _tupled(inputs)
-    _admit(given)
+    _require_a_wanted_input(given)
     try:
         _check(
             func,
@@ -133,7 +133,7 @@ def gradgradcheck(
         "check_undefined_grad and check_batched_grad need check_rev_over_rev",
     )
     given = _tupled(inputs)
-    _admit(given)
+    _require_a_wanted_input(given)
     if any(is_sparse(t) for t in given):
         raise Unsupported(
             "functions of sparse tensors are judged at the first order alone: ask torch.autograd.gradgradcheck"
@@ -172,7 +172,7 @@ def _check(
     stop_gradients: bool,
 ) -> None:
     """Raise GradcheckError where something of what is asked for is not right."""
-    func, given, reference = _strided(func, given, masked)
+    func, given, reference = _over_stored_values(func, given, masked)
     outputs = _differentiable(func(*given))  # what func raises here is the caller's to see
     if not outputs:
         _require_constant(func, given)
@@ -191,7 +191,7 @@ def _check(
         _raise(judge_jvp(question, batched=True))
 
 
-def _strided(
+def _over_stored_values(
     func: Function, given: tuple[Any, ...], masked: bool
 ) -> tuple[Function, tuple[Any, ...], Callable[..., Any] | None]:
     """The function over the stored values of sparse inputs; and the same of dense ones as its definition, where there is
@@ -352,6 +352,6 @@ def _require(sensible: bool, message: str) -> None:
         raise AssertionError(message)
 
 
-def _admit(given: tuple[Any, ...]) -> None:
+def _require_a_wanted_input(given: tuple[Any, ...]) -> None:
     if not _wanted(given):
         raise ValueError("no input requires grad: there is nothing to check")

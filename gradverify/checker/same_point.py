@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import wraps
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +30,6 @@ from .probes import (
     is_custom,
     register_probe,
 )
-from .variations import sharing
 
 SUBSETS = 4
 """Of so many inputs each is differentiated alone, and each left out, and of so many outputs each is asked alone; of more
@@ -158,6 +159,42 @@ def _one_as_two(given: Given) -> Iterator[Variant]:
     shared = sharing(given.traced.framework, given.question.fn, given.arguments)
     if shared is not None:
         yield OtherFunction(shared)
+
+
+def sharing(framework: str, fn: Callable[..., Any], args: tuple[Any, ...]) -> Callable[..., Any] | None:
+    """The function called with one and the same tensor where `args` have two of one shape and dtype, if the one is likely
+    to be legal as the other (by its range, or by its signs); None where no two are, or the framework's arrays have no
+    identity."""
+    if framework != "torch":
+        return None
+    import torch
+    from torch.utils import _pytree
+
+    leaves, structure = _pytree.tree_flatten(args)
+    floats = [k for k, t in enumerate(leaves) if isinstance(t, torch.Tensor) and t.is_floating_point() and t.numel()]
+
+    def fits(a: Any, b: Any) -> bool:
+        return a.shape == b.shape and a.dtype == b.dtype and can_stand_in(a, b)
+
+    pair = next(((i, j) for i in floats for j in floats if i != j and fits(leaves[i], leaves[j])), None)
+    if pair is None:
+        return None
+
+    @wraps(fn)
+    def shared(*args: Any, **kwargs: Any) -> Any:
+        found = _pytree.tree_leaves(args)
+        found[pair[1]] = found[pair[0]]
+        return fn(*_pytree.tree_unflatten(found, structure), **kwargs)
+
+    return shared
+
+
+def can_stand_in(a: Any, b: Any) -> bool:
+    """Are the values of `a` likely to be legal where those of `b` are? They are in its hull, or of its signs."""
+    if str(a.dtype).removeprefix("torch.").startswith("complex"):
+        return can_stand_in(a.real, b.real) and can_stand_in(a.imag, b.imag)
+    within = b.min() <= a.min() and a.max() <= b.max()
+    return bool(within or (b.min() < 0 < b.max()) or (a.min() > 0 and b.min() > 0) or (a.max() < 0 and b.max() < 0))
 
 
 def _has_no_parameters(given: Given) -> bool:

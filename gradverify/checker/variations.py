@@ -8,7 +8,7 @@ and may take its other branch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial, wraps
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from .probes import (
     count_values_by_hand,
     register_probe,
 )
+from .same_point import can_stand_in
 
 SPREAD = 0.25
 """Other values are x·(1 + SPREAD·ε) with ε standard normal: the same signs mostly, so that a domain is rarely left, and
@@ -139,37 +140,6 @@ for _probe in (
     register_probe(_probe)
 
 
-# ---- one tensor as two arguments ------------------------------------------------------------------------------------
-
-
-def sharing(framework: str, fn: Callable[..., Any], args: tuple[Any, ...]) -> Callable[..., Any] | None:
-    """The function called with one and the same tensor where `args` have two of one shape and dtype, if the one is likely
-    to be legal as the other (by its range, or by its signs); None where no two are, or the framework's arrays have no
-    identity."""
-    if framework != "torch":
-        return None
-    import torch
-    from torch.utils import _pytree
-
-    leaves, structure = _pytree.tree_flatten(args)
-    floats = [k for k, t in enumerate(leaves) if isinstance(t, torch.Tensor) and t.is_floating_point() and t.numel()]
-
-    def fits(a: Any, b: Any) -> bool:
-        return a.shape == b.shape and a.dtype == b.dtype and _fits(a, b)
-
-    pair = next(((i, j) for i in floats for j in floats if i != j and fits(leaves[i], leaves[j])), None)
-    if pair is None:
-        return None
-
-    @wraps(fn)
-    def shared(*args: Any, **kwargs: Any) -> Any:
-        found = _pytree.tree_leaves(args)
-        found[pair[1]] = found[pair[0]]
-        return fn(*_pytree.tree_unflatten(found, structure), **kwargs)
-
-    return shared
-
-
 # ---- arrays ---------------------------------------------------------------------------------------------------------
 
 
@@ -208,15 +178,7 @@ class _Equal:
         if x.dtype.kind not in "fc":
             return None
         first = self.first.setdefault((x.shape, x.dtype), x)
-        return first if first is not x and x.size and _fits(first, x) else None
-
-
-def _fits(a: Any, b: Any) -> bool:
-    """Are the values of `a` likely to be legal where those of `b` are? They are in its hull, or of its signs."""
-    if str(a.dtype).removeprefix("torch.").startswith("complex"):
-        return _fits(a.real, b.real) and _fits(a.imag, b.imag)
-    within = b.min() <= a.min() and a.max() <= b.max()
-    return bool(within or (b.min() < 0 < b.max()) or (a.min() > 0 and b.min() > 0) or (a.max() < 0 and b.max() < 0))
+        return first if first is not x and x.size and can_stand_in(first, x) else None
 
 
 def _repeated(x: np.ndarray) -> np.ndarray | None:
