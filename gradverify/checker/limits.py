@@ -23,3 +23,8 @@ def can_change_shapes(framework: str) -> bool:
 def keeps_gradients(traced: Traced) -> bool:
     """Does a caller keep the very arrays that the backward pass returned, so that the next call may write over them?"""
     return traced.framework == "numpy" or (traced.custom and traced.framework == "torch")
+
+
+def compiler_of(framework: str) -> str:
+    """What compiles its functions, by the name that its users know."""
+    return "torch.compile" if framework == "torch" else ""

@@ -15,7 +15,7 @@ from ..frameworks.recognise import recompiled
 from ..judge.reference import narrowed
 from ..trace import Traced
 from .complex_adapter import together
-from .limits import keeps_gradients
+from .limits import compiler_of, keeps_gradients
 from .orders import next_order
 from .probes import (
     Given,
@@ -204,9 +204,10 @@ def _has_no_parameters(given: Given) -> bool:
 
 def _compiled(given: Given) -> Iterator[Variant]:
     """The function as its framework compiles it."""
-    fn = recompiled(given.traced.framework, given.question.fn)
+    framework = given.traced.framework
+    fn = recompiled(framework, given.question.fn)
     if fn is not None:
-        yield OtherFunction(fn)
+        yield OtherFunction(fn, label=compiler_of(framework))
 
 
 def _may_differ_compiled(given: Given) -> bool:
@@ -232,6 +233,6 @@ register_probe(
     Probe("one tensor as two arguments", _one_as_two, requires=(_has_no_parameters, has_one_definition), most=None)
 )
 register_probe(
-    Probe("torch.compile", _compiled, requires=(_may_differ_compiled, _is_somebodys, has_own_gradient), most=None)
+    Probe("compiled", _compiled, requires=(_may_differ_compiled, _is_somebodys, has_own_gradient), most=None)
 )
 register_probe(Probe("as given, once more", _once_more, legal=True, requires=(has_case,), last=True))
