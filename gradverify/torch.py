@@ -9,6 +9,7 @@ docs/migration.md: there is no tolerance, and float32 inputs can be judged.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -83,19 +84,21 @@ def gradcheck(
     )
     note_ignored("gradcheck", eps=eps != 1e-6, atol=atol != 1e-5, rtol=rtol != 1e-3, fast_mode=fast_mode)
     given = _tupled(inputs)
-    _admit(given)
+    _require_input_with_grad(given)
     try:
         _check(
             func,
             given,
-            nondet_tol=nondet_tol,
-            undefined=check_undefined_grad,
-            batched=check_batched_grad,
-            batched_forward=check_batched_forward_grad,
-            forward=check_forward_ad,
-            backward=check_backward_ad,
-            masked=bool(masked),
-            stop_gradients=stop_gradients,
+            _Wanted(
+                nondet_tol=nondet_tol,
+                undefined=check_undefined_grad,
+                batched=check_batched_grad,
+                batched_forward=check_batched_forward_grad,
+                forward=check_forward_ad,
+                backward=check_backward_ad,
+                masked=bool(masked),
+                stop_gradients=stop_gradients,
+            ),
         )
     except GradcheckError:
         if raise_exception:
@@ -136,7 +139,7 @@ def gradgradcheck(
         "check_undefined_grad and check_batched_grad need check_rev_over_rev",
     )
     given = _tupled(inputs)
-    _admit(given)
+    _require_input_with_grad(given)
     if any(is_sparse(t) for t in given):
         raise Unsupported(
             "functions of sparse tensors are judged at the first order alone: ask torch.autograd.gradgradcheck"
@@ -161,40 +164,42 @@ def gradgradcheck(
     )
 
 
-def _check(
-    func: Function,
-    given: tuple[Any, ...],
-    *,
-    nondet_tol: float,
-    undefined: bool,
-    batched: bool,
-    batched_forward: bool,
-    forward: bool,
-    backward: bool,
-    masked: bool,
-    stop_gradients: bool,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """What a call of `gradcheck` asks for, option by option."""
+
+    nondet_tol: float
+    undefined: bool
+    batched: bool
+    batched_forward: bool
+    forward: bool
+    backward: bool
+    masked: bool
+    stop_gradients: bool
+
+
+def _check(func: Function, given: tuple[Any, ...], wanted: _Wanted) -> None:
     """Raise GradcheckError where something of what is asked for is not right."""
-    func, given, reference = _strided(func, given, masked)
+    func, given, reference = _over_stored_values(func, given, wanted.masked)
     outputs = _differentiable(func(*given))  # what func raises here is the caller's to see
     if not outputs:
         _require_constant(func, given)
         return
-    question = Question(func, given, reference=reference, stop_gradients=stop_gradients)
-    if backward:
+    question = Question(func, given, reference=reference, stop_gradients=wanted.stop_gradients)
+    if wanted.backward:
         _judge(question, "rev", "normal")
-        _require_reproducible(func, given, nondet_tol)
-        if undefined:
-            _judge_undefined(func, given, len(outputs), stop_gradients)
-        if batched:
-            _judge(Question(partial(_Batched.apply, func), given, stop_gradients=stop_gradients))
-    if forward:
+        _require_reproducible(func, given, wanted.nondet_tol)
+        if wanted.undefined:
+            _judge_undefined(func, given, len(outputs), wanted.stop_gradients)
+        if wanted.batched:
+            _judge(Question(partial(_Batched.apply, func), given, stop_gradients=wanted.stop_gradients))
+    if wanted.forward:
         _judge(question, "fwd")
-    if batched_forward:
+    if wanted.batched_forward:
         _raise(judge_jvp(question, batched=True))
 
 
-def _strided(
+def _over_stored_values(
     func: Function, given: tuple[Any, ...], masked: bool
 ) -> tuple[Function, tuple[Any, ...], Callable[..., Any] | None]:
     """The function over the stored values of sparse inputs; and the same of dense ones as its definition, where there is
@@ -248,7 +253,7 @@ def _raise(verdict: Verdict) -> None:
 
 def _require_reproducible(func: Function, given: tuple[Any, ...], nondet_tol: float) -> None:
     """Two backward passes for one cotangent are within `nondet_tol` of each other."""
-    leaves = _wanted(given)
+    leaves = _leaves(given)
 
     def gradients() -> tuple[Any, ...]:
         outputs = _differentiable(func(*given))
@@ -271,7 +276,7 @@ def _require_reproducible(func: Function, given: tuple[Any, ...], nondet_tol: fl
 
 def _judge_undefined(func: Function, given: tuple[Any, ...], count: int, stop_gradients: bool) -> None:
     """Undefined cotangents stand for zeros: of all outputs at once, and of all but one."""
-    leaves = _wanted(given)
+    leaves = _leaves(given)
     outputs = _differentiable(func(*given))
     if outputs:
         undefine: Any = torch._C._functions.UndefinedGrad()
@@ -301,7 +306,7 @@ class _Batched(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Any) -> Any:
         batch = [torch.stack([g, -g, 2 * g]) for g in cotangents]
         found = torch.autograd.grad(
-            ctx.outputs, _wanted(ctx.args), batch, retain_graph=True, allow_unused=True, is_grads_batched=True
+            ctx.outputs, _leaves(ctx.args), batch, retain_graph=True, allow_unused=True, is_grads_batched=True
         )
         gradients = iter(found)
         first = lambda g: None if g is None else g[0]
@@ -338,7 +343,7 @@ def _differentiable(result: Any) -> tuple[torch.Tensor, ...]:
     return tuple(o for o in _tupled(result) if _requires(o))
 
 
-def _wanted(given: Sequence[Any]) -> list[torch.Tensor]:
+def _leaves(given: Sequence[Any]) -> list[torch.Tensor]:
     return [t for t in given if _requires(t)]
 
 
@@ -356,6 +361,6 @@ def _require(sensible: bool, message: str) -> None:
         raise AssertionError(message)
 
 
-def _admit(given: tuple[Any, ...]) -> None:
-    if not _wanted(given):
+def _require_input_with_grad(given: tuple[Any, ...]) -> None:
+    if not _leaves(given):
         raise ValueError("no input requires grad: there is nothing to check")

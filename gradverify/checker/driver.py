@@ -230,7 +230,7 @@ def _withdraw(verdict: Verdict) -> Verdict:
 
 
 def _fail_detached(q: Question, verdict: Verdict, traced: Traced) -> Verdict:
-    where = f" at {', '.join(traced.cuts)}" if traced.cuts else ""
+    where = f" at {', '.join(traced.detach_sites)}" if traced.detach_sites else ""
     if q.derived:
         meant = UNDIFFERENTIATED
     else:
@@ -239,5 +239,5 @@ def _fail_detached(q: Question, verdict: Verdict, traced: Traced) -> Verdict:
         f"the gradient is right only if what is detached{where} is held fixed; as the gradient of the whole function, "
         f"{verdict.message} ({meant})"
     )
-    facts = {**verdict.facts, "detached": list(traced.cuts)}
+    facts = {**verdict.facts, "detached": list(traced.detach_sites)}
     return replace(verdict, kind=FailKind.DETACHED, message=message, culprit=None, facts=facts)

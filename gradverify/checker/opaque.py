@@ -1,9 +1,9 @@
 """Judging a function without a definition: its gradient against slopes of its own forward, along random directions.
 
-Along u the subject's gradient ĝ predicts the slope ⟨ĝ, u⟩; `oracle.blackbox` measures it, with a bound. An entry that is
-off by e shifts the prediction by e·u_i, so a single wrong entry is seen in every direction if it is seen in one; several
-wrong ones cancel along all DIRECTIONS by chance only (each u_i is drawn anew from ±[1/2, 1] times the entry's length).
-Entries too small to show in the sum are differenced one by one, where there are few enough.
+Along u the subject's gradient ĝ predicts the slope ⟨ĝ, u⟩; `oracle.blackbox` measures that slope, with a bound. An entry
+that is off by e shifts the prediction by e·u_i, so a single wrong entry is seen in every direction if it is seen in one;
+several wrong ones cancel along all DIRECTIONS by chance only (each u_i is drawn anew from ±[1/2, 1] times the entry's
+length). Entries too small to show in the sum are differenced one by one, where there are few enough.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..oracle.blackbox import Slope, slope
 DIRECTIONS = 3
 
 ENTRIES = 64
-"""So many entries are differenced one by one; each costs some sixty calls."""
+"""The most entries that are differenced one by one; each costs some sixty calls."""
 
 LENGTH = 0.25
 """Steps are up to an eighth of an entry's size: differences of a smooth function do not need more, and a domain such as
@@ -38,7 +38,7 @@ against it. It is no budget: in the dtype that the function is called in, the sl
 
 @dataclass(frozen=True, eq=False)
 class Opaque:
-    """A function as NumPy sees it, at a point."""
+    """A function over NumPy arrays at a point, with the subject that differentiates it."""
 
     subject: Framework
     function: Callable[..., Any]
@@ -48,7 +48,7 @@ class Opaque:
     dtype: str
 
     def value(self, values: Mapping[str, np.ndarray]) -> float:
-        """⟨cotangent, outputs⟩; NaN where the function raises."""
+        """⟨cotangent, outputs⟩ at `values`; NaN where the function raises."""
         seen = self.subject.run_vjp(self.function, values, (), self.cotangent)
         if seen.raised is not None:
             return float("nan")
@@ -56,7 +56,7 @@ class Opaque:
             return float(sum(np.sum(np.asarray(o, dtype=np.float64) * g) for o, g in zip(seen.outputs, self.cotangent)))
 
     def size(self) -> float:
-        """Σ|cotangent·output|: of so much a roundoff is the noise of `value` at least."""
+        """Σ|cotangent·output|: the noise of `value` is a unit roundoff of this at least."""
         seen = self.subject.run_vjp(self.function, self.values, (), self.cotangent)
         with np.errstate(all="ignore"):
             return float(
@@ -64,6 +64,8 @@ class Opaque:
             )
 
     def slope(self, direction: Mapping[str, np.ndarray]) -> Slope:
+        """The slope of `value` along a direction, with its bound."""
+
         def phi(t: float) -> float:
             moved = {n: (self.values[n] + t * u).astype(self.dtype) for n, u in direction.items()}
             return self.value({**self.values, **moved})
@@ -83,7 +85,7 @@ def judge_opaque(name: str, black_box: Opaque, reasons: tuple[str, ...], *, seed
     `reasons` say why there is no definition; they become notes.
     """
     start = time.perf_counter()
-    found = _judged(black_box, seed)
+    found = _judge(black_box, seed)
     notes = (*reasons, "there is no definition to evaluate: the gradient was held against differences of the function")
     return Verdict(
         outcome=found[0], case=name, subject=black_box.subject.name, dtype=black_box.dtype, kind=found[1],
@@ -95,7 +97,7 @@ def judge_opaque(name: str, black_box: Opaque, reasons: tuple[str, ...], *, seed
 Found = tuple[Outcome, FailKind | None, Reason | None, str, tuple[Comparison, ...]]
 
 
-def _judged(b: Opaque, seed: int) -> Found:
+def _judge(b: Opaque, seed: int) -> Found:
     seen = b.subject.run_vjp(b.function, b.values, b.wrt, b.cotangent)
     if isinstance(seen.raised, Unsupported | NotImplementedError):
         why = f"{b.subject.name}, {seen.stage}: {type(seen.raised).__name__}: {seen.raised}"
@@ -117,22 +119,23 @@ def _judged(b: Opaque, seed: int) -> Found:
             at = [int(i) for i in np.argwhere(~np.isfinite(gradients[n]))[0]]
             if np.isfinite(b.value(b.values)):
                 return Outcome.FAIL, FailKind.NON_FINITE, None, f"d{n}{at} is {gradients[n][tuple(at)]}", ()
-    return _compared(b, gradients, seen, seed)
+    return _compare_slopes(b, gradients, seen, seed)
 
 
-def _lengths(x: np.ndarray) -> np.ndarray:
+def _length_scales(x: np.ndarray) -> np.ndarray:
+    """The size of each entry; 1 where that is 0 or no number."""
     size = np.abs(np.asarray(x, dtype=np.float64))
     return np.where((size > 0) & np.isfinite(size), size, 1.0)
 
 
-def _compared(b: Opaque, gradients: dict[str, np.ndarray], seen: Observation, seed: int) -> Found:
+def _compare_slopes(b: Opaque, gradients: dict[str, np.ndarray], seen: Observation, seed: int) -> Found:
     roundoff = FORMATS[b.dtype].roundoff
     rng = np.random.default_rng([seed, 4])
     power = {n: np.full(g.shape, np.inf) for n, g in gradients.items()}
     resolved = False
     for k in range(DIRECTIONS):
         u = {
-            n: _lengths(b.values[n]) * rng.choice([-1.0, 1.0], g.shape) * rng.uniform(0.5, 1.0, g.shape)
+            n: _length_scales(b.values[n]) * rng.choice([-1.0, 1.0], g.shape) * rng.uniform(0.5, 1.0, g.shape)
             for n, g in gradients.items()
         }
         measured = b.slope(u)
@@ -148,20 +151,22 @@ def _compared(b: Opaque, gradients: dict[str, np.ndarray], seen: Observation, se
             why = f"along random direction {k + 1} the slopes of the two sides differ by {measured.kink:.3g}"
             return Outcome.INCONCLUSIVE, None, Reason.KINK, why, ()
         if off > allowed:
-            return _failed(b, gradients, k, predicted, measured, allowed)
+            return _fail_along(b, gradients, k, predicted, measured, allowed)
         with np.errstate(divide="ignore", invalid="ignore"):
             for n in u:
                 power[n] = np.minimum(power[n], (allowed + off) / np.abs(u[n] * gradients[n]))
     if not resolved:
         why = "no step gave a stable slope: the point lies on a kink, or the function is too noisy"
         return Outcome.INCONCLUSIVE, None, Reason.ORACLE, why, ()
-    return _passed(b, gradients, power)
+    return _pass_unless_entry_fails(b, gradients, power)
 
 
-def _entry(b: Opaque, gradients: dict[str, np.ndarray], name: str, at: tuple[int, ...]) -> tuple[Element, bool, float]:
-    """One entry by itself: how it compares, whether it fails, and the relative error that would have been seen."""
+def _judge_entry(
+    b: Opaque, gradients: dict[str, np.ndarray], name: str, at: tuple[int, ...]
+) -> tuple[Element, bool, float]:
+    """One entry by itself: its comparison, whether it fails, and the relative error it would have shown."""
     u = np.zeros(gradients[name].shape)
-    length = float(_lengths(b.values[name])[at])
+    length = float(_length_scales(b.values[name])[at])
     u[at] = length
     measured = b.slope({name: u})
     got, want, bound = float(gradients[name][at]), measured.value / length, measured.bound / length
@@ -173,7 +178,7 @@ def _entry(b: Opaque, gradients: dict[str, np.ndarray], name: str, at: tuple[int
     return element, bool(error > bound + budget), seen
 
 
-def _failed(
+def _fail_along(
     b: Opaque, gradients: dict[str, np.ndarray], k: int, predicted: float, measured: Slope, allowed: float
 ) -> Found:
     message = (
@@ -183,7 +188,7 @@ def _failed(
     comparisons = []
     if sum(g.size for g in gradients.values()) <= ENTRIES:
         for n, g in gradients.items():
-            entries = [_entry(b, gradients, n, at) for at in np.ndindex(g.shape)]
+            entries = [_judge_entry(b, gradients, n, at) for at in np.ndindex(g.shape)]
             bad = [e for e, fails, _ in entries if fails]
             worst = max(bad or [e for e, _, _ in entries], key=lambda e: e.error / (e.bound + e.budget), default=None)
             share = worst.error / (worst.bound + worst.budget) if worst else 0.0
@@ -191,18 +196,18 @@ def _failed(
     return Outcome.FAIL, FailKind.WRONG, None, message, tuple(comparisons)
 
 
-def _passed(b: Opaque, gradients: dict[str, np.ndarray], power: dict[str, np.ndarray]) -> Found:
+def _pass_unless_entry_fails(b: Opaque, gradients: dict[str, np.ndarray], power: dict[str, np.ndarray]) -> Found:
     few = sum(g.size for g in gradients.values()) <= ENTRIES
     comparisons = []
     for n, g in gradients.items():
         failing, worst = 0, None
         for at in np.ndindex(g.shape) if few else ():
             if not power[n][at] <= 0.5:
-                element, fails, seen = _entry(b, gradients, n, at)
+                element, fails, seen = _judge_entry(b, gradients, n, at)
                 power[n][at] = min(power[n][at], seen)
                 if fails:
                     failing, worst = failing + 1, element
-        told = power[n][power[n] <= 1]
+        resolved = power[n][power[n] <= 1]
         comparisons.append(
             Comparison(
                 f"d{n}",
@@ -210,8 +215,8 @@ def _passed(b: Opaque, gradients: dict[str, np.ndarray], power: dict[str, np.nda
                 failing,
                 worst,
                 0.0,
-                float(told.max()) if told.size else float("nan"),
-                float(np.median(told)) if told.size else float("nan"),
+                float(resolved.max()) if resolved.size else float("nan"),
+                float(np.median(resolved)) if resolved.size else float("nan"),
                 int(((power[n] > 1) & (g != 0)).sum()),
             )
         )

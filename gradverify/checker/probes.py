@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -60,7 +60,7 @@ class Given:
         """How many times each random way of moving away is tried."""
         return TRIALS[self.effort]
 
-    @property
+    @cached_property
     def entries(self) -> int:
         """The size of the graph, in array entries."""
         return count_entries(self.traced)
@@ -229,7 +229,7 @@ class Probe:
 
     def is_affordable(self, given: Given, variant: Variant) -> bool:
         """Is the graph of the variant small enough, as far as that is known beforehand?"""
-        return self.most is None or given.entries * variant.growth <= self.most
+        return self.most is None or not variant.growth or given.entries * variant.growth <= self.most
 
 
 _REGISTERED: dict[str, Probe] = {}

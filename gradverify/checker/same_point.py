@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,6 @@ from .probes import (
     is_custom,
     register_probe,
 )
-from .variations import sharing
 
 SUBSETS = 4
 """Of so many inputs each is differentiated alone, and each left out, and of so many outputs each is asked alone; of more
@@ -157,9 +157,17 @@ def _wants_second_order(given: Given) -> bool:
 
 def _one_as_two(given: Given) -> Iterator[Variant]:
     """One and the same tensor as two arguments, as with tied weights."""
-    shared = sharing(given.traced.framework, given.question.fn, given.arguments)
+    shared = of_functions(given.traced.framework).shared(given.question.fn, given.arguments, can_stand_in)
     if shared is not None:
         yield OtherFunction(shared)
+
+
+def can_stand_in(a: Any, b: Any) -> bool:
+    """Are the values of `a` likely to be legal where those of `b` are? They are in its hull, or of its signs."""
+    if str(a.dtype).rpartition(".")[2].startswith("complex"):
+        return can_stand_in(a.real, b.real) and can_stand_in(a.imag, b.imag)
+    within = b.min() <= a.min() and a.max() <= b.max()
+    return bool(within or (b.min() < 0 < b.max()) or (a.min() > 0 and b.min() > 0) or (a.max() < 0 and b.max() < 0))
 
 
 def _has_no_parameters(given: Given) -> bool:
@@ -169,9 +177,10 @@ def _has_no_parameters(given: Given) -> bool:
 
 def _compiled(given: Given) -> Iterator[Variant]:
     """The function as its framework compiles it."""
-    fn = recompiled(given.traced.framework, given.question.fn)
+    framework = given.traced.framework
+    fn = recompiled(framework, given.question.fn)
     if fn is not None:
-        yield OtherFunction(fn)
+        yield OtherFunction(fn, label=of_functions(framework).compiler)
 
 
 def _may_differ_compiled(given: Given) -> bool:
@@ -197,6 +206,6 @@ register_probe(
     Probe("one tensor as two arguments", _one_as_two, requires=(_has_no_parameters, has_one_definition), most=None)
 )
 register_probe(
-    Probe("torch.compile", _compiled, requires=(_may_differ_compiled, _is_somebodys, has_own_gradient), most=None)
+    Probe("compiled", _compiled, requires=(_may_differ_compiled, _is_somebodys, has_own_gradient), most=None)
 )
 register_probe(Probe("as given, once more", _once_more, legal=True, requires=(has_case,), last=True))

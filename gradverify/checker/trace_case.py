@@ -101,7 +101,7 @@ def trace_at(
     ):
         if not q.derived:
             raise BadInput(f"{called(fn)} returns a detached result: no gradient can flow")
-        where = f" (detached at {', '.join(found.cuts)})" if found.cuts else ""
+        where = f" (detached at {', '.join(found.detach_sites)})" if found.detach_sites else ""
         message = (
             f"the gradient comes without a graph{where}, though it depends on the arguments or the cotangent: its own "
             f"derivatives are lost, in silence where it is one term of several; {UNDIFFERENTIATED}"
@@ -149,7 +149,7 @@ def _build_case(q: Question, own: Traced, definition: Traced, point: Point, wrt:
 def _refuse_writes(q: Question, own: Traced, wrt: tuple[str, ...]) -> None:
     """Raise Flawed or BadInput where the function writes to an argument that is differentiated."""
     for n, inputs in together(wrt, own):
-        if set(inputs) & set(own.behind):
+        if set(inputs) & set(own.mutated_unseen):
             message = f"{called(q.fn)} changes its argument {n}, and {title_of(own.framework)} does not know of it"
             raise Flawed(own, FailKind.LAW, message)
         if set(inputs) & set(own.written):

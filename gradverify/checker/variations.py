@@ -23,6 +23,7 @@ from .probes import (
     count_values_by_hand,
     register_probe,
 )
+from .same_point import can_stand_in
 
 SPREAD = 0.25
 """Other values are x·(1 + SPREAD·ε) with ε standard normal: the same signs mostly, so that a domain is rarely left, and
@@ -139,16 +140,6 @@ for _probe in (
     register_probe(_probe)
 
 
-# ---- one tensor as two arguments ------------------------------------------------------------------------------------
-
-
-def sharing(framework: str, fn: Callable[..., Any], args: tuple[Any, ...]) -> Callable[..., Any] | None:
-    """The function called with one and the same array where `args` have two of one shape and dtype, if the one is likely
-    to be legal as the other (by its range, or by its signs); None where no two are, or the framework's arrays have no
-    identity."""
-    return of_functions(framework).shared(fn, args, _fits)
-
-
 # ---- arrays ---------------------------------------------------------------------------------------------------------
 
 
@@ -187,15 +178,7 @@ class _Equal:
         if x.dtype.kind not in "fc":
             return None
         first = self.first.setdefault((x.shape, x.dtype), x)
-        return first if first is not x and x.size and _fits(first, x) else None
-
-
-def _fits(a: Any, b: Any) -> bool:
-    """Are the values of `a` likely to be legal where those of `b` are? They are in its hull, or of its signs."""
-    if str(a.dtype).rpartition(".")[2].startswith("complex"):
-        return _fits(a.real, b.real) and _fits(a.imag, b.imag)
-    within = b.min() <= a.min() and a.max() <= b.max()
-    return bool(within or (b.min() < 0 < b.max()) or (a.min() > 0 and b.min() > 0) or (a.max() < 0 and b.max() < 0))
+        return first if first is not x and x.size and can_stand_in(first, x) else None
 
 
 def _repeated(x: np.ndarray) -> np.ndarray | None:

@@ -106,10 +106,10 @@ class Traced:
     opaque     operations that could not be mapped, one reason each
     detaches   it detaches a value that depends on a wanted input (detach, no_grad, stop_gradient); what the framework
                documents to pass no gradient is held fixed, and does not count
-    cuts       where it does, one text each: `model.py:12 (detach)`; empty where that cannot be told
+    detach_sites  where it does, one text each: `model.py:12 (detach)`; empty where that cannot be told
     written    the arguments that it writes to
-    behind     those that it writes to out of the framework's sight, which goes on with the values from before (`.data`, a
-               custom Function that does not mark them dirty, NumPy)
+    mutated_unseen  those that it writes to out of the framework's sight, which goes on with the values from before
+               (`.data`, a custom Function that does not mark them dirty, NumPy)
     formats    the floating-point dtypes that values which depend on an input pass through on their way to an output
     custom     part of its backward pass is the user's own (an autograd.Function, a custom_vjp, a custom operator)
     branches   it decides on values: the graph is the branch, and the length of the loops, at this point
@@ -128,9 +128,9 @@ class Traced:
     notes: tuple[str, ...] = ()
     opaque: tuple[str, ...] = field(default=())
     detaches: bool = False
-    cuts: tuple[str, ...] = ()
+    detach_sites: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
-    behind: tuple[str, ...] = ()
+    mutated_unseen: tuple[str, ...] = ()
     custom: bool = False
     formats: frozenset[str] = frozenset()
     branches: bool = False
@@ -244,7 +244,7 @@ class Tracer(Recorder):
     def __init__(self) -> None:
         super().__init__(GraphBuilder())
         self.notes: dict[str, None] = {}
-        self.cuts: dict[str, None] = {}
+        self.detach_sites: dict[str, None] = {}
         self.captured: dict[tuple[Any, ...], int] = {}
         self.values: dict[str, np.ndarray] = {}
         self.names: dict[bytes, str] = {}

@@ -63,7 +63,8 @@ def trace(
     for n in written:
         xp.note(f"the function writes to its argument {n}")
     out = traced(xp, "engine", given, found, call.flat, opaque, written=tuple(written),
-                 detaches=bool({DETACHED, STOPPED} & xp.notes.keys()), cuts=tuple(xp.cuts), custom=xp.custom)  # fmt: skip
+                 detaches=bool({DETACHED, STOPPED} & xp.notes.keys()), detach_sites=tuple(xp.detach_sites),
+                 custom=xp.custom)  # fmt: skip
     if out.graph is not None and confirm and not stop_detached:
         remade = lambda value, like: _with(like, put(value, like._array()))
         why = confirmed(out, xp, remade, call.arrays, lambda t: held(t.detach()._array()), seed, "the engine's sight")
@@ -162,7 +163,7 @@ class EngineTracer(NumpyTracer):
             if self.closed or not self.is_live(tensor._array()):
                 return detach(tensor)
             self.note(STOPPED if self.stop_detached else DETACHED)
-            self.cuts[f"{called_from()} (detach)"] = None
+            self.detach_sites[f"{called_from()} (detach)"] = None
             return engine.from_numpy(np.array(plain(tensor._array()))) if self.stop_detached else detach(tensor)
 
         def applied(cls: Any, *args: Any) -> Any:
@@ -187,7 +188,7 @@ class EngineTracer(NumpyTracer):
             return run(body, *raws, **params)
         if not modes.state.enabled and not self.depth:
             self.note(STOPPED if self.stop_detached else DETACHED)
-            self.cuts[f"{called_from()} (under no_grad)"] = None
+            self.detach_sites[f"{called_from()} (under no_grad)"] = None
             if self.stop_detached:
                 return run(body, *plain(raws), **params)
         name = next((r.name for r in rules._rules.values() if r.kernel == body), "")

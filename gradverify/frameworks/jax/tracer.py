@@ -115,7 +115,7 @@ def trace(
         "function": call.flat(kept),
         "framework": "jax",
         "detaches": bool({DETACHED, STOPPED} & xp.notes.keys()),
-        "cuts": tuple(xp.cuts),
+        "detach_sites": tuple(xp.detach_sites),
         "custom": walk.custom,
         "branches": BRANCH in xp.notes,
         "converges": CONVERGES in xp.notes,
@@ -433,7 +433,7 @@ class _Walk:
                 raise Unsupported(f"the JAX primitive {name} has no counterpart in the op table")
             if name == "stop_gradient" and not self.ruled:
                 xp.note(STOPPED if self.stop_detached else DETACHED)
-                xp.cuts[f"{_place(eqn)}(stop_gradient)"] = None
+                xp.detach_sites[f"{_place(eqn)}(stop_gradient)"] = None
                 if self.stop_detached:
                     return [None]
             result = MAPPED[name](xp, *(self.entered(c) for c in cells), **eqn.params)

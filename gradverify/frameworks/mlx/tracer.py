@@ -54,7 +54,7 @@ def trace(
             confirm=confirm and not stop_detached, strict=strict,
         )  # fmt: skip
     note = (STOPPED if stop_detached else DETACHED,) if stops.seen else ()
-    return replace(found, detaches=stops.seen, cuts=tuple(stops.cuts), notes=(*found.notes, *note))
+    return replace(found, detaches=stops.seen, detach_sites=tuple(stops.detach_sites), notes=(*found.notes, *note))
 
 
 def replaced(change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -96,7 +96,7 @@ class _Stops:
 
     def __init__(self, hold: bool) -> None:
         self.hold, self.seen = hold, False
-        self.cuts: dict[str, None] = {}
+        self.detach_sites: dict[str, None] = {}
 
     @contextmanager
     def marked(self) -> Iterator[None]:
@@ -104,7 +104,7 @@ class _Stops:
 
         def stop(x: Any, **_: Any) -> Any:
             self.seen = True
-            self.cuts[f"{called_from(ROOT)} (stop_gradient)"] = None
+            self.detach_sites[f"{called_from(ROOT)} (stop_gradient)"] = None
             return mx.where(mx.zeros(x.shape) == 0, x, x)
 
         mx.stop_gradient = stop

@@ -89,7 +89,7 @@ def traced_call(
     written = [n for n, a in zip(call.names, inputs) if not same(plain(a), xp.values[n])]
     for n in written:
         xp.note(f"the function writes to its argument {n}")
-    traced_ = traced(xp, framework, given, found, flat, opaque, written=tuple(written), behind=tuple(written))
+    traced_ = traced(xp, framework, given, found, flat, opaque, written=tuple(written), mutated_unseen=tuple(written))
     if traced_.graph is not None and confirm:
         why = confirmed(traced_, xp, put, call.arrays, held, call.seed, "NumPy's sight", list(xp.left))
         if why:

@@ -169,9 +169,9 @@ def trace(
         function=call.flat(kept),
         framework="torch",
         detaches=bool({DETACHED, STOPPED} & xp.notes.keys()),
-        cuts=tuple(xp.cuts or xp.uses),
+        detach_sites=tuple(xp.detach_sites or xp.uses),
         written=tuple(written),
-        behind=tuple(unseen),
+        mutated_unseen=tuple(unseen),
         custom=custom,
         branches=SCALARS in xp.notes,
         formats=xp.formats_of(graph) if graph is not None else frozenset(),
@@ -507,7 +507,9 @@ class _TorchTracer(Tracer):
         self.sees_grad = True  # not inside a decomposition, where nothing requires grad
         self.func: Any = None
         self.passes_on = False  # the call at hand is a detach itself
-        self.uses: dict[str, None] = {}  # like `cuts`: of what was detached out of sight, or computed from what was
+        self.uses: dict[
+            str, None
+        ] = {}  # like `detach_sites`: of what was detached out of sight, or computed from what was
         self.detached: dict[int, tuple[Any, str | None]] = {}  # by identity: they are kept, so that no id is used twice
         self.resolved: dict[int, torch.Tensor] = {}  # copies of lazy conjugates, made below autograd for the next call
         self.escapes = _Escapes()
@@ -647,7 +649,7 @@ class _TorchTracer(Tracer):
                 self.note(CONVENTION)
             else:
                 self.note(STOPPED if self.stop_detached else DETACHED)
-                (self.cuts if known else self.uses)[where] = None
+                (self.detach_sites if known else self.uses)[where] = None
             if where is None or self.stop_detached:
                 value = self.known(x)
         self.tensors[id(value)] = x

@@ -182,7 +182,7 @@ def _exact_scaling(t: Trial) -> str:
     return ""
 
 
-def _far(t: Trial) -> bool:
+def _clears_far_scaling(t: Trial) -> bool:
     """Do the far cotangents, and a repeated call, clear `far_scaling` and `repeat`? What their bits tell is noted."""
     for factor in _powers(t.case) or (-2.0,):
         got = _times(t, factor)
@@ -236,7 +236,7 @@ def _sum(t: Trial, parts: Sequence[Observation]) -> Observation:
     return Observation(gradients=total, raised=next((p.raised for p in parts if p.raised is not None), None))
 
 
-def _parted(t: Trial, masks: Sequence[np.ndarray]) -> str:
+def _differs_in_parts(t: Trial, masks: Sequence[np.ndarray]) -> str:
     """vjp(g) = vjp(a) + vjp(g - a) with a = g masked: exact parts, so only the VJP's own rounding is left."""
     parts = [
         [np.where(m, g, g.dtype.type(0)) for m, g in zip(masks, t.case.cotangent)],
@@ -255,7 +255,7 @@ def _one_hot(t: Trial) -> str:
     at = max(range(len(sizes)), key=lambda i: float(np.max(sizes[i], initial=-1.0)))
     masks = [np.zeros(g.shape, dtype=bool) for g in t.case.cotangent]
     masks[at].reshape(-1)[int(np.argmax(sizes[at]))] = True
-    return _parted(t, masks)
+    return _differs_in_parts(t, masks)
 
 
 def _expanded(t: Trial) -> str:
@@ -284,7 +284,7 @@ def _linearity(t: Trial) -> str:
     return (
         _scaling(t)
         or t.differs(_times(t, 0.5), 0.5)
-        or _parted(t, [np.arange(g.size).reshape(g.shape) % 2 == 0 for g in t.case.cotangent])
+        or _differs_in_parts(t, [np.arange(g.size).reshape(g.shape) % 2 == 0 for g in t.case.cotangent])
     )
 
 
@@ -303,7 +303,7 @@ FEW = 4
 """Up to so many inputs each take a turn at being the only one that is not contiguous; more are taken in two halves."""
 
 
-def _changed(t: Trial) -> Iterator[Observation]:
+def _calls_in_other_layouts(t: Trial) -> Iterator[Observation]:
     """Calls with a cotangent of -2g and another layout: the cotangent strided, each input strided, all column-major, and
     all backwards in memory where the subject's arrays have negative strides.
 
@@ -323,7 +323,7 @@ def _changed(t: Trial) -> Iterator[Observation]:
 
 
 def _input_layout(t: Trial) -> str:
-    for seen in _changed(t):
+    for seen in _calls_in_other_layouts(t):
         if seen.raised is not None and seen.stage == "forward":
             continue  # it refuses such inputs (`view` does): that is no wrong gradient
         # Random draws fill memory in its order: over another layout they are another function.
@@ -379,4 +379,6 @@ LAWS: Mapping[str, CaseLaw] = MappingProxyType(
 @combined
 def _together(t: Trial) -> bool:
     """Do a few calls with several things changed at once show that the laws with `clears_together` hold?"""
-    return all(not seen.mutated and not t.differs(seen, -2.0) for seen in _changed(t)) and _far(t)
+    return all(
+        not seen.mutated and not t.differs(seen, -2.0) for seen in _calls_in_other_layouts(t)
+    ) and _clears_far_scaling(t)
