@@ -1,4 +1,4 @@
-"""The same cases without Hypothesis: for campaigns of a hundred thousand graphs, where nothing needs shrinking."""
+"""Random cases without Hypothesis: for campaigns of a hundred thousand graphs, where nothing needs shrinking."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 
 from ..core.case import Case
 from ..namespaces.dtypes import PRECISION
-from . import complexes
+from . import complex_graphs
 from .digits import INT_BITS
 from .structure import Limits, every_op, limits, plan
 from .values import fill
 
 
 def decode(ints: Sequence[int], seed: int, dtype: str, limits: Limits) -> Case | None:
-    """The case that `ints` (a head, then one integer per node) and the values' `seed` stand for.
+    """Decode a case from `ints` (a head, then one integer per node) and the `seed` of its values.
 
     The one decoding function: Hypothesis and `seeded_cases` both draw its arguments. None where the integers place no
     op, or where the values cannot be kept off a kink.
     """
     if dtype in PRECISION:
-        return complexes.decode(ints, seed, dtype, limits, every_op())
+        return complex_graphs.decode(ints, seed, dtype, limits, every_op())
     made = plan(ints, limits)
     return None if made is None else fill(made, seed, dtype, limits.kinks)
 
@@ -49,7 +49,7 @@ def seeded_case(seed: int, i: int, dtype: str, bounds: Limits) -> Case:
 
 
 def _ints(draw: Random, max_ops: int) -> list[int]:
-    """As many as Hypothesis's lists have: geometric, of the mean that it aims at for lists of 2 to 2 max_ops + 1."""
+    """Draw a list as Hypothesis draws one: geometric in length, of the mean that it aims at for 2 to 2 max_ops + 1."""
     mean = min(7.0, 0.5 * (2 * max_ops + 3))
     n = 2
     while n <= 2 * max_ops and draw.random() < (mean - 2) / (mean - 1):

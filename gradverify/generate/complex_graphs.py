@@ -23,7 +23,8 @@ from ..core.op import Kind, Shape
 from ..namespaces.dtypes import PRECISION, numpy_dtype, rounded
 from ..ops.complex.lowering import ComplexBuilder
 from .digits import Digits
-from .structure import BOUND, GENERAL, Limits
+from .fitting import BOUND, GENERAL
+from .structure import Limits
 from .values import COTANGENTS, STYLES
 
 SHAPES: tuple[Shape, ...] = ((3,), (2, 3), (), (2, 2), (4,), (3, 2), (1,), (2, 1), (2, 2, 2), (5,), (1, 3), (2, 4))

@@ -10,7 +10,7 @@ from ..core.case import Case
 from ..core.graph import Graph
 from ..namespaces.dtypes import PRECISION
 from .campaign import decode
-from .complexes import allowed
+from .complex_graphs import allowed
 from .digits import INT_BITS
 from .structure import every_op, limits, plan
 from .values import DTYPES
@@ -61,7 +61,7 @@ def cases(
     """Random cases: graphs as from `graphs`, with values, a cotangent and a dtype out of `dtypes`.
 
     complex64 and complex128 mean graphs of complex ops, in float32's and float64's precision, away from cuts and poles
-    (`complexes`).
+    (`complex_graphs`).
 
     Values are exact in the case's dtype. With `kinks=False` every op stays 2**-10 of its arguments' scale away from
     its kinks (ties of max, zeros of abs, nearly equal sides of a comparison); with `kinks=True` zeros and ties are

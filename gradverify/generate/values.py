@@ -16,7 +16,8 @@ from ..core.interval import Interval
 from ..namespaces import NUMPY
 from ..namespaces.dtypes import FORMATS, is_float, numpy_dtype, rounded
 from ..ops import OPS
-from .structure import BOUND, GUARDED, Leaf, Plan, guarded
+from .fitting import BOUND, GUARDED, guarded
+from .structure import Leaf, Plan
 
 DTYPES = tuple(FORMATS)
 

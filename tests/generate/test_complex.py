@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, find, given, settings
 from gradverify import strategies
 from gradverify.core.case import Case
 from gradverify.core.graph import Apply, Graph, Input
-from gradverify.generate import campaign, complexes
-from gradverify.generate.complexes import Planner, Region, graph_of, within
-from gradverify.generate.structure import BOUND, every_op, limits
+from gradverify.generate import campaign, complex_graphs
+from gradverify.generate.complex_graphs import Planner, Region, graph_of, within
+from gradverify.generate.fitting import BOUND
+from gradverify.generate.structure import every_op, limits
 from gradverify.judge.complex_case import real_case
 from gradverify.namespaces import NUMPY
 from gradverify.namespaces.run import forward
@@ -42,7 +43,7 @@ def test_every_graph_is_complex_and_small() -> None:
 
 def test_every_op_occurs() -> None:
     seen = Counter(n.op for case in CASES for n in case.graph.nodes if isinstance(n, Apply))
-    missing = {op for op in complexes.OPS if op != "literal"} - set(seen)
+    missing = {op for op in complex_graphs.OPS if op != "literal"} - set(seen)
     assert not missing
     assert all(takes_complex(op) or op in ("add", "multiply", "sum", "reshape") for op in seen)
 
@@ -88,16 +89,16 @@ def test_regions_hold_their_values() -> None:
         ints = campaign._ints(draw, bounds.max_ops)
         planner = Planner(bounds, (3,))
         for packed in ints[1:]:
-            digits = complexes.Digits(packed)
+            digits = complex_graphs.Digits(packed)
             try:
-                planner.place(complexes.OPS[digits.op(len(complexes.OPS))], digits)
-            except complexes.ShapeError:
+                planner.place(complex_graphs.OPS[digits.op(len(complex_graphs.OPS))], digits)
+            except complex_graphs.ShapeError:
                 continue
         ends = [k for k in planner.regions if isinstance(planner.builder.nodes[k], Apply)]
         if not ends:
             continue
         graph = planner.builder.graph(*ends)
-        case = complexes.fill(graph, int(rng.integers(1 << 30)), 0, "complex128")
+        case = complex_graphs.fill(graph, int(rng.integers(1 << 30)), 0, "complex128")
         values = node_values(case)
         for k in ends:
             region, z = planner.regions[k], values[k]
@@ -115,7 +116,7 @@ def test_rectangles_multiply_as_complex_numbers_do() -> None:
     rng = np.random.default_rng(0)
     lo, hi = np.sort(rng.uniform(-2, 2, (2, 4)), axis=0)
     a, b = (
-        Region(complexes.Interval(lo[i], hi[i]), complexes.Interval(lo[i + 1], hi[i + 1])) for i in (0, 2)
+        Region(complex_graphs.Interval(lo[i], hi[i]), complex_graphs.Interval(lo[i + 1], hi[i + 1])) for i in (0, 2)
     )  # fmt: skip
     product = a * b
     for _ in range(200):
@@ -167,10 +168,10 @@ def test_what_fails_shrinks_to_the_op_alone() -> None:
 
 
 def test_integers_that_place_nothing_make_no_case() -> None:
-    shape = complexes.SHAPES.index((3,))
-    assert graph_of([shape, complexes.OPS.index("exp")], limits(), complexes.OPS) is not None
-    assert graph_of([shape, complexes.OPS.index("exp")], limits(max_elements=1), complexes.OPS) is None
-    assert complexes.allowed(limits(), every_op()) == complexes.OPS
+    shape = complex_graphs.SHAPES.index((3,))
+    assert graph_of([shape, complex_graphs.OPS.index("exp")], limits(), complex_graphs.OPS) is not None
+    assert graph_of([shape, complex_graphs.OPS.index("exp")], limits(max_elements=1), complex_graphs.OPS) is None
+    assert complex_graphs.allowed(limits(), every_op()) == complex_graphs.OPS
 
 
 def test_what_came_out_too_large_hides_nothing_that_was_kept() -> None:

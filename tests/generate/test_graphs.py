@@ -17,7 +17,8 @@ from gradverify.core.graph import Apply, Graph, Input
 from gradverify.core.interval import Interval
 from gradverify.generate import campaign
 from gradverify.generate.digits import INT_BITS, OP_BITS, Digits
-from gradverify.generate.structure import BOUND, MARGIN, Plan, fitting, limits, plan, shaped, tried
+from gradverify.generate.fitting import BOUND, MARGIN, fitting, shaped, tried
+from gradverify.generate.structure import Plan, limits, plan
 from gradverify.generate.values import fill, node_values
 from gradverify.ops import OPS
 from gradverify.ops.build import GraphBuilder

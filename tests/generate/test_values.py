@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from gradverify import strategies
 from gradverify.core.graph import Apply, Constant, Graph, Input, evaluate
 from gradverify.generate import campaign, values
-from gradverify.generate.structure import PALETTE, Leaf, Plan, limits, plan
+from gradverify.generate.fitting import PALETTE
+from gradverify.generate.structure import Leaf, Plan, limits, plan
 from gradverify.namespaces import NUMPY
 from gradverify.ops import OPS
 from gradverify.ops.build import GraphBuilder
