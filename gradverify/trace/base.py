@@ -237,6 +237,9 @@ class Tracer(Recorder):
 
     name = "tracer"
 
+    takes_complex = False
+    """Are complex arrays recorded as their parts? Else they are refused."""
+
     def __init__(self) -> None:
         super().__init__(GraphBuilder())
         self.notes: dict[str, None] = {}

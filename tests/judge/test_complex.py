@@ -14,7 +14,7 @@ from gradverify.core.case import Case
 from gradverify.core.errors import ShapeError, Unsupported
 from gradverify.core.graph import Graph
 from gradverify.core.verdict import FailKind, Reason, Status
-from gradverify.frameworks.base import Observation
+from gradverify.frameworks.base import Framework, Observation
 from gradverify.frameworks.engine.adapter import EngineSubject
 from gradverify.frameworks.graphs import over_pairs
 from gradverify.frameworks.jax.adapter import JaxSubject
@@ -264,7 +264,7 @@ def test_there_is_no_complex_dtype_of_16_bits() -> None:
 
 
 def test_a_subject_that_knows_no_complex_numbers_is_asked_nothing() -> None:
-    class Real:
+    class Real(Framework):
         name, dtypes = "real", ("float64",)
 
         def unavailable(self) -> None:
@@ -273,10 +273,13 @@ def test_a_subject_that_knows_no_complex_numbers_is_asked_nothing() -> None:
         def function(self, graph: Graph, dtype: str) -> Any:
             raise Unsupported("only reals here")
 
-    verdict = decide(case_of("exp(z)"), Real())  # type: ignore[arg-type]
+        def run_vjp(self, *_: Any) -> Any:
+            raise AssertionError("it is asked nothing")
+
+    verdict = decide(case_of("exp(z)"), Real())
     assert verdict.reason is Reason.UNSUPPORTED
     assert verdict.message == "only reals here"
-    assert "does not say how" in decide(case_of("exp(z)"), Real(), function=lambda z: z).message  # type: ignore[arg-type]
+    assert "does not say how" in decide(case_of("exp(z)"), Real(), function=lambda z: z).message
 
 
 def test_pairs_are_joined_in_the_order_of_the_inputs() -> None:
