@@ -17,8 +17,8 @@ import numpy as np
 
 from ..core.errors import Unsupported
 from ..namespaces.numpy import NUMPY
-from ..trace.base import Traced
 from ..trace.calls import FlatCall, Found, arguments, confirmed, finished, leaves, traced
+from ..trace.value import Traced
 from .numpy.tracer import NumpyTracer, Recorded, plain
 
 Program = Callable[[Sequence[Any]], list[Any]]

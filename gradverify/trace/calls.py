@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import Unsupported
-from .base import PARTS, ROUNDOFF, Argument, Output, Traced, Tracer, disagreement, kind_of, nearby
+from .base import Tracer
+from .confirm import disagreement, nearby
+from .value import PARTS, ROUNDOFF, Argument, Output, Traced, kind_of
 
 Test = Callable[[Any], bool]
 
@@ -293,7 +295,7 @@ def confirmed(
         xp.note(f"at or next to this point the function raised {type(e).__name__}: the graph was not confirmed")
         return None
     try:
-        why = disagreement(found.graph, found.values, moved, here, there, roundoff, found.dtype)
+        why = disagreement(found.graph, found.values, moved, here, there, roundoff, found.dtype, found.leaves)
     except (Unsupported, np.linalg.LinAlgError) as e:
         xp.note(f"the graph could not be confirmed in NumPy: {e}")
         return None

@@ -18,9 +18,9 @@ import numpy as np
 
 from ...core.errors import Unsupported
 from ...namespaces.layout import spots
-from ...trace.base import Traced
 from ...trace.call_site import called_from
 from ...trace.calls import FlatCall, change_arrays, leaves
+from ...trace.value import Traced
 from ..numpy.tracer import plain
 from ..replay import Arrays, Program, op, trace_by_replay
 

@@ -27,8 +27,9 @@ from ...core.errors import Unsupported
 from ...core.graph import Input
 from ...core.op import Kind
 from ...namespaces import layout
-from ...trace.base import PARTS, Complex, Traced, Tracer, Value, digest
+from ...trace.base import Tracer, digest
 from ...trace.calls import FlatCall, Found, arguments, change_arrays, closed_over, confirmed, finished, leaves, traced
+from ...trace.value import PARTS, Complex, Traced, Value
 from .handwritten import Flat, HandWritten
 from .ufuncs import ASKS, FUNCTIONS, MOVES, MOVES_OR_ZERO, UFUNCS, WRITES, moved
 

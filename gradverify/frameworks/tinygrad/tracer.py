@@ -18,8 +18,8 @@ from tinygrad.dtype import _to_np_dtype
 from tinygrad.uop.ops import Ops
 
 from ...core.errors import Unsupported
-from ...trace.base import Traced
 from ...trace.calls import FlatCall, change_arrays, leaves
+from ...trace.value import Traced
 from ..numpy.tracer import Recorded, plain
 from ..replay import Arrays, Program, trace_by_replay
 

@@ -30,25 +30,11 @@ from ...core.errors import Undefined, Unsupported
 from ...core.graph import Input
 from ...core.op import Kind
 from ...namespaces.layout import spots
-from ...trace.base import (
-    CONVENTION,
-    PARTS,
-    ROUNDOFF,
-    Argument,
-    Complex,
-    Output,
-    Part,
-    Role,
-    Traced,
-    Tracer,
-    Value,
-    digest,
-    disagreement,
-    kind_of,
-    nearby,
-)
+from ...trace.base import CONVENTION, Tracer, digest
 from ...trace.call_site import frames, place
 from ...trace.calls import captured, narrowest, positional
+from ...trace.confirm import disagreement, nearby
+from ...trace.value import PARTS, ROUNDOFF, Argument, Complex, Output, Part, Role, Traced, Value, kind_of
 from .aten import MAPPED
 from .compiled import NOTE as COMPILED
 from .compiled import compiling, eager, is_compiled
