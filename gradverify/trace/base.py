@@ -88,8 +88,9 @@ class Tracer(Recorder):
             return Complex(self, *(Value(self, array=getattr(array, p).copy()) for p in PARTS))
         return Value(self, array=array)
 
-    def unusable(self, why: str, kind: Kind = "float") -> Value:
-        return Value(self, kind=kind, live=True, why=why)
+    def unusable(self, why: str, kind: Kind = "float", wanted: bool = False) -> Value:
+        """A value that cannot be used; `wanted` where it comes of an input that is differentiated."""
+        return Value(self, kind=kind, live=True, wanted=wanted, why=why)
 
     def later(self, make: Callable[[], Value]) -> Value:
         """A by-product that is recorded only if something uses it."""
