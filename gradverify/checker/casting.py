@@ -33,4 +33,6 @@ def in_dtype(call: Call, framework: str, dtype: str) -> Call:
 
 def context(framework: str | None, dtype: str | None) -> contextlib.AbstractContextManager[Any]:
     """Within the block, the framework has this dtype."""
-    return contextlib.nullcontext() if framework is None else of_functions(framework).enabling(dtype)
+    if framework is None or dtype is None:
+        return contextlib.nullcontext()
+    return of_functions(framework).enabling(dtype)

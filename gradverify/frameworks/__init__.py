@@ -6,6 +6,7 @@ An adapter of one's own derives from Framework (`docs/frameworks.md`).
 from ..trace import Argument, Output, Traced
 from .base import Call, Form, Framework, Observation
 from .graphs import compiled, lookup
+from .over_numpy import trace_over_numpy
 from .registry import find, names, register
 from .tape import Tape
 from .wrapped import Wrapped
@@ -25,4 +26,5 @@ __all__ = [
     "lookup",
     "names",
     "register",
+    "trace_over_numpy",
 ]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import Unsupported
-from ..trace.base import Traced, Tracer
+from ..trace.base import Tracer
 from ..trace.calls import FlatCall, Found, arguments, leaves, traced
+from ..trace.value import Traced
 
 if TYPE_CHECKING:
     from .base import Framework

@@ -9,69 +9,111 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import Unsupported
 from ..namespaces.numpy import NUMPY
-from ..trace.base import Traced
 from ..trace.calls import FlatCall, Found, arguments, confirmed, finished, leaves, traced
+from ..trace.value import Traced
 from .numpy.tracer import NumpyTracer, Recorded, plain
 
 Program = Callable[[Sequence[Any]], list[Any]]
 """From arrays to the arrays among the leaves of the result, in order; raises Unsupported."""
 
 
-def trace_by_replay(
-    call: FlatCall, framework: str, sight: str, program: Callable[[], Program], *, value: Callable[[Any], np.ndarray],
-    dtype: Callable[[Any], str], put: Callable[[np.ndarray, Any], Any], confirm: bool, strict: bool,
-) -> Traced:  # fmt: skip
-    """Trace a call whose graph `program` gives, once the function has run.
+@dataclass(frozen=True)
+class Arrays:
+    """A framework's arrays: what a replay needs to know of them.
 
-    value, dtype  of the framework's arrays, as NumPy's values and as a name; `put` makes one like another
+    value, dtype  as NumPy's values, and as a name
+    put           one like another, with other values
+    halves, join  a complex one as its real and imaginary part, and back, by the framework's own differentiable functions;
+                  None where complex ones are refused
     """
+
+    value: Callable[[Any], np.ndarray]
+    dtype: Callable[[Any], str]
+    put: Callable[[np.ndarray, Any], Any]
+    halves: Callable[[Any], tuple[Any, ...]] | None = None
+    join: Callable[[Any, Any], Any] | None = None
+
+
+def trace_by_replay(
+    call: FlatCall, framework: str, sight: str, program: Callable[[], Program], arrays: Arrays, *,
+    confirm: bool, strict: bool,
+) -> Traced:  # fmt: skip
+    """Trace a call whose graph `program` gives, once the function has run."""
+    value, put = arrays.value, arrays.put
     result = call.run([put(value(a), a) for a in call.arrays])  # what the function itself raises is the caller's
     xp = NumpyTracer()
-    given = arguments(xp, call, value, dtype, lambda a: False)
-    written: list[str] = []
+    xp.takes_complex = arrays.join is not None
+    given = arguments(xp, call, value, arrays.dtype, lambda a: False)
     opaque: list[str] = []
     got: list[Any] = []
     try:
         steps = program()
         inputs = [xp.argument(n, value(a)) for n, a in zip(call.names, call.arrays)]
-        with xp.recording():
+        with xp.recording(), np.errstate(all="ignore"):
             got = steps(inputs)
     except Unsupported as e:
         opaque.append(str(e))
     except Exception as e:
         opaque.append(f"replaying its graph failed ({type(e).__name__}: {e})")
     found = []
-    arrays = iter(got)
+    rest = iter(got)
     for path, leaf in leaves(result):
         if not call.is_array(leaf):
             found.append(Found(path, None, type(leaf).__name__))
             continue
         array = value(leaf)
-        there = xp.result(path, next(arrays)) if not opaque else Found(path, array, "")
-        found.append(replace(there, array=array, what=dtype(leaf)))
-    out = traced(xp, framework, given, found, call.flat, opaque, written=tuple(written))
+        there = xp.result(path, next(rest)) if not opaque else Found(path, array, "")
+        found.append(replace(there, array=array, what=arrays.dtype(leaf)))
+    out = traced(xp, framework, given, found, partial(_over_parts, call, arrays), opaque)
+    if any(a.part for a in out.arguments) or any(o.part for o in out.outputs):
+        kept = tuple(k for k, f in enumerate(found) if f.array is not None and f.array.dtype.kind in "fcV")
+        out = replace(out, native=call.flat(kept))
     if out.graph is not None and confirm:
-        why = confirmed(out, xp, put, call.arrays, value, call.seed, sight)
+        like = [half for a in call.arrays for half in _halves(arrays, a)]
+        why = confirmed(out, xp, put, like, value, call.seed, sight)
         if why:
             out = replace(out, graph=None, opaque=(*out.opaque, why))
     return finished(out, xp, strict)
 
 
-def op(name: str, **params: Any) -> Callable[..., Any]:
-    """An op of the table, over recorded arrays and ordinary ones: for what NumPy itself has no name for."""
+def _halves(arrays: Arrays, x: Any) -> tuple[Any, ...]:
+    return (x,) if arrays.halves is None else arrays.halves(x)
+
+
+def _over_parts(call: FlatCall, arrays: Arrays, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
+    """The call as a function of flat arrays, with two in place of each complex one, given and returned."""
+    native, join = call.flat(kept), arrays.join
+    if join is None:
+        return native
+    pairs = [len(_halves(arrays, a)) == 2 for a in call.arrays]
+
+    def function(*given: Any) -> tuple[Any, ...]:
+        rest = iter(given)
+        whole = [join(next(rest), next(rest)) if pair else next(rest) for pair in pairs]
+        return tuple(half for out in native(*whole) for half in _halves(arrays, out))
+
+    return function
+
+
+def op(name: str, numpy: Callable[..., Any] | None = None, **params: Any) -> Callable[..., Any]:
+    """An op of the table, over recorded arrays and ordinary ones: for what NumPy itself has no name for. `numpy` computes
+    what the table's own namespace lacks."""
 
     def run(*xs: Any) -> Any:
         xp = next((x.xp for x in xs if isinstance(x, Recorded) and x.xp), None)
         with nullcontext() if xp is None else xp.busy(True):
             values = [np.asarray(plain(x)) for x in xs]
-            result = np.asarray(getattr(NUMPY, name)(*values, **params), dtype=np.result_type(*values))
+            result = np.asarray((numpy or getattr(NUMPY, name))(*values, **params))
+            kind = np.result_type(*values)
+            result = result.astype(kind if result.dtype.kind == kind.kind else np.zeros(0, kind).real.dtype)
             if xp is None or not xp.live_in(xs):
                 return result
             (made,) = xp.mapped(name, lambda xp, *args: xp.call(name, *args, **params), xp.entered(xs), {}, [result])
@@ -80,4 +122,4 @@ def op(name: str, **params: Any) -> Callable[..., Any]:
     return run
 
 
-__all__ = ["Program", "op", "trace_by_replay"]
+__all__ = ["Arrays", "Program", "op", "trace_by_replay"]

@@ -1,5 +1,5 @@
 """A function's run as a graph over the op table: what the tracers of all frameworks share."""
 
-from .base import Argument, Output, Traced
+from .value import Argument, Output, Traced
 
 __all__ = ["Argument", "Output", "Traced"]

@@ -15,7 +15,10 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import Unsupported
-from .base import ROUNDOFF, Argument, Output, Traced, Tracer, disagreement, kind_of, nearby
+from ..namespaces.dtypes import ROUNDOFF
+from .base import Tracer
+from .confirm import disagreement, nearby
+from .value import PARTS, Argument, Output, Traced, kind_of
 
 Test = Callable[[Any], bool]
 
@@ -170,7 +173,7 @@ def replayed(fn: Any, seed: int) -> Iterator[None]:
 @dataclass(frozen=True)
 class Found:
     """One leaf of what the function returned: its value at the point, and its node if it is live (else None), or why
-    there is none. `detached` as in Output."""
+    there is none; of a complex one the nodes of both parts. `detached` as in Output."""
 
     path: str
     array: np.ndarray | None
@@ -178,6 +181,7 @@ class Found:
     node: int | None = None
     why: str = ""
     detached: bool = False
+    imag: int | None = None
 
 
 def arguments(xp: Tracer, call: FlatCall, value: Callable[[Any], np.ndarray], dtype: Callable[[Any], str],
@@ -187,10 +191,16 @@ def arguments(xp: Tracer, call: FlatCall, value: Callable[[Any], np.ndarray], dt
     found = []
     for name, array in zip(call.names, call.arrays):
         held = value(array)
-        if held.dtype.kind == "c":
+        if held.dtype.kind == "c" and not xp.takes_complex:
             raise Unsupported(f"{name} is complex, and the tracer was not given its real and imaginary parts")
-        xp.input(name, held, kind_of(held.dtype) == "float")
-        found.append(Argument(name, kind_of(held.dtype), dtype(array), tuple(held.shape), "argument", wanted(array)))
+        xp.input(name, held, held.dtype.kind in "fc")
+        if held.dtype.kind == "c":
+            half = held.real.dtype.name
+            found += [Argument(f"{name}.{p}", "float", half, held.shape, "argument", wanted(array), p) for p in PARTS]
+        else:
+            found.append(
+                Argument(name, kind_of(held.dtype), dtype(array), tuple(held.shape), "argument", wanted(array))
+            )
     return found
 
 
@@ -202,12 +212,21 @@ def traced(
     for which there can be no graph."""
     outputs: list[Output] = []
     nodes: list[int] = []
+    kept: list[int] = []
     reasons = list(opaque)
-    for r in results:
+    for k, r in enumerate(results):
         if r.array is None or (r.array.dtype.kind not in "fiubc" and r.array.dtype.name != "bfloat16"):
             outputs.append(Output(r.path, r.what, r.what, ()))
             continue
         shape = tuple(r.array.shape)
+        if r.array.dtype.kind == "c" and xp.takes_complex:
+            depends, half = r.node is not None or bool(r.why), r.array.real.dtype.name
+            for part, node in zip(PARTS, (r.node, r.imag)):
+                outputs.append(Output(r.path, "float", half, shape, len(nodes), depends, r.detached, part))
+                nodes.append(0 if r.why else node if node is not None else xp.held(np.array(getattr(r.array, part))))
+            reasons += [r.why] if r.why else []
+            kept.append(k)
+            continue
         if r.array.dtype.kind == "c":
             reasons.append(
                 f"output {r.path or '0'} is complex, and the tracer was not given its real and imaginary parts"
@@ -219,6 +238,7 @@ def traced(
             outputs.append(Output(r.path, kind, r.what, shape))
             continue
         outputs.append(Output(r.path, kind, r.what, shape, len(nodes), r.node is not None or bool(r.why), r.detached))
+        kept.append(k)
         if r.why:
             reasons.append(r.why)
             nodes.append(0)
@@ -234,7 +254,7 @@ def traced(
     return Traced(
         graph=graph, arguments=tuple(given), outputs=tuple(outputs),
         values={a.name: xp.values[a.name] for a in given}, dtype=narrowest(xp, given, outputs),
-        function=function(tuple(k for k, o in enumerate(outputs) if o.position is not None)),
+        function=function(tuple(kept)),
         framework=framework, opaque=tuple(dict.fromkeys(reasons)), **fields,
     )  # fmt: skip
 
@@ -278,7 +298,7 @@ def confirmed(
         xp.note(f"at or next to this point the function raised {type(e).__name__}: the graph was not confirmed")
         return None
     try:
-        why = disagreement(found.graph, found.values, moved, here, there, roundoff, found.dtype)
+        why = disagreement(found.graph, found.values, moved, here, there, roundoff, found.dtype, found.leaves)
     except (Unsupported, np.linalg.LinAlgError) as e:
         xp.note(f"the graph could not be confirmed in NumPy: {e}")
         return None

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Value
+from .value import Value
 
 Map = Callable[..., Any]
 

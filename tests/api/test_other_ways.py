@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gradverify import check
+from gradverify.core.errors import BadInput
 from gradverify.judge.laws.vjp import strided
 
 torch = pytest.importorskip("torch")
@@ -94,3 +95,9 @@ def test_a_kernel_that_takes_memory_from_its_start(what: str) -> None:
         return flat * x.cos() if what == "cotangent" else g * flat.cos()
 
     assert not check(sine(backward), leaf())
+
+
+def test_a_result_that_is_detached_behind_what_cannot_be_traced_is_one() -> None:
+    """airy_ai has no counterpart in the op table; that its result is cut off is seen all the same."""
+    with pytest.raises(BadInput, match="detached result"):
+        check(lambda x: torch.special.airy_ai(x).detach(), torch.ones(3, dtype=torch.float64, requires_grad=True))

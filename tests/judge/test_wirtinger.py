@@ -14,7 +14,7 @@ from gradverify import check  # noqa: E402
 from gradverify.checker.complex_adapter import Paired, cotangents_of, inputs_named, joined, natively, together  # noqa: E402
 from gradverify.core.outcome import Outcome  # noqa: E402
 from gradverify.frameworks.recognise import trace  # noqa: E402
-from gradverify.frameworks.registry import find  # noqa: E402
+from gradverify.frameworks.registry import find, of_functions  # noqa: E402
 from gradverify.frameworks.torch.adapter import TorchSubject  # noqa: E402
 from gradverify.judge.laws.vjp import column_major, strided  # noqa: E402
 from gradverify.trace import Traced  # noqa: E402
@@ -61,6 +61,23 @@ def test_jax() -> None:
             lambda z, x: (z * jnp.conj(z) * x + jnp.exp(1j * z), jnp.abs(z)), jnp.asarray(RE + 1j * IM), jnp.asarray(X)
         )
         agree(*both_ways(traced))
+
+
+def test_mlx() -> None:
+    """Its convention is PyTorch's."""
+    mx = pytest.importorskip("mlx.core")
+    with mx.stream(mx.cpu):
+        z, x = mx.array((RE + 1j * IM).astype(np.complex64)), mx.array(X.astype(np.float32))
+        traced = trace(lambda z, x: (z * mx.conj(z) * x + mx.exp(z) / z, mx.abs(z)), z, x)
+    values = {a.name: traced.values[a.name] for a in traced.arguments}
+    cotangent = tuple(g.astype(np.float32) for g in GIVEN)
+    subject = of_functions("mlx")
+    paired, native = natively(subject, traced)
+    one = subject.run_vjp(traced.function, values, traced.wrt, cotangent)
+    other = paired.run_vjp(native, values, traced.wrt, cotangent)
+    assert one.gradients.keys() == other.gradients.keys() == {"z.real", "z.imag", "x"}
+    for n in one.gradients:
+        np.testing.assert_allclose(one.gradients[n], other.gradients[n], rtol=2e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

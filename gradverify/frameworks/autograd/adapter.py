@@ -21,7 +21,6 @@ class AutogradSubject(NumpySubject):
 
     name = "autograd"
     title = "HIPS autograd"
-    roots = ()  # its functions take NumPy's own arrays
     by_hand = False
     dtypes: tuple[str, ...] = ("float16", "float32", "float64")
 
@@ -78,6 +77,10 @@ class AutogradSubject(NumpySubject):
         push = make_jvp(lambda given: boxed(tuple(of_wrt(*given))))(at)
         outs, result = push(tuple(np.array(t) for t in tangents.values()))
         return tuple(np.array(o) for o in outs), tuple(np.array(r) for r in result)
+
+    def owns(self, cls: type) -> bool:
+        """Its functions take NumPy's own arrays: what they refer to tells."""
+        return False
 
     def keeps_results(self, custom: bool) -> bool:
         return False

@@ -16,8 +16,8 @@ from autograd.numpy import numpy_wrapper
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.numpy.numpy_vspaces import ArrayVSpace
 
-from ...trace.base import Traced
 from ...trace.calls import FlatCall
+from ...trace.value import Traced
 from ..numpy.tracer import Recorded, is_array, replaced, traced_call
 
 __all__ = ["replaced", "trace"]

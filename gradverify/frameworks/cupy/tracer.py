@@ -17,8 +17,8 @@ from typing import Any
 import cupy
 import numpy as np
 
-from ...trace.base import Traced
 from ...trace.calls import FlatCall, Found, arguments, change_arrays, confirmed, finished, leaves, mapped, traced
+from ...trace.value import Traced
 from ..numpy.handwritten import Flat, HandWritten
 from ..numpy.tracer import NumpyTracer, traced_call
 

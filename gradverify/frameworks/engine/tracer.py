@@ -17,9 +17,9 @@ import numpy as np
 from ... import engine
 from ...engine import dispatch, modes, nn, rules
 from ...ops import OPS
-from ...trace.base import Traced
 from ...trace.call_site import called_from
 from ...trace.calls import FlatCall, Found, arguments, change_arrays, confirmed, finished, leaves, traced
+from ...trace.value import Traced
 from ..numpy.tracer import NumpyTracer, copied, held, plain, put, same
 
 DETACHED = "a value was detached (detach, no_grad) on its way; the definition differentiates through it"

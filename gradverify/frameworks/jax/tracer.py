@@ -23,24 +23,12 @@ from jax import tree_util
 
 from ...core.errors import Unsupported
 from ...core.op import Kind
-from ...namespaces.dtypes import PRECISION
-from ...trace.base import (
-    PARTS,
-    ROUNDOFF,
-    Argument,
-    Output,
-    Part,
-    Role,
-    Traced,
-    Tracer,
-    Value,
-    digest,
-    disagreement,
-    kind_of,
-    nearby,
-)
+from ...namespaces.dtypes import PRECISION, ROUNDOFF
+from ...trace.base import Tracer, digest
 from ...trace.call_site import at
 from ...trace.calls import captured, narrowest, positional
+from ...trace.confirm import disagreement, nearby
+from ...trace.value import PARTS, Argument, Output, Part, Role, Traced, Value, kind_of
 from .lax import CALLS, CONTROL, MAPPED
 
 MAX_STEPS = 1000

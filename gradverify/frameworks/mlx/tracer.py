@@ -18,11 +18,11 @@ import numpy as np
 
 from ...core.errors import Unsupported
 from ...namespaces.layout import spots
-from ...trace.base import Traced
 from ...trace.call_site import called_from
 from ...trace.calls import FlatCall, change_arrays, leaves
+from ...trace.value import Traced
 from ..numpy.tracer import plain
-from ..replay import Program, op, trace_by_replay
+from ..replay import Arrays, Program, op, trace_by_replay
 
 Step = Callable[..., Any]
 
@@ -50,7 +50,7 @@ def trace(
     stops = _Stops(stop_detached)
     with mx.stream(mx.cpu):  # where float64 is
         found = trace_by_replay(
-            call, "mlx", "MLX's sight", lambda: _program(call, stops), value=value, dtype=dtype, put=put,
+            call, "mlx", "MLX's sight", lambda: _program(call, stops), Arrays(value, dtype, put, halves, join),
             confirm=confirm and not stop_detached, strict=strict,
         )  # fmt: skip
     note = (STOPPED if stop_detached else DETACHED,) if stops.seen else ()
@@ -59,7 +59,7 @@ def trace(
 
 def replaced(change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> tuple[Any, ...]:
     """The arguments with some of their arrays changed: for `judge.variations`."""
-    return change_arrays(is_array, value, lambda new, like: made(new), change, args)
+    return change_arrays(is_array, value, lambda new, like: made(new), change, args, kinds="fic")
 
 
 def is_array(x: Any) -> bool:
@@ -86,6 +86,15 @@ def made(array: np.ndarray) -> Any:
 
 def put(new: np.ndarray, like: Any) -> Any:
     return made(np.asarray(new)).astype(like.dtype)
+
+
+def halves(x: Any) -> tuple[Any, ...]:
+    """Its real and its imaginary part; a real one itself."""
+    return (mx.real(x), mx.imag(x)) if x.dtype == mx.complex64 else (x,)
+
+
+def join(re: Any, im: Any) -> Any:
+    return re.astype(mx.complex64) + mx.array(1j) * im.astype(mx.complex64)
 
 
 # ---- the graph ------------------------------------------------------------------------------------------------------
@@ -173,10 +182,16 @@ class _Replay:
 
 def _fitting(out: Any, shape: tuple[int, ...], kind: str) -> Any:
     """NumPy promotes in places where MLX does not, and drops axes."""
-    out = np.asarray(out)
-    wanted = np.dtype("float32" if kind == "bfloat16" else kind)
-    out = out if out.dtype == wanted else out.astype(wanted)
+    out = _cast(np.asarray(out), kind)
     return out if out.shape == shape else np.reshape(out, shape)
+
+
+def _cast(x: Any, kind: str) -> Any:
+    """In another dtype; of a complex array the real part, where that is real."""
+    wanted = np.dtype("float32" if kind == "bfloat16" else kind)
+    if x.dtype.kind == "c" and wanted.kind != "c":
+        x = STEPS["Real"](None, x)
+    return x if x.dtype == wanted else x.astype(wanted)
 
 
 class _At:
@@ -220,6 +235,11 @@ for _entry in (
     STEPS[_mlx] = numpys(getattr(np, _numpy or _mlx.lower()))
 
 STEPS |= {"Sigmoid": numpys(op("sigmoid")), "Erf": numpys(op("erf")), "ErfInv": numpys(op("erfinv"))}
+STEPS |= {
+    "Real": numpys(op("real", np.real)),
+    "Imag": numpys(op("imag", np.imag)),
+    "Conjugate": numpys(op("conj", np.conj)),
+}
 
 
 @step("Copy Full Contiguous StopGradient Depends")
@@ -229,7 +249,7 @@ def same(at: _At, x: Any, *_: Any) -> Any:
 
 @step("AsType")
 def as_type(at: _At, x: Any) -> Any:
-    return np.asarray(x).astype("float32" if at.dtypes[0] == "bfloat16" else at.dtypes[0])
+    return _cast(np.asarray(x), at.dtypes[0])
 
 
 @step("Round")

@@ -24,10 +24,12 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import Unsupported
+from ...core.graph import Input
 from ...core.op import Kind
 from ...namespaces import layout
-from ...trace.base import Traced, Tracer, Value, digest
+from ...trace.base import Tracer, digest
 from ...trace.calls import FlatCall, Found, arguments, change_arrays, closed_over, confirmed, finished, leaves, traced
+from ...trace.value import PARTS, Complex, Traced, Value
 from .handwritten import Flat, HandWritten
 from .ufuncs import ASKS, FUNCTIONS, MOVES, MOVES_OR_ZERO, UFUNCS, WRITES, moved
 
@@ -37,6 +39,8 @@ INTEGERS = (
 SCALARS = (
     "Python numbers were read from arrays (a branch, float()): the graph is the branch and the number at this point"
 )
+COMPLEX = "complex numbers: the op table is about real ones"
+_KINDS: Mapping[str, Kind] = {"b": "bool", "c": "complex"}
 SELECTION = "entries are selected by a mask that depends on the values: the selection is that at the point"
 
 
@@ -445,7 +449,11 @@ class NumpyTracer(Tracer):
     def argument(self, name: str, array: Any) -> Any:
         """A copy of an argument, recorded. Integers and masks are ordinary arrays, and known again."""
         new = copied(array)
-        node = next(k for k, n in enumerate(self.builder.nodes) if getattr(n, "name", None) == name)
+        nodes = {n.name: k for k, n in enumerate(self.builder.nodes) if isinstance(n, Input)}
+        if new.dtype.kind == "c":
+            parts = (Value(self, node=nodes[f"{name}.{p}"], kind="float", live=True, wanted=True) for p in PARTS)
+            return self.wrapped(np.asarray(new), Complex(self, *parts), not isinstance(array, np.ndarray))
+        node = nodes[name]
         if new.dtype.kind in "iub":
             if isinstance(new, np.ndarray):
                 self.keep.append(new)
@@ -488,7 +496,7 @@ class NumpyTracer(Tracer):
 
     def newly_made(self, make: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         result = make(*plain(args), **plain(kwargs))
-        if not isinstance(result, np.ndarray) or result.dtype.kind not in "fb":
+        if not isinstance(result, np.ndarray) or result.dtype.kind not in ("fbc" if self.takes_complex else "fb"):
             return result
         given = next((a for a in (*args, *kwargs.values()) if not isinstance(a, Recorded) and _holds(a)), None)
         array = args[0] if args else kwargs.get("object", kwargs.get("a"))
@@ -553,7 +561,7 @@ class NumpyTracer(Tracer):
             if local.size == size and np.array_equal(local.ravel(), np.arange(size)):
                 return self.shaped(values[0], source.shape)
             return self.picked(values[0], local)
-        kind: Kind = "bool" if memory.dtype.kind == "b" else "float"
+        kind: Kind = _KINDS.get(memory.dtype.kind, "float")
         flat = [self.flat(self.as_kind(v, kind)) for v in values]
         starts = np.cumsum([0, *(math.prod(v.shape) for v in values)])[:-1]
         number = source.ravel() - firsts[which] + starts[np.searchsorted(used, which)]
@@ -612,7 +620,7 @@ class NumpyTracer(Tracer):
         if memory is None:
             if value is None or not value.live:
                 return
-            if owner.dtype.kind not in "fb" and owner.dtype.name != "bfloat16":
+            if owner.dtype.kind not in ("fbc" if self.takes_complex else "fb") and owner.dtype.name != "bfloat16":
                 self.note(INTEGERS)
                 return
             memory = self.memories[id(owner)] = _Memory(owner)
@@ -648,13 +656,15 @@ class NumpyTracer(Tracer):
         if value.why:
             return value
         if b.kind == "c":
-            return self.unusable("complex numbers: the op table is about real ones")
+            return self.as_kind(value, "complex") if self.takes_complex else self.unusable(COMPLEX)
+        if isinstance(value, Complex):
+            value = value.re
         value = self.recast(value, a.name, b.name)
         return self.as_kind(value, "bool" if b.kind == "b" else "float")
 
     def as_kind(self, value: Value, kind: Any) -> Value:
-        if value.why or value.kind == kind:
-            return value
+        if value.why or value.kind == kind or "complex" in (kind, value.kind):
+            return super().as_kind(value, kind)
         return Value(self, node=self.fitting(value, kind), kind=kind, live=value.live, wanted=value.wanted)
 
     def returned(self, result: Any, value: Value | None) -> Any:
@@ -676,9 +686,9 @@ class NumpyTracer(Tracer):
     def fitted(self, value: Value, result: np.ndarray) -> Value:
         if value.why:
             return value
-        if result.dtype.kind == "c":
-            return self.unusable("complex numbers: the op table is about real ones")
-        value = self.as_kind(value, "bool" if result.dtype.kind == "b" else "float")
+        if result.dtype.kind == "c" and not self.takes_complex:
+            return self.unusable(COMPLEX)
+        value = self.as_kind(value, _KINDS.get(result.dtype.kind, "float"))
         return value if value.shape == result.shape else self.spread(value, result.shape)
 
     @_inside
@@ -687,7 +697,9 @@ class NumpyTracer(Tracer):
         if array is None:
             return Found(path, None, type(leaf).__name__)
         value = self.find(leaf) if isinstance(leaf, np.ndarray) else None
-        if value is None or (array.dtype.kind != "f" and array.dtype.name != "bfloat16"):
+        if isinstance(value, Complex) and array.dtype.kind == "c" and not value.why:
+            return Found(path, array, array.dtype.name, value.re.index, imag=value.im.index)
+        if value is None or (array.dtype.kind not in "fc" and array.dtype.name != "bfloat16"):
             return Found(path, array, array.dtype.name)
         return Found(path, array, array.dtype.name, None if value.why else value.index, value.why)
 
@@ -701,7 +713,7 @@ class NumpyTracer(Tracer):
             return [None] * len(kinds)
         why, found = "", []
         try:
-            if "c" in kinds:
+            if "c" in kinds and not self.takes_complex:
                 raise Unsupported(f"{name} gives complex numbers: the op table is about real ones")
             if mapping is None:
                 raise Unsupported(f"{name} has no counterpart in the op table")

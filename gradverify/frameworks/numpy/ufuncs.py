@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from ...trace.base import Value
 from ...trace.decompositions import (
     Map,
     along,
@@ -43,6 +42,7 @@ from ...trace.decompositions import (
     singular,
     where,
 )
+from ...trace.value import Value
 
 UFUNCS: dict[str, Map] = {}
 FUNCTIONS: dict[Any, Map] = {}

@@ -18,10 +18,10 @@ from tinygrad.dtype import _to_np_dtype
 from tinygrad.uop.ops import Ops
 
 from ...core.errors import Unsupported
-from ...trace.base import Traced
 from ...trace.calls import FlatCall, change_arrays, leaves
+from ...trace.value import Traced
 from ..numpy.tracer import Recorded, plain
-from ..replay import Program, trace_by_replay
+from ..replay import Arrays, Program, trace_by_replay
 
 DETACHED = "a value was detached on its way; the definition differentiates through it"
 STOPPED = "a value was detached on its way; the definition holds it fixed"
@@ -43,7 +43,7 @@ def trace(
     call = _Call(fn, tuple(args), dict(kwargs or {}), is_array, seed)
     replay = _Replay(call, stop_detached)
     found = trace_by_replay(
-        call, "tinygrad", "tinygrad's sight", replay.program, value=value, dtype=dtype, put=put,
+        call, "tinygrad", "tinygrad's sight", replay.program, Arrays(value, dtype, put),
         confirm=confirm and not stop_detached, strict=strict,
     )  # fmt: skip
     note = (STOPPED if stop_detached else DETACHED,) if replay.detaches else ()

@@ -21,7 +21,7 @@ import numpy as np
 
 from ...core.errors import Undefined, Unsupported
 from ...ops.complex.rules import MINORS_UP_TO
-from ...trace.base import CONVENTION, Value
+from ...trace.base import CONVENTION
 from ...trace.decompositions import (
     LARGEST_FACTOR,
     Map,
@@ -52,6 +52,7 @@ from ...trace.decompositions import (
     where,
 )
 from ...trace.series import bessel_i, hurwitz_zeta, lower_gamma, upper_gamma
+from ...trace.value import Value
 
 MAPPED: dict[str, Map] = {}
 maps = entering(MAPPED)

@@ -15,7 +15,7 @@ import contextlib
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,26 +29,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ...core.errors import Undefined, Unsupported
 from ...core.graph import Input
 from ...core.op import Kind
+from ...namespaces.dtypes import ROUNDOFF
 from ...namespaces.layout import spots
-from ...trace.base import (
-    CONVENTION,
-    PARTS,
-    ROUNDOFF,
-    Argument,
-    Complex,
-    Output,
-    Part,
-    Role,
-    Traced,
-    Tracer,
-    Value,
-    digest,
-    disagreement,
-    kind_of,
-    nearby,
-)
+from ...trace.base import CONVENTION, Tracer, digest
 from ...trace.call_site import frames, place
 from ...trace.calls import captured, narrowest, positional
+from ...trace.confirm import disagreement, nearby
+from ...trace.value import PARTS, Argument, Complex, Output, Part, Role, Traced, Value, kind_of
 from .aten import MAPPED
 from .compiled import NOTE as COMPILED
 from .compiled import compiling, eager, is_compiled
@@ -123,33 +110,14 @@ def trace(
     """
     call = _Call(fn, tuple(args), dict(kwargs or {}), seed)
     opaque: list[str] = []
-    try:
-        xp, arguments, inputs, result = _watched(call, stop_detached, lambda _: True)
-    except RuntimeError as e:
-        # Some arguments (class weights, what is written to) must not require grad; so only those do that may.
-        if call.flagged or not any(said in str(e) for said in NO_GRAD):
-            raise
-        able = call.able()
-        xp, arguments, inputs, result = _watched(call, stop_detached, able.__contains__)
-        arguments = [replace(a, wanted=a.whole in able) for a in arguments]
+    xp, arguments, inputs, result = _recorded(call, stop_detached)
     if is_compiled(fn):
         xp.note(COMPILED)
     leaves, _ = pytree.tree_flatten_with_path(result)
     outputs, nodes, tensors = _outputs(xp, leaves, opaque)
     custom = _custom([leaf for _, leaf in leaves])
-    written: list[str] = []
-    unseen: list[str] = []
-    for name, t in inputs:
-        names = [f"{name}.{p}" for p in PARTS] if t.is_complex() else [name]
-        before = [xp.values[n] for n in names]
-        if not all(np.array_equal(a, b, equal_nan=b.dtype.kind == "f") for a, b in zip(_halves(_array(t)), before)):
-            xp.note(f"the function writes to its argument {name}")
-            written += names
-            # The clone's version was 0. A Function that writes to an input has to mark it, and PyTorch would have refused
-            # to mark a leaf.
-            unseen += names if t._version == 0 or custom else []
-    for why in xp.failed:
-        opaque.append(why)
+    written, unseen = _written(xp, inputs, custom)
+    opaque += xp.failed
     graph = None
     if not nodes:
         opaque.insert(0, "the function returns no floating-point tensor")
@@ -185,6 +153,35 @@ def trace(
     if opaque and strict:
         raise Unsupported("; ".join(dict.fromkeys(opaque)))
     return replace(traced, notes=tuple(xp.notes), opaque=tuple(dict.fromkeys(opaque)))
+
+
+def _recorded(call: _Call, stop_detached: bool) -> Any:
+    """The tracer, the arguments, the input tensors and the result of the run that is recorded."""
+    try:
+        return _watched(call, stop_detached, lambda _: True)
+    except RuntimeError as e:
+        # Some arguments (class weights, what is written to) must not require grad; so only those do that may.
+        if call.flagged or not any(said in str(e) for said in NO_GRAD):
+            raise
+        able = call.able()
+        xp, arguments, inputs, result = _watched(call, stop_detached, able.__contains__)
+        return xp, [replace(a, wanted=a.whole in able) for a in arguments], inputs, result
+
+
+def _written(xp: _TorchTracer, inputs: Sequence[tuple[str, torch.Tensor]], custom: bool) -> tuple[list[str], list[str]]:
+    """The inputs that were written to, and those of them that were out of PyTorch's sight."""
+    written: list[str] = []
+    unseen: list[str] = []
+    for name, t in inputs:
+        names = [f"{name}.{p}" for p in PARTS] if t.is_complex() else [name]
+        before = [xp.values[n] for n in names]
+        if not all(np.array_equal(a, b, equal_nan=b.dtype.kind == "f") for a, b in zip(_halves(_array(t)), before)):
+            xp.note(f"the function writes to its argument {name}")
+            written += names
+            # The clone's version was 0. A Function that writes to an input has to mark it, and PyTorch would have refused
+            # to mark a leaf.
+            unseen += names if t._version == 0 or custom else []
+    return written, unseen
 
 
 def _watched(call: _Call, stop_detached: bool, wanting: Callable[[str], bool]) -> Any:
@@ -771,7 +768,9 @@ class _Mode(TorchDispatchMode):
             self.xp.note(SCALARS)
             return func(*args, **kwargs)
         if name in DRAWS:
-            return self.opaque(func, func(*args, **kwargs), f"{func} draws with parameters that depend on the inputs")
+            return self.opaque(
+                (args, kwargs), func(*args, **kwargs), f"{func} draws with parameters that depend on the inputs"
+            )
         if func._schema.is_mutable:
             return self.mutating(func, args, kwargs)
         mapping = MAPPED.get(_overload(func)) if func.namespace == "aten" else None
@@ -925,7 +924,7 @@ class _Mode(TorchDispatchMode):
         if tensors and all(_integer(t) or t.dtype == torch.bool for t in tensors):
             self.xp.note(INTEGERS)
             return self.kept(out)
-        return self.opaque(func, out, f"{self.whole or func} has no counterpart in the op table")
+        return self.opaque((args, kwargs), out, f"{self.whole or func} has no counterpart in the op table")
 
     def entered_custom(self, func: Any, args: Any, kwargs: Any) -> Any:
         """The implementation of a custom operator, run in our sight. What it hides (a kernel of its own) is found out
@@ -937,10 +936,11 @@ class _Mode(TorchDispatchMode):
                     return func._op_dk(getattr(torch._C.DispatchKey, key), *args, **kwargs)
         return NotImplemented
 
-    def opaque(self, func: Any, out: Any, why: str) -> Any:
+    def opaque(self, given: Any, out: Any, why: str) -> Any:
+        wanted = any(v.wanted for t in pytree.tree_leaves(given) if _strided(t) and (v := self.xp.find(t)) is not None)
         for t in pytree.tree_leaves(out):
             if _strided(t) and not _integer(t):
-                self.xp.enter(t, self.xp.unusable(why, _kind(t)))
+                self.xp.enter(t, self.xp.unusable(why, _kind(t), wanted))
         return self.kept(out)
 
     def failing(self, func: Any, args: Any, kwargs: Any, why: str) -> Any:

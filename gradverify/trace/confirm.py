@@ -1,0 +1,104 @@
+"""A graph held against the function that it was recorded from: at its point, and at one nearby."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..core.graph import Graph
+from ..namespaces.numpy import NUMPY
+from ..namespaces.run import forward
+from .value import kind_of
+
+
+def nearby(
+    values: Mapping[str, np.ndarray], moving: Sequence[str], roundoff: float, seed: int
+) -> dict[str, np.ndarray]:
+    """The point with every entry of the inputs `moving` off by about sqrt(u) of itself (of 1 for zeros).
+
+    sqrt(u) is far above rounding and far below a step that would change a branch. Entries of equal size move alike, so
+    that ties stay ties (which of equal entries a maximum takes is held). Symmetric and Hermitian matrices stay what they
+    are.
+    """
+    rng = np.random.default_rng(seed)
+    out = dict(values)
+    sizes = np.unique(np.concatenate([np.zeros(0), *(np.abs(values[n].astype(np.float64)).ravel() for n in moving)]))
+    steps = rng.uniform(0.5, 1.0, sizes.size) * rng.choice([-1.0, 1.0], sizes.size) * roundoff**0.5
+    for name in moving:
+        x = values[name].astype(np.float64)
+        step = steps[np.searchsorted(sizes, np.abs(x))] if x.size else np.zeros(x.shape)
+        if x.ndim >= 2 and x.shape[-1] == x.shape[-2] and x.size:
+            if _symmetric(x, 64 * roundoff):
+                step = np.tril(step) + np.swapaxes(np.tril(step, -1), -1, -2)
+            elif _antisymmetric(x, 64 * roundoff):  # the imaginary part of a Hermitian matrix
+                step = np.tril(step, -1) + np.swapaxes(np.tril(step, -1), -1, -2)
+        scale = np.where((x == 0) | ~np.isfinite(x), 1.0, x)
+        out[name] = np.where(np.isfinite(x), x + step * scale, x).astype(values[name].dtype)
+    return out
+
+
+def _symmetric(x: np.ndarray, within: float) -> bool:
+    return bool(np.abs(x - np.swapaxes(x, -1, -2)).max() <= within * np.abs(x).max())
+
+
+def _antisymmetric(x: np.ndarray, within: float) -> bool:
+    return bool(np.abs(x + np.swapaxes(x, -1, -2)).max() <= within * np.abs(x).max())
+
+
+def disagreement(
+    graph: Graph,
+    values: Mapping[str, np.ndarray],
+    moved: Mapping[str, np.ndarray],
+    here: Sequence[np.ndarray],
+    there: Sequence[np.ndarray],
+    roundoff: float,
+    dtype: str,
+    leaves: Sequence[tuple[int, ...]] = (),
+) -> str | None:
+    """Why the graph is not the function, or None: it is held against the function's own values at two points.
+
+    What left the framework's sight (a detour over NumPy, a number read by .item()) is a constant of the graph and a
+    variable of the function: at the second point they part by the first order in the step, about sqrt(u), while
+    rounding makes u times the sizes, those of the inputs too (a deviation from a large mean). 8 times what the first
+    point shows, or the rounding of as many terms as the graph has ops, is allowed; so is 1/1024 of the function's own
+    move, lest chance cancellation cry wolf. The outputs in one of `leaves` are the parts of a complex one, whose size is
+    that of the larger.
+    """
+    group = {i: g for g in leaves for i in g}
+    wide = lambda point: {n: v.astype(np.float64) if kind_of(v.dtype) == "float" else v for n, v in point.items()}
+    sizes = (np.abs(v[np.isfinite(v)]).max(initial=0.0) for v in values.values() if kind_of(v.dtype) == "float")
+    largest = max(map(float, sizes), default=0.0)
+    with np.errstate(all="ignore"):
+        mine_here = _run(graph, wide(values), dtype)
+        mine_there = _run(graph, wide(moved), dtype)
+        for i, (g0, g1, f0, f1) in enumerate(zip(mine_here, mine_there, here, there)):
+            if g0.shape != f0.shape:
+                return f"output {i} has shape {f0.shape}, its graph {g0.shape}"
+            fine = np.isfinite(g0) & np.isfinite(g1) & np.isfinite(f0) & np.isfinite(f1)
+            if not fine.any():
+                continue
+            g0, g1, f0, f1 = g0[fine], g1[fine], f0[fine].astype(np.float64), f1[fine].astype(np.float64)
+            beside = [np.abs(here[j])[fine].max() for j in group.get(i, ()) if here[j].shape == fine.shape]
+            size = max(np.abs(f0).max(), np.abs(g0).max(), *(float(v) for v in beside if np.isfinite(v)))
+            noise = np.abs(g0 - f0).max()
+            rounding = roundoff * max(size, largest) * (graph.ops + 64)
+            if noise > max(64 * roundoff**0.5 * size, rounding):
+                return f"output {i} is {_worst(f0, g0)} where its graph gives {_worst(g0, f0)}"
+            allowed = max(8 * noise, rounding, np.abs(f1 - f0).max() / 1024)
+            if np.abs(g1 - f1).max() > allowed:
+                return (
+                    f"next to this point output {i} moves by {np.abs(f1 - f0).max():.3g}, the recorded operations "
+                    f"by {np.abs(g1 - g0).max():.3g}"
+                )
+    return None
+
+
+def _run(graph: Graph, values: Mapping[str, np.ndarray], dtype: str) -> list[np.ndarray]:
+    """In doubles; literals are rounded to float32 or float64 alone (NumPy has no bfloat16)."""
+    nodes = forward(NUMPY, graph, values, "float32" if dtype == "float32" else "float64")
+    return [np.asarray(nodes[o], dtype=np.float64) for o in graph.outputs]
+
+
+def _worst(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a[np.argmax(np.abs(a - b))])
