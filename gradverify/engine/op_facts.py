@@ -50,6 +50,7 @@ class OpFacts:
     counts     are bools and small integers added up in int64?
     adds       is the op computed in float32 for halves, although it keeps dtypes?
     view       does the result share the input's memory in PyTorch? (reshape: where the layout allows it)
+    indexes    are there arrays among the parameters, to be freed with the saved values?
     node       PyTorch's name of the backward node, where it is not the op's name in capitals
     complex    how the rule is read over complex arguments
     refusal    the error and its text for complex arguments, where PyTorch does not say '"op_cpu" not implemented'
@@ -63,6 +64,7 @@ class OpFacts:
     counts: bool = False
     adds: bool = False
     view: bool = False
+    indexes: bool = False
     node: Names | None = None
     complex: Complex = REFUSED
     refusal: Refusal | None = None
@@ -298,9 +300,9 @@ FACTS: Mapping[str, OpFacts] = {
     # the engine's own
     "clone": OpFacts(saves=("",), promotion=KEEP, complex=HOLOMORPHIC),
     "cast": OpFacts(saves=("",), promotion=KEEP, node="ToCopyBackward0", complex=HOLOMORPHIC),
-    "index": OpFacts(saves=("a.shape",), promotion=KEEP, complex=HOLOMORPHIC),
+    "index": OpFacts(saves=("a.shape",), promotion=KEEP, indexes=True, complex=HOLOMORPHIC),
     "index_put_add": OpFacts(saves=("",), promotion=KEEP, adds=True, complex=HOLOMORPHIC),
-    "index_put": OpFacts(saves=("", "b.shape"), promotion=KEEP, complex=HOLOMORPHIC),
+    "index_put": OpFacts(saves=("", "b.shape"), promotion=KEEP, indexes=True, complex=HOLOMORPHIC),
     "conj": OpFacts(saves=("",), promotion=KEEP, complex=WIRTINGER),
     "real": OpFacts(saves=("",), promotion=KEEP, view=True, complex=WIRTINGER),
     "imag": OpFacts(saves=("",), promotion=KEEP, view=True, complex=WIRTINGER),

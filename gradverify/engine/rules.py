@@ -67,8 +67,7 @@ class Rule:
         self.frozen = {i for i, v in enumerate(spec.vjp) if v is None} if isinstance(spec.vjp, tuple) else set()
         self.promotion, self.counts = facts.promotion, facts.counts
         self.computes = facts.promotion is not Promotion.KEEP or facts.adds
-        self.indexes = spec.name in ("index", "index_put")  # arrays in the parameters: they are freed with the rest
-        self.view = facts.view
+        self.view, self.indexes = facts.view, facts.indexes
         self.plans: dict[int, Plan] = {}
         self.wirtinger = facts.complex is Complex.WIRTINGER
         self._complex = facts.complex

@@ -32,7 +32,7 @@ class Pair(tuple):
         return f"torch.return_types.{self.kind}(\nvalues={self[0]!r},\nindices={self[1]!r})"
 
 
-def pick_entries(name: str, node: str, input: Tensor, indices: Any, dim: int, keepdim: bool, kind: str) -> Pair:
+def pick_entries(node: str, input: Tensor, indices: Any, dim: int, keepdim: bool, kind: str) -> Pair:
     """Entries chosen by index along a dim: only the chosen one gets the gradient."""
     if not input._data.ndim:
         return Pair(run_as(node, "reshape", input, shape=()), wrap(np.asarray(indices)), kind)
@@ -55,9 +55,9 @@ def _make_extreme(name: str, op: str) -> Any:
         require_order(f"{op} along a dim", input)
         at = normal_dim(dim, input._data.ndim)
         if not input._data.ndim:
-            return pick_entries(op, f"{op.capitalize()}Backward0", input, np.int64(0), 0, keepdim, op)
+            return pick_entries(f"{op.capitalize()}Backward0", input, np.int64(0), 0, keepdim, op)
         return pick_entries(
-            op, f"{op.capitalize()}Backward0", input, getattr(np, pick)(input._data, axis=at), at, keepdim, op
+            f"{op.capitalize()}Backward0", input, getattr(np, pick)(input._data, axis=at), at, keepdim, op
         )
 
     extreme.__name__ = extreme.__qualname__ = name
@@ -104,4 +104,4 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
         flat = np.argsort(input._data, axis=None, kind="stable")[(input._data.size - 1) // 2]
         return run_as("MedianBackward0", "take", reshape(input, (-1,)), wrap(flat), axis=0)
     middle = np.take(np.argsort(input._data, axis=dim, kind="stable"), (input._data.shape[dim] - 1) // 2, axis=dim)
-    return pick_entries("median", "MedianBackward0", input, middle, dim, keepdim, "median")
+    return pick_entries("MedianBackward0", input, middle, dim, keepdim, "median")
