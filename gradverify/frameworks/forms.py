@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from ..core.op import Array, Vocabulary
 
 # B_2k / 2k for k = 1 ... 7: the asymptotic series of digamma (DLMF 5.11.2).
 DIGAMMA_SERIES = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12)
 
 
-def digamma(xp: Any, x: Any) -> Any:
+def digamma(xp: Vocabulary, x: Array) -> Array:
     """Cephes' psi: ten steps of the recurrence, then the asymptotic series. Terms of size 1 cancel next to the root at
     1.4616, where an absolute error of an ulp of 1 is what is left."""
     result = xp.zeros_like(x)
@@ -22,26 +22,26 @@ def digamma(xp: Any, x: Any) -> Any:
     return xp.log(x) - 0.5 / x - z * series + result
 
 
-def gelu_tanh(xp: Any, x: Any) -> Any:
+def gelu_tanh(xp: Vocabulary, x: Array) -> Array:
     return 0.5 * x * (1.0 + xp.tanh(_inner(xp, x)))
 
 
-def gelu_tanh_vjp(xp: Any, g: Any, x: Any) -> Any:
+def gelu_tanh_vjp(xp: Vocabulary, g: Array, x: Array) -> Array:
     """The product rule on x (1 + tanh u) / 2: both 1 + tanh u and 1 - tanh² u cancel in the tails."""
     t = xp.tanh(_inner(xp, x))
     slope = _scale(xp) * (1.0 + 3 * 0.044715 * x * x)
     return g * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * slope)
 
 
-def softsign_vjp(xp: Any, g: Any, out: Any, x: Any) -> Any:
+def softsign_vjp(xp: Vocabulary, g: Array, out: Array, x: Array) -> Array:
     """The quotient rule on x / (1 + |x|), whose two terms cancel far out."""
     d = 1.0 + xp.abs(x)
     return g / d - g * x / (d * d) * xp.sign(x)
 
 
-def _scale(xp: Any) -> Any:
+def _scale(xp: Vocabulary) -> Array:
     return xp.sqrt(2.0 / xp.pi)
 
 
-def _inner(xp: Any, x: Any) -> Any:
+def _inner(xp: Vocabulary, x: Array) -> Array:
     return _scale(xp) * (x + 0.044715 * x * x * x)

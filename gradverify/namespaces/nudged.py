@@ -205,6 +205,7 @@ class NudgedNamespace(NumpyNamespace):
 
     def __init__(self, noise: Noise) -> None:
         super().__init__(np, "nudged")
+        self.seen_nudged = False
         self.noise = noise
         self.kind: type[Nudged] = type("Nudged", (Nudged,), {"noise": noise})
         for name, nudge in _WRAPPED.items():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -34,11 +34,22 @@ def native_index(index: Any) -> Any:
     return tuple(one(e) for e in entries)
 
 
+class ArrayModule(Protocol):
+    """NumPy, CuPy, or another module with their functions."""
+
+    add: np.ufunc
+
+    @property
+    def linalg(self) -> ArrayModule: ...
+    def __getattr__(self, name: str, /) -> Callable[..., Any]: ...
+
+
 class NumpyNamespace(Namespace):
     """NumPy's kernels under the vocabulary's names."""
 
     def __init__(self, module: Any = np, name: str = "numpy") -> None:
-        self.module, self.name = module, name
+        self.module: ArrayModule = module
+        self.name = name
         for ufunc in UFUNCS:
             # A subclass's own method wins over the module's ufunc.
             if not hasattr(type(self), ufunc):

@@ -68,7 +68,7 @@ class Tracer(Recorder):
     def note(self, text: str) -> None:
         self.notes[text] = None
 
-    def __getattr__(self, op: str) -> Any:
+    def __getattr__(self, op: str) -> Callable[..., Value]:
         if op in RULES:
             return lambda *args, **params: self.call(op, *args, **params)
         return super().__getattr__(op)

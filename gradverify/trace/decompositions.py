@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .base import Tracer
 from .value import Value
 
 Map = Callable[..., Any]
@@ -41,7 +42,7 @@ def direct(op: str) -> Map:
 # ---- elementwise ----------------------------------------------------------------------------------------------------
 
 
-def pi(xp: Any) -> Any:
+def pi(xp: Tracer) -> Any:
     return xp.atan(1.0) * 4.0
 
 
@@ -50,11 +51,11 @@ def times(x: Any, k: Any) -> Any:
     return x if not isinstance(k, Value) and k == 1 else x * k
 
 
-def floor_divide(xp: Any, x: Any, y: Any) -> Any:
+def floor_divide(xp: Tracer, x: Value, y: Value) -> Any:
     return xp.floor(xp.divide(x, y))
 
 
-def fmod(xp: Any, x: Any, y: Any) -> Any:
+def fmod(xp: Tracer, x: Value, y: Value) -> Any:
     return xp.subtract(x, xp.multiply(xp.trunc(xp.divide(x, y)), y))
 
 
@@ -63,57 +64,57 @@ def frexp(xp: Any, x: Any) -> Any:
     return x * xp.concrete(np.ldexp(1.0, -xp.outs[1])), None
 
 
-def cbrt(xp: Any, x: Any) -> Any:
+def cbrt(xp: Tracer, x: Value) -> Any:
     return xp.sign(x) * xp.pow(xp.abs(x), xp.divide(1.0, 3.0))
 
 
-def copysign(xp: Any, x: Any, y: Any) -> Any:
+def copysign(xp: Tracer, x: Value, y: Value) -> Any:
     if not isinstance(y, Value):
         return xp.abs(x) if math.copysign(1.0, y) > 0 else xp.negative(xp.abs(x))
     return xp.where(xp.less(y, 0.0), xp.negative(xp.abs(x)), xp.abs(x))
 
 
-def heaviside(xp: Any, x: Any, at_zero: Any) -> Any:
+def heaviside(xp: Tracer, x: Value, at_zero: Any) -> Any:
     return xp.where(xp.equal(x, 0.0), at_zero, xp.where(xp.greater(x, 0.0), 1.0, 0.0))
 
 
-def logical_xor(xp: Any, x: Any, y: Any) -> Any:
+def logical_xor(xp: Tracer, x: Value, y: Value) -> Any:
     return xp.logical_and(xp.logical_or(x, y), xp.logical_not(xp.logical_and(x, y)))
 
 
-def where(xp: Any, mask: Any, x: Any, y: Any) -> Any:
+def where(xp: Tracer, mask: Any, x: Value, y: Value) -> Any:
     """Of masks too, which the table's op does not choose between."""
     if all(isinstance(v, Value) and v.kind == "bool" for v in (x, y)):
         return xp.logical_or(xp.logical_and(mask, x), xp.logical_and(xp.logical_not(mask), y))
     return xp.where(mask, x, y)
 
 
-def log_ndtr(xp: Any, x: Any) -> Any:
+def log_ndtr(xp: Tracer, x: Value) -> Any:
     return xp.log(xp.ndtr(x))
 
 
-def ndtri(xp: Any, p: Any) -> Any:
+def ndtri(xp: Tracer, p: Any) -> Any:
     return xp.erfinv(2.0 * p - 1.0) * xp.sqrt(2.0)
 
 
 # ---- arrays ---------------------------------------------------------------------------------------------------------
 
 
-def along(xp: Any, x: Any, dim: int, start: int, stop: int, step: int = 1) -> Any:
+def along(xp: Tracer, x: Value, dim: int, start: int, stop: int, step: int = 1) -> Any:
     dim %= x.ndim
     return xp.getitem(x, index=((None, None, 1),) * dim + ((start, stop, step),))
 
 
-def at(xp: Any, x: Any, dim: int, k: int) -> Any:
+def at(xp: Tracer, x: Value, dim: int, k: int) -> Any:
     return xp.getitem(x, index=((None, None, 1),) * (dim % x.ndim) + (k,))
 
 
-def affine(xp: Any, x: Any, w: Any, b: Any) -> Any:
+def affine(xp: Tracer, x: Value, w: Value | None, b: Value | None) -> Any:
     x = x if w is None else x * w
     return x if b is None else x + b
 
 
-def padded(xp: Any, x: Any, pairs: Sequence[tuple[int, int]], value: Any = 0) -> Any:
+def padded(xp: Tracer, x: Value, pairs: Sequence[tuple[int, int]], value: Any = 0) -> Any:
     """One (before, after) pair per axis; negative ones crop."""
     crop = tuple((max(0, -b), n - max(0, -a), 1) for (b, a), n in zip(pairs, x.shape))
     x = xp.getitem(x, index=crop) if any(b < 0 or a < 0 for b, a in pairs) else x
@@ -126,7 +127,7 @@ def padded(xp: Any, x: Any, pairs: Sequence[tuple[int, int]], value: Any = 0) ->
     return xp.where(xp.concrete(inside), xp.pad(x, pads=pads), value if isinstance(value, Value) else float(value))
 
 
-def correlation(xp: Any, x: Any, w: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+def correlation(xp: Tracer, x: Value, w: Value, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
     """One, two or three axes, by conv2d: with an axis of size 1, or a sum over the first axis of the kernel."""
     n = w.ndim - 2
     if n == 2:
@@ -156,7 +157,7 @@ LARGEST_FACTOR = 32
 """Rows of a matrix that is eliminated column by column: each column is a handful of nodes."""
 
 
-def eliminated(xp: Any, a: Any) -> Any:
+def eliminated(xp: Tracer, a: Value) -> Any:
     """L and U of a matrix whose rows are in pivot order, packed as LAPACK does: Gaussian elimination, one rank-one
     update per column (Golub & Van Loan, "Matrix Computations", section 3.2). `a` is (..., m, n)."""
     m, n = a.shape[-2:]
@@ -178,7 +179,7 @@ def eliminated(xp: Any, a: Any) -> Any:
     return out
 
 
-def orthogonalised(xp: Any, a: Any, signs: np.ndarray) -> tuple[Any, Any]:
+def orthogonalised(xp: Tracer, a: Value, signs: np.ndarray) -> tuple[Any, Any]:
     """Q (..., m, k) and R (..., k, n) with k = min(m, n), by modified Gram-Schmidt on the first k columns; `signs` are
     those of the diagonal of R, in which libraries differ. The columns must be independent."""
     m, n = a.shape[-2:]
@@ -197,7 +198,7 @@ def orthogonalised(xp: Any, a: Any, signs: np.ndarray) -> tuple[Any, Any]:
     return q, xp.triu(xp.matmul(xp.matrix_transpose(q), a))
 
 
-def backward_stable(xp: Any, a: Any, at: np.ndarray) -> Any:
+def backward_stable(xp: Tracer, a: Value, at: np.ndarray) -> Any:
     """The matrix `a`, `at` its value, with the rounding of a sum with n·max|a|: nothing to the oracle, and to the budget
     what a backward stable algorithm may make of it (LAPACK Users' Guide, 3rd ed. 1999, sections 4.7 and 4.9: the exact
     decomposition of a matrix moved by p(n)·u·|A|). Not a round number, lest the sum be exact."""
@@ -210,7 +211,7 @@ REFINEMENTS = 4
 digits) they become 96, more than 256 bits hold."""
 
 
-def eigen(xp: Any, a: Any, vectors: np.ndarray) -> tuple[Any, Any]:
+def eigen(xp: Tracer, a: Value, vectors: np.ndarray) -> tuple[Any, Any]:
     """Eigenvalues (..., n) and eigenvectors of a symmetric matrix, from good vectors to any precision.
 
     Newton's method for the pair of conditions X^T X = I and X^T A X diagonal (Ogita & Aishima, "Iterative refinement
@@ -235,7 +236,7 @@ def eigen(xp: Any, a: Any, vectors: np.ndarray) -> tuple[Any, Any]:
     return values, x
 
 
-def singular(xp: Any, a: Any, u: np.ndarray, v: np.ndarray) -> tuple[Any, Any, Any]:
+def singular(xp: Tracer, a: Value, u: np.ndarray, v: np.ndarray) -> tuple[Any, Any, Any]:
     """U (..., m, k), the singular values (..., k) and V (..., n, k) with k = min(m, n), from good ones to any precision.
 
     As `eigen`, with U^T U = I, V^T V = I and U^T A V diagonal. With U(I + F) and V(I + G) to first order, F + F^T =
@@ -269,7 +270,7 @@ def singular(xp: Any, a: Any, u: np.ndarray, v: np.ndarray) -> tuple[Any, Any, A
     return left, values, right
 
 
-def least_squares(xp: Any, a: Any, b: Any) -> Any:
+def least_squares(xp: Tracer, a: Value, b: Value) -> Any:
     """The x of least norm among those that bring a x closest to b, for a matrix of full rank, by QR factors."""
     m, n = a.shape[-2:]
     swap = xp.matrix_transpose
@@ -280,7 +281,7 @@ def least_squares(xp: Any, a: Any, b: Any) -> Any:
     return xp.matmul(q, xp.solve_triangular(swap(r), b, upper=False))
 
 
-def matrix_exponential(xp: Any, a: Any, size: float) -> Any:
+def matrix_exponential(xp: Tracer, a: Value, size: float) -> Any:
     """exp of a matrix of norm `size` at the point, by scaling to below 2^-8, 40 terms of the series, and squaring.
 
     2^(-8*41)/41! is below 2^-490, and squaring keeps the relative error within a factor of 2 each time.

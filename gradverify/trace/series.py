@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from .base import Tracer, Value
+
 BITS = 112
 """An entry of a gradient is compared with 1e-16 at most; the rest is for what the graph around the function cancels."""
 
@@ -20,7 +22,7 @@ MOST_TERMS = 1500
 """Each is some four nodes of the graph."""
 
 
-def counted(xp: Any, ratio: Callable[[int], np.ndarray], what: str) -> int:
+def counted(xp: Tracer, ratio: Callable[[int], np.ndarray], what: str) -> int:
     """How many terms of 1 + t1 + t1 t2 + … are needed at every entry, t_n = `ratio(n)` being given."""
     term, total = np.float64(1.0), np.float64(1.0)
     with np.errstate(all="ignore"):
@@ -39,17 +41,17 @@ def counted(xp: Any, ratio: Callable[[int], np.ndarray], what: str) -> int:
 Points = tuple[np.ndarray, np.ndarray]
 
 
-def lower_gamma(xp: Any, a: Any, x: Any, at: Points) -> Any:
+def lower_gamma(xp: Tracer, a: Value, x: Value, at: Points) -> Any:
     """P(a, x), the regularised lower incomplete gamma function."""
     return _gamma(xp, a, x, at, _gamma_series, lambda *args: 1.0 - _gamma_fraction(*args))
 
 
-def upper_gamma(xp: Any, a: Any, x: Any, at: Points) -> Any:
+def upper_gamma(xp: Tracer, a: Value, x: Value, at: Points) -> Any:
     """Q(a, x) = 1 - P(a, x)."""
     return _gamma(xp, a, x, at, lambda *args: 1.0 - _gamma_series(*args), _gamma_fraction)
 
 
-def _gamma(xp: Any, a: Any, x: Any, at: Points, inside: Callable[..., Any], outside: Callable[..., Any]) -> Any:
+def _gamma(xp: Tracer, a: Value, x: Value, at: Points, inside: Callable[..., Any], outside: Callable[..., Any]) -> Any:
     """By `inside` up to x = a + 1 and by `outside` beyond, where Q is small and has to keep its digits."""
     far = at[1] > at[0] + 1.0
     if far.all() or not far.any():
@@ -61,13 +63,13 @@ def _gamma(xp: Any, a: Any, x: Any, at: Points, inside: Callable[..., Any], outs
     )
 
 
-def _gamma_series(xp: Any, a: Any, x: Any, at: Points) -> Any:
+def _gamma_series(xp: Tracer, a: Value, x: Value, at: Points) -> Any:
     """P(a, x), DLMF 8.7.1."""
     terms = counted(xp, lambda n: at[1] / (at[0] + n), "the incomplete gamma function")
     return _gamma_scale(xp, a, x) * _gamma_sum(xp, a, x, terms)
 
 
-def _gamma_fraction(xp: Any, a: Any, x: Any, at: Points) -> Any:
+def _gamma_fraction(xp: Tracer, a: Value, x: Value, at: Points) -> Any:
     """Q(a, x) by Legendre's continued fraction (DLMF 8.9.2), whose n-th convergent errs by about exp(-4 sqrt(n x))."""
     levels = int(np.ceil((BITS * np.log(2.0) / 4.0) ** 2 / np.min(at[1]))) + 8
     xp.require(levels <= MOST_TERMS, "the incomplete gamma function where its continued fraction is too long")
@@ -77,12 +79,12 @@ def _gamma_fraction(xp: Any, a: Any, x: Any, at: Points) -> Any:
     return xp.exp(xp.xlogy(a, x) - x - xp.lgamma(a)) / out
 
 
-def _gamma_scale(xp: Any, a: Any, x: Any) -> Any:
+def _gamma_scale(xp: Tracer, a: Value, x: Value) -> Any:
     """x^a e^-x / Gamma(a + 1)."""
     return xp.exp(xp.xlogy(a, x) - x - xp.lgamma(a + 1.0))
 
 
-def _gamma_sum(xp: Any, a: Any, x: Any, terms: int) -> Any:
+def _gamma_sum(xp: Tracer, a: Value, x: Value, terms: int) -> Any:
     """1 + x/(a+1) + x²/((a+1)(a+2)) + …, by Horner's rule."""
     out: Any = 1.0
     for n in range(terms, 0, -1):
@@ -90,10 +92,11 @@ def _gamma_sum(xp: Any, a: Any, x: Any, terms: int) -> Any:
     return out
 
 
-def gamma_slope(xp: Any, a: Any, x: Any, at: Points) -> Any:
+def gamma_slope(xp: Tracer, a: Value, x: Value, at: Points) -> Any:
     """dP/da: the series of P, its logarithm differentiated term by term."""
     terms = counted(xp, lambda n: at[1] / (at[0] + n), "the derivative of the incomplete gamma function")
-    total, slope = 1.0, 0.0
+    total: Any = 1.0
+    slope: Any = 0.0
     # Horner's rule, and its derivative in a.
     for n in range(terms, 0, -1):
         factor = x / (a + float(n))
@@ -103,7 +106,7 @@ def gamma_slope(xp: Any, a: Any, x: Any, at: Points) -> Any:
     return scale * ((xp.log(x) - xp.digamma(a + 1.0)) * total + slope)
 
 
-def incomplete_beta(xp: Any, a: Any, b: Any, x: Any, at: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Any:
+def incomplete_beta(xp: Tracer, a: Value, b: Value, x: Value, at: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Any:
     """I_x(a, b), regularised (DLMF 8.17.8); beyond (a+1)/(a+b+2) as 1 - I_{1-x}(b, a) (DLMF 8.17.4)."""
     p, q, z = at
     far = z > (p + 1.0) / (p + q + 2.0)
@@ -119,7 +122,7 @@ def incomplete_beta(xp: Any, a: Any, b: Any, x: Any, at: tuple[np.ndarray, np.nd
     return _beta_series(xp, a, b, x, at)
 
 
-def _beta_series(xp: Any, a: Any, b: Any, x: Any, at: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Any:
+def _beta_series(xp: Tracer, a: Value, b: Value, x: Value, at: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Any:
     p, q, z = at
     terms = counted(xp, lambda n: z * (p + q + n - 1.0) / (p + n), "the incomplete beta function")
     out: Any = 1.0
@@ -129,7 +132,7 @@ def _beta_series(xp: Any, a: Any, b: Any, x: Any, at: tuple[np.ndarray, np.ndarr
     return xp.exp(xp.xlogy(a, x) + xp.xlog1py(b, -x) - beta) / a * out
 
 
-def bessel_i(xp: Any, order: int, x: Any, at: np.ndarray, scaled: bool = True) -> Any:
+def bessel_i(xp: Tracer, order: int, x: Value, at: np.ndarray, scaled: bool = True) -> Any:
     """I_n(x), n = 0 or 1 (DLMF 10.25.2); `scaled` by exp(-|x|)."""
     xp.require(np.max(np.abs(at), initial=0.0) <= 700.0, "a Bessel function whose series leaves the doubles")
     terms = counted(xp, lambda k: at * at / (4.0 * k * (k + order)), "a Bessel function")
@@ -146,7 +149,7 @@ SHIFT, CORRECTIONS = 100, 24
 about 2 (2j)! / (2 pi (q + 100))^2j of the sum for j = 25, below 2^-240, times (s/2j)^2j where s is above that."""
 
 
-def hurwitz_zeta(xp: Any, s: Any, q: Any) -> Any:
+def hurwitz_zeta(xp: Tracer, s: Any, q: Any) -> Any:
     """sum of (q + k)^-s over k >= 0, for s > 1 and q > 0 (DLMF 25.11.5)."""
     total = None
     for k in range(SHIFT):
@@ -178,7 +181,7 @@ DIGIT = 2**20
 """Whole numbers up to here are exact literals in float32 and float64."""
 
 
-def exact(xp: Any, value: Fraction) -> Any:
+def exact(xp: Tracer, value: Fraction) -> Any:
     """A rational number to any precision: a literal has the digits of its dtype only."""
 
     def whole(n: int) -> Any:
@@ -189,7 +192,7 @@ def exact(xp: Any, value: Fraction) -> Any:
     return size if value > 0 else -size
 
 
-def running_logsumexp(xp: Any, x: Any, axis: int) -> Any:
+def running_logsumexp(xp: Tracer, x: Value, axis: int) -> Any:
     """The logarithm of the running sum of exponentials, in log2(n) sweeps (Hillis & Steele, "Data parallel algorithms",
     Comm. ACM 29, 1986): no shift serves all entries."""
     n = x.shape[axis]

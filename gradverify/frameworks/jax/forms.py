@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from ...core.op import Array, Vocabulary
 from ..base import Form
 from ..forms import digamma, gelu_tanh, gelu_tanh_vjp, softsign_vjp
 
 
-def _gelu(xp: Any, x: Any, approximate: str = "none") -> Any:
+def _gelu(xp: Vocabulary, x: Array, approximate: str = "none") -> Array:
     return gelu_tanh(xp, x) if approximate == "tanh" else 0.5 * x * xp.erfc(-x / xp.sqrt2)
 
 
-def _gelu_vjp(xp: Any, g: Any, out: Any, x: Any, approximate: str = "none") -> Any:
+def _gelu_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, approximate: str = "none") -> Array:
     if approximate == "tanh":
         return gelu_tanh_vjp(xp, g, x)
     return g * (0.5 * xp.erfc(-x / xp.sqrt2) + x * xp.exp(-0.5 * x * x) / xp.sqrt(2.0 * xp.pi))
@@ -28,7 +29,7 @@ LANCZOS = (
 )  # fmt: skip
 
 
-def _lgamma(xp: Any, x: Any) -> Any:
+def _lgamma(xp: Vocabulary, x: Array) -> Array:
     """Terms of size 1 cancel next to the roots at 1 and 2."""
     z = x - 1.0
     total = 0.99999999999980993227684700473478 + xp.zeros_like(x)
@@ -49,7 +50,7 @@ LOG1P_Q = (
 )  # fmt: skip
 
 
-def _log1p(xp: Any, x: Any) -> Any:
+def _log1p(xp: Vocabulary, x: Array) -> Array:
     """XLA takes Cephes's fraction wherever |x| < √2 - 1, so also down to -0.414, where it is no longer good."""
     p, q = LOG1P_P[0] + xp.zeros_like(x), LOG1P_Q[0] + xp.zeros_like(x)
     for a, b in zip(LOG1P_P[1:], LOG1P_Q[1:]):
@@ -63,14 +64,14 @@ def _log1p(xp: Any, x: Any) -> Any:
 def _by_expm1(scale: float, alpha: float, slope: float = 1.0) -> Any:
     """The rule of scale * alpha * expm1(slope * x) where x is negative: expm1's own is out + 1."""
 
-    def vjp(xp: Any, g: Any, x: Any) -> Any:
+    def vjp(xp: Vocabulary, g: Array, x: Array) -> Array:
         below = g * (scale * alpha * slope) * (xp.expm1(xp.minimum(x, 0.0) * slope) + 1.0)
         return xp.where(xp.greater(x, 0.0), g * scale, below)
 
     return vjp
 
 
-def _over_root(xp: Any, g: Any, x: Any, axis: int, v: Any, slope: Any) -> Any:
+def _over_root(xp: Vocabulary, g: Array, x: Array, axis: int, v: Array, slope: Any) -> Array:
     """The rule of x * rsqrt(v), where dv = slope * d(x*x) summed along the axis. rsqrt's own has the power -3/2, which
     overflows in float16 from v = 6e-4 down; and x*x, which v consists of, underflows."""
     root = 1.0 / xp.sqrt(v)
@@ -78,27 +79,27 @@ def _over_root(xp: Any, g: Any, x: Any, axis: int, v: Any, slope: Any) -> Any:
     return g * root + 2.0 * x * (slope * dv)
 
 
-def _rms_norm_vjp(xp: Any, i: int, g: Any, out: Any, x: Any, w: Any, eps: float = 1e-5) -> Any:
+def _rms_norm_vjp(xp: Vocabulary, i: int, g: Array, out: Array, x: Array, w: Array, eps: float = 1e-5) -> Array:
     v = xp.mean(x * x, axis=-1, keepdims=True) + eps
     return xp.sum_to(g * x / xp.sqrt(v), xp.shape(w)) if i else _over_root(xp, g * w, x, -1, v, 1.0 / xp.shape(x)[-1])
 
 
-def _square(xp: Any, x: Any, axis: int, eps: float) -> tuple[Any, Any]:
+def _square(xp: Vocabulary, x: Array, axis: int, eps: float) -> tuple[Any, Any]:
     """max(x·x, eps²) and its slope."""
     s = xp.sum(x * x, axis=axis, keepdims=True)
     above = xp.where(xp.greater(s, eps * eps), xp.ones_like(s), xp.zeros_like(s))
     return xp.maximum(s, eps * eps), above
 
 
-def _normalize(xp: Any, x: Any, axis: int = -1, eps: float = 1e-12) -> Any:
+def _normalize(xp: Vocabulary, x: Array, axis: int = -1, eps: float = 1e-12) -> Array:
     return x / xp.sqrt(_square(xp, x, axis, eps)[0])
 
 
-def _normalize_vjp(xp: Any, g: Any, x: Any, axis: int = -1, eps: float = 1e-12) -> Any:
+def _normalize_vjp(xp: Vocabulary, g: Array, x: Array, axis: int = -1, eps: float = 1e-12) -> Array:
     return _over_root(xp, g, x, axis, *_square(xp, x, axis, eps))
 
 
-def _cosine_vjp(xp: Any, g: Any, a: Any, b: Any, axis: int, eps: float) -> Any:
+def _cosine_vjp(xp: Vocabulary, g: Array, a: Array, b: Array, axis: int, eps: float) -> Array:
     return _normalize_vjp(xp, xp.expand_dims(g, axis) * _normalize(xp, b, axis, eps), a, axis, eps)
 
 

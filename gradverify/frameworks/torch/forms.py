@@ -9,28 +9,29 @@ from typing import Any
 
 import numpy as np
 
+from ...core.op import Array, Vocabulary
 from ...ops.reduction import spread
 from ..base import Form
 from ..forms import digamma, gelu_tanh, gelu_tanh_vjp, softsign_vjp
 
 
-def _gelu(xp: Any, x: Any, approximate: str = "none") -> Any:
+def _gelu(xp: Vocabulary, x: Array, approximate: str = "none") -> Array:
     if approximate == "tanh":
         return gelu_tanh(xp, x)
     return x * _normal_cdf(xp, x)
 
 
-def _gelu_vjp(xp: Any, g: Any, out: Any, x: Any, approximate: str = "none") -> Any:
+def _gelu_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, approximate: str = "none") -> Array:
     if approximate == "tanh":
         return gelu_tanh_vjp(xp, g, x)
     return g * (_normal_cdf(xp, x) + x * xp.exp(-0.5 * x * x) / xp.sqrt(2.0 * xp.pi))
 
 
-def _normal_cdf(xp: Any, x: Any) -> Any:
+def _normal_cdf(xp: Vocabulary, x: Array) -> Array:
     return 0.5 * (1.0 + xp.erf(x / xp.sqrt2))
 
 
-def _trigamma(xp: Any, x: Any) -> Any:
+def _trigamma(xp: Vocabulary, x: Array) -> Array:
     """Six steps of the recurrence, then four terms of the asymptotic series; reflected below 1/2."""
     below = xp.less(x, 0.5)
     y = xp.where(below, 1.0 - x, x)
@@ -47,12 +48,12 @@ def _polygamma_of(n: int) -> Any:
     return {0: digamma, 1: _trigamma}.get(n, lambda xp, x: xp.polygamma(x, n=n))
 
 
-def _celu_vjp(xp: Any, g: Any, out: Any, x: Any, alpha: float = 1.0) -> Any:
+def _celu_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, alpha: float = 1.0) -> Array:
     rounded = float(np.float32(alpha))
     return xp.where(xp.greater(x, 0.0), g, g * xp.exp(xp.minimum(x, 0.0) / rounded) * (alpha / rounded))
 
 
-def _hardsigmoid_vjp(xp: Any, g: Any, out: Any, x: Any) -> Any:
+def _hardsigmoid_vjp(xp: Vocabulary, g: Array, out: Array, x: Array) -> Array:
     inside = xp.logical_and(xp.greater(x, -3.0), xp.less(x, 3.0))
     return xp.where(inside, g * float(np.float32(1 / 6)), xp.zeros_like(g))
 
@@ -60,20 +61,20 @@ def _hardsigmoid_vjp(xp: Any, g: Any, out: Any, x: Any) -> Any:
 THRESHOLD = 20.0  # the default of torch.nn.functional.softplus
 
 
-def _softplus(xp: Any, x: Any) -> Any:
+def _softplus(xp: Vocabulary, x: Array) -> Array:
     return xp.where(xp.greater(x, THRESHOLD), x, xp.log1p(xp.exp(xp.minimum(x, THRESHOLD))))
 
 
-def _softplus_vjp(xp: Any, g: Any, out: Any, x: Any) -> Any:
+def _softplus_vjp(xp: Vocabulary, g: Array, out: Array, x: Array) -> Array:
     return xp.where(xp.greater(x, THRESHOLD), g, g * xp.sigmoid(x))
 
 
-def _logsumexp_vjp(xp: Any, g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def _logsumexp_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     shape = xp.shape(xp.sum(x, axis=axis, keepdims=True))
     return xp.reshape(g, shape) * xp.exp(x - xp.reshape(out, shape))
 
 
-def _cosine_vjp(xp: Any, g: Any, a: Any, b: Any, axis: int, eps: float) -> Any:
+def _cosine_vjp(xp: Vocabulary, g: Array, a: Array, b: Array, axis: int, eps: float) -> Array:
     """d/da of a·b / (n_a n_b) with n = max(norm, eps), the norm differentiated as if it were not clamped."""
     norm = xp.vector_norm(a, axis=axis, keepdims=True)
     n = xp.maximum(norm, eps)
@@ -82,14 +83,14 @@ def _cosine_vjp(xp: Any, g: Any, a: Any, b: Any, axis: int, eps: float) -> Any:
     return (other - along * (a / norm)) / n
 
 
-def _erf(xp: Any, x: Any) -> Any:
+def _erf(xp: Vocabulary, x: Array) -> Array:
     """Abramowitz and Stegun, 7.1.26: to 1.5e-7 of 1."""
     t = 1.0 / (1.0 + 0.3275911 * xp.abs(x))
     series = 0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429)))
     return xp.sign(x) * (1.0 - series * t * xp.exp(-x * x))
 
 
-def _nll_loss(xp: Any, x: Any, targets: Any) -> Any:
+def _nll_loss(xp: Vocabulary, x: Array, targets: Any) -> Array:
     """One term after the other, each partial sum in the dtype."""
     picked = xp.take_along_axis(x, xp.expand_dims(targets, -1), -1)
     n = math.prod(xp.shape(picked))
@@ -100,22 +101,22 @@ def _nll_loss(xp: Any, x: Any, targets: Any) -> Any:
     return -total / n
 
 
-def _prod_vjp(xp: Any, g: Any, out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def _prod_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     """g·out/x where no factor is 0."""
     return _divided(xp, spread(xp, g * out, x, axis), x)
 
 
-def _cumulative_prod_vjp(xp: Any, g: Any, out: Any, x: Any, axis: int = -1) -> Any:
+def _cumulative_prod_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, axis: int = -1) -> Array:
     """The sum of what comes after of g·out, over x, where no factor is 0."""
     return _divided(xp, xp.flip(xp.cumulative_sum(xp.flip(g * out, axis=axis), axis=axis), axis=axis), x)
 
 
-def _divided(xp: Any, y: Any, x: Any) -> Any:
+def _divided(xp: Vocabulary, y: Array, x: Array) -> Array:
     none = xp.equal(x, 0.0)
     return xp.where(none, xp.zeros_like(x), y / xp.where(none, xp.ones_like(x), x))
 
 
-def _standardize_vjp(xp: Any, g: Any, out: Any, x: Any, axis: Any = -1, eps: float = 1e-5) -> Any:
+def _standardize_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, axis: Any = -1, eps: float = 1e-5) -> Array:
     """From a mean that is rounded to the dtype before it is subtracted."""
 
     def mean(v: Any) -> Any:
