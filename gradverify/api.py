@@ -19,6 +19,7 @@ from .core.outcome import ASSERTION, Outcome, Reason, reason_of
 from .core.verdict import Verdict
 from .frameworks.numpy.handwritten import HandWritten
 from .frameworks.recognise import framework_of
+from .run.runner import tell_check
 
 Mode = Literal["rev", "fwd"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -136,11 +137,12 @@ def check(
     )
     try:
         with context(framework, dtype):
-            return answered(question, lambda q: _answered(q, order or 1, modes, effort), order or 1)
+            verdict = answered(question, lambda q: _answered(q, order or 1, modes, effort), order or 1)
     except Unsupported as e:
-        return Verdict(
+        verdict = Verdict(
             Outcome.INCONCLUSIVE, question.name, "", "", reason=reason_of(e, Reason.UNTRACED), message=str(e)
         )
+    return tell_check(question.name, verdict)
 
 
 def _answered(question: Question, order: int, modes: Sequence[Mode], effort: Effort) -> Verdict:

@@ -20,6 +20,7 @@ from .checker.forward_mode import answer_forward
 from .core.errors import BadInput, Unsupported
 from .core.outcome import ASSERTION
 from .core.verdict import Verdict
+from .run.runner import tell_check
 
 __all__ = ["Undecided", "check_grads"]
 
@@ -92,6 +93,7 @@ def _raise(asked: Question, judge: Callable[[Question], Verdict], what: str) -> 
         verdict = judge(asked)
     except BadInput as e:
         raise AssertionError(f"{what}: {e}") from e
+    tell_check(verdict.case, verdict)
     if not ASSERTION.gate(verdict.outcome, verdict.kind):
         return
     if verdict.reason is None:

@@ -22,6 +22,7 @@ from .checker.sparse import Call, is_sparse, over_values
 from .core.errors import BadInput, Unsupported
 from .core.outcome import ASSERTION
 from .core.verdict import Verdict
+from .run.runner import tell_check
 
 __all__ = ["GradcheckError", "Undecided", "gradcheck", "gradgradcheck"]
 
@@ -229,6 +230,7 @@ def _constant(func: Function, given: tuple[Any, ...]) -> None:
 
 def _raise(verdict: Verdict) -> None:
     """GradcheckError, Undecided or Unsupported; nothing for an outcome that is true."""
+    tell_check(verdict.case, verdict)
     if not ASSERTION.gate(verdict.outcome, verdict.kind):
         return
     if verdict.reason is None:

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ..core.case import Case
+from ..core.case import Case, Source
 from ..core.errors import Unsupported
-from ..core.outcome import FailKind, GatePolicy, Outcome
+from ..core.outcome import ASSERTION, FailKind, GatePolicy, Outcome
 from ..core.verdict import Verdict
 from ..frameworks.base import Subject
 from ..frameworks.registry import find
 from ..judge.culprit import find_culprit
 from ..judge.decide import decide
 from ..spec.write import dumps
-from .events import Job, JobJudged, Listener, RunFinished, RunStarted, tell
+from .events import Job, JobJudged, JobLost, Listener, RunFinished, RunStarted, tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Settings:
         return GatePolicy.of(self.fail_on, strict=self.strict)
 
 
-def judge(case: Case, subject: str | Subject, settings: Settings = Settings()) -> Verdict:
+def judge_case(case: Case, subject: str | Subject, settings: Settings = Settings()) -> Verdict:
     """The verdict on one case, with the culprit on FAIL. Raises only for bad input or a crash of gradverify itself."""
     adapter = find(subject, settings.device) if isinstance(subject, str) else subject
     verdict = decide(case, adapter, seed=settings.seed)
@@ -91,6 +91,19 @@ def acceptable(job: Job, verdict: Verdict, policy: GatePolicy) -> bool:
     return not policy.gate(verdict.outcome, verdict.kind)
 
 
+def tell_verdict(job: Job, verdict: Verdict, policy: GatePolicy, listeners: Iterable[Listener] = ()) -> JobJudged:
+    """Tell the one event of a verdict: the only place where a verdict meets the gate."""
+    event = JobJudged(job, verdict, acceptable(job, verdict, policy))
+    tell(listeners, event)
+    return event
+
+
+def tell_check(name: str, verdict: Verdict) -> Verdict:
+    """Tell the verdict of a call of `check`, and return it. Its gate is that of an assertion."""
+    tell_verdict(Job(f"check::{name}", verdict.subject, verdict.dtype, source=Source("api")), verdict, ASSERTION)
+    return verdict
+
+
 class Batch(Protocol):
     """Several jobs of which one's outcome decides about the next, such as random graphs (`search.Search`).
 
@@ -110,10 +123,16 @@ class Runner:
         self.settings, self.listeners = settings, list(listeners)
 
     def judge_job(self, job: Job) -> JobJudged:
-        verdict = judge(job.build(), job.subject, self.settings)
-        event = JobJudged(job, verdict, acceptable(job, verdict, self.settings.policy))
-        tell(self.listeners, event)
-        return event
+        """Judge one job, and tell it. What cannot be judged is told as lost, and raised."""
+        assert job.build is not None, f"{job.id}: there is no case to judge"
+        start = time.perf_counter()
+        try:
+            verdict = judge_case(job.build(), job.subject, self.settings)
+        except Exception as e:
+            message = f"{type(e).__name__}: {e}"
+            tell(self.listeners, JobLost(job, "error", message, seconds=time.perf_counter() - start))
+            raise
+        return tell_verdict(job, verdict, self.settings.policy, self.listeners)
 
     def run(self, jobs: Iterable[Job | Batch], total: int | None = None) -> bool:
         s = self.settings
