@@ -58,7 +58,7 @@ def test_a_common_function_passes(function: str) -> None:
 @pytest.mark.parametrize("function", WRONG)
 def test_what_jax_is_wrong_about_is_found(function: str) -> None:
     row = swept(function, WRONG[function])
-    assert row.outcome == "FAIL", row
+    assert row.outcome in ("FAIL", "KNOWN"), row
     assert run.explained(row, jax_functions.JUDGEMENTS)
 
 
