@@ -19,7 +19,7 @@ from .core.outcome import ASSERTION, Outcome, Reason, reason_of
 from .core.verdict import Verdict
 from .frameworks.numpy.handwritten import HandWritten
 from .frameworks.recognise import framework_of
-from .run.runner import tell_check
+from .run.gate import tell_check
 
 Mode = Literal["rev", "fwd"]
 MODES: tuple[Mode, ...] = get_args(Mode)

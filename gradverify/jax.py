@@ -20,7 +20,7 @@ from .checker.forward_mode import answer_forward
 from .core.errors import BadInput, Unsupported
 from .core.outcome import ASSERTION
 from .core.verdict import Verdict
-from .run.runner import tell_check
+from .run.gate import tell_check
 
 __all__ = ["Undecided", "check_grads"]
 

@@ -22,7 +22,7 @@ from .checker.sparse import Call, is_sparse, over_values
 from .core.errors import BadInput, Unsupported
 from .core.outcome import ASSERTION
 from .core.verdict import Verdict
-from .run.runner import tell_check
+from .run.gate import tell_check
 
 __all__ = ["GradcheckError", "Undecided", "gradcheck", "gradgradcheck"]
 

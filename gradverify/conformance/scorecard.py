@@ -16,7 +16,7 @@ from ..core.case import Source
 from ..core.outcome import DEFAULT, FailKind, GatePolicy, Outcome, Reason
 from ..core.verdict import Verdict
 from ..run.events import Job, JobJudged, Listener, RunFinished, RunStarted, tell
-from ..run.runner import tell_verdict
+from ..run.gate import tell_verdict
 from .deviations import DEVIATIONS, reason
 from .engines import ENGINES, Engine
 from .law import Law, laws

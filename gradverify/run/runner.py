@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ..core.case import Case, Source
+from ..core.case import Case
 from ..core.errors import Unsupported
-from ..core.outcome import ASSERTION, FailKind, GatePolicy, Outcome
+from ..core.outcome import FailKind, GatePolicy
 from ..core.verdict import Verdict
 from ..frameworks.base import Subject
 from ..frameworks.registry import find
@@ -17,6 +17,7 @@ from ..judge.culprit import find_culprit
 from ..judge.decide import decide
 from ..spec.write import dumps
 from .events import Job, JobJudged, JobLost, Listener, RunFinished, RunStarted, tell
+from .gate import tell_verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,33 +76,6 @@ def _spec(case: Case, subject: Subject) -> str:
         return dumps(case, subjects=(subject.name,))
     except Unsupported:
         return ""
-
-
-def acceptable(job: Job, verdict: Verdict, policy: GatePolicy) -> bool:
-    """Does the verdict meet what the job's author expected, and does nothing of it gate?
-
-    An INCONCLUSIVE that the author explains never gates.
-    """
-    if verdict.outcome is Outcome.INCONCLUSIVE:
-        return job.explained is not None or not policy.gate(verdict.outcome)
-    if job.expect == "fail":
-        return verdict.outcome.has_kind
-    if job.expect == "raises":
-        return verdict.kind is FailKind.RAISED
-    return not policy.gate(verdict.outcome, verdict.kind)
-
-
-def tell_verdict(job: Job, verdict: Verdict, policy: GatePolicy, listeners: Iterable[Listener] = ()) -> JobJudged:
-    """Tell the one event of a verdict: the only place where a verdict meets the gate."""
-    event = JobJudged(job, verdict, acceptable(job, verdict, policy))
-    tell(listeners, event)
-    return event
-
-
-def tell_check(name: str, verdict: Verdict) -> Verdict:
-    """Tell the verdict of a call of `check`, and return it. Its gate is that of an assertion."""
-    tell_verdict(Job(f"check::{name}", verdict.subject, verdict.dtype, source=Source("api")), verdict, ASSERTION)
-    return verdict
 
 
 class Batch(Protocol):

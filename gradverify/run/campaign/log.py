@@ -25,7 +25,7 @@ from ...core.errors import GradverifyError
 from ...core.outcome import FailKind, GatePolicy, Outcome, Reason
 from ...core.verdict import Verdict
 from ..events import Event, How, Job, JobJudged, JobLost, RunStarted
-from ..runner import acceptable
+from ..gate import acceptable
 from .model import Campaign, Combo
 
 Entry = dict[str, Any]
