@@ -187,7 +187,7 @@ def gradverify_judge(problem: Problem, data: Data, factor: np.ndarray) -> Check:
     """The PyTorch function held against the problem's expression, as `call:` in a spec does."""
     from gradverify.core.verdict import Outcome
     from gradverify.frameworks.torch.adapter import TorchSubject
-    from gradverify.run.runner import Settings, judge
+    from gradverify.run.runner import Settings, judge_case
     from gradverify.spec.from_expression import expression_case
 
     function = torch_function(problem, data, factor)
@@ -204,7 +204,7 @@ def gradverify_judge(problem: Problem, data: Data, factor: np.ndarray) -> Check:
 
     def check() -> bool:
         # A seed of its own for every check: truth and budget are remembered per case and seed, and their cost counts.
-        verdict = judge(case, Given(), Settings(shrink=False, seed=next(_seeds)))
+        verdict = judge_case(case, Given(), Settings(shrink=False, seed=next(_seeds)))
         if verdict.outcome is Outcome.INCONCLUSIVE:
             raise RuntimeError(f"no verdict: {verdict}")
         return verdict.outcome is Outcome.FAIL

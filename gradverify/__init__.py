@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .ops import OPS as OPS
     from .run.runner import Runner as Runner
     from .run.runner import Settings as Settings
-    from .run.runner import judge as judge
+    from .run.runner import judge_case as judge_case
 
 # Public name -> the module that defines it.
 _HOMES = {
@@ -61,7 +61,7 @@ _HOMES = {
     "Verdict": "core.verdict",
     "Runner": "run.runner",
     "Settings": "run.runner",
-    "judge": "run.runner",
+    "judge_case": "run.runner",
     "OPS": "ops",
 }
 

@@ -20,6 +20,7 @@ from .core.outcome import ASSERTION, Outcome, Reason, reason_of
 from .core.verdict import Verdict
 from .frameworks.numpy.handwritten import HandWritten
 from .frameworks.recognise import framework_of, owner
+from .run.gate import tell_check
 
 
 class WrongGradient(AssertionError):
@@ -134,11 +135,12 @@ def check(
     )
     try:
         with context(framework, dtype):
-            return judge_sparse(question, lambda q: _judge_up_to(q, order or 1, modes, effort), order or 1)
+            verdict = judge_sparse(question, lambda q: _judge_up_to(q, order or 1, modes, effort), order or 1)
     except Unsupported as e:
-        return Verdict(
+        verdict = Verdict(
             Outcome.INCONCLUSIVE, question.name, "", "", reason=reason_of(e, Reason.UNTRACED), message=str(e)
         )
+    return tell_check(question.name, verdict)
 
 
 def _judge_up_to(q: Question, order: int, modes: Sequence[Mode], effort: Effort) -> Verdict:

@@ -22,6 +22,7 @@ from .checker.question import Question
 from .core.errors import Unsupported
 from .core.outcome import ASSERTION
 from .core.verdict import Verdict
+from .run.gate import tell_check
 
 __all__ = ["Undecided", "check_grads"]
 
@@ -92,6 +93,7 @@ def _raise(judgement: Judgement) -> None:
         raise judgement.error
     if verdict is None:
         raise AssertionError(f"{what}: {judgement.error}") from judgement.error
+    tell_check(verdict.case, verdict)
     if not ASSERTION.gate(verdict.outcome, verdict.kind):
         return
     if verdict.reason is None:

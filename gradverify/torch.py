@@ -27,6 +27,7 @@ from .core.outcome import ASSERTION
 from .core.verdict import Verdict
 from .frameworks.base import Call
 from .frameworks.torch.sparse import is_sparse, over_values
+from .run.gate import tell_check
 
 __all__ = ["GradcheckError", "Undecided", "gradcheck", "gradgradcheck"]
 
@@ -242,6 +243,7 @@ def _require_constant(func: Function, given: tuple[Any, ...]) -> None:
 
 def _raise(verdict: Verdict) -> None:
     """GradcheckError, Undecided or Unsupported; nothing for an outcome that is true."""
+    tell_check(verdict.case, verdict)
     if not ASSERTION.gate(verdict.outcome, verdict.kind):
         return
     if verdict.reason is None:

@@ -185,14 +185,14 @@ def test_a_crash_has_its_own_code(folder: Path, monkeypatch: pytest.MonkeyPatch)
     def crash(*args: object) -> None:
         raise ZeroDivisionError("our own fault")
 
-    monkeypatch.setattr(judging, "judge", crash)
+    monkeypatch.setattr(judging, "judge_case", crash)
     result = call("run", "a.grad.yaml", "--subjects", "engine")
     assert result.exit_code == Exit.CRASH
     assert "ZeroDivisionError: our own fault" in result.output
 
 
 def test_an_interrupt_still_writes_the_report(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, calls = judging.judge, []
+    real, calls = judging.judge_case, []
 
     def interrupted(*args: Any) -> Any:
         calls.append(1)
@@ -200,7 +200,7 @@ def test_an_interrupt_still_writes_the_report(folder: Path, monkeypatch: pytest.
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(judging, "judge", interrupted)
+    monkeypatch.setattr(judging, "judge_case", interrupted)
     result = call("run", "a.grad.yaml", "--subjects", "engine", "--report", "json:r.json")
     assert result.exit_code == Exit.INTERRUPTED
     data = json.loads((folder / "r.json").read_text())

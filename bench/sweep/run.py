@@ -41,7 +41,7 @@ from bench.sweep.points import ORDINARY, RULINGS, Judgement, Point, called
 from gradverify.core.limits import TimeLimit, limited
 
 FRAMEWORKS = ("torch", "jax")
-OUTCOMES = ("PASS", "FAIL", "INCONCLUSIVE", "REFUSED", "CRASH")
+OUTCOMES = ("PASS", "FAIL", "KNOWN", "INCONCLUSIVE", "REFUSED", "CRASH")
 """REFUSED: `check` raised BadInput, since the call itself cannot be judged. CRASH: gradverify broke."""
 
 GRACE = 60.0
@@ -179,8 +179,8 @@ def _down(row: Row) -> bool:
 
 
 def failures(rows: Sequence[Row], table: Any) -> tuple[str, list[str]]:
-    """The FAILs under their judgements, with the evidence; and what is amiss with those."""
-    failed = [r for r in rows if r.outcome == "FAIL" or (_down(r) and explained(r, table.JUDGEMENTS))]
+    """The FAILs and KNOWNs under their judgements, with the evidence; and what is amiss with those."""
+    failed = [r for r in rows if r.outcome in ("FAIL", "KNOWN") or (_down(r) and explained(r, table.JUDGEMENTS))]
     points = {(p.function, p.edge): p for p in table.POINTS}
     text, amiss = [], []
     for j in table.JUDGEMENTS:
@@ -243,9 +243,9 @@ def report(rows: Sequence[Row], table: Any, command: str, limit: float) -> tuple
         f"{len(rows) - ordinary} at edges and with other options.\n",
         counted(rows),
         "\nREFUSED: the call cannot be judged (`BadInput` says why). CRASH: gradverify broke, or the process ended.\n",
-        f"## FAIL\n\n{found or 'None.'}",
+        f"## FAIL and KNOWN\n\n{found or 'None.'}",
     ]
-    for outcome in OUTCOMES[2:]:
+    for outcome in OUTCOMES[3:]:
         if any(r.outcome == outcome for r in rows):
             parts.append(f"## {outcome}\n\n{listed(rows, outcome)}")
     parts.append(f"## Every function\n\n{everything(rows)}\n")

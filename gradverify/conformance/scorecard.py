@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import time
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from ..core.case import Source
+from ..core.outcome import DEFAULT, FailKind, GatePolicy, Outcome, Reason
+from ..core.verdict import Verdict
+from ..run.events import Job, JobJudged, Listener, RunFinished, RunStarted, tell
+from ..run.gate import tell_verdict
 from .deviations import DEVIATIONS, reason
 from .engines import ENGINES, Engine
 from .law import Law, laws
@@ -22,7 +28,7 @@ MACHINE = "machine"
 MACHINE_NEEDS = frozenset({"flags", "hooks", "inplace", "views", "versions", "function", "create_graph", "inputs"})
 
 
-class Outcome(StrEnum):
+class Standing(StrEnum):
     """HOLDS · BROKEN · KNOWN: broken, and listed in `deviations` · STALE: listed there, and holds · LACKS: the engine has
     not what the law is about."""
 
@@ -33,8 +39,18 @@ class Outcome(StrEnum):
     LACKS = "lacks"
 
     @property
-    def ok(self) -> bool:
-        return self not in (Outcome.BROKEN, Outcome.STALE)
+    def outcome(self) -> Outcome:
+        """The outcome of the verdict on the law."""
+        return _OUTCOMES[self]
+
+
+_OUTCOMES = {
+    Standing.HOLDS: Outcome.PASS,
+    Standing.BROKEN: Outcome.FAIL,
+    Standing.KNOWN: Outcome.KNOWN,
+    Standing.STALE: Outcome.FAIL,
+    Standing.LACKS: Outcome.INCONCLUSIVE,
+}
 
 
 @dataclass(frozen=True)
@@ -46,32 +62,47 @@ class Line:
     """
 
     law: str
-    outcome: Outcome
+    standing: Standing
     why: str = ""
     script: tuple[str, ...] = ()
+
+    def verdict(self, engine: str) -> Verdict:
+        """The line as a verdict on the law."""
+        outcome = self.standing.outcome
+        return Verdict(
+            outcome, self.law, engine, "", FailKind.LAW if outcome.has_kind else None,
+            Reason.SUBJECT if outcome is Outcome.INCONCLUSIVE else None, self.why, script="\n".join(self.script),
+            known=self.why if outcome is Outcome.KNOWN else "",
+        )  # fmt: skip
+
+    def job(self, engine: str) -> Job:
+        """What the line is about. An engine declares what it lacks: that is explained."""
+        explained = self.why if self.standing is Standing.LACKS else None
+        return Job(f"conformance::{engine}::{self.law}", engine, "", source=Source("law"), explained=explained)
+
+    def tell(self, engine: str, policy: GatePolicy, listeners: Iterable[Listener] = ()) -> JobJudged:
+        """Tell the line as the one event of its outcome."""
+        return tell_verdict(self.job(engine), self.verdict(engine), policy, listeners)
 
 
 @dataclass(frozen=True)
 class Scorecard:
-    """One engine's lines, in the order of the laws."""
+    """One engine's lines, in the order of the laws. `ok`: nothing of them gates."""
 
     engine: str
     version: str
     lines: tuple[Line, ...]
+    ok: bool
 
-    @property
-    def ok(self) -> bool:
-        return all(line.outcome.ok for line in self.lines)
-
-    def counts(self) -> Counter[Outcome]:
-        return Counter(line.outcome for line in self.lines)
+    def counts(self) -> Counter[Standing]:
+        return Counter(line.standing for line in self.lines)
 
 
 def judge(law: Law, engine: Engine) -> Line:
     """One law on one engine."""
     missing = law.missing(engine)
     if missing:
-        return Line(law.name, Outcome.LACKS, ", ".join(sorted(missing)))
+        return Line(law.name, Standing.LACKS, ", ".join(sorted(missing)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         broken = law.check(engine)
@@ -84,9 +115,9 @@ def judge_machine(engine: Engine, steps: int, seed: int = 0) -> Line:
     """The machine: `engine` against the reference engine; the reference engine itself against PyTorch."""
     reference = ENGINES["torch" if engine.name == "engine" else "engine"]
     if not engine.has >= MACHINE_NEEDS:
-        return Line(MACHINE, Outcome.LACKS, ", ".join(sorted(MACHINE_NEEDS - engine.has)))
+        return Line(MACHINE, Standing.LACKS, ", ".join(sorted(MACHINE_NEEDS - engine.has)))
     if reference.unavailable():
-        return Line(MACHINE, Outcome.LACKS, f"an engine to compare with: {reference.unavailable()}")
+        return Line(MACHINE, Standing.LACKS, f"an engine to compare with: {reference.unavailable()}")
     done: Search = search(engine, reference, steps, seed)
     if not done.divergences:
         return _line(engine, MACHINE, None, ())
@@ -97,19 +128,35 @@ def judge_machine(engine: Engine, steps: int, seed: int = 0) -> Line:
 def _line(engine: Engine, law: str, broken: str | None, script: Sequence[str]) -> Line:
     known = reason(engine.name, law)
     if broken is None:
-        return Line(law, Outcome.HOLDS) if known is None else Line(law, Outcome.STALE, f"listed as: {known}")
+        return Line(law, Standing.HOLDS) if known is None else Line(law, Standing.STALE, f"listed as: {known}")
     if known is not None:
-        return Line(law, Outcome.KNOWN, known, tuple(script))
-    return Line(law, Outcome.BROKEN, broken, tuple(script))
+        return Line(law, Standing.KNOWN, known, tuple(script))
+    return Line(law, Standing.BROKEN, broken, tuple(script))
 
 
-def scorecard(engine: Engine, names: Iterable[str] | None = None, steps: int = 0, seed: int = 0) -> Scorecard:
-    """The laws (those of `names`, or all) and, with `steps`, the machine."""
+def scorecard(
+    engine: Engine,
+    names: Iterable[str] | None = None,
+    steps: int = 0,
+    seed: int = 0,
+    *,
+    policy: GatePolicy = DEFAULT,
+    listeners: Sequence[Listener] = (),
+) -> Scorecard:
+    """The laws (those of `names`, or all) and, with `steps`, the machine; each line is told as an event."""
     wanted = list(laws()) if names is None else list(names)
-    lines = [judge(laws()[name], engine) for name in wanted]
-    if steps:
-        lines.append(judge_machine(engine, steps, seed))
-    return Scorecard(engine.name, engine.release(), tuple(lines))
+    tell(listeners, RunStarted(len(wanted) + bool(steps), (engine.name,), (), seed))
+    start, interrupted = time.perf_counter(), True
+    lines, ok = [], True
+    try:
+        for name in [*wanted, *([MACHINE] if steps else [])]:
+            line = judge_machine(engine, steps, seed) if name == MACHINE else judge(laws()[name], engine)
+            ok &= line.tell(engine.name, policy, listeners).ok
+            lines.append(line)
+        interrupted = False
+    finally:
+        tell(listeners, RunFinished(time.perf_counter() - start, interrupted))
+    return Scorecard(engine.name, engine.release(), tuple(lines), ok)
 
 
 # ---- for people and machines ----------------------------------------------------------------------------------------
@@ -118,13 +165,13 @@ def scorecard(engine: Engine, names: Iterable[str] | None = None, steps: int = 0
 def text(card: Scorecard) -> Iterator[str]:
     """For the terminal."""
     counts = card.counts()
-    said = ", ".join(f"{counts[o]} {o}" for o in Outcome if counts[o])
+    said = ", ".join(f"{counts[o]} {o}" for o in Standing if counts[o])
     yield f"{card.engine} {card.version}: {said}"
     for line in card.lines:
-        if line.outcome in (Outcome.HOLDS, Outcome.LACKS):
+        if line.standing in (Standing.HOLDS, Standing.LACKS):
             continue
         yield ""
-        yield f"{line.law}: {line.outcome}: {line.why}"
+        yield f"{line.law}: {line.standing}: {line.why}"
         if line.law in laws():
             yield f"  law: {' '.join(laws()[line.law].doc.split())} ({laws()[line.law].source})"
         yield from (f"    {code}" for code in line.script)
@@ -134,7 +181,7 @@ def as_json(cards: Sequence[Scorecard]) -> str:
     """One object per engine; the names are those of `Scorecard` and `Line`."""
 
     def plain(card: Scorecard) -> dict[str, Any]:
-        lines = [{"law": x.law, "outcome": str(x.outcome), "why": x.why, "script": list(x.script)} for x in card.lines]
+        lines = [{"law": x.law, "outcome": str(x.standing), "why": x.why, "script": list(x.script)} for x in card.lines]
         return {"engine": card.engine, "version": card.version, "ok": card.ok, "laws": lines}
 
     return json.dumps({"gradverify": 1, "conformance": [plain(c) for c in cards]}, indent=1, ensure_ascii=False) + "\n"
@@ -179,7 +226,7 @@ def _random_programs() -> Iterator[str]:
     )
 
 
-SIGNS = {Outcome.HOLDS: "✓", Outcome.BROKEN: "✗", Outcome.KNOWN: "✗¹", Outcome.STALE: "✓?", Outcome.LACKS: "–"}
+SIGNS = {Standing.HOLDS: "✓", Standing.BROKEN: "✗", Standing.KNOWN: "✗¹", Standing.STALE: "✓?", Standing.LACKS: "–"}
 
 
 def markdown(cards: Sequence[Scorecard]) -> str:
@@ -201,7 +248,7 @@ def _markdown(cards: Sequence[Scorecard]) -> Iterator[str]:
         "| | " + " | ".join(f"{c.engine} {c.version}" for c in cards) + " |",
         "|---|" + "---|" * len(cards),
     )
-    for o in Outcome:
+    for o in Standing:
         if any(c.counts()[o] for c in cards):
             yield f"| {o} | " + " | ".join(str(c.counts()[o]) for c in cards) + " |"
     family = None
@@ -226,7 +273,7 @@ def _markdown(cards: Sequence[Scorecard]) -> Iterator[str]:
             if name in laws() and "://" in laws()[name].source
             else ""
         )
-        signs = " | ".join(SIGNS[x.outcome] if x else "" for x in lines)
+        signs = " | ".join(SIGNS[x.standing] if x else "" for x in lines)
         yield f"| **{name}** {said}{where} | {signs} |"
     yield ""
     yield from _random_programs()

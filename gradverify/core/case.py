@@ -17,7 +17,7 @@ Expect = Literal["pass", "fail", "raises"]
 class Source:
     """Where a case came from, for messages and for the path of a test item."""
 
-    kind: Literal["spec", "generated", "api", "watched"] = "api"
+    kind: Literal["spec", "generated", "api", "watched", "law"] = "api"
     file: str | None = None
     line: int | None = None
     seed: int | None = None

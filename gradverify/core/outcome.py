@@ -188,6 +188,9 @@ def _terms(word: str) -> frozenset[Term]:
     return frozenset({(outcomes[name], kinds[kind])})
 
 
+DEFAULT = GatePolicy()
+"""What gates where nothing is said."""
+
 ASSERTION = GatePolicy(frozenset((o, None) for o in Outcome if not o))
 """What an assertion about one function lets through: the outcomes that are true. Drop-ins and `assert_gradients` ask it."""
 

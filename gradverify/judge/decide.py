@@ -147,7 +147,10 @@ def _judged(case: Case, subject: Framework, own: Callable[..., Any] | None, cust
 
 
 def reason_of_refusal(seen: Observation) -> Reason:
-    """NO_RULE where the backward pass is what the subject lacks, SUBJECT where it cannot run or defines nothing."""
+    """NO_RULE where the backward pass is what the subject lacks, SUBJECT where it cannot run or defines nothing.
+
+    JAX and HIPS autograd look for a rule while the forward pass runs: what they lack then is laid to the subject.
+    """
     lacks_rule = seen.stage == "backward" and not isinstance(seen.raised, Undefined)
     return Reason.NO_RULE if lacks_rule else Reason.SUBJECT
 

@@ -11,8 +11,9 @@ import pytest
 
 from ..core.outcome import Outcome
 from ..report import json, terminal
-from ..report.records import Record
+from ..report.records import Recorder
 from ..report.tally import tally
+from ..run.events import RunFinished
 from ..run.plan import SUFFIX, subjects_of, wants_random_graphs
 from ..run.search import GROUP
 from ..spec.keys import DEFAULT_DTYPES
@@ -24,10 +25,7 @@ NOTABLE = tuple(str(o) for o in (Outcome.KNOWN, Outcome.WEAK, Outcome.SURROGATE,
 
 
 def _shown(item: pytest.Item) -> str:
-    """The outcome that an item is shown by, or "".
-
-    Of a test with the fixture, an INCONCLUSIVE is the test's own business.
-    """
+    """The outcome that an item is shown by, or "": in a test with the fixture, an INCONCLUSIVE is the test's business."""
     outcome = item.outcome if isinstance(item, GradItem) else telling(
         Outcome(r["verdict"]["outcome"]) for r in item.stash.get(RECORDS, [])
     )  # fmt: skip
@@ -46,8 +44,7 @@ class Active:
     def __init__(self, config: pytest.Config) -> None:
         self.settings = settings_of(config)
         self.targets = targets_of(config)
-        self.records: list[Record] = []
-        self.errors: list[tuple[str, str]] = []
+        self.recorder = Recorder()
         self.started = time.perf_counter()
         self.reports = not hasattr(config, "workerinput")
         # An id of a random-graph item is no path: pytest would not find it. Take it out, and keep what it asks for.
@@ -111,19 +108,19 @@ class Active:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         ours = getattr(report, "gradverify", None)
         if ours:
-            self.records += ours["records"]
+            self.recorder.records += ours["records"]
             if ours["crashed"]:
-                self.errors.append((report.nodeid, report.longreprtext))
+                self.recorder.errors.append((report.nodeid, report.longreprtext))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed and report.nodeid.endswith(SUFFIX):
-            self.errors.append((report.nodeid, report.longreprtext))
+            self.recorder.errors.append((report.nodeid, report.longreprtext))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if not self.records:
+        if not self.recorder.records:
             return
         terminalreporter.section("gradverify")
-        for line in terminal.plain(tally(self.records)):
+        for line in terminal.plain(tally(self.recorder.records)):
             terminalreporter.write_line(line)
         for target in self.targets:
             terminalreporter.write_line(f"report: {target.path}")
@@ -132,12 +129,8 @@ class Active:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if not self.reports or not self.targets or session.config.option.collectonly:
             return
-        data = json.report(
-            self.records,
-            self.settings,
-            seconds=time.perf_counter() - self.started,
-            errors=self.errors,
-            interrupted=exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR),
-        )
+        interrupted = exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
+        self.recorder(RunFinished(time.perf_counter() - self.started, interrupted))
+        data = json.report_of(self.recorder, self.settings)
         for target in self.targets:
             target.write(data)

@@ -10,8 +10,9 @@ import pytest
 from ..conformance import engines, scorecard
 from ..conformance.engines import Engine
 from ..conformance.law import laws
-from ..conformance.scorecard import MACHINE, Line, Outcome
+from ..conformance.scorecard import MACHINE, Line, Standing
 from ..core.errors import GradverifyError
+from .options import settings_of
 
 GROUP = "gradverify::conformance"
 
@@ -82,13 +83,14 @@ class LawItem(pytest.Item):
             line = scorecard.judge_machine(self.engine, STEPS)
         else:
             line = scorecard.judge(laws()[self.name], self.engine)
-        self.user_properties.append(("gradverify_law", str(line.outcome)))
-        if line.outcome is Outcome.LACKS:
-            pytest.skip(f"{self.engine.name} lacks {line.why}")
-        if line.outcome is Outcome.KNOWN:
-            pytest.xfail(line.why)
-        if not line.outcome.ok:
+        self.user_properties.append(("gradverify_law", str(line.standing)))
+        event = line.tell(self.engine.name, settings_of(self.config).policy)
+        if not event.ok:
             raise NotKept(_said(line))
+        if line.standing is Standing.LACKS:
+            pytest.skip(f"{self.engine.name} lacks {line.why}")
+        if line.standing is Standing.KNOWN:
+            pytest.xfail(line.why)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any, **kwargs: Any) -> Any:
         if isinstance(excinfo.value, NotKept):
@@ -101,4 +103,4 @@ class LawItem(pytest.Item):
 
 def _said(line: Line) -> str:
     doc = f"\n{laws()[line.law].doc}" if line.law in laws() else ""
-    return "\n".join([f"{line.outcome}: {line.why}{doc}", "", *line.script])
+    return "\n".join([f"{line.standing}: {line.why}{doc}", "", *line.script])

@@ -6,43 +6,52 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ..core.verdict import Reason
-from ..run.campaign.model import NO_VERDICT, Campaign, Combo, Entry
+from ..core.outcome import Outcome, Reason
+from ..core.outcome import Tally as Counts
+from ..run.campaign.log import NO_VERDICT
+from ..run.campaign.model import Campaign, Combo
+from ..run.events import Event, JobJudged, JobLost, RunFinished, RunStarted
 from .terminal import aligned
 
-CANNOT = tuple(r.name.lower() for r in Reason if r.is_unsupported)
-"""Reasons that say that nothing was judged: counted apart from what stays open."""
+OPEN = tuple(r for r in Reason if not r.is_unsupported)
 
-OPEN = tuple(r.name.lower() for r in Reason if r.name.lower() not in CANNOT)
-
-WRONG, KNOWN = "wrong", "known"
+ALWAYS = (Outcome.PASS, Outcome.FAIL, Outcome.KNOWN)
+"""Outcomes that have a column in every table; WEAK and SURROGATE have one where they occur."""
 
 SHOWN = 20
-"""As many wrong FAILs, errors and so on are written out; the log has them all."""
+"""As many outcomes that gate, errors and so on are written out; the log has them all."""
+
+Bad = JobJudged | JobLost
 
 
 @dataclass
 class Row:
-    """Verdicts by outcome: PASS, `WRONG`, `KNOWN`, the reasons of INCONCLUSIVE, and `NO_VERDICT`."""
+    """The outcomes on one subject in one dtype; `lost` counts what came instead of a verdict."""
 
     subject: str
     dtype: str
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counts = field(default_factory=Counts)
+    lost: Counter[str] = field(default_factory=Counter)
     graphs: set[int] = field(default_factory=set)
     seconds: float = 0.0
 
     @property
     def judged(self) -> int:
         """Cases that the subject ran and that a verdict was reached on."""
-        return self.counts["PASS"] + self.counts[WRONG] + self.counts[KNOWN] + self.open
+        return self.counts.judged
 
     @property
     def open(self) -> int:
-        return sum(self.counts[r] for r in OPEN)
+        return self.counts.open
 
     @property
     def cannot(self) -> int:
-        return sum(self.counts[r] for r in CANNOT)
+        return self.counts.unsupported
+
+    @property
+    def all(self) -> int:
+        """Verdicts, and what came instead of one."""
+        return self.counts.total + self.lost.total()
 
     @property
     def share(self) -> float:
@@ -52,40 +61,50 @@ class Row:
     @property
     def rate(self) -> float:
         """Verdicts per second of one process."""
-        return sum(self.counts.values()) / self.seconds if self.seconds else 0.0
+        return self.all / self.seconds if self.seconds else 0.0
 
 
 class Tally:
-    """Told the lines of a campaign one by one: counts them, and keeps what is not acceptable."""
+    """A listener that counts the outcomes of a campaign, and keeps what is not acceptable."""
 
     def __init__(self, campaign: Campaign) -> None:
         self.campaign = campaign
         self.rows: Mapping[Combo, Row] = {c: Row(*c) for c in campaign.combos}
-        self.bad: list[Entry] = []
+        self.bad: list[Bad] = []
         self.known: Counter[tuple[str, str]] = Counter()
         self.unsupported: Counter[tuple[str, str]] = Counter()
         self.codes: list[str] = []
         self.code = ""
         self.versions: dict[str, str] = {}
 
-    def __call__(self, entry: Entry) -> None:
-        if "campaign" in entry:
-            self.versions |= entry["versions"]
-            self.code = entry["code"]
-            return
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            self.versions |= event.versions
+            self.code = event.code
+        elif not isinstance(event, RunFinished):
+            self._count(event)
+
+    def _count(self, event: Bad) -> None:
         if self.code not in self.codes:
             self.codes.append(self.code)
-        row = self.rows[Combo(entry["subject"], entry["dtype"])]
-        what = outcome(entry)
-        row.counts[what] += 1
-        row.seconds += entry["s"]
-        row.graphs.add(entry["i"])
-        if not acceptable(entry):
-            self.bad.append(entry)
-        elif what == KNOWN:
-            self.known[entry["subject"], entry["known"]] += 1
-        elif what in CANNOT:
-            self.unsupported[entry["subject"], entry["message"]] += 1
+        job = event.job
+        row = self.rows[Combo(job.subject, job.dtype)]
+        if job.number is not None:
+            row.graphs.add(job.number)
+        if isinstance(event, JobLost):
+            row.lost[event.how] += 1
+            row.seconds += event.seconds
+            self.bad.append(event)
+            return
+        v = event.verdict
+        row.counts.add(v.outcome, v.kind, v.reason)
+        row.seconds += v.seconds
+        if not event.ok:
+            self.bad.append(event)
+        if v.outcome is Outcome.KNOWN:
+            self.known[job.subject, v.known] += 1
+        elif v.reason is not None and v.reason.is_unsupported:
+            self.unsupported[job.subject, v.message] += 1
 
     @property
     def done(self) -> Mapping[Combo, set[int]]:
@@ -111,64 +130,66 @@ class Tally:
         total = Row("all", "")
         for row in self.rows.values():
             total.counts += row.counts
+            total.lost += row.lost
             total.seconds += row.seconds
         return total
 
 
-def outcome(entry: Entry) -> str:
-    """What an entry counts as; see `Row`."""
-    if entry["is"] == "INCONCLUSIVE":
-        return entry["reason"]
-    what: str = entry["is"]
-    return {"FAIL": WRONG, "KNOWN": KNOWN}.get(what, what)
-
-
-def acceptable(entry: Entry) -> bool:
-    return outcome(entry) not in (WRONG, *NO_VERDICT)
+def is_acceptable(event: Bad) -> bool:
+    """Did a verdict come that does not gate?"""
+    return isinstance(event, JobJudged) and event.ok
 
 
 # Text.
 
 
-def replay(entry: Entry, seed: int) -> str:
-    """The command that judges an entry's case again."""
-    chosen = f"--only {entry['i']} --subjects {entry['subject']} --dtypes {entry['dtype']}"
+def replay(event: Bad, seed: int) -> str:
+    """The command that judges an event's case again."""
+    chosen = f"--only {event.job.number} --subjects {event.job.subject} --dtypes {event.job.dtype}"
     return f"gradverify campaign --seed {seed} {chosen}"
 
 
-def evidence(entry: Entry, seed: int) -> str:
-    """Of what is not acceptable: what happened, how to see it again, and everything known of it."""
-    kind = f" ({entry['kind']})" if "kind" in entry else ""
-    lines = [f"{entry['is']}{kind}: graph {entry['i']} on {entry['subject']} in {entry['dtype']}"]
-    lines[0] += f": {entry['message']}" if entry.get("message") else ""
-    lines.append(f"again: {replay(entry, seed)}")
-    text = entry.get("text", "")
+def _said(event: Bad) -> tuple[str, str, str, str]:
+    """What happened, in a word; the message; the evidence; the case as a spec."""
+    if isinstance(event, JobLost):
+        return event.how, event.message, event.text, event.spec
+    return str(event.verdict.outcome), event.verdict.message, event.text, event.verdict.spec
+
+
+def evidence(event: Bad, seed: int) -> str:
+    """What happened, how to see it again, and everything known of it."""
+    what, message, text, spec = _said(event)
+    kind = f" ({event.verdict.kind})" if isinstance(event, JobJudged) and event.verdict.kind else ""
+    lines = [f"{what}{kind}: graph {event.job.number} on {event.job.subject} in {event.job.dtype}"]
+    lines[0] += f": {message}" if message else ""
+    lines.append(f"again: {replay(event, seed)}")
     if text:
         lines.append(text.rstrip())
-    if entry.get("spec") and entry["spec"].strip() not in text:
-        lines += ["--- spec: paste it into a .grad.yaml file", entry["spec"].rstrip()]
+    if spec and spec.strip() not in text:
+        lines += ["--- spec: paste it into a .grad.yaml file", spec.rstrip()]
     return "\n".join(lines)
 
 
 def _table(tally: Tally) -> tuple[list[str], list[list[str]]]:
     """Headings and lines. Reasons and failures of the run that occur nowhere have no column."""
     total = tally.total
-    reasons = [r for r in OPEN if total.counts[r]]
-    ended = [n for n in NO_VERDICT if total.counts[n]]
-    headings = ["subject", "dtype", "judged", "PASS", "wrong FAIL", "known FAIL", "INCONCLUSIVE", *reasons]
+    outcomes = [*ALWAYS, *(o for o in (Outcome.WEAK, Outcome.SURROGATE) if total.counts[o])]
+    reasons = [r for r in OPEN if total.counts.reasons[r]]
+    ended = [n for n in NO_VERDICT if total.lost[n]]
+    headings = ["subject", "dtype", "judged", *map(str, outcomes), "INCONCLUSIVE", *(r.name.lower() for r in reasons)]
     headings += [*(["unsupported"] if total.cannot else []), *ended, "verdicts/s"]
 
     def cells(row: Row) -> list[str]:
-        counts = [row.judged, row.counts["PASS"], row.counts[WRONG], row.counts[KNOWN]]
+        counts = [row.judged, *(row.counts[o] for o in outcomes)]
         share = f"{row.open} ({row.share:.2%})" if row.open else "0"
         rest = [
-            *(row.counts[r] for r in reasons),
+            *(row.counts.reasons[r] for r in reasons),
             *([row.cannot] if total.cannot else []),
-            *(row.counts[n] for n in ended),
+            *(row.lost[n] for n in ended),
         ]
         return [row.subject, row.dtype, *map(str, counts), share, *map(str, rest), f"{row.rate:.1f}"]
 
-    rows = [row for row in tally.rows.values() if row.counts]
+    rows = [row for row in tally.rows.values() if row.all]
     return headings, [cells(row) for row in [*rows, *([total] if len(rows) > 1 else [])]]
 
 
@@ -189,7 +210,7 @@ def bounded(tally: Tally) -> str:
     verdicts, since those of one graph depend on each other. A log of several states of the code bounds nothing: what was
     mended between them, and judged again, was not drawn at random.
     """
-    if tally.total.counts[WRONG] or not tally.graphs:
+    if tally.total.counts[Outcome.FAIL] or not tally.graphs:
         return ""
     if len(tally.codes) > 1:
         return "No wrong FAIL is left. That bounds nothing, since the code was changed on the way."
@@ -206,9 +227,10 @@ def plain(tally: Tally) -> list[str]:
     headings, rows = _table(tally)
     made = [*aligned([headings, *rows]), counted(tally)]
     made += [line for line in (bounded(tally), _several_codes(tally)) if line]
-    for entry in tally.bad[:SHOWN]:
-        made.append(f"{entry['is']}: {entry['message'].splitlines()[0] if entry['message'] else ''}")
-        made.append(f"  {replay(entry, tally.campaign.seed)}")
+    for event in tally.bad[:SHOWN]:
+        what, message, *_ = _said(event)
+        made.append(f"{what}: {message.splitlines()[0] if message else ''}")
+        made.append(f"  {replay(event, tally.campaign.seed)}")
     if len(tally.bad) > SHOWN:
         made.append(f"and {len(tally.bad) - SHOWN} more")
     return made
@@ -222,10 +244,10 @@ def _several_codes(tally: Tally) -> str:
 def progress(tally: Tally, seconds: float, judged_now: int) -> str:
     """One line while it runs; `judged_now` verdicts in the last `seconds`, without those that the log had already."""
     total = tally.total
-    done, wanted = sum(total.counts.values()), tally.campaign.verdicts
+    done, wanted = total.all, tally.campaign.verdicts
     rate = judged_now / seconds if seconds > 0 else 0.0
     left = f", {_duration((wanted - done) / rate)} left" if rate else ""
-    bad = {"wrong FAIL": total.counts[WRONG]} | {n: total.counts[n] for n in NO_VERDICT if total.counts[n]}
+    bad = {"FAIL": total.counts[Outcome.FAIL]} | {n: total.lost[n] for n in NO_VERDICT if total.lost[n]}
     said = ", ".join(f"{n} {what}" for what, n in bad.items())
     return f"{done} of {wanted} verdicts, {said}, {total.share:.2%} INCONCLUSIVE, {rate:.1f} verdicts/s{left}"
 
@@ -265,14 +287,15 @@ which may be interrupted and given again: it goes on where the log ends. Do not 
 | column | counts |
 |---|---|
 | judged | cases that the subject ran, and on which there is a verdict |
-| wrong FAIL | no declared weakness of the framework explains it: a false alarm, or a defect of the subject |
-| known FAIL | a formula of the framework that is known to lose digits explains every entry (listed below) |
+| FAIL | no declared weakness of the framework explains it: a false alarm, or a defect of the subject |
+| KNOWN | a formula of the framework that is known to lose digits explains every entry (listed below) |
 | INCONCLUSIVE | what stays open, by the reasons below; in brackets, of what was judged |
 | unsupported | the subject lacks an op, or has it not in this dtype; no part of what was judged |
 | error, crash, hang | no verdict: gradverify raised, the process ended, or it had to be ended |
 | verdicts/s | of one process, the case's truth included (subjects share it, and pay for it in turn) |
 
-The command ends with exit code 0 where there is no wrong FAIL, no error, no crash and no hang; else with 1.
+The command ends with exit code 0 where nothing gates (by default: no FAIL), and there is no error, no crash and no
+hang; else with 1.
 """
 
 
@@ -297,18 +320,17 @@ def _markdown(tally: Tally, command: str) -> Iterator[str]:
     total = tally.total
     if total.open:
         yield ""
-        yield from (
-            f"* {r.name.lower()}: {r.value}" for r in Reason if r.name.lower() in OPEN and total.counts[r.name.lower()]
-        )
+        yield from (f"* {r.name.lower()}: {r.value}" for r in OPEN if total.counts.reasons[r])
     if tally.bad:
         yield from ("", "## What is not as it should be")
-        for entry in tally.bad[:SHOWN]:
-            yield from ("", f"### {entry['is']}: graph {entry['i']}, {entry['subject']}, {entry['dtype']}", "")
+        for event in tally.bad[:SHOWN]:
+            job = event.job
+            yield from ("", f"### {_said(event)[0]}: graph {job.number}, {job.subject}, {job.dtype}", "")
             yield from (
-                f"`{replay(entry, tally.campaign.seed)}`",
+                f"`{replay(event, tally.campaign.seed)}`",
                 "",
                 "```",
-                evidence(entry, tally.campaign.seed),
+                evidence(event, tally.campaign.seed),
                 "```",
             )
         if len(tally.bad) > SHOWN:

@@ -12,7 +12,7 @@ from typing import Any
 from ..core.errors import GradverifyError
 from ..core.outcome import GatePolicy
 from ..run.runner import Settings
-from .records import Record
+from .records import Record, Recorder
 from .tally import tally
 
 FORMAT = 2
@@ -23,6 +23,13 @@ def schema() -> dict[str, Any]:
     """The report's JSON Schema (draft 2020-12)."""
     loaded: dict[str, Any] = json.loads((files(__package__) / "schema.json").read_text(encoding="utf-8"))
     return loaded
+
+
+def report_of(recorder: Recorder, settings: Settings) -> dict[str, Any]:
+    """The report of a run that a recorder has listened to."""
+    return report(
+        recorder.records, settings, seconds=recorder.seconds, interrupted=recorder.interrupted, errors=recorder.errors
+    )
 
 
 def report(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.outcome import Outcome
-from ..run.events import Event, JobJudged
+from ..run.events import Event, JobJudged, JobLost, RunFinished
 
 Record = dict[str, Any]
 """The report schema's `result`; made of dicts, lists, strings, numbers, booleans and None only."""
@@ -34,15 +34,27 @@ def record(event: JobJudged) -> Record:
 
 
 class Recorder:
-    """A listener that keeps every judged job, as `view` shows it: the event, and its record."""
+    """A listener that keeps a run: what was judged, as `view` shows it, what could not be, and how the run ended.
+
+    events       every outcome, and `records` the same as data
+    errors       (id, message) of what could not be judged
+    seconds      of the whole run; `interrupted`: until it was
+    """
 
     def __init__(self, view: Callable[[JobJudged], JobJudged] = lambda event: event) -> None:
         self.view = view
         self.events: list[JobJudged] = []
         self.records: list[Record] = []
+        self.errors: list[tuple[str, str]] = []
+        self.seconds = 0.0
+        self.interrupted = False
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, JobJudged):
             event = self.view(event)
             self.events.append(event)
             self.records.append(record(event))
+        elif isinstance(event, JobLost):
+            self.errors.append((event.job.id, event.message))
+        elif isinstance(event, RunFinished):
+            self.seconds, self.interrupted = event.seconds, event.interrupted

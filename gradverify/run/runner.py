@@ -9,14 +9,15 @@ from typing import Protocol
 
 from ..core.case import Case
 from ..core.errors import Unsupported
-from ..core.outcome import FailKind, GatePolicy, Outcome
+from ..core.outcome import FailKind, GatePolicy
 from ..core.verdict import Verdict
 from ..frameworks.base import Framework
 from ..frameworks.registry import find
 from ..judge.culprit import find_culprit
 from ..judge.decide import decide
 from ..spec.write import dumps
-from .events import Job, JobJudged, Listener, RunFinished, RunStarted, tell
+from .events import Job, JobJudged, JobLost, Listener, RunFinished, RunStarted, tell
+from .gate import tell_verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Settings:
         return GatePolicy.of(self.fail_on, strict=self.strict)
 
 
-def judge(case: Case, subject: str | Framework, settings: Settings = Settings()) -> Verdict:
+def judge_case(case: Case, subject: str | Framework, settings: Settings = Settings()) -> Verdict:
     """The verdict on one case, with the culprit on FAIL. Raises only for bad input or a crash of gradverify itself."""
     adapter = find(subject, settings.device) if isinstance(subject, str) else subject
     verdict = decide(case, adapter, seed=settings.seed)
@@ -77,20 +78,6 @@ def _spec(case: Case, subject: Framework) -> str:
         return ""
 
 
-def acceptable(job: Job, verdict: Verdict, policy: GatePolicy) -> bool:
-    """Does the verdict meet what the job's author expected, and does nothing of it gate?
-
-    An INCONCLUSIVE that the author explains never gates.
-    """
-    if verdict.outcome is Outcome.INCONCLUSIVE:
-        return job.explained is not None or not policy.gate(verdict.outcome)
-    if job.expect == "fail":
-        return verdict.outcome.has_kind
-    if job.expect == "raises":
-        return verdict.kind is FailKind.RAISED
-    return not policy.gate(verdict.outcome, verdict.kind)
-
-
 class Batch(Protocol):
     """Several jobs of which one's outcome decides about the next, such as random graphs (`search.Search`).
 
@@ -110,10 +97,16 @@ class Runner:
         self.settings, self.listeners = settings, list(listeners)
 
     def judge_job(self, job: Job) -> JobJudged:
-        verdict = judge(job.build(), job.subject, self.settings)
-        event = JobJudged(job, verdict, acceptable(job, verdict, self.settings.policy))
-        tell(self.listeners, event)
-        return event
+        """Judge one job, and tell it. What cannot be judged is told as lost, and raised."""
+        assert job.build is not None, f"{job.id}: there is no case to judge"
+        start = time.perf_counter()
+        try:
+            verdict = judge_case(job.build(), job.subject, self.settings)
+        except Exception as e:
+            message = f"{type(e).__name__}: {e}"
+            tell(self.listeners, JobLost(job, "error", message, seconds=time.perf_counter() - start))
+            raise
+        return tell_verdict(job, verdict, self.settings.policy, self.listeners)
 
     def run(self, jobs: Iterable[Job | Batch], total: int | None = None) -> bool:
         s = self.settings

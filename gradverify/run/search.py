@@ -9,7 +9,7 @@ from ..core.case import Case, Source
 from ..core.verdict import Outcome, Reason, Verdict
 from ..frameworks.registry import find
 from . import runner as judging
-from .events import Job, JobJudged, tell
+from .events import Job, JobJudged, JobLost, tell
 
 GROUP = "gradverify"
 """Stands in ids for the file that drawn graphs do not have."""
@@ -52,7 +52,12 @@ class Search:
             told.add(None, Verdict(Outcome.INCONCLUSIVE, self.name, self.subject, self.dtype,
                                    reason=Reason.UNAVAILABLE, message=absent))  # fmt: skip
         else:
-            self._draw(runner.settings, told)
+            try:
+                self._draw(runner.settings, told)
+            except Exception as e:
+                lost = Job(self.id, self.subject, self.dtype, source=self.source)
+                tell(runner.listeners, JobLost(lost, "error", f"{type(e).__name__}: {e}"))
+                raise
         return told.all()
 
     def _draw(self, settings: judging.Settings, told: _Told) -> None:
@@ -76,7 +81,7 @@ class Search:
         )
         @hypothesis.given(cases(dtypes=(self.dtype,)))
         def judged(case: Case) -> None:
-            verdict = judging.judge(case, self.subject, quick)
+            verdict = judging.judge_case(case, self.subject, quick)
             if _fails(verdict, settings):
                 failing.append(case)
                 raise _Wrong
@@ -87,7 +92,7 @@ class Search:
             judged()
         except _Wrong:
             case = failing[-1]  # Hypothesis ends by running the smallest failing example once more
-            told.add(case, judging.judge(case, self.subject, settings))
+            told.add(case, judging.judge_case(case, self.subject, settings))
 
 
 class _Told:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gradverify
-from gradverify import Reason, Status, Unsupported
+from gradverify import Outcome, Reason, Unsupported
 from gradverify.checker.compositions import judge_orders
 from gradverify.checker.question import Question
 
@@ -41,7 +41,7 @@ def test_the_first_order_is_kept_where_the_second_cannot_be_had() -> None:
     given: dict[str, Any] = {"vjp": lambda g, x: g * np.cos(x), "effort": "quick"}
     first = gradverify.check(np.sin, A, **given)
     verdict = gradverify.check(np.sin, A, order=2, **given)
-    assert (verdict.status, verdict.reason) == (Status.INCONCLUSIVE, Reason.UNSUPPORTED)
+    assert (verdict.outcome, verdict.reason) == (Outcome.INCONCLUSIVE, Reason.NO_RULE)
     assert (verdict.case, verdict.subject, verdict.dtype) == (first.case, "numpy", "float64")
     assert verdict.comparisons == first.comparisons
     assert verdict.graph == first.graph
@@ -54,12 +54,12 @@ def test_the_first_order_is_kept_where_the_second_cannot_be_had() -> None:
 
 def test_a_failure_of_the_first_order_is_said_whether_or_not_there_is_a_second() -> None:
     verdict = gradverify.check(np.sin, A, vjp=lambda g, x: g, order=2, effort="quick")
-    assert verdict.status is Status.FAIL
+    assert verdict.outcome is Outcome.FAIL
 
 
 def test_a_mode_that_cannot_be_had_leaves_the_other_one() -> None:
     verdict = gradverify.check(np.sin, A, vjp=lambda g, x: g * np.cos(x), modes=("fwd", "rev"), effort="quick")
-    assert verdict.status is Status.INCONCLUSIVE
+    assert verdict.outcome is Outcome.INCONCLUSIVE
     assert verdict.dtype == "float64"
     assert "order 1, fwd cannot be judged: NumPy has no forward mode" in verdict.message
     assert verdict.facts["judged"] == ["order 1, rev"]

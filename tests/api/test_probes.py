@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradverify import Probe, Status, Verdict, check, register_probe
+from gradverify import Outcome, Probe, Verdict, check, register_probe
 from gradverify.checker import probes
 from gradverify.core.verdict import FailKind
 
@@ -72,41 +72,41 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, Probe]:
 
 # ---- no behaviour on display strings --------------------------------------------------------------------------------
 
-SPECIAL: dict[str, tuple[Callable[[], Verdict], Status, FailKind | None]] = {
-    "an empty batch is owed": (lambda: check(sine(no_empty), X), Status.FAIL, FailKind.RAISED),
-    "a cotangent is legal": (lambda: check(sine(no_zeros), X), Status.FAIL, FailKind.RAISED),
-    "zeros may be refused": (lambda: check(sine(no_zero_values), X), Status.PASS, None),
-    "digits far out": (lambda: check(sine(away(1e-6)), X), Status.PASS, None),
-    "NaN far out": (lambda: check(sine(away(float("nan"))), X), Status.FAIL, FailKind.NON_FINITE),
+SPECIAL: dict[str, tuple[Callable[[], Verdict], Outcome, FailKind | None]] = {
+    "an empty batch is owed": (lambda: check(sine(no_empty), X), Outcome.FAIL, FailKind.RAISED),
+    "a cotangent is legal": (lambda: check(sine(no_zeros), X), Outcome.FAIL, FailKind.RAISED),
+    "zeros may be refused": (lambda: check(sine(no_zero_values), X), Outcome.PASS, None),
+    "digits far out": (lambda: check(sine(away(1e-6)), X), Outcome.PASS, None),
+    "NaN far out": (lambda: check(sine(away(float("nan"))), X), Outcome.FAIL, FailKind.NON_FINITE),
     "float32 by hand": (
-        lambda: check(np.sin, A, vjp=lambda g, x: (g * np.cos(x)).astype(np.float64)), Status.PASS, None
+        lambda: check(np.sin, A, vjp=lambda g, x: (g * np.cos(x)).astype(np.float64)), Outcome.PASS, None
     ),
     "0-d by hand": (
-        lambda: check(np.sin, A, vjp=lambda g, x: np.atleast_1d(g * np.cos(x))), Status.PASS, None
+        lambda: check(np.sin, A, vjp=lambda g, x: np.atleast_1d(g * np.cos(x))), Outcome.PASS, None
     ),
     "float32 of a Function": (
-        lambda: check(sine(lambda x, g: (g * x.cos()) * (1 + 1e-2 * (x.dtype == torch.float32))), X), Status.FAIL,
+        lambda: check(sine(lambda x, g: (g * x.cos()) * (1 + 1e-2 * (x.dtype == torch.float32))), X), Outcome.FAIL,
         FailKind.WRONG,
     ),
     "the second order is wrong": (
-        lambda: check(sine(lambda x, g: g * x.detach().cos()), X), Status.FAIL, FailKind.DETACHED
+        lambda: check(sine(lambda x, g: g * x.detach().cos()), X), Outcome.FAIL, FailKind.DETACHED
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SPECIAL)
 def test_a_verdict_does_not_depend_on_what_probes_are_called(name: str, registry: dict[str, Probe]) -> None:
-    ask, status, kind = SPECIAL[name]
+    ask, outcome, kind = SPECIAL[name]
     before = ask()
-    assert (before.status, before.kind) == (status, kind), before.text()
+    assert (before.outcome, before.kind) == (outcome, kind), before.text()
     for k, (key, probe) in enumerate(registry.items()):
         registry[key] = replace(probe, name=f"probe {k}")
     after = ask()
-    assert (after.status, after.kind) == (before.status, before.kind)
+    assert (after.outcome, after.kind) == (before.outcome, before.kind)
     assert str(after.comparisons) == str(before.comparisons)  # to the last digit: what is drawn is the same
     assert len(after.facts["tried"]) == len(before.facts["tried"])
     names = {probe.name for probe in registry.values()}
-    assert set(after.facts["tried"]) & names or status is Status.FAIL
+    assert set(after.facts["tried"]) & names or outcome is Outcome.FAIL
     assert not {key for key in registry if key in after.facts["tried"]}
 
 

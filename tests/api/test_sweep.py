@@ -52,7 +52,7 @@ def test_a_common_function_passes(function: str) -> None:
 @pytest.mark.parametrize("function", WRONG)
 def test_what_pytorch_is_wrong_about_is_found(function: str) -> None:
     row = swept(function, WRONG[function])
-    assert row.outcome == "FAIL", row
+    assert row.outcome in ("FAIL", "KNOWN"), row
     assert run.explained(row, torch_functions.JUDGEMENTS)
 
 
@@ -175,7 +175,7 @@ def test_what_pytorch_leaves_undefined_is_not_judged() -> None:
     put = lambda x, y, k: x.index_put((k,), y)
     assert judge(put, randn(4), randn(2, 1)[:, 0], torch.tensor([2, 0]))
     twice = judge(put, randn(4), randn(2, 1)[:, 0], torch.tensor([2, 2]))
-    assert twice.reason is Reason.SUBJECT
+    assert twice.reason is Reason.UNTRACED
     assert "undefined" in twice.message
 
 

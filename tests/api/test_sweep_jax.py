@@ -58,7 +58,7 @@ def test_a_common_function_passes(function: str) -> None:
 @pytest.mark.parametrize("function", WRONG)
 def test_what_jax_is_wrong_about_is_found(function: str) -> None:
     row = swept(function, WRONG[function])
-    assert row.outcome == "FAIL", row
+    assert row.outcome in ("FAIL", "KNOWN"), row
     assert run.explained(row, jax_functions.JUDGEMENTS)
 
 
@@ -106,5 +106,5 @@ def test_what_was_wrong_with_ourselves(function: str, edge: str) -> None:
 
 def test_what_jax_does_not_implement_is_no_wrong_gradient() -> None:
     row = swept("jax.Array.at.multiply", "repeated")
-    assert (row.outcome, row.what) == ("INCONCLUSIVE", "no_rule"), row
+    assert (row.outcome, row.what) == ("INCONCLUSIVE", "subject"), row
     assert "unique_indices" in row.message

@@ -14,7 +14,7 @@ from gradverify.conformance.deviations import DEVIATIONS
 from gradverify.conformance.engines import CAPABILITIES, ENGINES, Engine
 from gradverify.conformance.law import law, laws
 from gradverify.conformance.register import BUILT_IN
-from gradverify.conformance.scorecard import Outcome, judge
+from gradverify.conformance.scorecard import Standing, judge
 from gradverify.conformance.session import Lacks, Session
 
 from .broken import BROKEN
@@ -28,13 +28,13 @@ INSTALLED = [e for e in ENGINES.values() if e.unavailable() is None]
 def test_laws_hold_or_are_known_deviations(engine: Engine) -> None:
     card = scorecard.scorecard(engine)
     assert card.ok, "\n".join(scorecard.text(card))
-    assert card.counts()[Outcome.HOLDS] >= 8  # micrograd's, which has the least
+    assert card.counts()[Standing.HOLDS] >= 8  # micrograd's, which has the least
 
 
 def test_the_engine_keeps_all_laws() -> None:
     card = scorecard.scorecard(ENGINES["engine"])
     here = [law for law in laws().values() if "gpu" not in law.needs]
-    assert card.counts() == {Outcome.HOLDS: len(here), Outcome.LACKS: len(laws()) - len(here)}
+    assert card.counts() == {Standing.HOLDS: len(here), Standing.LACKS: len(laws()) - len(here)}
 
 
 @pytest.mark.parametrize("made", laws().values(), ids=lambda m: m.name)
@@ -130,7 +130,7 @@ def test_a_law_of_an_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         found = laws()["doubling_is_adding"]
         assert found.family == "their_autograd_laws"
         assert list(laws())[-1] == found.name
-        assert judge(found, ENGINES["engine"]).outcome is Outcome.HOLDS
+        assert judge(found, ENGINES["engine"]).standing is Standing.HOLDS
         broken = next(b for b in BROKEN if b.name == "overwrites_grad").load()
         assert judge(found, broken).script[-1] == "assert x.grad.tolist() == 4.0  # got 2.0"
     finally:

@@ -13,8 +13,9 @@ from gradverify.conformance import deviations, scorecard
 from gradverify.conformance.deviations import Deviation
 from gradverify.conformance.engines import ENGINES, find
 from gradverify.conformance.law import laws
-from gradverify.conformance.scorecard import MACHINE, Outcome, judge, judge_machine
+from gradverify.conformance.scorecard import MACHINE, Standing, judge, judge_machine
 from gradverify.core.errors import UnknownName
+from gradverify.core.outcome import GatePolicy
 
 from .broken import BROKEN
 
@@ -31,36 +32,37 @@ def overwrites() -> object:
 
 def test_a_broken_law_is_not_ok(overwrites: object) -> None:
     line = judge(laws()["adds_across_calls"], overwrites)  # type: ignore[arg-type]
-    assert line.outcome is Outcome.BROKEN
+    assert line.standing is Standing.BROKEN
     assert line.why == "expected 8.0, got 2.0"
     assert line.script[-1] == "assert x.grad.tolist() == 8.0  # got 2.0"
-    assert not line.outcome.ok
+    assert not line.tell("e", GatePolicy()).ok
 
 
 def test_a_known_deviation_is_ok_and_says_why(overwrites: object, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = (Deviation("broken_overwrites_grad", "adds_across_calls", "made so"),)
     monkeypatch.setattr(deviations, "DEVIATIONS", listed)
     line = judge(laws()["adds_across_calls"], overwrites)  # type: ignore[arg-type]
-    assert (line.outcome, line.why) == (Outcome.KNOWN, "made so")
-    assert line.outcome.ok
+    assert (line.standing, line.why) == (Standing.KNOWN, "made so")
+    assert line.tell("e", GatePolicy()).ok
+    assert not line.tell("e", GatePolicy(strict=True)).ok
 
 
 def test_a_stale_deviation_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deviations, "DEVIATIONS", (Deviation("engine", "adds_across_calls", "once"),))
     line = judge(laws()["adds_across_calls"], ENGINE)
-    assert line.outcome is Outcome.STALE
+    assert line.standing is Standing.STALE
     assert not scorecard.scorecard(ENGINE, ["adds_across_calls"]).ok
 
 
 def test_what_is_lacked_is_named() -> None:
     line = judge(laws()["removed_hook_is_gone"], ENGINES["jax"])
-    assert (line.outcome, line.why) == (Outcome.LACKS, "hooks")
-    assert judge_machine(ENGINES["jax"], 10).outcome is Outcome.LACKS
+    assert (line.standing, line.why) == (Standing.LACKS, "hooks")
+    assert judge_machine(ENGINES["jax"], 10).standing is Standing.LACKS
 
 
 def test_the_machine_is_a_line_of_the_card(overwrites: object) -> None:
     line = judge_machine(overwrites, 2000)  # type: ignore[arg-type]
-    assert (line.law, line.outcome) == (MACHINE, Outcome.BROKEN)
+    assert (line.law, line.standing) == (MACHINE, Standing.BROKEN)
     assert line.script
 
 

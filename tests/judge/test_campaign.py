@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -23,11 +24,14 @@ from gradverify.frameworks.engine.adapter import EngineSubject
 from gradverify.frameworks.registry import find
 from gradverify.generate.campaign import seeded_case
 from gradverify.generate.structure import limits
+from gradverify.report import console
 from gradverify.report.campaign import Tally, markdown, plain
+from gradverify.run.campaign import log as logs
 from gradverify.run.campaign import model as campaigns
-from gradverify.run.campaign import workers as crew
+from gradverify.run.campaign import workers
 from gradverify.run.campaign.model import Campaign, Combo
-from gradverify.run.runner import Settings, judge
+from gradverify.run.events import Event, JobJudged, RunFinished, RunStarted
+from gradverify.run.runner import Settings, judge_case
 from gradverify.spec.document import loads
 
 SHAKY = '''
@@ -85,13 +89,13 @@ def shaky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judge in this process: for tests that are not about processes."""
 
-    def judged(c: Campaign, tasks: Iterator[crew.Task], jobs: int) -> Iterator[campaigns.Entry]:
+    def judge_tasks(c: Campaign, tasks: Iterator[workers.Task], jobs: int) -> Iterator[logs.Entry]:
         for i, todo in tasks:
             for combo in todo:
-                verdict = judge(seeded_case(c.seed, i, combo.dtype, limits(None)), combo.subject)
+                verdict = judge_case(seeded_case(c.seed, i, combo.dtype, limits(None)), combo.subject)
                 yield {"i": i, **combo._asdict(), "s": 0.1, "is": verdict.outcome.value}
 
-    monkeypatch.setattr(crew, "judged", judged)
+    monkeypatch.setattr(workers, "judge_tasks", judge_tasks)
 
 
 def call(*args: str) -> Result:
@@ -110,8 +114,9 @@ def by_case(found: list[dict[str, Any]]) -> dict[tuple[Any, ...], tuple[Any, ...
     return {(e["i"], e["subject"], e["dtype"]): (e["is"], e.get("reason")) for e in found if "i" in e}
 
 
-def test_every_subject_in_every_dtype(tmp_path: Path) -> None:
+def test_every_subject_in_every_dtype(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A graph or two each; page and log say what was judged, and given again nothing is left to do."""
+    monkeypatch.setattr(console, "SAID_EVERY", math.inf)  # else a slow machine says meanwhile how far it is
     log, page = tmp_path / "a.jsonl", tmp_path / "a.md"
     args = ("--graphs", "6", "--spread", "dtypes", "--log", str(log), "--markdown", str(page))
     result = call(*args)
@@ -144,7 +149,7 @@ def test_entries_are_the_runner_s_verdicts(tmp_path: Path) -> None:
     found = by_case(entries(log))
     assert len(found) == 9
     for (i, subject, dtype), (status, reason) in found.items():
-        verdict = judge(seeded_case(0, i, dtype, limits(None)), subject)
+        verdict = judge_case(seeded_case(0, i, dtype, limits(None)), subject)
         assert (status, reason) == (verdict.outcome.value, verdict.reason and verdict.reason.name.lower())
 
 
@@ -176,12 +181,14 @@ def test_ctrl_c_ends_the_processes_and_keeps_the_log(tmp_path: Path) -> None:
 
 
 def test_a_process_makes_room_for_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "LIFE", 2)
+    monkeypatch.setattr(workers, "LIFE", 2)
     started = []
-    monkeypatch.setattr(crew, "_one_thread", lambda real=crew._one_thread: started.append(1) or real())
+    monkeypatch.setattr(workers, "_one_thread", lambda real=workers._one_thread: started.append(1) or real())
     c = small("engine", graphs=5)
-    found = [e for e in campaigns.run(c, {combo: () for combo in c.combos}, None, 1) if "i" in e]
-    assert [e["i"] for e in found] == list(range(5))
+    told: list[Event] = []
+    workers.run_campaign(c, [told.append])
+    assert [e.job.number for e in told if isinstance(e, JobJudged)] == list(range(5))
+    assert [type(e) for e in (told[0], told[-1])] == [RunStarted, RunFinished]
     assert len(started) == 3
 
 
@@ -203,18 +210,18 @@ def test_an_interrupted_log_is_continued(here: None, tmp_path: Path) -> None:
 
 def test_a_log_of_several_states_of_the_code_says_so(tmp_path: Path) -> None:
     c = small("engine")
-    with campaigns.Log(tmp_path / "a", c) as log:
+    with logs.Log(tmp_path / "a", c) as log:
         log.append({"i": 0, "subject": "engine", "dtype": "float64", "is": "PASS", "s": 1.0})
     head, entry = (tmp_path / "a").read_text().splitlines()
-    head, entry = head.replace(campaigns.code(), "0123"), entry.replace('"i":0', '"i":1')
+    head, entry = head.replace(logs.code(), "0123"), entry.replace('"i":0', '"i":1')
     (tmp_path / "a").write_text((tmp_path / "a").read_text() + f"{head}\n{entry}\n{entry}\n")
     tally = Tally(c)
-    with campaigns.Log(tmp_path / "a", c) as log:
-        for line in campaigns.logged(c, log):
-            tally(line)
+    with logs.Log(tmp_path / "a", c) as log:
+        for line in logs.logged(c, log):
+            tally(logs.to_event(line, c.seed, c.policy))
     assert tally.graphs == {0, 1}
-    assert tally.total.counts["PASS"] == 2  # a line that is there twice counts once
-    assert f"The log was written by 2 states of gradverify's code ({campaigns.code()}, 0123)." in plain(tally)
+    assert tally.total.counts[Outcome.PASS] == 2  # a line that is there twice counts once
+    assert f"The log was written by 2 states of gradverify's code ({logs.code()}, 0123)." in plain(tally)
 
 
 @pytest.mark.parametrize(
@@ -241,13 +248,13 @@ def test_a_log_of_another_campaign_is_refused(
 
 def test_a_log_of_another_version_of_a_framework_is_refused(tmp_path: Path) -> None:
     c = small("engine")
-    head = campaigns.head(c)
+    head = logs.head(c)
     (tmp_path / "a").write_text(json.dumps(head | {"versions": head["versions"] | {"numpy": "1.0"}}) + "\n")
     with pytest.raises(GradverifyError, match=r"another version of numpy \(1\.0, not "):
-        campaigns.Log(tmp_path / "a", c)
+        logs.Log(tmp_path / "a", c)
     (tmp_path / "a").write_text(json.dumps(head | {"campaign": 99}) + "\n")
     with pytest.raises(GradverifyError, match=r"another format \(99, not "):
-        campaigns.Log(tmp_path / "a", c)
+        logs.Log(tmp_path / "a", c)
 
 
 @pytest.mark.parametrize("text", ["not a log\n", "not a log", '{"i": 3}\n', "[1]\n", '{"campaign":\n'])
@@ -363,8 +370,8 @@ def test_a_wrong_fail_is_told_with_its_spec_and_judged_again_by_its_number(
     wrong = entries(tmp_path / "a.jsonl")[2]
     assert (wrong["i"], wrong["is"], wrong["kind"]) == (1, "FAIL", "wrong")
     case = loads(wrong["spec"]).cases[0].case("float64")
-    assert judge(case, "shaky").outcome is Outcome.FAIL
-    assert judge(case, "engine").outcome is Outcome.PASS
+    assert judge_case(case, "shaky").outcome is Outcome.FAIL
+    assert judge_case(case, "engine").outcome is Outcome.PASS
     page = (tmp_path / "a.md").read_text()
     assert "### FAIL: graph 1, shaky, float64" in page
     assert wrong["spec"].strip() in page
@@ -391,10 +398,10 @@ def test_spread_gives_each_graph_to_one() -> None:
 def test_what_is_counted_as_what() -> None:
     c = Campaign(range(10), (Combo("torch", "float16"),))
     tally = Tally(c)
-    tally(campaigns.head(c))
+    tally(logs.to_event(logs.head(c), c.seed, c.policy))
 
     def add(i: int, **entry: Any) -> None:
-        tally({"i": i, "subject": "torch", "dtype": "float16", "s": 0.5, **entry})
+        tally(logs.to_event({"i": i, "subject": "torch", "dtype": "float16", "s": 0.5, **entry}, c.seed, c.policy))
 
     for i in range(4):
         add(i, **{"is": "PASS"})
@@ -418,8 +425,11 @@ def test_what_was_mended_on_the_way_bounds_nothing() -> None:
     c = Campaign(range(10), (Combo("torch", "float16"),))
     tally = Tally(c)
     for i in range(2):
-        tally({**campaigns.head(c), "code": f"state {i}"})
-        tally({"i": i, "subject": "torch", "dtype": "float16", "s": 0.5, "is": "PASS"})
+        for line in (
+            {**logs.head(c), "code": f"state {i}"},
+            {"i": i, "subject": "torch", "dtype": "float16", "s": 0.5, "is": "PASS"},
+        ):
+            tally(logs.to_event(line, c.seed, c.policy))
     page = markdown(tally, "gradverify campaign")
     assert "confidence" not in page
     assert "bounds nothing" in page

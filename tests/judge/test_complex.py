@@ -23,7 +23,7 @@ from gradverify.judge.decide import decide
 from gradverify.namespaces import NUMPY
 from gradverify.namespaces.run import forward
 from gradverify.ops.complex.lowering import COMPLEX, ComplexBuilder, is_complex, lowered_with_places, real_graph
-from gradverify.run.runner import Settings, judge
+from gradverify.run.runner import Settings, judge_case
 from gradverify.spec import loads
 
 from ..helpers import case_of
@@ -224,7 +224,7 @@ def test_a_function_named_by_the_case_takes_complex_arrays() -> None:
 
 
 def test_the_culprit_is_named_with_its_parts() -> None:
-    verdict = judge(case_of("sin(exp(z) * z) + conj(z)"), own_exp(WRONG["no conjugate"]), Settings())
+    verdict = judge_case(case_of("sin(exp(z) * z) + conj(z)"), own_exp(WRONG["no conjugate"]), Settings())
     assert verdict.culprit is not None
     assert verdict.culprit.op == "exp"
     assert verdict.culprit.argument == 0

@@ -18,7 +18,7 @@ from gradverify.namespaces import NUMPY
 from gradverify.namespaces.run import forward, reverse
 from gradverify.ops.build import GraphBuilder, lowered
 from gradverify.oracle.truth import truth
-from gradverify.run.runner import judge
+from gradverify.run.runner import judge_case
 
 RNG = np.random.default_rng(7)
 
@@ -340,7 +340,7 @@ def test_the_culprit_is_named_and_isolated() -> None:
     def expr(b: GraphBuilder, x: int, y: int) -> int:
         return b.apply("sum", b.apply("multiply", b.apply("exp", b.apply("sin", x)), y))
 
-    verdict = judge(case(expr, {"x": [0.5, 1.0], "y": [2.0, 3.0]}, g=1.0), WrongExp())
+    verdict = judge_case(case(expr, {"x": [0.5, 1.0], "y": [2.0, 3.0]}, g=1.0), WrongExp())
     assert verdict.culprit is not None
     assert verdict.culprit.op == "exp"
     assert verdict.culprit.reduced.count(" = ") == 1
@@ -359,7 +359,7 @@ def test_a_fault_in_the_combination_has_no_culprit() -> None:
     def expr(b: GraphBuilder, x: int) -> int:
         return b.apply("add", b.apply("exp", x), b.apply("exp", x))
 
-    verdict = judge(case(expr, {"x": [0.5, 1.0]}), Forgetful())
+    verdict = judge_case(case(expr, {"x": [0.5, 1.0]}), Forgetful())
     assert verdict.outcome is Outcome.FAIL
     assert verdict.culprit is None
     assert "every op is right by itself" in verdict.notes[0]

@@ -15,7 +15,7 @@ from gradverify.frameworks import Framework
 from gradverify.frameworks.engine.adapter import EngineSubject
 from gradverify.frameworks.torch.adapter import TorchSubject
 from gradverify.ops import OPS
-from gradverify.run.runner import Settings, judge
+from gradverify.run.runner import Settings, judge_case
 from gradverify.strategies import cases
 
 from .conjugates import CONJUGATES
@@ -35,7 +35,7 @@ LARGEST_SHRUNK = 4
 
 def fails(case: Case, subject: Framework) -> bool:
     """A FAIL that is news: PyTorch's own weaknesses must not stand in for the mutant's."""
-    verdict = judge(case, subject, QUICK)
+    verdict = judge_case(case, subject, QUICK)
     return verdict.outcome is Outcome.FAIL
 
 
@@ -66,7 +66,7 @@ def test_a_mutant_is_caught_and_shrinks(mutant: Mutant) -> None:
     with injected:
         case = caught(mutant, subject)
         assert case is not None, f"{mutant.name} ({mutant.description}) survived"
-        verdict = judge(case, subject, FULL)
+        verdict = judge_case(case, subject, FULL)
         assert verdict.outcome is Outcome.FAIL, "caught once, and not when judged again"
         if verdict.culprit is not None:
             alone = verdict.culprit.op
@@ -96,7 +96,7 @@ def test_the_right_rules_get_no_fail(op: str) -> None:
     seen = Counter()
     for subject in (EngineSubject(), TorchSubject()):
         for case in natural_cases(op, random=20):
-            verdict = judge(case, subject, QUICK)
+            verdict = judge_case(case, subject, QUICK)
             assert verdict.outcome is not Outcome.FAIL, str(verdict)
             seen[verdict.outcome] += 1
     assert seen[Outcome.PASS] > 0
@@ -108,7 +108,7 @@ def test_the_right_complex_rules_get_no_fail(op: str) -> None:
     seen = Counter()
     for subject in (EngineSubject(), TorchSubject()):
         for case in natural_cases(op, random=20, dtype="complex128"):
-            verdict = judge(case, subject, QUICK)
+            verdict = judge_case(case, subject, QUICK)
             assert verdict.outcome is not Outcome.FAIL, str(verdict)
             seen[verdict.outcome] += 1
     assert seen[Outcome.PASS] > 0
@@ -120,7 +120,7 @@ def test_a_right_function_in_place_of_an_op_passes() -> None:
 
     right = function(lambda x: x.exp(), lambda g, out, x: g * out)()
     subject = TorchSubject(table={"exp": right})
-    verdicts = [judge(case, subject, QUICK) for case in natural_cases("exp", random=20)]
+    verdicts = [judge_case(case, subject, QUICK) for case in natural_cases("exp", random=20)]
     assert not [str(v) for v in verdicts if v.outcome is Outcome.FAIL]
     assert any(v.outcome is Outcome.PASS for v in verdicts)
 
@@ -131,9 +131,9 @@ def test_injection_ends_with_its_context() -> None:
     case = next(iter(natural_cases("sin")))
     before = OPS["sin"].vjp
     with engine_with(mutant):
-        assert judge(case, EngineSubject(), QUICK).outcome is Outcome.FAIL
+        assert judge_case(case, EngineSubject(), QUICK).outcome is Outcome.FAIL
         assert OPS["sin"].vjp is before
-    assert judge(case, EngineSubject(), QUICK).outcome is Outcome.PASS
+    assert judge_case(case, EngineSubject(), QUICK).outcome is Outcome.PASS
 
 
 @pytest.mark.parametrize("mutant", DECLARED, ids=str)

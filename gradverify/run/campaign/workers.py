@@ -15,7 +15,7 @@ import tempfile
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
@@ -30,8 +30,10 @@ from ...frameworks.registry import find
 from ...generate.campaign import seeded_case
 from ...generate.structure import limits
 from ...spec.write import dumps
-from ..runner import Settings, judge
-from .model import Campaign, Combo, Entry
+from ..events import Listener, RunFinished, RunStarted, tell
+from ..runner import Settings, judge_case
+from .log import Entry, Log, head, logged, to_entry, to_event
+from .model import Campaign, Combo
 
 Task = tuple[int, list[Combo]]
 
@@ -56,34 +58,61 @@ EVIDENCE = 4000
 """Characters that are kept of what a process wrote before it ended."""
 
 
-def judged(c: Campaign, tasks: Iterator[Task], jobs: int) -> Iterator[Entry]:
+def run_campaign(c: Campaign, listeners: Sequence[Listener], log: Log | None = None, jobs: int = 1) -> None:
+    """Tell what the log has of the campaign, then judge the rest in `jobs` processes; what is judged is logged first.
+
+    The last RunStarted is this session's own, and its total what is left to judge.
+    """
+    done: dict[Combo, set[int]] = {combo: set() for combo in c.combos}
+    for entry in logged(c, log or ()):
+        if "i" in entry:
+            done[Combo(entry["subject"], entry["dtype"])].add(entry["i"])
+        tell(listeners, to_event(entry, c.seed, c.policy))
+    started = to_event(head(c), c.seed, c.policy)
+    assert isinstance(started, RunStarted)
+    subjects, dtypes = (tuple(dict.fromkeys(names)) for names in zip(*c.combos))
+    left = c.verdicts - sum(map(len, done.values()))
+    tell(listeners, replace(started, total=left, subjects=subjects, dtypes=dtypes))
+    tasks = ((i, [combo for combo in c.todo(i) if i not in done[combo]]) for i in c.graphs)
+    start, interrupted = time.perf_counter(), True
+    try:
+        for entry in judge_tasks(c, ((i, todo) for i, todo in tasks if todo), jobs):
+            if log is not None:
+                log.append(entry)
+            tell(listeners, to_event(entry, c.seed, c.policy))
+        interrupted = False
+    finally:
+        tell(listeners, RunFinished(time.perf_counter() - start, interrupted))
+
+
+def judge_tasks(c: Campaign, tasks: Iterator[Task], jobs: int) -> Iterator[Entry]:
     """The entries of all tasks, as they come.
 
     Raises GradverifyError where a process cannot even start: that is no crash of a case.
     """
     again: deque[Task] = deque()  # what a process that ended had not begun
-    crew: list[_Worker] = []
+    workers: list[_Worker] = []
     with tempfile.TemporaryDirectory(prefix="gradverify-campaign-") as folder:
         try:
             while True:
-                while len(crew) < jobs:
+                while len(workers) < jobs:
                     task = again.popleft() if again else next(tasks, None)
                     if task is None:
                         break
-                    crew.append(_Worker(c, Path(folder), task))
-                if not crew:
+                    workers.append(_Worker(c, Path(folder), task))
+                if not workers:
                     return
-                wait([w.connection for w in crew], timeout=min(w.left() for w in crew))
-                for worker in list(crew):
+                wait([w.connection for w in workers], timeout=min(w.left() for w in workers))
+                for worker in list(workers):
                     yield from worker.read()
                     if worker.free:
                         old = worker.verdicts >= LIFE
                         worker.give(None if old else again.popleft() if again else next(tasks, None))
                     if worker.ended:
                         again.extend(worker.remaining())
-                        crew.remove(worker)
+                        workers.remove(worker)
         finally:
-            for worker in crew:
+            for worker in workers:
                 worker.end()
 
 
@@ -137,7 +166,7 @@ class _Worker:
         return max(self.since + limit - time.monotonic(), 0.01)
 
     def give(self, task: Task | None) -> None:
-        """Another graph; without one it goes."""
+        """Send the worker its next graph, or stop it if there is none."""
         self.free, self.task = False, task
         if task is None:
             self._send(None)
@@ -152,7 +181,7 @@ class _Worker:
             self.connection.send(task)
 
     def read(self) -> Iterator[Entry]:
-        """What it has said, and what came of it if it has ended or hangs."""
+        """Yield the worker's entries, and a crash or hang entry if it died."""
         try:
             while not self.ended and self.connection.poll():
                 yield from self._heard(*self.connection.recv())
@@ -272,7 +301,7 @@ def _graph(connection: Connection, c: Campaign, task: Task, own: int) -> None:
             if case is None or of != combo.dtype:
                 case, of = _case(c, i, combo.dtype), combo.dtype
             connection.send(("built",))
-            entry |= _of_verdict(_verdict(case, combo.subject, c), c.every)
+            entry |= to_entry(_verdict(case, combo.subject, c), c.every)
         except Exception as e:
             spec = _spec(case, combo.subject) if case is not None else ""
             entry |= {
@@ -291,25 +320,10 @@ def _case(c: Campaign, i: int, dtype: str) -> Case:
 
 
 def _verdict(case: Case, subject: str, c: Campaign) -> Verdict:
-    """With the culprit, where it is news."""
+    """The verdict, with the culprit of a FAIL."""
     settings = Settings(device=c.device, shrink=False)
-    verdict = judge(case, subject, settings)
-    return judge(case, subject, replace(settings, shrink=True)) if verdict.outcome is Outcome.FAIL else verdict
-
-
-def _of_verdict(v: Verdict, every: bool) -> Entry:
-    entry: Entry = {"is": v.outcome.value}
-    if v.kind:
-        entry["kind"] = v.kind.value
-    if v.reason:
-        entry |= {"reason": v.reason.name.lower(), "message": v.message[:200]}
-    if v.known:
-        entry["known"] = v.known
-    if v.outcome is Outcome.FAIL:
-        entry |= {"message": v.message, "spec": v.spec}
-    if v.outcome is Outcome.FAIL or every:
-        entry["text"] = v.text()
-    return entry
+    verdict = judge_case(case, subject, settings)
+    return judge_case(case, subject, replace(settings, shrink=True)) if verdict.outcome is Outcome.FAIL else verdict
 
 
 def _spec(case: Case, subject: str) -> str:

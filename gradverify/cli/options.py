@@ -1,0 +1,63 @@
+"""The options that several commands have, and the run that several end in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..report.console import RunEnd, RunProgress, console, viewed
+from ..report.evidence import explained
+from ..report.records import Recorder
+from ..report.targets import targets
+from ..run.config import configured
+from ..run.events import Job
+from ..run.runner import Batch, Runner, Settings
+from .group import Exit
+
+
+def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    names = tuple(dict.fromkeys((value or "").replace(",", " ").split()))
+    return names or None
+
+
+def _fail_on(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """What is given, else what pyproject.toml says."""
+    found: tuple[str, ...] | None = (value,) if value is not None else configured(Path.cwd()).get("fail_on")
+    return found
+
+
+def chosen(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say what is judged, and what gates."""
+    for option in reversed((
+        click.option("--subjects", callback=_names, metavar="NAMES", help="Comma-separated: engine, torch, jax, …; "
+                     "the installed ones by default."),
+        click.option("--dtypes", callback=_names, metavar="NAMES", help="Comma-separated; the spec's by default."),
+        click.option("--device", default="cpu", show_default=True, help="cpu or cuda."),
+        click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn."),
+        click.option("--strict", is_flag=True, help="Every outcome but PASS fails."),
+        click.option("--fail-on", callback=_fail_on, metavar="OUTCOMES", help="What gates: \"fail, weak\", fail:wrong, "
+                     "all, none; by default what pyproject.toml says, else fail."),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def judging(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a command that judges cases."""
+    report = click.option(
+        "--report", "reports", multiple=True, metavar="FORMAT:PATH", help="json:PATH; may be repeated."
+    )
+    return chosen(report(command))
+
+
+def judge(
+    jobs: Iterable[Job | Batch], settings: Settings, reports: Sequence[str], total: int, *, every: bool = False
+) -> int:
+    """Run the jobs, say what is not acceptable (or `every` verdict) as it comes, and the table at the end."""
+    recorder, screen = Recorder(), console()
+    end = RunEnd(screen, recorder, settings, targets(reports))
+    shown = viewed(explained, recorder, RunProgress(screen, every=every), end)
+    return Exit.OK if Runner(settings, [shown]).run(jobs, total) else Exit.FAIL

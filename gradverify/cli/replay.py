@@ -1,0 +1,43 @@
+"""`gradverify replay`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..core.errors import GradverifyError
+from ..report.json import read
+from ..run import plan
+from ..run.events import Job
+from ..run.runner import Settings
+from ..run.saved import saved_jobs
+from ..spec.document import load
+from .options import judge, judging
+
+
+@click.command("replay")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@judging
+@click.option("--id", "wanted", metavar="TEXT", help="Of a JSON report: only results whose id contains TEXT.")
+def command(file: Path, reports: tuple[str, ...], wanted: str | None, **options: Any) -> int:
+    """Judge saved cases again: a spec file, or those of a JSON report that were not acceptable."""
+    settings = Settings(**options)
+    plan.check_names(settings)
+    if file.suffix == ".json":
+        jobs = _of_report(file, wanted, settings)
+    else:
+        jobs = list(plan.spec_jobs(load(file), settings, file.as_posix()))
+    return judge(jobs, settings, reports, len(jobs))
+
+
+def _of_report(file: Path, wanted: str | None, settings: Settings) -> list[Job]:
+    """Jobs of a report's results: those that were not acceptable, or those whose id contains `wanted`."""
+    results = [r for r in read(file)["results"] if (wanted in r["id"] if wanted is not None else not r["ok"])]
+    if not results:
+        raise GradverifyError(f"{file}: no result " + (f"whose id contains {wanted!r}" if wanted else "to replay"))
+    for result in results:
+        if not result["verdict"]["spec"]:
+            click.echo(f"{result['id']}: no case was saved with it", err=True)
+    return list(saved_jobs(results, settings, str(file)))

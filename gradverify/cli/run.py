@@ -1,0 +1,34 @@
+"""`gradverify run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..core.errors import GradverifyError
+from ..run import plan
+from ..run.runner import Settings
+from ..spec.document import load
+from .options import judge, judging
+
+
+@click.command("run")
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@judging
+@click.option("--examples", type=click.IntRange(0), default=100, show_default=True,
+              help="Random graphs per subject and dtype; 0 for none.")  # fmt: skip
+def command(paths: tuple[Path, ...], reports: tuple[str, ...], **options: Any) -> int:
+    """Judge the *.grad.yaml files in PATHS (default: the current folder), and random graphs.
+
+    Random graphs belong to a run over folders: where PATHS are files, only these are judged.
+    """
+    settings = Settings(**options)
+    plan.check_names(settings)
+    files = list(plan.spec_files(paths or (Path(),)))
+    jobs = [job for file in files for job in plan.spec_jobs(load(file), settings, file.as_posix())]
+    searches = list(plan.searches(settings)) if plan.wants_random_graphs(paths) else []
+    if not jobs and not searches:
+        raise GradverifyError("nothing to judge: no *.grad.yaml file, and no random graphs")
+    return judge([*jobs, *searches], settings, reports, len(jobs) + sum(s.examples for s in searches))

@@ -1,0 +1,205 @@
+"""The log of a campaign: what has been judged, so that it goes on where it ended. What an entry says:
+
+i, subject, dtype   which case: `generate.campaign.seeded_case(seed, i, dtype, …)`, so that it can be made again
+is                  the outcome of the verdict, or how none came (`events.How`)
+s                   seconds, of making the case, of its truth and of its verdict
+kind, reason, known of the verdict, where it has them
+message             of an INCONCLUSIVE
+text, spec          of a FAIL, and where no verdict came: the whole evidence, and the case
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from io import TextIOWrapper
+from pathlib import Path
+from types import TracebackType
+from typing import Any, get_args
+
+from ...core.case import Source
+from ...core.errors import GradverifyError
+from ...core.outcome import FailKind, GatePolicy, Outcome, Reason
+from ...core.verdict import Verdict
+from ..events import Event, How, Job, JobJudged, JobLost, RunStarted
+from ..gate import acceptable
+from .model import Campaign, Combo
+
+Entry = dict[str, Any]
+
+FORMAT = 2
+"""Counts up when the log changes in a way that breaks its readers."""
+
+NO_VERDICT: tuple[How, ...] = get_args(How)
+
+
+@cache
+def code() -> str:
+    """A digest of gradverify's own source: a log that was written by several states of it says so."""
+    package = Path(__file__).parent.parent.parent
+    h = hashlib.blake2b(digest_size=6)
+    for path in sorted(package.rglob("*.py")):
+        h.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return h.hexdigest()
+
+
+def versions(subjects: Iterable[str]) -> dict[str, str]:
+    """Of gradverify and of the packages that the subjects are named after."""
+    found = {}
+    for name in ("gradverify", "numpy", *subjects):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def head(c: Campaign) -> Entry:
+    """The line that a session of a campaign begins with."""
+    subjects = dict.fromkeys(combo.subject for combo in c.combos)
+    return {
+        "campaign": FORMAT, "seed": c.seed, "device": c.device, "versions": versions(subjects), "code": code(),
+    }  # fmt: skip
+
+
+class Log:
+    """JSON lines: a head for each session, then an entry per verdict, each written as it comes.
+
+    Opening it raises GradverifyError where it cannot be read or written, is no such log, or is one of another seed,
+    device or version of a framework: its verdicts would not be of one campaign. A last line that was cut off by a kill
+    is dropped.
+    """
+
+    def __init__(self, path: Path, c: Campaign) -> None:
+        self.path, self.head = path, head(c)
+        self._begun = False
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file: TextIOWrapper = path.open("a+", encoding="utf-8")
+        except OSError as e:
+            raise GradverifyError(f"{path}: cannot be written: {e.strerror}") from None
+        try:
+            self._drop_torn_line()
+            if self._first_line():
+                self._check(1, self._parsed(1, self._first_line()))
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self._file.close()
+
+    def __iter__(self) -> Iterator[Entry]:
+        """All lines so far, heads included."""
+        with self.path.open(encoding="utf-8") as lines:
+            for n, line in enumerate(lines, 1):
+                entry = self._parsed(n, line)
+                if "campaign" in entry:
+                    self._check(n, entry)
+                yield entry
+
+    def append(self, entry: Entry) -> None:
+        if not self._begun:
+            self._write(self.head)
+            self._begun = True
+        self._write(entry)
+
+    def _write(self, entry: Entry) -> None:
+        try:
+            self._file.write(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n")
+            self._file.flush()
+        except OSError as e:
+            raise GradverifyError(f"{self.path}: cannot be written: {e.strerror}") from None
+
+    def _first_line(self) -> str:
+        self._file.seek(0)
+        return self._file.readline()
+
+    def _drop_torn_line(self) -> None:
+        with self.path.open("rb+") as data:
+            size = end = data.seek(0, 2)
+            newline = -1
+            while end and newline < 0:
+                start = max(end - 65536, 0)
+                data.seek(start)
+                newline = data.read(end - start).rfind(b"\n")
+                end = start + newline + 1 if newline >= 0 else start
+            if 0 < end < size:  # without any newline it is no log, which is said when it is read
+                data.truncate(end)
+
+    def _parsed(self, n: int, line: str) -> Entry:
+        try:
+            entry = json.loads(line)
+            if ("campaign" if n == 1 else "i") in entry or "campaign" in entry:
+                return entry
+        except (ValueError, TypeError):
+            pass
+        raise GradverifyError(f"{self.path}:{n}: not the log of a campaign")
+
+    def _check(self, n: int, found: Entry) -> None:
+        def refuse(what: str, was: object, now: object) -> None:
+            if was != now:
+                raise GradverifyError(
+                    f"{self.path}:{n}: a log of another {what} ({was}, not {now}): give another --log"
+                )
+
+        refuse("format", found["campaign"], FORMAT)
+        refuse("seed", found.get("seed"), self.head["seed"])
+        refuse("device", found.get("device"), self.head["device"])
+        mine = self.head["versions"]
+        for name, was in found.get("versions", {}).items():
+            refuse(f"version of {name}", was, mine.get(name, was))
+
+
+def logged(c: Campaign, log: Iterable[Entry]) -> Iterator[Entry]:
+    """What a log has of this campaign, each verdict once, and its heads."""
+    indices = c.graphs if isinstance(c.graphs, range) else frozenset(c.graphs)
+    seen: dict[Combo, set[int]] = {combo: set() for combo in c.combos}
+    for entry in log:
+        if "campaign" in entry:
+            yield entry
+            continue
+        combo, i = Combo(entry["subject"], entry["dtype"]), entry["i"]
+        if combo in seen and i in indices and i not in seen[combo]:
+            seen[combo].add(i)
+            yield entry
+
+
+def to_event(entry: Entry, seed: int, policy: GatePolicy) -> Event:
+    """The event that a line of the log stands for."""
+    if "campaign" in entry:
+        return RunStarted(None, (), (), entry["seed"], entry["versions"], entry["code"])
+    i, subject, dtype = entry["i"], entry["subject"], entry["dtype"]
+    id = f"campaign::graph {i}[{subject}-{dtype}]"
+    job = Job(id, subject, dtype, source=Source("generated", seed=seed), number=i)
+    message, text, spec = (entry.get(key, "") for key in ("message", "text", "spec"))
+    if entry["is"] in NO_VERDICT:
+        return JobLost(job, entry["is"], message, text, spec, entry["s"])
+    kind, reason = entry.get("kind"), entry.get("reason")
+    verdict = Verdict(
+        Outcome(entry["is"]), f"graph {i}", subject, dtype, FailKind(kind) if kind else None,
+        Reason[reason.upper()] if reason else None, message, spec=spec, seconds=entry["s"], known=entry.get("known", ""),
+    )  # fmt: skip
+    return JobJudged(job, verdict, acceptable(job, verdict, policy), text)
+
+
+def to_entry(verdict: Verdict, every: bool) -> Entry:
+    """What the log keeps of a verdict; of `every` one the evidence."""
+    entry: Entry = {"is": verdict.outcome.value}
+    if verdict.kind:
+        entry["kind"] = verdict.kind.value
+    if verdict.reason:
+        entry |= {"reason": verdict.reason.name.lower(), "message": verdict.message[:200]}
+    if verdict.known:
+        entry["known"] = verdict.known
+    if verdict.outcome is Outcome.FAIL:
+        entry |= {"message": verdict.message, "spec": verdict.spec}
+    if verdict.outcome is Outcome.FAIL or every:
+        entry["text"] = verdict.text()
+    return entry

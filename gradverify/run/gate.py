@@ -1,0 +1,37 @@
+"""Where a verdict meets the gate, and becomes an event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..core.case import Source
+from ..core.outcome import ASSERTION, FailKind, GatePolicy, Outcome
+from ..core.verdict import Verdict
+from .events import Job, JobJudged, Listener, tell
+
+
+def acceptable(job: Job, verdict: Verdict, policy: GatePolicy) -> bool:
+    """Does the verdict meet what the job's author expected, and does nothing of it gate?
+
+    An INCONCLUSIVE that the author explains never gates.
+    """
+    if verdict.outcome is Outcome.INCONCLUSIVE:
+        return job.explained is not None or not policy.gate(verdict.outcome)
+    if job.expect == "fail":
+        return verdict.outcome.has_kind
+    if job.expect == "raises":
+        return verdict.kind is FailKind.RAISED
+    return not policy.gate(verdict.outcome, verdict.kind)
+
+
+def tell_verdict(job: Job, verdict: Verdict, policy: GatePolicy, listeners: Iterable[Listener] = ()) -> JobJudged:
+    """Tell the one event of a verdict: the only place where a verdict meets the gate."""
+    event = JobJudged(job, verdict, acceptable(job, verdict, policy))
+    tell(listeners, event)
+    return event
+
+
+def tell_check(name: str, verdict: Verdict) -> Verdict:
+    """Tell the verdict of a call of `check`, and return it. Its gate is that of an assertion."""
+    tell_verdict(Job(f"check::{name}", verdict.subject, verdict.dtype, source=Source("api")), verdict, ASSERTION)
+    return verdict

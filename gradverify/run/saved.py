@@ -1,0 +1,25 @@
+"""The cases of a report, to be judged again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from ..core.case import Source
+from ..spec.document import loads
+from .events import Job
+from .runner import Settings
+
+
+def saved_jobs(results: Iterable[Mapping[str, Any]], settings: Settings, file: str) -> Iterator[Job]:
+    """A job for each result of a report that has its case, on the settings' subjects and dtypes where they name some."""
+    for result in results:
+        text = result["verdict"]["spec"]
+        if not text:
+            continue
+        spec = loads(text, f"{file}: {result['id']}").cases[0]
+        for subject in settings.subjects or (result["subject"],):
+            for dtype in settings.dtypes or (result["dtype"],):
+                build = partial(spec.case, dtype)
+                yield Job(result["id"], subject, dtype, build, Source("spec", file), result["expect"])
