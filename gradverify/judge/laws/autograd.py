@@ -35,7 +35,7 @@ from ..budget import budget as budget_of
 from ..draws import drawn
 from ..jvp import differences, jvp_budget, vjp_graph
 from ..reference import reference
-from .registry import CaseLaw, Trial, declare
+from .registry import CaseLaw, Trial, register_law
 from .uninitialised import poisoned
 
 AUTOGRAD_LAWS: dict[str, CaseLaw] = {}
@@ -44,7 +44,7 @@ AUTOGRAD_LAWS: dict[str, CaseLaw] = {}
 def _law(check: Callable[[Trial], str]) -> Callable[[Trial], str]:
     """Declare: the name is the function's, what it means its docstring."""
     name = check.__name__.strip("_")
-    AUTOGRAD_LAWS[name] = declare(CaseLaw(name, " ".join((inspect.getdoc(check) or "").split()), check))
+    AUTOGRAD_LAWS[name] = register_law(CaseLaw(name, " ".join((inspect.getdoc(check) or "").split()), check))
     return check
 
 

@@ -23,7 +23,7 @@ from ...namespaces.dtypes import FORMATS, is_float, wide
 from ...namespaces.run import forward, reverse
 from ...ops.build import lowered
 from ..reference import reference
-from .registry import CaseLaw, Trial, combined, declare
+from .registry import CaseLaw, Trial, combined, register_law
 
 LARGE: Mapping[str, int] = MappingProxyType({"float64": 40, "float32": 20, "bfloat16": 20})
 """Cotangents are scaled by 2^±LARGE (1e±12, 1e±6): beyond any threshold that a clip, a flush to zero or an eps is likely to
@@ -345,7 +345,7 @@ def _ways(t: Trial) -> str:
 
 LAWS: Mapping[str, CaseLaw] = MappingProxyType(
     {
-        law.name: declare(law)
+        law.name: register_law(law)
         for law in (
             CaseLaw("repeat", "a second call with the same arguments gives the same gradient (within rounding)", _repeat,
                     default=True, clears_together=True),
