@@ -209,7 +209,7 @@ def _delta_gradient(g: Any, k: Any, w: Any, u: Any, good: bool) -> Any:
         dw.append(-d @ h.T)
         du.append(d)
         g = g - ww.T @ d if good else g
-    return tuple(torch.stack(d[::-1]) for d in (dk, dw, du))
+    return tuple(torch.stack(d[::-1]) if d else torch.zeros_like(a) for d, a in ((dk, k), (dw, w), (du, u)))
 
 
 T.pair(

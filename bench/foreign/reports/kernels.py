@@ -157,7 +157,7 @@ def _cumprod_gradient(g: Any, x: Any) -> Any:
     for i in range(len(x)):
         rest = torch.cat([x[:i], torch.ones_like(x[:1]), x[i + 1 :]]).cumprod(0)
         found.append((g[i:] * rest[i:]).sum())
-    return torch.stack(found)
+    return torch.stack(found) if found else x * g
 
 
 T.pair(

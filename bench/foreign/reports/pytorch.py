@@ -35,35 +35,35 @@ T.pair(
 )
 
 
-def _product(good: bool) -> Callable[..., Any]:
+def _exponential(good: bool) -> Callable[..., Any]:
     """The saved output is connected to the input for the first double backward only."""
 
-    class Product(torch.autograd.Function):
+    class Exponential(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, x: Any) -> Any:
-            y = x.prod(dim=-1).prod(dim=-1)
-            ctx.save_for_backward(x, y)
+            y = x.exp()
+            ctx.save_for_backward(y)
             ctx.used = False
             return y
 
         @staticmethod
         def backward(ctx: Any, g: Any) -> Any:
-            x, y = ctx.saved_tensors
+            (y,) = ctx.saved_tensors
             if ctx.used and not good:
                 y = y.detach()
             ctx.used = True
-            return (g * y)[:, None, None] / x
+            return g * y
 
-    return Product.apply
+    return Exponential.apply
 
 
 T.add(
     P + "18619",
     17,
     "a second double backward over one graph finds the saved output without its history",
-    lambda: _product(False),
-    lambda: _product(True),
-    lambda r: (r.pos(2, 2, 3),),
+    lambda: _exponential(False),
+    lambda: _exponential(True),
+    lambda r: (r(2, 3),),
     options={"order": 2},
 )
 T.fn(

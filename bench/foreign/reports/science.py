@@ -76,8 +76,12 @@ T.fn(
     "angles with padding atoms: masked after the division by a distance of 0",
     lambda a, b, real: _angular(a, b, real, False),
     lambda a, b, real: _angular(a, b, real, True),
-    lambda r: (r.of([[1.0, 2.0, -0.5], [0.0, 0.0, 0.0]]), r.of([[0.3, -1.0, 0.7], [0.0, 0.0, 0.0]]), torch.tensor([True, False])),
-)  # fmt: skip
+    lambda r: (
+        r.of([[1.0, 2.0, -0.5], [0.0, 0.0, 0.0]]),
+        r.of([[0.3, -1.0, 0.7], [0.0, 0.0, 0.0]]),
+        torch.tensor([True, False]),
+    ),
+)
 
 
 def _focusing(k: Any) -> Any:
