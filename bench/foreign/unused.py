@@ -24,7 +24,7 @@ pytorch/pytorch#168358, #169263 | index_reduce with amax and include_self=False,
 pytorch/pytorch#190717, #190758 | recomputed dropout draws again | the same bug as openai/guided-diffusion#167
 pytorch/pytorch#192407, #192408 | exp2 at 1024: the derivative is finite, the gradient inf | the value itself is not finite there, so no gradient is asked for
 pytorch/pytorch#193279 | torch.compile drops a custom backward pass under func.grad | the function is right; the compiler's result is no function with a gradient of its own
-pytorch/pytorch#195527, #195677, #195681 | sigmoid, tanh and binary_cross_entropy_with_logits on the tail | the same formula as pytorch/pytorch#195678, or in the findings
+pytorch/pytorch#195527, #195677, #195679, #195681 | sigmoid, tanh and binary_cross_entropy_with_logits on the tail | the same formula as pytorch/pytorch#195678, or in the findings
 pytorch/pytorch#7705, #52241 | rsample().detach(); CTC on normalised input | the first is as meant, the second is pytorch/pytorch#82545
 pytorch/functorch#534 | batching rules of layer_norm and batch_norm | about vmap
 pytorch/vision#6885 | deform_conv2d differs from another library | nobody found out which of the two is wrong, or why
@@ -47,6 +47,10 @@ ml-explore/mlx#2376, #1427, #1771, #3081 | einsum, argpartition, jvp rules that 
 tinygrad/tinygrad#228 | max: ties as in torch | another convention
 tinygrad/tinygrad#3037, #3570 | comparisons without a backward pass; label smoothing | raises; the same as pytorch/pytorch#73205
 HIPS/autograd#209, #252, #384, #429, #597 | kron, repeat, broadcast_to, pad, named tuples: raise | what raises shows itself
+ml-explore/mlx#4441, #1826 | pad's second order; shapes with flipped kernels | the gradient has another shape, and raises; the pull request that mends #1826 is a case
+pytorch/pytorch#196680 | ldexp with a negative exponent | in the findings
+jax-ml/jax#3389, #14833, #25724, #31448 | custom_jvp rules of None, symbolic zeros | raise
+fastai/fastai#3048 | loss scaling and accumulation | what is printed is scaled, no gradient is wrong
 HIPS/autograd#396 | where: the gradient is incorrect | nothing but the title
 HIPS/autograd#538 | svd of complex matrices | the same bug as jax-ml/jax#5225
 linkedin/Liger-Kernel#262, #680, #1251, axolotl-ai-cloud/axolotl#3892, k2-fsa/k2#1106 | buffers that are overwritten | the same as #272, #254, #968 of Liger, and pytorch/audio#1532

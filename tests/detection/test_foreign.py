@@ -43,7 +43,14 @@ def _values(build: Any) -> list[np.ndarray]:
     fn, args, _ = build()
     out = fn(*args)
     outs = out if isinstance(out, tuple | list) else (out,)
-    return [np.asarray(o.detach().resolve_conj() if hasattr(o, "detach") else o) for o in outs]
+    return [_array(o) for o in outs]
+
+
+def _array(o: Any) -> np.ndarray:
+    if not hasattr(o, "detach"):
+        return np.asarray(o)
+    o = o.detach().resolve_conj()
+    return np.asarray(o if o.is_complex() else o.double())
 
 
 @pytest.mark.parametrize("report", REPORTS, ids=str)
