@@ -97,9 +97,13 @@ def rates(rows: Sequence[Row]) -> str:
     bugs, twins = [r for r in rows if r.wanted == "reported"], [r for r in rows if r.wanted == "right"]
     count = lambda rows, *outcomes: sum(r.outcome in outcomes for r in rows)
     undecided = ("INCONCLUSIVE", "REFUSED", "ERROR")
+    both = {r.report.source for r in bugs if r.outcome in REPORTED} & {
+        r.report.source for r in twins if r.outcome in REPORTED
+    }
     lines = [
         f"- bugs reported: {share(count(bugs, *REPORTED), len(bugs))}, "
-        f"of these {count(bugs, 'KNOWN')} as a known weakness of the framework",
+        f"of these {count(bugs, 'KNOWN')} as a known weakness of the framework, "
+        f"and {len(both)} whose twin is called wrong too, which tells them from nothing",
         f"- bugs passed: {count(bugs, 'PASS')}; undecided or refused: {count(bugs, *undecided)}",
         f"- twins called wrong: {share(count(twins, *REPORTED), len(twins))}; "
         f"undecided or refused: {count(twins, *undecided)}",
