@@ -103,7 +103,7 @@ def rates(rows: Sequence[Row]) -> str:
     lines = [
         f"- bugs reported: {share(count(bugs, *REPORTED), len(bugs))}, "
         f"of these {count(bugs, 'KNOWN')} as a known weakness of the framework, "
-        f"and {len(both)} whose twin is called wrong too, which tells them from nothing",
+        f"and {len(both)} whose twin is called wrong too",
         f"- bugs passed: {count(bugs, 'PASS')}; undecided or refused: {count(bugs, *undecided)}",
         f"- twins called wrong: {share(count(twins, *REPORTED), len(twins))}; "
         f"undecided or refused: {count(twins, *undecided)}",
