@@ -45,7 +45,7 @@ REPORTED = ("FAIL", "KNOWN")
 
 @dataclass(frozen=True)
 class Row:
-    """What was said of one side of a report. `outcome` is the verdict's status, KNOWN for a FAIL that a declared weakness
+    """What was said of one side of a report. `outcome` is the verdict's, KNOWN for a loss that a declared weakness
     of the framework explains, REFUSED for a call that cannot be judged, ERROR where check itself broke."""
 
     report: Report
@@ -68,7 +68,7 @@ def judged(report: Report, bug: bool, limit: float = 60.0) -> Row:
             warnings.simplefilter("ignore")
             fn, args, options = report.bug() if bug else report.mended()
             verdict = check(fn, *args, **options)
-        outcome, message = "KNOWN" if verdict.known else verdict.status.name, verdict.message
+        outcome, message = verdict.outcome.name, verdict.message
         if verdict.known:
             message = f"{verdict.known}: {message}"
         elif verdict.reason:
