@@ -12,11 +12,11 @@ from ...core.errors import Unsupported
 from ...core.graph import Graph
 from ...trace import Traced
 from ..base import Derived, Observation, Pushed, values_of
-from ..numpy.adapter import NumpySubject
+from ..numpy.adapter import NumpyFramework
 from ..values import mutated, places, restricted
 
 
-class AutogradSubject(NumpySubject):
+class AutogradFramework(NumpyFramework):
     """`function` is one of arrays that returns a tuple of arrays; what it returns unboxed has no gradient."""
 
     name = "autograd"

@@ -56,7 +56,7 @@ got = {name: np.asarray(g) for name, g in zip(wrt, pull([jnp.asarray(g) for g in
 )
 
 
-class JaxSubject(Framework):
+class JaxFramework(Framework):
     """JAX through jax.vjp."""
 
     name = "jax"

@@ -16,7 +16,7 @@ from ..base import Derived, Framework, Observation, Pushed, values_of
 from ..values import mutated, places, restricted
 
 
-class MlxSubject(Framework):
+class MlxFramework(Framework):
     """`function` is one of arrays that returns a tuple of arrays."""
 
     name = "mlx"

@@ -15,7 +15,7 @@ from ..base import Framework, Observation
 from ..values import mutated
 
 
-class NumpySubject(Framework):
+class NumpyFramework(Framework):
     """Runs a pair of forward and backward as a caller would, on copies laid out as the given arrays are.
 
     `function` is one with a method `pull(*arrays) -> (outputs, back)`, `back(cotangents) -> {input: gradient}`. NumPy

@@ -18,7 +18,7 @@ from ..base import Framework, Observation
 from ..values import mutated
 
 
-class TinygradSubject(Framework):
+class TinygradFramework(Framework):
     """`function` is one of tensors that returns a tuple of tensors."""
 
     name = "tinygrad"

@@ -63,7 +63,7 @@ got = {name: None if g is None else g.numpy() for name, g in zip(wrt, found)}
 )
 
 
-class TorchSubject(Framework):
+class TorchFramework(Framework):
     """Eager PyTorch through torch.autograd.grad."""
 
     name = "torch"
