@@ -171,6 +171,21 @@ class Tracer(Recorder):
             return self.call("not_equal", x, 0.0).index
         raise Unsupported("integers computed from floating-point values cannot be recorded as such")
 
+    # ---- what a mapping asks of the call at hand
+
+    def read(self, i: int) -> np.ndarray:
+        """The value of the call's i-th argument at the point."""
+        raise NotImplementedError
+
+    def output(self, i: int) -> np.ndarray:
+        """The framework's own i-th result of the call at the point."""
+        raise NotImplementedError
+
+    def require(self, fine: bool, what: str) -> None:
+        """Raise Unsupported, with `what` as the reason, unless `fine`."""
+        if not fine:
+            raise Unsupported(what)
+
     # ---- what several mappings need ---------------------------------------------------------------------------------
 
     def shaped(self, x: Value, shape: Sequence[int]) -> Value:

@@ -221,6 +221,10 @@ class Complex(Value):
         return self.re.shape
 
 
+Outputs = tuple[Value | None, ...]
+"""Several outputs of a mapped operation; None stands for one without a counterpart in the op table."""
+
+
 def kind_of(dtype: Any) -> Kind:
     """Raises Unsupported for what is no number."""
     dtype = np.dtype(dtype)

@@ -71,7 +71,7 @@ def trace(
     `opaque` instead and its graph is None. What `fn` itself raises is passed on.
     """
     call = _Call(fn, tuple(args), dict(kwargs or {}))
-    xp = _JaxTracer()
+    xp = JaxTracer()
     walk = _Walk(xp, stop_detached)
     opaque: list[str] = []
     arguments, cells = call.inputs(xp)
@@ -173,7 +173,7 @@ class _Call:
             return str(path[1].key) + tree_util.keystr(path[2:])
         return positional(self.fn, path[1].idx) + tree_util.keystr(path[2:])
 
-    def inputs(self, xp: _JaxTracer) -> tuple[list[Argument], list[_Cell]]:
+    def inputs(self, xp: JaxTracer) -> tuple[list[Argument], list[_Cell]]:
         arguments: list[Argument] = []
         cells: list[_Cell] = []
         for name, role, array in zip(self.names, self.roles, self.arrays):
@@ -271,7 +271,7 @@ class _Cell:
         return self.array
 
 
-class _JaxTracer(Tracer):
+class JaxTracer(Tracer):
     """The Tracer as the mappings of `lax` use it, with the equation that is being mapped in view."""
 
     eqn: Any = None
@@ -287,7 +287,7 @@ class _JaxTracer(Tracer):
     def read(self, i: int) -> np.ndarray:
         return _array(self.cells[i].value())
 
-    def result(self, i: int) -> np.ndarray:
+    def output(self, i: int) -> np.ndarray:
         """What JAX computes at the point."""
         return _array(self.outs()[i])
 
@@ -296,10 +296,6 @@ class _JaxTracer(Tracer):
 
     def out_kind(self, i: int) -> Kind:
         return kind_of(self.eqn.outvars[i].aval.dtype)
-
-    def require(self, fine: bool, what: str) -> None:
-        if not fine:
-            raise Unsupported(what)
 
     def cast(self, x: Value) -> Value:
         """`x` in the dtype of the result."""
@@ -358,7 +354,7 @@ class _Walk:
     """`custom`: a rule that is not JAX's own was met. `ruled`: how many custom rules are around the current equation;
     they decide what the gradient is there, whatever is stopped inside."""
 
-    def __init__(self, xp: _JaxTracer, stop_detached: bool) -> None:
+    def __init__(self, xp: JaxTracer, stop_detached: bool) -> None:
         self.xp, self.stop_detached = xp, stop_detached
         self.custom, self.ruled = False, 0
 
@@ -613,9 +609,7 @@ def _unusable(cell: _Cell) -> bool:
 # ---- results --------------------------------------------------------------------------------------------------------
 
 
-def _outputs(
-    xp: _JaxTracer, leaves: Any, cells: list[_Cell], opaque: list[str]
-) -> tuple[tuple[Output, ...], list[int]]:
+def _outputs(xp: JaxTracer, leaves: Any, cells: list[_Cell], opaque: list[str]) -> tuple[tuple[Output, ...], list[int]]:
     outputs: list[Output] = []
     nodes: list[int] = []
     for (path, aval), cell in zip(leaves, cells):
@@ -639,7 +633,7 @@ def _outputs(
     return tuple(outputs), nodes
 
 
-def _unstaged(call: _Call, arguments: list[Argument], xp: _JaxTracer, why: str) -> Traced:
+def _unstaged(call: _Call, arguments: list[Argument], xp: JaxTracer, why: str) -> Traced:
     """A function that JAX differentiates (eagerly, with values at hand) but cannot stage: run once for its outputs."""
     outputs: list[Output] = []
     kept: list[int] = []
@@ -660,7 +654,7 @@ def _unstaged(call: _Call, arguments: list[Argument], xp: _JaxTracer, why: str) 
     )  # fmt: skip
 
 
-def _confirmed(traced: Traced, call: _Call, seed: int, xp: _JaxTracer) -> str | None:
+def _confirmed(traced: Traced, call: _Call, seed: int, xp: JaxTracer) -> str | None:
     assert traced.graph is not None
     replaceable = [a for a in traced.arguments if a.role != "captured"]
     moving = [a.name for a in replaceable if a.kind == "float"]

@@ -168,7 +168,7 @@ def _recorded(call: _Call, stop_detached: bool) -> Any:
         return xp, [replace(a, wanted=a.whole in able) for a in arguments], inputs, result
 
 
-def _written(xp: _TorchTracer, inputs: Sequence[tuple[str, torch.Tensor]], custom: bool) -> tuple[list[str], list[str]]:
+def _written(xp: TorchTracer, inputs: Sequence[tuple[str, torch.Tensor]], custom: bool) -> tuple[list[str], list[str]]:
     """The inputs that were written to, and those of them that were out of PyTorch's sight."""
     written: list[str] = []
     unseen: list[str] = []
@@ -197,7 +197,7 @@ def _watched(call: _Call, stop_detached: bool, wanting: Callable[[str], bool]) -
 
 
 def _run(call: _Call, stop_detached: bool, wanting: Callable[[str], bool]) -> Any:
-    xp = _TorchTracer(stop_detached)
+    xp = TorchTracer(stop_detached)
     arguments, inputs = call.inputs(xp, wanting)
     with _quiet():
         result = call.run([t for _, t in inputs], watching=_Mode(xp, inputs))
@@ -266,7 +266,7 @@ class _Call:
 
     def able(self) -> frozenset[str]:
         """The inputs with respect to which autograd admits to differentiate, each asked alone."""
-        _, inputs = self.inputs(_TorchTracer(False), lambda _: False)
+        _, inputs = self.inputs(TorchTracer(False), lambda _: False)
         found = []
         for name, asked in inputs:
             try:
@@ -278,7 +278,7 @@ class _Call:
         return frozenset(found)
 
     def inputs(
-        self, xp: _TorchTracer, wanting: Callable[[str], bool]
+        self, xp: TorchTracer, wanting: Callable[[str], bool]
     ) -> tuple[list[Argument], list[tuple[str, torch.Tensor]]]:
         """The arguments and clones of their tensors, entered into the tracer."""
         arguments: list[Argument] = []
@@ -488,7 +488,7 @@ def _positions(layout: tuple[Any, ...]) -> np.ndarray:
     return spots(shape, strides, offset)
 
 
-class _TorchTracer(Tracer):
+class TorchTracer(Tracer):
     """The Tracer as the mappings of `aten` use it, with the call that is being mapped in view."""
 
     def __init__(self, stop_detached: bool) -> None:
@@ -517,6 +517,9 @@ class _TorchTracer(Tracer):
         return (
             _array(self.flat_args[i]) if isinstance(self.flat_args[i], torch.Tensor) else np.asarray(self.flat_args[i])
         )
+
+    def output(self, i: int) -> np.ndarray:
+        return self.outs[i]
 
     def native(self, values: Any) -> list[Any]:
         """Values back as PyTorch's own tensors: for indices."""
@@ -549,10 +552,6 @@ class _TorchTracer(Tracer):
 
     def eps(self) -> float:
         return float(torch.finfo(self.flat_args[0].dtype).eps)
-
-    def require(self, fine: bool, what: str) -> None:
-        if not fine:
-            raise Unsupported(what)
 
     # storages
     def find(self, t: torch.Tensor) -> Value | None:
@@ -709,7 +708,7 @@ class _Mode(TorchDispatchMode):
         """Nothing is compiled here (`_quiet`), and to be skipped by the compiler means to import it: seconds."""
         return False
 
-    def __init__(self, xp: _TorchTracer, inputs: list[tuple[str, torch.Tensor]]) -> None:
+    def __init__(self, xp: TorchTracer, inputs: list[tuple[str, torch.Tensor]]) -> None:
         super().__init__()
         self.xp = xp
         self.escapes = xp.escapes
@@ -1027,7 +1026,7 @@ def _decomposition(func: Any) -> Callable[..., Any] | None:
 # ---- results --------------------------------------------------------------------------------------------------------
 
 
-def _outputs(xp: _TorchTracer, leaves: Any, opaque: list[str]) -> tuple[tuple[Output, ...], list[int], list[Any]]:
+def _outputs(xp: TorchTracer, leaves: Any, opaque: list[str]) -> tuple[tuple[Output, ...], list[int], list[Any]]:
     outputs: list[Output] = []
     nodes: list[int] = []
     tensors: list[Any] = []
