@@ -22,7 +22,7 @@ from ...namespaces.dtypes import numpy_dtype
 from ...trace import Traced
 from ..base import Call, Derived, Form, Framework, Observation, Pushed, Template
 from ..graphs import Binding, compiled, over_pairs
-from ..values import places, restricted
+from ..values import argnums, restricted
 from . import casting, derivatives
 from .bindings import bindings
 from .forms import FORMS, PARTIAL_SUMS
@@ -138,7 +138,7 @@ class JaxFramework(Framework):
             try:
                 outputs, gradients = call.pull(
                     [self.put(v) for v in values.values()],
-                    places(values, wrt),
+                    argnums(values, wrt),
                     [self.put(g) for g in cotangent],
                 )
             except Unsupported:

@@ -80,7 +80,7 @@ def _table(jax: Any, jnp: Any, special: Any) -> Binding:
         out = jnp.einsum("bgikhw,goik->bgohw", columns, kernels)
         return out.reshape(x.shape[0], w.shape[0], *out.shape[3:])
 
-    def places(i: int, j: int, stride: Any, dilation: Any, height: int, width: int) -> tuple[slice, slice]:
+    def window_slices(i: int, j: int, stride: Any, dilation: Any, height: int, width: int) -> tuple[slice, slice]:
         """Where place (i, j) of the window falls, over all windows."""
         rows = slice(i * dilation[0], i * dilation[0] + stride[0] * (height - 1) + 1, stride[0])
         return rows, slice(j * dilation[1], j * dilation[1] + stride[1] * (width - 1) + 1, stride[1])
@@ -89,12 +89,12 @@ def _table(jax: Any, jnp: Any, special: Any) -> Binding:
         """Not conv_general_dilated_patches: XLA aborts the process on its gradient with a dilation (jax 0.10.2)."""
         height, width = ((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(x.shape[2:], kernel, stride, dilation))
         window = [(i, j) for i in range(kernel[0]) for j in range(kernel[1])]
-        return jnp.stack([x[(..., *places(i, j, stride, dilation, height, width))] for i, j in window], 2)
+        return jnp.stack([x[(..., *window_slices(i, j, stride, dilation, height, width))] for i, j in window], 2)
 
     def col2im(x: Any, size: Any, kernel: Any, stride: Any = (1, 1), dilation: Any = (1, 1)) -> Any:
         out = jnp.zeros((*x.shape[:2], *size), x.dtype)
         for k in range(kernel[0] * kernel[1]):
-            at = places(k // kernel[1], k % kernel[1], stride, dilation, *x.shape[3:])
+            at = window_slices(k // kernel[1], k % kernel[1], stride, dilation, *x.shape[3:])
             out = out.at[(..., *at)].add(x[:, :, k])
         return out
 

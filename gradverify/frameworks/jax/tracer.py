@@ -149,7 +149,7 @@ class _Call:
     kwargs: dict[str, Any]
     names: list[str] = field(default_factory=list)
     roles: list[Role] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
+    array_leaves: list[int] = field(default_factory=list)
     leaves: list[Any] = field(default_factory=list)
     structure: Any = None
 
@@ -160,11 +160,11 @@ class _Call:
             if isinstance(leaf, jax.Array | np.ndarray | np.generic) and not _is_key(leaf):
                 self.names.append(self._name(path))
                 self.roles.append("parameter" if path[0].idx == 0 else "argument")
-                self.places.append(k)
+                self.array_leaves.append(k)
 
     @property
     def arrays(self) -> list[Any]:
-        return [jnp.asarray(self.leaves[k]) for k in self.places]
+        return [jnp.asarray(self.leaves[k]) for k in self.array_leaves]
 
     def _name(self, path: tuple[Any, ...]) -> str:
         if path[0].idx == 0:
@@ -192,13 +192,13 @@ class _Call:
 
     def run(self, *arrays: Any) -> Any:
         leaves = list(self.leaves)
-        for k, a in zip(self.places, arrays):
+        for k, a in zip(self.array_leaves, arrays):
             leaves[k] = a
         fn, args, kwargs = tree_util.tree_unflatten(self.structure, leaves)
         return fn(*args, **kwargs)
 
     def native(self, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
-        count = len(self.places)
+        count = len(self.array_leaves)
 
         def function(*arrays: Any) -> tuple[Any, ...]:
             leaves = tree_util.tree_leaves(self.run(*arrays[:count]))

@@ -640,8 +640,8 @@ def trace(
 
 @function("bincount")
 def bincount(xp: NumpyTracer, x: Value, weights: Any = None, minlength: int = 0) -> Value:
-    places = xp.read(0).astype(np.int64)
-    return xp.accumulated(xp.concrete(np.zeros(np.asarray(xp.outs[0]).shape)), places, weights)
+    bins = xp.read(0).astype(np.int64)
+    return xp.accumulated(xp.concrete(np.zeros(np.asarray(xp.outs[0]).shape)), bins, weights)
 
 
 # ---- linear algebra -------------------------------------------------------------------------------------------------

@@ -1371,8 +1371,8 @@ def linear_map(xp: TorchTracer, x: Value, axes: int, op: Callable[[Any], Any], t
     n, m = int(np.prod(plane)), int(np.prod(out[x.ndim - axes :]))
     xp.require(n * m <= LARGEST_MAP, f"a linear map of {n} by {m} entries, more than {LARGEST_MAP}")
     matrix = op(xp.units(n).reshape(n, 1, *plane)).reshape(n, m).numpy()
-    held = xp.concrete(matrix.astype(np.result_type(xp.read(0), np.float32)))
-    weights = xp.where(xp.concrete(matrix != 0), (held + terms) - terms, 0.0) if terms else held
+    linear = xp.concrete(matrix.astype(np.result_type(xp.read(0), np.float32)))
+    weights = xp.where(xp.concrete(matrix != 0), (linear + terms) - terms, 0.0) if terms else linear
     rows = xp.matmul(xp.reshape(x, shape=(int(np.prod(lead)), n)), weights)
     return xp.reshape(rows, shape=out)
 

@@ -70,7 +70,7 @@ SCALARS = (
 RANDOM = "random draws are replayed from one seed and held fixed"
 SELECTION = "entries are selected by a mask that depends on the values: the selection is that at the point"
 DETACHED = "a value was detached (detach, no_grad, .data) on its way; the definition differentiates through it"
-HELD = "tensors that require grad and are no arguments (closed over, or made inside) are held fixed"
+CLOSED_OVER = "tensors that require grad and are no arguments (closed over, or made inside) are held fixed"
 STOPPED = "a value was detached on its way; the definition holds it fixed"
 
 ROOT = str(Path(torch.__file__).parent)
@@ -123,8 +123,8 @@ def trace(
         opaque.insert(0, "the function returns no floating-point tensor")
     if not opaque:
         graph = xp.builder.graph(*nodes)
-        held = graph.inputs.keys() - {a.name for a in arguments}
-        arguments += [captured(name, xp.values[name]) for name in graph.inputs if name in held]
+        fixed = graph.inputs.keys() - {a.name for a in arguments}
+        arguments += [captured(name, xp.values[name]) for name in graph.inputs if name in fixed]
     dtype = narrowest(xp, arguments, outputs)
     kept = tuple(k for k, (_, leaf) in enumerate(leaves) if _differentiable(leaf))
     paired = any(a.part for a in arguments) or any(o.part for o in outputs)
@@ -234,7 +234,7 @@ class _Call:
     kwargs: dict[str, Any]
     seed: int
     names: list[str] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
+    tensor_leaves: list[int] = field(default_factory=list)
     leaves: list[Any] = field(default_factory=list)
     structure: Any = None
 
@@ -247,7 +247,7 @@ class _Call:
         for k, (path, leaf) in enumerate(flat):
             if isinstance(leaf, torch.Tensor):
                 self.names.append(self._name(path))
-                self.places.append(k)
+                self.tensor_leaves.append(k)
 
     def _name(self, path: tuple[Any, ...]) -> str:
         """`x`, `params['w']`, `rest[0]`: by the function's own parameter names where it tells them."""
@@ -261,7 +261,7 @@ class _Call:
     @property
     def flagged(self) -> bool:
         """Does any tensor require grad already?"""
-        given = [self.leaves[k] for k in self.places]
+        given = [self.leaves[k] for k in self.tensor_leaves]
         return any(t.requires_grad for t in [*given, *self.parameters.values()])
 
     def able(self) -> frozenset[str]:
@@ -284,7 +284,7 @@ class _Call:
         arguments: list[Argument] = []
         tensors: list[tuple[str, torch.Tensor]] = []
         given: list[tuple[str, torch.Tensor, Role]] = [
-            (n, self.leaves[k], "argument") for n, k in zip(self.names, self.places)
+            (n, self.leaves[k], "argument") for n, k in zip(self.names, self.tensor_leaves)
         ]
         taken = {n for n, _, _ in given}
         given += [(f"self.{n}" if n in taken else n, p, "parameter") for n, p in self.parameters.items()]
@@ -295,10 +295,10 @@ class _Call:
             wanted = _floating(t) and (t.requires_grad or (wanting(name) and not self.flagged))
             xp.input(name, array, wanted)
             for part in _parts(t):
-                held = getattr(array, part) if part else array
+                whole_or_part = getattr(array, part) if part else array
                 label = f"{name}.{part}" if part else name
                 dtype = _dtype_name(t.dtype.to_real() if part else t.dtype)
-                kind = kind_of(held.dtype)
+                kind = kind_of(whole_or_part.dtype)
                 strides = None if part or t.is_contiguous() else tuple(t.stride())
                 arguments.append(Argument(label, kind, dtype, tuple(t.shape), role, t.requires_grad, part, strides))
             tensors.append((name, _clone(t, wanted)))
@@ -311,11 +311,11 @@ class _Call:
     def run(self, tensors: list[torch.Tensor], watching: Any = None) -> Any:
         """fn over these tensors, arguments first and then parameters; random draws from the seed."""
         leaves = list(self.leaves)
-        for k, t in zip(self.places, tensors):
+        for k, t in zip(self.tensor_leaves, tensors):
             leaves[k] = t
         args, kwargs = pytree.tree_unflatten(leaves, self.structure)
-        held: dict[str, torch.Tensor] = dict(zip(self.parameters, tensors[len(self.places) :]))
-        held |= {n: b.clone() for n, b in self.buffers.items()}
+        state: dict[str, torch.Tensor] = dict(zip(self.parameters, tensors[len(self.tensor_leaves) :]))
+        state |= {n: b.clone() for n, b in self.buffers.items()}
         with contextlib.ExitStack() as stack:
             devices = sorted({t.device.index or 0 for t in tensors if t.device.type == "cuda"})
             stack.enter_context(torch.random.fork_rng(devices=devices))
@@ -326,7 +326,7 @@ class _Call:
             if self.module is not None:
                 from torch.nn.utils.stateless import _reparametrize_module
 
-                stack.enter_context(_reparametrize_module(self.module, held, tie_weights=True))
+                stack.enter_context(_reparametrize_module(self.module, state, tie_weights=True))
             stack.enter_context(compiling(self.fn))
             if watching is not None:
                 stack.enter_context(watching.escapes)
@@ -335,7 +335,7 @@ class _Call:
 
     def native(self, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
         """fn as a function of flat tensors, giving the leaves `kept` of its result."""
-        count = len(self.places) + len(self.parameters)
+        count = len(self.tensor_leaves) + len(self.parameters)
 
         def function(*tensors: Any) -> tuple[Any, ...]:
             leaves = pytree.tree_leaves(self.run(list(tensors[:count])))
@@ -346,7 +346,7 @@ class _Call:
     def flat(self, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
         """`native` with two tensors in place of each complex one, given and returned."""
         native = self.native(kept)
-        given = [*(self.leaves[k] for k in self.places), *self.parameters.values()]
+        given = [*(self.leaves[k] for k in self.tensor_leaves), *self.parameters.values()]
 
         def function(*tensors: Any) -> tuple[Any, ...]:
             rest = iter(tensors)
@@ -679,7 +679,7 @@ class TorchTracer(Tracer):
         key = (x.untyped_storage()._cdata, _layout(x))
         given = self.inputs_by_place.get(key)
         if x.requires_grad:
-            self.note(HELD)
+            self.note(CLOSED_OVER)
         return given if given is not None else self.concrete(_array(x))
 
 
