@@ -208,7 +208,7 @@ def traced(
     xp: Tracer, framework: str, given: list[Argument], results: Sequence[Found],
     function: Callable[[tuple[int, ...]], Callable[..., tuple[Any, ...]]], opaque: Sequence[str] = (), **fields: Any,
 ) -> Traced:  # fmt: skip
-    """What was recorded, as a Traced. `function(kept)` is the call that returns the leaves `kept`; `opaque` are reasons
+    """Return the recording as a Traced. `function(kept)` is the call that returns the leaves `kept`; `opaque` are reasons
     for which there can be no graph."""
     outputs: list[Output] = []
     nodes: list[int] = []

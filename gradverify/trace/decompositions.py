@@ -160,8 +160,10 @@ LARGEST_FACTOR = 32
 
 
 def eliminated(xp: Tracer, a: Value) -> Value:
-    """L and U of a matrix whose rows are in pivot order, packed as LAPACK does: Gaussian elimination, one rank-one
-    update per column (Golub & Van Loan, "Matrix Computations", section 3.2). `a` is (..., m, n)."""
+    """Return L and U of a matrix with rows in pivot order, packed as LAPACK does.
+
+    Gaussian elimination, one rank-one update per column (Golub & Van Loan, "Matrix Computations", section 3.2). `a` is
+    (..., m, n)."""
     m, n = a.shape[-2:]
     xp.require(max(m, n) <= LARGEST_FACTOR, f"the elimination of a matrix with more than {LARGEST_FACTOR} rows")
     lead = a.ndim - 2
@@ -181,8 +183,9 @@ def eliminated(xp: Tracer, a: Value) -> Value:
 
 
 def orthogonalised(xp: Tracer, a: Value, signs: np.ndarray) -> tuple[Value, Value]:
-    """Q (..., m, k) and R (..., k, n) with k = min(m, n), by modified Gram-Schmidt on the first k columns; `signs` are
-    those of the diagonal of R, in which libraries differ. The columns must be independent."""
+    """Return Q (..., m, k) and R (..., k, n), k = min(m, n), by modified Gram-Schmidt.
+
+    `signs` are those of the diagonal of R, in which libraries differ. The columns must be independent."""
     m, n = a.shape[-2:]
     k = min(m, n)
     xp.require(a.kind != "complex", "the QR factors of a complex matrix")
@@ -200,9 +203,11 @@ def orthogonalised(xp: Tracer, a: Value, signs: np.ndarray) -> tuple[Value, Valu
 
 
 def backward_stable(xp: Tracer, a: Value, at: np.ndarray) -> Value:
-    """The matrix `a`, `at` its value, with the rounding of a sum with n·max|a|: nothing to the oracle, and to the budget
-    what a backward stable algorithm may make of it (LAPACK Users' Guide, 3rd ed. 1999, sections 4.7 and 4.9: the exact
-    decomposition of a matrix moved by p(n)·u·|A|). Not a round number, lest the sum be exact."""
+    """Return the matrix `a`, whose value is `at`, with the rounding of a sum with n·max|a|.
+
+    That is nothing to the oracle, and to the budget what a backward stable algorithm may make of it (LAPACK Users'
+    Guide, 3rd ed. 1999, sections 4.7 and 4.9: the exact decomposition of a matrix moved by p(n)·u·|A|). Not a round
+    number, lest the sum be exact."""
     size = 1.2345678 * max(at.shape[-2:]) * float(np.max(np.abs(at), initial=0.0))
     return (a + size) - size if size and np.isfinite(size) else a
 
@@ -238,13 +243,12 @@ def eigen(xp: Tracer, a: Value, vectors: np.ndarray) -> tuple[Value, Value]:
 
 
 def singular(xp: Tracer, a: Value, u: np.ndarray, v: np.ndarray) -> tuple[Value, Value, Value]:
-    """U (..., m, k), the singular values (..., k) and V (..., n, k) with k = min(m, n), from good ones to any precision.
+    """Return U (..., m, k), the singular values (..., k) and V (..., n, k), refined to any precision.
 
-    As `eigen`, with U^T U = I, V^T V = I and U^T A V diagonal. With U(I + F) and V(I + G) to first order, F + F^T =
-    I - U^T U =: R, G + G^T = I - V^T V =: S, and entry (i, j) of F^T T + T + T G vanishes, T = U^T A V; entries (i, j)
-    and (j, i) give F_ij and G_ij. Where m > n, what U lacks is (I - U U^T) A V / sigma. Distinct singular values are
-    needed, and for m != n none that is 0. The vectors keep the signs of the given ones.
-    """
+    k = min(m, n). As `eigen`, with U^T U = I, V^T V = I and U^T A V diagonal. With U(I + F) and V(I + G) to first
+    order, F + F^T = I - U^T U =: R, G + G^T = I - V^T V =: S, and entry (i, j) of F^T T + T + T G vanishes, T = U^T A
+    V; entries (i, j) and (j, i) give F_ij and G_ij. Where m > n, what U lacks is (I - U U^T) A V / sigma. Distinct
+    singular values are needed, and for m != n none that is 0. The vectors keep the signs of the given ones."""
     xp.require(a.kind != "complex", "the singular vectors of a complex matrix")
     m, n = a.shape[-2:]
     if m < n:
@@ -272,7 +276,9 @@ def singular(xp: Tracer, a: Value, u: np.ndarray, v: np.ndarray) -> tuple[Value,
 
 
 def least_squares(xp: Tracer, a: Value, b: Value) -> Value:
-    """The x of least norm among those that bring a x closest to b, for a matrix of full rank, by QR factors."""
+    """Return the least-squares solution of least norm of a x = b.
+
+    By QR factors, for a matrix of full rank."""
     m, n = a.shape[-2:]
     swap = xp.matrix_transpose
     tall = a if m >= n else swap(a)
@@ -283,10 +289,10 @@ def least_squares(xp: Tracer, a: Value, b: Value) -> Value:
 
 
 def matrix_exponential(xp: Tracer, a: Value, size: float) -> Value:
-    """exp of a matrix of norm `size` at the point, by scaling to below 2^-8, 40 terms of the series, and squaring.
+    """Return exp of a matrix of norm `size` at the point.
 
-    2^(-8*41)/41! is below 2^-490, and squaring keeps the relative error within a factor of 2 each time.
-    """
+    By scaling to below 2^-8, 40 terms of the series, and squaring: 2^(-8*41)/41! is below 2^-490, and squaring keeps
+    the relative error within a factor of 2 each time."""
     squarings = max(0, int(np.ceil(np.log2(max(size, 1e-300)))) + 8)
     xp.require(squarings <= 30, "the exponential of a matrix of norm above 2^22")
     small = a * 2.0**-squarings

@@ -1,4 +1,4 @@
-"""Special functions without an op of their own, as series in the words of the op table, exact to any precision asked.
+"""Special functions as series in the words of the op table, exact to any precision.
 
 Each takes the values at the point to see how many terms are needed there: until what is left is below 2^-BITS of the
 sum. All terms are of one sign, so that nothing cancels in doubles either. DLMF is the NIST Digital Library of
@@ -23,7 +23,7 @@ MOST_TERMS = 1500
 
 
 def counted(xp: Tracer, ratio: Callable[[int], np.ndarray], what: str) -> int:
-    """How many terms of 1 + t1 + t1 t2 + … are needed at every entry, t_n = `ratio(n)` being given."""
+    """Return how many terms of 1 + t1 + t1 t2 + … are needed, where t_n = `ratio(n)`."""
     term, total = np.float64(1.0), np.float64(1.0)
     with np.errstate(all="ignore"):
         logarithm = np.zeros(())
@@ -54,7 +54,7 @@ def upper_gamma(xp: Tracer, a: Value, x: Value, at: Points) -> Value:
 def _gamma(
     xp: Tracer, a: Value, x: Value, at: Points, inside: Callable[..., Value], outside: Callable[..., Value]
 ) -> Value:
-    """By `inside` up to x = a + 1 and by `outside` beyond, where Q is small and has to keep its digits."""
+    """Return P or Q by `inside` up to x = a + 1, and by `outside` beyond, where Q is small and must keep its digits."""
     far = at[1] > at[0] + 1.0
     if far.all() or not far.any():
         return (outside if far.any() else inside)(xp, a, x, at)

@@ -246,7 +246,7 @@ Outputs = tuple[Value | None, ...]
 
 
 def kind_of(dtype: Any) -> Kind:
-    """Raises Unsupported for what is no number."""
+    """Return the kind of a dtype. Raises Unsupported for a dtype of no numbers."""
     dtype = np.dtype(dtype)
     if dtype.kind == "c":
         return "complex"

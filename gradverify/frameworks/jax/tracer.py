@@ -556,7 +556,7 @@ class _Walk:
         return _Cell(make=lambda: x.value()[index], symbol=symbol)
 
     def custom_linear_solve(self, eqn: Any, cells: list[_Cell]) -> list[_Cell]:
-        """Its `solve` is what it computes; the rest says how to differentiate it."""
+        """Follow `solve`, which computes the result; the other functions say how to differentiate it."""
         lengths, jaxprs = eqn.params["const_lengths"], eqn.params["jaxprs"]
         sizes = [lengths.matvec, lengths.vecmat, lengths.solve, lengths.transpose_solve]
         first = sum(sizes[:2])

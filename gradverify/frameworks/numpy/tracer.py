@@ -355,7 +355,7 @@ def _layout(a: np.ndarray) -> Layout:
 
 
 class _Memory:
-    """What is in the memory of one array.
+    """The recorded contents of one array's memory.
 
     source  for each place, the number of its entry: entries are counted through `parts`, one after the other
     parts   (number of the first entry, value), in the order in which they were written
@@ -608,7 +608,7 @@ class NumpyTracer(Tracer):
         self.memories[id(owner)] = memory
 
     def before(self, a: Any) -> Any:
-        """What is needed to know what was in an array before it is written to."""
+        """Return what `wrote` needs to recover the contents from before a write."""
         owner = _owner(a)
         return None if id(owner) in self.memories else _contents(_Memory(owner))
 

@@ -97,7 +97,7 @@ class TinygradFramework(Framework):
 
 
 def _get(t: Any) -> np.ndarray:
-    """What is folded to a constant has no device to be read from, and is added to a zero that has one."""
+    """Return a tensor that lies on a device: a folded constant, which has none, is added to a zero."""
     from tinygrad import Tensor
 
     if not t.is_floating_point():

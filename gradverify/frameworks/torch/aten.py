@@ -435,7 +435,7 @@ def cumprod(xp: TorchTracer, x: Value, dim: int, dtype: Any = None) -> Value:
 
 @maps("logcumsumexp")
 def logcumsumexp(xp: TorchTracer, x: Value, dim: int) -> Value:
-    """Shifted by the largest entry, which is a number here: any shift gives the same function."""
+    """Return log(cumsum(exp(x - top))) + top. Any number `top` gives this function; the largest entry is the safe one."""
     top = float(np.max(xp.read(0), initial=0.0))
     return xp.log(on_axis(xp, "cumulative_sum", xp.exp(x - top), dim)) + top
 
@@ -1202,8 +1202,8 @@ def convolution(
 def upsampled(
     xp: TorchTracer, x: Any, w: Any, stride: Any, padding: Any, dilation: Any, output_padding: Any, groups: int
 ) -> tuple[Any, Any, list[int]]:
-    """A transposed convolution is a correlation of x with zeros between its entries and the kernel turned round
-    (Dumoulin & Visin, "A guide to convolution arithmetic for deep learning", 2016, chapter 4)."""
+    """Correlate x, with zeros between its entries, with the flipped kernel (Dumoulin & Visin, "A guide to convolution
+    arithmetic for deep learning", 2016, chapter 4)."""
     n = w.ndim - 2
     inner, outer, *kernel = w.shape
     sizes = [(m - 1) * s + 1 for m, s in zip(x.shape[2:], stride)]

@@ -169,7 +169,7 @@ def _recorded(call: _Call, stop_detached: bool) -> Any:
 
 
 def _written(xp: TorchTracer, inputs: Sequence[tuple[str, torch.Tensor]], custom: bool) -> tuple[list[str], list[str]]:
-    """The inputs that were written to, and those of them that were out of PyTorch's sight."""
+    """Return the inputs that were written to, and those written to out of PyTorch's sight."""
     written: list[str] = []
     unseen: list[str] = []
     for name, t in inputs:
@@ -464,7 +464,9 @@ def _quiet() -> Iterator[None]:
 
 @dataclass
 class _Store:
-    """What is in a storage: `flat`, one value for all of it, made when it is first needed, and the views read so far.
+    """The recorded contents of a storage.
+
+    `flat` is one value for all of it, made when it is first needed; `views` are the views read so far.
 
     `whole` is the tensor layout (offset, shape, strides) whose value the storage began with.
     """
@@ -568,8 +570,7 @@ class TorchTracer(Tracer):
         return self.lazily(t, store.views[key])
 
     def lazily(self, t: torch.Tensor, value: Value) -> Value:
-        """What memory that holds `value` is read as through `t`, which may be conjugated or negated lazily; and what is
-        written to it where `value` is written through `t`."""
+        """Return `value` as it is read, or written, through `t`, which may conjugate or negate lazily."""
         if value.why:
             return value
         value = self.call("conj", value) if t.is_conj() else value
@@ -875,7 +876,7 @@ class _Mode(TorchDispatchMode):
         return out
 
     def updating(self, func: Any, args: Any, kwargs: Any, tensors: list[Any]) -> Any:
-        """A call with outputs that also updates what it was given: running statistics, drawn noise."""
+        """Record a call that has outputs and also updates its arguments: running statistics, drawn noise."""
         out = func(*args, **kwargs)
         drawn = torch.Tag.nondeterministic_seeded in func.tags
         for t in tensors if drawn else ():
@@ -1061,8 +1062,10 @@ def _outputs(xp: TorchTracer, leaves: Any, opaque: list[str]) -> tuple[tuple[Out
 
 
 def _custom(leaves: list[Any]) -> bool:
-    """Does a node of the autograd graph behind these come from an autograd.Function (in Python or C++) or from a
-    `torch.library` operator? PyTorch's own Functions (checkpointing) do not count."""
+    """Does a custom operation stand in the autograd graph behind these tensors?
+
+    Custom is an autograd.Function (in Python or C++) or a `torch.library` operator. PyTorch's own Functions
+    (checkpointing) do not count."""
     for node in nodes_behind(leaf for leaf in leaves if isinstance(leaf, torch.Tensor)):
         if isinstance(node, torch.autograd.function.BackwardCFunction):
             module = node._forward_cls.__module__  # type: ignore[attr-defined]
