@@ -159,8 +159,8 @@ class AsGoodAsDeclared(EngineFramework):
     def __init__(self, factor: float = 1.0) -> None:
         self.factor = factor
 
-    def vjp(self, *args: Any) -> Observation:  # type: ignore[override]
-        seen = super().vjp(*args)
+    def run_vjp(self, *args: Any) -> Observation:  # type: ignore[override]
+        seen = super().run_vjp(*args)
         off = 1.0 + self.factor * 0.75 * ULPS * 2 * U
         return Observation(tuple(o * off for o in seen.outputs), seen.gradients)
 
