@@ -31,6 +31,7 @@ from ...namespaces import NUMPY
 from ...namespaces.dtypes import is_float, numpy_dtype, rounded, wide
 from ...namespaces.run import forward, reverse
 from ...ops.build import lowered
+from ...trace.value import HandWrittenFunction
 from ..budget import budget as budget_of
 from ..draws import drawn
 from ..jvp import differences, jvp_budget, vjp_graph
@@ -128,8 +129,8 @@ def _aliasing(t: Trial) -> str:
     # AccumulateGrad (torch/csrc/autograd/functions/accumulate_grad.h) steals a gradient that nobody else refers to, and a
     # view is a tensor of its own (pytorch/pytorch#34082). Views that PyTorch's own ops return collide as well: no fault of
     # a custom Function's.
-    if hasattr(t.function, "pull"):
-        return _overwritten(t)
+    if isinstance(t.function, HandWrittenFunction):
+        return _overwritten(t, t.function)
     tape = t.subject.tape()
 
     def twice(mended: bool) -> tuple[str, bool]:
@@ -154,13 +155,13 @@ def _aliasing(t: Trial) -> str:
     return broken and f"after backward for g and for -2g {broken}"
 
 
-def _overwritten(t: Trial) -> str:
+def _overwritten(t: Trial, function: HandWrittenFunction) -> str:
     """For a backward pass by hand: does the second call write over what the first one returned, as with a workspace that
     all calls share?"""
-    function, put = t.function, t.subject.put
+    put = t.subject.put
 
     def pulled(factor: float) -> dict[str, Any]:
-        _, back = function.pull(*(put(v) for v in t.case.values.values()))  # type: ignore[attr-defined]
+        _, back = function.pull(*(put(v) for v in t.case.values.values()))
         found = back(tuple(put(g * g.dtype.type(factor)) for g in t.case.cotangent))
         return {n: found[n] for n in t.case.wrt if found[n] is not None}
 

@@ -22,6 +22,7 @@ from ...namespaces import NUMPY
 from ...namespaces.dtypes import FORMATS, is_float, wide
 from ...namespaces.run import forward, reverse
 from ...ops.build import lowered
+from ...trace.value import HandWrittenFunction
 from ..reference import reference
 from .registry import CaseLaw, Trial, combined, register_law
 
@@ -274,7 +275,9 @@ def _undefined(t: Trial) -> str:
         return ""
     parts = []
     for k, g in enumerate(t.case.cotangent):
-        one = function.only(k) if hasattr(function, "only") else (lambda *arrays, k=k: function(*arrays)[k])
+        one = (
+            function.only(k) if isinstance(function, HandWrittenFunction) else lambda *arrays, k=k: function(*arrays)[k]
+        )
         parts.append(t.subject.run_vjp(one, t.case.values, t.case.wrt, (g,)))
     # As many roundings of up to a budget each, the first answer's, and the additions.
     return t.differs(_sum(t, parts), slack=len(parts) + 2.0)
