@@ -11,10 +11,10 @@ from types import FrameType
 
 
 class TimeLimit(BaseException):
-    """Raised inside the block of `limited` when its time is over. No Exception, since the code inside may catch those:
+    """Raised inside the block of `time_limit` when its time is over. No Exception, since the code inside may catch those:
     a tracer that reports what its mapping raised, a subject that reports what the function raised.
 
-    `block` is what `limited` gave to the block whose time is over: an inner one has no business to catch it."""
+    `block` is what `time_limit` gave to the block whose time is over: an inner one has no business to catch it."""
 
     def __init__(self, message: str, block: object) -> None:
         super().__init__(message)
@@ -40,7 +40,7 @@ def _undisturbed(frame: FrameType | None) -> bool:
 
 
 @contextmanager
-def limited(seconds: float | None) -> Iterator[object]:
+def time_limit(seconds: float | None) -> Iterator[object]:
     """Raise TimeLimit in the block after `seconds`. Gives what tells its own TimeLimit from that of a block around it.
 
     By SIGALRM (POSIX `setitimer`), so only in the main thread and only where Python code, or a call that returns to it,

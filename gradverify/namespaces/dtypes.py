@@ -101,7 +101,7 @@ def is_float(x: Any) -> bool:
     return dtype.kind == "f" or dtype in _ADDED.values()
 
 
-def wide(x: Any) -> np.ndarray:
+def to_float64(x: Any) -> np.ndarray:
     """The same numbers in float64, which holds all of these formats exactly."""
     return np.asarray(x).astype(np.float64)
 

@@ -12,7 +12,7 @@ def core(x: np.ndarray) -> np.ndarray:
     return x[tuple(slice(0, 1) if s == 0 and n > 1 else slice(None) for s, n in zip(x.strides, x.shape))]
 
 
-def copied(x: np.ndarray) -> np.ndarray:
+def copy_layout(x: np.ndarray) -> np.ndarray:
     """Memory of its own, with the same strides, negative ones included; an expanded axis stays expanded (and not
     writeable). Contiguous instead where `x` is a slice of something much larger, or a field of a record."""
     own = core(x)
@@ -40,7 +40,7 @@ def laid_out(value: np.ndarray, strides: Sequence[int]) -> np.ndarray:
     return view
 
 
-def spots(shape: Sequence[int], strides: Sequence[int], offset: int = 0) -> np.ndarray:
+def strided_indices(shape: Sequence[int], strides: Sequence[int], offset: int = 0) -> np.ndarray:
     """Where each entry lies, as an array of int64 of that shape; strides and offset are in entries."""
     where = np.full(shape, offset, dtype=np.int64)
     for axis, (n, s) in enumerate(zip(shape, strides)):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..ops import OPS
-from .dtypes import FloatFormat, is_float, numpy_dtype, rounded, wide
+from .dtypes import FloatFormat, is_float, numpy_dtype, rounded, to_float64
 from .kernels import KERNELS, Kernel, Nudge, Own, Run, names
 from .numpy import LEGACY, NumpyNamespace
 
@@ -176,7 +176,7 @@ class Nudged(np.ndarray):
 @cache
 def _moves(x: float, dtype: str) -> float:
     """By how much a finite number moves when it is rounded to a dtype that can hold it; else 0."""
-    moves = float(wide(rounded(np.float64(x), dtype))) - x if math.isfinite(x) else 0.0
+    moves = float(to_float64(rounded(np.float64(x), dtype))) - x if math.isfinite(x) else 0.0
     return moves if math.isfinite(moves) else 0.0
 
 
@@ -187,7 +187,7 @@ def _exact_sum(a: Any, b: Any, s: np.ndarray, fmt: FloatFormat) -> np.ndarray:
     exact = ((a - (s - t)) + (b - t)) == 0
     if fmt.name == "float64" or not np.count_nonzero(exact):
         return exact
-    return exact & (wide(np.asarray(s).astype(numpy_dtype(fmt.name))) == s)
+    return exact & (to_float64(np.asarray(s).astype(numpy_dtype(fmt.name))) == s)
 
 
 def _ulps(op: str) -> float:

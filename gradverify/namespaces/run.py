@@ -10,7 +10,7 @@ import numpy as np
 from ..core.graph import Apply, Constant, Graph, Input, evaluate, reaching, walk_back
 from ..core.op import OpSpec
 from ..ops import OPS
-from .dtypes import NUMPY_KINDS, rounded, wide
+from .dtypes import NUMPY_KINDS, rounded, to_float64
 from .kernels import ELEMENTWISE
 
 Table = Mapping[str, OpSpec]
@@ -20,7 +20,7 @@ def constant_array(node: Constant, dtype: str) -> np.ndarray:
     """The literal as the subject sees it: a float one rounded to `dtype`, given as float64 (which holds it exactly)."""
     if node.kind != "float":
         return np.asarray(node.value, dtype=NUMPY_KINDS[node.kind])
-    return wide(rounded(np.asarray(node.value, dtype=np.float64), dtype))
+    return to_float64(rounded(np.asarray(node.value, dtype=np.float64), dtype))
 
 
 def forward(xp: Any, graph: Graph, values: Mapping[str, Any], dtype: str, table: Table = OPS) -> list[Any]:

@@ -19,7 +19,7 @@ from ..core.case import Case
 from ..core.errors import Unsupported
 from ..core.graph import Apply, Constant, Graph, Input
 from ..core.op import VARIADIC
-from ..namespaces.dtypes import complex_name, is_float, wide
+from ..namespaces.dtypes import complex_name, is_float, to_float64
 from ..ops.complex.lowering import is_complex, spec_of
 from .expression import BINARY, COMPARE, MAX_CHARACTERS, canonical, name_problem
 from .keys import VERSION
@@ -247,7 +247,7 @@ def _flow(a: np.ndarray) -> str:
 def array(a: np.ndarray, indent: int) -> str:
     """An array's values, as what follows a key: rows of matrices each on a line of their own."""
     # By way of float64, which holds every float dtype exactly.
-    a = wide(a) if is_float(a) else a
+    a = to_float64(a) if is_float(a) else a
     if a.ndim < 2 or a.size == 0:
         return f" {_flow(a)}"
     return "".join(f"\n{' ' * indent}- {_flow(row)}" for row in a)
@@ -296,7 +296,7 @@ def dumps(
         if case.cotangent[0].size:
             lines.append("    cotangent:" + array(np.asarray(case.cotangent[0]), 6))
     else:
-        given = (np.asarray(g) if np.iscomplexobj(g) else wide(g) for g in case.cotangent)
+        given = (np.asarray(g) if np.iscomplexobj(g) else to_float64(g) for g in case.cotangent)
         lines += ["    cotangent:", *(f"      - {_flow(g)}" for g in given)]
     floats = tuple(n.name for n in graph.nodes if isinstance(n, Input) and n.kind in ("float", "complex"))
     if tuple(case.wrt) != floats and case.wrt:
