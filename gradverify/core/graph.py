@@ -96,7 +96,7 @@ class Graph:
     def pruned(self) -> Graph:
         """Without the ops and constants that no output needs; inputs stay."""
         keep = [k for k, n in enumerate(self.nodes) if k in self.active or isinstance(n, Input)]
-        return _renumbered(self, keep)
+        return _renumber(self, keep)
 
     def consumers(self, k: int) -> list[int]:
         return [j for j, n in enumerate(self.nodes) if isinstance(n, Apply) and k in n.args]
@@ -134,7 +134,7 @@ class Graph:
         return self.text()
 
 
-def _renumbered(graph: Graph, keep: Sequence[int]) -> Graph:
+def _renumber(graph: Graph, keep: Sequence[int]) -> Graph:
     new = {old: k for k, old in enumerate(keep)}
 
     def moved(node: Node) -> Node:
@@ -161,7 +161,7 @@ def cut(graph: Graph, at: Iterable[int], name: Callable[[int], str] = "cut{}".fo
             nodes.append(node)
     whole = Graph(tuple(nodes), graph.outputs)
     keep = sorted(whole.active | {k for k in at if k < len(nodes)})
-    return _renumbered(whole, keep), replaced
+    return _renumber(whole, keep), replaced
 
 
 def evaluate(
@@ -192,7 +192,7 @@ def walk_back(graph: Graph, needs: frozenset[int]) -> Iterator[int]:
             yield k
 
 
-def reaching(graph: Graph, sources: Iterable[int], carries: Callable[[Apply, int], bool]) -> frozenset[int]:
+def dependents(graph: Graph, sources: Iterable[int], carries: Callable[[Apply, int], bool]) -> frozenset[int]:
     """Nodes whose value depends differentiably on `sources`; `carries(node, i)` says whether argument i has a cotangent."""
     reached = set(sources)
     for k, node in enumerate(graph.nodes):

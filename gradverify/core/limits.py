@@ -28,7 +28,7 @@ IMPORTING = 0.05
 """Seconds after which it is asked again whether what was not to be disturbed when the time was over has ended."""
 
 
-def _undisturbed(frame: FrameType | None) -> bool:
+def _is_no_place_to_raise(frame: FrameType | None) -> bool:
     """Is something running that is over soon and is no place for an exception: an import, or a callback of a weak
     reference, where it would be lost?"""
     while frame is not None:
@@ -54,7 +54,7 @@ def time_limit(seconds: float | None) -> Iterator[object]:
         return
 
     def over(signum: int, frame: FrameType | None) -> None:
-        if _undisturbed(frame):
+        if _is_no_place_to_raise(frame):
             # A module that is cut off half-way stays so, for everybody who imports it later.
             signal.setitimer(signal.ITIMER_REAL, IMPORTING)
             return

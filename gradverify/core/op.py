@@ -198,7 +198,7 @@ def bind_params(spec: OpSpec, given: Mapping[str, Any]) -> dict[str, Any]:
     bound = {}
     for name, param in spec.params.items():
         if name in given:
-            bound[name] = _checked(spec, name, param, given[name])
+            bound[name] = _check_value(spec, name, param, given[name])
         elif param.required:
             raise ShapeError(f"{spec.name} needs the parameter {name!r}")
         else:
@@ -227,7 +227,7 @@ def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _checked(spec: OpSpec, name: str, param: Param, value: Any) -> Any:
+def _check_value(spec: OpSpec, name: str, param: Param, value: Any) -> Any:
     if isinstance(value, list):
         value = tuple(value)
     if value is None and (param.optional or param.default is None):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.graph import Apply, Constant, Graph, Input, evaluate, reaching, walk_back
+from ..core.graph import Apply, Constant, Graph, Input, dependents, evaluate, walk_back
 from ..core.op import OpSpec
 from ..ops import OPS
 from .dtypes import NUMPY_KINDS, rounded, to_float64
@@ -64,7 +64,7 @@ def _once(graph: Graph, wrt: Iterable[str], what: str, find: Callable[[tuple[str
 
 def needed(graph: Graph, wrt: Iterable[str]) -> frozenset[int]:
     """Nodes whose adjoints lead to the inputs `wrt`."""
-    return _once(graph, wrt, "needed", lambda wrt: reaching(graph, [graph.inputs[name] for name in wrt], carries))
+    return _once(graph, wrt, "needed", lambda wrt: dependents(graph, [graph.inputs[name] for name in wrt], carries))
 
 
 def reverse(
@@ -125,7 +125,7 @@ def kink_distances(xp: Any, graph: Graph, values: list[Any], wrt: Iterable[str])
 
 def _with_kinks(graph: Graph, wrt: tuple[str, ...]) -> list[tuple[int, Apply, Callable[..., Any]]]:
     """The non-smooth ops that depend on `wrt`, outputs first."""
-    moving = reaching(graph, (graph.inputs[name] for name in wrt), lambda node, i: True)
+    moving = dependents(graph, (graph.inputs[name] for name in wrt), lambda node, i: True)
     nodes = ((k, graph.nodes[k]) for k in walk_back(graph, moving))
     found = ((k, n, OPS[n.op].kinks) for k, n in nodes if isinstance(n, Apply))
     return [(k, node, kinks) for k, node, kinks in found if kinks is not None]
