@@ -17,7 +17,7 @@ Table = Mapping[str, OpSpec]
 
 
 def constant_array(node: Constant, dtype: str) -> np.ndarray:
-    """The literal as the subject sees it: a float one rounded to `dtype`, given as float64 (which holds it exactly)."""
+    """The literal as the subject sees it: a float rounded to `dtype`, as float64 (which represents it exactly)."""
     if node.kind != "float":
         return np.asarray(node.value, dtype=NUMPY_KINDS[node.kind])
     return to_float64(rounded(np.asarray(node.value, dtype=np.float64), dtype))
@@ -55,7 +55,7 @@ def carries(node: Apply, i: int) -> bool:
 
 
 def _once(graph: Graph, wrt: Iterable[str], what: str, find: Callable[[tuple[str, ...]], Any]) -> Any:
-    """What `find` says of the graph, kept with it: a budget walks one graph seventeen times, and the op table stays."""
+    """The result of `find` for the graph, cached: a budget walks one graph seventeen times, and the op table stays."""
     key = what, tuple(wrt)
     if key not in graph.found:
         graph.found[key] = find(key[1])
