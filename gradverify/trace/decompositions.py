@@ -1,4 +1,4 @@
-"""What mappings of more than one framework are composed of, in the words of the op table.
+"""Compositions of ops that mappings of several frameworks share.
 
 Constants like pi are computed in the graph, because a literal would have the digits of a double only.
 """
