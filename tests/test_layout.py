@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gradverify.namespaces.layout import copied, core, laid_out, spots
+from gradverify.namespaces.layout import copy_layout, core, laid_out, strided_indices
 
 X = np.arange(24.0).reshape(2, 3, 4)
 RECORDS = np.zeros(3, dtype=[("a", "i2"), ("b", "f8")])
@@ -24,7 +24,7 @@ KEPT = {
 
 @pytest.mark.parametrize("x", KEPT.values(), ids=KEPT)
 def test_a_copy_lies_as_the_original_and_elsewhere(x: np.ndarray) -> None:
-    new = copied(x)
+    new = copy_layout(x)
     assert new.strides == x.strides
     assert not np.shares_memory(new, x)
     np.testing.assert_array_equal(new, x)
@@ -41,7 +41,7 @@ def test_a_copy_lies_as_the_original_and_elsewhere(x: np.ndarray) -> None:
     "x", [np.zeros((10_000, 100))[:, 0], RECORDS["b"], np.zeros((0, 3))[:, ::2], np.float64(3.0)[...]]
 )
 def test_what_has_no_memory_of_its_own_size_is_copied_plainly(x: np.ndarray) -> None:
-    new = copied(x)
+    new = copy_layout(x)
     assert new.flags.c_contiguous
     assert new.flags.owndata
     np.testing.assert_array_equal(new, x)
@@ -49,7 +49,7 @@ def test_what_has_no_memory_of_its_own_size_is_copied_plainly(x: np.ndarray) -> 
 
 def test_gaps_are_not_copied() -> None:
     x = X[:, :, ::2]
-    whole = copied(x).base
+    whole = copy_layout(x).base
     assert whole is not None
     assert set(whole.ravel()) == set(x.ravel())  # the gaps are zeros, and so is an entry
 
@@ -71,13 +71,13 @@ def test_laid_out_and_spots(shape: tuple[int, ...], strides: tuple[int, ...]) ->
     assert found.strides == tuple(8 * s for s in strides)
     memory = np.arange(100)
     there = np.lib.stride_tricks.as_strided(memory[5:], shape, [8 * s for s in strides])
-    np.testing.assert_array_equal(spots(shape, strides, 5), there)
+    np.testing.assert_array_equal(strided_indices(shape, strides, 5), there)
 
 
 def test_spots_backwards_and_of_nothing() -> None:
-    np.testing.assert_array_equal(spots((3,), (-2,), 4), [4, 2, 0])
-    assert spots((0, 3), (3, 1)).shape == (0, 3)
-    assert spots((), (), 6) == 6
+    np.testing.assert_array_equal(strided_indices((3,), (-2,), 4), [4, 2, 0])
+    assert strided_indices((0, 3), (3, 1)).shape == (0, 3)
+    assert strided_indices((), (), 6) == 6
 
 
 def test_a_negative_stride_is_not_laid_out() -> None:

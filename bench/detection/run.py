@@ -34,7 +34,7 @@ import torch
 
 from bench.detection import tools
 from bench.detection.catalogue import CLASSES, Entry, correct, mutants
-from gradverify.core.limits import TimeLimit, limited
+from gradverify.core.limits import TimeLimit, time_limit
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def measure(tool: str, entry: Entry, limit: float) -> Row:
     """Run a tool on an entry, for at most `limit` seconds."""
     start = time.perf_counter()
     try:
-        with limited(limit):
+        with time_limit(limit):
             outcome, message = tools.run(tool, entry)
     except TimeLimit:
         outcome, message = "undecided", f"over {limit:g} s"

@@ -38,7 +38,7 @@ if __package__ in (None, ""):
 
 import gradverify
 from bench.sweep.points import ORDINARY, RULINGS, Judgement, Point, called
-from gradverify.core.limits import TimeLimit, limited
+from gradverify.core.limits import TimeLimit, time_limit
 
 FRAMEWORKS = ("torch", "jax")
 OUTCOMES = ("PASS", "FAIL", "KNOWN", "INCONCLUSIVE", "REFUSED", "CRASH")
@@ -71,7 +71,7 @@ def judged(point: Point, table: Any, limit: float, effort: str) -> Row:
     spent = lambda: round(time.perf_counter() - start, 3)
     row = lambda *found: Row(point.function, point.edge, *found, seconds=spent(), said=point.said)
     try:
-        with limited(limit), warnings.catch_warnings():
+        with time_limit(limit), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             fn, args = called(point, table)
             asked = effort if effort != "mixed" else "normal" if point.edge == ORDINARY else "quick"

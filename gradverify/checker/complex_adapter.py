@@ -1,7 +1,7 @@
 """A function of complex arrays and its framework, seen as a function of real and imaginary parts.
 
-`Paired` is a framework over another one: it joins the parts of inputs and cotangents, lets the framework differentiate the
-function as its user wrote it, over complex arrays in the layout that was asked for, and takes the gradients apart again.
+`ComplexAdapter` is a framework over another one. It joins the parts of inputs and cotangents, lets the framework
+differentiate the function as its user wrote it, over complex arrays in the requested layout, and splits the gradients.
 The parts of a cotangent are a = dL/d(Re out) and b = dL/d(Im out), those of a gradient dL/d(Re z) and dL/d(Im z), L being
 any real function. What a complex number says of such a pair is the framework's convention:
 
@@ -36,7 +36,7 @@ from ..trace import Traced
 LAZY = "cotangents that are conjugated lazily"
 
 
-class Paired(Wrapped):
+class ComplexAdapter(Wrapped):
     """The framework `inner` on the complex function that `traced` came from (`traced.native`), over pairs of reals."""
 
     def __init__(self, inner: Framework, traced: Traced) -> None:
@@ -84,13 +84,13 @@ class Paired(Wrapped):
 
     def tape(self) -> Tape:
         inner = self.inner.tape()
-        return _PairedTape(inner.module, inner.tensor, inner.array, self)
+        return _ComplexTape(inner.module, inner.tensor, inner.array, self)
 
     def whole(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The arguments as they are, by name, for their parts."""
         given = [a for a in self.traced.arguments if a.name in values]
         names = [a.whole for a in given if a.part != "imag"]
-        return dict(zip(names, joined([values[a.name] for a in given], [a.part for a in given])))
+        return dict(zip(names, join_parts([values[a.name] for a in given], [a.part for a in given])))
 
     def names(self, wrt: Sequence[str]) -> tuple[str, ...]:
         """The arguments that these parts are of."""
@@ -98,7 +98,7 @@ class Paired(Wrapped):
 
     def sent(self, cotangent: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The cotangents as they are, in the framework's convention."""
-        return joined(cotangent, [o.part for o in self.traced.outputs if o.position is not None], self.sign)
+        return join_parts(cotangent, [o.part for o in self.traced.outputs if o.position is not None], self.sign)
 
     def apart(self, gradients: Mapping[str, np.ndarray | None], wrt: Sequence[str]) -> dict[str, np.ndarray | None]:
         """Gradients of arguments as those of their parts."""
@@ -117,10 +117,10 @@ class Paired(Wrapped):
 
 
 @dataclass(frozen=True)
-class _PairedTape(Tape):
+class _ComplexTape(Tape):
     """A tape whose leaves are the arguments as they are, and whose gradients are those of their parts."""
 
-    of: Paired
+    of: ComplexAdapter
 
     def leaves(self, values: Mapping[str, np.ndarray], wrt: Sequence[str]) -> dict[str, Any]:
         return super().leaves(self.of.whole(values), self.of.names(wrt))
@@ -136,13 +136,13 @@ def _halves(x: np.ndarray) -> tuple[np.ndarray, ...]:
     return (np.array(x.real), np.array(x.imag)) if np.iscomplexobj(x) else (x,)
 
 
-def joined(arrays: Sequence[np.ndarray], parts: Sequence[str], sign: float = 1.0) -> list[np.ndarray]:
+def join_parts(arrays: Sequence[np.ndarray], parts: Sequence[str], sign: float = 1.0) -> list[np.ndarray]:
     """Every pair as one complex array in the layout of its real part, with `sign` before i; the others as they are."""
     rest = iter(zip(arrays, parts))
-    return [_joined(a, next(rest)[0], sign) if part else a for a, part in rest]
+    return [_join(a, next(rest)[0], sign) if part else a for a, part in rest]
 
 
-def _joined(re: np.ndarray, im: np.ndarray, sign: float) -> np.ndarray:
+def _join(re: np.ndarray, im: np.ndarray, sign: float) -> np.ndarray:
     whole = np.empty(re.shape, np.result_type(re.dtype, np.complex64))
     whole.real, whole.imag = re, sign * im
     out = laid_out(whole, [s // re.itemsize for s in re.strides])
@@ -182,7 +182,7 @@ def cotangents_of(traced: Traced, given: Sequence[np.ndarray] | None) -> tuple[n
     return tuple(found)
 
 
-def together(names: Sequence[str], traced: Traced) -> list[tuple[str, tuple[str, ...]]]:
+def group_parts(names: Sequence[str], traced: Traced) -> list[tuple[str, tuple[str, ...]]]:
     """(argument, its inputs among `names`): what is differentiated together."""
     whole = {a.name: a.whole for a in traced.arguments}
     groups: dict[str, list[str]] = {}
@@ -194,7 +194,7 @@ def together(names: Sequence[str], traced: Traced) -> list[tuple[str, tuple[str,
 # ---- labels -------------------------------------------------------------------------------------------------------------
 
 
-def labelled(verdict: Verdict, traced: Traced) -> Verdict:
+def label_whole(verdict: Verdict, traced: Traced) -> Verdict:
     """`out0`, `out1` of the pairs as the parts that they are: `out.real`, `out1.imag`; float64 as complex128."""
     groups = traced.leaves
     names: dict[str, str] = {}
@@ -216,6 +216,6 @@ def labelled(verdict: Verdict, traced: Traced) -> Verdict:
     )
 
 
-def natively(subject: Framework, traced: Traced) -> tuple[Framework, Callable[..., Any]]:
+def to_native(subject: Framework, traced: Traced) -> tuple[Framework, Callable[..., Any]]:
     """The subject and the function that a verdict on `traced` is asked of: where it is complex, as its user wrote it."""
-    return (subject, traced.function) if traced.native is None else (Paired(subject, traced), traced.native)
+    return (subject, traced.function) if traced.native is None else (ComplexAdapter(subject, traced), traced.native)

@@ -45,7 +45,7 @@ def alike(own: Traced, other: Traced, what: str) -> Traced:
     that either closes over are held fixed. Raises BadInput where they do not fit, and Unsupported for a module whose
     parameters the other definition does not know of.
     """
-    mine, its = _parted(own), _parted(other)
+    mine, its = _part(own), _part(other)
     described = [", ".join(f"{a.kind}{list(a.shape)}" for a in part[0]) or "none" for part in (its, mine)]
     if [(a.shape, a.kind) for a in mine[0]] != [(a.shape, a.kind) for a in its[0]]:
         raise BadInput(f"{what} takes arguments {described[0]}, the function {described[1]}")
@@ -70,7 +70,7 @@ def alike(own: Traced, other: Traced, what: str) -> Traced:
     return replace(own, graph=joined.graph(outputs), values=values, outputs=other.outputs, dtype=other.dtype)
 
 
-def _parted(traced: Traced) -> tuple[list[Argument], list[Argument]]:
+def _part(traced: Traced) -> tuple[list[Argument], list[Argument]]:
     """Its arguments, and its parameters."""
     free = [a for a in traced.arguments if a.role != "captured"]
     parameter = lambda a: a.role == "parameter" or a.name.startswith(f"{PARAMETERS}[")
@@ -85,7 +85,7 @@ def _labels(name: str) -> Any:
         k += 1
 
 
-def surrogated(forward: Traced, backward: Traced, wrt: tuple[str, ...]) -> Traced:
+def with_surrogate(forward: Traced, backward: Traced, wrt: tuple[str, ...]) -> Traced:
     """A definition with the values of `forward` and the gradient of `backward` with respect to `wrt`; both are over the
     same inputs (`alike`).
 
@@ -120,23 +120,23 @@ class _Joined:
             if isinstance(node, Input):
                 name = names.get(node.name, node.name)
                 if name not in self.at:
-                    self.at[name] = self._appended(replace(node, name=name))
+                    self.at[name] = self._append(replace(node, name=name))
                 new.append(self.at[name])
             elif isinstance(node, Apply):
-                new.append(self._appended(replace(node, args=tuple(new[a] for a in node.args))))
+                new.append(self._append(replace(node, args=tuple(new[a] for a in node.args))))
             else:
-                new.append(self._appended(node))
+                new.append(self._append(node))
         return [new[o] for o in graph.outputs]
 
     def sum(self, a: int, b: int) -> int:
-        return self._appended(Apply("add", (a, b), (), self.nodes[a].shape))
+        return self._append(Apply("add", (a, b), (), self.nodes[a].shape))
 
     def difference(self, a: int, b: int) -> int:
-        return self._appended(Apply("subtract", (a, b), (), self.nodes[a].shape))
+        return self._append(Apply("subtract", (a, b), (), self.nodes[a].shape))
 
     def graph(self, outputs: list[int]) -> Graph:
         return Graph(tuple(self.nodes), tuple(outputs)).pruned()
 
-    def _appended(self, node: Node) -> int:
+    def _append(self, node: Node) -> int:
         self.nodes.append(node)
         return len(self.nodes) - 1

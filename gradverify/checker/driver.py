@@ -16,7 +16,7 @@ from ..judge.decide import decide
 from ..trace import Traced
 from . import same_point as same_point  # declares its probes
 from . import variations as variations  # declares its probes
-from .complex_adapter import labelled, natively
+from .complex_adapter import label_whole, to_native
 from .opaque import Opaque, judge_opaque
 from .probes import Given, OtherArguments, OtherCase, OtherFunction, OtherQuestion, Probe, Variant, probes
 from .question import Effort, Point, Question
@@ -160,9 +160,9 @@ def _judge_once(q: Question, point: Point, fix_detached: bool) -> tuple[Verdict,
 
 def judge_case(q: Question, own: Traced, case: Case) -> Verdict:
     """The verdict on a case of the traced function."""
-    subject, function = natively(_subject_of(own, q.device), own)
-    with q.limited(PASSES):
-        verdict = labelled(decide(case, subject, function=function, custom=own.custom, seed=q.seed), own)
+    subject, function = to_native(_subject_of(own, q.device), own)
+    with q.limit_time(PASSES):
+        verdict = label_whole(decide(case, subject, function=function, custom=own.custom, seed=q.seed), own)
     if own.converges and verdict.kind is FailKind.PRECISION:
         # A series, or a solver, is its own definition to its last step, and its rule one of what it converges to.
         message = f"the definition stops once it has converged, and is no more precise than that: {verdict.message}"
@@ -182,7 +182,7 @@ def _judge_without_definition(q: Question, point: Point, why: str) -> tuple[Verd
     wrt = wanted_inputs(q, own)
     cotangent = cotangent_at(q, own, point, [o.shape for o in outputs], (own.dtype,) * len(outputs))
     box = Opaque(subject, own.function, own.values, wrt, cotangent, own.dtype)
-    with q.limited(PASSES):
+    with q.limit_time(PASSES):
         return judge_opaque(q.title(point), box, (f"it cannot be traced: {why}",), seed=q.seed), own
 
 

@@ -43,7 +43,7 @@ def _judge(q: Question, batched: bool, fix_detached: bool) -> tuple[Verdict, Tra
 
     run = of_functions(traced.framework, q.device).run_jvp
     try:
-        _, pushed = run(traced.function, case.values, tangents, batched)
+        _, jvps = run(traced.function, case.values, tangents, batched)
         _, back = run(traced.function, case.values, {n: -2 * t for n, t in tangents.items()}, batched)
     except Unsupported:
         raise
@@ -58,13 +58,13 @@ def _judge(q: Question, batched: bool, fix_detached: bool) -> tuple[Verdict, Tra
         return verdict(Outcome.INCONCLUSIVE, reason=Reason.KINK)
     _, slopes = truths
     shapes = [e.shape for e in slopes]
-    if [p.shape for p in pushed] != shapes or any(str(p.dtype) != case.output_dtype(i) for i, p in enumerate(pushed)):
-        got = ", ".join(f"{p.dtype}{list(p.shape)}" for p in pushed)
+    if [p.shape for p in jvps] != shapes or any(str(p.dtype) != case.output_dtype(i) for i, p in enumerate(jvps)):
+        got = ", ".join(f"{p.dtype}{list(p.shape)}" for p in jvps)
         message = f"tangents are {got}; the outputs are {case.dtype} of {shapes}"
         return verdict(Outcome.FAIL, message, kind=FailKind.STRUCTURE)
     allowed, branches = jvp_budget(case, tangents, slopes, q.seed)
-    compared = _compared(case, pushed, slopes, allowed, 1.0)
-    scaled = _compared(case, back, slopes, allowed, -2.0)
+    compared = _compare_all(case, jvps, slopes, allowed, 1.0)
+    scaled = _compare_all(case, back, slopes, allowed, -2.0)
     comparisons = tuple(c.comparison for c in compared)
     if any(c.failing.any() for c in compared):
         if branches:
@@ -85,11 +85,11 @@ def _first(e: Exception) -> str:
     return (str(e).strip().splitlines() or [""])[0]
 
 
-def _compared(
-    case: Case, pushed: tuple[np.ndarray, ...], slopes: tuple[Estimate, ...], allowed: list[np.ndarray], factor: float
+def _compare_all(
+    case: Case, jvps: tuple[np.ndarray, ...], slopes: tuple[Estimate, ...], allowed: list[np.ndarray], factor: float
 ) -> list[Compared]:
     return [
-        compare(f"tangent {i}" if len(pushed) > 1 else "tangent", np.asarray(got, dtype=np.float64) / factor, want, b,
+        compare(f"tangent {i}" if len(jvps) > 1 else "tangent", np.asarray(got, dtype=np.float64) / factor, want, b,
                 FORMATS[case.dtype])
-        for i, (got, want, b) in enumerate(zip(pushed, slopes, allowed))
+        for i, (got, want, b) in enumerate(zip(jvps, slopes, allowed))
     ]  # fmt: skip

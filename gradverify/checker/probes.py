@@ -79,12 +79,12 @@ class Given:
         """The changed arguments as a variant; none where no array changes."""
         news: list[bool] = []
 
-        def noticed(x: np.ndarray) -> np.ndarray | None:
+        def change_and_note(x: np.ndarray) -> np.ndarray | None:
             new = change(x)
             news.append(new is not None)
             return new
 
-        arguments = self.map_arrays(noticed)
+        arguments = self.map_arrays(change_and_note)
         if any(news):
             yield OtherArguments(arguments)
 
@@ -243,12 +243,12 @@ def register_probe(probe: Probe) -> Probe:
 
 def probes() -> tuple[Probe, ...]:
     """All probes in the order in which they are asked: registered ones, then those of entry points."""
-    others = {key: probe for key, probe in _loaded().items() if key not in _REGISTERED}
+    others = {key: probe for key, probe in _load_entry_points().items() if key not in _REGISTERED}
     return tuple(sorted((*_REGISTERED.values(), *others.values()), key=lambda probe: probe.last))
 
 
 @cache
-def _loaded() -> dict[str, Probe]:
+def _load_entry_points() -> dict[str, Probe]:
     """The probes of the entry points `gradverify.probes`, by key."""
     found: dict[str, Probe] = {}
     for entry in entry_points(group=GROUP):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..core.errors import BadInput
-from ..core.limits import TimeLimit, limited
+from ..core.limits import TimeLimit, time_limit
 
 Effort = Literal["quick", "normal", "thorough"]
 
@@ -73,11 +73,11 @@ class Question:
         return f"{self.name}, {point.name}"
 
     @contextmanager
-    def limited(self, what: str) -> Iterator[None]:
+    def limit_time(self, what: str) -> Iterator[None]:
         """Raise BadInput, which says that `what` hangs, where the block runs into the time limit."""
         block = None
         try:
-            with limited(self.time_limit) as block:
+            with time_limit(self.time_limit) as block:
                 yield
         except TimeLimit as e:
             if e.block is not block:
@@ -103,6 +103,6 @@ class Point:
     salt: str = "as given"
 
 
-def called(fn: Callable[..., Any]) -> str:
+def describe_function(fn: Callable[..., Any]) -> str:
     """The function, as messages about a call name it."""
     return f"the function {getattr(fn, '__qualname__', None) or type(fn).__name__}"

@@ -12,10 +12,10 @@ from ..core.case import Case
 from ..core.graph import Graph
 from ..frameworks.recognise import recompiled
 from ..frameworks.registry import of_functions
-from ..judge.reference import narrowed
+from ..judge.reference import restrict_wrt
 from ..trace import Traced
 from ..trace.value import HandWrittenFunction
-from .complex_adapter import together
+from .complex_adapter import group_parts
 from .orders import next_order
 from .probes import (
     Given,
@@ -81,11 +81,11 @@ def _subsets_of_inputs(given: Given) -> Iterator[Variant]:
     """Some arguments differentiated, the others frozen."""
     case = given.case
     assert case is not None
-    groups = dict(together(case.wrt, given.traced))
+    groups = dict(group_parts(case.wrt, given.traced))
     for names in _subsets(list(groups)):
         label = f"only {' and '.join(names)} {'require' if len(names) > 1 else 'requires'} grad"
         inputs = tuple(i for n in names for i in groups[n])
-        yield OtherCase(narrowed(case, inputs, seed=given.question.seed), label=label)
+        yield OtherCase(restrict_wrt(case, inputs, seed=given.question.seed), label=label)
 
 
 def _subsets(names: list[str]) -> list[tuple[str, ...]]:
@@ -96,11 +96,13 @@ def _subsets(names: list[str]) -> list[tuple[str, ...]]:
     return list(dict.fromkeys([(n,) for n in turns] + [tuple(m for m in names if m != n) for n in turns]))
 
 
-def _other_ways(given: Given) -> Iterator[Variant]:
+def _other_pull_modes(given: Given) -> Iterator[Variant]:
     """The subject's pull modes; and where the caller keeps the gradients, whether they are written over."""
     assert given.case is not None
     laws = (
-        ("ways", "aliasing") if of_functions(given.traced.framework).keeps_results(given.traced.custom) else ("ways",)
+        ("pull_modes", "aliasing")
+        if of_functions(given.traced.framework).keeps_results(given.traced.custom)
+        else ("pull_modes",)
     )
     yield OtherCase(replace(given.case, invariants=laws))
 
@@ -137,7 +139,7 @@ def _only(traced: Traced, k: int, group: tuple[int, ...]) -> Traced:
 
 
 register_probe(Probe("subsets of the inputs", _subsets_of_inputs, legal=True, requires=(has_case,)))
-register_probe(Probe("other ways of asking", _other_ways, requires=(has_case,)))
+register_probe(Probe("other ways of asking", _other_pull_modes, requires=(has_case,)))
 register_probe(Probe("one output alone", _single_outputs, legal=True, requires=(has_case,)))
 
 

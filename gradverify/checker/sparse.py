@@ -31,20 +31,20 @@ def judge_sparse(q: Question, judge: Callable[[Question], Verdict], order: int =
             made = next(filter(None, (f.dense_result(call) for f in known_frameworks())), None)
             if made is None:
                 raise
-            return _noted(judge(replace(q, fn=made.fn)), RESULT)
+            return _with_note(judge(replace(q, fn=made.fn)), RESULT)
     if order > 1:
         raise NoRule("functions of sparse tensors are judged at the first order alone")
     stored, dense = over
     if q.reference is not None:
         dense = framework.densified(q.reference, call)
-    asked = replace(q, fn=stored.fn, args=stored.args, kwargs=stored.kwargs, second=False)
+    over_stored = replace(q, fn=stored.fn, args=stored.args, kwargs=stored.kwargs, second=False)
     try:
-        return _noted(judge(replace(asked, reference=dense)), NOTE)
+        return _with_note(judge(replace(over_stored, reference=dense)), NOTE)
     except (BadInput, Unsupported):
         if q.reference is not None:
             raise
-        return _noted(judge(asked), NOTE)  # it is for sparse tensors alone
+        return _with_note(judge(over_stored), NOTE)  # it is for sparse tensors alone
 
 
-def _noted(verdict: Verdict, note: str) -> Verdict:
+def _with_note(verdict: Verdict, note: str) -> Verdict:
     return replace(verdict, notes=(*verdict.notes, note))

@@ -13,13 +13,13 @@ from ..core.case import Case, Mixed
 from ..core.errors import BadInput, Unsupported
 from ..core.verdict import FailKind
 from ..frameworks.recognise import title_of, trace
-from ..judge.draws import drawn
+from ..judge.draws import draw
 from ..namespaces.dtypes import FORMATS, is_float, rounded
 from ..namespaces.layout import laid_out
 from ..trace import Traced
-from .complex_adapter import cotangents_of, inputs_named, together
-from .definitions import HELD, PARAMETERS, alike, parameters_of, surrogated, takes_parameters
-from .question import Point, Question, called
+from .complex_adapter import cotangents_of, group_parts, inputs_named
+from .definitions import HELD, PARAMETERS, alike, parameters_of, takes_parameters, with_surrogate
+from .question import Point, Question, describe_function
 
 SURROGATE = "the gradient was held against that of the surrogate, the value against the function's own forward"
 
@@ -55,7 +55,7 @@ def trace_case(q: Question, point: Point | None = None, *, fix_detached: bool = 
         definition = _trace_definition(q, q.reference, own, point, fix_detached, "the reference")
     if q.surrogate is not None:
         surrogate = _trace_definition(q, q.surrogate, own, point, fix_detached, "the surrogate")
-        definition = surrogated(definition, surrogate, wrt)
+        definition = with_surrogate(definition, surrogate, wrt)
         own = replace(own, notes=(*own.notes, SURROGATE))
     return _build_case(q, own, definition, point, wrt), own
 
@@ -84,23 +84,23 @@ def trace_at(
     """
     fixed = {"stop_detached": True, "confirm": False} if fix_detached else {}
     try:
-        with q.limited(called(fn)):
+        with q.limit_time(describe_function(fn)):
             options = {**fixed, "seed": q.seed, "strict": strict, "framework": q.framework}
             found = trace(fn, *point.args, options=options, **q.kwargs)
     except (Unsupported, BadInput):
         raise
     except Exception as e:
         text = str(e).strip().splitlines()
-        raise BadInput(f"{called(fn)} raised {type(e).__name__}{': ' + text[0] if text else ''}") from e
+        raise BadInput(f"{describe_function(fn)} raised {type(e).__name__}{': ' + text[0] if text else ''}") from e
     if not any(a.kind == "float" and a.role != "captured" for a in found.arguments):
-        raise BadInput(f"{called(fn)} has no floating-point argument, so there is nothing to differentiate")
+        raise BadInput(f"{describe_function(fn)} has no floating-point argument, so there is nothing to differentiate")
     if not any(o.position is not None for o in found.outputs):
-        raise NoArray(f"{called(fn)} returns no floating-point array")
+        raise NoArray(f"{describe_function(fn)} returns no floating-point array")
     if all(o.detached for o in found.outputs if o.position is not None and o.depends) and any(
         o.depends for o in found.outputs
     ):
         if not q.derived:
-            raise BadInput(f"{called(fn)} returns a detached result: no gradient can flow")
+            raise BadInput(f"{describe_function(fn)} returns a detached result: no gradient can flow")
         where = f" (detached at {', '.join(found.detach_sites)})" if found.detach_sites else ""
         message = (
             f"the gradient comes without a graph{where}, though it depends on the arguments or the cotangent: its own "
@@ -148,12 +148,16 @@ def _build_case(q: Question, own: Traced, definition: Traced, point: Point, wrt:
 
 def _refuse_writes(q: Question, own: Traced, wrt: tuple[str, ...]) -> None:
     """Raise Flawed or BadInput where the function writes to an argument that is differentiated."""
-    for n, inputs in together(wrt, own):
+    for n, inputs in group_parts(wrt, own):
         if set(inputs) & set(own.mutated_unseen):
-            message = f"{called(q.fn)} changes its argument {n}, and {title_of(own.framework)} does not know of it"
+            message = (
+                f"{describe_function(q.fn)} changes its argument {n}, and {title_of(own.framework)} does not know of it"
+            )
             raise Flawed(own, FailKind.LAW, message)
         if set(inputs) & set(own.written):
-            raise BadInput(f"{called(q.fn)} writes to its argument {n}, which is differentiated: give it a copy")
+            raise BadInput(
+                f"{describe_function(q.fn)} writes to its argument {n}, which is differentiated: give it a copy"
+            )
 
 
 def _in_own_dtype(value: Any, dtype: str) -> np.ndarray:
@@ -188,7 +192,7 @@ def cotangent_at(
     given = cotangents_of(own, point.cotangent)
     if given is None:
         rng = np.random.default_rng([q.seed, *point.salt.encode()])
-        given = tuple(drawn(rng, s) for s in shapes)
+        given = tuple(draw(rng, s) for s in shapes)
     if [g.shape for g in given] != list(shapes):
         raise BadInput(f"cotangent: shapes {[g.shape for g in given]} do not match those of the outputs, {shapes}")
     return tuple(rounded(g, dtype) for g, dtype in zip(given, dtypes, strict=True))

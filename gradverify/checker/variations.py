@@ -52,16 +52,16 @@ def _zeros(given: Given) -> Iterator[Variant]:
 def _negated(given: Given) -> Iterator[Variant]:
     """Both signs are legal where both are given, or where the function decides on them in Python."""
     branches = given.traced.branches
-    return given.changed(lambda x: -x if _signed(x) or (branches and x.dtype.kind == "f") else None)
+    return given.changed(lambda x: -x if _has_both_signs(x) or (branches and x.dtype.kind == "f") else None)
 
 
 def _far_out(given: Given) -> Iterator[Variant]:
     """Beyond where exp overflows float64, for values of order ten."""
-    return given.changed(lambda x: _scaled(x, 64.0) if _signed(x) else None)
+    return given.changed(lambda x: _scale(x, 64.0) if _has_both_signs(x) else None)
 
 
 def _conjugated(given: Given) -> Iterator[Variant]:
-    return given.changed(lambda x: np.conj(x) if x.dtype.kind == "c" and _signed(x.imag) else None)
+    return given.changed(lambda x: np.conj(x) if x.dtype.kind == "c" and _has_both_signs(x.imag) else None)
 
 
 def _equal(given: Given) -> Iterator[Variant]:
@@ -69,30 +69,30 @@ def _equal(given: Given) -> Iterator[Variant]:
 
 
 def _repeated_integers(given: Given) -> Iterator[Variant]:
-    return given.changed(_repeated)
+    return given.changed(_repeat_first)
 
 
 # ---- other batches, ranks, dtypes -----------------------------------------------------------------------------------
 
 
 def _larger_batch(given: Given) -> Iterator[Variant]:
-    yield _batched(given, lambda x: np.concatenate([x, _scaled(x[:1], 0.75)]))
+    yield _change_batch(given, lambda x: np.concatenate([x, _scale(x[:1], 0.75)]))
 
 
 def _batch_of_one(given: Given) -> Iterator[Variant]:
-    yield _batched(given, lambda x: x[:1])
+    yield _change_batch(given, lambda x: x[:1])
 
 
 def _empty_batch(given: Given) -> Iterator[Variant]:
-    yield _batched(given, lambda x: x[:0])
+    yield _change_batch(given, lambda x: x[:0])
 
 
 def _batch_of_many(given: Given) -> Iterator[Variant]:
     """ROWS rows, where the given ones are fewer."""
     rows = _rows(given)
     if rows and rows < ROWS:
-        grow = partial(_grown, np.random.default_rng([given.question.seed, 4]))
-        yield _batched(given, grow, growth=ROWS / rows)
+        grow = partial(_grow, np.random.default_rng([given.question.seed, 4]))
+        yield _change_batch(given, grow, growth=ROWS / rows)
 
 
 def _scalars(given: Given) -> Iterator[Variant]:
@@ -143,14 +143,14 @@ for _probe in (
 # ---- arrays ---------------------------------------------------------------------------------------------------------
 
 
-def _scaled(x: np.ndarray, factor: float) -> np.ndarray:
+def _scale(x: np.ndarray, factor: float) -> np.ndarray:
     return x * x.dtype.type(factor) if x.dtype.kind in "fc" else x
 
 
-def _signed(x: np.ndarray) -> bool:
+def _has_both_signs(x: np.ndarray) -> bool:
     """Has it both signs? A complex array, in either part?"""
     if x.dtype.kind == "c":
-        return _signed(x.real) and _signed(x.imag)
+        return _has_both_signs(x.real) and _has_both_signs(x.imag)
     return bool(x.dtype.kind == "f" and x.size and x.min() < 0 < x.max())
 
 
@@ -181,7 +181,7 @@ class _Equal:
         return first if first is not x and x.size and can_stand_in(first, x) else None
 
 
-def _repeated(x: np.ndarray) -> np.ndarray | None:
+def _repeat_first(x: np.ndarray) -> np.ndarray | None:
     """The second integer equals the first one."""
     if x.dtype.kind != "i" or x.size < 2 or np.unique(x).size < x.size:
         return None
@@ -190,7 +190,7 @@ def _repeated(x: np.ndarray) -> np.ndarray | None:
     return new.reshape(x.shape)
 
 
-def _grown(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
+def _grow(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
     """ROWS of the given rows; floating-point ones each at a distance, so that no two are equal."""
     rows = x[np.arange(ROWS) % len(x)]
     moved = _other(rng, rows)
@@ -221,7 +221,7 @@ def _other(rng: np.random.Generator, x: np.ndarray) -> np.ndarray | None:
     return np.asarray(x * (1 + SPREAD * step)).astype(x.dtype)
 
 
-def _batched(given: Given, change: Callable[[np.ndarray], np.ndarray], growth: float = 0.0) -> Variant:
+def _change_batch(given: Given, change: Callable[[np.ndarray], np.ndarray], growth: float = 0.0) -> Variant:
     """`change` of every array argument whose leading axis is as long as the first one's."""
     sizes: list[int] = []
 

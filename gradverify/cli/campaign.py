@@ -18,7 +18,7 @@ from ..run.campaign.model import Spread, campaign
 from ..run.campaign.workers import run_campaign
 from ..run.runner import Settings
 from .group import Exit
-from .options import chosen
+from .options import judging_options
 
 
 def _indices(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -29,7 +29,7 @@ def _indices(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
 
 
 @click.command("campaign")
-@chosen
+@judging_options
 @click.option("--graphs", type=click.IntRange(1), default=1000, show_default=True, help="How many.")
 @click.option("--first", type=click.IntRange(0), default=0, show_default=True, help="The number of the first one.")
 @click.option(

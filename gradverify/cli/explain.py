@@ -12,14 +12,14 @@ from ..report.gradient import gradient_lines
 from ..run import plan
 from ..run.runner import Settings
 from ..spec.document import loads
-from .options import judge, judging
+from .options import case_options, judge
 
 
 @click.command("explain")
 @click.argument("expression")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE",
               help="A number, nested lists, or {shape: [3], domain: [-1, 1]}, as in a spec.")  # fmt: skip
-@judging
+@case_options
 def command(expression: str, inputs: tuple[str, ...], reports: tuple[str, ...], **options: Any) -> int:
     """Show the graph of EXPRESSION, its gradient to 20 digits, and each subject's verdict.
 

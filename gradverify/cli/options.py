@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from ..report.console import RunEnd, RunProgress, console, viewed
-from ..report.evidence import explained
+from ..report.console import RunEnd, RunProgress, console, forward_as
+from ..report.evidence import with_reproducer
 from ..report.records import Recorder
 from ..report.targets import targets
-from ..run.config import configured
+from ..run.config import read_config
 from ..run.events import Job
 from ..run.runner import Batch, Runner, Settings
 from .group import Exit
@@ -25,11 +25,11 @@ def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[st
 
 def _fail_on(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
     """What is given, else what pyproject.toml says."""
-    found: tuple[str, ...] | None = (value,) if value is not None else configured(Path.cwd()).get("fail_on")
+    found: tuple[str, ...] | None = (value,) if value is not None else read_config(Path.cwd()).get("fail_on")
     return found
 
 
-def chosen(command: Callable[..., Any]) -> Callable[..., Any]:
+def judging_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say what is judged, and what gates."""
     for option in reversed((
         click.option("--subjects", callback=_names, metavar="NAMES", help="Comma-separated: engine, torch, jax, …; "
@@ -45,12 +45,12 @@ def chosen(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def judging(command: Callable[..., Any]) -> Callable[..., Any]:
+def case_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of a command that judges cases."""
     report = click.option(
         "--report", "reports", multiple=True, metavar="FORMAT:PATH", help="json:PATH; may be repeated."
     )
-    return chosen(report(command))
+    return judging_options(report(command))
 
 
 def judge(
@@ -59,5 +59,5 @@ def judge(
     """Run the jobs, say what is not acceptable (or `every` verdict) as it comes, and the table at the end."""
     recorder, screen = Recorder(), console()
     end = RunEnd(screen, recorder, settings, targets(reports))
-    shown = viewed(explained, recorder, RunProgress(screen, every=every), end)
+    shown = forward_as(with_reproducer, recorder, RunProgress(screen, every=every), end)
     return Exit.OK if Runner(settings, [shown]).run(jobs, total) else Exit.FAIL

@@ -14,12 +14,12 @@ from ..run.events import Job
 from ..run.runner import Settings
 from ..run.saved import saved_jobs
 from ..spec.document import load
-from .options import judge, judging
+from .options import case_options, judge
 
 
 @click.command("replay")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@judging
+@case_options
 @click.option("--id", "wanted", metavar="TEXT", help="Of a JSON report: only results whose id contains TEXT.")
 def command(file: Path, reports: tuple[str, ...], wanted: str | None, **options: Any) -> int:
     """Judge saved cases again: a spec file, or those of a JSON report that were not acceptable."""

@@ -11,12 +11,12 @@ from ..core.errors import GradverifyError
 from ..run import plan
 from ..run.runner import Settings
 from ..spec.document import load
-from .options import judge, judging
+from .options import case_options, judge
 
 
 @click.command("run")
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
-@judging
+@case_options
 @click.option("--examples", type=click.IntRange(0), default=100, show_default=True,
               help="Random graphs per subject and dtype; 0 for none.")  # fmt: skip
 def command(paths: tuple[Path, ...], reports: tuple[str, ...], **options: Any) -> int:

@@ -72,7 +72,7 @@ class Case:
 
     @property
     def literal_dtype(self) -> str:
-        """What float literals of the graph are rounded to."""
+        """The dtype that float literals of the graph are rounded to."""
         return self.mixed.widest if self.mixed else self.dtype
 
     def dtype_of(self, name: str) -> str:

@@ -19,23 +19,23 @@ class DomainError(GradverifyError, ValueError):
 
 
 class Unsupported(GradverifyError, NotImplementedError):
-    """Something that a subject or a namespace cannot do; the judge turns it into INCONCLUSIVE with this reason."""
+    """An ability that a subject or a namespace lacks; the judge turns it into INCONCLUSIVE with this reason."""
 
 
 class NoRule(Unsupported):
-    """No derivative where one is asked for: of this operation, in this mode, or of this order."""
+    """A derivative that does not exist: of this operation, in this mode, or of this order."""
 
 
 class Undefined(Unsupported):
-    """What the framework's own documentation leaves undefined: nothing can be held against it, nor its differences."""
+    """A derivative that the framework's documentation leaves undefined: no answer can be wrong there."""
 
 
 class BadInput(GradverifyError, ValueError):
-    """A call that cannot be judged because of what it was given; never a verdict on a gradient."""
+    """A call that cannot be judged because of its arguments; never a verdict on a gradient."""
 
 
 class UnknownName(GradverifyError, LookupError):
-    """A name that no table knows, with the closest ones that it does know."""
+    """A name that is not in its table, with the closest names that are."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind, self.name = kind, name
@@ -60,4 +60,4 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 class GradverifyNote(UserWarning):
-    """Something that a user should know and need not act on: an option of another tool that means nothing here."""
+    """News that needs no action by the user: an option of another tool that means nothing here."""

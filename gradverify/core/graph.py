@@ -67,7 +67,7 @@ class Graph:
 
     @cached_property
     def ops(self) -> int:
-        """How many ops it applies: its size, as reports count it."""
+        """The number of ops that the graph applies: its size, as reports count it."""
         return sum(isinstance(n, Apply) for n in self.nodes)
 
     @cached_property
@@ -86,17 +86,20 @@ class Graph:
 
     @cached_property
     def found(self) -> dict[Any, Any]:
-        """Room for what walks of the graph have found out about it, under keys of their own: it never changes. Not part
-        of it: it may hold functions, and stays behind when a graph is copied or pickled."""
+        """Cache of derived facts, keyed by caller.
+
+        Excluded from equality, copies and pickles, since it may hold functions. Never stale, since a graph never
+        changes.
+        """
         return {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Graph, (self.nodes, self.outputs)
 
     def pruned(self) -> Graph:
-        """Without the ops and constants that no output needs; inputs stay."""
+        """The graph without the ops and constants that no output needs; inputs stay."""
         keep = [k for k, n in enumerate(self.nodes) if k in self.active or isinstance(n, Input)]
-        return _renumbered(self, keep)
+        return _renumber(self, keep)
 
     def consumers(self, k: int) -> list[int]:
         return [j for j, n in enumerate(self.nodes) if isinstance(n, Apply) and k in n.args]
@@ -134,7 +137,7 @@ class Graph:
         return self.text()
 
 
-def _renumbered(graph: Graph, keep: Sequence[int]) -> Graph:
+def _renumber(graph: Graph, keep: Sequence[int]) -> Graph:
     new = {old: k for k, old in enumerate(keep)}
 
     def moved(node: Node) -> Node:
@@ -161,7 +164,7 @@ def cut(graph: Graph, at: Iterable[int], name: Callable[[int], str] = "cut{}".fo
             nodes.append(node)
     whole = Graph(tuple(nodes), graph.outputs)
     keep = sorted(whole.active | {k for k in at if k < len(nodes)})
-    return _renumbered(whole, keep), replaced
+    return _renumber(whole, keep), replaced
 
 
 def evaluate(
@@ -192,8 +195,11 @@ def walk_back(graph: Graph, needs: frozenset[int]) -> Iterator[int]:
             yield k
 
 
-def reaching(graph: Graph, sources: Iterable[int], carries: Callable[[Apply, int], bool]) -> frozenset[int]:
-    """Nodes whose value depends differentiably on `sources`; `carries(node, i)` says whether argument i has a cotangent."""
+def dependents(graph: Graph, sources: Iterable[int], carries: Callable[[Apply, int], bool]) -> frozenset[int]:
+    """Nodes whose value depends differentiably on `sources`.
+
+    `carries(node, i)` says whether argument i of a node has a cotangent.
+    """
     reached = set(sources)
     for k, node in enumerate(graph.nodes):
         if isinstance(node, Apply) and any(a in reached and carries(node, i) for i, a in enumerate(node.args)):

@@ -38,7 +38,7 @@ class Interval:
 
     @property
     def magnitude(self) -> float:
-        """The largest |x| in it."""
+        """The largest |x| of the interval."""
         return max(abs(self.lo), abs(self.hi))
 
     def __contains__(self, x: float) -> bool:

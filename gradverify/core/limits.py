@@ -1,4 +1,4 @@
-"""A time limit for code that is not ours: a subject that hangs should end in a message, not in a hung run."""
+"""A time limit for code that is not ours: a subject that hangs ends in a message, not in a hung run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from types import FrameType
 
 
 class TimeLimit(BaseException):
-    """Raised inside the block of `limited` when its time is over. No Exception, since the code inside may catch those:
-    a tracer that reports what its mapping raised, a subject that reports what the function raised.
+    """Raised inside the block of `time_limit` when its time is over.
 
-    `block` is what `limited` gave to the block whose time is over: an inner one has no business to catch it."""
+    No Exception, since the code inside may catch those: a tracer and a subject report the exceptions of the function.
+
+    `block` is what `time_limit` gave to the block whose time is over: an inner one has no business to catch it."""
 
     def __init__(self, message: str, block: object) -> None:
         super().__init__(message)
@@ -28,9 +29,11 @@ IMPORTING = 0.05
 """Seconds after which it is asked again whether what was not to be disturbed when the time was over has ended."""
 
 
-def _undisturbed(frame: FrameType | None) -> bool:
-    """Is something running that is over soon and is no place for an exception: an import, or a callback of a weak
-    reference, where it would be lost?"""
+def _is_no_place_to_raise(frame: FrameType | None) -> bool:
+    """Is an import running, or a callback of a weak reference?
+
+    Both end soon. An exception would leave the module half imported, and would be lost in the callback.
+    """
     while frame is not None:
         file = frame.f_code.co_filename
         if file.startswith("<frozen importlib") or file == weakref.__file__:
@@ -40,8 +43,9 @@ def _undisturbed(frame: FrameType | None) -> bool:
 
 
 @contextmanager
-def limited(seconds: float | None) -> Iterator[object]:
-    """Raise TimeLimit in the block after `seconds`. Gives what tells its own TimeLimit from that of a block around it.
+def time_limit(seconds: float | None) -> Iterator[object]:
+    """Raise TimeLimit in the block after `seconds`. Yields the token that its own TimeLimit carries: that of an outer
+    block has another one.
 
     By SIGALRM (POSIX `setitimer`), so only in the main thread and only where Python code, or a call that returns to it,
     is running; elsewhere the block runs without a limit. An import that is under way then is let finish. An alarm of
@@ -54,7 +58,7 @@ def limited(seconds: float | None) -> Iterator[object]:
         return
 
     def over(signum: int, frame: FrameType | None) -> None:
-        if _undisturbed(frame):
+        if _is_no_place_to_raise(frame):
             # A module that is cut off half-way stays so, for everybody who imports it later.
             signal.setitimer(signal.ITIMER_REAL, IMPORTING)
             return

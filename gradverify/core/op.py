@@ -61,14 +61,14 @@ class Array(Protocol):
 
 
 class Words(Protocol):
-    """What a definition calls `xp`: the kernels of `namespaces.base` under their names, over one kind of array."""
+    """The argument `xp` of a definition: the kernels of `namespaces.base` under their names, over one kind of array."""
 
     def shape(self, x: Any, /) -> Shape: ...
     def __getattr__(self, kernel: str, /) -> Callable[..., Array]: ...
 
 
 class Vocabulary(Words, Protocol):
-    """What a rule calls `xp`: the kernels, and the constants."""
+    """The argument `xp` of a rule: the kernels, and the constants."""
 
     @property
     def pi(self) -> Array: ...
@@ -140,7 +140,7 @@ class OpSpec:
 
     @property
     def composite(self) -> bool:
-        """Is its VJP that of its definition, op by op?"""
+        """Is the op's VJP that of its definition, op by op?"""
         return self.vjp is None and self.result == "float"
 
     def argument(self, i: int) -> Kind:
@@ -198,7 +198,7 @@ def bind_params(spec: OpSpec, given: Mapping[str, Any]) -> dict[str, Any]:
     bound = {}
     for name, param in spec.params.items():
         if name in given:
-            bound[name] = _checked(spec, name, param, given[name])
+            bound[name] = _check_value(spec, name, param, given[name])
         elif param.required:
             raise ShapeError(f"{spec.name} needs the parameter {name!r}")
         else:
@@ -207,7 +207,7 @@ def bind_params(spec: OpSpec, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def split_arguments(spec: OpSpec, args: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arrays of a call as the vocabulary spells it, and its positional parameters by name.
+    """A call's arrays, and its positional parameters by name.
 
     Parameters follow the arrays in table order; a variadic op takes its arrays as one list where parameters follow, and a
     text (the subscripts of an einsum) before them.
@@ -227,7 +227,7 @@ def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _checked(spec: OpSpec, name: str, param: Param, value: Any) -> Any:
+def _check_value(spec: OpSpec, name: str, param: Param, value: Any) -> Any:
     if isinstance(value, list):
         value = tuple(value)
     if value is None and (param.optional or param.default is None):

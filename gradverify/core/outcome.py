@@ -1,4 +1,4 @@
-"""What a judgement can come to: outcome, kind and reason; the gate that lets it through, and the tally that counts it.
+"""The outcomes of a judgement, with kind and reason; the gate that lets them through, and the tally that counts them.
 
 Every face asks the same gate: the pytest plugin, the command line, the drop-ins, `assert_gradients`, campaigns and
 conformance. What gates is a `GatePolicy`, in a little syntax:
@@ -47,7 +47,7 @@ class Outcome(Enum):
 
     @property
     def gates(self) -> bool:
-        """Does it gate by default?"""
+        """Does this outcome gate by default?"""
         return _TABLE[self].gates
 
     def __bool__(self) -> bool:
@@ -58,7 +58,7 @@ class Outcome(Enum):
 
     @property
     def has_kind(self) -> bool:
-        """Does a verdict of it say what sort of fault it found? KNOWN does: its fault is explained, not absent."""
+        """Do its verdicts have a kind of fault? Those of KNOWN do: the fault is explained, not absent."""
         return self in (Outcome.FAIL, Outcome.KNOWN)
 
 
@@ -79,8 +79,11 @@ _TABLE = {
 
 
 class FailKind(Enum):
-    """What sort of fault was found; a gate may admit one. DETACHED: right only if what the function detaches is held
-    fixed, and nobody said that it is meant. CLAIM: the gradient that the case's author claims is the wrong one."""
+    """The kind of fault that was found; a gate may admit one kind.
+
+    DETACHED: the gradient is right only with the detached values constant, and no option says that this is meant.
+    CLAIM: the gradient that the case's author claims is the wrong one.
+    """
 
     WRONG = "wrong"
     PRECISION = "precision"
@@ -115,7 +118,7 @@ class Reason(Enum):
 
     @property
     def is_unsupported(self) -> bool:
-        """Does it say that there was nothing to judge, rather than that a judgement stays open?"""
+        """Was there nothing to judge, rather than a judgement that stays open?"""
         return self in _UNSUPPORTED
 
 
@@ -231,17 +234,17 @@ class Tally:
 
     @property
     def unsupported(self) -> int:
-        """How many had nothing to judge."""
+        """The number of outcomes without anything to judge."""
         return sum(n for reason, n in self.reasons.items() if reason.is_unsupported)
 
     @property
     def open(self) -> int:
-        """How many INCONCLUSIVE were judged, and stay open."""
+        """The number of INCONCLUSIVE that were judged and stay open."""
         return self[Outcome.INCONCLUSIVE] - self.unsupported
 
     @property
     def judged(self) -> int:
-        """How many there was something to judge of."""
+        """The number of outcomes with something to judge."""
         return self.total - self.unsupported
 
     def to_text(self) -> str:

@@ -15,7 +15,7 @@ from .outcome import Reason as Reason
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One entry of a gradient (or of the forward value) as compared; numbers as text of up to 20 digits.
+    """One compared entry of a gradient, or of the forward value; numbers as text of up to 20 digits.
 
     `error`, `bound` and `budget` are absolute; `error_ulps` and `budget_ulps` are in ulps of `want` in the dtype.
     """
@@ -138,7 +138,7 @@ class Verdict:
         return data
 
     def text(self) -> str:
-        """The verdict as a person reads it; several lines for anything but PASS."""
+        """The verdict as text; several lines for anything but PASS."""
         head = f"{self.outcome} {self.case} [{self.subject}, {self.dtype}]"
         if self.outcome is Outcome.PASS:
             caught = "" if math.isnan(self.power) else f"; would have caught a relative error of {self.power:.1e}"

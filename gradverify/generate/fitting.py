@@ -1,4 +1,4 @@
-"""What fits an op: intervals inside its domain, shapes side by side, and what a trial at a few points shows."""
+"""Arguments that fit an op: intervals inside its domain, matching shapes, and a trial at a few points."""
 
 from __future__ import annotations
 
@@ -73,7 +73,10 @@ def index_count(spec: OpSpec, shapes: tuple[Shape, ...], params: Mapping[str, An
 
 
 def _expanded(interval: Interval, kinks: bool) -> Interval:
-    """The interval with MARGIN around it; with `kinks`, an end on -1, 0 or 1 stays, so that a closed domain admits it."""
+    """The interval with MARGIN around it.
+
+    With `kinks`, an end on -1, 0 or 1 stays, so that a closed domain admits it.
+    """
     lo = interval.lo if kinks and interval.lo in (-1.0, 0.0, 1.0) else interval.lo - MARGIN
     hi = interval.hi if kinks and interval.hi in (-1.0, 0.0, 1.0) else interval.hi + MARGIN
     return Interval(lo, hi)
@@ -105,7 +108,7 @@ TRIAL_ELEMENTS = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What an op makes of a few points of its domain.
+    """The results of an op at a few points of its domain.
 
     shape    of the result
     kink     its distance to a kink is 0 there: std of one element is 0 whatever the element is

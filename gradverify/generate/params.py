@@ -145,7 +145,7 @@ RULES: Mapping[str, Callable[[Param, Shape, Digits], Any]] = {
 
 
 def draws(spec: OpSpec, shape: Shape, digits: Digits, tries: int = 4) -> Iterator[dict[str, Any]]:
-    """Up to `tries` sets of parameters, each from the next digits (so the later ones tend to the simplest)."""
+    """Yield up to `tries` sets of parameters, each from the next digits (so the later ones tend to the simplest)."""
     if not spec.params:
         yield {}
         return

@@ -42,7 +42,7 @@ EINSUMS = ("ij,jk->ik", "i,i->", "ij,j->i", "ij->ji", "ij,ij->ij", "i,j->ij", "i
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What may be drawn. `ops` are names of the op table, simplest first; see `limits`."""
+    """The limits of a drawn graph. `ops` are names of the op table, simplest first; see `limits`."""
 
     ops: tuple[str, ...]
     max_ops: int = 8
@@ -76,7 +76,7 @@ def _names(ops: tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 def every_op() -> tuple[str, ...]:
-    """The ops of graphs whose drawer names none."""
+    """The ops of a graph whose limits name none."""
     return _names(None)
 
 
@@ -119,7 +119,7 @@ class Guard:
 
 @dataclass(frozen=True)
 class Plan:
-    """A graph with what is known of its values before any is drawn.
+    """A graph, and the facts about its values that hold before any is drawn.
 
     intervals  of every node's values; a mask's is [0, 1], an index array's [0, count - 1]
     leaves     input name -> how its values are drawn
@@ -190,7 +190,7 @@ class Planner:
     # choosing arguments
 
     def place(self, spec: OpSpec, digits: Digits) -> int | None:
-        """Append `spec` on arguments that fit it, whatever that takes. None where nothing does."""
+        """Append `spec` on arguments that fit it; None where none do."""
         wants_mask = spec.result == "bool"
         if wants_mask and ("where" not in self.limits.ops or self.room < 2):
             return None
@@ -226,7 +226,7 @@ class Planner:
                     yield (first, *rest), params
 
     def firsts(self, spec: OpSpec, digits: Digits) -> Iterator[Argument]:
-        """The newest node most often, then any other, then a leaf of the graph's own shape, then one of any shape."""
+        """Yield candidates for the first argument: mostly the newest node, then any other, then new leaves."""
         kind = spec.argument(0)
         nodes: list[Argument] = [] if shaped(spec) else list(self.nodes(kind))
         how = digits.take(8)
@@ -381,8 +381,11 @@ class Planner:
         return None
 
     def sent(self, k: int, target: Interval, admitted: Callable[[Interval], bool], digits: Digits) -> int | None:
-        """Node `k` through one op more, so that it is `admitted`: a smooth op, a power of two times it, or its sum
-        with a number that brings it near `target`. One op only, so that what it causes shrinks to 4 nodes."""
+        """Map node `k` by one more op, so that it is `admitted`.
+
+        The op is smooth, a product with a power of two, or a sum with a number that brings the node near `target`. One
+        op only, so that a failure shrinks to 4 nodes.
+        """
         if self.room < 2:
             return None
         source, shape, ops = self.intervals[k], self.builder.shape(k), self.limits.ops
@@ -453,7 +456,7 @@ class Planner:
         return self.pruned(Graph(tuple(nodes), (floats[-1], *sinks)), cotangent)
 
     def pruned(self, whole: Graph, cotangent: int) -> Plan:
-        """Only what the outputs need, inputs renamed x0, x1, …, and everything known of the rest carried along.
+        """The plan of the nodes that the outputs need, inputs renamed x0, x1, …, with all facts about them.
 
         A guard's inputs stay together, used or not, because it shapes them together.
         """

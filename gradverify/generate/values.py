@@ -172,7 +172,7 @@ def usable(plan: Plan, values: Mapping[str, np.ndarray], dtype: str, kinks: bool
 
 
 def _clear(node: Apply, args: list[Any], dtype: str) -> bool:
-    """No nearer to a kink than 2**-10 of the arguments' scale (or 64 unit roundoffs, in a dtype coarser than that).
+    """Are the arguments at least 2**-10 of their scale away from a kink (or 64 unit roundoffs, if that is more)?
 
     2**-10 is what is left of float32's 24 bits where the arguments have lost 12 of them and 2 more to the op.
     """

@@ -24,10 +24,10 @@ import numpy as np
 
 from ..core.case import Case
 from ..frameworks.base import Observation
-from ..namespaces.dtypes import FORMATS, wide
+from ..namespaces.dtypes import FORMATS, to_float64
 from ..namespaces.nudged import Decisions, branches_of
 from ..oracle.estimate import Estimate
-from .budget import RERUNS, Conditions, budget, followed, sampled
+from .budget import RERUNS, Conditions, budget, follow_branch, sample_branches
 from .reference import Reference
 
 GROUPS = 4
@@ -53,7 +53,7 @@ def branch_by_branch(case: Case, seen: Observation, ref: Reference, *, seed: int
     unsure = 2.0**-53 / FORMATS[case.dtype].roundoff
     if unsure >= 1:
         return None
-    exact, reruns = sampled(case, 4 * RERUNS, seed)
+    exact, reruns = sample_branches(case, 4 * RERUNS, seed)
     others, every = _others(exact, reruns)
     if not others:
         return None
@@ -61,7 +61,7 @@ def branch_by_branch(case: Case, seen: Observation, ref: Reference, *, seed: int
     outputs = [_Nearest(*x) for x in zip(seen.outputs, truth.outputs, allowed.outputs)]
     gradients = {n: _Nearest(seen.gradients.get(n), e, allowed.gradients[n]) for n, e in truth.gradients.items()}
     for decisions in others:
-        values, slopes = followed(case, decisions)
+        values, slopes = follow_branch(case, decisions)
         there = budget(case, values, slopes, Conditions(seed=seed, forced=decisions))
         for i, nearest in enumerate(outputs):
             nearest.offer(values[i], there.outputs[i], unsure)
@@ -102,7 +102,7 @@ def _others(exact: Decisions, reruns: Sequence[Decisions]) -> tuple[list[Decisio
     if not groups:
         return [], False
     if len(groups) > GROUPS or not two_valued:
-        return _taken(exact, reruns), False
+        return _most_frequent(exact, reruns), False
     found: list[Decisions] = []
     for chosen in product([False, True], repeat=len(groups)):
         branch = [np.array(d) for d in exact]
@@ -113,7 +113,7 @@ def _others(exact: Decisions, reruns: Sequence[Decisions]) -> tuple[list[Decisio
     return found[1:], True  # the first one has turned nothing
 
 
-def _taken(exact: Decisions, reruns: Sequence[Decisions]) -> list[Decisions]:
+def _most_frequent(exact: Decisions, reruns: Sequence[Decisions]) -> list[Decisions]:
     """The branches that reruns took, the most frequent first."""
     by_key = {branches_of(r): r for r in reruns}
     counts = Counter(map(branches_of, reruns))
@@ -125,7 +125,7 @@ class _Nearest:
     """An array's truth and budget, each entry's of the branch that the answer comes closest to."""
 
     def __init__(self, got: np.ndarray | None, want: Estimate, allowed: np.ndarray) -> None:
-        self.got = np.zeros(want.shape) if got is None else wide(got)
+        self.got = np.zeros(want.shape) if got is None else to_float64(got)
         self.want, self.budget = want, allowed
         self.share = _share(want.error_of(self.got), self.budget)
         self.elsewhere = np.zeros(want.shape, dtype=bool)

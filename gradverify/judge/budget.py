@@ -45,7 +45,7 @@ import numpy as np
 
 from ..core.case import Case
 from ..core.graph import Apply, Graph
-from ..namespaces.dtypes import FORMATS, FloatFormat, is_float, wide
+from ..namespaces.dtypes import FORMATS, FloatFormat, is_float, to_float64
 from ..namespaces.nudged import Decisions, Noise, NudgedNamespace, Seed, require_nudged
 from ..namespaces.run import Table, forward, kink_distances, reverse
 from ..ops import OPS
@@ -133,17 +133,17 @@ def budget(
     runs = _reruns(case, flat, how, frozenset())
     kept, branches = _same_branch(runs)
     kept = runs if how.loose else kept
-    ways = [kept, _same_branch(_reruns(case, flat, how, how.idle))[0]] if how.idle else [kept]
+    samples = [kept, _same_branch(_reruns(case, flat, how, how.idle))[0]] if how.idle else [kept]
     fmt, floors = FORMATS[case.dtype], _Floors(case, outputs, gradients)
     other_output = {i: k for pair in case.parts for i, k in (pair, pair[::-1])}
     return Budget(
         tuple(
-            _excused(t, [[r.outputs[i] for r in kept]], floors.outputs, _at(outputs, other_output.get(i)), fmt)
+            _bound_entries(t, [[r.outputs[i] for r in kept]], floors.outputs, _at(outputs, other_output.get(i)), fmt)
             for i, t in enumerate(outputs)
         ),
         {
-            n: _excused(
-                t, [[r.gradients[n] for r in way] for way in ways], floors.gradients[n],
+            n: _bound_entries(
+                t, [[r.gradients[n] for r in runs] for runs in samples], floors.gradients[n],
                 gradients.get(_other_part(n)), fmt,
             )
             for n, t in gradients.items()
@@ -160,7 +160,7 @@ def _at(arrays: Sequence[np.ndarray], i: int | None) -> np.ndarray | None:
 def _reruns(case: Case, flat: Graph, how: Conditions, without: frozenset[int]) -> list[_Rerun]:
     """The reruns; where one is not finite at moved inputs, that one at the inputs themselves."""
     fmt, table, dead = FORMATS[case.dtype], how.table, how.dead or {}
-    nudges = _loosened(fmt) if how.loose else fmt
+    nudges = _loosen(fmt) if how.loose else fmt
     xp = NudgedNamespace(Noise(nudges, how.stepwise, how.forced))
     moved = _Moved(case.values, 0.0 if how.at_kink else nudges.arithmetic)
     runs = []
@@ -180,19 +180,19 @@ class _Floors:
         values, cotangent = case.values, case.cotangent
         with np.errstate(all="ignore"):
             length = {n: np.maximum(np.abs(_finite(values[n])), 1.0) for n in gradients}
-            size = sum(float(np.sum(np.abs(wide(g) * t))) for g, t in zip(cotangent, outputs))
+            size = sum(float(np.sum(np.abs(to_float64(g) * t))) for g, t in zip(cotangent, outputs))
             size = max([size, *(float(np.max(np.abs(t) * length[n], initial=0.0)) for n, t in gradients.items())])
             # Outputs and gradients all zero: the cotangent is the only scale there is.
-            size = size or max((float(np.max(np.abs(wide(g)), initial=0.0)) for g in cotangent), default=0.0)
+            size = size or max((float(np.max(np.abs(to_float64(g)), initial=0.0)) for g in cotangent), default=0.0)
             self.outputs: float = max(
                 (float(np.max(np.abs(a), initial=0.0)) for a in (*outputs, *map(_finite, values.values()))), default=0.0
             )
             self.gradients: dict[str, np.ndarray] = {n: size / length[n] for n in gradients}
 
 
-def _excused(
+def _bound_entries(
     truth: np.ndarray,
-    ways: list[list[np.ndarray]],
+    samples: list[list[np.ndarray]],
     floor: np.ndarray | float,
     other: np.ndarray | None,
     fmt: FloatFormat,
@@ -201,7 +201,7 @@ def _excused(
     with np.errstate(all="ignore"):
         modulus = np.abs(truth) if other is None else np.hypot(truth, other)
         rounding = fmt.roundoff * modulus + (fmt.underflow if fmt.gradual else 0.0)
-        b = SAFETY * (np.max([_scatter(truth, arrays) for arrays in ways], axis=0) + rounding)
+        b = SAFETY * (np.max([_scatter(truth, arrays) for arrays in samples], axis=0) + rounding)
         b += 0.0 if fmt.gradual else fmt.tiny
         b += np.where(truth == 0, fmt.roundoff**2 * (np.max(np.abs(truth), initial=0.0) + floor), 0.0)
     return np.where(np.isnan(b), np.inf, b)
@@ -221,20 +221,20 @@ def _other_part(name: str) -> str:
     return {"real": f"{whole}.imag", "imag": f"{whole}.real"}.get(part, "")
 
 
-def _loosened(fmt: FloatFormat) -> FloatFormat:
+def _loosen(fmt: FloatFormat) -> FloatFormat:
     return replace(fmt, roundoff=SAFETY * fmt.roundoff, arithmetic=SAFETY * fmt.arithmetic)
 
 
-def sampled(case: Case, n: int, seed: int) -> tuple[Decisions, list[Decisions]]:
+def sample_branches(case: Case, n: int, seed: int) -> tuple[Decisions, list[Decisions]]:
     """The decisions at the point itself, in doubles, and those of `n` reruns whose nudges are SAFETY times larger."""
-    nudges, flat = _loosened(FORMATS[case.dtype]), lowered(case.graph)
+    nudges, flat = _loosen(FORMATS[case.dtype]), lowered(case.graph)
     moved, xp = _Moved(case.values, nudges.arithmetic), NudgedNamespace(Noise(nudges))
     seeds = [(seed, k) for k in range(n)]
     turned = [_rerun(xp, flat, replace(case, values=moved.point(s)), s).decisions for s in seeds]
     return _rerun(NudgedNamespace(Noise(_EXACTLY)), flat, case, 0).decisions, turned
 
 
-def followed(case: Case, forced: Decisions) -> tuple[tuple[np.ndarray, ...], dict[str, np.ndarray]]:
+def follow_branch(case: Case, forced: Decisions) -> tuple[tuple[np.ndarray, ...], dict[str, np.ndarray]]:
     """Outputs and gradients, in doubles and without nudges, on the branch of these decisions."""
     run = _rerun(NudgedNamespace(Noise(_EXACTLY, forced=forced)), lowered(case.graph), case, 0)
     return run.outputs, run.gradients
@@ -246,7 +246,7 @@ _EXACTLY = replace(FORMATS["float64"], roundoff=0.0, gradual=True)
 
 def _finite(x: np.ndarray) -> np.ndarray:
     """In double precision, with 0 for what has no size (the NaN that a masked reduction passes over)."""
-    x = wide(x)
+    x = to_float64(x)
     return np.where(np.isfinite(x), x, 0.0)
 
 
@@ -269,7 +269,7 @@ class _Moved:
 
     def __init__(self, values: Mapping[str, np.ndarray], a: float) -> None:
         self.values, self.a = values, a
-        self.floats = {n: wide(v) for n, v in values.items() if is_float(v)} if a else {}
+        self.floats = {n: to_float64(v) for n, v in values.items() if is_float(v)} if a else {}
         sizes = [np.abs(x).ravel() for x in self.floats.values()]
         distinct, where = np.unique(np.concatenate(sizes or [np.zeros(0)]), return_inverse=True)
         self.count, self.where = len(distinct), where

@@ -86,8 +86,8 @@ def _summary(
         at = np.unravel_index(int(np.argmax(np.where(failing, share + 1e300, share))), got.shape)
         size = np.abs(want.hi)
         # An error e in one entry shows once e - d > b + r.
-        told = (size > np.maximum(want.bound, fmt.tiny)) & np.isfinite(b)
-        relative = (b + r + d)[told] / size[told]
+        resolved = (size > np.maximum(want.bound, fmt.tiny)) & np.isfinite(b)
+        relative = (b + r + d)[resolved] / size[resolved]
         unresolved = int((relative > 1).sum())
         relative = relative[relative <= 1]
     index = tuple(int(i) for i in at)

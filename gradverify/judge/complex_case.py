@@ -16,7 +16,7 @@ import numpy as np
 from ..core.case import Case
 from ..core.graph import Apply, Constant, Graph, Input, Node
 from ..frameworks.base import Framework
-from ..namespaces.dtypes import complex_name, numpy_dtype, rounded, wide
+from ..namespaces.dtypes import complex_name, numpy_dtype, rounded, to_float64
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import forward
 from ..ops.complex.lowering import is_complex, lowered_with_places, names_of, real_graph
@@ -69,7 +69,7 @@ def _cotangent_names(graph: Graph) -> dict[str, str]:
     return dict(zip(labels, ["g"] if len(labels) == 1 else [f"g{i}" for i in range(len(labels))]))
 
 
-def in_pairs(case: Case, subject: Framework, own: Callable[..., Any] | None) -> Callable[..., Any]:
+def to_function_of_parts(case: Case, subject: Framework, own: Callable[..., Any] | None) -> Callable[..., Any]:
     """The subject's function of the parts: of its own run of the graph, or of the function `own` of complex arrays.
 
     Raises Unsupported where the subject knows no complex numbers.
@@ -86,7 +86,7 @@ def suspects(case: Case) -> Iterator[tuple[int, Case]]:
     real, places = lowered_with_places(graph)
     real = Graph(real.nodes, tuple(range(len(real.nodes))))  # also the part of a pair that no output needs
     with np.errstate(all="ignore"):
-        given = {n: wide(v) if v.dtype.kind not in "bi" else v for n, v in real_case(case).values.items()}
+        given = {n: to_float64(v) if v.dtype.kind not in "bi" else v for n, v in real_case(case).values.items()}
         flat = forward(NUMPY, real, given, case.dtype)
     values = [flat[p[0]] if len(p) == 1 else flat[p[0]] + 1j * flat[p[1]] for p in places]
     rng = np.random.default_rng(0)

@@ -10,7 +10,7 @@ from ..core.case import Case
 from ..core.graph import Apply, Constant, Graph, Input
 from ..core.verdict import Culprit
 from ..frameworks.base import Framework
-from ..namespaces.dtypes import is_float, rounded, wide
+from ..namespaces.dtypes import is_float, rounded, to_float64
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import carries, forward, needed, reverse, walk_back
 from ..ops.build import lowered
@@ -58,11 +58,11 @@ def suspects(case: Case) -> Iterator[tuple[int, Case]]:
     """Each op of the case by itself, from the output backwards."""
     flat = lowered(case.graph)
     with np.errstate(all="ignore"):
-        given = {n: wide(v) if is_float(v) else v
+        given = {n: to_float64(v) if is_float(v) else v
                  for n, v in case.values.items()}  # fmt: skip
         graph = case.graph
         values = forward(NUMPY, graph, given, case.dtype)
-        cotangent = [wide(g) for g in case.cotangent]
+        cotangent = [to_float64(g) for g in case.cotangent]
         if flat is graph:
             adjoints = reverse(NUMPY, graph, values, cotangent, case.wrt)
         else:

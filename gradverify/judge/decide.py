@@ -16,7 +16,7 @@ from ..core.errors import SpecError, Undefined, Unsupported
 from ..core.graph import Apply, Graph
 from ..core.verdict import Comparison, FailKind, Outcome, Reason, Verdict
 from ..frameworks.base import Form, Framework, Observation
-from ..namespaces.dtypes import COMPLEX, FORMATS, is_float, rounded, wide
+from ..namespaces.dtypes import COMPLEX, FORMATS, is_float, rounded, to_float64
 from ..namespaces.run import forward
 from ..ops import OPS
 from ..ops.build import lowered
@@ -78,7 +78,7 @@ def decide(
     gradverify.
     """
     start = time.perf_counter()
-    finding = _judged(case, subject, function, custom, seed)
+    finding = _judge(case, subject, function, custom, seed)
     return Verdict(
         outcome=finding.outcome,
         case=case.name,
@@ -96,53 +96,53 @@ def decide(
     )
 
 
-def _judged(case: Case, subject: Framework, own: Callable[..., Any] | None, custom: bool, seed: int) -> _Finding:
+def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, custom: bool, seed: int) -> _Finding:
     why_not = subject.unavailable()
     if why_not:
         return inconclusive(Reason.UNAVAILABLE, why_not)
     if case.dtype not in subject.dtypes:
         return inconclusive(Reason.SUBJECT, f"{subject.name} does not compute in {case.dtype}")
     if is_complex(case.graph):
-        own = own or (resolved(case) if case.function else None)
+        own = own or (resolve_function(case) if case.function else None)
         try:
             real = pairs.real_case(case)
         except Unsupported as e:
             return inconclusive(Reason.NO_RULE, str(e))
         try:
-            return _judged(real, subject, pairs.in_pairs(case, subject, own), True, seed)
+            return _judge(real, subject, pairs.to_function_of_parts(case, subject, own), True, seed)
         except Unsupported as e:
             return inconclusive(Reason.SUBJECT, str(e))
     try:
-        function = own or (resolved(case) if case.function else subject.function(case.graph, case.dtype))
+        function = own or (resolve_function(case) if case.function else subject.function(case.graph, case.dtype))
         seen = subject.run_vjp(function, case.values, case.wrt, case.cotangent)
     except Unsupported as e:
         return inconclusive(Reason.SUBJECT, str(e))
     if isinstance(seen.raised, Unsupported | NotImplementedError):
-        return inconclusive(reason_of_refusal(seen), f"{subject.name}, {seen.stage}: {_said(seen.raised)}")
+        return inconclusive(reason_of_refusal(seen), f"{subject.name}, {seen.stage}: {_describe(seen.raised)}")
     try:
         ref = reference(case, seed=seed)
     except Unsupported as e:
         return inconclusive(Reason.NO_KERNEL, f"the oracle has no kernel for it: {e}")
-    outside = _outside(ref.truth)
+    outside = _check_point(ref.truth)
     if seen.raised is not None:
         if outside and case.expect != "raises":
             return outside
-        return fail(FailKind.RAISED, f"{subject.name} raised in the {seen.stage} pass: {_said(seen.raised)}")
+        return fail(FailKind.RAISED, f"{subject.name} raised in the {seen.stage} pass: {_describe(seen.raised)}")
     if outside:
         return outside
-    misshapen = _structure(case, seen, ref.truth) or _claims(case, ref)
+    misshapen = _check_structure(case, seen, ref.truth) or _check_claims(case, ref)
     if misshapen:
         return misshapen
-    compared = _compared(case, seen, ref)
+    compared = _compare_all(case, seen, ref)
     notes: list[str] = []
-    turned = _turned(case, seen, ref, compared, seed)
-    if turned:
-        compared = _compared(case, seen, turned.reference)
-        notes.append(_where_turned(case, turned))
+    flipped = _find_flipped(case, seen, ref, compared, seed)
+    if flipped:
+        compared = _compare_all(case, seen, flipped.reference)
+        notes.append(_flipped_note(case, flipped))
     return (
-        _values(case, None if own and custom else subject, seen, ref, turned, compared, seed)
-        or _laws(case, subject, function, seen, turned.reference if turned else ref, notes)
-        or _passed(ref.truth, compared, notes)
+        _check_values(case, None if own and custom else subject, seen, ref, flipped, compared, seed)
+        or _check_laws(case, subject, function, seen, flipped.reference if flipped else ref, notes)
+        or _pass(ref.truth, compared, notes)
     )
 
 
@@ -155,12 +155,12 @@ def reason_of_refusal(seen: Observation) -> Reason:
     return Reason.NO_RULE if lacks_rule else Reason.SUBJECT
 
 
-def _said(e: BaseException) -> str:
+def _describe(e: BaseException) -> str:
     text = str(e).strip().splitlines()
     return f"{type(e).__name__}: {text[0]}" if text else type(e).__name__
 
 
-def resolved(case: Case) -> Callable[..., Any]:
+def resolve_function(case: Case) -> Callable[..., Any]:
     """The function that `call: package.module:name` names."""
     assert case.function is not None
     module, _, attribute = case.function.partition(":")
@@ -170,14 +170,14 @@ def resolved(case: Case) -> Callable[..., Any]:
         for part in attribute.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError) as e:
-        raise SpecError(f"call: {case.function!r} cannot be imported: {_said(e)}", file=file, line=line) from e
+        raise SpecError(f"call: {case.function!r} cannot be imported: {_describe(e)}", file=file, line=line) from e
     if not callable(found):
         what = type(found).__name__
         raise SpecError(f"call: {case.function!r} is no function but a {what}", file=file, line=line)
     return found
 
 
-def _outside(truth: Truth) -> _Finding | None:
+def _check_point(truth: Truth) -> _Finding | None:
     """Is there a value at this point at all, and does it fit into doubles?"""
     for e in truth.outputs:
         if np.isnan(e.hi).any():
@@ -187,7 +187,7 @@ def _outside(truth: Truth) -> _Finding | None:
     return None
 
 
-def _structure(case: Case, seen: Observation, truth: Truth) -> _Finding | None:
+def _check_structure(case: Case, seen: Observation, truth: Truth) -> _Finding | None:
     """Shape, dtype, device, None: right before any number is looked at."""
     problems = []
     if len(seen.outputs) != len(truth.outputs):
@@ -217,7 +217,7 @@ def _out(i: int, graph: Graph) -> str:
     return "out" if len(graph.outputs) == 1 else f"out{i}"
 
 
-def _compared(case: Case, seen: Observation, ref: Reference) -> list[Compared]:
+def _compare_all(case: Case, seen: Observation, ref: Reference) -> list[Compared]:
     """Every output and every gradient against its truth and budget."""
     fmt, truth, budget = FORMATS[case.dtype], ref.truth, ref.budget
     found = [
@@ -235,52 +235,54 @@ def _compared(case: Case, seen: Observation, ref: Reference) -> list[Compared]:
     return found
 
 
-def _turned(case: Case, seen: Observation, ref: Reference, compared: list[Compared], seed: int) -> Branches | None:
+def _find_flipped(
+    case: Case, seen: Observation, ref: Reference, compared: list[Compared], seed: int
+) -> Branches | None:
     """The branches that rounding may take, where there are such and an entry is wrong on the exact one."""
     if not ref.budget.branches or ref.truth.kinks or not any(c.failing.any() for c in compared):
         return None
     return branch_by_branch(case, seen, ref, seed=seed)
 
 
-def _where_turned(case: Case, turned: Branches) -> str:
-    many = sum(turned.elsewhere.values())
-    where = ", ".join(turned.elsewhere) or "none"
+def _flipped_note(case: Case, flipped: Branches) -> str:
+    many = sum(flipped.elsewhere.values())
+    where = ", ".join(flipped.elsewhere) or "none"
     return (
         f"decided branch by branch: {many} entr{'y' if many == 1 else 'ies'} ({where}) on another branch than the exact "
         f"one, which rounding in {case.dtype} may take"
     )
 
 
-def _values(
+def _check_values(
     case: Case,
     subject: Framework | None,
     seen: Observation,
     ref: Reference,
-    turned: Branches | None,
+    flipped: Branches | None,
     compared: list[Compared],
     seed: int,
 ) -> _Finding | None:
     comparisons = tuple(c.comparison for c in compared)
     if any(c.failing.any() for c in compared):
-        finding = _failed(case, seen, ref, turned, compared, comparisons, seed)
+        finding = _judge_failing(case, seen, ref, flipped, compared, comparisons, seed)
         if finding.outcome is not Outcome.FAIL:
             return finding
         doubt = dissent(case.graph, case.values, case.cotangent, case.literal_dtype, ref.truth, seed=seed)
         if doubt:
             return inconclusive(Reason.ORACLE, f"the oracle's two libraries disagree: {doubt}", *comparisons)
-        known = _explained(case, subject, seen, ref, seed) if subject else ""
+        known = _find_excuse(case, subject, seen, ref, seed) if subject else ""
         if not known:
-            return _stagnated(finding, case, seen, ref, compared, seed)
+            return _note_stagnation(finding, case, seen, ref, compared, seed)
         lost = finding.kind is FailKind.WRONG
         return replace(finding, outcome=Outcome.KNOWN, known=known, kind=FailKind.PRECISION if lost else finding.kind)
     if not all(c.passing.all() for c in compared):
-        return _undecided(ref, compared, comparisons)
+        return _judge_undecided(ref, compared, comparisons)
     if _hopeless(case, ref):
         return inconclusive(Reason.CONDITION, "", *comparisons)
-    return _along(seen, ref, comparisons)
+    return _check_along(seen, ref, comparisons)
 
 
-def _along(seen: Observation, ref: Reference, comparisons: tuple[Comparison, ...]) -> _Finding | None:
+def _check_along(seen: Observation, ref: Reference, comparisons: tuple[Comparison, ...]) -> _Finding | None:
     """At a kink: is what is defensible entry by entry also right together, along a direction that keeps the tie?"""
     along = ref.truth.along
     if along is None:
@@ -288,7 +290,7 @@ def _along(seen: Observation, ref: Reference, comparisons: tuple[Comparison, ...
     predicted = allowed = rounding = 0.0
     for name, u in along.direction.items():
         got = seen.gradients.get(name)
-        terms = np.zeros(u.shape) if got is None else wide(got) * u
+        terms = np.zeros(u.shape) if got is None else to_float64(got) * u
         # Where the entry does not move its budget does not count, infinite or not.
         allowed += float(np.sum(np.where(u == 0, 0.0, ref.budget.gradients[name]) * np.abs(u)))
         predicted += float(np.sum(terms))
@@ -306,10 +308,10 @@ def _along(seen: Observation, ref: Reference, comparisons: tuple[Comparison, ...
 
 def _right_under(allowed: Budget, case: Case, seen: Observation, ref: Reference) -> bool:
     """Would no entry fail under this budget?"""
-    return not any(c.failing.any() for c in _compared(case, seen, Reference(ref.truth, allowed)))
+    return not any(c.failing.any() for c in _compare_all(case, seen, Reference(ref.truth, allowed)))
 
 
-def _explained(case: Case, subject: Framework, seen: Observation, ref: Reference, seed: int) -> str:
+def _find_excuse(case: Case, subject: Framework, seen: Observation, ref: Reference, seed: int) -> str:
     """What the subject declares of itself and explains every failing entry, if it does: the budget is rerun with the texts
     of its forms, and with partial sums that are rounded to 16 bits where it does that."""
     if case.function:
@@ -339,19 +341,19 @@ def _hopeless(case: Case, ref: Reference) -> bool:
     return any(hopeless(ref.truth.gradients[n], ref.budget.gradients[n]) for n in case.wrt if n not in ref.truth.low)
 
 
-def _failed(
+def _judge_failing(
     case: Case,
     seen: Observation,
     ref: Reference,
-    turned: Branches | None,
+    flipped: Branches | None,
     compared: list[Compared],
     comparisons: tuple[Comparison, ...],
     seed: int,
 ) -> _Finding:
-    truth = turned.reference.truth if turned else ref.truth
+    truth = flipped.reference.truth if flipped else ref.truth
     if truth.kinks and _only_where_no_side_exists(compared, case, truth):
         return inconclusive(Reason.KINK, f"at the kink of {', '.join(truth.kinks)}", *comparisons)
-    looked = turned is not None and turned.every
+    looked = flipped is not None and flipped.every
     if ref.budget.branches and not truth.kinks and not looked and _right_on_another(case, seen, ref, seed):
         return inconclusive(Reason.BRANCH, "", *comparisons)
     bad = max((c for c in compared if c.failing.any()), key=lambda c: c.comparison.share)
@@ -364,7 +366,7 @@ def _failed(
     return fail(*_how_wrong(bad, case, seen, truth), *comparisons)
 
 
-def _stagnated(
+def _note_stagnation(
     finding: _Finding, case: Case, seen: Observation, ref: Reference, compared: list[Compared], seed: int
 ) -> _Finding:
     """The finding; it says so where the failing entries are only as far off as sums are that are accumulated in a 16-bit
@@ -430,7 +432,7 @@ def _arrays(of: str, case: Case, seen: Observation, truth: Truth) -> tuple[Estim
     return want, np.zeros(want.shape) if got is None else got
 
 
-def _undecided(ref: Reference, compared: list[Compared], comparisons: tuple[Comparison, ...]) -> _Finding:
+def _judge_undecided(ref: Reference, compared: list[Compared], comparisons: tuple[Comparison, ...]) -> _Finding:
     if ref.truth.kinks:
         return inconclusive(Reason.KINK, f"at the kink of {', '.join(ref.truth.kinks)}", *comparisons)
     allowed = [*ref.budget.outputs, *ref.budget.gradients.values()]
@@ -439,19 +441,19 @@ def _undecided(ref: Reference, compared: list[Compared], comparisons: tuple[Comp
     return inconclusive(Reason.ORACLE, ref.truth.suspects, *comparisons)
 
 
-def _claims(case: Case, ref: Reference) -> _Finding | None:
+def _check_claims(case: Case, ref: Reference) -> _Finding | None:
     """The author's claimed gradients, evaluated in balls and held against the oracle.
 
     A claim may contain literals that are only as good as a double, so it has the budget of the case's dtype.
     """
     for name, claim in case.claims.items():
         with working(LADDER[0]):
-            values = {n: BALLS.asarray(wide(v)) if is_float(v) else v
+            values = {n: BALLS.asarray(to_float64(v)) if is_float(v) else v
                       for n, v in case.values.items() if n in claim.inputs}  # fmt: skip
             for i, g in enumerate(case.cotangent):  # `g`, or `g0`, `g1`, … for several outputs
                 label = "g" if len(case.cotangent) == 1 else f"g{i}"
                 if label in claim.inputs and label not in values:
-                    values[label] = BALLS.asarray(wide(g))
+                    values[label] = BALLS.asarray(to_float64(g))
             claimed = from_balls(BALLS.asarray(forward(BALLS, claim, values, case.dtype)[claim.outputs[0]]))
         want = ref.truth.gradients[name]
         try:
@@ -467,7 +469,7 @@ def _claims(case: Case, ref: Reference) -> _Finding | None:
     return None
 
 
-def _laws(
+def _check_laws(
     case: Case, subject: Framework, function: Any, seen: Observation, ref: Reference, notes: list[str]
 ) -> _Finding | None:
     if seen.mutated:
@@ -476,7 +478,7 @@ def _laws(
     trial = Trial(subject, function, case, seen, budgets, notes)
     names = list(dict.fromkeys((*laws.default_names(), *case.invariants)))
     try:
-        broken = laws.broken(trial, names)
+        broken = laws.find_broken(trial, names)
     except Unsupported as e:
         return inconclusive(Reason.SUBJECT, f"the gradient is right; of the laws that were asked for, {e}")
     if broken is None:
@@ -490,11 +492,11 @@ def _laws(
 def _leaves_range(case: Case, ref: Reference, factor: float) -> bool:
     """Does some intermediate of the VJP overflow once the cotangent is `factor` times as large? In float16, which ends
     at 65504, a law that scales may ask for this; the ranges of the other formats leave room for any factor."""
-    scaled = replace(case, cotangent=tuple(rounded(wide(g) * factor, str(g.dtype)) for g in case.cotangent))
+    scaled = replace(case, cotangent=tuple(rounded(to_float64(g) * factor, str(g.dtype)) for g in case.cotangent))
     return any(not np.isfinite(a).all() for a in allowance(scaled, ref.truth).gradients.values())
 
 
-def _passed(truth: Truth, compared: list[Compared], notes: list[str]) -> _Finding:
+def _pass(truth: Truth, compared: list[Compared], notes: list[str]) -> _Finding:
     comparisons = tuple(c.comparison for c in compared)
     if truth.kinks:
         notes.append(

@@ -10,7 +10,7 @@ from ..core.case import Case
 from ..namespaces.dtypes import rounded
 
 
-def drawn(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """A cotangent or tangent, in float64: signed, of order one, never ±1. What ignores, squares or clips it does not look
     right, and nothing cancels out by symmetry."""
     return np.asarray(rng.choice([-1.0, 1.0], shape) * rng.uniform(1.1, 2.0, shape))
@@ -19,4 +19,4 @@ def drawn(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 def tangents_of(case: Case, seed: Sequence[int]) -> dict[str, np.ndarray]:
     """A tangent for every input that is differentiated, in the order and the dtypes of the inputs."""
     rng = np.random.default_rng(seed)
-    return {n: rounded(drawn(rng, np.shape(v)), case.dtype_of(n)) for n, v in case.values.items() if n in case.wrt}
+    return {n: rounded(draw(rng, np.shape(v)), case.dtype_of(n)) for n, v in case.values.items() if n in case.wrt}

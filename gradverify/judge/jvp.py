@@ -67,7 +67,7 @@ def differences(
             )  # D(h) - D(h/2) = 3/4·c·h² is three times what D(h/2) still errs by
             if BALLS.undecided:
                 return None
-            slopes = tuple(from_balls(_boxed(w, f)) for w, f in zip(wide, fine))
+            slopes = tuple(from_balls(_box(w, f)) for w, f in zip(wide, fine))
             values = tuple(from_balls(BALLS.asarray(nodes[o])) for o in flat.outputs)
         found = values, slopes
         with np.errstate(all="ignore"):
@@ -76,7 +76,7 @@ def differences(
     return found
 
 
-def _boxed(wide: np.ndarray, fine: np.ndarray) -> np.ndarray:
+def _box(wide: np.ndarray, fine: np.ndarray) -> np.ndarray:
     """The finer difference with all that the two differ by as its radius."""
     wide, fine = np.asarray(wide, dtype=object), np.asarray(fine, dtype=object)  # of shape (): bare numbers
     out = np.empty(fine.shape, dtype=object)

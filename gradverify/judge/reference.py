@@ -40,7 +40,7 @@ def reference(case: Case, *, seed: int = 0) -> Reference:
     return _RECENT[key]
 
 
-def narrowed(case: Case, wrt: tuple[str, ...], *, seed: int = 0) -> Case:
+def restrict_wrt(case: Case, wrt: tuple[str, ...], *, seed: int = 0) -> Case:
     """The case with only some of its inputs differentiated. Its reference is a part of the case's own, if that is kept:
     what is asked of the others changes neither truth nor rounding."""
     fewer = replace(case, wrt=wrt)
@@ -55,7 +55,7 @@ def narrowed(case: Case, wrt: tuple[str, ...], *, seed: int = 0) -> Case:
 
 def allowance(case: Case, true: Truth, *, seed: int = 0, **how: Any) -> Budget:
     """The case's budget; `how` states other assumptions than the usual ones (see `Conditions`)."""
-    outputs, gradients = tuple(e.told for e in true.outputs), {n: e.told for n, e in true.gradients.items()}
+    outputs, gradients = tuple(e.resolved for e in true.outputs), {n: e.resolved for n, e in true.gradients.items()}
     usual = Conditions(seed=seed, at_kink=bool(true.kinks), dead=true.dead, idle=true.idle)
     return budget(case, outputs, gradients, replace(usual, **how))
 

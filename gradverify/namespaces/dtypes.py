@@ -44,7 +44,7 @@ class FloatFormat:
 
     @property
     def stores(self) -> bool:
-        """Is it a format of storage, computed with in a wider one?"""
+        """Is this a storage format, whose arithmetic runs in a wider one?"""
         return self.arithmetic < self.roundoff
 
     @property
@@ -101,13 +101,13 @@ def is_float(x: Any) -> bool:
     return dtype.kind == "f" or dtype in _ADDED.values()
 
 
-def wide(x: Any) -> np.ndarray:
-    """The same numbers in float64, which holds all of these formats exactly."""
+def to_float64(x: Any) -> np.ndarray:
+    """The same numbers in float64, which represents all of these formats exactly."""
     return np.asarray(x).astype(np.float64)
 
 
 def rounded(values: Any, name: str) -> np.ndarray:
-    """Float64 values in the dtype `name`, to nearest; C-contiguous. What is too large becomes infinite."""
+    """Float64 values rounded to the dtype `name`, to nearest; C-contiguous. Too large numbers become infinite."""
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(values, dtype=numpy_dtype(name)).reshape(np.shape(values))
 

@@ -159,7 +159,7 @@ def names(column: str, own: Own) -> tuple[str, ...]:
 
 
 def require(column: Column, own: Own, provided: Iterable[str]) -> None:
-    """Raise TypeError unless a namespace provides exactly what the records say of its column."""
+    """Raise TypeError unless a namespace provides exactly the kernels of its column."""
     wanted, have = set(names(column, own)), set(provided)
     if wanted != have:
         missing, more = sorted(wanted - have), sorted(have - wanted)

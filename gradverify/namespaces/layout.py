@@ -8,13 +8,13 @@ import numpy as np
 
 
 def core(x: np.ndarray) -> np.ndarray:
-    """A view of one entry for all those of an expanded axis (stride 0), which share it: what there is to write to."""
+    """The writeable view: of an expanded axis (stride 0), whose entries share memory, one entry."""
     return x[tuple(slice(0, 1) if s == 0 and n > 1 else slice(None) for s, n in zip(x.strides, x.shape))]
 
 
-def copied(x: np.ndarray) -> np.ndarray:
-    """Memory of its own, with the same strides, negative ones included; an expanded axis stays expanded (and not
-    writeable). Contiguous instead where `x` is a slice of something much larger, or a field of a record."""
+def copy_layout(x: np.ndarray) -> np.ndarray:
+    """A copy with the same strides, negative ones included; an expanded axis stays expanded (and not writeable).
+    Contiguous instead where `x` is a slice of something much larger, or a field of a record."""
     own = core(x)
     if not own.size or not own.ndim:
         return np.array(x)
@@ -30,8 +30,10 @@ def copied(x: np.ndarray) -> np.ndarray:
 
 
 def laid_out(value: np.ndarray, strides: Sequence[int]) -> np.ndarray:
-    """The values in memory with these strides, in entries; those that share a place must be equal. As they are where a
-    stride is negative."""
+    """A copy of the values with these strides, in entries; unchanged where a stride is negative.
+
+    Entries that share memory must be equal.
+    """
     if not value.size or min(strides, default=0) < 0:
         return value
     memory = np.zeros(1 + sum((n - 1) * s for n, s in zip(value.shape, strides)), dtype=value.dtype)
@@ -40,8 +42,8 @@ def laid_out(value: np.ndarray, strides: Sequence[int]) -> np.ndarray:
     return view
 
 
-def spots(shape: Sequence[int], strides: Sequence[int], offset: int = 0) -> np.ndarray:
-    """Where each entry lies, as an array of int64 of that shape; strides and offset are in entries."""
+def strided_indices(shape: Sequence[int], strides: Sequence[int], offset: int = 0) -> np.ndarray:
+    """The index in memory of each entry, as an int64 array of that shape; strides and offset are in entries."""
     where = np.full(shape, offset, dtype=np.int64)
     for axis, (n, s) in enumerate(zip(shape, strides)):
         where += (np.arange(n) * s).reshape([-1 if k == axis else 1 for k in range(len(shape))])

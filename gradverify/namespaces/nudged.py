@@ -1,4 +1,4 @@
-"""NumPy arrays whose every result is nudged as a careful implementation in a dtype may err: what budgets are made of.
+"""NumPy arrays with nudges: each result is moved as a careful implementation in a dtype may err.
 
 The error model of each operation stands in `judge.budget`. `Noise` draws the nudges and notes the decisions (masks,
 argmaxes, roundings) of a rerun; a `Nudged` array sends every ufunc result through it; `NudgedNamespace` does the same
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..ops import OPS
-from .dtypes import FloatFormat, is_float, numpy_dtype, rounded, wide
+from .dtypes import FloatFormat, is_float, numpy_dtype, rounded, to_float64
 from .kernels import KERNELS, Kernel, Nudge, Own, Run, names
 from .numpy import LEGACY, NumpyNamespace
 
@@ -43,7 +43,7 @@ class Noise:
         self.restart(0)
 
     def restart(self, seed: Seed) -> None:
-        """What `default_rng(seed)` draws, from here on; and no decision taken."""
+        """Draw from `default_rng(seed)` from here on, and forget all decisions."""
         self.rng.bit_generator.state = _stream(seed)
         self.decisions: list[np.ndarray] = []
 
@@ -127,7 +127,7 @@ _MODELS: Mapping[str, Nudge | Run] = {
 
 
 class Nudged(np.ndarray):
-    """A float64 array whose every arithmetic result is nudged: operators and ufuncs pass through here.
+    """A float64 array that nudges each arithmetic result; operators and ufuncs pass through here.
 
     Computed with in `_rerun` alone, where NumPy's warnings are off: to turn them off for each operation costs as much
     as the operation.
@@ -175,8 +175,8 @@ class Nudged(np.ndarray):
 
 @cache
 def _moves(x: float, dtype: str) -> float:
-    """By how much a finite number moves when it is rounded to a dtype that can hold it; else 0."""
-    moves = float(wide(rounded(np.float64(x), dtype))) - x if math.isfinite(x) else 0.0
+    """The distance that rounding to a dtype moves a finite number; 0 where the dtype cannot represent it."""
+    moves = float(to_float64(rounded(np.float64(x), dtype))) - x if math.isfinite(x) else 0.0
     return moves if math.isfinite(moves) else 0.0
 
 
@@ -187,7 +187,7 @@ def _exact_sum(a: Any, b: Any, s: np.ndarray, fmt: FloatFormat) -> np.ndarray:
     exact = ((a - (s - t)) + (b - t)) == 0
     if fmt.name == "float64" or not np.count_nonzero(exact):
         return exact
-    return exact & (wide(np.asarray(s).astype(numpy_dtype(fmt.name))) == s)
+    return exact & (to_float64(np.asarray(s).astype(numpy_dtype(fmt.name))) == s)
 
 
 def _ulps(op: str) -> float:
@@ -328,7 +328,7 @@ if _unnudged:
 
 
 def require_nudged(op: str, value: Any) -> None:
-    """Raise TypeError for the float result of an op that has lost its nudges, and would be taken for exact."""
+    """Raise TypeError for a float result without nudges, which would be taken for exact."""
     floats = isinstance(value, float) or (isinstance(value, _REALS) and value.dtype.kind == "f")
     if floats and not isinstance(value, Nudged):
         raise TypeError(

@@ -249,7 +249,7 @@ class NumpyNamespace(Namespace):
         return self.module.linalg.det(x)
 
     def solve(self, a: Any, b: Any) -> Any:
-        """a @ x = b for a stack of matrices b, or one vector where b has one axis (the Array API's rule)."""
+        """The x of a @ x = b, for a stack of matrices b, or one vector where b has one axis (the Array API's rule)."""
         if len(self.shape(b)) == 1:  # NumPy 1 and CuPy decide by b.ndim == a.ndim - 1 instead
             return self.module.linalg.solve(a, b[:, None])[..., 0]
         return self.module.linalg.solve(a, b)

@@ -7,20 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from ..core.graph import Apply, Constant, Graph, Input, evaluate, reaching, walk_back
+from ..core.graph import Apply, Constant, Graph, Input, dependents, evaluate, walk_back
 from ..core.op import OpSpec
 from ..ops import OPS
-from .dtypes import NUMPY_KINDS, rounded, wide
+from .dtypes import NUMPY_KINDS, rounded, to_float64
 from .kernels import ELEMENTWISE
 
 Table = Mapping[str, OpSpec]
 
 
 def constant_array(node: Constant, dtype: str) -> np.ndarray:
-    """The literal as the subject sees it: a float one rounded to `dtype`, given as float64 (which holds it exactly)."""
+    """The literal as the subject sees it: a float rounded to `dtype`, as float64 (which represents it exactly)."""
     if node.kind != "float":
         return np.asarray(node.value, dtype=NUMPY_KINDS[node.kind])
-    return wide(rounded(np.asarray(node.value, dtype=np.float64), dtype))
+    return to_float64(rounded(np.asarray(node.value, dtype=np.float64), dtype))
 
 
 def forward(xp: Any, graph: Graph, values: Mapping[str, Any], dtype: str, table: Table = OPS) -> list[Any]:
@@ -55,7 +55,7 @@ def carries(node: Apply, i: int) -> bool:
 
 
 def _once(graph: Graph, wrt: Iterable[str], what: str, find: Callable[[tuple[str, ...]], Any]) -> Any:
-    """What `find` says of the graph, kept with it: a budget walks one graph seventeen times, and the op table stays."""
+    """The result of `find` for the graph, cached: a budget walks one graph seventeen times, and the op table stays."""
     key = what, tuple(wrt)
     if key not in graph.found:
         graph.found[key] = find(key[1])
@@ -64,7 +64,7 @@ def _once(graph: Graph, wrt: Iterable[str], what: str, find: Callable[[tuple[str
 
 def needed(graph: Graph, wrt: Iterable[str]) -> frozenset[int]:
     """Nodes whose adjoints lead to the inputs `wrt`."""
-    return _once(graph, wrt, "needed", lambda wrt: reaching(graph, [graph.inputs[name] for name in wrt], carries))
+    return _once(graph, wrt, "needed", lambda wrt: dependents(graph, [graph.inputs[name] for name in wrt], carries))
 
 
 def reverse(
@@ -125,7 +125,7 @@ def kink_distances(xp: Any, graph: Graph, values: list[Any], wrt: Iterable[str])
 
 def _with_kinks(graph: Graph, wrt: tuple[str, ...]) -> list[tuple[int, Apply, Callable[..., Any]]]:
     """The non-smooth ops that depend on `wrt`, outputs first."""
-    moving = reaching(graph, (graph.inputs[name] for name in wrt), lambda node, i: True)
+    moving = dependents(graph, (graph.inputs[name] for name in wrt), lambda node, i: True)
     nodes = ((k, graph.nodes[k]) for k in walk_back(graph, moving))
     found = ((k, n, OPS[n.op].kinks) for k, n in nodes if isinstance(n, Apply))
     return [(k, node, kinks) for k, node, kinks in found if kinks is not None]

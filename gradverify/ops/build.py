@@ -159,7 +159,7 @@ class Ref(Operators):
         return self.builder.shape(self.index)
 
     def recorder(self) -> Recorder:
-        """The namespace that records what is computed with this node."""
+        """The namespace that records the ops applied to this node."""
         return Recorder(self.builder)
 
     def _apply(self, op: str, *args: Any) -> Ref:

@@ -62,8 +62,10 @@ def composed(name: str, define: Any, vjp: Any, image: Any, doc: str, **fields: A
 def binary(
     name: str, vjp: tuple[Any, Any], image: Callable[[Interval, Interval], Interval], doc: str, **fields: Any
 ) -> OpSpec:
-    """A broadcasting op of two arguments, primitive unless it has a `define`; the VJPs need not sum back to the
-    arguments' shapes."""
+    """A broadcasting op of two arguments, primitive unless it has a `define`.
+
+    Its VJPs need not sum back to the arguments' shapes.
+    """
     return OpSpec(
         name=name,
         arity=2,

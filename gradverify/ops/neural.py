@@ -225,7 +225,7 @@ def _max_pool2d_vjp(
     padding: Pair = (0, 0),
     dilation: Pair = (1, 1),
 ) -> Any:
-    """To the first of the largest entries of each window, as PyTorch and cuDNN have it."""
+    """The cotangent at the first of the largest entries of each window, as in PyTorch and cuDNN."""
     *_, h, w = _padded(xp.shape(x), padding)
     cols = _pool_cols(xp, x, kernel, stride, padding, dilation)
     first = xp.expand_dims(xp.argmax(cols, axis=2), 2)
@@ -298,7 +298,7 @@ def _batch_norm(xp: Vocabulary, x: Array, w: Array, b: Array, eps: float = 1e-5)
 
 
 def _batch_norm_vjp_x(xp: Vocabulary, g: Array, out: Array, x: Array, w: Array, b: Array, eps: float = 1e-5) -> Array:
-    """w / sigma (g - mean(g) - z mean(g z)), with z the normalised x (Ioffe & Szegedy 2015, section 3)."""
+    """w / sigma (g - mean(g) - z mean(g z)), z being the normalised x (Ioffe & Szegedy 2015, section 3)."""
     n = len(xp.shape(x))
     axes = _others(n)
     d, scale = _whitened(xp, x, eps)

@@ -122,7 +122,7 @@ def _cumulative_prod_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, axis: i
 
 
 def _std(xp: Vocabulary, x: Array, axis: Axis = None, keepdims: bool = False, correction: float = 0.0) -> Array:
-    """From the scaled norm of the deviations, whose squares would over- or underflow."""
+    """The standard deviation from the scaled norm: squares of the deviations would over- or underflow."""
     norm = xp.vector_norm(deviations(xp, x, axis), axis=axis, keepdims=keepdims)
     return norm / xp.sqrt(xp.full_like(norm, count(xp.shape(x), axis) - correction))
 

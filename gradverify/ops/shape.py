@@ -17,7 +17,7 @@ ZERO = Interval.point(0.0)
 
 
 def _reshaped(old: Shape, shape: Shape, **_: Any) -> Shape:
-    """At most one -1, which takes what is left."""
+    """The new shape; at most one -1 stands for the remaining size."""
     size, known = math.prod(old), math.prod(n for n in shape if n != -1)
     if any(n < -1 for n in shape) or shape.count(-1) > 1:
         raise ShapeError(f"shape {old} into {shape}: sizes must be at least 0, and only one may be -1")

@@ -49,7 +49,9 @@ def digamma_image(x: Interval) -> Interval:
 
 
 def polygamma_image(x: Interval, n: int, **_: Any) -> Interval:
-    """Of one sign, decreasing in size, between the first one and a half and the first two terms of the Stirling series:
+    """Image of polygamma: its bounds are the first one and a half and the first two terms of the Stirling series.
+
+    It has one sign and decreases in size:
     (n-1)!/x**n + n!/(2 x**(n+1)) < |psi_n(x)| < (n-1)!/x**n + n!/x**(n+1) (Alzer 1997; n >= 1, x > 0)."""
     if n == 0:
         return digamma_image(x)

@@ -40,7 +40,10 @@ def _round(x: arb) -> arb:
 
 
 class BallNamespace(ObjectNamespace):
-    """`undecided` counts comparisons of overlapping balls since it was last cleared: the kink detector's raw signal."""
+    """The op table's kernels over Arb balls.
+
+    `undecided` counts comparisons of overlapping balls since it was last cleared: the kink detector's raw signal.
+    """
 
     column = "balls"
     number = arb

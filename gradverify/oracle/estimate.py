@@ -27,7 +27,7 @@ class Estimate:
         return self.hi.shape
 
     @property
-    def told(self) -> np.ndarray:
+    def resolved(self) -> np.ndarray:
         """The value as doubles, with 0 where the bound does not tell it from 0."""
         return np.where(np.abs(self.hi) <= self.bound, 0.0, self.hi)
 

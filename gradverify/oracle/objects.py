@@ -23,8 +23,11 @@ LINKS = ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
 
 
 class ObjectNamespace(NumpyNamespace):
-    """Subclasses give `number` (the scalar type), `scalar` (a number from anything), `functions`, `compare` and `column`,
-    the column of the kernels' registry that they are."""
+    """The op table's kernels over object arrays of one number type.
+
+    Subclasses give `number` (the scalar type), `scalar` (a number from anything), `functions`, `compare` and `column`
+    (their column of the kernels' registry).
+    """
 
     column: Column
     number: Callable[[float], Any]
@@ -148,7 +151,7 @@ class ObjectNamespace(NumpyNamespace):
         return self._reduce("minimum", x, axis, keepdims)
 
     def argmax(self, x: Any, axis: int | None = None, keepdims: bool = False) -> np.ndarray:
-        """The first of the largest, as the Array API has it; into the flattened array for axis=None."""
+        """The index of the first largest entry, as in the Array API; into the flattened array for axis=None."""
         x = self.negative(x)
         at = -1 if axis is None else axis
         first = np.take(self.argsort(x.reshape(-1) if axis is None else x, axis=at), [0], axis=at)

@@ -17,7 +17,7 @@ from ..run.events import RunFinished
 from ..run.plan import SUFFIX, subjects_of, wants_random_graphs
 from ..run.search import GROUP
 from ..spec.keys import DEFAULT_DTYPES
-from .items import RECORDS, GradItem, NotAcceptable, RandomGraphs, SpecFile, telling
+from .items import RECORDS, GradItem, NotAcceptable, RandomGraphs, SpecFile, summary_outcome
 from .options import settings_of, targets_of
 
 NOTABLE = tuple(str(o) for o in (Outcome.KNOWN, Outcome.WEAK, Outcome.SURROGATE, Outcome.INCONCLUSIVE))
@@ -26,7 +26,7 @@ NOTABLE = tuple(str(o) for o in (Outcome.KNOWN, Outcome.WEAK, Outcome.SURROGATE,
 
 def _shown(item: pytest.Item) -> str:
     """The outcome that an item is shown by, or "": in a test with the fixture, an INCONCLUSIVE is the test's business."""
-    outcome = item.outcome if isinstance(item, GradItem) else telling(
+    outcome = item.outcome if isinstance(item, GradItem) else summary_outcome(
         Outcome(r["verdict"]["outcome"]) for r in item.stash.get(RECORDS, [])
     )  # fmt: skip
     if outcome is None or (outcome is Outcome.INCONCLUSIVE and not isinstance(item, GradItem)):
@@ -49,8 +49,8 @@ class Active:
         self.reports = not hasattr(config, "workerinput")
         # An id of a random-graph item is no path: pytest would not find it. Take it out, and keep what it asks for.
         paths = [a for a in config.args if not a.startswith(f"{GROUP}::")]
-        self.asked = [a for a in config.args if a.startswith(f"{GROUP}::")]
-        self.random_graphs = bool(self.asked) or wants_random_graphs(paths)
+        self.selected = [a for a in config.args if a.startswith(f"{GROUP}::")]
+        self.random_graphs = bool(self.selected) or wants_random_graphs(paths)
         config.args[:] = paths
 
     # collecting
@@ -64,11 +64,11 @@ class Active:
         collected = session.ihook.pytest_make_collect_report(collector=RandomGraphs.of(session, self.settings))
         session.ihook.pytest_collectreport(report=collected)  # so that they are counted as collected
         known: list[pytest.Item] = collected.result
-        if self.asked:
-            missing = set(self.asked) - {item.nodeid for item in known}
+        if self.selected:
+            missing = set(self.selected) - {item.nodeid for item in known}
             if missing:
                 raise pytest.UsageError(f"not found: {', '.join(sorted(missing))}")
-            known = [item for item in known if item.nodeid in self.asked]
+            known = [item for item in known if item.nodeid in self.selected]
         items.extend(known)
 
     # reporting, where the item runs

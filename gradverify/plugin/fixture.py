@@ -11,7 +11,7 @@ import pytest
 from ..core.case import Case, Source
 from ..core.outcome import ASSERTION
 from ..core.verdict import Verdict
-from ..report.evidence import explained, text
+from ..report.evidence import text, with_reproducer
 from ..report.records import Recorder
 from ..run.events import Job, JobJudged
 from ..run.plan import check_names, spec_jobs
@@ -35,7 +35,7 @@ class Gradverify:
     def __init__(self, settings: Settings, node: pytest.Item) -> None:
         self.settings = settings
         self._node = node
-        self._recorder = Recorder(explained)
+        self._recorder = Recorder(with_reproducer)
         self._recorder.records = node.stash.setdefault(RECORDS, [])
 
     @classmethod
@@ -51,13 +51,13 @@ class Gradverify:
 
         `subject` may be left out where the settings name just one. FAIL and INCONCLUSIVE are returned, not raised.
         """
-        return self._judged(what, subject, dtype, inputs).verdict
+        return self._judge(what, subject, dtype, inputs).verdict
 
     def assert_pass(
         self, what: Case | str, *, subject: str | None = None, dtype: str = "float64", **inputs: Any
     ) -> Verdict:
         """As `check`, but raises VerdictError for a verdict that is not true: FAIL and INCONCLUSIVE."""
-        event = self._judged(what, subject, dtype, inputs)
+        event = self._judge(what, subject, dtype, inputs)
         if ASSERTION.gate(event.verdict.outcome, event.verdict.kind):
             raise VerdictError([event])
         return event.verdict
@@ -77,7 +77,7 @@ class Gradverify:
             raise VerdictError(refused)
         return [e.verdict for e in events]
 
-    def _judged(self, what: Case | str, subject: str | None, dtype: str, inputs: dict[str, Any]) -> JobJudged:
+    def _judge(self, what: Case | str, subject: str | None, dtype: str, inputs: dict[str, Any]) -> JobJudged:
         if isinstance(what, Case):
             if inputs:
                 raise TypeError("a Case has its inputs already")

@@ -11,7 +11,7 @@ import pytest
 
 from ..core.errors import SpecError
 from ..core.outcome import Outcome
-from ..report.evidence import explained, text
+from ..report.evidence import text, with_reproducer
 from ..report.records import Record, Recorder
 from ..run.events import Job, JobJudged
 from ..run.plan import searches, spec_jobs
@@ -30,13 +30,13 @@ class NotAcceptable(Exception):
         super().__init__("\n\n".join(text(e) for e in events))
 
 
-TELLING = (Outcome.FAIL, Outcome.KNOWN, Outcome.WEAK, Outcome.SURROGATE, Outcome.PASS, Outcome.INCONCLUSIVE)
+MOST_TELLING = (Outcome.FAIL, Outcome.KNOWN, Outcome.WEAK, Outcome.SURROGATE, Outcome.PASS, Outcome.INCONCLUSIVE)
 """Of several outcomes the first in this order stands for all: an INCONCLUSIVE only where nothing was decided."""
 
 
-def telling(outcomes: Iterable[Outcome]) -> Outcome | None:
+def summary_outcome(outcomes: Iterable[Outcome]) -> Outcome | None:
     """The outcome that stands for all of them; None without any."""
-    return min(outcomes, key=TELLING.index, default=None)
+    return min(outcomes, key=MOST_TELLING.index, default=None)
 
 
 class SpecFile(pytest.File):
@@ -76,10 +76,10 @@ class GradItem(pytest.Item):
         raise NotImplementedError
 
     def runtest(self) -> None:
-        recorder = Recorder(explained)
+        recorder = Recorder(with_reproducer)
         self.stash[RECORDS] = recorder.records
         events = self.judged(Runner(self.settings, [recorder]))
-        self.outcome = telling(e.verdict.outcome for e in events)
+        self.outcome = summary_outcome(e.verdict.outcome for e in events)
         self._properties(events)
         refused = [e for e in recorder.events if not e.ok]
         if refused:

@@ -8,7 +8,7 @@ import pytest
 
 from ..core.errors import GradverifyError
 from ..report.targets import Target, targets
-from ..run.config import configured
+from ..run.config import read_config
 from ..run.plan import check_names
 from ..run.runner import Settings
 
@@ -26,24 +26,24 @@ def settings_of(config: pytest.Config) -> Settings:
 
 def _settings(config: pytest.Config, default: Settings) -> Settings:
     return Settings(
-        subjects=_names(_given(config, "subjects")),
-        dtypes=_names(_given(config, "dtypes")),
-        device=_given(config, "device") or default.device,
+        subjects=_names(_option(config, "subjects")),
+        dtypes=_names(_option(config, "dtypes")),
+        device=_option(config, "device") or default.device,
         examples=_count(config, "examples", default.examples),
         seed=_count(config, "seed", default.seed),
         strict=bool(config.option.gradverify_strict or config.getini("gradverify_strict")),
-        fail_on=_names(_given(config, "fail_on")) or configured(config.rootpath).get("fail_on"),
+        fail_on=_names(_option(config, "fail_on")) or read_config(config.rootpath).get("fail_on"),
     )
 
 
 def targets_of(config: pytest.Config) -> list[Target]:
     try:
-        return targets(_given(config, "report") or ())
+        return targets(_option(config, "report") or ())
     except GradverifyError as e:
         raise pytest.UsageError(f"--gradverify-report: {e}") from None
 
 
-def _given(config: pytest.Config, name: str) -> Any:
+def _option(config: pytest.Config, name: str) -> Any:
     option = config.getoption(f"gradverify_{name}")
     return config.getini(f"gradverify_{name}") if option is None else option
 
@@ -56,7 +56,7 @@ def _names(given: str | list[str] | None) -> tuple[str, ...] | None:
 
 
 def _count(config: pytest.Config, name: str, default: int) -> int:
-    given = _given(config, name)
+    given = _option(config, name)
     if given is None or given == "":
         return default
     if not str(given).isdecimal():

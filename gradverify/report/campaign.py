@@ -11,7 +11,7 @@ from ..core.outcome import Tally as Counts
 from ..run.campaign.log import NO_VERDICT
 from ..run.campaign.model import Campaign, Combo
 from ..run.events import Event, JobJudged, JobLost, RunFinished, RunStarted
-from .terminal import aligned
+from .terminal import align
 
 OPEN = tuple(r for r in Reason if not r.is_unsupported)
 
@@ -149,7 +149,7 @@ def replay(event: Bad, seed: int) -> str:
     return f"gradverify campaign --seed {seed} {chosen}"
 
 
-def _said(event: Bad) -> tuple[str, str, str, str]:
+def _describe(event: Bad) -> tuple[str, str, str, str]:
     """What happened, in a word; the message; the evidence; the case as a spec."""
     if isinstance(event, JobLost):
         return event.how, event.message, event.text, event.spec
@@ -158,7 +158,7 @@ def _said(event: Bad) -> tuple[str, str, str, str]:
 
 def evidence(event: Bad, seed: int) -> str:
     """What happened, how to see it again, and everything known of it."""
-    what, message, text, spec = _said(event)
+    what, message, text, spec = _describe(event)
     kind = f" ({event.verdict.kind})" if isinstance(event, JobJudged) and event.verdict.kind else ""
     lines = [f"{what}{kind}: graph {event.job.number} on {event.job.subject} in {event.job.dtype}"]
     lines[0] += f": {message}" if message else ""
@@ -193,7 +193,7 @@ def _table(tally: Tally) -> tuple[list[str], list[list[str]]]:
     return headings, [cells(row) for row in [*rows, *([total] if len(rows) > 1 else [])]]
 
 
-def counted(tally: Tally) -> str:
+def count_text(tally: Tally) -> str:
     """How much was judged, in the three ways that one may count."""
     total = tally.total
     return (
@@ -203,7 +203,7 @@ def counted(tally: Tally) -> str:
     )
 
 
-def bounded(tally: Tally) -> str:
+def bound_text(tally: Tally) -> str:
     """What no wrong FAIL among n graphs says of the graphs that were not drawn; "" where there is one.
 
     (1 - p)**n >= 5 % for p <= 3 / n: the rule of three (Hanley and Lippman-Hand, JAMA 249, 1983). By graphs, not by
@@ -225,10 +225,10 @@ def plain(tally: Tally) -> list[str]:
     if not tally.graphs:
         return ["no graph was judged"]
     headings, rows = _table(tally)
-    made = [*aligned([headings, *rows]), counted(tally)]
-    made += [line for line in (bounded(tally), _several_codes(tally)) if line]
+    made = [*align([headings, *rows]), count_text(tally)]
+    made += [line for line in (bound_text(tally), _several_codes(tally)) if line]
     for event in tally.bad[:SHOWN]:
-        what, message, *_ = _said(event)
+        what, message, *_ = _describe(event)
         made.append(f"{what}: {message.splitlines()[0] if message else ''}")
         made.append(f"  {replay(event, tally.campaign.seed)}")
     if len(tally.bad) > SHOWN:
@@ -311,8 +311,8 @@ def _markdown(tally: Tally, command: str) -> Iterator[str]:
     yield "## What came of it"
     yield ""
     versions = ", ".join(f"{name} {v}" for name, v in tally.versions.items())
-    yield f"{counted(tally)}. Seed {tally.campaign.seed}, device {tally.campaign.device}; {versions}."
-    for line in (bounded(tally), _several_codes(tally)):
+    yield f"{count_text(tally)}. Seed {tally.campaign.seed}, device {tally.campaign.device}; {versions}."
+    for line in (bound_text(tally), _several_codes(tally)):
         if line:
             yield from ("", line)
     headings, rows = _table(tally)
@@ -325,7 +325,7 @@ def _markdown(tally: Tally, command: str) -> Iterator[str]:
         yield from ("", "## What is not as it should be")
         for event in tally.bad[:SHOWN]:
             job = event.job
-            yield from ("", f"### {_said(event)[0]}: graph {job.number}, {job.subject}, {job.dtype}", "")
+            yield from ("", f"### {_describe(event)[0]}: graph {job.number}, {job.subject}, {job.dtype}", "")
             yield from (
                 f"`{replay(event, tally.campaign.seed)}`",
                 "",
@@ -335,12 +335,12 @@ def _markdown(tally: Tally, command: str) -> Iterator[str]:
             )
         if len(tally.bad) > SHOWN:
             yield from ("", f"And {len(tally.bad) - SHOWN} more, in the log.")
-    for title, told in (("Known formulas", tally.known), ("What subjects cannot run", tally.unsupported)):
-        if told:
+    for title, counts in (("Known formulas", tally.known), ("What subjects cannot run", tally.unsupported)):
+        if counts:
             yield from ("", f"## {title}", "", "| cases | subject | |", "|---:|---|---|")
-            yield from (_row([str(n), subject, text]) for (subject, text), n in told.most_common(2 * SHOWN))
-            if len(told) > 2 * SHOWN:
-                rest = sum(n for _, n in told.most_common()[2 * SHOWN :])
+            yield from (_row([str(n), subject, text]) for (subject, text), n in counts.most_common(2 * SHOWN))
+            if len(counts) > 2 * SHOWN:
+                rest = sum(n for _, n in counts.most_common()[2 * SHOWN :])
                 yield _row([str(rest), "", "others"])
 
 

@@ -32,7 +32,7 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 120)
 
 
-def viewed(view: Callable[[JobJudged], JobJudged], *listeners: Listener) -> Listener:
+def forward_as(view: Callable[[JobJudged], JobJudged], *listeners: Listener) -> Listener:
     """Forward events to the listeners, every outcome as `view` shows it."""
 
     def forward(event: Event) -> None:

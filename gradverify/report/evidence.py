@@ -11,7 +11,7 @@ from ..run.events import JobJudged
 from .script import reproducer
 
 
-def explained(event: JobJudged) -> JobJudged:
+def with_reproducer(event: JobJudged) -> JobJudged:
     """The event with a stand-alone reproducer in its verdict, where it fails and has a spec to make one from."""
     verdict = event.verdict
     if event.ok or not verdict.outcome.has_kind or verdict.script:

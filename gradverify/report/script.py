@@ -83,10 +83,10 @@ def script(case: Case, subject: str, spec: str = "") -> str:
     template = TEMPLATES.get(subject) if case.dtype != "bfloat16" else None
     ours, truth = Slice(), Slice()
     if template is not None:
-        needs, asked = template.package, [_values(case), _forward(case, template, ours), template.body]
+        needs, body = template.package, [_values(case), _forward(case, template, ours), template.body]
         ours.imports |= dict.fromkeys(template.imports)
     elif spec:
-        needs, asked = "gradverify", [_through_gradverify(spec, subject, case.dtype)]
+        needs, body = "gradverify", [_through_gradverify(spec, subject, case.dtype)]
     else:
         raise Unsupported(f"no template of a script for {subject}")
     definition = _definition(case.graph, case.dtype, truth)
@@ -99,7 +99,7 @@ def script(case: Case, subject: str, spec: str = "") -> str:
         f'Made by gradverify {version("gradverify")}. Needs {needs}, NumPy and mpmath.\n"""',
         "\n".join(sorted(imports - {"from mpmath import mp", "from mpmath import mpf"}, key=_import_order)),
         ours.text,
-        *asked,
+        *body,
         "# The truth: the definition in mpmath, and differences of it. No rule of differentiation is used.",
         truth.text,
         definition,
@@ -169,10 +169,10 @@ def _definition(graph: Graph, dtype: str, into: Slice) -> str:
             return f"np.array({node.value!r}, dtype={'int64' if node.kind == 'int' else 'bool'!r})"
         return f"lift({node.value!r})"
 
-    return _function("definition", _primitive(_rounded(graph, dtype)), bind, constant)
+    return _function("definition", _primitive(_round_literals(graph, dtype)), bind, constant)
 
 
-def _rounded(graph: Graph, dtype: str) -> Graph:
+def _round_literals(graph: Graph, dtype: str) -> Graph:
     """The graph with its float literals as the subject sees them. Those of definitions come later, and stay exact."""
 
     def one(node: Node) -> Node:
@@ -199,7 +199,7 @@ def _primitive(graph: Graph) -> Graph:
             elif isinstance(node, Constant):
                 new[k] = builder.constant(node.value, node.kind)
             else:
-                new[k] = _expanded(builder, node, [new[a] for a in node.args])
+                new[k] = _expand(builder, node, [new[a] for a in node.args])
         made = builder.graph(*(new[o] for o in graph.outputs)).pruned()
         if made == graph:
             break
@@ -207,7 +207,7 @@ def _primitive(graph: Graph) -> Graph:
     return graph
 
 
-def _expanded(builder: GraphBuilder, node: Apply, args: list[int]) -> int:
+def _expand(builder: GraphBuilder, node: Apply, args: list[int]) -> int:
     if f"mp_{node.op}" not in definitions(DEFINITIONS) and not OPS[node.op].primitive:
         try:
             made: Ref = OPS[node.op].define(Recorder(builder), *(Ref(builder, a) for a in args), **dict(node.params))

@@ -56,7 +56,7 @@ class Slice:
                 self.take(module, used, scope)
 
 
-def parsed(module: str) -> ast.Module:
+def parse_module(module: str) -> ast.Module:
     """The syntax tree of a module, which is not imported for it."""
     spec = importlib.util.find_spec(module)
     assert spec is not None, f"no module {module}"
@@ -66,10 +66,10 @@ def parsed(module: str) -> ast.Module:
 
 @cache
 def definitions(module: str) -> Scope:
-    return defined(parsed(module).body)
+    return definitions_in(parse_module(module).body)
 
 
-def defined(body: list[ast.stmt]) -> dict[str, ast.stmt]:
+def definitions_in(body: list[ast.stmt]) -> dict[str, ast.stmt]:
     """Name -> the statement of `body` that defines it."""
     found: dict[str, ast.stmt] = {}
     for node in body:
@@ -130,12 +130,12 @@ class Adapter:
         bindings, table = definitions(module)["bindings"], definitions(module)["_table"]
         assert isinstance(bindings, ast.FunctionDef)
         assert isinstance(table, ast.FunctionDef)
-        inner = defined(bindings.body)
+        inner = definitions_in(bindings.body)
         returned = bindings.body[-1]
         assert isinstance(returned, ast.Return)
         assert isinstance(returned.value, ast.Call)
         self.modules = [ast.unparse(a) for a in returned.value.args[1:]]
-        self.scope: Scope = {**definitions(module), **inner, **defined(table.body)}
+        self.scope: Scope = {**definitions(module), **inner, **definitions_in(table.body)}
         self.imports: Scope = inner
         last = table.body[-1]
         display = last.value if isinstance(last, ast.Return) else None

@@ -40,7 +40,7 @@ class Row:
     def add(self, r: Record) -> None:
         """Count one record."""
         verdict = r["verdict"]
-        outcome, kind, reason = told(verdict)
+        outcome, kind, reason = outcome_of(verdict)
         self.counts.add(outcome, kind, reason)
         self.refused += not r["ok"]
         if outcome is Outcome.PASS:
@@ -68,7 +68,7 @@ class Row:
         }
 
 
-def told(verdict: Record) -> tuple[Outcome, FailKind | None, Reason | None]:
+def outcome_of(verdict: Record) -> tuple[Outcome, FailKind | None, Reason | None]:
     """Outcome, kind and reason of a record's verdict."""
     kind, reason = verdict["kind"], verdict["reason"]
     return Outcome(verdict["outcome"]), kind and FailKind(kind), reason and Reason[reason.upper()]

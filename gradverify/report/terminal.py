@@ -48,7 +48,7 @@ def _error(x: float) -> str:
     return "-" if math.isnan(x) else f"{x:.1e}"
 
 
-def aligned(table: Sequence[Sequence[str]]) -> list[str]:
+def align(table: Sequence[Sequence[str]]) -> list[str]:
     """One line per row: the first two columns begin at the left, the others end at the right."""
     widths = [max(map(len, column)) for column in zip(*table)]
     return [
@@ -63,7 +63,7 @@ def plain(rows: Sequence[Row]) -> list[str]:
         return ["no gradient was judged"]
     shown = columns(rows)
     table = [headings(rows), *(cells(row, shown) for row in rows)]
-    return [*aligned(table), *LEGEND.splitlines(), *_inconclusive(rows)]
+    return [*align(table), *LEGEND.splitlines(), *_inconclusive(rows)]
 
 
 def table(rows: Sequence[Row]) -> Any:

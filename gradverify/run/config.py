@@ -18,7 +18,7 @@ from ..core.outcome import GatePolicy
 KEYS = ("fail_on",)
 
 
-def configured(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
     """The project's settings, from the nearest pyproject.toml in `folder` or above; {} where it sets none.
 
     Raises GradverifyError, with the file, for a table that makes no sense.

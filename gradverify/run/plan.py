@@ -41,15 +41,15 @@ def check_names(settings: Settings) -> None:
             raise UnknownName("subject", name, names())
 
 
-def _chosen(asked: Names, said: Names, default: tuple[str, ...], bound: bool) -> tuple[str, ...]:
-    if asked is None:
-        return said or default
-    if said and bound:
-        return tuple(name for name in said if name in asked)
-    return asked
+def _chosen(wanted: Names, own: Names, default: tuple[str, ...], bound: bool) -> tuple[str, ...]:
+    if wanted is None:
+        return own or default
+    if own and bound:
+        return tuple(name for name in own if name in wanted)
+    return wanted
 
 
-def _meant(dtypes: tuple[str, ...], spec: CaseSpec) -> tuple[str, ...]:
+def _dtypes_for(dtypes: tuple[str, ...], spec: CaseSpec) -> tuple[str, ...]:
     """What the dtypes that a run asks for mean to a case: to one with complex numbers the complex dtypes of these
     precisions; to any other complex64 and complex128 mean nothing."""
     if is_complex(spec.graph):
@@ -67,8 +67,8 @@ def spec_jobs(document: Document, settings: Settings, path: str) -> Iterator[Job
     for spec in document.cases:
         bound = spec.function is not None or spec.expect != "pass"
         for subject in _chosen(settings.subjects, spec.subjects, subjects_of(settings), bound):
-            asked = None if settings.dtypes is None else _meant(settings.dtypes, spec)
-            for dtype in _chosen(asked, spec.dtypes, DEFAULT_DTYPES, bound):
+            wanted = None if settings.dtypes is None else _dtypes_for(settings.dtypes, spec)
+            for dtype in _chosen(wanted, spec.dtypes, DEFAULT_DTYPES, bound):
                 yield _job(spec, subject, dtype, path)
 
 

@@ -46,21 +46,21 @@ class Search:
         A case that stays INCONCLUSIVE does not gate, even under `strict`, as long as another was decided: nobody asked
         for this very graph, and the next one stands in for it. It is told and counted all the same.
         """
-        told = _Told(self, runner)
+        events = _Events(self, runner)
         absent = find(self.subject, runner.settings.device).unavailable()
         if absent:
-            told.add(None, Verdict(Outcome.INCONCLUSIVE, self.name, self.subject, self.dtype,
+            events.add(None, Verdict(Outcome.INCONCLUSIVE, self.name, self.subject, self.dtype,
                                    reason=Reason.UNAVAILABLE, message=absent))  # fmt: skip
         else:
             try:
-                self._draw(runner.settings, told)
+                self._draw(runner.settings, events)
             except Exception as e:
                 lost = Job(self.id, self.subject, self.dtype, source=self.source)
                 tell(runner.listeners, JobLost(lost, "error", f"{type(e).__name__}: {e}"))
                 raise
-        return told.all()
+        return events.all()
 
-    def _draw(self, settings: judging.Settings, told: _Told) -> None:
+    def _draw(self, settings: judging.Settings, events: _Events) -> None:
         import hypothesis
         from hypothesis import HealthCheck, Phase
 
@@ -80,22 +80,22 @@ class Search:
             suppress_health_check=list(HealthCheck),
         )
         @hypothesis.given(cases(dtypes=(self.dtype,)))
-        def judged(case: Case) -> None:
+        def judge(case: Case) -> None:
             verdict = judging.judge_case(case, self.subject, quick)
             if _fails(verdict, settings):
                 failing.append(case)
                 raise _Wrong
             if not failing:  # what Hypothesis tries while it shrinks is no example of the run's
-                told.add(case, verdict)
+                events.add(case, verdict)
 
         try:
-            judged()
+            judge()
         except _Wrong:
             case = failing[-1]  # Hypothesis ends by running the smallest failing example once more
-            told.add(case, judging.judge_case(case, self.subject, settings))
+            events.add(case, judging.judge_case(case, self.subject, settings))
 
 
-class _Told:
+class _Events:
     """The events of a search. What is undecided waits for the first decision: only then is it known not to gate."""
 
     def __init__(self, search: Search, runner: judging.Runner) -> None:
@@ -106,7 +106,7 @@ class _Told:
     def add(self, case: Case | None, verdict: Verdict) -> None:
         s = self.search
         number = len(self.events) + len(self.waiting)
-        job = Job(f"{s.id}#{number}", s.subject, s.dtype, lambda: _drawn(case, s.source), s.source)
+        job = Job(f"{s.id}#{number}", s.subject, s.dtype, lambda: _with_source(case, s.source), s.source)
         self.waiting.append(JobJudged(job, verdict, not _fails(verdict, self.runner.settings)))
         if self.events or verdict.outcome is not Outcome.INCONCLUSIVE:
             self._flush()
@@ -129,6 +129,6 @@ def _fails(verdict: Verdict, settings: judging.Settings) -> bool:
     return verdict.outcome is not Outcome.INCONCLUSIVE and settings.policy.gate(verdict.outcome, verdict.kind)
 
 
-def _drawn(case: Case | None, source: Source) -> Case:
+def _with_source(case: Case | None, source: Source) -> Case:
     assert case is not None, "an unavailable subject has no case"
     return replace(case, source=source)

@@ -1,4 +1,4 @@
-"""A case as its author wrote it, and the values that it gets in a dtype."""
+"""A case as its author wrote it, and its values in a dtype."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ class CaseSpec:
         return self.inconclusive.get(subject) or self.inconclusive.get("*")
 
     def case(self, dtype: str) -> Case:
-        """The case in `dtype`, its values rounded to it. For a case with complex numbers complex128 is its name for
-        float64, and complex64 for float32."""
+        """The case in `dtype`, its values rounded to it. With complex numbers, complex128 stands for float64 and
+        complex64 for float32."""
         dtype = PRECISION.get(dtype, dtype)
         values = {name: _rounded(v, dtype) for name, v in self._drawn().items()}
         return Case(

@@ -63,7 +63,7 @@ def _choices(n: int) -> Iterator[tuple[str, ...]]:
 
 
 def _upstream(graph: Graph) -> list[frozenset[str]]:
-    """Per node, the names of the inputs that it depends on."""
+    """For each node, the names of the inputs that it depends on."""
     found: list[frozenset[str]] = []
     for node in graph.nodes:
         if isinstance(node, Input):

@@ -41,7 +41,7 @@ MAX_SCALAR_INT_DIGITS = 400
 
 @dataclass(frozen=True)
 class SourceText:
-    """A whole file, and what its character offsets are in lines and columns."""
+    """A whole file, which maps character offsets to lines and columns."""
 
     text: str
     file: str = "<string>"
@@ -80,7 +80,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Scalar(Node):
-    """Text as YAML reads it, quoted or not. `value` is what the core schema makes of a plain one."""
+    """A scalar as YAML reads it, quoted or not; `value` is the plain one as the core schema resolves it."""
 
     text: str
     plain: bool
@@ -259,7 +259,7 @@ _CORE: tuple[tuple[re.Pattern[str], Callable[[str], str | int | float | bool | N
 
 
 def resolve(text: str) -> str | int | float | bool | None:
-    """What the core schema makes of a plain scalar. Integers too long for any double stay text."""
+    """A plain scalar as the core schema resolves it. Integers too long for any double stay text."""
     for pattern, make in _CORE:
         if pattern.match(text):
             if make is int and len(text) > MAX_SCALAR_INT_DIGITS:

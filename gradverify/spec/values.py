@@ -16,7 +16,7 @@ import numpy as np
 
 from ..core.interval import Interval
 from ..core.op import Shape
-from ..namespaces.dtypes import PRECISION, rounded, wide
+from ..namespaces.dtypes import PRECISION, rounded, to_float64
 
 Range = tuple[Interval, ...]
 """Where a value lies: one or two intervals."""
@@ -117,4 +117,4 @@ def overflows(values: np.ndarray, dtype: str) -> np.ndarray:
     if values.dtype.kind == "c":
         return overflows(values.real, dtype) | overflows(values.imag, dtype)
     dtype = PRECISION.get(dtype, dtype)
-    return np.isfinite(values) & ~np.isfinite(wide(rounded(values, dtype)))
+    return np.isfinite(values) & ~np.isfinite(to_float64(rounded(values, dtype)))

@@ -19,7 +19,7 @@ from ..core.case import Case
 from ..core.errors import Unsupported
 from ..core.graph import Apply, Constant, Graph, Input
 from ..core.op import VARIADIC
-from ..namespaces.dtypes import complex_name, is_float, wide
+from ..namespaces.dtypes import complex_name, is_float, to_float64
 from ..ops.complex.lowering import is_complex, spec_of
 from .expression import BINARY, COMPARE, MAX_CHARACTERS, canonical, name_problem
 from .keys import VERSION
@@ -63,7 +63,9 @@ assert set(_OPERATORS) == {*COMPARE.values(), *BINARY.values()}
 
 
 class _Printer:
-    """A canonical graph → bindings and one expression per output, whose reading appends its ops in the same order.
+    """Prints a canonical graph as bindings and one expression per output.
+
+    Reading these appends the ops in the same order.
 
     Ops that are used once stay pending until their consumer comes; they go into its text if they are the last ones
     pending, in the order of its arguments, and into `let` otherwise: then reading the text meets them in that order
@@ -97,7 +99,7 @@ class _Printer:
         self.outputs = [self.texts[o].text for o in graph.outputs]
 
     def consume(self, args: list[int], last: bool = False) -> None:
-        """Bind what is pending unless it can stand inside a text with these arguments."""
+        """Bind the pending ops unless they can stand inside a text with these arguments."""
         inside = [a for a in args if a in self.pending]
         tail = self.pending[len(self.pending) - len(inside) :]
         if inside != tail or (last and len(inside) < len(self.pending)):
@@ -143,7 +145,7 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def index(entries: Any) -> str:
-    """What stands in x[...]."""
+    """The text between the brackets of x[...]."""
     entries = entries if isinstance(entries, tuple) else (entries,)
 
     def one(entry: Any) -> str:
@@ -245,9 +247,9 @@ def _flow(a: np.ndarray) -> str:
 
 
 def array(a: np.ndarray, indent: int) -> str:
-    """An array's values, as what follows a key: rows of matrices each on a line of their own."""
+    """An array's values as the text after a key; each row of a matrix stands on a line of its own."""
     # By way of float64, which holds every float dtype exactly.
-    a = wide(a) if is_float(a) else a
+    a = to_float64(a) if is_float(a) else a
     if a.ndim < 2 or a.size == 0:
         return f" {_flow(a)}"
     return "".join(f"\n{' ' * indent}- {_flow(row)}" for row in a)
@@ -296,7 +298,7 @@ def dumps(
         if case.cotangent[0].size:
             lines.append("    cotangent:" + array(np.asarray(case.cotangent[0]), 6))
     else:
-        given = (np.asarray(g) if np.iscomplexobj(g) else wide(g) for g in case.cotangent)
+        given = (np.asarray(g) if np.iscomplexobj(g) else to_float64(g) for g in case.cotangent)
         lines += ["    cotangent:", *(f"      - {_flow(g)}" for g in given)]
     floats = tuple(n.name for n in graph.nodes if isinstance(n, Input) and n.kind in ("float", "complex"))
     if tuple(case.wrt) != floats and case.wrt:
@@ -314,7 +316,7 @@ def dumps(
 
 
 def _title(name: str) -> str:
-    """A case's name as the format wants it."""
+    """A case's name as the format allows it."""
     printable = "".join(c if c.isprintable() else " " for c in name)
     return " ".join(printable.split())[:200].strip() or "case"
 

@@ -11,7 +11,7 @@ import pytest
 from gradverify.core.errors import BadInput, GradverifyError, NoRule, UnknownName, Unsupported
 from gradverify.core.outcome import ASSERTION, FailKind, GatePolicy, Outcome, Reason, Tally, reason_of
 from gradverify.core.verdict import Verdict
-from gradverify.run.config import configured
+from gradverify.run.config import read_config
 from gradverify.run.runner import Settings
 
 O = Outcome
@@ -100,11 +100,11 @@ def test_a_tally_counts_and_adds() -> None:
 
 
 def test_the_config_file(tmp_path: Path) -> None:
-    assert configured(tmp_path) == {}
+    assert read_config(tmp_path) == {}
     file = tmp_path / "pyproject.toml"
     file.write_text('[tool.gradverify]\nfail_on = ["fail", "weak"]\n')
     (tmp_path / "deep").mkdir()
-    assert configured(tmp_path / "deep") == {"fail_on": ("fail", "weak")}
+    assert read_config(tmp_path / "deep") == {"fail_on": ("fail", "weak")}
     for text, said in (
         ("fail_on = 'fial'", "did you mean 'fail'"),
         ("fail_no = 'fail'", "did you mean 'fail_on'"),
@@ -113,4 +113,4 @@ def test_the_config_file(tmp_path: Path) -> None:
     ):
         file.write_text(f"[tool.gradverify]\n{text}\n")
         with pytest.raises(GradverifyError, match=said):
-            configured(tmp_path)
+            read_config(tmp_path)

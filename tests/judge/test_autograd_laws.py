@@ -13,13 +13,14 @@ import pytest
 from gradverify.core.case import Case
 from gradverify.core.errors import UnknownName, Unsupported
 from gradverify.core.verdict import FailKind, Outcome, Reason, Verdict
+from gradverify.frameworks.base import Observation
 from gradverify.frameworks.engine.adapter import EngineFramework
 from gradverify.frameworks.registry import find
 from gradverify.judge.decide import decide
 from gradverify.judge.laws import registry as laws
 from gradverify.judge.laws import vjp
 from gradverify.judge.laws.autograd import AUTOGRAD_LAWS
-from gradverify.judge.laws.uninitialised import poisoned
+from gradverify.judge.laws.uninitialised import poison_memory
 from gradverify.spec.document import loads
 
 SPEC = """
@@ -345,11 +346,11 @@ def test_reads_of_unwritten_memory_are_found_every_time() -> None:
 def test_poison_ends_with_the_block() -> None:
     torch = pytest.importorskip("torch")
     before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
-    with poisoned(find("torch")):
+    with poison_memory(find("torch")):
         assert torch.empty(1000).isnan().all()
     assert before == (torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory)
     empty = np.empty
-    with poisoned(EngineFramework()):
+    with poison_memory(EngineFramework()):
         assert np.isnan(np.empty(1000)).all()
         assert np.isnan(np.empty_like(np.ones(3, dtype=np.float32))).all()
         assert (np.empty(3, dtype=np.int64) == np.iinfo(np.int64).max).all()
@@ -360,7 +361,7 @@ def test_what_cannot_be_poisoned_says_so() -> None:
     class Other(EngineFramework):
         name = "other"
 
-    with pytest.raises(Unsupported, match="other has no switch"), poisoned(Other()):
+    with pytest.raises(Unsupported, match="other has no switch"), poison_memory(Other()):
         pass
 
 
@@ -372,6 +373,27 @@ def test_spec_files_name_them() -> None:
     case = next(c for c in loads(text).cases if c.name == "rows").case("float32")
     assert case.invariants == ("accumulation", "detach", "linearity")
     assert decide(case, find("engine")).outcome is Outcome.PASS
+
+
+class WrongPullMode(EngineFramework):
+    """The engine, wrong in another pull mode."""
+
+    pull_modes = ("another way",)
+
+    def run_vjp_by(self, mode: str, *call: Any) -> Observation:
+        seen = self.run_vjp(*call)
+        return replace(seen, gradients={n: None if g is None else 2 * g for n, g in seen.gradients.items()})
+
+
+@pytest.mark.parametrize("name", ["ways", "pull_modes"])
+def test_a_law_is_found_by_its_former_name_as_well(name: str) -> None:
+    text = SPEC.replace("expr: exp(x)\n", f"expr: exp(x)\n    invariants: [{name}]\n")
+    case = next(c for c in loads(text).cases if c.name == "rows").case("float64")
+    assert laws.find(name) is laws.find("pull_modes")
+    assert decide(case, EngineFramework()).outcome is Outcome.PASS
+    verdict = decide(case, WrongPullMode())
+    assert verdict.outcome is Outcome.FAIL
+    assert "another way: dx" in verdict.message
 
 
 def test_an_unknown_law_is_named_with_what_comes_close() -> None:

@@ -13,7 +13,7 @@ from gradverify.frameworks.base import Framework, Observation
 from gradverify.frameworks.engine.adapter import EngineFramework
 from gradverify.frameworks.registry import find
 from gradverify.judge.branches import GROUPS, _others, branch_by_branch
-from gradverify.judge.budget import followed, sampled
+from gradverify.judge.budget import follow_branch, sample_branches
 from gradverify.judge.decide import decide
 from gradverify.judge.reference import reference
 from gradverify.namespaces.dtypes import FORMATS
@@ -110,8 +110,8 @@ def test_doubles_follow_no_branch_of_doubles() -> None:
 
 def test_the_branch_that_is_exact_is_what_the_oracle_says() -> None:
     case = near("a sort", 1, "bfloat16")
-    exact, _ = sampled(case, 1, 0)
-    outputs, gradients = followed(case, exact)
+    exact, _ = sample_branches(case, 1, 0)
+    outputs, gradients = follow_branch(case, exact)
     true = reference(case).truth
     np.testing.assert_allclose(outputs[0], true.outputs[0].hi, rtol=1e-12)
     for n, g in gradients.items():

@@ -217,7 +217,7 @@ def test_a_log_of_several_states_of_the_code_says_so(tmp_path: Path) -> None:
     (tmp_path / "a").write_text((tmp_path / "a").read_text() + f"{head}\n{entry}\n{entry}\n")
     tally = Tally(c)
     with logs.Log(tmp_path / "a", c) as log:
-        for line in logs.logged(c, log):
+        for line in logs.read_log(c, log):
             tally(logs.to_event(line, c.seed, c.policy))
     assert tally.graphs == {0, 1}
     assert tally.total.counts[Outcome.PASS] == 2  # a line that is there twice counts once

@@ -18,7 +18,7 @@ from gradverify.generate.campaign import seeded_cases
 from gradverify.judge.budget import SAFETY, Conditions, budget
 from gradverify.judge.decide import decide
 from gradverify.judge.reference import reference
-from gradverify.namespaces.dtypes import FORMATS, is_float, numpy_dtype, rounded, wide
+from gradverify.namespaces.dtypes import FORMATS, is_float, numpy_dtype, rounded, to_float64
 from gradverify.namespaces.nudged import Noise
 from gradverify.spec.document import loads
 from gradverify.spec.from_expression import expression_case
@@ -37,8 +37,8 @@ def test_formats_are_what_the_libraries_say(dtype: str) -> None:
 
 
 def test_rounding_is_to_nearest_even_and_overflow_is_infinite() -> None:
-    assert wide(rounded([1 + 2.0**-8, 1 + 3 * 2.0**-8], "bfloat16")).tolist() == [1.0, 1 + 2.0**-6]
-    assert wide(rounded([65519.0, 65520.0], "float16")).tolist() == [65504.0, np.inf]
+    assert to_float64(rounded([1 + 2.0**-8, 1 + 3 * 2.0**-8], "bfloat16")).tolist() == [1.0, 1 + 2.0**-6]
+    assert to_float64(rounded([65519.0, 65520.0], "float16")).tolist() == [65504.0, np.inf]
 
 
 class Spoilt(EngineFramework):
@@ -50,7 +50,7 @@ class Spoilt(EngineFramework):
     def run_vjp(self, *args: object) -> Observation:  # type: ignore[override]
         seen = super().run_vjp(*args)  # type: ignore[arg-type]
         x = np.asarray(seen.gradients["x"])
-        return Observation(seen.outputs, {**seen.gradients, "x": self.change(wide(x)).astype(x.dtype)})
+        return Observation(seen.outputs, {**seen.gradients, "x": self.change(to_float64(x)).astype(x.dtype)})
 
 
 X = np.linspace(0.6, 1.9, 7)
@@ -82,7 +82,7 @@ def test_stagnating_sums_fail_as_a_loss_of_digits(dtype: str) -> None:
         total = np.zeros((), numpy_dtype(dtype))
         for _ in range(n):
             total = (total + np.ones((), total.dtype)).astype(total.dtype)
-        return wide(total)
+        return to_float64(total)
 
     right = decide(case, EngineFramework())
     assert right.outcome is Outcome.PASS, right
@@ -125,7 +125,7 @@ def test_a_law_that_leaves_the_range_is_not_broken() -> None:
 def test_a_literal_may_be_rounded_or_not(dtype: str) -> None:
     noise = Noise(FORMATS[dtype])
     moved = np.array([noise.literal(0.1) for _ in range(400)])
-    step = float(wide(rounded(0.1, dtype))) - 0.1
+    step = float(to_float64(rounded(0.1, dtype))) - 0.1
     assert abs(np.std(moved) / abs(step) - 1) < 5 / np.sqrt(2 * 400)  # the sampling error of a standard deviation
     assert noise.literal(0.5) == 0.5
     assert noise.literal(1e300) == 1e300  # held by no 16-bit format: left alone
@@ -265,4 +265,4 @@ class Unfused(EngineFramework):
     def run_vjp(self, function: object, values: dict, wrt: object, cotangent: tuple) -> Observation:  # type: ignore[override]
         seen = super().run_vjp(function, values, wrt, cotangent)  # type: ignore[arg-type]
         g, y = cotangent[0], values["y"]
-        return Observation(seen.outputs, {**seen.gradients, "x": rounded(wide(g * y).sum(axis=1), str(g.dtype))})
+        return Observation(seen.outputs, {**seen.gradients, "x": rounded(to_float64(g * y).sum(axis=1), str(g.dtype))})

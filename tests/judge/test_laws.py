@@ -19,7 +19,7 @@ from gradverify.judge.decide import decide
 from gradverify.judge.laws import vjp as laws
 from gradverify.judge.laws.registry import Trial
 from gradverify.judge.laws.registry import find as find_law
-from gradverify.judge.laws.vjp import backwards, in_range
+from gradverify.judge.laws.vjp import in_range, to_reversed
 from gradverify.judge.reference import reference
 from gradverify.spec.document import loads
 
@@ -307,10 +307,10 @@ def test_outputs_without_a_cotangent() -> None:
 
 def test_backwards() -> None:
     x = np.arange(6.0).reshape(2, 3)
-    turned = backwards(x)
+    turned = to_reversed(x)
     assert np.array_equal(turned, x)
     assert all(s < 0 for s in turned.strides)
-    assert backwards(np.float64(3.0).reshape(())).item() == 3.0
+    assert to_reversed(np.float64(3.0).reshape(())).item() == 3.0
     put = NumpyFramework().put(turned)
     assert put.strides == turned.strides
     assert np.array_equal(put, x)
@@ -396,7 +396,7 @@ def test_a_custom_function_of_the_engine_that_writes_to_its_cotangent(spoilt: bo
 
 
 @pytest.mark.parametrize(
-    "layout", [laws.strided, laws.column_major, backwards, lambda x: np.broadcast_to(x[:1], x.shape)]
+    "layout", [laws.to_strided, laws.to_column_major, to_reversed, lambda x: np.broadcast_to(x[:1], x.shape)]
 )
 def test_the_engine_is_given_the_layout_that_is_asked_for(layout: Callable[[np.ndarray], np.ndarray]) -> None:
     seen = []

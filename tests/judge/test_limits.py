@@ -14,11 +14,11 @@ import pytest
 
 from gradverify.api import check
 from gradverify.core.errors import BadInput
-from gradverify.core.limits import TimeLimit, limited
+from gradverify.core.limits import TimeLimit, time_limit
 
 
 def hangs(*modules: str) -> None:
-    with limited(0.1):
+    with time_limit(0.1):
         for module in modules:
             importlib.import_module(module)
         while True:
@@ -33,7 +33,7 @@ def test_a_block_that_hangs_ends_in_time() -> None:
 
 
 def test_what_ends_in_time_is_left_alone() -> None:
-    with limited(5):
+    with time_limit(5):
         value = 1
     time.sleep(0.01)
     assert value == 1
@@ -62,7 +62,7 @@ def test_a_limit_that_is_swallowed_is_raised_again(monkeypatch: pytest.MonkeyPat
                 pass
 
     def swallows() -> None:
-        with limited(0.1):
+        with time_limit(0.1):
             Deaf()
             while True:
                 time.sleep(0.01)
@@ -81,7 +81,7 @@ def test_the_limit_of_a_block_around_a_check_is_not_the_checks() -> None:
         time.sleep(60)
         return x
 
-    with pytest.raises(TimeLimit) as raised, limited(0.2) as block:
+    with pytest.raises(TimeLimit) as raised, time_limit(0.2) as block:
         check(slow, np.ones(2), vjp=lambda g, x: g)
     assert raised.value.block is block
 
@@ -113,7 +113,7 @@ def test_a_callback_of_a_weak_reference_is_not_disturbed(monkeypatch: pytest.Mon
     def forgets() -> None:
         key = Key()
         known = weakref.ref(key, module["remove"])
-        with limited(0.1):
+        with time_limit(0.1):
             del key
             while known() is None:
                 time.sleep(0.01)

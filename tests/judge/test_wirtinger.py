@@ -11,12 +11,19 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from gradverify import check  # noqa: E402
-from gradverify.checker.complex_adapter import Paired, cotangents_of, inputs_named, joined, natively, together  # noqa: E402
+from gradverify.checker.complex_adapter import (  # noqa: E402
+    ComplexAdapter,
+    cotangents_of,
+    group_parts,
+    inputs_named,
+    join_parts,
+    to_native,
+)
 from gradverify.core.outcome import Outcome  # noqa: E402
 from gradverify.frameworks.recognise import trace  # noqa: E402
 from gradverify.frameworks.registry import find, of_functions  # noqa: E402
 from gradverify.frameworks.torch.adapter import TorchFramework  # noqa: E402
-from gradverify.judge.laws.vjp import column_major, strided  # noqa: E402
+from gradverify.judge.laws.vjp import to_column_major, to_strided  # noqa: E402
 from gradverify.trace import Traced  # noqa: E402
 
 RNG = np.random.default_rng(3)
@@ -29,8 +36,8 @@ def both_ways(traced: Traced) -> tuple[Any, Any]:
     subject = find(traced.framework, None)
     values = {a.name: traced.values[a.name] for a in traced.arguments}
     cotangent = GIVEN[: len([o for o in traced.outputs if o.position is not None])]
-    paired, native = natively(subject, traced)
-    assert isinstance(paired, Paired)
+    paired, native = to_native(subject, traced)
+    assert isinstance(paired, ComplexAdapter)
     return (
         subject.run_vjp(traced.function, values, traced.wrt, cotangent),
         paired.run_vjp(native, values, traced.wrt, cotangent),
@@ -72,7 +79,7 @@ def test_mlx() -> None:
     values = {a.name: traced.values[a.name] for a in traced.arguments}
     cotangent = tuple(g.astype(np.float32) for g in GIVEN)
     subject = of_functions("mlx")
-    paired, native = natively(subject, traced)
+    paired, native = to_native(subject, traced)
     one = subject.run_vjp(traced.function, values, traced.wrt, cotangent)
     other = paired.run_vjp(native, values, traced.wrt, cotangent)
     assert one.gradients.keys() == other.gradients.keys() == {"z.real", "z.imag", "x"}
@@ -81,11 +88,11 @@ def test_mlx() -> None:
 
 
 @pytest.mark.parametrize(
-    "lay", [strided, column_major, np.ascontiguousarray, lambda a: np.broadcast_to(a[:1], a.shape)]
+    "lay", [to_strided, to_column_major, np.ascontiguousarray, lambda a: np.broadcast_to(a[:1], a.shape)]
 )
 def test_a_pair_is_joined_in_the_layout_of_its_real_part(lay: Any) -> None:
     re = lay(RE)
-    (z,) = joined([re, IM], ["real", "imag"])
+    (z,) = join_parts([re, IM], ["real", "imag"])
     np.testing.assert_array_equal(z.real, re)
     assert z.strides == tuple(2 * s for s in re.strides)
     if 0 not in re.strides:
@@ -95,13 +102,13 @@ def test_a_pair_is_joined_in_the_layout_of_its_real_part(lay: Any) -> None:
 def test_joining_keeps_what_may_not_be_written_to() -> None:
     re = RE.copy()
     re.flags.writeable = False
-    (z,) = joined([re, IM], ["real", "imag"])
+    (z,) = join_parts([re, IM], ["real", "imag"])
     assert not z.flags.writeable
-    (z,) = joined([RE[::-1], IM], ["real", "imag"], -1.0)
+    (z,) = join_parts([RE[::-1], IM], ["real", "imag"], -1.0)
     np.testing.assert_array_equal(z, RE[::-1] - 1j * IM)
-    (z,) = joined([np.zeros((0, 2)), np.zeros((0, 2))], ["real", "imag"])
+    (z,) = join_parts([np.zeros((0, 2)), np.zeros((0, 2))], ["real", "imag"])
     assert z.shape == (0, 2)
-    (z, x) = joined([np.float32(1.5) * np.ones(()), np.ones((), np.float32), X], ["real", "imag", ""])
+    (z, x) = join_parts([np.float32(1.5) * np.ones(()), np.ones((), np.float32), X], ["real", "imag", ""])
     assert z == 1.5 + 1j
     assert x is X
 
@@ -117,7 +124,7 @@ def test_a_real_gradient_of_a_complex_input_has_no_imaginary_part() -> None:
             seen = find("torch", None).run_vjp(lambda x: x, {"x": X}, ("x",), (X,))
             return replace(seen, outputs=(RE + 1j * IM,), gradients={"z": X})
 
-    seen = Paired(Real(), traced).run_vjp(lambda z: z, traced.values, traced.wrt, GIVEN[:2])  # type: ignore[arg-type]
+    seen = ComplexAdapter(Real(), traced).run_vjp(lambda z: z, traced.values, traced.wrt, GIVEN[:2])  # type: ignore[arg-type]
     assert seen.gradients["z.real"] is X
     assert seen.gradients["z.imag"] is None
 
@@ -127,7 +134,7 @@ def test_names_and_cotangents() -> None:
     traced = trace(lambda z, x: (z * x, x * 2), z, torch.from_numpy(X).requires_grad_())
     assert inputs_named(traced, ["x", "z"]) == ("x", "z.real", "z.imag")
     assert inputs_named(traced, ["z.imag"]) == ("z.imag",)
-    assert together(["z.real", "z.imag", "x"], traced) == [("z", ("z.real", "z.imag")), ("x", ("x",))]
+    assert group_parts(["z.real", "z.imag", "x"], traced) == [("z", ("z.real", "z.imag")), ("x", ("x",))]
     g = cotangents_of(traced, [RE + 1j * IM, X])
     assert g is not None
     np.testing.assert_array_equal(g[1], IM)

@@ -359,8 +359,8 @@ def _budgets(f: Callable[..., Any], *arrays: Any) -> tuple[list[np.ndarray], dic
     wrt = tuple(n for n in values if graph.nodes[graph.inputs[n]].kind == "float")
     cotangent = tuple(np.ones(graph.nodes[o].shape) for o in graph.outputs)
     t = truth(graph, values, cotangent, wrt, "float64")
-    found = budget(Case("c", graph, values, cotangent, "float64", wrt), tuple(e.told for e in t.outputs),
-                   {n: e.told for n, e in t.gradients.items()})  # fmt: skip
+    found = budget(Case("c", graph, values, cotangent, "float64", wrt), tuple(e.resolved for e in t.outputs),
+                   {n: e.resolved for n, e in t.gradients.items()})  # fmt: skip
     array = lambda a: np.asarray(getattr(a, "budget", a))
     return [array(a) for a in found.outputs], {n: array(a) for n, a in found.gradients.items()}
 

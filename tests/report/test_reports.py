@@ -18,7 +18,7 @@ from gradverify.core.errors import GradverifyError
 from gradverify.core.verdict import Comparison, Culprit, Element, FailKind, Outcome, Reason, Verdict
 from gradverify.report import json as report
 from gradverify.report import terminal
-from gradverify.report.evidence import explained, text
+from gradverify.report.evidence import text, with_reproducer
 from gradverify.report.records import Recorder, record
 from gradverify.report.tally import reason_texts, tally
 from gradverify.report.targets import targets
@@ -197,16 +197,16 @@ def test_text_names_an_unmet_expectation_and_strictness() -> None:
 def test_a_failure_gets_its_script_and_nothing_else_does() -> None:
     pytest.importorskip("torch")
     failed = event(Outcome.FAIL, kind=FailKind.WRONG, spec=SPEC)
-    assert "def forward(x):" in explained(failed).verdict.script
-    assert "--- stand-alone reproducer" in text(explained(failed))
+    assert "def forward(x):" in with_reproducer(failed).verdict.script
+    assert "--- stand-alone reproducer" in text(with_reproducer(failed))
     for other in (event(Outcome.PASS, spec=SPEC), event(Outcome.FAIL, spec=SPEC, ok=True), event(Outcome.FAIL)):
-        assert explained(other) is other or not explained(other).verdict.script
+        assert with_reproducer(other) is other or not with_reproducer(other).verdict.script
 
 
 def test_no_script_is_a_note_and_not_a_crash() -> None:
     broken = event(Outcome.FAIL, kind=FailKind.WRONG, spec="gradverify: 1\ncases: [1]\n")
-    assert "no stand-alone reproducer: <string>:2:9" in explained(broken).verdict.notes[0]
-    assert explained(replace(broken, ok=True)) == replace(broken, ok=True)
+    assert "no stand-alone reproducer: <string>:2:9" in with_reproducer(broken).verdict.notes[0]
+    assert with_reproducer(replace(broken, ok=True)) == replace(broken, ok=True)
 
 
 def test_targets() -> None:

@@ -41,19 +41,19 @@ def training_does_not_grow_in_bytes(t: Session) -> None:
 def nothing_unwritten_is_read(t: Session) -> None:
     """With NaN in all memory that is allocated without being written, training is the same: no kernel of forward, backward
     or optimizer lives on the zeros of fresh pages."""
-    from ...judge.laws.uninitialised import poisoned
+    from ...judge.laws.uninitialised import poison_memory
 
     torch = t.env["torch"]
     kind = "torch" if torch.__name__ == "torch" else "engine"
     for name in PROGRAMS:
         try:
-            with poisoned(kind):
+            with poison_memory(kind):
                 run(name, torch)
         except Mismatch as e:
             script = [
                 *t.engine.setup,
                 "from gradverify.conformance.programs import run",
-                "from gradverify.judge.laws.uninitialised import poisoned",
-                f"with poisoned({kind!r}): run({name!r}, torch)",
+                "from gradverify.judge.laws.uninitialised import poison_memory",
+                f"with poison_memory({kind!r}): run({name!r}, torch)",
             ]
             raise Broken(e.expected, e.got, script) from e

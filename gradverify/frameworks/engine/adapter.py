@@ -12,7 +12,7 @@ from ...core.case import Case
 from ...core.errors import Unsupported
 from ...core.graph import Constant, Graph
 from ...namespaces.dtypes import numpy_dtype
-from ...namespaces.layout import copied
+from ...namespaces.layout import copy_layout
 from ...trace import Traced
 from ..base import Derived, Framework, Observation, Template, values_of
 from ..graphs import compiled, over_pairs
@@ -76,8 +76,8 @@ class EngineFramework(Framework):
     ) -> Observation:
         import gradverify.engine as engine
 
-        leaves = {n: engine.from_numpy(copied(v)).requires_grad_(n in wrt) for n, v in values.items()}
-        weights = [engine.from_numpy(copied(g)) for g in cotangent]
+        leaves = {n: engine.from_numpy(copy_layout(v)).requires_grad_(n in wrt) for n, v in values.items()}
+        weights = [engine.from_numpy(copy_layout(g)) for g in cotangent]
         try:
             outs = function(*leaves.values())
         except Unsupported:
@@ -103,7 +103,7 @@ class EngineFramework(Framework):
     def put(self, value: np.ndarray) -> Any:
         import gradverify.engine as engine
 
-        return engine.from_numpy(copied(value))
+        return engine.from_numpy(copy_layout(value))
 
     def get(self, array: Any) -> np.ndarray:
         return np.array(array.detach().numpy())

@@ -17,7 +17,7 @@ import mlx.core as mx
 import numpy as np
 
 from ...core.errors import Unsupported
-from ...namespaces.layout import spots
+from ...namespaces.layout import strided_indices
 from ...trace.call_site import called_from
 from ...trace.calls import FlatCall, change_arrays, leaves
 from ...trace.value import Traced
@@ -402,7 +402,7 @@ def pad(at: _At, x: Any, constant: Any) -> Any:
 @step("AsStrided")
 def as_strided(at: _At, x: Any) -> Any:
     shape, strides, offset = at.state
-    return np.ravel(x)[spots(shape, strides, offset)]
+    return np.ravel(x)[strided_indices(shape, strides, offset)]
 
 
 # ---- indexing: reductions of scatters are numbered max, min, sum, prod, none

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core.errors import Unsupported
 from ...core.graph import Graph
-from ...namespaces.layout import copied
+from ...namespaces.layout import copy_layout
 from ...trace import Traced
 from ...trace.value import HandWrittenFunction
 from ..base import Framework, Observation
@@ -39,7 +39,7 @@ class NumpyFramework(Framework):
 
     def put(self, value: np.ndarray) -> Any:
         """An array of its own memory: the same strides, expanded axes and negative ones included."""
-        return copied(value)
+        return copy_layout(value)
 
     def get(self, array: Any) -> np.ndarray:
         return np.array(array)

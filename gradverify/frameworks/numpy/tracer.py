@@ -135,10 +135,10 @@ def as_array(x: Any) -> np.ndarray:
 
 
 def copied(x: Any) -> Any:
-    """As `layout.copied`; a scalar stays one."""
+    """As `layout.copy_layout`; a scalar stays one."""
     if not isinstance(x, np.ndarray):
         return np.array(x)[()]
-    return layout.copied(plain(x))
+    return layout.copy_layout(plain(x))
 
 
 def put(value: np.ndarray, like: Any) -> Any:
@@ -373,7 +373,7 @@ class _Memory:
 
     def flat_indices(self, a: np.ndarray) -> np.ndarray:
         first = (a.__array_interface__["data"][0] - self.low) // a.itemsize
-        return layout.spots(a.shape, [s // a.itemsize for s in a.strides], first)
+        return layout.strided_indices(a.shape, [s // a.itemsize for s in a.strides], first)
 
     def write(self, where: np.ndarray, value: Value) -> None:
         """Write the entries of a value, in C order, to flat indices."""

@@ -30,7 +30,7 @@ from ...core.errors import Undefined, Unsupported
 from ...core.graph import Input
 from ...core.op import Kind
 from ...namespaces.dtypes import ROUNDOFF
-from ...namespaces.layout import spots
+from ...namespaces.layout import strided_indices
 from ...trace.base import CONVENTION, Tracer, digest
 from ...trace.call_site import frames, place
 from ...trace.calls import captured, narrowest, positional
@@ -487,7 +487,7 @@ def _layout(t: torch.Tensor) -> tuple[Any, ...]:
 def _positions(layout: tuple[Any, ...]) -> np.ndarray:
     """Where in its storage each entry of a tensor lies."""
     offset, shape, strides = layout
-    return spots(shape, strides, offset)
+    return strided_indices(shape, strides, offset)
 
 
 class TorchTracer(Tracer):

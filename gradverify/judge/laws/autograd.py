@@ -28,16 +28,16 @@ from ...frameworks.registry import find as find_subject
 from ...frameworks.tape import Tape
 from ...frameworks.values import several
 from ...namespaces import NUMPY
-from ...namespaces.dtypes import is_float, numpy_dtype, rounded, wide
+from ...namespaces.dtypes import is_float, numpy_dtype, rounded, to_float64
 from ...namespaces.run import forward, reverse
 from ...ops.build import lowered
 from ...trace.value import HandWrittenFunction
 from ..budget import budget as budget_of
-from ..draws import drawn
+from ..draws import draw
 from ..jvp import differences, jvp_budget, vjp_graph
 from ..reference import reference
-from .registry import CaseLaw, Trial, declare
-from .uninitialised import poisoned
+from .registry import CaseLaw, Trial, register_law
+from .uninitialised import poison_memory
 
 AUTOGRAD_LAWS: dict[str, CaseLaw] = {}
 
@@ -45,11 +45,11 @@ AUTOGRAD_LAWS: dict[str, CaseLaw] = {}
 def _law(check: Callable[[Trial], str]) -> Callable[[Trial], str]:
     """Declare: the name is the function's, what it means its docstring."""
     name = check.__name__.strip("_")
-    AUTOGRAD_LAWS[name] = declare(CaseLaw(name, " ".join((inspect.getdoc(check) or "").split()), check))
+    AUTOGRAD_LAWS[name] = register_law(CaseLaw(name, " ".join((inspect.getdoc(check) or "").split()), check))
     return check
 
 
-def _recorded(t: Trial, tape: Tape, leaves: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+def _record(t: Trial, tape: Tape, leaves: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
     """The roots of a fresh recording, and their cotangents. Raises Unsupported where nothing is recorded at all."""
     roots, cotangents = tape.roots(tape.run(t.function, leaves), t.case.cotangent)
     if not roots:
@@ -57,7 +57,7 @@ def _recorded(t: Trial, tape: Tape, leaves: Mapping[str, Any]) -> tuple[list[Any
     return roots, cotangents
 
 
-def _held(t: Trial, tape: Tape, leaves: Mapping[str, Any]) -> Observation:
+def _leaf_gradients(t: Trial, tape: Tape, leaves: Mapping[str, Any]) -> Observation:
     return Observation(gradients=tape.grads(leaves, t.case.wrt))
 
 
@@ -70,16 +70,16 @@ def _accumulation(t: Trial) -> str:
     gradients. (torch.Tensor.backward: "accumulates gradients in the leaves".)"""
     tape = t.subject.tape()
     leaves = tape.leaves(t.case.values, t.case.wrt)
-    held: dict[str, Any] = {}
+    buffers: dict[str, Any] = {}
     for _ in range(2):
-        roots, cotangents = _recorded(t, tape, leaves)
+        roots, cotangents = _record(t, tape, leaves)
         tape.module.autograd.backward(roots, cotangents)
-        held = held or {n: leaves[n].grad for n in t.case.wrt}
-    for n, first in held.items():
+        buffers = buffers or {n: leaves[n].grad for n in t.case.wrt}
+    for n, first in buffers.items():
         if first is not None and not np.array_equal(tape.array(first), tape.array(leaves[n].grad), equal_nan=True):
             return f"the second backward replaced the buffer of {n}.grad"
     # Two answers of a budget each, and the rounding of their sum, which is at most u|2g|: less than a third.
-    return t.differs(_held(t, tape, leaves), 2.0, 3.0) or _two_slots(t, tape)
+    return t.differs(_leaf_gradients(t, tape, leaves), 2.0, 3.0) or _two_slots(t, tape)
 
 
 def _two_slots(t: Trial, tape: Tape) -> str:
@@ -99,14 +99,14 @@ def _two_slots(t: Trial, tape: Tape) -> str:
         return ""
     leaves = tape.leaves(case.values, case.wrt)
     leaves[b] = leaves[a]
-    roots, cotangents = _recorded(t, tape, leaves)
+    roots, cotangents = _record(t, tape, leaves)
     tape.module.autograd.backward(roots, cotangents)
-    want, allowed = wide(da) + wide(db), 3.0 * (budgets[a] + budgets[b])
+    want, allowed = to_float64(da) + to_float64(db), 3.0 * (budgets[a] + budgets[b])
     got = tape.grads(leaves, (a,))[a]
-    return _off(f"d{a}, the same tensor as {b}", want, None if got is None else wide(got), allowed)
+    return _first_difference(f"d{a}, the same tensor as {b}", want, None if got is None else to_float64(got), allowed)
 
 
-def _off(what: str, want: np.ndarray, got: np.ndarray | None, allowed: np.ndarray) -> str:
+def _first_difference(what: str, want: np.ndarray, got: np.ndarray | None, allowed: np.ndarray) -> str:
     """Where the two are further apart than allowed; an entry whose allowance is no number is not looked at."""
     if got is None:
         return f"{what} is None"
@@ -130,21 +130,21 @@ def _aliasing(t: Trial) -> str:
     # view is a tensor of its own (pytorch/pytorch#34082). Views that PyTorch's own ops return collide as well: no fault of
     # a custom Function's.
     if isinstance(t.function, HandWrittenFunction):
-        return _overwritten(t, t.function)
+        return _find_overwritten(t, t.function)
     tape = t.subject.tape()
 
     def twice(mended: bool) -> tuple[str, bool]:
         leaves, custom = tape.leaves(t.case.values, t.case.wrt), False
         for factor in (1.0, -2.0):
             scaled = replace(t.case, cotangent=tuple(g * g.dtype.type(factor) for g in t.case.cotangent))
-            roots, cotangents = _recorded(replace(t, case=scaled), tape, leaves)
+            roots, cotangents = _record(replace(t, case=scaled), tape, leaves)
             for node in t.subject.custom_nodes(roots):
                 custom = True
                 if mended:
-                    node.register_hook(_apart)
+                    node.register_hook(_copy_each)
             tape.module.autograd.backward(roots, cotangents)
         # A budget and two, the first answer's own, and less than one for the rounding of the sum.
-        return t.differs(_held(t, tape, leaves), -1.0, 5.0), custom
+        return t.differs(_leaf_gradients(t, tape, leaves), -1.0, 5.0), custom
 
     broken, custom = twice(mended=False)
     if broken and custom and twice(mended=True)[0]:
@@ -155,7 +155,7 @@ def _aliasing(t: Trial) -> str:
     return broken and f"after backward for g and for -2g {broken}"
 
 
-def _overwritten(t: Trial, function: HandWrittenFunction) -> str:
+def _find_overwritten(t: Trial, function: HandWrittenFunction) -> str:
     """For a backward pass by hand: does the second call write over what the first one returned, as with a workspace that
     all calls share?"""
     put = t.subject.put
@@ -173,7 +173,7 @@ def _overwritten(t: Trial, function: HandWrittenFunction) -> str:
     return f"{', '.join(changed)} of one call changed during the next one" if changed else ""
 
 
-def _apart(returned: Sequence[Any], _: Sequence[Any]) -> tuple[Any, ...]:
+def _copy_each(returned: Sequence[Any], _: Sequence[Any]) -> tuple[Any, ...]:
     """Each gradient that a node returns in memory of its own. One that is returned twice stays one: PyTorch knows of it,
     and copies."""
     copies = {id(g): g if g is None else g.clone() for g in returned}
@@ -186,7 +186,7 @@ def _leaf_only(t: Trial) -> str:
     tape = t.subject.tape()
     leaves = tape.leaves(t.case.values, t.case.wrt)
     middle = {n: x.clone() if n in t.case.wrt else x for n, x in leaves.items()}
-    roots, cotangents = _recorded(t, tape, middle)
+    roots, cotangents = _record(t, tape, middle)
     tape.module.autograd.backward(roots, cotangents)
     for n in t.case.wrt:
         with warnings.catch_warnings():
@@ -194,7 +194,7 @@ def _leaf_only(t: Trial) -> str:
             kept = middle[n].grad is not None
         if kept:
             return f"the copy of {n} that the function was given is no leaf, and has a .grad"
-    return t.differs(_held(t, tape, leaves))
+    return t.differs(_leaf_gradients(t, tape, leaves))
 
 
 @_law
@@ -217,7 +217,7 @@ def _cut(t: Trial, cut: Callable[[Any], Any]) -> str:
         leaves = tape.leaves(t.case.values, t.case.wrt)
         given = {m: cut(x) if m == n else x for m, x in leaves.items()}
         outputs = tape.run(t.function, given)
-        if t.other_values(Observation(outputs=tuple(tape.array(o.detach()) for o in outputs))):
+        if t.has_other_values(Observation(outputs=tuple(tape.array(o.detach()) for o in outputs))):
             return f"with {n} cut off, the function has another value"
         roots, cotangents = tape.roots(outputs, t.case.cotangent)
         if roots:
@@ -226,14 +226,14 @@ def _cut(t: Trial, cut: Callable[[Any], Any]) -> str:
             return f"{n} was cut off, and has a gradient"
         rest = [m for m in t.case.wrt if m != n and t.first.gradients.get(m) is not None]
         found = tape.grads(leaves, rest)
-        broken = _only(t, rest).differs(Observation(gradients=found))
+        broken = _restrict(t, rest).differs(Observation(gradients=found))
         # Without a root left, the others reach no output: their gradient of zeros may be None.
         if broken and not all(found[m] is None and not np.any(t.first.gradients[m]) for m in rest):
             return f"with {n} cut off, {broken}"
     return ""
 
 
-def _only(t: Trial, names: Sequence[str]) -> Trial:
+def _restrict(t: Trial, names: Sequence[str]) -> Trial:
     return replace(t, case=replace(t.case, wrt=tuple(names)))
 
 
@@ -246,7 +246,7 @@ def _no_grad(t: Trial) -> str:
         outputs = tape.run(t.function, leaves)
     if any(o.requires_grad and not any(o is x for x in leaves.values()) for o in outputs):
         return "an output that was computed within no_grad requires grad"
-    if t.other_values(Observation(outputs=tuple(tape.array(o.detach()) for o in outputs))):
+    if t.has_other_values(Observation(outputs=tuple(tape.array(o.detach()) for o in outputs))):
         return "within no_grad the function has another value"
     return ""
 
@@ -264,7 +264,7 @@ def _retain_graph(t: Trial) -> str:
         return Observation(gradients={n: None if g is None else tape.array(g) for n, g in zip(t.case.wrt, found)})
 
     leaves = tape.leaves(t.case.values, t.case.wrt)
-    roots = _recorded(t, tape, leaves)
+    roots = _record(t, tape, leaves)
     once, again = pull(roots, leaves, True), pull(roots, leaves, False)
     for what, seen, slack in (("retained", again, 0.0), ("freed", None, 2.0)):
         if seen is None:
@@ -283,7 +283,7 @@ def _create_graph(t: Trial) -> str:
     """The gradient is the same with create_graph=True, where the backward pass is itself recorded. (torch.autograd.grad.)"""
     tape = t.subject.tape()
     leaves = tape.leaves(t.case.values, t.case.wrt)
-    roots, cotangents = _recorded(t, tape, leaves)
+    roots, cotangents = _record(t, tape, leaves)
     found = tape.module.autograd.grad(
         roots, [leaves[n] for n in t.case.wrt], cotangents, create_graph=True, allow_unused=True
     )
@@ -299,7 +299,7 @@ def _hooks(t: Trial) -> str:
     seen: dict[str, list[Any]] = {n: [] for n in t.case.wrt}
     for n in t.case.wrt:
         leaves[n].register_hook(lambda g, n=n: seen[n].append(None if g is None else tape.array(g)))
-    roots, cotangents = _recorded(t, tape, leaves)
+    roots, cotangents = _record(t, tape, leaves)
     tape.module.autograd.backward(roots, cotangents)
     for n, got in tape.grads(leaves, t.case.wrt).items():
         calls = [g for g in seen[n] if g is not None]
@@ -321,7 +321,7 @@ def _released(t: Trial) -> str:
         # Through an op each: a leaf is held by its own accumulator as well, which is no matter of the function.
         middle = {n: x * 1 if n in t.case.wrt else x for n, x in leaves.items()}
         refs = {n: weakref.ref(x) for n, x in middle.items() if n in t.case.wrt}
-        roots, cotangents = _recorded(t, tape, middle)
+        roots, cotangents = _record(t, tape, middle)
         tape.module.autograd.backward(roots, cotangents)
         del leaves, middle, roots, cotangents
         alive = [n for n, ref in refs.items() if ref() is not None]
@@ -335,7 +335,7 @@ def _released(t: Trial) -> str:
 def _uninitialised(t: Trial) -> str:
     """With NaN in all memory that is allocated without being written, the gradient is the same: nothing is read that
     nobody wrote. (torch.utils.deterministic.fill_uninitialized_memory.)"""
-    with poisoned(t.subject):
+    with poison_memory(t.subject):
         return t.differs(t.ask())
 
 
@@ -368,9 +368,9 @@ def _duality(t: Trial) -> str:
     allowed, branches = jvp_budget(case, tangents, found[1], 0)
     if branches:
         raise Unsupported("rounding may take another branch")
-    reverse = [(wide(g), wide(tangents[n]), t.budget[n]) for n in case.wrt
+    reverse = [(to_float64(g), to_float64(tangents[n]), t.budget[n]) for n in case.wrt
                if (g := t.first.gradients.get(n)) is not None]  # fmt: skip
-    forth = [(wide(p), wide(g), b) for p, g, b in zip(pushed, case.cotangent, allowed)]
+    forth = [(to_float64(p), to_float64(g), b) for p, g, b in zip(pushed, case.cotangent, allowed)]
     left, right = (math.fsum(v for x, y, _ in side for v in (x * y).ravel().tolist()) for side in (forth, reverse))
     # Each entry within its budget of the truth, times what it is multiplied by; and the products' own rounding.
     room = sum(float(np.sum(b * np.abs(y)) + np.sum(np.abs(x * y)) * 2.0**-53) for x, y, b in (*forth, *reverse))
@@ -384,7 +384,7 @@ def _duality(t: Trial) -> str:
 def _direction(name: str, case: Case, salt: int = 0) -> np.ndarray:
     shape = np.shape(case.values[name])
     rng = np.random.default_rng([sum(name.encode()), salt, len(shape)])
-    return drawn(rng, shape).astype(numpy_dtype(case.dtype))
+    return draw(rng, shape).astype(numpy_dtype(case.dtype))
 
 
 @_law
@@ -399,7 +399,7 @@ def _hessian_symmetry(t: Trial) -> str:
     sides, room = [], 0.0
     for v, u in (along, along[::-1]):
         leaves = tape.leaves(case.values, case.wrt)
-        roots, seeds = _recorded(t, tape, leaves)
+        roots, seeds = _record(t, tape, leaves)
         first = tape.module.autograd.grad(roots, list(leaves[n] for n in case.wrt), seeds, create_graph=True,
                                           allow_unused=True)  # fmt: skip
         pairs = [(g, tape.tensor(v[n])) for n, g in zip(case.wrt, first) if g is not None and g.requires_grad]
@@ -412,12 +412,14 @@ def _hessian_symmetry(t: Trial) -> str:
         except RuntimeError as e:
             raise Unsupported(f"no second derivative: {str(e).partition(chr(10))[0]}") from e
         products = {
-            n: np.zeros(np.shape(case.values[n])) if h is None else wide(tape.array(h))
+            n: np.zeros(np.shape(case.values[n])) if h is None else to_float64(tape.array(h))
             for n, h in zip(case.wrt, second)
         }
         allowed = _second_budget(back, cotangents, case, v)
-        sides.append(math.fsum(x for n in case.wrt for x in (products[n] * wide(u[n])).ravel().tolist()))
-        room += sum(float(np.sum((allowed[n] + np.abs(products[n]) * 2.0**-53) * np.abs(wide(u[n])))) for n in case.wrt)
+        sides.append(math.fsum(x for n in case.wrt for x in (products[n] * to_float64(u[n])).ravel().tolist()))
+        room += sum(
+            float(np.sum((allowed[n] + np.abs(products[n]) * 2.0**-53) * np.abs(to_float64(u[n])))) for n in case.wrt
+        )
     if not math.isfinite(room):
         raise Unsupported(RANGE)
     if abs(sides[0] - sides[1]) <= room:
@@ -434,8 +436,8 @@ def _second_budget(
     values = {n: values[n] for n in back.inputs}
     given = tuple(np.asarray(v[n]) for n in case.wrt)
     with np.errstate(all="ignore"):
-        nodes = forward(NUMPY, flat, {n: wide(x) if is_float(x) else x for n, x in values.items()}, "float64")
-        adjoint = reverse(NUMPY, flat, nodes, [wide(g) for g in given], case.wrt)
+        nodes = forward(NUMPY, flat, {n: to_float64(x) if is_float(x) else x for n, x in values.items()}, "float64")
+        adjoint = reverse(NUMPY, flat, nodes, [to_float64(g) for g in given], case.wrt)
     outputs = tuple(np.asarray(nodes[o], dtype=np.float64) for o in flat.outputs)
     products = {n: np.asarray(adjoint.get(flat.inputs[n], np.zeros(np.shape(case.values[n])))) for n in case.wrt}
     found = budget_of(replace(case, graph=back, values=values, cotangent=given, parts=()), outputs, products)
@@ -452,8 +454,8 @@ def _precision(t: Trial) -> str:
     """The gradient in the case's dtype is that in float64 at the same point, as far as rounding allows (for a float64
     case: that in float32). A branch on the dtype, or a literal that is not cast, shows here."""
     case = t.case
-    low = case if case.dtype != "float64" else _in(case, "float32", "float32")
-    high = _in(low, "float64", low.dtype)
+    low = case if case.dtype != "float64" else _cast_case(case, "float32", "float32")
+    high = _cast_case(low, "float64", low.dtype)
     for other in (low, high):
         if other.dtype not in t.subject.dtypes:
             raise Unsupported(f"{t.subject.name} does not compute in {other.dtype}")
@@ -476,17 +478,17 @@ def _precision(t: Trial) -> str:
             continue
         if a is None or b is None:
             return f"d{n} is None in one dtype and there in the other"
-        broken = _off(f"d{n} in {low.dtype}", wide(b), wide(a), allowed[0][n] + allowed[1][n])
+        broken = _first_difference(f"d{n} in {low.dtype}", to_float64(b), to_float64(a), allowed[0][n] + allowed[1][n])
         if broken:
             return broken
     return ""
 
 
-def _in(case: Case, dtype: str, through: str) -> Case:
+def _cast_case(case: Case, dtype: str, through: str) -> Case:
     """The case in another dtype, its values rounded to `through` first."""
 
     def cast(x: Any) -> Any:
-        return rounded(wide(rounded(wide(x), through)), dtype) if is_float(x) else x
+        return rounded(to_float64(rounded(to_float64(x), through)), dtype) if is_float(x) else x
 
     values = {n: cast(v) for n, v in case.values.items()}
     return replace(case, dtype=dtype, values=values, cotangent=tuple(cast(g) for g in case.cotangent))
@@ -517,11 +519,11 @@ sums, 2^-52 times at most some thousands of terms and of conditions, against a c
 @_law
 def _permutation(t: Trial) -> str:
     """Members of a batch in another order: the same gradients in that order, and the same for what they share."""
-    batched, size = _batched(t.case, _is_permuted)
+    batched, size = _find_batch(t.case, _is_permuted)
     cycle = np.random.default_rng(size).permutation(size)
     order = np.empty(size, dtype=int)
     order[cycle] = np.roll(cycle, 1)  # one cycle: every member goes elsewhere
-    moved = _reordered(t.case, batched, order)
+    moved = _reorder(t.case, batched, order)
     seen = t.ask(moved.cotangent, moved.values)
     back = np.argsort(order)
     return t.differs(replace(seen, gradients={n: g if g is None or n not in batched else g[back]
@@ -531,7 +533,7 @@ def _permutation(t: Trial) -> str:
 @_law
 def _stacking(t: Trial) -> str:
     """The gradient of a batch is the gradients of its members, asked one by one; what they share gets the sum."""
-    batched, size = _batched(t.case, _is_stacked)
+    batched, size = _find_batch(t.case, _is_stacked)
     parts = []
     for k in range(size):
         values = {n: v[k : k + 1] if n in batched else v for n, v in t.case.values.items()}
@@ -543,11 +545,15 @@ def _stacking(t: Trial) -> str:
         whole, pieces = t.first.gradients.get(n), [p.gradients.get(n) for p in parts]
         if whole is None or any(p is None for p in pieces):
             continue
-        got = np.concatenate([wide(p) for p in pieces]) if n in batched else np.sum([wide(p) for p in pieces], axis=0)
+        got = (
+            np.concatenate([to_float64(p) for p in pieces])
+            if n in batched
+            else np.sum([to_float64(p) for p in pieces], axis=0)
+        )
         # Members: a budget each. Shared: budgets of independent parts add up in squares, so that the sum of the parts'
         # is at most sqrt(size) times the whole's (Cauchy-Schwarz).
         allowed = t.budget[n] * (2.0 if n in batched else 1.0 + math.sqrt(size))
-        broken = _off(f"d{n}, member by member", wide(whole), got, allowed)
+        broken = _first_difference(f"d{n}, member by member", to_float64(whole), got, allowed)
         if broken:
             return broken
     return ""
@@ -556,13 +562,13 @@ def _stacking(t: Trial) -> str:
 Value = Mapping[str, Any]
 
 
-def _batched(case: Case, holds: Callable[[Case, Sequence[str], int, Value], bool]) -> tuple[tuple[str, ...], int]:
+def _find_batch(case: Case, holds: Callable[[Case, Sequence[str], int, Value], bool]) -> tuple[tuple[str, ...], int]:
     """The inputs over whose first axis the definition is batched, and its length; found by trying, at the case's point and
     at random ones near it, so that an accident of its values is none of the definition. Raises Unsupported."""
     sizes = {n: np.shape(v)[0] for n, v in case.values.items() if np.ndim(v)}
     outs = [np.shape(g) for g in case.cotangent]
     rng = np.random.default_rng(11)
-    points = [{n: wide(v) if is_float(v) else v for n, v in case.values.items()}]
+    points = [{n: to_float64(v) if is_float(v) else v for n, v in case.values.items()}]
     for _ in range(PROBES):
         points.append(
             {n: v * (1 + 0.05 * rng.standard_normal(np.shape(v))) if is_float(v) else v for n, v in points[0].items()}
@@ -612,6 +618,6 @@ def _is_stacked(case: Case, batched: Sequence[str], size: int, values: Value) ->
     return _close(there, joined)
 
 
-def _reordered(case: Case, batched: Sequence[str], order: np.ndarray) -> Case:
+def _reorder(case: Case, batched: Sequence[str], order: np.ndarray) -> Case:
     values = {n: np.ascontiguousarray(v[order]) if n in batched else v for n, v in case.values.items()}
     return replace(case, values=values, cotangent=tuple(g[order] if g.ndim else g for g in case.cotangent))

@@ -18,7 +18,7 @@ import numpy as np
 from ...core.case import Case
 from ...core.errors import UnknownName, Unsupported
 from ...frameworks.base import Framework, Observation
-from ...namespaces.dtypes import FORMATS, is_float, wide
+from ...namespaces.dtypes import FORMATS, is_float, to_float64
 
 GROUP = "gradverify.invariants"
 
@@ -47,12 +47,12 @@ class Trial:
             case.cotangent if cotangent is None else tuple(cotangent),
         )
 
-    def other_values(self, got: Observation) -> bool:
+    def has_other_values(self, got: Observation) -> bool:
         """Does `got` come from other values of the function than the first answer? Compared to half the digits: this is
         not about rounding."""
         for a, b in zip(self.first.outputs, got.outputs):
             if a.shape == b.shape and a.dtype == b.dtype and is_float(a) and a.size:
-                x, y = wide(a), wide(b)
+                x, y = to_float64(a), to_float64(b)
                 close = np.sqrt(FORMATS[str(a.dtype)].roundoff) * np.abs(x).max()
                 if not np.allclose(x, y, rtol=0.0, atol=close, equal_nan=True):
                     return True
@@ -108,10 +108,10 @@ class Trial:
                 continue
             fmt = FORMATS[str(a.dtype)]
             with np.errstate(all="ignore"):
-                want, found = wide(a) * factor, wide(b)
+                want, found = to_float64(a) * factor, to_float64(b)
                 off = ~((want == found) | (np.isnan(want) & np.isnan(found)))
                 if factor != 1.0:
-                    sizes = np.abs([want, found, wide(a), found / factor])
+                    sizes = np.abs([want, found, to_float64(a), found / factor])
                     off &= ~((sizes < fmt.tiny).any(axis=0) | (sizes > fmt.huge).any(axis=0))
                 if off.any():
                     far = np.abs(want - found)[off] / np.abs(np.spacing(want[off])) * (2.0**-53 / fmt.roundoff)
@@ -128,7 +128,7 @@ class CaseLaw:
     check    returns "" where the law holds, else what broke it, as a sentence's end. Raises Unsupported, with the reason,
              where the subject has not what the law is about
     default  it is checked in every case, in the order of declaration (a law from an entry point only where a case names it)
-    clears_together  the combined calls (`combined`) show as well that it holds
+    clears_together  the combined calls (`declare_combined`) show as well that it holds
     """
 
     name: str
@@ -138,17 +138,29 @@ class CaseLaw:
     clears_together: bool = False
 
 
+FORMER_NAMES: Mapping[str, str] = MappingProxyType({"ways": "pull_modes"})
+"""What laws were called before, which spec files may still say -> what they are called now."""
+
 _DECLARED: dict[str, CaseLaw] = {}
 _COMBINED: list[Callable[[Trial], bool]] = []
 
 
-def declare(law: CaseLaw) -> CaseLaw:
-    """Add a law to those that `find` knows."""
+def register_law(law: CaseLaw) -> CaseLaw:
+    """Make a law known under its name. Raises ValueError where the name is taken."""
+    if law.name in _DECLARED:
+        raise ValueError(f"two laws of a case are called {law.name!r}")
     _DECLARED[law.name] = law
+    find.cache_clear()
     return law
 
 
-def combined(check: Callable[[Trial], bool]) -> Callable[[Trial], bool]:
+def unregister_law(name: str) -> None:
+    """Forget a registered law, for tests. Raises KeyError."""
+    del _DECLARED[name]
+    find.cache_clear()
+
+
+def declare_combined(check: Callable[[Trial], bool]) -> Callable[[Trial], bool]:
     """Declare the few calls that clear all laws with `clears_together` at once."""
     _COMBINED.append(check)
     return check
@@ -161,7 +173,11 @@ def default_names() -> tuple[str, ...]:
 
 @cache
 def find(name: str) -> CaseLaw:
-    """The law called `name`, built in or from the entry points `gradverify.invariants`. Raises UnknownName."""
+    """The law called `name` (or formerly so), built in or from the entry points `gradverify.invariants`.
+
+    Raises UnknownName.
+    """
+    name = FORMER_NAMES.get(name, name)
     if name in _DECLARED:
         return _DECLARED[name]
     others = entry_points(group=GROUP)
@@ -173,7 +189,7 @@ def find(name: str) -> CaseLaw:
     raise UnknownName("invariant", name, [*_DECLARED, *(e.name for e in others)])
 
 
-def broken(trial: Trial, names: Sequence[str]) -> tuple[str, str] | None:
+def find_broken(trial: Trial, names: Sequence[str]) -> tuple[str, str] | None:
     """The first of the laws that does not hold, and what broke it.
 
     Raises Unsupported where none is broken and one could not be checked. A few calls with several things changed at once

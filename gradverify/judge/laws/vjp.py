@@ -19,12 +19,12 @@ from ...core.case import Case
 from ...core.errors import Unsupported
 from ...frameworks.base import Observation
 from ...namespaces import NUMPY
-from ...namespaces.dtypes import FORMATS, is_float, wide
+from ...namespaces.dtypes import FORMATS, is_float, to_float64
 from ...namespaces.run import forward, reverse
 from ...ops.build import lowered
 from ...trace.value import HandWrittenFunction
 from ..reference import reference
-from .registry import CaseLaw, Trial, combined, declare
+from .registry import CaseLaw, Trial, declare_combined, register_law
 
 LARGE: Mapping[str, int] = MappingProxyType({"float64": 40, "float32": 20, "bfloat16": 20})
 """Cotangents are scaled by 2^±LARGE (1e±12, 1e±6): beyond any threshold that a clip, a flush to zero or an eps is likely to
@@ -32,7 +32,7 @@ have, and an eighth at most of the exponents to either side, so that the rest is
 at 2^15 and 2^-14: it is not asked."""
 
 
-def strided(x: np.ndarray) -> np.ndarray:
+def to_strided(x: np.ndarray) -> np.ndarray:
     """The same values in memory that is neither contiguous nor in C order, and does not begin where it begins."""
     room = np.zeros((*x.shape[::-1], 2), dtype=x.dtype)
     view = room[..., 1].T
@@ -40,23 +40,23 @@ def strided(x: np.ndarray) -> np.ndarray:
     return view
 
 
-def column_major(x: np.ndarray) -> np.ndarray:
+def to_column_major(x: np.ndarray) -> np.ndarray:
     return np.array(x, order="F")  # np.asfortranarray turns 0-d into (1,)
 
 
-def backwards(x: np.ndarray) -> np.ndarray:
+def to_reversed(x: np.ndarray) -> np.ndarray:
     """The same values in memory that runs from the last to the first: every stride negative."""
-    turned = tuple(slice(None, None, -1) for _ in x.shape)
-    return np.array(x[turned], order="C")[turned]
+    reversed_axes = tuple(slice(None, None, -1) for _ in x.shape)
+    return np.array(x[reversed_axes], order="C")[reversed_axes]
 
 
-def _scaled(g: np.ndarray, k: float) -> np.ndarray:
+def _scale(g: np.ndarray, k: float) -> np.ndarray:
     with np.errstate(all="ignore"):
         return (g * g.dtype.type(k)) if is_float(g) else g
 
 
-def _times(t: Trial, factor: float) -> Observation:
-    return t.ask([_scaled(g, factor) for g in t.case.cotangent])
+def _ask_scaled(t: Trial, factor: float) -> Observation:
+    return t.ask([_scale(g, factor) for g in t.case.cotangent])
 
 
 def _determinism(t: Trial) -> str:
@@ -68,7 +68,7 @@ def _repeat(t: Trial) -> str:
 
 
 def _scaling(t: Trial) -> str:
-    return t.differs(_times(t, -2.0), -2.0)
+    return t.differs(_ask_scaled(t, -2.0), -2.0)
 
 
 # ---- powers of two ------------------------------------------------------------------------------------------------
@@ -100,11 +100,11 @@ def in_range(case: Case, factor: float) -> bool:
     """
     flat = lowered(case.graph)
     with np.errstate(all="ignore"):
-        values = {n: wide(v) if is_float(v) else v for n, v in case.values.items()}
+        values = {n: to_float64(v) if is_float(v) else v for n, v in case.values.items()}
         nodes = forward(NUMPY, flat, values, case.literal_dtype)
-        adjoints = reverse(NUMPY, flat, nodes, [wide(g) for g in case.cotangent], case.wrt, dead=True)
+        adjoints = reverse(NUMPY, flat, nodes, [to_float64(g) for g in case.cotangent], case.wrt, dead=True)
     sizes = [_exponents(nodes[k]) for k in adjoints]
-    lo, hi = zip(*map(_exponents, [*adjoints.values(), *map(wide, case.cotangent)]))
+    lo, hi = zip(*map(_exponents, [*adjoints.values(), *map(to_float64, case.cotangent)]))
     s = max((max(-a, b) for a, b in sizes), default=0.0)
     terms = math.log2(max((np.size(nodes[k]) for k in adjoints), default=1) or 1)
     shift = math.log2(abs(factor))
@@ -135,19 +135,19 @@ def _budgets(t: Trial, *cotangents: Sequence[np.ndarray]) -> dict[str, np.ndarra
 
 def _far_scaling(t: Trial) -> str:
     for factor in _powers(t.case):
-        got = _times(t, factor)
+        got = _ask_scaled(t, factor)
         broken = t.differs(got, factor)
         if not broken:
             continue
         # Near the ends of the range that cotangent has a budget of its own: then one of either for each answer.
-        scaled = [_scaled(g, factor) for g in t.case.cotangent]
+        scaled = [_scale(g, factor) for g in t.case.cotangent]
         broken = t.differs(got, factor, slack=1.0, more=_budgets(t, scaled))
         if broken:
-            return f"for {_named(factor)} times the cotangent {broken}"
+            return f"for {_power_text(factor)} times the cotangent {broken}"
     return ""
 
 
-def _named(factor: float) -> str:
+def _power_text(factor: float) -> str:
     return f"{'-' if factor < 0 else ''}2^{round(math.log2(abs(factor)))}"
 
 
@@ -159,7 +159,7 @@ random, with probability p, then looks deterministic and inexact with p⁴(1-p)�
 def _unsteady(t: Trial, factor: float, scaled: Observation) -> float:
     """By how many ulps repeated calls differ, of the first answer and of that for the scaled cotangent."""
     again = replace(t, first=scaled)
-    return max(max(t.ulps(t.ask()), again.ulps(_times(t, factor))) for _ in range(REPEATS))
+    return max(max(t.ulps(t.ask()), again.ulps(_ask_scaled(t, factor))) for _ in range(REPEATS))
 
 
 def _exact_scaling(t: Trial) -> str:
@@ -170,61 +170,63 @@ def _exact_scaling(t: Trial) -> str:
     rounding. That is why it is no default law, and there makes a note.
     """
     for factor in (-2.0, *_powers(t.case)):
-        got = _times(t, factor)
+        got = _ask_scaled(t, factor)
         off = t.ulps(got, factor)
         if not off:
             continue
         if not in_range(t.case, factor):
-            raise Unsupported(f"with {_named(factor)} times the cotangent some number may leave the dtype's range")
+            raise Unsupported(f"with {_power_text(factor)} times the cotangent some number may leave the dtype's range")
         spread = _unsteady(t, factor, got)
         if spread:
             raise Unsupported(f"repeated calls differ by up to {spread:.3g} ulp")
-        return f"for {_named(factor)} times the cotangent it is off by up to {off:.3g} ulp, and repeated calls agree"
+        return (
+            f"for {_power_text(factor)} times the cotangent it is off by up to {off:.3g} ulp, and repeated calls agree"
+        )
     return ""
 
 
 def _clears_far_scaling(t: Trial) -> bool:
     """Do the far cotangents, and a repeated call, clear `far_scaling` and `repeat`? What their bits tell is noted."""
     for factor in _powers(t.case) or (-2.0,):
-        got = _times(t, factor)
+        got = _ask_scaled(t, factor)
         if t.differs(got, factor):
             return False
         off = t.ulps(got, factor)
         if off and not t.notes:
             spread = _unsteady(t, factor, got)
             if spread:
-                t.notes.append(unsteady(spread))
+                t.notes.append(unsteady_note(spread))
             elif in_range(t.case, factor):
                 t.notes.append(
-                    f"the VJP is linear within rounding, not to the bit: for {_named(factor)} times the cotangent it is "
-                    f"off by up to {off:.3g} ulp"
+                    f"the VJP is linear within rounding, not to the bit: for {_power_text(factor)} times the cotangent "
+                    f"it is off by up to {off:.3g} ulp"
                 )
     return True
 
 
-def unsteady(ulps: float) -> str:
+def unsteady_note(ulps: float) -> str:
     return f"repeated calls with the same arguments differ, within rounding: by up to {ulps:.3g} ulp"
 
 
 def _layout(t: Trial) -> str:
-    return t.differs(t.ask([strided(g) for g in t.case.cotangent])) or t.differs(
-        t.ask([column_major(g) for g in t.case.cotangent])
+    return t.differs(t.ask([to_strided(g) for g in t.case.cotangent])) or t.differs(
+        t.ask([to_column_major(g) for g in t.case.cotangent])
     )
 
 
 def _zero(t: Trial) -> str:
     """0·inf is NaN, rightly, where the gradient is not finite for g either; and None is a zero."""
-    got = _times(t, 0.0)
+    got = _ask_scaled(t, 0.0)
     if got.raised is not None:
         return t.differs(got)
     for name in t.case.wrt:
         a, b = t.first.gradients.get(name), got.gradients.get(name)
         if b is None or a is None or a.shape != b.shape:
             continue
-        off = np.isfinite(wide(a)) & (wide(b) != 0)
+        off = np.isfinite(to_float64(a)) & (to_float64(b) != 0)
         if off.any():
             at = tuple(int(i) for i in np.argwhere(off)[0])
-            return f"d{name}{list(at) if at else ''} is {float(wide(b)[at])!r}"
+            return f"d{name}{list(at) if at else ''} is {float(to_float64(b)[at])!r}"
     return ""
 
 
@@ -250,7 +252,7 @@ def _differs_in_parts(t: Trial, masks: Sequence[np.ndarray]) -> str:
 
 def _one_hot(t: Trial) -> str:
     """The largest entry alone: as a Jacobian is asked for, row by row."""
-    sizes = [np.abs(wide(g)) if is_float(g) and g.size else np.zeros(0) for g in t.case.cotangent]
+    sizes = [np.abs(to_float64(g)) if is_float(g) and g.size else np.zeros(0) for g in t.case.cotangent]
     if sum(s.size for s in sizes) < 2:
         return ""
     at = max(range(len(sizes)), key=lambda i: float(np.max(sizes[i], initial=-1.0)))
@@ -286,7 +288,7 @@ def _undefined(t: Trial) -> str:
 def _linearity(t: Trial) -> str:
     return (
         _scaling(t)
-        or t.differs(_times(t, 0.5), 0.5)
+        or t.differs(_ask_scaled(t, 0.5), 0.5)
         or _differs_in_parts(t, [np.arange(g.size).reshape(g.shape) % 2 == 0 for g in t.case.cotangent])
     )
 
@@ -314,15 +316,15 @@ def _calls_in_other_layouts(t: Trial) -> Iterator[Observation]:
     strided among contiguous ones (PyTorch's batch_norm on the CPU misreads its weight so).
     """
     given = t.case.values
-    scaled = [_scaled(g, -2.0) for g in t.case.cotangent]
-    yield t.ask([strided(g) for g in scaled])
+    scaled = [_scale(g, -2.0) for g in t.case.cotangent]
+    yield t.ask([to_strided(g) for g in scaled])
     names = [n for n, v in given.items() if np.ndim(v)]
     turns = [[n] for n in names] if len(names) <= FEW else [names[::2], names[1::2]]
     for turn in turns:
-        yield t.ask(scaled, {n: strided(v) if n in turn else v for n, v in given.items()})
-    yield t.ask([column_major(g) for g in scaled], {n: column_major(v) for n, v in given.items()})
+        yield t.ask(scaled, {n: to_strided(v) if n in turn else v for n, v in given.items()})
+    yield t.ask([to_column_major(g) for g in scaled], {n: to_column_major(v) for n, v in given.items()})
     if t.subject.negative_strides:
-        yield t.ask([backwards(g) for g in scaled], {n: backwards(v) for n, v in given.items()})
+        yield t.ask([to_reversed(g) for g in scaled], {n: to_reversed(v) for n, v in given.items()})
 
 
 def _input_layout(t: Trial) -> str:
@@ -331,24 +333,24 @@ def _input_layout(t: Trial) -> str:
             continue  # it refuses such inputs (`view` does): that is no wrong gradient
         # Random draws fill memory in its order: over another layout they are another function.
         broken = t.differs(seen, -2.0)
-        if broken and not t.other_values(seen):
+        if broken and not t.has_other_values(seen):
             return broken
     return ""
 
 
-def _ways(t: Trial) -> str:
+def _pull_modes(t: Trial) -> str:
     case = t.case
-    for way in t.subject.pull_modes:
-        seen = t.subject.run_vjp_by(way, t.function, case.values, case.wrt, case.cotangent)
+    for mode in t.subject.pull_modes:
+        seen = t.subject.run_vjp_by(mode, t.function, case.values, case.wrt, case.cotangent)
         broken = "" if seen.raised is not None else t.differs(seen)
         if broken:
-            return f"{way}: {broken}"
+            return f"{mode}: {broken}"
     return ""
 
 
 LAWS: Mapping[str, CaseLaw] = MappingProxyType(
     {
-        law.name: declare(law)
+        law.name: register_law(law)
         for law in (
             CaseLaw("repeat", "a second call with the same arguments gives the same gradient (within rounding)", _repeat,
                     default=True, clears_together=True),
@@ -373,13 +375,13 @@ LAWS: Mapping[str, CaseLaw] = MappingProxyType(
             CaseLaw("undefined", "the gradients of each output alone, the others' cotangents undefined, add up",
                     _undefined),
             CaseLaw("linearity", "the VJP is linear in the cotangent: it scales and it adds", _linearity),
-            CaseLaw("ways", "asked in another way, the subject gives the same gradient or raises", _ways),
+            CaseLaw("pull_modes", "asked in another way, the subject gives the same gradient or raises", _pull_modes),
         )
     }
 )  # fmt: skip
 
 
-@combined
+@declare_combined
 def _together(t: Trial) -> bool:
     """Do a few calls with several things changed at once show that the laws with `clears_together` hold?"""
     return all(

@@ -126,7 +126,7 @@ class ComplexBuilder(GraphBuilder):
 
 
 def is_complex(graph: Graph) -> bool:
-    """Has it a complex node?"""
+    """Does the graph have a complex node?"""
     return any(n.kind == "complex" for n in graph.nodes)
 
 
@@ -171,7 +171,7 @@ def _input(builder: GraphBuilder, node: Input, rename: Mapping[str, str]) -> Any
 
 
 def _constant(builder: GraphBuilder, node: Constant) -> Any:
-    """A number stays one, since the rules know what a literal 0, 1 or 3 means; arrays become nodes."""
+    """A number as itself, an array as a node: the rules treat the literals 0, 1 and 3 specially."""
     if node.kind == "complex":
         if not isinstance(node.value, tuple):
             return complex(node.value)

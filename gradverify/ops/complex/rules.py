@@ -1,4 +1,4 @@
-"""Complex operations as what they are over pairs of reals, in the words of the op table.
+"""Complex operations as operations on pairs of reals, in the words of the op table.
 
 Oracle, budget and judges know real numbers only. A function of complex arrays is judged as the function of real and
 imaginary parts that it is; these rules say which one. `apply(xp, "multiply", z, w)` records in `xp` (a `Recorder`, or
@@ -320,7 +320,10 @@ has such a modulus (the golden ratio to ten decimals)."""
 
 
 def _log_modulus(xp: Words, a: Any, b: Any, square_less_one: Any) -> Any:
-    """log|a + bi|, right to the last digits of the larger of it and the angle: log(hypot) has none left near |z| = 1."""
+    """log|a + bi|, accurate relative to the larger of itself and the angle.
+
+    log(hypot) has no digits left near |z| = 1.
+    """
     size = xp.hypot(a, b)
     near = xp.logical_and(xp.greater(size, INNER), xp.less(size, OUTER))
     return xp.where(near, 0.5 * xp.log1p(xp.where(near, square_less_one, 0.0)), xp.log(size))
@@ -435,9 +438,12 @@ side it has all its digits there."""
 
 @rule("tanh")
 def tanh(xp: Words, z: Pair) -> Pair:
-    """tanh(x + iy) = (T + i s c S) / D with T = tanh x, S = sech(x)^2, s = sin y, c = cos y and
-    D = c^2 + s^2 T^2 = 1 - s^2 S. S = 4 sigma(2x) sigma(-2x) neither overflows nor loses the tail, in which the
-    derivative is S and no more; the first form of D keeps the digits next to the poles."""
+    """tanh(x + iy) = (T + i s c S) / D.
+
+    Here T = tanh x, S = sech(x)^2, s = sin y, c = cos y and D = c^2 + s^2 T^2 = 1 - s^2 S. S = 4 sigma(2x) sigma(-2x)
+    neither overflows nor loses the tail, in which the derivative is S and no more; the first form of D keeps the digits
+    next to the poles.
+    """
     t, s, c = xp.tanh(z.re), xp.sin(z.im), xp.cos(z.im)
     twice = z.re * 2.0
     sech = 4.0 * (xp.sigmoid(twice) * xp.sigmoid(-twice))
@@ -453,8 +459,11 @@ def tan(xp: Words, z: Pair) -> Pair:
 
 @rule("sigmoid")
 def sigmoid(xp: Words, z: Pair) -> Pair:
-    """1 / (1 + exp(-z)) = p (p + q cos y + i q sin y) / D with p = sigma(x), q = sigma(-x) and
-    D = |p + q exp(-iy)|^2 = (p - q)^2 + 4 p q cos(y/2)^2, of which neither term is negative; p - q = tanh(x/2)."""
+    """1 / (1 + exp(-z)) = p (p + q cos y + i q sin y) / D.
+
+    Here p = sigma(x), q = sigma(-x) and D = |p + q exp(-iy)|^2 = (p - q)^2 + 4 p q cos(y/2)^2, of which neither term is
+    negative; p - q = tanh(x/2).
+    """
     p, q = xp.sigmoid(z.re), xp.sigmoid(-z.re)
     half = z.im * 0.5
     d = xp.square(xp.tanh(z.re * 0.5)) + 4.0 * (p * q) * xp.square(xp.cos(half))

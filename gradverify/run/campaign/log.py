@@ -84,7 +84,7 @@ class Log:
         try:
             self._drop_torn_line()
             if self._first_line():
-                self._check(1, self._parsed(1, self._first_line()))
+                self._check(1, self._parse(1, self._first_line()))
         except BaseException:
             self._file.close()
             raise
@@ -99,7 +99,7 @@ class Log:
         """All lines so far, heads included."""
         with self.path.open(encoding="utf-8") as lines:
             for n, line in enumerate(lines, 1):
-                entry = self._parsed(n, line)
+                entry = self._parse(n, line)
                 if "campaign" in entry:
                     self._check(n, entry)
                 yield entry
@@ -133,7 +133,7 @@ class Log:
             if 0 < end < size:  # without any newline it is no log, which is said when it is read
                 data.truncate(end)
 
-    def _parsed(self, n: int, line: str) -> Entry:
+    def _parse(self, n: int, line: str) -> Entry:
         try:
             entry = json.loads(line)
             if ("campaign" if n == 1 else "i") in entry or "campaign" in entry:
@@ -157,7 +157,7 @@ class Log:
             refuse(f"version of {name}", was, mine.get(name, was))
 
 
-def logged(c: Campaign, log: Iterable[Entry]) -> Iterator[Entry]:
+def read_log(c: Campaign, log: Iterable[Entry]) -> Iterator[Entry]:
     """What a log has of this campaign, each verdict once, and its heads."""
     indices = c.graphs if isinstance(c.graphs, range) else frozenset(c.graphs)
     seen: dict[Combo, set[int]] = {combo: set() for combo in c.combos}

@@ -32,7 +32,7 @@ from ...generate.structure import limits
 from ...spec.write import dumps
 from ..events import Listener, RunFinished, RunStarted, tell
 from ..runner import Settings, judge_case
-from .log import Entry, Log, head, logged, to_entry, to_event
+from .log import Entry, Log, head, read_log, to_entry, to_event
 from .model import Campaign, Combo
 
 Task = tuple[int, list[Combo]]
@@ -64,7 +64,7 @@ def run_campaign(c: Campaign, listeners: Sequence[Listener], log: Log | None = N
     The last RunStarted is this session's own, and its total what is left to judge.
     """
     done: dict[Combo, set[int]] = {combo: set() for combo in c.combos}
-    for entry in logged(c, log or ()):
+    for entry in read_log(c, log or ()):
         if "i" in entry:
             done[Combo(entry["subject"], entry["dtype"])].add(entry["i"])
         tell(listeners, to_event(entry, c.seed, c.policy))
@@ -265,7 +265,7 @@ def _work(connection: Connection, c: Campaign, said: str) -> None:
     faulthandler.enable(sys.__stderr__ or own)
     try:
         for name in dict.fromkeys(combo.subject for combo in c.combos):
-            _imported(name, c)
+            _import_framework(name, c)
     except Exception as e:
         connection.send(("refused", f"{type(e).__name__}: {e}"))
         return
@@ -278,7 +278,7 @@ def _work(connection: Connection, c: Campaign, said: str) -> None:
         return  # the parent is gone
 
 
-def _imported(name: str, c: Campaign) -> None:
+def _import_framework(name: str, c: Campaign) -> None:
     """Bring a subject's framework in, so that the first verdict is not charged for it."""
     case = _case(c, 0, "float64")
     try:
