@@ -60,7 +60,7 @@ def compiled(
 def over_pairs(
     function: Callable[..., Any], graph: Graph, bind: Callable[[str], Callable[..., Any]]
 ) -> Callable[..., Any]:
-    """A function of the graph's complex inputs as one of their real and imaginary parts, in order; complex outputs are
+    """Return a function of complex inputs as one of their parts, in order; complex outputs are
     split in turn. Joined and split by the framework's own differentiable functions, so that its derivatives of those
     turn its convention for complex gradients into the partial derivatives by the parts."""
     join, real, imag = bind("complex"), bind("real"), bind("imag")

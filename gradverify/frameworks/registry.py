@@ -70,7 +70,7 @@ def installed() -> tuple[str, ...]:
 
 
 def of_others() -> Iterator[Framework]:
-    """Those that a conftest registered and those of entry points, but for what stands in for a built-in one."""
+    """Yield the frameworks of conftests and entry points that stand in for no built-in one."""
     for name in names():
         if name not in BUILT_IN and name not in FUNCTIONS:
             yield find(name)

@@ -89,7 +89,7 @@ def _halves(arrays: Arrays, x: Any) -> tuple[Any, ...]:
 
 
 def _over_parts(call: FlatCall, arrays: Arrays, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
-    """The call as a function of flat arrays, with two in place of each complex one, given and returned."""
+    """Return the call as a function of flat arrays, two for each complex one."""
     native, join = call.flat(kept), arrays.join
     if join is None:
         return native

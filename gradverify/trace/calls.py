@@ -78,7 +78,7 @@ def change_arrays(
 
 @dataclass
 class FlatCall:
-    """A function with its arguments taken apart, so that it can be run again with other arrays.
+    """A call taken apart, which can be run again with other arrays.
 
     names, arrays   of the leaves that `is_array`, in order
     owners          for each of them, the positional argument (by number) or keyword that it lies in
@@ -154,7 +154,7 @@ def closed_over(fn: Any) -> dict[str, Any]:
 
 @contextmanager
 def replayed(fn: Any, seed: int) -> Iterator[None]:
-    """NumPy's random draws start from `seed`, and the generators that `fn` closes over from where they stood."""
+    """Start NumPy's random draws from `seed`, and `fn`'s own generators from where they stood."""
     state = np.random.get_state()
     generators = [g for g in closed_over(fn).values() if isinstance(g, np.random.Generator)]
     before = [g.bit_generator.state for g in generators]

@@ -15,7 +15,7 @@ from .value import kind_of
 def nearby(
     values: Mapping[str, np.ndarray], moving: Sequence[str], roundoff: float, seed: int
 ) -> dict[str, np.ndarray]:
-    """The point with every entry of the inputs `moving` off by about sqrt(u) of itself (of 1 for zeros).
+    """Return a point nearby: each entry of `moving` is off by about sqrt(u) of itself (of 1 for zeros).
 
     sqrt(u) is far above rounding and far below a step that would change a branch. Entries of equal size move alike, so
     that ties stay ties (which of equal entries a maximum takes is held). Symmetric and Hermitian matrices stay what they

@@ -1,13 +1,11 @@
-"""What mappings of more than one framework are composed of, in the words of the op table.
+"""Compositions of ops that mappings of several frameworks share.
 
 Constants like pi are computed in the graph, because a literal would have the digits of a double only.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -168,18 +166,20 @@ def eliminated(xp: Tracer, a: Value) -> Value:
     xp.require(max(m, n) <= LARGEST_FACTOR, f"the elimination of a matrix with more than {LARGEST_FACTOR} rows")
     lead = a.ndim - 2
     whole = ((None, None, 1),) * lead
-    parts: list[Value] = []
+    out: Value | None = None
     rest = a
     for k in range(min(m, n)):
         row = xp.getitem(rest, index=(*whole, (k, k + 1, 1), (k, n, 1)))
         pivot = xp.getitem(rest, index=(*whole, (k, k + 1, 1), (k, k + 1, 1)))
         column = xp.getitem(rest, index=(*whole, (k + 1, m, 1), (k, k + 1, 1))) / pivot
-        parts.append(xp.embed(row, index=(*whole, (k, k + 1, 1), (k, n, 1)), shape=a.shape))
+        parts = [xp.embed(row, index=(*whole, (k, k + 1, 1), (k, n, 1)), shape=a.shape)]
         if k + 1 < m:
             parts.append(xp.embed(column, index=(*whole, (k + 1, m, 1), (k, k + 1, 1)), shape=a.shape))
             update = xp.embed(xp.matmul(column, row), index=(*whole, (k + 1, m, 1), (k, n, 1)), shape=a.shape)
             rest = rest - update
-    return functools.reduce(operator.add, parts) if parts else a
+        for part in parts:
+            out = part if out is None else out + part
+    return a if out is None else out  # an empty matrix
 
 
 def orthogonalised(xp: Tracer, a: Value, signs: np.ndarray) -> tuple[Value, Value]:

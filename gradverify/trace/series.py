@@ -54,7 +54,9 @@ def upper_gamma(xp: Tracer, a: Value, x: Value, at: Points) -> Value:
 def _gamma(
     xp: Tracer, a: Value, x: Value, at: Points, inside: Callable[..., Value], outside: Callable[..., Value]
 ) -> Value:
-    """Return P or Q by `inside` up to x = a + 1, and by `outside` beyond, where Q is small and must keep its digits."""
+    """Return P or Q by `inside` up to x = a + 1, and by `outside` beyond.
+
+    There Q is small, and must keep its digits."""
     far = at[1] > at[0] + 1.0
     if far.all() or not far.any():
         return (outside if far.any() else inside)(xp, a, x, at)
@@ -195,8 +197,9 @@ def exact(xp: Tracer, value: Fraction) -> Value:
 
 
 def running_logsumexp(xp: Tracer, x: Value, axis: int) -> Value:
-    """The logarithm of the running sum of exponentials, in log2(n) sweeps (Hillis & Steele, "Data parallel algorithms",
-    Comm. ACM 29, 1986): no shift serves all entries."""
+    """Return the logarithm of the running sum of exponentials.
+
+    In log2(n) sweeps (Hillis & Steele, "Data parallel algorithms", Comm. ACM 29, 1986): no shift serves all entries."""
     n = x.shape[axis]
     whole = ((None, None, 1),) * axis
     distance = 1

@@ -142,7 +142,7 @@ def replaced(change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any,
 
 @dataclass
 class _Call:
-    """A function with its arguments taken apart, so that it can be run again with other arrays."""
+    """A call taken apart, which can be run again with other arrays."""
 
     fn: Any
     args: tuple[Any, ...]
@@ -272,7 +272,7 @@ class _Cell:
 
 
 class JaxTracer(Tracer):
-    """The Tracer as the mappings of `lax` use it, with the equation that is being mapped in view."""
+    """The tracer that the mappings of `lax` call `xp`; it knows the equation at hand."""
 
     eqn: Any = None
     cells: list[_Cell]

@@ -101,7 +101,7 @@ def join(re: Any, im: Any) -> Any:
 
 
 class _Stops:
-    """`mx.stop_gradient`, which leaves no trace in an export, as a choice between an array and itself, which does."""
+    """Export `mx.stop_gradient`, which leaves no trace, as a choice between an array and itself."""
 
     def __init__(self, hold: bool) -> None:
         self.hold, self.seen = hold, False

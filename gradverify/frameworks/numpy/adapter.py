@@ -1,4 +1,4 @@
-"""Functions of NumPy, or of a module with its interface, whose VJP was written by hand (`check(fn, ..., vjp=...)`)."""
+"""NumPy functions with a hand-written VJP: `check(fn, ..., vjp=...)`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BY_HAND = "{} has no gradients of its own: give check a function and its vjp"
 
 
 class NumpyFramework(Framework):
-    """Runs a pair of forward and backward as a caller would, on copies laid out as the given arrays are.
+    """Runs a forward and its backward on copies with the layout of the given arrays.
 
     `function` is one with a method `pull(*arrays) -> (outputs, back)`, `back(cotangents) -> {input: gradient}`. NumPy
     itself differentiates nothing, so there are no graphs to run.

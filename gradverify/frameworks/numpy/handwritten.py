@@ -118,7 +118,7 @@ def _count(n: int, what: str) -> str:
 
 
 class Flat(HandWrittenFunction):
-    """A call as a function of its arrays alone, with the VJP that was written for it.
+    """A call as a function of its arrays alone, with its hand-written VJP.
 
     kept     which leaves of the result are its outputs
     only     of these, the ones that are asked for; the cotangents of the others are zeros

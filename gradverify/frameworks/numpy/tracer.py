@@ -410,7 +410,7 @@ def _inside(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class NumpyTracer(Tracer):
-    """The Tracer as the mappings of `ufuncs` use it, with the call that is being mapped in view.
+    """The tracer that the mappings of `ufuncs` call `xp`; it knows the call at hand.
 
     left  the ways by which values were seen to leave NumPy's sight
     """

@@ -91,7 +91,7 @@ def lift_jvp(traced: Traced, case: Case, tangents: Mapping[str, np.ndarray]) -> 
 
 
 def _once(gradient: Any) -> bool:
-    """Does the graph behind it lead into what `once_differentiable` put there, to raise whenever .backward() comes by?
+    """Does the graph behind it lead to a node of `once_differentiable`, which raises?
     `autograd.grad` finds no way past it to the inputs, and says nothing."""
     from .tracer import nodes_behind
 

@@ -85,7 +85,7 @@ def over_values(call: Call) -> tuple[Call, Callable[..., Any]] | None:
 
 
 def over_dense(fn: Callable[..., Any], like: Call) -> Callable[..., Any]:
-    """Another function of the arguments of `like`, of dense tensors with the stored values of its sparse ones."""
+    """Return `fn` as a function of dense tensors: the stored values of the sparse arguments of `like`."""
     return _over(fn, *_patterns(like.args, like.kwargs), _Pattern.dense)
 
 

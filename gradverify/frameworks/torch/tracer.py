@@ -227,7 +227,7 @@ def replaced(change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any,
 
 @dataclass
 class _Call:
-    """A function with its arguments taken apart, so that it can be run again with other arrays."""
+    """A call taken apart, which can be run again with other arrays."""
 
     fn: Callable[..., Any]
     args: tuple[Any, ...]
@@ -491,7 +491,7 @@ def _positions(layout: tuple[Any, ...]) -> np.ndarray:
 
 
 class TorchTracer(Tracer):
-    """The Tracer as the mappings of `aten` use it, with the call that is being mapped in view."""
+    """The tracer that the mappings of `aten` call `xp`; it knows the call at hand."""
 
     def __init__(self, stop_detached: bool) -> None:
         super().__init__()
@@ -685,7 +685,7 @@ class TorchTracer(Tracer):
 
 
 class _Escapes(TorchFunctionMode):
-    """Remembers where values left PyTorch's sight, to give the reason if the graph turns out not to be the function."""
+    """Remembers where values left PyTorch's sight: the reason if the graph is not the function."""
 
     def __init__(self) -> None:
         super().__init__()
