@@ -1,4 +1,4 @@
-"""Laws of autograd on a case's own graph: what a spec file names in `invariants: [accumulation, detach, …]`.
+"""Laws of autograd on a case's own graph: the names of `invariants: [accumulation, detach, …]` in a spec file.
 
 `vjp` holds the laws that any VJP keeps. These are about the tape beneath it (accumulation, freeing, cutting), about
 forward mode, second derivatives, batches, other dtypes and devices. A subject that has not what a law is about raises
@@ -42,14 +42,14 @@ AUTOGRAD_LAWS: dict[str, CaseLaw] = {}
 
 
 def _law(check: Callable[[Trial], str]) -> Callable[[Trial], str]:
-    """Declare: the name is the function's, what it means its docstring."""
+    """Declare a law: its name is that of the function, its doc the docstring."""
     name = check.__name__.strip("_")
     AUTOGRAD_LAWS[name] = declare(CaseLaw(name, " ".join((inspect.getdoc(check) or "").split()), check))
     return check
 
 
 def _record(t: Trial, tape: Tape, leaves: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
-    """The roots of a fresh recording, and their cotangents. Raises Unsupported where nothing is recorded at all."""
+    """The roots of a fresh recording, and their cotangents. Raises Unsupported where nothing is recorded."""
     roots, cotangents = tape.roots(tape.run(t.function, leaves), t.case.cotangent)
     if not roots:
         raise Unsupported("no output depends on an input that requires grad")
@@ -106,7 +106,10 @@ def _two_slots(t: Trial, tape: Tape) -> str:
 
 
 def _first_difference(what: str, want: np.ndarray, got: np.ndarray | None, allowed: np.ndarray) -> str:
-    """Where the two are further apart than allowed; an entry whose allowance is no number is not looked at."""
+    """The first entry that is further off than allowed, as text; "" if none is.
+
+    Entries without a finite allowance are skipped.
+    """
     if got is None:
         return f"{what} is None"
     if want.shape != got.shape:
@@ -155,8 +158,10 @@ def _aliasing(t: Trial) -> str:
 
 
 def _find_overwritten(t: Trial) -> str:
-    """For a backward pass by hand: does the second call write over what the first one returned, as with a workspace that
-    all calls share?"""
+    """The gradients of one call that the next call overwrites, as text; for a backward pass by hand.
+
+    That happens where all calls share one workspace.
+    """
     function, put = t.function, t.subject.put
 
     def pulled(factor: float) -> dict[str, Any]:
@@ -173,8 +178,10 @@ def _find_overwritten(t: Trial) -> str:
 
 
 def _copy_each(returned: Sequence[Any], _: Sequence[Any]) -> tuple[Any, ...]:
-    """Each gradient that a node returns in memory of its own. One that is returned twice stays one: PyTorch knows of it,
-    and copies."""
+    """Copies of the gradients that a node returns.
+
+    One that is returned twice stays one: PyTorch notices that itself, and copies.
+    """
     copies = {id(g): g if g is None else g.clone() for g in returned}
     return tuple(copies[id(g)] for g in returned)
 
@@ -562,8 +569,11 @@ Value = Mapping[str, Any]
 
 
 def _find_batch(case: Case, holds: Callable[[Case, Sequence[str], int, Value], bool]) -> tuple[tuple[str, ...], int]:
-    """The inputs over whose first axis the definition is batched, and its length; found by trying, at the case's point and
-    at random ones near it, so that an accident of its values is none of the definition. Raises Unsupported."""
+    """The inputs over whose first axis the definition is batched, and the batch size.
+
+    They are found by trial, at the case's point and at random ones near it, since one point may be an accident. Raises
+    Unsupported where there is no batch.
+    """
     sizes = {n: np.shape(v)[0] for n, v in case.values.items() if np.ndim(v)}
     outs = [np.shape(g) for g in case.cotangent]
     rng = np.random.default_rng(11)
@@ -583,7 +593,7 @@ def _find_batch(case: Case, holds: Callable[[Case, Sequence[str], int, Value], b
 
 
 def _values_of(case: Case, values: Value) -> list[np.ndarray] | None:
-    """The definition's outputs in float64; None where it has no value there, or not for such shapes."""
+    """The definition's outputs in float64; None where it has no finite value, or refuses the shapes."""
     flat = lowered(case.graph)
     try:
         with np.errstate(all="ignore"):
