@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gradverify import check
-from gradverify.core.verdict import FailKind, Status
+from gradverify.core.verdict import FailKind, Outcome
 
 mx = pytest.importorskip("mlx.core")
 
@@ -37,14 +37,14 @@ def arrays(*values: np.ndarray) -> list[Any]:
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_ones_pass(name: str) -> None:
     verdict = check(RIGHT[name], *arrays(Z, W), effort="quick")
-    assert verdict.status is Status.PASS, verdict.text()
+    assert verdict.outcome is Outcome.PASS, verdict.text()
     assert verdict.dtype == "complex64"
     assert verdict.power < 1e-3
 
 
 def test_around_the_point_and_from_reals() -> None:
     (x,) = arrays(Z.real.copy())
-    assert check(lambda x: mx.exp(x * 1j), x).status is Status.PASS
+    assert check(lambda x: mx.exp(x * 1j), x).outcome is Outcome.PASS
 
 
 def test_a_rule_that_forgets_to_conjugate_fails() -> None:
