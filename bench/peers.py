@@ -186,13 +186,13 @@ def hips_check_grads(problem: Problem, data: Data, factor: np.ndarray) -> Check:
 def gradverify_judge(problem: Problem, data: Data, factor: np.ndarray) -> Check:
     """The PyTorch function held against the problem's expression, as `call:` in a spec does."""
     from gradverify.core.verdict import Outcome
-    from gradverify.frameworks.torch.adapter import TorchSubject
+    from gradverify.frameworks.torch.adapter import TorchFramework
     from gradverify.run.runner import Settings, judge_case
     from gradverify.spec.from_expression import expression_case
 
     function = torch_function(problem, data, factor)
 
-    class Given(TorchSubject):
+    class Given(TorchFramework):
         forms = {}
 
         def function(self, graph: Any, dtype: str) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from gradverify.cli import Exit, main
 from gradverify.core.graph import Graph
 from gradverify.frameworks import Observation, register
-from gradverify.frameworks.engine.adapter import EngineSubject
+from gradverify.frameworks.engine.adapter import EngineFramework
 from gradverify.ops import OPS
 from gradverify.ops.complex.lowering import COMPLEX
 from gradverify.report.json import schema
@@ -36,7 +36,7 @@ cases:
 """
 
 
-class Off(EngineSubject):
+class Off(EngineFramework):
     """The engine, with every gradient off by one part in a thousand where an op other than these two is on the way."""
 
     name = "off"

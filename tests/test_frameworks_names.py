@@ -25,7 +25,7 @@ ALLOWED = {
     "__init__.py": "names the two drop-ins",
     "ops/": "the text of an op says whose name or convention it has",
     "spec/keys.py": "help: what can be typed under `subjects`",
-    "cli.py": "help: what can be typed behind --subjects",
+    "cli/options.py": "help: what can be typed behind --subjects",
     "plugin/__init__.py": "help: what can be typed behind --gradverify-subjects",
     "plugin/fixture.py": "a message that shows what to type",
 }

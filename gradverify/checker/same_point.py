@@ -14,6 +14,7 @@ from ..frameworks.recognise import recompiled
 from ..frameworks.registry import of_functions
 from ..judge.reference import restrict_wrt
 from ..trace import Traced
+from ..trace.value import HandWrittenFunction
 from .complex_adapter import group_parts
 from .orders import next_order
 from .probes import (
@@ -124,7 +125,7 @@ def _single_output(case: Case, group: tuple[int, ...]) -> Case:
 def _only(traced: Traced, k: int, group: tuple[int, ...]) -> Traced:
     """The function with one of its outputs: the graph's outputs `group`, two for a complex one."""
     function, native = traced.function, traced.native
-    if hasattr(function, "only"):  # one with a VJP of its own, which asks for all cotangents
+    if isinstance(function, HandWrittenFunction):  # its VJP asks for all cotangents
         return replace(traced, function=function.only(k))
     if native is None:
         return replace(traced, function=lambda *arrays: (function(*arrays)[k],))

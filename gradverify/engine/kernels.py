@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..namespaces.numpy import NumpyNamespace, native_index
-from ..ops.neural import places
+from ..ops.neural import patch_indices
 from . import wirtinger
 from .local_ops import LOCAL
 
@@ -63,7 +63,7 @@ class Kernels(NumpyNamespace):
     def col2im(self, x: Any, size: Any, kernel: Any, stride: Any = (1, 1), dilation: Any = (1, 1)) -> Any:
         """The definition's sum of embedded patches, added up in one array instead of one per patch entry."""
         out = self.zeros((*x.shape[:2], *size), like=x)
-        for k, at in enumerate(places(size[0], size[1], kernel, stride, dilation)):
+        for k, at in enumerate(patch_indices(size[0], size[1], kernel, stride, dilation)):
             out[native_index(at)] += x[:, :, k]
         return out
 

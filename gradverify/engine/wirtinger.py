@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.op import OpSpec, Param
+from ..core.op import Array, OpSpec, Param, Vocabulary
+from ..namespaces.numpy import NumpyNamespace
 from ..ops import OPS as TABLE
 from .op_facts import FACTS, Complex, Refusal, Saves, facts_of
 
@@ -39,14 +40,14 @@ def _local(name: str, define: Any, *vjp: Any, doc: str, **fields: Any) -> OpSpec
 # ---- kernels over NumPy (or CuPy) -----------------------------------------------------------------------------------
 
 
-def _sgn(xp: Any, z: Any) -> Any:
+def _sgn(xp: NumpyNamespace, z: np.ndarray) -> np.ndarray:
     if z.dtype.kind != "c":
         return xp.module.sign(z)
     size = xp.module.abs(z)
     return z / xp.module.where(size == 0, size.dtype.type(1), size)
 
 
-def _complex(xp: Any, re: Any, im: Any) -> Any:
+def _complex(xp: NumpyNamespace, re: np.ndarray, im: np.ndarray) -> np.ndarray:
     """Not re + 1j im, which makes NaN of an infinite part."""
     re, im = xp.module.broadcast_arrays(re, im)
     out = xp.module.empty(re.shape, dtype=np.result_type(re.dtype, im.dtype, np.complex64))
@@ -54,19 +55,19 @@ def _complex(xp: Any, re: Any, im: Any) -> Any:
     return out
 
 
-def _view_as_real(xp: Any, z: Any) -> Any:
+def _view_as_real(xp: NumpyNamespace, z: np.ndarray) -> np.ndarray:
     part = z.real
     return xp.module.lib.stride_tricks.as_strided(part, (*z.shape, 2), (*z.strides, part.itemsize))
 
 
-def _view_as_complex(xp: Any, x: Any) -> Any:
+def _view_as_complex(xp: NumpyNamespace, x: np.ndarray) -> np.ndarray:
     return x.view(np.result_type(x.dtype, np.complex64))[..., 0]
 
 
 _OTHER_NORM = {"backward": "forward", "forward": "backward", "ortho": "ortho"}
 
 
-def _fft(xp: Any, z: Any, axes: Any, inverse: bool, norm: str) -> Any:
+def _fft(xp: NumpyNamespace, z: np.ndarray, axes: Any, inverse: bool, norm: str) -> np.ndarray:
     transform = xp.module.fft.ifftn if inverse else xp.module.fft.fftn
     return transform(z, axes=axes, norm=norm).astype(z.dtype, copy=False)
 
@@ -74,19 +75,19 @@ def _fft(xp: Any, z: Any, axes: Any, inverse: bool, norm: str) -> Any:
 # ---- rules, in the convention above ---------------------------------------------------------------------------------
 
 
-def _masked(xp: Any, size: Any) -> Any:
+def _masked(xp: Vocabulary, size: Array) -> Array:
     """|z|, or 1 where it is 0."""
     return xp.where(xp.equal(size, 0.0), xp.ones_like(size), size)
 
 
-def _sgn_vjp(xp: Any, g: Any, out: Any, z: Any) -> Any:
+def _sgn_vjp(xp: Vocabulary, g: Array, out: Array, z: Array) -> Array:
     """s = z/r: ds = (dz - s dr)/r with dr = Re(conj(s) dz), hence (g - s Re(conj(s) g))/r; 0 at 0, as in PyTorch."""
     size = xp.abs(z)
     along = out * xp.real(g * xp.conj(out))
     return xp.where(xp.equal(size, 0.0), xp.zeros_like(g), (g - along) / _masked(xp, size))
 
 
-def _angle_vjp(xp: Any, g: Any, out: Any, z: Any) -> Any:
+def _angle_vjp(xp: Vocabulary, g: Array, out: Array, z: Array) -> Array:
     """d angle = Im(dz/z) = Re(conj(iz/|z|^2) dz), hence g iz/|z|^2, with |z|^2 never formed; 0 at 0, as in PyTorch."""
     size = xp.abs(z)
     s, share = xp.sgn(z), g / _masked(xp, size)
@@ -123,14 +124,14 @@ OPS: dict[str, OpSpec] = {
 # ---- forms: what an op of the table is for complex arguments, where its text is for reals only ------------------------
 
 
-def _sigmoid(xp: Any, z: Any) -> Any:
+def _sigmoid(xp: NumpyNamespace, z: np.ndarray) -> np.ndarray:
     """1/(1 + exp(-z)); by exp(z)/(1 + exp(z)) on the left, where exp(-z) overflows."""
     left = xp.module.real(z) < 0
     e = xp.exp(xp.where(left, z, -z))
     return xp.where(left, e, e.dtype.type(1)) / (1 + e)
 
 
-def _log1p(xp: Any, z: Any) -> Any:
+def _log1p(xp: NumpyNamespace, z: np.ndarray) -> np.ndarray:
     """log(1 + z), by |1 + z|^2 - 1 = x (x + 2) + y^2: in 1 + z, as NumPy has it, a small real part is lost."""
     m, x, y = xp.module, z.real, z.imag
     size = m.hypot(1 + x, y)
@@ -139,42 +140,42 @@ def _log1p(xp: Any, z: Any) -> Any:
     return _complex(xp, re, m.arctan2(y, 1 + x))
 
 
-def _asinh_vjp(xp: Any, g: Any, out: Any, z: Any) -> Any:
+def _asinh_vjp(xp: Vocabulary, g: Array, out: Array, z: Array) -> Array:
     """1/sqrt(1 + z^2), with the cuts of asinh itself (Kahan, "Branch cuts for complex elementary functions", 1987)."""
     return g / (xp.sqrt(1.0 + 1j * z) * xp.sqrt(1.0 - 1j * z))
 
 
-def _deviation_norm(xp: Any, z: Any, axis: Any, keepdims: bool) -> Any:
+def _deviation_norm(xp: Vocabulary, z: Array, axis: Any, keepdims: bool) -> Array:
     return xp.vector_norm(xp.abs(z - xp.mean(z, axis=axis, keepdims=True)), axis=axis, keepdims=keepdims)
 
 
-def _count(xp: Any, z: Any, axis: Any) -> int:
+def _count(xp: Vocabulary, z: Array, axis: Any) -> int:
     shape = xp.shape(z)
     axes = range(len(shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
     return math.prod(shape[a] for a in axes)
 
 
-def _var(xp: Any, z: Any, axis: Any = None, keepdims: bool = False, correction: float = 0.0) -> Any:
+def _var(xp: Vocabulary, z: Array, axis: Any = None, keepdims: bool = False, correction: float = 0.0) -> Array:
     """The mean of |z - mean|^2: real."""
     d = z - xp.mean(z, axis=axis, keepdims=True)
     total = xp.sum(xp.square(xp.real(d)) + xp.square(xp.imag(d)), axis=axis, keepdims=keepdims)
     return total / (_count(xp, z, axis) - correction)
 
 
-def _std(xp: Any, z: Any, axis: Any = None, keepdims: bool = False, correction: float = 0.0) -> Any:
+def _std(xp: Vocabulary, z: Array, axis: Any = None, keepdims: bool = False, correction: float = 0.0) -> Array:
     return _deviation_norm(xp, z, axis, keepdims) / (_count(xp, z, axis) - correction) ** 0.5
 
 
-def _adjoint(xp: Any, x: Any) -> Any:
+def _adjoint(xp: Vocabulary, x: Array) -> Array:
     return xp.conj(xp.matrix_transpose(x))
 
 
-def _cholesky(xp: Any, x: Any) -> Any:
+def _cholesky(xp: NumpyNamespace, x: np.ndarray) -> np.ndarray:
     """Of the Hermitian part."""
     return xp.module.linalg.cholesky((x + _adjoint(xp, x)) / 2)
 
 
-def _cholesky_vjp(xp: Any, g: Any, out: Any, x: Any) -> Any:
+def _cholesky_vjp(xp: Vocabulary, g: Array, out: Array, x: Array) -> Array:
     """The table's rule (Murray 2016, eq. 10) with the adjoint for the transpose; the diagonal of L is real, so that of
     Phi counts with its real part."""
     adjoint = _adjoint(xp, out)

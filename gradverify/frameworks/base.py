@@ -65,7 +65,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Form:
-    """A formula that a framework is known to compute an op with, where it loses digits that the op table's text keeps.
+    """A framework's known formula for an op, less precise than the op table's.
 
     Not a tolerance: the judge reruns the budget with this text, and a FAIL that it explains to the last digit is
     reported as a known weakness of the framework instead of as news. `reason` says what is lost, where, and who
@@ -123,8 +123,10 @@ class Framework(ABC):
 
     @abstractmethod
     def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
-        """A callable of the framework's own arrays, in the graph's input order, that computes the graph's outputs
-        (one array, or a tuple of them). Raises Unsupported, with the reason, for an op that the framework lacks."""
+        """Return a callable of the framework's own arrays that computes the graph's outputs.
+
+        It takes the graph's inputs in order, and returns one array or a tuple of them. Raises Unsupported, with the
+        reason, for an op that the framework lacks."""
 
     @abstractmethod
     def run_vjp(
@@ -134,8 +136,10 @@ class Framework(ABC):
         wrt: tuple[str, ...],
         cotangent: tuple[np.ndarray, ...],
     ) -> Observation:
-        """Run `function` on `values` (in order), differentiate with respect to the inputs `wrt`, return everything as
-        NumPy arrays that share no memory with the framework's. What the function raises is put into `raised`."""
+        """Run `function` on `values`, in order, and differentiate it with respect to `wrt`.
+
+        The Observation has NumPy arrays that share no memory with the framework's. An exception of the function's is
+        put into `raised`."""
 
     # ---- derivatives -------------------------------------------------------------------------------------------------
 
@@ -243,7 +247,7 @@ class Framework(ABC):
         return None
 
     def densified(self, fn: Callable[..., Any], like: Call) -> Callable[..., Any]:
-        """Another function of the arguments of `like`, which has sparse ones, over their stored values."""
+        """Return `fn` as a function of the stored values of the sparse arguments of `like`."""
         raise Unsupported(f"{self.title} has no sparse arrays")
 
     # ---- a user's function -------------------------------------------------------------------------------------------

@@ -23,18 +23,18 @@ from .wrapped import Wrapped
 
 BUILT_IN: Mapping[str, str] = MappingProxyType(
     {
-        "engine": "gradverify.frameworks.engine.adapter:EngineSubject",
-        "torch": "gradverify.frameworks.torch.adapter:TorchSubject",
-        "jax": "gradverify.frameworks.jax.adapter:JaxSubject",
+        "engine": "gradverify.frameworks.engine.adapter:EngineFramework",
+        "torch": "gradverify.frameworks.torch.adapter:TorchFramework",
+        "jax": "gradverify.frameworks.jax.adapter:JaxFramework",
     }
 )
 FUNCTIONS: Mapping[str, str] = MappingProxyType(
     {
-        "tinygrad": "gradverify.frameworks.tinygrad.adapter:TinygradSubject",
-        "mlx": "gradverify.frameworks.mlx.adapter:MlxSubject",
-        "autograd": "gradverify.frameworks.autograd.adapter:AutogradSubject",
-        "cupy": "gradverify.frameworks.cupy.adapter:CupySubject",
-        "numpy": "gradverify.frameworks.numpy.adapter:NumpySubject",
+        "tinygrad": "gradverify.frameworks.tinygrad.adapter:TinygradFramework",
+        "mlx": "gradverify.frameworks.mlx.adapter:MlxFramework",
+        "autograd": "gradverify.frameworks.autograd.adapter:AutogradFramework",
+        "cupy": "gradverify.frameworks.cupy.adapter:CupyFramework",
+        "numpy": "gradverify.frameworks.numpy.adapter:NumpyFramework",
     }
 )
 """Those that judge a user's function and run no graphs: by the name of the function's framework."""

@@ -9,21 +9,23 @@ import numpy as np
 
 
 def several(result: Any) -> tuple[Any, ...]:
-    """What a function returned, as its outputs."""
+    """Return a function's result as a tuple of outputs."""
     return tuple(result) if isinstance(result, tuple | list) else (result,)
 
 
-def places(values: Mapping[str, Any], names: Iterable[str]) -> list[int]:
-    """Where in `values` these names are."""
+def argnums(values: Mapping[str, Any], names: Iterable[str]) -> list[int]:
+    """Return the positions of these names in `values`."""
     return [list(values).index(n) for n in names]
 
 
-def restricted(function: Callable[..., Any], arrays: Sequence[Any], at: Sequence[int]) -> Callable[..., Any]:
-    """The function of its arguments at the places `at` alone, in that order; the others are held as they are in `arrays`."""
+def restricted(function: Callable[..., Any], arrays: Sequence[Any], argnums: Sequence[int]) -> Callable[..., Any]:
+    """Return `function` as a function of its arguments `argnums` alone, in that order.
+
+    The other arguments are fixed to those of `arrays`."""
 
     def of_some(*active: Any) -> Any:
         full = list(arrays)
-        for k, x in zip(at, active):
+        for k, x in zip(argnums, active):
             full[k] = x
         return function(*full)
 
@@ -37,8 +39,10 @@ def mutated(
     weights: Iterable[Any],
     get: Callable[[Any], np.ndarray],
 ) -> tuple[str, ...]:
-    """The labels for `Observation.mutated`: `given` and `weights` are the framework's arrays of `values` and `cotangent`,
-    in order, and `get` reads one. Compared by bytes, so that NaN equals itself, and -0.0 is not 0.0."""
-    held = [(name, was, now) for (name, was), now in zip(values.items(), given)]
-    held += [(f"cotangent {i}", was, now) for i, (was, now) in enumerate(zip(cotangent, weights))]
-    return tuple(label for label, was, now in held if get(now).tobytes() != np.asarray(was).tobytes())
+    """Return the labels of the arrays that were written to, for `Observation.mutated`.
+
+    `given` and `weights` are the framework's arrays of `values` and `cotangent`, in order; `get` reads one. Arrays are
+    compared by bytes, so that NaN equals itself, and -0.0 is not 0.0."""
+    pairs = [(name, was, now) for (name, was), now in zip(values.items(), given)]
+    pairs += [(f"cotangent {i}", was, now) for i, (was, now) in enumerate(zip(cotangent, weights))]
+    return tuple(label for label, was, now in pairs if get(now).tobytes() != np.asarray(was).tobytes())

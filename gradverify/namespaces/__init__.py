@@ -6,7 +6,7 @@ a small subclass.
 """
 
 from .base import Namespace
-from .kernels import Kernel, Nudge, register_op
+from .kernels import Kernel, Nudge, register_op, unregister_op
 from .numpy import NUMPY, NumpyNamespace
 
-__all__ = ["NUMPY", "Kernel", "Namespace", "Nudge", "NumpyNamespace", "register_op"]
+__all__ = ["NUMPY", "Kernel", "Namespace", "Nudge", "NumpyNamespace", "register_op", "unregister_op"]

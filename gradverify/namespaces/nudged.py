@@ -217,17 +217,17 @@ class NudgedNamespace(NumpyNamespace):
         run = super().registered(kernel)
         return None if run is None else self._nudged(kernel.name, run, kernel.nudge)
 
-    def asarray(self, x: Any, like: Any = None) -> Any:
+    def asarray(self, x: Any, like: Any = None) -> np.ndarray:
         array = np.asarray(x)
         return array.astype(np.float64).view(self.kind) if is_float(array) else array
 
-    def zeros(self, shape: Any, like: Any) -> Any:
+    def zeros(self, shape: Any, like: Any) -> np.ndarray:
         return np.zeros(shape).view(self.kind)
 
-    def ones(self, shape: Any, like: Any) -> Any:
+    def ones(self, shape: Any, like: Any) -> np.ndarray:
         return np.ones(shape).view(self.kind)
 
-    def eye(self, n: int, like: Any) -> Any:
+    def eye(self, n: int, like: Any) -> np.ndarray:
         return np.eye(n).view(self.kind)
 
     def _kept(self, kernel: Callable[..., Any]) -> Callable[..., Any]:
@@ -255,25 +255,25 @@ class NudgedNamespace(NumpyNamespace):
         return run
 
     # accumulations and index sums: NumPy runs them outside the ufunc machinery
-    def cumulative_sum(self, x: Any, axis: int) -> Any:
+    def cumulative_sum(self, x: Any, axis: int) -> np.ndarray:
         return np.add.accumulate(self.asarray(x), axis=axis) if np.size(x) else x
 
-    def cumulative_prod(self, x: Any, axis: int) -> Any:
+    def cumulative_prod(self, x: Any, axis: int) -> np.ndarray:
         return np.multiply.accumulate(self.asarray(x), axis=axis) if np.size(x) else x
 
-    def index_add(self, x: Any, indices: Any, updates: Any, axis: int) -> Any:
+    def index_add(self, x: Any, indices: Any, updates: Any, axis: int) -> np.ndarray:
         return self._summed(super().index_add, x, indices, updates, axis)
 
-    def scatter_add(self, x: Any, indices: Any, updates: Any, axis: int) -> Any:
+    def scatter_add(self, x: Any, indices: Any, updates: Any, axis: int) -> np.ndarray:
         return self._summed(super().scatter_add, x, indices, updates, axis)
 
-    def _summed(self, kernel: Callable[..., Any], x: Any, indices: Any, updates: Any, axis: int) -> Any:
+    def _summed(self, kernel: Callable[..., Any], x: Any, indices: Any, updates: Any, axis: int) -> np.ndarray:
         x, updates = np.asarray(x), np.asarray(updates)
         count = kernel(np.zeros(x.shape), indices, np.ones(updates.shape), axis)
         size = kernel(np.abs(x), indices, np.abs(updates), axis)
         return self.asarray(self.noise.sum(kernel(x, indices, updates, axis), size, count))
 
-    def einsum(self, subscripts: str, *xs: Any) -> Any:
+    def einsum(self, subscripts: str, *xs: Any) -> np.ndarray:
         plain = [np.asarray(x) for x in xs]
         out = np.einsum(subscripts, *plain)
         terms = np.einsum(subscripts, *(np.ones(x.shape) for x in plain))
@@ -289,24 +289,24 @@ class NudgedNamespace(NumpyNamespace):
         size = n * self.noise.finer * np.max(np.abs(a), axis=(-2, -1), keepdims=True, initial=0.0)
         return self.noise.nudge(a, np.broadcast_to(size, a.shape))
 
-    def solve(self, a: Any, b: Any) -> Any:
+    def solve(self, a: Any, b: Any) -> np.ndarray:
         out = _or_nan(super().solve, self._backward(a), np.asarray(b))
         return self.asarray(self.noise.nudge(out, np.abs(out)))
 
-    def inv(self, x: Any) -> Any:
+    def inv(self, x: Any) -> np.ndarray:
         out = _or_nan(super().inv, self._backward(x))
         return self.asarray(self.noise.nudge(out, np.abs(out)))
 
-    def det(self, x: Any) -> Any:
+    def det(self, x: Any) -> np.ndarray:
         out = super().det(self._backward(x))
         return self.asarray(self.noise.nudge(out, np.abs(out)))
 
-    def cholesky(self, x: Any) -> Any:
+    def cholesky(self, x: Any) -> np.ndarray:
         moved = self._backward(x)
         out = _or_nan(super().cholesky, (moved + np.swapaxes(moved, -1, -2)) / 2)
         return self.asarray(self.noise.nudge(out, np.abs(out)))
 
-    def solve_triangular(self, a: Any, b: Any, upper: bool = False, unit_diagonal: bool = False) -> Any:
+    def solve_triangular(self, a: Any, b: Any, upper: bool = False, unit_diagonal: bool = False) -> np.ndarray:
         # NumPy's stack makes plain arrays of its rows.
         return self.asarray(super().solve_triangular(self.asarray(a), self.asarray(b), upper, unit_diagonal))
 

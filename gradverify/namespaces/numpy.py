@@ -34,6 +34,13 @@ def native_index(index: Any) -> Any:
     return tuple(one(e) for e in entries)
 
 
+class StrideTricks(Protocol):
+    """The module `lib` of NumPy or CuPy."""
+
+    @property
+    def stride_tricks(self) -> ArrayModule: ...
+
+
 class ArrayModule(Protocol):
     """NumPy, CuPy, or another module with their functions."""
 
@@ -41,6 +48,10 @@ class ArrayModule(Protocol):
 
     @property
     def linalg(self) -> ArrayModule: ...
+    @property
+    def fft(self) -> ArrayModule: ...
+    @property
+    def lib(self) -> StrideTricks: ...
     def __getattr__(self, name: str, /) -> Callable[..., Any]: ...
 
 

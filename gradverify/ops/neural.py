@@ -109,8 +109,8 @@ def _channelled(x: Shape, w: Shape, b: Shape, **_: Any) -> Shape:
 # ---- texts ----------------------------------------------------------------------------------------------------------
 
 
-def places(h: int, w: int, kernel: Pair, stride: Pair, dilation: Pair) -> list[Any]:
-    """For each entry of the window, the index of the inputs that it meets as the window slides."""
+def patch_indices(h: int, w: int, kernel: Pair, stride: Pair, dilation: Pair) -> list[Any]:
+    """Return one index per entry of the window: the entries of the image that it slides over."""
     oh, ow = windows(h, kernel[0], stride[0], dilation[0]), windows(w, kernel[1], stride[1], dilation[1])
 
     def seen(k: int, d: int, s: int, n: int) -> tuple[int, int, int]:
@@ -124,13 +124,13 @@ def places(h: int, w: int, kernel: Pair, stride: Pair, dilation: Pair) -> list[A
 
 def _im2col(xp: Vocabulary, x: Any, kernel: Pair, stride: Pair = (1, 1), dilation: Pair = (1, 1)) -> Any:
     _, _, h, w = xp.shape(x)
-    return xp.stack([xp.getitem(x, at) for at in places(h, w, kernel, stride, dilation)], axis=2)
+    return xp.stack([xp.getitem(x, at) for at in patch_indices(h, w, kernel, stride, dilation)], axis=2)
 
 
 def _col2im(xp: Vocabulary, x: Any, size: Pair, kernel: Pair, stride: Pair = (1, 1), dilation: Pair = (1, 1)) -> Any:
     shape = (*xp.shape(x)[:2], *size)
     out = None
-    for k, at in enumerate(places(*size, kernel, stride, dilation)):
+    for k, at in enumerate(patch_indices(*size, kernel, stride, dilation)):
         part = xp.embed(xp.getitem(x, ((None, None, 1), (None, None, 1), k)), at, shape)
         out = part if out is None else out + part
     return out

@@ -73,7 +73,7 @@ class ObjectNamespace(NumpyNamespace):
     def _native(self, ufunc: np.ufunc) -> Callable[..., np.ndarray]:
         return lambda *args: self._box(ufunc(*(self.asarray(a) for a in args)))
 
-    def _loop(self, name: str) -> Any:
+    def _loop(self, name: str) -> np.ufunc:
         """The binary ufunc behind a reduction."""
         return getattr(np, name) if name in NATIVE else np.frompyfunc(self.functions[name], 2, 1)
 
@@ -125,18 +125,18 @@ class ObjectNamespace(NumpyNamespace):
 
     # reductions: over flattened axes, because an object ufunc reduces several axes at once only where it commutes
     def _reduce(self, name: str, x: Any, axis: Any, keepdims: bool, initial: Any = None) -> np.ndarray:
-        x = self.asarray(x)
-        axes = tuple(range(x.ndim)) if axis is None else tuple(a % x.ndim for a in np.atleast_1d(axis))
-        keep = tuple(i for i in range(x.ndim) if i not in axes)
-        together = math.prod(x.shape[a] for a in axes)
-        flat = np.transpose(x, keep + axes).reshape([*(x.shape[i] for i in keep), together])
+        array = self.asarray(x)
+        axes = tuple(range(array.ndim)) if axis is None else tuple(a % array.ndim for a in np.atleast_1d(axis))
+        keep = tuple(i for i in range(array.ndim) if i not in axes)
+        together = math.prod(array.shape[a] for a in axes)
+        flat = np.transpose(array, keep + axes).reshape([*(array.shape[i] for i in keep), together])
         if flat.shape[-1] == 0:
             if initial is None:
                 raise ValueError(f"{name} of no elements has no value")
             out = self._filled(flat.shape[:-1], initial)
         else:
             out = self._box(self._loop(name).reduce(flat, axis=-1))
-        return out.reshape([1 if i in axes else n for i, n in enumerate(x.shape)]) if keepdims else out
+        return out.reshape([1 if i in axes else n for i, n in enumerate(array.shape)]) if keepdims else out
 
     def sum(self, x: Any, axis: Any = None, keepdims: bool = False) -> np.ndarray:
         return self._reduce("add", x, axis, keepdims, 0)
@@ -180,8 +180,8 @@ class ObjectNamespace(NumpyNamespace):
         return self._accumulate("multiply", x, axis)
 
     def _accumulate(self, name: str, x: Any, axis: int) -> np.ndarray:
-        x = self.asarray(x)
-        return self._loop(name).accumulate(x, axis=axis) if x.size else x
+        array = self.asarray(x)
+        return self._loop(name).accumulate(array, axis=axis) if array.size else array
 
     # shape: NumPy's, on lifted arrays
     def _below(self, x: Any, k: int) -> np.ndarray:
@@ -250,14 +250,14 @@ class ObjectNamespace(NumpyNamespace):
         return out[..., 0] if b.ndim == 1 else out
 
     def inv(self, x: Any) -> np.ndarray:
-        x = self.asarray(x)
-        return self.solve(x, np.broadcast_to(self.eye(x.shape[-1]), x.shape))
+        array = self.asarray(x)
+        return self.solve(array, np.broadcast_to(self.eye(array.shape[-1]), array.shape))
 
     def det(self, x: Any) -> np.ndarray:
-        x = self.asarray(x)
-        out = np.empty(x.shape[:-2], dtype=object)
+        array = self.asarray(x)
+        out = np.empty(array.shape[:-2], dtype=object)
         for at in np.ndindex(out.shape):
-            out[at] = self.eliminated(x[at], self.zeros((x.shape[-1], 0)))[1]
+            out[at] = self.eliminated(array[at], self.zeros((array.shape[-1], 0)))[1]
         return out
 
     def eliminated(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:

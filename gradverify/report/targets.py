@@ -1,25 +1,55 @@
-"""`json:PATH`: what `--gradverify-report` and `--report` take, and the writing of it."""
+"""`json:PATH`: what `--gradverify-report` and `--report` take, and the formats that write it.
+
+A third party adds a format by `register_report`, or by an entry point of the group `gradverify.reports` whose name is
+the format's and whose object is the writer.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import GradverifyError, did_you_mean
 from . import json
 
-WRITERS: Mapping[str, Callable[[Path, dict[str, Any]], None]] = {"json": json.write}
+GROUP = "gradverify.reports"
+
+Writer = Callable[[Path, dict[str, Any]], None]
+"""Writes a run to a path, as plain data in the shape of `schema.json`."""
+
+_WRITERS: dict[str, Writer] = {"json": json.write}
+
+
+def register_report(name: str, write: Writer) -> None:
+    """Make a format of reports known in this process. Raises ValueError where the name is taken."""
+    if name in writers():
+        raise ValueError(f"two formats of reports are called {name!r}")
+    _WRITERS[name] = write
+
+
+def writers() -> Mapping[str, Writer]:
+    """Every format by name: ours, registered ones, those of the entry points."""
+    return {**_installed(), **_WRITERS}
+
+
+@cache
+def _installed() -> Mapping[str, Writer]:
+    return {entry.name: entry.load() for entry in entry_points(group=GROUP)}
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
+    """A report that a run is asked for."""
+
     format: str
     path: Path
 
     def write(self, data: dict[str, Any]) -> None:
-        WRITERS[self.format](self.path, data)
+        writers()[self.format](self.path, data)
 
 
 def targets(texts: Iterable[str]) -> list[Target]:
@@ -27,8 +57,8 @@ def targets(texts: Iterable[str]) -> list[Target]:
     parsed = []
     for text in texts:
         kind, colon, path = text.partition(":")
-        if not colon or not path or kind not in WRITERS:
-            known = ", ".join(f"{f}:PATH" for f in WRITERS)
-            raise GradverifyError(f"a report is written as {known}; got {text!r}{did_you_mean(kind, WRITERS)}")
+        if not colon or not path or kind not in writers():
+            known = ", ".join(f"{f}:PATH" for f in writers())
+            raise GradverifyError(f"a report is written as {known}; got {text!r}{did_you_mean(kind, writers())}")
         parsed.append(Target(kind, Path(path)))
     return parsed

@@ -1,6 +1,6 @@
-"""One call for the author of an addition: proves an op (or a subject) sound, with what it would have caught."""
+"""One call for the author of an addition: proves an op (or a framework) sound, with what it would have caught."""
 
+from .frameworks import FrameworkReport, check_framework
 from .ops import check_op
-from .subjects import SubjectReport, check_subject
 
-__all__ = ["SubjectReport", "check_op", "check_subject"]
+__all__ = ["FrameworkReport", "check_framework", "check_op"]

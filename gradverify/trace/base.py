@@ -100,8 +100,8 @@ class Tracer(Recorder):
         """A by-product that is recorded only if something uses it."""
         return Value(self, kind="float", live=True, wanted=True, later=make)
 
-    def held(self, array: np.ndarray) -> int:
-        """The node of a concrete array: a literal if it is small, else an input that is held fixed."""
+    def capture(self, array: np.ndarray) -> int:
+        """Return the node of a concrete array: a literal if it is small, else a fixed input."""
         kind = kind_of(array.dtype)
         array = np.asarray(array, dtype={"int": np.int64, "bool": np.bool_}.get(kind, array.dtype), order="C")
         if array.size <= LITERAL and (array.size or array.ndim == 1) and not np.isnan(array).any():
@@ -164,12 +164,27 @@ class Tracer(Recorder):
             return x.index
         if x.array is not None:
             wide: Any = {"float": np.float64, "int": np.int64, "bool": np.bool_}[kind]
-            return self.held(x.array.astype(wide))
+            return self.capture(x.array.astype(wide))
         if kind == "float":
             return self.call("where", x, 1.0, 0.0).index
         if kind == "bool":
             return self.call("not_equal", x, 0.0).index
         raise Unsupported("integers computed from floating-point values cannot be recorded as such")
+
+    # ---- what a mapping asks of the call at hand
+
+    def read(self, i: int) -> np.ndarray:
+        """The value of the call's i-th argument at the point."""
+        raise NotImplementedError
+
+    def output(self, i: int) -> np.ndarray:
+        """The framework's own i-th result of the call at the point."""
+        raise NotImplementedError
+
+    def require(self, fine: bool, what: str) -> None:
+        """Raise Unsupported, with `what` as the reason, unless `fine`."""
+        if not fine:
+            raise Unsupported(what)
 
     # ---- what several mappings need ---------------------------------------------------------------------------------
 

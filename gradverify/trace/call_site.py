@@ -11,8 +11,9 @@ OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def frames(*roots: str) -> Iterator[FrameType]:
-    """The frames under way, innermost first, up to and with the first that lies neither in gradverify nor in the
-    frameworks whose folders are `roots`."""
+    """Return the frames under way, innermost first, up to the first of the user's code.
+
+    That is the first that lies neither in gradverify nor in a framework's folder, of `roots`."""
     frame = sys._getframe(1)
     while frame is not None:
         yield frame

@@ -143,13 +143,13 @@ def closed_over(fn: Any) -> dict[str, Any]:
     """What a function refers to by name: globals, cells, defaults, and what the object of a bound method holds."""
     fn = inspect.unwrap(fn) if callable(fn) else fn
     owner = getattr(fn, "__self__", None)
-    held = dict(getattr(owner, "__dict__", {})) | (getattr(fn, "__kwdefaults__", None) or {})
-    held |= {f"default {k}": v for k, v in enumerate(getattr(fn, "__defaults__", None) or ())}
+    reachable = dict(getattr(owner, "__dict__", {})) | (getattr(fn, "__kwdefaults__", None) or {})
+    reachable |= {f"default {k}": v for k, v in enumerate(getattr(fn, "__defaults__", None) or ())}
     try:
         found = inspect.getclosurevars(fn)
     except (TypeError, ValueError):
-        return held
-    return {**held, **found.globals, **found.nonlocals}
+        return reachable
+    return {**reachable, **found.globals, **found.nonlocals}
 
 
 @contextmanager
@@ -190,16 +190,16 @@ def arguments(xp: Tracer, call: FlatCall, value: Callable[[Any], np.ndarray], dt
     `wanted` whether it is flagged to be differentiated (False everywhere: all of them are)."""
     found = []
     for name, array in zip(call.names, call.arrays):
-        held = value(array)
-        if held.dtype.kind == "c" and not xp.takes_complex:
+        read = value(array)
+        if read.dtype.kind == "c" and not xp.takes_complex:
             raise Unsupported(f"{name} is complex, and the tracer was not given its real and imaginary parts")
-        xp.input(name, held, held.dtype.kind in "fc")
-        if held.dtype.kind == "c":
-            half = held.real.dtype.name
-            found += [Argument(f"{name}.{p}", "float", half, held.shape, "argument", wanted(array), p) for p in PARTS]
+        xp.input(name, read, read.dtype.kind in "fc")
+        if read.dtype.kind == "c":
+            half = read.real.dtype.name
+            found += [Argument(f"{name}.{p}", "float", half, read.shape, "argument", wanted(array), p) for p in PARTS]
         else:
             found.append(
-                Argument(name, kind_of(held.dtype), dtype(array), tuple(held.shape), "argument", wanted(array))
+                Argument(name, kind_of(read.dtype), dtype(array), tuple(read.shape), "argument", wanted(array))
             )
     return found
 
@@ -208,7 +208,7 @@ def traced(
     xp: Tracer, framework: str, given: list[Argument], results: Sequence[Found],
     function: Callable[[tuple[int, ...]], Callable[..., tuple[Any, ...]]], opaque: Sequence[str] = (), **fields: Any,
 ) -> Traced:  # fmt: skip
-    """What was recorded, as a Traced. `function(kept)` is the call that returns the leaves `kept`; `opaque` are reasons
+    """Return the recording as a Traced. `function(kept)` is the call that returns the leaves `kept`; `opaque` are reasons
     for which there can be no graph."""
     outputs: list[Output] = []
     nodes: list[int] = []
@@ -223,7 +223,7 @@ def traced(
             depends, half = r.node is not None or bool(r.why), r.array.real.dtype.name
             for part, node in zip(PARTS, (r.node, r.imag)):
                 outputs.append(Output(r.path, "float", half, shape, len(nodes), depends, r.detached, part))
-                nodes.append(0 if r.why else node if node is not None else xp.held(np.array(getattr(r.array, part))))
+                nodes.append(0 if r.why else node if node is not None else xp.capture(np.array(getattr(r.array, part))))
             reasons += [r.why] if r.why else []
             kept.append(k)
             continue
@@ -243,7 +243,7 @@ def traced(
             reasons.append(r.why)
             nodes.append(0)
         else:
-            nodes.append(r.node if r.node is not None else xp.held(np.asarray(r.array)))
+            nodes.append(r.node if r.node is not None else xp.capture(np.asarray(r.array)))
     graph = None
     if not nodes:
         reasons.insert(0, "the function returns no floating-point array")

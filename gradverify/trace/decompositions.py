@@ -5,7 +5,9 @@ Constants like pi are computed in the graph, because a literal would have the di
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -42,79 +44,79 @@ def direct(op: str) -> Map:
 # ---- elementwise ----------------------------------------------------------------------------------------------------
 
 
-def pi(xp: Tracer) -> Any:
+def pi(xp: Tracer) -> Value:
     return xp.atan(1.0) * 4.0
 
 
-def times(x: Any, k: Any) -> Any:
+def times(x: Value, k: Any) -> Value:
     """x·k, without a node for a factor of 1."""
     return x if not isinstance(k, Value) and k == 1 else x * k
 
 
-def floor_divide(xp: Tracer, x: Value, y: Value) -> Any:
+def floor_divide(xp: Tracer, x: Value, y: Value) -> Value:
     return xp.floor(xp.divide(x, y))
 
 
-def fmod(xp: Tracer, x: Value, y: Value) -> Any:
+def fmod(xp: Tracer, x: Value, y: Value) -> Value:
     return xp.subtract(x, xp.multiply(xp.trunc(xp.divide(x, y)), y))
 
 
-def frexp(xp: Any, x: Any) -> Any:
-    """The exponents are integers, and as such concrete."""
-    return x * xp.concrete(np.ldexp(1.0, -xp.outs[1])), None
+def frexp(xp: Tracer, x: Value) -> tuple[Value, None]:
+    """The mantissa; the exponents are integers, and as such concrete."""
+    return x * xp.concrete(np.ldexp(1.0, -xp.output(1))), None
 
 
-def cbrt(xp: Tracer, x: Value) -> Any:
+def cbrt(xp: Tracer, x: Value) -> Value:
     return xp.sign(x) * xp.pow(xp.abs(x), xp.divide(1.0, 3.0))
 
 
-def copysign(xp: Tracer, x: Value, y: Value) -> Any:
+def copysign(xp: Tracer, x: Value, y: Value) -> Value:
     if not isinstance(y, Value):
         return xp.abs(x) if math.copysign(1.0, y) > 0 else xp.negative(xp.abs(x))
     return xp.where(xp.less(y, 0.0), xp.negative(xp.abs(x)), xp.abs(x))
 
 
-def heaviside(xp: Tracer, x: Value, at_zero: Any) -> Any:
+def heaviside(xp: Tracer, x: Value, at_zero: Any) -> Value:
     return xp.where(xp.equal(x, 0.0), at_zero, xp.where(xp.greater(x, 0.0), 1.0, 0.0))
 
 
-def logical_xor(xp: Tracer, x: Value, y: Value) -> Any:
+def logical_xor(xp: Tracer, x: Value, y: Value) -> Value:
     return xp.logical_and(xp.logical_or(x, y), xp.logical_not(xp.logical_and(x, y)))
 
 
-def where(xp: Tracer, mask: Any, x: Value, y: Value) -> Any:
+def where(xp: Tracer, mask: Any, x: Value, y: Value) -> Value:
     """Of masks too, which the table's op does not choose between."""
     if all(isinstance(v, Value) and v.kind == "bool" for v in (x, y)):
         return xp.logical_or(xp.logical_and(mask, x), xp.logical_and(xp.logical_not(mask), y))
     return xp.where(mask, x, y)
 
 
-def log_ndtr(xp: Tracer, x: Value) -> Any:
+def log_ndtr(xp: Tracer, x: Value) -> Value:
     return xp.log(xp.ndtr(x))
 
 
-def ndtri(xp: Tracer, p: Any) -> Any:
+def ndtri(xp: Tracer, p: Value) -> Value:
     return xp.erfinv(2.0 * p - 1.0) * xp.sqrt(2.0)
 
 
 # ---- arrays ---------------------------------------------------------------------------------------------------------
 
 
-def along(xp: Tracer, x: Value, dim: int, start: int, stop: int, step: int = 1) -> Any:
+def along(xp: Tracer, x: Value, dim: int, start: int, stop: int, step: int = 1) -> Value:
     dim %= x.ndim
     return xp.getitem(x, index=((None, None, 1),) * dim + ((start, stop, step),))
 
 
-def at(xp: Tracer, x: Value, dim: int, k: int) -> Any:
+def at(xp: Tracer, x: Value, dim: int, k: int) -> Value:
     return xp.getitem(x, index=((None, None, 1),) * (dim % x.ndim) + (k,))
 
 
-def affine(xp: Tracer, x: Value, w: Value | None, b: Value | None) -> Any:
+def affine(xp: Tracer, x: Value, w: Value | None, b: Value | None) -> Value:
     x = x if w is None else x * w
     return x if b is None else x + b
 
 
-def padded(xp: Tracer, x: Value, pairs: Sequence[tuple[int, int]], value: Any = 0) -> Any:
+def padded(xp: Tracer, x: Value, pairs: Sequence[tuple[int, int]], value: Any = 0) -> Value:
     """One (before, after) pair per axis; negative ones crop."""
     crop = tuple((max(0, -b), n - max(0, -a), 1) for (b, a), n in zip(pairs, x.shape))
     x = xp.getitem(x, index=crop) if any(b < 0 or a < 0 for b, a in pairs) else x
@@ -127,7 +129,7 @@ def padded(xp: Tracer, x: Value, pairs: Sequence[tuple[int, int]], value: Any = 
     return xp.where(xp.concrete(inside), xp.pad(x, pads=pads), value if isinstance(value, Value) else float(value))
 
 
-def correlation(xp: Tracer, x: Value, w: Value, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+def correlation(xp: Tracer, x: Value, w: Value, stride: Any, padding: Any, dilation: Any, groups: int) -> Value:
     """One, two or three axes, by conv2d: with an axis of size 1, or a sum over the first axis of the kernel."""
     n = w.ndim - 2
     if n == 2:
@@ -157,37 +159,39 @@ LARGEST_FACTOR = 32
 """Rows of a matrix that is eliminated column by column: each column is a handful of nodes."""
 
 
-def eliminated(xp: Tracer, a: Value) -> Any:
-    """L and U of a matrix whose rows are in pivot order, packed as LAPACK does: Gaussian elimination, one rank-one
-    update per column (Golub & Van Loan, "Matrix Computations", section 3.2). `a` is (..., m, n)."""
+def eliminated(xp: Tracer, a: Value) -> Value:
+    """Return L and U of a matrix with rows in pivot order, packed as LAPACK does.
+
+    Gaussian elimination, one rank-one update per column (Golub & Van Loan, "Matrix Computations", section 3.2). `a` is
+    (..., m, n)."""
     m, n = a.shape[-2:]
     xp.require(max(m, n) <= LARGEST_FACTOR, f"the elimination of a matrix with more than {LARGEST_FACTOR} rows")
     lead = a.ndim - 2
     whole = ((None, None, 1),) * lead
-    out, rest = None, a
+    parts: list[Value] = []
+    rest = a
     for k in range(min(m, n)):
         row = xp.getitem(rest, index=(*whole, (k, k + 1, 1), (k, n, 1)))
         pivot = xp.getitem(rest, index=(*whole, (k, k + 1, 1), (k, k + 1, 1)))
         column = xp.getitem(rest, index=(*whole, (k + 1, m, 1), (k, k + 1, 1))) / pivot
-        parts = [xp.embed(row, index=(*whole, (k, k + 1, 1), (k, n, 1)), shape=a.shape)]
+        parts.append(xp.embed(row, index=(*whole, (k, k + 1, 1), (k, n, 1)), shape=a.shape))
         if k + 1 < m:
             parts.append(xp.embed(column, index=(*whole, (k + 1, m, 1), (k, k + 1, 1)), shape=a.shape))
             update = xp.embed(xp.matmul(column, row), index=(*whole, (k + 1, m, 1), (k, n, 1)), shape=a.shape)
             rest = rest - update
-        for part in parts:
-            out = part if out is None else out + part
-    return out
+    return functools.reduce(operator.add, parts) if parts else a
 
 
-def orthogonalised(xp: Tracer, a: Value, signs: np.ndarray) -> tuple[Any, Any]:
-    """Q (..., m, k) and R (..., k, n) with k = min(m, n), by modified Gram-Schmidt on the first k columns; `signs` are
-    those of the diagonal of R, in which libraries differ. The columns must be independent."""
+def orthogonalised(xp: Tracer, a: Value, signs: np.ndarray) -> tuple[Value, Value]:
+    """Return Q (..., m, k) and R (..., k, n), k = min(m, n), by modified Gram-Schmidt.
+
+    `signs` are those of the diagonal of R, in which libraries differ. The columns must be independent."""
     m, n = a.shape[-2:]
     k = min(m, n)
     xp.require(a.kind != "complex", "the QR factors of a complex matrix")
     xp.require(0 < k <= LARGEST_FACTOR, f"the QR factors of a matrix with more than {LARGEST_FACTOR} columns, or none")
     lead = ((None, None, 1),) * (a.ndim - 1)
-    columns: list[Any] = []
+    columns: list[Value] = []
     for j in range(k):
         v = xp.getitem(a, index=(*lead, (j, j + 1, 1)))
         for q in columns:
@@ -198,10 +202,12 @@ def orthogonalised(xp: Tracer, a: Value, signs: np.ndarray) -> tuple[Any, Any]:
     return q, xp.triu(xp.matmul(xp.matrix_transpose(q), a))
 
 
-def backward_stable(xp: Tracer, a: Value, at: np.ndarray) -> Any:
-    """The matrix `a`, `at` its value, with the rounding of a sum with n·max|a|: nothing to the oracle, and to the budget
-    what a backward stable algorithm may make of it (LAPACK Users' Guide, 3rd ed. 1999, sections 4.7 and 4.9: the exact
-    decomposition of a matrix moved by p(n)·u·|A|). Not a round number, lest the sum be exact."""
+def backward_stable(xp: Tracer, a: Value, at: np.ndarray) -> Value:
+    """Return the matrix `a`, whose value is `at`, with the rounding of a sum with n·max|a|.
+
+    That is nothing to the oracle, and to the budget what a backward stable algorithm may make of it (LAPACK Users'
+    Guide, 3rd ed. 1999, sections 4.7 and 4.9: the exact decomposition of a matrix moved by p(n)·u·|A|). Not a round
+    number, lest the sum be exact."""
     size = 1.2345678 * max(at.shape[-2:]) * float(np.max(np.abs(at), initial=0.0))
     return (a + size) - size if size and np.isfinite(size) else a
 
@@ -211,7 +217,7 @@ REFINEMENTS = 4
 digits) they become 96, more than 256 bits hold."""
 
 
-def eigen(xp: Tracer, a: Value, vectors: np.ndarray) -> tuple[Any, Any]:
+def eigen(xp: Tracer, a: Value, vectors: np.ndarray) -> tuple[Value, Value]:
     """Eigenvalues (..., n) and eigenvectors of a symmetric matrix, from good vectors to any precision.
 
     Newton's method for the pair of conditions X^T X = I and X^T A X diagonal (Ogita & Aishima, "Iterative refinement
@@ -224,7 +230,7 @@ def eigen(xp: Tracer, a: Value, vectors: np.ndarray) -> tuple[Any, Any]:
     eye = xp.concrete(np.eye(n))
     off = xp.concrete(~np.eye(n, dtype=bool))
     x = xp.concrete(vectors)
-    values = None
+    values = xp.concrete(np.empty(0))
     for _ in range(REFINEMENTS):
         xt = xp.matrix_transpose(x)
         r = eye - xp.matmul(xt, x)
@@ -236,21 +242,20 @@ def eigen(xp: Tracer, a: Value, vectors: np.ndarray) -> tuple[Any, Any]:
     return values, x
 
 
-def singular(xp: Tracer, a: Value, u: np.ndarray, v: np.ndarray) -> tuple[Any, Any, Any]:
-    """U (..., m, k), the singular values (..., k) and V (..., n, k) with k = min(m, n), from good ones to any precision.
+def singular(xp: Tracer, a: Value, u: np.ndarray, v: np.ndarray) -> tuple[Value, Value, Value]:
+    """Return U (..., m, k), the singular values (..., k) and V (..., n, k), refined to any precision.
 
-    As `eigen`, with U^T U = I, V^T V = I and U^T A V diagonal. With U(I + F) and V(I + G) to first order, F + F^T =
-    I - U^T U =: R, G + G^T = I - V^T V =: S, and entry (i, j) of F^T T + T + T G vanishes, T = U^T A V; entries (i, j)
-    and (j, i) give F_ij and G_ij. Where m > n, what U lacks is (I - U U^T) A V / sigma. Distinct singular values are
-    needed, and for m != n none that is 0. The vectors keep the signs of the given ones.
-    """
+    k = min(m, n). As `eigen`, with U^T U = I, V^T V = I and U^T A V diagonal. With U(I + F) and V(I + G) to first
+    order, F + F^T = I - U^T U =: R, G + G^T = I - V^T V =: S, and entry (i, j) of F^T T + T + T G vanishes, T = U^T A
+    V; entries (i, j) and (j, i) give F_ij and G_ij. Where m > n, what U lacks is (I - U U^T) A V / sigma. Distinct
+    singular values are needed, and for m != n none that is 0. The vectors keep the signs of the given ones."""
     xp.require(a.kind != "complex", "the singular vectors of a complex matrix")
     m, n = a.shape[-2:]
     if m < n:
         right, values, left = singular(xp, xp.matrix_transpose(a), v, u)
         return left, values, right
     eye, off = xp.concrete(np.eye(n)), xp.concrete(~np.eye(n, dtype=bool))
-    left, right, values = xp.concrete(u), xp.concrete(v), None
+    left, right, values = xp.concrete(u), xp.concrete(v), xp.concrete(np.empty(0))
     for _ in range(REFINEMENTS):
         image = xp.matmul(a, right)
         ut = xp.matrix_transpose(left)
@@ -270,8 +275,10 @@ def singular(xp: Tracer, a: Value, u: np.ndarray, v: np.ndarray) -> tuple[Any, A
     return left, values, right
 
 
-def least_squares(xp: Tracer, a: Value, b: Value) -> Any:
-    """The x of least norm among those that bring a x closest to b, for a matrix of full rank, by QR factors."""
+def least_squares(xp: Tracer, a: Value, b: Value) -> Value:
+    """Return the least-squares solution of least norm of a x = b.
+
+    By QR factors, for a matrix of full rank."""
     m, n = a.shape[-2:]
     swap = xp.matrix_transpose
     tall = a if m >= n else swap(a)
@@ -281,11 +288,11 @@ def least_squares(xp: Tracer, a: Value, b: Value) -> Any:
     return xp.matmul(q, xp.solve_triangular(swap(r), b, upper=False))
 
 
-def matrix_exponential(xp: Tracer, a: Value, size: float) -> Any:
-    """exp of a matrix of norm `size` at the point, by scaling to below 2^-8, 40 terms of the series, and squaring.
+def matrix_exponential(xp: Tracer, a: Value, size: float) -> Value:
+    """Return exp of a matrix of norm `size` at the point.
 
-    2^(-8*41)/41! is below 2^-490, and squaring keeps the relative error within a factor of 2 each time.
-    """
+    By scaling to below 2^-8, 40 terms of the series, and squaring: 2^(-8*41)/41! is below 2^-490, and squaring keeps
+    the relative error within a factor of 2 each time."""
     squarings = max(0, int(np.ceil(np.log2(max(size, 1e-300)))) + 8)
     xp.require(squarings <= 30, "the exponential of a matrix of norm above 2^22")
     small = a * 2.0**-squarings

@@ -1,4 +1,4 @@
-"""Special functions without an op of their own, as series in the words of the op table, exact to any precision asked.
+"""Special functions as series in the words of the op table, exact to any precision.
 
 Each takes the values at the point to see how many terms are needed there: until what is left is below 2^-BITS of the
 sum. All terms are of one sign, so that nothing cancels in doubles either. DLMF is the NIST Digital Library of
@@ -7,7 +7,7 @@ Mathematical Functions, https://dlmf.nist.gov.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -23,7 +23,7 @@ MOST_TERMS = 1500
 
 
 def counted(xp: Tracer, ratio: Callable[[int], np.ndarray], what: str) -> int:
-    """How many terms of 1 + t1 + t1 t2 + … are needed at every entry, t_n = `ratio(n)` being given."""
+    """Return how many terms of 1 + t1 + t1 t2 + … are needed, where t_n = `ratio(n)`."""
     term, total = np.float64(1.0), np.float64(1.0)
     with np.errstate(all="ignore"):
         logarithm = np.zeros(())
@@ -38,21 +38,23 @@ def counted(xp: Tracer, ratio: Callable[[int], np.ndarray], what: str) -> int:
     return 0
 
 
-Points = tuple[np.ndarray, np.ndarray]
+Points = Sequence[np.ndarray]
 
 
-def lower_gamma(xp: Tracer, a: Value, x: Value, at: Points) -> Any:
+def lower_gamma(xp: Tracer, a: Value, x: Value, at: Points) -> Value:
     """P(a, x), the regularised lower incomplete gamma function."""
     return _gamma(xp, a, x, at, _gamma_series, lambda *args: 1.0 - _gamma_fraction(*args))
 
 
-def upper_gamma(xp: Tracer, a: Value, x: Value, at: Points) -> Any:
+def upper_gamma(xp: Tracer, a: Value, x: Value, at: Points) -> Value:
     """Q(a, x) = 1 - P(a, x)."""
     return _gamma(xp, a, x, at, lambda *args: 1.0 - _gamma_series(*args), _gamma_fraction)
 
 
-def _gamma(xp: Tracer, a: Value, x: Value, at: Points, inside: Callable[..., Any], outside: Callable[..., Any]) -> Any:
-    """By `inside` up to x = a + 1 and by `outside` beyond, where Q is small and has to keep its digits."""
+def _gamma(
+    xp: Tracer, a: Value, x: Value, at: Points, inside: Callable[..., Value], outside: Callable[..., Value]
+) -> Value:
+    """Return P or Q by `inside` up to x = a + 1, and by `outside` beyond, where Q is small and must keep its digits."""
     far = at[1] > at[0] + 1.0
     if far.all() or not far.any():
         return (outside if far.any() else inside)(xp, a, x, at)
@@ -63,13 +65,13 @@ def _gamma(xp: Tracer, a: Value, x: Value, at: Points, inside: Callable[..., Any
     )
 
 
-def _gamma_series(xp: Tracer, a: Value, x: Value, at: Points) -> Any:
+def _gamma_series(xp: Tracer, a: Value, x: Value, at: Points) -> Value:
     """P(a, x), DLMF 8.7.1."""
     terms = counted(xp, lambda n: at[1] / (at[0] + n), "the incomplete gamma function")
     return _gamma_scale(xp, a, x) * _gamma_sum(xp, a, x, terms)
 
 
-def _gamma_fraction(xp: Tracer, a: Value, x: Value, at: Points) -> Any:
+def _gamma_fraction(xp: Tracer, a: Value, x: Value, at: Points) -> Value:
     """Q(a, x) by Legendre's continued fraction (DLMF 8.9.2), whose n-th convergent errs by about exp(-4 sqrt(n x))."""
     levels = int(np.ceil((BITS * np.log(2.0) / 4.0) ** 2 / np.min(at[1]))) + 8
     xp.require(levels <= MOST_TERMS, "the incomplete gamma function where its continued fraction is too long")
@@ -79,23 +81,23 @@ def _gamma_fraction(xp: Tracer, a: Value, x: Value, at: Points) -> Any:
     return xp.exp(xp.xlogy(a, x) - x - xp.lgamma(a)) / out
 
 
-def _gamma_scale(xp: Tracer, a: Value, x: Value) -> Any:
+def _gamma_scale(xp: Tracer, a: Value, x: Value) -> Value:
     """x^a e^-x / Gamma(a + 1)."""
     return xp.exp(xp.xlogy(a, x) - x - xp.lgamma(a + 1.0))
 
 
-def _gamma_sum(xp: Tracer, a: Value, x: Value, terms: int) -> Any:
+def _gamma_sum(xp: Tracer, a: Value, x: Value, terms: int) -> Value | float:
     """1 + x/(a+1) + x²/((a+1)(a+2)) + …, by Horner's rule."""
-    out: Any = 1.0
+    out: Value | float = 1.0
     for n in range(terms, 0, -1):
         out = 1.0 + x / (a + float(n)) * out
     return out
 
 
-def gamma_slope(xp: Tracer, a: Value, x: Value, at: Points) -> Any:
+def gamma_slope(xp: Tracer, a: Value, x: Value, at: Points) -> Value:
     """dP/da: the series of P, its logarithm differentiated term by term."""
     terms = counted(xp, lambda n: at[1] / (at[0] + n), "the derivative of the incomplete gamma function")
-    total: Any = 1.0
+    total: Value | float = 1.0
     slope: Any = 0.0
     # Horner's rule, and its derivative in a.
     for n in range(terms, 0, -1):
@@ -106,7 +108,7 @@ def gamma_slope(xp: Tracer, a: Value, x: Value, at: Points) -> Any:
     return scale * ((xp.log(x) - xp.digamma(a + 1.0)) * total + slope)
 
 
-def incomplete_beta(xp: Tracer, a: Value, b: Value, x: Value, at: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Any:
+def incomplete_beta(xp: Tracer, a: Value, b: Value, x: Value, at: Points) -> Value:
     """I_x(a, b), regularised (DLMF 8.17.8); beyond (a+1)/(a+b+2) as 1 - I_{1-x}(b, a) (DLMF 8.17.4)."""
     p, q, z = at
     far = z > (p + 1.0) / (p + q + 2.0)
@@ -122,22 +124,22 @@ def incomplete_beta(xp: Tracer, a: Value, b: Value, x: Value, at: tuple[np.ndarr
     return _beta_series(xp, a, b, x, at)
 
 
-def _beta_series(xp: Tracer, a: Value, b: Value, x: Value, at: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Any:
+def _beta_series(xp: Tracer, a: Value, b: Value, x: Value, at: Points) -> Value:
     p, q, z = at
     terms = counted(xp, lambda n: z * (p + q + n - 1.0) / (p + n), "the incomplete beta function")
-    out: Any = 1.0
+    out: Value | float = 1.0
     for n in range(terms, 0, -1):
         out = 1.0 + x * (a + b + (n - 1.0)) / (a + float(n)) * out
     beta = xp.lgamma(a) + xp.lgamma(b) - xp.lgamma(a + b)
     return xp.exp(xp.xlogy(a, x) + xp.xlog1py(b, -x) - beta) / a * out
 
 
-def bessel_i(xp: Tracer, order: int, x: Value, at: np.ndarray, scaled: bool = True) -> Any:
+def bessel_i(xp: Tracer, order: int, x: Value, at: np.ndarray, scaled: bool = True) -> Value | float:
     """I_n(x), n = 0 or 1 (DLMF 10.25.2); `scaled` by exp(-|x|)."""
     xp.require(np.max(np.abs(at), initial=0.0) <= 700.0, "a Bessel function whose series leaves the doubles")
     terms = counted(xp, lambda k: at * at / (4.0 * k * (k + order)), "a Bessel function")
     quarter = xp.square(x) * 0.25
-    out: Any = 1.0
+    out: Value | float = 1.0
     for k in range(terms, 0, -1):
         out = 1.0 + quarter / (float(k) * (k + order)) * out
     value = out if order == 0 else x * 0.5 * out
@@ -149,9 +151,9 @@ SHIFT, CORRECTIONS = 100, 24
 about 2 (2j)! / (2 pi (q + 100))^2j of the sum for j = 25, below 2^-240, times (s/2j)^2j where s is above that."""
 
 
-def hurwitz_zeta(xp: Tracer, s: Any, q: Any) -> Any:
+def hurwitz_zeta(xp: Tracer, s: Any, q: Any) -> Value:
     """sum of (q + k)^-s over k >= 0, for s > 1 and q > 0 (DLMF 25.11.5)."""
-    total = None
+    total: Value | None = None
     for k in range(SHIFT):
         term = xp.pow(q + float(k), -s)
         total = term if total is None else total + term
@@ -181,7 +183,7 @@ DIGIT = 2**20
 """Whole numbers up to here are exact literals in float32 and float64."""
 
 
-def exact(xp: Tracer, value: Fraction) -> Any:
+def exact(xp: Tracer, value: Fraction) -> Value:
     """A rational number to any precision: a literal has the digits of its dtype only."""
 
     def whole(n: int) -> Any:
@@ -192,7 +194,7 @@ def exact(xp: Tracer, value: Fraction) -> Any:
     return size if value > 0 else -size
 
 
-def running_logsumexp(xp: Tracer, x: Value, axis: int) -> Any:
+def running_logsumexp(xp: Tracer, x: Value, axis: int) -> Value:
     """The logarithm of the running sum of exponentials, in log2(n) sweeps (Hillis & Steele, "Data parallel algorithms",
     Comm. ACM 29, 1986): no shift serves all entries."""
     n = x.shape[axis]

@@ -11,6 +11,7 @@ of the point, and have no derivative anywhere. Masks stay live, because where th
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -78,6 +79,25 @@ class Output:
     depends: bool = False
     detached: bool = False
     part: Part = ""
+
+
+class HandWrittenFunction(ABC):
+    """A function over flat arrays with a backward pass that its author wrote.
+
+    `Traced.function` is one where the user gave check a function and its VJP.
+    """
+
+    @abstractmethod
+    def __call__(self, *arrays: Any) -> tuple[Any, ...]:
+        """Return the outputs at these arrays."""
+
+    @abstractmethod
+    def only(self, k: int) -> HandWrittenFunction:
+        """Return this function with output `k` alone; the other outputs' cotangents are zeros."""
+
+    @abstractmethod
+    def pull(self, *arrays: Any) -> tuple[tuple[Any, ...], Callable[[tuple[Any, ...]], dict[str, Any]]]:
+        """Return the outputs, and the function from cotangents to gradients by name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +201,7 @@ class Value(Ref):
             self.node = self.later().index
         if self.node is None:
             assert self.array is not None
-            self.node = self.tracer.held(self.array)
+            self.node = self.tracer.capture(self.array)
         return self.node
 
     @property
@@ -221,8 +241,12 @@ class Complex(Value):
         return self.re.shape
 
 
+Outputs = tuple[Value | None, ...]
+"""Several outputs of a mapped operation; None stands for one without a counterpart in the op table."""
+
+
 def kind_of(dtype: Any) -> Kind:
-    """Raises Unsupported for what is no number."""
+    """Return the kind of a dtype. Raises Unsupported for a dtype of no numbers."""
     dtype = np.dtype(dtype)
     if dtype.kind == "c":
         return "complex"

@@ -1,4 +1,4 @@
-"""The examples' adapters, each proved sound by `check_subject`, and what that finds in their frameworks."""
+"""The examples' adapters, each proved sound by `check_framework`, and what that finds in their frameworks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gradverify.core.verdict import FailKind, Outcome
 from gradverify.frameworks.base import Framework
 from gradverify.judge.decide import decide
 from gradverify.spec.from_expression import expression_case
-from gradverify.testing import check_subject
+from gradverify.testing import check_framework
 
 FOLDER = Path(__file__).parents[2] / "examples" / "adapters"
 
@@ -37,7 +37,7 @@ def test_an_adapter_is_a_subject_of_less_than_50_lines(module: str) -> None:
 
 
 def test_micrograd() -> None:
-    report = check_subject(adapter("micrograd"), graphs=20)
+    report = check_framework(adapter("micrograd"), graphs=20)
     assert {"add", "multiply", "pow", "relu", "matmul", "sum"} <= set(report.ops)
     assert report.unsupported["exp"] == "no counterpart of the op 'exp'"
     assert "flipped sign" in report.faults
@@ -46,7 +46,7 @@ def test_micrograd() -> None:
 def test_autograd() -> None:
     """where() hands back gradients in the broadcast shape."""
     wrong = {"where": "the gradient is not summed over the axes that broadcasting added"}
-    report = check_subject(adapter("autograd"), graphs=20, wrong=wrong)
+    report = check_framework(adapter("autograd"), graphs=20, wrong=wrong)
     assert {"logsumexp", "erf", "matmul", "var"} <= set(report.ops)
     assert len(report.ops) >= 60
 
@@ -66,7 +66,7 @@ def test_tinygrad() -> None:
     others = {"asinh": "a difference of near numbers", "mish": "by tanh"}
     subject = adapter("tinygrad")
     subject.dtypes = ("float64",)  # each kernel is compiled, and then emulated in Python: seconds count
-    report = check_subject(subject, graphs=4, wrong=TINYGRAD | others)
+    report = check_framework(subject, graphs=4, wrong=TINYGRAD | others)
     assert {"add", "matmul", "exp", "max", "getitem"} <= set(report.ops)
     assert report.weak.keys() == (TINYGRAD | others).keys()
 

@@ -619,9 +619,9 @@ def test_a_cupy_function_is_recorded_with_numpy_in_its_place() -> None:
 @pytest.mark.gpu
 def test_cupy() -> None:
     cupy = pytest.importorskip("cupy")
-    from gradverify.frameworks.cupy.adapter import CupySubject
+    from gradverify.frameworks.cupy.adapter import CupyFramework
 
-    why = CupySubject().unavailable()
+    why = CupyFramework().unavailable()
     if why:
         pytest.skip(why)
     x = cupy.asarray(X)
@@ -631,9 +631,9 @@ def test_cupy() -> None:
 
 def test_without_a_gpu_the_reason_is_given() -> None:
     pytest.importorskip("cupy")
-    from gradverify.frameworks.cupy.adapter import CupySubject
+    from gradverify.frameworks.cupy.adapter import CupyFramework
 
-    assert CupySubject("cpu").unavailable() == "CuPy runs on GPUs only"
+    assert CupyFramework("cpu").unavailable() == "CuPy runs on GPUs only"
 
 
 def test_all_frameworks_are_listed() -> None:

@@ -77,10 +77,10 @@ def test_another_rule_under_jit(factor: float) -> None:
 
 
 def test_a_slice_keeps_its_offset_and_its_gaps_are_nan() -> None:
-    from gradverify.frameworks.torch.adapter import TorchSubject
+    from gradverify.frameworks.torch.adapter import TorchFramework
 
     x = np.arange(6.0).reshape(2, 3)
-    tensor = TorchSubject().put(to_strided(x))
+    tensor = TorchFramework().put(to_strided(x))
     assert tensor.storage_offset() == 1
     assert torch.equal(tensor, torch.from_numpy(x))
     assert torch.as_strided(tensor, (1,), (1,), 0).isnan().all()

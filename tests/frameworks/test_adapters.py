@@ -9,9 +9,9 @@ import pytest
 
 from gradverify.core.errors import Unsupported
 from gradverify.frameworks import Framework, find
-from gradverify.frameworks.jax.adapter import JaxSubject
+from gradverify.frameworks.jax.adapter import JaxFramework
 from gradverify.frameworks.jax.bindings import bindings as jax_bindings
-from gradverify.frameworks.torch.adapter import TorchSubject
+from gradverify.frameworks.torch.adapter import TorchFramework
 from gradverify.frameworks.torch.bindings import bindings as torch_bindings
 from gradverify.frameworks.values import mutated
 from gradverify.ops import OPS
@@ -187,13 +187,13 @@ def test_pytorch_sees_the_layout_that_it_is_given(value: np.ndarray) -> None:
         strides.append(x.stride())
         return x * 1
 
-    seen = TorchSubject().run_vjp(function, {"x": value}, ("x",), (np.ones(value.shape),))
+    seen = TorchFramework().run_vjp(function, {"x": value}, ("x",), (np.ones(value.shape),))
     np.testing.assert_array_equal(seen.outputs[0], value)
     assert strides == [tuple(s // 8 for s in value.strides)]
 
 
 def test_pytorch_takes_negative_strides_as_contiguous() -> None:
-    seen = TorchSubject().run_vjp(lambda x: x * 2, {"x": X[::-1]}, ("x",), (X[::-1],))
+    seen = TorchFramework().run_vjp(lambda x: x * 2, {"x": X[::-1]}, ("x",), (X[::-1],))
     np.testing.assert_array_equal(seen.outputs[0], 2 * X[::-1])
 
 
@@ -215,11 +215,11 @@ def test_a_mutated_input_and_a_mutated_cotangent_are_named() -> None:
             ctx.x.data.add_(1)
             return g.mul_(2)
 
-    seen = TorchSubject().run_vjp(Mutates.apply, {"x": X}, ("x",), (X,))
+    seen = TorchFramework().run_vjp(Mutates.apply, {"x": X}, ("x",), (X,))
     assert seen.mutated == ("x", "cotangent 0")
 
 
-@pytest.mark.parametrize("make", [TorchSubject, JaxSubject])
+@pytest.mark.parametrize("make", [TorchFramework, JaxFramework])
 def test_an_op_can_be_replaced_and_is_then_judged_without_excuse(make: Any) -> None:
     subject = make(table={"tanh": lambda x: x * 3})
     np.testing.assert_array_equal(run(subject, "tanh(x)", x=X)[1].outputs[0], 3 * X)
@@ -227,7 +227,7 @@ def test_an_op_can_be_replaced_and_is_then_judged_without_excuse(make: Any) -> N
     assert "tanh" not in subject.forms
 
 
-@pytest.mark.parametrize("make", [TorchSubject, JaxSubject])
+@pytest.mark.parametrize("make", [TorchFramework, JaxFramework])
 def test_forms_are_of_ops_and_say_why(make: Any) -> None:
     for op, form in make().forms.items():
         assert op in OPS
@@ -235,7 +235,7 @@ def test_forms_are_of_ops_and_say_why(make: Any) -> None:
         assert form.vjp is not None or form.define is not None
 
 
-@pytest.mark.parametrize("make", [TorchSubject, JaxSubject])
+@pytest.mark.parametrize("make", [TorchFramework, JaxFramework])
 def test_a_device_that_is_not_there_is_a_reason(make: Any) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device here")
@@ -248,6 +248,6 @@ def test_cuda_agrees_with_the_cpu() -> None:
         pytest.skip("no CUDA device")
     case = expression_case("softplus(x) * exp(-x)", {"x": X})
     seen = [s.run_vjp(s.function(case.graph, case.dtype), case.values, case.wrt, case.cotangent)
-            for s in (TorchSubject("cuda"), TorchSubject())]  # fmt: skip
+            for s in (TorchFramework("cuda"), TorchFramework())]  # fmt: skip
     assert seen[0].devices == {}
     np.testing.assert_allclose(seen[0].gradients["x"], seen[1].gradients["x"], rtol=1e-14)

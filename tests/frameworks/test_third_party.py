@@ -22,17 +22,17 @@ assert "minitape" in names()
 x = minitape.Array(np.array([0.5, -1.25, 2.0]))
 y = minitape.Array(np.array([1.5, 0.75, 0.5]))
 right = gradverify.check(lambda x, y: minitape.exp(x) * y + minitape.sin(x) / y, x, y)
-assert right.status.value == "PASS" and right.subject == "minitape", right.text()
+assert right.outcome.value == "PASS" and right.subject == "minitape", right.text()
 assert "exp" in right.graph
 
 wrong = minitape.primitive(np.tanh, lambda g, out, x: g * (1 - out))
 verdict = gradverify.check(lambda x: wrong(x) * x, x)
-assert verdict.status.value == "FAIL" and verdict.kind.value == "wrong", verdict.text()
+assert verdict.outcome.value == "FAIL" and verdict.kind.value == "wrong", verdict.text()
 
 said = gradverify.check(lambda x: minitape.log(x) * x, y, framework="minitape")
-assert said.status.value == "PASS"
+assert said.outcome.value == "PASS"
 single = gradverify.check(lambda x: minitape.square(x), x, dtype="float32")
-assert single.status.value == "PASS" and single.dtype == "float32", single.text()
+assert single.outcome.value == "PASS" and single.dtype == "float32", single.text()
 
 
 class Untraced(minitape.Minitape):
@@ -42,7 +42,7 @@ class Untraced(minitape.Minitape):
 
 gradverify.frameworks.register(Untraced())
 opaque = gradverify.check(lambda x: minitape.exp(x) * x, x, effort="quick", framework="untraced")
-assert opaque.status.value == "PASS", opaque.text()
+assert opaque.outcome.value == "PASS", opaque.text()
 assert "not traced" in opaque.notes[0]
 """
 

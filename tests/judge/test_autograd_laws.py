@@ -14,7 +14,7 @@ from gradverify.core.case import Case
 from gradverify.core.errors import UnknownName, Unsupported
 from gradverify.core.verdict import FailKind, Outcome, Reason, Verdict
 from gradverify.frameworks.base import Observation
-from gradverify.frameworks.engine.adapter import EngineSubject
+from gradverify.frameworks.engine.adapter import EngineFramework
 from gradverify.frameworks.registry import find
 from gradverify.judge.decide import decide
 from gradverify.judge.laws import registry as laws
@@ -51,9 +51,9 @@ def asked(name: str, law: str, dtype: str = "float32") -> Case:
 
 
 def judged(name: str, law: str, table: Any = None, dtype: str = "float32") -> Verdict:
-    from gradverify.frameworks.torch.adapter import TorchSubject
+    from gradverify.frameworks.torch.adapter import TorchFramework
 
-    return decide(asked(name, law, dtype), TorchSubject(table=table))
+    return decide(asked(name, law, dtype), TorchFramework(table=table))
 
 
 @pytest.mark.parametrize("law", AUTOGRAD_LAWS)
@@ -93,10 +93,10 @@ def test_a_graph_without_a_batch_is_not_asked() -> None:
 def test_a_broken_law_counts_more_than_one_that_cannot_be_asked() -> None:
     """The gradient is held to all laws before it is said that one of them did not apply."""
     pytest.importorskip("torch")
-    from gradverify.frameworks.torch.adapter import TorchSubject
+    from gradverify.frameworks.torch.adapter import TorchFramework
 
     case = replace(asked("rows", "devices"), invariants=("devices", "no_grad"))
-    verdict = decide(case, TorchSubject(table={"exp": BROKEN["no_grad"][1]()["exp"]}))
+    verdict = decide(case, TorchFramework(table={"exp": BROKEN["no_grad"][1]()["exp"]}))
     assert verdict.kind is FailKind.LAW
     assert "no_grad is broken" in verdict.message
 
@@ -350,7 +350,7 @@ def test_poison_ends_with_the_block() -> None:
         assert torch.empty(1000).isnan().all()
     assert before == (torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory)
     empty = np.empty
-    with poison_memory(EngineSubject()):
+    with poison_memory(EngineFramework()):
         assert np.isnan(np.empty(1000)).all()
         assert np.isnan(np.empty_like(np.ones(3, dtype=np.float32))).all()
         assert (np.empty(3, dtype=np.int64) == np.iinfo(np.int64).max).all()
@@ -358,7 +358,7 @@ def test_poison_ends_with_the_block() -> None:
 
 
 def test_what_cannot_be_poisoned_says_so() -> None:
-    class Other(EngineSubject):
+    class Other(EngineFramework):
         name = "other"
 
     with pytest.raises(Unsupported, match="other has no switch"), poison_memory(Other()):
@@ -375,7 +375,7 @@ def test_spec_files_name_them() -> None:
     assert decide(case, find("engine")).outcome is Outcome.PASS
 
 
-class WrongPullMode(EngineSubject):
+class WrongPullMode(EngineFramework):
     """The engine, wrong in another pull mode."""
 
     pull_modes = ("another way",)
@@ -390,7 +390,7 @@ def test_a_law_is_found_by_its_former_name_as_well(name: str) -> None:
     text = SPEC.replace("expr: exp(x)\n", f"expr: exp(x)\n    invariants: [{name}]\n")
     case = next(c for c in loads(text).cases if c.name == "rows").case("float64")
     assert laws.find(name) is laws.find("pull_modes")
-    assert decide(case, EngineSubject()).outcome is Outcome.PASS
+    assert decide(case, EngineFramework()).outcome is Outcome.PASS
     verdict = decide(case, WrongPullMode())
     assert verdict.outcome is Outcome.FAIL
     assert "another way: dx" in verdict.message

@@ -10,7 +10,7 @@ import pytest
 from gradverify.core.case import Case
 from gradverify.core.verdict import FailKind, Outcome, Reason, Verdict
 from gradverify.frameworks.base import Framework, Observation
-from gradverify.frameworks.engine.adapter import EngineSubject
+from gradverify.frameworks.engine.adapter import EngineFramework
 from gradverify.frameworks.registry import find
 from gradverify.judge.branches import GROUPS, _others, branch_by_branch
 from gradverify.judge.budget import follow_branch, sample_branches
@@ -57,10 +57,10 @@ def test_either_branch_is_right(expression: str, dtype: str, name: str) -> None:
 def test_some_of_those_lie_on_another_branch_than_the_exact_one() -> None:
     """Without which the test above would show nothing."""
     for expression in EXPRESSIONS:
-        assert any(branched(decide(near(expression, seed, "bfloat16"), EngineSubject())) for seed in range(8))
+        assert any(branched(decide(near(expression, seed, "bfloat16"), EngineFramework())) for seed in range(8))
 
 
-class Spoilt(EngineSubject):
+class Spoilt(EngineFramework):
     def __init__(self, change: Callable[[np.ndarray], np.ndarray]) -> None:
         self.change = change
 
@@ -70,7 +70,7 @@ class Spoilt(EngineSubject):
 
 
 def turning(dtype: str = "bfloat16") -> Case:
-    return next(c for s in range(99) if branched(decide(c := near("a maximum", s, dtype), EngineSubject())))
+    return next(c for s in range(99) if branched(decide(c := near("a maximum", s, dtype), EngineFramework())))
 
 
 @pytest.mark.parametrize("factor", [-1.0, 0.25, 2.0])
@@ -103,7 +103,7 @@ def test_between_two_branches_lies_the_gradient_of_a_tie() -> None:
 
 def test_doubles_follow_no_branch_of_doubles() -> None:
     case = near("a maximum", 0, "float64")
-    subject: Framework = EngineSubject()
+    subject: Framework = EngineFramework()
     seen = subject.run_vjp(subject.function(case.graph, case.dtype), case.values, case.wrt, case.cotangent)
     assert branch_by_branch(case, seen, reference(case)) is None
 

@@ -20,7 +20,7 @@ from gradverify.cli import Exit, main
 from gradverify.core.errors import GradverifyError, UnknownName
 from gradverify.core.verdict import Outcome
 from gradverify.frameworks import register
-from gradverify.frameworks.engine.adapter import EngineSubject
+from gradverify.frameworks.engine.adapter import EngineFramework
 from gradverify.frameworks.registry import find
 from gradverify.generate.campaign import seeded_case
 from gradverify.generate.structure import limits
@@ -38,9 +38,9 @@ SHAKY = '''
 import os, sys, time
 from dataclasses import replace
 from pathlib import Path
-from gradverify.frameworks.engine.adapter import EngineSubject
+from gradverify.frameworks.engine.adapter import EngineFramework
 
-class Shaky(EngineSubject):
+class Shaky(EngineFramework):
     """The engine, that does what SHAKY says, on the first graph with this many nodes (or on all)."""
     name = "shaky"
 
@@ -301,14 +301,14 @@ def test_nothing_to_judge(monkeypatch: pytest.MonkeyPatch) -> None:
         small("nonsense")
     with pytest.raises(GradverifyError, match="no graphs"):
         small("engine", graphs=0)
-    monkeypatch.setattr(EngineSubject, "dtypes", ("float64",))
+    monkeypatch.setattr(EngineFramework, "dtypes", ("float64",))
     with pytest.raises(GradverifyError, match="none of the subjects computes in any of the dtypes"):
         small("engine", dtypes=("float16",))
     assert small("engine", dtypes=("float16", "complex128")).combos == (("engine", "complex128"),)
 
 
 def test_a_subject_that_only_this_process_knows_is_refused() -> None:
-    class Here(EngineSubject):
+    class Here(EngineFramework):
         name = "only-here"
 
     register(Here())

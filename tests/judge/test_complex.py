@@ -14,10 +14,10 @@ from gradverify.core.errors import ShapeError, Unsupported
 from gradverify.core.graph import Graph
 from gradverify.core.verdict import FailKind, Outcome, Reason
 from gradverify.frameworks.base import Framework, Observation
-from gradverify.frameworks.engine.adapter import EngineSubject
+from gradverify.frameworks.engine.adapter import EngineFramework
 from gradverify.frameworks.graphs import over_pairs
-from gradverify.frameworks.jax.adapter import JaxSubject
-from gradverify.frameworks.torch.adapter import TorchSubject
+from gradverify.frameworks.jax.adapter import JaxFramework
+from gradverify.frameworks.torch.adapter import TorchFramework
 from gradverify.judge.complex_case import real_case, suspects
 from gradverify.judge.decide import decide
 from gradverify.namespaces import NUMPY
@@ -31,7 +31,7 @@ from ..helpers import case_of
 torch = pytest.importorskip("torch")
 jax = pytest.importorskip("jax")
 
-SUBJECTS = [EngineSubject(), TorchSubject(), JaxSubject()]
+SUBJECTS = [EngineFramework(), TorchFramework(), JaxFramework()]
 NAMES = [s.name for s in SUBJECTS]
 
 
@@ -141,8 +141,8 @@ class _Torch(torch.autograd.Function):
         return ctx.rule(g, *ctx.saved_tensors), None
 
 
-def own_exp(rule: Callable[[Any, Any], Any]) -> TorchSubject:
-    return TorchSubject(table={"exp": lambda z: _Torch.apply(z, rule)})
+def own_exp(rule: Callable[[Any, Any], Any]) -> TorchFramework:
+    return TorchFramework(table={"exp": lambda z: _Torch.apply(z, rule)})
 
 
 WRONG = {
@@ -167,13 +167,13 @@ def test_ones_own_kernel_is_judged_by_its_convention() -> None:
 def test_jax_rules_are_judged_by_theirs() -> None:
     """custom_vjp: JAX's cotangents are conjugates of PyTorch's, so a holomorphic rule has no conjugate in it."""
 
-    def with_rule(rule: Callable[[Any, Any], Any]) -> JaxSubject:
+    def with_rule(rule: Callable[[Any, Any], Any]) -> JaxFramework:
         @jax.custom_vjp
         def exp(z: Any) -> Any:
             return jax.numpy.exp(z)
 
         exp.defvjp(lambda z: (exp(z),) * 2, lambda out, g: (rule(g, out),))
-        return JaxSubject(table={"exp": exp})
+        return JaxFramework(table={"exp": exp})
 
     case = case_of("exp(z) * z")
     assert decide(case, with_rule(lambda g, out: g * out))
@@ -198,13 +198,13 @@ def test_a_real_argument_gets_its_real_part() -> None:
             z, x = ctx.saved_tensors
             return g * x, (g * z.conj()).abs()
 
-    verdict = decide(case, TorchSubject(table={"multiply": Abs.apply}))
+    verdict = decide(case, TorchFramework(table={"multiply": Abs.apply}))
     assert verdict.kind is FailKind.WRONG
     assert {c.of for c in verdict.comparisons if c.failing} == {"dx"}
 
 
 def test_the_forward_value_counts_as_well() -> None:
-    verdict = decide(case_of("exp(z)"), TorchSubject(table={"exp": lambda z: torch.exp(z) * (1 + 1e-9j)}))
+    verdict = decide(case_of("exp(z)"), TorchFramework(table={"exp": lambda z: torch.exp(z) * (1 + 1e-9j)}))
     assert verdict.outcome is Outcome.FAIL
     assert any(c.of == "out0" or c.of == "out1" for c in verdict.comparisons if c.failing)
 
@@ -306,7 +306,7 @@ def test_a_part_is_rounded_at_the_size_of_the_modulus() -> None:
     case = case_of("prod(z, axis=0)", "complex64", "{z: {shape: [1, 3], dtype: complex}}")
     assert case.cotangent[0].size == 3
 
-    class Turned(EngineSubject):
+    class Turned(EngineFramework):
         """The gradient turned by a small angle: of one ulp, or of a thousand."""
 
         def __init__(self, ulps: float) -> None:

@@ -23,7 +23,7 @@ from gradverify.run.runner import judge_case
 RNG = np.random.default_rng(7)
 
 
-class NumpySubject(Framework):
+class NumpyFramework(Framework):
     """The reference texts in the case's own dtype; `spoil` changes the observation on its way out."""
 
     name = "numpy"
@@ -72,12 +72,12 @@ def chain(dtype: str = "float64", **more: Any) -> Case:
     return case(expr, {"x": RNG.uniform(-1, 1, (3, 4)), "y": RNG.uniform(1, 2, 4)}, dtype=dtype, **more)
 
 
-def changed(name: str, change: Callable[[np.ndarray], np.ndarray]) -> NumpySubject:
+def changed(name: str, change: Callable[[np.ndarray], np.ndarray]) -> NumpyFramework:
     def spoil(seen: Observation, call: int) -> Observation:
         got = np.array(seen.gradients[name])
         return Observation(seen.outputs, {**seen.gradients, name: change(got)})
 
-    return NumpySubject(spoil)
+    return NumpyFramework(spoil)
 
 
 def at(index: Any, factor: float) -> Callable[[np.ndarray], np.ndarray]:
@@ -90,7 +90,7 @@ def at(index: Any, factor: float) -> Callable[[np.ndarray], np.ndarray]:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_right_gradient_passes_and_says_what_would_have_been_caught(dtype: str) -> None:
-    verdict = decide(chain(dtype), NumpySubject())
+    verdict = decide(chain(dtype), NumpyFramework())
     assert verdict.outcome is Outcome.PASS
     assert bool(verdict)
     roundoff = np.finfo(dtype).eps / 2
@@ -104,7 +104,7 @@ def test_a_right_gradient_passes_and_says_what_would_have_been_caught(dtype: str
 def test_the_stated_power_is_kept(dtype: str, sign: int) -> None:
     """An error just above the stated power, in any one entry, is caught."""
     c = chain(dtype)
-    passed = decide(c, NumpySubject())
+    passed = decide(c, NumpyFramework())
     for comparison in passed.comparisons[1:]:
         name = comparison.of[1:]
         for index in np.ndindex(c.values[name].shape):
@@ -149,7 +149,7 @@ def test_a_wrong_forward_value_fails_too() -> None:
     def spoil(seen: Observation, call: int) -> Observation:
         return Observation((seen.outputs[0] * (1 + 1e-10),), seen.gradients)
 
-    verdict = decide(chain(), NumpySubject(spoil))
+    verdict = decide(chain(), NumpyFramework(spoil))
     assert verdict.outcome is Outcome.FAIL
     assert [c.of for c in verdict.comparisons if c.failing] == ["out"]
 
@@ -158,13 +158,13 @@ def test_none_is_right_only_where_the_truth_is_zero() -> None:
     def drop(seen: Observation, call: int) -> Observation:
         return Observation(seen.outputs, {**seen.gradients, "y": None})
 
-    assert decide(chain(), NumpySubject(drop)).kind is FailKind.STRUCTURE
+    assert decide(chain(), NumpyFramework(drop)).kind is FailKind.STRUCTURE
 
     def expr(b: GraphBuilder, x: int, y: int) -> int:
         return b.apply("exp", x)
 
     unused = case(expr, {"x": [1.0, 2.0], "y": [3.0]})
-    assert decide(unused, NumpySubject(drop)).outcome is Outcome.PASS
+    assert decide(unused, NumpyFramework(drop)).outcome is Outcome.PASS
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_none_is_right_only_where_the_truth_is_zero() -> None:
     ids=["second call", "mutates"],
 )  # fmt: skip
 def test_laws(spoil: Callable[[Observation, int], Observation], law: str) -> None:
-    verdict = decide(chain(), NumpySubject(spoil))
+    verdict = decide(chain(), NumpyFramework(spoil))
     assert verdict.kind is FailKind.LAW
     assert law in verdict.message
 
@@ -186,7 +186,7 @@ def test_laws(spoil: Callable[[Observation, int], Observation], law: str) -> Non
     "misuse", [np.abs, np.square, lambda g: np.clip(g, -1, 1), np.ones_like], ids=["abs", "square", "clip", "ignored"]
 )
 def test_a_misused_cotangent_is_caught_even_where_it_is_one(misuse: Callable[[np.ndarray], np.ndarray]) -> None:
-    class Misusing(NumpySubject):
+    class Misusing(NumpyFramework):
         def run_vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
             return super().run_vjp(function, values, wrt, tuple(misuse(g) for g in cotangent))
 
@@ -202,7 +202,7 @@ def test_raising_is_a_failure_inside_the_domain_only() -> None:
     def crash(seen: Observation, call: int) -> Observation:
         return Observation(raised=RuntimeError("boom\nmore"), stage="backward")
 
-    verdict = decide(chain(), NumpySubject(crash))
+    verdict = decide(chain(), NumpyFramework(crash))
     assert verdict.kind is FailKind.RAISED
     assert "RuntimeError: boom" in verdict.message
 
@@ -210,16 +210,16 @@ def test_raising_is_a_failure_inside_the_domain_only() -> None:
         return b.apply("log", x)
 
     outside = case(expr, {"x": [-1.0]})
-    assert decide(outside, NumpySubject(crash)).reason is Reason.DOMAIN
-    assert decide(outside, NumpySubject()).reason is Reason.DOMAIN
+    assert decide(outside, NumpyFramework(crash)).reason is Reason.DOMAIN
+    assert decide(outside, NumpyFramework()).reason is Reason.DOMAIN
 
 
 def test_what_cannot_be_run_is_inconclusive_with_its_reason() -> None:
-    class Lacking(NumpySubject):
+    class Lacking(NumpyFramework):
         def function(self, graph: Graph, dtype: str) -> Any:
             raise Unsupported("no counterpart of the op 'exp'")
 
-    class Absent(NumpySubject):
+    class Absent(NumpyFramework):
         def unavailable(self) -> str | None:
             return "not installed"
 
@@ -229,7 +229,7 @@ def test_what_cannot_be_run_is_inconclusive_with_its_reason() -> None:
         assert verdict.reason is reason
         assert not verdict
     half = Case(**{**chain().__dict__, "dtype": "float16"})
-    assert decide(half, NumpySubject()).reason is Reason.SUBJECT
+    assert decide(half, NumpyFramework()).reason is Reason.SUBJECT
 
 
 def test_where_no_digit_is_left_nothing_is_claimed() -> None:
@@ -238,7 +238,7 @@ def test_where_no_digit_is_left_nothing_is_claimed() -> None:
     def expr(b: GraphBuilder, x: int, y: int) -> int:
         return b.apply("exp", b.apply("subtract", b.apply("add", x, y), y))
 
-    assert decide(case(expr, {"x": [1.0], "y": [1e17]}, wrt=("x",)), NumpySubject()).reason is Reason.CONDITION
+    assert decide(case(expr, {"x": [1.0], "y": [1e17]}, wrt=("x",)), NumpyFramework()).reason is Reason.CONDITION
 
 
 def test_overflow_in_the_dtype_is_no_wrong_gradient() -> None:
@@ -247,7 +247,7 @@ def test_overflow_in_the_dtype_is_no_wrong_gradient() -> None:
     def expr(b: GraphBuilder, x: int) -> int:
         return b.apply("log", b.apply("exp", x))
 
-    verdict = decide(case(expr, {"x": [100.0]}, dtype="float32"), NumpySubject())
+    verdict = decide(case(expr, {"x": [100.0]}, dtype="float32"), NumpyFramework())
     assert verdict.reason is Reason.RANGE
 
 
@@ -290,8 +290,8 @@ def test_a_claim_is_held_against_the_oracle() -> None:
 
     good = case(expr, {"x": [0.5, 1.0]}, claims={"x": claim("exp")})
     bad = case(expr, {"x": [0.5, 1.0]}, claims={"x": claim("sinh")})
-    assert decide(good, NumpySubject()).outcome is Outcome.PASS
-    verdict = decide(bad, NumpySubject())
+    assert decide(good, NumpyFramework()).outcome is Outcome.PASS
+    verdict = decide(bad, NumpyFramework())
     assert verdict.outcome is Outcome.FAIL
     assert verdict.kind is FailKind.CLAIM
     assert "the claimed gradient of x" in verdict.message
@@ -299,9 +299,9 @@ def test_a_claim_is_held_against_the_oracle() -> None:
 
 def test_a_function_that_cannot_be_found_is_one_clear_error() -> None:
     with pytest.raises(SpecError, match="no_such_module"):
-        decide(chain(function="no_such_module:f"), NumpySubject())
+        decide(chain(function="no_such_module:f"), NumpyFramework())
     with pytest.raises(SpecError, match="no function"):
-        decide(chain(function="math:pi"), NumpySubject())
+        decide(chain(function="math:pi"), NumpyFramework())
 
 
 def test_a_known_formula_explains_a_loss_and_nothing_else() -> None:
@@ -311,7 +311,7 @@ def test_a_known_formula_explains_a_loss_and_nothing_else() -> None:
     c = case(expr, {"x": [0.5, 6.0]}, g=[1.0, 1.0])
     out = np.tanh(c.values["x"])
 
-    class FromOutput(NumpySubject):
+    class FromOutput(NumpyFramework):
         forms = {"tanh": Form("from the rounded output", vjp=(lambda xp, g, out, x: g * (1 - out * out),))}
 
         def run_vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
@@ -327,7 +327,7 @@ def test_a_known_formula_explains_a_loss_and_nothing_else() -> None:
 
 
 def test_the_culprit_is_named_and_isolated() -> None:
-    class WrongExp(NumpySubject):
+    class WrongExp(NumpyFramework):
         """Any graph with exp gets a gradient of x that is 1 % too large."""
 
         def run_vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
@@ -348,7 +348,7 @@ def test_the_culprit_is_named_and_isolated() -> None:
 
 
 def test_a_fault_in_the_combination_has_no_culprit() -> None:
-    class Forgetful(NumpySubject):
+    class Forgetful(NumpyFramework):
         """Overwrites instead of accumulating: half the gradient where an input is used twice."""
 
         def run_vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
@@ -381,7 +381,7 @@ def test_a_tie_may_be_shared_in_any_way(share: float) -> None:
         dx[0], dy[0] = share * whole, (1 - share) * whole
         return Observation(seen.outputs, {"x": dx, "y": dy})
 
-    assert decide(tied(), NumpySubject(spoil)).outcome is Outcome.PASS
+    assert decide(tied(), NumpyFramework(spoil)).outcome is Outcome.PASS
 
 
 @pytest.mark.parametrize("both", [0.0, 1.0])
@@ -392,7 +392,7 @@ def test_a_tie_is_not_counted_twice_or_never(both: float) -> None:
         dx[0] = dy[0] = both * whole
         return Observation(seen.outputs, {"x": dx, "y": dy})
 
-    verdict = decide(tied(), NumpySubject(spoil))
+    verdict = decide(tied(), NumpyFramework(spoil))
     assert verdict.kind is FailKind.WRONG
     assert "all together are not" in verdict.message
 
@@ -428,7 +428,7 @@ def test_a_dead_branch_that_leaks_nan_fails_and_one_that_does_not_passes(leak: b
             dx[0] = -scale * (1.3 / 0.8)
         return Observation((out,), {"x": dx})
 
-    verdict = decide(case(expr, {"x": [-1.0, 2.0]}, [1.3, 0.8], invariants=()), NumpySubject(mended))
+    verdict = decide(case(expr, {"x": [-1.0, 2.0]}, [1.3, 0.8], invariants=()), NumpyFramework(mended))
     assert verdict.kind is (FailKind.NON_FINITE if leak else None), verdict
     if leak:
         assert "dx[0] is nan where the true value is -1.3" in verdict.message

@@ -12,7 +12,7 @@ import pytest
 from gradverify.api import check
 from gradverify.core.verdict import FailKind, Outcome, Reason
 from gradverify.frameworks.base import Observation
-from gradverify.frameworks.engine.adapter import EngineSubject
+from gradverify.frameworks.engine.adapter import EngineFramework
 from gradverify.frameworks.registry import find
 from gradverify.generate.campaign import seeded_cases
 from gradverify.judge.budget import SAFETY, Conditions, budget
@@ -41,7 +41,7 @@ def test_rounding_is_to_nearest_even_and_overflow_is_infinite() -> None:
     assert to_float64(rounded([65519.0, 65520.0], "float16")).tolist() == [65504.0, np.inf]
 
 
-class Spoilt(EngineSubject):
+class Spoilt(EngineFramework):
     """The engine, its gradient of x changed on the way out."""
 
     def __init__(self, change: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -58,7 +58,7 @@ X = np.linspace(0.6, 1.9, 7)
 
 @BOTH
 def test_a_right_gradient_passes_with_the_power_that_the_dtype_leaves(dtype: str) -> None:
-    verdict = decide(expression_case("exp(x) * sin(x)", {"x": X}, dtype), EngineSubject())
+    verdict = decide(expression_case("exp(x) * sin(x)", {"x": X}, dtype), EngineFramework())
     assert verdict.outcome is Outcome.PASS, verdict
     assert FORMATS[dtype].roundoff < verdict.power < 0.5
 
@@ -66,7 +66,7 @@ def test_a_right_gradient_passes_with_the_power_that_the_dtype_leaves(dtype: str
 @BOTH
 def test_an_error_above_the_stated_power_is_caught(dtype: str) -> None:
     case = expression_case("exp(x) * y", {"x": X, "y": X[::-1].copy()}, dtype)
-    power = decide(case, EngineSubject()).power
+    power = decide(case, EngineFramework()).power
     factor = 1 + power + 2 * FORMATS[dtype].roundoff  # one ulp of room: the spoilt entry is itself rounded
     verdict = decide(case, Spoilt(lambda g: g * factor))
     assert verdict.outcome is Outcome.FAIL
@@ -84,7 +84,7 @@ def test_stagnating_sums_fail_as_a_loss_of_digits(dtype: str) -> None:
             total = (total + np.ones((), total.dtype)).astype(total.dtype)
         return to_float64(total)
 
-    right = decide(case, EngineSubject())
+    right = decide(case, EngineFramework())
     assert right.outcome is Outcome.PASS, right
     wrong = decide(case, Spoilt(stepwise))
     assert (wrong.outcome, wrong.kind) == (Outcome.FAIL, FailKind.PRECISION)
@@ -100,9 +100,9 @@ def test_a_wrong_sum_is_no_accumulation(dtype: str) -> None:
 
 def test_overflow_of_an_intermediate_is_said_and_not_blamed() -> None:
     case = expression_case("sqrt(sum(x * x))", {"x": [300.0, 400.0]}, "float16")
-    verdict = decide(case, EngineSubject())
+    verdict = decide(case, EngineFramework())
     assert (verdict.outcome, verdict.reason) == (Outcome.INCONCLUSIVE, Reason.RANGE)
-    assert decide(expression_case("sqrt(sum(x * x))", {"x": [300.0, 400.0]}, "bfloat16"), EngineSubject())
+    assert decide(expression_case("sqrt(sum(x * x))", {"x": [300.0, 400.0]}, "bfloat16"), EngineFramework())
 
 
 def test_subnormal_numbers_of_float16_are_held_to_their_own_distance() -> None:
@@ -110,14 +110,14 @@ def test_subnormal_numbers_of_float16_are_held_to_their_own_distance() -> None:
     case = expression_case("x * y", {"x": [1.0], "y": [2.0**-16]}, "float16", cotangent=1.0)
     allowed = reference(case).budget.gradients["x"]
     assert allowed[0] <= 4 * SAFETY * 2.0**-25
-    assert decide(case, EngineSubject())
+    assert decide(case, EngineFramework())
     assert decide(case, Spoilt(lambda g: 0 * g)).outcome is Outcome.FAIL
 
 
 def test_a_law_that_leaves_the_range_is_not_broken() -> None:
     """The gradient is 40 000: that of twice the cotangent overflows."""
     case = expression_case("x * 40000.0", {"x": [0.5]}, "float16", cotangent=1.0)
-    verdict = decide(case, EngineSubject())
+    verdict = decide(case, EngineFramework())
     assert verdict.outcome is not Outcome.FAIL, verdict
 
 
@@ -150,7 +150,7 @@ def test_accumulators_are_wider_than_what_they_store(dtype: str) -> None:
 
 @BOTH
 def test_random_graphs_on_the_engine(dtype: str) -> None:
-    verdicts = [decide(c, EngineSubject()) for c in seeded_cases(3, 25, dtype)]
+    verdicts = [decide(c, EngineFramework()) for c in seeded_cases(3, 25, dtype)]
     assert not [v for v in verdicts if v.outcome is Outcome.FAIL]
     assert sum(bool(v) for v in verdicts) >= 20
 
@@ -166,10 +166,10 @@ def test_cases_survive_their_spec(dtype: str) -> None:
 @BOTH
 def test_torch_says_what_it_lacks(dtype: str) -> None:
     pytest.importorskip("torch")
-    from gradverify.frameworks.torch.adapter import TorchSubject
+    from gradverify.frameworks.torch.adapter import TorchFramework
 
     case = expression_case("inv(x)", {"x": np.eye(2)}, dtype)
-    verdict = decide(case, TorchSubject())
+    verdict = decide(case, TorchFramework())
     assert (verdict.outcome, verdict.reason) == (Outcome.INCONCLUSIVE, Reason.SUBJECT)
     assert "Low precision dtypes not supported" in verdict.message
 
@@ -216,7 +216,7 @@ def test_partial_sums_that_are_rounded_are_known_of_who_declares_it() -> None:
     known = decide(case, find("jax"))
     assert known.known.startswith("sums in 16 bits")
     assert known.outcome is Outcome.KNOWN
-    assert decide(case, EngineSubject()).outcome is Outcome.PASS
+    assert decide(case, EngineFramework()).outcome is Outcome.PASS
     half = decide(case, Spoilt(lambda g: g / 2))
     assert (half.outcome, half.known) == (Outcome.FAIL, "")
 
@@ -228,7 +228,7 @@ def test_a_framework_whose_loss_adds_up_in_16_bits_is_known_for_it() -> None:
     known = decide(case, find("torch"))
     assert known.known.startswith("nll_loss: ")
     assert known.outcome is Outcome.KNOWN
-    assert decide(case, EngineSubject()).outcome is Outcome.PASS
+    assert decide(case, EngineFramework()).outcome is Outcome.PASS
 
 
 def test_a_form_of_some_dtypes_explains_in_those_alone() -> None:
@@ -238,7 +238,7 @@ def test_a_form_of_some_dtypes_explains_in_those_alone() -> None:
     half = decide(expression_case("erf(x)", x, "bfloat16"), find("torch"))
     assert half.outcome is Outcome.PASS or half.known.startswith("erf: ")  # which kernel runs depends on the processor
 
-    class Zero(EngineSubject):
+    class Zero(EngineFramework):
         forms = {"erf": replace(find("torch").forms["erf"], dtypes=("float32",))}  # type: ignore[attr-defined]
 
         def run_vjp(self, *args: object) -> Observation:
@@ -259,7 +259,7 @@ def test_an_outer_product_is_rounded_as_a_broadcasting_one_is() -> None:
         assert decide(case, Unfused()).outcome is not Outcome.FAIL
 
 
-class Unfused(EngineSubject):
+class Unfused(EngineFramework):
     """Its gradient of x is made of products that are rounded first."""
 
     def run_vjp(self, function: object, values: dict, wrt: object, cotangent: tuple) -> Observation:  # type: ignore[override]

@@ -13,7 +13,7 @@ from gradverify import check
 from gradverify.core.case import Case
 from gradverify.core.verdict import FailKind, Outcome, Reason, Verdict
 from gradverify.frameworks.base import Framework, Observation
-from gradverify.frameworks.numpy.adapter import NumpySubject
+from gradverify.frameworks.numpy.adapter import NumpyFramework
 from gradverify.frameworks.registry import find
 from gradverify.judge.decide import decide
 from gradverify.judge.laws import vjp as laws
@@ -278,7 +278,7 @@ def test_a_cotangent_of_strides_0() -> None:
 
 def test_outputs_without_a_cotangent() -> None:
     torch = pytest.importorskip("torch")
-    from gradverify.frameworks.torch.adapter import TorchSubject
+    from gradverify.frameworks.torch.adapter import TorchFramework
 
     def pair(faulty: bool) -> Any:
         class Two(torch.autograd.Function):
@@ -297,9 +297,9 @@ def test_outputs_without_a_cotangent() -> None:
         return Two.apply
 
     case = case_of("two", "float64", "undefined")
-    assert decide(case, TorchSubject(), function=pair(False))
-    assert "undefined is broken" in decide(case, TorchSubject(), function=pair(True)).message
-    assert decide(replace(case, invariants=()), TorchSubject(), function=pair(True))
+    assert decide(case, TorchFramework(), function=pair(False))
+    assert "undefined is broken" in decide(case, TorchFramework(), function=pair(True)).message
+    assert decide(replace(case, invariants=()), TorchFramework(), function=pair(True))
 
 
 # ---- memory ---------------------------------------------------------------------------------------------------------
@@ -311,7 +311,7 @@ def test_backwards() -> None:
     assert np.array_equal(turned, x)
     assert all(s < 0 for s in turned.strides)
     assert to_reversed(np.float64(3.0).reshape(())).item() == 3.0
-    put = NumpySubject().put(turned)
+    put = NumpyFramework().put(turned)
     assert put.strides == turned.strides
     assert np.array_equal(put, x)
 

@@ -22,7 +22,7 @@ from gradverify.checker.complex_adapter import (  # noqa: E402
 from gradverify.core.outcome import Outcome  # noqa: E402
 from gradverify.frameworks.recognise import trace  # noqa: E402
 from gradverify.frameworks.registry import find, of_functions  # noqa: E402
-from gradverify.frameworks.torch.adapter import TorchSubject  # noqa: E402
+from gradverify.frameworks.torch.adapter import TorchFramework  # noqa: E402
 from gradverify.judge.laws.vjp import to_column_major, to_strided  # noqa: E402
 from gradverify.trace import Traced  # noqa: E402
 
@@ -117,7 +117,7 @@ def test_a_real_gradient_of_a_complex_input_has_no_imaginary_part() -> None:
     z = torch.complex(torch.from_numpy(RE), torch.from_numpy(IM)).requires_grad_()
     traced = trace(lambda z: z * z, z)
 
-    class Real(TorchSubject):
+    class Real(TorchFramework):
         name, dtypes = "real", ("float64",)
 
         def run_vjp(self, *_: Any) -> Any:

@@ -11,8 +11,8 @@ from gradverify.core.case import Case
 from gradverify.core.graph import Apply, Graph
 from gradverify.engine import rules
 from gradverify.frameworks import Framework
-from gradverify.frameworks.engine.adapter import EngineSubject
-from gradverify.frameworks.torch.adapter import TorchSubject
+from gradverify.frameworks.engine.adapter import EngineFramework
+from gradverify.frameworks.torch.adapter import TorchFramework
 from gradverify.generate.campaign import seeded_cases
 from gradverify.ops import OPS
 from gradverify.ops.build import lowered
@@ -30,8 +30,8 @@ COMPANIONS = ("add", "multiply", "exp", "sin", "sum", "permute_dims", "broadcast
 def subject_with(mutant: Mutant) -> tuple[Framework, AbstractContextManager[None]]:
     """A subject that runs the mutant in place of its op, while the context is open."""
     if mutant.function is not None:
-        return TorchSubject(table={mutant.op: mutant.function()}), nullcontext()
-    return EngineSubject(), engine_with(mutant)
+        return TorchFramework(table={mutant.op: mutant.function()}), nullcontext()
+    return EngineFramework(), engine_with(mutant)
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck
 from gradverify.core.case import Case
 from gradverify.core.verdict import Outcome, Verdict
 from gradverify.frameworks import Framework
-from gradverify.frameworks.engine.adapter import EngineSubject
-from gradverify.frameworks.torch.adapter import TorchSubject
+from gradverify.frameworks.engine.adapter import EngineFramework
+from gradverify.frameworks.torch.adapter import TorchFramework
 from gradverify.ops import OPS
 from gradverify.run.runner import Settings, judge_case
 from gradverify.strategies import cases
@@ -94,7 +94,7 @@ def test_the_set_is_as_large_and_as_fine_as_promised() -> None:
 def test_the_right_rules_get_no_fail(op: str) -> None:
     """The controls: the same cases, the same subjects, nothing mutated."""
     seen = Counter()
-    for subject in (EngineSubject(), TorchSubject()):
+    for subject in (EngineFramework(), TorchFramework()):
         for case in natural_cases(op, random=20):
             verdict = judge_case(case, subject, QUICK)
             assert verdict.outcome is not Outcome.FAIL, str(verdict)
@@ -106,7 +106,7 @@ def test_the_right_rules_get_no_fail(op: str) -> None:
 def test_the_right_complex_rules_get_no_fail(op: str) -> None:
     """The controls of class 7."""
     seen = Counter()
-    for subject in (EngineSubject(), TorchSubject()):
+    for subject in (EngineFramework(), TorchFramework()):
         for case in natural_cases(op, random=20, dtype="complex128"):
             verdict = judge_case(case, subject, QUICK)
             assert verdict.outcome is not Outcome.FAIL, str(verdict)
@@ -119,7 +119,7 @@ def test_a_right_function_in_place_of_an_op_passes() -> None:
     from .functions import function
 
     right = function(lambda x: x.exp(), lambda g, out, x: g * out)()
-    subject = TorchSubject(table={"exp": right})
+    subject = TorchFramework(table={"exp": right})
     verdicts = [judge_case(case, subject, QUICK) for case in natural_cases("exp", random=20)]
     assert not [str(v) for v in verdicts if v.outcome is Outcome.FAIL]
     assert any(v.outcome is Outcome.PASS for v in verdicts)
@@ -131,15 +131,15 @@ def test_injection_ends_with_its_context() -> None:
     case = next(iter(natural_cases("sin")))
     before = OPS["sin"].vjp
     with engine_with(mutant):
-        assert judge_case(case, EngineSubject(), QUICK).outcome is Outcome.FAIL
+        assert judge_case(case, EngineFramework(), QUICK).outcome is Outcome.FAIL
         assert OPS["sin"].vjp is before
-    assert judge_case(case, EngineSubject(), QUICK).outcome is Outcome.PASS
+    assert judge_case(case, EngineFramework(), QUICK).outcome is Outcome.PASS
 
 
 @pytest.mark.parametrize("mutant", DECLARED, ids=str)
 def test_a_declared_mutant_changes_some_gradient(mutant: Mutant) -> None:
     """Without the judge: the gradients differ, in some bit or in shape, from those of the right engine."""
-    engine = EngineSubject()
+    engine = EngineFramework()
 
     def gradients(case: Case) -> list[tuple[tuple[int, ...], bytes]] | str:
         function = engine.function(case.graph, case.dtype)

@@ -18,7 +18,7 @@ from gradverify.core.interval import Interval
 from gradverify.core.op import OpSpec, Param
 from gradverify.core.verdict import FailKind, Outcome
 from gradverify.frameworks.base import Observation
-from gradverify.frameworks.engine.adapter import EngineSubject
+from gradverify.frameworks.engine.adapter import EngineFramework
 from gradverify.judge.decide import decide
 from gradverify.namespaces import NUMPY, NumpyNamespace
 from gradverify.namespaces.dtypes import FORMATS
@@ -153,14 +153,14 @@ def gd() -> Iterator[OpSpec]:
     unregister_op("gd")
 
 
-class AsGoodAsDeclared(EngineSubject):
+class AsGoodAsDeclared(EngineFramework):
     """Its outputs are off by three quarters of what the declaration allows, or by `factor` times that."""
 
     def __init__(self, factor: float = 1.0) -> None:
         self.factor = factor
 
-    def vjp(self, *args: Any) -> Observation:  # type: ignore[override]
-        seen = super().vjp(*args)
+    def run_vjp(self, *args: Any) -> Observation:  # type: ignore[override]
+        seen = super().run_vjp(*args)
         off = 1.0 + self.factor * 0.75 * ULPS * 2 * U
         return Observation(tuple(o * off for o in seen.outputs), seen.gradients)
 

@@ -90,8 +90,8 @@ def test_it_runs_alone_and_agrees_with_the_oracle_and_the_subject(subject: str, 
 
 def test_a_subject_without_a_template_is_run_through_gradverify(tmp_path: Path) -> None:
     register = "from gradverify.frameworks import register\n" \
-               "from gradverify.frameworks.engine.adapter import EngineSubject\n" \
-               "mine = EngineSubject()\nmine.name = 'mine'\nregister(mine)\n"  # fmt: skip
+               "from gradverify.frameworks.engine.adapter import EngineFramework\n" \
+               "mine = EngineFramework()\nmine.name = 'mine'\nregister(mine)\n"  # fmt: skip
     text = reproducer(SPEC, "mine", "float64").replace("# A subject", register + "# A subject")
     assert ran(text, tmp_path, alone=False) == ran(reproducer(SPEC, "engine", "float64"), tmp_path, alone=False)
     with pytest.raises(Unsupported, match="no template"):

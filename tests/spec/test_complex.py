@@ -11,7 +11,7 @@ import pytest
 from gradverify.core.case import Case
 from gradverify.core.errors import Unsupported
 from gradverify.core.graph import Constant
-from gradverify.frameworks.engine.adapter import EngineSubject
+from gradverify.frameworks.engine.adapter import EngineFramework
 from gradverify.generate.campaign import seeded_cases
 from gradverify.judge.decide import decide
 from gradverify.ops.complex.lowering import ComplexBuilder, is_complex
@@ -174,24 +174,24 @@ def test_the_convention_of_claims() -> None:
     """The gradient of |z|^2 is 2z = 2x + 2iy: both partial derivatives, neither conjugated nor halved."""
     for claim, right in (("2 * z", True), ("2 * conj(z)", False), ("z", False)):
         spec = case_of(f"expr: sum(abs(z) ** 2)\ninputs: {{z: [1+2j, -0.5-1j]}}\ngrad: {{z: {claim}}}")
-        verdict = decide(spec.case("complex128"), EngineSubject())
+        verdict = decide(spec.case("complex128"), EngineFramework())
         assert bool(verdict) == right
         assert right or str(verdict.kind) == "claim"
 
 
 def test_a_real_claim_for_a_complex_input_has_no_imaginary_part() -> None:
     spec = case_of("expr: sum(real(z) ** 2)\ninputs: {z: [1+2j, -0.5-1j]}\ngrad: {z: 2 * real(z)}")
-    assert decide(spec.case("complex128"), EngineSubject())
+    assert decide(spec.case("complex128"), EngineFramework())
 
 
 def test_cotangents_of_several_outputs_are_named_in_claims() -> None:
     spec = case_of("expr: [z * z, abs(z), z]\ninputs: {z: [1+2j, -0.5-1j]}\n"
                    "grad: {z: 2 * g0 * conj(z) + g1 * z / abs(z) + g2}")  # fmt: skip
-    assert decide(spec.case("complex128"), EngineSubject())
+    assert decide(spec.case("complex128"), EngineFramework())
 
 
 def test_a_case_without_complex_inputs_may_be_complex_inside() -> None:
     spec = case_of("expr: rfft(x)\ninputs: {x: {shape: [4]}}")
     assert is_complex(spec.graph)
     assert spec.dtypes == ("complex64", "complex128")
-    assert decide(spec.case("complex128"), EngineSubject())
+    assert decide(spec.case("complex128"), EngineFramework())

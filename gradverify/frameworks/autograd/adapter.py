@@ -12,11 +12,11 @@ from ...core.errors import Unsupported
 from ...core.graph import Graph
 from ...trace import Traced
 from ..base import Derived, Observation, Pushed, values_of
-from ..numpy.adapter import NumpySubject
-from ..values import mutated, places, restricted
+from ..numpy.adapter import NumpyFramework
+from ..values import argnums, mutated, restricted
 
 
-class AutogradSubject(NumpySubject):
+class AutogradFramework(NumpyFramework):
     """`function` is one of arrays that returns a tuple of arrays; what it returns unboxed has no gradient."""
 
     name = "autograd"
@@ -40,7 +40,7 @@ class AutogradSubject(NumpySubject):
         stage = "forward"
         try:
             if wrt:
-                outputs, back = pullback(function, list(given.values()), places(given, wrt))
+                outputs, back = pullback(function, list(given.values()), argnums(given, wrt))
                 stage = "backward"
                 found = back(weights)
             else:
@@ -72,7 +72,7 @@ class AutogradSubject(NumpySubject):
         from autograd import make_jvp
         from autograd.builtins import tuple as boxed
 
-        primals, active = [np.array(v) for v in values.values()], places(values, tangents)
+        primals, active = [np.array(v) for v in values.values()], argnums(values, tangents)
         of_wrt, at = restricted(function, primals, active), tuple(primals[k] for k in active)
         push = make_jvp(lambda given: boxed(tuple(of_wrt(*given))))(at)
         outs, result = push(tuple(np.array(t) for t in tangents.values()))
@@ -87,7 +87,7 @@ class AutogradSubject(NumpySubject):
 
     def lift_vjp(self, traced: Traced, case: Case) -> Derived:
         values = values_of(traced, case)
-        at = places(values, case.wrt)
+        at = argnums(values, case.wrt)
 
         def pull(*arrays: Any) -> Any:
             _, back = pullback(traced.function, list(arrays[: len(values)]), at)

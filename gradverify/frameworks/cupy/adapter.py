@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ...trace import Traced
-from ..numpy.adapter import NumpySubject
+from ..numpy.adapter import NumpyFramework
 
 
-class CupySubject(NumpySubject):
+class CupyFramework(NumpyFramework):
     """Arrays are copied to the GPU and back; they are contiguous there."""
 
     name = "cupy"

@@ -37,7 +37,7 @@ got = {name: None if g is None else g.numpy() for name, g in zip(wrt, found)}
 )
 
 
-class EngineSubject(Framework):
+class EngineFramework(Framework):
     """Runs graphs on `gradverify.engine`. Needs nothing but NumPy, so it is always available."""
 
     name = "engine"
@@ -127,7 +127,7 @@ class EngineSubject(Framework):
         return trace(fn, args, kwargs, seed=seed, stop_detached=stop_detached, confirm=confirm, strict=strict)
 
     def poisoned(self) -> AbstractContextManager[None]:
-        if type(self) is not EngineSubject and self.name != EngineSubject.name:
+        if type(self) is not EngineFramework and self.name != EngineFramework.name:
             return super().poisoned()
         from .memory import poisoned
 

@@ -20,7 +20,7 @@ from ...ops import OPS
 from ...trace.call_site import called_from
 from ...trace.calls import FlatCall, Found, arguments, change_arrays, confirmed, finished, leaves, traced
 from ...trace.value import Traced
-from ..numpy.tracer import NumpyTracer, copied, held, plain, put, same
+from ..numpy.tracer import NumpyTracer, as_array, copied, plain, put, same
 
 DETACHED = "a value was detached (detach, no_grad) on its way; the definition differentiates through it"
 STOPPED = "a value was detached on its way; the definition holds it fixed"
@@ -47,7 +47,9 @@ def trace(
     count = len(call.arrays) - len(call.parameters)
     given = [
         replace(a, role="parameter" if k >= count else "argument")
-        for k, a in enumerate(arguments(xp, call, lambda t: held(t._array()), _dtype, lambda t: bool(t.requires_grad)))
+        for k, a in enumerate(
+            arguments(xp, call, lambda t: as_array(t._array()), _dtype, lambda t: bool(t.requires_grad))
+        )
     ]
     inputs = [_with(t, xp.argument(n, t._array())) for n, t in zip(call.names, call.arrays)]
     opaque: list[str] = []
@@ -67,7 +69,9 @@ def trace(
                  custom=xp.custom)  # fmt: skip
     if out.graph is not None and confirm and not stop_detached:
         remade = lambda value, like: _with(like, put(value, like._array()))
-        why = confirmed(out, xp, remade, call.arrays, lambda t: held(t.detach()._array()), seed, "the engine's sight")
+        why = confirmed(
+            out, xp, remade, call.arrays, lambda t: as_array(t.detach()._array()), seed, "the engine's sight"
+        )
         if why:
             out = replace(out, graph=None, opaque=(*out.opaque, why))
     return finished(out, xp, strict)
@@ -97,7 +101,7 @@ def _found(xp: EngineTracer, path: str, leaf: Any, lost: bool) -> Found:
     if not _is_tensor(leaf):
         return Found(path, None, type(leaf).__name__)
     if lost:
-        return Found(path, held(leaf._array()), _dtype(leaf))
+        return Found(path, as_array(leaf._array()), _dtype(leaf))
     found = xp.result(path, leaf._array())
     # Where the engine keeps no gradient of it although it depends on what requires grad.
     detached = found.node is not None and xp.flagged and not leaf.requires_grad

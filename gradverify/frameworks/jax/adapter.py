@@ -22,7 +22,7 @@ from ...namespaces.dtypes import numpy_dtype
 from ...trace import Traced
 from ..base import Call, Derived, Form, Framework, Observation, Pushed, Template
 from ..graphs import Binding, compiled, over_pairs
-from ..values import places, restricted
+from ..values import argnums, restricted
 from . import casting, derivatives
 from .bindings import bindings
 from .forms import FORMS, PARTIAL_SUMS
@@ -56,7 +56,7 @@ got = {name: np.asarray(g) for name, g in zip(wrt, pull([jnp.asarray(g) for g in
 )
 
 
-class JaxSubject(Framework):
+class JaxFramework(Framework):
     """JAX through jax.vjp."""
 
     name = "jax"
@@ -138,7 +138,7 @@ class JaxSubject(Framework):
             try:
                 outputs, gradients = call.pull(
                     [self.put(v) for v in values.values()],
-                    places(values, wrt),
+                    argnums(values, wrt),
                     [self.put(g) for g in cotangent],
                 )
             except Unsupported:

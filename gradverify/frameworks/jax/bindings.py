@@ -7,7 +7,7 @@ exceptions. Where JAX has no function at all, it holds the expression that JAX's
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -15,6 +15,8 @@ import numpy as np
 
 from ...namespaces.numpy import native_index
 from ..graphs import Binding, lookup
+
+Pair = Sequence[int]
 
 
 @cache
@@ -24,50 +26,56 @@ def bindings() -> Callable[[str], Callable[..., Any]]:
     import jax.numpy as jnp
     import jax.scipy.special as special
 
-    return lookup(_table(jax, jnp, special), jnp, jax.nn, special, jnp.linalg, jax.lax)
+    return lookup(_table(), jnp, jax.nn, special, jnp.linalg, jax.lax)
 
 
-def _table(jax: Any, jnp: Any, special: Any) -> Binding:
-    def scatter_add(x: Any, indices: Any, updates: Any, axis: int = -1) -> Any:
+def _table() -> Binding:
+    import jax
+    import jax.numpy as jnp
+    import jax.scipy.special as special
+    from jax import Array
+
+    def scatter_add(x: Array, indices: Array, updates: Array, axis: int = -1) -> Array:
         grid = list(jnp.indices(indices.shape, sparse=True))
         grid[axis % x.ndim] = indices
         return x.at[tuple(grid)].add(updates)
 
-    def solve_triangular(a: Any, b: Any, upper: bool = False, unit_diagonal: bool = False) -> Any:
+    def solve_triangular(a: Array, b: Array, upper: bool = False, unit_diagonal: bool = False) -> Array:
         """JAX's solver takes one batch shape for both."""
         batch = jnp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         a, b = (jnp.broadcast_to(m, (*batch, *m.shape[-2:])) for m in (a, b))
         return jax.lax.linalg.triangular_solve(a, b, left_side=True, lower=not upper, unit_diagonal=unit_diagonal)
 
-    def attention(q: Any, k: Any, v: Any) -> Any:
+    def attention(q: Array, k: Array, v: Array) -> Array:
         """jax.nn.dot_product_attention takes its softmax in float32 whatever the dtype: no subject for float64."""
         scores = q @ jnp.matrix_transpose(k) / math.sqrt(k.shape[-1])
         return jax.nn.softmax(scores, -1) @ v
 
-    def nll_loss(x: Any, targets: Any) -> Any:
+    def nll_loss(x: Array, targets: Array) -> Array:
         return -jnp.mean(jnp.take_along_axis(x, targets[..., None], -1))
 
-    def normalize(x: Any, axis: int = -1, eps: float = 1e-12) -> Any:
+    def normalize(x: Array, axis: int = -1, eps: float = 1e-12) -> Array:
         """By the squared norm: JAX's norm has a NaN for its gradient at the origin."""
         return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=axis, keepdims=True), eps * eps))
 
-    def huber_loss(x: Any, y: Any, delta: float = 1.0) -> Any:
+    def huber_loss(x: Array, y: Array, delta: float = 1.0) -> Array:
         d = jnp.abs(x - y)
         return jnp.mean(jnp.where(d <= delta, d * d / 2, delta * (d - delta / 2)))
 
-    def standardize(x: Any, axis: int = -1, eps: float = 1e-5) -> Any:
+    def standardize(x: Array, axis: int = -1, eps: float = 1e-5) -> Array:
         # By default the variance is mean(x*x) - mean(x)**2, which cancels.
-        return jax.nn.standardize(x, axis=axis, epsilon=eps, algorithm="stable")
+        standard: Callable[..., Array] = jax.nn.standardize  # of which mypy does not see `algorithm`
+        return standard(x, axis=axis, epsilon=eps, algorithm="stable")
 
-    def take(x: Any, indices: Any, axis: int) -> Any:
+    def take(x: Array, indices: Array, axis: int) -> Array:
         out = jnp.take(x, indices, axis=axis)
         if out.ndim != x.ndim - 1 + indices.ndim:
             raise NotImplementedError("jnp.take along an empty axis loses the shape of its indices (jax 0.10.2)")
         return out
 
     def conv2d(
-        x: Any, w: Any, stride: Any = (1, 1), padding: Any = (0, 0), dilation: Any = (1, 1), groups: int = 1
-    ) -> Any:
+        x: Array, w: Array, stride: Pair = (1, 1), padding: Pair = (0, 0), dilation: Pair = (1, 1), groups: int = 1
+    ) -> Array:
         pads = [(p, p) for p in padding]
         if tuple(stride) == tuple(dilation) == (1, 1):
             return jax.lax.conv_general_dilated(x, w, stride, pads, feature_group_count=groups)
@@ -80,43 +88,45 @@ def _table(jax: Any, jnp: Any, special: Any) -> Binding:
         out = jnp.einsum("bgikhw,goik->bgohw", columns, kernels)
         return out.reshape(x.shape[0], w.shape[0], *out.shape[3:])
 
-    def places(i: int, j: int, stride: Any, dilation: Any, height: int, width: int) -> tuple[slice, slice]:
+    def window_slices(i: int, j: int, stride: Pair, dilation: Pair, height: int, width: int) -> tuple[slice, slice]:
         """Where place (i, j) of the window falls, over all windows."""
         rows = slice(i * dilation[0], i * dilation[0] + stride[0] * (height - 1) + 1, stride[0])
         return rows, slice(j * dilation[1], j * dilation[1] + stride[1] * (width - 1) + 1, stride[1])
 
-    def im2col(x: Any, kernel: Any, stride: Any = (1, 1), dilation: Any = (1, 1)) -> Any:
+    def im2col(x: Array, kernel: Pair, stride: Pair = (1, 1), dilation: Pair = (1, 1)) -> Array:
         """Not conv_general_dilated_patches: XLA aborts the process on its gradient with a dilation (jax 0.10.2)."""
         height, width = ((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(x.shape[2:], kernel, stride, dilation))
         window = [(i, j) for i in range(kernel[0]) for j in range(kernel[1])]
-        return jnp.stack([x[(..., *places(i, j, stride, dilation, height, width))] for i, j in window], 2)
+        return jnp.stack([x[(..., *window_slices(i, j, stride, dilation, height, width))] for i, j in window], 2)
 
-    def col2im(x: Any, size: Any, kernel: Any, stride: Any = (1, 1), dilation: Any = (1, 1)) -> Any:
+    def col2im(x: Array, size: Pair, kernel: Pair, stride: Pair = (1, 1), dilation: Pair = (1, 1)) -> Array:
         out = jnp.zeros((*x.shape[:2], *size), x.dtype)
         for k in range(kernel[0] * kernel[1]):
-            at = places(k // kernel[1], k % kernel[1], stride, dilation, *x.shape[3:])
+            at = window_slices(k // kernel[1], k % kernel[1], stride, dilation, *x.shape[3:])
             out = out.at[(..., *at)].add(x[:, :, k])
         return out
 
-    def windows(x: Any, start: float, op: Any, kernel: Any, stride: Any, padding: Any, dilation: Any = (1, 1)) -> Any:
+    def windows(
+        x: Array, start: float, op: Any, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1)
+    ) -> Array:
         pads = ((0, 0), (0, 0), *((p, p) for p in padding))
         return jax.lax.reduce_window(
             x, np.asarray(start, x.dtype), op, (1, 1, *kernel), (1, 1, *stride), pads, window_dilation=(1, 1, *dilation)
         )
 
-    def max_pool2d(x: Any, kernel: Any, stride: Any, padding: Any = (0, 0), dilation: Any = (1, 1)) -> Any:
+    def max_pool2d(x: Array, kernel: Pair, stride: Pair, padding: Pair = (0, 0), dilation: Pair = (1, 1)) -> Array:
         return windows(x, -np.inf, jax.lax.max, kernel, stride, padding, dilation)
 
-    def avg_pool2d(x: Any, kernel: Any, stride: Any, padding: Any = (0, 0)) -> Any:
+    def avg_pool2d(x: Array, kernel: Pair, stride: Pair, padding: Pair = (0, 0)) -> Array:
         return windows(x, 0.0, jax.lax.add, kernel, stride, padding) / (kernel[0] * kernel[1])
 
-    def batch_norm(x: Any, w: Any, b: Any, eps: float = 1e-5) -> Any:
+    def batch_norm(x: Array, w: Array, b: Array, eps: float = 1e-5) -> Array:
         axes, shape = (0, *range(2, x.ndim)), (-1, *(1,) * (x.ndim - 2))
         normal = (x - x.mean(axes, keepdims=True)) * jax.lax.rsqrt(x.var(axes, keepdims=True) + eps)
         return normal * w.reshape(shape) + b.reshape(shape)
 
-    def adaptive_avg_pool2d(x: Any, size: Any) -> Any:
-        def along(x: Any, n: int, axis: int) -> Any:
+    def adaptive_avg_pool2d(x: Array, size: Pair) -> Array:
+        def along(x: Array, n: int, axis: int) -> Array:
             edges = [(k * x.shape[axis] // n, -(-(k + 1) * x.shape[axis] // n)) for k in range(n)]
             return jnp.stack([jax.lax.slice_in_dim(x, a, b, axis=axis).mean(axis) for a, b in edges], axis)
 

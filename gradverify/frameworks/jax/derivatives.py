@@ -10,7 +10,7 @@ import numpy as np
 from ...core.case import Case
 from ...trace import Traced
 from ..base import Derived, Pushed, values_of
-from ..values import places, restricted
+from ..values import argnums, restricted
 
 
 def run_jvp(
@@ -20,7 +20,7 @@ def run_jvp(
     import jax
 
     with jax.enable_x64(True):
-        primals, active = [jax.device_put(np.array(v)) for v in values.values()], places(values, tangents)
+        primals, active = [jax.device_put(np.array(v)) for v in values.values()], argnums(values, tangents)
         of_wrt, at = restricted(function, primals, active), [primals[k] for k in active]
         push = lambda *along: jax.jvp(of_wrt, at, list(along))
         along = [jax.device_put(np.array(t)) for t in tangents.values()]
@@ -36,7 +36,7 @@ def lift_jvp(traced: Traced, case: Case, tangents: Mapping[str, np.ndarray]) -> 
     import jax
 
     values = values_of(traced, case)
-    at = places(values, tangents)
+    at = argnums(values, tangents)
 
     def push(*arrays: Any) -> Any:
         given, along = arrays[: len(values)], arrays[len(values) :]
@@ -51,7 +51,7 @@ def lift_vjp(traced: Traced, case: Case) -> Derived:
     import jax
 
     values = values_of(traced, case)
-    at = places(values, case.wrt)
+    at = argnums(values, case.wrt)
 
     def pull(*arrays: Any) -> Any:
         given, cotangents = arrays[: len(values)], arrays[len(values) :]

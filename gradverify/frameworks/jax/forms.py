@@ -51,7 +51,7 @@ LOG1P_Q = (
 
 
 def _log1p(xp: Vocabulary, x: Array) -> Array:
-    """XLA takes Cephes's fraction wherever |x| < √2 - 1, so also down to -0.414, where it is no longer good."""
+    """Return log1p as XLA computes it: by Cephes's fraction wherever |x| < √2 - 1, though it is not good near -0.414."""
     p, q = LOG1P_P[0] + xp.zeros_like(x), LOG1P_Q[0] + xp.zeros_like(x)
     for a, b in zip(LOG1P_P[1:], LOG1P_Q[1:]):
         p, q = p * x + a, q * x + b

@@ -15,7 +15,7 @@ import itertools
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,6 +43,10 @@ from ...trace.series import (
     running_logsumexp,
     upper_gamma,
 )
+from ...trace.value import Outputs, Value
+
+if TYPE_CHECKING:
+    from .tracer import JaxTracer
 
 MAPPED: dict[str, Map] = {}
 maps = entering(MAPPED)
@@ -89,10 +93,10 @@ same("and=logical_and or=logical_or not=logical_not")
 def compared(op: str) -> Map:
     """A value against itself, which asks whether it is NaN, has no kink; nor has one against an infinity."""
 
-    def call(xp: Any, x: Any, y: Any) -> Any:
+    def call(xp: JaxTracer, x: Value, y: Value) -> Value:
         nan = xp.eqn.invars[0] is xp.eqn.invars[1]
         infinite = any(v.array is not None and v.array.size and np.isinf(v.array).all() for v in (x, y))
-        return xp.concrete(xp.result(0)) if nan or infinite else xp.call(op, x, y)
+        return xp.concrete(xp.output(0)) if nan or infinite else xp.call(op, x, y)
 
     return call
 
@@ -106,17 +110,17 @@ maps("cbrt")(lambda xp, x, **_: cbrt(xp, x))  # its accuracy is a hint
 
 
 @maps("is_finite")
-def is_finite(xp: Any, x: Any) -> Any:
-    return xp.concrete(xp.result(0))
+def is_finite(xp: JaxTracer, x: Value) -> Value:
+    return xp.concrete(xp.output(0))
 
 
 @maps("pow")
-def pow_(xp: Any, x: Any, y: Any) -> Any:
+def pow_(xp: JaxTracer, x: Value, y: Value) -> Value:
     return xp.pow(x, y)
 
 
 @maps("integer_pow")
-def integer_pow(xp: Any, x: Any, y: int) -> Any:
+def integer_pow(xp: JaxTracer, x: Value, y: int) -> Value:
     known = {2: "square", -1: "reciprocal"}
     return xp.call(known[y], x) if y in known else x if y == 1 else xp.pow(x, y)
 
@@ -125,32 +129,32 @@ same("complex real imag conj")
 
 
 @maps("fft")
-def fft(xp: Any, x: Any, fft_type: Any, fft_lengths: Any) -> Any:
+def fft(xp: JaxTracer, x: Value, fft_type: Any, fft_lengths: Any) -> Value:
     """Of the last axes; the inverse ones are scaled by 1/n. `fft_type` is an enumeration of FFT, IFFT, RFFT, IRFFT."""
     name = str(getattr(fft_type, "name", fft_type)).lower()
     axes = tuple(range(x.ndim - len(fft_lengths), x.ndim))
     return xp.call(f"{name}n", x, s=tuple(int(n) for n in fft_lengths), axes=axes)
 
 
-def at_point(xp: Any, n: int) -> Any:
+def at_point(xp: JaxTracer, n: int) -> tuple[np.ndarray, ...]:
     """The values of the first n operands, broadcast to one shape, wide."""
     return tuple(np.broadcast_arrays(*(xp.read(i).astype(np.float64) for i in range(n))))
 
 
 @maps("round")
-def round_(xp: Any, x: Any, rounding_method: Any) -> Any:
+def round_(xp: JaxTracer, x: Value, rounding_method: Any) -> Value:
     if int(rounding_method) == 1:  # to nearest even
         return xp.round(x)
     return xp.sign(x) * xp.floor(xp.abs(x) + 0.5)
 
 
 @maps("clamp")
-def clamp(xp: Any, lo: Any, x: Any, hi: Any) -> Any:
+def clamp(xp: JaxTracer, lo: Any, x: Value, hi: Any) -> Value:
     return xp.minimum(xp.maximum(x, lo), hi)
 
 
 @maps("polygamma")
-def polygamma(xp: Any, n: Any, x: Any) -> Any:
+def polygamma(xp: JaxTracer, n: Any, x: Value) -> Value:
     orders = np.unique(xp.read(0))
     xp.require(orders.size == 1 and float(orders[0]).is_integer(), "polygamma of several orders at once")
     order = int(orders[0])
@@ -158,39 +162,39 @@ def polygamma(xp: Any, n: Any, x: Any) -> Any:
 
 
 @maps("igamma")
-def igamma(xp: Any, a: Any, x: Any) -> Any:
+def igamma(xp: JaxTracer, a: Value, x: Value) -> Value:
     return lower_gamma(xp, a, x, at_point(xp, 2))
 
 
 @maps("igammac")
-def igammac(xp: Any, a: Any, x: Any) -> Any:
+def igammac(xp: JaxTracer, a: Value, x: Value) -> Value:
     return upper_gamma(xp, a, x, at_point(xp, 2))
 
 
 @maps("igamma_grad_a")
-def igamma_grad_a(xp: Any, a: Any, x: Any) -> Any:
+def igamma_grad_a(xp: JaxTracer, a: Value, x: Value) -> Value:
     return gamma_slope(xp, a, x, at_point(xp, 2))
 
 
 @maps("regularized_incomplete_beta")
-def betainc(xp: Any, a: Any, b: Any, x: Any) -> Any:
+def betainc(xp: JaxTracer, a: Value, b: Value, x: Value) -> Value:
     return incomplete_beta(xp, a, b, x, at_point(xp, 3))
 
 
 @maps("bessel_i0e")
-def bessel_i0e(xp: Any, x: Any) -> Any:
-    return bessel_i(xp, 0, x, *at_point(xp, 1))
+def bessel_i0e(xp: JaxTracer, x: Value) -> Value | float:
+    return bessel_i(xp, 0, x, at_point(xp, 1)[0])
 
 
 @maps("bessel_i1e")
-def bessel_i1e(xp: Any, x: Any) -> Any:
-    return bessel_i(xp, 1, x, *at_point(xp, 1))
+def bessel_i1e(xp: JaxTracer, x: Value) -> Value | float:
+    return bessel_i(xp, 1, x, at_point(xp, 1)[0])
 
 
 @maps("zeta")
-def zeta(xp: Any, s: Any, q: Any) -> Any:
+def zeta(xp: JaxTracer, s: Any, q: Value) -> Value:
     at_s, at_q = at_point(xp, 2)
-    xp.require((at_s > 1).all() and (at_q > 0).all(), "zeta outside s > 1, q > 0")
+    xp.require(bool((at_s > 1).all() and (at_q > 0).all()), "zeta outside s > 1, q > 0")
     order = np.unique(at_s) - 1
     if not xp.cells[0].live and order.size == 1 and float(order[0]).is_integer() and order[0] <= 16:
         # DLMF 25.11.12: psi_n(q) = (-1)^(n+1) n! zeta(n+1, q)
@@ -200,7 +204,7 @@ def zeta(xp: Any, s: Any, q: Any) -> Any:
 
 
 @maps("select_n")
-def select_n(xp: Any, which: Any, *cases: Any) -> Any:
+def select_n(xp: JaxTracer, which: Any, *cases: Any) -> Value:
     """Case number `which`; a mask chooses between two."""
     if which.kind == "bool":
         no, yes = cases
@@ -215,19 +219,19 @@ def select_n(xp: Any, which: Any, *cases: Any) -> Any:
 
 
 @maps("stop_gradient copy copy_p device_put pvary reshard sharding_constraint reduce_precision name")
-def identity(xp: Any, x: Any, **_: Any) -> Any:
+def identity(xp: JaxTracer, x: Value, **_: Any) -> Value:
     """stop_gradient too: the definition is the forward function; a note says so."""
     return x
 
 
 @maps("convert_element_type")
-def convert(xp: Any, x: Any, **_: Any) -> Any:
+def convert(xp: JaxTracer, x: Value, **_: Any) -> Value:
     x = xp.cast(x)
     return xp.where(x, 1.0, 0.0) if x.kind == "bool" and xp.out_kind(0) == "float" else x
 
 
 @maps("optimization_barrier")
-def several(xp: Any, *xs: Any, **_: Any) -> Any:
+def several(xp: JaxTracer, *xs: Any, **_: Any) -> Outputs:
     return xs
 
 
@@ -242,12 +246,12 @@ for _lax in ("cumulative_sum", "cumulative_prod"):
     )
 
 
-def turned(xp: Any, x: Any, axis: int, reverse: bool, f: Callable[[Any], Any]) -> Any:
+def turned(xp: JaxTracer, x: Value, axis: int, reverse: bool, f: Callable[[Any], Any]) -> Value:
     return xp.flip(f(xp.flip(x, axis=axis)), axis=axis) if reverse else f(x)
 
 
 @maps("cumlogsumexp")
-def cumlogsumexp(xp: Any, x: Any, axis: int, reverse: bool) -> Any:
+def cumlogsumexp(xp: JaxTracer, x: Value, axis: int, reverse: bool) -> Value:
     return turned(xp, x, axis, reverse, lambda v: running_logsumexp(xp, v, axis))
 
 
@@ -256,12 +260,12 @@ LONGEST_CHAIN = 64
 
 
 @maps("cummax cummin")
-def cummax(xp: Any, x: Any, axis: int, reverse: bool) -> Any:
+def cummax(xp: JaxTracer, x: Value, axis: int, reverse: bool) -> Value:
     """Each entry against the extreme before it; along a long axis, where that stands is found at the point."""
     n = x.shape[axis]
     if n <= LONGEST_CHAIN:
         return turned(xp, x, axis, reverse, lambda v: extremes(xp, v, axis))
-    found, given = xp.result(0), xp.read(0)
+    found, given = xp.output(0), xp.read(0)
     moved, running = np.moveaxis(given, axis, -1), np.moveaxis(found, axis, -1)
     hit = moved[..., None, :] == running[..., :, None]
     reach = np.tri(n, dtype=bool) if not reverse else np.tri(n, dtype=bool).T
@@ -269,14 +273,14 @@ def cummax(xp: Any, x: Any, axis: int, reverse: bool) -> Any:
     return xp.take_along_axis(x, xp.concrete(where), axis=axis)
 
 
-def extremes(xp: Any, x: Any, axis: int) -> Any:
+def extremes(xp: JaxTracer, x: Value, axis: int) -> Value:
     op = "maximum" if xp.primitive == "cummax" else "minimum"
     entries = [along(xp, x, axis, k, k + 1) for k in range(x.shape[axis])]
     return xp.concat(list(itertools.accumulate(entries, partial(xp.call, op))), axis=axis) if entries else x
 
 
 @maps("sort")
-def sort(xp: Any, *xs: Any, dimension: int, num_keys: int, **_: Any) -> Any:
+def sort(xp: JaxTracer, *xs: Any, dimension: int, num_keys: int, **_: Any) -> Outputs:
     if num_keys == 1 and len(xs) == 1:
         return (xp.sort(xs[0], axis=dimension),)
     order = xp.concrete(xp.order(dimension, num_keys))
@@ -286,12 +290,14 @@ def sort(xp: Any, *xs: Any, dimension: int, num_keys: int, **_: Any) -> Any:
 
 
 @maps("top_k")
-def top_k(xp: Any, x: Any, k: int, axis: int | None = None, **_: Any) -> Any:
+def top_k(xp: JaxTracer, x: Value, k: int, axis: int | None = None, **_: Any) -> Outputs:
     axis = -1 if axis is None else axis
     return along(xp, xp.sort(x, axis=axis, descending=True), axis, 0, k), None
 
 
-def windows(xp: Any, x: Any, value: float, window: Any, strides: Any, padding: Any, base: Any, dilation: Any) -> Any:
+def windows(
+    xp: JaxTracer, x: Value, value: float, window: Any, strides: Any, padding: Any, base: Any, dilation: Any
+) -> Value:
     """Every entry of a sliding window, stacked along a new first axis."""
     xp.require(all(b == 1 for b in base or (1,)), "a reduction over windows with base dilation")
     x = padded(xp, x, [(int(a), int(b)) for a, b in padding], value)
@@ -313,8 +319,8 @@ def windows(xp: Any, x: Any, value: float, window: Any, strides: Any, padding: A
 
 @maps("reduce_window_sum")
 def window_sum(
-    xp: Any, x: Any, window_dimensions: Any, window_strides: Any, padding: Any, base_dilation: Any, window_dilation: Any,
-    **_: Any,
+    xp: JaxTracer, x: Any, window_dimensions: Any, window_strides: Any, padding: Any, base_dilation: Any,
+    window_dilation: Any, **_: Any,
 ) -> Any:  # fmt: skip
     return xp.sum(
         windows(xp, x, 0.0, window_dimensions, window_strides, padding, base_dilation, window_dilation), axis=0
@@ -323,8 +329,8 @@ def window_sum(
 
 def window_extreme(op: str, start: float) -> Map:
     def call(
-        xp: Any, x: Any, window_dimensions: Any, window_strides: Any, padding: Any, base_dilation: Any, window_dilation: Any,
-        **_: Any,
+        xp: JaxTracer, x: Any, window_dimensions: Any, window_strides: Any, padding: Any, base_dilation: Any,
+        window_dilation: Any, **_: Any,
     ) -> Any:  # fmt: skip
         stacked = windows(xp, x, start, window_dimensions, window_strides, padding, base_dilation, window_dilation)
         return xp.call(op, stacked, axis=0)
@@ -340,23 +346,23 @@ MAPPED["reduce_window_min"] = window_extreme("min", math.inf)
 
 
 @maps("reshape")
-def reshape(xp: Any, x: Any, new_sizes: Any, dimensions: Any = None, **_: Any) -> Any:
+def reshape(xp: JaxTracer, x: Value, new_sizes: Any, dimensions: Any = None, **_: Any) -> Value:
     """In the order of `dimensions`, where they are given."""
     return xp.shaped(x if dimensions is None else xp.permute_dims(x, axes=tuple(dimensions)), new_sizes)
 
 
 @maps("squeeze")
-def squeeze(xp: Any, x: Any, **_: Any) -> Any:
+def squeeze(xp: JaxTracer, x: Value, **_: Any) -> Value:
     return xp.shaped(x, xp.out_shape(0))
 
 
 @maps("transpose")
-def transpose(xp: Any, x: Any, permutation: Any) -> Any:
+def transpose(xp: JaxTracer, x: Value, permutation: Any) -> Value:
     return xp.permute_dims(x, axes=tuple(int(p) for p in permutation))
 
 
 @maps("broadcast_in_dim")
-def broadcast_in_dim(xp: Any, x: Any, *_: Any, shape: Any, broadcast_dimensions: Any, **__: Any) -> Any:
+def broadcast_in_dim(xp: JaxTracer, x: Value, *_: Any, shape: Any, broadcast_dimensions: Any, **__: Any) -> Value:
     thin = [1] * len(shape)
     for n, axis in zip(x.shape, broadcast_dimensions):
         thin[int(axis)] = n
@@ -364,49 +370,49 @@ def broadcast_in_dim(xp: Any, x: Any, *_: Any, shape: Any, broadcast_dimensions:
 
 
 @maps("broadcast_to")
-def broadcast_to(xp: Any, x: Any, **_: Any) -> Any:
+def broadcast_to(xp: JaxTracer, x: Value, **_: Any) -> Value:
     return xp.spread(x, xp.out_shape(0))
 
 
 @maps("slice")
-def slice_(xp: Any, x: Any, start_indices: Any, limit_indices: Any, strides: Any) -> Any:
+def slice_(xp: JaxTracer, x: Value, start_indices: Any, limit_indices: Any, strides: Any) -> Value:
     steps = strides or (1,) * x.ndim
     return xp.getitem(x, index=tuple((int(a), int(b), int(s)) for a, b, s in zip(start_indices, limit_indices, steps)))
 
 
 @maps("rev")
-def rev(xp: Any, x: Any, dimensions: Any) -> Any:
+def rev(xp: JaxTracer, x: Value, dimensions: Any) -> Value:
     return xp.flip(x, axis=tuple(int(d) for d in dimensions)) if len(dimensions) else x
 
 
 @maps("concatenate")
-def concatenate(xp: Any, *xs: Any, dimension: int) -> Any:
+def concatenate(xp: JaxTracer, *xs: Any, dimension: int) -> Value:
     return xp.concat([xp.matching(x, xs[0]) for x in xs], axis=dimension)
 
 
 @maps("stack")
-def stack(xp: Any, *xs: Any, axis: int = 0, **_: Any) -> Any:
+def stack(xp: JaxTracer, *xs: Any, axis: int = 0, **_: Any) -> Value:
     return xp.stack([xp.matching(x, xs[0]) for x in xs], axis=axis)
 
 
 @maps("unstack")
-def unstack(xp: Any, x: Any, axis: int = 0, **_: Any) -> Any:
+def unstack(xp: JaxTracer, x: Value, axis: int = 0, **_: Any) -> Outputs:
     return tuple(at(xp, x, axis, k) for k in range(x.shape[axis]))
 
 
 @maps("split")
-def split(xp: Any, x: Any, sizes: Any, axis: int) -> Any:
+def split(xp: JaxTracer, x: Value, sizes: Any, axis: int) -> Outputs:
     ends = np.cumsum(sizes)
     return tuple(along(xp, x, axis, int(e - n), int(e)) for e, n in zip(ends, sizes))
 
 
 @maps("tile")
-def tile(xp: Any, x: Any, reps: Any, **_: Any) -> Any:
+def tile(xp: JaxTracer, x: Value, reps: Any, **_: Any) -> Value:
     return xp.tile(xp.shaped(x, (1,) * (len(reps) - x.ndim) + x.shape), repetitions=tuple(reps))
 
 
 @maps("pad")
-def pad(xp: Any, x: Any, value: Any, padding_config: Any) -> Any:
+def pad(xp: JaxTracer, x: Value, value: Any, padding_config: Any) -> Value:
     """(low, high, interior) per axis; low and high may be negative."""
     if any(int(i) for _, _, i in padding_config):
         sizes = [max(n + (n - 1) * int(i), 0) for n, (_, _, i) in zip(x.shape, padding_config)]
@@ -423,7 +429,7 @@ def pad(xp: Any, x: Any, value: Any, padding_config: Any) -> Any:
 
 
 @maps("gather dynamic_slice")
-def gather(xp: Any, x: Any, *_: Any, **params: Any) -> Any:
+def gather(xp: JaxTracer, x: Value, *_: Any, **params: Any) -> Value:
     """Out of bounds, a gather that fills gives NaN (or its fill value)."""
     spots = xp.positions()
     if (spots < 0).any():
@@ -435,22 +441,22 @@ def gather(xp: Any, x: Any, *_: Any, **params: Any) -> Any:
 
 
 @maps("dynamic_update_slice")
-def dynamic_update_slice(xp: Any, x: Any, update: Any, *_: Any, **__: Any) -> Any:
+def dynamic_update_slice(xp: JaxTracer, x: Value, update: Any, *_: Any, **__: Any) -> Value:
     return replaced(xp, x, update)
 
 
 @maps("scatter")
-def scatter(xp: Any, x: Any, indices: Any, updates: Any, **_: Any) -> Any:
+def scatter(xp: JaxTracer, x: Value, indices: Any, updates: Any, **_: Any) -> Value:
     return replaced(xp, x, updates)
 
 
-def replaced(xp: Any, x: Any, updates: Any) -> Any:
+def replaced(xp: JaxTracer, x: Value, updates: Any) -> Value:
     both = xp.concat([xp.flat(x), xp.flat(xp.matching(updates, x))], axis=0)
     return xp.picked(both, xp.replacements())
 
 
 @maps("scatter-add scatter-sub")
-def scatter_add(xp: Any, x: Any, indices: Any, updates: Any, **_: Any) -> Any:
+def scatter_add(xp: JaxTracer, x: Value, indices: Any, updates: Any, **_: Any) -> Value:
     spots = xp.landings()
     kept = spots.ravel() >= 0
     if not kept.all():
@@ -461,7 +467,7 @@ def scatter_add(xp: Any, x: Any, indices: Any, updates: Any, **_: Any) -> Any:
 
 
 @maps("scatter-mul scatter-max scatter-min")
-def scatter_combine(xp: Any, x: Any, indices: Any, updates: Any, **_: Any) -> Any:
+def scatter_combine(xp: JaxTracer, x: Value, indices: Any, updates: Any, **_: Any) -> Value:
     """With one update for a place at most: then it is a gather, the op, and a replacement."""
     spots = xp.landings().ravel()
     kept = spots >= 0
@@ -475,7 +481,7 @@ def scatter_combine(xp: Any, x: Any, indices: Any, updates: Any, **_: Any) -> An
 
 
 @maps("dot_general")
-def dot_general(xp: Any, a: Any, b: Any, dimension_numbers: Any, **_: Any) -> Any:
+def dot_general(xp: JaxTracer, a: Value, b: Value, dimension_numbers: Any, **_: Any) -> Value:
     """Contracted and batch axes by letters; the result has batch, then the rest of a, then of b."""
     (ca, cb), (ba, bb) = dimension_numbers
     letters = iter("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -492,13 +498,13 @@ def dot_general(xp: Any, a: Any, b: Any, dimension_numbers: Any, **_: Any) -> An
 
 
 @maps("cholesky")
-def cholesky(xp: Any, a: Any, **_: Any) -> Any:
+def cholesky(xp: JaxTracer, a: Value, **_: Any) -> Value:
     return xp.cholesky(a)
 
 
 @maps("triangular_solve")
 def triangular_solve(
-    xp: Any, a: Any, b: Any, left_side: bool, lower: bool, transpose_a: bool, unit_diagonal: bool,
+    xp: JaxTracer, a: Any, b: Any, left_side: bool, lower: bool, transpose_a: bool, unit_diagonal: bool,
     conjugate_a: bool = False, **_: Any,
 ) -> Any:  # fmt: skip
     swap = xp.matrix_transpose
@@ -510,51 +516,51 @@ def triangular_solve(
 
 
 @maps("lu")
-def lu(xp: Any, a: Any, **_: Any) -> Any:
+def lu(xp: JaxTracer, a: Value, **_: Any) -> Outputs:
     """The order of the rows is an integer, and as such concrete."""
-    order = xp.result(2)
+    order = xp.output(2)
     return eliminated(xp, rows_ordered(xp, a, order)), None, None
 
 
-def rows_ordered(xp: Any, a: Any, order: np.ndarray) -> Any:
+def rows_ordered(xp: JaxTracer, a: Value, order: np.ndarray) -> Value:
     spots = np.arange(int(np.prod(a.shape))).reshape(a.shape)
     return xp.picked(a, np.take_along_axis(spots, order[..., None].astype(np.int64), axis=-2))
 
 
 @maps("qr")
-def qr(xp: Any, a: Any, full_matrices: bool, **_: Any) -> Any:
+def qr(xp: JaxTracer, a: Value, full_matrices: bool, **_: Any) -> Outputs:
     m, n = a.shape[-2:]
     xp.require(not full_matrices or m <= n, "the full QR factors of a tall matrix, of which some columns are arbitrary")
-    r = xp.result(1)
+    r = xp.output(1)
     return orthogonalised(xp, a, np.where(np.diagonal(r, axis1=-2, axis2=-1) < 0, -1.0, 1.0))
 
 
 @maps("eigh")
-def eigh(xp: Any, a: Any, **_: Any) -> Any:
-    values, vectors = eigen(xp, a, xp.result(0))
+def eigh(xp: JaxTracer, a: Value, **_: Any) -> Outputs:
+    values, vectors = eigen(xp, a, xp.output(0))
     return vectors, values
 
 
 @maps("svd")
-def svd(xp: Any, a: Any, full_matrices: bool, compute_uv: bool, **_: Any) -> Any:
+def svd(xp: JaxTracer, a: Value, full_matrices: bool, compute_uv: bool, **_: Any) -> Outputs:
     m, n = a.shape[-2:]
     xp.require(
         not (full_matrices and compute_uv) or m == n,
         "all singular vectors of a matrix that is not square: some are arbitrary",
     )
-    u, vt = (xp.result(1), xp.result(2)) if compute_uv else np.linalg.svd(xp.read(0), full_matrices=False)[::2]
+    u, vt = (xp.output(1), xp.output(2)) if compute_uv else np.linalg.svd(xp.read(0), full_matrices=False)[::2]
     left, values, right = singular(xp, a, u, np.swapaxes(vt, -1, -2))
     return (values, left, xp.matrix_transpose(right)) if compute_uv else (values,)
 
 
 @maps("symmetric_product")
-def symmetric_product(xp: Any, a: Any, c: Any, alpha: float, beta: float, **_: Any) -> Any:
+def symmetric_product(xp: JaxTracer, a: Value, c: Value, alpha: float, beta: float, **_: Any) -> Value:
     return alpha * xp.matmul(a, xp.matrix_transpose(a)) + beta * c
 
 
 @maps("conv_general_dilated")
 def conv(
-    xp: Any, x: Any, w: Any, window_strides: Any, padding: Any, lhs_dilation: Any, rhs_dilation: Any,
+    xp: JaxTracer, x: Any, w: Any, window_strides: Any, padding: Any, lhs_dilation: Any, rhs_dilation: Any,
     dimension_numbers: Any, feature_group_count: int, batch_group_count: int, **_: Any,
 ) -> Any:  # fmt: skip
     """Axes into the order (batch, channels, ...), zeros between the entries, padding, then a correlation."""

@@ -71,7 +71,7 @@ def trace(
     `opaque` instead and its graph is None. What `fn` itself raises is passed on.
     """
     call = _Call(fn, tuple(args), dict(kwargs or {}))
-    xp = _JaxTracer()
+    xp = JaxTracer()
     walk = _Walk(xp, stop_detached)
     opaque: list[str] = []
     arguments, cells = call.inputs(xp)
@@ -149,7 +149,7 @@ class _Call:
     kwargs: dict[str, Any]
     names: list[str] = field(default_factory=list)
     roles: list[Role] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
+    array_leaves: list[int] = field(default_factory=list)
     leaves: list[Any] = field(default_factory=list)
     structure: Any = None
 
@@ -160,11 +160,11 @@ class _Call:
             if isinstance(leaf, jax.Array | np.ndarray | np.generic) and not _is_key(leaf):
                 self.names.append(self._name(path))
                 self.roles.append("parameter" if path[0].idx == 0 else "argument")
-                self.places.append(k)
+                self.array_leaves.append(k)
 
     @property
     def arrays(self) -> list[Any]:
-        return [jnp.asarray(self.leaves[k]) for k in self.places]
+        return [jnp.asarray(self.leaves[k]) for k in self.array_leaves]
 
     def _name(self, path: tuple[Any, ...]) -> str:
         if path[0].idx == 0:
@@ -173,7 +173,7 @@ class _Call:
             return str(path[1].key) + tree_util.keystr(path[2:])
         return positional(self.fn, path[1].idx) + tree_util.keystr(path[2:])
 
-    def inputs(self, xp: _JaxTracer) -> tuple[list[Argument], list[_Cell]]:
+    def inputs(self, xp: JaxTracer) -> tuple[list[Argument], list[_Cell]]:
         arguments: list[Argument] = []
         cells: list[_Cell] = []
         for name, role, array in zip(self.names, self.roles, self.arrays):
@@ -192,13 +192,13 @@ class _Call:
 
     def run(self, *arrays: Any) -> Any:
         leaves = list(self.leaves)
-        for k, a in zip(self.places, arrays):
+        for k, a in zip(self.array_leaves, arrays):
             leaves[k] = a
         fn, args, kwargs = tree_util.tree_unflatten(self.structure, leaves)
         return fn(*args, **kwargs)
 
     def native(self, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
-        count = len(self.places)
+        count = len(self.array_leaves)
 
         def function(*arrays: Any) -> tuple[Any, ...]:
             leaves = tree_util.tree_leaves(self.run(*arrays[:count]))
@@ -271,7 +271,7 @@ class _Cell:
         return self.array
 
 
-class _JaxTracer(Tracer):
+class JaxTracer(Tracer):
     """The Tracer as the mappings of `lax` use it, with the equation that is being mapped in view."""
 
     eqn: Any = None
@@ -287,7 +287,7 @@ class _JaxTracer(Tracer):
     def read(self, i: int) -> np.ndarray:
         return _array(self.cells[i].value())
 
-    def result(self, i: int) -> np.ndarray:
+    def output(self, i: int) -> np.ndarray:
         """What JAX computes at the point."""
         return _array(self.outs()[i])
 
@@ -296,10 +296,6 @@ class _JaxTracer(Tracer):
 
     def out_kind(self, i: int) -> Kind:
         return kind_of(self.eqn.outvars[i].aval.dtype)
-
-    def require(self, fine: bool, what: str) -> None:
-        if not fine:
-            raise Unsupported(what)
 
     def cast(self, x: Value) -> Value:
         """`x` in the dtype of the result."""
@@ -358,7 +354,7 @@ class _Walk:
     """`custom`: a rule that is not JAX's own was met. `ruled`: how many custom rules are around the current equation;
     they decide what the gradient is there, whatever is stopped inside."""
 
-    def __init__(self, xp: _JaxTracer, stop_detached: bool) -> None:
+    def __init__(self, xp: JaxTracer, stop_detached: bool) -> None:
         self.xp, self.stop_detached = xp, stop_detached
         self.custom, self.ruled = False, 0
 
@@ -560,7 +556,7 @@ class _Walk:
         return _Cell(make=lambda: x.value()[index], symbol=symbol)
 
     def custom_linear_solve(self, eqn: Any, cells: list[_Cell]) -> list[_Cell]:
-        """Its `solve` is what it computes; the rest says how to differentiate it."""
+        """Follow `solve`, which computes the result; the other functions say how to differentiate it."""
         lengths, jaxprs = eqn.params["const_lengths"], eqn.params["jaxprs"]
         sizes = [lengths.matvec, lengths.vecmat, lengths.solve, lengths.transpose_solve]
         first = sum(sizes[:2])
@@ -613,9 +609,7 @@ def _unusable(cell: _Cell) -> bool:
 # ---- results --------------------------------------------------------------------------------------------------------
 
 
-def _outputs(
-    xp: _JaxTracer, leaves: Any, cells: list[_Cell], opaque: list[str]
-) -> tuple[tuple[Output, ...], list[int]]:
+def _outputs(xp: JaxTracer, leaves: Any, cells: list[_Cell], opaque: list[str]) -> tuple[tuple[Output, ...], list[int]]:
     outputs: list[Output] = []
     nodes: list[int] = []
     for (path, aval), cell in zip(leaves, cells):
@@ -639,7 +633,7 @@ def _outputs(
     return tuple(outputs), nodes
 
 
-def _unstaged(call: _Call, arguments: list[Argument], xp: _JaxTracer, why: str) -> Traced:
+def _unstaged(call: _Call, arguments: list[Argument], xp: JaxTracer, why: str) -> Traced:
     """A function that JAX differentiates (eagerly, with values at hand) but cannot stage: run once for its outputs."""
     outputs: list[Output] = []
     kept: list[int] = []
@@ -660,7 +654,7 @@ def _unstaged(call: _Call, arguments: list[Argument], xp: _JaxTracer, why: str) 
     )  # fmt: skip
 
 
-def _confirmed(traced: Traced, call: _Call, seed: int, xp: _JaxTracer) -> str | None:
+def _confirmed(traced: Traced, call: _Call, seed: int, xp: JaxTracer) -> str | None:
     assert traced.graph is not None
     replaceable = [a for a in traced.arguments if a.role != "captured"]
     moving = [a.name for a in replaceable if a.kind == "float"]

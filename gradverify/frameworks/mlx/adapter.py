@@ -13,10 +13,10 @@ from ...core.errors import Unsupported
 from ...core.graph import Graph
 from ...trace import Traced
 from ..base import Derived, Framework, Observation, Pushed, values_of
-from ..values import mutated, places, restricted
+from ..values import argnums, mutated, restricted
 
 
-class MlxSubject(Framework):
+class MlxFramework(Framework):
     """`function` is one of arrays that returns a tuple of arrays."""
 
     name = "mlx"
@@ -42,7 +42,7 @@ class MlxSubject(Framework):
     ) -> Observation:
         import mlx.core as mx
 
-        at = places(values, wrt)
+        at = argnums(values, wrt)
         stage = "forward"
         with mx.stream(mx.cpu):
             given = [_put(v) for v in values.values()]
@@ -97,7 +97,7 @@ class MlxSubject(Framework):
         from .tracer import made, value
 
         with mx.stream(mx.cpu):
-            primals, active = [made(np.array(v)) for v in values.values()], places(values, tangents)
+            primals, active = [made(np.array(v)) for v in values.values()], argnums(values, tangents)
             of_wrt, at = restricted(function, primals, active), [primals[k] for k in active]
             along = [made(np.array(t)) for t in tangents.values()]
             outs, result = mx.jvp(of_wrt, at, along)
@@ -112,7 +112,7 @@ class MlxSubject(Framework):
         from .tracer import made
 
         values = values_of(traced, case)
-        at = places(values, case.wrt)
+        at = argnums(values, case.wrt)
 
         def pull(*arrays: Any) -> Any:
             given, cotangents = arrays[: len(values)], arrays[len(values) :]

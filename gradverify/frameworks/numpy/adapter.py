@@ -11,11 +11,14 @@ from ...core.errors import Unsupported
 from ...core.graph import Graph
 from ...namespaces.layout import copy_layout
 from ...trace import Traced
+from ...trace.value import HandWrittenFunction
 from ..base import Framework, Observation
 from ..values import mutated
 
+BY_HAND = "{} has no gradients of its own: give check a function and its vjp"
 
-class NumpySubject(Framework):
+
+class NumpyFramework(Framework):
     """Runs a pair of forward and backward as a caller would, on copies laid out as the given arrays are.
 
     `function` is one with a method `pull(*arrays) -> (outputs, back)`, `back(cotangents) -> {input: gradient}`. NumPy
@@ -32,7 +35,7 @@ class NumpySubject(Framework):
         return None
 
     def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
-        raise Unsupported(f"{self.name} has no gradients of its own: give check a function and its vjp")
+        raise Unsupported(BY_HAND.format(self.name))
 
     def put(self, value: np.ndarray) -> Any:
         """An array of its own memory: the same strides, expanded axes and negative ones included."""
@@ -52,7 +55,9 @@ class NumpySubject(Framework):
         given = {n: self.put(np.asarray(v)) for n, v in values.items()}
         weights = [self.put(np.asarray(g)) for g in cotangent]
         try:
-            outputs, back = function.pull(*given.values())  # type: ignore[attr-defined]
+            if not isinstance(function, HandWrittenFunction):
+                raise Unsupported(BY_HAND.format(self.name))
+            outputs, back = function.pull(*given.values())
         except Unsupported:
             raise
         except Exception as e:

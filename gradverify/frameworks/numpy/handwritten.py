@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...trace.calls import FlatCall, leaves, rebuilt, replayed
+from ...trace.value import HandWrittenFunction
 
 
 class WrongGradients(TypeError):
@@ -116,7 +117,7 @@ def _count(n: int, what: str) -> str:
     return f"{n} {what}" if n == 1 else f"{n} {what.replace('leaf', 'leave')}s"
 
 
-class Flat:
+class Flat(HandWrittenFunction):
     """A call as a function of its arrays alone, with the VJP that was written for it.
 
     kept     which leaves of the result are its outputs

@@ -74,10 +74,10 @@ def traced_call(
     """Trace a call over NumPy arrays. `flat(kept)` is what Traced.function will be; `modules` are further ones that have
     NumPy's functions."""
     xp = NumpyTracer()
-    given = arguments(xp, call, held, lambda a: a.dtype.name, lambda a: False)
+    given = arguments(xp, call, as_array, lambda a: a.dtype.name, lambda a: False)
     for name, array in closed_over(call.fn).items():
         if is_array(array) and array.dtype.kind != "c":
-            xp.names.setdefault(digest(held(array)), name)
+            xp.names.setdefault(digest(as_array(array)), name)
     inputs = [xp.argument(n, a) for n, a in zip(call.names, call.arrays)]
     opaque: list[str] = []
     try:
@@ -95,7 +95,7 @@ def traced_call(
         xp.note(f"the function writes to its argument {n}")
     traced_ = traced(xp, framework, given, found, flat, opaque, written=tuple(written), mutated_unseen=tuple(written))
     if traced_.graph is not None and confirm:
-        why = confirmed(traced_, xp, put, call.arrays, held, call.seed, "NumPy's sight", list(xp.left))
+        why = confirmed(traced_, xp, put, call.arrays, as_array, call.seed, "NumPy's sight", list(xp.left))
         if why:
             traced_ = replace(traced_, graph=None, opaque=(*traced_.opaque, why))
     return finished(traced_, xp, strict)
@@ -106,7 +106,7 @@ def _first(e: BaseException) -> str:
 
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:
-    return np.array_equal(held(a), b, equal_nan=b.dtype.kind == "f")
+    return np.array_equal(as_array(a), b, equal_nan=b.dtype.kind == "f")
 
 
 def _plain_leaf(path: str, leaf: Any) -> Found:
@@ -128,7 +128,7 @@ def is_array(x: Any) -> bool:
     return isinstance(x, np.ndarray | np.generic) and (x.dtype.kind in "fiubc" or x.dtype.name == "bfloat16")
 
 
-def held(x: Any) -> np.ndarray:
+def as_array(x: Any) -> np.ndarray:
     """Its values; bfloat16 and smaller as float32, which holds them."""
     out = np.array(plain(x))
     return out if out.dtype.kind in "fiubc" else out.astype(np.float32)
@@ -355,7 +355,7 @@ def _layout(a: np.ndarray) -> Layout:
 
 
 class _Memory:
-    """What is in the memory of one array.
+    """The recorded contents of one array's memory.
 
     source  for each place, the number of its entry: entries are counted through `parts`, one after the other
     parts   (number of the first entry, value), in the order in which they were written
@@ -371,12 +371,12 @@ class _Memory:
         self.hints: dict[Layout, Callable[[], Value]] = {}
         self.count = 0
 
-    def places(self, a: np.ndarray) -> np.ndarray:
+    def flat_indices(self, a: np.ndarray) -> np.ndarray:
         first = (a.__array_interface__["data"][0] - self.low) // a.itemsize
         return layout.strided_indices(a.shape, [s // a.itemsize for s in a.strides], first)
 
     def write(self, where: np.ndarray, value: Value) -> None:
-        """Entries of a value, in C order, to places."""
+        """Write the entries of a value, in C order, to flat indices."""
         self.source[where.ravel()] = self.count + np.arange(where.size)
         self.parts.append((self.count, value))
         self.count += where.size
@@ -431,9 +431,8 @@ class NumpyTracer(Tracer):
         """The value of the i-th argument at the point."""
         return np.asarray(self.at_hand[i])
 
-    def require(self, fine: bool, what: str) -> None:
-        if not fine:
-            raise Unsupported(what)
+    def output(self, i: int) -> np.ndarray:
+        return np.asarray(self.outs[i])
 
     @contextmanager
     def busy(self, inside: bool) -> Iterator[None]:
@@ -474,17 +473,17 @@ class NumpyTracer(Tracer):
         patches.append((tricks, "as_strided", _instead(self.strided, tricks.as_strided)))
         before = [(module, name, getattr(module, name)) for module, name, _ in patches]
         instead = {id(old): new for (_, _, new), (_, _, old) in zip(patches, before)}
-        held: dict[str, Any] = names if isinstance(names, dict) else {}
-        imported = {n: v for n, v in held.items() if id(v) in instead}
+        namespace: dict[str, Any] = names if isinstance(names, dict) else {}
+        imported = {n: v for n, v in namespace.items() if id(v) in instead}
         try:
             for module, name, new in patches:
                 setattr(module, name, new)
-            held.update({n: instead[id(v)] for n, v in imported.items()})
+            namespace.update({n: instead[id(v)] for n, v in imported.items()})
             yield
         finally:
             for module, name, old in before:
                 setattr(module, name, old)
-            held.update(imported)
+            namespace.update(imported)
             self.closed = True
 
     def made(self, make: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -540,7 +539,7 @@ class NumpyTracer(Tracer):
             if key in memory.hints:
                 memory.views[key] = memory.hints.pop(key)()
             else:
-                memory.views[key] = self.gathered(memory, memory.source[memory.places(a)])
+                memory.views[key] = self.gathered(memory, memory.source[memory.flat_indices(a)])
         value = memory.views[key]
         return value if value.live else None
 
@@ -580,7 +579,7 @@ class NumpyTracer(Tracer):
             value = self.find(x)
             if value is None:
                 value = self.given.get(_layout(x))
-            return self.concrete(held(x)) if value is None else value
+            return self.concrete(as_array(x)) if value is None else value
         if isinstance(x, np.generic):
             return x.item()
         if isinstance(x, tuple | list):
@@ -604,12 +603,12 @@ class NumpyTracer(Tracer):
         memory = _Memory(owner)
         if a.size != memory.source.size:
             memory.write(np.arange(memory.source.size), self.concrete(_contents(memory)))
-        memory.write(memory.places(a), value)
+        memory.write(memory.flat_indices(a), value)
         memory.views[_layout(a)] = value
         self.memories[id(owner)] = memory
 
     def before(self, a: Any) -> Any:
-        """What is needed to know what was in an array before it is written to."""
+        """Return what `wrote` needs to recover the contents from before a write."""
         owner = _owner(a)
         return None if id(owner) in self.memories else _contents(_Memory(owner))
 
@@ -625,19 +624,19 @@ class NumpyTracer(Tracer):
                 return
             memory = self.memories[id(owner)] = _Memory(owner)
             memory.write(np.arange(before.size), self.concrete(before))
-        places = memory.places(a) if where is None else where
+        spots = memory.flat_indices(a) if where is None else where
         if value is None:
-            value = self.concrete(_contents(memory)[places])
+            value = self.concrete(_contents(memory)[spots])
         elif not value.why:
-            value = self.spread(value, places.shape)
-        memory.write(places, value)
+            value = self.spread(value, spots.shape)
+        memory.write(spots, value)
         if where is None:
             memory.views[_layout(a)] = value
 
-    def places(self, a: np.ndarray, key: Any) -> np.ndarray:
+    def indices_of(self, a: np.ndarray, key: Any) -> np.ndarray:
         """Where in its memory the entries a[key] lie."""
         memory = self.memories.get(id(_owner(a))) or _Memory(_owner(a))
-        return np.asarray(memory.places(a)[key])
+        return np.asarray(memory.flat_indices(a)[key])
 
     @_inside
     def passed(self, x: Recorded, result: Any) -> Any:
@@ -769,8 +768,8 @@ class NumpyTracer(Tracer):
                 continue
             kept = where is not True and method == "__call__"
             if kept and (value is not None or old[k][1] is not None) and not (value and value.why):
-                before = old[k][1] if old[k][1] is not None else self.concrete(held(old_arrays[k]))
-                new = self.concrete(held(plain(target))) if value is None else value
+                before = old[k][1] if old[k][1] is not None else self.concrete(as_array(old_arrays[k]))
+                new = self.concrete(as_array(plain(target))) if value is None else value
                 value = self.where(self.entered(where), new, before)
             if value is not None:
                 value = self.fitted(value, np.asarray(result)) if not value.why else value
@@ -895,7 +894,7 @@ class NumpyTracer(Tracer):
         memory = self.memories.get(id(_owner(x)))
         if memory is None:
             return result
-        source = memory.source[self.places(x, index)]
+        source = memory.source[self.indices_of(x, index)]
         value = self.gathered(memory, source) if x.dtype == memory.dtype else self.find(x)
         return self.returned(result, value)
 
@@ -905,8 +904,8 @@ class NumpyTracer(Tracer):
         before, index = self.before(x), plain(key)
         value = self.nested(new, np.shape(plain(new))) if isinstance(new, list) and _holds(new) else self.entered(new)
         old = self.entered(x) if mask is not None else None
-        where = self.places(x, index)
-        if isinstance(new, Recorded) and _owner(new) is _owner(x) and np.array_equal(where, self.places(new, ...)):
+        where = self.indices_of(x, index)
+        if isinstance(new, Recorded) and _owner(new) is _owner(x) and np.array_equal(where, self.indices_of(new, ...)):
             return  # what `x[i] += y` ends with
         plain(x)[index] = plain(new)
         if mask is not None and key.shape == x.shape and np.ndim(new) == 0:
@@ -930,8 +929,8 @@ def _contents(memory: _Memory) -> np.ndarray:
     """All that is in a memory, as one axis."""
     owner = plain(memory.owner)
     everything = np.zeros(memory.source.size, dtype=owner.dtype)
-    everything[memory.places(owner)] = owner
-    return held(everything)
+    everything[memory.flat_indices(owner)] = owner
+    return as_array(everything)
 
 
 def _holds(tree: Any) -> bool:

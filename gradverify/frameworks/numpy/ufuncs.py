@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,7 +42,10 @@ from ...trace.decompositions import (
     singular,
     where,
 )
-from ...trace.value import Value
+from ...trace.value import Outputs, Value
+
+if TYPE_CHECKING:
+    from .tracer import NumpyTracer
 
 UFUNCS: dict[str, Map] = {}
 FUNCTIONS: dict[Any, Map] = {}
@@ -95,12 +98,12 @@ ufunc("ndtri")(ndtri)
 
 
 @ufunc("positive conjugate")
-def same(xp: Any, x: Any) -> Any:
+def same(xp: NumpyTracer, x: Value) -> Value:
     return x
 
 
 @ufunc("power float_power")
-def power(xp: Any, x: Any, y: Any) -> Any:
+def power(xp: NumpyTracer, x: Value, y: Value | float) -> Value:
     if isinstance(y, Value) and y.array is not None and not y.live and y.array.size == 1 and y.kind != "bool":
         y = y.array.item() if y.ndim == 0 else y
     if isinstance(y, Value):
@@ -110,59 +113,59 @@ def power(xp: Any, x: Any, y: Any) -> Any:
 
 
 @ufunc("divmod")
-def divmod_(xp: Any, x: Any, y: Any) -> Any:
+def divmod_(xp: NumpyTracer, x: Value, y: Value) -> Outputs:
     return floor_divide(xp, x, y), xp.remainder(x, y)
 
 
 @ufunc("modf")
-def modf(xp: Any, x: Any) -> Any:
+def modf(xp: NumpyTracer, x: Value) -> Outputs:
     whole = xp.trunc(x)
     return x - whole, whole
 
 
 @ufunc("ldexp")
-def ldexp(xp: Any, x: Any, exponent: Any) -> Any:
+def ldexp(xp: NumpyTracer, x: Value, exponent: Any) -> Value:
     return xp.multiply(x, xp.exp2(exponent) if isinstance(exponent, Value) else 2.0**exponent)
 
 
 @ufunc("deg2rad radians")
-def radians(xp: Any, x: Any) -> Any:
+def radians(xp: NumpyTracer, x: Value) -> Value:
     return x * (pi(xp) / 180.0)
 
 
 @ufunc("rad2deg degrees")
-def degrees(xp: Any, x: Any) -> Any:
+def degrees(xp: NumpyTracer, x: Value) -> Value:
     return x * (180.0 / pi(xp))
 
 
 @ufunc("isnan isinf isfinite")
-def never(xp: Any, x: Any) -> Any:
+def never(xp: NumpyTracer, x: Value) -> Value:
     return xp.concrete(np.asarray(xp.outs[0]))
 
 
 @ufunc("signbit")
-def signbit(xp: Any, x: Any) -> Any:
+def signbit(xp: NumpyTracer, x: Value) -> Value:
     return xp.less(x, 0.0)
 
 
 @ufunc("clip")
-def clip_ufunc(xp: Any, x: Any, low: Any, high: Any) -> Any:
+def clip_ufunc(xp: NumpyTracer, x: Value, low: Any, high: Any) -> Value:
     return clip(xp, x, low, high)
 
 
 @ufunc("logit")
-def logit(xp: Any, x: Any) -> Any:
+def logit(xp: NumpyTracer, x: Value) -> Value:
     return xp.logit(x)
 
 
 @ufunc("gamma")
-def gamma(xp: Any, x: Any) -> Any:
+def gamma(xp: NumpyTracer, x: Value) -> Value:
     xp.require(bool((xp.read(0) > 0).all()), "the gamma function of numbers that are not positive")
     return xp.exp(xp.lgamma(x))
 
 
 @ufunc("betaln")
-def betaln(xp: Any, a: Any, b: Any) -> Any:
+def betaln(xp: NumpyTracer, a: Value, b: Value) -> Value:
     return xp.lgamma(a) + xp.lgamma(b) - xp.lgamma(xp.add(a, b))
 
 
@@ -171,8 +174,8 @@ def betaln(xp: Any, a: Any, b: Any) -> Any:
 
 def _reduce(op: str, start: Any) -> Map:
     def call(
-        xp: Any, x: Any, axis: Any = 0, dtype: Any = None, out: Any = None, keepdims: Any = False, initial: Any = None,
-        where: Any = True,
+        xp: NumpyTracer, x: Any, axis: Any = 0, dtype: Any = None, out: Any = None, keepdims: Any = False,
+        initial: Any = None, where: Any = True,
     ) -> Any:  # fmt: skip
         return reduced(xp, op, x, axis, keepdims, initial, where, start)
 
@@ -188,7 +191,7 @@ for _ufunc, _op, _start in (
 
 
 def reduced(
-    xp: Any, op: str, x: Any, axis: Any, keepdims: Any, initial: Any = None, where: Any = True, start: Any = None,
+    xp: NumpyTracer, op: str, x: Any, axis: Any, keepdims: Any, initial: Any = None, where: Any = True, start: Any = None,
     **params: Any,
 ) -> Any:  # fmt: skip
     """With NumPy's `initial`, which takes part, and `where`, which leaves entries out; `start` is the neutral element."""
@@ -215,17 +218,17 @@ def reduced(
 
 
 @ufunc("add.accumulate")
-def add_accumulate(xp: Any, x: Any, axis: int = 0) -> Any:
+def add_accumulate(xp: NumpyTracer, x: Value, axis: int = 0) -> Value:
     return xp.cumulative_sum(x, axis=int(axis))
 
 
 @ufunc("multiply.accumulate")
-def multiply_accumulate(xp: Any, x: Any, axis: int = 0) -> Any:
+def multiply_accumulate(xp: NumpyTracer, x: Value, axis: int = 0) -> Value:
     return xp.cumulative_prod(x, axis=int(axis))
 
 
 @ufunc("maximum.accumulate minimum.accumulate")
-def running(xp: Any, x: Any, axis: int = 0) -> Any:
+def running(xp: NumpyTracer, x: Value, axis: int = 0) -> Value:
     """Where the running extreme stands is found at the point; the first of several."""
     found, given, n = np.asarray(xp.outs[0]), xp.read(0), x.shape[axis]
     hit = np.moveaxis(given, axis, -1)[..., None, :] == np.moveaxis(found, axis, -1)[..., :, None]
@@ -234,7 +237,7 @@ def running(xp: Any, x: Any, axis: int = 0) -> Any:
 
 
 def _outer(op: Map) -> Map:
-    def call(xp: Any, x: Any, y: Any) -> Any:
+    def call(xp: NumpyTracer, x: Value, y: Value) -> Value:
         if isinstance(x, Value) and isinstance(y, Value):
             x = xp.shaped(x, x.shape + (1,) * y.ndim)
         return op(xp, x, y)
@@ -254,7 +257,7 @@ NO: Any = np._NoValue
 
 def _total(op: str, start: Any) -> Map:
     def call(
-        xp: Any, a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = NO, initial: Any = NO,
+        xp: NumpyTracer, a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = NO, initial: Any = NO,
         where: Any = True,
     ) -> Any:  # fmt: skip
         return reduced(xp, op, a, axis, keepdims, initial, where, start)
@@ -264,7 +267,13 @@ def _total(op: str, start: Any) -> Map:
 
 def _extreme(op: str, start: Any) -> Map:
     def call(
-        xp: Any, a: Any, axis: Any = None, out: Any = None, keepdims: Any = NO, initial: Any = NO, where: Any = True
+        xp: NumpyTracer,
+        a: Any,
+        axis: Any = None,
+        out: Any = None,
+        keepdims: Any = NO,
+        initial: Any = NO,
+        where: Any = True,
     ) -> Any:
         return reduced(xp, op, a, axis, keepdims, initial, where, start)
 
@@ -272,7 +281,9 @@ def _extreme(op: str, start: Any) -> Map:
 
 
 def _truth(op: str, start: Any) -> Map:
-    def call(xp: Any, a: Any, axis: Any = None, out: Any = None, keepdims: Any = NO, *, where: Any = True) -> Any:
+    def call(
+        xp: NumpyTracer, a: Value, axis: Any = None, out: Any = None, keepdims: Any = NO, *, where: Any = True
+    ) -> Value:
         a = xp.not_equal(a, 0.0) if a.kind == "float" else a
         return reduced(xp, op, a, axis, keepdims, NO, where, start)
 
@@ -289,19 +300,26 @@ for _names, _make, _op, _start in (
 
 @function("mean")
 def mean(
-    xp: Any, a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = NO, *, where: Any = True
+    xp: NumpyTracer,
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: Any = NO,
+    *,
+    where: Any = True,
 ) -> Any:
     xp.require(where is True, "np.mean with where=")
     return reduced(xp, "mean", floating(xp, a), axis, keepdims)
 
 
-def floating(xp: Any, x: Any) -> Any:
+def floating(xp: NumpyTracer, x: Value | float) -> Value | float:
     return xp.as_kind(x, "float") if isinstance(x, Value) and x.kind == "bool" else x
 
 
 @function("average")
 def average(
-    xp: Any, a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: Any = NO
+    xp: NumpyTracer, a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: Any = NO
 ) -> Any:
     xp.require(not returned, "np.average with returned=True")
     if weights is None:
@@ -316,7 +334,7 @@ def average(
 
 def _moments(op: str) -> Map:
     def call(
-        xp: Any, a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0, keepdims: Any = NO, *,
+        xp: NumpyTracer, a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0, keepdims: Any = NO, *,
         where: Any = True, mean: Any = NO, correction: Any = NO,
     ) -> Any:  # fmt: skip
         xp.require(where is True and mean is NO, f"np.{op} with where= or mean=")
@@ -329,35 +347,35 @@ FUNCTIONS[np.var], FUNCTIONS[np.std] = _moments("var"), _moments("std")
 
 
 @function("cumsum")
-def cumsum(xp: Any, a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
+def cumsum(xp: NumpyTracer, a: Value, axis: Any = None, dtype: Any = None, out: Any = None) -> Value:
     return xp.cumulative_sum(xp.flat(a), axis=0) if axis is None else xp.cumulative_sum(a, axis=int(axis))
 
 
 @function("cumprod")
-def cumprod(xp: Any, a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
+def cumprod(xp: NumpyTracer, a: Value, axis: Any = None, dtype: Any = None, out: Any = None) -> Value:
     return xp.cumulative_prod(xp.flat(a), axis=0) if axis is None else xp.cumulative_prod(a, axis=int(axis))
 
 
 @function("cumulative_sum")
 def cumulative_sum(
-    xp: Any, x: Any, *, axis: Any = None, dtype: Any = None, out: Any = None, include_initial: Any = False
+    xp: NumpyTracer, x: Any, *, axis: Any = None, dtype: Any = None, out: Any = None, include_initial: Any = False
 ) -> Any:
     xp.require(not include_initial, "np.cumulative_sum with include_initial")
     return cumsum(xp, x, 0 if axis is None else axis)
 
 
 @function("ptp")
-def ptp(xp: Any, a: Any, axis: Any = None, out: Any = None, keepdims: Any = NO) -> Any:
+def ptp(xp: NumpyTracer, a: Value, axis: Any = None, out: Any = None, keepdims: Any = NO) -> Value:
     return reduced(xp, "max", a, axis, keepdims) - reduced(xp, "min", a, axis, keepdims)
 
 
 @function("sort")
-def sort(xp: Any, a: Any, axis: Any = -1, kind: Any = None, order: Any = None, **_: Any) -> Any:
+def sort(xp: NumpyTracer, a: Value, axis: Any = -1, kind: Any = None, order: Any = None, **_: Any) -> Value:
     return xp.sort(xp.flat(a), axis=0) if axis is None else xp.sort(a, axis=int(axis))
 
 
 @function("partition")
-def partition(xp: Any, a: Any, kth: Any, axis: Any = -1, *_: Any, **__: Any) -> Any:
+def partition(xp: NumpyTracer, a: Value, kth: Any, axis: Any = -1, *_: Any, **__: Any) -> Value:
     """Which entries stand where is what NumPy does at the point."""
     xp.note("np.partition: the order is that at the point")
     where = np.argpartition(xp.read(0), _concrete(kth), axis=axis)
@@ -366,21 +384,21 @@ def partition(xp: Any, a: Any, kth: Any, axis: Any = -1, *_: Any, **__: Any) -> 
 
 @function("median")
 def median(
-    xp: Any, a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, keepdims: Any = False
+    xp: NumpyTracer, a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, keepdims: Any = False
 ) -> Any:
     return quantile(xp, a, 0.5, axis, keepdims=keepdims)
 
 
 @function("percentile")
-def percentile(xp: Any, a: Any, q: Any, axis: Any = None, *rest: Any, **more: Any) -> Any:
+def percentile(xp: NumpyTracer, a: Value, q: Value | float, axis: Any = None, *rest: Any, **more: Any) -> Value:
     xp.require(not isinstance(q, Value), "np.percentile for several percentages, or one that depends on the input")
     return quantile(xp, a, q / 100.0, axis, *rest, **more)
 
 
 @function("quantile")
 def quantile(
-    xp: Any, a: Any, q: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, method: str = "linear",
-    keepdims: Any = False, **_: Any,
+    xp: NumpyTracer, a: Any, q: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False,
+    method: str = "linear", keepdims: Any = False, **_: Any,
 ) -> Any:  # fmt: skip
     """Of the sorted entries, a line between the two neighbours."""
     xp.require(method == "linear" and not isinstance(q, Value), "np.quantile of several, or by another method")
@@ -407,13 +425,15 @@ def quantile(
 
 
 @function("where")
-def where_(xp: Any, condition: Any, x: Any = None, y: Any = None) -> Any:
+def where_(xp: NumpyTracer, condition: Any, x: Any = None, y: Any = None) -> Value:
     xp.require(x is not None, "np.where of one argument")
     return where(xp, condition, x, y)
 
 
 @function("clip")
-def clip(xp: Any, a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None, **_: Any) -> Any:
+def clip(
+    xp: NumpyTracer, a: Value, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None, **_: Any
+) -> Value:
     low, high = (min if a_min is None or a_min is NO else a_min), (max if a_max is None or a_max is NO else a_max)
     low, high = (None if v is NO else v for v in (low, high))
     if not any(isinstance(v, Value) for v in (low, high)):
@@ -425,20 +445,20 @@ def clip(xp: Any, a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = No
 
 
 @function("round", "around")
-def rounded_to(xp: Any, a: Any, decimals: int = 0, *_: Any, **__: Any) -> Any:
+def rounded_to(xp: NumpyTracer, a: Value, decimals: int = 0, *_: Any, **__: Any) -> Value:
     if not decimals:
         return xp.round(a)
     return xp.round(a * 10.0**decimals) / 10.0**decimals
 
 
 @function("nan_to_num")
-def nan_to_num(xp: Any, x: Any, *_: Any, **__: Any) -> Any:
+def nan_to_num(xp: NumpyTracer, x: Value, *_: Any, **__: Any) -> Value:
     xp.require(bool(np.isfinite(xp.read(0)).all()), "nan_to_num of values that are not finite")
     return x
 
 
 @function("select")
-def select(xp: Any, condlist: Any, choicelist: Any, default: Any = 0) -> Any:
+def select(xp: NumpyTracer, condlist: Any, choicelist: Any, default: Any = 0) -> Value:
     out = default
     for mask, choice in list(zip(condlist, choicelist))[::-1]:
         out = xp.where(mask, choice, out)
@@ -446,7 +466,9 @@ def select(xp: Any, condlist: Any, choicelist: Any, default: Any = 0) -> Any:
 
 
 @function("interp")
-def interp(xp: Any, x: Any, xs: Any, ys: Any, left: Any = None, right: Any = None, period: Any = None) -> Any:
+def interp(
+    xp: NumpyTracer, x: Value | float, xs: Any, ys: Any, left: Any = None, right: Any = None, period: Any = None
+) -> Value:
     """A line between the two neighbours that are found at the point; outside, the end values."""
     xp.require(period is None and left is None and right is None, "np.interp with left, right or period")
     x = x if isinstance(x, Value) else xp.concrete(np.float64(x))
@@ -454,15 +476,15 @@ def interp(xp: Any, x: Any, xs: Any, ys: Any, left: Any = None, right: Any = Non
     k = np.clip(np.searchsorted(knots, given, side="right") - 1, 0, len(knots) - 2)
     x0, x1, y0, y1 = (xp.picked(v, i) for v in (xs, ys) for i in (k, k + 1))
     line = y0 + (x - x0) / (x1 - x0) * (y1 - y0)
-    first, last = (xp.picked(v, np.int64(i)) for v in (ys,) for i in (0, len(knots) - 1))
-    line = xp.where(xp.less(x, xp.picked(xs, np.int64(0))), first, line)
-    return xp.where(xp.greater(x, xp.picked(xs, np.int64(len(knots) - 1))), last, line)
+    first, last = (xp.picked(v, np.asarray(i)) for v in (ys,) for i in (0, len(knots) - 1))
+    line = xp.where(xp.less(x, xp.picked(xs, np.asarray(0))), first, line)
+    return xp.where(xp.greater(x, xp.picked(xs, np.asarray(len(knots) - 1))), last, line)
 
 
 # ---- joining --------------------------------------------------------------------------------------------------------
 
 
-def joined(xp: Any, op: str, xs: Any, axis: int) -> Any:
+def joined(xp: NumpyTracer, op: str, xs: Any, axis: int) -> Value:
     xs = [x if isinstance(x, Value) else xp.concrete(np.asarray(x)) for x in xs]
     if not all(x.kind == "bool" for x in xs):
         xs = [xp.as_kind(x, "float") if x.kind != "float" else x for x in xs]
@@ -470,14 +492,14 @@ def joined(xp: Any, op: str, xs: Any, axis: int) -> Any:
 
 
 @function("concatenate concat")
-def concatenate(xp: Any, arrays: Any, axis: Any = 0, *_: Any, **__: Any) -> Any:
+def concatenate(xp: NumpyTracer, arrays: Any, axis: Any = 0, *_: Any, **__: Any) -> Value:
     if axis is None:
         return joined(xp, "concat", [xp.flat(x) for x in arrays], 0)
     return joined(xp, "concat", arrays, int(axis))
 
 
 @function("stack")
-def stack(xp: Any, arrays: Any, axis: Any = 0, *_: Any, **__: Any) -> Any:
+def stack(xp: NumpyTracer, arrays: Any, axis: Any = 0, *_: Any, **__: Any) -> Value:
     return joined(xp, "stack", arrays, int(axis))
 
 
@@ -485,27 +507,27 @@ def stack(xp: Any, arrays: Any, axis: Any = 0, *_: Any, **__: Any) -> Any:
 
 
 @ufunc("matmul")
-def matmul(xp: Any, a: Any, b: Any) -> Any:
+def matmul(xp: NumpyTracer, a: Value, b: Value) -> Value:
     return xp.matmul(a, b)
 
 
 @ufunc("vecdot")
-def vecdot(xp: Any, a: Any, b: Any, axis: int = -1) -> Any:
+def vecdot(xp: NumpyTracer, a: Value, b: Value, axis: int = -1) -> Value:
     return xp.sum(a * b, axis=axis)
 
 
 @ufunc("matvec")
-def matvec(xp: Any, a: Any, b: Any) -> Any:
+def matvec(xp: NumpyTracer, a: Value, b: Value) -> Value:
     return xp.squeeze(xp.matmul(a, xp.expand_dims(b, axis=-1)), axis=-1)
 
 
 @ufunc("vecmat")
-def vecmat(xp: Any, a: Any, b: Any) -> Any:
+def vecmat(xp: NumpyTracer, a: Value, b: Value) -> Value:
     return xp.squeeze(xp.matmul(xp.expand_dims(a, axis=-2), b), axis=-2)
 
 
 @function("dot")
-def dot(xp: Any, a: Any, b: Any, out: Any = None) -> Any:
+def dot(xp: NumpyTracer, a: Value, b: Value, out: Any = None) -> Value:
     a, b = (v if isinstance(v, Value) else xp.concrete(np.float64(v)) for v in (a, b))
     if not a.ndim or not b.ndim:
         return a * b
@@ -515,24 +537,24 @@ def dot(xp: Any, a: Any, b: Any, out: Any = None) -> Any:
 
 
 @function("vdot")
-def vdot(xp: Any, a: Any, b: Any) -> Any:
+def vdot(xp: NumpyTracer, a: Value, b: Value) -> Value:
     return xp.sum(xp.flat(a) * xp.flat(b))
 
 
 @function("inner")
-def inner(xp: Any, a: Any, b: Any) -> Any:
+def inner(xp: NumpyTracer, a: Value, b: Value) -> Value:
     if not a.ndim or not b.ndim:
         return a * b
     return tensordot(xp, a, b, ([a.ndim - 1], [b.ndim - 1]))
 
 
 @function("outer linalg.outer")
-def outer(xp: Any, a: Any, b: Any, out: Any = None) -> Any:
+def outer(xp: NumpyTracer, a: Value, b: Value, out: Any = None) -> Value:
     return xp.outer(xp.flat(a), xp.flat(b))
 
 
 @function("tensordot linalg.tensordot")
-def tensordot(xp: Any, a: Any, b: Any, axes: Any = 2) -> Any:
+def tensordot(xp: NumpyTracer, a: Value, b: Value, axes: Any = 2) -> Value:
     if isinstance(axes, int):
         axes = (list(range(a.ndim - axes, a.ndim)), list(range(axes)))
     left, right = ([int(k) for k in np.atleast_1d(np.asarray(v))] for v in axes)
@@ -547,7 +569,7 @@ def tensordot(xp: Any, a: Any, b: Any, axes: Any = 2) -> Any:
 
 
 @function("einsum")
-def einsum(xp: Any, subscripts: Any, *operands: Any, **_: Any) -> Any:
+def einsum(xp: NumpyTracer, subscripts: Any, *operands: Any, **_: Any) -> Value:
     xp.require(isinstance(subscripts, str), "np.einsum with lists of axes")
     text = subscripts.replace(" ", "")
     if "..." in text:
@@ -574,7 +596,9 @@ def spelled_out(text: str, ranks: list[int]) -> str:
 
 
 @function("cross linalg.cross")
-def cross(xp: Any, a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: Any = None) -> Any:
+def cross(
+    xp: NumpyTracer, a: Value, b: Value, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: Any = None
+) -> Value:
     last = axis if axis is not None else -1
     xp.require(a.shape[-1] == b.shape[-1] == 3 and last in (-1, a.ndim - 1) and axisa == axisb == axisc == -1,
                "np.cross but of 3-vectors along the last axis")  # fmt: skip
@@ -582,7 +606,7 @@ def cross(xp: Any, a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int 
 
 
 @function("convolve")
-def convolve(xp: Any, a: Any, v: Any, mode: str = "full") -> Any:
+def convolve(xp: NumpyTracer, a: Value, v: Value, mode: str = "full") -> Value:
     """Every product a[i]·v[j], added at i + j."""
     if v.shape[0] > a.shape[0]:
         a, v = v, a
@@ -594,7 +618,7 @@ def convolve(xp: Any, a: Any, v: Any, mode: str = "full") -> Any:
 
 
 @function("correlate")
-def correlate(xp: Any, a: Any, v: Any, mode: str = "valid") -> Any:
+def correlate(xp: NumpyTracer, a: Value, v: Value, mode: str = "valid") -> Value:
     swapped = v.shape[0] > a.shape[0]
     out = convolve(xp, a, xp.flip(v, axis=0), "full")
     m, n = max(a.shape[0], v.shape[0]), min(a.shape[0], v.shape[0])
@@ -607,15 +631,17 @@ def correlate(xp: Any, a: Any, v: Any, mode: str = "valid") -> Any:
 
 
 @function("trace linalg.trace")
-def trace(xp: Any, a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None) -> Any:
+def trace(
+    xp: NumpyTracer, a: Value, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None
+) -> Value:
     spots = np.arange(math.prod(a.shape)).reshape(a.shape).diagonal(offset, axis1, axis2)
     return xp.sum(xp.picked(a, spots), axis=-1)
 
 
 @function("bincount")
-def bincount(xp: Any, x: Any, weights: Any = None, minlength: int = 0) -> Any:
-    places = xp.read(0).astype(np.int64)
-    return xp.accumulated(xp.concrete(np.zeros(np.asarray(xp.outs[0]).shape)), places, weights)
+def bincount(xp: NumpyTracer, x: Value, weights: Any = None, minlength: int = 0) -> Value:
+    bins = xp.read(0).astype(np.int64)
+    return xp.accumulated(xp.concrete(np.zeros(np.asarray(xp.outs[0]).shape)), bins, weights)
 
 
 # ---- linear algebra -------------------------------------------------------------------------------------------------
@@ -624,22 +650,22 @@ swap: Map = lambda xp, x: xp.matrix_transpose(x)
 
 
 @function("linalg.inv")
-def inv(xp: Any, a: Any) -> Any:
+def inv(xp: NumpyTracer, a: Value) -> Value:
     return xp.inv(a)
 
 
 @function("linalg.det")
-def det(xp: Any, a: Any) -> Any:
+def det(xp: NumpyTracer, a: Value) -> Value:
     return xp.det(a)
 
 
 @function("linalg.slogdet")
-def slogdet(xp: Any, a: Any) -> Any:
+def slogdet(xp: NumpyTracer, a: Value) -> Outputs:
     return xp.concrete(np.asarray(xp.outs[0])), xp.logabsdet(a)
 
 
 @function("linalg.solve")
-def solve(xp: Any, a: Any, b: Any) -> Any:
+def solve(xp: NumpyTracer, a: Value, b: Value) -> Value:
     """A vector is one only where it has one axis (NumPy 2)."""
     vector = b.ndim == 1 or (b.ndim == a.ndim - 1 and np.lib.NumpyVersion(np.__version__) < "2.0.0")
     if not vector:
@@ -648,7 +674,7 @@ def solve(xp: Any, a: Any, b: Any) -> Any:
 
 
 @function("linalg.cholesky")
-def cholesky(xp: Any, a: Any, *, upper: bool = False) -> Any:
+def cholesky(xp: NumpyTracer, a: Value, *, upper: bool = False) -> Value:
     """Of a matrix that is taken as symmetric, NumPy reads one triangle."""
     given = xp.read(0)
     xp.require(
@@ -661,7 +687,7 @@ def cholesky(xp: Any, a: Any, *, upper: bool = False) -> Any:
 
 
 @function("linalg.norm")
-def norm(xp: Any, x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> Any:
+def norm(xp: NumpyTracer, x: Value, ord: Any = None, axis: Any = None, keepdims: Any = False) -> Value:
     plain = (axis is None and (ord is None or (x.ndim == 1))) or isinstance(axis, int)
     if plain and axis is None and ord is None:
         x = xp.flat(x) if not keepdims else x
@@ -682,29 +708,29 @@ def norm(xp: Any, x: Any, ord: Any = None, axis: Any = None, keepdims: Any = Fal
 
 
 @function("linalg.vector_norm")
-def vector_norm(xp: Any, x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
+def vector_norm(xp: NumpyTracer, x: Value, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Value:
     xp.require(isinstance(ord, int | float) and 1 <= ord < math.inf, f"np.linalg.vector_norm of order {ord}")
     return xp.vector_norm(x, axis=axis, keepdims=keepdims, ord=float(ord))
 
 
 @function("linalg.matrix_power")
-def matrix_power(xp: Any, a: Any, n: int) -> Any:
+def matrix_power(xp: NumpyTracer, a: Value, n: int) -> Value:
     if n == 0:
         return xp.concrete(np.asarray(xp.outs[0]))
     return xp.matrix_power(a if n > 0 else xp.inv(a), n=abs(int(n)))
 
 
 @function("linalg.eigh")
-def eigh(xp: Any, a: Any, UPLO: str = "L") -> Any:
+def eigh(xp: NumpyTracer, a: Value, UPLO: str = "L") -> Outputs:
     return eigen(xp, mirrored(xp, a, UPLO), np.asarray(xp.outs[1]))
 
 
 @function("linalg.eigvalsh")
-def eigvalsh(xp: Any, a: Any, UPLO: Any = "L") -> Any:
+def eigvalsh(xp: NumpyTracer, a: Value, UPLO: Any = "L") -> Value:
     return eigen(xp, mirrored(xp, a, UPLO), np.linalg.eigh(xp.read(0), UPLO)[1])[0]
 
 
-def mirrored(xp: Any, a: Any, uplo: str) -> Any:
+def mirrored(xp: NumpyTracer, a: Value, uplo: str) -> Value:
     """The symmetric matrix of which one triangle is read."""
     half = xp.tril(a, k=-1) if uplo.upper() == "L" else swap(xp, xp.triu(a, k=1))
     eye = np.broadcast_to(np.eye(a.shape[-1], dtype=bool), a.shape).copy()
@@ -712,7 +738,9 @@ def mirrored(xp: Any, a: Any, uplo: str) -> Any:
 
 
 @function("linalg.svd")
-def svd(xp: Any, a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:
+def svd(
+    xp: NumpyTracer, a: Value, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
+) -> Value | Outputs:
     m, n = a.shape[-2:]
     xp.require(not hermitian and (not (full_matrices and compute_uv) or m == n),
                "all singular vectors of a matrix that is not square: some are arbitrary")  # fmt: skip
@@ -722,7 +750,7 @@ def svd(xp: Any, a: Any, full_matrices: bool = True, compute_uv: bool = True, he
 
 
 @function("linalg.qr")
-def qr(xp: Any, a: Any, mode: str = "reduced") -> Any:
+def qr(xp: NumpyTracer, a: Value, mode: str = "reduced") -> Outputs:
     m, n = a.shape[-2:]
     xp.require(mode == "reduced" or (mode == "complete" and m <= n), f"np.linalg.qr in mode {mode!r}")
     r = np.asarray(xp.outs[1])
@@ -730,7 +758,7 @@ def qr(xp: Any, a: Any, mode: str = "reduced") -> Any:
 
 
 @function("linalg.lstsq")
-def lstsq(xp: Any, a: Any, b: Any, rcond: Any = None) -> Any:
+def lstsq(xp: NumpyTracer, a: Value, b: Value, rcond: Any = None) -> Outputs:
     xp.require(bool(np.linalg.matrix_rank(xp.read(0)) == min(a.shape)), "least squares for a matrix without full rank")
     if b.ndim == 2:
         return least_squares(xp, a, b), None, None, None
@@ -738,7 +766,7 @@ def lstsq(xp: Any, a: Any, b: Any, rcond: Any = None) -> Any:
 
 
 @function("linalg.pinv")
-def pinv(xp: Any, a: Any, *_: Any, **__: Any) -> Any:
+def pinv(xp: NumpyTracer, a: Value, *_: Any, **__: Any) -> Value:
     m = a.shape[-2]
     full = bool((np.linalg.matrix_rank(xp.read(0)) == min(a.shape[-2:])).all())
     xp.require(full, "the pseudo-inverse of a matrix without full rank")
@@ -756,7 +784,7 @@ MOVES = frozenset(named(
 MOVES_OR_ZERO = frozenset(named("diag diagflat tril triu"))
 
 
-def moved(xp: Any, func: Any, x: Any, args: tuple[Any, ...], kwargs: Any, zeros: bool) -> Any:
+def moved(xp: NumpyTracer, func: Any, x: Value, args: tuple[Any, ...], kwargs: Any, zeros: bool) -> Value:
     """The entries of x where `func` puts them."""
     if func in (np.tril, np.triu) and x.ndim >= 2:
         return xp.call(func.__name__, x, k=int(args[0] if args else kwargs.get("k", 0)))
@@ -773,18 +801,18 @@ def moved(xp: Any, func: Any, x: Any, args: tuple[Any, ...], kwargs: Any, zeros:
 
 
 @function("compress")
-def compress(xp: Any, condition: Any, a: Any, axis: Any = None, out: Any = None) -> Any:
+def compress(xp: NumpyTracer, condition: Any, a: Value, axis: Any = None, out: Any = None) -> Value:
     spots = np.arange(math.prod(a.shape)).reshape(a.shape)
     return xp.picked(a, np.compress(xp.read(0), spots, axis))
 
 
 @function("extract")
-def extract(xp: Any, condition: Any, arr: Any) -> Any:
+def extract(xp: NumpyTracer, condition: Any, arr: Any) -> Value:
     return xp.picked(arr, np.flatnonzero(xp.read(0)))
 
 
 @function("pad")
-def pad(xp: Any, x: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Any:
+def pad(xp: NumpyTracer, x: Value, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Value:
     widths = _concrete(pad_width)
     if mode != "constant":
         xp.require(mode in ("edge", "reflect", "symmetric", "wrap") and not kwargs, f"np.pad in mode {mode!r}")
@@ -804,26 +832,26 @@ def _concrete(tree: Any) -> Any:
 # ---- writing --------------------------------------------------------------------------------------------------------
 
 
-def copyto(xp: Any, dst: Any, src: Any, casting: Any = "same_kind", where: Any = True) -> None:
+def copyto(xp: NumpyTracer, dst: Any, src: Any, casting: Any = "same_kind", where: Any = True) -> None:
     if where is True:
         dst[...] = src
     else:
         np.positive(src, out=dst, where=where)
 
 
-def put(xp: Any, a: Any, ind: Any, v: Any, mode: Any = "raise") -> None:
+def put(xp: NumpyTracer, a: Any, ind: Any, v: Any, mode: Any = "raise") -> None:
     spots = np.asarray(ind).ravel()
     v = np.resize(v, spots.shape) if np.size(v) != 1 else v
     a[np.unravel_index(spots if mode == "raise" else spots % a.size, a.shape)] = v
 
 
-def putmask(xp: Any, a: Any, mask: Any, values: Any) -> None:
+def putmask(xp: NumpyTracer, a: Any, mask: Any, values: Any) -> None:
     if np.ndim(values) and np.shape(values) != np.shape(a):
         raise TypeError("np.putmask with values of another shape is not recorded")
     np.positive(values, out=a, where=mask)
 
 
-def fill_diagonal(xp: Any, a: Any, val: Any, wrap: bool = False) -> None:
+def fill_diagonal(xp: NumpyTracer, a: Any, val: Any, wrap: bool = False) -> None:
     n = min(a.shape)
     if wrap or a.ndim != 2:
         raise TypeError("np.fill_diagonal is recorded for matrices, without wrap")
@@ -841,7 +869,7 @@ ASKS = frozenset(named(
 
 
 @function("full_like")
-def full_like(xp: Any, a: Any, fill_value: Any, *_: Any, **__: Any) -> Any:
+def full_like(xp: NumpyTracer, a: Value, fill_value: Any, *_: Any, **__: Any) -> Value:
     value = fill_value if isinstance(fill_value, Value) else xp.concrete(np.float64(fill_value))
     return xp.spread(value, np.asarray(xp.outs[0]).shape)
 

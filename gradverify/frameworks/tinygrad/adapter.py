@@ -18,7 +18,7 @@ from ..base import Framework, Observation
 from ..values import mutated
 
 
-class TinygradSubject(Framework):
+class TinygradFramework(Framework):
     """`function` is one of tensors that returns a tuple of tensors."""
 
     name = "tinygrad"
@@ -97,7 +97,7 @@ class TinygradSubject(Framework):
 
 
 def _get(t: Any) -> np.ndarray:
-    """What is folded to a constant has no device to be read from, and is added to a zero that has one."""
+    """Return a tensor that lies on a device: a folded constant, which has none, is added to a zero."""
     from tinygrad import Tensor
 
     if not t.is_floating_point():

@@ -63,7 +63,7 @@ got = {name: None if g is None else g.numpy() for name, g in zip(wrt, found)}
 )
 
 
-class TorchSubject(Framework):
+class TorchFramework(Framework):
     """Eager PyTorch through torch.autograd.grad."""
 
     name = "torch"
@@ -313,7 +313,9 @@ def _batched(outs: Any, leaves: list[Any], cotangents: Any, again: Any) -> list[
 def _pulled(
     outs: Any, leaves: list[Any], cotangents: Any, again: Callable[[], Any] | None, create_graph: bool = False
 ) -> list[Any]:
-    """The gradients by autograd.grad, or by .backward() where that alone works or says what is the matter; `again`
+    """Return the gradients by autograd.grad, or by .backward() where that alone works or names the fault.
+
+    `again`
     computes the outputs once more (None: they would be others by now)."""
     import torch
 

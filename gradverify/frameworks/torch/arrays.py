@@ -13,9 +13,11 @@ _BFLOAT16 = numpy_dtype("bfloat16")
 
 
 def tensor(value: np.ndarray, device: str = "cpu") -> Any:
-    """A tensor of its own memory, laid out like `value` (gaps, order of axes, expanded axes, where it begins within
-    its base), so that laws about layout reach the kernels; only negative strides, which PyTorch lacks, come out
-    contiguous. Gaps hold NaN, so that who reads them does not get away with it."""
+    """Return a tensor of its own memory, laid out like `value`.
+
+    Gaps, order of axes, expanded axes and the offset within the base are kept, so that laws about layout reach the
+    kernels; only negative strides, which PyTorch lacks, come out contiguous. Gaps hold NaN, which shows a kernel that
+    reads them."""
     import torch
 
     if value.dtype == _BFLOAT16:  # torch.from_numpy knows NumPy's own dtypes only: the same bits as integers

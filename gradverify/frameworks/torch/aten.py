@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -52,7 +53,10 @@ from ...trace.decompositions import (
     where,
 )
 from ...trace.series import bessel_i, hurwitz_zeta, lower_gamma, upper_gamma
-from ...trace.value import Value
+from ...trace.value import Outputs, Value
+
+if TYPE_CHECKING:
+    from .tracer import TorchTracer
 
 MAPPED: dict[str, Map] = {}
 maps = entering(MAPPED)
@@ -100,33 +104,33 @@ maps("special_ndtri")(ndtri)
 
 
 @maps("add.Tensor add.Scalar")
-def add(xp: Any, x: Any, y: Any, alpha: Any = 1) -> Any:
+def add(xp: TorchTracer, x: Value, y: Value, alpha: Any = 1) -> Value:
     return xp.add(x, times(y, alpha))
 
 
 @maps("sub.Tensor sub.Scalar")
-def sub(xp: Any, x: Any, y: Any, alpha: Any = 1) -> Any:
+def sub(xp: TorchTracer, x: Value, y: Value, alpha: Any = 1) -> Value:
     return xp.subtract(x, times(y, alpha))
 
 
 @maps("rsub.Tensor rsub.Scalar")
-def rsub(xp: Any, x: Any, y: Any, alpha: Any = 1) -> Any:
+def rsub(xp: TorchTracer, x: Value, y: Value, alpha: Any = 1) -> Value:
     return xp.subtract(y, times(x, alpha))
 
 
 @maps("div.Tensor div.Scalar div.Tensor_mode div.Scalar_mode")
-def div(xp: Any, x: Any, y: Any, rounding_mode: str | None = None) -> Any:
+def div(xp: TorchTracer, x: Value, y: Value, rounding_mode: str | None = None) -> Value:
     out = xp.divide(x, y)
     return {None: lambda: out, "floor": lambda: xp.floor(out), "trunc": lambda: xp.trunc(out)}[rounding_mode]()
 
 
 @maps("round.decimals")
-def round_decimals(xp: Any, x: Any, decimals: int = 0) -> Any:
+def round_decimals(xp: TorchTracer, x: Value, decimals: int = 0) -> Value:
     return xp.round(x * 10.0**decimals) / 10.0**decimals
 
 
 @maps("ldexp.Tensor")
-def ldexp(xp: Any, x: Any, exponent: Any) -> Any:
+def ldexp(xp: TorchTracer, x: Value, exponent: Any) -> Value:
     return x * xp.exp2(exponent)
 
 
@@ -135,18 +139,18 @@ both("complex polar", "default")
 
 
 @maps("frac")
-def frac(xp: Any, x: Any) -> Any:
+def frac(xp: TorchTracer, x: Value) -> Value:
     return x - xp.trunc(x)
 
 
 @maps("pow.Tensor_Scalar")
-def pow_scalar(xp: Any, x: Any, y: Any) -> Any:
+def pow_scalar(xp: TorchTracer, x: Value, y: float) -> Value:
     known = {2: "square", 0.5: "sqrt", -1: "reciprocal", -0.5: "rsqrt"}
     return xp.call(known[y], x) if y in known else x if y == 1 else xp.pow(x, y)
 
 
 @maps("clamp")
-def clamp(xp: Any, x: Any, min: Any = None, max: Any = None) -> Any:
+def clamp(xp: TorchTracer, x: Value, min: Any = None, max: Any = None) -> Value:
     if min is not None and max is not None and min > max:  # documented: then everything is max
         return xp.spread(xp.concrete(np.float64(max)), x.shape)
     bounds = {k: float(v) for k, v in (("min", min), ("max", max)) if v is not None}
@@ -154,7 +158,7 @@ def clamp(xp: Any, x: Any, min: Any = None, max: Any = None) -> Any:
 
 
 @maps("clamp.Tensor")
-def clamp_tensor(xp: Any, x: Any, min: Any = None, max: Any = None) -> Any:
+def clamp_tensor(xp: TorchTracer, x: Value, min: Any = None, max: Any = None) -> Value:
     x = x if min is None else xp.maximum(x, min)
     return x if max is None else xp.minimum(x, max)
 
@@ -163,38 +167,38 @@ maps("where.self")(where)
 
 
 @maps("lerp.Scalar lerp.Tensor")
-def lerp(xp: Any, x: Any, y: Any, w: Any) -> Any:
+def lerp(xp: TorchTracer, x: Value, y: Value, w: Value) -> Value:
     return xp.lerp(x, y, w)
 
 
 @maps("addcmul")
-def addcmul(xp: Any, x: Any, y: Any, z: Any, value: Any = 1) -> Any:
+def addcmul(xp: TorchTracer, x: Value, y: Value, z: Value, value: Any = 1) -> Value:
     return xp.addcmul(x, y, z, value=float(value))
 
 
 @maps("addcdiv")
-def addcdiv(xp: Any, x: Any, y: Any, z: Any, value: Any = 1) -> Any:
+def addcdiv(xp: TorchTracer, x: Value, y: Value, z: Value, value: Any = 1) -> Value:
     return x + times(xp.divide(y, z), value)
 
 
 @maps("isnan isinf")
-def never(xp: Any, x: Any) -> Any:
+def never(xp: TorchTracer, x: Value) -> Value:
     return xp.concrete(xp.outs[0])
 
 
 @maps("nan_to_num")
-def nan_to_num(xp: Any, x: Any, nan: Any = None, posinf: Any = None, neginf: Any = None) -> Any:
+def nan_to_num(xp: TorchTracer, x: Value, nan: Any = None, posinf: Any = None, neginf: Any = None) -> Value:
     xp.require(bool(np.isfinite(xp.read(0)).all()), "nan_to_num of values that are not finite")
     return x
 
 
 @maps("polygamma")
-def polygamma(xp: Any, n: int, x: Any) -> Any:
+def polygamma(xp: TorchTracer, n: int, x: Value) -> Value:
     return xp.digamma(x) if n == 0 else xp.polygamma(x, n=n)
 
 
 @maps("special_erfcx")
-def erfcx(xp: Any, x: Any) -> Any:
+def erfcx(xp: TorchTracer, x: Value) -> Value:
     return xp.exp(xp.square(x)) * xp.erfc(x)
 
 
@@ -205,17 +209,17 @@ for _aten, (_order, _scaled) in {
 
 
 @maps("igamma")
-def igamma(xp: Any, a: Any, x: Any) -> Any:
+def igamma(xp: TorchTracer, a: Value, x: Value) -> Value:
     return lower_gamma(xp, a, x, (xp.read(0), xp.read(1)))
 
 
 @maps("igammac")
-def igammac(xp: Any, a: Any, x: Any) -> Any:
+def igammac(xp: TorchTracer, a: Value, x: Value) -> Value:
     return upper_gamma(xp, a, x, (xp.read(0), xp.read(1)))
 
 
 @maps("special_zeta special_zeta.self_scalar special_zeta.other_scalar")
-def zeta(xp: Any, s: Any, q: Any) -> Any:
+def zeta(xp: TorchTracer, s: Any, q: Value | float) -> Value:
     at_s = xp.read(0) if isinstance(s, Value) else np.asarray(s)
     at_q = xp.read(-1) if isinstance(q, Value) else np.asarray(q)
     xp.require(bool((at_s > 1).all() and (at_q > 0).all()), "zeta outside s > 1, q > 0")
@@ -223,13 +227,13 @@ def zeta(xp: Any, s: Any, q: Any) -> Any:
 
 
 @maps("sinc")
-def sinc(xp: Any, x: Any) -> Any:
+def sinc(xp: TorchTracer, x: Value) -> Value:
     """sin(z)/z with z = pi x. Its derivative (cos(z) - sin(z)/z)/x cancels near 0, and the budget is to excuse nothing of
     that: there 20 terms of the series in z² stand for it, and what is left, z^40/41! at z = pi/2, is below 2^-138."""
     small = xp.concrete(np.abs(xp.read(0)) < 0.5)
     z = x * pi(xp)
     square = xp.square(xp.where(small, z, 0.0))
-    near = 1.0
+    near: Value | float = 1.0
     for k in range(19, 0, -1):  # Horner's rule
         near = 1.0 - square * near / float(2 * k * (2 * k + 1))
     far = xp.where(small, 1.0, z)
@@ -237,7 +241,7 @@ def sinc(xp: Any, x: Any) -> Any:
 
 
 @maps("logit")
-def logit(xp: Any, x: Any, eps: float | None = None) -> Any:
+def logit(xp: TorchTracer, x: Value, eps: float | None = None) -> Value:
     return xp.logit(x if eps is None else xp.clip(x, min=float(eps), max=1.0 - eps))
 
 
@@ -245,44 +249,44 @@ def logit(xp: Any, x: Any, eps: float | None = None) -> Any:
 
 
 @maps("leaky_relu")
-def leaky_relu(xp: Any, x: Any, negative_slope: Any = 0.01) -> Any:
+def leaky_relu(xp: TorchTracer, x: Value, negative_slope: Any = 0.01) -> Value:
     return xp.leaky_relu(x, negative_slope=float(negative_slope))
 
 
 @maps("_prelu_kernel")
-def prelu(xp: Any, x: Any, w: Any) -> Any:
+def prelu(xp: TorchTracer, x: Value, w: Value) -> Value:
     return xp.where(xp.greater(x, 0.0), x, w * x)
 
 
 @maps("hardtanh")
-def hardtanh(xp: Any, x: Any, min_val: Any = -1, max_val: Any = 1) -> Any:
+def hardtanh(xp: TorchTracer, x: Value, min_val: Any = -1, max_val: Any = 1) -> Value:
     if (min_val, max_val) == (0, 6):
         return xp.relu6(x)
     return xp.hardtanh(x) if (min_val, max_val) == (-1, 1) else xp.clip(x, min=float(min_val), max=float(max_val))
 
 
 @maps("hardshrink")
-def hardshrink(xp: Any, x: Any, lambd: Any = 0.5) -> Any:
+def hardshrink(xp: TorchTracer, x: Value, lambd: Any = 0.5) -> Value:
     return xp.where(xp.greater(xp.abs(x), lambd), x, 0.0)
 
 
 @maps("softshrink")
-def softshrink(xp: Any, x: Any, lambd: Any = 0.5) -> Any:
+def softshrink(xp: TorchTracer, x: Value, lambd: Any = 0.5) -> Value:
     return xp.where(xp.greater(x, lambd), x - lambd, xp.where(xp.less(x, -lambd), x + lambd, 0.0))
 
 
 @maps("threshold")
-def threshold(xp: Any, x: Any, threshold: Any, value: Any) -> Any:
+def threshold(xp: TorchTracer, x: Value, threshold: Any, value: Any) -> Value:
     return xp.where(xp.greater(x, threshold), x, value)
 
 
 @maps("log_sigmoid_forward")
-def log_sigmoid(xp: Any, x: Any) -> Any:
+def log_sigmoid(xp: TorchTracer, x: Value) -> Outputs:
     return xp.log_sigmoid(x), None
 
 
 @maps("softplus")
-def softplus(xp: Any, x: Any, beta: Any = 1, threshold: Any = 20) -> Any:
+def softplus(xp: TorchTracer, x: Value, beta: Any = 1, threshold: Any = 20) -> Value:
     """Documented to be linear beyond the threshold; the smooth one where no entry lies there."""
     smooth = times(xp.softplus(times(x, beta)), 1 / beta)
     if float(np.max(xp.read(0), initial=-math.inf)) * beta < threshold:
@@ -291,12 +295,12 @@ def softplus(xp: Any, x: Any, beta: Any = 1, threshold: Any = 20) -> Any:
 
 
 @maps("gelu")
-def gelu(xp: Any, x: Any, approximate: str = "none") -> Any:
+def gelu(xp: TorchTracer, x: Value, approximate: str = "none") -> Value:
     return xp.gelu(x, approximate=approximate)
 
 
 @maps("elu")
-def elu(xp: Any, x: Any, alpha: Any = 1, scale: Any = 1, input_scale: Any = 1) -> Any:
+def elu(xp: TorchTracer, x: Value, alpha: Any = 1, scale: Any = 1, input_scale: Any = 1) -> Value:
     if input_scale == 1:
         return times(xp.elu(x, alpha=float(alpha)), scale)
     negative = times(xp.expm1(xp.minimum(x, 0.0) * input_scale), alpha)
@@ -304,18 +308,18 @@ def elu(xp: Any, x: Any, alpha: Any = 1, scale: Any = 1, input_scale: Any = 1) -
 
 
 @maps("celu")
-def celu(xp: Any, x: Any, alpha: Any = 1.0) -> Any:
+def celu(xp: TorchTracer, x: Value, alpha: Any = 1.0) -> Value:
     return xp.celu(x, alpha=float(alpha))
 
 
 @maps("glu")
-def glu(xp: Any, x: Any, dim: int = -1) -> Any:
+def glu(xp: TorchTracer, x: Value, dim: int = -1) -> Value:
     half = x.shape[dim] // 2
     return along(xp, x, dim, 0, half) * xp.sigmoid(along(xp, x, dim, half, 2 * half))
 
 
 @maps("native_dropout")
-def native_dropout(xp: Any, x: Any, p: float, train: bool | None) -> Any:
+def native_dropout(xp: TorchTracer, x: Value, p: float, train: bool | None) -> Outputs:
     if train is False or p == 0:
         return x, xp.concrete(xp.outs[1])
     scale = 1.0 / (1.0 - p) if p < 1 else 0.0
@@ -332,14 +336,14 @@ def axes_of(dim: Any) -> Any:
     return tuple(dim) if isinstance(dim, Sequence) else dim
 
 
-def reduce(xp: Any, op: str, x: Any, dim: Any = None, keepdim: bool = False, **params: Any) -> Any:
+def reduce(xp: TorchTracer, op: str, x: Value, dim: Any = None, keepdim: bool = False, **params: Any) -> Value:
     axis = axes_of(dim)
     if x.ndim == 0:  # PyTorch lets dim be 0 or -1 there
         return xp.call(op, xp.shaped(x, (1,)), axis=0, **params)
     return xp.call(op, x, axis=axis, keepdims=keepdim, **params)
 
 
-def on_axis(xp: Any, op: str, x: Any, dim: int, **params: Any) -> Any:
+def on_axis(xp: TorchTracer, op: str, x: Value, dim: int, **params: Any) -> Value:
     if x.ndim == 0:
         return xp.shaped(xp.call(op, xp.shaped(x, (1,)), axis=0, **params), ())
     return xp.call(op, x, axis=dim, **params)
@@ -364,17 +368,17 @@ for _aten in ("softmax", "log_softmax"):
 
 
 @maps("aminmax")
-def aminmax(xp: Any, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+def aminmax(xp: TorchTracer, x: Value, dim: Any = None, keepdim: bool = False) -> Outputs:
     return reduce(xp, "min", x, dim, keepdim), reduce(xp, "max", x, dim, keepdim)
 
 
 @maps("logsumexp")
-def logsumexp(xp: Any, x: Any, dim: Any, keepdim: bool = False) -> Any:
+def logsumexp(xp: TorchTracer, x: Value, dim: Any, keepdim: bool = False) -> Value:
     return reduce(xp, "logsumexp", x, dim, keepdim)
 
 
 @maps("_safe_softmax")
-def safe_softmax(xp: Any, x: Any, dim: int, dtype: Any = None) -> Any:
+def safe_softmax(xp: TorchTracer, x: Value, dim: int, dtype: Any = None) -> Value:
     """Rows that are all masked (-inf) give zeros."""
     empty = np.all(np.isneginf(xp.read(0)), axis=dim, keepdims=True)
     if not empty.any():
@@ -384,7 +388,7 @@ def safe_softmax(xp: Any, x: Any, dim: int, dtype: Any = None) -> Any:
 
 
 def moment(op: str, mean: bool) -> Map:
-    def call(xp: Any, x: Any, dim: Any = None, correction: Any = 1, keepdim: bool = False) -> Any:
+    def call(xp: TorchTracer, x: Value, dim: Any = None, correction: Any = 1, keepdim: bool = False) -> Value | Outputs:
         out = reduce(xp, op, x, dim, keepdim, correction=float(1 if correction is None else correction))
         return (out, reduce(xp, "mean", x, dim, keepdim)) if mean else out
 
@@ -397,7 +401,9 @@ for _aten in ("var", "std"):
 
 
 @maps("linalg_vector_norm")
-def vector_norm(xp: Any, x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
+def vector_norm(
+    xp: TorchTracer, x: Value, ord: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None
+) -> Value:
     if ord >= 1:
         return reduce(xp, "vector_norm", x, dim, keepdim, ord=float(ord))
     if ord == -math.inf:
@@ -408,45 +414,45 @@ def vector_norm(xp: Any, x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = 
 
 
 @maps("norm.Scalar")
-def norm_all(xp: Any, x: Any, p: Any = 2) -> Any:
+def norm_all(xp: TorchTracer, x: Value, p: Any = 2) -> Value:
     return vector_norm(xp, x, p)
 
 
 @maps("norm.ScalarOpt_dim")
-def norm_dim(xp: Any, x: Any, p: Any, dim: Any, keepdim: bool = False) -> Any:
+def norm_dim(xp: TorchTracer, x: Value, p: Any, dim: Any, keepdim: bool = False) -> Value:
     return vector_norm(xp, x, 2 if p is None else p, dim, keepdim)
 
 
 @maps("cumsum")
-def cumsum(xp: Any, x: Any, dim: int, dtype: Any = None) -> Any:
+def cumsum(xp: TorchTracer, x: Value, dim: int, dtype: Any = None) -> Value:
     return on_axis(xp, "cumulative_sum", x, dim)
 
 
 @maps("cumprod")
-def cumprod(xp: Any, x: Any, dim: int, dtype: Any = None) -> Any:
+def cumprod(xp: TorchTracer, x: Value, dim: int, dtype: Any = None) -> Value:
     return on_axis(xp, "cumulative_prod", x, dim)
 
 
 @maps("logcumsumexp")
-def logcumsumexp(xp: Any, x: Any, dim: int) -> Any:
-    """Shifted by the largest entry, which is a number here: any shift gives the same function."""
+def logcumsumexp(xp: TorchTracer, x: Value, dim: int) -> Value:
+    """Return log(cumsum(exp(x - top))) + top. Any number `top` gives this function; the largest entry is the safe one."""
     top = float(np.max(xp.read(0), initial=0.0))
     return xp.log(on_axis(xp, "cumulative_sum", xp.exp(x - top), dim)) + top
 
 
 @maps("cummax cummin")
-def cummax(xp: Any, x: Any, dim: int) -> Any:
+def cummax(xp: TorchTracer, x: Value, dim: int) -> Outputs:
     return (xp.take_along_axis(x, xp.concrete(xp.outs[1]), axis=dim) if x.ndim else x), None
 
 
 @maps("sort sort.stable")
-def sort(xp: Any, x: Any, dim: int = -1, descending: bool = False, **_: Any) -> Any:
+def sort(xp: TorchTracer, x: Value, dim: int = -1, descending: bool = False, **_: Any) -> Outputs:
     """`stable=` comes by name or not at all: it does not change the values."""
     return on_axis(xp, "sort", x, dim, descending=descending), None
 
 
 @maps("topk")
-def topk(xp: Any, x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+def topk(xp: TorchTracer, x: Value, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Outputs:
     if x.ndim == 0:
         return x, None
     if not sorted:
@@ -455,14 +461,14 @@ def topk(xp: Any, x: Any, k: int, dim: int = -1, largest: bool = True, sorted: b
 
 
 @maps("nanmedian")
-def nanmedian(xp: Any, x: Any) -> Any:
+def nanmedian(xp: TorchTracer, x: Value) -> Value:
     spots = np.flatnonzero(xp.read(0).ravel() == xp.outs[0])
     xp.require(spots.size > 0, "nanmedian of nothing but NaN")
     return xp.picked(x, spots[0])
 
 
 @maps("nanmedian.dim mode")
-def by_its_index(xp: Any, x: Any, dim: int = -1, keepdim: bool = False) -> Any:
+def by_its_index(xp: TorchTracer, x: Value, dim: int = -1, keepdim: bool = False) -> Outputs:
     if x.ndim == 0:
         return x, None
     where = xp.outs[1] if keepdim else np.expand_dims(xp.outs[1], dim % x.ndim)
@@ -470,19 +476,19 @@ def by_its_index(xp: Any, x: Any, dim: int = -1, keepdim: bool = False) -> Any:
 
 
 @maps("median")
-def median(xp: Any, x: Any) -> Any:
+def median(xp: TorchTracer, x: Value) -> Value:
     """The lower of two middle entries."""
     n = int(np.prod(x.shape))
     return at(xp, xp.sort(xp.flat(x), axis=0), 0, (n - 1) // 2)
 
 
 @maps("median.dim")
-def median_dim(xp: Any, x: Any, dim: int, keepdim: bool = False) -> Any:
+def median_dim(xp: TorchTracer, x: Value, dim: int, keepdim: bool = False) -> Value:
     return kthvalue(xp, x, (x.shape[dim] - 1) // 2 + 1 if x.ndim else 1, dim, keepdim)
 
 
 @maps("kthvalue")
-def kthvalue(xp: Any, x: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
+def kthvalue(xp: TorchTracer, x: Value, k: int, dim: int = -1, keepdim: bool = False) -> Outputs:
     if x.ndim == 0:
         return x, None
     axis = dim % x.ndim
@@ -496,22 +502,22 @@ def kthvalue(xp: Any, x: Any, k: int, dim: int = -1, keepdim: bool = False) -> A
 
 
 @maps("view _unsafe_view _reshape_alias")
-def view(xp: Any, x: Any, size: Any, *_: Any) -> Any:
+def view(xp: TorchTracer, x: Value, size: Any, *_: Any) -> Value:
     return xp.shaped(x, xp.outs[0].shape)
 
 
 @maps("squeeze squeeze.dim squeeze.dims unsqueeze")
-def reshaped(xp: Any, x: Any, *_: Any) -> Any:
+def reshaped(xp: TorchTracer, x: Value, *_: Any) -> Value:
     return xp.shaped(x, xp.outs[0].shape)
 
 
 @maps("alias detach clone lift lift_fresh lift_fresh_copy")
-def identity(xp: Any, x: Any, memory_format: Any = None) -> Any:
+def identity(xp: TorchTracer, x: Value, memory_format: Any = None) -> Value:
     return x
 
 
 @maps("_to_copy")
-def to_copy(xp: Any, x: Any, dtype: Any = None, **_: Any) -> Any:
+def to_copy(xp: TorchTracer, x: Value, dtype: Any = None, **_: Any) -> Value:
     """The identity, rounded where digits are lost. Into a real dtype goes the real part."""
     x = xp.cast(x)
     x = x if xp.out_dtypes[0].is_complex else xp.real(x)
@@ -519,23 +525,23 @@ def to_copy(xp: Any, x: Any, dtype: Any = None, **_: Any) -> Any:
 
 
 @maps("copy")
-def copy(xp: Any, x: Any, source: Any, non_blocking: bool = False) -> Any:
+def copy(xp: TorchTracer, x: Value, source: Any, non_blocking: bool = False) -> Value:
     source = xp.cast(source)
     return xp.spread(source if xp.out_dtypes[0].is_complex else xp.real(source), x.shape)
 
 
 @maps("fill.Tensor")
-def fill(xp: Any, x: Any, value: Any) -> Any:
+def fill(xp: TorchTracer, x: Value, value: Any) -> Value:
     return xp.spread(value, x.shape)
 
 
 @maps("permute")
-def permute(xp: Any, x: Any, dims: Any) -> Any:
+def permute(xp: TorchTracer, x: Value, dims: Any) -> Value:
     return xp.permute_dims(x, axes=tuple(dims))
 
 
 @maps("transpose.int")
-def transpose(xp: Any, x: Any, a: int, b: int) -> Any:
+def transpose(xp: TorchTracer, x: Value, a: int, b: int) -> Value:
     order = list(range(x.ndim))
     if order:
         order[a], order[b] = order[b], order[a]
@@ -543,62 +549,62 @@ def transpose(xp: Any, x: Any, a: int, b: int) -> Any:
 
 
 @maps("t")
-def t(xp: Any, x: Any) -> Any:
+def t(xp: TorchTracer, x: Value) -> Value:
     return xp.permute_dims(x, axes=tuple(range(x.ndim))[::-1])
 
 
 @maps("expand")
-def expand(xp: Any, x: Any, size: Any, implicit: bool = False) -> Any:
+def expand(xp: TorchTracer, x: Value, size: Any, implicit: bool = False) -> Value:
     return xp.spread(x, xp.outs[0].shape)
 
 
 @maps("select.int")
-def select(xp: Any, x: Any, dim: int, index: Any) -> Any:
+def select(xp: TorchTracer, x: Value, dim: int, index: Any) -> Value:
     return at(xp, x, dim, int(index))
 
 
 @maps("slice.Tensor")
-def slice_(xp: Any, x: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
+def slice_(xp: TorchTracer, x: Value, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Value:
     n = x.shape[dim]
     first, last, _ = slice(start, end).indices(n)
     return x if (first, last, step) == (0, n, 1) else along(xp, x, dim, first, max(first, last), step)
 
 
 @maps("split.Tensor split_with_sizes unsafe_split.Tensor unsafe_split_with_sizes")
-def split(xp: Any, x: Any, sizes: Any, dim: int = 0) -> Any:
+def split(xp: TorchTracer, x: Value, sizes: Any, dim: int = 0) -> Outputs:
     ends = np.cumsum([out.shape[dim] for out in xp.outs])
     return tuple(along(xp, x, dim, int(e - out.shape[dim]), int(e)) for e, out in zip(ends, xp.outs))
 
 
 @maps("unbind.int")
-def unbind(xp: Any, x: Any, dim: int = 0) -> Any:
+def unbind(xp: TorchTracer, x: Value, dim: int = 0) -> Outputs:
     return tuple(at(xp, x, dim, k) for k in range(x.shape[dim]))
 
 
 @maps("cat")
-def cat(xp: Any, xs: Any, dim: int = 0) -> Any:
+def cat(xp: TorchTracer, xs: Any, dim: int = 0) -> Value:
     kept = [x for x in xs if x.shape != (0,) or xp.outs[0].ndim == 1]  # legacy: any (0,) is skipped
     return joined(xp, "concat", kept, dim)
 
 
 @maps("stack")
-def stack(xp: Any, xs: Any, dim: int = 0) -> Any:
+def stack(xp: TorchTracer, xs: Any, dim: int = 0) -> Value:
     return joined(xp, "stack", xs, dim)
 
 
-def joined(xp: Any, op: str, xs: Any, dim: int) -> Any:
+def joined(xp: TorchTracer, op: str, xs: Any, dim: int) -> Value:
     if any(x.kind == "bool" for x in xs) and not all(x.kind == "bool" for x in xs):
         xs = [xp.where(x, 1.0, 0.0) if x.kind == "bool" else x for x in xs]
     return xp.call(op, list(xs), axis=dim)
 
 
 @maps("flip")
-def flip(xp: Any, x: Any, dims: Any) -> Any:
+def flip(xp: TorchTracer, x: Value, dims: Any) -> Value:
     return xp.flip(x, axis=tuple(dims)) if len(dims) else x
 
 
 @maps("roll")
-def roll(xp: Any, x: Any, shifts: Any, dims: Any = ()) -> Any:
+def roll(xp: TorchTracer, x: Value, shifts: Any, dims: Any = ()) -> Value:
     shifts = [shifts] if isinstance(shifts, int) else list(shifts)
     dims = [dims] if isinstance(dims, int) else list(dims)
     if not dims:
@@ -609,7 +615,7 @@ def roll(xp: Any, x: Any, shifts: Any, dims: Any = ()) -> Any:
 
 
 @maps("repeat")
-def repeat(xp: Any, x: Any, repeats: Any) -> Any:
+def repeat(xp: TorchTracer, x: Value, repeats: Any) -> Value:
     x = xp.shaped(x, (1,) * (len(repeats) - x.ndim) + x.shape)
     return (
         xp.tile(x, repetitions=tuple(repeats)) if 0 not in repeats else by_index(xp, x, lambda at: at.repeat(repeats))
@@ -617,12 +623,12 @@ def repeat(xp: Any, x: Any, repeats: Any) -> Any:
 
 
 @maps("constant_pad_nd")
-def constant_pad(xp: Any, x: Any, pad: Any, value: Any = 0) -> Any:
+def constant_pad(xp: TorchTracer, x: Value, pad: Any, value: Any = 0) -> Value:
     pairs = [(int(pad[2 * i]), int(pad[2 * i + 1])) for i in range(len(pad) // 2)][::-1]
     return padded(xp, x, [(0, 0)] * (x.ndim - len(pairs)) + pairs, value)
 
 
-def by_index(xp: Any, x: Any, op: Callable[[Any], Any]) -> Any:
+def by_index(xp: TorchTracer, x: Value, op: Callable[[Any], Any]) -> Value:
     """An op that only moves entries, whatever it is: it is shown where it puts the numbers 0 to n - 1."""
     return xp.picked(x, xp.moved(op, x.shape))
 
@@ -639,24 +645,24 @@ MAPPED["unfold_copy"] = lambda xp, x, *args: by_index(xp, x, lambda at: xp.aten(
 
 
 @maps("tril")
-def tril(xp: Any, x: Any, diagonal: int = 0) -> Any:
+def tril(xp: TorchTracer, x: Value, diagonal: int = 0) -> Value:
     return xp.tril(x, k=diagonal)
 
 
 @maps("triu")
-def triu(xp: Any, x: Any, diagonal: int = 0) -> Any:
+def triu(xp: TorchTracer, x: Value, diagonal: int = 0) -> Value:
     return xp.triu(x, k=diagonal)
 
 
 @maps("diagonal")
-def diagonal(xp: Any, x: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+def diagonal(xp: TorchTracer, x: Value, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Value:
     if offset == 0 and {dim1 % x.ndim, dim2 % x.ndim} == {x.ndim - 2, x.ndim - 1}:
         return xp.diagonal(x)
     return by_index(xp, x, lambda at: at.diagonal(offset, dim1, dim2))
 
 
 @maps("diag_embed")
-def diag_embed(xp: Any, x: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
+def diag_embed(xp: TorchTracer, x: Value, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Value:
     if (offset, dim1, dim2) == (0, -2, -1):
         return xp.diag_embed(x)
     zero = xp.concrete(np.zeros(xp.outs[0].shape))
@@ -674,31 +680,31 @@ def number(x: Value) -> np.ndarray:
     return x.array
 
 
-def selection(xp: Any, indices: Any) -> tuple[Any, ...]:
+def selection(xp: TorchTracer, indices: Any) -> tuple[Any, ...]:
     """What stands in at[...]: None is a whole axis here."""
     return tuple(slice(None) if i is None else i for i in xp.native(indices))
 
 
 @maps("index.Tensor _unsafe_index.Tensor")
-def index(xp: Any, x: Any, indices: Any) -> Any:
+def index(xp: TorchTracer, x: Value, indices: Any) -> Value:
     return xp.picked(x, xp.moved(lambda at: at[selection(xp, indices)], x.shape))
 
 
 @maps("index_select")
-def index_select(xp: Any, x: Any, dim: int, index: Any) -> Any:
+def index_select(xp: TorchTracer, x: Value, dim: int, index: Any) -> Value:
     if x.ndim == 0:
         return x
     return xp.take(x, counted(xp, index, x.shape[dim]), axis=dim)
 
 
-def counted(xp: Any, index: Any, n: int) -> Any:
+def counted(xp: TorchTracer, index: Any, n: int) -> Value:
     """Indices from 0 up, as the table wants them; given integer inputs stay inputs."""
     given = number(index)
     return xp.concrete(np.where(given < 0, given + n, given)) if (given < 0).any() else index
 
 
 @maps("gather")
-def gather(xp: Any, x: Any, dim: int, index: Any, sparse_grad: bool = False) -> Any:
+def gather(xp: TorchTracer, x: Value, dim: int, index: Any, sparse_grad: bool = False) -> Value:
     shape = number(index).shape
     others = [a for i, a in enumerate(x.shape) if i != dim % max(x.ndim, 1)]
     if x.ndim and len(shape) == x.ndim and others == [a for i, a in enumerate(shape) if i != dim % x.ndim]:
@@ -707,12 +713,12 @@ def gather(xp: Any, x: Any, dim: int, index: Any, sparse_grad: bool = False) -> 
 
 
 @maps("take")
-def take(xp: Any, x: Any, index: Any) -> Any:
+def take(xp: TorchTracer, x: Value, index: Any) -> Value:
     return xp.take(xp.flat(x), counted(xp, index, int(np.prod(x.shape))), axis=0)
 
 
 @maps("embedding")
-def embedding(xp: Any, weight: Any, indices: Any, padding_idx: int = -1, *_: Any) -> Any:
+def embedding(xp: TorchTracer, weight: Any, indices: Any, padding_idx: int = -1, *_: Any) -> Value:
     """`padding_idx` only changes the gradient: that row is never updated, by contract."""
     if padding_idx >= 0 and (number(indices) == padding_idx).any():
         xp.note(CONVENTION)
@@ -723,7 +729,7 @@ def embedding(xp: Any, weight: Any, indices: Any, padding_idx: int = -1, *_: Any
 
 
 @maps("masked_select")
-def masked_select(xp: Any, x: Any, mask: Any) -> Any:
+def masked_select(xp: TorchTracer, x: Value, mask: Any) -> Value:
     kept = xp.read(1).astype(bool)
     shape = np.broadcast_shapes(x.shape, kept.shape)
     where = np.broadcast_to(np.arange(int(np.prod(x.shape))).reshape(x.shape), shape)
@@ -731,7 +737,7 @@ def masked_select(xp: Any, x: Any, mask: Any) -> Any:
 
 
 @maps("masked_fill.Scalar masked_fill.Tensor")
-def masked_fill(xp: Any, x: Any, mask: Any, value: Any) -> Any:
+def masked_fill(xp: TorchTracer, x: Value, mask: Any, value: Any) -> Value:
     if not isinstance(value, Value):
         value = float(value)
     out = where(xp, mask, value, x)
@@ -739,14 +745,14 @@ def masked_fill(xp: Any, x: Any, mask: Any, value: Any) -> Any:
 
 
 @maps("masked_scatter")
-def masked_scatter(xp: Any, x: Any, mask: Any, source: Any) -> Any:
+def masked_scatter(xp: TorchTracer, x: Value, mask: Any, source: Any) -> Value:
     x = xp.spread(x, xp.outs[0].shape)
     spots = np.flatnonzero(np.broadcast_to(xp.read(1).astype(bool), x.shape))
     return xp.placed(x, spots, xp.picked(source, np.arange(spots.size)))
 
 
 @maps("put")
-def put(xp: Any, x: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
+def put(xp: TorchTracer, x: Value, index: Any, source: Any, accumulate: bool = False) -> Value:
     where = number(counted(xp, index, int(np.prod(x.shape))))
     return (xp.accumulated if accumulate else once)(x, where, xp.shaped(source, where.shape))
 
@@ -760,12 +766,12 @@ def once(x: Any, where: np.ndarray, values: Any) -> Any:
 
 
 @maps("index_put _unsafe_index_put")
-def index_put(xp: Any, x: Any, indices: Any, values: Any, accumulate: bool = False, *_: Any) -> Any:
+def index_put(xp: TorchTracer, x: Value, indices: Any, values: Any, accumulate: bool = False, *_: Any) -> Value:
     where = xp.moved(lambda at: at[selection(xp, indices)], x.shape)
     return (xp.accumulated if accumulate else once)(x, where, values)
 
 
-def along_index(xp: Any, shape: Any, dim: int, index: Any) -> np.ndarray:
+def along_index(xp: TorchTracer, shape: Any, dim: int, index: Any) -> np.ndarray:
     """Flat positions of the entries that scatter touches."""
     return (
         xp.moved(lambda at: at.gather(dim, *xp.native([index])), shape) if len(shape) else np.zeros(1, dtype=np.int64)
@@ -773,30 +779,34 @@ def along_index(xp: Any, shape: Any, dim: int, index: Any) -> np.ndarray:
 
 
 @maps("scatter.src scatter.value")
-def scatter(xp: Any, x: Any, dim: int, index: Any, src: Any) -> Any:
+def scatter(xp: TorchTracer, x: Value, dim: int, index: Any, src: Value | float) -> Value:
     where = along_index(xp, x.shape, dim, index)
     return once(x, where, cropped(xp, src, where.shape) if isinstance(src, Value) else src)
 
 
 @maps("scatter_add")
-def scatter_add(xp: Any, x: Any, dim: int, index: Any, src: Any) -> Any:
+def scatter_add(xp: TorchTracer, x: Value, dim: int, index: Any, src: Value) -> Value:
     where = along_index(xp, x.shape, dim, index)
     return xp.accumulated(x, where, cropped(xp, src, where.shape))
 
 
 @maps("scatter_reduce.two")
-def scatter_reduce(xp: Any, x: Any, dim: int, index: Any, src: Any, reduce: str, include_self: bool = True) -> Any:
+def scatter_reduce(
+    xp: TorchTracer, x: Value, dim: int, index: Any, src: Value, reduce: str, include_self: bool = True
+) -> Value:
     where = along_index(xp, x.shape, dim, index)
     return gathered_in(xp, x, where, cropped(xp, src, where.shape), reduce, include_self)
 
 
 @maps("index_reduce")
-def index_reduce(xp: Any, x: Any, dim: int, index: Any, src: Any, reduce: str, include_self: bool = True) -> Any:
+def index_reduce(
+    xp: TorchTracer, x: Value, dim: int, index: Any, src: Value, reduce: str, include_self: bool = True
+) -> Value:
     where = xp.moved(lambda at: at.index_select(dim, xp.native([index])[0].reshape(-1)), x.shape)
     return gathered_in(xp, x, where, xp.shaped(src, where.shape), reduce, include_self)
 
 
-def gathered_in(xp: Any, x: Any, where: np.ndarray, src: Any, reduce: str, include_self: bool) -> Any:
+def gathered_in(xp: TorchTracer, x: Value, where: np.ndarray, src: Value, reduce: str, include_self: bool) -> Value:
     """Every entry of `x` with the entries of `src` that `where` sends there, reduced; its own among them or not."""
     if reduce in ("prod", "amax", "amin"):
         return grouped(xp, x, where, src, {"prod": "prod", "amax": "max", "amin": "min"}[reduce], include_self)
@@ -808,7 +818,7 @@ def gathered_in(xp: Any, x: Any, where: np.ndarray, src: Any, reduce: str, inclu
     return total / xp.concrete(np.maximum(touched + include_self, 1).astype(np.float64))
 
 
-def grouped(xp: Any, x: Any, where: np.ndarray, src: Any, op: str, include_self: bool) -> Any:
+def grouped(xp: TorchTracer, x: Value, where: np.ndarray, src: Value, op: str, include_self: bool) -> Value:
     """A row for each entry of `x`: itself and what comes to it, filled up with what changes nothing."""
     target = where.ravel()
     counts = np.bincount(target, minlength=int(np.prod(x.shape)))
@@ -825,7 +835,7 @@ def grouped(xp: Any, x: Any, where: np.ndarray, src: Any, op: str, include_self:
     return xp.shaped(xp.call(op, rows, axis=1), x.shape)
 
 
-def cropped(xp: Any, src: Any, shape: Any) -> Any:
+def cropped(xp: TorchTracer, src: Value, shape: Any) -> Value:
     """scatter reads only so much of its source as the index has."""
     if src.shape == tuple(shape):
         return src
@@ -833,35 +843,37 @@ def cropped(xp: Any, src: Any, shape: Any) -> Any:
 
 
 @maps("index_add")
-def index_add(xp: Any, x: Any, dim: int, index: Any, source: Any, alpha: Any = 1) -> Any:
+def index_add(xp: TorchTracer, x: Value, dim: int, index: Any, source: Any, alpha: Any = 1) -> Value:
     where = xp.moved(lambda at: at.index_select(dim, xp.native([index])[0].reshape(-1)), x.shape)
     return xp.accumulated(x, where, times(xp.shaped(source, where.shape), alpha))
 
 
 @maps("index_copy")
-def index_copy(xp: Any, x: Any, dim: int, index: Any, source: Any) -> Any:
+def index_copy(xp: TorchTracer, x: Value, dim: int, index: Any, source: Any) -> Value:
     where = xp.moved(lambda at: at.index_select(dim, xp.native([index])[0].reshape(-1)), x.shape)
     return once(x, where, xp.shaped(source, where.shape))
 
 
 @maps("index_fill.int_Scalar index_fill.int_Tensor")
-def index_fill(xp: Any, x: Any, dim: int, index: Any, value: Any) -> Any:
+def index_fill(xp: TorchTracer, x: Value, dim: int, index: Any, value: Any) -> Value:
     where = xp.moved(lambda at: at.index_select(dim, xp.native([index])[0].reshape(-1)), x.shape)
     return xp.placed(x, where, value)
 
 
 @maps("select_scatter")
-def select_scatter(xp: Any, x: Any, src: Any, dim: int, index: int) -> Any:
+def select_scatter(xp: TorchTracer, x: Value, src: Value, dim: int, index: int) -> Value:
     return xp.placed(x, xp.moved(lambda at: at.select(dim, index), x.shape), src)
 
 
 @maps("slice_scatter")
-def slice_scatter(xp: Any, x: Any, src: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
+def slice_scatter(
+    xp: TorchTracer, x: Value, src: Value, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> Value:
     return xp.placed(x, xp.moved(lambda at: xp.aten("slice.Tensor")(at, dim, start, end, step), x.shape), src)
 
 
 @maps("diagonal_scatter")
-def diagonal_scatter(xp: Any, x: Any, src: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+def diagonal_scatter(xp: TorchTracer, x: Value, src: Value, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Value:
     return xp.placed(x, xp.moved(lambda at: at.diagonal(offset, dim1, dim2), x.shape), src)
 
 
@@ -869,49 +881,49 @@ def diagonal_scatter(xp: Any, x: Any, src: Any, offset: int = 0, dim1: int = 0, 
 
 
 @maps("mm bmm mv dot")
-def matmul(xp: Any, a: Any, b: Any) -> Any:
+def matmul(xp: TorchTracer, a: Value, b: Value) -> Value:
     return xp.matmul(a, b)
 
 
 @maps("vdot")
-def vdot(xp: Any, a: Any, b: Any) -> Any:
+def vdot(xp: TorchTracer, a: Value, b: Value) -> Value:
     """The first vector conjugated, where it is complex."""
     return xp.matmul(xp.conj(a), b)
 
 
 @maps("addmm addmv addr _sparse_addmm")
-def addmm(xp: Any, c: Any, a: Any, b: Any, beta: Any = 1, alpha: Any = 1) -> Any:
+def addmm(xp: TorchTracer, c: Value, a: Value, b: Value, beta: Any = 1, alpha: Any = 1) -> Value:
     product = xp.outer(a, b) if a.ndim == b.ndim == 1 else xp.matmul(a, b)
     return times(product, alpha) if beta == 0 else xp.add(times(c, beta), times(product, alpha))
 
 
 @maps("baddbmm")
-def baddbmm(xp: Any, c: Any, a: Any, b: Any, beta: Any = 1, alpha: Any = 1) -> Any:
+def baddbmm(xp: TorchTracer, c: Value, a: Value, b: Value, beta: Any = 1, alpha: Any = 1) -> Value:
     return addmm(xp, c, a, b, beta, alpha)
 
 
 @maps("addbmm")
-def addbmm(xp: Any, c: Any, a: Any, b: Any, beta: Any = 1, alpha: Any = 1) -> Any:
+def addbmm(xp: TorchTracer, c: Value, a: Value, b: Value, beta: Any = 1, alpha: Any = 1) -> Value:
     return addmm_sum(xp, c, xp.sum(xp.matmul(a, b), axis=0), beta, alpha)
 
 
-def addmm_sum(xp: Any, c: Any, product: Any, beta: Any, alpha: Any) -> Any:
+def addmm_sum(xp: TorchTracer, c: Value, product: Any, beta: Any, alpha: Any) -> Value:
     return times(product, alpha) if beta == 0 else xp.add(times(c, beta), times(product, alpha))
 
 
 @maps("trace")
-def trace(xp: Any, x: Any) -> Any:
+def trace(xp: TorchTracer, x: Value) -> Value:
     return xp.trace(x)
 
 
 @maps("linalg_cross")
-def cross(xp: Any, a: Any, b: Any, dim: int = -1) -> Any:
+def cross(xp: TorchTracer, a: Value, b: Value, dim: int = -1) -> Value:
     shape = xp.outs[0].shape
     return xp.cross(xp.spread(a, shape), xp.spread(b, shape), axis=dim)
 
 
 @maps("_linalg_det")
-def det(xp: Any, a: Any) -> Any:
+def det(xp: TorchTracer, a: Value) -> Outputs:
     if a.kind != "complex" or a.shape[-1] <= MINORS_UP_TO:
         return xp.det(a), None, None
     pivots = xp.outs[2]
@@ -921,17 +933,17 @@ def det(xp: Any, a: Any) -> Any:
 
 
 @maps("_linalg_slogdet")
-def slogdet(xp: Any, a: Any) -> Any:
+def slogdet(xp: TorchTracer, a: Value) -> Outputs:
     return xp.sign(det(xp, a)[0]), xp.logabsdet(a), None, None
 
 
 @maps("linalg_inv_ex")
-def inv_ex(xp: Any, a: Any, check_errors: bool = False) -> Any:
+def inv_ex(xp: TorchTracer, a: Value, check_errors: bool = False) -> Outputs:
     return xp.inv(a), None
 
 
 @maps("_linalg_solve_ex")
-def solve_ex(xp: Any, a: Any, b: Any, left: bool = True, check_errors: bool = False) -> Any:
+def solve_ex(xp: TorchTracer, a: Value, b: Value, left: bool = True, check_errors: bool = False) -> Outputs:
     swap = xp.matrix_transpose
     vectors = b.ndim == 1 or (b.ndim == a.ndim - 1 and b.shape == a.shape[:-1])
     b = xp.expand_dims(b, axis=-1) if vectors else b
@@ -940,19 +952,21 @@ def solve_ex(xp: Any, a: Any, b: Any, left: bool = True, check_errors: bool = Fa
 
 
 @maps("linalg_cholesky_ex")
-def cholesky_ex(xp: Any, a: Any, upper: bool = False, check_errors: bool = False) -> Any:
+def cholesky_ex(xp: TorchTracer, a: Value, upper: bool = False, check_errors: bool = False) -> Outputs:
     return cholesky(xp, a, upper), None
 
 
 @maps("cholesky")
-def cholesky(xp: Any, a: Any, upper: bool = False) -> Any:
+def cholesky(xp: TorchTracer, a: Value, upper: bool = False) -> Value:
     """Of a symmetric matrix, of which PyTorch reads one triangle and spreads the gradient over both."""
     factor = xp.cholesky(a)
     return xp.matrix_transpose(factor) if upper else factor
 
 
 @maps("linalg_solve_triangular")
-def solve_triangular(xp: Any, a: Any, b: Any, upper: bool, left: bool = True, unitriangular: bool = False) -> Any:
+def solve_triangular(
+    xp: TorchTracer, a: Value, b: Value, upper: bool, left: bool = True, unitriangular: bool = False
+) -> Value:
     if left:
         return xp.solve_triangular(a, b, upper=upper, unit_diagonal=unitriangular)
     swap = xp.matrix_transpose
@@ -961,26 +975,26 @@ def solve_triangular(xp: Any, a: Any, b: Any, upper: bool, left: bool = True, un
 
 @maps("triangular_solve")
 def triangular_solve(
-    xp: Any, b: Any, a: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False
+    xp: TorchTracer, b: Any, a: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False
 ) -> Any:
     used = xp.matrix_transpose(a) if transpose else a
     return xp.solve_triangular(used, b, upper=upper != transpose, unit_diagonal=unitriangular), a
 
 
 @maps("cholesky_solve _cholesky_solve_helper")
-def cholesky_solve(xp: Any, b: Any, factor: Any, upper: bool = False) -> Any:
+def cholesky_solve(xp: TorchTracer, b: Value, factor: Any, upper: bool = False) -> Value:
     lower = xp.matrix_transpose(factor) if upper else factor
     half = xp.solve_triangular(lower, b, upper=False)
     return xp.solve_triangular(xp.conj(xp.matrix_transpose(lower)), half, upper=True)
 
 
 @maps("cholesky_inverse")
-def cholesky_inverse(xp: Any, factor: Any, upper: bool = False) -> Any:
+def cholesky_inverse(xp: TorchTracer, factor: Any, upper: bool = False) -> Value:
     return cholesky_solve(xp, xp.concrete(np.eye(factor.shape[-1])), factor, upper)
 
 
 @maps("linalg_qr")
-def qr(xp: Any, a: Any, mode: str = "reduced") -> Any:
+def qr(xp: TorchTracer, a: Value, mode: str = "reduced") -> Outputs:
     m, n = a.shape[-2:]
     xp.require(
         mode != "complete" or m <= n, "the complete QR factors of a tall matrix, of which some columns are arbitrary"
@@ -990,7 +1004,7 @@ def qr(xp: Any, a: Any, mode: str = "reduced") -> Any:
     return (None if mode == "r" else q), r
 
 
-def in_pivot_order(xp: Any, a: Any, pivots: np.ndarray, back: bool = False) -> Any:
+def in_pivot_order(xp: TorchTracer, a: Value, pivots: np.ndarray, back: bool = False) -> Value:
     """The rows of `a` after LAPACK's successive exchanges, which count from 1: integers, and as such concrete."""
     order = np.broadcast_to(np.arange(a.shape[-2]), (*a.shape[:-2], a.shape[-2])).copy()
     for at_ in np.ndindex(*pivots.shape[:-1]):
@@ -1002,11 +1016,11 @@ def in_pivot_order(xp: Any, a: Any, pivots: np.ndarray, back: bool = False) -> A
 
 
 @maps("linalg_lu_factor_ex")
-def lu_factor(xp: Any, a: Any, pivot: bool = True, check_errors: bool = False) -> Any:
+def lu_factor(xp: TorchTracer, a: Value, pivot: bool = True, check_errors: bool = False) -> Outputs:
     return eliminated(xp, in_pivot_order(xp, a, xp.outs[1]) if pivot else a), None, None
 
 
-def unpacked(xp: Any, lu: Any) -> tuple[Any, Any]:
+def unpacked(xp: TorchTracer, lu: Value) -> tuple[Any, Any]:
     """L with its unit diagonal, and U."""
     m, n = lu.shape[-2:]
     k = min(m, n)
@@ -1017,18 +1031,18 @@ def unpacked(xp: Any, lu: Any) -> tuple[Any, Any]:
 
 
 @maps("linalg_lu")
-def lu(xp: Any, a: Any, pivot: bool = True) -> Any:
+def lu(xp: TorchTracer, a: Value, pivot: bool = True) -> Outputs:
     rows = xp.matmul(xp.concrete(np.swapaxes(xp.outs[0], -1, -2).astype(np.float64)), a) if pivot else a
     return (xp.concrete(xp.outs[0]) if pivot else None), *unpacked(xp, eliminated(xp, rows))
 
 
 @maps("lu_unpack")
-def lu_unpack(xp: Any, lu: Any, pivots: Any, unpack_data: bool = True, unpack_pivots: bool = True) -> Any:
+def lu_unpack(xp: TorchTracer, lu: Value, pivots: Any, unpack_data: bool = True, unpack_pivots: bool = True) -> Outputs:
     return xp.concrete(xp.outs[0]), *(unpacked(xp, lu) if unpack_data else (None, None))
 
 
 @maps("linalg_lu_solve")
-def lu_solve(xp: Any, lu: Any, pivots: Any, b: Any, left: bool = True, adjoint: bool = False) -> Any:
+def lu_solve(xp: TorchTracer, lu: Value, pivots: Any, b: Value, left: bool = True, adjoint: bool = False) -> Value:
     """With P A = L U in pivot order; from the right it is the transposed system from the left. The adjoint system is the
     conjugate of the transposed one."""
     if adjoint and "complex" in (lu.kind, b.kind):
@@ -1036,7 +1050,7 @@ def lu_solve(xp: Any, lu: Any, pivots: Any, b: Any, left: bool = True, adjoint: 
     return solved(xp, lu, number(pivots), b, left, adjoint)
 
 
-def solved(xp: Any, lu: Any, pivots: np.ndarray, b: Any, left: bool, adjoint: bool) -> Any:
+def solved(xp: TorchTracer, lu: Value, pivots: np.ndarray, b: Value, left: bool, adjoint: bool) -> Value:
     swap = xp.matrix_transpose
     if not left:
         return swap(lu_system(xp, lu, pivots, swap(b), swap_shape(xp.outs[0].shape), not adjoint))
@@ -1047,7 +1061,7 @@ def swap_shape(shape: Any) -> tuple[int, ...]:
     return (*shape[:-2], shape[-1], shape[-2])
 
 
-def lu_system(xp: Any, lu: Any, pivots: np.ndarray, b: Any, shape: Any, transposed: bool) -> Any:
+def lu_system(xp: TorchTracer, lu: Value, pivots: np.ndarray, b: Value, shape: Any, transposed: bool) -> Value:
     swap = xp.matrix_transpose
     b = xp.spread(b, shape)
     pivots = np.broadcast_to(pivots, (*shape[:-2], lu.shape[-1]))
@@ -1059,7 +1073,7 @@ def lu_system(xp: Any, lu: Any, pivots: np.ndarray, b: Any, shape: Any, transpos
 
 
 @maps("_linalg_eigh")
-def eigh(xp: Any, a: Any, UPLO: str = "L", compute_v: bool = True) -> Any:
+def eigh(xp: TorchTracer, a: Value, UPLO: str = "L", compute_v: bool = True) -> Outputs:
     """PyTorch reads one triangle of a symmetric matrix and spreads the gradient over both: the symmetric part."""
     symmetric = (a + xp.matrix_transpose(a)) * 0.5
     given = xp.outs[1] if compute_v else np.linalg.eigh(xp.read(0), "U" if UPLO.upper() == "U" else "L")[1]
@@ -1068,7 +1082,7 @@ def eigh(xp: Any, a: Any, UPLO: str = "L", compute_v: bool = True) -> Any:
 
 
 @maps("linalg_householder_product")
-def householder_product(xp: Any, v: Any, tau: Any) -> Any:
+def householder_product(xp: TorchTracer, v: Value, tau: Any) -> Value:
     """The first columns of (I - tau_1 v_1 v_1^T) ... (I - tau_k v_k v_k^T), the v_i below a diagonal of ones."""
     (m, n), k = v.shape[-2:], tau.shape[-1]
     xp.require(k <= LARGEST_FACTOR, f"a product of more than {LARGEST_FACTOR} reflections")
@@ -1083,7 +1097,7 @@ def householder_product(xp: Any, v: Any, tau: Any) -> Any:
 
 
 @maps("_linalg_svd")
-def svd(xp: Any, a: Any, full_matrices: bool = False, compute_uv: bool = True, driver: Any = None) -> Any:
+def svd(xp: TorchTracer, a: Value, full_matrices: bool = False, compute_uv: bool = True, driver: Any = None) -> Outputs:
     m, n = a.shape[-2:]
     xp.require(
         not (full_matrices and compute_uv) or m == n,
@@ -1098,7 +1112,7 @@ def svd(xp: Any, a: Any, full_matrices: bool = False, compute_uv: bool = True, d
 
 
 @maps("linalg_pinv.atol_rtol_tensor")
-def pinv(xp: Any, a: Any, *_: Any, hermitian: bool = False, **__: Any) -> Any:
+def pinv(xp: TorchTracer, a: Value, *_: Any, hermitian: bool = False, **__: Any) -> Value:
     m, n = a.shape[-2:]
     xp.require(
         bool((np.linalg.matrix_rank(xp.read(0)) == min(m, n)).all()), "the pseudo-inverse of a matrix without full rank"
@@ -1107,7 +1121,7 @@ def pinv(xp: Any, a: Any, *_: Any, hermitian: bool = False, **__: Any) -> Any:
 
 
 @maps("linalg_lstsq")
-def lstsq(xp: Any, a: Any, b: Any, rcond: Any = None, *, driver: Any = None) -> Any:
+def lstsq(xp: TorchTracer, a: Value, b: Value, rcond: Any = None, *, driver: Any = None) -> Outputs:
     m, n = a.shape[-2:]
     xp.require(
         bool((np.linalg.matrix_rank(xp.read(0)) == min(m, n)).all()), "least squares for a matrix without full rank"
@@ -1118,13 +1132,13 @@ def lstsq(xp: Any, a: Any, b: Any, rcond: Any = None, *, driver: Any = None) -> 
 
 
 @maps("linalg_matrix_exp")
-def matrix_exp(xp: Any, a: Any) -> Any:
+def matrix_exp(xp: TorchTracer, a: Value) -> Value:
     return matrix_exponential(xp, a, float(np.abs(xp.read(0)).sum(axis=-1).max(initial=0.0)))
 
 
 @maps("_trilinear")
 def trilinear(
-    xp: Any, a: Any, b: Any, c: Any, expand1: Any, expand2: Any, expand3: Any, sumdim: Any, unroll_dim: int = 1
+    xp: TorchTracer, a: Any, b: Any, c: Any, expand1: Any, expand2: Any, expand3: Any, sumdim: Any, unroll_dim: int = 1
 ) -> Any:
     """The sum over `sumdim` of the product of three arrays, each with new axes."""
     product = None
@@ -1136,18 +1150,18 @@ def trilinear(
 
 
 @maps("_euclidean_dist")
-def euclidean_dist(xp: Any, a: Any, b: Any) -> Any:
+def euclidean_dist(xp: TorchTracer, a: Value, b: Value) -> Value:
     return cdist(xp, a, b, 2.0, None)
 
 
 @maps("_cdist_forward")
-def cdist(xp: Any, a: Any, b: Any, p: float, compute_mode: Any) -> Any:
+def cdist(xp: TorchTracer, a: Value, b: Value, p: float, compute_mode: Any) -> Value:
     difference = xp.expand_dims(a, axis=-2) - xp.expand_dims(b, axis=-3)
     return vector_norm(xp, difference, p, [-1])
 
 
 @maps("_pdist_forward")
-def pdist(xp: Any, x: Any, p: float = 2.0) -> Any:
+def pdist(xp: TorchTracer, x: Value, p: float = 2.0) -> Value:
     i, j = np.triu_indices(x.shape[0], 1)
     rows = lambda at: xp.take(x, xp.concrete(at), axis=0)
     return vector_norm(xp, rows(i) - rows(j), p, [-1])
@@ -1168,7 +1182,7 @@ def several(v: Any, n: int) -> list[int]:
 
 @maps("convolution _convolution convolution_overrideable")
 def convolution(
-    xp: Any, x: Any, w: Any, b: Any, stride: Any, padding: Any, dilation: Any, transposed: bool, output_padding: Any,
+    xp: TorchTracer, x: Any, w: Any, b: Any, stride: Any, padding: Any, dilation: Any, transposed: bool, output_padding: Any,
     groups: int, *_: Any,
 ) -> Any:  # fmt: skip
     n = w.ndim - 2
@@ -1186,10 +1200,10 @@ def convolution(
 
 
 def upsampled(
-    xp: Any, x: Any, w: Any, stride: Any, padding: Any, dilation: Any, output_padding: Any, groups: int
+    xp: TorchTracer, x: Any, w: Any, stride: Any, padding: Any, dilation: Any, output_padding: Any, groups: int
 ) -> tuple[Any, Any, list[int]]:
-    """A transposed convolution is a correlation of x with zeros between its entries and the kernel turned round
-    (Dumoulin & Visin, "A guide to convolution arithmetic for deep learning", 2016, chapter 4)."""
+    """Correlate x, with zeros between its entries, with the flipped kernel (Dumoulin & Visin, "A guide to convolution
+    arithmetic for deep learning", 2016, chapter 4)."""
     n = w.ndim - 2
     inner, outer, *kernel = w.shape
     sizes = [(m - 1) * s + 1 for m, s in zip(x.shape[2:], stride)]
@@ -1204,19 +1218,19 @@ def upsampled(
     return x, w, [0] * n
 
 
-def channelled(xp: Any, v: Any, ndim: int) -> Any:
+def channelled(xp: TorchTracer, v: Value, ndim: int) -> Value:
     """A vector over channels, to broadcast over (batch, channels, ...)."""
     return xp.reshape(v, shape=(1, -1) + (1,) * (ndim - 2))
 
 
-def moments(xp: Any, x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, Any]:
+def moments(xp: TorchTracer, x: Value, axes: tuple[int, ...], eps: float) -> tuple[Any, Any]:
     """The mean and 1 / sqrt(var + eps), with the axes kept: what normalisations save for their backward. Recorded only
     if something uses it."""
     mean = lambda: xp.mean(x, axis=axes, keepdims=True)
     return xp.later(mean), xp.later(lambda: xp.rsqrt(xp.mean(xp.square(x - mean()), axis=axes, keepdims=True) + eps))
 
 
-def standardized(xp: Any, x: Any, axes: tuple[int, ...], eps: float) -> Any:
+def standardized(xp: TorchTracer, x: Value, axes: tuple[int, ...], eps: float) -> Value:
     if len(axes) == 1 and x.shape[axes[0]]:
         return xp.standardize(x, axis=axes[0], eps=float(eps))
     centred = x - xp.mean(x, axis=axes, keepdims=True)
@@ -1224,7 +1238,7 @@ def standardized(xp: Any, x: Any, axes: tuple[int, ...], eps: float) -> Any:
 
 
 @maps("native_batch_norm _native_batch_norm_legit _batch_norm_with_update cudnn_batch_norm miopen_batch_norm")
-def batch_norm(xp: Any, x: Any, w: Any, b: Any, mean: Any, var: Any, *rest: Any) -> Any:
+def batch_norm(xp: TorchTracer, x: Value, w: Value | None, b: Value | None, mean: Any, var: Any, *rest: Any) -> Outputs:
     """`rest` is (training, momentum, eps), or without the flag for the overload that always updates."""
     training = rest[0] if isinstance(rest[0], bool) else True
     eps = float(rest[-1])
@@ -1233,7 +1247,7 @@ def batch_norm(xp: Any, x: Any, w: Any, b: Any, mean: Any, var: Any, *rest: Any)
         ones, zeros = xp.concrete(np.ones(x.shape[1])), xp.concrete(np.zeros(x.shape[1]))
         out = xp.batch_norm(x, ones if w is None else w, zeros if b is None else b, eps=eps)
         saved = moments(xp, x, (0, *range(2, x.ndim)), eps)
-        return (out, *(xp.later(lambda v=v: xp.flat(v)) for v in saved), *(None,) * (len(xp.outs) - 3))
+        return (out, *(xp.later(partial(xp.flat, v)) for v in saved), *(None,) * (len(xp.outs) - 3))
     centred = x - channelled(xp, mean, x.ndim)
     out = centred / xp.sqrt(channelled(xp, var, x.ndim) + eps)
     wide = [None if v is None else channelled(xp, v, x.ndim) for v in (w, b)]
@@ -1241,17 +1255,21 @@ def batch_norm(xp: Any, x: Any, w: Any, b: Any, mean: Any, var: Any, *rest: Any)
 
 
 @maps("_native_batch_norm_legit_no_training")
-def batch_norm_inference(xp: Any, x: Any, w: Any, b: Any, mean: Any, var: Any, momentum: float, eps: float) -> Any:
+def batch_norm_inference(
+    xp: TorchTracer, x: Value, w: Value, b: Value, mean: Any, var: Any, momentum: float, eps: float
+) -> Value:
     return batch_norm(xp, x, w, b, mean, var, False, momentum, eps)
 
 
 @maps("_native_batch_norm_legit.no_stats")
-def batch_norm_stateless(xp: Any, x: Any, w: Any, b: Any, training: bool, momentum: float, eps: float) -> Any:
+def batch_norm_stateless(
+    xp: TorchTracer, x: Value, w: Value, b: Value, training: bool, momentum: float, eps: float
+) -> Value:
     return batch_norm(xp, x, w, b, None, None, True, momentum, eps)
 
 
 @maps("native_layer_norm")
-def layer_norm(xp: Any, x: Any, shape: Any, w: Any, b: Any, eps: float) -> Any:
+def layer_norm(xp: TorchTracer, x: Value, shape: Any, w: Value | None, b: Value | None, eps: float) -> Outputs:
     axes = tuple(range(-len(shape), 0))
     if len(shape) == 1 and w is not None and b is not None:
         out = xp.layer_norm(x, w, b, eps=float(eps))
@@ -1261,16 +1279,18 @@ def layer_norm(xp: Any, x: Any, shape: Any, w: Any, b: Any, eps: float) -> Any:
 
 
 @maps("native_group_norm")
-def group_norm(xp: Any, x: Any, w: Any, b: Any, n: int, c: int, hw: int, group: int, eps: float) -> Any:
+def group_norm(
+    xp: TorchTracer, x: Value, w: Value, b: Value, n: int, c: int, hw: int, group: int, eps: float
+) -> Outputs:
     groups = xp.reshape(x, shape=(n, group, c // group * hw))
     out = xp.shaped(standardized(xp, groups, (-1,), eps), x.shape)
     wide = [None if v is None else channelled(xp, v, x.ndim) for v in (w, b)]
     saved = moments(xp, groups, (-1,), eps)
-    return affine(xp, out, *wide), *(xp.later(lambda v=v: xp.shaped(v, (n, group))) for v in saved)
+    return affine(xp, out, *wide), *(xp.later(partial(xp.shaped, v, (n, group))) for v in saved)
 
 
 @maps("_fused_rms_norm")
-def rms_norm(xp: Any, x: Any, shape: Any, w: Any, eps: Any) -> Any:
+def rms_norm(xp: TorchTracer, x: Value, shape: Any, w: Value, eps: Any) -> Outputs:
     eps = float(xp.eps() if eps is None else eps)
     axes = tuple(range(-len(shape), 0))
     squares = xp.mean(xp.square(x), axis=axes, keepdims=True) + eps
@@ -1278,7 +1298,9 @@ def rms_norm(xp: Any, x: Any, shape: Any, w: Any, eps: Any) -> Any:
 
 
 @maps("rrelu_with_noise")
-def rrelu(xp: Any, x: Any, noise: Any, lower: Any = 0.125, upper: Any = 1 / 3, training: bool = False, *_: Any) -> Any:
+def rrelu(
+    xp: TorchTracer, x: Value, noise: Any, lower: Any = 0.125, upper: Any = 1 / 3, training: bool = False, *_: Any
+) -> Value:
     """In training the noise, drawn here, holds the slope of every entry."""
     if not training:
         return xp.leaky_relu(x, negative_slope=(lower + upper) / 2)
@@ -1287,7 +1309,7 @@ def rrelu(xp: Any, x: Any, noise: Any, lower: Any = 0.125, upper: Any = 1 / 3, t
 
 @maps("_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention")
 def flash_attention(
-    xp: Any, q: Any, k: Any, v: Any, dropout_p: float = 0.0, is_causal: bool = False, *_: Any, attn_mask: Any = None,
+    xp: TorchTracer, q: Any, k: Any, v: Any, dropout_p: float = 0.0, is_causal: bool = False, *_: Any, attn_mask: Any = None,
     scale: float | None = None, **__: Any,
 ) -> Any:  # fmt: skip
     if dropout_p:
@@ -1302,7 +1324,7 @@ def flash_attention(
 
 @maps("max_pool2d_with_indices")
 def max_pool2d(
-    xp: Any, x: Any, kernel: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+    xp: TorchTracer, x: Any, kernel: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Any:
     out = xp.outs[0].shape
     image = xp.shaped(x, (1,) * (4 - x.ndim) + x.shape)
@@ -1321,17 +1343,17 @@ def flat_plane(indices: np.ndarray, shape: Any, ndim: int = 2) -> np.ndarray:
 
 
 @maps("max_pool3d_with_indices adaptive_max_pool3d fractional_max_pool3d")
-def max_pool3d(xp: Any, x: Any, *_: Any) -> Any:
+def max_pool3d(xp: TorchTracer, x: Value, *_: Any) -> Outputs:
     return xp.picked(x, flat_plane(xp.outs[1], x.shape, 3)), None
 
 
 @maps("adaptive_max_pool2d fractional_max_pool2d")
-def adaptive_max_pool2d(xp: Any, x: Any, *_: Any) -> Any:
+def adaptive_max_pool2d(xp: TorchTracer, x: Value, *_: Any) -> Outputs:
     return xp.picked(x, flat_plane(xp.outs[1], x.shape)), None
 
 
 @maps("max_unpool2d")
-def max_unpool2d(xp: Any, x: Any, indices: Any, size: Any) -> Any:
+def max_unpool2d(xp: TorchTracer, x: Value, indices: Any, size: Any) -> Value:
     zero = xp.concrete(np.zeros(xp.outs[0].shape))
     return xp.placed(zero, flat_plane(number(indices), xp.outs[0].shape), x)
 
@@ -1340,7 +1362,7 @@ LARGEST_MAP = 1 << 20
 """Entries of the matrix of a linear map: 8 MB."""
 
 
-def linear_map(xp: Any, x: Any, axes: int, op: Callable[[Any], Any], terms: float = 0.0) -> Any:
+def linear_map(xp: TorchTracer, x: Value, axes: int, op: Callable[[Any], Any], terms: float = 0.0) -> Value:
     """A linear op on the last axes as a matrix: the op, in double, of each unit vector. Its entries are weights that
     PyTorch itself computes in floating point; `terms` is the size of what cancels in them, if anything does: the
     rounding of a sum with that is then part of the definition, and of what it excuses."""
@@ -1349,31 +1371,31 @@ def linear_map(xp: Any, x: Any, axes: int, op: Callable[[Any], Any], terms: floa
     n, m = int(np.prod(plane)), int(np.prod(out[x.ndim - axes :]))
     xp.require(n * m <= LARGEST_MAP, f"a linear map of {n} by {m} entries, more than {LARGEST_MAP}")
     matrix = op(xp.units(n).reshape(n, 1, *plane)).reshape(n, m).numpy()
-    held = xp.concrete(matrix.astype(np.result_type(xp.read(0), np.float32)))
-    weights = xp.where(xp.concrete(matrix != 0), (held + terms) - terms, 0.0) if terms else held
+    linear = xp.concrete(matrix.astype(np.result_type(xp.read(0), np.float32)))
+    weights = xp.where(xp.concrete(matrix != 0), (linear + terms) - terms, 0.0) if terms else linear
     rows = xp.matmul(xp.reshape(x, shape=(int(np.prod(lead)), n)), weights)
     return xp.reshape(rows, shape=out)
 
 
 @maps("avg_pool3d _adaptive_avg_pool3d")
-def avg_pool3d(xp: Any, x: Any, *options: Any) -> Any:
+def avg_pool3d(xp: TorchTracer, x: Value, *options: Any) -> Value:
     return linear_map(xp, x, 3, lambda t: xp.func(t, *options))
 
 
 @maps("_upsample_bilinear2d_aa _upsample_bicubic2d_aa")
-def upsample_antialiased(xp: Any, x: Any, *options: Any) -> Any:
+def upsample_antialiased(xp: TorchTracer, x: Value, *options: Any) -> Value:
     return linear_map(xp, x, 2, lambda t: xp.func(t, *options))
 
 
 @maps("upsample_bicubic2d")
-def upsample_bicubic(xp: Any, x: Any, *options: Any) -> Any:
+def upsample_bicubic(xp: TorchTracer, x: Value, *options: Any) -> Value:
     """The weights are cubics like ((A t - 5A) t + 8A) t - 4A, A = -0.75 (Keys 1981): terms of 6 cancel."""
     return linear_map(xp, x, 2, lambda t: xp.func(t, *options), terms=6.0)
 
 
 @maps("_embedding_bag")
 def embedding_bag(
-    xp: Any, weight: Any, indices: Any, offsets: Any, scale_grad_by_freq: bool = False, mode: int = 0,
+    xp: TorchTracer, weight: Any, indices: Any, offsets: Any, scale_grad_by_freq: bool = False, mode: int = 0,
     sparse: bool = False, per_sample_weights: Any = None, include_last_offset: bool = False, padding_idx: int = -1,
 ) -> Any:  # fmt: skip
     """Sums or means of rows; mode 2, the maximum, is not mapped."""
@@ -1394,7 +1416,7 @@ def embedding_bag(
 
 @maps("avg_pool2d")
 def avg_pool2d(
-    xp: Any, x: Any, kernel: Any, stride: Any = (), padding: Any = 0, ceil_mode: bool = False,
+    xp: TorchTracer, x: Any, kernel: Any, stride: Any = (), padding: Any = 0, ceil_mode: bool = False,
     count_include_pad: bool = True, divisor_override: int | None = None,
 ) -> Any:  # fmt: skip
     out = xp.outs[0].shape
@@ -1415,7 +1437,7 @@ def avg_pool2d(
 
 
 @maps("_adaptive_avg_pool2d")
-def adaptive_avg_pool2d(xp: Any, x: Any, size: Any) -> Any:
+def adaptive_avg_pool2d(xp: TorchTracer, x: Value, size: Any) -> Value:
     image = xp.shaped(x, (1,) * (4 - x.ndim) + x.shape)
     return xp.shaped(xp.adaptive_avg_pool2d(image, size=tuple(size)), xp.outs[0].shape)
 
@@ -1423,13 +1445,13 @@ def adaptive_avg_pool2d(xp: Any, x: Any, size: Any) -> Any:
 # ---- Fourier transforms ---------------------------------------------------------------------------------------------------
 
 
-def by_size(xp: Any, z: Any, n: int, normalization: int) -> Any:
+def by_size(xp: TorchTracer, z: Value, n: int, normalization: int) -> Value:
     """ATen's `fft_norm_mode`: 0 none, 1 by the root of the size, 2 by the size."""
     return z if normalization == 0 else z / xp.sqrt(float(n)) if normalization == 1 else z / float(n)
 
 
 @maps("_fft_c2c")
-def fft_c2c(xp: Any, z: Any, dim: Any, normalization: int, forward: bool) -> Any:
+def fft_c2c(xp: TorchTracer, z: Value, dim: Any, normalization: int, forward: bool) -> Value:
     n = int(np.prod([z.shape[d] for d in dim]))
     for d in dim:
         z = xp.dft(z, axis=d, inverse=not forward)
@@ -1437,14 +1459,14 @@ def fft_c2c(xp: Any, z: Any, dim: Any, normalization: int, forward: bool) -> Any
 
 
 @maps("_fft_r2c")
-def fft_r2c(xp: Any, x: Any, dim: Any, normalization: int, onesided: bool) -> Any:
+def fft_r2c(xp: TorchTracer, x: Value, dim: Any, normalization: int, onesided: bool) -> Value:
     """One-sided: the first half of the last dim's entries; the others are their conjugates."""
     z = fft_c2c(xp, x, dim, normalization, True)
     return along(xp, z, dim[-1], 0, x.shape[dim[-1]] // 2 + 1) if onesided else z
 
 
 @maps("_fft_c2r")
-def fft_c2r(xp: Any, z: Any, dim: Any, normalization: int, last_dim_size: int) -> Any:
+def fft_c2r(xp: TorchTracer, z: Value, dim: Any, normalization: int, last_dim_size: int) -> Value:
     n = int(np.prod([z.shape[d] for d in dim[:-1]])) * last_dim_size
     z = fft_c2c(xp, z, dim[:-1], 0, False)
     return by_size(xp, xp.irfft(z, n=last_dim_size, axis=dim[-1], norm="forward"), n, normalization)
@@ -1453,18 +1475,18 @@ def fft_c2r(xp: Any, z: Any, dim: Any, normalization: int, last_dim_size: int) -
 # ---- losses ---------------------------------------------------------------------------------------------------------
 
 
-def averaged(xp: Any, loss: Any, reduction: int) -> Any:
+def averaged(xp: TorchTracer, loss: Any, reduction: int) -> Value:
     """0 none, 1 mean, 2 sum (ATen's `Reduction`)."""
     return {0: lambda: loss, 1: lambda: xp.mean(loss), 2: lambda: xp.sum(loss)}[reduction]()
 
 
 @maps("mse_loss")
-def mse_loss(xp: Any, x: Any, y: Any, reduction: int = 1) -> Any:
+def mse_loss(xp: TorchTracer, x: Value, y: Value, reduction: int = 1) -> Value:
     return averaged(xp, xp.square(x - y), reduction)
 
 
 @maps("smooth_l1_loss")
-def smooth_l1_loss(xp: Any, x: Any, y: Any, reduction: int = 1, beta: float = 1.0) -> Any:
+def smooth_l1_loss(xp: TorchTracer, x: Value, y: Value, reduction: int = 1, beta: float = 1.0) -> Value:
     d = xp.abs(x - y)
     if beta == 0:
         return averaged(xp, d, reduction)
@@ -1472,18 +1494,18 @@ def smooth_l1_loss(xp: Any, x: Any, y: Any, reduction: int = 1, beta: float = 1.
 
 
 @maps("huber_loss")
-def huber_loss(xp: Any, x: Any, y: Any, reduction: int = 1, delta: float = 1.0) -> Any:
+def huber_loss(xp: TorchTracer, x: Value, y: Value, reduction: int = 1, delta: float = 1.0) -> Value:
     d = xp.abs(x - y)
     return averaged(xp, xp.where(xp.less_equal(d, delta), xp.square(d) * 0.5, (d - 0.5 * delta) * delta), reduction)
 
 
 @maps("soft_margin_loss")
-def soft_margin_loss(xp: Any, x: Any, y: Any, reduction: int = 1) -> Any:
+def soft_margin_loss(xp: TorchTracer, x: Value, y: Value, reduction: int = 1) -> Value:
     return averaged(xp, xp.softplus(xp.negative(x * y)), reduction)
 
 
 @maps("binary_cross_entropy")
-def binary_cross_entropy(xp: Any, x: Any, y: Any, weight: Any = None, reduction: int = 1) -> Any:
+def binary_cross_entropy(xp: TorchTracer, x: Value, y: Value, weight: Any = None, reduction: int = 1) -> Value:
     """Documented: the logarithms are kept above -100."""
     logs = [xp.maximum(v, -100.0) for v in (xp.log(x), xp.log1p(xp.negative(x)))]
     loss = xp.negative(y * logs[0] + (1.0 - y) * logs[1])
@@ -1491,7 +1513,9 @@ def binary_cross_entropy(xp: Any, x: Any, y: Any, weight: Any = None, reduction:
 
 
 @maps("binary_cross_entropy_with_logits")
-def bce_with_logits(xp: Any, x: Any, y: Any, weight: Any = None, pos_weight: Any = None, reduction: int = 1) -> Any:
+def bce_with_logits(
+    xp: TorchTracer, x: Value, y: Value, weight: Any = None, pos_weight: Any = None, reduction: int = 1
+) -> Value:
     positive = xp.softplus(xp.negative(x))
     positive = positive if pos_weight is None else positive * pos_weight
     loss = y * positive + (1.0 - y) * xp.softplus(x)
@@ -1499,7 +1523,7 @@ def bce_with_logits(xp: Any, x: Any, y: Any, weight: Any = None, pos_weight: Any
 
 
 @maps("nll_loss_forward nll_loss2d_forward")
-def nll_loss(xp: Any, x: Any, target: Any, weight: Any, reduction: int, ignore_index: int) -> Any:
+def nll_loss(xp: TorchTracer, x: Value, target: Value, weight: Any, reduction: int, ignore_index: int) -> Outputs:
     classes = number(target)
     axis = 0 if x.ndim == 1 else 1
     counted = classes != ignore_index

@@ -21,12 +21,16 @@ def bindings() -> Callable[[str], Callable[..., Any]]:
     import torch
     import torch.nn.functional as F
 
-    return lookup(_table(torch, F), torch, torch.special, F, torch.linalg)
+    return lookup(_table(), torch, torch.special, F, torch.linalg)
 
 
-def _table(torch: Any, F: Any) -> Binding:
+def _table() -> Binding:
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor
+
     def reduction(op: Callable[..., Any]) -> Callable[..., Any]:
-        def call(x: Any, axis: Any = None, keepdims: bool = False, **params: Any) -> Any:
+        def call(x: Tensor, axis: Any = None, keepdims: bool = False, **params: Any) -> Tensor:
             dim = tuple(range(x.ndim)) if axis is None else axis
             if dim == ():  # PyTorch reads an empty `dim` as all axes
                 return op(x.unsqueeze(-1), dim=-1, **params)
@@ -34,7 +38,7 @@ def _table(torch: Any, F: Any) -> Binding:
 
         return call
 
-    def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    def prod(x: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
         """torch.prod takes all axes or one."""
         if axis is None and not keepdims:
             return torch.prod(x)
@@ -45,7 +49,7 @@ def _table(torch: Any, F: Any) -> Binding:
     def pick(op: Callable[..., Any]) -> Callable[..., Any]:
         """argmax and argmin: `dim=None` flattens; PyTorch ignores keepdim then."""
 
-        def call(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+        def call(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
             out = op(x, dim=axis, keepdim=keepdims and axis is not None)
             return out.reshape((1,) * x.ndim) if keepdims and axis is None else out
 
@@ -54,7 +58,7 @@ def _table(torch: Any, F: Any) -> Binding:
     def along(op: Callable[..., Any], **fixed: Any) -> Callable[..., Any]:
         return lambda x, axis=-1, **params: op(x, dim=axis, **fixed, **params)
 
-    def forwards(x: Any, index: Any) -> tuple[Any, list[int]]:
+    def forwards(x: Tensor, index: Any) -> tuple[Any, list[int]]:
         """The index with its negative steps, which PyTorch lacks, turned round; and the axes of x[index] to flip."""
         entries = list(native_index(index))
         if Ellipsis not in entries:
@@ -72,26 +76,26 @@ def _table(torch: Any, F: Any) -> Binding:
             out += not isinstance(e, int)
         return tuple(entries), flips
 
-    def getitem(x: Any, index: Any) -> Any:
+    def getitem(x: Tensor, index: Any) -> Tensor:
         at, flips = forwards(x, index)
         return x[at].flip(flips) if flips else x[at]
 
-    def embed(x: Any, index: Any, shape: Any) -> Any:
+    def embed(x: Tensor, index: Any, shape: Any) -> Tensor:
         out = x.new_zeros(shape)
         at, flips = forwards(out, index)
         out[at] = x.flip(flips) if flips else x
         return out
 
-    def take(x: Any, indices: Any, axis: int = 0) -> Any:
+    def take(x: Tensor, indices: Tensor, axis: int = 0) -> Tensor:
         return x[(slice(None),) * (axis % x.ndim) + (indices,)]
 
-    def index_add(x: Any, indices: Any, updates: Any, axis: int = 0) -> Any:
+    def index_add(x: Tensor, indices: Tensor, updates: Tensor, axis: int = 0) -> Tensor:
         """torch.index_add takes a list of indices."""
         a = axis % x.ndim
         rows = updates.reshape(*x.shape[:a], indices.numel(), *x.shape[a + 1 :])
         return torch.index_add(x, a, indices.reshape(-1), rows)
 
-    def solve(a: Any, b: Any) -> Any:
+    def solve(a: Tensor, b: Tensor) -> Tensor:
         """PyTorch takes b of shape a.shape[:-1] for a batch of vectors, the standard only b of one axis: spell it out."""
         if b.ndim == 1 and a.ndim == 2:
             return torch.linalg.solve(a, b)
@@ -100,7 +104,7 @@ def _table(torch: Any, F: Any) -> Binding:
                                                  *columns.shape[-2:]))  # fmt: skip
         return x.squeeze(-1) if b.ndim == 1 else x
 
-    def standardize(x: Any, axis: int = -1, eps: float = 1e-5) -> Any:
+    def standardize(x: Tensor, axis: int = -1, eps: float = 1e-5) -> Tensor:
         last = x.movedim(axis, -1)
         return F.layer_norm(last, last.shape[-1:], eps=eps).movedim(-1, axis)
 
@@ -108,7 +112,7 @@ def _table(torch: Any, F: Any) -> Binding:
         """Losses over class indices take the classes along axis 1: one batch axis makes that the last."""
         return lambda x, targets: loss(x.reshape(-1, x.shape[-1]), targets.reshape(-1))
 
-    def im2col(x: Any, kernel: Any, stride: Any = (1, 1), dilation: Any = (1, 1)) -> Any:
+    def im2col(x: Tensor, kernel: Any, stride: Any = (1, 1), dilation: Any = (1, 1)) -> Tensor:
         height, width = ((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(x.shape[2:], kernel, stride, dilation))
         return F.unfold(x, kernel, dilation, stride=stride).reshape(*x.shape[:2], kernel[0] * kernel[1], height, width)
 

@@ -11,7 +11,7 @@ from ...core.case import Case
 from ...core.errors import NoRule
 from ...trace import Traced
 from ..base import Derived, Pushed, values_of
-from ..values import places, restricted
+from ..values import argnums, restricted
 from .arrays import from_numpy, to_numpy
 
 
@@ -31,7 +31,7 @@ def run_jvp(
             return outs, tuple(torch.zeros_like(p.primal) if p.tangent is None else p.tangent for p in pairs)
 
     primals = {n: from_numpy(v) for n, v in values.items()}
-    of_wrt = restricted(function, list(primals.values()), places(values, tangents))
+    of_wrt = restricted(function, list(primals.values()), argnums(values, tangents))
     along = [from_numpy(t) for t in tangents.values()]
     if batched:
         outs, _ = pushed(*along)
@@ -80,7 +80,7 @@ def lift_jvp(traced: Traced, case: Case, tangents: Mapping[str, np.ndarray]) -> 
     import torch
 
     values = values_of(traced, case)
-    at = places(values, tangents)
+    at = argnums(values, tangents)
 
     def push(*arrays: Any) -> Any:
         given, along = arrays[: len(values)], arrays[len(values) :]

@@ -70,7 +70,7 @@ SCALARS = (
 RANDOM = "random draws are replayed from one seed and held fixed"
 SELECTION = "entries are selected by a mask that depends on the values: the selection is that at the point"
 DETACHED = "a value was detached (detach, no_grad, .data) on its way; the definition differentiates through it"
-HELD = "tensors that require grad and are no arguments (closed over, or made inside) are held fixed"
+CLOSED_OVER = "tensors that require grad and are no arguments (closed over, or made inside) are held fixed"
 STOPPED = "a value was detached on its way; the definition holds it fixed"
 
 ROOT = str(Path(torch.__file__).parent)
@@ -123,8 +123,8 @@ def trace(
         opaque.insert(0, "the function returns no floating-point tensor")
     if not opaque:
         graph = xp.builder.graph(*nodes)
-        held = graph.inputs.keys() - {a.name for a in arguments}
-        arguments += [captured(name, xp.values[name]) for name in graph.inputs if name in held]
+        fixed = graph.inputs.keys() - {a.name for a in arguments}
+        arguments += [captured(name, xp.values[name]) for name in graph.inputs if name in fixed]
     dtype = narrowest(xp, arguments, outputs)
     kept = tuple(k for k, (_, leaf) in enumerate(leaves) if _differentiable(leaf))
     paired = any(a.part for a in arguments) or any(o.part for o in outputs)
@@ -168,8 +168,8 @@ def _recorded(call: _Call, stop_detached: bool) -> Any:
         return xp, [replace(a, wanted=a.whole in able) for a in arguments], inputs, result
 
 
-def _written(xp: _TorchTracer, inputs: Sequence[tuple[str, torch.Tensor]], custom: bool) -> tuple[list[str], list[str]]:
-    """The inputs that were written to, and those of them that were out of PyTorch's sight."""
+def _written(xp: TorchTracer, inputs: Sequence[tuple[str, torch.Tensor]], custom: bool) -> tuple[list[str], list[str]]:
+    """Return the inputs that were written to, and those written to out of PyTorch's sight."""
     written: list[str] = []
     unseen: list[str] = []
     for name, t in inputs:
@@ -197,7 +197,7 @@ def _watched(call: _Call, stop_detached: bool, wanting: Callable[[str], bool]) -
 
 
 def _run(call: _Call, stop_detached: bool, wanting: Callable[[str], bool]) -> Any:
-    xp = _TorchTracer(stop_detached)
+    xp = TorchTracer(stop_detached)
     arguments, inputs = call.inputs(xp, wanting)
     with _quiet():
         result = call.run([t for _, t in inputs], watching=_Mode(xp, inputs))
@@ -234,7 +234,7 @@ class _Call:
     kwargs: dict[str, Any]
     seed: int
     names: list[str] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
+    tensor_leaves: list[int] = field(default_factory=list)
     leaves: list[Any] = field(default_factory=list)
     structure: Any = None
 
@@ -247,7 +247,7 @@ class _Call:
         for k, (path, leaf) in enumerate(flat):
             if isinstance(leaf, torch.Tensor):
                 self.names.append(self._name(path))
-                self.places.append(k)
+                self.tensor_leaves.append(k)
 
     def _name(self, path: tuple[Any, ...]) -> str:
         """`x`, `params['w']`, `rest[0]`: by the function's own parameter names where it tells them."""
@@ -261,12 +261,12 @@ class _Call:
     @property
     def flagged(self) -> bool:
         """Does any tensor require grad already?"""
-        given = [self.leaves[k] for k in self.places]
+        given = [self.leaves[k] for k in self.tensor_leaves]
         return any(t.requires_grad for t in [*given, *self.parameters.values()])
 
     def able(self) -> frozenset[str]:
         """The inputs with respect to which autograd admits to differentiate, each asked alone."""
-        _, inputs = self.inputs(_TorchTracer(False), lambda _: False)
+        _, inputs = self.inputs(TorchTracer(False), lambda _: False)
         found = []
         for name, asked in inputs:
             try:
@@ -278,13 +278,13 @@ class _Call:
         return frozenset(found)
 
     def inputs(
-        self, xp: _TorchTracer, wanting: Callable[[str], bool]
+        self, xp: TorchTracer, wanting: Callable[[str], bool]
     ) -> tuple[list[Argument], list[tuple[str, torch.Tensor]]]:
         """The arguments and clones of their tensors, entered into the tracer."""
         arguments: list[Argument] = []
         tensors: list[tuple[str, torch.Tensor]] = []
         given: list[tuple[str, torch.Tensor, Role]] = [
-            (n, self.leaves[k], "argument") for n, k in zip(self.names, self.places)
+            (n, self.leaves[k], "argument") for n, k in zip(self.names, self.tensor_leaves)
         ]
         taken = {n for n, _, _ in given}
         given += [(f"self.{n}" if n in taken else n, p, "parameter") for n, p in self.parameters.items()]
@@ -295,10 +295,10 @@ class _Call:
             wanted = _floating(t) and (t.requires_grad or (wanting(name) and not self.flagged))
             xp.input(name, array, wanted)
             for part in _parts(t):
-                held = getattr(array, part) if part else array
+                whole_or_part = getattr(array, part) if part else array
                 label = f"{name}.{part}" if part else name
                 dtype = _dtype_name(t.dtype.to_real() if part else t.dtype)
-                kind = kind_of(held.dtype)
+                kind = kind_of(whole_or_part.dtype)
                 strides = None if part or t.is_contiguous() else tuple(t.stride())
                 arguments.append(Argument(label, kind, dtype, tuple(t.shape), role, t.requires_grad, part, strides))
             tensors.append((name, _clone(t, wanted)))
@@ -311,11 +311,11 @@ class _Call:
     def run(self, tensors: list[torch.Tensor], watching: Any = None) -> Any:
         """fn over these tensors, arguments first and then parameters; random draws from the seed."""
         leaves = list(self.leaves)
-        for k, t in zip(self.places, tensors):
+        for k, t in zip(self.tensor_leaves, tensors):
             leaves[k] = t
         args, kwargs = pytree.tree_unflatten(leaves, self.structure)
-        held: dict[str, torch.Tensor] = dict(zip(self.parameters, tensors[len(self.places) :]))
-        held |= {n: b.clone() for n, b in self.buffers.items()}
+        state: dict[str, torch.Tensor] = dict(zip(self.parameters, tensors[len(self.tensor_leaves) :]))
+        state |= {n: b.clone() for n, b in self.buffers.items()}
         with contextlib.ExitStack() as stack:
             devices = sorted({t.device.index or 0 for t in tensors if t.device.type == "cuda"})
             stack.enter_context(torch.random.fork_rng(devices=devices))
@@ -326,7 +326,7 @@ class _Call:
             if self.module is not None:
                 from torch.nn.utils.stateless import _reparametrize_module
 
-                stack.enter_context(_reparametrize_module(self.module, held, tie_weights=True))
+                stack.enter_context(_reparametrize_module(self.module, state, tie_weights=True))
             stack.enter_context(compiling(self.fn))
             if watching is not None:
                 stack.enter_context(watching.escapes)
@@ -335,7 +335,7 @@ class _Call:
 
     def native(self, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
         """fn as a function of flat tensors, giving the leaves `kept` of its result."""
-        count = len(self.places) + len(self.parameters)
+        count = len(self.tensor_leaves) + len(self.parameters)
 
         def function(*tensors: Any) -> tuple[Any, ...]:
             leaves = pytree.tree_leaves(self.run(list(tensors[:count])))
@@ -346,7 +346,7 @@ class _Call:
     def flat(self, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
         """`native` with two tensors in place of each complex one, given and returned."""
         native = self.native(kept)
-        given = [*(self.leaves[k] for k in self.places), *self.parameters.values()]
+        given = [*(self.leaves[k] for k in self.tensor_leaves), *self.parameters.values()]
 
         def function(*tensors: Any) -> tuple[Any, ...]:
             rest = iter(tensors)
@@ -464,7 +464,9 @@ def _quiet() -> Iterator[None]:
 
 @dataclass
 class _Store:
-    """What is in a storage: `flat`, one value for all of it, made when it is first needed, and the views read so far.
+    """The recorded contents of a storage.
+
+    `flat` is one value for all of it, made when it is first needed; `views` are the views read so far.
 
     `whole` is the tensor layout (offset, shape, strides) whose value the storage began with.
     """
@@ -488,7 +490,7 @@ def _positions(layout: tuple[Any, ...]) -> np.ndarray:
     return strided_indices(shape, strides, offset)
 
 
-class _TorchTracer(Tracer):
+class TorchTracer(Tracer):
     """The Tracer as the mappings of `aten` use it, with the call that is being mapped in view."""
 
     def __init__(self, stop_detached: bool) -> None:
@@ -517,6 +519,9 @@ class _TorchTracer(Tracer):
         return (
             _array(self.flat_args[i]) if isinstance(self.flat_args[i], torch.Tensor) else np.asarray(self.flat_args[i])
         )
+
+    def output(self, i: int) -> np.ndarray:
+        return self.outs[i]
 
     def native(self, values: Any) -> list[Any]:
         """Values back as PyTorch's own tensors: for indices."""
@@ -550,10 +555,6 @@ class _TorchTracer(Tracer):
     def eps(self) -> float:
         return float(torch.finfo(self.flat_args[0].dtype).eps)
 
-    def require(self, fine: bool, what: str) -> None:
-        if not fine:
-            raise Unsupported(what)
-
     # storages
     def find(self, t: torch.Tensor) -> Value | None:
         """The live value of a tensor; None for a concrete one."""
@@ -569,8 +570,7 @@ class _TorchTracer(Tracer):
         return self.lazily(t, store.views[key])
 
     def lazily(self, t: torch.Tensor, value: Value) -> Value:
-        """What memory that holds `value` is read as through `t`, which may be conjugated or negated lazily; and what is
-        written to it where `value` is written through `t`."""
+        """Return `value` as it is read, or written, through `t`, which may conjugate or negate lazily."""
         if value.why:
             return value
         value = self.call("conj", value) if t.is_conj() else value
@@ -680,7 +680,7 @@ class _TorchTracer(Tracer):
         key = (x.untyped_storage()._cdata, _layout(x))
         given = self.inputs_by_place.get(key)
         if x.requires_grad:
-            self.note(HELD)
+            self.note(CLOSED_OVER)
         return given if given is not None else self.concrete(_array(x))
 
 
@@ -709,7 +709,7 @@ class _Mode(TorchDispatchMode):
         """Nothing is compiled here (`_quiet`), and to be skipped by the compiler means to import it: seconds."""
         return False
 
-    def __init__(self, xp: _TorchTracer, inputs: list[tuple[str, torch.Tensor]]) -> None:
+    def __init__(self, xp: TorchTracer, inputs: list[tuple[str, torch.Tensor]]) -> None:
         super().__init__()
         self.xp = xp
         self.escapes = xp.escapes
@@ -876,7 +876,7 @@ class _Mode(TorchDispatchMode):
         return out
 
     def updating(self, func: Any, args: Any, kwargs: Any, tensors: list[Any]) -> Any:
-        """A call with outputs that also updates what it was given: running statistics, drawn noise."""
+        """Record a call that has outputs and also updates its arguments: running statistics, drawn noise."""
         out = func(*args, **kwargs)
         drawn = torch.Tag.nondeterministic_seeded in func.tags
         for t in tensors if drawn else ():
@@ -1027,7 +1027,7 @@ def _decomposition(func: Any) -> Callable[..., Any] | None:
 # ---- results --------------------------------------------------------------------------------------------------------
 
 
-def _outputs(xp: _TorchTracer, leaves: Any, opaque: list[str]) -> tuple[tuple[Output, ...], list[int], list[Any]]:
+def _outputs(xp: TorchTracer, leaves: Any, opaque: list[str]) -> tuple[tuple[Output, ...], list[int], list[Any]]:
     outputs: list[Output] = []
     nodes: list[int] = []
     tensors: list[Any] = []
@@ -1062,8 +1062,10 @@ def _outputs(xp: _TorchTracer, leaves: Any, opaque: list[str]) -> tuple[tuple[Ou
 
 
 def _custom(leaves: list[Any]) -> bool:
-    """Does a node of the autograd graph behind these come from an autograd.Function (in Python or C++) or from a
-    `torch.library` operator? PyTorch's own Functions (checkpointing) do not count."""
+    """Does a custom operation stand in the autograd graph behind these tensors?
+
+    Custom is an autograd.Function (in Python or C++) or a `torch.library` operator. PyTorch's own Functions
+    (checkpointing) do not count."""
     for node in nodes_behind(leaf for leaf in leaves if isinstance(leaf, torch.Tensor)):
         if isinstance(node, torch.autograd.function.BackwardCFunction):
             module = node._forward_cls.__module__  # type: ignore[attr-defined]

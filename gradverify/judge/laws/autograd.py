@@ -23,8 +23,9 @@ from ...core.errors import Unsupported
 from ...frameworks.base import Observation
 from ...frameworks.tape import Tape
 from ...namespaces.dtypes import to_float64
+from ...trace.value import HandWrittenFunction
 from ..reference import reference
-from .registry import CaseLaw, Trial, declare
+from .registry import CaseLaw, Trial, register_law
 from .uninitialised import poison_memory
 
 AUTOGRAD_LAWS: dict[str, CaseLaw] = {}
@@ -33,7 +34,7 @@ AUTOGRAD_LAWS: dict[str, CaseLaw] = {}
 def autograd_law(check: Callable[[Trial], str]) -> Callable[[Trial], str]:
     """Declare a law: its name is that of the function, its doc the docstring."""
     name = check.__name__.strip("_")
-    AUTOGRAD_LAWS[name] = declare(CaseLaw(name, " ".join((inspect.getdoc(check) or "").split()), check))
+    AUTOGRAD_LAWS[name] = register_law(CaseLaw(name, " ".join((inspect.getdoc(check) or "").split()), check))
     return check
 
 
@@ -117,8 +118,8 @@ def _aliasing(t: Trial) -> str:
     # AccumulateGrad (torch/csrc/autograd/functions/accumulate_grad.h) steals a gradient that nobody else refers to, and a
     # view is a tensor of its own (pytorch/pytorch#34082). Views that PyTorch's own ops return collide as well: no fault of
     # a custom Function's.
-    if hasattr(t.function, "pull"):
-        return _find_overwritten(t)
+    if isinstance(t.function, HandWrittenFunction):
+        return _find_overwritten(t, t.function)
     tape = t.subject.tape()
 
     def twice(mended: bool) -> tuple[str, bool]:
@@ -143,15 +144,15 @@ def _aliasing(t: Trial) -> str:
     return broken and f"after backward for g and for -2g {broken}"
 
 
-def _find_overwritten(t: Trial) -> str:
+def _find_overwritten(t: Trial, function: HandWrittenFunction) -> str:
     """The gradients of one call that the next call overwrites, as text; for a backward pass by hand.
 
     That happens where all calls share one workspace.
     """
-    function, put = t.function, t.subject.put
+    put = t.subject.put
 
     def pulled(factor: float) -> dict[str, Any]:
-        _, back = function.pull(*(put(v) for v in t.case.values.values()))  # type: ignore[attr-defined]
+        _, back = function.pull(*(put(v) for v in t.case.values.values()))
         found = back(tuple(put(g * g.dtype.type(factor)) for g in t.case.cotangent))
         return {n: found[n] for n in t.case.wrt if found[n] is not None}
 

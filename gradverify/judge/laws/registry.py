@@ -151,10 +151,19 @@ _DECLARED: dict[str, CaseLaw] = {}
 _COMBINED: list[Callable[[Trial], bool]] = []
 
 
-def declare(law: CaseLaw) -> CaseLaw:
-    """Add a law to those that `find` knows."""
+def register_law(law: CaseLaw) -> CaseLaw:
+    """Make a law known under its name. Raises ValueError where the name is taken."""
+    if law.name in _DECLARED:
+        raise ValueError(f"two laws of a case are called {law.name!r}")
     _DECLARED[law.name] = law
+    find.cache_clear()
     return law
+
+
+def unregister_law(name: str) -> None:
+    """Forget a registered law, for tests. Raises KeyError."""
+    del _DECLARED[name]
+    find.cache_clear()
 
 
 def declare_combined(check: Callable[[Trial], bool]) -> Callable[[Trial], bool]:

@@ -22,8 +22,9 @@ from ...namespaces import NUMPY
 from ...namespaces.dtypes import FORMATS, is_float, to_float64
 from ...namespaces.run import forward, reverse
 from ...ops.build import lowered
+from ...trace.value import HandWrittenFunction
 from ..reference import reference
-from .registry import CaseLaw, Trial, declare, declare_combined
+from .registry import CaseLaw, Trial, declare_combined, register_law
 
 LARGE: Mapping[str, int] = MappingProxyType({"float64": 40, "float32": 20, "bfloat16": 20})
 """Cotangents are scaled by 2^±LARGE (1e±12, 1e±6): beyond any threshold that a clip, a flush to zero or an eps is likely to
@@ -277,7 +278,9 @@ def _undefined(t: Trial) -> str:
         return ""
     parts = []
     for k, g in enumerate(t.case.cotangent):
-        one = function.only(k) if hasattr(function, "only") else (lambda *arrays, k=k: function(*arrays)[k])
+        one = (
+            function.only(k) if isinstance(function, HandWrittenFunction) else lambda *arrays, k=k: function(*arrays)[k]
+        )
         parts.append(t.subject.run_vjp(one, t.case.values, t.case.wrt, (g,)))
     # As many roundings of up to a budget each, the first answer's, and the additions.
     return t.differs(_sum(t, parts), slack=len(parts) + 2.0)
@@ -348,7 +351,7 @@ def _pull_modes(t: Trial) -> str:
 
 LAWS: Mapping[str, CaseLaw] = MappingProxyType(
     {
-        law.name: declare(law)
+        law.name: register_law(law)
         for law in (
             CaseLaw("repeat", "a second call with the same arguments gives the same gradient (within rounding)", _repeat,
                     default=True, clears_together=True),

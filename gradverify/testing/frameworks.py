@@ -1,4 +1,4 @@
-"""`check_subject`: is an adapter sound, and would a wrong gradient be noticed through it?
+"""`check_framework` tells whether an adapter is sound and shows a wrong gradient.
 
 An adapter is judged as its framework is: by cases, single ops, random graphs. What is more is asked of the adapter alone:
 it runs the function that it is given, leaves the given arrays alone, shares no memory, and reports what is raised. At
@@ -57,12 +57,12 @@ SLIGHT = {"float64": 1e-10, "float32": 1e-4}
 
 
 @dataclass(frozen=True)
-class SubjectReport:
-    """The result of `check_subject`.
+class FrameworkReport:
+    """The result of `check_framework`.
 
-    ops          ops of the table that the subject ran, and was right about
+    ops          ops of the table that the framework ran, and was right about
     unsupported  op -> why not
-    weak         op -> why it is wrong: as the subject declares it (`forms`), or the caller (`wrong`)
+    weak         op -> why it is wrong: as the framework declares it (`forms`), or the caller (`wrong`)
     judged       verdicts by outcome: {"PASS": 120, …}
     faults       injected faults that were noticed
     """
@@ -83,10 +83,10 @@ class SubjectReport:
         )
 
 
-def check_subject(
-    subject: Framework, *, seed: int = 0, graphs: int = 40, wrong: Mapping[str, str] = MappingProxyType({})
-) -> SubjectReport:
-    """Raise AssertionError, with the evidence, where the adapter `subject` is unsound; else say what was seen.
+def check_framework(
+    framework: Framework, *, seed: int = 0, graphs: int = 40, wrong: Mapping[str, str] = MappingProxyType({})
+) -> FrameworkReport:
+    """Raise AssertionError, with the evidence, where an adapter is unsound.
 
     Checked, in every dtype that it declares: fixed cases (reuse, literals, broadcasting, 0-d and empty arrays, several
     outputs, inputs that are not differentiated), each op of the table that it supports, and `graphs` random graphs of
@@ -96,33 +96,33 @@ def check_subject(
     wrong   ops that the framework is wrong about, with the reason: each must be found out in a few draws (so that the
             list does not outlive a repair), and none is in the random graphs
 
-    Raises Unsupported where the subject says that it is unavailable.
+    Raises Unsupported where the framework says that it is unavailable.
     """
-    _declaration(subject)
-    why_not = subject.unavailable()
+    _declaration(framework)
+    why_not = framework.unavailable()
     if why_not:
         raise Unsupported(why_not)
-    check = _Check(subject, seed)
-    for dtype in subject.dtypes:
+    check = _Check(framework, seed)
+    for dtype in framework.dtypes:
         passed = [case for case in _fixed(dtype) if check.judge(case)]
         assert passed, (
-            f"{subject.name} runs none of the fixed cases in {dtype}; the first reason: "
+            f"{framework.name} runs none of the fixed cases in {dtype}; the first reason: "
             f"{next(iter(check.reasons.values()), 'none given')}"
         )
-        _own_part(subject, passed[0])
-        _runs_what_it_is_given(subject, passed)
-        _faults(subject, passed, dtype, check)
+        _own_part(framework, passed[0])
+        _runs_what_it_is_given(framework, passed)
+        _faults(framework, passed, dtype, check)
     for op in OPS:
         if op in wrong:
             check.found_out(op, wrong[op])
         else:
             check.single(op)
-    for dtype in subject.dtypes:
+    for dtype in framework.dtypes:
         for case in seeded_cases(seed, graphs if check.ops else 0, dtype, ops=tuple(check.ops)):
             check.judge(case)
-    return SubjectReport(
-        subject.name,
-        tuple(subject.dtypes),
+    return FrameworkReport(
+        framework.name,
+        tuple(framework.dtypes),
         tuple(check.ops),
         check.unsupported,
         check.weak,
@@ -136,9 +136,9 @@ def check_subject(
 
 @dataclass
 class _Check:
-    """The judging of one subject, and its tally."""
+    """The judging of one framework, and its tally."""
 
-    subject: Framework
+    framework: Framework
     seed: int
     ops: list[str] = field(default_factory=list)
     unsupported: dict[str, str] = field(default_factory=dict)
@@ -155,7 +155,7 @@ class _Check:
         return verdict.outcome is Outcome.PASS
 
     def verdict(self, case: Case) -> Verdict:
-        verdict = decide(case, self.subject, seed=self.seed)
+        verdict = decide(case, self.framework, seed=self.seed)
         unsupported = verdict.reason is not None and verdict.reason.is_unsupported
         label = "unsupported" if unsupported else verdict.outcome.value
         self.counts[label] = self.counts.get(label, 0) + 1
@@ -164,13 +164,13 @@ class _Check:
 
     def drawn(self, op: str, count: int) -> Iterator[Case]:
         """Cases of one op, in the widest dtype."""
-        widest = min(self.subject.dtypes, key=lambda d: FORMATS[d].roundoff)
+        widest = min(self.framework.dtypes, key=lambda d: FORMATS[d].roundoff)
         return seeded_cases(self.seed, count, widest, ops=(op,), max_ops=1, max_elements=12)
 
     def found_out(self, op: str, why: str) -> None:
-        verdicts = (decide(case, self.subject, seed=self.seed) for case in self.drawn(op, 40))
+        verdicts = (decide(case, self.framework, seed=self.seed) for case in self.drawn(op, 40))
         assert any(v.outcome.has_kind for v in verdicts), (
-            f"{self.subject.name}: {op} is said to be wrong ({why}), and is found right in 40 draws"
+            f"{self.framework.name}: {op} is said to be wrong ({why}), and is found right in 40 draws"
         )
         self.weak[op] = why
 
@@ -205,72 +205,72 @@ def _fixed(dtype: str) -> Iterator[Case]:
 # ---- the adapter's own part -----------------------------------------------------------------------------------------
 
 
-def _declaration(subject: Framework) -> None:
-    assert isinstance(subject, Framework), (
-        f"{type(subject).__name__} is no Framework: derive it from gradverify.frameworks.Framework"
+def _declaration(framework: Framework) -> None:
+    assert isinstance(framework, Framework), (
+        f"{type(framework).__name__} is no Framework: derive it from gradverify.frameworks.Framework"
     )
-    assert subject.name, "a subject needs a name"
-    unknown = set(subject.dtypes) - set(FORMATS)
-    assert subject.dtypes, f"{subject.name} declares no dtypes"
-    assert not unknown, f"{subject.name} declares unknown dtypes: {', '.join(sorted(unknown))}"
+    assert framework.name, "a framework needs a name"
+    unknown = set(framework.dtypes) - set(FORMATS)
+    assert framework.dtypes, f"{framework.name} declares no dtypes"
+    assert not unknown, f"{framework.name} declares unknown dtypes: {', '.join(sorted(unknown))}"
 
 
-def _own_part(subject: Framework, case: Case) -> None:
+def _own_part(framework: Framework, case: Case) -> None:
     """Assert that given arrays stay unchanged, results share no memory, and exceptions are reported."""
-    function = subject.function(case.graph, case.dtype)
+    function = framework.function(case.graph, case.dtype)
     values = {n: np.array(v) for n, v in case.values.items()}
     cotangent = tuple(np.array(g) for g in case.cotangent)
-    first = subject.run_vjp(function, values, case.wrt, cotangent)
+    first = framework.run_vjp(function, values, case.wrt, cotangent)
     kept = _copied(first)
     for label, array in _labelled(first):
         array = np.asarray(array)
         if array.flags.writeable:
             array[...] = 7
         for name, given in (*values.items(), *((f"cotangent {i}", g) for i, g in enumerate(cotangent))):
-            assert not np.shares_memory(array, given), f"{subject.name}: {label} shares memory with the given {name}"
+            assert not np.shares_memory(array, given), f"{framework.name}: {label} shares memory with the given {name}"
     for name, given in values.items():
-        assert np.array_equal(given, case.values[name]), f"{subject.name} wrote into the given {name}"
+        assert np.array_equal(given, case.values[name]), f"{framework.name} wrote into the given {name}"
     for i, given in enumerate(cotangent):
-        assert np.array_equal(given, case.cotangent[i]), f"{subject.name} wrote into the given cotangent {i}"
-    again = subject.run_vjp(function, values, case.wrt, cotangent)
+        assert np.array_equal(given, case.cotangent[i]), f"{framework.name} wrote into the given cotangent {i}"
+    again = framework.run_vjp(function, values, case.wrt, cotangent)
     for (label, a), (_, b) in zip(_labelled(kept), _labelled(again)):
         assert np.array_equal(a, b), (
-            f"{subject.name}: {label} of a second call is not that of the first (shared memory?)"
+            f"{framework.name}: {label} of a second call is not that of the first (shared memory?)"
         )
     assert set(first.gradients) == set(case.wrt), (
-        f"{subject.name} gives gradients of {sorted(first.gradients)} where {sorted(case.wrt)} were asked for"
+        f"{framework.name} gives gradients of {sorted(first.gradients)} where {sorted(case.wrt)} were asked for"
     )
 
     def raising(*arrays: Any) -> Any:
         raise ZeroDivisionError("raised on purpose")
 
-    seen = subject.run_vjp(raising, values, case.wrt, cotangent)
+    seen = framework.run_vjp(raising, values, case.wrt, cotangent)
     assert isinstance(seen.raised, ZeroDivisionError), (
-        f"{subject.name}: what a function raises must be put into Observation.raised, got {seen.raised!r}"
+        f"{framework.name}: what a function raises must be put into Observation.raised, got {seen.raised!r}"
     )
     assert seen.stage == "forward", (
-        f"{subject.name}: the stage of a function that raises is 'forward', not {seen.stage!r}"
+        f"{framework.name}: the stage of a function that raises is 'forward', not {seen.stage!r}"
     )
 
     def refusing(*arrays: Any) -> Any:
         raise Unsupported("refused on purpose")
 
     try:
-        seen = subject.run_vjp(refusing, values, case.wrt, cotangent)
+        seen = framework.run_vjp(refusing, values, case.wrt, cotangent)
     except Unsupported:
         return
-    assert isinstance(seen.raised, Unsupported), f"{subject.name}: Unsupported is lost on its way through run_vjp"
+    assert isinstance(seen.raised, Unsupported), f"{framework.name}: Unsupported is lost on its way through run_vjp"
 
 
-def _runs_what_it_is_given(subject: Framework, passed: list[Case]) -> None:
+def _runs_what_it_is_given(framework: Framework, passed: list[Case]) -> None:
     """The function of another graph over the same inputs must be found out: nothing is kept from the last call."""
     pairs = [(a, b) for a in passed for b in passed if _signature(a.graph) == _signature(b.graph) and a is not b]
     told = False
     for a, b in pairs[:8]:
         other = replace(b, values=a.values, cotangent=a.cotangent, wrt=a.wrt)
-        verdict = decide(a, subject, function=subject.function(other.graph, a.dtype))
+        verdict = decide(a, framework, function=framework.function(other.graph, a.dtype))
         told |= verdict.outcome.has_kind
-    assert told or not pairs, f"{subject.name} does not run the function that it is given: another one went unnoticed"
+    assert told or not pairs, f"{framework.name} does not run the function that it is given: another one went unnoticed"
 
 
 def _signature(graph: Graph) -> Any:
@@ -330,23 +330,25 @@ def _slight(g: np.ndarray, by: float) -> np.ndarray:
     return out
 
 
-def _faults(subject: Framework, passed: list[Case], dtype: str, check: _Check) -> None:
+def _faults(framework: Framework, passed: list[Case], dtype: str, check: _Check) -> None:
     other = "float32" if dtype == "float64" else "float64"
     slight = SLIGHT.get(dtype, 16 * FORMATS[dtype].roundoff)
     faults: dict[str, _Spoilt] = {
-        "flipped sign": _Spoilt(subject, _each(np.negative)),
-        f"one entry off by {slight:g}": _Spoilt(subject, _each(lambda g: _slight(g, slight))),
-        "wrong shape": _Spoilt(subject, _each(lambda g: g[None])),
-        "wrong dtype": _Spoilt(subject, _each(lambda g: g.astype(other))),
-        "missing gradient": _Spoilt(subject, _each(lambda g: None)),
-        "NaN": _Spoilt(subject, _each(lambda g: np.full_like(g, np.nan))),
-        "spoilt output": _Spoilt(subject, lambda s: replace(s, outputs=tuple(o + o.dtype.type(1) for o in s.outputs))),
-        "ignored cotangent": _Spoilt(subject, send=np.ones_like),
-        "clipped cotangent": _Spoilt(subject, send=lambda g: np.clip(g, -1, 1)),
-        "written-to input": _Spoilt(subject, lambda s: replace(s, mutated=("x",))),
-        "wrong device": _Spoilt(subject, lambda s: replace(s, devices={"dx": "elsewhere"})),
+        "flipped sign": _Spoilt(framework, _each(np.negative)),
+        f"one entry off by {slight:g}": _Spoilt(framework, _each(lambda g: _slight(g, slight))),
+        "wrong shape": _Spoilt(framework, _each(lambda g: g[None])),
+        "wrong dtype": _Spoilt(framework, _each(lambda g: g.astype(other))),
+        "missing gradient": _Spoilt(framework, _each(lambda g: None)),
+        "NaN": _Spoilt(framework, _each(lambda g: np.full_like(g, np.nan))),
+        "spoilt output": _Spoilt(
+            framework, lambda s: replace(s, outputs=tuple(o + o.dtype.type(1) for o in s.outputs))
+        ),
+        "ignored cotangent": _Spoilt(framework, send=np.ones_like),
+        "clipped cotangent": _Spoilt(framework, send=lambda g: np.clip(g, -1, 1)),
+        "written-to input": _Spoilt(framework, lambda s: replace(s, mutated=("x",))),
+        "wrong device": _Spoilt(framework, lambda s: replace(s, devices={"dx": "elsewhere"})),
     }
     for fault, spoilt in faults.items():
         told = any(decide(case, spoilt).outcome.has_kind for case in passed)
-        assert told, f"{subject.name}, {dtype}: an injected fault goes unnoticed: {fault}"
+        assert told, f"{framework.name}, {dtype}: an injected fault goes unnoticed: {fault}"
         check.noticed[fault] = None

@@ -1,4 +1,4 @@
-"""check_subject lets sound adapters pass, and finds each way of being unsound."""
+"""check_framework lets sound adapters pass, and finds each way of being unsound."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 from gradverify.core.errors import Unsupported
 from gradverify.core.graph import Graph
 from gradverify.frameworks.base import Observation
-from gradverify.frameworks.engine.adapter import EngineSubject
-from gradverify.testing import check_subject
+from gradverify.frameworks.engine.adapter import EngineFramework
+from gradverify.testing import check_framework
 
 
-class Small(EngineSubject):
+class Small(EngineFramework):
     """The engine in one dtype and few ops, so that the tests are quick; each test spoils it."""
 
     name = "small"
@@ -53,7 +53,7 @@ def gradients(change: Callable[[np.ndarray], Any]) -> Any:
 
 
 def test_a_sound_adapter_is_reported_on() -> None:
-    report = check_subject(Small(), graphs=10)
+    report = check_framework(Small(), graphs=10)
     assert set(report.ops) == Small.has
     assert report.unsupported["cos"] == "small has no cos"
     assert report.judged["PASS"] >= 30
@@ -110,7 +110,7 @@ UNSOUND = {
 def test_an_unsound_adapter_is_found_out(how: str) -> None:
     after, before, message = UNSOUND[how]
     with pytest.raises(AssertionError, match=message):
-        check_subject(Changed(after, before), graphs=10)
+        check_framework(Changed(after, before), graphs=10)
 
 
 def test_shared_memory_between_calls_is_found() -> None:
@@ -126,7 +126,7 @@ def test_shared_memory_between_calls_is_found() -> None:
         return replace(seen, gradients={n: g if g is None else kept(n, g) for n, g in seen.gradients.items()})
 
     with pytest.raises(AssertionError, match=r"second call|FAIL"):
-        check_subject(Changed(shared), graphs=0)
+        check_framework(Changed(shared), graphs=0)
 
 
 def test_a_swallowed_exception_is_found() -> None:
@@ -136,7 +136,7 @@ def test_a_swallowed_exception_is_found() -> None:
             return replace(seen, raised=None) if isinstance(seen.raised, ZeroDivisionError) else seen
 
     with pytest.raises(AssertionError, match=r"put into Observation\.raised"):
-        check_subject(Swallows(), graphs=0)
+        check_framework(Swallows(), graphs=0)
 
 
 def test_a_wrong_stage_is_found() -> None:
@@ -146,7 +146,7 @@ def test_a_wrong_stage_is_found() -> None:
             return replace(seen, stage="backward") if seen.raised else seen
 
     with pytest.raises(AssertionError, match="is 'forward', not 'backward'"):
-        check_subject(Late(), graphs=0)
+        check_framework(Late(), graphs=0)
 
 
 def test_no_subject_at_all() -> None:
@@ -154,7 +154,7 @@ def test_no_subject_at_all() -> None:
         name = "half"
 
     with pytest.raises(AssertionError, match="is no Framework"):
-        check_subject(Half())  # type: ignore[arg-type]
+        check_framework(Half())  # type: ignore[arg-type]
 
 
 def test_unknown_dtypes() -> None:
@@ -162,7 +162,7 @@ def test_unknown_dtypes() -> None:
         dtypes = ("float65",)
 
     with pytest.raises(AssertionError, match="unknown dtypes: float65"):
-        check_subject(Odd())
+        check_framework(Odd())
 
 
 def test_an_unavailable_subject_is_no_failure() -> None:
@@ -171,7 +171,7 @@ def test_an_unavailable_subject_is_no_failure() -> None:
             return "small is not installed"
 
     with pytest.raises(Unsupported, match="not installed"):
-        check_subject(Absent())
+        check_framework(Absent())
 
 
 def test_a_subject_that_runs_nothing() -> None:
@@ -179,9 +179,9 @@ def test_a_subject_that_runs_nothing() -> None:
         has = frozenset()
 
     with pytest.raises(AssertionError, match="runs none of the fixed cases in float64; the first reason: small has no"):
-        check_subject(Nothing())
+        check_framework(Nothing())
 
 
 def test_what_is_said_to_be_wrong_must_be() -> None:
     with pytest.raises(AssertionError, match=r"sin is said to be wrong \(for no reason\), and is found right"):
-        check_subject(Small(), graphs=0, wrong={"sin": "for no reason"})
+        check_framework(Small(), graphs=0, wrong={"sin": "for no reason"})
