@@ -94,7 +94,7 @@ def scalar() -> None:
 
 
 def by_hand(x0: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """100 times x = tanh(x * y), and its gradient, as one writes it in NumPy, with the op table's rule for tanh."""
+    """100 steps of x = tanh(x * y) and their gradient, written in NumPy with the op table's rule for tanh."""
     inner, x = [], x0
     for _ in range(100):
         inner.append(x * y)

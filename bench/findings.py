@@ -1,4 +1,4 @@
-"""What gradverify found in PyTorch and JAX, each held against a closed form in mpmath: neither our oracle nor our rules.
+"""Findings of gradverify in PyTorch and JAX, each compared with a closed form in mpmath.
 
     python bench/findings.py [--write]
 

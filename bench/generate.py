@@ -1,4 +1,4 @@
-"""How fast random graphs are drawn, and what they are made of.
+"""The speed of drawing random graphs, and their composition.
 
     python bench/generate.py [--n 5000] [--seed 0]
 
@@ -47,7 +47,7 @@ def hypothesis_rate(n: int) -> float:
 
 
 def given_up(n: int, kinks: bool) -> tuple[float, float]:
-    """The shares of draws that place no op, and whose values cannot be kept usable."""
+    """The shares of draws that place no op, and of draws without usable values."""
     bounds = limits(kinks=kinks)
     plans = [plan(campaign._ints(Random(i), bounds.max_ops), bounds) for i in range(n)]
     filled = [fill(p, i, "float64", kinks) for i, p in enumerate(plans) if p is not None]

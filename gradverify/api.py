@@ -51,11 +51,11 @@ def check(
     framework: str | None = None,
     dtype: Any = None,
 ) -> Verdict:
-    """The verdict on the gradient of `fn` at `args`, for a function of PyTorch, JAX, HIPS autograd, tinygrad, MLX or the
-    engine, or of NumPy or CuPy with a backward pass written by hand.
+    """Judge the gradient of `fn` at `args`; the verdict says whether it is right, with evidence.
 
-    `fn` is a function, a module, an `autograd.Function.apply`, a `custom_vjp` function …; the framework is recognised
-    from the arguments. Its own forward, traced to a graph, is the definition that its backward is held against.
+    `fn` is a function, a module, an `autograd.Function.apply`, a `custom_vjp` function … of PyTorch, JAX, HIPS autograd,
+    tinygrad, MLX or the engine, or a function of NumPy or CuPy with a backward pass written by hand. The framework is
+    recognised from the arguments. Its own forward, traced to a graph, is the definition that its backward is compared with.
 
     fn          any shapes; float16, bfloat16, float32, float64 (where they are mixed, rounding is that of the narrowest);
                 complex64 or complex128 of the same precision. A complex array is judged as its real and imaginary
@@ -144,7 +144,7 @@ def check(
 
 
 def _judge_up_to(q: Question, order: int, modes: Sequence[Mode], effort: Effort) -> Verdict:
-    """The first verdict that is not true; else that of the first order and mode.
+    """The first verdict that is not true, else that of the first order and mode.
 
     The latter names the others. Where one of them cannot be had it is INCONCLUSIVE, and says what was judged; over forward
     mode, which few frameworks differentiate, a note is enough. Raises BadInput, and Unsupported where nothing was judged.
@@ -180,7 +180,7 @@ def _judge_up_to(q: Question, order: int, modes: Sequence[Mode], effort: Effort)
 
 
 def assert_gradients(fn: Callable[..., Any], *args: Any, **options: Any) -> Verdict:
-    """`check`, for a test: returns the verdict if it is true, raises WrongGradient with the evidence for the others.
+    """`check` for a test: returns a true verdict, raises WrongGradient with the evidence for others.
 
     True are PASS, KNOWN (a declared weakness of the framework's own formulas explains it), WEAK and SURROGATE.
     """
@@ -198,7 +198,7 @@ def _arrays(cotangent: Any) -> tuple[np.ndarray, ...] | None:
 
 
 def _host(g: Any) -> np.ndarray:
-    """A framework's array as NumPy's; of bfloat16 as float32, which holds it."""
+    """A framework's array as a NumPy array; bfloat16 as float32, which represents it exactly."""
     framework = owner(g)
     array = np.asarray(g) if framework is None else framework.get(g)
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
@@ -208,7 +208,7 @@ _SAID: set[tuple[str, ...]] = set()
 
 
 def note_ignored(caller: str, **given: Any) -> None:
-    """Warn, once in a process, of the options given (those that are true) that mean nothing here."""
+    """Warn, once in a process, of given options that mean nothing here."""
     names = tuple(n for n, is_given in given.items() if is_given)
     if names and (caller, *names) not in _SAID:
         _SAID.add((caller, *names))

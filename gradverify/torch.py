@@ -167,7 +167,7 @@ def gradgradcheck(
 
 @dataclass(frozen=True, kw_only=True)
 class _Wanted:
-    """What a call of `gradcheck` asks for, option by option."""
+    """The options of a call of `gradcheck`."""
 
     nondet_tol: float
     undefined: bool
@@ -180,7 +180,7 @@ class _Wanted:
 
 
 def _check(func: Function, given: tuple[Any, ...], wanted: _Wanted) -> None:
-    """Raise GradcheckError where something of what is asked for is not right."""
+    """Raise GradcheckError where a requested gradient is not right."""
     func, given, reference = _over_stored_values(func, given, wanted.masked)
     outputs = _differentiable(func(*given))  # what func raises here is the caller's to see
     if not outputs:
@@ -203,8 +203,7 @@ def _check(func: Function, given: tuple[Any, ...], wanted: _Wanted) -> None:
 def _over_stored_values(
     func: Function, given: tuple[Any, ...], masked: bool
 ) -> tuple[Function, tuple[Any, ...], Callable[..., Any] | None]:
-    """The function over the stored values of sparse inputs; and the same of dense ones as its definition, where there is
-    such a thing."""
+    """The function over the stored values of sparse inputs, its inputs, and a dense definition if there is one."""
     over = over_values(Call(func, given, {}))
     if over is None:
         return func, given, None
@@ -234,7 +233,7 @@ def _judge(question: Question, mode: Mode = "rev", effort: Effort = "quick") -> 
 
 
 def _require_constant(func: Function, given: tuple[Any, ...]) -> None:
-    """No output requires grad: right where none depends on the inputs, a detached result where one does."""
+    """Raise GradcheckError where an output depends on the inputs, and yet none requires grad."""
     try:
         trace_case(Question(func, given))
     except BadInput as e:
@@ -242,7 +241,7 @@ def _require_constant(func: Function, given: tuple[Any, ...]) -> None:
 
 
 def _raise(verdict: Verdict) -> None:
-    """GradcheckError, Undecided or Unsupported; nothing for an outcome that is true."""
+    """Raise GradcheckError, Undecided or Unsupported for an outcome that is not true."""
     tell_check(verdict.case, verdict)
     if not ASSERTION.gate(verdict.outcome, verdict.kind):
         return
@@ -254,7 +253,7 @@ def _raise(verdict: Verdict) -> None:
 
 
 def _require_reproducible(func: Function, given: tuple[Any, ...], nondet_tol: float) -> None:
-    """Two backward passes for one cotangent are within `nondet_tol` of each other."""
+    """Raise GradcheckError where two backward passes for one cotangent differ by more than `nondet_tol`."""
     leaves = _leaves(given)
 
     def gradients() -> tuple[Any, ...]:
@@ -277,7 +276,7 @@ def _require_reproducible(func: Function, given: tuple[Any, ...], nondet_tol: fl
 
 
 def _judge_undefined(func: Function, given: tuple[Any, ...], count: int, stop_gradients: bool) -> None:
-    """Undefined cotangents stand for zeros: of all outputs at once, and of all but one."""
+    """Judge undefined cotangents, which stand for zeros: of all outputs at once, and of all but one."""
     leaves = _leaves(given)
     outputs = _differentiable(func(*given))
     if outputs:
@@ -295,7 +294,7 @@ def _judge_undefined(func: Function, given: tuple[Any, ...], count: int, stop_gr
 
 
 class _Batched(torch.autograd.Function):
-    """A function whose backward pass runs under vmap, over a batch of which the given cotangent is the first."""
+    """A function whose backward pass runs under vmap, over a batch that begins with the given cotangent."""
 
     @staticmethod
     def forward(ctx: Any, func: Function, *args: Any) -> Any:
@@ -358,7 +357,7 @@ def _tupled(x: Any) -> tuple[Any, ...]:
 
 
 def _require(sensible: bool, message: str) -> None:
-    """An AssertionError for options that contradict each other, as PyTorch raises it."""
+    """Raise AssertionError for options that contradict each other, as PyTorch does."""
     if not sensible:
         raise AssertionError(message)
 

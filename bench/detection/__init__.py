@@ -1,1 +1,1 @@
-"""What catches wrong gradients, and what cries wolf: a catalogue of mutants and of hard correct functions."""
+"""A benchmark of tools: which catch wrong gradients, and which reject right ones."""

@@ -1,4 +1,4 @@
-"""What an entry of the catalogue is, and the helpers that most entries are written with.
+"""The record of a catalogue entry, and the helpers that most entries use.
 
 An entry never knows which tool looks at it, and every tool gets a freshly made function: state that a mutant keeps
 belongs to one tool's run. Shapes are small on purpose; where an entry needs size, that is its point.

@@ -39,7 +39,7 @@ from gradverify.core.limits import TimeLimit, time_limit
 
 @dataclass(frozen=True)
 class Row:
-    """What one tool said of one entry, and how long it took."""
+    """The verdict of one tool on one entry, and its time."""
 
     tool: str
     entry: Entry

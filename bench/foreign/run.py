@@ -38,7 +38,7 @@ from bench.foreign.catalogue import CLASSES, Report, reports
 from bench.foreign.unused import UNUSED
 from gradverify.api import check
 from gradverify.core.errors import BadInput
-from gradverify.core.limits import TimeLimit, limited
+from gradverify.core.limits import TimeLimit, time_limit
 
 REPORTED = ("FAIL", "KNOWN")
 
@@ -64,7 +64,7 @@ def judged(report: Report, bug: bool, limit: float = 60.0) -> Row:
     start = time.perf_counter()
     torch.manual_seed(SEED)
     try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"), _x64(report.framework == "jax"), limited(limit):
+        with warnings.catch_warnings(), np.errstate(all="ignore"), _x64(report.framework == "jax"), time_limit(limit):
             warnings.simplefilter("ignore")
             fn, args, options = report.bug() if bug else report.mended()
             verdict = check(fn, *args, **options)

@@ -1,4 +1,4 @@
-"""What a sweep's table is written in: points, the values that inputs are drawn from, and judgements of what failed.
+"""The language of a sweep's table: points, values of inputs, and judgements of failing points.
 
 A table is a module `bench/sweep/<framework>_functions.py` with
 
@@ -123,7 +123,7 @@ def parsed(text: str) -> list[Point]:
 
 
 def _layouts(line: str) -> list[tuple[str, str]]:
-    """What every elementwise function of one x of 5 entries is asked."""
+    """The points of every elementwise function of one x with 5 entries."""
     call, _, inputs = line.partition(": ")[2].rpartition("|")
     call = call.strip() or "f(x)"
     assert re.search(r"\b5\)", inputs), line
@@ -256,7 +256,7 @@ class Values(Mapping[str, Any]):
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is to be said of some failing points, with evidence that owes nothing to gradverify.
+    """A ruling on some failing points, with evidence that owes nothing to gradverify.
 
     functions  the functions that it explains, and `edges` the edges (all where empty)
     ruling     of RULINGS
@@ -276,7 +276,7 @@ class Judgement:
         return function in self.functions and (not self.edges or edge in self.edges)
 
     def evidence(self, names: Mapping[str, Any]) -> tuple[Any, Any]:
-        """(the framework's number, or what it raised; the true one)."""
+        """The framework's number, or its exception, and the true number."""
         with mp.workdps(DIGITS):
             own = {n: getattr(mpmath, n) for n in dir(mpmath) if not n.startswith("_")}
             want = mp.mpf(last(self.want, own))

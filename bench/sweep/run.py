@@ -50,7 +50,7 @@ GRACE = 60.0
 
 @dataclass(frozen=True)
 class Row:
-    """What came of one point: `what` is the FAIL's kind or the reason of the INCONCLUSIVE; `said` is the point's text."""
+    """The result of one point: `what` is the FAIL's kind or the INCONCLUSIVE's reason, `said` the point's text."""
 
     function: str
     edge: str
@@ -90,7 +90,7 @@ def judged(point: Point, table: Any, limit: float, effort: str) -> Row:
 
 
 def work(framework: str, limit: float, effort: str) -> None:
-    """The points whose places in the table come by standard input, one line of JSON each to standard output."""
+    """Judge the points whose indices come by standard input; write one line of JSON each to standard output."""
     table = table_of(framework)
     for place in json.loads(sys.stdin.read()):
         print(json.dumps(asdict(judged(table.POINTS[place], table, limit, effort))), flush=True)
@@ -120,7 +120,7 @@ def swept(framework: str, table: Any, places: list[int], limit: float, effort: s
 
 
 def kept(file: Path | None, table: Any) -> dict[tuple[str, str], Row]:
-    """The rows of an earlier run whose points are still what they were."""
+    """The rows of an earlier run whose points have not changed since."""
     if file is None or not file.exists():
         return {}
     said = {(p.function, p.edge): p.said for p in table.POINTS}
@@ -211,7 +211,7 @@ def failures(rows: Sequence[Row], table: Any) -> tuple[str, list[str]]:
 
 
 def listed(rows: Sequence[Row], outcome: str) -> str:
-    """The points of one outcome, by what it is."""
+    """The points of one outcome as text, grouped by kind or reason."""
     mine = [r for r in rows if r.outcome == outcome]
     lines = []
     for what, n in Counter(r.what for r in mine).most_common():

@@ -67,7 +67,7 @@ class ComplexAdapter(Wrapped):
         wrt: tuple[str, ...],
         cotangent: tuple[np.ndarray, ...],
     ) -> Observation:
-        """`function` is over complex arrays; everything else over their parts."""
+        """Run the VJP of `function`, which is over complex arrays; all other arguments are over their parts."""
         return self._run(self.inner.run_vjp, function, values, wrt, cotangent)
 
     def _run(
@@ -87,21 +87,21 @@ class ComplexAdapter(Wrapped):
         return _ComplexTape(inner.module, inner.tensor, inner.array, self)
 
     def whole(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The arguments as they are, by name, for their parts."""
+        """The complex arguments by name, joined from their parts."""
         given = [a for a in self.traced.arguments if a.name in values]
         names = [a.whole for a in given if a.part != "imag"]
         return dict(zip(names, join_parts([values[a.name] for a in given], [a.part for a in given])))
 
     def names(self, wrt: Sequence[str]) -> tuple[str, ...]:
-        """The arguments that these parts are of."""
+        """The arguments that these parts belong to."""
         return tuple(dict.fromkeys(a.whole for a in self.traced.arguments if a.name in wrt))
 
     def sent(self, cotangent: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The cotangents as they are, in the framework's convention."""
+        """The complex cotangents in the framework's convention, joined from their parts."""
         return join_parts(cotangent, [o.part for o in self.traced.outputs if o.position is not None], self.sign)
 
     def apart(self, gradients: Mapping[str, np.ndarray | None], wrt: Sequence[str]) -> dict[str, np.ndarray | None]:
-        """Gradients of arguments as those of their parts."""
+        """The gradients of parts, split from those of the complex arguments."""
         found: dict[str, np.ndarray | None] = {}
         for a in self.traced.arguments:
             if a.name in wrt:
@@ -110,7 +110,7 @@ class ComplexAdapter(Wrapped):
         return found
 
     def _part(self, g: np.ndarray, part: str) -> np.ndarray | None:
-        """A gradient that is real has no imaginary part to speak of: None, not zeros."""
+        """The real or imaginary part of a gradient; the imaginary part of a real one is None, not zeros."""
         if not np.iscomplexobj(g):
             return g if part == "real" else None
         return np.array(g.real) if part == "real" else np.array(self.sign * g.imag, dtype=g.imag.dtype)
@@ -118,7 +118,7 @@ class ComplexAdapter(Wrapped):
 
 @dataclass(frozen=True)
 class _ComplexTape(Tape):
-    """A tape whose leaves are the arguments as they are, and whose gradients are those of their parts."""
+    """A tape over complex leaves, whose gradients are those of real and imaginary parts."""
 
     of: ComplexAdapter
 
@@ -217,5 +217,5 @@ def label_whole(verdict: Verdict, traced: Traced) -> Verdict:
 
 
 def to_native(subject: Framework, traced: Traced) -> tuple[Framework, Callable[..., Any]]:
-    """The subject and the function that a verdict on `traced` is asked of: where it is complex, as its user wrote it."""
+    """The subject and the function to judge: for complex arrays the adapter, and the function as its user wrote it."""
     return (subject, traced.function) if traced.native is None else (ComplexAdapter(subject, traced), traced.native)

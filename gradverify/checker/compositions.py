@@ -19,7 +19,7 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """The verdict on one derivative, or why there is none.
+    """The verdict on one derivative, or the error that prevented it.
 
     modes    how it is composed, the outermost derivative first: ("fwd", "rev") is forward over reverse
     verdict  None where there is none

@@ -1,4 +1,4 @@
-"""What a function is held against where that is not its own forward: a reference, a surrogate.
+"""Definitions other than the function's own forward: a reference, a surrogate.
 
 Both are functions of their own and are traced by themselves; here their inputs are matched with the judged function's,
 and their graphs joined with its own.

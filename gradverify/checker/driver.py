@@ -66,7 +66,7 @@ class _Walk:
         self.answered: set[str] = set()
 
     def verdicts(self) -> Iterator[tuple[Verdict, str]]:
-        """The verdicts that decide, and what each was found with."""
+        """Yield the verdicts that decide, and the probe that found each."""
         for probe in probes():
             if probe.is_asked(self.given):
                 yield from self._ask(probe)
@@ -93,7 +93,7 @@ class _Walk:
             self.notes.append(f"{label}: {why} (it was not judged)")
 
     def _judge(self, probe: Probe, variant: Variant, label: str) -> tuple[Verdict | None, str]:
-        """The verdict, or None and why there is none that decides.
+        """The verdict, or None and the reason why none decides.
 
         An exception at a point we chose is not a FAIL, unless the function owes an answer there.
         """

@@ -1,4 +1,4 @@
-"""Probes: the ways in which a function is asked again once the given point has not failed, as records in one registry.
+"""Probes: further judgements of a function whose given point has not failed, as records in one registry.
 
 `driver` walks the registry. What is asked, of whom, and which failures count is read off the record. The built-in probes
 are declared in `same_point` and `variations`; others come by `register_probe` or an entry point of the group
@@ -38,7 +38,7 @@ Change = Callable[[np.ndarray], "np.ndarray | None"]
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """The given point, once it was judged: what a probe is made from.
+    """The given point after its judgement, from which probes make their variants.
 
     question  what was asked
     verdict   the verdict at the given point
@@ -71,7 +71,7 @@ class Given:
         return self.question.args
 
     def map_arrays(self, change: Change) -> tuple[Any, ...]:
-        """The arguments with `change` applied to each array among them, as NumPy sees it."""
+        """The arguments with `change` applied to each array among them, as a NumPy array."""
         mapped: tuple[Any, ...] = of_functions(self.traced.framework).replace(change, self.arguments)
         return mapped
 
@@ -94,7 +94,7 @@ class Given:
 
 @dataclass(frozen=True, eq=False)
 class Variant:
-    """One thing that a probe asks.
+    """One further judgement that a probe wants.
 
     label   what verdicts call it, where a probe asks several things; "{}" in it stands for the probe's name
     growth  how many times as large as the given one its graph is at least; 0 where that shows once it is traced
@@ -113,14 +113,14 @@ class OtherArguments(Variant):
 
 @dataclass(frozen=True, eq=False)
 class OtherFunction(Variant):
-    """A function that is to be the same, at the given point."""
+    """A function that must be equivalent, at the given point."""
 
     fn: Callable[..., Any]
 
 
 @dataclass(frozen=True, eq=False)
 class OtherCase(Variant):
-    """Another case at the given point; `traced` is the function it is asked of, None for the given one."""
+    """Another case at the given point; `traced` is its function, None for the given one."""
 
     case: Case
     traced: Traced | None = None
@@ -128,7 +128,7 @@ class OtherCase(Variant):
 
 @dataclass(frozen=True, eq=False)
 class OtherQuestion(Variant):
-    """Another question, which is judged at its own given point."""
+    """Another question, judged at its own given point."""
 
     question: Question
 
@@ -144,7 +144,7 @@ def has_case(given: Given) -> bool:
 
 
 def is_custom(given: Given) -> bool:
-    """Is the backward pass somebody's own, not the framework's?"""
+    """Is the backward pass custom, not the framework's?"""
     return given.traced.custom
 
 
@@ -169,12 +169,12 @@ def count_all(kind: FailKind, given: Given) -> bool:
 
 
 def count_non_finite(kind: FailKind, given: Given) -> bool:
-    """Only what is infinite or NaN counts: far out, the formulas of frameworks lose digits of their own."""
+    """Only infinite and NaN gradients count: far out, the formulas of frameworks lose digits."""
     return kind is FailKind.NON_FINITE
 
 
 def count_values_by_hand(kind: FailKind, given: Given) -> bool:
-    """Shapes and dtypes do not count by hand: nobody promised such a backward pass for more than what was given."""
+    """Shapes and dtypes do not count for a backward pass by hand, which is promised for the given ones alone."""
     return kind is not FailKind.STRUCTURE or not of_functions(given.traced.framework).by_hand
 
 
@@ -186,7 +186,7 @@ MOVING: tuple[Effort, ...] = ("normal", "thorough")
 
 @dataclass(frozen=True)
 class Probe:
-    """One way of asking a function again, once the given point has not failed.
+    """One kind of further judgement of a function whose given point has not failed.
 
     name      what verdicts call it. Nothing but messages depends on it
     make      what to ask, made from the given point as it was judged. Raises Unsupported or BadInput, with the reason, where
@@ -220,11 +220,11 @@ class Probe:
         object.__setattr__(self, "key", self.key or self.name)
 
     def is_asked(self, given: Given) -> bool:
-        """Is the effort one of the probe's, and is what it requires true?"""
+        """Does the probe apply: is the effort one of its own, and do its conditions hold?"""
         return given.effort in self.efforts and all(condition(given) for condition in self.requires)
 
     def is_owed(self, given: Given, answered: Iterable[str]) -> bool:
-        """Does the function owe an answer, given the keys of the probes that it answered?"""
+        """Does the function owe this probe an answer, given the keys of those that it answered?"""
         return self.legal or (bool(self.after) and given.traced.custom and self.after in answered)
 
     def is_affordable(self, given: Given, variant: Variant) -> bool:
@@ -242,7 +242,7 @@ def register_probe(probe: Probe) -> Probe:
 
 
 def probes() -> tuple[Probe, ...]:
-    """All probes in the order in which they are asked: registered ones, then those of entry points."""
+    """All probes in their order of judgement: registered ones, then those of entry points."""
     others = {key: probe for key, probe in _load_entry_points().items() if key not in _REGISTERED}
     return tuple(sorted((*_REGISTERED.values(), *others.values()), key=lambda probe: probe.last))
 

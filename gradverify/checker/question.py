@@ -1,4 +1,4 @@
-"""What is asked of a function: a question, and the points at which it is asked."""
+"""A question: the function to judge and the options; and the points at which it is judged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TIME_LIMIT = 120.0
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """A function, its arguments, and what is asked of it.
+    """A function, its arguments, and the options of its judgement.
 
     fn, args, kwargs  the function and the call at the given point
     wrt        arguments to differentiate, by name; None: those that require grad, or all
@@ -74,7 +74,7 @@ class Question:
 
     @contextmanager
     def limit_time(self, what: str) -> Iterator[None]:
-        """Raise BadInput, which says that `what` hangs, where the block runs into the time limit."""
+        """Raise BadInput ("`what` hangs") where the block runs into the time limit."""
         block = None
         try:
             with time_limit(self.time_limit) as block:
@@ -87,7 +87,7 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """Where a function is asked.
+    """A point at which a function is judged.
 
     args       the arguments
     name       what verdicts call the point

@@ -57,7 +57,7 @@ def _half_zeros(given: Given) -> Iterator[Variant]:
 
 
 def _expanded(given: Given) -> Iterator[Variant]:
-    """A constant that is expanded in memory (stride 0), as the backward pass of a sum sends it."""
+    """A constant, expanded in memory (stride 0), as from the backward pass of a sum."""
     assert given.case is not None
     return _with_cotangent(given, [np.broadcast_to(g.dtype.type(1.0), g.shape) for g in given.case.cotangent])
 
@@ -97,7 +97,7 @@ def _subsets(names: list[str]) -> list[tuple[str, ...]]:
 
 
 def _other_pull_modes(given: Given) -> Iterator[Variant]:
-    """The subject's pull modes; and where the caller keeps the gradients, whether they are written over."""
+    """The laws of pull modes, and where the caller keeps the gradients, of aliasing."""
     assert given.case is not None
     laws = (
         ("pull_modes", "aliasing")
@@ -174,12 +174,12 @@ def can_stand_in(a: Any, b: Any) -> bool:
 
 
 def _has_no_parameters(given: Given) -> bool:
-    """Is the function no module, whose parameters a wrapped function would lose with its name?"""
+    """Is the function without parameters? A wrapped module would lose theirs."""
     return all(a.role != "parameter" for a in given.traced.arguments)
 
 
 def _compiled(given: Given) -> Iterator[Variant]:
-    """The function as its framework compiles it."""
+    """The function, compiled by its framework."""
     framework = given.traced.framework
     fn = recompiled(framework, given.question.fn)
     if fn is not None:
@@ -191,7 +191,7 @@ def _may_differ_compiled(given: Given) -> bool:
 
 
 def _is_somebodys(given: Given) -> bool:
-    """Is the function written by somebody, not derived?"""
+    """Did a user write the function, rather than derive it?"""
     return not given.question.derived
 
 

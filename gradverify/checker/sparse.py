@@ -17,8 +17,10 @@ RESULT = "the result is sparse: it was judged as the dense one"
 
 
 def judge_sparse(q: Question, judge: Callable[[Question], Verdict], order: int = 1) -> Verdict:
-    """What `judge` makes of the question; where sparse arrays are involved, of what it comes to without them, at order 1
-    alone. Raises what `judge` raises, and Unsupported for sparse arrays at higher orders."""
+    """The verdict of `judge`; with sparse arguments, on the function of their stored values.
+
+    Raises as `judge` does, and Unsupported for sparse arrays at higher orders.
+    """
     call = Call(q.fn, q.args, q.kwargs)
     for framework in known_frameworks():
         over = framework.dense(call)

@@ -1,4 +1,4 @@
-"""From a question and a point to a case: trace the function, and the definition that it is held against."""
+"""From a question and a point to a case: trace the function and its definition."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def trace_case(q: Question, point: Point | None = None, *, fix_detached: bool = 
 
 
 def trace_without_graph(q: Question, point: Point) -> Traced:
-    """The function at a point, its graph None where it cannot be traced. Raises BadInput."""
+    """The trace of the function at a point; its graph is None where it cannot be traced. Raises BadInput."""
     return trace_at(q, q.fn, point, strict=False)
 
 

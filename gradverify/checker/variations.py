@@ -148,15 +148,17 @@ def _scale(x: np.ndarray, factor: float) -> np.ndarray:
 
 
 def _has_both_signs(x: np.ndarray) -> bool:
-    """Has it both signs? A complex array, in either part?"""
+    """Does the array have entries of both signs, a complex one in each part?"""
     if x.dtype.kind == "c":
         return _has_both_signs(x.real) and _has_both_signs(x.imag)
     return bool(x.dtype.kind == "f" and x.size and x.min() < 0 < x.max())
 
 
 class _Zeros:
-    """Every third entry is 0: from the second on in the first array, from the third on in the second one, and so on, so
-    that two arrays are not 0 together (hypot and x**y have their singularities there)."""
+    """Makes every third entry 0, from another entry on in each array.
+
+    So two arrays are not 0 together, where hypot and x**y have their singularities.
+    """
 
     def __init__(self) -> None:
         self.first = 0
@@ -169,7 +171,7 @@ class _Zeros:
 
 
 class _Equal:
-    """Every array gets the values of the first one of its shape, if they are likely to be legal there."""
+    """Gives every array the values of the first one of its shape, if these are likely to be legal there."""
 
     def __init__(self) -> None:
         self.first: dict[Any, np.ndarray] = {}
@@ -222,7 +224,7 @@ def _other(rng: np.random.Generator, x: np.ndarray) -> np.ndarray | None:
 
 
 def _change_batch(given: Given, change: Callable[[np.ndarray], np.ndarray], growth: float = 0.0) -> Variant:
-    """`change` of every array argument whose leading axis is as long as the first one's."""
+    """A variant with `change` applied to every array whose leading axis is as long as the first one's."""
     sizes: list[int] = []
 
     def leading(x: np.ndarray) -> np.ndarray | None:

@@ -109,7 +109,7 @@ def _check_writable(path: Path) -> None:
 
 
 def _command_line() -> str:
-    """The command as it was given, with the names of files for paths that only this machine has."""
+    """The command as the user gave it, with file names in place of absolute paths."""
     context = click.get_current_context()
     words = ["gradverify", context.info_name or ""]
     for option in context.command.params:

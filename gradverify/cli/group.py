@@ -1,4 +1,4 @@
-"""The group of commands, and what becomes of what they raise."""
+"""The group of commands, which turns their exceptions into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ COMMANDS: Mapping[str, str] = {
 
 
 class Group(click.Group):
-    """Commands that are imported when they are called, and exit codes for what they raise."""
+    """Imports a command when it is called, and turns its exceptions into exit codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -61,7 +61,7 @@ class Group(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run a command; one line for what the user can mend."""
+        """Run a command; an error that the user can mend is one line."""
         try:
             code = super().main(*args, **{**kwargs, "standalone_mode": False})
         except click.ClickException as e:

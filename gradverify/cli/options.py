@@ -1,4 +1,4 @@
-"""The options that several commands have, and the run that several end in."""
+"""Options that several commands share, and the run that they end in."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[st
 
 
 def _fail_on(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    """What is given, else what pyproject.toml says."""
+    """The value of the option, else of pyproject.toml."""
     found: tuple[str, ...] | None = (value,) if value is not None else read_config(Path.cwd()).get("fail_on")
     return found
 
 
 def judging_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say what is judged, and what gates."""
+    """Add the options for subjects, dtypes, seed and gate."""
     for option in reversed((
         click.option("--subjects", callback=_names, metavar="NAMES", help="Comma-separated: engine, torch, jax, …; "
                      "the installed ones by default."),
@@ -46,7 +46,7 @@ def judging_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def case_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of a command that judges cases."""
+    """Add the options of a command that judges cases."""
     report = click.option(
         "--report", "reports", multiple=True, metavar="FORMAT:PATH", help="json:PATH; may be repeated."
     )
@@ -56,7 +56,10 @@ def case_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def judge(
     jobs: Iterable[Job | Batch], settings: Settings, reports: Sequence[str], total: int, *, every: bool = False
 ) -> int:
-    """Run the jobs, say what is not acceptable (or `every` verdict) as it comes, and the table at the end."""
+    """Run the jobs and return the exit code.
+
+    Unacceptable verdicts (or `every` one) are printed as they come, the table at the end.
+    """
     recorder, screen = Recorder(), console()
     end = RunEnd(screen, recorder, settings, targets(reports))
     shown = forward_as(with_reproducer, recorder, RunProgress(screen, every=every), end)

@@ -84,7 +84,7 @@ class Engine:
         assert not unknown, f"{self.name}: no such capabilities: {unknown}"
 
     def unavailable(self) -> str | None:
-        """Why it cannot run here; None when it can."""
+        """The reason why the engine cannot run here; None if it can."""
         for line in self.setup:
             root = line.split()[1].split(".")[0]
             if importlib.util.find_spec(root) is None:
@@ -95,7 +95,7 @@ class Engine:
         return bool(self.gpu) and bool(eval(self.gpu, self.environment()))
 
     def environment(self) -> dict[str, Any]:
-        """What its scripts see after their import lines. Raises Unsupported where it is not installed."""
+        """The names that scripts see after their import lines. Raises Unsupported where it is not installed."""
         return dict(_imported(self))
 
     def release(self) -> str:

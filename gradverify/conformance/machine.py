@@ -197,7 +197,7 @@ class Pair:
         return None
 
     def close(self) -> None:
-        """Leave all blocks, and the process as it was."""
+        """Leave all blocks, and restore the process."""
         while self.blocks:
             for block in self.blocks.pop():
                 block.__exit__(None, None, None)
@@ -229,7 +229,7 @@ class Pair:
 
 
 def attempt(session: Session, move: Move, args: Sequence[Any], option: Any) -> tuple[Any, str | None]:
-    """What the move makes, and the name of the exception's type where it raised one."""
+    """The result of a move, and the name of the exception's type if it raised one."""
     try:
         return move.do(session, *args, option), None
     except Exception as e:
@@ -313,7 +313,7 @@ def propose(pair: Pair, choose: Choose, name: str | None = None, skip: frozenset
 
 @dataclass
 class Search:
-    """What a search did."""
+    """The result of a search."""
 
     steps: int = 0
     programs: int = 0
@@ -359,7 +359,7 @@ def _program(pair: Pair, choose: Choose, skip: frozenset[str]) -> Iterator[Step]
 
 
 def replay(steps: Sequence[Step], subject: Engine, reference: Engine) -> Divergence | None:
-    """The first divergence of a program, if it has one, and if nothing before it is ambiguous."""
+    """The first divergence of a program, unless an earlier step is ambiguous; None without any."""
     pair = Pair(subject, reference)
     try:
         with warnings.catch_warnings():

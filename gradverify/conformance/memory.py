@@ -40,7 +40,7 @@ class Traced:
 
 
 class Storages:
-    """Bytes of what PyTorch's graphs saved, and which is still alive."""
+    """The bytes that PyTorch's graphs saved and that are still alive."""
 
     def __enter__(self) -> Storages:
         self.refs: dict[int, tuple[Any, int]] = {}
@@ -50,7 +50,7 @@ class Storages:
         self.refs.clear()
 
     def watched(self) -> AbstractContextManager[Any]:
-        """Within it, what is saved is counted."""
+        """Within the block, saved storages are counted."""
         import torch
         from torch.multiprocessing.reductions import StorageWeakRef
 
@@ -71,7 +71,7 @@ def counter(torch: Any) -> Traced | Storages:
 
 
 def freed(torch: Any) -> tuple[int, int]:
-    """Bytes that the graph of a root holds before and after its backward, the root still held."""
+    """The bytes of a root's graph before and after its backward, while the root is alive."""
     _freed(torch)  # what is made once and for all (rules, imports) is not counted
     return _freed(torch)
 

@@ -1,4 +1,4 @@
-"""What a random program is made of: a table of moves, each a line in the dialect of laws.
+"""The moves of random programs: a table, each a line in the dialect of laws.
 
 Every value is a small integer, so that no engine rounds and two engines must agree to the last bit. Which of its input
 and output an op saves is its own affair (PyTorch's relu saves the output), so the ops here leave no choice; custom functions
@@ -42,7 +42,7 @@ class Move:
 
     @property
     def walks(self) -> bool:
-        """It runs a backward pass."""
+        """Does the move run a backward pass?"""
         return self.name.startswith(("backward", "grad"))
 
     @property
@@ -53,7 +53,7 @@ class Move:
 
     @property
     def indexes(self) -> bool:
-        """It takes a part of its argument, and fails where there is none."""
+        """Does the move take a part of its argument, so that it fails where there is none?"""
         return self.name in ("index", "unbind", "split", "write", "write_constant")
 
 

@@ -27,7 +27,7 @@ MORE = 1 + 2.0**-10
 
 
 class Mismatch(AssertionError):
-    """A step did not come to what it must. `what`, `expected`, `got` in words or values."""
+    """Raised where a step gives a wrong value: `what`, `expected` and `got`, in words or values."""
 
     def __init__(self, where: str, what: str, expected: Any, got: Any) -> None:
         self.expected, self.got = expected, got
@@ -36,7 +36,7 @@ class Mismatch(AssertionError):
 
 @dataclass
 class Watch:
-    """What a program tells while it runs. Arrays come from here, so that every engine gets the same."""
+    """The observer of a running program. It also draws the arrays, so that every engine gets the same."""
 
     torch: Any
     name: str
@@ -127,7 +127,7 @@ class Watch:
 def true_gradients(
     loss: str, inputs: Mapping[str, np.ndarray], names: Sequence[str]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The gradients of `loss` at float32 `inputs`, and what rounding in float32 excuses; by name."""
+    """The gradients of `loss` at float32 `inputs`, and their budgets in float32; by name."""
     from ..judge.reference import reference
     from ..spec.from_expression import expression_case
 

@@ -1,4 +1,4 @@
-"""What a law is, and how one is declared; `law.laws()` lists them.
+"""The record of a law, and the decorator that declares one; `law.laws()` lists them.
 
     @law(needs={"tape"}, source="https://pytorch.org/docs/stable/notes/autograd.html")
     def adds_across_calls(t):
@@ -43,7 +43,7 @@ class Law:
         return missing - {"gpu"} if "gpu" in missing and engine.sees_gpu() else missing
 
     def check(self, engine: Engine) -> Broken | None:
-        """How the engine breaks it; None where it keeps it."""
+        """The violation of the law by the engine; None where it keeps the law."""
         t = Session(engine)
         try:
             self.program(t)

@@ -55,7 +55,7 @@ _OUTCOMES = {
 
 @dataclass(frozen=True)
 class Line:
-    """What came of one law on one engine.
+    """The result of one law on one engine.
 
     why     what was expected and what was got; for a deviation, its reason; what is lacked
     script  reproduces it, where it is broken
@@ -76,7 +76,7 @@ class Line:
         )  # fmt: skip
 
     def job(self, engine: str) -> Job:
-        """What the line is about. An engine declares what it lacks: that is explained."""
+        """The job of the line. What an engine declares to lack is explained."""
         explained = self.why if self.standing is Standing.LACKS else None
         return Job(f"conformance::{engine}::{self.law}", engine, "", source=Source("law"), explained=explained)
 

@@ -204,7 +204,7 @@ class Session:
         object.__setattr__(x, "_value", None)
 
     def restore(self) -> None:
-        """Leave the process as it was found: recording."""
+        """Restore the process: recording is on."""
         if self.has("modes"):
             self.env[self.engine.module].set_grad_enabled(True)
 
@@ -311,7 +311,7 @@ class Session:
         return self.engine.read(x._value if isinstance(x, Var) else x)
 
     def script(self, *more: Entry) -> list[str]:
-        """What was done so far, as a script."""
+        """The session so far, as a script."""
         return [*self.engine.setup, *lines([*self.entries, *more])]
 
     def _broken(self, expected: Any, got: Any, text: str, *args: Any) -> None:

@@ -1,4 +1,4 @@
-"""The machine as Hypothesis drives it: a rule per move, so that Hypothesis chooses, remembers failures and shrinks them.
+"""The machine driven by Hypothesis: a rule per move, so that Hypothesis chooses, remembers failures and shrinks them.
 
 TestTorch = state_machine(find("torch"), find("engine")).TestCase
 """

@@ -36,7 +36,7 @@ GROUPS = 4
 
 @dataclass(frozen=True, eq=False)
 class Branches:
-    """What a subject's answer is held against, with the branches that rounding may take.
+    """Truth and budget of an answer, over all branches that rounding may take.
 
     reference  truth and budget, of each entry on the branch that it comes closest to
     elsewhere  how many entries of which array come closest to another branch than the exact one
@@ -49,7 +49,10 @@ class Branches:
 
 
 def branch_by_branch(case: Case, seen: Observation, ref: Reference, *, seed: int = 0) -> Branches | None:
-    """None where no decision turns within rounding, or doubles are not precise enough to follow one."""
+    """Truth and budget of the closest branches; None where no decision flips within rounding.
+
+    Also None where doubles are not precise enough to follow a branch.
+    """
     unsure = 2.0**-53 / FORMATS[case.dtype].roundoff
     if unsure >= 1:
         return None
@@ -88,7 +91,7 @@ def branch_by_branch(case: Case, seen: Observation, ref: Reference, *, seed: int
 
 
 def _others(exact: Decisions, reruns: Sequence[Decisions]) -> tuple[list[Decisions], bool]:
-    """The other branches than the exact one, and whether they are all there are."""
+    """All branches but the exact one, and whether the list is complete."""
     # which reruns turn it -> decision, entry, its other value
     groups: dict[bytes, list[tuple[int, int, np.generic]]] = {}
     two_valued = True
@@ -114,7 +117,7 @@ def _others(exact: Decisions, reruns: Sequence[Decisions]) -> tuple[list[Decisio
 
 
 def _most_frequent(exact: Decisions, reruns: Sequence[Decisions]) -> list[Decisions]:
-    """The branches that reruns took, the most frequent first."""
+    """The branches of the reruns, the most frequent first."""
     by_key = {branches_of(r): r for r in reruns}
     counts = Counter(map(branches_of, reruns))
     counts.pop(branches_of(exact), None)
@@ -122,7 +125,7 @@ def _most_frequent(exact: Decisions, reruns: Sequence[Decisions]) -> list[Decisi
 
 
 class _Nearest:
-    """An array's truth and budget, each entry's of the branch that the answer comes closest to."""
+    """An array's truth and budget; each entry has those of the branch closest to the answer."""
 
     def __init__(self, got: np.ndarray | None, want: Estimate, allowed: np.ndarray) -> None:
         self.got = np.zeros(want.shape) if got is None else to_float64(got)
@@ -132,7 +135,7 @@ class _Nearest:
         self.low = self.high = want.hi
 
     def offer(self, want: np.ndarray, budget: np.ndarray, unsure: float) -> None:
-        """Another branch, with a bound of `unsure` budgets. What is not finite there is held against the others."""
+        """Take in another branch, with a bound of `unsure` budgets; its entries that are not finite are skipped."""
         with np.errstate(all="ignore"):
             known = np.isfinite(want) & np.isfinite(budget)
             share = np.where(known, _share(np.abs(self.got - want), budget), np.inf)

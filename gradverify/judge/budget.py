@@ -64,7 +64,7 @@ decides PASS and FAIL, so that the power that a PASS states is the power that it
 
 @dataclass(frozen=True, eq=False)
 class Budget:
-    """What rounding excuses: per entry, absolute; infinite where a rerun left the dtype's range.
+    """The error that rounding excuses, per entry and absolute; infinite where a rerun left the dtype's range.
 
     reruns    how many there were
     branches  the reruns did not all take the same branch, or came so close to another that rounding may take it
@@ -78,7 +78,7 @@ class Budget:
 
 @dataclass(frozen=True, eq=False)
 class Conditions:
-    """What the reruns of a budget assume.
+    """Assumptions of the reruns of a budget.
 
     reruns    how many
     seed      of the nudges
@@ -113,7 +113,7 @@ USUAL = Conditions()
 def budget(
     case: Case, outputs: Sequence[np.ndarray], gradients: Mapping[str, np.ndarray], how: Conditions = USUAL
 ) -> Budget:
-    """Scatter of nudged reruns around the true `outputs` and `gradients` (float64, as the oracle has them).
+    """The scatter of nudged reruns around the true `outputs` and `gradients` (float64, from the oracle).
 
     An array's budget is SAFETY·rms(rerun - truth) + SAFETY·u·|truth| + floor + what underflow costs. The second
     term is the rounding of the result itself and covers entries that happened to be hit by no nudge. The floor gives
@@ -158,7 +158,7 @@ def _at(arrays: Sequence[np.ndarray], i: int | None) -> np.ndarray | None:
 
 
 def _reruns(case: Case, flat: Graph, how: Conditions, without: frozenset[int]) -> list[_Rerun]:
-    """The reruns; where one is not finite at moved inputs, that one at the inputs themselves."""
+    """The reruns at moved inputs; at the inputs themselves where a rerun is not finite there."""
     fmt, table, dead = FORMATS[case.dtype], how.table, how.dead or {}
     nudges = _loosen(fmt) if how.loose else fmt
     xp = NudgedNamespace(Noise(nudges, how.stepwise, how.forced))
@@ -174,7 +174,7 @@ def _reruns(case: Case, flat: Graph, how: Conditions, without: frozenset[int]) -
 
 
 class _Floors:
-    """What moves the outputs and the gradients by as much as anything does: the size that zeros are given."""
+    """The size that a zero counts as: the largest influence of any entry."""
 
     def __init__(self, case: Case, outputs: Sequence[np.ndarray], gradients: Mapping[str, np.ndarray]) -> None:
         values, cotangent = case.values, case.cotangent
@@ -216,7 +216,7 @@ def _scatter(truth: np.ndarray, arrays: list[np.ndarray]) -> np.ndarray:
 
 
 def _other_part(name: str) -> str:
-    """The name of the imaginary part for that of the real one, and the reverse; "" for what is no part."""
+    """The name of the imaginary part for that of the real one, and the reverse; "" for other names."""
     whole, _, part = name.rpartition(".")
     return {"real": f"{whole}.imag", "imag": f"{whole}.real"}.get(part, "")
 
@@ -226,7 +226,7 @@ def _loosen(fmt: FloatFormat) -> FloatFormat:
 
 
 def sample_branches(case: Case, n: int, seed: int) -> tuple[Decisions, list[Decisions]]:
-    """The decisions at the point itself, in doubles, and those of `n` reruns whose nudges are SAFETY times larger."""
+    """The exact decisions, in doubles, and those of `n` reruns with SAFETY times larger nudges."""
     nudges, flat = _loosen(FORMATS[case.dtype]), lowered(case.graph)
     moved, xp = _Moved(case.values, nudges.arithmetic), NudgedNamespace(Noise(nudges))
     seeds = [(seed, k) for k in range(n)]
@@ -235,7 +235,7 @@ def sample_branches(case: Case, n: int, seed: int) -> tuple[Decisions, list[Deci
 
 
 def follow_branch(case: Case, forced: Decisions) -> tuple[tuple[np.ndarray, ...], dict[str, np.ndarray]]:
-    """Outputs and gradients, in doubles and without nudges, on the branch of these decisions."""
+    """Outputs and gradients on the branch of these decisions, in doubles and without nudges."""
     run = _rerun(NudgedNamespace(Noise(_EXACTLY, forced=forced)), lowered(case.graph), case, 0)
     return run.outputs, run.gradients
 
@@ -245,7 +245,7 @@ _EXACTLY = replace(FORMATS["float64"], roundoff=0.0, gradual=True)
 
 
 def _finite(x: np.ndarray) -> np.ndarray:
-    """In double precision, with 0 for what has no size (the NaN that a masked reduction passes over)."""
+    """The numbers in float64, with 0 for NaN and infinities (a masked reduction passes over NaN)."""
     x = to_float64(x)
     return np.where(np.isfinite(x), x, 0.0)
 
@@ -264,8 +264,10 @@ class _Rerun:
 
 
 class _Moved:
-    """The floating-point inputs, each entry x moved to x·(1 + a·ξ), with one standard normal ξ for all entries of one
-    size |x|."""
+    """Moves the floating-point inputs: each entry x to x·(1 + a·ξ).
+
+    All entries of one size |x| share one standard normal ξ.
+    """
 
     def __init__(self, values: Mapping[str, np.ndarray], a: float) -> None:
         self.values, self.a = values, a

@@ -20,7 +20,7 @@ ERROR_OF_DIGITS = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """The comparison as data for reports, and the masks that the judge decides on."""
+    """A comparison as data for reports, with the masks that decide the verdict."""
 
     comparison: Comparison
     failing: np.ndarray
@@ -128,8 +128,7 @@ def _element(
 
 
 def hopeless(want: Estimate, budget: np.ndarray) -> bool:
-    """Is there no entry of which rounding leaves a digit? (Zeros, as far as the oracle can tell,
-    are not hopeless: zero is exact.)"""
+    """Does rounding leave no digit of any nonzero entry?"""
     size = np.abs(want.hi)
     with np.errstate(all="ignore"):
         nonzero = size > want.bound

@@ -23,7 +23,7 @@ from ..ops.complex.lowering import is_complex, lowered_with_places, names_of, re
 
 
 def dtype_name(case: Case) -> str:
-    """What people call the case's dtype: complex128 for a complex case in float64."""
+    """The case's dtype as users write it: complex128 for a complex case in float64."""
     return complex_name(case.dtype) if is_complex(case.graph) else case.dtype
 
 
@@ -61,7 +61,7 @@ def _parts(a: Any, dtype: str) -> tuple[np.ndarray, ...]:
 
 
 def _cotangent_names(graph: Graph) -> dict[str, str]:
-    """What a claim over complex cotangents (`g`, `g0`, …) calls their parts -> what the real case's claims call them."""
+    """Names of cotangent parts: those in a complex claim -> those in the real case's claims."""
     labels: list[str] = []
     for i, o in enumerate(graph.outputs):
         name = "g" if len(graph.outputs) == 1 else f"g{i}"
@@ -70,7 +70,9 @@ def _cotangent_names(graph: Graph) -> dict[str, str]:
 
 
 def to_function_of_parts(case: Case, subject: Framework, own: Callable[..., Any] | None) -> Callable[..., Any]:
-    """The subject's function of the parts: of its own run of the graph, or of the function `own` of complex arrays.
+    """The subject's function over real and imaginary parts.
+
+    It comes from the function `own` of complex arrays; without one, from the graph run on the subject.
 
     Raises Unsupported where the subject knows no complex numbers.
     """
@@ -80,8 +82,10 @@ def to_function_of_parts(case: Case, subject: Framework, own: Callable[..., Any]
 
 
 def suspects(case: Case) -> Iterator[tuple[int, Case]]:
-    """Each op of a complex case by itself, from the output backwards, at its values there, for a random cotangent (its own
-    is not to be had: the ops of the real graph are not those of this one)."""
+    """Yield each op of a complex case alone, from the output backwards, at its own values.
+
+    Its cotangent is random: the true one is unknown, since the ops of the real graph are others.
+    """
     graph = case.graph
     real, places = lowered_with_places(graph)
     real = Graph(real.nodes, tuple(range(len(real.nodes))))  # also the part of a pair that no output needs

@@ -1,4 +1,4 @@
-"""On FAIL: which op is to blame, and the smallest case that still shows it."""
+"""The culprit of a FAIL: the op that is wrong by itself, and the smallest case that shows it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def single_op(case: Case, k: int, adjoint: np.ndarray, values: list[np.ndarray])
 
 
 def suspects(case: Case) -> Iterator[tuple[int, Case]]:
-    """Each op of the case by itself, from the output backwards."""
+    """Yield each op of the case alone, from the output backwards."""
     flat = lowered(case.graph)
     with np.errstate(all="ignore"):
         given = {n: to_float64(v) if is_float(v) else v
@@ -78,7 +78,7 @@ def suspects(case: Case) -> Iterator[tuple[int, Case]]:
 
 
 def find_culprit(case: Case, subject: Framework, spec_text: Callable[[Case], str], *, seed: int = 0) -> Culprit | None:
-    """The first op, seen from the output, that fails by itself, with the smaller case that shows it.
+    """The first op, seen from the output, that fails alone, with the case that shows it.
 
     None where every op is right by itself: then the fault is in how they are combined (accumulation over
     several uses, state between calls), and the whole graph is the evidence.

@@ -41,7 +41,7 @@ computed in: it is called imprecise rather than wrong."""
 
 @dataclass(frozen=True, eq=False)
 class _Finding:
-    """What a step of the judgement came to; None of these means: go on."""
+    """The result of a step that ends the judgement; a step that does not returns None."""
 
     outcome: Outcome
     kind: FailKind | None = None
@@ -68,7 +68,7 @@ def decide(
     custom: bool = True,
     seed: int = 0,
 ) -> Verdict:
-    """The verdict on one case, without the search for the culprit.
+    """The verdict on one case, without a culprit.
 
     `function`, over the subject's arrays, is held against the case's graph as its definition; without one it is the
     function that the case names, or the graph run on the subject. Where `custom` is false, `function` has no
@@ -147,7 +147,7 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, custo
 
 
 def reason_of_refusal(seen: Observation) -> Reason:
-    """NO_RULE where the backward pass is what the subject lacks, SUBJECT where it cannot run or defines nothing.
+    """NO_RULE where the subject lacks the backward pass alone, SUBJECT for all other refusals.
 
     JAX and HIPS autograd look for a rule while the forward pass runs: what they lack then is laid to the subject.
     """
@@ -178,7 +178,7 @@ def resolve_function(case: Case) -> Callable[..., Any]:
 
 
 def _check_point(truth: Truth) -> _Finding | None:
-    """Is there a value at this point at all, and does it fit into doubles?"""
+    """The finding where the definition has no value at the point, or none within the doubles."""
     for e in truth.outputs:
         if np.isnan(e.hi).any():
             return inconclusive(Reason.DOMAIN, "the definition has no finite value at this point")
@@ -188,7 +188,7 @@ def _check_point(truth: Truth) -> _Finding | None:
 
 
 def _check_structure(case: Case, seen: Observation, truth: Truth) -> _Finding | None:
-    """Shape, dtype, device, None: right before any number is looked at."""
+    """The finding where a shape, dtype, device or None is wrong."""
     problems = []
     if len(seen.outputs) != len(truth.outputs):
         problems.append(f"{len(seen.outputs)} outputs, the definition has {len(truth.outputs)}")
@@ -218,7 +218,7 @@ def _out(i: int, graph: Graph) -> str:
 
 
 def _compare_all(case: Case, seen: Observation, ref: Reference) -> list[Compared]:
-    """Every output and every gradient against its truth and budget."""
+    """Compare every output and every gradient with its truth and budget."""
     fmt, truth, budget = FORMATS[case.dtype], ref.truth, ref.budget
     found = [
         compare(_out(i, case.graph), got, want, allowed, fmt)
@@ -238,7 +238,7 @@ def _compare_all(case: Case, seen: Observation, ref: Reference) -> list[Compared
 def _find_flipped(
     case: Case, seen: Observation, ref: Reference, compared: list[Compared], seed: int
 ) -> Branches | None:
-    """The branches that rounding may take, where there are such and an entry is wrong on the exact one."""
+    """Alternative branches within rounding; None unless some entry fails on the exact branch."""
     if not ref.budget.branches or ref.truth.kinks or not any(c.failing.any() for c in compared):
         return None
     return branch_by_branch(case, seen, ref, seed=seed)
@@ -283,7 +283,10 @@ def _check_values(
 
 
 def _check_along(seen: Observation, ref: Reference, comparisons: tuple[Comparison, ...]) -> _Finding | None:
-    """At a kink: is what is defensible entry by entry also right together, along a direction that keeps the tie?"""
+    """The finding at a kink where entries are defensible one by one, but not together.
+
+    Together they must predict the slope along a direction that keeps the tie.
+    """
     along = ref.truth.along
     if along is None:
         return None
@@ -312,8 +315,10 @@ def _right_under(allowed: Budget, case: Case, seen: Observation, ref: Reference)
 
 
 def _find_excuse(case: Case, subject: Framework, seen: Observation, ref: Reference, seed: int) -> str:
-    """What the subject declares of itself and explains every failing entry, if it does: the budget is rerun with the texts
-    of its forms, and with partial sums that are rounded to 16 bits where it does that."""
+    """Reason of the declared `Form`s that excuse every failing entry, or "".
+
+    The budget is rerun with the texts of the forms, and with 16-bit partial sums where the subject declares them.
+    """
     if case.function:
         return ""
     declared: Mapping[str, Form] = subject.forms
@@ -369,8 +374,7 @@ def _judge_failing(
 def _note_stagnation(
     finding: _Finding, case: Case, seen: Observation, ref: Reference, compared: list[Compared], seed: int
 ) -> _Finding:
-    """The finding; it says so where the failing entries are only as far off as sums are that are accumulated in a 16-bit
-    dtype itself."""
+    """The finding; with a note where accumulating sums in the 16-bit dtype explains the failing entries."""
     if not FORMATS[case.dtype].stores or finding.kind is FailKind.NON_FINITE:
         return finding
     if not _right_under(allowance(case, ref.truth, seed=seed, stepwise=True), case, seen, ref):
@@ -381,13 +385,13 @@ def _note_stagnation(
 
 
 def _right_on_another(case: Case, seen: Observation, ref: Reference, seed: int) -> bool:
-    """Would the answer be right on another branch, of more than could be looked at one by one?"""
+    """Would the answer be right on some branch, where these are too many to follow one by one?"""
     loose = allowance(case, ref.truth, seed=seed, reruns=4 * RERUNS, loose=True)
     return _right_under(loose, case, seen, ref)
 
 
 def _only_where_no_side_exists(compared: list[Compared], case: Case, truth: Truth) -> bool:
-    """Do all failures lie in entries that have no one-sided derivative, so that nothing can be held against them?"""
+    """Do all failures lie in entries without any one-sided derivative, where no answer can be wrong?"""
     for c in compared:
         name = c.comparison.of[1:]
         if name in truth.low:
@@ -399,7 +403,7 @@ def _only_where_no_side_exists(compared: list[Compared], case: Case, truth: Trut
 
 
 def _how_wrong(bad: Compared, case: Case, seen: Observation, truth: Truth) -> tuple[FailKind, str]:
-    """Wrong, or right with digits lost; and the one sentence that says how."""
+    """The kind of error (wrong, or digits lost), and a sentence that describes it."""
     of, worst = bad.comparison.of, bad.comparison.worst
     assert worst is not None
     want, got = _arrays(of, case, seen, truth)
@@ -442,7 +446,7 @@ def _judge_undecided(ref: Reference, compared: list[Compared], comparisons: tupl
 
 
 def _check_claims(case: Case, ref: Reference) -> _Finding | None:
-    """The author's claimed gradients, evaluated in balls and held against the oracle.
+    """The finding where an author's claimed gradient, evaluated in balls, is not the oracle's.
 
     A claim may contain literals that are only as good as a double, so it has the budget of the case's dtype.
     """
@@ -490,8 +494,11 @@ def _check_laws(
 
 
 def _leaves_range(case: Case, ref: Reference, factor: float) -> bool:
-    """Does some intermediate of the VJP overflow once the cotangent is `factor` times as large? In float16, which ends
-    at 65504, a law that scales may ask for this; the ranges of the other formats leave room for any factor."""
+    """Does some intermediate of the VJP overflow for `factor` times the cotangent?
+
+    In float16, which ends at 65504, a law that scales may ask for this; the ranges of the other formats leave room for
+    any factor.
+    """
     scaled = replace(case, cotangent=tuple(rounded(to_float64(g) * factor, str(g.dtype)) for g in case.cotangent))
     return any(not np.isfinite(a).all() for a in allowance(scaled, ref.truth).gradients.values())
 

@@ -1,4 +1,4 @@
-"""Cotangents and tangents that are drawn where nobody gives one."""
+"""Random cotangents and tangents, for callers that give none."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def tangents_of(case: Case, seed: Sequence[int]) -> dict[str, np.ndarray]:
-    """A tangent for every input that is differentiated, in the order and the dtypes of the inputs."""
+    """A random tangent for every differentiated input, in the inputs' order and dtypes."""
     rng = np.random.default_rng(seed)
     return {n: rounded(draw(rng, np.shape(v)), case.dtype_of(n)) for n, v in case.values.items() if n in case.wrt}

@@ -77,7 +77,7 @@ def differences(
 
 
 def _box(wide: np.ndarray, fine: np.ndarray) -> np.ndarray:
-    """The finer difference with all that the two differ by as its radius."""
+    """The finer difference as balls, whose radius is the distance to the coarser one."""
     wide, fine = np.asarray(wide, dtype=object), np.asarray(fine, dtype=object)  # of shape (): bare numbers
     out = np.empty(fine.shape, dtype=object)
     for i in np.ndindex(out.shape):
@@ -89,7 +89,7 @@ def _box(wide: np.ndarray, fine: np.ndarray) -> np.ndarray:
 
 
 class _Recording(Recorder):
-    """The op table's names over nodes under construction, with what VJP texts use besides."""
+    """The op table's vocabulary over nodes under construction."""
 
     pi, ln2, ln10, sqrt2 = Namespace.pi, Namespace.ln2, Namespace.ln10, Namespace.sqrt2
 
@@ -143,7 +143,10 @@ def pushforward(graph: Graph, wrt: tuple[str, ...]) -> Graph:
 def vjp_graph(
     graph: Graph, wrt: tuple[str, ...], pattern: str, label: Callable[[int], Any]
 ) -> tuple[Graph, tuple[str, ...]]:
-    """The VJP of `graph` as a graph: its inputs and one more for each output's cotangent; the names of these."""
+    """The VJP of `graph` as a graph, and the names of its cotangents.
+
+    Its inputs are those of `graph`, and a cotangent for each output.
+    """
     builder = GraphBuilder()
     xp = _Recording(builder)
     values: list[Any] = []
@@ -169,7 +172,7 @@ def vjp_graph(
 def jvp_budget(
     case: Case, tangents: Mapping[str, np.ndarray], slopes: tuple[Estimate, ...], seed: int
 ) -> tuple[list[np.ndarray], bool]:
-    """The budget of every entry of J·v, and whether rounding may take another branch of the definition."""
+    """The budget of every entry of J·v, and whether rounding may flip a branch."""
     graph = pushforward(case.graph, case.wrt)
     values = {**case.values, **{f"{n}'": t for n, t in tangents.items()}}
     values = {n: values[n] if n in values else np.zeros(graph.nodes[k].shape) for n, k in graph.inputs.items()}

@@ -1,4 +1,4 @@
-"""What a case is held against: the oracle's truth and the budget, computed once and shared by all subjects."""
+"""The reference of a case: the oracle's truth and the budget, computed once for all subjects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KEPT = 32
 
 
 def reference(case: Case, *, seed: int = 0) -> Reference:
-    """Truth and budget of a case; the last few are kept, since each is asked for once per subject.
+    """Truth and budget of a case; the last few are cached, for the other subjects.
 
     Raises Unsupported for an op that no ball kernel exists for.
     """
@@ -41,8 +41,10 @@ def reference(case: Case, *, seed: int = 0) -> Reference:
 
 
 def restrict_wrt(case: Case, wrt: tuple[str, ...], *, seed: int = 0) -> Case:
-    """The case with only some of its inputs differentiated. Its reference is a part of the case's own, if that is kept:
-    what is asked of the others changes neither truth nor rounding."""
+    """The case with only some of its inputs differentiated.
+
+    Its reference is a part of the case's own, if that is cached: the others change neither truth nor rounding.
+    """
     fewer = replace(case, wrt=wrt)
     whole, key = _RECENT.get(_key(case, seed)), _key(fewer, seed)
     if whole is not None and key not in _RECENT and not whole.truth.kinks:  # there, ties are held together

@@ -25,7 +25,10 @@ NOTABLE = tuple(str(o) for o in (Outcome.KNOWN, Outcome.WEAK, Outcome.SURROGATE,
 
 
 def _shown(item: pytest.Item) -> str:
-    """The outcome that an item is shown by, or "": in a test with the fixture, an INCONCLUSIVE is the test's business."""
+    """The outcome that an item is shown by, or "".
+
+    The test with a fixture decides itself about an INCONCLUSIVE.
+    """
     outcome = item.outcome if isinstance(item, GradItem) else summary_outcome(
         Outcome(r["verdict"]["outcome"]) for r in item.stash.get(RECORDS, [])
     )  # fmt: skip

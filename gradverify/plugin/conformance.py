@@ -21,7 +21,7 @@ STEPS = 20_000
 
 
 def activate(config: pytest.Config) -> None:
-    """Raises pytest.UsageError for an engine that is unknown or not installed."""
+    """Register the conformance items. Raises pytest.UsageError for an engine that is unknown or not installed."""
     names = config.option.gradverify_conformance.replace(",", " ").split()
     found = []
     for name in names:

@@ -1,4 +1,4 @@
-"""What the `gradverify` fixture gives: explicit checks inside a test."""
+"""The `gradverify` fixture: explicit checks inside a test."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Gradverify:
         return cls(settings, request.node)
 
     def check(self, what: Case | str, *, subject: str | None = None, dtype: str = "float64", **inputs: Any) -> Verdict:
-        """The verdict on a case, or on an expression of the spec language whose inputs are given by name.
+        """The verdict on a case, or on a spec expression with its inputs by name.
 
         `subject` may be left out where the settings name just one. FAIL and INCONCLUSIVE are returned, not raised.
         """

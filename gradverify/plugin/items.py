@@ -23,7 +23,7 @@ RECORDS = pytest.StashKey[list[Record]]()
 
 
 class NotAcceptable(Exception):
-    """What an item raises where a verdict does not meet what was expected; shown as its text, without a traceback."""
+    """Raised by an item for an unacceptable verdict; shown as text, without a traceback."""
 
     def __init__(self, events: Sequence[JobJudged]) -> None:
         self.events = events
@@ -35,7 +35,7 @@ MOST_TELLING = (Outcome.FAIL, Outcome.KNOWN, Outcome.WEAK, Outcome.SURROGATE, Ou
 
 
 def summary_outcome(outcomes: Iterable[Outcome]) -> Outcome | None:
-    """The outcome that stands for all of them; None without any."""
+    """The outcome that stands for all `outcomes`; None without any."""
     return min(outcomes, key=MOST_TELLING.index, default=None)
 
 
@@ -67,7 +67,7 @@ class SpecFile(pytest.File):
 
 
 class GradItem(pytest.Item):
-    """Judges when it runs; passes where everything that it judged is acceptable."""
+    """A test item that passes if all its verdicts are acceptable."""
 
     settings: Settings
     outcome: Outcome | None = None
@@ -86,14 +86,14 @@ class GradItem(pytest.Item):
             raise NotAcceptable(refused)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any, **kwargs: Any) -> Any:
-        """The verdict where there is one; a crash of gradverify itself shows its traceback."""
+        """The evidence of the verdicts; for a crash of gradverify itself its traceback."""
         if isinstance(excinfo.value, NotAcceptable | SpecError):
             return str(excinfo.value)
         excinfo.traceback = excinfo.traceback.cut(path=__file__)  # pytest's own frames are of no help
         return super().repr_failure(excinfo, *args, **kwargs)
 
     def _properties(self, events: Sequence[JobJudged]) -> None:
-        """For JUnit XML."""
+        """Add properties for JUnit XML."""
         verdict = events[-1].verdict
         self.user_properties += [("gradverify_outcome", str(self.outcome)), ("gradverify_judged", len(events))]
         if verdict.kind:

@@ -14,7 +14,7 @@ from ..run.runner import Settings
 
 
 def settings_of(config: pytest.Config) -> Settings:
-    """Raises pytest.UsageError, in one line, for what makes no sense."""
+    """The settings of a pytest run. Raises pytest.UsageError, in one line, for invalid options."""
     default = Settings()
     try:
         settings = _settings(config, default)

@@ -1,1 +1,1 @@
-"""What people and machines read of a run. Reports listen to the runner's events; nothing here judges."""
+"""Reports of a run, for people and machines. Reports listen to the runner's events; nothing here judges."""

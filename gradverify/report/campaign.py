@@ -1,4 +1,4 @@
-"""What came of a campaign: counted by subject and dtype, as a table, as a page of the docs, and as a line while it runs."""
+"""The results of a campaign by subject and dtype: as a table, a page of the docs, and a line while it runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Bad = JobJudged | JobLost
 
 @dataclass
 class Row:
-    """The outcomes on one subject in one dtype; `lost` counts what came instead of a verdict."""
+    """The outcomes on one subject in one dtype; `lost` counts jobs without a verdict."""
 
     subject: str
     dtype: str
@@ -50,12 +50,12 @@ class Row:
 
     @property
     def all(self) -> int:
-        """Verdicts, and what came instead of one."""
+        """The number of verdicts and lost jobs."""
         return self.counts.total + self.lost.total()
 
     @property
     def share(self) -> float:
-        """Of what was judged, the part that stays INCONCLUSIVE."""
+        """The share of judged cases that stay INCONCLUSIVE."""
         return self.open / self.judged if self.judged else 0.0
 
     @property
@@ -65,7 +65,7 @@ class Row:
 
 
 class Tally:
-    """A listener that counts the outcomes of a campaign, and keeps what is not acceptable."""
+    """A listener that counts the outcomes of a campaign, and keeps the unacceptable events."""
 
     def __init__(self, campaign: Campaign) -> None:
         self.campaign = campaign
@@ -136,7 +136,7 @@ class Tally:
 
 
 def is_acceptable(event: Bad) -> bool:
-    """Did a verdict come that does not gate?"""
+    """Is the event a verdict that does not gate?"""
     return isinstance(event, JobJudged) and event.ok
 
 
@@ -150,14 +150,14 @@ def replay(event: Bad, seed: int) -> str:
 
 
 def _describe(event: Bad) -> tuple[str, str, str, str]:
-    """What happened, in a word; the message; the evidence; the case as a spec."""
+    """An event as (word, message, evidence, spec of the case)."""
     if isinstance(event, JobLost):
         return event.how, event.message, event.text, event.spec
     return str(event.verdict.outcome), event.verdict.message, event.text, event.verdict.spec
 
 
 def evidence(event: Bad, seed: int) -> str:
-    """What happened, how to see it again, and everything known of it."""
+    """An event as text: the outcome, the command that replays it, and all evidence."""
     what, message, text, spec = _describe(event)
     kind = f" ({event.verdict.kind})" if isinstance(event, JobJudged) and event.verdict.kind else ""
     lines = [f"{what}{kind}: graph {event.job.number} on {event.job.subject} in {event.job.dtype}"]
@@ -194,7 +194,7 @@ def _table(tally: Tally) -> tuple[list[str], list[list[str]]]:
 
 
 def count_text(tally: Tally) -> str:
-    """How much was judged, in the three ways that one may count."""
+    """The numbers of graphs, cases and verdicts, as text."""
     total = tally.total
     return (
         f"{len(tally.graphs)} random graphs; {tally.cases} cases (graph × dtype); "
@@ -204,7 +204,7 @@ def count_text(tally: Tally) -> str:
 
 
 def bound_text(tally: Tally) -> str:
-    """What no wrong FAIL among n graphs says of the graphs that were not drawn; "" where there is one.
+    """The bound on the rate of wrong FAILs that n graphs without one give, as text; "" where there is one.
 
     (1 - p)**n >= 5 % for p <= 3 / n: the rule of three (Hanley and Lippman-Hand, JAMA 249, 1983). By graphs, not by
     verdicts, since those of one graph depend on each other. A log of several states of the code bounds nothing: what was
@@ -221,7 +221,7 @@ def bound_text(tally: Tally) -> str:
 
 
 def plain(tally: Tally) -> list[str]:
-    """The table as aligned lines, what it counts, and what is not acceptable."""
+    """The table as aligned lines, the counts, and the unacceptable events."""
     if not tally.graphs:
         return ["no graph was judged"]
     headings, rows = _table(tally)
@@ -242,7 +242,7 @@ def _several_codes(tally: Tally) -> str:
 
 
 def progress(tally: Tally, seconds: float, judged_now: int) -> str:
-    """One line while it runs; `judged_now` verdicts in the last `seconds`, without those that the log had already."""
+    """The line of progress; `judged_now` counts the verdicts of the last `seconds`, without logged ones."""
     total = tally.total
     done, wanted = total.all, tally.campaign.verdicts
     rate = judged_now / seconds if seconds > 0 else 0.0

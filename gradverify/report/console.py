@@ -1,4 +1,4 @@
-"""A run on a console: how far it is, what is not acceptable as it comes, and the table and the reports at its end.
+"""A run on a console: progress, unacceptable outcomes as they come, and the table and reports at the end.
 
 Each is a listener; a runner is given them in this order.
 """
@@ -33,7 +33,7 @@ def console() -> Console:
 
 
 def forward_as(view: Callable[[JobJudged], JobJudged], *listeners: Listener) -> Listener:
-    """Forward events to the listeners, every outcome as `view` shows it."""
+    """A listener that passes events on, each outcome changed by `view`."""
 
     def forward(event: Event) -> None:
         seen = view(event) if isinstance(event, JobJudged) else event
@@ -44,7 +44,7 @@ def forward_as(view: Callable[[JobJudged], JobJudged], *listeners: Listener) -> 
 
 
 class RunProgress:
-    """A bar on a terminal, and the evidence of what is not acceptable (or of `every` outcome)."""
+    """Shows a bar on a terminal, and the evidence of unacceptable outcomes (or of `every` one)."""
 
     def __init__(self, console: Console, *, every: bool = False) -> None:
         self.console, self.every = console, every
@@ -75,7 +75,7 @@ class RunProgress:
 
 
 class RunEnd:
-    """The table and the reports, once the run has finished."""
+    """Prints the table and writes the reports at the end of a run."""
 
     def __init__(self, console: Console, recorder: Recorder, settings: Settings, targets: Sequence[Target]) -> None:
         self.console, self.recorder, self.settings, self.targets = console, recorder, settings, targets
@@ -91,7 +91,7 @@ class RunEnd:
 
 
 class CampaignProgress:
-    """How far a campaign is, what is not acceptable (or every outcome, if it is to say so), and the table at the end.
+    """Shows progress, unacceptable outcomes (or every one, if the campaign says so), and the table at the end.
 
     `tally` has counted an event before it comes here. What a log had already is not shown again.
     """

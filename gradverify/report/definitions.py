@@ -24,7 +24,7 @@ def box(x):
 
 
 def real(f):
-    """`f`, with NaN where it leaves the reals."""
+    """`f` with NaN for results outside the reals."""
 
     def one(*args):
         try:

@@ -12,7 +12,7 @@ from .script import reproducer
 
 
 def with_reproducer(event: JobJudged) -> JobJudged:
-    """The event with a stand-alone reproducer in its verdict, where it fails and has a spec to make one from."""
+    """The event with a stand-alone reproducer in its verdict, where it fails and has a spec."""
     verdict = event.verdict
     if event.ok or not verdict.outcome.has_kind or verdict.script:
         return event
@@ -28,7 +28,7 @@ def with_reproducer(event: JobJudged) -> JobJudged:
 
 
 def text(event: JobJudged) -> str:
-    """Why a judged job is not acceptable, as a person reads it."""
+    """The reason why a judged job is not acceptable, with all evidence, as text."""
     return "\n".join(_lines(event))
 
 

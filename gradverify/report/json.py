@@ -63,13 +63,13 @@ def report(
 
 
 def write(path: Path, data: dict[str, Any]) -> None:
-    """Write the report, making the folder it goes to. NaN and infinities are not JSON: `Verdict.to_dict` has none."""
+    """Write the report, and make its folder. NaN and infinities are not JSON: `Verdict.to_dict` has none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A report read back, of this format or (brought up to it) of format 1, and checked against the schema.
+    """Read a report of this format, or convert one of format 1; checked against the schema.
 
     Raises GradverifyError with one line on what is wrong.
     """

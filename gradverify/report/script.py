@@ -189,7 +189,7 @@ def _tuples(value: Any) -> Any:
 
 
 def _primitive(graph: Graph) -> Graph:
-    """The graph with every op that `definitions` lacks replaced by what it is made of, as far as that is ops."""
+    """The graph with every op that `definitions` lacks expanded to its definition, as far as it has one."""
     for _ in range(MAX_NESTING):
         builder = GraphBuilder()
         new: dict[int, int] = {}

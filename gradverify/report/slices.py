@@ -19,7 +19,7 @@ Scope = Mapping[str, ast.stmt]
 
 
 class Slice:
-    """Imports and definitions, each once; what is needed stands before what needs it."""
+    """Imports and definitions, each once, in order of dependence."""
 
     def __init__(self) -> None:
         self.imports: dict[str, None] = {}
@@ -57,7 +57,7 @@ class Slice:
 
 
 def parse_module(module: str) -> ast.Module:
-    """The syntax tree of a module, which is not imported for it."""
+    """The syntax tree of a module, without importing it."""
     spec = importlib.util.find_spec(module)
     assert spec is not None, f"no module {module}"
     assert spec.origin is not None, f"{module} has no source"
@@ -119,7 +119,7 @@ def bare(node: ast.stmt) -> ast.stmt:
 
 
 class Adapter:
-    """What an adapter module's `bindings` binds, op by op, as text.
+    """The bindings of an adapter module as text, op by op.
 
     It reads the convention that the adapters share: `bindings` imports the framework and returns
     `lookup(_table(...), module, ...)`, and `_table` ends by returning a dict display.
@@ -143,7 +143,8 @@ class Adapter:
         self.entries = {k.value: v for k, v in zip(display.keys, display.values) if isinstance(k, ast.Constant)}
 
     def bind(self, op: str, into: Slice) -> str:
-        """How to call `op`; what that needs goes `into` the slice. Raises Unsupported where there is no text for it."""
+        """The text that calls `op`; its dependencies go `into` the slice. Raises Unsupported where there is no text for
+        it."""
         if op in self.entries:
             value = self.entries[op]
             into.needs(self.module, value, self.scope)

@@ -75,7 +75,7 @@ def outcome_of(verdict: Record) -> tuple[Outcome, FailKind | None, Reason | None
 
 
 def tally(records: Iterable[Record]) -> list[Row]:
-    """One row per subject and dtype, in the order in which they first appear by name."""
+    """Count records: a row per subject and dtype, sorted by name."""
     rows: dict[tuple[str, str], Row] = {}
     for r in records:
         key = (r["subject"], r["dtype"])

@@ -1,4 +1,4 @@
-"""The table at the end of a run, as plain lines for pytest and as a rich table for the command line."""
+"""The table at the end of a run: plain lines for pytest, a rich table for the command line."""
 
 from __future__ import annotations
 

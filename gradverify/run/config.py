@@ -1,4 +1,4 @@
-"""`[tool.gradverify]` in pyproject.toml: what a project sets for the pytest plugin and for the command line alike.
+"""`[tool.gradverify]` in pyproject.toml: the settings of a project, for the pytest plugin and the command line.
 
     [tool.gradverify]
     fail_on = ["fail", "weak"]

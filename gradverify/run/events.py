@@ -1,4 +1,4 @@
-"""What runs tell their listeners: one outcome is one event, whoever found it.
+"""Events, which runs tell their listeners: one outcome is one event, whichever runner found it.
 
 `check`, specs, random graphs, campaigns and conformance tell the same events. Tables, reports and progress are listeners;
 they read events and nothing else.
@@ -18,7 +18,7 @@ from ..core.verdict import Verdict
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What an outcome is about: what a test item, a progress bar and a report line stand for.
+    """The subject of an outcome: one test item, one step of a progress bar, one line of a report.
 
     build      makes the case when its turn comes, so that planning a thousand jobs draws no values; None where there is
                no case to make again: a Python function, a law of autograd
@@ -71,7 +71,7 @@ How = Literal["error", "crash", "hang"]
 
 @dataclass(frozen=True)
 class JobLost:
-    """No verdict came, which says nothing about a gradient and is never acceptable.
+    """A job without a verdict, which says nothing about a gradient and is never acceptable.
 
     how   error: gradverify raised; crash: the process ended (a segmentation fault, an abort); hang: it had to be ended
     text  what is known of it: a traceback, the last words of the process

@@ -1,4 +1,4 @@
-"""Where a verdict meets the gate, and becomes an event."""
+"""The gate: a verdict passes it here, and becomes an event."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .events import Job, JobJudged, Listener, tell
 
 
 def acceptable(job: Job, verdict: Verdict, policy: GatePolicy) -> bool:
-    """Does the verdict meet what the job's author expected, and does nothing of it gate?
+    """Does the verdict meet the author's expectation, and does it not gate?
 
     An INCONCLUSIVE that the author explains never gates.
     """

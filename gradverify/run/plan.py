@@ -1,4 +1,4 @@
-"""What to judge: documents × subjects × dtypes, and random graphs on each subject in each dtype.
+"""The jobs of a run: documents × subjects × dtypes, and random graphs on each subject in each dtype.
 
 Planning imports no framework and draws no values: a `Job` builds its case, and a `Search` its graphs, when its turn
 comes.
@@ -28,14 +28,14 @@ SUFFIX = ".grad.yaml"
 
 
 def subjects_of(settings: Settings) -> tuple[str, ...]:
-    """The names asked for; without any, the engine and the frameworks that are installed (none is imported)."""
+    """The names of the settings; by default the engine and the installed frameworks (none is imported)."""
     if settings.subjects is not None:
         return settings.subjects
     return installed()
 
 
 def check_names(settings: Settings) -> None:
-    """Raises UnknownName, with what comes close, for a subject that nobody provides."""
+    """Raise UnknownName, with close matches, for a subject without an adapter."""
     for name in settings.subjects or ():
         if name not in names():
             raise UnknownName("subject", name, names())
@@ -50,8 +50,10 @@ def _chosen(wanted: Names, own: Names, default: tuple[str, ...], bound: bool) ->
 
 
 def _dtypes_for(dtypes: tuple[str, ...], spec: CaseSpec) -> tuple[str, ...]:
-    """What the dtypes that a run asks for mean to a case: to one with complex numbers the complex dtypes of these
-    precisions; to any other complex64 and complex128 mean nothing."""
+    """The run's dtypes for a case: for a complex one the complex dtypes of the same precision.
+
+    A real case leaves complex64 and complex128 out.
+    """
     if is_complex(spec.graph):
         return tuple(dict.fromkeys(COMPLEX.get(d, d) for d in dtypes if d in COMPLEX or d in PRECISION))
     return tuple(d for d in dtypes if d not in PRECISION)
@@ -93,7 +95,7 @@ def searches(settings: Settings) -> Iterator[Search]:
 
 
 def wants_random_graphs(paths: Sequence[str | os.PathLike[str]]) -> bool:
-    """Random graphs belong to a run over folders (or over no path in particular); who names a file asks for that."""
+    """Does the run judge random graphs? Yes for folders and without any path, no for named files."""
     return not paths or any(Path(p).is_dir() for p in paths)
 
 

@@ -22,7 +22,7 @@ from .gate import tell_verdict
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What every face can set; they mean the same everywhere.
+    """The settings of a run, common to all faces.
 
     subjects  names of subjects; None: engine, and torch and jax where they are installed
     dtypes    dtype names, instead of what a spec says; None: as the spec says
@@ -50,7 +50,7 @@ class Settings:
 
     @property
     def policy(self) -> GatePolicy:
-        """What gates."""
+        """The outcomes that gate."""
         return GatePolicy.of(self.fail_on, strict=self.strict)
 
 
@@ -79,7 +79,7 @@ def _spec(case: Case, subject: Framework) -> str:
 
 
 class Batch(Protocol):
-    """Several jobs of which one's outcome decides about the next, such as random graphs (`search.Search`).
+    """Several jobs where an outcome decides about the next job, such as random graphs (`search.Search`).
 
     `run` judges them and tells the runner's listeners.
     """
@@ -97,7 +97,7 @@ class Runner:
         self.settings, self.listeners = settings, list(listeners)
 
     def judge_job(self, job: Job) -> JobJudged:
-        """Judge one job, and tell it. What cannot be judged is told as lost, and raised."""
+        """Judge one job, and tell its event. An exception is told as a lost job, and raised."""
         assert job.build is not None, f"{job.id}: there is no case to judge"
         start = time.perf_counter()
         try:

@@ -13,7 +13,10 @@ from .runner import Settings
 
 
 def saved_jobs(results: Iterable[Mapping[str, Any]], settings: Settings, file: str) -> Iterator[Job]:
-    """A job for each result of a report that has its case, on the settings' subjects and dtypes where they name some."""
+    """Yield a job for each result of a report that has its case.
+
+    The settings' subjects and dtypes replace the report's, where they are given.
+    """
     for result in results:
         text = result["verdict"]["spec"]
         if not text:

@@ -41,7 +41,7 @@ class Search:
         return Source("generated", seed=self.seed)
 
     def run(self, runner: judging.Runner) -> Sequence[JobJudged]:
-        """Judge the drawn cases in order, up to the first that gates; that one is shrunk, and only the smallest is told.
+        """Judge the drawn cases in order, up to the first that gates; only its smallest form is told.
 
         A case that stays INCONCLUSIVE does not gate, even under `strict`, as long as another was decided: nobody asked
         for this very graph, and the next one stands in for it. It is told and counted all the same.
@@ -96,7 +96,7 @@ class Search:
 
 
 class _Events:
-    """The events of a search. What is undecided waits for the first decision: only then is it known not to gate."""
+    """The events of a search. Undecided ones wait for the first decision, which shows that they do not gate."""
 
     def __init__(self, search: Search, runner: judging.Runner) -> None:
         self.search, self.runner = search, runner
@@ -125,7 +125,7 @@ class _Events:
 
 
 def _fails(verdict: Verdict, settings: judging.Settings) -> bool:
-    """Is it decided, and does it gate?"""
+    """Is the verdict decided, and does it gate?"""
     return verdict.outcome is not Outcome.INCONCLUSIVE and settings.policy.gate(verdict.outcome, verdict.kind)
 
 

@@ -58,7 +58,7 @@ SLIGHT = {"float64": 1e-10, "float32": 1e-4}
 
 @dataclass(frozen=True)
 class FrameworkReport:
-    """What `check_framework` saw.
+    """The result of `check_framework`.
 
     ops          ops of the table that the framework ran, and was right about
     unsupported  op -> why not
@@ -148,7 +148,7 @@ class _Check:
     noticed: dict[str, None] = field(default_factory=dict)
 
     def judge(self, case: Case) -> bool:
-        """Is it a PASS? AssertionError for a FAIL."""
+        """Is the verdict a PASS? Raises AssertionError for a FAIL."""
         verdict = self.verdict(case)
         if verdict.outcome is not Outcome.PASS:
             self.reasons[case.name] = verdict.message or str(verdict.reason)
@@ -216,7 +216,7 @@ def _declaration(framework: Framework) -> None:
 
 
 def _own_part(framework: Framework, case: Case) -> None:
-    """Given arrays are left alone, results share no memory, what is raised is reported."""
+    """Assert that given arrays stay unchanged, results share no memory, and exceptions are reported."""
     function = framework.function(case.graph, case.dtype)
     values = {n: np.array(v) for n, v in case.values.items()}
     cotangent = tuple(np.array(g) for g in case.cotangent)
@@ -291,7 +291,7 @@ def _copied(seen: Observation) -> Observation:
 
 
 class _Spoilt(Wrapped):
-    """A framework whose answers pass through `spoil`, and whose cotangents through `send`."""
+    """A framework with changed answers (`spoil`) and cotangents (`send`)."""
 
     def __init__(
         self,

@@ -544,7 +544,7 @@ def _check_image_densely(spec: OpSpec, rng: np.random.Generator, dtype: str, rou
 
 
 class _Power:
-    """What the check would have caught: filled at every point, demanded at the end."""
+    """The smallest errors that the check catches: filled at every point, demanded at the end."""
 
     def __init__(self, spec: OpSpec, rule_ulps: float) -> None:
         arity = spec.arity if spec.arity != VARIADIC else 1
@@ -602,7 +602,7 @@ def _confirmed(
     slopes: _Slopes,
     where: str,
 ) -> arb:
-    """The rule's entry, held against the difference at growing precision until the two are decided."""
+    """The rule's entry, compared with the difference at growing precision until they are decided."""
     bits = DEFAULT_BITS
     while True:
         with working(bits):

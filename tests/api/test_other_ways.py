@@ -9,7 +9,7 @@ import pytest
 
 from gradverify import check
 from gradverify.core.errors import BadInput
-from gradverify.judge.laws.vjp import strided
+from gradverify.judge.laws.vjp import to_strided
 
 torch = pytest.importorskip("torch")
 
@@ -80,7 +80,7 @@ def test_a_slice_keeps_its_offset_and_its_gaps_are_nan() -> None:
     from gradverify.frameworks.torch.adapter import TorchFramework
 
     x = np.arange(6.0).reshape(2, 3)
-    tensor = TorchFramework().put(strided(x))
+    tensor = TorchFramework().put(to_strided(x))
     assert tensor.storage_offset() == 1
     assert torch.equal(tensor, torch.from_numpy(x))
     assert torch.as_strided(tensor, (1,), (1,), 0).isnan().all()

@@ -196,8 +196,8 @@ def test_third_parties_add_theirs_by_entry_point(tmp_path: Path, monkeypatch: py
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-probes\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[gradverify.probes]\nhalved = their_probes:halved\n")
     monkeypatch.syspath_prepend(tmp_path)
-    probes._loaded.cache_clear()
+    probes._load_entry_points.cache_clear()
     try:
         assert "halved" in check(torch.sin, X).facts["tried"]
     finally:
-        probes._loaded.cache_clear()
+        probes._load_entry_points.cache_clear()

@@ -1,4 +1,4 @@
-"""The laws of a case: what one is, what it works with, and where it is found by its name.
+"""The laws of a case: their record, the trial that they work with, and their registry.
 
 `vjp` and `autograd` declare the built-in ones; others come from the entry points of the group `gradverify.invariants`.
 """
@@ -25,8 +25,10 @@ GROUP = "gradverify.invariants"
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A subject, a case, the subject's first answer and the budgets of its gradients: what a law works with. `notes` is
-    what laws that hold have to say all the same."""
+    """The input of a law: subject, case, first answer and the budgets of its gradients.
+
+    A law that holds may still leave `notes`.
+    """
 
     subject: Framework
     function: Callable[..., Any]
@@ -38,7 +40,7 @@ class Trial:
     def ask(
         self, cotangent: Sequence[np.ndarray] | None = None, values: Mapping[str, Any] | None = None
     ) -> Observation:
-        """Another VJP on the same function."""
+        """Run another VJP of the same function."""
         case = self.case
         return self.subject.run_vjp(
             self.function,
@@ -48,8 +50,10 @@ class Trial:
         )
 
     def has_other_values(self, got: Observation) -> bool:
-        """Does `got` come from other values of the function than the first answer? Compared to half the digits: this is
-        not about rounding."""
+        """Do the outputs of `got` differ from those of the first answer in half their digits?
+
+        Then it is the gradient of another function.
+        """
         for a, b in zip(self.first.outputs, got.outputs):
             if a.shape == b.shape and a.dtype == b.dtype and is_float(a) and a.size:
                 x, y = to_float64(a), to_float64(b)
@@ -65,8 +69,9 @@ class Trial:
         slack: float = 2.0,
         more: Mapping[str, np.ndarray | float] = MappingProxyType({}),
     ) -> str:
-        """Where `got` is not `factor` times the first answer, to within `slack` budgets of it and `more`, input name ->
-        a bound per entry; "" where it is.
+        """Where `got` differs from `factor` times the first answer, as text; "" if nowhere.
+
+        The tolerance is `slack` budgets and `more` (input name -> a bound per entry).
 
         Two correctly rounded answers are each within one budget of the truth, so within two of each other.
         """
@@ -94,8 +99,9 @@ class Trial:
         return ""
 
     def ulps(self, got: Observation, factor: float = 1.0) -> float:
-        """By how many ulps `got` is at most off `factor` times the first answer; 0 where they are the same numbers, inf
-        where they are no neighbours at all (another shape, None, NaN). `factor` is a power of two.
+        """The largest error of `got` against `factor` times the first answer, in ulps.
+
+        0 for the same numbers, inf for other shapes, None or NaN. `factor` is a power of two.
 
         Left out is what the format cannot hold exactly on one of the two sides: numbers below the smallest normal one,
         and beyond the largest.
@@ -121,7 +127,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class CaseLaw:
-    """What must hold of a subject on a case, whatever the gradient is.
+    """A property that a subject must have on any case, whatever the gradient is.
 
     name     what a case calls it in `invariants`
     doc      the law, as a sentence
@@ -190,7 +196,7 @@ def find(name: str) -> CaseLaw:
 
 
 def find_broken(trial: Trial, names: Sequence[str]) -> tuple[str, str] | None:
-    """The first of the laws that does not hold, and what broke it.
+    """The name of the first law that does not hold, and its violation as text.
 
     Raises Unsupported where none is broken and one could not be checked. A few calls with several things changed at once
     clear most of the default laws together; only where one is off are they checked one by one.

@@ -33,7 +33,7 @@ at 2^15 and 2^-14: it is not asked."""
 
 
 def to_strided(x: np.ndarray) -> np.ndarray:
-    """The same values in memory that is neither contiguous nor in C order, and does not begin where it begins."""
+    """A copy in memory that is neither contiguous nor in C order, at an offset."""
     room = np.zeros((*x.shape[::-1], 2), dtype=x.dtype)
     view = room[..., 1].T
     view[...] = x
@@ -45,7 +45,7 @@ def to_column_major(x: np.ndarray) -> np.ndarray:
 
 
 def to_reversed(x: np.ndarray) -> np.ndarray:
-    """The same values in memory that runs from the last to the first: every stride negative."""
+    """A copy in memory that runs from the last entry to the first: every stride is negative."""
     reversed_axes = tuple(slice(None, None, -1) for _ in x.shape)
     return np.array(x[reversed_axes], order="C")[reversed_axes]
 
@@ -81,7 +81,7 @@ def formats_of(case: Case) -> tuple[str, ...]:
 
 
 def _powers(case: Case) -> tuple[float, ...]:
-    """Of both signs, to both sides; none where a format of the case ends too soon."""
+    """Scaling factors of either sign, far above and below 1; none where a format of the case ends too soon."""
     formats = formats_of(case)
     if any(f not in LARGE for f in formats):
         return ()
@@ -90,8 +90,7 @@ def _powers(case: Case) -> tuple[float, ...]:
 
 
 def in_range(case: Case, factor: float) -> bool:
-    """Does every number of the backward pass stay normal for a cotangent that is `factor` times as large, whatever the
-    formula?
+    """Do all numbers of the backward pass stay normal for `factor` times the cotangent, whatever the formula?
 
     An op multiplies its output's adjoint by partial derivatives. In the op table, and in the other formulas in use, a
     partial derivative is built from at most two values or their inverses (1/x², out/x, x/y²). So, with all values of the
@@ -116,7 +115,7 @@ def in_range(case: Case, factor: float) -> bool:
 
 
 def _exponents(x: np.ndarray) -> tuple[float, float]:
-    """Between which powers of two the entries lie that are not 0; (0, 0) where there are none, infinite for NaN and inf."""
+    """The powers of two between which the nonzero entries lie; (0, 0) without any, infinite for NaN and inf."""
     size = np.abs(np.asarray(x, dtype=np.float64))
     size = size[size != 0]
     if not size.size:
@@ -127,8 +126,10 @@ def _exponents(x: np.ndarray) -> tuple[float, float]:
 
 
 def _budgets(t: Trial, *cotangents: Sequence[np.ndarray]) -> dict[str, np.ndarray | float]:
-    """What rounding excuses for other cotangents, added up. Infinite where a number overflows for them; what underflows may
-    be flushed to zero."""
+    """The sum of the budgets for other cotangents.
+
+    Infinite where a number overflows for them; numbers that underflow may be flushed to zero.
+    """
     found = [reference(replace(t.case, cotangent=tuple(given))).budget.gradients for given in cotangents]
     return {n: sum(b[n] for b in found) for n in t.case.wrt}
 
@@ -157,7 +158,7 @@ random, with probability p, then looks deterministic and inexact with p⁴(1-p)�
 
 
 def _unsteady(t: Trial, factor: float, scaled: Observation) -> float:
-    """By how many ulps repeated calls differ, of the first answer and of that for the scaled cotangent."""
+    """The largest difference of repeated calls in ulps, for the first and for the scaled cotangent."""
     again = replace(t, first=scaled)
     return max(max(t.ulps(t.ask()), again.ulps(_ask_scaled(t, factor))) for _ in range(REPEATS))
 
@@ -186,7 +187,7 @@ def _exact_scaling(t: Trial) -> str:
 
 
 def _clears_far_scaling(t: Trial) -> bool:
-    """Do the far cotangents, and a repeated call, clear `far_scaling` and `repeat`? What their bits tell is noted."""
+    """Do the far cotangents, and a repeated call, clear `far_scaling` and `repeat`? Differences in bits are noted."""
     for factor in _powers(t.case) or (-2.0,):
         got = _ask_scaled(t, factor)
         if t.differs(got, factor):
@@ -251,7 +252,7 @@ def _differs_in_parts(t: Trial, masks: Sequence[np.ndarray]) -> str:
 
 
 def _one_hot(t: Trial) -> str:
-    """The largest entry alone: as a Jacobian is asked for, row by row."""
+    """The largest entry of the cotangent alone, like a row of the Jacobian, and the rest."""
     sizes = [np.abs(to_float64(g)) if is_float(g) and g.size else np.zeros(0) for g in t.case.cotangent]
     if sum(s.size for s in sizes) < 2:
         return ""
@@ -262,7 +263,7 @@ def _one_hot(t: Trial) -> str:
 
 
 def _expanded(t: Trial) -> str:
-    """The cotangent of a sum: one 1 in memory, with strides of 0. It has a budget of its own."""
+    """A sum's cotangent: a single 1 in memory, with strides of 0. It has a budget of its own."""
     ones = [np.ones(g.shape, g.dtype) if is_float(g) else g for g in t.case.cotangent]
     case = replace(t.case, cotangent=tuple(ones))
     budgets = reference(case).budget.gradients

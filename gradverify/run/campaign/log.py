@@ -158,7 +158,7 @@ class Log:
 
 
 def read_log(c: Campaign, log: Iterable[Entry]) -> Iterator[Entry]:
-    """What a log has of this campaign, each verdict once, and its heads."""
+    """Yield a log's entries about this campaign: each verdict once, and the heads."""
     indices = c.graphs if isinstance(c.graphs, range) else frozenset(c.graphs)
     seen: dict[Combo, set[int]] = {combo: set() for combo in c.combos}
     for entry in log:
@@ -190,7 +190,7 @@ def to_event(entry: Entry, seed: int, policy: GatePolicy) -> Event:
 
 
 def to_entry(verdict: Verdict, every: bool) -> Entry:
-    """What the log keeps of a verdict; of `every` one the evidence."""
+    """The log entry of a verdict; with the evidence of a FAIL, or of `every` one."""
     entry: Entry = {"is": verdict.outcome.value}
     if verdict.kind:
         entry["kind"] = verdict.kind.value

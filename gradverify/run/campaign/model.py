@@ -1,4 +1,4 @@
-"""What a campaign is: which seeded graphs are judged on which subjects in which dtypes.
+"""A campaign: the seeded graphs, subjects and dtypes to judge.
 
 The processes that judge are in `workers`, what they found in `log`.
 """

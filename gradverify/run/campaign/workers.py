@@ -59,7 +59,8 @@ EVIDENCE = 4000
 
 
 def run_campaign(c: Campaign, listeners: Sequence[Listener], log: Log | None = None, jobs: int = 1) -> None:
-    """Tell what the log has of the campaign, then judge the rest in `jobs` processes; what is judged is logged first.
+    """Tell the logged outcomes of the campaign, then judge the rest in `jobs` processes; each outcome is logged before
+    it is told.
 
     The last RunStarted is this session's own, and its total what is left to judge.
     """
@@ -130,7 +131,7 @@ def _one_thread() -> Iterator[None]:
 
 @dataclass
 class _Worker:
-    """A process as the parent sees it.
+    """A worker process, seen from the parent.
 
     task      the graph under way: its index, and what of it has not been begun
     at        the verdict under way
@@ -161,7 +162,7 @@ class _Worker:
         self.connection.send(self.task)
 
     def left(self) -> float:
-        """Seconds until it counts as hanging."""
+        """Seconds until the worker counts as hanging."""
         limit = self.campaign.limit + GRACE if self.ready else START
         return max(self.since + limit - time.monotonic(), 0.01)
 
@@ -279,7 +280,7 @@ def _work(connection: Connection, c: Campaign, said: str) -> None:
 
 
 def _import_framework(name: str, c: Campaign) -> None:
-    """Bring a subject's framework in, so that the first verdict is not charged for it."""
+    """Import a subject's framework, so that the time of the first verdict does not include it."""
     case = _case(c, 0, "float64")
     try:
         find(name, c.device).function(case.graph, "float64")
