@@ -385,6 +385,7 @@ def budget(
     seed: int = 0,
     table: Table = OPS,
     at_kink: bool = False,
+    leaves: bool = False,
     dead: Mapping[int, np.ndarray] | None = None,
     idle: frozenset[int] = frozenset(),
     loose: bool = False,
@@ -402,7 +403,8 @@ def budget(
     Underflow costs the smallest normal number of the dtype where it is abrupt; a gradual one is a rounding, and has the
     SAFETY of it.
 
-    `at_kink` says that the point lies on a kink, which a move of the inputs would leave. `dead` holds the entries, node
+    `at_kink` says that the point lies on a kink, which a move of the inputs would leave; `leaves` that they are to leave
+    it, zeros as well, which move as ones do. `dead` holds the entries, node
     of the lowered graph -> mask, whose cotangent is 0 by structure (`Truth.dead`). `idle` holds nodes whose cotangent is
     0 by cancellation (`Truth.idle`): who derives a formula by hand leaves them out, and has other roundings than who
     computes the 0. Either is right, so that an entry's budget is the larger one of both ways.
@@ -428,7 +430,7 @@ def budget(
         dead, idle = None, frozenset()
     nudges = _loosened(fmt) if loose else fmt
     xp = NudgedNamespace(Noise(nudges, stepwise, forced))
-    moved = _Moved(values, 0.0 if at_kink else nudges.arithmetic)
+    moved = _Moved(values, 0.0 if at_kink else nudges.arithmetic, leaves)
 
     def rerun(k: int, without: frozenset[int]) -> _Rerun:
         rest = cotangent, wrt, dtype, [seed, k], table, dead or {}, without
@@ -441,14 +443,10 @@ def budget(
     ways = [kept, _same_branch([rerun(k, idle) for k in range(reruns)])[0]] if idle else [kept]
 
     with np.errstate(all="ignore"):
-        length = {n: np.maximum(np.abs(_finite(values[n])), 1.0) for n in gradients}
-        size = sum(float(np.sum(np.abs(wide(g) * t))) for g, t in zip(cotangent, outputs))
-        size = max([size, *(float(np.max(np.abs(t) * length[n], initial=0.0)) for n, t in gradients.items())])
-        # Outputs and gradients all zero: the cotangent is the only scale there is.
-        size = size or max((float(np.max(np.abs(wide(g)), initial=0.0)) for g in cotangent), default=0.0)
-
+        length = {n: np.maximum(np.abs(finite(values[n])), 1.0) for n in gradients}
+        size = size_of(cotangent, outputs, gradients, values)
         largest = max(
-            (float(np.max(np.abs(a), initial=0.0)) for a in (*outputs, *map(_finite, values.values()))), default=0.0
+            (float(np.max(np.abs(a), initial=0.0)) for a in (*outputs, *map(finite, values.values()))), default=0.0
         )
 
     def scatter(truth: np.ndarray, arrays: list[np.ndarray]) -> np.ndarray:
@@ -489,6 +487,21 @@ def budget(
     )
 
 
+def size_of(
+    cotangent: tuple[np.ndarray, ...],
+    outputs: tuple[np.ndarray, ...],
+    gradients: Mapping[str, np.ndarray],
+    values: Mapping[str, np.ndarray],
+) -> float:
+    """The scale of ⟨cotangent, outputs⟩: its terms, or what the most influential entry of any input moves it by."""
+    with np.errstate(all="ignore"):
+        size = sum(float(np.sum(np.abs(wide(g) * t))) for g, t in zip(cotangent, outputs))
+        moves = (np.abs(t) * np.maximum(np.abs(finite(values[n])), 1.0) for n, t in gradients.items())
+        size = max([size, *(float(np.max(m, initial=0.0)) for m in moves)])
+        # Outputs and gradients all zero: the cotangent is the only scale there is.
+        return size or max((float(np.max(np.abs(wide(g)), initial=0.0)) for g in cotangent), default=0.0)
+
+
 def _other_part(name: str) -> str:
     """The name of the imaginary part for that of the real one, and the reverse; "" for what is no part."""
     whole, _, part = name.rpartition(".")
@@ -524,7 +537,7 @@ _EXACTLY = replace(FORMATS["float64"], roundoff=0.0, gradual=True)
 """Doubles that are not nudged."""
 
 
-def _finite(x: np.ndarray) -> np.ndarray:
+def finite(x: np.ndarray) -> np.ndarray:
     """In double precision, with 0 for what has no size (the NaN that a masked reduction passes over)."""
     x = wide(x)
     return np.where(np.isfinite(x), x, 0.0)
@@ -545,15 +558,15 @@ class _Rerun:
 
 class _Moved:
     """The floating-point inputs, each entry x moved to x·(1 + a·ξ), with one standard normal ξ for all entries of one
-    size |x|."""
+    size |x|. With `leaves` zeros move as well, to a·ξ."""
 
-    def __init__(self, values: Mapping[str, np.ndarray], a: float) -> None:
-        self.values, self.a = values, a
+    def __init__(self, values: Mapping[str, np.ndarray], a: float, leaves: bool = False) -> None:
+        self.values, self.a, self.leaves = values, a, leaves
         self.floats = {n: wide(v) for n, v in values.items() if is_float(v)} if a else {}
         sizes = [np.abs(x).ravel() for x in self.floats.values()]
         distinct, where = np.unique(np.concatenate(sizes or [np.zeros(0)]), return_inverse=True)
         self.count, self.where = len(distinct), where
-        self.any = bool(distinct.any())
+        self.any = bool(distinct.size if leaves else distinct.any())
 
     def point(self, seed: Any) -> Mapping[str, np.ndarray]:
         if not self.any:
@@ -561,7 +574,8 @@ class _Moved:
         factor = 1.0 + self.a * _normal((*seed, 1), self.count)[self.where]
         point, at = dict(self.values), 0
         for n, x in self.floats.items():
-            point[n] = x * factor[at : at + x.size].reshape(x.shape)
+            factors = factor[at : at + x.size].reshape(x.shape)
+            point[n] = np.where(x == 0, factors - 1.0, x * factors) if self.leaves else x * factors
             at += x.size
         return point
 

@@ -488,10 +488,12 @@ def _leaves_range(case: Case, ref: Reference, factor: float) -> bool:
 def _passed(truth: Truth, compared: list[Compared], notes: list[str]) -> _Finding:
     comparisons = tuple(c.comparison for c in compared)
     if truth.kinks:
+        smooth = bool(truth.smooth) and all((truth.low[n] == truth.high[n]).all() for n in truth.low)
         notes.append(
-            f"the point lies on a kink of {', '.join(sorted(set(truth.kinks)))}: the answer is one of the "
-            "one-sided derivatives, between them, or the declared convention"
-        )
+            f"the point lies on a kink of {', '.join(sorted(set(truth.kinks)))}: "
+            + ("the function has none there, and the answer is its derivative" if smooth else
+               "the answer is one of the one-sided derivatives, between them, or the declared convention")
+        )  # fmt: skip
     if truth.suspects:
         notes.append(truth.suspects)
     return _Finding(Status.PASS, comparisons=comparisons, notes=tuple(notes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 
 from ..core.case import Case
 from ..oracle.truth import Truth, truth
-from .budget import Budget, budget
+from .budget import SAFETY, Allowance, Budget, budget, finite, size_of
+from .dtypes import FORMATS
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +56,33 @@ def narrowed(case: Case, wrt: tuple[str, ...], *, seed: int = 0) -> Case:
 
 
 def allowance(case: Case, true: Truth, *, seed: int = 0, **how: Any) -> Budget:
-    """The case's budget; `how` states other assumptions than the usual ones (see `budget.budget`)."""
+    """The case's budget; `how` states other assumptions than the usual ones (see `budget.budget`).
+
+    Where the function is smooth and its graph is not, reruns at the point scatter around the graph's conventions. How
+    much they scatter is what rounding does on the way that the graph takes; what it does next to the point is the other
+    measure, and the larger one counts, unless the definition loses more than half of the digits there: one that cancels
+    as expm1(x)/x does is no measure of the point, which it treats apart for that reason.
+    """
     outputs, gradients = tuple(e.told for e in true.outputs), {n: e.told for n, e in true.gradients.items()}
-    return budget(
-        case.graph, case.values, case.cotangent, case.wrt, case.dtype, outputs, gradients,
-        seed=seed, at_kink=bool(true.kinks), dead=true.dead, idle=true.idle, parts=case.parts, **how,
-    )  # fmt: skip
+    centre = {n: np.where(true.smooth[n], true.taken[n], g) if n in true.smooth else g for n, g in gradients.items()}
+    how = {**how, "seed": seed, "parts": case.parts}
+    rest = case.graph, case.values, case.cotangent, case.wrt, case.dtype, outputs
+    found = budget(*rest, centre, at_kink=bool(true.kinks), dead=true.dead, idle=true.idle, **how)
+    if not any(m.any() for m in true.smooth.values()):
+        return found
+    near = budget(*rest, gradients, leaves=True, **how)
+    u = FORMATS[case.dtype].roundoff
+    scale = size_of(case.cotangent, outputs, gradients, case.values)
+    merged = {}
+    for n, g in gradients.items():
+        length = np.maximum(np.abs(finite(case.values[n])), 1.0)
+        here, there = found.gradients[n].budget + SAFETY * u * np.abs(g), near.gradients[n].budget
+        counts = there <= math.sqrt(u) * np.maximum(np.abs(g), scale / length)
+        both = np.where(
+            np.isfinite(here), np.where(counts, np.maximum(here, there), here), np.where(counts, there, here)
+        )
+        merged[n] = Allowance(np.where(true.smooth[n], both, found.gradients[n].budget))
+    return replace(found, gradients=merged)
 
 
 def _key(case: Case, seed: int) -> bytes:

@@ -22,6 +22,7 @@ from ..namespaces.run import constant_array, forward, kink_distances, reverse
 from ..ops.build import lowered
 from .balls import BALLS
 from .estimate import Estimate, from_balls
+from .neighbours import apart, neighbours
 from .precision import working
 
 LADDER = (256, 512, 1024, 4096)
@@ -63,6 +64,40 @@ class Along:
     bound: float
 
 
+SIDES_AGREE = 2.0**-40
+"""One-sided slopes of a smooth function differ by h·f'' with h = 2**-85 of the entry's scale. Those that differ by less
+than this are told apart by the gradients nearby, if at all: here a real kink has only to be seen."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """What one-sided differences say of the entries that were asked.
+
+    asked     input name -> the entries
+    slope     input name -> the common slope of both sides; NaN where they do not agree in every output entry
+    resolved  (input name, entry) -> what that slope may err by
+    """
+
+    asked: Mapping[str, np.ndarray]
+    slope: Mapping[str, np.ndarray]
+    resolved: dict[tuple[str, tuple[int, ...]], float]
+
+    def note(self, name: str, at: tuple[int, ...], right: np.ndarray, left: np.ndarray, length: float) -> None:
+        # The absolute part is that of `side`: slopes below it were not told from 0.
+        unsure = SIDES_AGREE * np.maximum(np.abs(right), np.abs(left)) + 2.0**-60 / length
+        if (np.abs(right - left) <= unsure).all():
+            self.slope[name][at] = float(np.sum(right))
+            self.resolved[name, at] = float(np.sum(unsure))
+
+    def unsure(self, name: str) -> np.ndarray:
+        """What each slope may err by: side by side it was held to SIDES_AGREE, and its value to the 2**-20 of `side`."""
+        found = np.zeros(self.slope[name].shape)
+        for (n, at), error in self.resolved.items():
+            if n == name:
+                found[at] = error * 2.0**20
+        return found
+
+
 @dataclass(frozen=True, eq=False)
 class Truth:
     """What the oracle knows of a case.
@@ -71,6 +106,9 @@ class Truth:
     gradients   input name -> Estimate
     low, high   at a kink: input name -> the one-sided derivatives' smallest and largest value per entry; an entry where
                 neither side has a derivative is NaN. Empty at a smooth point
+    smooth      at a kink of the graph: input name -> the entries in which the composed function has none; what stands for
+                them in `gradients`, `low` and `high` is their derivative
+    taken       with `smooth`: input name -> what the conventions of the graph's ops come to
     along       at a kink: what the entries of a tie must come to together, where there is a direction to ask it
     dead        which entries of which nodes' cotangents are 0, where that had to be known: a branch not taken has no
                 finite derivative
@@ -88,6 +126,8 @@ class Truth:
     gradients: Mapping[str, Estimate]
     low: Mapping[str, np.ndarray] = field(default_factory=dict)
     high: Mapping[str, np.ndarray] = field(default_factory=dict)
+    smooth: Mapping[str, np.ndarray] = field(default_factory=dict)
+    taken: Mapping[str, np.ndarray] = field(default_factory=dict)
     along: Along | None = None
     dead: Mapping[int, np.ndarray] = field(default_factory=dict)
     idle: frozenset[int] = frozenset()
@@ -166,11 +206,15 @@ class _Attempt:
             if finite:
                 break
         if kinks or not finite or BALLS.undecided:
-            along = self.along_ties(nodes, candidate) if kinks and finite else None
             # What a comparison decides that the balls leave open, no distance tells.
-            at_kink = self.at_kink(nodes, candidate, estimates) if kinks and not BALLS.undecided else None
-            kinks = kinks or ("an undecidable comparison",) * bool(BALLS.undecided)
-            return replace(self.one_sided(outputs, estimates, kinks, at_kink), along=along)
+            undecided = bool(BALLS.undecided)
+            at_kink = self.at_kink(nodes, candidate, estimates) if kinks and not undecided else None
+            kinks = kinks or ("an undecidable comparison",) * undecided
+            found, sides = self.one_sided(outputs, estimates, kinks, at_kink)
+            found, candidate = self.smoothed(found, candidate, sides, nodes, at_kink is not None)
+            finite = all(np.isfinite(e.hi).all() for e in found.gradients.values())
+            along = self.along_ties(nodes, candidate) if finite and not undecided else None
+            return replace(found, along=along)
         gradients, agrees = self.confirmed(candidate, estimates)
         if agrees:
             return Truth(
@@ -370,19 +414,22 @@ class _Attempt:
         gradients: dict[str, Estimate],
         kinks: tuple[str, ...],
         at_kink: tuple[dict[str, np.ndarray], dict[str, Estimate]] | None,
-    ) -> Truth:
+    ) -> tuple[Truth, Sides]:
         """At a kink the one-sided partial derivatives bound the defensible answers, output entry by output entry: of two
         maxima over overlapping windows each may choose its own entry of a tie.
 
         Each side is differenced at h and h/2; where the two disagree (a jump, a root) that side has no derivative.
         The candidate (the table's own convention) stays as the value, to be named if a subject agrees with it.
         `at_kink` is which entries are asked, all where that is not known; the others have one derivative, the candidate.
+        With it, what is known of each entry asked: its slope and that slope's resolution where both sides agree in every
+        output entry, else NaN.
         """
         low: dict[str, np.ndarray] = {}
         high: dict[str, np.ndarray] = {}
         masks = {n: np.ones(g.shape, dtype=bool) for n, g in gradients.items()}
         if at_kink is not None:
             masks, gradients = at_kink
+        sides = Sides(masks, {n: np.full(m.shape, np.nan) for n, m in masks.items()}, {})
         if sum(int(m.sum()) for m in masks.values()) <= MAX_ENTRIES:
             base = self.terms(self.nodes_at(arb(0), {}))
             for n, g in gradients.items():
@@ -392,8 +439,80 @@ class _Attempt:
                     # Where one side has no derivative the other one stands; where neither has, the sum is NaN.
                     low[n][at] = float(np.sum(np.fmin(right, left)))
                     high[n][at] = float(np.sum(np.fmax(right, left)))
-        return Truth(outputs, gradients, low, high, method="one-sided", kinks=kinks, bits=self.bits,
-                     unresolved=_unresolved(gradients, self.size(outputs, gradients)))  # fmt: skip
+                    sides.note(n, at, right, left, float(self.lengths(n)[at]))
+        found = Truth(outputs, gradients, low, high, method="one-sided", kinks=kinks, bits=self.bits,
+                      unresolved=_unresolved(gradients, self.size(outputs, gradients)))  # fmt: skip
+        return found, sides
+
+    def smoothed(
+        self, found: Truth, candidate: dict[str, np.ndarray], sides: Sides, nodes: list[Any], told_apart: bool
+    ) -> tuple[Truth, dict[str, np.ndarray]]:
+        """`found` with the derivative of every entry in which the composed function is smooth, though its graph is not;
+        and the candidate, as balls, likewise.
+
+        Where the entries at a kink could not be `told_apart` from the others, all or none of them are smooth.
+        """
+        fine = {n: np.isfinite(s) for n, s in sides.slope.items()}
+        if not any(m.any() for m in fine.values()):
+            return found, candidate
+        moving = {n: np.where(sides.asked[n], m, np.isfinite(found.gradients[n].hi)) for n, m in fine.items()}
+        near = neighbours(self, moving, self.rng, self.size(found.outputs, self.finite(found.gradients)))
+        if near is None:
+            return found, candidate
+        for n, m in fine.items():
+            with np.errstate(invalid="ignore"):
+                fits = np.abs(from_balls(near.limit[n]).hi - sides.slope[n]) <= sides.unsure(n)
+            m &= near.agrees[n] & fits
+        fine = self.unshared(fine, sides, nodes, told_apart)
+        if not any(m.any() for m in fine.values()):
+            return found, candidate
+        gradients, low, high, taken = dict(found.gradients), dict(found.low), dict(found.high), {}
+        candidate = dict(candidate)
+        for n, m in fine.items():
+            old = gradients[n]
+            candidate[n] = np.where(m, near.limit[n], candidate[n])
+            new = from_balls(np.where(m, near.limit[n], arb(0)))
+            gradients[n] = Estimate(*(np.where(m, b, a) for a, b in zip(_parts(old), _parts(new))))
+            low[n], high[n] = np.where(m, new.hi, low[n]), np.where(m, new.hi, high[n])
+            taken[n] = old.told
+        unresolved = _unresolved(gradients, self.size(found.outputs, gradients))
+        smoothed = replace(
+            found, gradients=gradients, low=low, high=high, smooth=fine, taken=taken, unresolved=unresolved
+        )
+        return smoothed, candidate
+
+    def finite(self, gradients: Mapping[str, Estimate]) -> dict[str, Estimate]:
+        """With 0 for what is not finite."""
+        return {n: Estimate(np.where(np.isfinite(e.hi), e.hi, 0.0), e.lo, e.bound) for n, e in gradients.items()}
+
+    def unshared(
+        self, fine: dict[str, np.ndarray], sides: Sides, nodes: list[Any], told_apart: bool
+    ) -> dict[str, np.ndarray]:
+        """The entries of `fine` that share no kink with one that is asked and is not fine: of many tied entries, few
+        cones are seen, and one that shows the kink tells of all."""
+        names = list(fine)
+        good = np.concatenate([fine[n].ravel() for n in names])
+        bad = np.concatenate([sides.asked[n].ravel() for n in names]) & ~good
+        if not told_apart:
+            kept = good if not bad.any() else np.zeros_like(good)
+        else:
+            zeros = _flat(self.zero_distances(nodes))
+            steps = np.concatenate([self.lengths(n).ravel() for n in names])
+            steps = steps * self.rng.uniform(0.5, 1.0, steps.size)
+            ends = np.cumsum([0, *(fine[n].size for n in names)])
+            h = arb(2) ** -step_exponent(self.bits)
+
+            def moved(entries: np.ndarray) -> np.ndarray:
+                u = np.zeros(steps.size)
+                u[entries] = steps[entries]
+                moves = {n: BALLS.asarray(u[a:b].reshape(fine[n].shape)) for n, a, b in zip(names, ends, ends[1:])}
+                stay = [_flat(self.zero_distances(self.nodes_at(t, moves))) for t in (h, -h)]
+                return np.asarray(zeros & ~(stay[0] & stay[1]))
+
+            kept = np.zeros_like(good)
+            kept[apart(np.flatnonzero(good), np.flatnonzero(bad), moved)] = True
+        ends = np.cumsum([0, *(fine[n].size for n in names)])
+        return {n: kept[a:b].reshape(fine[n].shape) for n, a, b in zip(names, ends, ends[1:])}
 
     def along_ties(self, nodes: list[Any], candidate: dict[str, np.ndarray]) -> Along | None:
         """Entries of one size move in proportion, so that equal ones stay equal and zeros stay zero; where a kink is
@@ -453,6 +572,14 @@ def _cancels(g: np.ndarray) -> bool:
     entries = g.ravel().tolist()
     # v == 0: certainly so. (v != 0 would ask whether it certainly is not.)
     return all(v.contains(0) for v in entries) and not all(v == 0 for v in entries)
+
+
+def _parts(e: Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return e.hi, e.lo, e.bound
+
+
+def _flat(flags: list[list[bool]]) -> np.ndarray:
+    return np.array([f for some in flags for f in some], dtype=bool)
 
 
 def _wide(x: Any) -> np.ndarray:
