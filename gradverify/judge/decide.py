@@ -270,27 +270,27 @@ def _values(
 
 
 def _along(seen: Observation, ref: Reference, comparisons: tuple[Comparison, ...]) -> _Finding | None:
-    """At a kink: is what is defensible entry by entry also right together, along a direction that keeps the tie?"""
-    along = ref.truth.along
-    if along is None:
-        return None
-    predicted = allowed = rounding = 0.0
-    for name, u in along.direction.items():
-        got = seen.gradients.get(name)
-        terms = np.zeros(u.shape) if got is None else wide(got) * u
-        # Where the entry does not move its budget does not count, infinite or not.
-        allowed += float(np.sum(np.where(u == 0, 0.0, ref.budget.gradients[name].budget) * np.abs(u)))
-        predicted += float(np.sum(terms))
-        # Of a sum of n products in doubles: n + 1 roundings (Higham 2002, eq. 3.5).
-        rounding += (u.size + 1) * 2.0**-53 * float(np.sum(np.abs(terms)))
-    if abs(predicted - along.slope) - along.bound - rounding <= allowed or not math.isfinite(allowed):
-        return None
-    return fail(
-        FailKind.WRONG,
-        f"each entry is defensible at the kink of {', '.join(sorted(set(ref.truth.kinks)))}, all together are not: along "
-        f"a direction that keeps the tie they predict a slope of {predicted:.6g}, the function's is {along.slope:.6g}",
-        *comparisons,
-    )
+    """At a kink: is what is defensible entry by entry also right together, along directions that keep the tie?"""
+    for along in ref.truth.along:
+        predicted = allowed = rounding = 0.0
+        for name, u in along.direction.items():
+            got = seen.gradients.get(name)
+            terms = np.zeros(u.shape) if got is None else wide(got) * u
+            # Where the entry does not move its budget does not count, infinite or not.
+            allowed += float(np.sum(np.where(u == 0, 0.0, ref.budget.gradients[name].budget) * np.abs(u)))
+            predicted += float(np.sum(terms))
+            # Of a sum of n products in doubles: n + 1 roundings (Higham 2002, eq. 3.5).
+            rounding += (u.size + 1) * 2.0**-53 * float(np.sum(np.abs(terms)))
+        if abs(predicted - along.slope) - along.bound - rounding <= allowed or not math.isfinite(allowed):
+            continue
+        return fail(
+            FailKind.WRONG,
+            f"each entry is defensible at the kink of {', '.join(sorted(set(ref.truth.kinks)))}, all together are not: "
+            f"along a direction that keeps the tie they predict a slope of {predicted:.6g}, the function's is "
+            f"{along.slope:.6g}",
+            *comparisons,
+        )
+    return None
 
 
 def _right_under(allowed: Budget, case: Case, seen: Observation, ref: Reference) -> bool:

@@ -36,6 +36,9 @@ CHANCE = 2.0**-32
 chance that errors e cancel to below CHANCE·max|e_i u_i| is below 2·CHANCE; the bound on an entry is widened by
 1/CHANCE, which at 256 bits still leaves more than 25 digits."""
 
+MOST_TIES = 32
+"""Two walks for each value that is shared; of more, only proportional moves are tried."""
+
 MAX_ENTRIES = 4096
 """Entry-by-entry differences cost two evaluations per entry; beyond this the oracle says that it does not know."""
 
@@ -109,7 +112,7 @@ class Truth:
     smooth      at a kink of the graph: input name -> the entries in which the composed function has none; what stands for
                 them in `gradients`, `low` and `high` is their derivative
     taken       with `smooth`: input name -> what the conventions of the graph's ops come to
-    along       at a kink: what the entries of a tie must come to together, where there is a direction to ask it
+    along       at a kink: what the entries of a tie must come to together, along directions that keep the tie
     dead        which entries of which nodes' cotangents are 0, where that had to be known: a branch not taken has no
                 finite derivative
     idle        nodes whose cotangents are all 0 by cancellation: the function does not depend on them (the maximum that
@@ -128,7 +131,7 @@ class Truth:
     high: Mapping[str, np.ndarray] = field(default_factory=dict)
     smooth: Mapping[str, np.ndarray] = field(default_factory=dict)
     taken: Mapping[str, np.ndarray] = field(default_factory=dict)
-    along: Along | None = None
+    along: tuple[Along, ...] = ()
     dead: Mapping[int, np.ndarray] = field(default_factory=dict)
     idle: frozenset[int] = frozenset()
     method: str = "confirmed"
@@ -213,7 +216,7 @@ class _Attempt:
             found, sides = self.one_sided(outputs, estimates, kinks, at_kink)
             found, candidate = self.smoothed(found, candidate, sides, nodes, at_kink is not None)
             finite = all(np.isfinite(e.hi).all() for e in found.gradients.values())
-            along = self.along_ties(nodes, candidate) if finite and not undecided else None
+            along = self.along_ties(nodes, candidate) if finite and not undecided else ()
             return replace(found, along=along)
         gradients, agrees = self.confirmed(candidate, estimates)
         if agrees:
@@ -514,29 +517,69 @@ class _Attempt:
         ends = np.cumsum([0, *(fine[n].size for n in names)])
         return {n: kept[a:b].reshape(fine[n].shape) for n, a, b in zip(names, ends, ends[1:])}
 
-    def along_ties(self, nodes: list[Any], candidate: dict[str, np.ndarray]) -> Along | None:
-        """Entries of one size move in proportion, so that equal ones stay equal and zeros stay zero; where a kink is
-        felt nevertheless (of clip, of floor), those at halves of integers and at literals of the graph stay as well."""
+    def along_ties(self, nodes: list[Any], candidate: dict[str, np.ndarray]) -> tuple[Along, ...]:
+        """The directions found that keep every tie, and the slopes along them: entries of one size in proportion, so that
+        equal ones stay equal and zeros stay zero; and entries of one value by one amount, zeros as well."""
+        zeros = self.zero_distances(nodes)
+        found = [d for d in (self.proportional(zeros), self.shifted(zeros)) if d is not None]
+        known = []
+        for direction in found:
+            slope, error = self.central({n: BALLS.asarray(u) for n, u in direction.items()})
+            predicted = sum((BALLS.sum(BALLS.multiply(candidate[n], u))[()] for n, u in direction.items()), arb(0))
+            if slope.is_finite() and abs(predicted - slope) <= 4 * error:
+                known.append(Along(direction, float(slope.mid()), float(error.upper())))
+        return tuple(known)
+
+    def keeps(self, zeros: list[list[bool]], direction: Mapping[str, np.ndarray]) -> bool:
+        """Do these distances stay zero, and all others not, to either side of the point?"""
+        moves = {n: BALLS.asarray(u) for n, u in direction.items()}
+        h = arb(2) ** -step_exponent(self.bits)
+        return all(self.zero_distances(self.nodes_at(t, moves)) == zeros for t in (h, -h))
+
+    def proportional(self, zeros: list[list[bool]]) -> dict[str, np.ndarray] | None:
+        """A direction in which entries of one size move in proportion; where a kink is felt nevertheless (of clip, of
+        floor), those at halves of integers and at literals of the graph stay."""
         literals = [np.abs(constant_array(n, self.dtype)).ravel() for n in self.graph.nodes
                     if isinstance(n, Constant) and n.kind == "float"]  # fmt: skip
         fixed = np.concatenate([np.zeros(0), *literals])
         distinct = np.unique(np.concatenate([p.ravel() for p in self.points.values()] or [np.zeros(0)]))
-        steps = self.rng.uniform(0.5, 1.0, distinct.size) * self.rng.choice([-1.0, 1.0], distinct.size)
-        zeros = self.zero_distances(nodes)
+        steps = self.steps(distinct.size)
         for stays in (distinct == 0, (distinct * 2 == np.floor(distinct * 2)) | np.isin(distinct, fixed)):
-            # Short factors: the judge's sums over the direction then round little.
-            factor = np.where(stays, 0.0, steps).astype(np.float32).astype(np.float64)
+            factor = np.where(stays, 0.0, steps)
             direction = {n: self.at[n] * factor[np.searchsorted(distinct, p)] for n, p in self.points.items()}
             if not any(u.any() for u in direction.values()):
                 return None
-            moves = {n: BALLS.asarray(u) for n, u in direction.items()}
-            h = arb(2) ** -step_exponent(self.bits)
-            if all(self.zero_distances(self.nodes_at(t, moves)) == zeros for t in (h, -h)):
-                slope, error = self.central(moves)
-                predicted = sum((BALLS.sum(BALLS.multiply(candidate[n], u))[()] for n, u in moves.items()), arb(0))
-                if slope.is_finite() and abs(predicted - slope) <= 4 * error:
-                    return Along(direction, float(slope.mid()), float(error.upper()))
+            if self.keeps(zeros, direction):
+                return direction
         return None
+
+    def shifted(self, zeros: list[list[bool]]) -> dict[str, np.ndarray] | None:
+        """A direction in which entries of one value, that several have, move by one amount: all of it, or of those inputs
+        in which the tie is kept."""
+        values, counts = np.unique(
+            np.concatenate([x.ravel() for x in self.at.values()] or [np.zeros(0)]), return_counts=True
+        )
+        tied = values[(counts > 1) & np.isfinite(values)]
+        if not 0 < tied.size <= MOST_TIES:
+            return None
+        scale = np.where(tied == 0, 1.0, np.abs(tied))
+        everywhere = [{n: np.where(x == v, u, 0.0) for n, x in self.at.items()}
+                      for v, u in zip(tied, self.steps(tied.size) * scale)]  # fmt: skip
+        kept: list[Mapping[str, np.ndarray]] = []
+        for move in everywhere:
+            if self.keeps(zeros, move):
+                kept.append(move)
+            elif len(move) > 1:
+                kept += [alone for n, u in move.items() if u.any() and self.keeps(zeros, alone := {n: u})]
+        if not kept:
+            return None
+        joint = {n: np.sum([np.zeros_like(x), *(m[n] for m in kept if n in m)], axis=0) for n, x in self.at.items()}
+        return joint if self.keeps(zeros, joint) else {**{n: np.zeros_like(x) for n, x in self.at.items()}, **kept[0]}
+
+    def steps(self, n: int) -> np.ndarray:
+        """Random factors with few digits, so that the judge's sums over a direction round little."""
+        drawn = self.rng.uniform(0.5, 1.0, n) * self.rng.choice([-1.0, 1.0], n)
+        return np.asarray(drawn.astype(np.float32).astype(np.float64))
 
     def zero_distances(self, nodes: list[Any]) -> list[list[bool]]:
         """Which distances to a kink are zero."""
