@@ -58,6 +58,12 @@ class Neighbours:
     agrees: Mapping[str, np.ndarray]
     samples: Sequence[Mapping[str, np.ndarray]]
 
+    def hull(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """The smallest and the largest value of each entry; NaN where none is finite."""
+        seen = np.array([[float(v) for v in s[name].ravel().tolist()] for s in self.samples])
+        seen = np.where(np.isfinite(seen), seen, np.nan).reshape(len(self.samples), *self.samples[0][name].shape)
+        return np.fmin.reduce(seen), np.fmax.reduce(seen)
+
 
 def neighbours(
     attempt: Any, moving: Mapping[str, np.ndarray], rng: np.random.Generator, scale: float

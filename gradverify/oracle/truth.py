@@ -455,29 +455,29 @@ class _Attempt:
 
         Where the entries at a kink could not be `told_apart` from the others, all or none of them are smooth.
         """
-        fine = {n: np.isfinite(s) for n, s in sides.slope.items()}
-        if not any(m.any() for m in fine.values()):
+        one_slope = {n: np.isfinite(s) for n, s in sides.slope.items()}
+        if not any(m.any() for m in one_slope.values()):
             return found, candidate
-        moving = {n: np.where(sides.asked[n], m, np.isfinite(found.gradients[n].hi)) for n, m in fine.items()}
+        moving = {n: np.where(sides.asked[n], m, np.isfinite(found.gradients[n].hi)) for n, m in one_slope.items()}
         near = neighbours(self, moving, self.rng, self.size(found.outputs, self.finite(found.gradients)))
         if near is None:
             return found, candidate
-        for n, m in fine.items():
+        fine = {}
+        for n, m in one_slope.items():
             with np.errstate(invalid="ignore"):
                 fits = np.abs(from_balls(near.limit[n]).hi - sides.slope[n]) <= sides.unsure(n)
-            m &= near.agrees[n] & fits
+            fine[n] = m & near.agrees[n] & fits
         fine = self.unshared(fine, sides, nodes, told_apart)
-        if not any(m.any() for m in fine.values()):
-            return found, candidate
         gradients, low, high, taken = dict(found.gradients), dict(found.low), dict(found.high), {}
         candidate = dict(candidate)
+        _widen(low, high, {n: one_slope[n] & ~m for n, m in fine.items()}, {n: near.hull(n) for n in fine})
         for n, m in fine.items():
-            old = gradients[n]
-            candidate[n] = np.where(m, near.limit[n], candidate[n])
-            new = from_balls(np.where(m, near.limit[n], arb(0)))
-            gradients[n] = Estimate(*(np.where(m, b, a) for a, b in zip(_parts(old), _parts(new))))
-            low[n], high[n] = np.where(m, new.hi, low[n]), np.where(m, new.hi, high[n])
-            taken[n] = old.told
+            taken[n] = gradients[n].told
+            if m.any():
+                candidate[n] = np.where(m, near.limit[n], candidate[n])
+                old, new = gradients[n], from_balls(np.where(m, near.limit[n], arb(0)))
+                gradients[n] = Estimate(*(np.where(m, b, a) for a, b in zip(_parts(old), _parts(new))))
+                low[n], high[n] = np.where(m, new.hi, low[n]), np.where(m, new.hi, high[n])
         unresolved = _unresolved(gradients, self.size(found.outputs, gradients))
         smoothed = replace(
             found, gradients=gradients, low=low, high=high, smooth=fine, taken=taken, unresolved=unresolved
@@ -615,6 +615,26 @@ def _cancels(g: np.ndarray) -> bool:
     entries = g.ravel().tolist()
     # v == 0: certainly so. (v != 0 would ask whether it certainly is not.)
     return all(v.contains(0) for v in entries) and not all(v == 0 for v in entries)
+
+
+def _widen(
+    low: dict[str, np.ndarray],
+    high: dict[str, np.ndarray],
+    masks: Mapping[str, np.ndarray],
+    hulls: Mapping[str, tuple[np.ndarray, np.ndarray]],
+) -> None:
+    """Widen the bounds of what is defensible in the entries of `masks`: moved alone, they have one slope, and together they
+    have not (the median of equal ones: any of them may be it). Then the gradients nearby are, and what lies between them.
+    An entry that none of those shows has the bounds that the others have: few of many cones were seen."""
+    hulls = {n: (np.fmin(low[n], a), np.fmax(high[n], b)) for n, (a, b) in hulls.items()}
+    shown = {n: m & (hulls[n][0] < hulls[n][1]) for n, m in masks.items()}
+    least = min((float(hulls[n][0][s].min()) for n, s in shown.items() if s.any()), default=np.inf)
+    most = max((float(hulls[n][1][s].max()) for n, s in shown.items() if s.any()), default=-np.inf)
+    for n, m in masks.items():
+        below, above = hulls[n]
+        rest = m & ~shown[n]
+        low[n] = np.where(m, np.where(rest, np.fmin(below, least), below), low[n])
+        high[n] = np.where(m, np.where(rest, np.fmax(above, most), above), high[n])
 
 
 def _parts(e: Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
