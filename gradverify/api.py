@@ -172,7 +172,7 @@ def _answered(question: Question, order: int, modes: Sequence[Mode], effort: Eff
         questions = above
     first = verdicts[0]
     if len(judged) == 1:
-        return first
+        return replace(first, notes=(*first.notes, *notes))
     return replace(first, notes=(*first.notes, *notes), facts={**first.facts, "judged": judged})
 
 

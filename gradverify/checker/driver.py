@@ -22,6 +22,7 @@ from ..frameworks.registry import of_functions
 from ..judge.decide import decide
 from ..judge.draws import drawn
 from ..judge.dtypes import FORMATS
+from ..judge.orders import Below, by_definition, derivative
 from ..judge.reference import narrowed
 from ..namespaces.dtypes import is_float, rounded
 from ..namespaces.layout import laid_out
@@ -76,6 +77,7 @@ class Question:
     surrogate  the function whose gradient is meant, where it is not that of the forward pass
     second  is the second order asked as well, where the backward pass is somebody's own?
     derived  it is the derivative of somebody's function, not a function that somebody wrote
+    below   with `derived`: the function that it is the derivative of, as a case
     framework  whose function it is, where it is said outright
     dtype   what the arguments were converted to, where that was asked for: no other one is tried then
     """
@@ -93,6 +95,7 @@ class Question:
     stops: bool = False
     second: bool = False
     derived: bool = False
+    below: Below | None = None
     framework: str | None = None
     dtype: str | None = None
 
@@ -280,16 +283,22 @@ def raised(q: Question, *, stops: bool) -> Question:
 def raised_forward(q: Question, *, stops: bool) -> Question:
     """The question one order up by forward mode: the JVP, of the arguments and of tangents. As `raised` otherwise."""
     case, traced = case_of(q)
-    return _derived(q, traced, *pushed(traced, case, q.name, q.seed), stops=stops)
+    return _derived(q, traced, case, *pushed(traced, case, q.name, q.seed), stops=stops, forward=True)
 
 
 def _raised(q: Question, traced: Traced, case: Case, stops: bool) -> Question:
-    return _derived(q, traced, *pulled(traced, case, q.name), stops=stops)
+    return _derived(q, traced, case, *pulled(traced, case, q.name), stops=stops)
 
 
-def _derived(q: Question, traced: Traced, fn: Callable[..., Any], args: tuple[Any, ...], stops: bool) -> Question:
+def _derived(
+    q: Question, traced: Traced, case: Case, fn: Callable[..., Any], args: tuple[Any, ...], stops: bool,
+    forward: bool = False,
+) -> Question:  # fmt: skip
+    below = None
+    if not traced.detaches and q.surrogate is None:  # else another function than the whole one may be meant
+        below = Below(case, tuple(a.name for a in traced.arguments if a.role != "captured"), forward)
     return Question(
-        fn, args, seed=q.seed, device=q.device, time_limit=q.time_limit, stops=stops, derived=True,
+        fn, args, seed=q.seed, device=q.device, time_limit=q.time_limit, stops=stops, derived=True, below=below,
         framework=traced.framework,
     )  # fmt: skip
 
@@ -372,7 +381,13 @@ def _detached(q: Question, verdict: Verdict, traced: Traced) -> Verdict:
 
 def _asked(q: Question, point: Point, held: bool) -> tuple[Case, Traced]:
     options: dict[str, Any] = {"stop_detached": True, "confirm": False} if held else {}
-    own = _traced(q.fn, point.args, q, options, strict=q.reference is None)
+    try:
+        own = _traced(q.fn, point.args, q, options, strict=q.reference is None)
+    except Unsupported:
+        if q.below is None or held:
+            raise
+        own = _traced(q.fn, point.args, q, options, strict=False)
+        return _case(q, own, _differentiated(q.below, own), point, own.wrt), own
     if point.most is not None and _entries(own) > point.most:
         raise Unsupported(f"not asked: its graph has {_entries(own):,} array entries")
     wrt = own.wrt if q.wrt is None else inputs_named(own, q.wrt)
@@ -381,7 +396,22 @@ def _asked(q: Question, point: Point, held: bool) -> tuple[Case, Traced]:
         surrogate = _other(q, q.surrogate, own, point, options, "the surrogate")
         definition = surrogated(definition, surrogate, wrt)
         own = replace(own, notes=(*own.notes, SURROGATE))
-    return _case(q, own, definition, point, wrt), own
+    case = _case(q, own, definition, point, wrt)
+    if q.below is not None and not held:
+        case = by_definition(q.below, _free(own), case, seed=q.seed)
+    return case, own
+
+
+def _differentiated(below: Below, own: Traced) -> Traced:
+    """The derivative of the definition below, for one that cannot be traced itself."""
+    found = derivative(below, _free(own), own.values, [o.shape for o in own.outputs if o.position is not None])
+    if found is None:
+        raise Unsupported("; ".join(own.opaque))
+    return replace(own, graph=found[0], values=found[1])
+
+
+def _free(own: Traced) -> list[str]:
+    return [a.name for a in own.arguments if a.role != "captured"]
 
 
 def _other(
