@@ -387,7 +387,7 @@ def _asked(q: Question, point: Point, held: bool) -> tuple[Case, Traced]:
         if q.below is None or held:
             raise
         own = _traced(q.fn, point.args, q, options, strict=False)
-        return _case(q, own, _differentiated(q.below, own), point, own.wrt), own
+        return _case(q, own, _differentiated(q.below, own, q.seed), point, own.wrt), own
     if point.most is not None and _entries(own) > point.most:
         raise Unsupported(f"not asked: its graph has {_entries(own):,} array entries")
     wrt = own.wrt if q.wrt is None else inputs_named(own, q.wrt)
@@ -402,9 +402,10 @@ def _asked(q: Question, point: Point, held: bool) -> tuple[Case, Traced]:
     return case, own
 
 
-def _differentiated(below: Below, own: Traced) -> Traced:
+def _differentiated(below: Below, own: Traced, seed: int) -> Traced:
     """The derivative of the definition below, for one that cannot be traced itself."""
-    found = derivative(below, _free(own), own.values, [o.shape for o in own.outputs if o.position is not None])
+    shapes = [o.shape for o in own.outputs if o.position is not None]
+    found = derivative(below, _free(own), own.values, shapes, seed=seed)
     if found is None:
         raise Unsupported("; ".join(own.opaque))
     return replace(own, graph=found[0], values=found[1])

@@ -192,6 +192,7 @@ def _failed(
 
 def _passed(b: Opaque, gradients: dict[str, np.ndarray], power: dict[str, np.ndarray]) -> Found:
     few = sum(g.size for g in gradients.values()) <= ENTRIES
+    power = {n: np.array(p) for n, p in power.items()}  # arithmetic on 0-d arrays leaves bare numbers
     comparisons = []
     for n, g in gradients.items():
         failing, worst = 0, None

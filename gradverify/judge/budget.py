@@ -571,11 +571,13 @@ class _Moved:
     def point(self, seed: Any) -> Mapping[str, np.ndarray]:
         if not self.any:
             return self.values
-        factor = 1.0 + self.a * _normal((*seed, 1), self.count)[self.where]
+        move = self.a * _normal((*seed, 1), self.count)[self.where]
         point, at = dict(self.values), 0
         for n, x in self.floats.items():
-            factors = factor[at : at + x.size].reshape(x.shape)
-            point[n] = np.where(x == 0, factors - 1.0, x * factors) if self.leaves else x * factors
+            moves = move[at : at + x.size].reshape(x.shape)
+            point[n] = x * (1.0 + moves)
+            if self.leaves:
+                point[n] = np.where(x == 0, moves, point[n])
             at += x.size
         return point
 

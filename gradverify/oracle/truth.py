@@ -190,6 +190,7 @@ class _Attempt:
         self.rng = np.random.default_rng([seed, bits])
         self.dead: dict[int, np.ndarray] = {}
         self.idle: frozenset[int] = frozenset()
+        self.joint = False  # are there kinks that no entry meets alone?
         floats = {n: graph.nodes[k].kind == "float" for n, k in graph.inputs.items()}
         self.values = {n: BALLS.asarray(_wide(v)) if floats[n] else np.asarray(v) for n, v in values.items()}
         self.weights = tuple(_wide(c) for c in cotangent)
@@ -214,7 +215,7 @@ class _Attempt:
             at_kink = self.at_kink(nodes, candidate, estimates) if kinks and not undecided else None
             kinks = kinks or ("an undecidable comparison",) * undecided
             found, sides = self.one_sided(outputs, estimates, kinks, at_kink)
-            found, candidate = self.smoothed(found, candidate, sides, nodes, at_kink is not None)
+            found, candidate = self.smoothed(found, candidate, sides, nodes, not (undecided or self.joint))
             finite = all(np.isfinite(e.hi).all() for e in found.gradients.values())
             along = self.along_ties(nodes, candidate) if finite and not undecided else ()
             return replace(found, along=along)
@@ -406,6 +407,7 @@ class _Attempt:
             middle = entries.size // 2
             asked += [entries[middle:], entries[:middle]]
         if not stays(np.flatnonzero(~held)):
+            self.joint = True
             return None
         masks = by_name(held)
         found, agrees = self.confirmed(candidate, estimates, masks)
