@@ -61,7 +61,8 @@ def derivative(
     """The graph of the definition's derivative, over inputs of these names, and the values of all its inputs.
 
     None where it does not fit: it is another point, where a trace may be another one; or the framework leaves out a
-    gradient that is zero; or the conventions of the definition's ops come to another gradient than the function has. Raises Unsupported where a rule cannot be recorded.
+    gradient that is zero; or the conventions of the definition's ops come to another gradient than the function has.
+    Raises Unsupported where a rule cannot be recorded.
     """
     lower = below.case
     if is_complex(lower.graph) or not _means_itself(reference(lower, seed=seed).truth):

@@ -477,7 +477,7 @@ class _Attempt:
             taken[n] = gradients[n].told
             if m.any():
                 candidate[n] = np.where(m, near.limit[n], candidate[n])
-                old, new = gradients[n], from_balls(np.where(m, near.limit[n], arb(0)))
+                old, new = gradients[n], from_balls(BALLS.where(m, near.limit[n], 0))
                 gradients[n] = Estimate(*(np.where(m, b, a) for a, b in zip(_parts(old), _parts(new))))
                 low[n], high[n] = np.where(m, new.hi, low[n]), np.where(m, new.hi, high[n])
         unresolved = _unresolved(gradients, self.size(found.outputs, gradients))
