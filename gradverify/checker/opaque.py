@@ -198,6 +198,7 @@ def _fail_along(
 
 def _pass_unless_entry_fails(b: Opaque, gradients: dict[str, np.ndarray], power: dict[str, np.ndarray]) -> Found:
     few = sum(g.size for g in gradients.values()) <= ENTRIES
+    power = {n: np.array(p) for n, p in power.items()}  # arithmetic on 0-d arrays leaves bare numbers
     comparisons = []
     for n, g in gradients.items():
         failing, worst = 0, None

@@ -1,8 +1,7 @@
-"""Higher orders: the VJP of a function is a function too, of its arguments and of a cotangent, and so is its JVP, of its
-arguments and of tangents.
+"""Higher orders: a VJP is a function of the arguments and a cotangent, a JVP one of the arguments and tangents.
 
-The definition that a derivative of order k is held against is the traced derivative of the order below it: so each order
-is right only as far as the order below it is.
+A derivative of order k is compared with the trace of the derivative below it, and with the forward definition,
+differentiated by the op table, where the two say another thing (`judge.orders`).
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from ..core.case import Case
 from ..frameworks.base import Derived, values_of
 from ..frameworks.registry import of_functions
 from ..judge.draws import tangents_of
+from ..judge.orders import Below
 from ..trace import Traced
 from .question import Question
 
@@ -29,9 +29,12 @@ def next_order(q: Question, traced: Traced, case: Case, mode: Mode, *, stop_grad
     Unsupported where the framework's derivative is no differentiable function.
     """
     fn, args = vjp_fn(traced, case, q.name) if mode == "rev" else jvp_fn(traced, case, q.name, q.seed)
+    below = None
+    if not traced.detaches and q.surrogate is None:  # else another function than the whole one may be meant
+        below = Below(case, tuple(a.name for a in traced.arguments if a.role != "captured"), forward=mode == "fwd")
     return Question(
         fn, args, seed=q.seed, device=q.device, time_limit=q.time_limit, stop_gradients=stop_gradients, derived=True,
-        framework=traced.framework,
+        below=below, framework=traced.framework,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..core.errors import BadInput
 from ..core.limits import TimeLimit, time_limit
+from ..judge.orders import Below
 
 Effort = Literal["quick", "normal", "thorough"]
 
@@ -38,6 +39,7 @@ class Question:
                pass none is held fixed in either case
     second     is the second order asked as well, where the backward pass is custom?
     derived    the function is a derivative of somebody's function, not a function that somebody wrote
+    below      with `derived`: the function that it is the derivative of, as a case
     framework  whose function it is, where the caller says so
     dtype      what the arguments were converted to, where that was asked for: no other dtype is tried then
     """
@@ -55,6 +57,7 @@ class Question:
     stop_gradients: bool = False
     second: bool = False
     derived: bool = False
+    below: Below | None = None
     framework: str | None = None
     dtype: str | None = None
 

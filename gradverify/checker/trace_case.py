@@ -14,6 +14,7 @@ from ..core.errors import BadInput, Unsupported
 from ..core.verdict import FailKind
 from ..frameworks.recognise import title_of, trace
 from ..judge.draws import draw
+from ..judge.orders import Below, by_definition, derivative
 from ..namespaces.dtypes import FORMATS, is_float, rounded
 from ..namespaces.layout import laid_out
 from ..trace import Traced
@@ -46,7 +47,13 @@ def trace_case(q: Question, point: Point | None = None, *, fix_detached: bool = 
     `fix_detached` holds fixed what the function detaches. Raises BadInput and Unsupported.
     """
     point = point or q.given
-    own = trace_at(q, q.fn, point, fix_detached, strict=q.reference is None)
+    try:
+        own = trace_at(q, q.fn, point, fix_detached, strict=q.reference is None)
+    except Unsupported:
+        if q.below is None or fix_detached:
+            raise
+        own = trace_without_graph(q, point)
+        return _build_case(q, own, _differentiate(q.below, own, q.seed), point, own.wrt), own
     if point.most is not None and count_entries(own) > point.most:
         raise Unsupported(f"not asked: its graph has {count_entries(own):,} array entries")
     wrt = wanted_inputs(q, own)
@@ -57,7 +64,23 @@ def trace_case(q: Question, point: Point | None = None, *, fix_detached: bool = 
         surrogate = _trace_definition(q, q.surrogate, own, point, fix_detached, "the surrogate")
         definition = with_surrogate(definition, surrogate, wrt)
         own = replace(own, notes=(*own.notes, SURROGATE))
-    return _build_case(q, own, definition, point, wrt), own
+    case = _build_case(q, own, definition, point, wrt)
+    if q.below is not None and not fix_detached:
+        case = by_definition(q.below, _arguments(own), case, seed=q.seed)
+    return case, own
+
+
+def _differentiate(below: Below, own: Traced, seed: int) -> Traced:
+    """The derivative of the definition below, for one that cannot be traced itself."""
+    shapes = [o.shape for o in own.outputs if o.position is not None]
+    found = derivative(below, _arguments(own), own.values, shapes, seed=seed)
+    if found is None:
+        raise Unsupported("; ".join(own.opaque))
+    return replace(own, graph=found[0], values=found[1])
+
+
+def _arguments(own: Traced) -> list[str]:
+    return [a.name for a in own.arguments if a.role != "captured"]
 
 
 def trace_without_graph(q: Question, point: Point) -> Traced:

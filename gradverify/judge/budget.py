@@ -84,6 +84,7 @@ class Conditions:
     seed      of the nudges
     table     other texts for some ops: of a subject that is known to compute with those
     at_kink   the point lies on a kink, which a move of the inputs would leave
+    leaves    the inputs are to leave it: zeros move as well, as ones do
     dead      node of the lowered graph -> mask of the entries whose cotangent is 0 by structure (`Truth.dead`)
     idle      nodes whose cotangent is 0 by cancellation (`Truth.idle`). A formula derived by hand leaves them out, and
               has other roundings than one that computes the 0; both are right, so that an entry's budget is the larger
@@ -100,6 +101,7 @@ class Conditions:
     seed: int = 0
     table: Table = field(default_factory=lambda: OPS)
     at_kink: bool = False
+    leaves: bool = False
     dead: Mapping[int, np.ndarray] | None = None
     idle: frozenset[int] = frozenset()
     loose: bool = False
@@ -162,7 +164,7 @@ def _reruns(case: Case, flat: Graph, how: Conditions, without: frozenset[int]) -
     fmt, table, dead = FORMATS[case.dtype], how.table, how.dead or {}
     nudges = _loosen(fmt) if how.loose else fmt
     xp = NudgedNamespace(Noise(nudges, how.stepwise, how.forced))
-    moved = _Moved(case.values, 0.0 if how.at_kink else nudges.arithmetic)
+    moved = _Moved(case.values, 0.0 if how.at_kink else nudges.arithmetic, how.leaves)
     runs = []
     for k in range(how.reruns):
         seed = how.seed, k
@@ -177,17 +179,24 @@ class _Floors:
     """The size that a zero counts as: the largest influence of any entry."""
 
     def __init__(self, case: Case, outputs: Sequence[np.ndarray], gradients: Mapping[str, np.ndarray]) -> None:
-        values, cotangent = case.values, case.cotangent
+        values = case.values
         with np.errstate(all="ignore"):
-            length = {n: np.maximum(np.abs(_finite(values[n])), 1.0) for n in gradients}
-            size = sum(float(np.sum(np.abs(to_float64(g) * t))) for g, t in zip(cotangent, outputs))
-            size = max([size, *(float(np.max(np.abs(t) * length[n], initial=0.0)) for n, t in gradients.items())])
-            # Outputs and gradients all zero: the cotangent is the only scale there is.
-            size = size or max((float(np.max(np.abs(to_float64(g)), initial=0.0)) for g in cotangent), default=0.0)
+            length = {n: np.maximum(np.abs(finite(values[n])), 1.0) for n in gradients}
+            size = size_of(case, outputs, gradients)
             self.outputs: float = max(
-                (float(np.max(np.abs(a), initial=0.0)) for a in (*outputs, *map(_finite, values.values()))), default=0.0
+                (float(np.max(np.abs(a), initial=0.0)) for a in (*outputs, *map(finite, values.values()))), default=0.0
             )
             self.gradients: dict[str, np.ndarray] = {n: size / length[n] for n in gradients}
+
+
+def size_of(case: Case, outputs: Sequence[np.ndarray], gradients: Mapping[str, np.ndarray]) -> float:
+    """The scale of ⟨cotangent, outputs⟩: its terms, or what the most influential entry of any input moves it by."""
+    with np.errstate(all="ignore"):
+        size = sum(float(np.sum(np.abs(to_float64(g) * t))) for g, t in zip(case.cotangent, outputs))
+        moves = (np.abs(t) * np.maximum(np.abs(finite(case.values[n])), 1.0) for n, t in gradients.items())
+        size = max([size, *(float(np.max(m, initial=0.0)) for m in moves)])
+        # Outputs and gradients all zero: the cotangent is the only scale there is.
+        return size or max((float(np.max(np.abs(to_float64(g)), initial=0.0)) for g in case.cotangent), default=0.0)
 
 
 def _bound_entries(
@@ -244,7 +253,7 @@ _EXACTLY = replace(FORMATS["float64"], roundoff=0.0, gradual=True)
 """Doubles that are not nudged."""
 
 
-def _finite(x: np.ndarray) -> np.ndarray:
+def finite(x: np.ndarray) -> np.ndarray:
     """The numbers in float64, with 0 for NaN and infinities (a masked reduction passes over NaN)."""
     x = to_float64(x)
     return np.where(np.isfinite(x), x, 0.0)
@@ -266,24 +275,27 @@ class _Rerun:
 class _Moved:
     """Moves the floating-point inputs: each entry x to x·(1 + a·ξ).
 
-    All entries of one size |x| share one standard normal ξ.
+    All entries of one size |x| share one standard normal ξ. With `leaves` zeros move as well, to a·ξ.
     """
 
-    def __init__(self, values: Mapping[str, np.ndarray], a: float) -> None:
-        self.values, self.a = values, a
+    def __init__(self, values: Mapping[str, np.ndarray], a: float, leaves: bool = False) -> None:
+        self.values, self.a, self.leaves = values, a, leaves
         self.floats = {n: to_float64(v) for n, v in values.items() if is_float(v)} if a else {}
         sizes = [np.abs(x).ravel() for x in self.floats.values()]
         distinct, where = np.unique(np.concatenate(sizes or [np.zeros(0)]), return_inverse=True)
         self.count, self.where = len(distinct), where
-        self.any = bool(distinct.any())
+        self.any = bool(distinct.size if leaves else distinct.any())
 
     def point(self, seed: tuple[int, int]) -> Mapping[str, np.ndarray]:
         if not self.any:
             return self.values
-        factor = 1.0 + self.a * _normal((*seed, 1), self.count)[self.where]
+        move = self.a * _normal((*seed, 1), self.count)[self.where]
         point, at = dict(self.values), 0
         for n, x in self.floats.items():
-            point[n] = x * factor[at : at + x.size].reshape(x.shape)
+            moves = move[at : at + x.size].reshape(x.shape)
+            point[n] = x * (1.0 + moves)
+            if self.leaves:
+                point[n] = np.where(x == 0, moves, point[n])
             at += x.size
         return point
 

@@ -285,28 +285,28 @@ def _check_values(
 def _check_along(seen: Observation, ref: Reference, comparisons: tuple[Comparison, ...]) -> _Finding | None:
     """The finding at a kink where entries are defensible one by one, but not together.
 
-    Together they must predict the slope along a direction that keeps the tie.
+    Together they must predict the slopes along the directions that keep the tie.
     """
-    along = ref.truth.along
-    if along is None:
-        return None
-    predicted = allowed = rounding = 0.0
-    for name, u in along.direction.items():
-        got = seen.gradients.get(name)
-        terms = np.zeros(u.shape) if got is None else to_float64(got) * u
-        # Where the entry does not move its budget does not count, infinite or not.
-        allowed += float(np.sum(np.where(u == 0, 0.0, ref.budget.gradients[name]) * np.abs(u)))
-        predicted += float(np.sum(terms))
-        # Of a sum of n products in doubles: n + 1 roundings (Higham 2002, eq. 3.5).
-        rounding += (u.size + 1) * 2.0**-53 * float(np.sum(np.abs(terms)))
-    if abs(predicted - along.slope) - along.bound - rounding <= allowed or not math.isfinite(allowed):
-        return None
-    return fail(
-        FailKind.WRONG,
-        f"each entry is defensible at the kink of {', '.join(sorted(set(ref.truth.kinks)))}, all together are not: along "
-        f"a direction that keeps the tie they predict a slope of {predicted:.6g}, the function's is {along.slope:.6g}",
-        *comparisons,
-    )
+    for along in ref.truth.along:
+        predicted = allowed = rounding = 0.0
+        for name, u in along.direction.items():
+            got = seen.gradients.get(name)
+            terms = np.zeros(u.shape) if got is None else to_float64(got) * u
+            # Where the entry does not move its budget does not count, infinite or not.
+            allowed += float(np.sum(np.where(u == 0, 0.0, ref.budget.gradients[name]) * np.abs(u)))
+            predicted += float(np.sum(terms))
+            # Of a sum of n products in doubles: n + 1 roundings (Higham 2002, eq. 3.5).
+            rounding += (u.size + 1) * 2.0**-53 * float(np.sum(np.abs(terms)))
+        if abs(predicted - along.slope) - along.bound - rounding <= allowed or not math.isfinite(allowed):
+            continue
+        return fail(
+            FailKind.WRONG,
+            f"each entry is defensible at the kink of {', '.join(sorted(set(ref.truth.kinks)))}, all together are not: "
+            f"along a direction that keeps the tie they predict a slope of {predicted:.6g}, the function's is "
+            f"{along.slope:.6g}",
+            *comparisons,
+        )
+    return None
 
 
 def _right_under(allowed: Budget, case: Case, seen: Observation, ref: Reference) -> bool:
@@ -506,10 +506,12 @@ def _leaves_range(case: Case, ref: Reference, factor: float) -> bool:
 def _pass(truth: Truth, compared: list[Compared], notes: list[str]) -> _Finding:
     comparisons = tuple(c.comparison for c in compared)
     if truth.kinks:
+        smooth = bool(truth.smooth) and all((truth.low[n] == truth.high[n]).all() for n in truth.low)
         notes.append(
-            f"the point lies on a kink of {', '.join(sorted(set(truth.kinks)))}: the answer is one of the "
-            "one-sided derivatives, between them, or the declared convention"
-        )
+            f"the point lies on a kink of {', '.join(sorted(set(truth.kinks)))}: "
+            + ("the function has none there, and the answer is its derivative" if smooth else
+               "the answer is one of the one-sided derivatives, between them, or the declared convention")
+        )  # fmt: skip
     if truth.suspects:
         notes.append(truth.suspects)
     return _Finding(Outcome.PASS, comparisons=comparisons, notes=tuple(notes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..core.case import Case
+from ..namespaces.dtypes import FORMATS
 from ..oracle.truth import Truth, truth
-from .budget import Budget, Conditions, budget
+from .budget import SAFETY, Budget, Conditions, budget, finite, size_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +58,31 @@ def restrict_wrt(case: Case, wrt: tuple[str, ...], *, seed: int = 0) -> Case:
 
 
 def allowance(case: Case, true: Truth, *, seed: int = 0, **how: Any) -> Budget:
-    """The case's budget; `how` states other assumptions than the usual ones (see `Conditions`)."""
+    """The case's budget; `how` states other assumptions than the usual ones (see `Conditions`).
+
+    Where the function is smooth and its graph is not, reruns at the point scatter around the graph's conventions. How
+    much they scatter is what rounding does on the way that the graph takes; what it does next to the point is the other
+    measure, and the larger one counts, unless the definition loses more than half of the digits there: one that cancels
+    as expm1(x)/x does is no measure of the point, which it treats apart for that reason.
+    """
     outputs, gradients = tuple(e.resolved for e in true.outputs), {n: e.resolved for n, e in true.gradients.items()}
+    centre = {n: np.where(true.smooth[n], true.taken[n], g) if n in true.smooth else g for n, g in gradients.items()}
     usual = Conditions(seed=seed, at_kink=bool(true.kinks), dead=true.dead, idle=true.idle)
-    return budget(case, outputs, gradients, replace(usual, **how))
+    found = budget(case, outputs, centre, replace(usual, **how))
+    if not any(m.any() for m in true.smooth.values()):
+        return found
+    near = budget(case, outputs, gradients, replace(Conditions(seed=seed, leaves=True), **how))
+    u, scale = FORMATS[case.dtype].roundoff, size_of(case, outputs, gradients)
+    merged = {}
+    for n, g in gradients.items():
+        length = np.maximum(np.abs(finite(case.values[n])), 1.0)
+        here, there = found.gradients[n] + SAFETY * u * np.abs(g), near.gradients[n]
+        counts = there <= math.sqrt(u) * np.maximum(np.abs(g), scale / length)
+        both = np.where(
+            np.isfinite(here), np.where(counts, np.maximum(here, there), here), np.where(counts, there, here)
+        )
+        merged[n] = np.where(true.smooth[n], both, found.gradients[n])
+    return replace(found, gradients=merged)
 
 
 def _key(case: Case, seed: int) -> bytes:

@@ -22,6 +22,7 @@ from ..namespaces.run import constant_array, forward, kink_distances, reverse
 from ..ops.build import lowered
 from .balls import BALLS
 from .estimate import Estimate, from_balls
+from .neighbours import apart, neighbours
 from .precision import working
 
 LADDER = (256, 512, 1024, 4096)
@@ -34,6 +35,9 @@ CHANCE = 2.0**-32
 """Several wrong entries could cancel in ⟨ĝ, u⟩. Each factor of u is drawn from ±[1/2, 1] by a continuous law, so the
 chance that errors e cancel to below CHANCE·max|e_i u_i| is below 2·CHANCE; the bound on an entry is widened by
 1/CHANCE, which at 256 bits still leaves more than 25 digits."""
+
+MOST_TIES = 32
+"""Two walks for each value that is shared; of more, only proportional moves are tried."""
 
 MAX_ENTRIES = 4096
 """Entry-by-entry differences cost two evaluations per entry; beyond this the oracle says that it does not know."""
@@ -63,6 +67,40 @@ class Along:
     bound: float
 
 
+SIDES_AGREE = 2.0**-40
+"""One-sided slopes of a smooth function differ by h·f'' with h = 2**-85 of the entry's scale. Those that differ by less
+than this are told apart by the gradients nearby, if at all: here a real kink has only to be seen."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """What one-sided differences say of the entries that were asked.
+
+    asked     input name -> the entries
+    slope     input name -> the common slope of both sides; NaN where they do not agree in every output entry
+    resolved  (input name, entry) -> what that slope may err by
+    """
+
+    asked: Mapping[str, np.ndarray]
+    slope: Mapping[str, np.ndarray]
+    resolved: dict[tuple[str, tuple[int, ...]], float]
+
+    def note(self, name: str, at: tuple[int, ...], right: np.ndarray, left: np.ndarray, length: float) -> None:
+        # The absolute part is that of `side`: slopes below it were not told from 0.
+        unsure = SIDES_AGREE * np.maximum(np.abs(right), np.abs(left)) + 2.0**-60 / length
+        if (np.abs(right - left) <= unsure).all():
+            self.slope[name][at] = float(np.sum(right))
+            self.resolved[name, at] = float(np.sum(unsure))
+
+    def unsure(self, name: str) -> np.ndarray:
+        """What each slope may err by: side by side it was held to SIDES_AGREE, and its value to the 2**-20 of `side`."""
+        found = np.zeros(self.slope[name].shape)
+        for (n, at), error in self.resolved.items():
+            if n == name:
+                found[at] = error * 2.0**20
+        return found
+
+
 @dataclass(frozen=True, eq=False)
 class Truth:
     """What the oracle knows of a case.
@@ -71,7 +109,10 @@ class Truth:
     gradients   input name -> Estimate
     low, high   at a kink: input name -> the one-sided derivatives' smallest and largest value per entry; an entry where
                 neither side has a derivative is NaN. Empty at a smooth point
-    along       at a kink: what the entries of a tie must come to together, where there is a direction to ask it
+    smooth      at a kink of the graph: input name -> the entries in which the composed function has none; what stands for
+                them in `gradients`, `low` and `high` is their derivative
+    taken       with `smooth`: input name -> what the conventions of the graph's ops come to
+    along       at a kink: what the entries of a tie must come to together, along directions that keep the tie
     dead        which entries of which nodes' cotangents are 0, where that had to be known: a branch not taken has no
                 finite derivative
     idle        nodes whose cotangents are all 0 by cancellation: the function does not depend on them (the maximum that
@@ -88,7 +129,9 @@ class Truth:
     gradients: Mapping[str, Estimate]
     low: Mapping[str, np.ndarray] = field(default_factory=dict)
     high: Mapping[str, np.ndarray] = field(default_factory=dict)
-    along: Along | None = None
+    smooth: Mapping[str, np.ndarray] = field(default_factory=dict)
+    taken: Mapping[str, np.ndarray] = field(default_factory=dict)
+    along: tuple[Along, ...] = ()
     dead: Mapping[int, np.ndarray] = field(default_factory=dict)
     idle: frozenset[int] = frozenset()
     method: str = "confirmed"
@@ -147,6 +190,7 @@ class _Attempt:
         self.rng = np.random.default_rng([seed, bits])
         self.dead: dict[int, np.ndarray] = {}
         self.idle: frozenset[int] = frozenset()
+        self.joint = False  # are there kinks that no entry meets alone?
         floats = {n: graph.nodes[k].kind == "float" for n, k in graph.inputs.items()}
         self.values = {n: BALLS.asarray(_wide(v)) if floats[n] else np.asarray(v) for n, v in values.items()}
         self.weights = tuple(_wide(c) for c in cotangent)
@@ -166,11 +210,15 @@ class _Attempt:
             if finite:
                 break
         if kinks or not finite or BALLS.undecided:
-            along = self.along_ties(nodes, candidate) if kinks and finite else None
             # What a comparison decides that the balls leave open, no distance tells.
-            at_kink = self.at_kink(nodes, candidate, estimates) if kinks and not BALLS.undecided else None
-            kinks = kinks or ("an undecidable comparison",) * bool(BALLS.undecided)
-            return replace(self.one_sided(outputs, estimates, kinks, at_kink), along=along)
+            undecided = bool(BALLS.undecided)
+            at_kink = self.at_kink(nodes, candidate, estimates) if kinks and not undecided else None
+            kinks = kinks or ("an undecidable comparison",) * undecided
+            found, sides = self.one_sided(outputs, estimates, kinks, at_kink)
+            found, candidate = self.smoothed(found, candidate, sides, nodes, not (undecided or self.joint))
+            finite = all(np.isfinite(e.hi).all() for e in found.gradients.values())
+            along = self.along_ties(nodes, candidate) if finite and not undecided else ()
+            return replace(found, along=along)
         gradients, agrees = self.confirmed(candidate, estimates)
         if agrees:
             return Truth(
@@ -359,6 +407,7 @@ class _Attempt:
             middle = entries.size // 2
             asked += [entries[middle:], entries[:middle]]
         if not stays(np.flatnonzero(~held)):
+            self.joint = True
             return None
         masks = by_name(held)
         found, agrees = self.confirmed(candidate, estimates, masks)
@@ -370,19 +419,22 @@ class _Attempt:
         gradients: dict[str, Estimate],
         kinks: tuple[str, ...],
         at_kink: tuple[dict[str, np.ndarray], dict[str, Estimate]] | None,
-    ) -> Truth:
+    ) -> tuple[Truth, Sides]:
         """At a kink the one-sided partial derivatives bound the defensible answers, output entry by output entry: of two
         maxima over overlapping windows each may choose its own entry of a tie.
 
         Each side is differenced at h and h/2; where the two disagree (a jump, a root) that side has no derivative.
         The candidate (the table's own convention) stays as the value, to be named if a subject agrees with it.
         `at_kink` is which entries are asked, all where that is not known; the others have one derivative, the candidate.
+        With it, what is known of each entry asked: its slope and that slope's resolution where both sides agree in every
+        output entry, else NaN.
         """
         low: dict[str, np.ndarray] = {}
         high: dict[str, np.ndarray] = {}
         masks = {n: np.ones(g.shape, dtype=bool) for n, g in gradients.items()}
         if at_kink is not None:
             masks, gradients = at_kink
+        sides = Sides(masks, {n: np.full(m.shape, np.nan) for n, m in masks.items()}, {})
         if sum(int(m.sum()) for m in masks.values()) <= MAX_ENTRIES:
             base = self.terms(self.nodes_at(arb(0), {}))
             for n, g in gradients.items():
@@ -392,32 +444,144 @@ class _Attempt:
                     # Where one side has no derivative the other one stands; where neither has, the sum is NaN.
                     low[n][at] = float(np.sum(np.fmin(right, left)))
                     high[n][at] = float(np.sum(np.fmax(right, left)))
-        return Truth(outputs, gradients, low, high, method="one-sided", kinks=kinks, bits=self.bits,
-                     unresolved=_unresolved(gradients, self.size(outputs, gradients)))  # fmt: skip
+                    sides.note(n, at, right, left, float(self.lengths(n)[at]))
+        found = Truth(outputs, gradients, low, high, method="one-sided", kinks=kinks, bits=self.bits,
+                      unresolved=_unresolved(gradients, self.size(outputs, gradients)))  # fmt: skip
+        return found, sides
 
-    def along_ties(self, nodes: list[Any], candidate: dict[str, np.ndarray]) -> Along | None:
-        """Entries of one size move in proportion, so that equal ones stay equal and zeros stay zero; where a kink is
-        felt nevertheless (of clip, of floor), those at halves of integers and at literals of the graph stay as well."""
+    def smoothed(
+        self, found: Truth, candidate: dict[str, np.ndarray], sides: Sides, nodes: list[Any], told_apart: bool
+    ) -> tuple[Truth, dict[str, np.ndarray]]:
+        """`found` with the derivative of every entry in which the composed function is smooth, though its graph is not;
+        and the candidate, as balls, likewise.
+
+        Where the entries at a kink could not be `told_apart` from the others, all or none of them are smooth.
+        """
+        one_slope = {n: np.isfinite(s) for n, s in sides.slope.items()}
+        if not any(m.any() for m in one_slope.values()):
+            return found, candidate
+        moving = {n: np.where(sides.asked[n], m, np.isfinite(found.gradients[n].hi)) for n, m in one_slope.items()}
+        near = neighbours(self, moving, self.rng, self.size(found.outputs, self.finite(found.gradients)))
+        if near is None:
+            return found, candidate
+        fine = {}
+        for n, m in one_slope.items():
+            with np.errstate(invalid="ignore"):
+                fits = np.abs(from_balls(near.limit[n]).hi - sides.slope[n]) <= sides.unsure(n)
+            fine[n] = m & near.agrees[n] & fits
+        fine = self.unshared(fine, sides, nodes, told_apart)
+        gradients, low, high, taken = dict(found.gradients), dict(found.low), dict(found.high), {}
+        candidate = dict(candidate)
+        _widen(low, high, {n: one_slope[n] & ~m for n, m in fine.items()}, {n: near.hull(n) for n in fine})
+        for n, m in fine.items():
+            taken[n] = gradients[n].resolved
+            if m.any():
+                candidate[n] = np.where(m, near.limit[n], candidate[n])
+                old, new = gradients[n], from_balls(BALLS.where(m, near.limit[n], 0))
+                gradients[n] = Estimate(*(np.where(m, b, a) for a, b in zip(_parts(old), _parts(new))))
+                low[n], high[n] = np.where(m, new.hi, low[n]), np.where(m, new.hi, high[n])
+        unresolved = _unresolved(gradients, self.size(found.outputs, gradients))
+        smoothed = replace(
+            found, gradients=gradients, low=low, high=high, smooth=fine, taken=taken, unresolved=unresolved
+        )
+        return smoothed, candidate
+
+    def finite(self, gradients: Mapping[str, Estimate]) -> dict[str, Estimate]:
+        """With 0 for what is not finite."""
+        return {n: Estimate(np.where(np.isfinite(e.hi), e.hi, 0.0), e.lo, e.bound) for n, e in gradients.items()}
+
+    def unshared(
+        self, fine: dict[str, np.ndarray], sides: Sides, nodes: list[Any], told_apart: bool
+    ) -> dict[str, np.ndarray]:
+        """The entries of `fine` that share no kink with one that is asked and is not fine: of many tied entries, few
+        cones are seen, and one that shows the kink tells of all."""
+        names = list(fine)
+        good = np.concatenate([fine[n].ravel() for n in names])
+        bad = np.concatenate([sides.asked[n].ravel() for n in names]) & ~good
+        if not told_apart:
+            kept = good if not bad.any() else np.zeros_like(good)
+        else:
+            zeros = _flat(self.zero_distances(nodes))
+            steps = np.concatenate([self.lengths(n).ravel() for n in names])
+            steps = steps * self.rng.uniform(0.5, 1.0, steps.size)
+            ends = np.cumsum([0, *(fine[n].size for n in names)])
+            h = arb(2) ** -step_exponent(self.bits)
+
+            def moved(entries: np.ndarray) -> np.ndarray:
+                u = np.zeros(steps.size)
+                u[entries] = steps[entries]
+                moves = {n: BALLS.asarray(u[a:b].reshape(fine[n].shape)) for n, a, b in zip(names, ends, ends[1:])}
+                stay = [_flat(self.zero_distances(self.nodes_at(t, moves))) for t in (h, -h)]
+                return np.asarray(zeros & ~(stay[0] & stay[1]))
+
+            kept = np.zeros_like(good)
+            kept[apart(np.flatnonzero(good), np.flatnonzero(bad), moved)] = True
+        ends = np.cumsum([0, *(fine[n].size for n in names)])
+        return {n: kept[a:b].reshape(fine[n].shape) for n, a, b in zip(names, ends, ends[1:])}
+
+    def along_ties(self, nodes: list[Any], candidate: dict[str, np.ndarray]) -> tuple[Along, ...]:
+        """The directions found that keep every tie, and the slopes along them: entries of one size in proportion, so that
+        equal ones stay equal and zeros stay zero; and entries of one value by one amount, zeros as well."""
+        zeros = self.zero_distances(nodes)
+        found = [d for d in (self.proportional(zeros), self.shifted(zeros)) if d is not None]
+        known = []
+        for direction in found:
+            slope, error = self.central({n: BALLS.asarray(u) for n, u in direction.items()})
+            predicted = sum((BALLS.sum(BALLS.multiply(candidate[n], u))[()] for n, u in direction.items()), arb(0))
+            if slope.is_finite() and abs(predicted - slope) <= 4 * error:
+                known.append(Along(direction, float(slope.mid()), float(error.upper())))
+        return tuple(known)
+
+    def keeps(self, zeros: list[list[bool]], direction: Mapping[str, np.ndarray]) -> bool:
+        """Do these distances stay zero, and all others not, to either side of the point?"""
+        moves = {n: BALLS.asarray(u) for n, u in direction.items()}
+        h = arb(2) ** -step_exponent(self.bits)
+        return all(self.zero_distances(self.nodes_at(t, moves)) == zeros for t in (h, -h))
+
+    def proportional(self, zeros: list[list[bool]]) -> dict[str, np.ndarray] | None:
+        """A direction in which entries of one size move in proportion; where a kink is felt nevertheless (of clip, of
+        floor), those at halves of integers and at literals of the graph stay."""
         literals = [np.abs(constant_array(n, self.dtype)).ravel() for n in self.graph.nodes
                     if isinstance(n, Constant) and n.kind == "float"]  # fmt: skip
         fixed = np.concatenate([np.zeros(0), *literals])
         distinct = np.unique(np.concatenate([p.ravel() for p in self.points.values()] or [np.zeros(0)]))
-        steps = self.rng.uniform(0.5, 1.0, distinct.size) * self.rng.choice([-1.0, 1.0], distinct.size)
-        zeros = self.zero_distances(nodes)
+        steps = self.steps(distinct.size)
         for stays in (distinct == 0, (distinct * 2 == np.floor(distinct * 2)) | np.isin(distinct, fixed)):
-            # Short factors: the judge's sums over the direction then round little.
-            factor = np.where(stays, 0.0, steps).astype(np.float32).astype(np.float64)
+            factor = np.where(stays, 0.0, steps)
             direction = {n: self.at[n] * factor[np.searchsorted(distinct, p)] for n, p in self.points.items()}
             if not any(u.any() for u in direction.values()):
                 return None
-            moves = {n: BALLS.asarray(u) for n, u in direction.items()}
-            h = arb(2) ** -step_exponent(self.bits)
-            if all(self.zero_distances(self.nodes_at(t, moves)) == zeros for t in (h, -h)):
-                slope, error = self.central(moves)
-                predicted = sum((BALLS.sum(BALLS.multiply(candidate[n], u))[()] for n, u in moves.items()), arb(0))
-                if slope.is_finite() and abs(predicted - slope) <= 4 * error:
-                    return Along(direction, float(slope.mid()), float(error.upper()))
+            if self.keeps(zeros, direction):
+                return direction
         return None
+
+    def shifted(self, zeros: list[list[bool]]) -> dict[str, np.ndarray] | None:
+        """A direction in which entries of one value, that several have, move by one amount: all of it, or of those inputs
+        in which the tie is kept."""
+        values, counts = np.unique(
+            np.concatenate([x.ravel() for x in self.at.values()] or [np.zeros(0)]), return_counts=True
+        )
+        tied = values[(counts > 1) & np.isfinite(values)]
+        if not 0 < tied.size <= MOST_TIES:
+            return None
+        scale = np.where(tied == 0, 1.0, np.abs(tied))
+        everywhere = [{n: np.where(x == v, u, 0.0) for n, x in self.at.items()}
+                      for v, u in zip(tied, self.steps(tied.size) * scale)]  # fmt: skip
+        kept: list[Mapping[str, np.ndarray]] = []
+        for move in everywhere:
+            if self.keeps(zeros, move):
+                kept.append(move)
+            elif len(move) > 1:
+                kept += [alone for n, u in move.items() if u.any() and self.keeps(zeros, alone := {n: u})]
+        if not kept:
+            return None
+        joint = {n: np.sum([np.zeros_like(x), *(m[n] for m in kept if n in m)], axis=0) for n, x in self.at.items()}
+        return joint if self.keeps(zeros, joint) else {**{n: np.zeros_like(x) for n, x in self.at.items()}, **kept[0]}
+
+    def steps(self, n: int) -> np.ndarray:
+        """Random factors with few digits, so that the judge's sums over a direction round little."""
+        drawn = self.rng.uniform(0.5, 1.0, n) * self.rng.choice([-1.0, 1.0], n)
+        return np.asarray(drawn.astype(np.float32).astype(np.float64))
 
     def zero_distances(self, nodes: list[Any]) -> list[list[bool]]:
         """Which distances to a kink are zero."""
@@ -453,6 +617,34 @@ def _cancels(g: np.ndarray) -> bool:
     entries = g.ravel().tolist()
     # v == 0: certainly so. (v != 0 would ask whether it certainly is not.)
     return all(v.contains(0) for v in entries) and not all(v == 0 for v in entries)
+
+
+def _widen(
+    low: dict[str, np.ndarray],
+    high: dict[str, np.ndarray],
+    masks: Mapping[str, np.ndarray],
+    hulls: Mapping[str, tuple[np.ndarray, np.ndarray]],
+) -> None:
+    """Widen the bounds of what is defensible in the entries of `masks`: moved alone, they have one slope, and together they
+    have not (the median of equal ones: any of them may be it). Then the gradients nearby are, and what lies between them.
+    An entry that none of those shows has the bounds that the others have: few of many cones were seen."""
+    hulls = {n: (np.fmin(low[n], a), np.fmax(high[n], b)) for n, (a, b) in hulls.items()}
+    shown = {n: m & (hulls[n][0] < hulls[n][1]) for n, m in masks.items()}
+    least = min((float(hulls[n][0][s].min()) for n, s in shown.items() if s.any()), default=np.inf)
+    most = max((float(hulls[n][1][s].max()) for n, s in shown.items() if s.any()), default=-np.inf)
+    for n, m in masks.items():
+        below, above = hulls[n]
+        rest = m & ~shown[n]
+        low[n] = np.where(m, np.where(rest, np.fmin(below, least), below), low[n])
+        high[n] = np.where(m, np.where(rest, np.fmax(above, most), above), high[n])
+
+
+def _parts(e: Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return e.hi, e.lo, e.bound
+
+
+def _flat(flags: list[list[bool]]) -> np.ndarray:
+    return np.array([f for some in flags for f in some], dtype=bool)
 
 
 def _wide(x: Any) -> np.ndarray:

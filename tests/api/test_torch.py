@@ -355,3 +355,10 @@ def test_reverse_over_forward(factor: float, monkeypatch: pytest.MonkeyPatch) ->
     # Function saved (2.13.0; docs/findings.md).
     assert not verdict
     assert verdict.case.startswith("JVP of JVP" if factor == 1.0 else "JVP of apply"), verdict.text()
+
+
+@pytest.mark.parametrize("name", ["airy_ai", "bessel_j0"])
+def test_an_operator_that_pytorch_does_not_differentiate_is_no_wrong_gradient(name: str) -> None:
+    x = torch.tensor([0.3], dtype=torch.float64, requires_grad=True)
+    with pytest.raises(gradverify.BadInput, match="no gradient can flow"):
+        gradverify.check(getattr(torch.special, name), x)

@@ -1044,7 +1044,8 @@ def _outputs(xp: TorchTracer, leaves: Any, opaque: list[str]) -> tuple[tuple[Out
             outputs.append(Output(where, kind_of(_array(leaf).dtype), dtype, shape))
         else:
             value = xp.find(leaf) or xp.known(leaf)
-            detached = value.wanted and not leaf.requires_grad
+            # What an op without counterpart returns depends on inputs as far as can be seen: airy_ai has no gradient.
+            detached = (value.wanted or (value.live and bool(value.why))) and not leaf.requires_grad
             _, cut = xp.detached.get(id(leaf), (leaf, None))
             if detached and cut:
                 xp.uses[cut] = None

@@ -1,0 +1,140 @@
+"""The definition of a derivative of order k: that of order k - 1, differentiated by the op table.
+
+What a framework computes as a first derivative may be right at a point and no function around it: a rule that takes a
+branch there (of a zero factor, of a singular matrix) leaves a trace of that branch, and the derivative of the trace is
+that of another function. The VJP texts compose to a graph of the gradient that the forward definition has; where the
+two differ, the definition wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+
+import numpy as np
+
+from ..core.case import Case
+from ..core.errors import ShapeError, Unsupported
+from ..core.graph import Apply, Graph, Input, Node
+from ..core.op import Shape
+from ..namespaces.dtypes import FORMATS
+from ..ops.build import lowered
+from ..ops.complex.lowering import is_complex
+from ..oracle.truth import Truth, truth
+from .compare import compare
+from .jvp import pushforward, vjp_graph
+from .reference import Reference, reference
+
+
+@dataclass(frozen=True, eq=False)
+class Below:
+    """The order below: its case, which of the case's inputs are arguments, and whether its JVP was taken, or its VJP."""
+
+    case: Case
+    arguments: tuple[str, ...]
+    forward: bool = False
+
+
+def by_definition(below: Below, names: Sequence[str], case: Case, *, seed: int = 0) -> Case:
+    """`case`, or the same question to the derivative of the definition below, where that has another answer.
+
+    `names` are the inputs of `case` that stand for the arguments below and then for the cotangents, or tangents.
+    """
+    try:
+        shapes = [case.graph.nodes[o].shape for o in case.graph.outputs]
+        found = None if is_complex(case.graph) else derivative(below, names, case.values, shapes, seed=seed)
+        if found is None:
+            return case
+        graph, values = found
+        other = replace(case, graph=graph, values=values)
+        own = reference(case, seed=seed)
+        true = truth(other.graph, other.values, other.cotangent, other.wrt, other.literal_dtype, seed=seed)
+    except Unsupported:
+        return case
+    return other if _differ(own, true, case) else case
+
+
+def derivative(
+    below: Below, names: Sequence[str], values: Mapping[str, np.ndarray], shapes: Sequence[Shape], *, seed: int = 0
+) -> tuple[Graph, dict[str, np.ndarray]] | None:
+    """The graph of the definition's derivative, over inputs of these names, and the values of all its inputs.
+
+    None where it does not fit: it is another point, where a trace may be another one; or the framework leaves out a
+    gradient that is zero; or the conventions of the definition's ops come to another gradient than the function has.
+    Raises Unsupported where a rule cannot be recorded.
+    """
+    lower = below.case
+    if is_complex(lower.graph) or not _means_itself(reference(lower, seed=seed).truth):
+        return None
+    if below.forward:
+        graph, seeds = pushforward(lower.graph, lower.wrt), tuple(f"{n}'" for n in lower.wrt)
+    else:
+        try:
+            graph, seeds = vjp_graph(lowered(lower.graph), lower.wrt, "{}*", lambda k: k)
+        except (AttributeError, TypeError, ShapeError, KeyError) as e:
+            raise Unsupported(f"the rule of an op cannot be recorded ({type(e).__name__}: {e})") from e
+    known = dict(zip((*below.arguments, *seeds), names))
+    if len(known) != len(names) or not set(names) <= set(values):
+        return None
+    same_point = all(np.array_equal(lower.values[n], values[known[n]]) for n in below.arguments if n in lower.values)
+    if not same_point or [graph.nodes[o].shape for o in graph.outputs] != list(shapes):
+        return None
+    values = dict(values)
+    for n, k in graph.inputs.items():
+        if n not in known and k in graph.active:  # captured below
+            known[n] = next(name for name in _labels(n) if name not in values)
+            values[known[n]] = lower.values[n]
+    graph = _renamed(graph, known)
+    return graph, {n: values[n] for n in graph.inputs}
+
+
+def _means_itself(true: Truth) -> bool:
+    """Do the ops' conventions come to the gradient, wherever it is smooth?"""
+    for n, m in true.smooth.items():
+        e = true.gradients[n]
+        # Both are doubles of numbers known to far more digits: they agree, or a convention is off by a slope.
+        if (m & ~(np.abs(true.taken[n] - e.hi) <= 2.0**-50 * np.abs(e.hi) + 2 * e.bound)).any():
+            return False
+    return True
+
+
+def _labels(name: str) -> list[str]:
+    return [name, *(f"{name} ({k})" for k in range(2, 100))]
+
+
+def _renamed(graph: Graph, names: Mapping[str, str]) -> Graph:
+    """With other names for its inputs, and without those that have none."""
+    place, nodes = count(), list[Node]()
+    new: dict[int, int] = {}
+    for k, node in enumerate(graph.nodes):
+        if isinstance(node, Input):
+            if node.name not in names:
+                continue
+            node = replace(node, name=names[node.name])
+        elif k not in graph.active:
+            continue
+        elif isinstance(node, Apply):
+            node = replace(node, args=tuple(new[a] for a in node.args))
+        new[k] = next(place)
+        nodes.append(node)
+    return Graph(tuple(nodes), tuple(new[o] for o in graph.outputs))
+
+
+def _differ(own: Reference, true: Truth, case: Case) -> bool:
+    """Would the definition's derivatives be called wrong by the trace? Not where its values are other ones: at a kink the
+    graph of a gradient may have a value by convention, which is no limit of its own."""
+    fmt = FORMATS[case.dtype]
+    for e, want, allowed in zip(true.outputs, own.truth.outputs, own.budget.outputs):
+        if not compare("", e.hi, want, allowed, fmt).passing.all():
+            return False
+    wrong = False
+    for n, e in true.gradients.items():
+        low, high = own.truth.low.get(n), own.truth.high.get(n)
+        found = compare("", e.hi, own.truth.gradients[n], own.budget.gradients[n], fmt, low, high)
+        # Nothing is held against the trace where the definition has a kink of its own.
+        one = true.low[n] == true.high[n] if n in true.low else np.isfinite(e.hi)
+        known = one & (e.bound <= np.abs(e.hi) + own.budget.gradients[n])
+        unknown = ~np.isfinite(own.truth.gradients[n].hi) if low is None else np.isnan(low)
+        wrong |= bool(((found.failing | unknown) & known).any())
+    return wrong
