@@ -41,7 +41,7 @@ def logits(x: Any) -> Any:
 def test_only_the_slope_of_the_loss_is_right_where_its_terms_have_kinks(dtype: Any, slope: float, status: str) -> None:
     wrong = lambda g, x: g * (torch.where(x == 0, slope, torch.sigmoid(x)) - 0.3)
     verdict = gradverify.check(rule(logits, wrong), at(0, 1.5, -0.7, dtype=dtype), effort="quick")
-    assert verdict.status.name == status, verdict.message
+    assert verdict.outcome.name == status, verdict.message
 
 
 @pytest.mark.parametrize("convention", [0.0, 0.5, 1.0])
@@ -79,4 +79,4 @@ def test_forward_over_forward_is_held_against_the_definition() -> None:
     verdict = gradverify.check(products, x, order=2, modes=("fwd",), effort="quick")
     a = torch.autograd.functional.hessian(products, x.detach())  # by reverse mode: right
     b = torch.func.jvp(lambda x: torch.func.jvp(products, (x,), (x * 0 + 1,))[1], (x.detach(),), (x.detach(),))[1]
-    assert (verdict.status.name == "FAIL") == (abs(float(a - b)) > 1e-9)
+    assert (verdict.outcome.name == "FAIL") == (abs(float(a - b)) > 1e-9)
