@@ -93,7 +93,7 @@ def grown(torch: Any, step: Callable[[Any, Any], None] | None = None) -> int:
     with counter(torch) as count:
         w = torch.ones(SIDE, SIDE, requires_grad=True)
         optimizer = torch.optim.SGD([w], lr=0.125, momentum=0.5)
-        held = []
+        alive_bytes = []
         gc.disable()
         try:
             for _ in range(12):
@@ -101,10 +101,10 @@ def grown(torch: Any, step: Callable[[Any, Any], None] | None = None) -> int:
                     (step or _step)(torch, w)
                 optimizer.step()
                 optimizer.zero_grad()
-                held.append(count.alive())
+                alive_bytes.append(count.alive())
         finally:
             gc.enable()
-        return held[-1] - held[3]
+        return alive_bytes[-1] - alive_bytes[3]
 
 
 def _step(torch: Any, w: Any) -> None:

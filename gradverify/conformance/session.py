@@ -136,11 +136,11 @@ class Session:
 
     def do(self, text: str, *args: Any, statement: bool = False) -> Var:
         """Carry out `text`, with {0}, {1}, … for `args`: variables, lists of them, or literals."""
-        text, held = _placed(text, args)
-        run = FunctionType(_compiled(text, len(held), statement), self.env)
+        text, variables = _placed(text, args)
+        run = FunctionType(_compiled(text, len(variables), statement), self.env)
         out = Var(self, next(self._numbers), None)
-        self.entries.append(Entry(text, tuple(v._id for v in held), None if statement else out._id))
-        object.__setattr__(out, "_value", run(*[v._value for v in held]))
+        self.entries.append(Entry(text, tuple(v._id for v in variables), None if statement else out._id))
+        object.__setattr__(out, "_value", run(*[v._value for v in variables]))
         return out
 
     def method(self, name: str, x: Var, *args: Any, **kwargs: Any) -> Var:
@@ -315,8 +315,8 @@ class Session:
         return [*self.engine.setup, *lines([*self.entries, *more])]
 
     def _broken(self, expected: Any, got: Any, text: str, *args: Any) -> None:
-        text, held = _placed(text, args)
-        script = self.script(Entry(text, tuple(v._id for v in held)))
+        text, variables = _placed(text, args)
+        script = self.script(Entry(text, tuple(v._id for v in variables)))
         short = str(got).replace("\n", " ")
         script[-1] += f"  # got {short if len(short) < 60 else short[:57] + '...'}"
         raise Broken(expected, got, script)
@@ -335,13 +335,13 @@ def _signature(args: Sequence[Any], kwargs: dict[str, Any], first: int) -> str:
 
 def _placed(text: str, args: Sequence[Any]) -> tuple[str, list[Var]]:
     """`text` with literals put in, and its places numbered after the variables that are left."""
-    held: list[Var] = []
+    variables: list[Var] = []
 
     def put(a: Any) -> str:
         if isinstance(a, Var):
-            if a not in held:
-                held.append(a)
-            return f"\0{held.index(a)}\1"
+            if a not in variables:
+                variables.append(a)
+            return f"\0{variables.index(a)}\1"
         if isinstance(a, list) and any(isinstance(b, Var) for b in a):
             return "[" + ", ".join(map(put, a)) + "]"
         return repr(a)
@@ -349,7 +349,7 @@ def _placed(text: str, args: Sequence[Any]) -> tuple[str, list[Var]]:
     for k, a in enumerate(args):
         if f"{{{k}}}" in text:
             text = text.replace(f"{{{k}}}", put(a))
-    return text.replace("\0", "{").replace("\1", "}"), held
+    return text.replace("\0", "{").replace("\1", "}"), variables
 
 
 @cache

@@ -52,6 +52,28 @@ class _Finding:
     known: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    """A subject's answer to a case, with its reference and the comparisons.
+
+    ref       truth and budget on the exact branch
+    flipped   the branches that rounding may take, if they were followed; `compared` is then on the closest one
+    compared  every output and every gradient
+    seed      of the nudges
+    """
+
+    case: Case
+    seen: Observation
+    ref: Reference
+    flipped: Branches | None
+    compared: list[Compared]
+    seed: int
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        return tuple(c.comparison for c in self.compared)
+
+
 def fail(kind: FailKind, message: str, *comparisons: Comparison) -> _Finding:
     return _Finding(Outcome.FAIL, kind, None, message, comparisons)
 
@@ -140,7 +162,7 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, custo
         compared = _compare_all(case, seen, flipped.reference)
         notes.append(_flipped_note(case, flipped))
     return (
-        _check_values(case, None if own and custom else subject, seen, ref, flipped, compared, seed)
+        _check_values(_Answer(case, seen, ref, flipped, compared, seed), None if own and custom else subject)
         or _check_laws(case, subject, function, seen, flipped.reference if flipped else ref, notes)
         or _pass(ref.truth, compared, notes)
     )
@@ -253,18 +275,12 @@ def _flipped_note(case: Case, flipped: Branches) -> str:
     )
 
 
-def _check_values(
-    case: Case,
-    subject: Framework | None,
-    seen: Observation,
-    ref: Reference,
-    flipped: Branches | None,
-    compared: list[Compared],
-    seed: int,
-) -> _Finding | None:
-    comparisons = tuple(c.comparison for c in compared)
+def _check_values(answer: _Answer, subject: Framework | None) -> _Finding | None:
+    """The finding about the numbers; declared weaknesses of `subject`, if given, may excuse them."""
+    case, seen, ref, compared, seed = answer.case, answer.seen, answer.ref, answer.compared, answer.seed
+    comparisons = answer.comparisons
     if any(c.failing.any() for c in compared):
-        finding = _judge_failing(case, seen, ref, flipped, compared, comparisons, seed)
+        finding = _judge_failing(answer)
         if finding.outcome is not Outcome.FAIL:
             return finding
         doubt = dissent(case.graph, case.values, case.cotangent, case.literal_dtype, ref.truth, seed=seed)
@@ -272,11 +288,11 @@ def _check_values(
             return inconclusive(Reason.ORACLE, f"the oracle's two libraries disagree: {doubt}", *comparisons)
         known = _find_excuse(case, subject, seen, ref, seed) if subject else ""
         if not known:
-            return _note_stagnation(finding, case, seen, ref, compared, seed)
+            return _note_stagnation(finding, answer)
         lost = finding.kind is FailKind.WRONG
         return replace(finding, outcome=Outcome.KNOWN, known=known, kind=FailKind.PRECISION if lost else finding.kind)
     if not all(c.passing.all() for c in compared):
-        return _judge_undecided(ref, compared, comparisons)
+        return _judge_undecided(ref, comparisons)
     if _hopeless(case, ref):
         return inconclusive(Reason.CONDITION, "", *comparisons)
     return _check_along(seen, ref, comparisons)
@@ -346,20 +362,15 @@ def _hopeless(case: Case, ref: Reference) -> bool:
     return any(hopeless(ref.truth.gradients[n], ref.budget.gradients[n]) for n in case.wrt if n not in ref.truth.low)
 
 
-def _judge_failing(
-    case: Case,
-    seen: Observation,
-    ref: Reference,
-    flipped: Branches | None,
-    compared: list[Compared],
-    comparisons: tuple[Comparison, ...],
-    seed: int,
-) -> _Finding:
+def _judge_failing(answer: _Answer) -> _Finding:
+    """The finding about entries that fail: a FAIL, or INCONCLUSIVE where a kink or a branch may explain them."""
+    case, seen, ref, flipped, compared = answer.case, answer.seen, answer.ref, answer.flipped, answer.compared
+    comparisons = answer.comparisons
     truth = flipped.reference.truth if flipped else ref.truth
     if truth.kinks and _only_where_no_side_exists(compared, case, truth):
         return inconclusive(Reason.KINK, f"at the kink of {', '.join(truth.kinks)}", *comparisons)
     looked = flipped is not None and flipped.every
-    if ref.budget.branches and not truth.kinks and not looked and _right_on_another(case, seen, ref, seed):
+    if ref.budget.branches and not truth.kinks and not looked and _right_on_another(case, seen, ref, answer.seed):
         return inconclusive(Reason.BRANCH, "", *comparisons)
     bad = max((c for c in compared if c.failing.any()), key=lambda c: c.comparison.share)
     worst = bad.comparison.worst
@@ -371,15 +382,14 @@ def _judge_failing(
     return fail(*_how_wrong(bad, case, seen, truth), *comparisons)
 
 
-def _note_stagnation(
-    finding: _Finding, case: Case, seen: Observation, ref: Reference, compared: list[Compared], seed: int
-) -> _Finding:
+def _note_stagnation(finding: _Finding, answer: _Answer) -> _Finding:
     """The finding; with a note where accumulating sums in the 16-bit dtype explains the failing entries."""
+    case, seen, ref = answer.case, answer.seen, answer.ref
     if not FORMATS[case.dtype].stores or finding.kind is FailKind.NON_FINITE:
         return finding
-    if not _right_under(allowance(case, ref.truth, seed=seed, stepwise=True), case, seen, ref):
+    if not _right_under(allowance(case, ref.truth, seed=answer.seed, stepwise=True), case, seen, ref):
         return finding
-    share = max(c.comparison.share for c in compared if c.failing.any())
+    share = max(c.comparison.share for c in answer.compared if c.failing.any())
     lost = f"about {math.log10(share):.1f} digits are lost, no more than by accumulating sums in {case.dtype}"
     return replace(finding, kind=FailKind.PRECISION, message=f"{finding.message}: {lost}")
 
@@ -436,7 +446,7 @@ def _arrays(of: str, case: Case, seen: Observation, truth: Truth) -> tuple[Estim
     return want, np.zeros(want.shape) if got is None else got
 
 
-def _judge_undecided(ref: Reference, compared: list[Compared], comparisons: tuple[Comparison, ...]) -> _Finding:
+def _judge_undecided(ref: Reference, comparisons: tuple[Comparison, ...]) -> _Finding:
     if ref.truth.kinks:
         return inconclusive(Reason.KINK, f"at the kink of {', '.join(ref.truth.kinks)}", *comparisons)
     allowed = [*ref.budget.outputs, *ref.budget.gradients.values()]

@@ -185,10 +185,10 @@ def test_a_process_makes_room_for_a_new_one(monkeypatch: pytest.MonkeyPatch) -> 
     started = []
     monkeypatch.setattr(workers, "_one_thread", lambda real=workers._one_thread: started.append(1) or real())
     c = small("engine", graphs=5)
-    told: list[Event] = []
-    workers.run_campaign(c, [told.append])
-    assert [e.job.number for e in told if isinstance(e, JobJudged)] == list(range(5))
-    assert [type(e) for e in (told[0], told[-1])] == [RunStarted, RunFinished]
+    events: list[Event] = []
+    workers.run_campaign(c, [events.append])
+    assert [e.job.number for e in events if isinstance(e, JobJudged)] == list(range(5))
+    assert [type(e) for e in (events[0], events[-1])] == [RunStarted, RunFinished]
     assert len(started) == 3
 
 

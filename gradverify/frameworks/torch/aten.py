@@ -1202,8 +1202,9 @@ def convolution(
 def upsampled(
     xp: TorchTracer, x: Any, w: Any, stride: Any, padding: Any, dilation: Any, output_padding: Any, groups: int
 ) -> tuple[Any, Any, list[int]]:
-    """Correlate x, with zeros between its entries, with the flipped kernel (Dumoulin & Visin, "A guide to convolution
-    arithmetic for deep learning", 2016, chapter 4)."""
+    """Return the operands of a transposed convolution as a correlation: x with zeros between, the kernel flipped.
+
+    Dumoulin & Visin, "A guide to convolution arithmetic for deep learning", 2016, chapter 4."""
     n = w.ndim - 2
     inner, outer, *kernel = w.shape
     sizes = [(m - 1) * s + 1 for m, s in zip(x.shape[2:], stride)]

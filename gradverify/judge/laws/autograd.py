@@ -151,15 +151,15 @@ def _find_overwritten(t: Trial, function: HandWrittenFunction) -> str:
     """
     put = t.subject.put
 
-    def pulled(factor: float) -> dict[str, Any]:
+    def run_vjp(factor: float) -> dict[str, Any]:
         _, back = function.pull(*(put(v) for v in t.case.values.values()))
         found = back(tuple(put(g * g.dtype.type(factor)) for g in t.case.cotangent))
         return {n: found[n] for n in t.case.wrt if found[n] is not None}
 
     with np.errstate(all="ignore"):
-        first = pulled(1.0)
+        first = run_vjp(1.0)
         were = {n: np.array(g) for n, g in first.items()}
-        pulled(-2.0)
+        run_vjp(-2.0)
     changed = [f"d{n}" for n, g in first.items() if not np.array_equal(np.asarray(g), were[n], equal_nan=True)]
     return f"{', '.join(changed)} of one call changed during the next one" if changed else ""
 

@@ -38,7 +38,7 @@ def _duality(t: Trial) -> str:
         return several(t.function(*arrays))
 
     try:
-        _, pushed = t.subject.run_jvp(function, case.values, tangents, False)
+        _, jvps = t.subject.run_jvp(function, case.values, tangents, False)
     except Unsupported:
         raise
     except Exception as e:
@@ -51,7 +51,7 @@ def _duality(t: Trial) -> str:
         raise Unsupported("rounding may take another branch")
     reverse = [(to_float64(g), to_float64(tangents[n]), t.budget[n]) for n in case.wrt
                if (g := t.first.gradients.get(n)) is not None]  # fmt: skip
-    forth = [(to_float64(p), to_float64(g), b) for p, g, b in zip(pushed, case.cotangent, allowed)]
+    forth = [(to_float64(p), to_float64(g), b) for p, g, b in zip(jvps, case.cotangent, allowed)]
     left, right = (math.fsum(v for x, y, _ in side for v in (x * y).ravel().tolist()) for side in (forth, reverse))
     # Each entry within its budget of the truth, times what it is multiplied by; and the products' own rounding.
     room = sum(float(np.sum(b * np.abs(y)) + np.sum(np.abs(x * y)) * 2.0**-53) for x, y, b in (*forth, *reverse))

@@ -30,7 +30,9 @@ class Combo(NamedTuple):
 
 @dataclass(frozen=True)
 class Campaign:
-    """graphs   the indices of the seeded graphs
+    """The graphs, subjects and dtypes of a campaign, and its limits.
+
+    graphs   the indices of the seeded graphs
     combos   subject × dtype, without those that the subject does not compute in
     spread   "none": each graph in each combo; "dtypes": in one dtype, in turn, on every subject; "both": on one subject
     limit    seconds after which a verdict counts as hanging
