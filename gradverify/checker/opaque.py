@@ -154,7 +154,7 @@ def _compare_slopes(b: Opaque, gradients: dict[str, np.ndarray], seen: Observati
             return _fail_along(b, gradients, k, predicted, measured, allowed)
         with np.errstate(divide="ignore", invalid="ignore"):
             for n in u:
-                power[n] = np.minimum(power[n], (allowed + off) / np.abs(u[n] * gradients[n]))
+                power[n] = np.asarray(np.minimum(power[n], (allowed + off) / np.abs(u[n] * gradients[n])))
     if not resolved:
         why = "no step gave a stable slope: the point lies on a kink, or the function is too noisy"
         return Outcome.INCONCLUSIVE, None, Reason.ORACLE, why, ()

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.errors import Unsupported
 from ..frameworks.registry import of_functions
 from .probes import (
     Given,
@@ -101,9 +102,17 @@ def _scalars(given: Given) -> Iterator[Variant]:
 
 
 def _narrowed(given: Given) -> Iterator[Variant]:
-    """Half the precision."""
+    """Half the precision, where the values stay what they are up to rounding."""
     narrower = {np.dtype(np.float64): np.float32, np.dtype(np.complex128): np.complex64}
-    return given.changed(lambda x: x.astype(narrower[x.dtype]) if x.dtype in narrower else None)
+
+    def narrow(x: np.ndarray) -> np.ndarray | None:
+        if x.dtype not in narrower:
+            return None
+        if _leaves_range(x, np.float32):
+            raise Unsupported("a value leaves the range of float32 there, which makes it another point")
+        return x.astype(narrower[x.dtype])
+
+    return given.changed(narrow)
 
 
 def _can_shrink(given: Given) -> bool:
@@ -145,6 +154,14 @@ for _probe in (
 
 def _scaled(x: np.ndarray, factor: float) -> np.ndarray:
     return x * x.dtype.type(factor) if x.dtype.kind in "fc" else x
+
+
+def _leaves_range(x: np.ndarray, narrow: type[np.floating[Any]]) -> bool:
+    """Does a finite entry overflow in the narrower dtype, or lose digits below its smallest normal number?"""
+    if x.dtype.kind == "c":
+        return _leaves_range(x.real, narrow) or _leaves_range(x.imag, narrow)
+    size = np.abs(x[np.isfinite(x) & (x != 0)])
+    return bool(size.size and (size.min() < np.finfo(narrow).tiny or size.max() > np.finfo(narrow).max))
 
 
 def _signed(x: np.ndarray) -> bool:
@@ -232,4 +249,4 @@ def _batched(given: Given, change: Callable[[np.ndarray], np.ndarray], growth: f
             return None
         return change(x)
 
-    return OtherArguments(given.map_arrays(leading), growth=growth)
+    return OtherArguments(given.map_arrays(leading), growth=growth, batch=True)

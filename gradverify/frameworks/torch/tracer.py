@@ -34,7 +34,7 @@ from ...namespaces.layout import spots
 from ...trace.base import CONVENTION, Tracer, digest
 from ...trace.call_site import frames, place
 from ...trace.calls import captured, narrowest, positional
-from ...trace.confirm import disagreement, nearby
+from ...trace.confirm import disagreement, nearby, unread_but_used
 from ...trace.value import PARTS, Argument, Complex, Output, Part, Role, Traced, Value, kind_of
 from .aten import MAPPED
 from .compiled import NOTE as COMPILED
@@ -113,6 +113,9 @@ def trace(
     xp, arguments, inputs, result = _recorded(call, stop_detached)
     if is_compiled(fn):
         xp.note(COMPILED)
+    for name, parameter in call.parameters.items():
+        if parameter._backward_hooks:
+            xp.note(f"the parameter {name} has hooks, which are run: what they change is part of its gradient")
     leaves, _ = pytree.tree_flatten_with_path(result)
     outputs, nodes, tensors = _outputs(xp, leaves, opaque)
     custom = _custom([leaf for _, leaf in leaves])
@@ -165,7 +168,12 @@ def _recorded(call: _Call, stop_detached: bool) -> Any:
             raise
         able = call.able()
         xp, arguments, inputs, result = _watched(call, stop_detached, able.__contains__)
-        return xp, [replace(a, wanted=a.whole in able) for a in arguments], inputs, result
+        return (
+            xp,
+            [replace(a, wanted=a.whole in able and (a.wanted or not call.parameters)) for a in arguments],
+            inputs,
+            result,
+        )
 
 
 def _written(xp: _TorchTracer, inputs: Sequence[tuple[str, torch.Tensor]], custom: bool) -> tuple[list[str], list[str]]:
@@ -260,9 +268,14 @@ class _Call:
 
     @property
     def flagged(self) -> bool:
-        """Does any tensor require grad already?"""
+        """Do some tensors require grad, so that the others are not differentiated?
+
+        A module's parameters alone decide nothing about its arguments: layers below it need those gradients.
+        """
         given = [self.leaves[k] for k in self.places]
-        return any(t.requires_grad for t in [*given, *self.parameters.values()])
+        return any(t.requires_grad for t in given) or (
+            any(p.requires_grad for p in self.parameters.values()) and not any(map(_floating, given))
+        )
 
     def able(self) -> frozenset[str]:
         """The inputs with respect to which autograd admits to differentiate, each asked alone."""
@@ -292,7 +305,8 @@ class _Call:
             _admit(name, t)
             array = _array(t)
             # Where none requires grad, all do: the caller decides by `wrt` afterwards.
-            wanted = _floating(t) and (t.requires_grad or (wanting(name) and not self.flagged))
+            frozen = role == "parameter" and any(p.requires_grad for p in self.parameters.values())
+            wanted = _floating(t) and (t.requires_grad or (wanting(name) and not self.flagged and not frozen))
             xp.input(name, array, wanted)
             for part in _parts(t):
                 held = getattr(array, part) if part else array
@@ -300,7 +314,8 @@ class _Call:
                 dtype = _dtype_name(t.dtype.to_real() if part else t.dtype)
                 kind = kind_of(held.dtype)
                 strides = None if part or t.is_contiguous() else tuple(t.stride())
-                arguments.append(Argument(label, kind, dtype, tuple(t.shape), role, t.requires_grad, part, strides))
+                flag = wanted if self.parameters else t.requires_grad
+                arguments.append(Argument(label, kind, dtype, tuple(t.shape), role, flag, part, strides))
             tensors.append((name, _clone(t, wanted)))
         for name, t in [*self.buffers.items(), *_closed_over(self.fn)]:
             if t.layout is torch.strided:
@@ -315,6 +330,7 @@ class _Call:
             leaves[k] = t
         args, kwargs = pytree.tree_unflatten(leaves, self.structure)
         held: dict[str, torch.Tensor] = dict(zip(self.parameters, tensors[len(self.places) :]))
+        held = {n: _hooked(t, self.parameters[n]) for n, t in held.items()}
         held |= {n: b.clone() for n, b in self.buffers.items()}
         with contextlib.ExitStack() as stack:
             devices = sorted({t.device.index or 0 for t in tensors if t.device.type == "cuda"})
@@ -350,7 +366,7 @@ class _Call:
 
         def function(*tensors: Any) -> tuple[Any, ...]:
             rest = iter(tensors)
-            whole = [_joined(next(rest), next(rest), t) if t.is_complex() else next(rest) for t in given]
+            whole = [_joined(next(rest), next(rest), t) if t.is_complex() else _placed(next(rest), t) for t in given]
             return tuple(half for out in native(*whole) for half in _halves(out))
 
         return function
@@ -388,10 +404,21 @@ def _clone(t: torch.Tensor, wanted: bool) -> torch.Tensor:
     if t.is_conj():
         return _clone(t.conj(), False).conj().requires_grad_(wanted)
     length = t.untyped_storage().nbytes() // t.element_size()
-    if (t.is_contiguous() and t.numel() == length) or length > 4 * t.numel() + 4096:
+    if (t.is_contiguous() and t.numel() == length) or _far_apart(t):
         return t.clone(memory_format=torch.preserve_format).requires_grad_(wanted)
     memory = t.as_strided((length,), (1,), 0).clone()
     return memory.as_strided(t.shape, t.stride(), t.storage_offset()).requires_grad_(wanted)
+
+
+def _hooked(t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The tensor behind the hooks of the one in whose place it stands: its gradient is what they let through."""
+    hooks = list((like._backward_hooks or {}).values())
+    if not hooks or not t.requires_grad:
+        return t
+    t = t.view_as(t)
+    for hook in hooks:
+        t.register_hook(hook)
+    return t
 
 
 def _joined(re: torch.Tensor, im: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -403,6 +430,23 @@ def _joined(re: torch.Tensor, im: torch.Tensor, like: torch.Tensor) -> torch.Ten
     if z.shape != like.shape or z.stride() == like.stride() or len(np.unique(_positions(_layout(like)))) < z.numel():
         return z
     return _clone(like, False).copy_(z)
+
+
+def _placed(t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The tensor where `like` lies in its memory, by a differentiable copy, if `like` has an offset; else as it is.
+
+    `as_strided` reads a storage, not a tensor: what lies around it there belongs to the function.
+    """
+    if not like.storage_offset() or t.shape != like.shape or t.storage_offset() or _far_apart(like):
+        return t
+    if len(np.unique(_positions(_layout(like)))) < t.numel():
+        return t
+    return _clone(like, False).copy_(t)
+
+
+def _far_apart(t: torch.Tensor) -> bool:
+    """Is the tensor a small part of a large storage, which is not copied with it?"""
+    return t.untyped_storage().nbytes() // t.element_size() > 4 * t.numel() + 4096
 
 
 def _halves(x: Any) -> tuple[Any, ...]:
@@ -1096,13 +1140,20 @@ def _confirmed(
     moved = nearby(traced.values, moving, roundoff, seed)
     replaceable = [a for a in traced.arguments if a.role != "captured"]
     if {STOPPED, CONVENTION} & xp.notes.keys():  # what is held fixed here moves in the function: this point must do
-        moved = dict(traced.values)
+        moved, moving = dict(traced.values), []
+
+    def run(point: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        with eager():
+            made = traced.function(*(_refilled(t, point[a.name]) for a, t in zip(replaceable, inputs)))
+        return [_array(t) for t in made]
+
     try:
         # A tensor each, laid out and rounded as the argument is: rounded there, the point is that of both.
         tensors = [_refilled(t, moved[a.name]) for a, t in zip(replaceable, inputs)]
         moved |= {a.name: _array(t) for a, t in zip(replaceable, tensors)}
         with eager():
             there = traced.function(*tensors)
+        apart = unread_but_used(traced.graph, traced.values, moving, roundoff, seed, run)
     except Exception as e:
         xp.note(f"next to this point the function raised {type(e).__name__}: the graph was not confirmed there")
         return None
@@ -1120,6 +1171,7 @@ def _confirmed(
     except (Unsupported, np.linalg.LinAlgError) as e:
         xp.note(f"the graph could not be confirmed in NumPy: {e}")
         return None
+    why = why or apart
     if why is None:
         return None
     left = ", ".join(xp.escapes.seen)

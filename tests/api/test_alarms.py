@@ -1,0 +1,287 @@
+"""Right functions that probes, differences or layouts must not accuse, each kind with twins that are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradverify import Outcome, Verdict, check
+from gradverify.core.verdict import FailKind
+from gradverify.judge.compare import compare
+from gradverify.namespaces.dtypes import FORMATS
+from gradverify.oracle.estimate import Estimate
+
+torch = pytest.importorskip("torch")
+D = torch.float64
+
+
+def t(*values: Any, dtype: Any = D) -> Any:
+    return torch.tensor(values, dtype=dtype, requires_grad=True)
+
+
+def scalar(value: float, dtype: Any = D) -> Any:
+    return torch.tensor(value, dtype=dtype, requires_grad=True)
+
+
+def rule(forward: Callable[..., Any], backward: Callable[..., Any]) -> Callable[..., Any]:
+    """A custom Function of a forward(*args) and a backward(g, *args)."""
+
+    class Rule(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *args: Any) -> Any:
+            ctx.save_for_backward(*args)
+            return forward(*args)
+
+        @staticmethod
+        def backward(ctx: Any, *g: Any) -> Any:
+            return backward(*g, *ctx.saved_tensors)
+
+    return Rule.apply  # type: ignore[no-any-return]
+
+
+def is_right(v: Verdict) -> bool:
+    return v.outcome in (Outcome.PASS, Outcome.WEAK, Outcome.KNOWN)
+
+
+def is_wrong(v: Verdict) -> bool:
+    return v.outcome is Outcome.FAIL
+
+
+# ---- opaque functions of numbers ------------------------------------------------------------------------------------
+
+
+def through_numpy(f: Callable[[np.ndarray], np.ndarray], slope: float) -> Callable[..., Any]:
+    return rule(lambda x: torch.from_numpy(np.array(f(x.detach().numpy()))), lambda g, x: slope * g)
+
+
+def test_an_opaque_function_of_a_number_is_judged() -> None:
+    assert is_right(check(through_numpy(lambda x: x * 0 + 3.0, 0.0), scalar(0.7)))
+    assert is_right(check(through_numpy(lambda x: 2.0 * x, 2.0), scalar(0.0)))
+    assert is_wrong(check(through_numpy(lambda x: 2.0 * x, 2.1), scalar(0.3)))
+    check(torch.nextafter, scalar(0.3), scalar(0.5))  # it does not raise
+
+
+# ---- outputs that do not require grad -------------------------------------------------------------------------------
+
+
+def with_detached(factor: float) -> Callable[..., Any]:
+    class Both(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            mean = x.mean()
+            ctx.mark_non_differentiable(mean)
+            ctx.save_for_backward(x)
+            return mean, x.sin()
+
+        @staticmethod
+        def backward(ctx: Any, g_mean: Any, g: Any) -> Any:
+            return factor * g * ctx.saved_tensors[0].cos()
+
+    return lambda x: Both.apply(x)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: torch.native_layer_norm(x, (3,), None, None, 1e-5),
+        lambda x: {"loss": (x * x).sum(), "entropy": x.detach().exp().sum()},
+        lambda x: ((x * (1 + 2j)).detach(), x * (1 + 2j)),
+        with_detached(1.0),
+    ],
+)
+def test_outputs_that_do_not_require_grad_are_not_judged(f: Any) -> None:
+    v = check(f, t([0.3, -0.4, 1.2], [0.7, 0.2, -1.0]))
+    assert is_right(v), v
+    assert any("do not require grad" in n for n in v.notes)
+
+
+def test_an_output_beside_one_that_does_not_require_grad_is_judged() -> None:
+    assert is_wrong(check(with_detached(1.01), t([0.3, -0.4, 1.2])))
+    assert is_wrong(check(lambda x: (x.detach().exp(), x.detach() * x), t(0.3, -0.4)))
+
+
+# ---- stepwise functions ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: (x + 1e8) - 1e8,
+        lambda x: torch.sin(1e6 * x),
+        lambda x: ((x * 1e-3 + 1) - 1) * 1e3,
+        lambda x: torch.cos(x + 3e7) - x,
+    ],
+)
+def test_functions_that_are_stepwise_in_float32_are_right(f: Any) -> None:
+    assert is_right(check(f, t(0.25, 0.3)))
+    v = check(f, t(0.25, 0.3, dtype=torch.float32))
+    assert not is_wrong(v), v
+
+
+def test_what_leaves_the_graph_in_float32_is_still_seen() -> None:
+    f = rule(lambda x: torch.from_numpy(np.sin(x.detach().numpy())), lambda g, x: g * x.cos() * 1.01)
+    assert is_wrong(check(f, t(0.25, 0.3, dtype=torch.float32)))
+
+
+# ---- other points ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "args", [(scalar(3e-200), scalar(4e-200)), (scalar(3e200), scalar(1e200)), (t(1e-310, 1.0), t(0.0, 2.0))]
+)
+def test_what_leaves_the_range_of_float32_is_another_point(args: Any) -> None:
+    assert not is_wrong(check(torch.hypot, *args))
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward", "x"),
+    [
+        (lambda x: torch.hypot(x[0], x[1]), lambda g, x: g * x / torch.hypot(x[0], x[1]), t(3.0, 4.0)),
+        (lambda x: x[0] * x[1], lambda g, x: g * x.flip(0), t(3.0, 4.0)),
+        (
+            lambda m: m[0, 0] * m[1, 1] - m[0, 1] * m[1, 0],
+            lambda g, m: g * torch.stack([m[1].flip(0), m[0].flip(0)]) * torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).to(m),
+            t([1.0, 2.0], [0.3, 4.0]),
+        ),
+    ],
+)
+def test_entries_that_are_not_read_are_no_batch(forward: Any, backward: Any, x: Any) -> None:
+    assert is_right(check(rule(forward, backward), x))
+
+
+def test_a_row_that_is_read_is_a_batch() -> None:
+    def backward(g: Any, x: Any) -> Any:
+        return g * x.cos() * (torch.arange(len(x)) < 2)[:, None]
+
+    assert is_wrong(check(rule(torch.sin, backward), t([0.3, 0.1], [0.5, 2.0])))
+
+
+def test_a_row_that_is_stretched_is_no_batch() -> None:
+    c = torch.tensor([0.5, 2.0, -1.0], dtype=D)
+    w = torch.tensor([[0.5, 2.0, -1.0], [1.0, 0.1, 0.2], [0.3, 0.4, 0.5], [2.0, 1.0, 0.7]], dtype=D, requires_grad=True)
+    assert is_right(check(rule(lambda x: x * c, lambda g, x: g * c), t(1.0, 2.0, 3.0)))
+    assert is_right(check(rule(lambda x: x + c.exp(), lambda g, x: g * torch.ones(3, dtype=D)), t(1.0, 2.0, 3.0)))
+    product = rule(lambda x, w: x * w, lambda g, x, w: ((g * w).sum(0), g * x))
+    assert is_right(check(product, t(1.0, 2.0, 3.0), w))
+
+
+def test_a_target_is_not_shared() -> None:
+    f = rule(lambda p, y: (p * y + y.exp()).sum(), lambda g, p, y: (g * y, None))
+    assert is_right(check(f, t(0.2, 0.7), torch.tensor([0.1, 1.0], dtype=D)))
+    g = rule(lambda p, y: (p * y).sum(), lambda g, p, y: (g * y, g * p))
+    assert is_right(check(g, t(0.2, 0.7), t(0.1, 1.0)))
+
+
+@pytest.mark.parametrize("second", [t([0.3, -0.2], [1.1, 0.4]), torch.tensor([[0.3, -0.2], [1.1, 0.4]], dtype=D)])
+def test_a_gradient_inside_needs_its_argument_to_require_grad(second: Any) -> None:
+    def penalty(x: Any, w: Any) -> Any:
+        (g,) = torch.autograd.grad(torch.tanh(x @ w).sum(), x, create_graph=True)
+        return (g.norm(dim=-1) - 1).pow(2).mean()
+
+    def residual(x: Any, w: Any) -> Any:
+        u = (x @ w).sin()
+        (du,) = torch.autograd.grad(u.sum(), x, create_graph=True)
+        return ((du + u @ w) ** 2).sum()
+
+    x = t([0.3, 0.9], [0.2, -0.7], [1.0, 0.1])
+    assert is_right(check(penalty, x, second))
+    assert is_right(check(residual, x, second))
+
+
+# ---- layouts --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4)),
+        lambda: torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.Tanh()).eval(),
+        lambda: torch.nn.Sequential(torch.nn.Unflatten(1, (1, 3)), torch.nn.Conv1d(1, 2, 2), torch.nn.GroupNorm(1, 2)),
+    ],
+)
+def test_parameters_keep_their_layout(build: Any) -> None:
+    torch.manual_seed(0)
+    assert is_right(check(build().double(), torch.randn(4, 3, dtype=D)))
+
+
+def test_the_layout_of_arguments_is_still_asked() -> None:
+    f = rule(lambda x: x * x, lambda g, x: 2 * g * x if x.is_contiguous() else g * x)
+    assert check(f, t([0.1, 0.2], [0.3, 0.4])).kind is FailKind.LAW
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x.as_strided((2, 2), (1, 2), 0) * x.sum(),
+        lambda x: x.as_strided((3,), (2,), 11) ** 2,
+        lambda x: x.as_strided((4,), (3,)) + x[:4],
+    ],
+)
+def test_where_a_tensor_begins_in_its_storage_is_kept(f: Any) -> None:
+    base = torch.arange(30.0, dtype=D).sin()
+    assert is_right(check(f, base[10:20].detach().requires_grad_()))
+
+
+def test_a_wrong_rule_on_a_view_with_an_offset_is_seen() -> None:
+    base = torch.arange(30.0, dtype=D).sin()
+    f = rule(torch.sin, lambda g, x: g * x.cos() * (1 + 1e-9))
+    assert is_wrong(check(f, base[10:20].detach().requires_grad_()))
+
+
+# ---- modules --------------------------------------------------------------------------------------------------------
+
+
+class Affine(torch.nn.Module):  # type: ignore[misc]
+    def __init__(self, share: float = 1.0) -> None:
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.tensor([[0.3, -1.0], [0.2, 0.5], [1.5, 0.1]], dtype=D))
+        self.f = rule(lambda x, w: x @ w, lambda g, x, w: (share * g @ w.T, x.T @ g))
+
+    def forward(self, x: Any) -> Any:
+        return self.f(x, self.w)
+
+
+X = torch.tensor([[0.3, 0.1, -0.4], [1.0, 2.0, 0.7]], dtype=D)
+
+
+def test_a_module_is_judged_in_its_argument_too() -> None:
+    assert is_right(check(Affine(), X))
+    assert is_wrong(check(Affine(0.5), X))
+    assert is_wrong(check(torch.nn.Sequential(torch.nn.Tanh(), Affine(0.5)), X))
+    frozen = Affine(0.5)
+    frozen.w.requires_grad_(False)
+    assert is_wrong(check(frozen, X))
+    assert is_right(check(Affine(0.5), X, wrt=["w"]))
+
+
+def test_a_module_of_integers_is_judged_in_its_parameters() -> None:
+    torch.manual_seed(0)
+    assert is_right(check(torch.nn.Embedding(5, 3).double(), torch.tensor([0, 3, 3])))
+
+
+def test_a_hook_on_a_parameter_is_part_of_its_gradient() -> None:
+    m = torch.nn.Linear(3, 2).double()
+    handle = m.bias.register_hook(lambda g: g + 1)
+    v = check(m, X)
+    assert is_wrong(v)
+    assert any("bias has hooks" in n for n in v.notes)
+    handle.remove()
+    assert is_right(check(m, X))
+    m.weight.register_hook(lambda g: None)  # it looks, and changes nothing
+    assert is_right(check(m, X))
+
+
+# ---- which entry is the worst ---------------------------------------------------------------------------------------
+
+
+def test_the_worst_entry_is_named() -> None:
+    want = Estimate(np.ones(3), np.zeros(3), np.zeros(3))
+    found = compare("dx", np.array([1 + 1e-6, 3.0, 1.0]), want, np.full(3, 1e-12), FORMATS["float64"])
+    assert found.comparison.worst is not None
+    assert found.comparison.worst.index == (1,)
+    one = compare("dx", np.array([1.0, 1.0, np.nan]), want, np.full(3, 1e-12), FORMATS["float64"])
+    assert one.comparison.worst is not None
+    assert one.comparison.worst.index == (2,)
