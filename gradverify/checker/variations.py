@@ -8,6 +8,7 @@ and may take its other branch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from ..core.errors import Unsupported
 from ..frameworks.registry import of_functions
+from .complex_adapter import natively
 from .probes import (
     Given,
     OtherArguments,
@@ -22,6 +24,8 @@ from .probes import (
     Variant,
     count_non_finite,
     count_values_by_hand,
+    has_case,
+    is_custom,
     register_probe,
 )
 from .same_point import can_stand_in
@@ -57,8 +61,49 @@ def _negated(given: Given) -> Iterator[Variant]:
 
 
 def _far_out(given: Given) -> Iterator[Variant]:
-    """Beyond where exp overflows float64, for values of order ten."""
-    return given.changed(lambda x: _scaled(x, 64.0) if _signed(x) else None)
+    """Beyond where exp overflows float64, for values of order ten; and the first power of two, up to where the forward
+    pass ends, at which a gradient is infinite or NaN."""
+    yield from given.changed(lambda x: _scaled(x, 64.0) if _signed(x) else None)
+    for power in _powers_where_gradients_end(given):
+        factor = 2.0**power
+        for variant in given.changed(lambda x, factor=factor: _scaled(x, factor) if _signed(x) else None):
+            yield replace(variant, label=f"values 2^{power} times as large")
+
+
+CLIMB = (7, 8, 9, 10, 12, 14, 17, 20)
+"""Powers of two that values are multiplied by until the forward pass ends, for what exponentials hide: exp ends at 710 in
+float64 and at 89 in float32. Beyond 2^20 algebraic formulas leave the range as well (x^6 in float32), and nobody claims them
+there."""
+
+
+def _powers_where_gradients_end(given: Given) -> Iterator[int]:
+    """The first of CLIMB at which the forward pass is finite and a gradient is not.
+
+    Only asked, not judged: that takes a call each. Whether the true gradient is finite there the judge finds out.
+    """
+    case = given.case
+    if case is None or not given.traced.custom:  # those of the frameworks are known
+        return
+    signed = {n: v for n, v in case.values.items() if n in case.wrt and _signed(np.asarray(v))}
+    if not signed or not any(a.name in signed and a.role == "argument" for a in given.traced.arguments):
+        return
+    subject, function = natively(of_functions(given.traced.framework, given.question.device), given.traced)
+    for power in CLIMB:
+        with np.errstate(all="ignore"):
+            moved = {n: _scaled(v, 2.0**power) if n in signed else v for n, v in case.values.items()}
+        if not all(np.isfinite(v.astype(np.float64)).all() for n, v in moved.items() if n in signed):
+            return
+        with given.question.limited("the function, or its backward pass,"):
+            seen = subject.run_vjp(function, moved, case.wrt, case.cotangent)
+        if seen.raised is not None or not all(np.isfinite(_wide(o)).all() for o in seen.outputs):
+            return
+        if any(g is not None and not np.isfinite(_wide(g)).all() for g in seen.gradients.values()):
+            yield power
+            return
+
+
+def _wide(x: np.ndarray) -> np.ndarray:
+    return np.asarray(x, dtype=np.float64)
 
 
 def _conjugated(given: Given) -> Iterator[Variant]:
@@ -94,6 +139,41 @@ def _batch_of_many(given: Given) -> Iterator[Variant]:
     if rows and rows < ROWS:
         grow = partial(_grown, np.random.default_rng([given.question.seed, 4]))
         yield _batched(given, grow, growth=ROWS / rows)
+
+
+SIZES = 4
+"""Of so many different lengths of axes each is varied."""
+
+
+def _other_sizes(given: Given) -> Iterator[Variant]:
+    """One entry more, and one less, along all axes of one length: every size that the function lets vary by itself.
+
+    What works in blocks has a tail then. Axes of one length may belong together (the keys and the values of an attention),
+    and no others are changed; where they do not fit, the function raises, and is not asked.
+    """
+    shapes: list[tuple[int, ...]] = []
+    given.map_arrays(lambda x: shapes.append(x.shape))  # type: ignore[func-returns-value]
+    lengths = list(dict.fromkeys(n for shape in shapes for n in shape if n > 2))
+    square = {n for shape in shapes for n in shape if shape.count(n) > 1}
+    for n in lengths[:SIZES]:
+        for more in (-1, 1):
+            if more > 0 and n in square:  # a larger matrix is seldom one of the same sort (symmetric, definite)
+                continue
+            change = partial(_resized, n, more)
+            label = f"axes of length {n + more} instead of {n}"
+            yield OtherArguments(given.map_arrays(change), batch=True, label=label)
+
+
+def _resized(n: int, more: int, x: np.ndarray) -> np.ndarray | None:
+    """One slice less, or a first one once more (scaled, if it is of floats), along each axis of length n."""
+    if n not in x.shape:
+        return None
+    for axis in [k for k, m in enumerate(x.shape) if m == n]:
+        if more < 0:
+            x = np.take(x, np.arange(n - 1), axis=axis)
+        else:
+            x = np.concatenate([x, _scaled(np.take(x, [0], axis=axis), 0.75)], axis=axis)
+    return np.ascontiguousarray(x)
 
 
 def _scalars(given: Given) -> Iterator[Variant]:
@@ -142,6 +222,7 @@ for _probe in (
     # If forward accepts any batch size, including 0, backward must as well: no value and no size can be at fault. What the
     # framework's own backward passes refuse, it documents.
     Probe("an empty batch", _empty_batch, requires=(_can_shrink,), after="a larger batch"),
+    Probe("other sizes", _other_sizes, requires=(_can_shrink, is_custom, has_case)),
     Probe(f"a batch of {ROWS}", _batch_of_many, requires=(_can_reshape,)),
     Probe("0-d arguments", _scalars, counts=count_values_by_hand),
     Probe("float32", _narrowed, counts=count_values_by_hand, requires=(_is_of_one_dtype,)),

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..core.case import Case
+from ..namespaces.dtypes import FORMATS
 from ..oracle.truth import Truth, truth
-from .budget import Budget, Conditions, budget
+from .budget import SAFETY, Budget, Conditions, budget
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +58,30 @@ def allowance(case: Case, true: Truth, *, seed: int = 0, **how: Any) -> Budget:
     """The case's budget; `how` states other assumptions than the usual ones (see `Conditions`)."""
     outputs, gradients = tuple(e.told for e in true.outputs), {n: e.told for n, e in true.gradients.items()}
     usual = Conditions(seed=seed, at_kink=bool(true.kinks), dead=true.dead, idle=true.idle)
-    return budget(case, outputs, gradients, replace(usual, **how))
+    found = budget(case, outputs, gradients, replace(usual, **how))
+    if not true.low:
+        return found
+    free = budget(case, outputs, gradients, replace(usual, **{**how, "at_kink": False})).gradients
+    unit = SAFETY * FORMATS[case.dtype].roundoff
+    wider = {
+        n: _of_either_side(b, free[n], true.low[n], true.high[n], unit) if n in true.low else b
+        for n, b in found.gradients.items()
+    }
+    return replace(found, gradients=wider)
+
+
+def _of_either_side(budget: np.ndarray, free: np.ndarray, low: np.ndarray, high: np.ndarray, unit: float) -> np.ndarray:
+    """The budget at a kink for the formula of either side.
+
+    The rounding of the result itself, which `budget` has for the convention's, is as large for that of a side. Where the
+    sides agree (a correlation that is 1 by an identity, clipped at 1), rounding may take either, and reruns that do are
+    scattered by rounding alone.
+    """
+    with np.errstate(all="ignore"):
+        size = np.fmax(np.abs(low), np.abs(high))
+        wider = np.fmax(budget, np.where(np.isfinite(size), unit * size, 0.0))
+        same = np.isfinite(size) & (high - low <= wider) & np.isfinite(free)
+    return np.where(same, np.fmax(wider, free), wider)
 
 
 def _key(case: Case, seed: int) -> bytes:

@@ -26,8 +26,17 @@ Test = Callable[[Any], bool]
 # ---- trees ----------------------------------------------------------------------------------------------------------
 
 
+OPENERS: dict[type, Callable[[Any], Any]] = {}
+"""A framework's own containers -> how they become a tuple or a mapping; its tracer enters them."""
+
+
+def _as_it_is(tree: Any) -> Any:
+    return tree
+
+
 def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """(path, leaf) in order; None is a leaf."""
+    tree = OPENERS.get(type(tree), _as_it_is)(tree)
     if isinstance(tree, Mapping):
         for key, value in tree.items():
             yield from leaves(value, f"{path}[{key!r}]")

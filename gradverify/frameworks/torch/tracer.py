@@ -87,6 +87,11 @@ STRAIGHT_THROUGH = frozenset(
 """Functions of PyTorch, by module and name, that detach what they compute with on purpose, as their documentation says."""
 
 
+PASSED_ON = frozenset({("torch.nn.functional", "gaussian_nll_loss")})
+"""Functions of PyTorch that clamp a value in place where autograd does not look, as their documentation says: what is
+clamped passes its gradient on as it is."""
+
+
 def trace(
     fn: Callable[..., Any],
     args: tuple[Any, ...] = (),
@@ -910,14 +915,24 @@ class _Mode(TorchDispatchMode):
             values: list[Value | None] = [xp.find(r) if _strided(r) else None for r in results]
         else:
             values = self.mapped(functional, mapping, plain_args, plain_kwargs, results)
+        kept = [xp.find(t) for t in tensors] if self.passes_on() else [None] * len(tensors)
         out = func(*args, **kwargs)
-        for t, before, value in zip(tensors, befores, values):
+        for t, before, value, was in zip(tensors, befores, values, kept):
             if not _integer(t):
                 value = value if value is not None else xp.concrete(_array(t))
+                if was is not None and not was.why and not t.is_complex():
+                    xp.note(CONVENTION)
+                    value = xp.call("add", was, xp.concrete(_array(t) - _storage_values(before, t)))
                 if value.kind == "bool" or t.is_complex():
                     value = xp.as_kind(value, _kind(t))
                 xp.write(t, value, before)
         return out
+
+    def passes_on(self) -> bool:
+        """Is this a write out of autograd's sight, by a function that documents to do so?"""
+        if torch.is_grad_enabled() or not self.xp.sees_grad:
+            return False
+        return any((f.f_globals.get("__name__"), f.f_code.co_name) in PASSED_ON for f in frames(ROOT))
 
     def updating(self, func: Any, args: Any, kwargs: Any, tensors: list[Any]) -> Any:
         """A call with outputs that also updates what it was given: running statistics, drawn noise."""
@@ -1035,6 +1050,11 @@ def _storage_array(t: torch.Tensor) -> np.ndarray:
     return _array(t.as_strided((t.untyped_storage().nbytes() // t.element_size(),), (1,), 0))
 
 
+def _storage_values(memory: np.ndarray, t: torch.Tensor) -> np.ndarray:
+    """The entries of a tensor in what its storage held."""
+    return memory[_positions(_layout(t))]
+
+
 def _functional(func: Any, name: str) -> Any:
     """add_.Tensor → add.Tensor; the out= overload sum.IntList_out → sum.dim_IntList, by their arguments."""
     packet = getattr(torch.ops.aten, name.removesuffix("_"), None)
@@ -1046,12 +1066,15 @@ def _functional(func: Any, name: str) -> Any:
         found = [getattr(packet, o) for o in packet.overloads()]
         alike = [f for f in found if not f._schema.is_mutable and [str(a.type) for a in f._schema.arguments] == types]
         return next((f for f in alike if f._overloadname == func._overloadname), alike[0] if alike else None)
-    wanted = [a.name for a in func._schema.arguments if not (a.alias_info and a.alias_info.is_write)]
+    read = [a for a in func._schema.arguments if not (a.alias_info and a.alias_info.is_write)]
+    found = []
     for overload in packet.overloads():
         candidate = getattr(packet, overload)
-        if not candidate._schema.is_mutable and [a.name for a in candidate._schema.arguments][: len(wanted)] == wanted:
-            return candidate
-    return None
+        same = [(a.name, str(a.type)) for a in candidate._schema.arguments][: len(read)]
+        if not candidate._schema.is_mutable and [n for n, _ in same] == [a.name for a in read]:
+            # lt.Scalar_out is lt.Scalar, not lt.Tensor, whose arguments have the same names.
+            found.append((sum(kind != str(a.type) for (_, kind), a in zip(same, read)), candidate))
+    return min(found, key=lambda pair: pair[0])[1] if found else None
 
 
 @functools.cache
