@@ -12,7 +12,7 @@ import numpy as np
 from ..core.case import Case
 from ..namespaces.dtypes import FORMATS
 from ..oracle.truth import Truth, truth
-from .budget import SAFETY, Budget, Conditions, budget
+from .budget import RERUNS, SAFETY, Budget, Conditions, budget
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,8 @@ def allowance(case: Case, true: Truth, *, seed: int = 0, **how: Any) -> Budget:
     found = budget(case, outputs, gradients, replace(usual, **how))
     if not true.low:
         return found
-    free = budget(case, outputs, gradients, replace(usual, **{**how, "at_kink": False})).gradients
+    every = {**how, "at_kink": False, "loose": True, "reruns": 4 * RERUNS}
+    free = budget(case, outputs, gradients, replace(usual, **every)).gradients if found.branches else found.gradients
     unit = SAFETY * FORMATS[case.dtype].roundoff
     wider = {
         n: _of_either_side(b, free[n], true.low[n], true.high[n], unit) if n in true.low else b
@@ -73,15 +74,15 @@ def allowance(case: Case, true: Truth, *, seed: int = 0, **how: Any) -> Budget:
 def _of_either_side(budget: np.ndarray, free: np.ndarray, low: np.ndarray, high: np.ndarray, unit: float) -> np.ndarray:
     """The budget at a kink for the formula of either side.
 
-    The rounding of the result itself, which `budget` has for the convention's, is as large for that of a side. Where the
-    sides agree (a correlation that is 1 by an identity, clipped at 1), rounding may take either, and reruns that do are
-    scattered by rounding alone.
+    The rounding of the result itself, which `budget` has for the convention's, is as large for that of a side. Where both
+    sides are 0 (a correlation that is 1 by an identity, clipped at 1), one of them is 0 as a sum of terms that cancel, and
+    rounding may take it: reruns of both are scattered by rounding alone.
     """
     with np.errstate(all="ignore"):
         size = np.fmax(np.abs(low), np.abs(high))
         wider = np.fmax(budget, np.where(np.isfinite(size), unit * size, 0.0))
-        same = np.isfinite(size) & (high - low <= wider) & np.isfinite(free)
-    return np.where(same, np.fmax(wider, free), wider)
+        none = np.isfinite(size) & (size <= wider) & np.isfinite(free)
+    return np.where(none, np.fmax(wider, free), wider)
 
 
 def _key(case: Case, seed: int) -> bytes:
