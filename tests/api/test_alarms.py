@@ -285,3 +285,123 @@ def test_the_worst_entry_is_named() -> None:
     one = compare("dx", np.array([1.0, 1.0, np.nan]), want, np.full(3, 1e-12), FORMATS["float64"])
     assert one.comparison.worst is not None
     assert one.comparison.worst.index == (2,)
+
+
+# ---- what no single call shows --------------------------------------------------------------------------------------
+
+
+def test_a_backward_pass_that_writes_to_what_it_saved() -> None:
+    def scaled(*, in_place: bool) -> Callable[..., Any]:
+        def backward(g: Any, buffer: Any) -> Any:
+            if not in_place:
+                return buffer * g
+            buffer.data.mul_(g)  # out of sight of the check of versions
+            return buffer.clone()
+
+        class Scaled(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx: Any, x: Any) -> Any:
+                ctx.save_for_backward(x.cos())
+                return x.sin()
+
+            @staticmethod
+            @torch.autograd.function.once_differentiable
+            def backward(ctx: Any, g: Any) -> Any:
+                return backward(g, *ctx.saved_tensors)
+
+        return lambda x: Scaled.apply(x)
+
+    assert is_wrong(check(scaled(in_place=True), t(0.3, 1.2)))
+    assert is_right(check(scaled(in_place=False), t(0.3, 1.2)))
+
+
+def tail(block: int, *, wrong: bool) -> Callable[..., Any]:
+    def backward(g: Any, q: Any, k: Any) -> Any:
+        dk = g.T @ q
+        if wrong and len(k) % block:
+            dk = torch.cat([dk[:-1], 0 * dk[-1:]])
+        return g @ k, dk
+
+    return rule(lambda q, k: q @ k.T, backward)
+
+
+@pytest.mark.parametrize("rows", [4, 8])
+def test_a_tail_of_one_size_alone(rows: int) -> None:
+    torch.manual_seed(0)
+    q, k = (torch.randn(n, 3, dtype=D, requires_grad=True) for n in (6, rows))
+    assert is_wrong(check(tail(4, wrong=True), q, k))
+    assert is_right(check(tail(4, wrong=False), q, k))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_exponentials_that_end_far_out(dtype: Any) -> None:
+    x = t(-0.2, 0.1, 0.3, dtype=dtype)
+    softplus = torch.nn.functional.softplus
+    assert check(rule(softplus, lambda g, x: g * x.exp() / (1 + x.exp())), x).kind is FailKind.NON_FINITE
+    assert is_right(check(rule(softplus, lambda g, x: g * torch.sigmoid(x)), x))
+    logistic = rule(torch.tanh, lambda g, x: g * (1 - torch.tanh(x)) * (1 + torch.tanh(x)))
+    assert not is_wrong(check(logistic, x))
+
+
+# ---- graphs that are not the function -------------------------------------------------------------------------------
+
+
+def halved(x: Any, f: Callable[[Any], Any]) -> Any:
+    """Where f(y) = x, for an increasing f, by bisection of [0, 1 + x]."""
+    lo, hi = torch.zeros_like(x), x + 1
+    for _ in range(55):
+        mid = (lo + hi) / 2
+        up = f(mid) <= x
+        lo, hi = torch.where(up, mid, lo), torch.where(up, hi, mid)
+    return lo
+
+
+def test_a_bisection_is_judged_by_its_differences() -> None:
+    cube = lambda x: halved(x, lambda y: y**3 + y)
+    slope = lambda x: 1 / (3 * cube(x) ** 2 + 1)
+    assert is_right(check(rule(cube, lambda g, x: g * slope(x)), t(0.3, 1.7), effort="quick"))
+    assert is_wrong(check(rule(cube, lambda g, x: g * slope(x) * 1.01), t(0.3, 1.7), effort="quick"))
+    log = lambda x: halved(x, torch.expm1)
+    assert is_right(check(rule(log, lambda g, x: g / (1 + x)), t(0.3, 1.7), effort="quick"))
+
+
+def test_the_likelihood_with_a_clamped_variance() -> None:
+    loss = torch.nn.functional.gaussian_nll_loss
+    zero, one = torch.zeros(2, dtype=D), torch.ones(2, dtype=D)
+    assert is_right(check(lambda v: loss(zero, one, v), t(1e-8, 0.5)))
+    assert is_right(check(lambda m, v: loss(m, one, v, full=True, eps=0.1, reduction="sum"), t(0.2, 0.4), t(0.01, 0.5)))
+
+
+def test_a_comparison_into_a_given_tensor() -> None:
+    out = lambda: torch.empty(3, dtype=torch.bool)
+    x = t(0.1, 0.6, 0.9)
+    assert is_right(check(lambda x: x * x * torch.lt(x, 0.5, out=out()), x))
+    assert is_right(check(lambda x: x.sin() * torch.ge(x, 0.7, out=out()), x))
+
+
+def test_a_value_at_a_clip_by_an_identity() -> None:
+    x = t([0.6984716159205614, 1.3983400118651144], [-0.949821227147272, -0.6232306366264744])
+    assert is_right(check(torch.corrcoef, x, effort="quick"))
+    unit = lambda x: torch.clamp(torch.nn.functional.cosine_similarity(x, x, dim=-1), -1, 1)
+    assert is_right(check(unit, x, effort="quick"))
+    wrong = rule(torch.corrcoef, lambda g, x: 1e-3 * g)
+    assert is_wrong(check(wrong, x, effort="quick"))
+
+
+def test_functions_of_hips_autograd() -> None:
+    anp = pytest.importorskip("autograd.numpy")
+    stats = pytest.importorskip("autograd.scipy.stats")
+    x = np.array([0.3, -0.4, 1.2, 0.1])
+    assert is_right(check(lambda x, m, s: stats.norm.cdf(x, m, s), x, x - 0.1, x**2 + 1, framework="autograd"))
+    assert is_right(check(lambda x, m: stats.norm.cdf(x, m), x, x, framework="autograd"))
+    assert is_right(check(lambda x: anp.std(x), np.array([3.5, 2.0]), framework="autograd"))
+    a = np.array([[1.0, 0.2, 0.3], [0.5, 2.0, -0.4], [0.1, 0.7, 3.0]])
+    assert is_right(check(lambda x: anp.linalg.slogdet(x), a, framework="autograd"))
+
+
+def test_an_unstable_sort_in_jax() -> None:
+    jax = pytest.importorskip("jax")
+    sort = lambda x: jax.lax.sort(x, is_stable=False)
+    assert is_right(check(sort, jax.numpy.asarray(np.array([3.0, 1.0, 4.0, 0.0, 2.0], np.float32))))
+    tied = jax.numpy.asarray(np.array([3.0, 1.0, 3.0], np.float32))
+    assert not is_wrong(check(sort, tied))
