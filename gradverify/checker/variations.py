@@ -66,8 +66,12 @@ def _far_out(given: Given) -> Iterator[Variant]:
     yield from given.changed(lambda x: _scaled(x, 64.0) if _signed(x) else None)
     for power in _powers_where_gradients_end(given):
         factor = 2.0**power
-        for variant in given.changed(lambda x, factor=factor: _scaled(x, factor) if _signed(x) else None):
+        for variant in given.changed(partial(_scaled_if_signed, factor)):
             yield replace(variant, label=f"values 2^{power} times as large")
+
+
+def _scaled_if_signed(factor: float, x: np.ndarray) -> np.ndarray | None:
+    return _scaled(x, factor) if _signed(x) else None
 
 
 CLIMB = (7, 8, 9, 10, 12, 14, 17, 20)
@@ -152,7 +156,7 @@ def _other_sizes(given: Given) -> Iterator[Variant]:
     and no others are changed; where they do not fit, the function raises, and is not asked.
     """
     shapes: list[tuple[int, ...]] = []
-    given.map_arrays(lambda x: shapes.append(x.shape))  # type: ignore[func-returns-value]
+    given.map_arrays(lambda x: shapes.append(x.shape))
     lengths = list(dict.fromkeys(n for shape in shapes for n in shape if n > 2))
     square = {n for shape in shapes for n in shape if shape.count(n) > 1}
     for n in lengths[:SIZES]:
