@@ -170,7 +170,7 @@ def _may_be_infinite(measured: Slope) -> bool:
     """Does the slope differ between the sides, or grow with every halving of the step, as that of a root at 0 does?"""
     if not np.isfinite(measured.bound) or measured.kink:
         return True
-    return bool(measured.bound > abs(measured.value) / 2 and measured.bound > measured.steepest / 1024 > 0)
+    return bool(measured.bound > abs(measured.value) / 2 and measured.bound > measured.steepest * 2.0**-20 > 0)
 
 
 def _slope_of_entry(b: Opaque, name: str, at: tuple[int, ...], shape: tuple[int, ...]) -> Slope:
