@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..core.case import Case
 from ..core.errors import BadInput, Unsupported
+from ..core.graph import Apply
 from ..core.verdict import FailKind, Outcome, Reason, Verdict
 from ..frameworks.base import Framework
 from ..frameworks.recognise import asking
@@ -16,6 +18,7 @@ from ..judge.decide import decide
 from ..trace import Traced
 from . import same_point as same_point  # declares its probes
 from . import variations as variations  # declares its probes
+from .batches import why_no_batch
 from .complex_adapter import label_whole, to_native
 from .opaque import Opaque, judge_opaque
 from .probes import Given, OtherArguments, OtherCase, OtherFunction, OtherQuestion, Probe, Variant, probes
@@ -28,6 +31,8 @@ from .trace_case import (
     trace_without_graph,
     wanted_inputs,
 )
+
+COMPARISONS = frozenset({"less", "less_equal", "greater", "greater_equal", "equal", "not_equal"})
 
 PASSES = "the function, or its backward pass,"
 
@@ -119,12 +124,21 @@ def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> 
             # A batch may make the graph larger by its square, as attention does.
             most = None if probe.most is None else max(probe.most, 2 * given.entries)
             salt = variant.label.replace("{}", probe.key) or probe.key
-            return judge_point(q, Point(variant.args, label, most=most, salt=salt))[0]
+            verdict, _, there = judge_point(q, Point(variant.args, label, most=most, salt=salt), given.is_opaque)
+            if verdict.outcome is Outcome.FAIL and variant.batch and given.case is not None and there is not None:
+                why_not = why_no_batch(given.case, there)
+                if why_not:
+                    raise Unsupported(why_not)
+            return verdict
         case OtherFunction():
-            return judge_point(replace(q, fn=variant.fn), q.given)[0]
+            return judge_point(replace(q, fn=variant.fn), q.given, given.is_opaque)[0]
         case OtherCase():
             other = replace(variant.case, name=f"{q.name}, {label}")
-            return judge_case(q, variant.traced or given.traced, other)
+            traced = variant.traced or given.traced
+            verdict = judge_case(q, traced, other)
+            if verdict.kind is FailKind.RAISED and given.case is not None and set(other.wrt) < set(given.case.wrt):
+                _refuse_where_forward_raises(q, traced, other)
+            return verdict
         case OtherQuestion():
             return judge_question(variant.question, "quick")
     raise TypeError(
@@ -132,14 +146,31 @@ def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> 
     )
 
 
-def judge_point(q: Question, point: Point) -> tuple[Verdict, Traced, Case | None]:
+def _refuse_where_forward_raises(q: Question, traced: Traced, case: Case) -> None:
+    """Raise Unsupported where the forward pass itself needs an argument that requires grad.
+
+    A function that differentiates with respect to its argument (a gradient penalty) is no function of a constant.
+    """
+    subject, function = to_native(_subject_of(traced, q.device), traced)
+    with q.limit_time(PASSES):
+        seen = subject.run_vjp(function, case.values, case.wrt, case.cotangent)
+    if seen.raised is not None and seen.stage == "forward":
+        raise Unsupported(f"the function runs only where its other arguments require grad: {seen.raised}")
+
+
+def judge_point(q: Question, point: Point, is_opaque: bool = False) -> tuple[Verdict, Traced, Case | None]:
     """The verdict at one point, the trace, and the case.
 
-    The case is None where the function cannot be traced, or where its run is evidence enough.
+    The case is None where the function cannot be traced, or where its run is evidence enough. `is_opaque` says that it
+    cannot be traced elsewhere: a graph that agrees here by chance would be none of the function.
     """
 
     def judge(fix_detached: bool) -> tuple[Verdict, Traced, Case | None]:
         try:
+            if is_opaque:
+                opaque = _judge_without_definition(q, point, "it is opaque at the given point")
+                if opaque is not None:
+                    return (*opaque, None)
             return _judge_once(q, point, fix_detached)
         except Flawed as e:
             return _fail_flawed(q, point, e), e.traced, None
@@ -155,7 +186,41 @@ def _judge_once(q: Question, point: Point, fix_detached: bool) -> tuple[Verdict,
         if opaque is None:
             raise
         return (*opaque, None)
-    return judge_case(q, own, case), own, case
+    verdict = judge_case(q, own, case)
+    if verdict.kind is FailKind.WRONG and own.custom and case.graph is own.graph and _decides(case):
+        found = _second_opinion(q, own, case)
+        if found is not None:  # then the graph is no definition, here and at the points around
+            return found, replace(own, graph=None), None
+    return verdict, own, case
+
+
+AGREES = 2.0**-9
+"""Differences that are this close to every entry contradict a graph that is off by more than the digits of bfloat16, half of
+which it is: one of the two slopes is not that of the function."""
+
+
+def _decides(case: Case) -> bool:
+    """Does the graph compare values, so that it may be steeper on each of its pieces than the function is across them?"""
+    return any(n.op in COMPARISONS for n in case.graph.nodes if isinstance(n, Apply))
+
+
+def _second_opinion(q: Question, own: Traced, case: Case) -> Verdict | None:
+    """PASS where the function's own differences have the gradient that the graph has not; else None.
+
+    A bisection, or a table, is made of pieces as short as its rounding, and the slope of a piece is nobody's gradient.
+    """
+    subject = _subject_of(own, q.device)
+    if case.mixed is not None or own.native is not None or any(a.part for a in own.arguments):
+        return None
+    free = {a.name: own.values[a.name] for a in own.arguments if a.role != "captured"}
+    box = Opaque(subject, own.function, free, case.wrt, case.cotangent, case.dtype)
+    with q.limit_time(PASSES):
+        found = judge_opaque(case.name, box, own.notes, seed=q.seed)
+    sure = all(not c.unresolved and not c.power > AGREES for c in found.comparisons)
+    if found.outcome is not Outcome.PASS or not sure or all(math.isnan(c.power) for c in found.comparisons):
+        return None
+    note = "the graph takes decisions between pieces as short as rounding, whose slope is not that of the function"
+    return replace(found, notes=(*own.notes, note, *found.notes[-1:]))
 
 
 def judge_case(q: Question, own: Traced, case: Case) -> Verdict:
@@ -173,11 +238,11 @@ def judge_case(q: Question, own: Traced, case: Case) -> Verdict:
 
 def _judge_without_definition(q: Question, point: Point, why: str) -> tuple[Verdict, Traced] | None:
     """The verdict on an untraceable function, from its differences; None where not even those can be had."""
-    own = trace_without_graph(q, point)
+    own = replace(trace_without_graph(q, point), graph=None)
     outputs = [o for o in own.outputs if o.position is not None]
     subject = _subject_of(own, q.device)
     dtypes = {a.dtype for a in own.arguments if a.kind == "float"} | {o.dtype for o in outputs}
-    if own.graph is not None or not outputs or own.dtype not in subject.dtypes or len(dtypes) > 1:
+    if not outputs or own.dtype not in subject.dtypes or len(dtypes) > 1:
         return None
     wrt = wanted_inputs(q, own)
     cotangent = cotangent_at(q, own, point, [o.shape for o in outputs], (own.dtype,) * len(outputs))

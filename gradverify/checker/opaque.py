@@ -118,7 +118,12 @@ def _judge(b: Opaque, seed: int) -> Found:
         if not np.isfinite(gradients[n]).all():
             at = [int(i) for i in np.argwhere(~np.isfinite(gradients[n]))[0]]
             if np.isfinite(b.value(b.values)):
-                return Outcome.FAIL, FailKind.NON_FINITE, None, f"d{n}{at} is {gradients[n][tuple(at)]}", ()
+                what = f"d{n}{at} is {gradients[n][tuple(at)]}"
+                measured = _slope_of_entry(b, n, tuple(at), gradients[n].shape)
+                if _may_be_infinite(measured):
+                    why = f"{what}, and no step gave a stable slope: it may be infinite"
+                    return Outcome.INCONCLUSIVE, None, Reason.ORACLE, why, ()
+                return Outcome.FAIL, FailKind.NON_FINITE, None, what, ()
     return _compare_slopes(b, gradients, seen, seed)
 
 
@@ -154,21 +159,33 @@ def _compare_slopes(b: Opaque, gradients: dict[str, np.ndarray], seen: Observati
             return _fail_along(b, gradients, k, predicted, measured, allowed)
         with np.errstate(divide="ignore", invalid="ignore"):
             for n in u:
-                power[n] = np.minimum(power[n], (allowed + off) / np.abs(u[n] * gradients[n]))
+                power[n] = np.asarray(np.minimum(power[n], (allowed + off) / np.abs(u[n] * gradients[n])))
     if not resolved:
         why = "no step gave a stable slope: the point lies on a kink, or the function is too noisy"
         return Outcome.INCONCLUSIVE, None, Reason.ORACLE, why, ()
     return _pass_unless_entry_fails(b, gradients, power)
 
 
+def _may_be_infinite(measured: Slope) -> bool:
+    """Does the slope differ between the sides, or grow with every halving of the step, as that of a root at 0 does?"""
+    if not np.isfinite(measured.bound) or measured.kink:
+        return True
+    return bool(measured.bound > abs(measured.value) / 2 and measured.bound > measured.steepest * 2.0**-20 > 0)
+
+
+def _slope_of_entry(b: Opaque, name: str, at: tuple[int, ...], shape: tuple[int, ...]) -> Slope:
+    """The slope along one entry, in units of its length."""
+    u = np.zeros(shape)
+    u[at] = _length_scales(b.values[name])[at]
+    return b.slope({name: u})
+
+
 def _judge_entry(
     b: Opaque, gradients: dict[str, np.ndarray], name: str, at: tuple[int, ...]
 ) -> tuple[Element, bool, float]:
     """One entry by itself: its comparison, whether it fails, and the relative error it would have shown."""
-    u = np.zeros(gradients[name].shape)
     length = float(_length_scales(b.values[name])[at])
-    u[at] = length
-    measured = b.slope({name: u})
+    measured = _slope_of_entry(b, name, at, gradients[name].shape)
     got, want, bound = float(gradients[name][at]), measured.value / length, measured.bound / length
     budget = ROUNDINGS * FORMATS[b.dtype].roundoff * abs(got)
     error = abs(got - want)

@@ -60,6 +60,11 @@ class Given:
         """How many times each random way of moving away is tried."""
         return TRIALS[self.effort]
 
+    @property
+    def is_opaque(self) -> bool:
+        """Can the function not be traced at the given point?"""
+        return self.traced.graph is None
+
     @cached_property
     def entries(self) -> int:
         """The size of the graph, in array entries."""
@@ -106,9 +111,13 @@ class Variant:
 
 @dataclass(frozen=True, eq=False)
 class OtherArguments(Variant):
-    """The function at another point."""
+    """The function at another point.
+
+    batch  do the arguments differ from the given ones in their number of rows? Then the function must read each row
+    """
 
     args: tuple[Any, ...]
+    batch: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)

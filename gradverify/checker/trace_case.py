@@ -48,20 +48,22 @@ def trace_case(q: Question, point: Point | None = None, *, fix_detached: bool = 
     """
     point = point or q.given
     try:
-        own = trace_at(q, q.fn, point, fix_detached, strict=q.reference is None)
+        whole = trace_at(q, q.fn, point, fix_detached, strict=q.reference is None)
     except Unsupported:
         if q.below is None or fix_detached:
             raise
         own = trace_without_graph(q, point)
         return _build_case(q, own, _differentiate(q.below, own, q.seed), point, own.wrt), own
+    kept = _askable(q, whole)
+    own = _of_outputs(whole, kept)
     if point.most is not None and count_entries(own) > point.most:
         raise Unsupported(f"not asked: its graph has {count_entries(own):,} array entries")
     wrt = wanted_inputs(q, own)
     definition = own
     if q.reference is not None:
-        definition = _trace_definition(q, q.reference, own, point, fix_detached, "the reference")
+        definition = _of_outputs(_trace_definition(q, q.reference, whole, point, fix_detached, "the reference"), kept)
     if q.surrogate is not None:
-        surrogate = _trace_definition(q, q.surrogate, own, point, fix_detached, "the surrogate")
+        surrogate = _of_outputs(_trace_definition(q, q.surrogate, whole, point, fix_detached, "the surrogate"), kept)
         definition = with_surrogate(definition, surrogate, wrt)
         own = replace(own, notes=(*own.notes, SURROGATE))
     case = _build_case(q, own, definition, point, wrt)
@@ -85,7 +87,46 @@ def _arguments(own: Traced) -> list[str]:
 
 def trace_without_graph(q: Question, point: Point) -> Traced:
     """The trace of the function at a point; its graph is None where it cannot be traced. Raises BadInput."""
-    return trace_at(q, q.fn, point, strict=False)
+    whole = trace_at(q, q.fn, point, strict=False)
+    return _of_outputs(whole, _askable(q, whole))
+
+
+def _askable(q: Question, traced: Traced) -> tuple[int, ...]:
+    """The floating-point outputs whose gradient can be asked for, by number: of a derivative all of them.
+
+    An output without a graph beside others (a mean that is saved, an entropy for a log) takes no cotangent from anybody. Of
+    a derivative it is a lost term.
+    """
+    groups = traced.leaves
+    if q.derived:
+        return tuple(range(len(groups)))
+    lost = {o.position for o in traced.outputs if o.detached}
+    return tuple(k for k, group in enumerate(groups) if not lost & set(group)) or tuple(range(len(groups)))
+
+
+def _of_outputs(traced: Traced, kept: Sequence[int]) -> Traced:
+    """The function with some of its outputs, by number; the notes say which are not judged."""
+    groups = traced.leaves
+    if len(kept) == len(groups) or any(k >= len(groups) for k in kept):
+        return traced
+    positions = [p for k in kept for p in groups[k]]
+    new = {p: i for i, p in enumerate(positions)}
+    left = [o for o in traced.outputs if o.position is not None and o.position not in new]
+    names = ", ".join(dict.fromkeys(o.path or "0" for o in left))
+    note = f"no gradient can be asked of the outputs {names}, which do not require grad: they are not judged"
+    function, native = traced.function, traced.native
+    return replace(
+        traced,
+        graph=traced.graph and replace(traced.graph, outputs=tuple(traced.graph.outputs[p] for p in positions)),
+        outputs=tuple(o if o.position is None else replace(o, position=new.get(o.position)) for o in traced.outputs),
+        function=lambda *arrays: _some(function(*arrays), positions),
+        native=native and (lambda *arrays: _some(native(*arrays), kept)),
+        notes=(*traced.notes, note),
+    )
+
+
+def _some(results: tuple[Any, ...], places: Sequence[int]) -> tuple[Any, ...]:
+    return tuple(results[k] for k in places)
 
 
 def wanted_inputs(q: Question, own: Traced) -> tuple[str, ...]:
@@ -166,6 +207,7 @@ def _build_case(q: Question, own: Traced, definition: Traced, point: Point, wrt:
         wrt=wrt,
         mixed=mixed,
         parts=tuple((g[0], g[1]) for g in own.leaves if len(g) == 2),
+        placed=frozenset(a.name for a in own.arguments if a.role == "parameter"),
     )
 
 
@@ -208,11 +250,19 @@ def _dtypes(own: Traced) -> tuple[str, Mixed | None]:
     return finest_last[0], Mixed({**captured, **inputs}, outputs, finest_last[-1])
 
 
+def _askable_cotangent(own: Traced, given: tuple[np.ndarray, ...] | None) -> tuple[np.ndarray, ...] | None:
+    """The caller's cotangents, without those of outputs that do not require grad."""
+    floats = [o for o in own.outputs if o.kind == "float" and o.part != "imag"]
+    if given is None or len(given) != len(floats):
+        return given
+    return tuple(g for g, o in zip(given, floats) if o.position is not None)
+
+
 def cotangent_at(
     q: Question, own: Traced, point: Point, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[str]
 ) -> tuple[np.ndarray, ...]:
     """The point's cotangent by real parts, in its dtypes; drawn where the point has none. Raises BadInput."""
-    given = cotangents_of(own, point.cotangent)
+    given = cotangents_of(own, _askable_cotangent(own, point.cotangent))
     if given is None:
         rng = np.random.default_rng([q.seed, *point.salt.encode()])
         given = tuple(draw(rng, s) for s in shapes)

@@ -8,12 +8,15 @@ and may take its other branch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ..core.errors import Unsupported
 from ..frameworks.registry import of_functions
+from .complex_adapter import to_native
 from .probes import (
     Given,
     OtherArguments,
@@ -21,6 +24,8 @@ from .probes import (
     Variant,
     count_non_finite,
     count_values_by_hand,
+    has_case,
+    is_custom,
     register_probe,
 )
 from .same_point import can_stand_in
@@ -56,8 +61,53 @@ def _negated(given: Given) -> Iterator[Variant]:
 
 
 def _far_out(given: Given) -> Iterator[Variant]:
-    """Beyond where exp overflows float64, for values of order ten."""
-    return given.changed(lambda x: _scale(x, 64.0) if _has_both_signs(x) else None)
+    """Beyond where exp overflows float64, for values of order ten; and the first power of two, up to where the forward
+    pass ends, at which a gradient is infinite or NaN."""
+    yield from given.changed(lambda x: _scale(x, 64.0) if _has_both_signs(x) else None)
+    for power in _powers_where_gradients_end(given):
+        factor = 2.0**power
+        for variant in given.changed(partial(_scaled_if_signed, factor)):
+            yield replace(variant, label=f"values 2^{power} times as large")
+
+
+def _scaled_if_signed(factor: float, x: np.ndarray) -> np.ndarray | None:
+    return _scale(x, factor) if _has_both_signs(x) else None
+
+
+CLIMB = (7, 8, 9, 10, 12, 14, 17, 20)
+"""Powers of two that values are multiplied by until the forward pass ends, for what exponentials hide: exp ends at 710 in
+float64 and at 89 in float32. Beyond 2^20 algebraic formulas leave the range as well (x^6 in float32), and nobody claims them
+there."""
+
+
+def _powers_where_gradients_end(given: Given) -> Iterator[int]:
+    """The first of CLIMB at which the forward pass is finite and a gradient is not.
+
+    Only asked, not judged: that takes a call each. Whether the true gradient is finite there the judge finds out.
+    """
+    case = given.case
+    if case is None or not given.traced.custom:  # those of the frameworks are known
+        return
+    signed = {n: v for n, v in case.values.items() if n in case.wrt and _has_both_signs(np.asarray(v))}
+    if not signed or not any(a.name in signed and a.role == "argument" for a in given.traced.arguments):
+        return
+    subject, function = to_native(of_functions(given.traced.framework, given.question.device), given.traced)
+    for power in CLIMB:
+        with np.errstate(all="ignore"):
+            moved = {n: _scale(v, 2.0**power) if n in signed else v for n, v in case.values.items()}
+        if not all(np.isfinite(v.astype(np.float64)).all() for n, v in moved.items() if n in signed):
+            return
+        with given.question.limit_time("the function, or its backward pass,"):
+            seen = subject.run_vjp(function, moved, case.wrt, case.cotangent)
+        if seen.raised is not None or not all(np.isfinite(_wide(o)).all() for o in seen.outputs):
+            return
+        if any(g is not None and not np.isfinite(_wide(g)).all() for g in seen.gradients.values()):
+            yield power
+            return
+
+
+def _wide(x: np.ndarray) -> np.ndarray:
+    return np.asarray(x, dtype=np.float64)
 
 
 def _conjugated(given: Given) -> Iterator[Variant]:
@@ -95,15 +145,58 @@ def _batch_of_many(given: Given) -> Iterator[Variant]:
         yield _change_batch(given, grow, growth=ROWS / rows)
 
 
+SIZES = 4
+"""Of so many different lengths of axes each is varied."""
+
+
+def _other_sizes(given: Given) -> Iterator[Variant]:
+    """One entry more, and one less, along all axes of one length: every size that the function lets vary by itself.
+
+    What works in blocks has a tail then. Axes of one length may belong together (the keys and the values of an attention),
+    and no others are changed; where they do not fit, the function raises, and is not asked.
+    """
+    shapes: list[tuple[int, ...]] = []
+    given.map_arrays(lambda x: shapes.append(x.shape))
+    lengths = list(dict.fromkeys(n for shape in shapes for n in shape if n > 2))
+    square = {n for shape in shapes for n in shape if shape.count(n) > 1}
+    for n in lengths[:SIZES]:
+        for more in (-1, 1):
+            if more > 0 and n in square:  # a larger matrix is seldom one of the same sort (symmetric, definite)
+                continue
+            change = partial(_resized, n, more)
+            label = f"axes of length {n + more} instead of {n}"
+            yield OtherArguments(given.map_arrays(change), batch=True, label=label)
+
+
+def _resized(n: int, more: int, x: np.ndarray) -> np.ndarray | None:
+    """One slice less, or a first one once more (scaled, if it is of floats), along each axis of length n."""
+    if n not in x.shape:
+        return None
+    for axis in [k for k, m in enumerate(x.shape) if m == n]:
+        if more < 0:
+            x = np.take(x, np.arange(n - 1), axis=axis)
+        else:
+            x = np.concatenate([x, _scale(np.take(x, [0], axis=axis), 0.75)], axis=axis)
+    return np.ascontiguousarray(x)
+
+
 def _scalars(given: Given) -> Iterator[Variant]:
     """The first entry of each floating-point array, without dimensions."""
     return given.changed(lambda x: x.reshape(-1)[0] if x.ndim and x.size and x.dtype.kind in "fc" else None)
 
 
 def _narrowed(given: Given) -> Iterator[Variant]:
-    """Half the precision."""
+    """Half the precision, where the values stay what they are up to rounding."""
     narrower = {np.dtype(np.float64): np.float32, np.dtype(np.complex128): np.complex64}
-    return given.changed(lambda x: x.astype(narrower[x.dtype]) if x.dtype in narrower else None)
+
+    def narrow(x: np.ndarray) -> np.ndarray | None:
+        if x.dtype not in narrower:
+            return None
+        if _leaves_range(x, np.float32):
+            raise Unsupported("a value leaves the range of float32 there, which makes it another point")
+        return x.astype(narrower[x.dtype])
+
+    return given.changed(narrow)
 
 
 def _can_shrink(given: Given) -> bool:
@@ -133,6 +226,7 @@ for _probe in (
     # If forward accepts any batch size, including 0, backward must as well: no value and no size can be at fault. What the
     # framework's own backward passes refuse, it documents.
     Probe("an empty batch", _empty_batch, requires=(_can_shrink,), after="a larger batch"),
+    Probe("other sizes", _other_sizes, requires=(_can_shrink, is_custom, has_case)),
     Probe(f"a batch of {ROWS}", _batch_of_many, requires=(_can_reshape,)),
     Probe("0-d arguments", _scalars, counts=count_values_by_hand),
     Probe("float32", _narrowed, counts=count_values_by_hand, requires=(_is_of_one_dtype,)),
@@ -147,8 +241,16 @@ def _scale(x: np.ndarray, factor: float) -> np.ndarray:
     return x * x.dtype.type(factor) if x.dtype.kind in "fc" else x
 
 
+def _leaves_range(x: np.ndarray, narrow: type[np.floating[Any]]) -> bool:
+    """Does a finite entry overflow in the narrower dtype, or lose digits below its smallest normal number?"""
+    if x.dtype.kind == "c":
+        return _leaves_range(x.real, narrow) or _leaves_range(x.imag, narrow)
+    size = np.abs(x[np.isfinite(x) & (x != 0)])
+    return bool(size.size and (size.min() < np.finfo(narrow).tiny or size.max() > np.finfo(narrow).max))
+
+
 def _has_both_signs(x: np.ndarray) -> bool:
-    """Does the array have entries of both signs, a complex one in each part?"""
+    """Has it both signs? A complex array, in either part?"""
     if x.dtype.kind == "c":
         return _has_both_signs(x.real) and _has_both_signs(x.imag)
     return bool(x.dtype.kind == "f" and x.size and x.min() < 0 < x.max())
@@ -234,4 +336,4 @@ def _change_batch(given: Given, change: Callable[[np.ndarray], np.ndarray], grow
             return None
         return change(x)
 
-    return OtherArguments(given.map_arrays(leading), growth=growth)
+    return OtherArguments(given.map_arrays(leading), growth=growth, batch=True)

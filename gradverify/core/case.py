@@ -50,6 +50,7 @@ class Case:
     expect      what the author expects of the subject: negative cases say "fail" or "raises"
     invariants  names of the laws to check as well
     parts       pairs of outputs that are the real and the imaginary part of one complex number
+    placed      inputs whose layout in memory is as the author made it (a module's parameters), so that no other is asked
     mixed       where not everything has the case's dtype: then that is the narrowest format that a value passes through
 
     In a graph with complex nodes `dtype` is their precision (float64 for complex128); complex values and cotangents are
@@ -69,6 +70,7 @@ class Case:
     source: Source = Source()
     mixed: Mixed | None = None
     parts: tuple[tuple[int, int], ...] = ()
+    placed: frozenset[str] = frozenset()
 
     @property
     def literal_dtype(self) -> str:

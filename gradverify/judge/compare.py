@@ -83,7 +83,7 @@ def _summary(
     with np.errstate(all="ignore"):
         share = np.where(np.isfinite(b), (d + r) / b, 0.0)
         share = np.where(non_finite, np.inf, np.nan_to_num(share, nan=0.0))
-        at = np.unravel_index(int(np.argmax(np.where(failing, share + 1e300, share))), got.shape)
+        at = np.unravel_index(int(np.argmax(np.where(failing.any() & ~failing, -1.0, share))), got.shape)
         size = np.abs(want.hi)
         # An error e in one entry shows once e - d > b + r.
         resolved = (size > np.maximum(want.bound, fmt.tiny)) & np.isfinite(b)

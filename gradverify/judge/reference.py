@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from ..core.case import Case
 from ..namespaces.dtypes import FORMATS
 from ..oracle.truth import Truth, truth
-from .budget import SAFETY, Budget, Conditions, budget, finite, size_of
+from .budget import RERUNS, SAFETY, Budget, Conditions, budget, finite, size_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +70,8 @@ def allowance(case: Case, true: Truth, *, seed: int = 0, **how: Any) -> Budget:
     centre = {n: np.where(true.smooth[n], true.taken[n], g) if n in true.smooth else g for n, g in gradients.items()}
     usual = Conditions(seed=seed, at_kink=bool(true.kinks), dead=true.dead, idle=true.idle)
     found = budget(case, outputs, centre, replace(usual, **how))
+    if true.low:
+        found = _widen_to_sides(case, true, outputs, gradients, found, replace(usual, **how))
     if not any(m.any() for m in true.smooth.values()):
         return found
     near = budget(case, outputs, gradients, replace(Conditions(seed=seed, leaves=True), **how))
@@ -83,6 +86,35 @@ def allowance(case: Case, true: Truth, *, seed: int = 0, **how: Any) -> Budget:
         )
         merged[n] = np.where(true.smooth[n], both, found.gradients[n])
     return replace(found, gradients=merged)
+
+
+def _widen_to_sides(
+    case: Case, true: Truth, outputs: Sequence[np.ndarray], gradients: Mapping[str, np.ndarray], found: Budget,
+    how: Conditions,
+) -> Budget:  # fmt: skip
+    """The budget at a kink, where the formula of either side is right."""
+    every = replace(how, at_kink=False, loose=True, reruns=4 * RERUNS)
+    free = budget(case, outputs, gradients, every).gradients if found.branches else found.gradients
+    unit = SAFETY * FORMATS[case.dtype].roundoff
+    wider = {
+        n: _of_either_side(b, free[n], true.low[n], true.high[n], unit) if n in true.low else b
+        for n, b in found.gradients.items()
+    }
+    return replace(found, gradients=wider)
+
+
+def _of_either_side(budget: np.ndarray, free: np.ndarray, low: np.ndarray, high: np.ndarray, unit: float) -> np.ndarray:
+    """The budget at a kink for the formula of either side.
+
+    The rounding of the result itself, which `budget` has for the convention's, is as large for that of a side. Where both
+    sides are 0 (a correlation that is 1 by an identity, clipped at 1), one of them is 0 as a sum of terms that cancel, and
+    rounding may take it: reruns of both are scattered by rounding alone.
+    """
+    with np.errstate(all="ignore"):
+        size = np.fmax(np.abs(low), np.abs(high))
+        wider = np.fmax(budget, np.where(np.isfinite(size), unit * size, 0.0))
+        none = np.isfinite(size) & (size <= wider) & np.isfinite(free)
+    return np.where(none, np.fmax(wider, free), wider)
 
 
 def _key(case: Case, seed: int) -> bytes:

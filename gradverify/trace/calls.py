@@ -17,7 +17,7 @@ import numpy as np
 from ..core.errors import Unsupported
 from ..namespaces.dtypes import ROUNDOFF
 from .base import Tracer
-from .confirm import disagreement, nearby
+from .confirm import disagreement, nearby, unread_but_used
 from .value import PARTS, Argument, Output, Traced, kind_of
 
 Test = Callable[[Any], bool]
@@ -26,8 +26,17 @@ Test = Callable[[Any], bool]
 # ---- trees ----------------------------------------------------------------------------------------------------------
 
 
+OPENERS: dict[type, Callable[[Any], Any]] = {}
+"""A framework's own containers -> how they become a tuple or a mapping; its tracer enters them."""
+
+
+def _as_it_is(tree: Any) -> Any:
+    return tree
+
+
 def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """(path, leaf) in order; None is a leaf."""
+    tree = OPENERS.get(type(tree), _as_it_is)(tree)
     if isinstance(tree, Mapping):
         for key, value in tree.items():
             yield from leaves(value, f"{path}[{key!r}]")
@@ -294,6 +303,11 @@ def confirmed(
         # Rounded to the arrays' own dtype, the point is that of both.
         moved |= {a.name: value(x) for a, x in zip(replaceable, arrays)}
         there = [value(o) for o in found.function(*arrays)]
+
+        def run(point: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+            return [value(o) for o in found.function(*(put(point[a.name], x) for a, x in zip(replaceable, like)))]
+
+        apart = unread_but_used(found.graph, found.values, moving, roundoff, seed, run)
     except Exception as e:
         xp.note(f"at or next to this point the function raised {type(e).__name__}: the graph was not confirmed")
         return None
@@ -302,6 +316,7 @@ def confirmed(
     except (Unsupported, np.linalg.LinAlgError) as e:
         xp.note(f"the graph could not be confirmed in NumPy: {e}")
         return None
+    why = why or apart
     if why is None:
         return None
     if left:

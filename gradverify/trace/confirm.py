@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from ..core.graph import Graph
+from ..core.graph import Graph, evaluate
 from ..namespaces.numpy import NUMPY
-from ..namespaces.run import forward
+from ..namespaces.run import constant_array, forward
+from ..ops import OPS
 from .value import kind_of
 
 
@@ -64,7 +66,90 @@ def disagreement(
     point shows, or the rounding of as many terms as the graph has ops, is allowed; so is 1/1024 of the function's own
     move, lest chance cancellation cry wolf. The outputs in one of `leaves` are the parts of a complex one, whose size is
     that of the larger.
+
+    A function that is stepwise at its own precision ((x + 1e8) - 1e8 in float32) is far from its graph in doubles. There the
+    graph in the function's own dtype takes the same steps.
     """
+    why = _disagreement(graph, values, moved, here, there, roundoff, dtype, leaves)
+    if why is None or not _is_reproduced(graph, ((values, here), (moved, there)), roundoff, dtype):
+        return why
+    return None
+
+
+def _is_reproduced(
+    graph: Graph,
+    points: Sequence[tuple[Mapping[str, np.ndarray], Sequence[np.ndarray]]],
+    roundoff: float,
+    dtype: str,
+) -> bool:
+    """Does the graph, run in the dtype itself, give the function's values to the rounding of its ops at all the points?
+
+    Far less than the move between two points, about sqrt(u), by which what is no function of its graph gives itself away.
+    """
+    if dtype != "float32" or any(v.dtype == np.float64 for values, _ in points for v in values.values()):
+        return False
+    with np.errstate(all="ignore"):
+        for values, wanted in points:
+            nodes = _in_float32(graph, values)
+            for node, want in zip(graph.outputs, wanted):
+                got = np.asarray(nodes[node], dtype=np.float64)
+                size = np.abs(want).max(initial=0.0)
+                if got.shape != want.shape or not np.abs(got - want).max(initial=0.0) <= 16 * roundoff * size:
+                    return False
+    return True
+
+
+def _in_float32(graph: Graph, values: Mapping[str, np.ndarray]) -> list[Any]:
+    """Every node's value, each rounded to float32 where it is computed."""
+
+    def narrow(x: Any) -> Any:
+        x = np.asarray(x)
+        return x.astype(np.float32) if x.dtype == np.float64 else x
+
+    return evaluate(
+        graph,
+        leaf=lambda node: narrow(values[node.name]),
+        constant=lambda node: narrow(constant_array(node, "float32")),
+        apply=lambda node, args: narrow(OPS[node.op].define(NUMPY, *args, **dict(node.params))),
+    )
+
+
+def unread_but_used(
+    graph: Graph,
+    values: Mapping[str, np.ndarray],
+    moving: Sequence[str],
+    roundoff: float,
+    seed: int,
+    run: Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]],
+) -> str | None:
+    """Which input moves an output though the graph does not read it, or None.
+
+    Each such input is moved by itself: moved together, arguments that are equal stay equal, and what depends on their
+    difference stays where it is. Of what it does not read a function does not change a bit.
+    """
+    unread = [n for n in moving if graph.inputs.get(n) not in graph.active and values[n].size]
+    if not unread:
+        return None
+    here, again = run(values), run(values)
+    same = lambda a, b: all(np.array_equal(x, y, equal_nan=True) for x, y in zip(a, b))
+    if not same(here, again):
+        return None
+    for k, name in enumerate(unread):
+        if not same(here, run(nearby(values, [name], roundoff, seed + k + 1))):
+            return f"{name} moves an output, and the recorded operations do not read it"
+    return None
+
+
+def _disagreement(
+    graph: Graph,
+    values: Mapping[str, np.ndarray],
+    moved: Mapping[str, np.ndarray],
+    here: Sequence[np.ndarray],
+    there: Sequence[np.ndarray],
+    roundoff: float,
+    dtype: str,
+    leaves: Sequence[tuple[int, ...]],
+) -> str | None:
     group = {i: g for g in leaves for i in g}
     wide = lambda point: {n: v.astype(np.float64) if kind_of(v.dtype) == "float" else v for n, v in point.items()}
     sizes = (np.abs(v[np.isfinite(v)]).max(initial=0.0) for v in values.values() if kind_of(v.dtype) == "float")

@@ -103,7 +103,7 @@ def test_a_reference_for_a_module() -> None:
     for reference in (affine, torch.nn.Linear(3, 2).double()):  # with other values of its own, which do not count
         verdict = check(LINEAR, X, reference=reference, effort="quick")
         assert verdict, verdict.text()
-        assert {c.of for c in verdict.comparisons} == {"out", "dweight", "dbias"}
+        assert {c.of for c in verdict.comparisons} == {"out", "dinput", "dweight", "dbias"}
     forgot = check(LINEAR, X, reference=lambda x, parameters: x @ parameters["weight"].T, effort="quick")
     assert forgot.kind is FailKind.WRONG
 

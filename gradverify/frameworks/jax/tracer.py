@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import tree_util
 
-from ...core.errors import Unsupported
+from ...core.errors import Undefined, Unsupported
 from ...core.op import Kind
 from ...namespaces.dtypes import PRECISION, ROUNDOFF
 from ...trace.base import Tracer, digest
@@ -349,6 +349,13 @@ class JaxTracer(Tracer):
         ids = jax.lax.broadcasted_iota(jnp.int32, shape, dimension)
         return np.asarray(jax.lax.sort((*operands, ids), dimension=dimension, num_keys=keys)[-1])
 
+    def has_ties(self, dimension: int, keys: int) -> bool:
+        """Are two entries that are sorted equal in all keys?"""
+        operands = [c.value() for c in self.cells]
+        first = jax.lax.sort(tuple(operands), dimension=dimension, num_keys=keys)[:keys]
+        equal = [np.diff(np.asarray(k).astype(np.float64), axis=dimension) == 0 for k in first]
+        return bool(np.logical_and.reduce(equal).any())
+
 
 class _Walk:
     """`custom`: a rule that is not JAX's own was met. `ruled`: how many custom rules are around the current equation;
@@ -422,6 +429,8 @@ class _Walk:
                     return [None]
             result = MAPPED[name](xp, *(self.entered(c) for c in cells), **eqn.params)
             values = list(result) if isinstance(result, tuple) else [result]
+        except Undefined:
+            raise
         except Unsupported as e:
             why = str(e)
         except Exception as e:

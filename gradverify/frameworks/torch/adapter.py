@@ -42,6 +42,7 @@ a NotImplementedError."""
 CREATE_GRAPH = "create_graph=True"
 EDITED = "the inputs edited in place before the backward pass"
 BATCHED = "a batch of cotangents (is_grads_batched)"
+RETAINED = "a second backward pass over a retained graph"
 VIEWS = "inputs that are views of tensors that require grad"
 
 
@@ -72,7 +73,7 @@ class TorchFramework(Framework):
     template = TEMPLATE
     compiler = "torch.compile"
     dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
-    pull_modes = (CREATE_GRAPH, EDITED, BATCHED, VIEWS)
+    pull_modes = (CREATE_GRAPH, EDITED, BATCHED, RETAINED, VIEWS)
 
     def __init__(self, device: str = "cpu", table: Binding | None = None) -> None:
         """`table` replaces single ops, op name -> function of tensors: to judge one's own kernel under an op's name."""
@@ -332,7 +333,23 @@ def _pulled(
     return [leaf.grad for leaf in leaves]
 
 
-_PULLS: Mapping[str, Callable[..., list[Any]]] = {CREATE_GRAPH: partial(_pulled, create_graph=True), BATCHED: _batched}
+def _retained(outs: Any, leaves: list[Any], cotangents: Any, again: Any) -> list[Any]:
+    """The gradients of the second of two backward passes over one graph, which is what the first one left of it.
+
+    A Function that writes to what it saved gives others there; one that has freed it may raise.
+    """
+    import torch
+
+    # The second cotangent is a copy: what the first pass wrote to that is another law's.
+    torch.autograd.grad(outs, leaves, [g.clone() for g in cotangents], allow_unused=True, retain_graph=True)
+    return list(torch.autograd.grad(outs, leaves, cotangents, allow_unused=True))
+
+
+_PULLS: Mapping[str, Callable[..., list[Any]]] = {
+    CREATE_GRAPH: partial(_pulled, create_graph=True),
+    BATCHED: _batched,
+    RETAINED: _retained,
+}
 
 
 def _lacking(e: Exception) -> Exception:

@@ -18,7 +18,8 @@ def shared(
     floats = [k for k, t in enumerate(leaves) if isinstance(t, torch.Tensor) and t.is_floating_point() and t.numel()]
 
     def alike(a: Any, b: Any) -> bool:
-        return a.shape == b.shape and a.dtype == b.dtype and fits(a, b)
+        # What is not differentiated (a target) has no gradient to add to that of the other.
+        return a.shape == b.shape and a.dtype == b.dtype and a.requires_grad == b.requires_grad and fits(a, b)
 
     pair = next(((i, j) for i in floats for j in floats if i != j and alike(leaves[i], leaves[j])), None)
     if pair is None:

@@ -34,7 +34,7 @@ from ...namespaces.layout import strided_indices
 from ...trace.base import CONVENTION, Tracer, digest
 from ...trace.call_site import frames, place
 from ...trace.calls import captured, narrowest, positional
-from ...trace.confirm import disagreement, nearby
+from ...trace.confirm import disagreement, nearby, unread_but_used
 from ...trace.value import PARTS, Argument, Complex, Output, Part, Role, Traced, Value, kind_of
 from .aten import MAPPED
 from .compiled import NOTE as COMPILED
@@ -87,6 +87,11 @@ STRAIGHT_THROUGH = frozenset(
 """Functions of PyTorch, by module and name, that detach what they compute with on purpose, as their documentation says."""
 
 
+PASSED_ON = frozenset({("torch.nn.functional", "gaussian_nll_loss")})
+"""Functions of PyTorch that clamp a value in place where autograd does not look, as their documentation says: what is
+clamped passes its gradient on as it is."""
+
+
 def trace(
     fn: Callable[..., Any],
     args: tuple[Any, ...] = (),
@@ -113,6 +118,9 @@ def trace(
     xp, arguments, inputs, result = _recorded(call, stop_detached)
     if is_compiled(fn):
         xp.note(COMPILED)
+    for name, parameter in call.parameters.items():
+        if parameter._backward_hooks:
+            xp.note(f"the parameter {name} has hooks, which are run: what they change is part of its gradient")
     leaves, _ = pytree.tree_flatten_with_path(result)
     outputs, nodes, tensors = _outputs(xp, leaves, opaque)
     custom = _custom([leaf for _, leaf in leaves])
@@ -165,7 +173,12 @@ def _recorded(call: _Call, stop_detached: bool) -> Any:
             raise
         able = call.able()
         xp, arguments, inputs, result = _watched(call, stop_detached, able.__contains__)
-        return xp, [replace(a, wanted=a.whole in able) for a in arguments], inputs, result
+        return (
+            xp,
+            [replace(a, wanted=a.whole in able and (a.wanted or not call.parameters)) for a in arguments],
+            inputs,
+            result,
+        )
 
 
 def _written(xp: TorchTracer, inputs: Sequence[tuple[str, torch.Tensor]], custom: bool) -> tuple[list[str], list[str]]:
@@ -260,9 +273,14 @@ class _Call:
 
     @property
     def flagged(self) -> bool:
-        """Does any tensor require grad already?"""
+        """Do some tensors require grad, so that the others are not differentiated?
+
+        A module's parameters alone decide nothing about its arguments: layers below it need those gradients.
+        """
         given = [self.leaves[k] for k in self.tensor_leaves]
-        return any(t.requires_grad for t in [*given, *self.parameters.values()])
+        return any(t.requires_grad for t in given) or (
+            any(p.requires_grad for p in self.parameters.values()) and not any(map(_floating, given))
+        )
 
     def able(self) -> frozenset[str]:
         """The inputs with respect to which autograd admits to differentiate, each asked alone."""
@@ -292,7 +310,8 @@ class _Call:
             _admit(name, t)
             array = _array(t)
             # Where none requires grad, all do: the caller decides by `wrt` afterwards.
-            wanted = _floating(t) and (t.requires_grad or (wanting(name) and not self.flagged))
+            frozen = role == "parameter" and any(p.requires_grad for p in self.parameters.values())
+            wanted = _floating(t) and (t.requires_grad or (wanting(name) and not self.flagged and not frozen))
             xp.input(name, array, wanted)
             for part in _parts(t):
                 whole_or_part = getattr(array, part) if part else array
@@ -300,7 +319,8 @@ class _Call:
                 dtype = _dtype_name(t.dtype.to_real() if part else t.dtype)
                 kind = kind_of(whole_or_part.dtype)
                 strides = None if part or t.is_contiguous() else tuple(t.stride())
-                arguments.append(Argument(label, kind, dtype, tuple(t.shape), role, t.requires_grad, part, strides))
+                flag = wanted if self.parameters else t.requires_grad
+                arguments.append(Argument(label, kind, dtype, tuple(t.shape), role, flag, part, strides))
             tensors.append((name, _clone(t, wanted)))
         for name, t in [*self.buffers.items(), *_closed_over(self.fn)]:
             if t.layout is torch.strided:
@@ -315,6 +335,7 @@ class _Call:
             leaves[k] = t
         args, kwargs = pytree.tree_unflatten(leaves, self.structure)
         state: dict[str, torch.Tensor] = dict(zip(self.parameters, tensors[len(self.tensor_leaves) :]))
+        state = {n: _hooked(t, self.parameters[n]) for n, t in state.items()}
         state |= {n: b.clone() for n, b in self.buffers.items()}
         with contextlib.ExitStack() as stack:
             devices = sorted({t.device.index or 0 for t in tensors if t.device.type == "cuda"})
@@ -350,7 +371,7 @@ class _Call:
 
         def function(*tensors: Any) -> tuple[Any, ...]:
             rest = iter(tensors)
-            whole = [_joined(next(rest), next(rest), t) if t.is_complex() else next(rest) for t in given]
+            whole = [_joined(next(rest), next(rest), t) if t.is_complex() else _placed(next(rest), t) for t in given]
             return tuple(half for out in native(*whole) for half in _halves(out))
 
         return function
@@ -388,10 +409,21 @@ def _clone(t: torch.Tensor, wanted: bool) -> torch.Tensor:
     if t.is_conj():
         return _clone(t.conj(), False).conj().requires_grad_(wanted)
     length = t.untyped_storage().nbytes() // t.element_size()
-    if (t.is_contiguous() and t.numel() == length) or length > 4 * t.numel() + 4096:
+    if (t.is_contiguous() and t.numel() == length) or _far_apart(t):
         return t.clone(memory_format=torch.preserve_format).requires_grad_(wanted)
     memory = t.as_strided((length,), (1,), 0).clone()
     return memory.as_strided(t.shape, t.stride(), t.storage_offset()).requires_grad_(wanted)
+
+
+def _hooked(t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The tensor behind the hooks of the one in whose place it stands: its gradient is what they let through."""
+    hooks = list((like._backward_hooks or {}).values())
+    if not hooks or not t.requires_grad:
+        return t
+    t = t.view_as(t)
+    for hook in hooks:
+        t.register_hook(hook)
+    return t
 
 
 def _joined(re: torch.Tensor, im: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -403,6 +435,23 @@ def _joined(re: torch.Tensor, im: torch.Tensor, like: torch.Tensor) -> torch.Ten
     if z.shape != like.shape or z.stride() == like.stride() or len(np.unique(_positions(_layout(like)))) < z.numel():
         return z
     return _clone(like, False).copy_(z)
+
+
+def _placed(t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The tensor where `like` lies in its memory, by a differentiable copy, if `like` has an offset; else as it is.
+
+    `as_strided` reads a storage, not a tensor: what lies around it there belongs to the function.
+    """
+    if not like.storage_offset() or t.shape != like.shape or t.storage_offset() or _far_apart(like):
+        return t
+    if len(np.unique(_positions(_layout(like)))) < t.numel():
+        return t
+    return _clone(like, False).copy_(t)
+
+
+def _far_apart(t: torch.Tensor) -> bool:
+    """Is the tensor a small part of a large storage, which is not copied with it?"""
+    return t.untyped_storage().nbytes() // t.element_size() > 4 * t.numel() + 4096
 
 
 def _halves(x: Any) -> tuple[Any, ...]:
@@ -866,14 +915,24 @@ class _Mode(TorchDispatchMode):
             values: list[Value | None] = [xp.find(r) if _strided(r) else None for r in results]
         else:
             values = self.mapped(functional, mapping, plain_args, plain_kwargs, results)
+        kept = [xp.find(t) for t in tensors] if self.passes_on() else [None] * len(tensors)
         out = func(*args, **kwargs)
-        for t, before, value in zip(tensors, befores, values):
+        for t, before, value, was in zip(tensors, befores, values, kept):
             if not _integer(t):
                 value = value if value is not None else xp.concrete(_array(t))
+                if was is not None and not was.why and not t.is_complex():
+                    xp.note(CONVENTION)
+                    value = xp.call("add", was, xp.concrete(_array(t) - _storage_values(before, t)))
                 if value.kind == "bool" or t.is_complex():
                     value = xp.as_kind(value, _kind(t))
                 xp.write(t, value, before)
         return out
+
+    def passes_on(self) -> bool:
+        """Is this a write out of autograd's sight, by a function that documents to do so?"""
+        if torch.is_grad_enabled() or not self.xp.sees_grad:
+            return False
+        return any((f.f_globals.get("__name__"), f.f_code.co_name) in PASSED_ON for f in frames(ROOT))
 
     def updating(self, func: Any, args: Any, kwargs: Any, tensors: list[Any]) -> Any:
         """Record a call that has outputs and also updates its arguments: running statistics, drawn noise."""
@@ -991,6 +1050,11 @@ def _storage_array(t: torch.Tensor) -> np.ndarray:
     return _array(t.as_strided((t.untyped_storage().nbytes() // t.element_size(),), (1,), 0))
 
 
+def _storage_values(memory: np.ndarray, t: torch.Tensor) -> np.ndarray:
+    """The entries of a tensor in what its storage held."""
+    return memory[_positions(_layout(t))]
+
+
 def _functional(func: Any, name: str) -> Any:
     """add_.Tensor → add.Tensor; the out= overload sum.IntList_out → sum.dim_IntList, by their arguments."""
     packet = getattr(torch.ops.aten, name.removesuffix("_"), None)
@@ -1002,12 +1066,15 @@ def _functional(func: Any, name: str) -> Any:
         found = [getattr(packet, o) for o in packet.overloads()]
         alike = [f for f in found if not f._schema.is_mutable and [str(a.type) for a in f._schema.arguments] == types]
         return next((f for f in alike if f._overloadname == func._overloadname), alike[0] if alike else None)
-    wanted = [a.name for a in func._schema.arguments if not (a.alias_info and a.alias_info.is_write)]
+    read = [a for a in func._schema.arguments if not (a.alias_info and a.alias_info.is_write)]
+    found = []
     for overload in packet.overloads():
         candidate = getattr(packet, overload)
-        if not candidate._schema.is_mutable and [a.name for a in candidate._schema.arguments][: len(wanted)] == wanted:
-            return candidate
-    return None
+        same = [(a.name, str(a.type)) for a in candidate._schema.arguments][: len(read)]
+        if not candidate._schema.is_mutable and [n for n, _ in same] == [a.name for a in read]:
+            # lt.Scalar_out is lt.Scalar, not lt.Tensor, whose arguments have the same names.
+            found.append((sum(kind != str(a.type) for (_, kind), a in zip(same, read)), candidate))
+    return min(found, key=lambda pair: pair[0])[1] if found else None
 
 
 @functools.cache
@@ -1099,13 +1166,20 @@ def _confirmed(
     moved = nearby(traced.values, moving, roundoff, seed)
     replaceable = [a for a in traced.arguments if a.role != "captured"]
     if {STOPPED, CONVENTION} & xp.notes.keys():  # what is held fixed here moves in the function: this point must do
-        moved = dict(traced.values)
+        moved, moving = dict(traced.values), []
+
+    def run(point: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        with eager():
+            made = traced.function(*(_refilled(t, point[a.name]) for a, t in zip(replaceable, inputs)))
+        return [_array(t) for t in made]
+
     try:
         # A tensor each, laid out and rounded as the argument is: rounded there, the point is that of both.
         tensors = [_refilled(t, moved[a.name]) for a, t in zip(replaceable, inputs)]
         moved |= {a.name: _array(t) for a, t in zip(replaceable, tensors)}
         with eager():
             there = traced.function(*tensors)
+        apart = unread_but_used(traced.graph, traced.values, moving, roundoff, seed, run)
     except Exception as e:
         xp.note(f"next to this point the function raised {type(e).__name__}: the graph was not confirmed there")
         return None
@@ -1123,6 +1197,7 @@ def _confirmed(
     except (Unsupported, np.linalg.LinAlgError) as e:
         xp.note(f"the graph could not be confirmed in NumPy: {e}")
         return None
+    why = why or apart
     if why is None:
         return None
     left = ", ".join(xp.escapes.seen)

@@ -314,18 +314,22 @@ def _calls_in_other_layouts(t: Trial) -> Iterator[Observation]:
     all backwards in memory where the subject's arrays have negative strides.
 
     One at a time, because a kernel may have a right path for strided memory and still misread the one array that is
-    strided among contiguous ones (PyTorch's batch_norm on the CPU misreads its weight so).
+    strided among contiguous ones (PyTorch's batch_norm on the CPU misreads its weight so). A module's parameters stay as
+    they are: modules make them contiguous, and no caller lays them out.
     """
     given = t.case.values
+    free = [n for n, v in given.items() if n not in t.case.placed]
     scaled = [_scale(g, -2.0) for g in t.case.cotangent]
     yield t.ask([to_strided(g) for g in scaled])
-    names = [n for n, v in given.items() if np.ndim(v)]
+    names = [n for n in free if np.ndim(given[n])]
     turns = [[n] for n in names] if len(names) <= FEW else [names[::2], names[1::2]]
     for turn in turns:
         yield t.ask(scaled, {n: to_strided(v) if n in turn else v for n, v in given.items()})
-    yield t.ask([to_column_major(g) for g in scaled], {n: to_column_major(v) for n, v in given.items()})
+    yield t.ask(
+        [to_column_major(g) for g in scaled], {n: to_column_major(v) if n in free else v for n, v in given.items()}
+    )
     if t.subject.negative_strides:
-        yield t.ask([to_reversed(g) for g in scaled], {n: to_reversed(v) for n, v in given.items()})
+        yield t.ask([to_reversed(g) for g in scaled], {n: to_reversed(v) if n in free else v for n, v in given.items()})
 
 
 def _input_layout(t: Trial) -> str:
