@@ -64,6 +64,12 @@ def _entries() -> Mapping[str, EntryPoint]:
     return {e.name: e for e in entry_points(group=GROUP)}
 
 
+def reload() -> None:
+    """Look the entry points up again: for tests that install a distribution while they run."""
+    _entries.cache_clear()
+    find.cache_clear()
+
+
 def installed() -> tuple[str, ...]:
     """The built-in frameworks that run graphs and are installed; none is imported."""
     return tuple(name for name, package in PACKAGES.items() if not package or importlib.util.find_spec(package))

@@ -21,7 +21,7 @@ from gradverify.core.errors import GradverifyError, UnknownName
 from gradverify.core.verdict import Outcome
 from gradverify.frameworks import register
 from gradverify.frameworks.engine.adapter import EngineFramework
-from gradverify.frameworks.registry import find
+from gradverify.frameworks.registry import find, reload
 from gradverify.generate.campaign import seeded_case
 from gradverify.generate.structure import limits
 from gradverify.report import console
@@ -68,7 +68,7 @@ class Shaky(EngineFramework):
 
 
 @pytest.fixture
-def shaky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def shaky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """A subject with an entry point, so that spawned processes find it, and what it is to do."""
     site = tmp_path / "site"
     (site / "shaky-1.0.dist-info").mkdir(parents=True)
@@ -77,12 +77,14 @@ def shaky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
     (site / "shaky-1.0.dist-info" / "entry_points.txt").write_text("[gradverify.frameworks]\nshaky = shaky:Shaky\n")
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.chdir(tmp_path)
-    find.cache_clear()
+    reload()
 
     def does(what: str, once: bool = True) -> None:
         monkeypatch.setenv("SHAKY", f"{what}:{tmp_path / what if once else ''}")
 
-    return does
+    yield does
+    monkeypatch.undo()
+    reload()
 
 
 @pytest.fixture
