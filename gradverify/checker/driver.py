@@ -168,7 +168,7 @@ def judge_point(q: Question, point: Point, is_opaque: bool = False) -> tuple[Ver
     def judge(fix_detached: bool) -> tuple[Verdict, Traced, Case | None]:
         try:
             if is_opaque:
-                opaque = _judge_without_definition(q, point, "it is opaque at the given point")
+                opaque = _judge_without_definition(q, point, "it is opaque at the given point", is_opaque=True)
                 if opaque is not None:
                     return (*opaque, None)
             return _judge_once(q, point, fix_detached)
@@ -236,9 +236,17 @@ def judge_case(q: Question, own: Traced, case: Case) -> Verdict:
     return replace(verdict, notes=tuple(dict.fromkeys(notes)))
 
 
-def _judge_without_definition(q: Question, point: Point, why: str) -> tuple[Verdict, Traced] | None:
-    """The verdict on an untraceable function, from its differences; None where not even those can be had."""
-    own = replace(trace_without_graph(q, point), graph=None)
+def _judge_without_definition(
+    q: Question, point: Point, why: str, is_opaque: bool = False
+) -> tuple[Verdict, Traced] | None:
+    """The verdict on an untraceable function, from its differences; None where not even those can be had.
+
+    What has a graph here is none of these, but where it was opaque at the given point (`is_opaque`).
+    """
+    own = trace_without_graph(q, point)
+    if own.graph is not None and not is_opaque:
+        return None
+    own = replace(own, graph=None)
     outputs = [o for o in own.outputs if o.position is not None]
     subject = _subject_of(own, q.device)
     dtypes = {a.dtype for a in own.arguments if a.kind == "float"} | {o.dtype for o in outputs}

@@ -44,8 +44,8 @@ one("logsumexp-exp-only", "logsumexp: exp(x) without the normaliser", lambda x: 
     lambda g, o, x: g[:, None] * x.exp(), lambda g, o, x: g[:, None] * torch.softmax(x, -1))  # fmt: skip
 one("matmul-square-transposed", "x @ y, square: g @ y for g @ yᵀ", torch.matmul, lambda g, o, x, y: (g @ y, x.T @ g),
     lambda g, o, x, y: (g @ y.T, x.T @ g), lambda r: (r(3, 3), r(3, 3)), source="burn#4063")  # fmt: skip
-one("var-n", "variance: 2/n for 2/(n-1)", lambda x: x.var(-1), lambda g, o, x: 2 * g[:, None] * (x - x.mean(-1, keepdim=True)) / 4,
-    lambda g, o, x: 2 * g[:, None] * (x - x.mean(-1, keepdim=True)) / 3)  # fmt: skip
+one("var-n", "variance: 2/n for 2/(n-1)", lambda x: x.var(-1), lambda g, o, x: 2 * g[:, None] * (x - x.mean(-1, keepdim=True)) / x.shape[-1],
+    lambda g, o, x: 2 * g[:, None] * (x - x.mean(-1, keepdim=True)) / (x.shape[-1] - 1))  # fmt: skip
 
 
 def _norm_parts(x, eps=1e-5):
