@@ -22,7 +22,7 @@ from .batches import why_no_batch
 from .complex_adapter import label_whole, to_native
 from .opaque import Opaque, judge_opaque
 from .probes import Given, OtherArguments, OtherCase, OtherFunction, OtherQuestion, Probe, Variant, probes
-from .question import Effort, Point, Question
+from .question import PASSES, Effort, Point, Question
 from .trace_case import (
     UNDIFFERENTIATED,
     Flawed,
@@ -33,8 +33,6 @@ from .trace_case import (
 )
 
 COMPARISONS = frozenset({"less", "less_equal", "greater", "greater_equal", "equal", "not_equal"})
-
-PASSES = "the function, or its backward pass,"
 
 
 def judge_question(q: Question, effort: Effort) -> Verdict:

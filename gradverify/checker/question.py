@@ -18,6 +18,9 @@ Effort = Literal["quick", "normal", "thorough"]
 TRIALS: Mapping[str, int] = {"quick": 0, "normal": 1, "thorough": 4}
 """How many times each way of moving away from the given point is tried."""
 
+PASSES = "the function, or its backward pass,"
+"""What hangs, in messages about the time limit of a VJP."""
+
 TIME_LIMIT = 120.0
 """Seconds for a run of the function, where the caller sets no other limit."""
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..core.errors import Unsupported
 from ..frameworks.registry import of_functions
+from ..namespaces.dtypes import to_float64
 from .complex_adapter import to_native
 from .probes import (
     Given,
@@ -28,6 +29,7 @@ from .probes import (
     is_custom,
     register_probe,
 )
+from .question import PASSES
 from .same_point import can_stand_in
 
 SPREAD = 0.25
@@ -97,17 +99,13 @@ def _powers_where_gradients_end(given: Given) -> Iterator[int]:
             moved = {n: _scale(v, 2.0**power) if n in signed else v for n, v in case.values.items()}
         if not all(np.isfinite(v.astype(np.float64)).all() for n, v in moved.items() if n in signed):
             return
-        with given.question.limit_time("the function, or its backward pass,"):
+        with given.question.limit_time(PASSES):
             seen = subject.run_vjp(function, moved, case.wrt, case.cotangent)
-        if seen.raised is not None or not all(np.isfinite(_wide(o)).all() for o in seen.outputs):
+        if seen.raised is not None or not all(np.isfinite(to_float64(o)).all() for o in seen.outputs):
             return
-        if any(g is not None and not np.isfinite(_wide(g)).all() for g in seen.gradients.values()):
+        if any(g is not None and not np.isfinite(to_float64(g)).all() for g in seen.gradients.values()):
             yield power
             return
-
-
-def _wide(x: np.ndarray) -> np.ndarray:
-    return np.asarray(x, dtype=np.float64)
 
 
 def _conjugated(given: Given) -> Iterator[Variant]:
