@@ -198,7 +198,7 @@ which it is: one of the two slopes is not that of the function."""
 
 
 def _decides(case: Case) -> bool:
-    """Does the graph compare values, so that it may be steeper on each of its pieces than the function is across them?"""
+    """Does the graph compare values? Then its pieces may be steeper than the function is across them."""
     return any(n.op in COMPARISONS for n in case.graph.nodes if isinstance(n, Apply))
 
 

@@ -167,7 +167,7 @@ def _other_sizes(given: Given) -> Iterator[Variant]:
 
 
 def _resized(n: int, more: int, x: np.ndarray) -> np.ndarray | None:
-    """One slice less, or a first one once more (scaled, if it is of floats), along each axis of length n."""
+    """Shorten or lengthen each axis of length n by one slice; an added one is the first, scaled."""
     if n not in x.shape:
         return None
     for axis in [k for k, m in enumerate(x.shape) if m == n]:
@@ -184,7 +184,7 @@ def _scalars(given: Given) -> Iterator[Variant]:
 
 
 def _narrowed(given: Given) -> Iterator[Variant]:
-    """Half the precision, where the values stay what they are up to rounding."""
+    """Narrow the arguments to half the precision, unless a value leaves its range."""
     narrower = {np.dtype(np.float64): np.float32, np.dtype(np.complex128): np.complex64}
 
     def narrow(x: np.ndarray) -> np.ndarray | None:

@@ -135,7 +135,7 @@ def _common(samples: Sequence[np.ndarray], mask: np.ndarray, scale: np.ndarray) 
 
 
 def apart(good: np.ndarray, bad: np.ndarray, moved: Callable[[np.ndarray], np.ndarray | None]) -> np.ndarray:
-    """Those of the entries `good` that share no kink with one of `bad`, nor with one that does (all are flat indices).
+    """Keep the entries of `good` whose kinks lead, one to the next, to none of `bad` (all are flat indices).
 
     `moved(entries)` says which zero distances to a kink are left when these entries move together.
     """

@@ -487,7 +487,7 @@ class _Attempt:
         return smoothed, candidate
 
     def finite(self, gradients: Mapping[str, Estimate]) -> dict[str, Estimate]:
-        """With 0 for what is not finite."""
+        """Replace entries that are not finite by 0."""
         return {n: Estimate(np.where(np.isfinite(e.hi), e.hi, 0.0), e.lo, e.bound) for n, e in gradients.items()}
 
     def unshared(
