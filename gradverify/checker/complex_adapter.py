@@ -82,6 +82,16 @@ class ComplexAdapter(Wrapped):
         outputs = tuple(half for out in seen.outputs for half in _halves(out))
         return replace(seen, outputs=outputs, gradients=self.apart(seen.gradients, wrt))
 
+    def trace_vjp(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Traced:
+        """The trace over pairs of reals, by the frameworks' own rules for joining and splitting."""
+        return self.inner.trace_vjp(self.traced.function, values, wrt, cotangent)
+
     def tape(self) -> Tape:
         inner = self.inner.tape()
         return _ComplexTape(inner.module, inner.tensor, inner.array, self)

@@ -46,13 +46,15 @@ def judge_question(q: Question, effort: Effort) -> Verdict:
     walk = _Walk(given)
     if first.outcome is not Outcome.FAIL and not (first.reason and first.reason.is_unsupported):
         for verdict, found_with in walk.verdicts():
-            if verdict.outcome.has_kind:
+            if verdict.outcome.has_kind or verdict.outcome is Outcome.WEAK:
                 facts = {**verdict.facts, "tried": walk.tried}
                 message = f"{verdict.message} (found with {found_with})"
                 verdict = replace(verdict, message=message, facts=facts)
             if verdict.outcome is Outcome.FAIL:
                 return verdict
-            if verdict.outcome is Outcome.KNOWN and first.outcome is not Outcome.KNOWN:  # a FAIL may come yet
+            if (
+                verdict.outcome in (Outcome.KNOWN, Outcome.WEAK) and first.outcome is Outcome.PASS
+            ):  # a FAIL may come yet
                 first = verdict
     facts = {**first.facts, "tried": walk.tried, "skipped": walk.skipped}
     return replace(first, notes=(*first.notes, *walk.notes), facts=facts)
@@ -184,7 +186,8 @@ def _judge_once(q: Question, point: Point, fix_detached: bool) -> tuple[Verdict,
         if opaque is None:
             raise
         return (*opaque, None)
-    verdict = judge_case(q, own, case)
+    exact = q.surrogate is None and not own.converges
+    verdict = judge_case(q, own, case, exact=exact)
     if verdict.kind is FailKind.WRONG and own.custom and case.graph is own.graph and _decides(case):
         found = _second_opinion(q, own, case)
         if found is not None:  # then the graph is no definition, here and at the points around
@@ -221,11 +224,13 @@ def _second_opinion(q: Question, own: Traced, case: Case) -> Verdict | None:
     return replace(found, notes=(*own.notes, note, *found.notes[-1:]))
 
 
-def judge_case(q: Question, own: Traced, case: Case) -> Verdict:
-    """The verdict on a case of the traced function."""
+def judge_case(q: Question, own: Traced, case: Case, *, exact: bool = False) -> Verdict:
+    """The verdict on a case of the traced function; with `exact` on the formula of its backward pass as well."""
     subject, function = to_native(_subject_of(own, q.device), own)
     with q.limit_time(PASSES):
-        verdict = label_whole(decide(case, subject, function=function, custom=own.custom, seed=q.seed), own)
+        verdict = label_whole(
+            decide(case, subject, function=function, custom=own.custom, exact=exact, seed=q.seed), own
+        )
     if own.converges and verdict.kind is FailKind.PRECISION:
         # A series, or a solver, is its own definition to its last step, and its rule one of what it converges to.
         message = f"the definition stops once it has converged, and is no more precise than that: {verdict.message}"

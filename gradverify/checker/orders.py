@@ -43,7 +43,9 @@ def vjp_fn(traced: Traced, case: Case, name: str) -> Derived:
 
     Its parameters are named as the case's inputs are, as far as Python allows, then `cotangent` (`cotangent0`, ...).
     """
-    fn, args = of_functions(traced.framework).lift_vjp(traced, case)
+    fn, args = of_functions(traced.framework).lift_vjp(
+        traced.function, values_of(traced, case), case.wrt, case.cotangent
+    )
     fn.__name__ = fn.__qualname__ = f"VJP of {name}"
     several = len(case.cotangent) > 1
     labels = [*values_of(traced, case), *(f"cotangent{k if several else ''}" for k in range(len(case.cotangent)))]
@@ -56,7 +58,7 @@ def jvp_fn(traced: Traced, case: Case, name: str, seed: int) -> Derived:
     function at the case's point, along tangents that are drawn as cotangents are. Raises Unsupported for a framework
     without a differentiable JVP."""
     tangents = tangents_of(case, [seed, 8])
-    fn, args = of_functions(traced.framework).lift_jvp(traced, case, tangents)
+    fn, args = of_functions(traced.framework).lift_jvp(traced.function, values_of(traced, case), tangents)
     fn.__name__ = fn.__qualname__ = f"JVP of {name}"
     fn.__signature__ = _signature([*values_of(traced, case), *(f"tangent of {n}" for n in tangents)])  # type: ignore[attr-defined]
     return fn, args

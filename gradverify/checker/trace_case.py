@@ -189,6 +189,8 @@ def _build_case(q: Question, own: Traced, definition: Traced, point: Point, wrt:
         raise Unsupported("; ".join(definition.opaque))
     _refuse_writes(q, own, wrt)
     dtype, mixed = _dtypes(own)
+    if mixed is not None and graph is own.graph:
+        mixed = replace(mixed, nodes=own.node_formats, of=graph)
     of = mixed.inputs if mixed else {}
     values = {}
     for n in graph.inputs:

@@ -30,11 +30,17 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Mixed:
-    """The dtypes of a case that has several; `widest` is the widest of all."""
+    """The dtypes of a case that has several.
+
+    widest  the widest of all
+    nodes   node of the graph `of` -> the dtype that its value is computed in; what is not there has the case's
+    """
 
     inputs: Mapping[str, str]
     outputs: tuple[str, ...]
     widest: str
+    nodes: Mapping[int, str] = field(default_factory=dict)
+    of: Graph | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +82,11 @@ class Case:
     def literal_dtype(self) -> str:
         """The dtype that float literals of the graph are rounded to."""
         return self.mixed.widest if self.mixed else self.dtype
+
+    @property
+    def formats(self) -> Mapping[int, str]:
+        """Node of the graph -> the dtype that its value is computed in, where that is known; of another graph nothing is."""
+        return self.mixed.nodes if self.mixed and self.mixed.of is self.graph else {}
 
     def dtype_of(self, name: str) -> str:
         """Of an input, and so of its gradient."""

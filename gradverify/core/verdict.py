@@ -66,6 +66,25 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Formula:
+    """What the backward pass comes to in exact arithmetic, held against the truth.
+
+    right  None where it could not be evaluated; `why` says why not
+    power  the smallest relative error of any single entry that would have been seen
+    error  of a wrong one: the largest error of an entry, relative to the entry
+    worst  of a wrong one: that entry; `got` is what the backward pass comes to
+    where  of a wrong one: the node of the backward pass that is wrong
+    """
+
+    right: bool | None
+    power: float = math.nan
+    error: float = 0.0
+    worst: Element | None = None
+    why: str = ""
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Culprit:
     """The op whose VJP is wrong: the first one, seen from the output, that turns a right adjoint into a wrong one."""
 
@@ -99,6 +118,7 @@ class Verdict:
     spec: str = ""
     script: str = ""
     culprit: Culprit | None = None
+    formula: Formula | None = None
     source: str = ""
     seconds: float = 0.0
     known: str = ""
@@ -110,6 +130,11 @@ class Verdict:
 
     @property
     def power(self) -> float:
+        """The smallest relative error that would have been caught, by the formula if it was evaluated, else by values."""
+        return self.formula.power if self.formula and self.formula.right else self.power_of_values
+
+    @property
+    def power_of_values(self) -> float:
         """Of its gradients, the largest of the smallest relative errors caught; nan where nothing was resolved."""
         powers = [c.power for c in self.comparisons if c.of.startswith("d") and not math.isnan(c.power)]
         return max(powers, default=math.nan)
@@ -118,6 +143,18 @@ class Verdict:
     def share(self) -> float:
         """The worst error as a share of its budget."""
         return max((c.share for c in self.comparisons), default=0.0)
+
+    def describe_power(self) -> str:
+        """How far a PASS reaches: that of the formula, where it was evaluated, and that of the values."""
+        caught = (
+            ""
+            if math.isnan(self.power_of_values)
+            else (f"; would have caught a relative error of {self.power_of_values:.1e}")
+        )
+        values = f"worst error {self.share:.0%} of its budget{caught}"
+        if self.formula is None or not self.formula.right:
+            return values
+        return f"the formula is right to {self.formula.power:.1e}; values: {values}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON and YAML (the report schema's `verdict`)."""
@@ -134,15 +171,15 @@ class Verdict:
             return value
 
         data: dict[str, Any] = plain(asdict(self))
-        data["power"], data["share"] = plain(self.power), plain(self.share)
+        data["power"], data["power_of_values"] = plain(self.power), plain(self.power_of_values)
+        data["share"] = plain(self.share)
         return data
 
     def text(self) -> str:
         """The verdict as text; several lines for anything but PASS."""
         head = f"{self.outcome} {self.case} [{self.subject}, {self.dtype}]"
         if self.outcome is Outcome.PASS:
-            caught = "" if math.isnan(self.power) else f"; would have caught a relative error of {self.power:.1e}"
-            return head + f": worst error {self.share:.0%} of its budget{caught}"
+            return f"{head}: {self.describe_power()}"
         lines = [head + (f" ({self.kind})" if self.kind else "")]
         if self.message:
             lines.append(self.message)

@@ -168,12 +168,34 @@ class Framework(ABC):
         """(outputs, tangents of the outputs) along `tangents`; with `batched`, by a batch of tangents."""
         raise NoRule(f"{self.title} has no forward mode{' that is batched' * batched}")
 
-    def lift_vjp(self, traced: Traced, case: Case) -> Derived:
-        """The VJP of the traced function as a function (arguments, cotangents) -> gradients, and the case's point."""
+    def lift_vjp(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Derived:
+        """The VJP of `function` as a function (arguments, cotangents) -> gradients, and the point of these values."""
         raise NoRule(f"a backward pass of {self.title} cannot be differentiated in turn")
 
-    def lift_jvp(self, traced: Traced, case: Case, tangents: Mapping[str, np.ndarray]) -> Derived:
-        """The JVP as a function (arguments, tangents) -> tangents of the outputs, and the case's point."""
+    def trace_vjp(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Traced:
+        """The trace of the backward pass, as a function of the primals and the cotangents, at this point.
+
+        Its arguments come in the order of `values`, then `cotangent`; its outputs are the gradients that are not None, in
+        the order of `wrt`. Its graph is None where it cannot be traced. What the function itself raises is passed on."""
+        pull, args = self.lift_vjp(function, values, wrt, cotangent)
+        return self.trace(pull, args, {}, strict=False)
+
+    def lift_jvp(
+        self, function: Callable[..., Any], values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray]
+    ) -> Derived:
+        """The JVP as a function (arguments, tangents) -> tangents of the outputs, and the point of these values."""
         raise NoRule(f"a JVP of {self.title} is not differentiated in turn")
 
     def tape(self) -> Tape:
@@ -300,6 +322,9 @@ class Framework(ABC):
 
     partial_sums: str = ""
     """Where it rounds partial sums to a 16-bit dtype, instead of accumulating in float32."""
+
+    narrow_literals: bool = False
+    """Do its traces hold a literal in the dtype of the array that it meets, and not as it is written?"""
 
     negative_strides: bool = False
     """Do its arrays have negative strides?"""

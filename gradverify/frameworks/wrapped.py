@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..core.case import Case
 from ..core.graph import Graph
 from ..trace import Traced
 from .base import Call, Derived, Framework, Observation, Pushed
@@ -27,6 +26,7 @@ class Wrapped(Framework):
         self.pull_modes, self.conjugates, self.roots = inner.pull_modes, inner.conjugates, inner.roots
         self.compiler, self.forms, self.partial_sums = inner.compiler, inner.forms, inner.partial_sums
         self.negative_strides, self.clamps_indices = inner.negative_strides, inner.clamps_indices
+        self.narrow_literals = inner.narrow_literals
         self.compiles_each_shape, self.by_hand, self.template = (
             inner.compiles_each_shape,
             inner.by_hand,
@@ -71,11 +71,28 @@ class Wrapped(Framework):
     ) -> Pushed:
         return self.inner.run_jvp(function, values, tangents, batched)
 
-    def lift_vjp(self, traced: Traced, case: Case) -> Derived:
-        return self.inner.lift_vjp(traced, case)
+    def lift_vjp(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Derived:
+        return self.inner.lift_vjp(function, values, wrt, cotangent)
 
-    def lift_jvp(self, traced: Traced, case: Case, tangents: Mapping[str, np.ndarray]) -> Derived:
-        return self.inner.lift_jvp(traced, case, tangents)
+    def trace_vjp(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Traced:
+        return self.inner.trace_vjp(function, values, wrt, cotangent)
+
+    def lift_jvp(
+        self, function: Callable[..., Any], values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray]
+    ) -> Derived:
+        return self.inner.lift_jvp(function, values, tangents)
 
     def tape(self) -> Tape:
         return self.inner.tape()

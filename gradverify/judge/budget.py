@@ -40,16 +40,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from ..core.case import Case
-from ..core.graph import Apply, Graph
+from ..core.graph import Apply, Graph, Input
 from ..namespaces.dtypes import FORMATS, FloatFormat, is_float, to_float64
 from ..namespaces.nudged import Decisions, Noise, NudgedNamespace, Seed, require_nudged
 from ..namespaces.run import Table, forward, kink_distances, reverse
 from ..ops import OPS
-from ..ops.build import lowered
+from ..ops.build import lowered, lowered_with_origins
 
 RERUNS = 16
 SAFETY = 8.0
@@ -231,7 +232,7 @@ def _other_part(name: str) -> str:
 
 
 def _loosen(fmt: FloatFormat) -> FloatFormat:
-    return replace(fmt, roundoff=SAFETY * fmt.roundoff, arithmetic=SAFETY * fmt.arithmetic)
+    return _scaled(fmt, SAFETY)
 
 
 def sample_branches(case: Case, n: int, seed: int) -> tuple[Decisions, list[Decisions]]:
@@ -326,10 +327,15 @@ def _rerun(
     """Forward and reverse over `graph`, the case's own, lowered. Raises TypeError where a result is not nudged."""
     xp.noise.restart(seed)
     wrt, inputs = case.wrt, graph.inputs
+    walk = _InOwnDtypes(xp.noise, case, graph, table) if case.formats else None
+    before, arriving = (walk.before, walk.arriving) if walk else (None, None)
     with np.errstate(all="ignore"):
-        nodes = forward(xp, graph, {n: xp.asarray(v) for n, v in case.values.items()}, case.dtype, table)
+        leaves = {n: xp.asarray(v) for n, v in case.values.items()}
+        nodes = forward(xp, graph, leaves, case.dtype, table, before=before)
         cotangent = [xp.asarray(c) for c in case.cotangent]
-        adjoint = reverse(xp, graph, nodes, cotangent, wrt, table, dead=dead, without=without)
+        adjoint = reverse(
+            xp, graph, nodes, cotangent, wrt, table, dead=dead, without=without, before=before, arriving=arriving
+        )
         if not xp.seen_nudged:  # one rerun computes what the next one does
             for k, node in enumerate(graph.nodes):
                 if isinstance(node, Apply):
@@ -347,6 +353,40 @@ def _rerun(
         decisions,
         {k: np.asarray(d, dtype=np.float64) for k, d in distances.items()},
     )
+
+
+class _InOwnDtypes:
+    """A walk in which every node is nudged as in the dtype that it is computed in.
+
+    A cotangent is computed in the dtype of the node that it comes from, and added up in that of the node that it comes to,
+    as the frameworks' engines do.
+    """
+
+    def __init__(self, noise: Noise, case: Case, graph: Graph, table: Table) -> None:
+        flat, origins = lowered_with_origins(case.graph, table)
+        assert flat == graph
+        own = noise.fmt
+        loose = own.roundoff / FORMATS[case.dtype].roundoff
+        of = {d: _scaled(FORMATS[d], loose) for d in {*case.formats.values(), *map(case.dtype_of, graph.inputs)}}
+        self.noise, self.graph = noise, graph
+        self.formats = [
+            of[case.dtype_of(n.name)] if isinstance(n, Input) else of[case.formats[k]] if k in case.formats else own
+            for n, k in zip(graph.nodes, origins)
+        ]
+        self.by_node = {id(n): f for n, f in zip(graph.nodes, self.formats)}
+
+    def before(self, node: Apply) -> None:
+        self.noise.compute_in(self.by_node[id(node)])
+
+    def arriving(self, g: Any, source: int, target: int) -> Any:
+        fmt = self.formats[target]
+        narrower = fmt.roundoff > self.formats[source].roundoff
+        self.noise.compute_in(fmt)
+        return self.noise.nudge(g, np.abs(g)).view(type(g)) if narrower else g
+
+
+def _scaled(fmt: FloatFormat, by: float) -> FloatFormat:
+    return fmt if by == 1.0 else replace(fmt, roundoff=by * fmt.roundoff, arithmetic=by * fmt.arithmetic)
 
 
 def _same_branch(runs: list[_Rerun]) -> tuple[list[_Rerun], bool]:

@@ -14,7 +14,7 @@ import numpy as np
 from ..core.case import Case
 from ..core.errors import SpecError, Undefined, Unsupported
 from ..core.graph import Apply, Graph
-from ..core.verdict import Comparison, FailKind, Outcome, Reason, Verdict
+from ..core.verdict import Comparison, FailKind, Formula, Outcome, Reason, Verdict
 from ..frameworks.base import Form, Framework, Observation
 from ..namespaces.dtypes import COMPLEX, FORMATS, is_float, rounded, to_float64
 from ..namespaces.run import forward
@@ -30,6 +30,7 @@ from . import complex_case as pairs
 from .branches import Branches, branch_by_branch
 from .budget import RERUNS, Budget
 from .compare import Compared, compare, hopeless
+from .exact import Exact, evaluate_backward, off_beyond, ran
 from .laws import Trial
 from .laws import registry as laws
 from .reference import Reference, allowance, reference
@@ -50,6 +51,7 @@ class _Finding:
     comparisons: tuple[Comparison, ...] = ()
     notes: tuple[str, ...] = ()
     known: str = ""
+    formula: Formula | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +62,7 @@ class _Answer:
     flipped   the branches that rounding may take, if they were followed; `compared` is then on the closest one
     compared  every output and every gradient
     seed      of the nudges
+    exact     the backward pass in exact arithmetic, if that was asked for
     """
 
     case: Case
@@ -68,6 +71,7 @@ class _Answer:
     flipped: Branches | None
     compared: list[Compared]
     seed: int
+    exact: Exact | None = None
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -88,9 +92,12 @@ def decide(
     *,
     function: Callable[..., Any] | None = None,
     custom: bool = True,
+    exact: bool = False,
     seed: int = 0,
 ) -> Verdict:
     """The verdict on one case, without a culprit.
+
+    With `exact` the backward pass is evaluated in exact arithmetic as well (`judge.exact`).
 
     `function`, over the subject's arrays, is held against the case's graph as its definition; without one it is the
     function that the case names, or the graph run on the subject. Where `custom` is false, `function` has no
@@ -100,7 +107,7 @@ def decide(
     gradverify.
     """
     start = time.perf_counter()
-    finding = _judge(case, subject, function, custom, seed)
+    finding = _judge(case, subject, function, custom, exact, seed)
     return Verdict(
         outcome=finding.outcome,
         case=case.name,
@@ -115,10 +122,13 @@ def decide(
         seconds=time.perf_counter() - start,
         notes=finding.notes,
         known=finding.known,
+        formula=finding.formula,
     )
 
 
-def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, custom: bool, seed: int) -> _Finding:
+def _judge(
+    case: Case, subject: Framework, own: Callable[..., Any] | None, custom: bool, exact: bool, seed: int
+) -> _Finding:
     why_not = subject.unavailable()
     if why_not:
         return inconclusive(Reason.UNAVAILABLE, why_not)
@@ -131,7 +141,7 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, custo
         except Unsupported as e:
             return inconclusive(Reason.NO_RULE, str(e))
         try:
-            return _judge(real, subject, pairs.to_function_of_parts(case, subject, own), True, seed)
+            return _judge(real, subject, pairs.to_function_of_parts(case, subject, own), True, exact, seed)
         except Unsupported as e:
             return inconclusive(Reason.SUBJECT, str(e))
     try:
@@ -161,11 +171,15 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, custo
     if flipped:
         compared = _compare_all(case, seen, flipped.reference)
         notes.append(_flipped_note(case, flipped))
-    return (
-        _check_values(_Answer(case, seen, ref, flipped, compared, seed), None if own and custom else subject)
+    backward = evaluate_backward(case, subject, function, seen, ref.truth, seed) if exact and not flipped else None
+    answer = _Answer(case, seen, ref, flipped, compared, seed, backward)
+    found = (
+        _check_values(answer, None if own and custom else subject)
+        or _check_formula(answer, None if own and custom else subject)
         or _check_laws(case, subject, function, seen, flipped.reference if flipped else ref, notes)
         or _pass(ref.truth, compared, notes)
     )
+    return replace(found, formula=backward.formula) if backward else found
 
 
 def reason_of_refusal(seen: Observation) -> Reason:
@@ -288,7 +302,7 @@ def _check_values(answer: _Answer, subject: Framework | None) -> _Finding | None
             return inconclusive(Reason.ORACLE, f"the oracle's two libraries disagree: {doubt}", *comparisons)
         known = _find_excuse(case, subject, seen, ref, seed) if subject else ""
         if not known:
-            return _note_stagnation(finding, answer)
+            return _weigh_lost_digits(_note_stagnation(finding, answer), answer)
         lost = finding.kind is FailKind.WRONG
         return replace(finding, outcome=Outcome.KNOWN, known=known, kind=FailKind.PRECISION if lost else finding.kind)
     if not all(c.passing.all() for c in compared):
@@ -296,6 +310,71 @@ def _check_values(answer: _Answer, subject: Framework | None) -> _Finding | None
     if _hopeless(case, ref):
         return inconclusive(Reason.CONDITION, "", *comparisons)
     return _check_along(seen, ref, comparisons)
+
+
+def _check_formula(answer: _Answer, subject: Framework | None) -> _Finding | None:
+    """The finding where the values are within budget, and the formula that they come from is another one.
+
+    Where `subject` is given the formula is its own, and one that it declares as a weakness is known.
+    """
+    case, exact = answer.case, answer.exact
+    if exact is None or exact.formula.right is not False or not ran(exact, answer.seen, answer.seed):
+        return None
+    worst = exact.formula.worst
+    assert worst is not None
+    off = (
+        f"in exact arithmetic {worst.where} comes to {worst.got} where the true value is {worst.want} "
+        f"({exact.formula.error:.2g} relative)"
+    )
+    if off_beyond(exact, answer.seed):
+        hidden = "" if case.dtype == exact.resolution else f"; rounding in {case.dtype} hides it"
+        message = f"the formula of the backward pass is wrong: {off}{hidden}"
+        return fail(FailKind.WRONG, message, *answer.comparisons)
+    declared = {n.op for n in case.graph.nodes if isinstance(n, Apply)} & set(subject.forms) if subject else set()
+    if subject and declared:
+        known = "; ".join(f"{op}: {subject.forms[op].reason}" for op in sorted(declared))
+        return _Finding(Outcome.KNOWN, FailKind.PRECISION, message=off, comparisons=answer.comparisons, known=known)
+    message = (
+        f"the formula of the backward pass is off by less than its own arithmetic ({exact.resolution}) resolves: {off}"
+    )
+    return _Finding(Outcome.WEAK, message=message, comparisons=answer.comparisons)
+
+
+def _weigh_lost_digits(finding: _Finding, answer: _Answer) -> _Finding:
+    """A FAIL of values; where the formula is right and its own rounding explains them, digits are lost and nothing else.
+
+    WEAK where every failing entry keeps half of the digits of the dtype that the definition computes in (an error of √u,
+    relative to the entry or to the largest one), else FAIL (precision).
+    """
+    exact, case = answer.exact, answer.case
+    if exact is None or not exact.formula.right or finding.kind not in (FailKind.WRONG, FailKind.PRECISION):
+        return finding
+    if any(c.failing.any() and not c.comparison.of.startswith("d") for c in answer.compared):
+        return finding
+    own = exact.rounding(answer.seed)
+    computed = min((*case.formats.values(), case.dtype), key=lambda d: FORMATS[d].roundoff)
+    half = math.sqrt(FORMATS[computed].roundoff)
+    weak = True
+    for c in answer.compared:
+        if not c.failing.any():
+            continue
+        name = c.comparison.of[1:]
+        want, got = answer.ref.truth.gradients[name], answer.seen.gradients[name]
+        if got is None or name not in own:
+            return finding
+        with np.errstate(all="ignore"):
+            error = want.error_of(got)[c.failing]
+            size = np.maximum(np.abs(want.hi), np.max(np.abs(want.hi), initial=0.0))[c.failing]
+            stored = FORMATS[case.dtype_of(name)].roundoff * np.abs(want.hi)[c.failing]
+            if (error > own[name][c.failing]).any():
+                return finding
+            weak &= bool((error - stored <= half * size).all())
+    lost = math.log10(max(c.comparison.share for c in answer.compared if c.failing.any()))
+    digits = f"the formula is right, and loses about {max(lost, 0.1):.1f} digits that need not be lost"
+    message = f"{digits}: {finding.message}"
+    if weak:
+        return _Finding(Outcome.WEAK, message=message, comparisons=finding.comparisons)
+    return replace(finding, kind=FailKind.PRECISION, message=message)
 
 
 def _check_along(seen: Observation, ref: Reference, comparisons: tuple[Comparison, ...]) -> _Finding | None:

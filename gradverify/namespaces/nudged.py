@@ -36,11 +36,16 @@ class Noise:
     """The nudges of one rerun after another, and the branches that the current one took; or `forced` ones."""
 
     def __init__(self, fmt: FloatFormat, stepwise: bool = False, forced: Decisions | None = None) -> None:
-        self.fmt, self.stepwise, self.forced = fmt, stepwise, forced
-        self.finer = fmt.arithmetic / fmt.roundoff if fmt.roundoff else 1.0
-        self.stores = fmt.stores
+        self.stepwise, self.forced = stepwise, forced
+        self.compute_in(fmt)
         self.rng = np.random.default_rng(0)
         self.restart(0)
+
+    def compute_in(self, fmt: FloatFormat) -> None:
+        """Nudge as in this format from here on."""
+        self.fmt = fmt
+        self.finer = fmt.arithmetic / fmt.roundoff if fmt.roundoff else 1.0
+        self.stores = fmt.stores
 
     def restart(self, seed: Seed) -> None:
         """Draw from `default_rng(seed)` from here on, and forget all decisions."""

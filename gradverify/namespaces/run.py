@@ -23,10 +23,24 @@ def constant_array(node: Constant, dtype: str) -> np.ndarray:
     return to_float64(rounded(np.asarray(node.value, dtype=np.float64), dtype))
 
 
-def forward(xp: Any, graph: Graph, values: Mapping[str, Any], dtype: str, table: Table = OPS) -> list[Any]:
-    """Every node's value, with leaves taken from `values` (already arrays of `xp`) and literals rounded to `dtype`."""
+def forward(
+    xp: Any,
+    graph: Graph,
+    values: Mapping[str, Any],
+    dtype: str,
+    table: Table = OPS,
+    *,
+    literal: Callable[[Constant], Any] | None = None,
+    before: Callable[[Apply], None] | None = None,
+) -> list[Any]:
+    """Every node's value, with leaves taken from `values` (already arrays of `xp`) and literals rounded to `dtype`.
+
+    `literal` makes the arrays of floating-point literals instead; `before` is told each op before it is applied.
+    """
 
     def constant(node: Constant) -> Any:
+        if literal is not None and node.kind == "float":
+            return literal(node)
         key = "constant", id(node), dtype
         if key not in graph.found:
             graph.found[key] = constant_array(node, dtype)
@@ -35,6 +49,8 @@ def forward(xp: Any, graph: Graph, values: Mapping[str, Any], dtype: str, table:
 
     def apply(node: Apply, args: list[Any]) -> Any:
         spec = table[node.op]
+        if before is not None:
+            before(node)
         for i, a in enumerate(args):
             # An integer literal may stand where a float is wanted.
             if (
@@ -77,6 +93,8 @@ def reverse(
     *,
     dead: bool | Mapping[int, Any] = False,
     without: frozenset[int] = frozenset(),
+    before: Callable[[Apply], None] | None = None,
+    arriving: Callable[[Any, int, int], Any] | None = None,
 ) -> dict[int, Any]:
     """Node index -> adjoint, for every node between the outputs and the inputs `wrt`.
 
@@ -85,7 +103,8 @@ def reverse(
     With `dead` an entry whose cotangent is exactly 0 passes 0 on through elementwise ops, where their rules would make
     0·inf or 0·NaN of it: the branch that a `where` did not take may have no derivative, and needs none. Where numbers
     underflow a 0 may be something else; there `dead` gives the entries, node index -> mask, as found without underflow.
-    Nodes in `without` pass nothing on.
+    Nodes in `without` pass nothing on. `before` is told each op before its rules are applied; `arriving` turns the
+    cotangent that comes from one node to another, (cotangent, from, to), into the one that is added there.
     """
     needs = needed(graph, wrt)
     adjoint: dict[int, Any] = {}
@@ -104,12 +123,16 @@ def reverse(
         args = tuple(values[a] for a in node.args)
         spec = table[node.op]
         mask = None
+        if before is not None:
+            before(node)
         if dead and node.op in ELEMENTWISE:
             mask = dead.get(k) if isinstance(dead, Mapping) else np.asarray(adjoint[k]) == 0
         for i, a in enumerate(node.args):
             if a in needs and spec.differentiable(i):
                 g = spec.cotangent(xp, i, adjoint[k], values[k], args, dict(node.params), mask)
-                accumulate(a, g)
+                accumulate(a, g if arriving is None else arriving(g, k, a))
+                if before is not None and arriving is not None:
+                    before(node)
     return adjoint
 
 

@@ -200,19 +200,26 @@ def lowered(graph: Graph, table: Mapping[str, OpSpec] = OPS) -> Graph:
 
     `table` may hold another definition of a composite op, or a VJP text for it: then it stays as it is.
     """
+    return lowered_with_origins(graph, table)[0]
+
+
+def lowered_with_origins(graph: Graph, table: Mapping[str, OpSpec] = OPS) -> tuple[Graph, Sequence[int]]:
+    """The lowered graph, and which node of `graph` each of its nodes comes from."""
     if not any(isinstance(n, Apply) and table[n.op].composite for n in graph.nodes):
-        return graph
+        return graph, range(len(graph.nodes))
     builder = GraphBuilder()
     recorder = Recorder(builder)
     new: list[int] = []
-    for node in graph.nodes:
+    origins: list[int] = []
+    for k, node in enumerate(graph.nodes):
         if isinstance(node, Input):
             new.append(builder.input(node.name, node.shape, node.kind))
         elif isinstance(node, Constant):
             new.append(builder.constant(node.value, node.kind))
         else:
             new.append(_expanded(recorder, table, node.op, [new[a] for a in node.args], dict(node.params)))
-    return builder.graph(*(new[o] for o in graph.outputs))
+        origins += [k] * (len(builder.nodes) - len(origins))
+    return builder.graph(*(new[o] for o in graph.outputs)), origins
 
 
 def _expanded(

@@ -13,12 +13,13 @@ from .events import Job, JobJudged, Listener, tell
 def acceptable(job: Job, verdict: Verdict, policy: GatePolicy) -> bool:
     """Does the verdict meet the author's expectation, and does it not gate?
 
-    An INCONCLUSIVE that the author explains never gates.
+    An INCONCLUSIVE that the author explains never gates. An author who expects a fault wants it to be reported: as FAIL, as
+    KNOWN or, where digits alone are lost, as WEAK.
     """
     if verdict.outcome is Outcome.INCONCLUSIVE:
         return job.explained is not None or not policy.gate(verdict.outcome)
     if job.expect == "fail":
-        return verdict.outcome.has_kind
+        return verdict.outcome.has_kind or verdict.outcome is Outcome.WEAK
     if job.expect == "raises":
         return verdict.kind is FailKind.RAISED
     return not policy.gate(verdict.outcome, verdict.kind)

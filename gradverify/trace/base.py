@@ -45,6 +45,7 @@ class Tracer(Recorder):
         self.values: dict[str, np.ndarray] = {}
         self.names: dict[bytes, str] = {}
         self.formats: dict[int, set[str]] = {}
+        self.from_arrays: set[float] = set()
 
     def recast(self, value: Value, source: str, target: str) -> Value:
         """A value after a cast between formats: the identity to the definition, and a rounding to the budget; of the
@@ -62,8 +63,12 @@ class Tracer(Recorder):
             if part.node is not None and not part.why:
                 self.formats.setdefault(part.node, set()).add(dtype)
 
-    def formats_of(self, graph: Graph) -> frozenset[str]:
-        return frozenset(d for k in graph.active for d in self.formats.get(k, ()))
+    def formats_of(self, graph: Graph | None) -> dict[str, Any]:
+        """`formats`, `node_formats` and `from_arrays` of a Traced."""
+        seen = {k: self.formats[k] for k in graph.active if k in self.formats} if graph is not None else {}
+        nodes = {k: max(of, key=lambda d: ROUNDOFF.get(d, 1.0)) for k, of in seen.items()}
+        return {"formats": frozenset(d for of in seen.values() for d in of), "node_formats": nodes,
+                "from_arrays": frozenset(self.from_arrays)}  # fmt: skip
 
     def note(self, text: str) -> None:
         self.notes[text] = None
@@ -105,6 +110,8 @@ class Tracer(Recorder):
         kind = kind_of(array.dtype)
         array = np.asarray(array, dtype={"int": np.int64, "bool": np.bool_}.get(kind, array.dtype), order="C")
         if array.size <= LITERAL and (array.size or array.ndim == 1) and not np.isnan(array).any():
+            if kind == "float":
+                self.from_arrays |= {abs(float(v)) for v in array.flat}
             return self.builder.constant(_literal(array, kind), kind)
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self.captured:

@@ -263,7 +263,7 @@ def traced(
     return Traced(
         graph=graph, arguments=tuple(given), outputs=tuple(outputs),
         values={a.name: xp.values[a.name] for a in given}, dtype=narrowest(xp, given, outputs),
-        function=function(tuple(kept)),
+        function=function(tuple(kept)), from_arrays=frozenset(xp.from_arrays),
         framework=framework, opaque=tuple(dict.fromkeys(reasons)), **fields,
     )  # fmt: skip
 

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ...core.case import Case
 from ...core.errors import Unsupported
 from ...core.graph import Graph
 from ...trace import Traced
-from ..base import Derived, Observation, Pushed, values_of
+from ..base import Derived, Observation, Pushed
 from ..numpy.adapter import NumpyFramework
 from ..values import argnums, mutated, restricted
 
@@ -85,15 +84,20 @@ class AutogradFramework(NumpyFramework):
     def keeps_results(self, custom: bool) -> bool:
         return False
 
-    def lift_vjp(self, traced: Traced, case: Case) -> Derived:
-        values = values_of(traced, case)
-        at = argnums(values, case.wrt)
+    def lift_vjp(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Derived:
+        at = argnums(values, wrt)
 
         def pull(*arrays: Any) -> Any:
-            _, back = pullback(traced.function, list(arrays[: len(values)]), at)
+            _, back = pullback(function, list(arrays[: len(values)]), at)
             return tuple(back(list(arrays[len(values) :])))
 
-        return pull, tuple(np.array(v) for v in (*values.values(), *case.cotangent))
+        return pull, tuple(np.array(v) for v in (*values.values(), *cotangent))
 
 
 def pullback(

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ...core.case import Case
 from ...core.errors import Unsupported
 from ...core.graph import Constant, Graph
 from ...namespaces.dtypes import numpy_dtype
 from ...namespaces.layout import copy_layout
 from ...trace import Traced
-from ..base import Derived, Framework, Observation, Template, values_of
+from ..base import Derived, Framework, Observation, Template
 from ..graphs import compiled, over_pairs
 from ..tape import Tape
 from ..values import mutated
@@ -46,6 +45,7 @@ class EngineFramework(Framework):
     template = TEMPLATE
     dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
     negative_strides = True
+    narrow_literals = True
 
     def unavailable(self) -> str | None:
         return None
@@ -133,23 +133,26 @@ class EngineFramework(Framework):
 
         return poisoned()
 
-    def lift_vjp(self, traced: Traced, case: Case) -> Derived:
+    def lift_vjp(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Derived:
         import gradverify.engine as engine
 
-        values = values_of(traced, case)
         names = list(values)
 
         def pull(*arrays: Any) -> Any:
-            given = {n: a.requires_grad_() if n in case.wrt else a for n, a in zip(names, arrays)}
-            outputs = zip(traced.function(*given.values()), arrays[len(names) :])
+            given = {n: a.requires_grad_() if n in wrt else a for n, a in zip(names, arrays)}
+            outputs = zip(function(*given.values()), arrays[len(names) :])
             ends, seeds = zip(*((o, g) for o, g in outputs if o.requires_grad))
-            found = engine.autograd.grad(
-                ends, [given[n] for n in case.wrt], seeds, create_graph=True, allow_unused=True
-            )
+            found = engine.autograd.grad(ends, [given[n] for n in wrt], seeds, create_graph=True, allow_unused=True)
             return tuple(g for g in found if g is not None)
 
-        args = [engine.from_numpy(np.array(v)).requires_grad_(n in case.wrt) for n, v in values.items()]
-        return pull, (*args, *(engine.from_numpy(np.array(g)).requires_grad_() for g in case.cotangent))
+        args = [engine.from_numpy(np.array(v)).requires_grad_(n in wrt) for n, v in values.items()]
+        return pull, (*args, *(engine.from_numpy(np.array(g)).requires_grad_() for g in cotangent))
 
 
 def _bind(op: str) -> Callable[..., Any]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from ...core.case import Case
-from ...trace import Traced
-from ..base import Derived, Pushed, values_of
+from ..base import Derived, Pushed
 from ..values import argnums, restricted
 
 
@@ -31,31 +29,36 @@ def run_jvp(
         return tuple(np.array(o) for o in outs), tuple(np.array(r) for r in result)
 
 
-def lift_jvp(traced: Traced, case: Case, tangents: Mapping[str, np.ndarray]) -> Derived:
+def lift_jvp(
+    function: Callable[..., Any], values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray]
+) -> Derived:
     """The JVP as a function of arrays, with its point."""
     import jax
 
-    values = values_of(traced, case)
     at = argnums(values, tangents)
 
     def push(*arrays: Any) -> Any:
         given, along = arrays[: len(values)], arrays[len(values) :]
-        return jax.jvp(restricted(traced.function, given, at), [given[k] for k in at], list(along))[1]
+        return jax.jvp(restricted(function, given, at), [given[k] for k in at], list(along))[1]
 
     with jax.enable_x64(True):
         return push, tuple(jax.device_put(np.array(v)) for v in (*values.values(), *tangents.values()))
 
 
-def lift_vjp(traced: Traced, case: Case) -> Derived:
+def lift_vjp(
+    function: Callable[..., Any],
+    values: Mapping[str, np.ndarray],
+    wrt: tuple[str, ...],
+    cotangent: tuple[np.ndarray, ...],
+) -> Derived:
     """The VJP as a function of arrays, with its point."""
     import jax
 
-    values = values_of(traced, case)
-    at = argnums(values, case.wrt)
+    at = argnums(values, wrt)
 
     def pull(*arrays: Any) -> Any:
         given, cotangents = arrays[: len(values)], arrays[len(values) :]
-        return jax.vjp(restricted(traced.function, given, at), *(given[k] for k in at))[1](cotangents)
+        return jax.vjp(restricted(function, given, at), *(given[k] for k in at))[1](cotangents)
 
     with jax.enable_x64(True):
-        return pull, tuple(jax.device_put(np.array(v)) for v in (*values.values(), *case.cotangent))
+        return pull, tuple(jax.device_put(np.array(v)) for v in (*values.values(), *cotangent))

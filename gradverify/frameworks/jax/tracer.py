@@ -108,7 +108,7 @@ def trace(
         "branches": BRANCH in xp.notes,
         "converges": CONVERGES in xp.notes,
         "native": call.native(kept) if paired else None,
-        "formats": xp.formats_of(graph) if graph is not None else frozenset(),
+        **xp.formats_of(graph),
     }
     if graph is not None and confirm:
         why = _confirmed(Traced(graph=graph, **fields), call, seed, xp)

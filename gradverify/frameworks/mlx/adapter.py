@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ...core.case import Case
 from ...core.errors import Unsupported
 from ...core.graph import Graph
 from ...trace import Traced
-from ..base import Derived, Framework, Observation, Pushed, values_of
+from ..base import Derived, Framework, Observation, Pushed
 from ..values import argnums, mutated, restricted
 
 
@@ -23,6 +22,7 @@ class MlxFramework(Framework):
     title = "MLX"
     roots = ("mlx",)
     clamps_indices = True
+    narrow_literals = True
     """It writes out of bounds."""
 
     dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
@@ -106,19 +106,24 @@ class MlxFramework(Framework):
                 result = [r[0] for r in mx.vmap(lambda *a: tuple(mx.jvp(of_wrt, at, list(a))[1]))(*many)]
             return tuple(value(o) for o in outs), tuple(value(r) for r in result)
 
-    def lift_vjp(self, traced: Traced, case: Case) -> Derived:
+    def lift_vjp(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Derived:
         import mlx.core as mx
 
         from .tracer import made
 
-        values = values_of(traced, case)
-        at = argnums(values, case.wrt)
+        at = argnums(values, wrt)
 
         def pull(*arrays: Any) -> Any:
             given, cotangents = arrays[: len(values)], arrays[len(values) :]
-            return tuple(mx.vjp(restricted(traced.function, given, at), [given[k] for k in at], list(cotangents))[1])
+            return tuple(mx.vjp(restricted(function, given, at), [given[k] for k in at], list(cotangents))[1])
 
-        return pull, tuple(made(np.array(v)) for v in (*values.values(), *case.cotangent))
+        return pull, tuple(made(np.array(v)) for v in (*values.values(), *cotangent))
 
 
 def _put(value: np.ndarray) -> Any:

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from ...core.case import Case
 from ...core.errors import Unsupported
 from ...core.graph import Constant, Graph
 from ...namespaces.dtypes import complex_name
@@ -292,11 +291,28 @@ class TorchFramework(Framework):
     ) -> Pushed:  # fmt: skip
         return derivatives.run_jvp(function, values, tangents, batched)
 
-    def lift_vjp(self, traced: Traced, case: Case) -> Derived:
-        return derivatives.lift_vjp(traced, case)
+    def lift_vjp(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Derived:
+        return derivatives.lift_vjp(function, values, wrt, cotangent)
 
-    def lift_jvp(self, traced: Traced, case: Case, tangents: Mapping[str, np.ndarray]) -> Derived:
-        return derivatives.lift_jvp(traced, case, tangents)
+    def trace_vjp(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Traced:
+        return derivatives.trace_vjp(function, values, wrt, cotangent)
+
+    def lift_jvp(
+        self, function: Callable[..., Any], values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray]
+    ) -> Derived:
+        return derivatives.lift_jvp(function, values, tangents)
 
 
 def _batched(outs: Any, leaves: list[Any], cotangents: Any, again: Any) -> list[Any]:

@@ -1536,10 +1536,10 @@ def nll_loss(xp: TorchTracer, x: Value, target: Value, weight: Any, reduction: i
         rows = xp.take(weight, xp.concrete(safe), axis=0)
         share = rows if share is None else rows * share
     loss = picked if share is None else picked * share
+    total: Any = lambda: float(counted.size) if share is None else xp.sum(share)
     if reduction != 1:
-        return (loss if reduction == 0 else xp.sum(loss)), None
-    total = float(counted.size) if share is None else xp.sum(share)
-    return xp.divide(xp.sum(loss), total), None
+        return (loss if reduction == 0 else xp.sum(loss)), xp.later(lambda: xp.spread(total(), ()))
+    return xp.divide(xp.sum(loss), total()), xp.later(lambda: xp.spread(total(), ()))
 
 
 def mapped() -> tuple[str, ...]:

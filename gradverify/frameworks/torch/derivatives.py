@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from ...core.case import Case
 from ...core.errors import NoRule
 from ...trace import Traced
-from ..base import Derived, Pushed, values_of
+from ..base import Derived, Pushed
 from ..values import argnums, restricted
 from .arrays import from_numpy, to_numpy
 
@@ -49,44 +48,74 @@ def run_jvp(
     return tuple(map(to_numpy, outs)), tuple(map(to_numpy, result))
 
 
-def lift_vjp(traced: Traced, case: Case) -> Derived:
+def lift_vjp(
+    function: Callable[..., Any],
+    values: Mapping[str, np.ndarray],
+    wrt: tuple[str, ...],
+    cotangent: tuple[np.ndarray, ...],
+) -> Derived:
     """The VJP as a function of tensors, with its point."""
     import torch
 
-    values = values_of(traced, case)
     names = list(values)
 
     def pull(*arrays: Any) -> Any:
         given = dict(zip(names, arrays))
         with torch.enable_grad():
             # Where the subject freezes an argument, the first derivative needs it all the same.
-            given = {n: a.requires_grad_() if n in case.wrt and not a.requires_grad else a for n, a in given.items()}
-            pairs = [(o, g) for o, g in zip(traced.function(*given.values()), arrays[len(names) :]) if o.requires_grad]
+            given = {n: a.requires_grad_() if n in wrt and not a.requires_grad else a for n, a in given.items()}
+            pairs = [(o, g) for o, g in zip(function(*given.values()), arrays[len(names) :]) if o.requires_grad]
             outputs, cotangents = zip(*pairs)
             found = torch.autograd.grad(
-                outputs, [given[n] for n in case.wrt], cotangents, create_graph=True, allow_unused=True
+                outputs, [given[n] for n in wrt], cotangents, create_graph=True, allow_unused=True
             )
         if any(g is not None and _once(g) for g in found):
             raise NoRule("the backward pass is marked once_differentiable: it is not meant to be differentiated")
         return tuple(g for g in found if g is not None)
 
-    args = [from_numpy(v).requires_grad_(n in case.wrt) for n, v in values.items()]
-    args += [from_numpy(g).requires_grad_() for g in case.cotangent]
+    args = [from_numpy(v).requires_grad_(n in wrt) for n, v in values.items()]
+    args += [from_numpy(g).requires_grad_() for g in cotangent]
     return pull, tuple(args)
 
 
-def lift_jvp(traced: Traced, case: Case, tangents: Mapping[str, np.ndarray]) -> Derived:
+def trace_vjp(
+    function: Callable[..., Any],
+    values: Mapping[str, np.ndarray],
+    wrt: tuple[str, ...],
+    cotangent: tuple[np.ndarray, ...],
+) -> Traced:
+    """The trace of the backward pass as users run it: without create_graph, so that once_differentiable is no matter."""
+    import torch
+
+    from .tracer import trace
+
+    names = list(values)
+
+    def pull(*arrays: Any) -> Any:
+        given = dict(zip(names, arrays))
+        with torch.enable_grad():
+            pairs = [(o, g) for o, g in zip(function(*given.values()), arrays[len(names) :]) if o.requires_grad]
+        outputs, cotangents = zip(*pairs)
+        found = torch.autograd.grad(outputs, [given[n] for n in wrt], cotangents, allow_unused=True)
+        return tuple(g for g in found if g is not None)
+
+    args = [from_numpy(v).requires_grad_(n in wrt) for n, v in values.items()]
+    return trace(pull, (*args, *map(from_numpy, cotangent)), strict=False)
+
+
+def lift_jvp(
+    function: Callable[..., Any], values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray]
+) -> Derived:
     """The JVP as a function of tensors, with its point."""
     import torch
 
-    values = values_of(traced, case)
     at = argnums(values, tangents)
 
     def push(*arrays: Any) -> Any:
         given, along = arrays[: len(values)], arrays[len(values) :]
-        return torch.func.jvp(restricted(traced.function, given, at), tuple(given[k] for k in at), along)[1]
+        return torch.func.jvp(restricted(function, given, at), tuple(given[k] for k in at), along)[1]
 
-    args = [from_numpy(v).requires_grad_(n in case.wrt) for n, v in values.items()]
+    args = [from_numpy(v).requires_grad_(n in tangents) for n, v in values.items()]
     return push, (*args, *(from_numpy(t).requires_grad_() for t in tangents.values()))
 
 

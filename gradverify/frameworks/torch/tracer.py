@@ -150,7 +150,7 @@ def trace(
         mutated_unseen=tuple(unseen),
         custom=custom,
         branches=SCALARS in xp.notes,
-        formats=xp.formats_of(graph) if graph is not None else frozenset(),
+        **xp.formats_of(graph),
         native=call.native(kept) if paired else None,
     )
     if graph is not None and confirm:

@@ -1,0 +1,316 @@
+"""The backward pass itself, evaluated exactly: is its formula the derivative, whatever the dtype hides?
+
+The VJP is traced as a function of the primals and the cotangents, and evaluated in balls at the point. There a cast is the
+identity, and nothing rounds. What then stands between it and the truth is the formula, but for the literals: a number in the
+code is as good as its format, so that each is a ball (`_literal`).
+
+What the dtype can hide does not matter here, so that the power of the formula is the same in all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from flint import arb
+
+from ..core.case import Case, Mixed
+from ..core.errors import Unsupported
+from ..core.graph import Constant, Graph
+from ..core.verdict import Element, Formula
+from ..frameworks.base import Framework, Observation
+from ..namespaces.dtypes import FORMATS, is_float, to_float64, ulp
+from ..namespaces.run import constant_array, forward
+from ..ops.build import lowered
+from ..oracle.balls import BALLS
+from ..oracle.estimate import Estimate, from_balls
+from ..oracle.precision import working
+from ..oracle.truth import LADDER, Truth, truth
+from ..trace import Traced
+from .budget import Conditions, budget
+
+LITERAL_ULPS = 2.0
+"""A literal errs by up to so many ulps of its format: the rounding of one that is typed to all its digits, and of three
+operations that made it from such (sqrt(2/pi) is a division and a root; 1 - beta a subtraction), half an ulp each."""
+
+SHORT = 0.25
+"""An integer is meant as it stands, and so is a literal of this share of its format's bits at most: 0.5, 1.25. (A decimal
+fraction has all p bits; the last 3p/4 bits of a rounded constant are zeros by chance once in 2**(3p/4).)"""
+
+SMALL = 200_000
+"""Array entries, over all nodes, of a backward pass that is evaluated: some 0.3 µs each, as for the truth."""
+
+
+@dataclass(frozen=True, eq=False)
+class Exact:
+    """The exact backward pass beside the truth.
+
+    formula  what is said of it
+    error    input name -> how far each entry is off, at least: 0 where the formula may be right
+    values   input name -> what it comes to
+    formats  the dtypes that the backward pass computes in
+    asked    the backward pass as a case: its outputs are the gradients
+    """
+
+    formula: Formula
+    error: Mapping[str, np.ndarray] = field(default_factory=dict)
+    values: Mapping[str, np.ndarray] = field(default_factory=dict)
+    formats: frozenset[str] = frozenset()
+    asked: Case | None = None
+
+    @property
+    def resolution(self) -> str:
+        """The finest dtype that the backward pass computes in, but for what it stores."""
+        case = self.asked
+        assert case is not None
+        inner = {d for k, d in case.formats.items() if k not in case.graph.outputs and d in FORMATS}
+        return min(inner or self.formats, key=lambda d: FORMATS[d].roundoff)
+
+    def rounding(self, seed: int) -> dict[str, np.ndarray]:
+        """What rounding does to the backward pass as it is written, entry by entry: SAFETY times its scatter."""
+        assert self.asked is not None
+        found = budget(self.asked, tuple(self.values.values()), {}, Conditions(seed=seed))
+        return dict(zip(self.values, found.outputs))
+
+
+def evaluate_backward(
+    case: Case, subject: Framework, function: Any, seen: Observation, true: Truth, seed: int
+) -> Exact:
+    """The exact backward pass of `function`, which gave `seen`; its `formula.right` is None where there is none."""
+    wrt = tuple(n for n in case.wrt if seen.gradients.get(n) is not None)
+    if not wrt:
+        return _not("there is no gradient")
+    try:
+        backward = subject.trace_vjp(_several(function), case.values, case.wrt, case.cotangent)
+    except Unsupported as e:
+        return _not(str(e))
+    except Exception as e:  # under a tracer a function may do what it does not do else
+        return _not(f"it raised {type(e).__name__} where it was traced")
+    why_not = _why_not(case, backward, len(wrt))
+    if why_not or backward.graph is None:
+        return _not(why_not or "; ".join(backward.opaque))
+    graph = lowered(backward.graph)
+    if sum(math.prod(n.shape) for n in graph.nodes) > SMALL:
+        return _not(f"it has more than {SMALL:,} array entries")
+    try:
+        want = _with_wide_literals(case, true, seed)
+        literals = _Literals(case, backward, _literal_format(subject, case))
+        found = _evaluated(graph, _inputs(case, backward), literals)
+    except Unsupported as e:
+        return _not(f"the oracle has no kernel for it: {e}")
+    if found is None:
+        return _not("its value in exact arithmetic cannot be enclosed")
+    exact = _compared(dict(zip(wrt, found)), want)
+    formats = frozenset(d for d in backward.formats if d in FORMATS) or frozenset({case.dtype})
+    exact = replace(exact, formats=formats, asked=_as_case(case, backward))
+    return exact
+
+
+def _as_case(case: Case, backward: Traced) -> Case:
+    graph = backward.graph
+    assert graph is not None
+    values = _inputs(case, backward)
+    inputs = dict(zip((a.name for a in backward.arguments if a.role != "captured"), map(case.dtype_of, case.values)))
+    widest = min((case.literal_dtype, *backward.node_formats.values()), key=lambda d: FORMATS[d].roundoff)
+    mixed = Mixed(inputs, tuple(map(case.dtype_of, case.wrt)), widest, backward.node_formats, graph)
+    zeros = tuple(np.zeros(graph.nodes[o].shape) for o in graph.outputs)
+    return Case(case.name, graph, values, zeros, case.dtype, (), mixed=mixed)
+
+
+def ran(exact: Exact, seen: Observation, seed: int) -> bool:
+    """Is the gradient that was seen the traced one, to half of the digits and what its rounding scatters by?
+
+    What depends on the call (a counter, a cache) was traced in another call than was judged.
+    """
+    assert exact.asked is not None
+    allowed = exact.rounding(seed)
+    for name, value in exact.values.items():
+        got = seen.gradients[name]
+        assert got is not None
+        with np.errstate(all="ignore"):
+            half = math.sqrt(FORMATS[str(got.dtype)].roundoff) * np.max(np.abs(value), initial=0.0)
+            if (np.abs(to_float64(got) - value) > allowed[name] + half).any():
+                return False
+    return True
+
+
+def off_beyond(exact: Exact, seed: int) -> bool:
+    """Is the formula off by more than the arithmetic of the backward pass resolves in some entry?
+
+    That is what its rounding scatters by, but for the last one, to the dtype that a gradient is stored in.
+    """
+    case = exact.asked
+    assert case is not None
+    assert case.mixed is not None
+    nodes = {k: d for k, d in case.mixed.nodes.items() if k not in case.graph.outputs}
+    outputs = (exact.resolution,) * len(case.graph.outputs)
+    mixed = replace(case.mixed, outputs=outputs, nodes=nodes)
+    unstored = replace(exact, asked=replace(case, dtype=exact.resolution, mixed=mixed))
+    allowed = unstored.rounding(seed)
+    return any(bool((e > allowed[n]).any()) for n, e in exact.error.items())
+
+
+def _several(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
+    """The function with its results as a tuple, one or many."""
+
+    def called(*arrays: Any) -> tuple[Any, ...]:
+        result = function(*arrays)
+        return tuple(result) if isinstance(result, tuple | list) else (result,)
+
+    return called
+
+
+def _not(why: str) -> Exact:
+    return Exact(Formula(None, why=why))
+
+
+def _why_not(case: Case, backward: Traced, gradients: int) -> str:
+    """Why the trace is not the backward pass of the case, or ""."""
+    given = [a for a in backward.arguments if a.role != "captured"]
+    if len(given) != len(case.values) + len(case.cotangent):
+        return "its arguments are not those of the function"
+    if backward.graph is not None and len(backward.graph.outputs) != gradients:
+        return "its gradients are not those of the run that was judged"
+    return ""
+
+
+def _inputs(case: Case, backward: Traced) -> dict[str, np.ndarray]:
+    """The inputs of the backward graph: primals, cotangents, and what it captured."""
+    given = [a.name for a in backward.arguments if a.role != "captured"]
+    point = dict(zip(given, (*case.values.values(), *case.cotangent), strict=True))
+    assert backward.graph is not None
+    return {n: point[n] if n in point else backward.values[n] for n in backward.graph.inputs}
+
+
+def _literal_format(subject: Framework, case: Case) -> str:
+    """The format that the subject's traces hold literals in."""
+    return case.literal_dtype if subject.narrow_literals else "float64"
+
+
+def _with_wide_literals(case: Case, true: Truth, seed: int) -> Truth:
+    """The truth of the definition with its literals as they are written, which the backward pass has as well."""
+    if case.literal_dtype == "float64" or not any(
+        isinstance(n, Constant)
+        and n.kind == "float"
+        and not np.array_equal(constant_array(n, case.literal_dtype), constant_array(n, "float64"), equal_nan=True)
+        for n in lowered(case.graph).nodes
+    ):
+        return true
+    return truth(case.graph, case.values, case.cotangent, case.wrt, "float64", seed=seed)
+
+
+def _evaluated(graph: Graph, values: Mapping[str, np.ndarray], literals: _Literals) -> list[Estimate] | None:
+    """The outputs in balls; None where no precision encloses them, or a comparison stays open."""
+    undecided = BALLS.undecided
+    for bits in LADDER[:3]:
+        with working(bits):
+            try:
+                at = {n: BALLS.asarray(to_float64(v)) if is_float(v) else np.asarray(v) for n, v in values.items()}
+                BALLS.undecided = 0
+                nodes = forward(BALLS, graph, at, "float64", literal=literals.balls)
+                found = [from_balls(BALLS.asarray(nodes[o])) for o in graph.outputs]
+                open_ = BALLS.undecided
+            except (ZeroDivisionError, ValueError, OverflowError):
+                return None
+            finally:
+                BALLS.matrices.clear()
+                BALLS.undecided = undecided
+        if not open_ and all(np.isfinite(e.bound).all() and np.isfinite(e.hi).all() for e in found):
+            return found
+    return None
+
+
+class _Literals:
+    """The literals of a backward pass as balls, each as wide as the roundings that it is made of.
+
+    One that the definition is written with as well, rounded to the case's dtype or not, means that number.
+    """
+
+    def __init__(self, case: Case, backward: Traced, fmt: str) -> None:
+        self.fmt, self.from_arrays, self.dtype = fmt, backward.from_arrays, case.literal_dtype
+        self.meant: dict[float, float] = {}
+        for node in lowered(case.graph).nodes:
+            if isinstance(node, Constant) and node.kind == "float":
+                wide, narrow = (np.abs(constant_array(node, d)).ravel() for d in ("float64", case.literal_dtype))
+                self.meant |= dict(zip(narrow.tolist(), wide.tolist()))
+                self.meant |= {v: v for v in wide.tolist()}
+
+    def balls(self, node: Constant) -> np.ndarray:
+        wide = constant_array(node, "float64")
+        out = np.empty(wide.shape, dtype=object)
+        for at in np.ndindex(wide.shape):
+            out[at] = self._ball(float(wide[at]))
+        return out
+
+    def _ball(self, v: float) -> arb:
+        size = abs(v)
+        if size in self.meant:
+            return arb(math.copysign(self.meant[size], v))
+        if not math.isfinite(v) or v == round(v):
+            return arb(v)
+        u = self._roundoff(size)
+        if _bits(v) <= -SHORT * math.log2(u):
+            return arb(v)
+        return arb(v, 2 * u * LITERAL_ULPS * size)
+
+    def _roundoff(self, size: float) -> float:
+        """Of the format that the number was computed in; an array's are taken for the case's, if that holds them."""
+        if size in self.from_arrays:
+            for d in (self.dtype, "float32"):
+                if _bits(size) <= -math.log2(FORMATS[d].roundoff):
+                    return FORMATS[d].roundoff
+        return FORMATS[self.fmt].roundoff
+
+
+def _bits(v: float) -> int:
+    """The number of significant bits of a double."""
+    n = abs(int(math.ldexp(math.frexp(v)[0], 53)))
+    return n.bit_length() - ((n & -n).bit_length() - 1) if n else 0
+
+
+def _compared(got: Mapping[str, Estimate], want: Truth) -> Exact:
+    """Entry by entry: off by at least d - r, where d is the distance of the two values and r what their balls leave open.
+
+    Less than what a literal may err by is never claimed: a factor of 1 + ε is such a number.
+    """
+    power = LITERAL_ULPS * 2.0**-52
+    errors: dict[str, np.ndarray] = {}
+    worst: Element | None = None
+    largest = 0.0
+    asked = 0
+    for name, g in got.items():
+        t = want.gradients[name]
+        if g.shape != t.shape:
+            return _not(f"the gradient of {name} has shape {g.shape} there")
+        with np.errstate(all="ignore"):
+            d = np.abs((g.hi - t.hi) + (g.lo - t.lo))
+            r = g.bound + t.bound
+            # Of entries at a kink a formula has a convention; the values are held against the sides.
+            smooth = want.low[name] == want.high[name] if name in want.low else np.isfinite(t.hi)
+            asked += int(smooth.sum())
+            size = np.abs(t.hi)
+            scale = np.maximum(size, np.max(size, initial=0.0) * 2.0**-53)
+            # Less than the last bit of a double is nothing that a backward pass could be made to show.
+            errors[name] = np.where(smooth & np.isfinite(d - r), np.maximum(d - r - 2.0**-53 * size, 0.0), 0.0)
+            known = smooth & (size > t.bound)
+            relative = ((r + d) / size)[known & (errors[name] == 0)]
+        power = max(power, float(relative.max(initial=0.0)))
+        if errors[name].any():
+            share = np.where(errors[name] > 0, errors[name] / np.where(scale > 0, scale, 1.0), 0.0)
+            at = np.unravel_index(int(np.argmax(share)), share.shape)
+            if share[at] > largest:
+                largest = float(share[at])
+                worst = _element(f"d{name}", tuple(int(i) for i in at), g, t, d, r)
+    if not asked:
+        return _not("the point lies on a kink, where a formula is a convention")
+    formula = Formula(True, power) if worst is None else Formula(False, power, error=largest, worst=worst)
+    return Exact(formula, errors, {n: g.hi for n, g in got.items()})
+
+
+def _element(of: str, index: tuple[int, ...], g: Estimate, t: Estimate, d: np.ndarray, r: np.ndarray) -> Element:
+    one = float(ulp(np.asarray(t.hi[index]), FORMATS["float64"]))
+    error = float(d[index])
+    return Element(of, index, g.digits(index), t.digits(index), error, float(r[index]), 0.0, error / one, 0.0)
