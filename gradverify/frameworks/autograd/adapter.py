@@ -10,7 +10,7 @@ import numpy as np
 from ...core.errors import Unsupported
 from ...core.graph import Graph
 from ...trace import Traced
-from ..base import Derived, Observation, Pushed
+from ..base import Derived, Framework, Observation, Pushed
 from ..numpy.adapter import NumpyFramework
 from ..values import argnums, mutated, restricted
 
@@ -83,6 +83,15 @@ class AutogradFramework(NumpyFramework):
 
     def keeps_results(self, custom: bool) -> bool:
         return False
+
+    def trace_vjp(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Traced:
+        return Framework.trace_vjp(self, function, values, wrt, cotangent)
 
     def lift_vjp(
         self,

@@ -92,6 +92,22 @@ class NumpyFramework(Framework):
 
         return trace(fn, args, kwargs, seed=seed, confirm=confirm, strict=strict)
 
+    def trace_vjp(
+        self, function: Callable[..., Any], values: Mapping[str, np.ndarray], wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> Traced:  # fmt: skip
+        if not isinstance(function, HandWrittenFunction):
+            raise Unsupported(BY_HAND.format(self.name))
+
+        def pull(*arrays: Any) -> tuple[Any, ...]:
+            _, back = function.pull(*arrays[: len(values)])
+            found = back(arrays[len(values) :])
+            return tuple(found[n] for n in wrt if found[n] is not None)
+
+        return self.trace(
+            pull, tuple(self.put(np.asarray(v)) for v in (*values.values(), *cotangent)), {}, strict=False
+        )
+
     def keeps_results(self, custom: bool) -> bool:
         """A workspace that all calls of a backward pass share."""
         return True
