@@ -34,6 +34,7 @@ from .exact import Exact, evaluate_backward, off_beyond, ran
 from .laws import Trial
 from .laws import registry as laws
 from .reference import Reference, allowance, reference
+from .stability import find_unstable
 
 LOST_DIGITS = 2.0**-8
 """An answer within this of the truth has the digits of bfloat16 at least, the coarsest format that gradients are
@@ -171,12 +172,13 @@ def _judge(
     if flipped:
         compared = _compare_all(case, seen, flipped.reference)
         notes.append(_flipped_note(case, flipped))
-    backward = evaluate_backward(case, subject, function, seen, ref.truth, seed) if exact and not flipped else None
+    backward = evaluate_backward(case, subject, function, seen, ref.truth, seed) if exact else None
     answer = _Answer(case, seen, ref, flipped, compared, seed, backward)
     found = (
         _check_values(answer, None if own and custom else subject)
         or _check_formula(answer, None if own and custom else subject)
         or _check_laws(case, subject, function, seen, flipped.reference if flipped else ref, notes)
+        or _check_stability(answer)
         or _pass(ref.truth, compared, notes)
     )
     return replace(found, formula=backward.formula) if backward else found
@@ -308,7 +310,8 @@ def _check_values(answer: _Answer, subject: Framework | None) -> _Finding | None
     if not all(c.passing.all() for c in compared):
         return _judge_undecided(ref, comparisons)
     if _hopeless(case, ref):
-        return inconclusive(Reason.CONDITION, "", *comparisons)
+        proven = answer.exact is not None and answer.exact.formula.right
+        return (_check_stability(answer) if proven else None) or inconclusive(Reason.CONDITION, "", *comparisons)
     return _check_along(seen, ref, comparisons)
 
 
@@ -337,6 +340,17 @@ def _check_formula(answer: _Answer, subject: Framework | None) -> _Finding | Non
     message = (
         f"the formula of the backward pass is off by less than its own arithmetic ({exact.resolution}) resolves: {off}"
     )
+    return _Finding(Outcome.WEAK, message=message, comparisons=answer.comparisons)
+
+
+def _check_stability(answer: _Answer) -> _Finding | None:
+    """The finding where the budget excuses what the definition loses, and its problem does not."""
+    if answer.exact is None:
+        return None
+    unstable = find_unstable(answer.case, answer.ref.truth, answer.ref.budget, answer.seed)
+    if unstable is None:
+        return None
+    message = f"{unstable}; the gradient is right to what that leaves"
     return _Finding(Outcome.WEAK, message=message, comparisons=answer.comparisons)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from ..core.errors import Unsupported
 from ..namespaces.dtypes import ROUNDOFF
 from .base import Tracer
-from .confirm import disagreement, nearby, unread_but_used
+from .confirm import disagreement, farther, nearby, unread_but_used
 from .value import PARTS, Argument, Output, Traced, kind_of
 
 Test = Callable[[Any], bool]
@@ -307,12 +307,19 @@ def confirmed(
         def run(point: Mapping[str, np.ndarray]) -> list[np.ndarray]:
             return [value(o) for o in found.function(*(put(point[a.name], x) for a, x in zip(replaceable, like)))]
 
+        def run_at(step: float) -> tuple[Mapping[str, np.ndarray], list[np.ndarray]]:
+            point = farther(found.values, moving, step, seed)
+            point |= {a.name: value(put(point[a.name], x)) for a, x in zip(replaceable, like)}
+            return point, run(point)
+
         apart = unread_but_used(found.graph, found.values, moving, roundoff, seed, run)
     except Exception as e:
         xp.note(f"at or next to this point the function raised {type(e).__name__}: the graph was not confirmed")
         return None
     try:
-        why = disagreement(found.graph, found.values, moved, here, there, roundoff, found.dtype, found.leaves)
+        why = disagreement(
+            found.graph, found.values, moved, here, there, roundoff, found.dtype, found.leaves, run_at, bool(left)
+        )
     except (Unsupported, np.linalg.LinAlgError) as e:
         xp.note(f"the graph could not be confirmed in NumPy: {e}")
         return None

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..core.graph import Graph, evaluate
+from ..namespaces.dtypes import FORMATS, to_float64
+from ..namespaces.nudged import Noise, NudgedNamespace
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import constant_array, forward
 from ..ops import OPS
@@ -57,6 +59,8 @@ def disagreement(
     roundoff: float,
     dtype: str,
     leaves: Sequence[tuple[int, ...]] = (),
+    run_at: Callable[[float], tuple[Mapping[str, np.ndarray], Sequence[np.ndarray]]] | None = None,
+    escaped: bool = False,
 ) -> str | None:
     """Why the graph is not the function, or None: it is held against the function's own values at two points.
 
@@ -68,12 +72,55 @@ def disagreement(
     that of the larger.
 
     A function that is stepwise at its own precision ((x + 1e8) - 1e8 in float32) is far from its graph in doubles. There the
-    graph in the function's own dtype takes the same steps.
+    graph in the function's own dtype takes the same steps, or (1 - cos(x) near 0) it is off by less than rounding scatters
+    it by, and a longer move shows that it is the function: `run_at` gives a point that is off by so much of each entry, and
+    the function's values there. So does a function of which values were seen to leave (`escaped`): it has to be shown.
     """
     why = _disagreement(graph, values, moved, here, there, roundoff, dtype, leaves)
-    if why is None or not _is_reproduced(graph, ((values, here), (moved, there)), roundoff, dtype):
+    if why is None and (not escaped or run_at is None):
+        return None
+    if why is not None and _is_reproduced(graph, ((values, here), (moved, there)), roundoff, dtype):
+        return None
+    grain = _grain(graph, values, dtype)
+    if (
+        run_at is None
+        or grain is None
+        or _disagreement(graph, values, moved, here, there, roundoff, dtype, leaves, grain)
+    ):
         return why
-    return None
+    step = roundoff**0.5
+    while not _shows(graph, values, moved, dtype, grain):
+        if step >= FARTHEST:
+            return why or "no move of its arguments shows above its rounding"
+        step *= 16
+        moved, there = run_at(step)
+    return _disagreement(graph, values, moved, here, there, roundoff, dtype, leaves, grain)
+
+
+def _grain(graph: Graph, values: Mapping[str, np.ndarray], dtype: str) -> list[float] | None:
+    """What rounding in the dtype scatters each output by, eight times; None where that is not finite."""
+    xp = NudgedNamespace(Noise(FORMATS[dtype]))
+    point = {n: to_float64(v) if kind_of(v.dtype) == "float" else v for n, v in values.items()}
+    exact = _run(graph, point, dtype)
+    found = [0.0] * len(exact)
+    with np.errstate(all="ignore"):
+        for seed in range(4):
+            xp.noise.restart(seed)
+            nodes = forward(xp, graph, {n: xp.asarray(v) for n, v in point.items()}, dtype)
+            for i, (node, e) in enumerate(zip(graph.outputs, exact)):
+                off = np.abs(np.asarray(nodes[node], dtype=np.float64) - e)
+                found[i] = max(found[i], 8 * float(np.max(off, initial=0.0)))
+    return found if np.isfinite(found).all() else None
+
+
+def _shows(
+    graph: Graph, values: Mapping[str, np.ndarray], moved: Mapping[str, np.ndarray], dtype: str, grain: Sequence[float]
+) -> bool:
+    """Does the graph move some entry of every output by more than the grain?"""
+    wide = lambda point: {n: to_float64(v) if kind_of(v.dtype) == "float" else v for n, v in point.items()}
+    with np.errstate(all="ignore"):
+        pairs = zip(_run(graph, wide(values), dtype), _run(graph, wide(moved), dtype), grain)
+        return all(np.max(np.abs(b - a), initial=0.0) > g for a, b, g in pairs)
 
 
 def _is_reproduced(
@@ -114,6 +161,18 @@ def _in_float32(graph: Graph, values: Mapping[str, np.ndarray]) -> list[Any]:
     )
 
 
+FARTHEST = 64.0
+"""Times a point, and not beyond: from 1e-3 to where a cosine is no 1 any more; exp of values of one is still finite."""
+
+
+def farther(values: Mapping[str, np.ndarray], moving: Sequence[str], step: float, seed: int) -> dict[str, np.ndarray]:
+    """A point that is off by `step` of each entry; by more than half of it all entries are scaled alike, away from 0."""
+    if step < 0.5:
+        return nearby(values, moving, step**2, seed)
+    scaled = {n: (values[n].astype(np.float64) * (1 + step)).astype(values[n].dtype) for n in moving}
+    return {**values, **scaled}
+
+
 def unread_but_used(
     graph: Graph,
     values: Mapping[str, np.ndarray],
@@ -149,6 +208,7 @@ def _disagreement(
     roundoff: float,
     dtype: str,
     leaves: Sequence[tuple[int, ...]],
+    grain: Sequence[float] | None = None,
 ) -> str | None:
     group = {i: g for g in leaves for i in g}
     wide = lambda point: {n: v.astype(np.float64) if kind_of(v.dtype) == "float" else v for n, v in point.items()}
@@ -168,9 +228,13 @@ def _disagreement(
             size = max(np.abs(f0).max(), np.abs(g0).max(), *(float(v) for v in beside if np.isfinite(v)))
             noise = np.abs(g0 - f0).max()
             rounding = roundoff * max(size, largest) * (graph.ops + 64)
+            if grain is not None:
+                rounding = max(rounding, grain[i])
             if noise > max(64 * roundoff**0.5 * size, rounding):
                 return f"output {i} is {_worst(f0, g0)} where its graph gives {_worst(g0, f0)}"
             allowed = max(8 * noise, rounding, np.abs(f1 - f0).max() / 1024)
+            if grain is not None:
+                allowed = max(2 * rounding, np.abs(f1 - f0).max() / 1024)
             if np.abs(g1 - f1).max() > allowed:
                 return (
                     f"next to this point output {i} moves by {np.abs(f1 - f0).max():.3g}, the recorded operations "

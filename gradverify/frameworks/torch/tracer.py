@@ -34,7 +34,7 @@ from ...namespaces.layout import strided_indices
 from ...trace.base import CONVENTION, Tracer, digest
 from ...trace.call_site import frames, place
 from ...trace.calls import captured, narrowest, positional
-from ...trace.confirm import disagreement, nearby, unread_but_used
+from ...trace.confirm import disagreement, farther, nearby, unread_but_used
 from ...trace.value import PARTS, Argument, Complex, Output, Part, Role, Traced, Value, kind_of
 from .aten import MAPPED
 from .compiled import NOTE as COMPILED
@@ -1173,6 +1173,11 @@ def _confirmed(
             made = traced.function(*(_refilled(t, point[a.name]) for a, t in zip(replaceable, inputs)))
         return [_array(t) for t in made]
 
+    def run_at(step: float) -> tuple[Mapping[str, np.ndarray], Sequence[np.ndarray]]:
+        point = farther(traced.values, moving, step, seed)
+        point |= {a.name: _array(_refilled(t, point[a.name])) for a, t in zip(replaceable, inputs)}
+        return point, run(point)
+
     try:
         # A tensor each, laid out and rounded as the argument is: rounded there, the point is that of both.
         tensors = [_refilled(t, moved[a.name]) for a, t in zip(replaceable, inputs)]
@@ -1193,6 +1198,8 @@ def _confirmed(
             roundoff,
             traced.dtype,
             traced.leaves,
+            run_at if moving else None,
+            bool(xp.escapes.seen),
         )
     except (Unsupported, np.linalg.LinAlgError) as e:
         xp.note(f"the graph could not be confirmed in NumPy: {e}")

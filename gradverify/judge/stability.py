@@ -1,0 +1,161 @@
+"""Does the definition itself lose digits that its problem does not?
+
+The condition of a problem is what moving its inputs by an ulp does to the answer in exact arithmetic: nobody can do better.
+A budget beyond that excuses the *formula* that the definition is written in: E[x²] - E[x]² in float32 at 1000 has no digit
+to offer where the variance has six. A gradient that is right to such a budget is right to no digit of its problem's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from flint import arb
+
+from ..core.case import Case
+from ..core.graph import Apply, Graph
+from ..namespaces.dtypes import FORMATS, is_float, to_float64
+from ..namespaces.nudged import Noise, NudgedNamespace
+from ..namespaces.run import forward, reverse
+from ..ops.build import lowered
+from ..oracle.balls import BALLS
+from ..oracle.precision import working
+from ..oracle.truth import LADDER, SMALL, Truth
+from .budget import SAFETY, Budget
+
+MOVES = 4
+"""Points next to the given one; the largest move of an entry counts."""
+
+MARGIN = 10.0
+"""A chain of n stable operations errs by √n roundings of its own. A definition that errs by a digit more is unstable."""
+
+
+@dataclass(frozen=True)
+class Unstable:
+    """A definition that loses digits.
+
+    of       the array that loses most, `dx`
+    lost     decimal digits, of the `digits` that the dtype has
+    node     the node of the lowered graph where they go; -1 where it is none alone
+    where    that node as text
+    """
+
+    of: str
+    lost: float
+    digits: float
+    node: int
+    where: str
+
+    def __str__(self) -> str:
+        at = f"{self.where} " if self.where else "the definition "
+        return f"unstable: {at}loses {self.lost:.1f} of {self.digits:.1f} digits of {self.of}, which the problem has"
+
+
+def find_unstable(case: Case, true: Truth, allowed: Budget, seed: int = 0) -> Unstable | None:
+    """Where the definition loses more than half of the digits, and its problem does not; None where it is sound.
+
+    At a kink nothing is said, nor of graphs whose balls would take long.
+    """
+    graph = lowered(case.graph)
+    if true.kinks or sum(math.prod(n.shape) for n in graph.nodes) > SMALL:
+        return None
+    u = FORMATS[case.dtype].roundoff
+    half = math.sqrt(u)
+    suspects = {}
+    for name, b in allowed.gradients.items():
+        size = np.abs(true.gradients[name].hi)
+        largest = float(np.max(size, initial=0.0))
+        unsure = np.where(np.isfinite(b), b, 0.0) > SAFETY * half * largest
+        if largest and unsure.any():
+            suspects[name] = unsure
+    if not suspects:
+        return None
+    problem = _condition(case, graph, true, u, seed)
+    if problem is None:
+        return None
+    worst = None
+    for name, unsure in suspects.items():
+        with np.errstate(all="ignore"):
+            fair = SAFETY * (problem[name] + u * np.max(np.abs(true.gradients[name].hi), initial=0.0))
+            ratio = np.where(unsure, allowed.gradients[name] / fair, 0.0)
+        if worst is None or ratio.max() > worst[1]:
+            worst = name, float(ratio.max())
+    assert worst is not None
+    if worst[1] <= MARGIN * math.sqrt(max(graph.ops, 1)):
+        return None
+    digits = -math.log10(FORMATS[case.dtype].roundoff)
+    lost = min(math.log10(worst[1]), digits)
+    node = _where(case, graph, seed)
+    return Unstable(f"d{worst[0]}", lost, digits, node, graph.call(node) if node >= 0 else "")
+
+
+def _condition(case: Case, graph: Graph, true: Truth, u: float, seed: int) -> dict[str, np.ndarray] | None:
+    """How far each entry of the gradient moves, in exact arithmetic, where inputs and cotangents move by a roundoff."""
+    rng = np.random.default_rng([seed, 3])
+    moved = {n: np.zeros(true.gradients[n].shape) for n in case.wrt}
+    with working(LADDER[0]):
+        try:
+            for _ in range(MOVES):
+                near = {n: _near(v, u, rng) if is_float(v) else v for n, v in case.values.items()}
+                nodes = forward(BALLS, graph, near, case.literal_dtype)
+                cotangent = [_near(g, u, rng) for g in case.cotangent]
+                adjoint = reverse(BALLS, graph, nodes, cotangent, case.wrt, dead=True)
+                for n in case.wrt:
+                    k = graph.inputs[n]
+                    if k in adjoint:
+                        there = np.asarray(adjoint[k], dtype=object).astype(np.float64)
+                        moved[n] = np.fmax(moved[n], np.abs(there - true.gradients[n].hi))
+        except (ZeroDivisionError, ValueError):
+            return None
+        finally:
+            BALLS.matrices.clear()
+            BALLS.undecided = 0
+    return moved
+
+
+def _near(x: np.ndarray, u: float, rng: np.random.Generator) -> np.ndarray:
+    factor = np.empty(np.shape(x), dtype=object)
+    for at in np.ndindex(factor.shape):
+        factor[at] = 1 + arb(float(u * rng.standard_normal()))
+    return BALLS.multiply(BALLS.asarray(to_float64(x)), factor)
+
+
+def _where(case: Case, graph: Graph, seed: int) -> int:
+    """The node that multiplies the relative error of its arguments by most; -1 where none does by a digit."""
+    errors = digits_lost(case, graph, seed)
+    worst = max(errors, key=errors.__getitem__, default=-1)
+    return worst if worst >= 0 and errors[worst] >= 1.0 else -1
+
+
+def digits_lost(case: Case, graph: Graph, seed: int = 0) -> dict[int, float]:
+    """Node of the lowered graph -> the decimal digits that it loses: its relative error over that of its arguments."""
+    xp = NudgedNamespace(Noise(FORMATS[case.dtype]))
+    runs = []
+    with np.errstate(all="ignore"):
+        for k in range(MOVES):
+            xp.noise.restart((seed, k))
+            values = {n: xp.asarray(v) for n, v in case.values.items()}
+            runs.append([None if v is None else np.asarray(v) for v in forward(xp, graph, values, case.dtype)])
+        relative = {
+            k: _relative([r[k] for r in runs])
+            for k, node in enumerate(graph.nodes)
+            if k in graph.active and node.kind == "float"
+        }
+    u = FORMATS[case.dtype].roundoff
+    lost: Mapping[int, float] = {
+        k: math.log10(max(relative[k], u) / max([u, *(relative.get(a, 0.0) for a in node.args)]))
+        for k, node in enumerate(graph.nodes)
+        if isinstance(node, Apply) and k in relative
+    }
+    return dict(lost)
+
+
+def _relative(runs: list[np.ndarray]) -> float:
+    """The scatter of an array relative to its largest entry; 0 for what is not finite."""
+    stack = np.stack([np.asarray(r, dtype=np.float64) for r in runs])
+    if not stack.size or not np.isfinite(stack).all():
+        return 0.0
+    size = float(np.max(np.abs(stack.mean(axis=0))))
+    return float(np.max(stack.std(axis=0))) / size if size else 0.0
