@@ -16,6 +16,7 @@ from ..frameworks.recognise import asking
 from ..frameworks.registry import of_functions
 from ..judge.decide import decide
 from ..trace import Traced
+from . import branches as branches  # declares its probe
 from . import same_point as same_point  # declares its probes
 from . import variations as variations  # declares its probes
 from .batches import why_no_batch

@@ -1,0 +1,239 @@
+"""The branches of a backward pass, each asked on both sides.
+
+A comparison, a clamp or a maximum in the backward pass is a branch, and one that no value has taken hides whatever stands
+behind it; so is a comparison that Python decided on (`if x.max() > 88`). The compared quantity is a graph, so that the point
+where it turns can be solved for: Newton's method along the one entry of the inputs that moves it most. What
+`where(x < -3, 0, ...)` does is found by its threshold, not by luck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import Unsupported
+from ..core.graph import Apply, Constant, Graph, Input
+from ..frameworks.registry import of_functions
+from ..namespaces.dtypes import is_float, rounded, to_float64
+from ..namespaces.numpy import NUMPY
+from ..namespaces.run import forward, reverse
+from ..ops.build import lowered
+from .complex_adapter import to_native
+from .probes import Given, OtherArguments, Probe, Variant, has_case, is_custom, register_probe
+from .question import PASSES
+
+DECISIONS = frozenset({"less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "maximum", "minimum"})
+TURN_AT_0 = frozenset({"abs", "sign", "relu"})
+EQUALITIES = frozenset({"equal", "not_equal"})
+
+STEPS = 30
+"""Of Newton's method, which takes two or three where the compared quantity is nearly linear."""
+
+MOST_BRANCHES = {"normal": 6, "thorough": 24}
+
+BEYOND = 2.0**-5
+"""How far past the turn the other side is asked, as a share of the way there: past the rounding of any dtype."""
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """A decision between two values, of which only one side was taken."""
+
+    graph: Graph
+    node: int
+    values: Mapping[str, np.ndarray]
+
+    @property
+    def text(self) -> str:
+        return _called(self.graph, self.node)
+
+
+def _called(graph: Graph, k: int, depth: int = 2) -> str:
+    """A node as a nested call, as deep as people read it."""
+    node = graph.nodes[k]
+    if not isinstance(node, Apply) or not depth:
+        return graph.label(k) if not isinstance(node, Apply) else f"{node.op}(…)"
+    if node.op == "multiply" and any(_is_one(graph, a) for a in node.args):  # a cast
+        return _called(graph, next(a for a in node.args if not _is_one(graph, a)), depth)
+    symbol = {"less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!="}
+    parts = [_called(graph, a, depth - 1) for a in node.args]
+    return f"{parts[0]} {symbol[node.op]} {parts[1]}" if node.op in symbol else f"{node.op}({', '.join(parts)})"
+
+
+def _is_one(graph: Graph, k: int) -> bool:
+    node = graph.nodes[k]
+    return isinstance(node, Constant) and node.value == 1.0
+
+
+def _backward(given: Given) -> tuple[Graph, dict[str, np.ndarray], dict[str, str]]:
+    """The backward pass as a graph, its inputs' values, and which of them are which inputs of the case."""
+    case = given.case
+    assert case is not None
+    subject, function = to_native(of_functions(given.traced.framework, given.question.device), given.traced)
+    try:
+        with given.question.limit_time(PASSES):
+            backward = subject.trace_vjp(function, case.values, case.wrt, case.cotangent)
+    except Unsupported:
+        raise
+    except Exception as e:
+        raise Unsupported(f"the backward pass raised {type(e).__name__} where it was traced") from e
+    free = [a.name for a in backward.arguments if a.role != "captured"]
+    if backward.graph is None or len(free) != len(case.values) + len(case.cotangent):
+        raise Unsupported("the backward pass could not be traced")
+    point = dict(zip(free, (*case.values.values(), *case.cotangent)))
+    graph = _named(lowered(backward.graph), dict(zip(free, case.values)))
+    values = {n: point[n] if n in point else backward.values[n] for n in backward.graph.inputs}
+    names = dict(zip(free, case.values))
+    return graph, {names.get(n, n): v for n, v in values.items()}, names
+
+
+def _named(graph: Graph, names: Mapping[str, str]) -> Graph:
+    nodes = tuple(Input(names.get(n.name, n.name), n.shape, n.kind) if isinstance(n, Input) else n for n in graph.nodes)
+    return Graph(nodes, graph.outputs)
+
+
+def open_branches(graph: Graph, values: Mapping[str, np.ndarray], moving: frozenset[str]) -> tuple[list[Branch], int]:
+    """The decisions that depend on `moving` and took one side only; and how many decisions there are."""
+    graph = _with_ends(graph)
+    decisions = [k for k, n in enumerate(graph.nodes) if isinstance(n, Apply) and n.op in DECISIONS]
+    graph = Graph(graph.nodes, (*graph.outputs, *decisions))  # also those that nothing but Python read
+    with np.errstate(all="ignore"):
+        nodes = forward(NUMPY, graph, {n: to_float64(v) if is_float(v) else v for n, v in values.items()}, "float64")
+    reached = {graph.inputs[n] for n in moving if n in graph.inputs}
+    found, count = [], 0
+    for k, node in enumerate(graph.nodes):
+        if not isinstance(node, Apply) or k not in graph.active:
+            continue
+        if any(a in reached for a in node.args):
+            reached.add(k)
+        if node.op not in DECISIONS or k not in reached:
+            continue
+        a, b = (np.asarray(nodes[i], dtype=np.float64) for i in node.args)
+        sides = (
+            {bool(s) for s in np.unique(a > b)} if node.op not in EQUALITIES else {bool(s) for s in np.unique(a == b)}
+        )
+        count += 1
+        if len(sides) == 1:
+            found.append(Branch(graph, k, values))
+    return found, count
+
+
+def _with_ends(graph: Graph) -> Graph:
+    """The graph with a comparison for every end of a clamp, and for the turn of every op that turns at 0."""
+    nodes = list(graph.nodes)
+    for node in graph.nodes:
+        if not isinstance(node, Apply):
+            continue
+        params = dict(node.params)
+        ends = [params.get("min"), params.get("max")] if node.op == "clip" else [0.0] if node.op in TURN_AT_0 else []
+        for end in ends:
+            if isinstance(end, int | float):
+                nodes.append(Constant(float(end)))
+                shape = graph.nodes[node.args[0]].shape
+                nodes.append(Apply("less", (node.args[0], len(nodes) - 1), (), shape, "bool"))
+    return Graph(tuple(nodes), graph.outputs)
+
+
+def solve(
+    branch: Branch, moving: frozenset[str], dtypes: Mapping[str, str]
+) -> tuple[str, tuple[int, ...], float] | None:
+    """(input, entry, value) where the decision turns; None where no single entry was found that turns it."""
+    node = branch.graph.nodes[branch.node]
+    assert isinstance(node, Apply)
+    a, b = node.args
+    shape = branch.graph.nodes[branch.node].shape
+    graph = Graph((*branch.graph.nodes, Apply("subtract", (a, b), (), shape)), (len(branch.graph.nodes),))
+    wrt = tuple(n for n in graph.inputs if n in moving and is_float(branch.values[n]))
+    values = {n: to_float64(v) if is_float(v) else v for n, v in branch.values.items()}
+    inputs = graph.inputs
+
+    def gap(point: Mapping[str, Any]) -> tuple[np.ndarray, list[Any]]:
+        nodes = forward(NUMPY, graph, point, "float64")
+        return np.asarray(nodes[-1], dtype=np.float64), nodes
+
+    with np.errstate(all="ignore"):
+        h, nodes = gap(values)
+        if not h.size or not np.isfinite(h).any():
+            return None
+        at = np.unravel_index(int(np.nanargmin(np.where(np.isfinite(h), np.abs(h), np.nan))), h.shape)
+        one = np.zeros(h.shape)
+        one[at] = 1.0
+
+        def slopes(nodes: list[Any]) -> dict[str, np.ndarray]:
+            adjoint = reverse(NUMPY, graph, nodes, [one], wrt)
+            return {n: np.asarray(adjoint[inputs[n]]) for n in wrt if inputs[n] in adjoint}
+
+        reach = {n: np.abs(s) * np.maximum(np.abs(values[n]), 1.0) for n, s in slopes(nodes).items()}
+        reach = {n: np.where(np.isfinite(r), r, 0.0) for n, r in reach.items() if r.size}
+        if not reach or not any(r.any() for r in reach.values()):
+            return None
+        name = max(reach, key=lambda n: float(reach[n].max()))
+        entry = tuple(int(i) for i in np.unravel_index(int(np.argmax(reach[name])), reach[name].shape))
+        target = 0.0 if node.op in EQUALITIES else -float(np.sign(h[at])) * BEYOND * max(abs(float(h[at])), 1.0)
+        point = dict(values)
+        for _ in range(STEPS):
+            turned = h[at] == 0 if node.op in EQUALITIES else h[at] != 0 and np.sign(h[at]) == np.sign(target)
+            if turned:
+                return name, entry, float(point[name][entry])
+            slope = float(slopes(nodes).get(name, np.zeros(values[name].shape))[entry])
+            step = (target - float(h[at])) / slope if slope else np.nan
+            if not np.isfinite(step):
+                return None
+            moved = point[name].copy()
+            moved[entry] += step
+            moved = to_float64(rounded(moved, dtypes[name]))
+            point = {**point, name: moved}
+            h, nodes = gap(point)
+            if not np.isfinite(h[at]):
+                return None
+    return None
+
+
+def _at_branches(given: Given) -> Iterator[Variant]:
+    """The function where a branch that was not taken is; raises Unsupported with those that no point was found for."""
+    case = given.case
+    assert case is not None
+    graph, values, _ = _backward(given)
+    arguments = frozenset(a.name for a in given.traced.arguments if a.role == "argument" and not a.part)
+    moving = frozenset(case.wrt) & arguments
+    branches, count = open_branches(graph, values, moving)
+    unsolved = []
+    for branch in branches[: MOST_BRANCHES.get(given.effort, 0)]:
+        found = solve(branch, moving, {n: case.dtype_of(n) for n in moving})
+        if found is None:
+            unsolved.append(branch.text)
+            continue
+        name, entry, value = found
+        where = f"{name}[{', '.join(map(str, entry))}]" if entry else name
+        for variant in given.changed(_Put(case.values[name], entry, value)):
+            yield OtherArguments(variant.args, label=f"{where} = {value:.6g}, where {branch.text} turns")
+    if unsolved:
+        raise Unsupported(f"{len(unsolved)} of {count} not taken: {'; '.join(unsolved)}")
+
+
+class _Put:
+    """Puts a value into the first array that holds these values."""
+
+    def __init__(self, like: np.ndarray, entry: tuple[int, ...], value: float) -> None:
+        self.like, self.entry, self.value, self.done = to_float64(like), entry, value, False
+
+    def __call__(self, x: np.ndarray) -> np.ndarray | None:
+        if self.done or x.dtype.kind != "f" or x.shape != self.like.shape:
+            return None
+        if not np.array_equal(x.astype(np.float64), self.like, equal_nan=True):
+            return None
+        self.done = True
+        new = np.array(x)
+        new[self.entry] = self.value
+        return new
+
+
+register_probe(
+    Probe(
+        "branches of the backward pass", _at_branches, requires=(has_case, is_custom), noted=True, last=True,
+        key="branches",
+    )
+)  # fmt: skip
