@@ -70,7 +70,7 @@ class Formula:
     """What the backward pass comes to in exact arithmetic, held against the truth.
 
     right  None where it could not be evaluated; `why` says why not
-    power  the smallest relative error of any single entry that would have been seen
+    power  the smallest relative error of any single entry that would have been seen; nan where all of them are zero
     error  of a wrong one: the largest error of an entry, relative to the entry
     worst  of a wrong one: that entry; `got` is what the backward pass comes to
     where  of a wrong one: the node of the backward pass that is wrong
@@ -154,7 +154,8 @@ class Verdict:
         values = f"worst error {self.share:.0%} of its budget{caught}"
         if self.formula is None or not self.formula.right:
             return values
-        return f"the formula is right to {self.formula.power:.1e}; values: {values}"
+        reach = "" if math.isnan(self.formula.power) else f" to {self.formula.power:.1e}"
+        return f"the formula is right{reach}; values: {values}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON and YAML (the report schema's `verdict`)."""

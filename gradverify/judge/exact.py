@@ -279,7 +279,8 @@ def _compared(got: Mapping[str, Estimate], want: Truth) -> Exact:
 
     Less than what a literal may err by is never claimed: a factor of 1 + ε is such a number.
     """
-    power = LITERAL_ULPS * 2.0**-52
+    least = LITERAL_ULPS * 2.0**-52
+    power = math.nan  # zeros have no relative error
     errors: dict[str, np.ndarray] = {}
     worst: Element | None = None
     largest = 0.0
@@ -300,7 +301,8 @@ def _compared(got: Mapping[str, Estimate], want: Truth) -> Exact:
             errors[name] = np.where(smooth & np.isfinite(d - r), np.maximum(d - r - 2.0**-53 * size, 0.0), 0.0)
             known = smooth & (size > t.bound)
             relative = ((r + d) / size)[known & (errors[name] == 0)]
-        power = max(power, float(relative.max(initial=0.0)))
+        if relative.size:
+            power = max(least, float(np.fmax(power, relative.max())))
         if errors[name].any():
             share = np.where(errors[name] > 0, errors[name] / np.where(scale > 0, scale, 1.0), 0.0)
             at = np.unravel_index(int(np.argmax(share)), share.shape)
