@@ -177,10 +177,16 @@ def trace_at(
 def _trace_definition(
     q: Question, fn: Callable[..., Any], own: Traced, point: Point, fix_detached: bool, what: str
 ) -> Traced:
-    """Another definition, over the inputs of the judged function."""
+    """Another definition, over the inputs of the judged function.
+
+    What a surrogate detaches is held fixed: that is part of the gradient that it stands for.
+    """
     parameters = {PARAMETERS: parameters_of(own)} if takes_parameters(fn) else {}
     other = replace(q, kwargs={**q.kwargs, **parameters}, framework=own.framework)
-    return alike(own, trace_at(other, fn, point, fix_detached), what)
+    found = trace_at(other, fn, point, fix_detached)
+    if fn is q.surrogate and found.detaches and not fix_detached:
+        found = trace_at(other, fn, point, True)
+    return alike(own, found, what)
 
 
 def _build_case(q: Question, own: Traced, definition: Traced, point: Point, wrt: tuple[str, ...]) -> Case:
