@@ -7,9 +7,10 @@ and may take its other branch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from .probes import (
     Given,
     OtherArguments,
     Probe,
+    Resize,
     Variant,
     count_non_finite,
     count_values_by_hand,
@@ -85,7 +87,9 @@ there."""
 def _powers_where_gradients_end(given: Given) -> Iterator[int]:
     """The first of CLIMB at which the forward pass is finite and a gradient is not.
 
-    Only asked, not judged: that takes a call each. Whether the true gradient is finite there the judge finds out.
+    Only asked, not judged: that takes a call each. Whether the true gradient is finite there the judge finds out. Where a
+    custom function has an output that is not used, its forward pass may have ended before the one that we see, and its
+    backward pass may multiply that output's cotangent of zeros by an infinity: nobody is climbed after.
     """
     case = given.case
     if case is None or not given.traced.custom:  # those of the frameworks are known
@@ -94,6 +98,9 @@ def _powers_where_gradients_end(given: Given) -> Iterator[int]:
     if not signed or not any(a.name in signed and a.role == "argument" for a in given.traced.arguments):
         return
     subject, function = to_native(of_functions(given.traced.framework, given.question.device), given.traced)
+    with given.question.limit_time(PASSES):
+        if subject.drops_outputs(given.traced.function, case.values):
+            return
     for power in CLIMB:
         with np.errstate(all="ignore"):
             moved = {n: _scale(v, 2.0**power) if n in signed else v for n, v in case.values.items()}
@@ -146,9 +153,12 @@ def _batch_of_many(given: Given) -> Iterator[Variant]:
 SIZES = 4
 """Of so many different lengths of axes each is varied."""
 
+PLACES = 6
+"""Up to so many axes of one length each are varied alone as well: several may be of one length by chance."""
+
 
 def _other_sizes(given: Given) -> Iterator[Variant]:
-    """One entry more, and one less, along all axes of one length: every size that the function lets vary by itself.
+    """Other lengths for all axes of one length, and for each alone: every size that the function lets vary by itself.
 
     What works in blocks has a tail then. Axes of one length may belong together (the keys and the values of an attention),
     and no others are changed; where they do not fit, the function raises, and is not asked.
@@ -158,23 +168,53 @@ def _other_sizes(given: Given) -> Iterator[Variant]:
     lengths = list(dict.fromkeys(n for shape in shapes for n in shape if n > 2))
     square = {n for shape in shapes for n in shape if shape.count(n) > 1}
     for n in lengths[:SIZES]:
-        for more in (-1, 1):
-            if more > 0 and n in square:  # a larger matrix is seldom one of the same sort (symmetric, definite)
+        for m in other_lengths(n):
+            if m > n and n in square:  # a larger matrix is seldom one of the same sort (symmetric, definite)
                 continue
-            change = partial(_resized, n, more)
-            label = f"axes of length {n + more} instead of {n}"
-            yield OtherArguments(given.map_arrays(change), batch=True, label=label)
+            yield _resize_variant(given, n, m, f"axes of length {m} instead of {n}")
+        places = [(k, axis) for k, shape in enumerate(shapes) for axis, length in enumerate(shape) if length == n]
+        for k, axis in places[:PLACES] if len(places) > 1 and n not in square else ():
+            label = f"axis {axis} of array {k} of length {n + 1} instead of {n}"
+            yield _resize_variant(given, n, n + 1, label, (k, axis))
 
 
-def _resized(n: int, more: int, x: np.ndarray) -> np.ndarray | None:
-    """Shorten or lengthen each axis of length n by one slice; an added one is the first, scaled."""
-    if n not in x.shape:
-        return None
-    for axis in [k for k, m in enumerate(x.shape) if m == n]:
-        if more < 0:
-            x = np.take(x, np.arange(n - 1), axis=axis)
-        else:
-            x = np.concatenate([x, _scale(np.take(x, [0], axis=axis), 0.75)], axis=axis)
+def other_lengths(n: int) -> list[int]:
+    """One less, one more, one tile more (the power of two in n, if there is one; else n), and a prime."""
+    tile = n & -n
+    lengths = [n - 1, n + 1, n + (tile if tile > 1 else n)]
+    if not any(map(_is_prime, lengths)):
+        lengths.append(next(m for m in range(n + 2, 2 * n) if _is_prime(m)))  # Bertrand: there is one
+    return lengths
+
+
+def _is_prime(n: int) -> bool:
+    return n > 1 and all(n % d for d in range(2, int(n**0.5) + 1))
+
+
+def _resize_variant(given: Given, n: int, m: int, label: str, place: tuple[int, int] | None = None) -> OtherArguments:
+    """The arguments with axes of length m for n: all of them, or the one at `place` (array, axis)."""
+
+    def arguments(length: int) -> tuple[Any, ...]:
+        arrays = count()
+
+        def change(x: np.ndarray) -> np.ndarray | None:
+            k = next(arrays)
+            axes = [a for a, size in enumerate(x.shape) if size == n and place in (None, (k, a))]
+            return _resized(x, axes, length) if axes else None
+
+        return given.map_arrays(change)
+
+    resize = Resize(n, m, partial(arguments, 2 * n))
+    return OtherArguments(arguments(m), resize=resize, label=label, growth=m / n if m >= 2 * n else 0.0)
+
+
+def _resized(x: np.ndarray, axes: Sequence[int], length: int) -> np.ndarray:
+    """Shorten or lengthen these axes; added slices are the first ones, scaled."""
+    for axis in axes:
+        n = x.shape[axis]
+        kept = np.take(x, np.arange(min(length, n)), axis=axis)
+        more = _scale(np.take(x, np.arange(max(length - n, 0)) % n, axis=axis), 0.75)
+        x = np.concatenate([kept, more], axis=axis)
     return np.ascontiguousarray(x)
 
 
@@ -327,11 +367,21 @@ def _change_batch(given: Given, change: Callable[[np.ndarray], np.ndarray], grow
     """A variant with `change` applied to every array whose leading axis is as long as the first one's."""
     sizes: list[int] = []
 
-    def leading(x: np.ndarray) -> np.ndarray | None:
-        if x.ndim and not sizes and x.shape[0]:
-            sizes.append(x.shape[0])
-        if not x.ndim or not sizes or x.shape[0] != sizes[0]:
-            return None
-        return change(x)
+    def arguments(change: Callable[[np.ndarray], np.ndarray]) -> tuple[Any, ...]:
+        sizes.clear()
 
-    return OtherArguments(given.map_arrays(leading), growth=growth, batch=True)
+        def leading(x: np.ndarray) -> np.ndarray | None:
+            if x.ndim and not sizes and x.shape[0]:
+                sizes.append(x.shape[0])
+            if not x.ndim or not sizes or x.shape[0] != sizes[0]:
+                return None
+            changed = change(x)
+            sizes.append(len(changed))
+            return changed
+
+        return given.map_arrays(leading)
+
+    made = arguments(change)
+    old, new = (sizes[0], sizes[-1]) if sizes else (1, 1)
+    resize = Resize(old, new, lambda: arguments(lambda x: _resized(x, [0], 2 * len(x))))
+    return OtherArguments(made, growth=growth, resize=resize)

@@ -185,9 +185,7 @@ def _rerun_apart(
         return [r for r in runs if all((np.abs(r.gradients[n] - t) <= close[n]).all() for n, t in gradients.items())]
 
 
-def _reruns(
-    case: Case, flat: Graph, how: Conditions, without: frozenset[int], apart: bool = False
-) -> list[_Rerun]:
+def _reruns(case: Case, flat: Graph, how: Conditions, without: frozenset[int], apart: bool = False) -> list[_Rerun]:
     """The reruns at moved inputs; at the inputs themselves where a rerun is not finite there."""
     fmt, table, dead = FORMATS[case.dtype], how.table, how.dead or {}
     nudges = _loosen(fmt) if how.loose else fmt
@@ -307,9 +305,7 @@ class _Moved:
     to a·ξ.
     """
 
-    def __init__(
-        self, values: Mapping[str, np.ndarray], a: float, leaves: bool = False, apart: bool = False
-    ) -> None:
+    def __init__(self, values: Mapping[str, np.ndarray], a: float, leaves: bool = False, apart: bool = False) -> None:
         self.values, self.a, self.leaves = values, a, leaves
         self.floats = {n: to_float64(v) for n, v in values.items() if is_float(v)} if a else {}
         sizes = [np.abs(x).ravel() for x in self.floats.values()]
