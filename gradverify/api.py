@@ -131,6 +131,7 @@ def check(
         time_limit=time_limit,
         framework=framework,
         second=order is None and "rev" in modes,
+        above=order != 1,
         dtype=dtype,
     )
     try:

@@ -41,6 +41,7 @@ class Question:
                where it matters; else a gradient that is right with that alone fails. What the framework documents to
                pass none is held fixed in either case
     second     is the second order asked as well, where the backward pass is custom?
+    above      is any order above this one asked?
     derived    the function is a derivative of somebody's function, not a function that somebody wrote
     below      with `derived`: the function that it is the derivative of, as a case
     framework  whose function it is, where the caller says so
@@ -59,6 +60,7 @@ class Question:
     time_limit: float | None = TIME_LIMIT
     stop_gradients: bool = False
     second: bool = False
+    above: bool = False
     derived: bool = False
     below: Below | None = None
     framework: str | None = None
