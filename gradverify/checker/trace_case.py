@@ -160,6 +160,12 @@ def trace_at(
         raise BadInput(f"{describe_function(fn)} has no floating-point argument, so there is nothing to differentiate")
     if not any(o.position is not None for o in found.outputs):
         raise NoArray(f"{describe_function(fn)} returns no floating-point array")
+    if found.stale:
+        message = (
+            f"the function keeps what it made of {', '.join(found.stale)} from its first call on: later calls do not read "
+            "it, so that their gradient is lost, and their value is that of the old one"
+        )
+        raise Flawed(found, FailKind.LAW, message)
     if all(o.detached for o in found.outputs if o.position is not None and o.depends) and any(
         o.depends for o in found.outputs
     ):

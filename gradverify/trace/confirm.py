@@ -140,6 +140,38 @@ def unread_but_used(
     return None
 
 
+def read_but_ignored(
+    graph: Graph,
+    values: Mapping[str, np.ndarray],
+    moving: Sequence[str],
+    roundoff: float,
+    seed: int,
+    run: Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]],
+) -> list[str]:
+    """The inputs that the recorded call computed with, and that later calls do not read: what was made of them was kept.
+
+    Where the graph moves an entry of an output by 64 times the rounding of that entry, a function that reads the input
+    moves it by a bit at least.
+    """
+    here, again = run(values), run(values)
+    same = lambda a, b: all(np.array_equal(x, y, equal_nan=True) for x, y in zip(a, b))
+    if not same(here, again):
+        return []
+    ignored = []
+    for k, name in enumerate(n for n in moving if graph.inputs.get(n) in graph.active and values[n].size):
+        moved = nearby(values, [name], roundoff, seed + k + 1)
+        with np.errstate(all="ignore"):
+            before, after = (_run(graph, _widened(point), "float64") for point in (values, moved))
+            shown = any((np.abs(b - a) > 64 * roundoff * np.abs(a)).any() for a, b in zip(before, after))
+        if shown and same(here, run(moved)):
+            ignored.append(name)
+    return ignored
+
+
+def _widened(point: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {n: v.astype(np.float64) if kind_of(v.dtype) == "float" else v for n, v in point.items()}
+
+
 def _disagreement(
     graph: Graph,
     values: Mapping[str, np.ndarray],
@@ -151,12 +183,11 @@ def _disagreement(
     leaves: Sequence[tuple[int, ...]],
 ) -> str | None:
     group = {i: g for g in leaves for i in g}
-    wide = lambda point: {n: v.astype(np.float64) if kind_of(v.dtype) == "float" else v for n, v in point.items()}
     sizes = (np.abs(v[np.isfinite(v)]).max(initial=0.0) for v in values.values() if kind_of(v.dtype) == "float")
     largest = max(map(float, sizes), default=0.0)
     with np.errstate(all="ignore"):
-        mine_here = _run(graph, wide(values), dtype)
-        mine_there = _run(graph, wide(moved), dtype)
+        mine_here = _run(graph, _widened(values), dtype)
+        mine_there = _run(graph, _widened(moved), dtype)
         for i, (g0, g1, f0, f1) in enumerate(zip(mine_here, mine_there, here, there)):
             if g0.shape != f0.shape:
                 return f"output {i} has shape {f0.shape}, its graph {g0.shape}"

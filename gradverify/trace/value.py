@@ -119,6 +119,7 @@ class Traced:
     written    the arguments that it writes to
     mutated_unseen  those that it writes to out of the framework's sight, which goes on with the values from before
                (`.data`, a custom Function that does not mark them dirty, NumPy)
+    stale      the inputs that later calls do not read, since the first one keeps what it made of them
     formats    the floating-point dtypes that values which depend on an input pass through on their way to an output
     custom     part of its backward pass is the user's own (an autograd.Function, a custom_vjp, a custom operator)
     branches   it decides on values: the graph is the branch, and the length of the loops, at this point
@@ -140,6 +141,7 @@ class Traced:
     detach_sites: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
     mutated_unseen: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
     custom: bool = False
     formats: frozenset[str] = frozenset()
     branches: bool = False
