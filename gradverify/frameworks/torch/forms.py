@@ -172,8 +172,8 @@ FORMS: Mapping[str, Form] = MappingProxyType({
     "prod": Form(QUOTIENT, vjp=(_prod_vjp,)),
     "cumulative_prod": Form(QUOTIENT, vjp=(_cumulative_prod_vjp,)),
     "standardize": Form("its backward pass starts from a mean and a 1/σ that are saved in the dtype of the input, so that "
-                        "in 16 bits x - mean has an absolute error of a rounding of the mean (native_layer_norm); x/σ - mean/σ "
-                        "cancels, which one number alone shows in any dtype (pytorch#188372)",
+                        "in 16 bits x - mean has an absolute error of a rounding of the mean (native_layer_norm); x/σ - "
+                        "mean/σ cancels, which one number alone shows in any dtype (pytorch#188372)",
                         define=_standardize, vjp=(_standardize_vjp,)),
     "lgamma": Form("its gradient, digamma, has an absolute error of an ulp of 1 next to the root",
                    vjp=(lambda xp, g, out, x: g * digamma(xp, x),)),
