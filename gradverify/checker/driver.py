@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import numpy as np
+
 from ..core.case import Case
 from ..core.errors import BadInput, Unsupported
 from ..core.graph import Apply
@@ -119,6 +121,7 @@ def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> 
     q = given.question
     match variant:
         case OtherArguments():
+            _refuse_out_of_bounds(given, variant.args)
             # A batch may make the graph larger by its square, as attention does.
             most = None if probe.most is None else max(probe.most, 2 * given.entries)
             salt = variant.label.replace("{}", probe.key) or probe.key
@@ -140,6 +143,19 @@ def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> 
     raise TypeError(
         f"the probe {probe.name!r} makes a {type(variant).__name__}, which is no Variant that can be judged"
     )
+
+
+def _refuse_out_of_bounds(given: Given, args: tuple[Any, ...]) -> None:
+    """Raise Unsupported where a value lies outside of what the function is about."""
+    bounds = iter(given.question.bounds)
+
+    def look(x: np.ndarray) -> None:
+        within = next(bounds, None)
+        if within is not None and x.size and x.dtype.kind == "f" and (x.min() < within[0] or x.max() > within[1]):
+            raise Unsupported("a value lies outside of the stated domain")
+
+    if given.question.bounds:
+        of_functions(given.traced.framework).replace(look, args)
 
 
 def _refuse_other_sizes(given: Given, there: Case | None, resize: Resize) -> None:

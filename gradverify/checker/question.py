@@ -45,6 +45,8 @@ class Question:
     derived    the function is a derivative of somebody's function, not a function that somebody wrote
     below      with `derived`: the function that it is the derivative of, as a case
     framework  whose function it is, where the caller says so
+    bounds     (smallest, largest) of each array among the arguments, in order, that the function is about; None, or none at
+               all, where nobody says
     dtype      what the arguments were converted to, where that was asked for: no other dtype is tried then
     """
 
@@ -64,6 +66,7 @@ class Question:
     derived: bool = False
     below: Below | None = None
     framework: str | None = None
+    bounds: tuple[tuple[float, float] | None, ...] = ()
     dtype: str | None = None
 
     @property

@@ -31,8 +31,9 @@ from .probes import (
     is_custom,
     register_probe,
 )
-from .question import PASSES
+from .question import PASSES, Point
 from .same_point import can_stand_in
+from .trace_case import trace_case
 
 SPREAD = 0.25
 """Other values are x·(1 + SPREAD·ε) with ε standard normal: the same signs mostly, so that a domain is rarely left, and
@@ -117,6 +118,31 @@ def _powers_where_gradients_end(given: Given) -> Iterator[int]:
 
 def _conjugated(given: Given) -> Iterator[Variant]:
     return given.changed(lambda x: np.conj(x) if x.dtype.kind == "c" and _has_both_signs(x.imag) else None)
+
+
+def _complex_values(given: Given) -> Iterator[Variant]:
+    """Imaginary parts, drawn like other values, for real arguments of a function that computes complex numbers.
+
+    A backward pass that gives real gradients there is one for real arguments, and is not asked.
+    """
+    rng = np.random.default_rng([given.question.seed, 5])
+
+    def turn(x: np.ndarray) -> np.ndarray | None:
+        moved = _other(rng, x) if x.dtype.kind == "f" else None
+        return None if moved is None else x + 1j * moved[...].astype(np.result_type(x.dtype, np.complex64))
+
+    for variant in given.changed(turn):
+        case, traced = trace_case(given.question, Point(variant.args, "complex values"))
+        subject, function = to_native(of_functions(traced.framework, given.question.device), traced)
+        with given.question.limit_time(PASSES):
+            seen = subject.run_vjp(function, case.values, case.wrt, case.cotangent)
+        if not any(n.endswith(".imag") and g is not None and g.any() for n, g in seen.gradients.items()):
+            raise Unsupported("the gradient of a complex argument is real: the backward pass is one for real arguments")
+        yield variant
+
+
+def _returns_complex(given: Given) -> bool:
+    return any(o.part for o in given.traced.outputs) and not any(a.part for a in given.traced.arguments)
 
 
 def _equal(given: Given) -> Iterator[Variant]:
@@ -257,6 +283,7 @@ for _probe in (
     Probe("negated values", _negated),
     Probe("values 64 times as large", _far_out, counts=count_non_finite),
     Probe("conjugated values", _conjugated),
+    Probe("complex values", _complex_values, requires=(has_case, is_custom, _returns_complex)),
     Probe("equal arguments", _equal),
     Probe("repeated integers", _repeated_integers),
     Probe("a larger batch", _larger_batch),
