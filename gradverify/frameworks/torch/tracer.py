@@ -1217,10 +1217,14 @@ def _confirmed(
     except (Unsupported, np.linalg.LinAlgError) as e:
         xp.note(f"the graph could not be confirmed in NumPy: {e}")
         return None
+    left = ", ".join(xp.escapes.seen)
+    unread = [n for n in moving if traced.graph.inputs.get(n) not in traced.graph.active]
+    if left and unread and why is None:
+        # What reads them may be too coarse to show it: (x + 1e8) - 1e8 stands still where x moves by a millionth.
+        return f"values leave PyTorch's sight ({left}), and the recorded operations do not read {', '.join(unread)}"
     why = why or apart
     if why is None:
         return None
-    left = ", ".join(xp.escapes.seen)
     if left:
         return f"values leave PyTorch's sight ({left}) and come back: {why}"
     if SCALARS in xp.notes:
