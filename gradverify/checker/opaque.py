@@ -22,7 +22,9 @@ from ..judge.decide import reason_of_refusal
 from ..namespaces.dtypes import FORMATS, ulp
 from ..oracle.blackbox import Slope, slope
 
-STAIR = "the function stands still at every step of the differences, and jumps by {:.3g} beyond: it is as coarse as that"
+STAIR = (
+    "the function stands still at every step of the differences, and jumps by {:.3g} beyond: it is as coarse as that"
+)
 """Nobody can tell a rule for what rounding hides, (x + 1e16) - 1e16, from one for a step function by differences."""
 
 DIRECTIONS = 3

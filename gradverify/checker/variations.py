@@ -179,12 +179,15 @@ def _batch_of_many(given: Given) -> Iterator[Variant]:
 SIZES = 4
 """Of so many different lengths of axes each is varied."""
 
+Place = tuple[int, int]
+"""(array, axis)."""
+
 PLACES = 6
-"""Up to so many axes of one length each are varied alone as well: several may be of one length by chance."""
+"""Of up to so many axes of one length each is varied alone, and each left out: several may be of one length by chance."""
 
 
 def _other_sizes(given: Given) -> Iterator[Variant]:
-    """Other lengths for all axes of one length, and for each alone: every size that the function lets vary by itself.
+    """Other lengths for all axes of one length, for each alone, and for all but one: every size that the function lets vary.
 
     What works in blocks has a tail then. Axes of one length may belong together (the keys and the values of an attention),
     and no others are changed; where they do not fit, the function raises, and is not asked.
@@ -199,9 +202,16 @@ def _other_sizes(given: Given) -> Iterator[Variant]:
                 continue
             yield _resize_variant(given, n, m, f"axes of length {m} instead of {n}")
         places = [(k, axis) for k, shape in enumerate(shapes) for axis, length in enumerate(shape) if length == n]
-        for k, axis in places[:PLACES] if len(places) > 1 and n not in square else ():
-            label = f"axis {axis} of array {k} of length {n + 1} instead of {n}"
-            yield _resize_variant(given, n, n + 1, label, (k, axis))
+        for some in _some_of(places) if n not in square else ():
+            names = ", ".join(f"axis {axis} of array {k}" for k, axis in some)
+            yield _resize_variant(given, n, n + 1, f"{names} of length {n + 1} instead of {n}", frozenset(some))
+
+
+def _some_of(places: list[Place]) -> list[tuple[Place, ...]]:
+    """Each of several by itself, and all but each."""
+    turns = places if 1 < len(places) <= PLACES else []
+    rest = [tuple(p for p in places if p != q) for q in turns]
+    return list(dict.fromkeys([(p,) for p in turns] + rest))
 
 
 def other_lengths(n: int) -> list[int]:
@@ -217,15 +227,15 @@ def _is_prime(n: int) -> bool:
     return n > 1 and all(n % d for d in range(2, int(n**0.5) + 1))
 
 
-def _resize_variant(given: Given, n: int, m: int, label: str, place: tuple[int, int] | None = None) -> OtherArguments:
-    """The arguments with axes of length m for n: all of them, or the one at `place` (array, axis)."""
+def _resize_variant(given: Given, n: int, m: int, label: str, places: frozenset[Place] | None = None) -> OtherArguments:
+    """The arguments with axes of length m for n: all of them, or those at `places`."""
 
     def arguments(length: int) -> tuple[Any, ...]:
         arrays = count()
 
         def change(x: np.ndarray) -> np.ndarray | None:
             k = next(arrays)
-            axes = [a for a, size in enumerate(x.shape) if size == n and place in (None, (k, a))]
+            axes = [a for a, size in enumerate(x.shape) if size == n and (places is None or (k, a) in places)]
             return _resized(x, axes, length) if axes else None
 
         return given.map_arrays(change)

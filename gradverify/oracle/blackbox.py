@@ -25,9 +25,13 @@ NOISE = 4.0
 extrapolation averages four values, whose worst case is taken."""
 
 ROUGH = 2.0**-20
-"""Noise above this share of the values is no rounding, in float32 neither. Where no step moves φ by more than two values'
-noise, it is all that there is to see: of a sawtooth whose period is far below every step (x mod y at x = 1e17 y), the
-slope from afar is that of its mean, and no bound on the slope at the point."""
+"""Noise above this share of the values is no rounding, in float32 neither. Where no step moves φ by more than SEEN times two
+values' noise, it is next to all that there is to see: of a sawtooth whose period is far below every step (x mod y at
+x = 1e17 y), or of a wave of some hundred ulps of x, the slope from afar is that of its mean, and no bound on the slope at
+the point."""
+
+SEEN = 16.0
+"""A slope whose largest difference is no more than so many times its noise has one digit at best."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +106,10 @@ def slope(phi: Callable[[float], float], length: float = 1.0, floor: float = 0.0
     # D(h) = φ' + c·h² + …: one extrapolation leaves O(h⁴). Its weights on the values sum to 3/h.
     better = (4 * central[1:] - central[:-1]) / 3
     noisy = 3 * NOISE * sigma / steps[:-1]
-    rises = np.abs(np.concatenate([right - middle, left - middle])) / np.concatenate([steps, steps])
-    steepest = float(np.max(rises[np.isfinite(rises)], initial=0.0))
+    moves = np.fmax(np.abs(right - middle), np.abs(left - middle))
+    steepest = float(np.max((moves / steps)[np.isfinite(moves)], initial=0.0))
     if steepest == 0:
-        stair = _first_jump(phi, middle, length, length * 2.0**FAR)
+        stair = max(_first_jump(phi, middle, s * steps[0], s * length * 2.0**FAR) for s in (1.0, -1.0))
     else:
         stair = 0.0
         # Values that stand still below some step and jump there are as coarse as that jump.
@@ -115,7 +119,7 @@ def slope(phi: Callable[[float], float], length: float = 1.0, floor: float = 0.0
     values = np.concatenate([right, left, [middle]])
     values = values[np.isfinite(values)]
     varies = float(np.max(np.abs(values - middle), initial=0.0))
-    if sigma > ROUGH * float(np.max(np.abs(values), initial=0.0)) and varies <= 2 * NOISE * sigma:
+    if sigma > ROUGH * float(np.max(np.abs(values), initial=0.0)) and varies <= SEEN * 2 * NOISE * sigma:
         return replace(best, value=0.0)
     for k in range(1, len(better) - 1):
         near = better[k - 1 : k + 2]
@@ -124,9 +128,11 @@ def slope(phi: Callable[[float], float], length: float = 1.0, floor: float = 0.0
         # O(h⁴) shrinks sixteenfold per halving, so the coarser neighbour differs by fifteen times what is left.
         smooth = float(abs(near[0] - near[1]) + abs(near[2] - near[1]) + noisy[k])
         bound = smooth + float(kink[k])
-        # What the steps below show beyond their noise is a slope as well: that of a wave which the step leaps over.
+        # A wave that the step leaps over: finer steps show another slope beyond their noise, or a quarter of the step moves
+        # the function by as much (of a smooth one by a quarter, or less).
         finer = np.abs(better[k + 1 :] - near[1]) > 2 * noisy[k + 1 :] + bound
-        if bound < best.bound and not finer.any():
+        waves = moves[k + 2 :] > 0.75 * moves[k] + 2 * NOISE * sigma
+        if bound < best.bound and not finer.any() and not waves.any():
             # At the best step of a smooth φ, O(h³) falls eightfold per halving where noise doubles: it is below noise.
             jump = float(kink[k]) if kink[k] > 4 * smooth else 0.0
             best = Slope(float(near[1]), bound, sigma, LADDER[k], steepest, jump, stair)

@@ -36,12 +36,16 @@ def _independence(t: Trial) -> str:
 
 
 def _find_changed(t: Trial, tape: Tape, other: Mapping[str, np.ndarray]) -> list[str]:
-    """What the first call returned, by name, and no longer is what it was after a second one at `other`."""
+    """What the first call returned, by name, and no longer is what it was after two more at `other`.
+
+    Of two buffers that take turns, the third call writes to the first one's.
+    """
     outputs, gradients = _pull(t, tape, t.case.values)
     kept = {**outputs, **gradients}
     were = {n: tape.array(x) for n, x in kept.items()}
     twice = tuple(g * g.dtype.type(-2.0) for g in t.case.cotangent)
-    _pull(replace(t, case=replace(t.case, cotangent=twice)), tape, other)
+    for _ in range(2):
+        _pull(replace(t, case=replace(t.case, cotangent=twice)), tape, other)
     return [n for n, x in kept.items() if not np.array_equal(tape.array(x), were[n], equal_nan=True)]
 
 
