@@ -67,7 +67,13 @@ def _negated(given: Given) -> Iterator[Variant]:
 
 def _far_out(given: Given) -> Iterator[Variant]:
     """Beyond where exp overflows float64, for values of order ten; and the first power of two, up to where the forward
-    pass ends, at which a gradient is infinite or NaN."""
+    pass ends, at which a gradient is infinite or NaN.
+
+    Where a custom function has an output that is not used, its forward pass may end before the one that we see, and its
+    backward pass may multiply that output's cotangent of zeros by an infinity: nobody goes far out there.
+    """
+    if _drops_outputs(given):
+        raise Unsupported("an output that is not used may leave the range before the others")
     yield from given.changed(lambda x: _scale(x, 64.0) if _has_both_signs(x) else None)
     for power in _powers_where_gradients_end(given):
         factor = 2.0**power
@@ -88,9 +94,7 @@ there."""
 def _powers_where_gradients_end(given: Given) -> Iterator[int]:
     """The first of CLIMB at which the forward pass is finite and a gradient is not.
 
-    Only asked, not judged: that takes a call each. Whether the true gradient is finite there the judge finds out. Where a
-    custom function has an output that is not used, its forward pass may have ended before the one that we see, and its
-    backward pass may multiply that output's cotangent of zeros by an infinity: nobody is climbed after.
+    Only asked, not judged: that takes a call each. Whether the true gradient is finite there the judge finds out.
     """
     case = given.case
     if case is None or not given.traced.custom:  # those of the frameworks are known
@@ -99,9 +103,6 @@ def _powers_where_gradients_end(given: Given) -> Iterator[int]:
     if not signed or not any(a.name in signed and a.role == "argument" for a in given.traced.arguments):
         return
     subject, function = to_native(of_functions(given.traced.framework, given.question.device), given.traced)
-    with given.question.limit_time(PASSES):
-        if subject.drops_outputs(given.traced.function, case.values):
-            return
     for power in CLIMB:
         with np.errstate(all="ignore"):
             moved = {n: _scale(v, 2.0**power) if n in signed else v for n, v in case.values.items()}
@@ -114,6 +115,16 @@ def _powers_where_gradients_end(given: Given) -> Iterator[int]:
         if any(g is not None and not np.isfinite(to_float64(g)).all() for g in seen.gradients.values()):
             yield power
             return
+
+
+def _drops_outputs(given: Given) -> bool:
+    """Does a custom function have an output that the result does not depend on?"""
+    if given.case is None or not given.traced.custom:
+        return False
+    framework = of_functions(given.traced.framework, given.question.device)
+    subject, _ = to_native(framework, given.traced)
+    with given.question.limit_time(PASSES):
+        return subject.drops_outputs(given.traced.function, given.case.values)
 
 
 def _conjugated(given: Given) -> Iterator[Variant]:

@@ -144,8 +144,8 @@ FAR = 64
 x = 0.3 once x has grown by 2."""
 
 COARSE = 64.0
-"""A value that moves between two neighbouring points by this many roundings of itself makes a step: continuous functions
-move by their slope times an ulp there."""
+"""A value that moves between two neighbouring points by this many roundings of itself, and by one part in so many of what it
+has moved by at twice the distance, makes a step: continuous functions move by their slope times an ulp there."""
 
 
 def _first_jump(phi: Callable[[float], float], middle: float, near: float, far: float) -> float:
@@ -161,6 +161,7 @@ def _first_jump(phi: Callable[[float], float], middle: float, near: float, far: 
         if abs(moved) >= abs(far):
             return 0.0
         moved *= 2.0
+    reached = abs(phi(moved) - middle)
     for _ in range(60):
         between = still + (moved - still) / 2
         if between in (still, moved):
@@ -171,4 +172,5 @@ def _first_jump(phi: Callable[[float], float], middle: float, near: float, far: 
             moved = between
     height = abs(phi(moved) - middle)
     size = max(abs(phi(moved)), abs(middle))
-    return height if math.isfinite(height) and height > COARSE * 2.0**-53 * size else 0.0
+    is_step = math.isfinite(height) and height > COARSE * 2.0**-53 * size and height > reached / COARSE
+    return float(height) if is_step else 0.0
