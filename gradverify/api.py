@@ -13,13 +13,14 @@ import numpy as np
 from .checker.casting import Call, context, dtype_name, in_dtype
 from .checker.compositions import MODES, Judgement, judge_orders
 from .checker.orders import Mode
-from .checker.question import TIME_LIMIT, TRIALS, Effort, Question
+from .checker.question import TIME_LIMIT, Effort, Question
 from .checker.sparse import judge_sparse
 from .core.errors import BadInput, GradverifyNote, Unsupported
 from .core.outcome import ASSERTION, Outcome, Reason, reason_of
 from .core.verdict import Verdict
 from .frameworks.numpy.handwritten import HandWritten
 from .frameworks.recognise import framework_of, owner
+from .run.config import as_effort, default_effort
 from .run.gate import tell_check
 
 
@@ -42,7 +43,7 @@ def check(
     stop_gradients: bool = False,
     order: int | None = None,
     modes: Sequence[Mode] | Mode = ("rev",),
-    effort: Effort = "normal",
+    effort: Effort | None = None,
     seed: int = 0,
     device: str | None = None,
     time_limit: float | None = TIME_LIMIT,
@@ -82,9 +83,10 @@ def check(
     modes       "rev" judges VJPs, "fwd" JVPs (along one random direction), in the order given. At order 2 all
                 compositions of the modes given: both give reverse over reverse, forward over reverse, reverse over
                 forward and forward over forward
-    effort      "quick" judges the given point; "normal" also other values, other batch sizes and float32 where the
-                arguments allow; "thorough" more of them. Each point includes the laws: repeated calls, scaled and signed
-                cotangents, strided memory, purity
+    effort      "quick" judges the given point; "normal" also other values, other batch sizes and float32 where the arguments
+                allow; "thorough" more of them. Each point includes the laws: repeated calls, scaled and signed cotangents,
+                strided memory, purity. Default: what the environment variable GRADVERIFY_EFFORT says, or `effort` in
+                `[tool.gradverify]` of pyproject.toml, or "normal"
     time_limit  seconds for each run of the function; None for no limit
     vjp         the backward pass of a function of NumPy or CuPy: `vjp(cotangent, *args)` returns the gradient, or one per
                 argument. Cotangents have the structure of what `fn` returns
@@ -96,8 +98,7 @@ def check(
     Raises BadInput where the call itself cannot be judged: no array among the arguments, integers only, a function that
     raises, returns no array or a detached one, or hangs. What cannot be traced is INCONCLUSIVE, with the operation.
     """
-    if effort not in TRIALS:
-        raise BadInput(f"effort must be one of {', '.join(TRIALS)}, got {effort!r}")
+    effort = default_effort() if effort is None else as_effort(effort)
     modes = (modes,) if isinstance(modes, str) else tuple(modes)
     if not modes or not set(modes) <= set(MODES):
         raise BadInput(f"modes must be some of {', '.join(MODES)}, got {modes!r}")
@@ -131,6 +132,7 @@ def check(
         time_limit=time_limit,
         framework=framework,
         second=order is None and "rev" in modes,
+        above=order != 1,
         dtype=dtype,
     )
     try:

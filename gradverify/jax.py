@@ -22,6 +22,7 @@ from .checker.question import Question
 from .core.errors import Unsupported
 from .core.outcome import ASSERTION
 from .core.verdict import Verdict
+from .run.config import default_effort
 from .run.gate import tell_check
 
 __all__ = ["Undecided", "check_grads"]
@@ -68,7 +69,7 @@ def check_grads(
     f(*given)  # what f raises is the caller's to see
     wanted: list[Mode] = [m for m in ("fwd", "rev") if m in modes]
     first = Question(f, given, stop_gradients=stop_gradients)
-    for judgement in judge_orders(first, order, wanted, "normal", derive=_derive, above="quick"):
+    for judgement in judge_orders(first, order, wanted, default_effort(), derive=_derive, above="quick"):
         _raise(judgement)
 
 

@@ -27,6 +27,7 @@ from .core.outcome import ASSERTION
 from .core.verdict import Verdict
 from .frameworks.base import Call
 from .frameworks.torch.sparse import is_sparse, over_values
+from .run.config import default_effort
 from .run.gate import tell_check
 
 __all__ = ["GradcheckError", "Undecided", "gradcheck", "gradgradcheck"]
@@ -188,7 +189,7 @@ def _check(func: Function, given: tuple[Any, ...], wanted: _Wanted) -> None:
         return
     question = Question(func, given, reference=reference, stop_gradients=wanted.stop_gradients)
     if wanted.backward:
-        _judge(question, "rev", "normal")
+        _judge(question, "rev", default_effort())
         _require_reproducible(func, given, wanted.nondet_tol)
         if wanted.undefined:
             _judge_undefined(func, given, len(outputs), wanted.stop_gradients)

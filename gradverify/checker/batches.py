@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +20,14 @@ def why_no_batch(given: Case, other: Case) -> str:
     """Why the rows of `other` are no batch of the function of `given`; empty where they may be one.
 
     Rows that the function does not read belong to nobody: a function of x[0] and x[1] takes pairs, and a third entry is
-    another function's. A row that is stretched over what had as many entries before meets an array that is no batch.
+    another function's; so do the last slices of an array that was read to its end, where a function of pairs leaves the odd
+    one out. A row that is stretched over what had as many entries before meets an array that is no batch.
     """
     if _are_unread(given, other):
         return "the function does not read the rows that were appended: they are no batch"
+    unread = _end_unread(given, other)
+    if unread:
+        return f"the function does not read {unread} to its end, as it does at the given size: it has a remainder left"
     if _is_stretched(given.graph, other.graph):
         return "one row is stretched over an array that has as many entries as before: it is no batch"
     return ""
@@ -36,14 +42,55 @@ def _are_unread(given: Case, other: Case) -> bool:
     }
     if not grown:
         return False
-    values = {n: to_float64(v) if is_float(v) else v for n, v in other.values.items()}
-    spoilt = dict(values)
-    for n, rows in grown.items():
-        spoilt[n] = np.array(values[n])
-        spoilt[n][rows:] = np.nan
+    return not _reads(other, {n: np.s_[rows:] for n, rows in grown.items()})
+
+
+def _end_unread(given: Case, other: Case) -> str:
+    """The input whose last slice along some axis `given` reads and `other` does not; "" if there is none."""
+    for n in other.wrt:
+        if n not in given.values or given.values[n].ndim != other.values[n].ndim:
+            continue
+        for axis in range(other.values[n].ndim):
+            last = {n: (slice(None),) * axis + (-1,)}
+            if other.values[n].size and given.values[n].size and not _reads(other, last) and _reads(given, last):
+                return n
+    return ""
+
+
+def _reads(case: Case, at: Mapping[str, Any]) -> bool:
+    """Does some output change where the entries `at` (input name -> index) are NaN, or far off to either side?"""
+    values = {n: to_float64(v) if is_float(v) else v for n, v in case.values.items()}
     with np.errstate(all="ignore"):
-        here, there = (_outputs(other.graph, v, other.literal_dtype) for v in (values, spoilt))
-    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(here, there))
+        here = _outputs(case.graph, values, case.literal_dtype)
+        for sign in (np.nan, 1.0, -1.0):
+            spoilt = dict(values)
+            for n, index in at.items():
+                spoilt[n] = np.array(values[n])
+                spoilt[n][index] = sign * (1.0 + 2.0 * np.abs(values[n][index]))
+            there = _outputs(case.graph, spoilt, case.literal_dtype)
+            if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(here, there)):
+                return True
+    return False
+
+
+def why_no_parts(given: Graph, doubled: Graph, old: int, new: int) -> str:
+    """Why axes of length `new` cannot be cut as the function cuts those of length `old`; empty where they can be.
+
+    `doubled` is its graph for axes of twice the length. An array that doubles with them, and is a fraction of them, is one
+    of a fixed number of equal parts: halves that are rotated, pairs, windows that do not overlap. What is no multiple of
+    that number has no such parts; where the function does not raise there, it is another one. (A tile has the same length
+    whatever that of the axis is, and there are more of them.)
+    """
+    if [type(n) for n in given.nodes] != [type(n) for n in doubled.nodes]:
+        return ""
+    parts: set[int] = set()
+    for a, b in zip(given.nodes, doubled.nodes):
+        if isinstance(a, Apply) and isinstance(b, Apply):
+            if a.op != b.op or len(a.shape) != len(b.shape):
+                return ""
+            parts |= {Fraction(n, old).denominator for n, m in zip(a.shape, b.shape) if n and m == 2 * n}
+    cut = next((p for p in sorted(parts) if new % p), 0)
+    return f"the function cuts axes of length {old} into {cut} equal parts, which {new} has not" if cut else ""
 
 
 def _outputs(graph: Graph, values: dict[str, np.ndarray], dtype: str) -> list[np.ndarray]:

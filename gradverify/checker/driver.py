@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import numpy as np
+
 from ..core.case import Case
 from ..core.errors import BadInput, Unsupported
 from ..core.graph import Apply
@@ -19,10 +21,10 @@ from ..trace import Traced
 from . import branches as branches  # declares its probe
 from . import same_point as same_point  # declares its probes
 from . import variations as variations  # declares its probes
-from .batches import why_no_batch
+from .batches import why_no_batch, why_no_parts
 from .complex_adapter import label_whole, to_native
 from .opaque import Opaque, judge_opaque
-from .probes import Given, OtherArguments, OtherCase, OtherFunction, OtherQuestion, Probe, Variant, probes
+from .probes import Given, OtherArguments, OtherCase, OtherFunction, OtherQuestion, Probe, Resize, Variant, probes
 from .question import PASSES, Effort, Point, Question
 from .trace_case import (
     UNDIFFERENTIATED,
@@ -122,14 +124,13 @@ def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> 
     q = given.question
     match variant:
         case OtherArguments():
+            _refuse_out_of_bounds(given, variant.args)
             # A batch may make the graph larger by its square, as attention does.
             most = None if probe.most is None else max(probe.most, 2 * given.entries)
             salt = variant.label.replace("{}", probe.key) or probe.key
             verdict, _, there = judge_point(q, Point(variant.args, label, most=most, salt=salt), given.is_opaque)
-            if verdict.outcome is Outcome.FAIL and variant.batch and given.case is not None and there is not None:
-                why_not = why_no_batch(given.case, there)
-                if why_not:
-                    raise Unsupported(why_not)
+            if verdict.outcome is Outcome.FAIL and variant.resize is not None:
+                _refuse_other_sizes(given, there, variant.resize)
             return verdict
         case OtherFunction():
             return judge_point(replace(q, fn=variant.fn), q.given, given.is_opaque)[0]
@@ -145,6 +146,34 @@ def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> 
     raise TypeError(
         f"the probe {probe.name!r} makes a {type(variant).__name__}, which is no Variant that can be judged"
     )
+
+
+def _refuse_out_of_bounds(given: Given, args: tuple[Any, ...]) -> None:
+    """Raise Unsupported where a value lies outside of what the function is about."""
+    bounds = iter(given.question.bounds)
+
+    def look(x: np.ndarray) -> None:
+        within = next(bounds, None)
+        if within is not None and x.size and x.dtype.kind == "f" and (x.min() < within[0] or x.max() > within[1]):
+            raise Unsupported("a value lies outside of the stated domain")
+
+    if given.question.bounds:
+        of_functions(given.traced.framework).replace(look, args)
+
+
+def _refuse_other_sizes(given: Given, there: Case | None, resize: Resize) -> None:
+    """Raise Unsupported where the function at another size is not the one at the given size."""
+    if given.case is None or there is None:
+        return
+    why_not = why_no_batch(given.case, there)
+    if not why_not and resize.new % resize.old:
+        try:
+            doubled, _ = trace_case(given.question, Point(resize.doubled(), "twice as long"))
+        except (BadInput, Unsupported):
+            return
+        why_not = why_no_parts(given.case.graph, doubled.graph, resize.old, resize.new)
+    if why_not:
+        raise Unsupported(why_not)
 
 
 def _refuse_where_forward_raises(q: Question, traced: Traced, case: Case) -> None:

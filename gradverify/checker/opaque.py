@@ -8,6 +8,7 @@ length). Entries too small to show in the sum are differenced one by one, where 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +22,11 @@ from ..frameworks.base import Framework, Observation
 from ..judge.decide import reason_of_refusal
 from ..namespaces.dtypes import FORMATS, ulp
 from ..oracle.blackbox import Slope, slope
+
+STAIR = (
+    "the function stands still at every step of the differences, and jumps by {:.3g} beyond: it is as coarse as that"
+)
+"""Nobody can tell a rule for what rounding hides, (x + 1e16) - 1e16, from one for a step function by differences."""
 
 DIRECTIONS = 3
 
@@ -63,14 +69,14 @@ class Opaque:
                 sum(np.sum(np.abs(np.asarray(o, dtype=np.float64) * g)) for o, g in zip(seen.outputs, self.cotangent))
             )
 
-    def slope(self, direction: Mapping[str, np.ndarray]) -> Slope:
+    def slope(self, direction: Mapping[str, np.ndarray], length: float = LENGTH) -> Slope:
         """The slope of `value` along a direction, with its bound."""
 
         def phi(t: float) -> float:
             moved = {n: (self.values[n] + t * u).astype(self.dtype) for n, u in direction.items()}
             return self.value({**self.values, **moved})
 
-        found = slope(phi, LENGTH, FORMATS[self.dtype].roundoff * self.size())
+        found = slope(phi, length, FORMATS[self.dtype].roundoff * self.size())
         if found.steepest == 0:
             # Outputs that stay the same to the last bit may hide what rounding next to a number of order one swallows on
             # the way, as log(softmax) does where the softmax is 1: u·Σ|g| over the steps' length.
@@ -151,10 +157,15 @@ def _compare_slopes(b: Opaque, gradients: dict[str, np.ndarray], seen: Observati
         off = abs(predicted - measured.value)
         # A bound as large as the slopes themselves (at a kink) agrees with everything, and says nothing.
         resolved |= allowed <= measured.steepest / 2 or measured.steepest == 0
+        if off > allowed and measured.stair:
+            return Outcome.INCONCLUSIVE, None, Reason.ORACLE, STAIR.format(measured.stair), ()
         if off > allowed and measured.kink:
             # Kinks of several entries may cancel along a direction: there the slopes of the two sides are no bound.
             why = f"along random direction {k + 1} the slopes of the two sides differ by {measured.kink:.3g}"
             return Outcome.INCONCLUSIVE, None, Reason.KINK, why, ()
+        if off > allowed and not _fails_on_other_ladders(b, u, predicted, allowed - measured.bound):
+            why = f"along random direction {k + 1} the differences depend on their steps: the function is too noisy"
+            return Outcome.INCONCLUSIVE, None, Reason.ORACLE, why, ()
         if off > allowed:
             return _fail_along(b, gradients, k, predicted, measured, allowed)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -164,6 +175,16 @@ def _compare_slopes(b: Opaque, gradients: dict[str, np.ndarray], seen: Observati
         why = "no step gave a stable slope: the point lies on a kink, or the function is too noisy"
         return Outcome.INCONCLUSIVE, None, Reason.ORACLE, why, ()
     return _pass_unless_entry_fails(b, gradients, power)
+
+
+OTHER_LENGTHS = (LENGTH / 2**0.5, LENGTH / 3**0.5)
+"""Ladders whose steps are no multiples of those of the first one, so that a wave which that one leaps over shows."""
+
+
+def _fails_on_other_ladders(b: Opaque, u: Mapping[str, np.ndarray], predicted: float, rounding: float) -> bool:
+    """Do differences at other steps contradict the predicted slope as well?"""
+    others = (b.slope(u, length) for length in OTHER_LENGTHS)
+    return all(abs(predicted - other.value) > other.bound + rounding for other in others)
 
 
 def _may_be_infinite(measured: Slope) -> bool:
@@ -192,7 +213,10 @@ def _judge_entry(
     one = float(ulp(np.asarray(want if np.isfinite(want) else 0.0), FORMATS[b.dtype]))
     element = Element(f"d{name}", at, repr(got), f"{want:.12g}", error, bound, budget, error / one, budget / one)
     seen = (bound + budget + error) / abs(got) if got else float("inf")
-    return element, bool(error > bound + budget), seen
+    fails = error > bound + budget and not measured.stair
+    u = np.zeros(gradients[name].shape)
+    u[at] = length
+    return element, bool(fails and _fails_on_other_ladders(b, {name: u}, got * length, budget * length)), seen
 
 
 def _fail_along(
@@ -241,4 +265,7 @@ def _pass_unless_entry_fails(b: Opaque, gradients: dict[str, np.ndarray], power:
     bad = [c for c in comparisons if c.failing]
     if bad:
         return Outcome.FAIL, FailKind.WRONG, None, f"{bad[0].worst}", tuple(comparisons)
+    if any(g.any() for g in gradients.values()) and all(math.isnan(c.power) for c in comparisons):
+        why = "its differences resolve no entry of the gradient"
+        return Outcome.INCONCLUSIVE, None, Reason.CONDITION, why, tuple(comparisons)
     return Outcome.PASS, None, None, "", tuple(comparisons)

@@ -110,14 +110,24 @@ class Variant:
 
 
 @dataclass(frozen=True, eq=False)
+class Resize:
+    """Axes of another length: old, new, and the arguments with axes of twice the old one."""
+
+    old: int
+    new: int
+    doubled: Callable[[], tuple[Any, ...]]
+
+
+@dataclass(frozen=True, eq=False)
 class OtherArguments(Variant):
     """The function at another point.
 
-    batch  do the arguments differ from the given ones in their number of rows? Then the function must read each row
+    resize  the axes in which the arguments differ from the given ones: the function must read them to their end, and cut
+            them as it cut the given ones
     """
 
     args: tuple[Any, ...]
-    batch: bool = field(default=False, kw_only=True)
+    resize: Resize | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)

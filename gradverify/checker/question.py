@@ -41,9 +41,12 @@ class Question:
                where it matters; else a gradient that is right with that alone fails. What the framework documents to
                pass none is held fixed in either case
     second     is the second order asked as well, where the backward pass is custom?
+    above      is any order above this one asked?
     derived    the function is a derivative of somebody's function, not a function that somebody wrote
     below      with `derived`: the function that it is the derivative of, as a case
     framework  whose function it is, where the caller says so
+    bounds     (smallest, largest) of each array among the arguments, in order, that the function is about; None, or none at
+               all, where nobody says
     dtype      what the arguments were converted to, where that was asked for: no other dtype is tried then
     """
 
@@ -59,9 +62,11 @@ class Question:
     time_limit: float | None = TIME_LIMIT
     stop_gradients: bool = False
     second: bool = False
+    above: bool = False
     derived: bool = False
     below: Below | None = None
     framework: str | None = None
+    bounds: tuple[tuple[float, float] | None, ...] = ()
     dtype: str | None = None
 
     @property

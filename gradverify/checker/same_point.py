@@ -97,14 +97,13 @@ def _subsets(names: list[str]) -> list[tuple[str, ...]]:
 
 
 def _other_pull_modes(given: Given) -> Iterator[Variant]:
-    """The laws of pull modes, and where the caller keeps the gradients, of aliasing."""
+    """The laws of pull modes, and where the caller keeps the gradients, of aliasing, independent calls and second graphs."""
     assert given.case is not None
-    laws = (
-        ("pull_modes", "aliasing")
-        if of_functions(given.traced.framework).keeps_results(given.traced.custom)
-        else ("pull_modes",)
-    )
-    yield OtherCase(replace(given.case, invariants=laws))
+    laws = ["pull_modes"]
+    if of_functions(given.traced.framework).keeps_results(given.traced.custom):
+        laws += ["aliasing", "independence"]
+        laws += ["second_graph"] if given.question.above else []
+    yield OtherCase(replace(given.case, invariants=tuple(laws)))
 
 
 def _single_outputs(given: Given) -> Iterator[Variant]:

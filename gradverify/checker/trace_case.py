@@ -160,6 +160,12 @@ def trace_at(
         raise BadInput(f"{describe_function(fn)} has no floating-point argument, so there is nothing to differentiate")
     if not any(o.position is not None for o in found.outputs):
         raise NoArray(f"{describe_function(fn)} returns no floating-point array")
+    if found.stale:
+        message = (
+            f"the function keeps what it made of {', '.join(found.stale)} from its first call on: later calls do not read "
+            "it, so that their gradient is lost, and their value is that of the old one"
+        )
+        raise Flawed(found, FailKind.LAW, message)
     if all(o.detached for o in found.outputs if o.position is not None and o.depends) and any(
         o.depends for o in found.outputs
     ):
@@ -177,10 +183,16 @@ def trace_at(
 def _trace_definition(
     q: Question, fn: Callable[..., Any], own: Traced, point: Point, fix_detached: bool, what: str
 ) -> Traced:
-    """Another definition, over the inputs of the judged function."""
+    """Another definition, over the inputs of the judged function.
+
+    What a surrogate detaches is held fixed: that is part of the gradient that it stands for.
+    """
     parameters = {PARAMETERS: parameters_of(own)} if takes_parameters(fn) else {}
     other = replace(q, kwargs={**q.kwargs, **parameters}, framework=own.framework)
-    return alike(own, trace_at(other, fn, point, fix_detached), what)
+    found = trace_at(other, fn, point, fix_detached)
+    if fn is q.surrogate and found.detaches and not fix_detached:
+        found = trace_at(other, fn, point, True)
+    return alike(own, found, what)
 
 
 def _build_case(q: Question, own: Traced, definition: Traced, point: Point, wrt: tuple[str, ...]) -> Case:

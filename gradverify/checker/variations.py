@@ -7,9 +7,10 @@ and may take its other branch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from .probes import (
     Given,
     OtherArguments,
     Probe,
+    Resize,
     Variant,
     count_non_finite,
     count_values_by_hand,
@@ -29,8 +31,9 @@ from .probes import (
     is_custom,
     register_probe,
 )
-from .question import PASSES
+from .question import PASSES, Point
 from .same_point import can_stand_in
+from .trace_case import trace_case
 
 SPREAD = 0.25
 """Other values are x·(1 + SPREAD·ε) with ε standard normal: the same signs mostly, so that a domain is rarely left, and
@@ -64,7 +67,13 @@ def _negated(given: Given) -> Iterator[Variant]:
 
 def _far_out(given: Given) -> Iterator[Variant]:
     """Beyond where exp overflows float64, for values of order ten; and the first power of two, up to where the forward
-    pass ends, at which a gradient is infinite or NaN."""
+    pass ends, at which a gradient is infinite or NaN.
+
+    Where a custom function has an output that is not used, its forward pass may end before the one that we see, and its
+    backward pass may multiply that output's cotangent of zeros by an infinity: nobody goes far out there.
+    """
+    if _drops_outputs(given):
+        raise Unsupported("an output that is not used may leave the range before the others")
     yield from given.changed(lambda x: _scale(x, 64.0) if _has_both_signs(x) else None)
     for power in _powers_where_gradients_end(given):
         factor = 2.0**power
@@ -108,8 +117,43 @@ def _powers_where_gradients_end(given: Given) -> Iterator[int]:
             return
 
 
+def _drops_outputs(given: Given) -> bool:
+    """Does a custom function have an output that the result does not depend on?"""
+    if given.case is None or not given.traced.custom:
+        return False
+    framework = of_functions(given.traced.framework, given.question.device)
+    subject, _ = to_native(framework, given.traced)
+    with given.question.limit_time(PASSES):
+        return subject.drops_outputs(given.traced.function, given.case.values)
+
+
 def _conjugated(given: Given) -> Iterator[Variant]:
     return given.changed(lambda x: np.conj(x) if x.dtype.kind == "c" and _has_both_signs(x.imag) else None)
+
+
+def _complex_values(given: Given) -> Iterator[Variant]:
+    """Imaginary parts, drawn like other values, for real arguments of a function that computes complex numbers.
+
+    A backward pass that gives real gradients there is one for real arguments, and is not asked.
+    """
+    rng = np.random.default_rng([given.question.seed, 5])
+
+    def turn(x: np.ndarray) -> np.ndarray | None:
+        moved = _other(rng, x) if x.dtype.kind == "f" else None
+        return None if moved is None else x + 1j * moved[...].astype(np.result_type(x.dtype, np.complex64))
+
+    for variant in given.changed(turn):
+        case, traced = trace_case(given.question, Point(variant.args, "complex values"))
+        subject, function = to_native(of_functions(traced.framework, given.question.device), traced)
+        with given.question.limit_time(PASSES):
+            seen = subject.run_vjp(function, case.values, case.wrt, case.cotangent)
+        if not any(n.endswith(".imag") and g is not None and g.any() for n, g in seen.gradients.items()):
+            raise Unsupported("the gradient of a complex argument is real: the backward pass is one for real arguments")
+        yield variant
+
+
+def _returns_complex(given: Given) -> bool:
+    return any(o.part for o in given.traced.outputs) and not any(a.part for a in given.traced.arguments)
 
 
 def _equal(given: Given) -> Iterator[Variant]:
@@ -146,9 +190,15 @@ def _batch_of_many(given: Given) -> Iterator[Variant]:
 SIZES = 4
 """Of so many different lengths of axes each is varied."""
 
+Place = tuple[int, int]
+"""(array, axis)."""
+
+PLACES = 6
+"""Of up to so many axes of one length each is varied alone, and each left out: several may be of one length by chance."""
+
 
 def _other_sizes(given: Given) -> Iterator[Variant]:
-    """One entry more, and one less, along all axes of one length: every size that the function lets vary by itself.
+    """Other lengths for all axes of one length, for each alone, and for all but one: every size that the function lets vary.
 
     What works in blocks has a tail then. Axes of one length may belong together (the keys and the values of an attention),
     and no others are changed; where they do not fit, the function raises, and is not asked.
@@ -158,23 +208,60 @@ def _other_sizes(given: Given) -> Iterator[Variant]:
     lengths = list(dict.fromkeys(n for shape in shapes for n in shape if n > 2))
     square = {n for shape in shapes for n in shape if shape.count(n) > 1}
     for n in lengths[:SIZES]:
-        for more in (-1, 1):
-            if more > 0 and n in square:  # a larger matrix is seldom one of the same sort (symmetric, definite)
+        for m in other_lengths(n):
+            if m > n and n in square:  # a larger matrix is seldom one of the same sort (symmetric, definite)
                 continue
-            change = partial(_resized, n, more)
-            label = f"axes of length {n + more} instead of {n}"
-            yield OtherArguments(given.map_arrays(change), batch=True, label=label)
+            yield _resize_variant(given, n, m, f"axes of length {m} instead of {n}")
+        places = [(k, axis) for k, shape in enumerate(shapes) for axis, length in enumerate(shape) if length == n]
+        for some in _some_of(places) if n not in square else ():
+            names = ", ".join(f"axis {axis} of array {k}" for k, axis in some)
+            yield _resize_variant(given, n, n + 1, f"{names} of length {n + 1} instead of {n}", frozenset(some))
 
 
-def _resized(n: int, more: int, x: np.ndarray) -> np.ndarray | None:
-    """Shorten or lengthen each axis of length n by one slice; an added one is the first, scaled."""
-    if n not in x.shape:
-        return None
-    for axis in [k for k, m in enumerate(x.shape) if m == n]:
-        if more < 0:
-            x = np.take(x, np.arange(n - 1), axis=axis)
-        else:
-            x = np.concatenate([x, _scale(np.take(x, [0], axis=axis), 0.75)], axis=axis)
+def _some_of(places: list[Place]) -> list[tuple[Place, ...]]:
+    """Each of several by itself, and all but each."""
+    turns = places if 1 < len(places) <= PLACES else []
+    rest = [tuple(p for p in places if p != q) for q in turns]
+    return list(dict.fromkeys([(p,) for p in turns] + rest))
+
+
+def other_lengths(n: int) -> list[int]:
+    """One less, one more, one tile more (the power of two in n, if there is one; else n), and a prime."""
+    tile = n & -n
+    lengths = [n - 1, n + 1, n + (tile if tile > 1 else n)]
+    if not any(map(_is_prime, lengths)):
+        lengths.append(next(m for m in range(n + 2, 2 * n) if _is_prime(m)))  # Bertrand: there is one
+    return lengths
+
+
+def _is_prime(n: int) -> bool:
+    return n > 1 and all(n % d for d in range(2, int(n**0.5) + 1))
+
+
+def _resize_variant(given: Given, n: int, m: int, label: str, places: frozenset[Place] | None = None) -> OtherArguments:
+    """The arguments with axes of length m for n: all of them, or those at `places`."""
+
+    def arguments(length: int) -> tuple[Any, ...]:
+        arrays = count()
+
+        def change(x: np.ndarray) -> np.ndarray | None:
+            k = next(arrays)
+            axes = [a for a, size in enumerate(x.shape) if size == n and (places is None or (k, a) in places)]
+            return _resized(x, axes, length) if axes else None
+
+        return given.map_arrays(change)
+
+    resize = Resize(n, m, partial(arguments, 2 * n))
+    return OtherArguments(arguments(m), resize=resize, label=label, growth=m / n if m >= 2 * n else 0.0)
+
+
+def _resized(x: np.ndarray, axes: Sequence[int], length: int) -> np.ndarray:
+    """Shorten or lengthen these axes; added slices are the first ones, scaled."""
+    for axis in axes:
+        n = x.shape[axis]
+        kept = np.take(x, np.arange(min(length, n)), axis=axis)
+        more = _scale(np.take(x, np.arange(max(length - n, 0)) % n, axis=axis), 0.75)
+        x = np.concatenate([kept, more], axis=axis)
     return np.ascontiguousarray(x)
 
 
@@ -217,6 +304,7 @@ for _probe in (
     Probe("negated values", _negated),
     Probe("values 64 times as large", _far_out, counts=count_non_finite),
     Probe("conjugated values", _conjugated),
+    Probe("complex values", _complex_values, requires=(has_case, is_custom, _returns_complex)),
     Probe("equal arguments", _equal),
     Probe("repeated integers", _repeated_integers),
     Probe("a larger batch", _larger_batch),
@@ -327,11 +415,21 @@ def _change_batch(given: Given, change: Callable[[np.ndarray], np.ndarray], grow
     """A variant with `change` applied to every array whose leading axis is as long as the first one's."""
     sizes: list[int] = []
 
-    def leading(x: np.ndarray) -> np.ndarray | None:
-        if x.ndim and not sizes and x.shape[0]:
-            sizes.append(x.shape[0])
-        if not x.ndim or not sizes or x.shape[0] != sizes[0]:
-            return None
-        return change(x)
+    def arguments(change: Callable[[np.ndarray], np.ndarray]) -> tuple[Any, ...]:
+        sizes.clear()
 
-    return OtherArguments(given.map_arrays(leading), growth=growth, batch=True)
+        def leading(x: np.ndarray) -> np.ndarray | None:
+            if x.ndim and not sizes and x.shape[0]:
+                sizes.append(x.shape[0])
+            if not x.ndim or not sizes or x.shape[0] != sizes[0]:
+                return None
+            changed = change(x)
+            sizes.append(len(changed))
+            return changed
+
+        return given.map_arrays(leading)
+
+    made = arguments(change)
+    old, new = (sizes[0], sizes[-1]) if sizes else (1, 1)
+    resize = Resize(old, new, lambda: arguments(lambda x: _resized(x, [0], 2 * len(x))))
+    return OtherArguments(made, growth=growth, resize=resize)

@@ -349,6 +349,10 @@ class Framework(ABC):
         """Within the block, memory that is allocated without being written holds NaN; integers their largest."""
         raise Unsupported(f"{self.name} has no switch for uninitialised memory")
 
+    def drops_outputs(self, function: Callable[..., Any], values: Mapping[str, np.ndarray]) -> bool:
+        """Does `function` call a custom function with several outputs, and leave one of them unused?"""
+        return False
+
     def custom_nodes(self, roots: Any) -> list[Any]:
         """The nodes of custom Functions in the graph behind outputs, each with a `register_hook`; empty where they
         cannot be told."""

@@ -168,5 +168,8 @@ class Wrapped(Framework):
     def poisoned(self) -> AbstractContextManager[None]:
         return self.inner.poisoned()
 
+    def drops_outputs(self, function: Callable[..., Any], values: Mapping[str, np.ndarray]) -> bool:
+        return self.inner.drops_outputs(function, values)
+
     def custom_nodes(self, roots: Any) -> list[Any]:
         return self.inner.custom_nodes(roots)

@@ -22,7 +22,8 @@ top.
                 question (the mixed forward-backward stability of Higham 2002, section 1.5). A formula that is less
                 careful than the table's and still stable, such as 2(x - mean x)/n at a large mean, is right; one that
                 cancels (1 - tanh²) is not. Entries of equal size move alike, so that ties, symmetric matrices and
-                exact differences stay what they are; and none moves at a kink, or where that leaves the domain;
+                exact differences stay what they are; and apart as well, where that breaks no tie that counts
+                (`_rerun_apart`). None moves at a kink, or where that leaves the domain;
 * range:        results beyond the largest number become inf; results below the smallest normal may be flushed to 0
                 (IEEE 754-2019 §7.5 permits it as an attribute; XLA's CPU backend does it), except in float16, where
                 they err by half the distance of subnormal numbers (`FloatFormat.gradual`).
@@ -138,10 +139,15 @@ def budget(
     kept = runs if how.loose else kept
     samples = [kept, _same_branch(_reruns(case, flat, how, how.idle))[0]] if how.idle else [kept]
     fmt, floors = FORMATS[case.dtype], _Floors(case, outputs, gradients)
+    apart = _rerun_apart(case, flat, how, gradients, floors)
+    samples += [apart] if apart else []
     other_output = {i: k for pair in case.parts for i, k in (pair, pair[::-1])}
     return Budget(
         tuple(
-            _bound_entries(t, [[r.outputs[i] for r in kept]], floors.outputs, _at(outputs, other_output.get(i)), fmt)
+            _bound_entries(
+                t, [[r.outputs[i] for r in runs] for runs in samples], floors.outputs, _at(outputs, other_output.get(i)),
+                fmt,
+            )
             for i, t in enumerate(outputs)
         ),
         {
@@ -160,12 +166,32 @@ def _at(arrays: Sequence[np.ndarray], i: int | None) -> np.ndarray | None:
     return None if i is None else arrays[i]
 
 
-def _reruns(case: Case, flat: Graph, how: Conditions, without: frozenset[int]) -> list[_Rerun]:
+def _rerun_apart(
+    case: Case, flat: Graph, how: Conditions, gradients: Mapping[str, np.ndarray], floors: _Floors
+) -> list[_Rerun]:
+    """The reruns at inputs whose equal entries move apart; none where no two are equal.
+
+    logsumexp of equal entries, x - logsumexp(x) rounded at the size of x, has the digits there that it has next to the tie.
+    Left out is what a tie makes special (another branch, a variance of equal entries that is 0 in exact arithmetic alone):
+    reruns in which half the digits are another's.
+    """
+    if how.at_kink or not _Moved(case.values, 1.0).has_ties:
+        return []
+    half = math.sqrt(FORMATS[case.dtype].roundoff)
+    with np.errstate(all="ignore"):
+        close = {
+            n: half * np.maximum(np.max(np.abs(t), initial=0.0), floors.gradients[n]) for n, t in gradients.items()
+        }
+        runs = _reruns(case, flat, how, frozenset(), apart=True)
+        return [r for r in runs if all((np.abs(r.gradients[n] - t) <= close[n]).all() for n, t in gradients.items())]
+
+
+def _reruns(case: Case, flat: Graph, how: Conditions, without: frozenset[int], apart: bool = False) -> list[_Rerun]:
     """The reruns at moved inputs; at the inputs themselves where a rerun is not finite there."""
     fmt, table, dead = FORMATS[case.dtype], how.table, how.dead or {}
     nudges = _loosen(fmt) if how.loose else fmt
     xp = NudgedNamespace(Noise(nudges, how.stepwise, how.forced))
-    moved = _Moved(case.values, 0.0 if how.at_kink else nudges.arithmetic, how.leaves)
+    moved = _Moved(case.values, 0.0 if how.at_kink else nudges.arithmetic, how.leaves, apart)
     runs = []
     for k in range(how.reruns):
         seed = how.seed, k
@@ -276,16 +302,20 @@ class _Rerun:
 class _Moved:
     """Moves the floating-point inputs: each entry x to x·(1 + a·ξ).
 
-    All entries of one size |x| share one standard normal ξ. With `leaves` zeros move as well, to a·ξ.
+    All entries of one size |x| share one standard normal ξ; `apart`, each has its own. With `leaves` zeros move as well,
+    to a·ξ.
     """
 
-    def __init__(self, values: Mapping[str, np.ndarray], a: float, leaves: bool = False) -> None:
+    def __init__(self, values: Mapping[str, np.ndarray], a: float, leaves: bool = False, apart: bool = False) -> None:
         self.values, self.a, self.leaves = values, a, leaves
         self.floats = {n: to_float64(v) for n, v in values.items() if is_float(v)} if a else {}
         sizes = [np.abs(x).ravel() for x in self.floats.values()]
         distinct, where = np.unique(np.concatenate(sizes or [np.zeros(0)]), return_inverse=True)
         self.count, self.where = len(distinct), where
         self.any = bool(distinct.size if leaves else distinct.any())
+        self.has_ties = bool(np.any((np.bincount(where, minlength=len(distinct)) > 1) & (distinct != 0)))
+        if apart:
+            self.count, self.where = len(where), np.arange(len(where))
 
     def point(self, seed: tuple[int, int]) -> Mapping[str, np.ndarray]:
         if not self.any:

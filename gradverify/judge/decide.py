@@ -135,6 +135,8 @@ def _judge(
         return inconclusive(Reason.UNAVAILABLE, why_not)
     if case.dtype not in subject.dtypes:
         return inconclusive(Reason.SUBJECT, f"{subject.name} does not compute in {case.dtype}")
+    if not case.wrt:
+        return inconclusive(Reason.SUBJECT, "no floating-point input is differentiated: there is no gradient to judge")
     if is_complex(case.graph):
         own = own or (resolve_function(case) if case.function else None)
         try:

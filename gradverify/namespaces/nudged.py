@@ -168,6 +168,8 @@ class Nudged(np.ndarray):
             if name == "add":
                 return noise.sum(out, getattr(np.add, method)(np.abs(args[0]), **kwargs), n - 1)
             return noise.nudge(out, np.sqrt(n - 1) * np.abs(out))
+        if name in ("divide", "true_divide") and np.size(args[1]) == 1 and args[1] == 1:
+            return out  # exact: the mean of one number is that number
         moved = noise.one(out, _ulps(_OP_OF.get(name, name)))
         if model is Nudge.ADDITION:
             exact = _exact_sum(args[0], args[1] if name == "add" else -args[1], out, noise.fmt)

@@ -298,12 +298,15 @@ def _batch_norm(xp: Vocabulary, x: Array, w: Array, b: Array, eps: float = 1e-5)
 
 
 def _batch_norm_vjp_x(xp: Vocabulary, g: Array, out: Array, x: Array, w: Array, b: Array, eps: float = 1e-5) -> Array:
-    """w / sigma (g - mean(g) - z mean(g z)), z being the normalised x (Ioffe & Szegedy 2015, section 3)."""
+    """w / sigma (g - mean(g) - z mean(g z)), z being the normalised x (Ioffe & Szegedy 2015, section 3).
+
+    The mean of g z takes g as it is, as published and as implemented: z is centred but for the rounding of its mean.
+    """
     n = len(xp.shape(x))
     axes = _others(n)
     d, scale = _whitened(xp, x, eps)
     centred = g - xp.mean(g, axis=axes, keepdims=True)
-    slope = xp.mean(centred * d, axis=axes, keepdims=True) * xp.square(scale)
+    slope = xp.mean(g * d, axis=axes, keepdims=True) * xp.square(scale)
     return (centred - d * slope) * (scale * _per_channel(xp, w, n))
 
 

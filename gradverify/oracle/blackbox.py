@@ -25,9 +25,13 @@ NOISE = 4.0
 extrapolation averages four values, whose worst case is taken."""
 
 ROUGH = 2.0**-20
-"""Noise above this share of the values is no rounding, in float32 neither. Where no step moves φ by more than two values'
-noise, it is all that there is to see: of a sawtooth whose period is far below every step (x mod y at x = 1e17 y), the
-slope from afar is that of its mean, and no bound on the slope at the point."""
+"""Noise above this share of the values is no rounding, in float32 neither. Where no step moves φ by more than SEEN times two
+values' noise, it is next to all that there is to see: of a sawtooth whose period is far below every step (x mod y at
+x = 1e17 y), or of a wave of some hundred ulps of x, the slope from afar is that of its mean, and no bound on the slope at
+the point."""
+
+SEEN = 16.0
+"""A slope whose largest difference is no more than so many times its noise has one digit at best."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,8 @@ class Slope:
 
     The bound is infinite where no step gave a stable answer: a kink or a jump at the point, or noise larger than the
     slope at every step. `steepest` is the largest |φ(±h) - φ(0)|/h seen on the ladder: the scale of slopes around here.
-    `kink` is by how much the slopes of the two sides differ, where that is surely more than noise; else 0.
+    `kink` is by how much the slopes of the two sides differ, where that is surely more than noise; else 0. `stair` is the
+    height of the first step of a function that stands still over the whole ladder, and jumps beyond it; else 0.
     """
 
     value: float
@@ -45,6 +50,7 @@ class Slope:
     step: float
     steepest: float = 0.0
     kink: float = 0.0
+    stair: float = 0.0
 
 
 def noise_of(phi: Callable[[float], float], length: float) -> float:
@@ -100,13 +106,20 @@ def slope(phi: Callable[[float], float], length: float = 1.0, floor: float = 0.0
     # D(h) = φ' + c·h² + …: one extrapolation leaves O(h⁴). Its weights on the values sum to 3/h.
     better = (4 * central[1:] - central[:-1]) / 3
     noisy = 3 * NOISE * sigma / steps[:-1]
-    rises = np.abs(np.concatenate([right - middle, left - middle])) / np.concatenate([steps, steps])
-    steepest = float(np.max(rises[np.isfinite(rises)], initial=0.0))
-    best = Slope(math.nan, math.inf, sigma, math.nan, steepest)
+    moves = np.fmax(np.abs(right - middle), np.abs(left - middle))
+    steepest = float(np.max((moves / steps)[np.isfinite(moves)], initial=0.0))
+    if steepest == 0:
+        stair = max(_first_jump(phi, middle, s * steps[0], s * length * 2.0**FAR) for s in (1.0, -1.0))
+    else:
+        stair = 0.0
+        # Values that stand still below some step and jump there are as coarse as that jump.
+        sigma = max(sigma, *(_first_jump(phi, middle, s * steps[-1], s * steps[0]) for s in (1.0, -1.0)))
+        noisy = 3 * NOISE * sigma / steps[:-1]
+    best = Slope(math.nan, math.inf, sigma, math.nan, steepest, stair=stair)
     values = np.concatenate([right, left, [middle]])
     values = values[np.isfinite(values)]
     varies = float(np.max(np.abs(values - middle), initial=0.0))
-    if sigma > ROUGH * float(np.max(np.abs(values), initial=0.0)) and varies <= 2 * NOISE * sigma:
+    if sigma > ROUGH * float(np.max(np.abs(values), initial=0.0)) and varies <= SEEN * 2 * NOISE * sigma:
         return replace(best, value=0.0)
     for k in range(1, len(better) - 1):
         near = better[k - 1 : k + 2]
@@ -115,8 +128,49 @@ def slope(phi: Callable[[float], float], length: float = 1.0, floor: float = 0.0
         # O(h⁴) shrinks sixteenfold per halving, so the coarser neighbour differs by fifteen times what is left.
         smooth = float(abs(near[0] - near[1]) + abs(near[2] - near[1]) + noisy[k])
         bound = smooth + float(kink[k])
-        if bound < best.bound:
+        # A wave that the step leaps over: finer steps show another slope beyond their noise, or a quarter of the step moves
+        # the function by as much (of a smooth one by a quarter, or less).
+        finer = np.abs(better[k + 1 :] - near[1]) > 2 * noisy[k + 1 :] + bound
+        waves = moves[k + 2 :] > 0.75 * moves[k] + 2 * NOISE * sigma
+        if bound < best.bound and not finer.any() and not waves.any():
             # At the best step of a smooth φ, O(h³) falls eightfold per halving where noise doubles: it is below noise.
             jump = float(kink[k]) if kink[k] > 4 * smooth else 0.0
-            best = Slope(float(near[1]), bound, sigma, LADDER[k], steepest, jump)
+            best = Slope(float(near[1]), bound, sigma, LADDER[k], steepest, jump, stair)
     return best
+
+
+FAR = 64
+"""Powers of two, in lengths, within which a function that stands still is looked for its next value: x + 1e16 moves at
+x = 0.3 once x has grown by 2."""
+
+COARSE = 64.0
+"""A value that moves between two neighbouring points by this many roundings of itself, and by one part in so many of what it
+has moved by at twice the distance, makes a step: continuous functions move by their slope times an ulp there."""
+
+
+def _first_jump(phi: Callable[[float], float], middle: float, near: float, far: float) -> float:
+    """The height of the step at which φ, which stands still at `near`, first leaves φ(0); 0 where it goes off smoothly.
+
+    0 as well where φ moves at `near` already, or nowhere up to `far`.
+    """
+    still, moved = near, near
+    if phi(still) != middle:
+        return 0.0
+    while phi(moved) == middle:
+        still = moved
+        if abs(moved) >= abs(far):
+            return 0.0
+        moved *= 2.0
+    reached = abs(phi(moved) - middle)
+    for _ in range(60):
+        between = still + (moved - still) / 2
+        if between in (still, moved):
+            break
+        if phi(between) == middle:
+            still = between
+        else:
+            moved = between
+    height = abs(phi(moved) - middle)
+    size = max(abs(phi(moved)), abs(middle))
+    is_step = math.isfinite(height) and height > COARSE * 2.0**-53 * size and height > reached / COARSE
+    return float(height) if is_step else 0.0

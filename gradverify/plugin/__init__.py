@@ -5,6 +5,7 @@ pytest imports this module in every run of every project that has gradverify ins
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +21,7 @@ OPTIONS = (
     ("examples", "string", "N", "random graphs per subject and dtype; 0 for none (default: 100)"),
     ("seed", "string", "N", "of everything that is drawn (default: 0)"),
     ("fail-on", "args", "OUTCOMES", "what gates: `fail, weak`, `fail:wrong`, all, none (default: fail)"),
+    ("effort", "string", "NAME", "of checks that say none: quick stays at the given point; normal; thorough"),
     ("report", "linelist", "FORMAT:PATH", "write a report, json:PATH; may be repeated"),
 )  # fmt: skip
 
@@ -46,6 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
+    _set_effort(config)
     if config.option.gradverify or config.getini("gradverify"):
         from .active import activate
 
@@ -54,6 +57,22 @@ def pytest_configure(config: pytest.Config) -> None:
         from .conformance import activate as activate_conformance
 
         activate_conformance(config)
+
+
+def _set_effort(config: pytest.Config) -> None:
+    """Put the effort of the command line, or else of the ini file, where checks read it, until the run ends."""
+    before = os.environ.get("GRADVERIFY_EFFORT")
+    given = config.option.gradverify_effort or (before or config.getini("gradverify_effort"))
+    if given and given != before:
+        os.environ["GRADVERIFY_EFFORT"] = given
+        config.add_cleanup(lambda: _restore_effort(before))
+
+
+def _restore_effort(before: str | None) -> None:
+    if before is None:
+        os.environ.pop("GRADVERIFY_EFFORT", None)
+    else:
+        os.environ["GRADVERIFY_EFFORT"] = before
 
 
 @pytest.fixture

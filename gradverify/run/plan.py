@@ -80,6 +80,8 @@ def _job(spec: CaseSpec, subject: str, dtype: str, path: str) -> Job:
         subject=subject,
         dtype=dtype,
         build=partial(spec.case, dtype),
+        around=partial(spec.at_ends, dtype) if spec.function is not None else None,
+        bounds=tuple(i.ends(PRECISION.get(dtype, dtype)) for i in spec.inputs.values()),
         source=Source("spec", path, spec.line),
         expect=spec.expect,
         explained=spec.explained(subject),

@@ -16,6 +16,7 @@ from ..frameworks.registry import find
 from ..judge.culprit import find_culprit
 from ..judge.decide import decide
 from ..spec.write import dumps
+from .around import judge_around
 from .events import Job, JobJudged, JobLost, Listener, RunFinished, RunStarted, tell
 from .gate import tell_verdict
 
@@ -102,7 +103,10 @@ class Runner:
         assert job.build is not None, f"{job.id}: there is no case to judge"
         start = time.perf_counter()
         try:
-            verdict = judge_case(job.build(), job.subject, self.settings)
+            case = job.build()
+            verdict = judge_case(case, job.subject, self.settings)
+            if case.function is not None and verdict:
+                verdict = judge_around(job, case, verdict, self.settings)
         except Exception as e:
             message = f"{type(e).__name__}: {e}"
             tell(self.listeners, JobLost(job, "error", message, seconds=time.perf_counter() - start))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -11,15 +11,19 @@ from ..core.case import Case, Expect, Source
 from ..core.graph import Apply, Graph, Input
 from ..core.op import Kind, Shape
 from ..namespaces import NUMPY
-from ..namespaces.dtypes import PRECISION, is_float, numpy_dtype, rounded
+from ..namespaces.dtypes import FORMATS, PRECISION, is_float, numpy_dtype, rounded, to_float64
 from ..ops import OPS
+from ..ops.complex.lowering import is_complex
 from .keys import DEFAULT_DTYPES
 from .values import DOMAINS, Domain, draw, draw_integers, signed, signed_complex
 
 
 @dataclass(frozen=True, eq=False)
 class InputSpec:
-    """An input: its values, or how they are drawn (`domain`; for integers `bounds`, both ends included)."""
+    """An input: its values, or how they are drawn (`domain`; for integers `bounds`, both ends included).
+
+    stated  the author says the domain; else it is derived from the ops that use the input
+    """
 
     name: str
     shape: Shape
@@ -27,6 +31,14 @@ class InputSpec:
     values: np.ndarray | None = None
     domain: Domain | None = None
     bounds: tuple[int, int] | None = None
+    stated: bool = False
+
+    def ends(self, dtype: str) -> tuple[float, float] | None:
+        """The ends of a stated domain, within it in `dtype`; None where there is none, or it is of matrices."""
+        if not self.stated or self.domain is None or self.domain.shape is not None or self.kind != "float":
+            return None
+        lo, hi = self.domain.parts[0].lo, self.domain.parts[-1].hi
+        return _inward(lo, dtype, 1.0), _inward(hi, dtype, -1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +94,24 @@ class CaseSpec:
             source=Source("spec", self.file, self.line, self.seed),
         )
 
+    def at_ends(self, dtype: str) -> list[Case]:
+        """The case where entries lie at the ends of the stated domains, in turn, and the other way round.
+
+        Empty where no domain is stated.
+        """
+        case = self.case(dtype)
+        ends = {n: pair for n, i in self.inputs.items() if (pair := i.ends(case.dtype)) is not None}
+        if not ends or is_complex(self.graph):
+            return []
+        cases = []
+        for first in (0, 1):
+            values = dict(case.values)
+            for name, (lo, hi) in ends.items():
+                low = np.arange(values[name].size).reshape(values[name].shape) % 2 == first
+                values[name] = rounded(np.where(low, lo, hi), case.dtype)
+            cases.append(replace(case, values=values))
+        return cases
+
     def _drawn(self) -> dict[str, np.ndarray]:
         """Every input's values before rounding, float ones in float64."""
         values: dict[str, np.ndarray] = {}
@@ -130,6 +160,14 @@ class CaseSpec:
                 yield np.ones(())
             else:
                 yield signed(key, node.shape)
+
+
+def _inward(x: float, dtype: str, side: float) -> float:
+    """The number of `dtype` next to x, not below it where `side` is 1, and not above it where it is -1."""
+    near = float(to_float64(rounded(np.asarray(x), dtype)))
+    if (near - x) * side < 0:
+        near = float(to_float64(rounded(np.asarray(near + side * 2 * FORMATS[dtype].roundoff * abs(near)), dtype)))
+    return near
 
 
 def _rounded(values: np.ndarray, dtype: str) -> np.ndarray:

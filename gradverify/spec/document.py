@@ -220,11 +220,11 @@ class _Reader:
                 raise keys["domain"].error(f"{key.text} is no square matrix: its shape is {list(shape)}")
             if domain.shape is not None and kind == "complex":
                 raise keys["domain"].error(f"{key.text} is complex: this domain is of real matrices; state values")
-            return InputSpec(key.text, shape, kind or "float", domain=domain)
+            return InputSpec(key.text, shape, kind or "float", domain=domain, stated=True)
         usual = self.domain if kind != "bool" else None
         if kind == "complex" and usual is not None and usual.shape is not None:
             usual = None
-        return InputSpec(key.text, shape, kind or "float", domain=usual)
+        return InputSpec(key.text, shape, kind or "float", domain=usual, stated=usual is not None)
 
     def names(self, inputs: Mapping[str, InputSpec], cotangents: Mapping[str, tuple[Shape, Kind]] = {}) -> Names:
         """The names that an expression may use: inputs, cotangents (in claims) and bindings."""
@@ -302,7 +302,10 @@ class _Reader:
     def wrt(self, inputs: Mapping[str, InputSpec]) -> tuple[str, ...]:
         """The inputs to differentiate; without `wrt` all floating-point ones."""
         if "wrt" not in self.keys:
-            return tuple(i.name for i in inputs.values() if i.kind in ("float", "complex"))
+            found = tuple(i.name for i in inputs.values() if i.kind in ("float", "complex"))
+            if not found:
+                raise self.keys["inputs"].error("no input is floating-point: there is no gradient to judge")
+            return found
         wanted = read.as_texts(self.keys["wrt"], "wrt", nonempty=True)
         for item, name in zip(read.as_sequence(self.keys["wrt"], "wrt"), wanted):
             if name not in inputs:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.graph import Graph, evaluate
-from ..namespaces.dtypes import FORMATS, to_float64
+from ..namespaces.dtypes import FORMATS
 from ..namespaces.nudged import Noise, NudgedNamespace
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import constant_array, forward
@@ -100,7 +100,7 @@ def disagreement(
 def _grain(graph: Graph, values: Mapping[str, np.ndarray], dtype: str) -> list[float] | None:
     """What rounding in the dtype scatters each output by, eight times; None where that is not finite."""
     xp = NudgedNamespace(Noise(FORMATS[dtype]))
-    point = {n: to_float64(v) if kind_of(v.dtype) == "float" else v for n, v in values.items()}
+    point = _widened(values)
     exact = _run(graph, point, dtype)
     found = [0.0] * len(exact)
     with np.errstate(all="ignore"):
@@ -117,9 +117,8 @@ def _shows(
     graph: Graph, values: Mapping[str, np.ndarray], moved: Mapping[str, np.ndarray], dtype: str, grain: Sequence[float]
 ) -> bool:
     """Does the graph move some entry of every output by more than the grain?"""
-    wide = lambda point: {n: to_float64(v) if kind_of(v.dtype) == "float" else v for n, v in point.items()}
     with np.errstate(all="ignore"):
-        pairs = zip(_run(graph, wide(values), dtype), _run(graph, wide(moved), dtype), grain)
+        pairs = zip(_run(graph, _widened(values), dtype), _run(graph, _widened(moved), dtype), grain)
         return all(np.max(np.abs(b - a), initial=0.0) > g for a, b, g in pairs)
 
 
@@ -199,6 +198,42 @@ def unread_but_used(
     return None
 
 
+def read_but_ignored(
+    graph: Graph,
+    values: Mapping[str, np.ndarray],
+    moving: Sequence[str],
+    roundoff: float,
+    seed: int,
+    run: Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]],
+    dtype: str,
+) -> list[str]:
+    """The inputs that the recorded call computed with, and that later calls do not read: what was made of them was kept.
+
+    Where the graph moves an entry of an output by more than its grain, a function that reads the input moves it
+    by a bit at least.
+    """
+    grain = _grain(graph, values, dtype)
+    if grain is None:
+        return []
+    here, again = run(values), run(values)
+    same = lambda a, b: all(np.array_equal(x, y, equal_nan=True) for x, y in zip(a, b))
+    if not same(here, again):
+        return []
+    ignored = []
+    for k, name in enumerate(n for n in moving if graph.inputs.get(n) in graph.active and values[n].size):
+        moved = nearby(values, [name], roundoff, seed + k + 1)
+        with np.errstate(all="ignore"):
+            before, after = (_run(graph, _widened(point), "float64") for point in (values, moved))
+            shown = any((np.abs(b - a) > g).any() for a, b, g in zip(before, after, grain))
+        if shown and same(here, run(moved)):
+            ignored.append(name)
+    return ignored
+
+
+def _widened(point: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {n: v.astype(np.float64) if kind_of(v.dtype) == "float" else v for n, v in point.items()}
+
+
 def _disagreement(
     graph: Graph,
     values: Mapping[str, np.ndarray],
@@ -211,12 +246,11 @@ def _disagreement(
     grain: Sequence[float] | None = None,
 ) -> str | None:
     group = {i: g for g in leaves for i in g}
-    wide = lambda point: {n: v.astype(np.float64) if kind_of(v.dtype) == "float" else v for n, v in point.items()}
     sizes = (np.abs(v[np.isfinite(v)]).max(initial=0.0) for v in values.values() if kind_of(v.dtype) == "float")
     largest = max(map(float, sizes), default=0.0)
     with np.errstate(all="ignore"):
-        mine_here = _run(graph, wide(values), dtype)
-        mine_there = _run(graph, wide(moved), dtype)
+        mine_here = _run(graph, _widened(values), dtype)
+        mine_there = _run(graph, _widened(moved), dtype)
         for i, (g0, g1, f0, f1) in enumerate(zip(mine_here, mine_there, here, there)):
             if g0.shape != f0.shape:
                 return f"output {i} has shape {f0.shape}, its graph {g0.shape}"

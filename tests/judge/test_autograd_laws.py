@@ -225,6 +225,21 @@ def _workspace() -> Any:
     return {"exp": _function(backward=backward)}
 
 
+def _last_call(ctx: Any, x: Any) -> Any:
+    """Saves in one memory what all calls save."""
+    import torch
+
+    shared = _last_call.__dict__.setdefault((x.shape, x.dtype), torch.empty_like(x))
+    ctx.shared = shared.copy_(x.exp())
+    return x.exp()
+
+
+def _forgets_history(ctx: Any, g: Any) -> Any:
+    x, _ = ctx.saved_tensors
+    again, ctx.again = getattr(ctx, "again", False), True
+    return g * (x.detach() if again else x).exp()
+
+
 BROKEN: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "accumulation": ("rows", lambda: {"exp": _clears}),
     "aliasing": ("rows", _workspace),
@@ -242,6 +257,8 @@ BROKEN: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "precision": ("rows", lambda: {"exp": _function(backward=_other_in_float64)}),
     "permutation": ("rows", lambda: {"exp": _function(backward=_needs_its_order)}),
     "stacking": ("rows", lambda: {"exp": _function(backward=_needs_company)}),
+    "independence": ("rows", lambda: {"exp": _function(forward=_last_call, backward=lambda ctx, g: g * ctx.shared)}),
+    "second_graph": ("rows", lambda: {"exp": _function(backward=_forgets_history)}),
 }
 
 

@@ -197,6 +197,16 @@ class JaxFramework(Framework):
 
         return trace(fn, args, kwargs, seed=seed, stop_detached=stop_detached, confirm=confirm, strict=strict)
 
+    def drops_outputs(self, function: Callable[..., Any], values: Mapping[str, np.ndarray]) -> bool:
+        import jax
+
+        with jax.enable_x64(True), jax.default_device(self._device()):
+            try:
+                made = jax.make_jaxpr(function)(*(self.put(v) for v in values.values()))
+            except Exception:  # a function that branches on values has no jaxpr
+                return False
+            return derivatives.drops_outputs(made.jaxpr)
+
     def run_jvp(
         self, function: Callable[..., Any], values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray],
         batched: bool,

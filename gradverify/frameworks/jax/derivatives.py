@@ -29,6 +29,21 @@ def run_jvp(
         return tuple(np.array(o) for o in outs), tuple(np.array(r) for r in result)
 
 
+def drops_outputs(jaxpr: Any) -> bool:
+    """Does a call of a custom function, here or within, have an output that nothing reads?"""
+    from jax.extend.core import ClosedJaxpr, Jaxpr
+
+    read = {id(v) for eqn in jaxpr.eqns for v in eqn.invars} | {id(v) for v in jaxpr.outvars}
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name.startswith("custom_vjp") and any(id(v) not in read for v in eqn.outvars):
+            return True
+        for inner in eqn.params.values():
+            inner = inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner
+            if isinstance(inner, Jaxpr) and drops_outputs(inner):
+                return True
+    return False
+
+
 def lift_jvp(
     function: Callable[..., Any], values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray]
 ) -> Derived:

@@ -270,6 +270,25 @@ class TorchFramework(Framework):
                 custom.append(node)
         return custom
 
+    def drops_outputs(self, function: Callable[..., Any], values: Mapping[str, np.ndarray]) -> bool:
+        import torch
+
+        leaves = [self.put(v) for v in values.values()]
+        with torch.enable_grad():
+            roots = several(function(*(t.requires_grad_(t.is_floating_point() or t.is_complex()) for t in leaves)))
+        roots = [o for o in roots if o.grad_fn is not None]
+        used = {(o.grad_fn, o.output_nr) for o in roots}
+        left, seen = [o.grad_fn for o in roots], set()
+        while left:
+            node = left.pop()
+            if node not in seen:
+                seen.add(node)
+                edges = [edge for edge in node.next_functions if edge[0] is not None]
+                used.update(edges)
+                left += [n for n, _ in edges]
+        nodes = self.custom_nodes(roots)
+        return any((n, k) not in used for n in nodes for k in range(len(n._input_metadata)))
+
     def dense(self, call: Call) -> tuple[Call, Callable[..., Any]] | None:
         from .sparse import over_values
 

@@ -116,16 +116,23 @@ def _divided(xp: Vocabulary, y: Array, x: Array) -> Array:
     return xp.where(none, xp.zeros_like(x), y / xp.where(none, xp.ones_like(x), x))
 
 
+def _standardize(xp: Vocabulary, x: Array, axis: Any = -1, eps: float = 1e-5) -> Array:
+    """x/σ - mean/σ, whose rounding is that of its terms."""
+    mean, scale = _moments(xp, x, axis, eps)
+    return x * scale - mean * scale
+
+
 def _standardize_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, axis: Any = -1, eps: float = 1e-5) -> Array:
-    """From a mean that is rounded to the dtype before it is subtracted."""
+    """From a mean that is rounded to the dtype before it is subtracted, term by term."""
+    mean, scale = _moments(xp, x, axis, eps)
+    normed = (x - mean) * scale
+    along = xp.mean(g * normed, axis=axis, keepdims=True)
+    return scale * g - scale * xp.mean(g, axis=axis, keepdims=True) - scale * normed * along
 
-    def mean(v: Any) -> Any:
-        return xp.mean(v, axis=axis, keepdims=True)
 
-    d = x - mean(x)
-    scale = 1.0 / xp.sqrt(mean(xp.square(d)) + eps)
-    normed = d * scale
-    return scale * (g - mean(g) - normed * mean(g * normed))
+def _moments(xp: Vocabulary, x: Array, axis: Any, eps: float) -> tuple[Any, Any]:
+    mean = xp.mean(x, axis=axis, keepdims=True)
+    return mean, 1.0 / xp.sqrt(xp.mean(xp.square(x - mean), axis=axis, keepdims=True) + eps)
 
 
 QUOTIENT = "g·out/x starts from a product that under- or overflows before the gradient does"
@@ -165,8 +172,9 @@ FORMS: Mapping[str, Form] = MappingProxyType({
     "prod": Form(QUOTIENT, vjp=(_prod_vjp,)),
     "cumulative_prod": Form(QUOTIENT, vjp=(_cumulative_prod_vjp,)),
     "standardize": Form("its backward pass starts from a mean and a 1/σ that are saved in the dtype of the input, so that "
-                        "in 16 bits x - mean has an absolute error of a rounding of the mean (native_layer_norm)",
-                        vjp=(_standardize_vjp,)),
+                        "in 16 bits x - mean has an absolute error of a rounding of the mean (native_layer_norm); x/σ - "
+                        "mean/σ cancels, which one number alone shows in any dtype (pytorch#188372)",
+                        define=_standardize, vjp=(_standardize_vjp,)),
     "lgamma": Form("its gradient, digamma, has an absolute error of an ulp of 1 next to the root",
                    vjp=(lambda xp, g, out, x: g * digamma(xp, x),)),
     "polygamma": Form("digamma next to its root, and four terms of trigamma's series (pytorch PR#4399)",

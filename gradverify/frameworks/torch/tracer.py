@@ -34,7 +34,7 @@ from ...namespaces.layout import strided_indices
 from ...trace.base import CONVENTION, Tracer, digest
 from ...trace.call_site import frames, place
 from ...trace.calls import captured, narrowest, positional
-from ...trace.confirm import disagreement, farther, nearby, unread_but_used
+from ...trace.confirm import disagreement, farther, nearby, read_but_ignored, unread_but_used
 from ...trace.value import PARTS, Argument, Complex, Output, Part, Role, Traced, Value, kind_of
 from .aten import MAPPED
 from .compiled import NOTE as COMPILED
@@ -154,11 +154,14 @@ def trace(
         native=call.native(kept) if paired else None,
     )
     if graph is not None and confirm:
-        why_not = _confirmed(traced, [half for _, t in inputs for half in _halves(t)], tensors, seed, xp)
+        halves = [half for _, t in inputs for half in _halves(t)]
+        why_not = _confirmed(traced, halves, tensors, seed, xp)
         if why_not:
             opaque.append(why_not)
-            traced = replace(traced, graph=None)
-    if opaque and strict:
+            # In evaluation a module may keep what it makes of parameters that nobody changes meanwhile.
+            steps = call.module is None or call.module.training
+            traced = replace(traced, graph=None, stale=_stale(traced, halves, seed) if steps else ())
+    if opaque and strict and not traced.stale:
         raise Unsupported("; ".join(dict.fromkeys(opaque)))
     return replace(traced, notes=tuple(xp.notes), opaque=tuple(dict.fromkeys(opaque)))
 
@@ -1156,6 +1159,23 @@ def nodes_behind(tensors: Iterable[torch.Tensor]) -> Iterator[Any]:
             todo += [n for n, _ in node.next_functions]
 
 
+def _stale(traced: Traced, inputs: list[torch.Tensor], seed: int) -> tuple[str, ...]:
+    """The inputs that later calls do not read though the recorded one did."""
+    assert traced.graph is not None
+    free = [a for a in traced.arguments if a.role != "captured"]
+
+    def run(point: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        with eager():
+            return [_array(t) for t in traced.function(*(_refilled(t, point[a.name]) for a, t in zip(free, inputs)))]
+
+    names = [a.name for a in free if a.kind == "float"]
+    roundoff = max(ROUNDOFF.get(n, 2.0**-4) for n in (traced.dtype, *traced.formats))
+    try:
+        return tuple(read_but_ignored(traced.graph, traced.values, names, roundoff, seed, run, traced.dtype))
+    except Exception:  # a call that raises keeps nothing that we could tell
+        return ()
+
+
 def _confirmed(
     traced: Traced, inputs: list[torch.Tensor], outputs: list[torch.Tensor], seed: int, xp: Any
 ) -> str | None:
@@ -1204,10 +1224,14 @@ def _confirmed(
     except (Unsupported, np.linalg.LinAlgError) as e:
         xp.note(f"the graph could not be confirmed in NumPy: {e}")
         return None
+    left = ", ".join(xp.escapes.seen)
+    unread = [n for n in moving if traced.graph.inputs.get(n) not in traced.graph.active]
+    if left and unread and why is None:
+        # What reads them may be too coarse to show it: (x + 1e8) - 1e8 stands still where x moves by a millionth.
+        return f"values leave PyTorch's sight ({left}), and the recorded operations do not read {', '.join(unread)}"
     why = why or apart
     if why is None:
         return None
-    left = ", ".join(xp.escapes.seen)
     if left:
         return f"values leave PyTorch's sight ({left}) and come back: {why}"
     if SCALARS in xp.notes:

@@ -119,7 +119,7 @@ def _aliasing(t: Trial) -> str:
     # view is a tensor of its own (pytorch/pytorch#34082). Views that PyTorch's own ops return collide as well: no fault of
     # a custom Function's.
     if isinstance(t.function, HandWrittenFunction):
-        return _find_overwritten(t, t.function)
+        return find_overwritten(t, t.function)
     tape = t.subject.tape()
 
     def twice(mended: bool) -> tuple[str, bool]:
@@ -144,7 +144,7 @@ def _aliasing(t: Trial) -> str:
     return broken and f"after backward for g and for -2g {broken}"
 
 
-def _find_overwritten(t: Trial, function: HandWrittenFunction) -> str:
+def find_overwritten(t: Trial, function: HandWrittenFunction) -> str:
     """The gradients of one call that the next call overwrites, as text; for a backward pass by hand.
 
     That happens where all calls share one workspace.

@@ -1,0 +1,149 @@
+"""Other lengths of axes: which are asked, and which are no lengths of the function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradverify import check
+from gradverify.checker.variations import _some_of, other_lengths
+from gradverify.core.outcome import Outcome
+
+torch = pytest.importorskip("torch")
+
+
+def custom(forward: Any, backward: Any) -> Any:
+    class Custom(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *args: Any) -> Any:
+            ctx.save_for_backward(*args)
+            return forward(*args)
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            return backward(g, *ctx.saved_tensors)
+
+    return Custom.apply
+
+
+def drawn(*shape: int) -> Any:
+    return torch.tensor(np.random.default_rng(len(shape)).standard_normal(shape), requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    ("n", "wanted"),
+    [(3, [2, 4, 6]), (4, [3, 5, 8]), (6, [5, 7, 8]), (8, [7, 9, 16]), (9, [8, 10, 18, 11]), (25, [24, 26, 50, 29])],
+)
+def test_lengths_are_less_more_a_tile_more_and_a_prime(n: int, wanted: list[int]) -> None:
+    assert other_lengths(n) == wanted
+
+
+def test_each_of_several_places_and_all_but_each() -> None:
+    q, k, v = (0, 0), (1, 0), (2, 0)
+    assert _some_of([q]) == []
+    assert _some_of([q, k]) == [(q,), (k,)]
+    assert _some_of([q, k, v]) == [(q,), (k,), (v,), (k, v), (q, v), (q, k)]
+
+
+def _halves(x: Any) -> Any:
+    n = x.shape[-1] // 2
+    return torch.cat([x[..., n:].sin(), 2 * x[..., :n]], -1)
+
+
+def _halves_back(g: Any, x: Any) -> Any:
+    n = x.shape[-1] // 2
+    return torch.cat([2 * g[..., n:], g[..., :n] * x[..., n:].cos()], -1)
+
+
+def test_halves_are_asked_at_even_lengths_alone() -> None:
+    verdict = check(custom(_halves, _halves_back), drawn(3, 8))
+    assert verdict, verdict.text()
+    assert any("cuts axes of length 8 into 2 equal parts, which 7 has not" in s for s in verdict.facts["skipped"])
+    assert "axes of length 16 instead of 8" in verdict.facts["tried"]
+
+
+def test_halves_that_are_wrong_at_another_even_length_fail() -> None:
+    def spoilt(g: Any, x: Any) -> Any:
+        return _halves_back(g, x) * (1.0 if x.shape[-1] == 8 else 2.0)
+
+    verdict = check(custom(_halves, spoilt), drawn(3, 8))
+    assert verdict.outcome is Outcome.FAIL
+    assert "axes of length 16 instead of 8" in verdict.message
+
+
+def _tiled(x: Any) -> Any:
+    return torch.cat([x[i : i + 4] * x[i : i + 4].sum() for i in range(0, len(x), 4)])
+
+
+def _tiled_back(tail: bool) -> Any:
+    def backward(g: Any, x: Any) -> Any:
+        parts = []
+        for i in range(0, len(x), 4):
+            h, y = g[i : i + 4], x[i : i + 4]
+            parts.append(h * y.sum() + (h * y).sum() * (1 if tail or len(y) == 4 else 0))
+        return torch.cat(parts)
+
+    return backward
+
+
+def test_a_tile_is_no_part_its_tail_counts() -> None:
+    """A tile has one length, whatever that of the axis is: there are more of them in a longer one."""
+    assert check(custom(_tiled, _tiled_back(True)), drawn(8))
+    assert check(custom(_tiled, _tiled_back(False)), drawn(8)).outcome is Outcome.FAIL
+
+
+def _windows(x: Any) -> Any:
+    n = len(x) // 2
+    return (x[: 2 * n].reshape(n, 2) ** 2).sum(-1)
+
+
+def test_what_is_left_over_is_nobodys() -> None:
+    def backward(g: Any, x: Any) -> Any:
+        n = len(x) // 2
+        rest = torch.full_like(x[2 * n :], torch.nan)
+        return torch.cat([2 * x[: 2 * n] * g.repeat_interleave(2), rest])
+
+    verdict = check(custom(_windows, backward), drawn(6))
+    assert verdict, verdict.text()
+    assert any("does not read" in s or "equal parts" in s for s in verdict.facts["skipped"])
+
+
+def test_keys_vary_without_queries_of_the_same_number() -> None:
+    def attend(q: Any, k: Any, v: Any) -> Any:
+        return (q @ k.T).sin() @ v
+
+    def backward(written: Any) -> Any:
+        def rule(g: Any, q: Any, k: Any, v: Any) -> Any:
+            s = q @ k.T
+            d = (g @ v.T) * s.cos()
+            return d @ k, written(d.T @ q, q), s.sin().T @ g
+
+        return rule
+
+    args = drawn(4, 3), drawn(4, 3) * 0.5, drawn(4, 2)
+    args = tuple(a.detach().requires_grad_() for a in args)
+    as_many_as_queries = lambda dk, q: dk * (torch.arange(len(dk)) < len(q))[:, None]
+    assert check(custom(attend, backward(lambda dk, q: dk)), *args)
+    verdict = check(custom(attend, backward(as_many_as_queries)), *args)
+    assert verdict.outcome is Outcome.FAIL
+    assert "axis 0 of array 1, axis 0 of array 2 of length 5 instead of 4" in verdict.message
+
+
+def test_complex_values_are_asked_of_what_computes_complex_numbers() -> None:
+    c = 1 + 2j
+
+    def rule(conjugated: bool) -> Any:
+        def backward(g: Any, x: Any) -> Any:
+            d = g * ((c.conjugate() * (c * x).exp().conj()) if conjugated or not x.is_complex() else c * (c * x).exp())
+            return d if x.is_complex() else d.real
+
+        return backward
+
+    forward = lambda x: (c * x).exp()
+    assert "complex values" in check(custom(forward, rule(True)), drawn(3)).facts["tried"]
+    assert "complex values" in check(custom(forward, rule(False)), drawn(3)).message
+    for_reals = check(custom(forward, lambda g, x: (g * (c * (c * x).exp()).conj()).real), drawn(3))
+    assert for_reals, for_reals.text()
+    assert any("is one for real arguments" in s for s in for_reals.facts["skipped"])
