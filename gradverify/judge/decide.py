@@ -6,7 +6,7 @@ import importlib
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from . import complex_case as pairs
 from .branches import Branches, branch_by_branch
 from .budget import RERUNS, Budget
 from .compare import Compared, compare, hopeless
+from .hypotheses import explain
 from .laws import Trial
 from .laws import registry as laws
 from .reference import Reference, allowance, reference
@@ -50,6 +51,7 @@ class _Finding:
     comparisons: tuple[Comparison, ...] = ()
     notes: tuple[str, ...] = ()
     known: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +117,7 @@ def decide(
         seconds=time.perf_counter() - start,
         notes=finding.notes,
         known=finding.known,
+        facts=finding.facts,
     )
 
 
@@ -288,7 +291,7 @@ def _check_values(answer: _Answer, subject: Framework | None) -> _Finding | None
             return inconclusive(Reason.ORACLE, f"the oracle's two libraries disagree: {doubt}", *comparisons)
         known = _find_excuse(case, subject, seen, ref, seed) if subject else ""
         if not known:
-            return _note_stagnation(finding, answer)
+            return _add_hypothesis(_note_stagnation(finding, answer), answer)
         lost = finding.kind is FailKind.WRONG
         return replace(finding, outcome=Outcome.KNOWN, known=known, kind=FailKind.PRECISION if lost else finding.kind)
     if not all(c.passing.all() for c in compared):
@@ -392,6 +395,17 @@ def _note_stagnation(finding: _Finding, answer: _Answer) -> _Finding:
     share = max(c.comparison.share for c in answer.compared if c.failing.any())
     lost = f"about {math.log10(share):.1f} digits are lost, no more than by accumulating sums in {case.dtype}"
     return replace(finding, kind=FailKind.PRECISION, message=f"{finding.message}: {lost}")
+
+
+def _add_hypothesis(finding: _Finding, answer: _Answer) -> _Finding:
+    """The finding; with a sentence, and a fact, where a hypothesis predicts the wrong gradients."""
+    if finding.kind not in (FailKind.WRONG, FailKind.PRECISION):
+        return finding
+    ref = answer.flipped.reference if answer.flipped else answer.ref
+    found = explain(answer.case, answer.seen, ref, answer.compared, seed=answer.seed)
+    if found is None:
+        return finding
+    return replace(finding, message=f"{finding.message}. {found.text}", facts={"hypothesis": found.to_dict()})
 
 
 def _right_on_another(case: Case, seen: Observation, ref: Reference, seed: int) -> bool:
