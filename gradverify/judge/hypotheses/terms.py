@@ -1,0 +1,178 @@
+"""Hypotheses about a term: what comes along one edge of the graph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from ...core.graph import Apply
+from ...namespaces.kernels import ELEMENTWISE
+from ...ops import OPS
+from .constants import factors, named_factor
+from .evidence import Edge, Evidence
+from .registry import Guess, bound, hypothesis
+
+
+@hypothesis(
+    "term", "The term that comes through a node is missing, counted twice, has the wrong sign or a wrong factor."
+)
+def term(e: Evidence) -> Iterator[Guess]:
+    for parts, where in _terms(e):
+        part = {n: sum(e.plain.through(p)[n] for p in parts) for n in e.names}
+        if all(np.allclose(part[n], e.want[n], rtol=math.sqrt(e.format.roundoff), atol=0) for n in e.names):
+            continue  # it is all of the gradient: a factor of it is one of the whole
+        e.tried += 1
+        span = factors(e, part)
+        if span is None or span[0] <= 1 <= span[1]:
+            continue
+        if span[0] <= 0 <= span[1]:
+            c, what, tries = 0.0, "without the term that comes through {}", 1
+        else:
+            named = named_factor(e, span)
+            if named is None:
+                continue
+            c, text, tries = named
+            what = {
+                -1.0: "with the wrong sign of the term that comes through {}",
+                2.0: "with the term that comes through {} counted twice",
+            }.get(c, f"with the term that comes through {{}} times {text}")
+        yield Guess(
+            "{} what it would be " + what.replace("{}", where),
+            bound(lambda w, parts, c: w.plus(c - 1, *(w.through(p) for p in parts)), parts, c),
+            tries + 1,
+        )
+
+
+def _terms(e: Evidence) -> Iterator[tuple[tuple[Edge, ...], str]]:
+    """The edges by themselves, then all edges of a node together.
+
+    Of a chain every edge has the same part. People know a term by its reduction or product, so that those come first.
+    """
+    for edge in sorted(e.edges, key=lambda edge: e.node(edge[0]).op in ELEMENTWISE):
+        yield (edge,), e.edge_text(edge)
+    for k in dict.fromkeys(k for k, _ in e.edges):
+        mine = tuple(edge for edge in e.edges if edge[0] == k)
+        if len(mine) > 1:
+            yield mine, e.call(k)
+
+
+_MASKS = frozenset("where relu clip maximum minimum max min abs leaky_relu relu6 hardtanh tril triu".split())
+
+
+@hypothesis("straight through", "The derivative of an op is replaced by 1; of a mask or a clamp: it is ignored.")
+def straight_through(e: Evidence) -> Iterator[Guess]:
+    for k, i in e.edges:
+        node = e.node(k)
+        if e.flat.nodes[node.args[i]].shape == node.shape:
+            what = "with the mask ignored of" if node.op in _MASKS else "with 1 for the derivative of"
+            text = f"{{}} what it would be {what} {e.edge_text((k, i))}"
+            yield Guess(text, bound(lambda w, k, i: w.instead((k, i), w.adjoint[k]), k, i))
+
+
+@hypothesis(
+    "read at the result", "The derivative of an op is taken at its result, as if that had been saved for its argument."
+)
+def at_result(e: Evidence) -> Iterator[Guess]:
+    for k, i in e.edges:
+        node = e.node(k)
+        if e.flat.nodes[node.args[i]].shape == node.shape and node.op in ELEMENTWISE and len(node.args) == 1:
+            text = f"{{}} what it would be with the derivative of {e.call(k)} taken at its result"
+            yield Guess(text, bound(lambda w, k, i: w.instead((k, i), w.sent((k, i), {i: w.values[k]})), k, i))
+
+
+@hypothesis("not transposed", "A matrix product's cotangent is multiplied by the other matrix without transposing it.")
+def not_transposed(e: Evidence) -> Iterator[Guess]:
+    for k, i in e.edges:
+        node = e.node(k)
+        if node.op not in ("matmul", "solve") or len(node.args) != 2:
+            continue
+        j = 1 - i if node.op == "matmul" else 0
+        shape = e.flat.nodes[node.args[j]].shape
+        if len(shape) >= 2 and shape[-1] == shape[-2]:
+            text = f"{{}} what it would be without the transpose of {e.label(node.args[j])} in the VJP of {e.call(k)}"
+            yield Guess(
+                text,
+                bound(
+                    lambda w, k, i, j: w.instead((k, i), w.sent((k, i), {j: np.swapaxes(w.argument((k, j)), -1, -2)})),
+                    k,
+                    i,
+                    j,
+                ),
+            )
+
+
+@hypothesis(
+    "reduction", "A broadcast argument's cotangent is not summed, is summed over another axis, or one slice is used."
+)
+def reduction(e: Evidence) -> Iterator[Guess]:
+    for k, i in e.edges:
+        node = e.node(k)
+        shape = e.flat.nodes[node.args[i]].shape
+        if not OPS[node.op].broadcasts or shape == node.shape:
+            continue
+        where = e.edge_text((k, i))
+        for what, reduce in (("the first slice", 0), ("the last slice", -1)):
+            text = f"{{}} what it would be with {what} for the sum over the broadcast axes of {where}"
+            yield Guess(
+                text,
+                bound(
+                    lambda w, k, i, at, to: w.instead((k, i), _slice(w.unsummed((k, i)), to, at)), k, i, reduce, shape
+                ),
+            )
+        for axis in _other_axes(node.shape, shape):
+            text = f"{{}} what it would be with the sum over axis {axis} for that over the broadcast axes of {where}"
+            yield Guess(
+                text,
+                bound(
+                    lambda w, k, i, axis, to: w.instead((k, i), np.reshape(np.sum(w.unsummed((k, i)), axis=axis), to)),
+                    k,
+                    i,
+                    axis,
+                    shape,
+                ),
+            )
+        inner = e.flat.nodes[node.args[i]]
+        if isinstance(inner, Apply) and inner.op in ("sum", "mean") and e.flat.nodes[inner.args[0]].shape == node.shape:
+            scale = 1.0 if inner.op == "sum" else math.prod(shape) / math.prod(node.shape)
+            text = f"{{}} what it would be without the sum over the broadcast axes of {where}"
+            yield Guess(
+                text,
+                bound(lambda w, k, i, a, s: w.moved((k, i), a, s * w.unsummed((k, i))), k, i, inner.args[0], scale),
+            )
+
+
+def _slice(x: Any, shape: tuple[int, ...], at: int) -> Any:
+    """One entry along each axis that a broadcast added or widened."""
+    extra = x.ndim - len(shape)
+    index = tuple(at if k < extra else slice(None) for k in range(x.ndim))
+    x = x[index]
+    for k, n in enumerate(shape):
+        if n == 1 and x.shape[k] != 1:
+            x = np.take(x, [at if at == 0 else x.shape[k] - 1], axis=k)
+    return x
+
+
+def _other_axes(wide: tuple[int, ...], narrow: tuple[int, ...]) -> Iterator[int]:
+    """The single axes whose sum has as many entries in the same order of lengths, but for the right ones."""
+    lengths = [n for n in narrow if n != 1]
+    padded = (1,) * (len(wide) - len(narrow)) + narrow
+    right = [k for k, (a, b) in enumerate(zip(wide, padded)) if a != b]
+    for axis in range(len(wide)):
+        if [axis] != right and [n for k, n in enumerate(wide) if k != axis and n != 1] == lengths:
+            yield axis
+
+
+@hypothesis(
+    "two terms",
+    "The terms that come through two nodes are missing together, as those of a mean and a variance.",
+    last=True,
+)
+def two_terms(e: Evidence) -> Iterator[Guess]:
+    nodes = list(dict.fromkeys(k for k, _ in e.edges))
+    for pair in combinations(nodes, 2):
+        text = f"{{}} what it would be without the terms that come through {e.call(pair[0])} and {e.call(pair[1])}"
+        yield Guess(text, bound(lambda w, pair: w.without(frozenset(pair)), pair))

@@ -1,0 +1,140 @@
+"""Hypotheses about a gradient as a whole: its factor, its place, its cotangent, its entries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from ...namespaces.dtypes import to_float64
+from .constants import factors, named_factor
+from .evidence import Evidence
+from .registry import Guess, bound, hypothesis
+
+
+@hypothesis(
+    "factor", "The gradient is the right one times a constant: -1, p/q, pi, ln 2, the n of an axis, its inverse."
+)
+def factor(e: Evidence) -> Iterator[Guess]:
+    span = factors(e, e.want)
+    if span is None:
+        return
+    named = named_factor(e, span)
+    if named:
+        c, text, tries = named
+        yield Guess("{} the right gradient times " + text, lambda w: {n: c * w.right[n] for n in e.names}, tries)
+        return
+    middle = (span[0] + span[1]) / 2
+    if abs(middle) > 2 * (span[1] - span[0]):
+        text = f"{{}} the right gradient times {middle:.6g} in every entry"
+        yield Guess(text, lambda w: {n: middle * w.right[n] for n in e.names}, free=True)
+
+
+@hypothesis("swapped arguments", "The gradients of two arguments are exchanged, or one stands for the other.")
+def swapped(e: Evidence) -> Iterator[Guess]:
+    for a, b in combinations(e.case.wrt, 2):
+        if e.want[a].shape != e.want[b].shape:
+            continue
+        other = {a: b, b: a}
+        if not set(e.names) <= {a, b}:
+            continue
+        both = len(e.names) == 2
+        text = f"those of {b} and {a}: they are exchanged" if both else f"that of {other[e.names[0]]}"
+        yield Guess(f"{{}} {text}", bound(lambda w, other: {n: w.right[other[n]] for n in e.names}, other))
+
+
+@hypothesis("transposed", "The gradient is transposed in its last two axes, or all of its axes are reversed.")
+def transposed(e: Evidence) -> Iterator[Guess]:
+    if all(e.want[n].ndim >= 2 and e.want[n].shape[-1] == e.want[n].shape[-2] for n in e.names):
+        yield Guess(
+            "{} the right gradient, transposed", lambda w: {n: np.swapaxes(w.right[n], -1, -2) for n in e.names}
+        )
+    if all(e.want[n].ndim >= 3 and e.want[n].shape == e.want[n].shape[::-1] for n in e.names):
+        yield Guess("{} the right gradient with its axes reversed", lambda w: {n: w.right[n].T for n in e.names})
+
+
+_REPLACED: Mapping[str, tuple[str, Callable[[np.ndarray], Any]]] = {
+    "ones": ("with ones for the cotangent: it is ignored", np.ones_like),
+    "sign": ("with the cotangent's sign in its place", np.sign),
+    "abs": ("with the cotangent's absolute value in its place", np.abs),
+    "mean": ("with the cotangent's mean in its place", lambda g: np.full(g.shape, g.mean())),
+    "sum": ("with the cotangent's sum in its place", lambda g: np.full(g.shape, g.sum())),
+    "first": ("with the cotangent's first entry in place of all", lambda g: np.full(g.shape, g.ravel()[0])),
+    "square": ("with the cotangent multiplied twice", lambda g: g * g),
+}
+
+
+@hypothesis(
+    "cotangent", "The cotangent is ignored, or its sign, absolute value, mean, sum, first entry or square is used."
+)
+def cotangent(e: Evidence) -> Iterator[Guess]:
+    given = [to_float64(g) for g in e.case.cotangent]
+    if any(g.size == 0 for g in given):
+        return
+    for text, change in _REPLACED.values():
+        other = [np.asarray(change(g), dtype=np.float64) for g in given]
+        if all(np.array_equal(a, b) for a, b in zip(other, given)):
+            continue
+        yield Guess(f"{{}} what it would be {text}", bound(lambda w, other: w.given(other), other))
+
+
+@hypothesis("cotangents", "The cotangents of two outputs are exchanged, one is ignored, or one is used alone.")
+def cotangents(e: Evidence) -> Iterator[Guess]:
+    given = [to_float64(g) for g in e.case.cotangent]
+    if len(given) < 2:
+        return
+    for i, j in combinations(range(len(given)), 2):
+        if given[i].shape == given[j].shape:
+            other = list(given)
+            other[i], other[j] = given[j], given[i]
+            text = f"{{}} what it would be with the cotangents of out{i} and out{j} exchanged"
+            yield Guess(text, bound(lambda w, other: w.given(other), other))
+    for i in range(len(given)):
+        other = [0 * g if k == i else g for k, g in enumerate(given)]
+        yield Guess(
+            f"{{}} what it would be with the cotangent of out{i} ignored (0)",
+            bound(lambda w, other: w.given(other), other),
+        )
+        if len(given) > 2:
+            alone = [g if k == i else 0 * g for k, g in enumerate(given)]
+            text = f"{{}} what it would be with the cotangent of out{i} alone"
+            yield Guess(text, bound(lambda w, alone: w.given(alone), alone))
+
+
+@hypothesis("zero", "The gradient is zero: nothing reaches the argument.")
+def zero(e: Evidence) -> Iterator[Guess]:
+    yield Guess("{} zero in every entry: nothing reaches it", lambda w: {n: 0.0 * w.right[n] for n in e.names})
+
+
+@hypothesis("clipped", "Every entry is clipped to [-c, c].")
+def clipped(e: Evidence) -> Iterator[Guess]:
+    c = max(float(np.max(np.abs(g), initial=0.0)) for g, _, _ in e.failing_pairs())
+    if c and np.isfinite(c):
+        text = f"{{}} the right gradient, clipped to [-{c:.6g}, {c:.6g}]"
+        known = any(abs(c - round(c * s) / s) <= 2 * e.format.roundoff * c for s in (1, 2, 4, 10, 100))
+        tries = 100 if known else 1
+        yield Guess(text, lambda w: {n: np.clip(w.right[n], -c, c) for n in e.names}, tries, free=not known)
+
+
+@hypothesis("left out", "Some entries are 0, as memory that nobody writes is, and all others are right.")
+def left_out(e: Evidence) -> Iterator[Guess]:
+    zero = {n: (e.got[n] == 0) & e.failing[n] for n in e.names}
+    if all((zero[n] == e.failing[n]).all() and not e.failing[n].all() for n in e.names):
+        where = "; ".join(f"d{n}{_box(zero[n])}" for n in e.names)
+        yield Guess(
+            f"{{}} right but for entries that are 0: {where}",
+            lambda w: {n: np.where(zero[n], 0.0, w.right[n]) for n in e.names},
+            # Any set of entries could have been the one: the failing ones choose it.
+            tries=1 << min(sum(int(z.sum()) for z in zero.values()), 60),
+        )
+
+
+def _box(mask: np.ndarray) -> str:
+    """The smallest slice that holds the entries of a mask, and how many there are in it."""
+    at = np.argwhere(mask)
+    low, high = at.min(axis=0), at.max(axis=0)
+    slices = ", ".join(str(a) if a == b else f"{a}:{b + 1}" for a, b in zip(low, high))
+    return f"[{slices}] ({len(at)} of them)" if len(at) < math.prod(high - low + 1) else f"[{slices}]"
