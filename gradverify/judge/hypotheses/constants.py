@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -52,6 +53,17 @@ def counts(e: Evidence) -> dict[int, str]:
     return found
 
 
+def scalars(e: Evidence) -> Iterator[tuple[float, str]]:
+    """The single numbers of the graph, and their inverses."""
+    for k in sorted(e.flat.active):
+        node, value = e.flat.nodes[k], e.plain.values[k]
+        if node.kind == "float" and np.size(value) == 1:
+            v = float(np.reshape(value, ()))
+            if math.isfinite(v) and v and not (4 * v).is_integer():  # those are fractions
+                yield v, f"{v:.6g}, the value of {e.label(k)}"
+                yield 1 / v, f"1/{v:.6g}, the inverse of {e.label(k)}"
+
+
 def nice(e: Evidence) -> list[tuple[float, str]]:
     """The factors that have a name, the simplest first, and what they are."""
     values: list[tuple[float, str]] = [(-1.0, "-1: its sign is flipped"), (2.0, "2"), (0.5, "1/2")]
@@ -59,6 +71,7 @@ def nice(e: Evidence) -> list[tuple[float, str]]:
         values.append((float(n), f"{n}, as of a sum for a mean over {where}"))
         values.append((1.0 / n, f"1/{n}, as of a mean for a sum over {where}"))
         values += [(math.sqrt(n), f"sqrt({n}), of {where}"), (1 / math.sqrt(n), f"1/sqrt({n}), of {where}")]
+    values += scalars(e)
     for table in (FRACTIONS, CONSTANTS):
         values += [(sign * v, ("-" if sign < 0 else "") + name) for name, v in table.items() for sign in (1.0, -1.0)]
     return values

@@ -240,7 +240,12 @@ class Walk:
 
     def plus(self, factor: float, *parts: Arrays) -> Arrays:
         """The right gradients, and `factor` times each of some parts."""
-        return {n: self.right[n] + factor * sum(p[n] for p in parts) for n in self.e.names}
+        return {n: right + factor * sum(p[n] for p in parts) for n, right in self.right.items()}
+
+    def applied(self, k: int, x: Any) -> Any:
+        """The op of a node of one argument, applied to `x`."""
+        node = self.e.node(k)
+        return OPS[node.op].define(self.xp, x, **dict(node.params))
 
     def argument(self, edge: Edge) -> Any:
         """The value of the argument at an edge."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ...core.case import Case
+from ...core.errors import Unsupported
 from ...frameworks.base import Observation
 from ..budget import SAFETY
 from ..compare import Compared
@@ -18,7 +20,17 @@ from .evidence import Evidence, Spent, rms
 from .formulas import formula
 from .registry import WOULD_BE, Guess, Hypothesis
 from .rounding import narrower
-from .terms import at_result, not_transposed, reduction, straight_through, term, two_terms
+from .terms import (
+    at_result,
+    factor_of_term,
+    forward_again,
+    missing_term,
+    not_transposed,
+    reduction,
+    sign_of_term,
+    straight_through,
+    two_terms,
+)
 from .whole import clipped, cotangent, cotangents, factor, left_out, swapped, transposed, zero
 
 HYPOTHESES = (
@@ -30,12 +42,15 @@ HYPOTHESES = (
     zero,
     clipped,
     left_out,
-    term,
+    missing_term,
+    sign_of_term,
     straight_through,
     at_result,
     not_transposed,
     reduction,
+    forward_again,
     formula,
+    factor_of_term,
     narrower,
     two_terms,
 )
@@ -85,13 +100,8 @@ def _explain(e: Evidence) -> Explanation | None:
     fits: list[tuple[Hypothesis, Guess, float]] = []
     try:
         for h in HYPOTHESES:
-            if h.last and fits:
-                continue
-            for guess in h.predict(e):
-                e.tried += guess.tries
-                chance = _holds(e, guess)
-                if chance is not None:
-                    fits.append((h, guess, chance))
+            if not (h.last and fits):
+                fits += [(h, guess, chance) for guess, chance in _holding(e, h)]
     except Spent:
         pass
     most = math.log(COINCIDENCES) - math.log(max(e.tried, 1))
@@ -107,12 +117,28 @@ def _explain(e: Evidence) -> Explanation | None:
     return Explanation(name, text, tuple(reversed(others)))
 
 
+IMPOSSIBLE = (ValueError, TypeError, IndexError, KeyError, np.linalg.LinAlgError, Unsupported)
+"""What NumPy raises where a mistake makes arrays that do not fit: nobody has made that one."""
+
+
+def _holding(e: Evidence, h: Hypothesis) -> list[tuple[Guess, float]]:
+    """The guesses of a hypothesis that hold, and the logarithms of the chance that they do."""
+    found = []
+    try:
+        for guess in h.predict(e):
+            e.tried += guess.tries
+            with suppress(*IMPOSSIBLE):
+                chance = _holds(e, guess)
+                if chance is not None:
+                    found.append((guess, chance))
+    except IMPOSSIBLE:
+        return found
+    return found
+
+
 def _holds(e: Evidence, guess: Guess) -> float | None:
     """The logarithm of the chance that an unrelated prediction agrees as well; None where this one does not agree."""
-    try:
-        p = guess.predict(e.plain)
-    except (ValueError, TypeError, IndexError, np.linalg.LinAlgError):
-        return None  # of another shape than any answer
+    p = guess.predict(e.plain)
     if not all(_is_near(e, n, p[n]) for n in e.names):
         return None
     reruns = [guess.predict(w) for w in e.nudged(e.case.dtype)]

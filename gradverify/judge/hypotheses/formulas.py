@@ -18,7 +18,7 @@ from .registry import Guess, bound, hypothesis
 
 
 @hypothesis(
-    "rule", "One operation of an op's VJP is left out or is another: its sum, a mean for the sum, a factor, a sign."
+    "formula", "One operation of an op's VJP is left out or is another: its sum, a mean for the sum, a factor, a sign."
 )
 def formula(e: Evidence) -> Iterator[Guess]:
     for edge in e.edges:

@@ -14,37 +14,50 @@ from ...namespaces.kernels import ELEMENTWISE
 from ...ops import OPS
 from .constants import factors, named_factor
 from .evidence import Edge, Evidence
-from .registry import Guess, bound, hypothesis
+from .registry import WOULD_BE, Guess, bound, hypothesis
 
 
-@hypothesis(
-    "term", "The term that comes through a node is missing, counted twice, has the wrong sign or a wrong factor."
-)
-def term(e: Evidence) -> Iterator[Guess]:
+@hypothesis("missing term", "The term that comes through a node is missing.")
+def missing_term(e: Evidence) -> Iterator[Guess]:
+    for parts, where, span in _weights(e):
+        if span[0] <= 0 <= span[1]:
+            yield _weighted(parts, 0.0, f"without the term that comes through {where}")
+
+
+@hypothesis("sign of a term", "The term that comes through a node has the wrong sign.")
+def sign_of_term(e: Evidence) -> Iterator[Guess]:
+    for parts, where, span in _weights(e):
+        if span[0] <= -1 <= span[1]:
+            yield _weighted(parts, -1.0, f"with the wrong sign of the term that comes through {where}")
+
+
+@hypothesis("factor of a term", "The term that comes through a node is counted twice, or has a wrong factor.")
+def factor_of_term(e: Evidence) -> Iterator[Guess]:
+    for parts, where, span in _weights(e):
+        if span[0] <= 0 <= span[1] or span[0] <= -1 <= span[1]:
+            continue
+        named = named_factor(e, span)
+        if named:
+            c, text, tries = named
+            counted = "counted twice" if c == 2 else f"times {text}"
+            yield _weighted(parts, c, f"with the term that comes through {where}, {counted}", tries)
+
+
+def _weights(e: Evidence) -> Iterator[tuple[tuple[Edge, ...], str, tuple[float, float]]]:
+    """Yield the terms, where each comes from, and the weights with which it makes the answer: of those that do."""
     for parts, where in _terms(e):
         part = {n: sum(e.plain.through(p)[n] for p in parts) for n in e.names}
         if all(np.allclose(part[n], e.want[n], rtol=math.sqrt(e.format.roundoff), atol=0) for n in e.names):
             continue  # it is all of the gradient: a factor of it is one of the whole
         e.tried += 1
         span = factors(e, part)
-        if span is None or span[0] <= 1 <= span[1]:
-            continue
-        if span[0] <= 0 <= span[1]:
-            c, what, tries = 0.0, "without the term that comes through {}", 1
-        else:
-            named = named_factor(e, span)
-            if named is None:
-                continue
-            c, text, tries = named
-            what = {
-                -1.0: "with the wrong sign of the term that comes through {}",
-                2.0: "with the term that comes through {} counted twice",
-            }.get(c, f"with the term that comes through {{}} times {text}")
-        yield Guess(
-            "{} what it would be " + what.replace("{}", where),
-            bound(lambda w, parts, c: w.plus(c - 1, *(w.through(p) for p in parts)), parts, c),
-            tries + 1,
-        )
+        if span is not None and not span[0] <= 1 <= span[1]:
+            yield parts, where, span
+
+
+def _weighted(parts: tuple[Edge, ...], c: float, text: str, tries: int = 1) -> Guess:
+    predict = bound(lambda w, parts, c: w.plus(c - 1, *(w.through(p) for p in parts)), parts, c)
+    return Guess(WOULD_BE + text, predict, tries)
 
 
 def _terms(e: Evidence) -> Iterator[tuple[tuple[Edge, ...], str]]:
@@ -60,7 +73,7 @@ def _terms(e: Evidence) -> Iterator[tuple[tuple[Edge, ...], str]]:
             yield mine, e.call(k)
 
 
-_MASKS = frozenset("where relu clip maximum minimum max min abs leaky_relu relu6 hardtanh tril triu".split())
+_MASKS = frozenset("where relu clip maximum minimum leaky_relu relu6 hardtanh tril triu".split())
 
 
 @hypothesis("straight through", "The derivative of an op is replaced by 1; of a mask or a clamp: it is ignored.")
@@ -103,6 +116,17 @@ def not_transposed(e: Evidence) -> Iterator[Guess]:
                     j,
                 ),
             )
+
+
+@hypothesis(
+    "forward again", "An op is applied to the cotangent instead of its transpose: rolled or summed up the same way."
+)
+def forward_again(e: Evidence) -> Iterator[Guess]:
+    for k, i in e.edges:
+        node = e.node(k)
+        if len(node.args) == 1 and e.flat.nodes[node.args[i]].shape == node.shape and node.op not in ELEMENTWISE:
+            text = f"{{}} what it would be with {e.call(k)} applied to the cotangent, and not its transpose"
+            yield Guess(text, bound(lambda w, k, i: w.instead((k, i), w.applied(k, w.adjoint[k])), k, i))
 
 
 @hypothesis(

@@ -29,7 +29,8 @@ def factor(e: Evidence) -> Iterator[Guess]:
         return
     middle = (span[0] + span[1]) / 2
     if abs(middle) > 2 * (span[1] - span[0]):
-        text = f"{{}} the right gradient times {middle:.6g} in every entry"
+        number = f"1 {middle - 1:+.3g}" if abs(middle - 1) < 0.01 else f"{middle:.6g}"
+        text = f"{{}} the right gradient times {number} in every entry"
         yield Guess(text, lambda w: {n: middle * w.right[n] for n in e.names}, free=True)
 
 
@@ -63,12 +64,14 @@ _REPLACED: Mapping[str, tuple[str, Callable[[np.ndarray], Any]]] = {
     "mean": ("with the cotangent's mean in its place", lambda g: np.full(g.shape, g.mean())),
     "sum": ("with the cotangent's sum in its place", lambda g: np.full(g.shape, g.sum())),
     "first": ("with the cotangent's first entry in place of all", lambda g: np.full(g.shape, g.ravel()[0])),
+    "positive": ("with 0 for every negative cotangent", lambda g: np.maximum(g, 0.0)),
     "square": ("with the cotangent multiplied twice", lambda g: g * g),
 }
 
 
 @hypothesis(
-    "cotangent", "The cotangent is ignored, or its sign, absolute value, mean, sum, first entry or square is used."
+    "cotangent",
+    "The cotangent is ignored, or its sign, absolute value, mean, sum, first entry, square or positive part is used.",
 )
 def cotangent(e: Evidence) -> Iterator[Guess]:
     given = [to_float64(g) for g in e.case.cotangent]
@@ -123,18 +126,20 @@ def clipped(e: Evidence) -> Iterator[Guess]:
 def left_out(e: Evidence) -> Iterator[Guess]:
     zero = {n: (e.got[n] == 0) & e.failing[n] for n in e.names}
     if all((zero[n] == e.failing[n]).all() and not e.failing[n].all() for n in e.names):
-        where = "; ".join(f"d{n}{_box(zero[n])}" for n in e.names)
-        yield Guess(
-            f"{{}} right but for entries that are 0: {where}",
-            lambda w: {n: np.where(zero[n], 0.0, w.right[n]) for n in e.names},
-            # Any set of entries could have been the one: the failing ones choose it.
-            tries=1 << min(sum(int(z.sum()) for z in zero.values()), 60),
-        )
+        boxes = {n: _box(z) for n, z in zero.items()}
+        # One index, or a single stretch along one axis: n (n + 1) / 2 of them.
+        tries = sum(n * (n + 1) // 2 for z in zero.values() for n in z.shape)
+        if all(boxes.values()):
+            where = "; ".join(f"d{n}[{box}]" for n, box in boxes.items())
+            text = f"{{}} right but for entries that are 0, as memory that nobody writes is: {where}"
+            yield Guess(text, lambda w: {n: np.where(zero[n], 0.0, w.right[n]) for n in e.names}, tries)
 
 
 def _box(mask: np.ndarray) -> str:
-    """The smallest slice that holds the entries of a mask, and how many there are in it."""
+    """The slice that a mask is, "" where it is none."""
     at = np.argwhere(mask)
     low, high = at.min(axis=0), at.max(axis=0)
-    slices = ", ".join(str(a) if a == b else f"{a}:{b + 1}" for a, b in zip(low, high))
-    return f"[{slices}] ({len(at)} of them)" if len(at) < math.prod(high - low + 1) else f"[{slices}]"
+    if len(at) < math.prod(high - low + 1):
+        return ""
+    whole = [a == 0 and b == n - 1 for a, b, n in zip(low, high, mask.shape)]
+    return ", ".join(":" if w else str(a) if a == b else f"{a}:{b + 1}" for w, a, b in zip(whole, low, high))
