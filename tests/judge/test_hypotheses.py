@@ -82,12 +82,20 @@ def pair(backward: Callable[..., Any]) -> Callable[..., Any]:
     return Pair.apply
 
 
+def rotated(x: torch.Tensor) -> torch.Tensor:
+    angle = torch.linspace(0.1, 1.0, x.shape[-1] // 2, dtype=x.dtype)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], dim=-1)
+
+
 def tail(g: Any, x: Any) -> Any:
     d = g * x.cos()
     return torch.cat([d[:4], 0 * d[4:]])
 
 
 x4, x5, m34, s33 = normal(4), normal(5), normal(3, 4), normal(3, 3)
+INDEX = torch.tensor([0, 2, 2, 4, 0, 1, 4])
+MASK = torch.tensor([True, False, True, True, False])
 SIN = lambda x: x.sin()
 
 # fmt: off
@@ -126,8 +134,14 @@ MISTAKES = [
     Mistake("mask", lambda x: x.relu() * x, lambda g, x: g * (x + x.relu()), (x5,), "straight through", "mask ignored of %1 = relu", ("formula",)),
     Mistake("straight", lambda x: x.tanh() * x, lambda g, x: g * (x + x.tanh()), (x5,), "straight through", "1 for the derivative of %1 = tanh", ("formula",)),
     Mistake("overwritten", lambda x: x.exp().sin(), lambda g, x: g * x.exp().sin().cos() * x.exp(), (x5,), "read at the result", "%2 = sin(%1)"),
-    Mistake("matmul", lambda x, w: x @ w, lambda g, x, w: (g @ w, x.T @ g), (normal(2, 3), s33), "not transposed", "transpose of args[1]", ("formula",)),
+    Mistake("matmul", lambda x, w: x @ w, lambda g, x, w: (g @ w, x.T @ g), (normal(2, 3), s33), "not transposed", "transpose of args[1]", ("formula", "forward again")),
     Mistake("cumsum", lambda x: x.cumsum(0), lambda g, x: g.cumsum(0), (x5,), "forward again", "cumulative_sum", ("formula",)),
+    Mistake("rotated-forward", rotated, lambda g, x: rotated(g), (normal(3, 4),), "forward again", "the function itself", ()),
+    Mistake("last-wins", lambda x: x[INDEX], lambda g, x: torch.zeros_like(x).index_put((INDEX,), g), (x5,), "written, not added", "the last"),
+    Mistake("first-wins", lambda x: x[INDEX], lambda g, x: torch.zeros_like(x).index_put((INDEX.flip(0),), g.flip(0)), (x5,), "written, not added", "the first"),
+    Mistake("mask-inverted", lambda x, y: torch.where(MASK, x.exp(), y), lambda g, x, y: (torch.where(MASK, 0.0, g) * x.exp(), torch.where(MASK, 0.0, g)), (x5, normal(5, seed=1)), "formula", "the mask inverted"),
+    Mistake("sum-for-each", lambda x, y: x * y, lambda g, x, y: (g * (x + y),) * 2, (x5, normal(5, seed=1)), "swapped arguments", "both the sum"),
+    Mistake("clamp-pair", lambda x: x.clamp(min=0) + x.clamp(max=0), lambda g, x: g * (1.0 * (x >= 0) + 1.0 * (x <= 0)), (torch.tensor([0.0, 1.5, -0.7], dtype=F64, requires_grad=True),), "convention", "a kink that the function has not"),
     Mistake("roll", lambda x: x.roll(2), lambda g, x: g.roll(2), (x5,), "forward again", "roll"),
     Mistake("first-slice", lambda x, b: x * b, lambda g, x, b: (g * b, (g * x)[0]), (m34, x4), "reduction", "first slice"),
     Mistake("wrong-axis", lambda x, b: x * b, lambda g, x, b: (g * b, (g * x).sum(-1)), (s33, normal(3)), "reduction", "over axis 1"),

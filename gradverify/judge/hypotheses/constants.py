@@ -61,7 +61,7 @@ def scalars(e: Evidence) -> Iterator[tuple[float, str]]:
             v = float(np.reshape(value, ()))
             if math.isfinite(v) and v and not (4 * v).is_integer():  # those are fractions
                 yield v, f"{v:.6g}, the value of {e.label(k)}"
-                yield 1 / v, f"1/{v:.6g}, the inverse of {e.label(k)}"
+                yield 1 / v, f"1/({v:.6g}), the inverse of {e.label(k)}"
 
 
 def nice(e: Evidence) -> list[tuple[float, str]]:

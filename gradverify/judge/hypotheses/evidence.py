@@ -105,6 +105,15 @@ class Evidence:
         return self.walks[dtype]
 
     @cached_property
+    def is_smooth(self) -> bool:
+        """Do the ops' own rules give the truth? Not where their kinks are none of the function."""
+        u = math.sqrt(self.format.roundoff)
+        return all(
+            np.allclose(self.plain.by_ops[n], self.want[n], rtol=u, atol=float(np.max(self.budget[n])))
+            for n in self.names
+        )
+
+    @cached_property
     def edges(self) -> list[Edge]:
         """The edges that a cotangent takes, outputs first."""
         needs, walked = needed(self.flat, self.case.wrt), self.plain.adjoint
@@ -177,13 +186,14 @@ class Walk:
         self.inputs = {n: xp.asarray(to_float64(v)) if is_float(v) else v for n, v in case.values.items()}
         self.values = forward(xp, evidence.flat, self.inputs, case.literal_dtype)
         self.cotangent = [xp.asarray(to_float64(g)) for g in case.cotangent]
-        self.adjoint = self._reverse(evidence.flat, self.cotangent)
+        self.adjoint = self._reverse(evidence.flat, self.cotangent, dead=evidence.dead)
         self._through: dict[Edge, Arrays] = {}
 
     def _reverse(self, graph: Graph, cotangent: Sequence[Any], values: Any = None, **how: Any) -> dict[int, Any]:
         self.e.purse.pay(graph)
         of = self.values if values is None else values
-        return reverse(self.xp, graph, of, cotangent, self.e.case.wrt, dead=self.e.dead, **how)
+        how.setdefault("dead", True)  # what the truth never reaches, a mistake may
+        return reverse(self.xp, graph, of, cotangent, self.e.case.wrt, **how)
 
     def _of_inputs(self, adjoint: Mapping[int, Any]) -> dict[str, np.ndarray]:
         inputs = self.e.flat.inputs
@@ -197,26 +207,39 @@ class Walk:
         """The right gradients: the truth, or what the nudges make of them."""
         return self._of_inputs(self.adjoint) if self.nudged else self.e.want
 
+    @cached_property
+    def by_ops(self) -> Arrays:
+        """The gradients as the ops' own rules have them: at a kink of the graph they may be others than the truth."""
+        return self._of_inputs(self.adjoint)
+
     def given(self, cotangent: Sequence[Any]) -> Arrays:
         """The gradients for other cotangents."""
         return self._of_inputs(self._reverse(self.e.flat, [self.xp.asarray(g) for g in cotangent]))
 
     def without(self, nodes: frozenset[int]) -> Arrays:
         """The gradients where some nodes pass nothing on."""
-        return self._of_inputs(self._reverse(self.e.flat, self.cotangent, without=nodes))
+        return self._changed(self._reverse(self.e.flat, self.cotangent, without=nodes))
 
     def saved(self, k: int, value: np.ndarray) -> Arrays:
         """The gradients where the reverse pass reads another value for a node."""
         values = list(self.values)
         values[k] = self.xp.asarray(value)
-        return self._of_inputs(self._reverse(self.e.flat, self.cotangent, values))
+        return self._changed(self._reverse(self.e.flat, self.cotangent, values))
 
     def at(self, values: Mapping[str, np.ndarray]) -> Arrays:
         """The gradients where some inputs have other values, in both passes."""
+        return self._changed(self._reverse(self.e.flat, self.cotangent, self.forward(values)))
+
+    def forward(self, values: Mapping[str, Any]) -> list[Any]:
+        """The values of all nodes where some inputs have others."""
         self.e.purse.pay(self.e.flat)
         given = dict(self.inputs) | {n: self.xp.asarray(v) for n, v in values.items()}
-        nodes = forward(self.xp, self.e.flat, given, self.e.case.literal_dtype)
-        return self._of_inputs(self._reverse(self.e.flat, self.cotangent, nodes))
+        return forward(self.xp, self.e.flat, given, self.e.case.literal_dtype)
+
+    def _changed(self, adjoint: Mapping[int, Any]) -> Arrays:
+        """The right gradients, and what a changed pass differs by from the unchanged one."""
+        other = self._of_inputs(adjoint)
+        return {n: right + (other[n] - self.by_ops[n]) for n, right in self.right.items()}
 
     def from_node(self, k: int, g: Any) -> Arrays:
         """What a cotangent of a node adds to the gradients."""

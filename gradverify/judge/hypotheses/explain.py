@@ -30,10 +30,12 @@ from .terms import (
     sign_of_term,
     straight_through,
     two_terms,
+    written,
 )
-from .whole import clipped, cotangent, cotangents, factor, left_out, swapped, transposed, zero
+from .whole import clipped, convention, cotangent, cotangents, factor, left_out, swapped, transposed, zero
 
 HYPOTHESES = (
+    convention,
     factor,
     swapped,
     transposed,
@@ -49,6 +51,7 @@ HYPOTHESES = (
     not_transposed,
     reduction,
     forward_again,
+    written,
     formula,
     factor_of_term,
     narrower,

@@ -102,6 +102,7 @@ def _changes(text: _Text, node: Apply) -> Iterator[tuple[str, Change]]:
             lambda a: a[0] / a[1] if op == "multiply" else a[0] * a[1],
         )
     elif op == "where":
+        yield f"with the mask inverted in {whole}", lambda a: NUMPY.where(a[0], a[2], a[1])
         yield f"with {parts[1]} for {whole}", lambda a: a[1]
         yield f"with {parts[2]} for {whole}", lambda a: a[2]
     elif len(node.args) == 1 and first == node.shape and (op in ELEMENTWISE or op == "matrix_transpose"):

@@ -11,9 +11,10 @@ import numpy as np
 
 from ...core.graph import Apply
 from ...namespaces.kernels import ELEMENTWISE
+from ...namespaces.numpy import NUMPY
 from ...ops import OPS
 from .constants import factors, named_factor
-from .evidence import Edge, Evidence
+from .evidence import Edge, Evidence, Walk
 from .registry import WOULD_BE, Guess, bound, hypothesis
 
 
@@ -127,6 +128,46 @@ def forward_again(e: Evidence) -> Iterator[Guess]:
         if len(node.args) == 1 and e.flat.nodes[node.args[i]].shape == node.shape and node.op not in ELEMENTWISE:
             text = f"{{}} what it would be with {e.call(k)} applied to the cotangent, and not its transpose"
             yield Guess(text, bound(lambda w, k, i: w.instead((k, i), w.applied(k, w.adjoint[k])), k, i))
+    (out, *more), cotangent = e.flat.outputs, e.plain.cotangent[0]
+    for n in e.names if not more and len(e.names) == 1 else ():
+        if e.want[n].shape == cotangent.shape:
+            text = "{} what it would be with the function itself applied to the cotangent, and not its transpose"
+            yield Guess(text, bound(lambda w, n, out: {n: np.asarray(w.forward({n: w.cotangent[0]})[out])}, n, out))
+
+
+@hypothesis("written, not added", "Where an index repeats, its cotangents overwrite one another instead of adding up.")
+def written(e: Evidence) -> Iterator[Guess]:
+    for k, i in e.edges:
+        taken = _entries_taken(e, k) if i == 0 else None
+        if taken is not None and len(np.unique(taken)) < taken.size:
+            for which, order in (("last", slice(None)), ("first", slice(None, None, -1))):
+                where = f"where an index repeats in {e.call(k)}"
+                text = f"{{}} what it would be with the {which} cotangent {where}, and not their sum"
+                yield Guess(text, bound(lambda w, at, t, o: w.instead(at, _write(w, at, t, o)), (k, i), taken, order))
+
+
+def _entries_taken(e: Evidence, k: int) -> np.ndarray | None:
+    """Which entry of its first argument each entry of a node is, flat; None for a node that does more than move entries."""
+    node, args = e.node(k), [e.plain.values[a] for a in e.node(k).args]
+    x = np.asarray(args[0])
+    if node.op in ELEMENTWISE or any(e.flat.nodes[a].kind == "float" for a in node.args[1:]) or not x.size:
+        return None
+    count = np.arange(x.size, dtype=np.float64).reshape(x.shape)
+    try:
+        at = np.asarray(OPS[node.op].define(NUMPY, count, *args[1:], **dict(node.params)))
+    except (ValueError, TypeError, IndexError):
+        return None
+    if at.size == 0 or (at != np.round(at)).any() or at.min() < 0 or at.max() >= x.size:
+        return None
+    flat = at.astype(np.intp).ravel()
+    return flat if np.array_equal(x.ravel()[flat], np.ravel(e.plain.values[k])) else None
+
+
+def _write(w: Walk, edge: Edge, taken: np.ndarray, order: slice) -> np.ndarray:
+    """The cotangent of a node, written to the entries that were taken."""
+    found = np.zeros(np.shape(w.argument(edge)))
+    found.ravel()[taken[order]] = np.ravel(np.asarray(w.adjoint[edge[0]]))[order]
+    return found
 
 
 @hypothesis(

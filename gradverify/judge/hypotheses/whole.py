@@ -34,7 +34,9 @@ def factor(e: Evidence) -> Iterator[Guess]:
         yield Guess(text, lambda w: {n: middle * w.right[n] for n in e.names}, free=True)
 
 
-@hypothesis("swapped arguments", "The gradients of two arguments are exchanged, or one stands for the other.")
+@hypothesis(
+    "swapped arguments", "The gradients of two arguments are exchanged, one stands for the other, or each is their sum."
+)
 def swapped(e: Evidence) -> Iterator[Guess]:
     for a, b in combinations(e.case.wrt, 2):
         if e.want[a].shape != e.want[b].shape:
@@ -42,6 +44,9 @@ def swapped(e: Evidence) -> Iterator[Guess]:
         other = {a: b, b: a}
         if not set(e.names) <= {a, b}:
             continue
+        if len(e.names) == 2:
+            total = bound(lambda w, a, b: dict.fromkeys((a, b), w.right[a] + w.right[b]), a, b)
+            yield Guess("{} both the sum of their right gradients", total)
         both = len(e.names) == 2
         text = f"those of {b} and {a}: they are exchanged" if both else f"that of {other[e.names[0]]}"
         yield Guess(f"{{}} {text}", bound(lambda w, other: {n: w.right[other[n]] for n in e.names}, other))
@@ -75,7 +80,7 @@ _REPLACED: Mapping[str, tuple[str, Callable[[np.ndarray], Any]]] = {
 )
 def cotangent(e: Evidence) -> Iterator[Guess]:
     given = [to_float64(g) for g in e.case.cotangent]
-    if any(g.size == 0 for g in given):
+    if not e.is_smooth or any(g.size == 0 for g in given):
         return
     for text, change in _REPLACED.values():
         other = [np.asarray(change(g), dtype=np.float64) for g in given]
@@ -87,7 +92,7 @@ def cotangent(e: Evidence) -> Iterator[Guess]:
 @hypothesis("cotangents", "The cotangents of two outputs are exchanged, one is ignored, or one is used alone.")
 def cotangents(e: Evidence) -> Iterator[Guess]:
     given = [to_float64(g) for g in e.case.cotangent]
-    if len(given) < 2:
+    if len(given) < 2 or not e.is_smooth:
         return
     for i, j in combinations(range(len(given)), 2):
         if given[i].shape == given[j].shape:
@@ -105,6 +110,12 @@ def cotangents(e: Evidence) -> Iterator[Guess]:
             alone = [g if k == i else 0 * g for k, g in enumerate(given)]
             text = f"{{}} what it would be with the cotangent of out{i} alone"
             yield Guess(text, bound(lambda w, alone: w.given(alone), alone))
+
+
+@hypothesis("convention", "The ops' own rules at a kink of the graph, where the function has another slope.")
+def convention(e: Evidence) -> Iterator[Guess]:
+    if not e.is_smooth:
+        yield Guess("{} what the rules of the single ops give at a kink that the function has not", lambda w: w.by_ops)
 
 
 @hypothesis("zero", "The gradient is zero: nothing reaches the argument.")
@@ -131,7 +142,7 @@ def left_out(e: Evidence) -> Iterator[Guess]:
         tries = sum(n * (n + 1) // 2 for z in zero.values() for n in z.shape)
         if all(boxes.values()):
             where = "; ".join(f"d{n}[{box}]" for n, box in boxes.items())
-            text = f"{{}} right but for entries that are 0, as memory that nobody writes is: {where}"
+            text = f"{{}} right but for entries that are 0: {where}"
             yield Guess(text, lambda w: {n: np.where(zero[n], 0.0, w.right[n]) for n in e.names}, tries)
 
 
