@@ -94,6 +94,8 @@ def tail(g: Any, x: Any) -> Any:
 
 
 x4, x5, m34, s33 = normal(4), normal(5), normal(3, 4), normal(3, 3)
+Z = torch.complex(normal(4, seed=5).detach(), normal(4, seed=6).detach()).requires_grad_()
+W = torch.complex(normal(4, seed=7).detach(), normal(4, seed=8).detach()).requires_grad_()
 INDEX = torch.tensor([0, 2, 2, 4, 0, 1, 4])
 MASK = torch.tensor([True, False, True, True, False])
 SIN = lambda x: x.sin()
@@ -113,13 +115,17 @@ MISTAKES = [
     Mistake("swapped", lambda x, y: x * y, lambda g, x, y: (g * x, g * y), (x5, normal(5, seed=1)), "swapped arguments", "they are exchanged"),
     Mistake("same-for-both", lambda x, y: x.sin() * y, lambda g, x, y: (g * x.cos() * y,) * 2, (x5, normal(5, seed=1)), "swapped arguments", "that of args[0]"),
     Mistake("transposed", lambda x: x @ x.exp(), lambda g, x: (g @ x.exp().T + (x.T @ g) * x.exp()).T, (s33,), "transposed", "transposed"),
-    Mistake("ones", lambda x: x.exp() + x, lambda g, x: x.exp() + 1, (x5,), "cotangent", "it is ignored"),
-    Mistake("sign-of-g", lambda x: x.exp() + x, lambda g, x: g.sign() * (x.exp() + 1), (x5,), "cotangent", "sign"),
-    Mistake("mean-of-g", lambda x: x.exp() + x, lambda g, x: g.mean() * (x.exp() + 1), (x5,), "cotangent", "mean"),
-    Mistake("sum-of-g", lambda x: x.exp() + x, lambda g, x: g.sum() * (x.exp() + 1), (x5,), "cotangent", "sum"),
-    Mistake("first-of-g", lambda x: x.sum(-1), lambda g, x: g[0].expand_as(x) * 1.0, (m34,), "cotangent", "first entry"),
-    Mistake("size-of-g", lambda x: x.exp() + x, lambda g, x: g.abs() * (x.exp() + 1), (x5,), "cotangent", "absolute"),
-    Mistake("relu-of-g", lambda x: x.exp() + x, lambda g, x: g.relu() * (x.exp() + 1), (x5,), "cotangent", "negative"),
+    Mistake("ones", lambda x: x.exp() + x, lambda g, x: x.exp() + 1, (x5,), "cotangent ignored", "it is ignored"),
+    Mistake("sign-of-g", lambda x: x.exp() + x, lambda g, x: g.sign() * (x.exp() + 1), (x5,), "cotangent's sign", "sign", ("cotangent clipped",)),
+    Mistake("mean-of-g", lambda x: x.exp() + x, lambda g, x: g.mean() * (x.exp() + 1), (x5,), "cotangent's mean", "mean"),
+    Mistake("sum-of-g", lambda x: x.exp() + x, lambda g, x: g.sum() * (x.exp() + 1), (x5,), "cotangent's sum", "sum"),
+    Mistake("first-of-g", lambda x: x.sum(-1), lambda g, x: g[0].expand_as(x) * 1.0, (m34,), "cotangent's first entry", "first entry"),
+    Mistake("size-of-g", lambda x: x.exp() + x, lambda g, x: g.abs() * (x.exp() + 1), (x5,), "cotangent's size", "absolute"),
+    Mistake("relu-of-g", lambda x: x.exp() + x, lambda g, x: g.relu() * (x.exp() + 1), (x5,), "cotangent's positive part", "negative"),
+    Mistake("g-squared", lambda x: x.exp() + x, lambda g, x: g * g * (x.exp() + 1), (x5,), "cotangent squared", "twice"),
+    Mistake("no-conjugate", lambda z: z * z * z, lambda g, z: 3 * g * z * z, (Z,), "conjugate", "conjugate of args[0]"),
+    Mistake("conjugate-of-g", lambda z: z * z * z, lambda g, z: 3 * (g * z * z).conj(), (Z,), "conjugate", "cotangent's conjugate", ("sign of a term",)),
+    Mistake("one-conjugate", lambda z, w: z * w, lambda g, z, w: (g * w, g * z.conj()), (Z, W), "conjugate", "conjugate of args[1]"),
     Mistake("zero", lambda x, y: x * y, lambda g, x, y: (g * y, 0 * g), (x5, normal(5, seed=1)), "zero", "nothing reaches"),
     Mistake("clipped", lambda x: x**3, lambda g, x: (3 * g * x * x).clamp(-0.5, 0.5), (normal(9),), "clipped", "[-0.5, 0.5]"),
     Mistake("tail", SIN, tail, (normal(7),), "left out", "[4:7]"),
@@ -187,8 +193,23 @@ def test_a_mistake_with_two_outputs(label: str, backward: Callable[..., Any], sa
     assert (said["name"], says in said["text"]) == ("cotangents", True), said
 
 
+@pytest.mark.parametrize(
+    ("wrong", "name"),
+    [
+        (lambda g, x: g.clamp(-1, 1) * x.cos(), "cotangent clipped"),
+        (lambda g, x: g.sign() * x.cos(), "cotangent's sign"),
+        (lambda g, x: (g * x.cos()).clamp(-0.7, 0.7), "clipped"),
+    ],
+)
+def test_a_cotangent_that_tells_its_sign_from_clipping(wrong: Callable[..., Any], name: str) -> None:
+    g = np.array([0.3, -2.0, 1.7, -0.6, 4.0])
+    said = said_of(judge(custom(SIN, wrong), x5, cotangent=g))
+    assert said["name"] == name
+    assert not said["others"]
+
+
 def test_every_hypothesis_is_named_by_a_mistake() -> None:
-    assert {h.name for h in HYPOTHESES} == {m.name for m in MISTAKES if m.name} | {"cotangents"}
+    assert {h.name for h in HYPOTHESES} == {m.name for m in MISTAKES if m.name} | {"cotangents", "cotangent clipped"}
 
 
 def test_each_failing_argument_has_its_own_sentence_where_no_hypothesis_explains_all() -> None:
@@ -207,18 +228,12 @@ def test_a_right_gradient_and_a_wrong_value_have_no_hypothesis() -> None:
     assert "hypothesis" not in wrong_value.facts
 
 
-def test_the_imaginary_part_is_named() -> None:
-    z = torch.complex(x5.detach(), normal(5, seed=3).detach()).requires_grad_()
-    said = said_of(judge(custom(lambda z: z * z, lambda g, z: 2 * g * z), z))
-    assert said["name"] != "", said
-
-
 def test_a_backward_pass_of_numpy() -> None:
     verdict = gradverify.check(
         lambda x: np.sum(np.sin(x), axis=-1), m34.detach().numpy(), vjp=lambda g, x: np.sign(g)[:, None] * np.cos(x)
     )
     said = said_of(verdict)
-    assert said["name"] == "cotangent"
+    assert said["name"] == "cotangent's sign"
     assert "sign" in said["text"]
 
 

@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from ...core.graph import Apply
+from ...namespaces.run import needed
 from ...ops import OPS
 from ..budget import SAFETY
 from .evidence import Arrays, Evidence
@@ -39,12 +40,13 @@ FRACTIONS = _fractions()
 def counts(e: Evidence) -> dict[int, str]:
     """The numbers of entries that the graph's reductions and broadcasts go over -> where."""
     found: dict[int, str] = {}
+    needs = needed(e.flat, e.case.wrt)
     for k in sorted(e.flat.active, reverse=True):
         node = e.flat.nodes[k]
         if not isinstance(node, Apply):
             continue
         size = math.prod(node.shape)
-        for a in node.args:
+        for a in (a for a in node.args if a in needs):
             inner = math.prod(e.flat.nodes[a].shape)
             reduces = dict(node.params).keys() & {"axis", "axes"} and size and inner % size == 0 and inner > size
             spreads = OPS[node.op].broadcasts and inner and size % inner == 0 and size > inner

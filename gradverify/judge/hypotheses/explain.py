@@ -32,14 +32,15 @@ from .terms import (
     two_terms,
     written,
 )
-from .whole import clipped, convention, cotangent, cotangents, factor, left_out, swapped, transposed, zero
+from .whole import COTANGENT, clipped, conjugate, convention, cotangents, factor, left_out, swapped, transposed, zero
 
 HYPOTHESES = (
     convention,
     factor,
     swapped,
     transposed,
-    cotangent,
+    conjugate,
+    *COTANGENT,
     cotangents,
     zero,
     clipped,

@@ -24,7 +24,7 @@ def narrower(e: Evidence) -> Iterator[Guess]:
             yield Guess(
                 f"{{}} computed in {narrow}, or rounded to it: its entries are all numbers of {narrow}",
                 lambda w: {n: e.got[n] for n in e.names},
-                chance=-bits * sum(int(e.failing[n].sum()) for n in e.names),
+                chance=-bits * sum(int((e.failing[n] & (e.got[n] != 0)).sum()) for n in e.names),
             )
         yield Guess(
             f"{{}} the right gradient, rounded to {narrow}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from ...namespaces.dtypes import to_float64
 from .constants import factors, named_factor
 from .evidence import Evidence
-from .registry import Guess, bound, hypothesis
+from .registry import WOULD_BE, Guess, bound, hypothesis
 
 
 @hypothesis(
@@ -62,31 +62,53 @@ def transposed(e: Evidence) -> Iterator[Guess]:
         yield Guess("{} the right gradient with its axes reversed", lambda w: {n: w.right[n].T for n in e.names})
 
 
-_REPLACED: Mapping[str, tuple[str, Callable[[np.ndarray], Any]]] = {
-    "ones": ("with ones for the cotangent: it is ignored", np.ones_like),
-    "sign": ("with the cotangent's sign in its place", np.sign),
-    "abs": ("with the cotangent's absolute value in its place", np.abs),
-    "mean": ("with the cotangent's mean in its place", lambda g: np.full(g.shape, g.mean())),
-    "sum": ("with the cotangent's sum in its place", lambda g: np.full(g.shape, g.sum())),
-    "first": ("with the cotangent's first entry in place of all", lambda g: np.full(g.shape, g.ravel()[0])),
-    "positive": ("with 0 for every negative cotangent", lambda g: np.maximum(g, 0.0)),
-    "square": ("with the cotangent multiplied twice", lambda g: g * g),
-}
-
-
-@hypothesis(
-    "cotangent",
-    "The cotangent is ignored, or its sign, absolute value, mean, sum, first entry, square or positive part is used.",
+_REPLACED: Sequence[tuple[str, str, Callable[[np.ndarray], Any]]] = (
+    ("cotangent ignored", "ones for the cotangent: it is ignored", np.ones_like),
+    ("cotangent's sign", "the cotangent's sign in its place", np.sign),
+    ("cotangent's size", "the cotangent's absolute value in its place", np.abs),
+    ("cotangent's mean", "the cotangent's mean in its place", lambda g: np.full(g.shape, g.mean())),
+    ("cotangent's sum", "the cotangent's sum in its place", lambda g: np.full(g.shape, g.sum())),
+    (
+        "cotangent's first entry",
+        "the cotangent's first entry in place of all",
+        lambda g: np.full(g.shape, g.ravel()[0]),
+    ),
+    ("cotangent squared", "the cotangent multiplied twice", lambda g: g * g),
+    ("cotangent's positive part", "0 for every negative cotangent", lambda g: np.maximum(g, 0.0)),
+    ("cotangent clipped", "the cotangent clipped to [-1, 1]", lambda g: np.clip(g, -1.0, 1.0)),
 )
-def cotangent(e: Evidence) -> Iterator[Guess]:
-    given = [to_float64(g) for g in e.case.cotangent]
-    if not e.is_smooth or any(g.size == 0 for g in given):
-        return
-    for text, change in _REPLACED.values():
-        other = [np.asarray(change(g), dtype=np.float64) for g in given]
-        if all(np.array_equal(a, b) for a, b in zip(other, given)):
-            continue
-        yield Guess(f"{{}} what it would be {text}", bound(lambda w, other: w.given(other), other))
+
+
+def _replaced(change: Callable[[np.ndarray], Any], what: str) -> Callable[[Evidence], Iterator[Guess]]:
+    def predict(e: Evidence) -> Iterator[Guess]:
+        given = [to_float64(g) for g in e.case.cotangent]
+        if e.is_smooth and all(g.size for g in given):
+            other = [np.asarray(change(g), dtype=np.float64) for g in given]
+            if any(not np.array_equal(a, b) for a, b in zip(other, given)):
+                yield Guess(f"{WOULD_BE}with {what}", lambda w: w.given(other))
+
+    return predict
+
+
+COTANGENT = tuple(
+    hypothesis(name, f"The gradient is what it would be with {what}.")(_replaced(change, what))
+    for name, what, change in _REPLACED
+)
+
+
+@hypothesis("conjugate", "A conjugate is left out, or taken twice: of a complex input or of the cotangent.")
+def conjugate(e: Evidence) -> Iterator[Guess]:
+    values = {n: to_float64(v) for n, v in e.case.values.items() if n.endswith(".imag")}
+    for n, v in values.items():
+        text = WOULD_BE + f"with the conjugate of {n.removesuffix('.imag')} in its place"
+        yield Guess(text, bound(lambda w, n, v: w.at({n: -v}), n, v))
+    if len(values) > 1:
+        text = WOULD_BE + "with the conjugates of all inputs in their place"
+        yield Guess(text, lambda w: w.at({n: -v for n, v in values.items()}))
+    if e.case.parts and e.is_smooth:
+        imaginary = {k for _, k in e.case.parts}
+        other = [-to_float64(g) if k in imaginary else to_float64(g) for k, g in enumerate(e.case.cotangent)]
+        yield Guess(WOULD_BE + "with the cotangent's conjugate in its place", lambda w: w.given(other))
 
 
 @hypothesis("cotangents", "The cotangents of two outputs are exchanged, one is ignored, or one is used alone.")
