@@ -33,6 +33,8 @@ ENTRIES_PER_NODE = 1000
 
 SECONDS = 2.0
 
+LINE = 80
+
 LETTERS = "xyzabcdef"
 """Names of an op's arguments in its VJP text."""
 
@@ -41,6 +43,11 @@ Change = Callable[[list[Any]], Any]
 
 Edge = tuple[int, int]
 """A node, and which of its arguments."""
+
+
+def shortened(text: str) -> str:
+    """A text of a line's length at most: a literal array may be long."""
+    return text if len(text) <= LINE else f"{text[: LINE - 1]}…"
 
 
 class Spent(Exception):
@@ -149,12 +156,12 @@ class Evidence:
         parts = self.case.parts or any(n.endswith((".real", ".imag")) for n in self.case.wrt)
         if parts or label is None or not label.startswith("%"):
             return f"{self.node(k).op} of shape {list(self.node(k).shape)}"  # the graph that is printed is another one
-        whole = graph.call(int(label[1:]))
+        whole = shortened(graph.call(int(label[1:])))
         return f"{label} = {whole}" if inside == k else f"the {self.node(k).op} in {label} = {whole}"
 
     def label(self, k: int) -> str:
         """An input by its name, an op as `call` has it."""
-        return self.call(k) if isinstance(self.flat.nodes[k], Apply) else self.flat.label(k)
+        return self.call(k) if isinstance(self.flat.nodes[k], Apply) else shortened(self.flat.label(k))
 
     def edge_text(self, edge: Edge) -> str:
         """An edge; its argument is named where the node has several that carry a cotangent."""

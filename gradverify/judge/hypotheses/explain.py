@@ -32,7 +32,19 @@ from .terms import (
     two_terms,
     written,
 )
-from .whole import COTANGENT, clipped, conjugate, convention, cotangents, factor, left_out, swapped, transposed, zero
+from .whole import (
+    COTANGENT,
+    clipped,
+    conjugate,
+    convention,
+    cotangents,
+    factor,
+    left_out,
+    swapped,
+    transposed,
+    unnamed_factor,
+    zero,
+)
 
 HYPOTHESES = (
     convention,
@@ -57,6 +69,7 @@ HYPOTHESES = (
     factor_of_term,
     narrower,
     two_terms,
+    unnamed_factor,
 )
 """All hypotheses, the simplest first: the first one that holds is reported."""
 
@@ -116,7 +129,7 @@ def _explain(e: Evidence) -> Explanation | None:
     others = {h.name: guess for h, guess, _ in reversed(fits) if h.name != name}
     if others:
         also = [guess.text.removeprefix(WOULD_BE).removeprefix("{} ") for guess in reversed(others.values())]
-        text += f" (at this point also what it would be {also[0]}"
+        text += f" (or, the same at this point: {also[0]}"
         text += f", and {len(also) - 1} more)" if len(also) > 1 else ")"
     return Explanation(name, text, tuple(reversed(others)))
 

@@ -13,7 +13,7 @@ from ...namespaces.numpy import NUMPY
 from ...ops import OPS
 from ...ops.build import lowered
 from ..jvp import vjp_graph
-from .evidence import LETTERS, Change, Edge, Evidence
+from .evidence import LETTERS, Change, Edge, Evidence, shortened
 from .registry import Guess, bound, hypothesis
 
 
@@ -62,7 +62,7 @@ class _Text:
         if k == self.own:
             return "out"
         if not isinstance(node, Apply):
-            return node.name if isinstance(node, Input) else repr(node.value)
+            return node.name if isinstance(node, Input) else shortened(repr(node.value))
         if not depth:
             return "…"
         if node.op in _UNSEEN:

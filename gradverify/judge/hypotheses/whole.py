@@ -26,6 +26,12 @@ def factor(e: Evidence) -> Iterator[Guess]:
     if named:
         c, text, tries = named
         yield Guess("{} the right gradient times " + text, lambda w: {n: c * w.right[n] for n in e.names}, tries)
+
+
+@hypothesis("unnamed factor", "The gradient is the right one times some number, the same in every entry.", last=True)
+def unnamed_factor(e: Evidence) -> Iterator[Guess]:
+    span = factors(e, e.want)
+    if span is None:
         return
     middle = (span[0] + span[1]) / 2
     if abs(middle) > 2 * (span[1] - span[0]):
@@ -147,12 +153,15 @@ def zero(e: Evidence) -> Iterator[Guess]:
 
 @hypothesis("clipped", "Every entry is clipped to [-c, c].")
 def clipped(e: Evidence) -> Iterator[Guess]:
-    c = max(float(np.max(np.abs(g), initial=0.0)) for g, _, _ in e.failing_pairs())
-    if c and np.isfinite(c):
-        text = f"{{}} the right gradient, clipped to [-{c:.6g}, {c:.6g}]"
-        known = any(abs(c - round(c * s) / s) <= 2 * e.format.roundoff * c for s in (1, 2, 4, 10, 100))
-        tries = 100 if known else 1
-        yield Guess(text, lambda w: {n: np.clip(w.right[n], -c, c) for n in e.names}, tries, free=not known)
+    c = max(float(np.max(np.abs(e.got[n]), initial=0.0)) for n in e.names)
+    for tries, digits in enumerate((1, 2), 1):  # people clip at round numbers
+        limit = float(f"{c:.{digits - 1}e}")
+        if c and abs(c - limit) <= 2 * e.format.roundoff * c:
+            text = f"{{}} the right gradient, clipped to [-{limit:g}, {limit:g}]"
+            yield Guess(
+                text, bound(lambda w, c: {n: np.clip(w.right[n], -c, c) for n in e.names}, limit), tries=90 * tries
+            )
+            return
 
 
 @hypothesis("left out", "Some entries are 0, as memory that nobody writes is, and all others are right.")
