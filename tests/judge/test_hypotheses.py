@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -210,6 +211,13 @@ def test_a_cotangent_that_tells_its_sign_from_clipping(wrong: Callable[..., Any]
 
 def test_every_hypothesis_is_named_by_a_mistake() -> None:
     assert {h.name for h in HYPOTHESES} == {m.name for m in MISTAKES if m.name} | {"cotangents", "cotangent clipped"}
+
+
+def test_the_page_lists_every_hypothesis() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "check.md").read_text(encoding="utf-8")
+    section = page.partition("## What a wrong gradient would come from")[2].partition("\n## ")[0]
+    rows = [tuple(c.strip() for c in line.split(" | ")) for line in section.splitlines() if line.startswith("| ")]
+    assert rows[1:] == [(f"| {h.name}", f"{h.sentence} |") for h in HYPOTHESES]
 
 
 def test_each_failing_argument_has_its_own_sentence_where_no_hypothesis_explains_all() -> None:
