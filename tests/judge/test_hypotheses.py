@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gradverify
+from gradverify.core.graph import Apply
 from gradverify.core.verdict import FailKind, Outcome
+from gradverify.frameworks.base import Observation
+from gradverify.generate.campaign import seeded_cases
+from gradverify.judge.decide import decide
 from gradverify.judge.hypotheses import HYPOTHESES
 from gradverify.judge.hypotheses.explain import COINCIDENCES
+from gradverify.namespaces import NUMPY
+from gradverify.namespaces.run import forward, needed, reverse
+from gradverify.ops.build import lowered
 from tests.helpers import custom, judge
+from tests.judge.test_decide import NumpyFramework
 
 F32, F64, BF16 = torch.float32, torch.float64, torch.bfloat16
 
@@ -256,6 +264,41 @@ def test_a_large_graph_costs_a_bounded_time() -> None:
     verdict = judge(custom(deep, lambda g, x: g * (1 + x)), start.requires_grad_())
     assert verdict.outcome is Outcome.FAIL
     assert verdict.seconds < 60
+
+
+class Without(NumpyFramework):
+    """The op table's texts, but one node passes nothing on."""
+
+    def __init__(self, node: int) -> None:
+        super().__init__()
+        self.node = node
+
+    def run_vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
+        graph, dtype = function
+        seen = super().run_vjp(function, values, wrt, cotangent)
+        with np.errstate(all="ignore"):
+            nodes = forward(NUMPY, graph, values, dtype)
+            adjoint = reverse(NUMPY, graph, nodes, cotangent, wrt, dead=True, without=frozenset({self.node}))
+        gradients = {n: np.asarray(adjoint.get(graph.inputs[n], 0 * values[n])).astype(dtype) for n in wrt}
+        return replace(seen, gradients=gradients)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_node_of_a_random_graph_that_passes_nothing_on_is_found(dtype: str) -> None:
+    rng = np.random.default_rng(11)
+    named = 0
+    for case in seeded_cases(11, 30, dtype):
+        flat = lowered(case.graph)
+        nodes = sorted(k for k in needed(flat, case.wrt) if isinstance(flat.nodes[k], Apply))
+        verdict = decide(case, Without(int(rng.choice(nodes))))
+        if verdict.kind is FailKind.WRONG:
+            said = verdict.facts.get("hypothesis")
+            assert said is not None, (case.graph.text(), verdict.message)
+            assert {"missing term", "zero", "cotangents"} & {said["name"], *said["others"]} or len(
+                said["others"]
+            ) > 1, said
+            named += 1
+    assert named >= 10
 
 
 @settings(max_examples=25, deadline=None)

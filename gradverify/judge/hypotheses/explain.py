@@ -48,13 +48,13 @@ from .whole import (
 
 HYPOTHESES = (
     convention,
+    zero,
     factor,
     swapped,
     transposed,
     conjugate,
     *COTANGENT,
     cotangents,
-    zero,
     clipped,
     left_out,
     missing_term,

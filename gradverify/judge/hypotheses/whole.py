@@ -90,7 +90,7 @@ def _replaced(change: Callable[[np.ndarray], Any], what: str) -> Callable[[Evide
         given = [to_float64(g) for g in e.case.cotangent]
         if e.is_smooth and all(g.size for g in given):
             other = [np.asarray(change(g), dtype=np.float64) for g in given]
-            if any(not np.array_equal(a, b) for a, b in zip(other, given)):
+            if any(a.any() for a in other) and any(not np.array_equal(a, b) for a, b in zip(other, given)):
                 yield Guess(f"{WOULD_BE}with {what}", lambda w: w.given(other))
 
     return predict
