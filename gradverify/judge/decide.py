@@ -6,7 +6,7 @@ import importlib
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from .branches import Branches, branch_by_branch
 from .budget import RERUNS, Budget
 from .compare import Compared, compare, hopeless
 from .exact import Exact, evaluate_backward, off_beyond, ran
+from .hypotheses import explain
 from .laws import Trial
 from .laws import registry as laws
 from .reference import Reference, allowance, reference
@@ -53,6 +54,7 @@ class _Finding:
     notes: tuple[str, ...] = ()
     known: str = ""
     formula: Formula | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +126,7 @@ def decide(
         notes=finding.notes,
         known=finding.known,
         formula=finding.formula,
+        facts=finding.facts,
     )
 
 
@@ -306,7 +309,8 @@ def _check_values(answer: _Answer, subject: Framework | None) -> _Finding | None
             return inconclusive(Reason.ORACLE, f"the oracle's two libraries disagree: {doubt}", *comparisons)
         known = _find_excuse(case, subject, seen, ref, seed) if subject else ""
         if not known:
-            return _weigh_lost_digits(_note_stagnation(finding, answer), answer)
+            weighed = _weigh_lost_digits(_note_stagnation(finding, answer), answer)
+            return _add_hypothesis(weighed, answer) if weighed.outcome is Outcome.FAIL else weighed
         lost = finding.kind is FailKind.WRONG
         return replace(finding, outcome=Outcome.KNOWN, known=known, kind=FailKind.PRECISION if lost else finding.kind)
     if not all(c.passing.all() for c in compared):
@@ -334,7 +338,7 @@ def _check_formula(answer: _Answer, subject: Framework | None) -> _Finding | Non
     if off_beyond(exact, answer.seed):
         hidden = "" if case.dtype == exact.resolution else f"; rounding in {case.dtype} hides it"
         message = f"the formula of the backward pass is wrong: {off}{hidden}"
-        return fail(FailKind.WRONG, message, *answer.comparisons)
+        return _add_hypothesis(fail(FailKind.WRONG, message, *answer.comparisons), answer)
     declared = {n.op for n in case.graph.nodes if isinstance(n, Apply)} & set(subject.forms) if subject else set()
     if subject and declared:
         known = "; ".join(f"{op}: {subject.forms[op].reason}" for op in sorted(declared))
@@ -487,6 +491,40 @@ def _note_stagnation(finding: _Finding, answer: _Answer) -> _Finding:
     share = max(c.comparison.share for c in answer.compared if c.failing.any())
     lost = f"about {math.log10(share):.1f} digits are lost, no more than by accumulating sums in {case.dtype}"
     return replace(finding, kind=FailKind.PRECISION, message=f"{finding.message}: {lost}")
+
+
+def _add_hypothesis(finding: _Finding, answer: _Answer) -> _Finding:
+    """The finding; with a sentence, and a fact, where a hypothesis predicts the wrong gradients."""
+    if finding.kind not in (FailKind.WRONG, FailKind.PRECISION):
+        return finding
+    if answer.exact is not None and answer.exact.formula.right is False:
+        answer = _in_doubles(answer, answer.exact)
+    ref = answer.flipped.reference if answer.flipped else answer.ref
+    found = explain(answer.case, answer.seen, ref, answer.compared, seed=answer.seed)
+    if found is None:
+        return finding
+    return replace(finding, message=f"{finding.message}. {found.text}", facts={"hypothesis": found.to_dict()})
+
+
+def _in_doubles(answer: _Answer, exact: Exact) -> _Answer:
+    """The answer that the backward pass would give in exact arithmetic, to the case in doubles: no rounding blurs it."""
+    wide = lambda v: to_float64(v) if is_float(v) else v
+    case = replace(
+        answer.case,
+        dtype="float64",
+        mixed=None,
+        values={n: wide(v) for n, v in answer.case.values.items()},
+        cotangent=tuple(map(to_float64, answer.case.cotangent)),
+    )
+    ref = reference(case, seed=answer.seed)
+    seen = replace(
+        answer.seen,
+        outputs=tuple(e.hi for e in ref.truth.outputs),
+        gradients={**answer.seen.gradients, **exact.values},
+    )
+    return replace(
+        answer, case=case, ref=ref, flipped=None, seen=seen, compared=_compare_all(case, seen, ref), exact=None
+    )
 
 
 def _right_on_another(case: Case, seen: Observation, ref: Reference, seed: int) -> bool:

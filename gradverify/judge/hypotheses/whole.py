@@ -1,0 +1,187 @@
+"""Hypotheses about a gradient as a whole: its factor, its place, its cotangent, its entries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from ...namespaces.dtypes import to_float64
+from .constants import factors, named_factor
+from .evidence import Evidence
+from .registry import WOULD_BE, Guess, bound, hypothesis
+
+
+@hypothesis(
+    "factor", "The gradient is the right one times a constant: -1, p/q, pi, ln 2, the n of an axis, its inverse."
+)
+def factor(e: Evidence) -> Iterator[Guess]:
+    span = factors(e, e.want)
+    if span is None:
+        return
+    named = named_factor(e, span)
+    if named:
+        c, text, tries = named
+        yield Guess("{} the right gradient times " + text, lambda w: {n: c * w.right[n] for n in e.names}, tries)
+
+
+@hypothesis("unnamed factor", "The gradient is the right one times some number, the same in every entry.", last=True)
+def unnamed_factor(e: Evidence) -> Iterator[Guess]:
+    span = factors(e, e.want)
+    if span is None:
+        return
+    middle = (span[0] + span[1]) / 2
+    if abs(middle) > 2 * (span[1] - span[0]):
+        number = f"1 {middle - 1:+.3g}" if abs(middle - 1) < 0.01 else f"{middle:.6g}"
+        text = f"{{}} the right gradient times {number} in every entry"
+        yield Guess(text, lambda w: {n: middle * w.right[n] for n in e.names}, free=True)
+
+
+@hypothesis(
+    "swapped arguments", "The gradients of two arguments are exchanged, one stands for the other, or each is their sum."
+)
+def swapped(e: Evidence) -> Iterator[Guess]:
+    for a, b in combinations(e.case.wrt, 2):
+        if e.want[a].shape != e.want[b].shape:
+            continue
+        other = {a: b, b: a}
+        if not set(e.names) <= {a, b}:
+            continue
+        if len(e.names) == 2:
+            total = bound(lambda w, a, b: dict.fromkeys((a, b), w.right[a] + w.right[b]), a, b)
+            yield Guess("{} both the sum of their right gradients", total)
+        both = len(e.names) == 2
+        text = f"those of {b} and {a}: they are exchanged" if both else f"that of {other[e.names[0]]}"
+        yield Guess(f"{{}} {text}", bound(lambda w, other: {n: w.right[other[n]] for n in e.names}, other))
+
+
+@hypothesis("transposed", "The gradient is transposed in its last two axes, or all of its axes are reversed.")
+def transposed(e: Evidence) -> Iterator[Guess]:
+    if all(e.want[n].ndim >= 2 and e.want[n].shape[-1] == e.want[n].shape[-2] for n in e.names):
+        yield Guess(
+            "{} the right gradient, transposed", lambda w: {n: np.swapaxes(w.right[n], -1, -2) for n in e.names}
+        )
+    if all(e.want[n].ndim >= 3 and e.want[n].shape == e.want[n].shape[::-1] for n in e.names):
+        yield Guess("{} the right gradient with its axes reversed", lambda w: {n: w.right[n].T for n in e.names})
+
+
+_REPLACED: Sequence[tuple[str, str, Callable[[np.ndarray], Any]]] = (
+    ("cotangent ignored", "ones for the cotangent: it is ignored", np.ones_like),
+    ("cotangent's sign", "the cotangent's sign in its place", np.sign),
+    ("cotangent's size", "the cotangent's absolute value in its place", np.abs),
+    ("cotangent's mean", "the cotangent's mean in its place", lambda g: np.full(g.shape, g.mean())),
+    ("cotangent's sum", "the cotangent's sum in its place", lambda g: np.full(g.shape, g.sum())),
+    (
+        "cotangent's first entry",
+        "the cotangent's first entry in place of all",
+        lambda g: np.full(g.shape, g.ravel()[0]),
+    ),
+    ("cotangent squared", "the cotangent multiplied twice", lambda g: g * g),
+    ("cotangent's positive part", "0 for every negative cotangent", lambda g: np.maximum(g, 0.0)),
+    ("cotangent clipped", "the cotangent clipped to [-1, 1]", lambda g: np.clip(g, -1.0, 1.0)),
+)
+
+
+def _replaced(change: Callable[[np.ndarray], Any], what: str) -> Callable[[Evidence], Iterator[Guess]]:
+    def predict(e: Evidence) -> Iterator[Guess]:
+        given = [to_float64(g) for g in e.case.cotangent]
+        if e.is_smooth and all(g.size for g in given):
+            other = [np.asarray(change(g), dtype=np.float64) for g in given]
+            if any(a.any() for a in other) and any(not np.array_equal(a, b) for a, b in zip(other, given)):
+                yield Guess(f"{WOULD_BE}with {what}", lambda w: w.given(other))
+
+    return predict
+
+
+COTANGENT = tuple(
+    hypothesis(name, f"The gradient is what it would be with {what}.")(_replaced(change, what))
+    for name, what, change in _REPLACED
+)
+
+
+@hypothesis("conjugate", "A conjugate is left out, or taken twice: of a complex input or of the cotangent.")
+def conjugate(e: Evidence) -> Iterator[Guess]:
+    values = {n: to_float64(v) for n, v in e.case.values.items() if n.endswith(".imag")}
+    for n, v in values.items():
+        text = WOULD_BE + f"with the conjugate of {n.removesuffix('.imag')} in its place"
+        yield Guess(text, bound(lambda w, n, v: w.at({n: -v}), n, v))
+    if len(values) > 1:
+        text = WOULD_BE + "with the conjugates of all inputs in their place"
+        yield Guess(text, lambda w: w.at({n: -v for n, v in values.items()}))
+    if e.case.parts and e.is_smooth:
+        imaginary = {k for _, k in e.case.parts}
+        other = [-to_float64(g) if k in imaginary else to_float64(g) for k, g in enumerate(e.case.cotangent)]
+        yield Guess(WOULD_BE + "with the cotangent's conjugate in its place", lambda w: w.given(other))
+
+
+@hypothesis("cotangents", "The cotangents of two outputs are exchanged, one is ignored, or one is used alone.")
+def cotangents(e: Evidence) -> Iterator[Guess]:
+    given = [to_float64(g) for g in e.case.cotangent]
+    if len(given) < 2 or not e.is_smooth:
+        return
+    for i, j in combinations(range(len(given)), 2):
+        if given[i].shape == given[j].shape:
+            other = list(given)
+            other[i], other[j] = given[j], given[i]
+            text = f"{{}} what it would be with the cotangents of out{i} and out{j} exchanged"
+            yield Guess(text, bound(lambda w, other: w.given(other), other))
+    for i in range(len(given)):
+        other = [0 * g if k == i else g for k, g in enumerate(given)]
+        yield Guess(
+            f"{{}} what it would be with the cotangent of out{i} ignored (0)",
+            bound(lambda w, other: w.given(other), other),
+        )
+        if len(given) > 2:
+            alone = [g if k == i else 0 * g for k, g in enumerate(given)]
+            text = f"{{}} what it would be with the cotangent of out{i} alone"
+            yield Guess(text, bound(lambda w, alone: w.given(alone), alone))
+
+
+@hypothesis("convention", "The ops' own rules at a kink of the graph, where the function has another slope.")
+def convention(e: Evidence) -> Iterator[Guess]:
+    if not e.is_smooth:
+        yield Guess("{} what the rules of the single ops give at a kink that the function has not", lambda w: w.by_ops)
+
+
+@hypothesis("zero", "The gradient is zero: nothing reaches the argument.")
+def zero(e: Evidence) -> Iterator[Guess]:
+    yield Guess("{} zero in every entry: nothing reaches it", lambda w: {n: 0.0 * w.right[n] for n in e.names})
+
+
+@hypothesis("clipped", "Every entry is clipped to [-c, c].")
+def clipped(e: Evidence) -> Iterator[Guess]:
+    c = max(float(np.max(np.abs(e.got[n]), initial=0.0)) for n in e.names)
+    for tries, digits in enumerate((1, 2), 1):  # people clip at round numbers
+        limit = float(f"{c:.{digits - 1}e}")
+        if c and abs(c - limit) <= 2 * e.format.roundoff * c:
+            text = f"{{}} the right gradient, clipped to [-{limit:g}, {limit:g}]"
+            yield Guess(
+                text, bound(lambda w, c: {n: np.clip(w.right[n], -c, c) for n in e.names}, limit), tries=90 * tries
+            )
+            return
+
+
+@hypothesis("left out", "Some entries are 0, as memory that nobody writes is, and all others are right.")
+def left_out(e: Evidence) -> Iterator[Guess]:
+    zero = {n: (e.got[n] == 0) & e.failing[n] for n in e.names}
+    if all((zero[n] == e.failing[n]).all() and not e.failing[n].all() for n in e.names):
+        boxes = {n: _box(z) for n, z in zero.items()}
+        # One index, or a single stretch along one axis: n (n + 1) / 2 of them.
+        tries = sum(n * (n + 1) // 2 for z in zero.values() for n in z.shape)
+        if all(boxes.values()):
+            where = "; ".join(f"d{n}[{box}]" for n, box in boxes.items())
+            text = f"{{}} right but for entries that are 0: {where}"
+            yield Guess(text, lambda w: {n: np.where(zero[n], 0.0, w.right[n]) for n in e.names}, tries)
+
+
+def _box(mask: np.ndarray) -> str:
+    """The slice that a mask is, "" where it is none."""
+    at = np.argwhere(mask)
+    low, high = at.min(axis=0), at.max(axis=0)
+    if len(at) < math.prod(high - low + 1):
+        return ""
+    whole = [a == 0 and b == n - 1 for a, b, n in zip(low, high, mask.shape)]
+    return ", ".join(":" if w else str(a) if a == b else f"{a}:{b + 1}" for w, a, b in zip(whole, low, high))
