@@ -364,7 +364,7 @@ def _weigh_lost_digits(finding: _Finding, answer: _Answer) -> _Finding:
     """A FAIL of values; where the formula is right and its own rounding explains them, digits are lost and nothing else.
 
     WEAK where every failing entry keeps half of the digits of the dtype that the definition computes in (an error of √u,
-    relative to the entry or to the largest one), else FAIL (precision).
+    relative to the entry or to the largest one), else FAIL (precision); so is a backward pass in a narrower dtype than that.
     """
     exact, case = answer.exact, answer.case
     if exact is None or not exact.formula.right or finding.kind not in (FailKind.WRONG, FailKind.PRECISION):
@@ -389,6 +389,12 @@ def _weigh_lost_digits(finding: _Finding, answer: _Answer) -> _Finding:
             if (error > own[name][c.failing]).any():
                 return finding
             weak &= bool((error - stored <= half * size).all())
+    known = {case.dtype, *case.formats.values()}
+    coarsest = max(FORMATS[d].roundoff for d in known)
+    narrower = sorted(d for d in exact.formats if FORMATS[d].roundoff > coarsest)
+    if narrower:
+        message = f"the formula is right, and computed in {' and '.join(narrower)}: {finding.message}"
+        return replace(finding, kind=FailKind.PRECISION, message=message)
     lost = math.log10(max(c.comparison.share for c in answer.compared if c.failing.any()))
     digits = f"the formula is right, and loses about {max(lost, 0.1):.1f} digits that need not be lost"
     message = f"{digits}: {finding.message}"
