@@ -121,6 +121,7 @@ def slope(phi: Callable[[float], float], length: float = 1.0, floor: float = 0.0
     varies = float(np.max(np.abs(values - middle), initial=0.0))
     if sigma > ROUGH * float(np.max(np.abs(values), initial=0.0)) and varies <= SEEN * 2 * NOISE * sigma:
         return replace(best, value=0.0)
+    jumps: dict[int, float] = {}
     for k in range(1, len(better) - 1):
         near = better[k - 1 : k + 2]
         if not np.isfinite(near).all():
@@ -132,11 +133,14 @@ def slope(phi: Callable[[float], float], length: float = 1.0, floor: float = 0.0
         # the function by as much (of a smooth one by a quarter, or less).
         finer = np.abs(better[k + 1 :] - near[1]) > 2 * noisy[k + 1 :] + bound
         waves = moves[k + 2 :] > 0.75 * moves[k] + 2 * NOISE * sigma
+        # At the best step of a smooth φ, O(h³) falls eightfold per halving where noise doubles: it is below noise.
+        jumps[k] = float(kink[k]) if kink[k] > 4 * smooth else 0.0
         if bound < best.bound and not finer.any() and not waves.any():
-            # At the best step of a smooth φ, O(h³) falls eightfold per halving where noise doubles: it is below noise.
-            jump = float(kink[k]) if kink[k] > 4 * smooth else 0.0
-            best = Slope(float(near[1]), bound, sigma, LADDER[k], steepest, jump, stair)
-    return best
+            best = Slope(float(near[1]), bound, sigma, LADDER[k], steepest, jumps[k], stair)
+    # With several kinks near, a coarse step may have the smallest bound; that at the point shows at two finer ones alike.
+    found = LADDER.index(best.step) if best.step in LADDER else len(LADDER)
+    seen = [a for k, a in jumps.items() if k >= found and a and abs(jumps.get(k + 1, 0.0) - a) <= a / 8]
+    return replace(best, kink=max([best.kink, *seen]))
 
 
 FAR = 64

@@ -22,22 +22,22 @@ class Job:
 
     build      makes the case when its turn comes, so that planning a thousand jobs draws no values; None where there is
                no case to make again: a Python function, a law of autograd
-    around     makes further cases of a user's function, which are to be right as well
-    bounds     the stated domains of its inputs, in order; None for those without
     explained  why its author finds an INCONCLUSIVE fine here
     number     of the seeded graph, in a campaign
+    around     makes further cases of a user's function, which are to be right as well
+    bounds     the stated domains of its inputs, in order; None for those without
     """
 
     id: str
     subject: str
     dtype: str
     build: Callable[[], Case] | None = None
-    around: Callable[[], Sequence[Case]] | None = None
-    bounds: tuple[tuple[float, float] | None, ...] = ()
     source: Source = Source()
     expect: Expect = "pass"
     explained: str | None = None
     number: int | None = None
+    around: Callable[[], Sequence[Case]] | None = None
+    bounds: tuple[tuple[float, float] | None, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -275,8 +275,8 @@ class TorchFramework(Framework):
 
         leaves = [self.put(v) for v in values.values()]
         with torch.enable_grad():
-            roots = several(function(*(t.requires_grad_(t.is_floating_point() or t.is_complex()) for t in leaves)))
-        roots = [o for o in roots if o.grad_fn is not None]
+            result = function(*(t.requires_grad_(t.is_floating_point() or t.is_complex()) for t in leaves))
+        roots = [o for o in several(result) if o.grad_fn is not None]
         used = {(o.grad_fn, o.output_nr) for o in roots}
         left, seen = [o.grad_fn for o in roots], set()
         while left:
