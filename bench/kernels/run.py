@@ -138,7 +138,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these kernels only")
     parser.add_argument("--dtypes", nargs="+", default=list(DTYPES), choices=list(DTYPES))
-    parser.add_argument("--bugs", nargs="+", default=None, metavar="NAME", help='these bugs only; "right" is the kernel itself')
+    parser.add_argument(
+        "--bugs", nargs="+", default=None, metavar="NAME", help='these bugs only; "right" is the kernel itself'
+    )
     parser.add_argument("--limit", type=float, default=60.0, help="seconds a verdict (default 60)")
     parser.add_argument("--json", type=Path, help="save the rows here as well")
     parser.add_argument("--write", action="store_true", help=f"save {RESULTS.name} in bench/results")

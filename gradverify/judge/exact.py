@@ -273,7 +273,9 @@ class _Literals:
     def __init__(self, case: Case, backward: Traced, fmt: str) -> None:
         self.fmt, self.from_arrays, self.dtype = fmt, backward.from_arrays, case.literal_dtype
         self.meant: dict[float, float] = {}
-        self.given = {abs(float(x)) for n, v in case.values.items() if n not in case.wrt and is_float(v) for x in v.flat}
+        self.given = {
+            abs(float(x)) for n, v in case.values.items() if n not in case.wrt and is_float(v) for x in v.flat
+        }
         for node in lowered(case.graph).nodes:
             if isinstance(node, Constant) and node.kind == "float":
                 wide, narrow = (np.abs(constant_array(node, d)).ravel() for d in ("float64", case.literal_dtype))
