@@ -36,6 +36,7 @@ Nudges are Gaussian with these bounds as standard deviations, so a sum of them c
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -362,8 +363,8 @@ class _InOwnDtypes:
     """A walk in which every node is nudged as in the dtype that it is computed in.
 
     A cotangent is computed in the dtype of the node that it comes from, and added up in that of the node that it comes to,
-    as the frameworks' engines do; of the inputs in `once` in the wider one, and rounded when all has arrived. A cast
-    passes it on as it is, and the dtype that it comes to rounds it.
+    as the frameworks' engines do; of the inputs in `once`, and where only one arrives, in the wider one: rounding the
+    result is not the walk's. A cast passes it on as it is, and the dtype that it comes to rounds it.
     """
 
     def __init__(self, noise: Noise, case: Case, graph: Graph, table: Table, once: frozenset[str]) -> None:
@@ -373,11 +374,19 @@ class _InOwnDtypes:
         loose = own.roundoff / FORMATS[case.dtype].roundoff
         of = {d: _scaled(FORMATS[d], loose) for d in {*case.formats.values(), *map(case.dtype_of, graph.inputs)}}
         self.noise, self.graph = noise, graph
-        self.formats = [
-            of[case.dtype_of(n.name)] if isinstance(n, Input) else of[case.formats[k]] if k in case.formats else own
-            for n, k in zip(graph.nodes, origins)
-        ]
-        self.once = {graph.inputs[n] for n in once}
+        self.formats: list[FloatFormat] = []
+        for n, k in zip(graph.nodes, origins):
+            if isinstance(n, Input):
+                fmt = of[case.dtype_of(n.name)]
+            elif k in case.formats:
+                fmt = of[case.formats[k]]
+            else:  # an operation that a trace takes apart: its steps are in the dtype of what goes in
+                known = [self.formats[a] for a in _float_args(graph, n)]
+                fmt = min(known, key=lambda f: f.roundoff, default=own)
+            self.formats.append(fmt)
+        used = Counter(a for n in graph.nodes if isinstance(n, Apply) for a in n.args)
+        # What arrives there once is the gradient, whose own rounding `_bound_entries` adds.
+        self.once = {k for n, k in graph.inputs.items() if n in once or used[k] == 1}
         self.by_node = {id(n): f for n, f in zip(graph.nodes, self.formats)}
         self.returns = self.by_node | {
             id(n): min(f, *(self.formats[a] for a in casts(graph, n)), key=lambda f: f.roundoff)
@@ -401,6 +410,11 @@ class _InOwnDtypes:
             return g
         plain = np.asarray(g)  # the operations of a nudge are none of the walk
         return self.noise.nudge(plain, np.abs(plain)).view(type(g))
+
+
+def _float_args(graph: Graph, node: Node) -> list[int]:
+    args = node.args if isinstance(node, Apply) else ()
+    return [a for a in args if not isinstance(graph.nodes[a], Constant) and graph.nodes[a].kind == "float"]
 
 
 def casts(graph: Graph, node: Node) -> tuple[int, ...]:
