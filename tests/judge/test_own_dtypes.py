@@ -169,3 +169,62 @@ def test_a_formula_that_is_wrong_is_called_so_where_its_values_fail_as_well() ->
 
     verdict = judge(custom(lambda x: x.float().sin().to(HALF), backward), drawn(16, 8))
     assert verdict.kind is FailKind.WRONG, verdict.text()
+
+
+def recurrence(narrow: bool) -> Any:
+    """h <- h/2 + k[t] over the rows of k, which a trace takes with steps of its own; the sum of all h."""
+
+    def states(k: Any) -> Any:
+        h, out = torch.zeros(k.shape[1]), []
+        for t in range(k.shape[0]):
+            h = 0.5 * h + k[t].float().sin() if k.dtype == HALF else 0.5 * h + k[t].sin()
+            out.append(h)
+        return torch.stack(out)
+
+    def backward(g: Any, k: Any) -> Any:
+        dh, out = torch.zeros(k.shape[1]), []
+        for t in reversed(range(k.shape[0])):
+            dh = 0.5 * dh + g.float()[t]
+            dh = dh.to(HALF).float() if narrow else dh
+            out.append(dh * k.float()[t].cos())
+        return torch.stack(out[::-1]).to(HALF)
+
+    return custom(lambda k: states(k.float()).to(HALF), backward)
+
+
+def test_the_steps_of_an_indexing_excuse_no_narrow_state() -> None:
+    right = judge(recurrence(False), drawn(32, 4))
+    assert right.outcome is Outcome.PASS, right.text()
+    assert right.power_of_values < 0.1
+    bad = judge(recurrence(True), drawn(32, 4))
+    assert bad.outcome in (Outcome.FAIL, Outcome.WEAK), bad.text()
+
+
+def test_a_sorted_value_is_in_the_dtype_of_what_is_sorted() -> None:
+    def forward(x: Any) -> Any:
+        return (x.float().topk(2, -1).values * 1.7).to(HALF)
+
+    def backward(g: Any, x: Any) -> Any:
+        at = x.float().topk(2, -1).indices
+        return torch.zeros(x.shape).scatter(-1, at, g.float() * 1.7).to(HALF)
+
+    verdict = judge(custom(forward, backward), drawn(16, 6))
+    assert verdict.outcome is Outcome.PASS, verdict.text()
+    assert verdict.power_of_values < 0.1
+
+
+def test_a_weight_added_up_over_rows_in_16_bits_is_reported() -> None:
+    def backward(g: Any, x: Any, w: Any) -> Any:
+        total = torch.zeros(w.shape, dtype=HALF)
+        for row in (g.float() * x.float()).to(HALF):
+            total = total + row
+        return (g.float() * w.float()).to(HALF), total
+
+    x, w = drawn(256, 8), drawn(8, seed=1)
+    verdict = judge(custom(lambda x, w: (x.float() * w.float()).to(HALF), backward), x, w)
+    assert verdict.outcome in (Outcome.FAIL, Outcome.WEAK), verdict.text()
+    whole = custom(
+        lambda x, w: (x.float() * w.float()).to(HALF),
+        lambda g, x, w: ((g.float() * w.float()).to(HALF), (g.float() * x.float()).sum(0).to(HALF)),
+    )
+    assert judge(whole, x, w).outcome is Outcome.PASS

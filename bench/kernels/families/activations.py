@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one entry, one line: a table
 """Gated activations, and linear maps with one behind them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one entry, one line: a table
 """Mixtures of experts: combination and gates."""
 
 from __future__ import annotations
@@ -53,12 +54,11 @@ class TopKGate:
         s = torch.sigmoid(up(x))
         chosen, index = s.topk(3, -1)
         w = chosen / chosen.sum(-1, keepdim=True)
-        mask = torch.zeros(x.shape, dtype=torch.bool).scatter(-1, index, True)
-        return run.down(w), (index, mask)
+        return run.down(w), (index,)
 
     @staticmethod
     def backward(run, args, saved, g):
-        (x,), (index, mask) = args, saved
+        (x,), (index,) = args, saved
         s = run.narrow("score", torch.sigmoid(up(x)))
         chosen = s.gather(-1, index)
         total = run.narrow("total", chosen.sum(-1, keepdim=True) + run.of("eps", 1e-4, 0.0))

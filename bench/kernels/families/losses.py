@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one entry, one line: a table
 """Softmax and what is made of it: losses, divergences, gates."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one entry, one line: a table
 """Normalisation: over a row, a group, a vector."""
 
 from __future__ import annotations

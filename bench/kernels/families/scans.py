@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one entry, one line: a table
 """Recurrences: linear attention, the delta rule, selective scans."""
 
 from __future__ import annotations
