@@ -142,8 +142,10 @@ def _run(bug: str, args: tuple[torch.Tensor, ...]) -> Run:
 class Kernels(list[Kernel]):
     """The kernels of one module."""
 
-    def add(self, name: str, source: str, arguments: Callable[[Rand], tuple[torch.Tensor, ...]], precision: Mapping[str, str],
-            formula: Mapping[str, str]) -> Callable[[type], type]:  # fmt: skip
+    def add(
+        self, name: str, source: str, arguments: Callable[[Rand], tuple[torch.Tensor, ...]],
+        precision: Mapping[str, str], formula: Mapping[str, str],
+    ) -> Callable[[type], type]:  # fmt: skip
         """A decorator of a class with the static methods `forward` and `backward`."""
 
         def declare(passes: type) -> type:

@@ -1,4 +1,4 @@
-# ruff: noqa: E402, E501 - thread counts must be set before the frameworks are imported
+# ruff: noqa: E402 - thread counts must be set before the frameworks are imported
 """What gradverify.check says of 16-bit kernels: each right, and with every one of its bugs.
 
     python -m bench.kernels.run [--only NAME ...] [--dtypes NAME ...] [--bugs NAME ...] [--write]

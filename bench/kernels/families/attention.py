@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one entry, one line: a table
 """Attention by blocks of keys, with an online softmax."""
 
 from __future__ import annotations
