@@ -1,10 +1,11 @@
 # ruff: noqa: E402 - thread counts must be set before the frameworks are imported
 """What gradverify.check says of 16-bit kernels: each right, and with every one of its bugs.
 
-    python -m bench.kernels.run [--only NAME ...] [--dtypes NAME ...] [--bugs NAME ...] [--write]
+    python -m bench.kernels.run [--only NAME ...] [--dtypes NAME ...] [--bugs NAME ...] [--json FILE] [--before FILE] [--write]
 
 One check at effort "quick" for each. Beside the verdict stands what double precision says: the gradients are held against
-those that autograd finds for the forward pass in float64. `--write` saves bench/results/kernels.md.
+those that autograd finds for the forward pass in float64. `--json` saves the rows; `--before` sets those of another
+revision beside them. `--write` saves bench/results/kernels.md.
 """
 
 from __future__ import annotations
@@ -118,20 +119,38 @@ def summary(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def table(rows: Sequence[Row], chosen: Sequence[Kernel]) -> str:
+LEGEND = """A cell has the outcome; the largest error of an entry, as a share of its gradient's largest entry; and the
+largest error of an entry in ulps of that entry, for a cotangent of the runner's own. Where it has two outcomes, the first
+is that of the revision before."""
+
+
+def table(rows: Sequence[Row], chosen: Sequence[Kernel], before: Sequence[Row] = ()) -> str:
     """Every verdict, a line per kernel and bug, a column per dtype."""
-    at = {(r.kernel, r.bug, r.dtype): r for r in rows}
+    at, was = ({(r.kernel, r.bug, r.dtype): r for r in of} for of in (rows, before))
     dtypes = [d for d in DTYPES if any(r.dtype == d for r in rows)]
     lines = ["| kernel | bug | kind | " + " | ".join(dtypes) + " |", "|---" * (3 + len(dtypes)) + "|"]
+
+    def cell(key: tuple[str, str, str]) -> str:
+        r, old = at.get(key), was.get(key)
+        if r is None:
+            return "–"
+        first = f"{short(old.outcome)} → " if old and old.outcome != r.outcome else ""
+        return f"{first}{short(r.outcome)}, {r.relative:.1e}, {r.ulps:.2g} ulp"
+
     for k in chosen:
         for bug, about in {RIGHT: f"right, after {k.source}", **k.bugs}.items():
-            cells = []
-            for d in dtypes:
-                r = at.get((k.name, bug, d))
-                cells.append(f"{short(r.outcome)}, {r.relative:.1e}, {r.ulps:.2g} ulp" if r else "–")
             kind = "" if bug == RIGHT else "precision" if bug in k.precision else "formula"
-            lines.append(f"| {k.name} | {about} | {kind} | " + " | ".join(cells) + " |")
+            lines.append(
+                f"| {k.name} | {about} | {kind} | " + " | ".join(cell((k.name, bug, d)) for d in dtypes) + " |"
+            )
     return "\n".join(lines)
+
+
+def report(rows: Sequence[Row], before: Sequence[Row]) -> str:
+    """The page: counts of both revisions, then every verdict."""
+    chosen = [k for k in kernels() if any(r.kernel == k.name for r in rows)]
+    old = f"\n\nThe revision before:\n\n{summary(before)}" if before else ""
+    return f"{summary(rows)}{old}\n\n{LEGEND}\n\n{table(rows, chosen, before)}\n"
 
 
 def main() -> None:
@@ -143,6 +162,7 @@ def main() -> None:
     )
     parser.add_argument("--limit", type=float, default=60.0, help="seconds a verdict (default 60)")
     parser.add_argument("--json", type=Path, help="save the rows here as well")
+    parser.add_argument("--before", type=Path, help="rows of another revision, as --json saved them")
     parser.add_argument("--write", action="store_true", help=f"save {RESULTS.name} in bench/results")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -159,7 +179,8 @@ def main() -> None:
                       f"{r.relative:.1e}, {r.ulps:.2g} ulp. {r.message[:170]!r}", file=sys.stderr, flush=True)  # fmt: skip
         if options.json:
             options.json.write_text(json.dumps([asdict(r) for r in rows]))
-    text = f"{summary(rows)}\n\n{table(rows, chosen)}\n"
+    before = [Row(**r) for r in json.loads(options.before.read_text())] if options.before else []
+    text = report(rows, before)
     print(text)
     if options.write:
         RESULTS.write_text(f"# Kernels in 16 bits\n\n`python -m bench.kernels.run --write`\n\n{text}")

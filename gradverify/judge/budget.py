@@ -49,7 +49,7 @@ from ..core.case import Case
 from ..core.graph import Apply, Constant, Graph, Input, Node
 from ..namespaces.dtypes import FORMATS, FloatFormat, is_float, to_float64
 from ..namespaces.nudged import Decisions, Noise, NudgedNamespace, Seed, require_nudged
-from ..namespaces.run import Table, forward, kink_distances, reverse
+from ..namespaces.run import Table, constant_array, forward, kink_distances, reverse
 from ..ops import OPS
 from ..ops.build import lowered, lowered_with_origins
 
@@ -333,9 +333,10 @@ def _rerun(
     wrt, inputs = case.wrt, graph.inputs
     walk = _InOwnDtypes(xp.noise, case, graph, table, once) if case.formats else None
     before, returning, arriving = (walk.before, walk.returning, walk.arriving) if walk else (None, None, None)
+    literal = (lambda node: xp.asarray(walk.literal(node))) if walk else None
     with np.errstate(all="ignore"):
         leaves = {n: xp.asarray(v) for n, v in case.values.items()}
-        nodes = forward(xp, graph, leaves, case.dtype, table, before=before)
+        nodes = forward(xp, graph, leaves, case.dtype, table, literal=literal, before=before)
         cotangent = [xp.asarray(c) for c in case.cotangent]
         adjoint = reverse(
             xp, graph, nodes, cotangent, wrt, table, dead=dead, without=without, before=returning, arriving=arriving
@@ -384,6 +385,14 @@ class _InOwnDtypes:
                 known = [self.formats[a] for a in _float_args(graph, n)]
                 fmt = min(known, key=lambda f: f.roundoff, default=own)
             self.formats.append(fmt)
+        coarsest = sorted(zip(graph.nodes, self.formats), key=lambda of: of[1].roundoff)
+        self.literals = {
+            id(graph.nodes[a]): f.name
+            for n, f in coarsest
+            if isinstance(n, Apply)
+            for a in n.args
+            if isinstance(graph.nodes[a], Constant)
+        }
         used = Counter(a for n in graph.nodes if isinstance(n, Apply) for a in n.args)
         # What arrives there once is the gradient, whose own rounding `_bound_entries` adds.
         self.once = {k for n, k in graph.inputs.items() if n in once or used[k] == 1}
@@ -396,6 +405,10 @@ class _InOwnDtypes:
 
     def before(self, node: Apply) -> None:
         self.noise.compute_in(self.by_node[id(node)])
+
+    def literal(self, node: Constant) -> np.ndarray:
+        """A literal, rounded as the coarsest dtype would in which it is computed with: the subject may keep it wider."""
+        return constant_array(node, self.literals.get(id(node), self.noise.given.name)).copy()
 
     def returning(self, node: Apply) -> None:
         self.noise.compute_in(self.returns[id(node)])

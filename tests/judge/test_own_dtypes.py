@@ -228,3 +228,26 @@ def test_a_weight_added_up_over_rows_in_16_bits_is_reported() -> None:
         lambda g, x, w: ((g.float() * w.float()).to(HALF), (g.float() * x.float()).sum(0).to(HALF)),
     )
     assert judge(whole, x, w).outcome is Outcome.PASS
+
+
+def test_a_literal_of_a_float32_step_is_not_excused_by_16_bits() -> None:
+    """0.7 is 2e-3 off in bfloat16; a recurrence of 24 steps with it is off by more than a rounding of the result."""
+
+    def forward(x: Any) -> Any:
+        h = torch.zeros(4)
+        for t in range(24):
+            h = 0.7 * h + x.float()[t]
+        return h.to(HALF)
+
+    def backward(rate: float) -> Any:
+        return lambda g, x: torch.stack([g.float() * rate ** (23 - t) for t in range(24)]).to(HALF)
+
+    right = judge(custom(forward, backward(0.7)), drawn(24, 4))
+    assert right.outcome is Outcome.PASS, right.text()
+    assert right.power_of_values < 0.1
+    assert judge(custom(forward, backward(0.69)), drawn(24, 4)).kind is FailKind.WRONG
+
+
+@pytest.mark.parametrize("fn", [lambda x: (x * 0.1).float() * 0.7, lambda x: (x.float() * 0.1).to(HALF) * 0.3 + 0.1])
+def test_literals_of_native_functions_are_right(fn: Any) -> None:
+    assert judge(fn, drawn(16, 4)).outcome is Outcome.PASS
