@@ -37,6 +37,7 @@ Nudges are Gaussian with these bounds as standard deviations, so a sum of them c
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -46,10 +47,10 @@ from typing import Any
 import numpy as np
 
 from ..core.case import Case
-from ..core.graph import Apply, Graph, Input
+from ..core.graph import Apply, Constant, Graph, Input, Node
 from ..namespaces.dtypes import FORMATS, FloatFormat, is_float, to_float64
 from ..namespaces.nudged import Decisions, Noise, NudgedNamespace, Seed, require_nudged
-from ..namespaces.run import Table, forward, kink_distances, reverse
+from ..namespaces.run import Table, constant_array, forward, kink_distances, reverse
 from ..ops import OPS
 from ..ops.build import lowered, lowered_with_origins
 
@@ -97,6 +98,7 @@ class Conditions:
               (n-1)·u·Σ|x_i| (Higham 2002, eq. 4.4): a sum that stagnates errs with one sign
     forced    decisions of another branch than the one that rounding happens to take (see `branches.py`); the truth is
               then that of this branch
+    once      inputs whose gradient is rounded to their dtype once, however often the function casts them to a wider one
     """
 
     reruns: int = RERUNS
@@ -109,6 +111,7 @@ class Conditions:
     loose: bool = False
     stepwise: bool = False
     forced: Decisions | None = None
+    once: frozenset[str] = frozenset()
 
 
 USUAL = Conditions()
@@ -195,9 +198,9 @@ def _reruns(case: Case, flat: Graph, how: Conditions, without: frozenset[int], a
     runs = []
     for k in range(how.reruns):
         seed = how.seed, k
-        run = _rerun(xp, flat, replace(case, values=moved.point(seed)), seed, table, dead, without)
+        run = _rerun(xp, flat, replace(case, values=moved.point(seed)), seed, table, dead, without, how.once)
         if moved.any and not run.finite:
-            run = _rerun(xp, flat, case, seed, table, dead, without)
+            run = _rerun(xp, flat, case, seed, table, dead, without, how.once)
         runs.append(run)
     return runs
 
@@ -353,18 +356,20 @@ def _rerun(
     table: Table = OPS,
     dead: Mapping[int, np.ndarray] = MappingProxyType({}),
     without: frozenset[int] = frozenset(),
+    once: frozenset[str] = frozenset(),
 ) -> _Rerun:
     """Forward and reverse over `graph`, the case's own, lowered. Raises TypeError where a result is not nudged."""
     xp.noise.restart(seed)
     wrt, inputs = case.wrt, graph.inputs
-    walk = _InOwnDtypes(xp.noise, case, graph, table) if case.formats else None
-    before, arriving = (walk.before, walk.arriving) if walk else (None, None)
+    walk = _InOwnDtypes(xp.noise, case, graph, table, once) if case.formats else None
+    before, returning, arriving = (walk.before, walk.returning, walk.arriving) if walk else (None, None, None)
+    literal = (lambda node: xp.asarray(walk.literal(node))) if walk else None
     with np.errstate(all="ignore"):
         leaves = {n: xp.asarray(v) for n, v in case.values.items()}
-        nodes = forward(xp, graph, leaves, case.dtype, table, before=before)
+        nodes = forward(xp, graph, leaves, case.dtype, table, literal=literal, before=before)
         cotangent = [xp.asarray(c) for c in case.cotangent]
         adjoint = reverse(
-            xp, graph, nodes, cotangent, wrt, table, dead=dead, without=without, before=before, arriving=arriving
+            xp, graph, nodes, cotangent, wrt, table, dead=dead, without=without, before=returning, arriving=arriving
         )
         if not xp.seen_nudged:  # one rerun computes what the next one does
             for k, node in enumerate(graph.nodes):
@@ -389,30 +394,85 @@ class _InOwnDtypes:
     """A walk in which every node is nudged as in the dtype that it is computed in.
 
     A cotangent is computed in the dtype of the node that it comes from, and added up in that of the node that it comes to,
-    as the frameworks' engines do.
+    as the frameworks' engines do; of the inputs in `once`, and where only one arrives, in the wider one: rounding the
+    result is not the walk's. A cast passes it on as it is, and the dtype that it comes to rounds it.
     """
 
-    def __init__(self, noise: Noise, case: Case, graph: Graph, table: Table) -> None:
+    def __init__(self, noise: Noise, case: Case, graph: Graph, table: Table, once: frozenset[str]) -> None:
         flat, origins = lowered_with_origins(case.graph, table)
         assert flat == graph
         own = noise.fmt
         loose = own.roundoff / FORMATS[case.dtype].roundoff
         of = {d: _scaled(FORMATS[d], loose) for d in {*case.formats.values(), *map(case.dtype_of, graph.inputs)}}
         self.noise, self.graph = noise, graph
-        self.formats = [
-            of[case.dtype_of(n.name)] if isinstance(n, Input) else of[case.formats[k]] if k in case.formats else own
-            for n, k in zip(graph.nodes, origins)
-        ]
+        self.formats: list[FloatFormat] = []
+        for n, k in zip(graph.nodes, origins):
+            if isinstance(n, Input):
+                fmt = of[case.dtype_of(n.name)]
+            elif k in case.formats:
+                fmt = of[case.formats[k]]
+            else:  # an operation that a trace takes apart: its steps are in the dtype of what goes in
+                known = [self.formats[a] for a in _float_args(graph, n)]
+                fmt = min(known, key=lambda f: f.roundoff, default=own)
+            self.formats.append(fmt)
+        coarsest = sorted(zip(graph.nodes, self.formats), key=lambda of: of[1].roundoff)
+        self.literals = {
+            id(graph.nodes[a]): f.name
+            for n, f in coarsest
+            if isinstance(n, Apply)
+            for a in n.args
+            if isinstance(graph.nodes[a], Constant)
+        }
+        used = Counter(a for n in graph.nodes if isinstance(n, Apply) for a in n.args)
+        # What arrives there once is the gradient, whose own rounding `_bound_entries` adds.
+        self.once = {k for n, k in graph.inputs.items() if n in once or used[k] == 1}
         self.by_node = {id(n): f for n, f in zip(graph.nodes, self.formats)}
+        self.returns = self.by_node | {
+            id(n): min(f, *(self.formats[a] for a in casts(graph, n)), key=lambda f: f.roundoff)
+            for n, f in zip(graph.nodes, self.formats)
+            if casts(graph, n)
+        }
 
     def before(self, node: Apply) -> None:
         self.noise.compute_in(self.by_node[id(node)])
 
+    def literal(self, node: Constant) -> np.ndarray:
+        """A literal, rounded as the coarsest dtype would in which it is computed with: the subject may keep it wider."""
+        return constant_array(node, self.literals.get(id(node), self.noise.given.name)).copy()
+
+    def returning(self, node: Apply) -> None:
+        self.noise.compute_in(self.returns[id(node)])
+
     def arriving(self, g: Any, source: int, target: int) -> Any:
+        if target in self.once:
+            return g
         fmt = self.formats[target]
         narrower = fmt.roundoff > self.formats[source].roundoff
         self.noise.compute_in(fmt)
-        return self.noise.nudge(g, np.abs(g)).view(type(g)) if narrower else g
+        if not narrower:
+            return g
+        plain = np.asarray(g)  # the operations of a nudge are none of the walk
+        return self.noise.nudge(plain, np.abs(plain)).view(type(g))
+
+
+def _float_args(graph: Graph, node: Node) -> list[int]:
+    args = node.args if isinstance(node, Apply) else ()
+    return [a for a in args if not isinstance(graph.nodes[a], Constant) and graph.nodes[a].kind == "float"]
+
+
+def casts(graph: Graph, node: Node) -> tuple[int, ...]:
+    """What the node casts, if it is a cast: a product with a literal 1. Empty for all other nodes."""
+    if not isinstance(node, Apply) or node.op != "multiply":
+        return ()
+    ones = [isinstance(c := graph.nodes[a], Constant) and c.shape == () and c.value == 1.0 for a in node.args]
+    return tuple(a for a, one in zip(node.args, ones) if not one) if any(ones) else ()
+
+
+def several_casts(case: Case) -> frozenset[str]:
+    """The inputs that the case casts to a wider dtype more than once."""
+    graph, found = case.graph, [a for n in case.graph.nodes for a in casts(case.graph, n)] if case.formats else []
+    counts = {n: found.count(graph.inputs[n]) for n in case.wrt}
+    return frozenset(n for n, count in counts.items() if count > 1)
 
 
 def _scaled(fmt: FloatFormat, by: float) -> FloatFormat:

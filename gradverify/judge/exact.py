@@ -19,7 +19,7 @@ from flint import arb
 
 from ..core.case import Case, Mixed
 from ..core.errors import Unsupported
-from ..core.graph import Constant, Graph
+from ..core.graph import Apply, Constant, Graph
 from ..core.verdict import Element, Formula
 from ..frameworks.base import Framework, Observation
 from ..namespaces.dtypes import FORMATS, is_float, to_float64, ulp
@@ -31,7 +31,7 @@ from ..oracle.precision import working
 from ..oracle.truth import LADDER, Truth, truth
 from ..trace import Traced
 from ..trace.value import HandWrittenFunction
-from .budget import Conditions, budget
+from .budget import Conditions, budget, casts
 
 LITERAL_ULPS = 2.0
 """A literal errs by up to so many ulps of its format: the rounding of one that is typed to all its digits, and of three
@@ -70,6 +70,14 @@ class Exact:
         inner = {d for k, d in case.formats.items() if k not in case.graph.outputs and d in FORMATS}
         return min(inner or self.formats, key=lambda d: FORMATS[d].roundoff)
 
+    @property
+    def rounded_once(self) -> frozenset[str]:
+        """The inputs whose gradient is rounded to their dtype in one place, and not added up there."""
+        case = self.asked
+        if case is None:
+            return frozenset()
+        return frozenset(n for n, o in zip(self.values, case.graph.outputs) if not _is_sum_of_rounded(case, o))
+
     def rounding(self, seed: int) -> dict[str, np.ndarray]:
         """What rounding does to the backward pass as it is written, entry by entry: SAFETY times its scatter."""
         assert self.asked is not None
@@ -99,7 +107,7 @@ def evaluate_backward(
     try:
         want = _with_wide_literals(case, true, seed)
         literals = _Literals(case, backward, _literal_format(subject, case))
-        found = _evaluated(graph, _inputs(case, backward), literals)
+        found = _evaluated(graph, _inputs(case, backward), literals, _made_dtypes(case, backward))
     except Unsupported as e:
         return _not(f"the oracle has no kernel for it: {e}")
     if found is None:
@@ -154,6 +162,26 @@ def off_beyond(exact: Exact, seed: int) -> bool:
     return any(bool((e > allowed[n]).any()) for n, e in exact.error.items())
 
 
+MOVES = frozenset({"reshape", "permute_dims", "expand_dims", "squeeze", "getitem", "flip", "roll"})
+
+
+def _is_sum_of_rounded(case: Case, k: int) -> bool:
+    """Is this node a sum in its own dtype, as it stands or moved? Then its terms were rounded before."""
+    graph = case.graph
+    while isinstance(node := graph.nodes[k], Apply):
+        cast = casts(graph, node)
+        if cast and _roundoff(case, cast[0]) < _roundoff(case, k):
+            return False
+        if not cast and node.op not in MOVES:
+            return node.op == "add"
+        k = (cast or node.args)[0]
+    return False
+
+
+def _roundoff(case: Case, k: int) -> float:
+    return FORMATS[case.formats.get(k, case.dtype)].roundoff
+
+
 def _several(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
     """The function with its results as a tuple, one or many."""
     if isinstance(function, HandWrittenFunction):
@@ -205,13 +233,23 @@ def _with_wide_literals(case: Case, true: Truth, seed: int) -> Truth:
     return truth(case.graph, case.values, case.cotangent, case.wrt, "float64", seed=seed)
 
 
-def _evaluated(graph: Graph, values: Mapping[str, np.ndarray], literals: _Literals) -> list[Estimate] | None:
+def _made_dtypes(case: Case, backward: Traced) -> dict[str, str]:
+    """Name -> dtype of the float arrays that the backward pass makes of its literals: those that the definition has not."""
+    known = {v.tobytes() for n, v in case.values.items() if is_float(v)}
+    arrays = {a.name: a.dtype for a in backward.arguments if a.role == "captured" and a.kind == "float"}
+    return {n: d for n, d in arrays.items() if d in FORMATS and backward.values[n].tobytes() not in known}
+
+
+def _evaluated(
+    graph: Graph, values: Mapping[str, np.ndarray], literals: _Literals, made: Mapping[str, str]
+) -> list[Estimate] | None:
     """The outputs in balls; None where no precision encloses them, or a comparison stays open."""
     undecided = BALLS.undecided
     for bits in LADDER[:3]:
         with working(bits):
             try:
                 at = {n: BALLS.asarray(to_float64(v)) if is_float(v) else np.asarray(v) for n, v in values.items()}
+                at |= {n: literals.made(to_float64(values[n]), d) for n, d in made.items() if n in values}
                 BALLS.undecided = 0
                 nodes = forward(BALLS, graph, at, "float64", literal=literals.balls)
                 found = [from_balls(BALLS.asarray(nodes[o])) for o in graph.outputs]
@@ -235,6 +273,9 @@ class _Literals:
     def __init__(self, case: Case, backward: Traced, fmt: str) -> None:
         self.fmt, self.from_arrays, self.dtype = fmt, backward.from_arrays, case.literal_dtype
         self.meant: dict[float, float] = {}
+        self.given = {
+            abs(float(x)) for n, v in case.values.items() if n not in case.wrt and is_float(v) for x in v.flat
+        }
         for node in lowered(case.graph).nodes:
             if isinstance(node, Constant) and node.kind == "float":
                 wide, narrow = (np.abs(constant_array(node, d)).ravel() for d in ("float64", case.literal_dtype))
@@ -242,19 +283,27 @@ class _Literals:
                 self.meant |= {v: v for v in wide.tolist()}
 
     def balls(self, node: Constant) -> np.ndarray:
-        wide = constant_array(node, "float64")
-        out = np.empty(wide.shape, dtype=object)
-        for at in np.ndindex(wide.shape):
-            out[at] = self._ball(float(wide[at]))
+        return self._each(constant_array(node, "float64"), self._ball)
+
+    def made(self, array: np.ndarray, dtype: str) -> np.ndarray:
+        """An array that was made in this dtype; numbers of the definition's own arrays mean themselves."""
+        u = FORMATS[dtype].roundoff
+        return self._each(array, lambda v: arb(v) if abs(v) in self.given else self._ball(v, u))
+
+    @staticmethod
+    def _each(array: np.ndarray, ball: Callable[[float], arb]) -> np.ndarray:
+        out = np.empty(array.shape, dtype=object)
+        for at in np.ndindex(array.shape):
+            out[at] = ball(float(array[at]))
         return out
 
-    def _ball(self, v: float) -> arb:
+    def _ball(self, v: float, made_in: float = 0.0) -> arb:
         size = abs(v)
         if size in self.meant:
             return arb(math.copysign(self.meant[size], v))
         if not math.isfinite(v) or v == round(v):
             return arb(v)
-        u = self._roundoff(size)
+        u = made_in or self._roundoff(size)
         if _bits(v) <= -SHORT * math.log2(u):
             return arb(v)
         return arb(v, 2 * u * LITERAL_ULPS * size)

@@ -36,8 +36,7 @@ class Noise:
     """The nudges of one rerun after another, and the branches that the current one took; or `forced` ones."""
 
     def __init__(self, fmt: FloatFormat, stepwise: bool = False, forced: Decisions | None = None) -> None:
-        self.stepwise, self.forced = stepwise, forced
-        self.compute_in(fmt)
+        self.stepwise, self.forced, self.given = stepwise, forced, fmt
         self.rng = np.random.default_rng(0)
         self.restart(0)
 
@@ -48,7 +47,8 @@ class Noise:
         self.stores = fmt.stores
 
     def restart(self, seed: Seed) -> None:
-        """Draw from `default_rng(seed)` from here on, and forget all decisions."""
+        """Draw from `default_rng(seed)` from here on, in the given format, and forget all decisions."""
+        self.compute_in(self.given)
         self.rng.bit_generator.state = _stream(seed)
         self.decisions: list[np.ndarray] = []
 

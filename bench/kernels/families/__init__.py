@@ -1,0 +1,1 @@
+"""The kernels, a module per family."""
