@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,13 +13,11 @@ import numpy as np
 
 from ..core.case import Case
 from ..core.errors import SpecError, Undefined, Unsupported
-from ..core.graph import Apply, Graph
+from ..core.graph import Graph
 from ..core.verdict import Comparison, FailKind, Outcome, Reason, Verdict
-from ..frameworks.base import Form, Framework, Observation
+from ..frameworks.base import Framework, Observation
 from ..namespaces.dtypes import COMPLEX, FORMATS, is_float, rounded, to_float64
 from ..namespaces.run import forward
-from ..ops import OPS
-from ..ops.build import lowered
 from ..ops.complex.lowering import is_complex
 from ..oracle.balls import BALLS
 from ..oracle.estimate import Estimate, from_balls
@@ -30,6 +28,7 @@ from . import complex_case as pairs
 from .branches import Branches, branch_by_branch
 from .budget import RERUNS, Budget
 from .compare import Compared, compare, hopeless
+from .excuses import with_forms
 from .laws import Trial
 from .laws import registry as laws
 from .reference import Reference, allowance, reference
@@ -337,15 +336,7 @@ def _find_excuse(case: Case, subject: Framework, seen: Observation, ref: Referen
     """
     if case.function:
         return ""
-    declared: Mapping[str, Form] = subject.forms
-    forms = {op: f for op, f in declared.items() if f.dtypes is None or case.dtype in f.dtypes}
-    table = dict(OPS)
-    for op, form in forms.items():
-        table[op] = replace(OPS[op], vjp=form.vjp or OPS[op].vjp, define=form.define or OPS[op].define)
-    # A composite op may be made of one that has a form.
-    nodes = (*case.graph.nodes, *lowered(case.graph, table).nodes) if forms else ()
-    used = sorted({n.op for n in nodes if isinstance(n, Apply)} & set(forms))
-    losses = "; ".join(f"{op}: {forms[op].reason}" for op in used)
+    table, losses = with_forms(case.graph, subject.forms, case.dtype)
     sums: str = subject.partial_sums if FORMATS[case.dtype].stores else ""
     for reasons, how in (
         ((losses,), {"table": table}),
