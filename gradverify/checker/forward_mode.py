@@ -15,6 +15,7 @@ from ..frameworks.registry import of_functions
 from ..judge.compare import Compared, compare
 from ..judge.draws import tangents_of
 from ..judge.excuses import with_forms
+from ..judge.holomorphic import pushforward_by_forms
 from ..judge.jvp import Slopes, differences, jvp_budget
 from ..namespaces.dtypes import FORMATS
 from ..trace import Traced
@@ -100,15 +101,20 @@ def _find_excuse(
 
     A JVP rule has the factor that the VJP rule has: the budget is that of the pushforward of the forms' texts.
     """
-    forms = of_functions(framework).forms
-    table, reason = with_forms(case.graph, forms, case.dtype)
-    if not reason:
-        return ""
+    subject = of_functions(framework)
+    table, reason = with_forms(case.graph, subject.forms, case.dtype)
+
+    def explains(**how: Any) -> bool:
+        allowed, _ = jvp_budget(case, tangents, true, q.seed, **how)
+        return not any(c.failing.any() for c in _compare_all(case, jvps, true, allowed, 1.0))
+
     try:
-        allowed, _ = jvp_budget(case, tangents, true, q.seed, table)
+        if reason and explains(table=table):
+            return reason
+        other = pushforward_by_forms(case.graph, case.wrt, subject.complex_forms)
+        return other[1] if other and explains(graph=other[0]) else ""
     except Unsupported:
         return ""
-    return "" if any(c.failing.any() for c in _compare_all(case, jvps, true, allowed, 1.0)) else reason
 
 
 def _compare_all(

@@ -29,6 +29,7 @@ from .branches import Branches, branch_by_branch
 from .budget import RERUNS, Budget
 from .compare import Compared, compare, hopeless
 from .excuses import with_forms
+from .holomorphic import allowance_by_forms
 from .laws import Trial
 from .laws import registry as laws
 from .reference import Reference, allowance, reference
@@ -130,7 +131,9 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, custo
         except Unsupported as e:
             return inconclusive(Reason.NO_RULE, str(e))
         try:
-            return _judge(real, subject, pairs.to_function_of_parts(case, subject, own), True, seed)
+            return _judge(
+                real, subject, pairs.to_function_of_parts(case, subject, own), custom and own is not None, seed
+            )
         except Unsupported as e:
             return inconclusive(Reason.SUBJECT, str(e))
     try:
@@ -337,6 +340,9 @@ def _find_excuse(case: Case, subject: Framework, seen: Observation, ref: Referen
     if case.function:
         return ""
     table, losses = with_forms(case.graph, subject.forms, case.dtype)
+    complex_losses = _explained_by_complex_rules(case, subject, seen, ref, seed)
+    if complex_losses:
+        return complex_losses
     sums: str = subject.partial_sums if FORMATS[case.dtype].stores else ""
     for reasons, how in (
         ((losses,), {"table": table}),
@@ -347,6 +353,18 @@ def _find_excuse(case: Case, subject: Framework, seen: Observation, ref: Referen
         if all(reasons) and _right_under(allowance(case, ref.truth, seed=seed, **how), case, seen, ref):
             return "; ".join(reasons)
     return ""
+
+
+def _explained_by_complex_rules(case: Case, subject: Framework, seen: Observation, ref: Reference, seed: int) -> str:
+    """Reason of the declared factors of complex ops that excuse every failing entry, or ""."""
+    if not subject.complex_forms or ref.truth.kinks:
+        return ""
+    try:
+        gradients = {n: e.resolved for n, e in ref.truth.gradients.items()}
+        allowed, reasons = allowance_by_forms(case, ref.budget, gradients, subject.complex_forms, seed=seed)
+    except Unsupported:
+        return ""
+    return reasons if reasons and _right_under(allowed, case, seen, ref) else ""
 
 
 def _hopeless(case: Case, ref: Reference) -> bool:

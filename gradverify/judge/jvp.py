@@ -232,7 +232,7 @@ def _box(wide: np.ndarray, fine: np.ndarray) -> np.ndarray:
 # ---- the budget -----------------------------------------------------------------------------------------------------
 
 
-class _Recording(Recorder):
+class Recording(Recorder):
     """The op table's vocabulary over nodes under construction."""
 
     pi, ln2, ln10, sqrt2 = Namespace.pi, Namespace.ln2, Namespace.ln10, Namespace.sqrt2
@@ -275,10 +275,14 @@ def pushforward(graph: Graph, wrt: tuple[str, ...], table: Table = OPS) -> Graph
     """
     try:
         backward, cotangents = vjp_graph(lowered(graph, table), wrt, "{}*", lambda k: k, table)
-        flat = lowered(backward)
-        forward_graph, _ = vjp_graph(flat, cotangents, "{}'", lambda k: wrt[k])
+        return transposed(backward, cotangents, wrt)
     except (AttributeError, TypeError, ShapeError, KeyError) as e:
         raise Unsupported(f"forward mode: the rule of an op cannot be recorded ({type(e).__name__}: {e})") from e
+
+
+def transposed(backward: Graph, cotangents: tuple[str, ...], wrt: tuple[str, ...]) -> Graph:
+    """The graph of J·v, from that of a VJP: its own VJP, by the cotangents that it is linear in."""
+    forward_graph, _ = vjp_graph(lowered(backward), cotangents, "{}'", lambda k: wrt[k])
     # J·v does not depend on the cotangents that it was derived through.
     kept = forward_graph.pruned()
     used = {n.name for k, n in enumerate(kept.nodes) if isinstance(n, Input) and k in kept.active}
@@ -294,7 +298,7 @@ def vjp_graph(
     Its inputs are those of `graph`, and a cotangent for each output.
     """
     builder = GraphBuilder()
-    xp = _Recording(builder)
+    xp = Recording(builder)
     values: list[Any] = []
     for node in graph.nodes:
         if isinstance(node, Input):
@@ -316,14 +320,20 @@ def vjp_graph(
 
 
 def jvp_budget(
-    case: Case, tangents: Mapping[str, np.ndarray], true: Slopes, seed: int, table: Table = OPS
+    case: Case,
+    tangents: Mapping[str, np.ndarray],
+    true: Slopes,
+    seed: int,
+    table: Table = OPS,
+    graph: Graph | None = None,
 ) -> tuple[list[np.ndarray], bool]:
     """The budget of every entry of J·v, and whether rounding may flip a branch.
 
-    With a `table`, that of the formulas in it. Where the function is smooth and its graph is not, the way that the graph
-    takes at the point and what rounding does next to it both count, as in `reference.allowance`.
+    With a `table`, that of the formulas in it; `graph` is a pushforward by other rules. Where the function is smooth and
+    its graph is not, the way that the graph takes at the point and what rounding does next to it both count, as in
+    `reference.allowance`.
     """
-    graph = pushforward(case.graph, case.wrt, table)
+    graph = graph or pushforward(case.graph, case.wrt, table)
     values = {**case.values, **{f"{n}'": t for n, t in tangents.items()}}
     values = {n: values[n] if n in values else np.zeros(graph.nodes[k].shape) for n, k in graph.inputs.items()}
     cotangents = tuple(np.zeros(e.shape) for e in true.slopes)  # there is no reverse pass, so they are not looked at

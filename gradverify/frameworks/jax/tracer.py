@@ -402,7 +402,7 @@ class _Walk:
         if name in CONTROL:
             enter: Callable[..., list[_Cell]] = getattr(self, CONTROL[name])
             return enter(eqn, cells)
-        return self.noted(eqn, cells, outs, self.mapped(eqn, cells, outs, MAPPED.get(name)))
+        return self.noted(eqn, cells, outs, self.mapped(eqn, cells, outs))
 
     def noted(self, eqn: Any, cells: list[_Cell], outs: Callable[[], Any], symbols: list[Value | None]) -> list[_Cell]:
         """The cells of an equation's results, whose formats are noted."""
@@ -418,7 +418,7 @@ class _Walk:
         return list(out) if eqn.primitive.multiple_results else [out]
 
     def mapped(
-        self, eqn: Any, cells: list[_Cell], outs: Callable[[], Any], mapping: Callable[..., Any] | None
+        self, eqn: Any, cells: list[_Cell], outs: Callable[[], Any], library: Callable[..., Any] | None = None
     ) -> list[Value | None]:
         """One value per output: None for concrete ones, an unusable one for what has no counterpart."""
         xp, name = self.xp, eqn.primitive.name
@@ -429,14 +429,14 @@ class _Walk:
         xp.eqn, xp.cells, xp.outs = eqn, cells, outs
         why, values = "", []
         try:
-            if mapping is None:
+            if library is None and name not in MAPPED:
                 raise Unsupported(f"the JAX primitive {name} has no counterpart in the op table")
             if name == "stop_gradient" and not self.ruled:
                 xp.note(STOPPED if self.stop_detached else DETACHED)
                 xp.detach_sites[f"{_place(eqn)}(stop_gradient)"] = None
                 if self.stop_detached:
                     return [None]
-            result = mapping(xp, *(self.entered(c) for c in cells), **eqn.params)
+            result = (library or MAPPED[name])(xp, *(self.entered(c) for c in cells), **eqn.params)
             values = list(result) if isinstance(result, tuple) else [result]
         except Undefined:
             raise
