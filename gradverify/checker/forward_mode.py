@@ -19,7 +19,8 @@ from ..judge.holomorphic import pushforward_by_forms
 from ..judge.jvp import Slopes, differences, jvp_budget
 from ..namespaces.dtypes import FORMATS
 from ..trace import Traced
-from .driver import judge_detached_both_ways
+from .driver import judge_detached_both_ways, judge_without_definition
+from .opaque import judge_opaque_jvp
 from .question import Question
 from .trace_case import trace_case
 
@@ -34,7 +35,13 @@ def judge_jvp(q: Question, *, batched: bool = False) -> Verdict:
 
 def _judge(q: Question, batched: bool, fix_detached: bool) -> tuple[Verdict, Traced]:
     start = time.perf_counter()
-    case, traced = trace_case(q, fix_detached=fix_detached)
+    try:
+        case, traced = trace_case(q, fix_detached=fix_detached)
+    except Unsupported as e:
+        found = None if batched or q.reference or q.surrogate else _judge_opaque(q, str(e))
+        if found is None:
+            raise
+        return found
     tangents = tangents_of(case, [q.seed, 7])
 
     def verdict(outcome: Outcome, message: str = "", **fields: Any) -> tuple[Verdict, Traced]:
@@ -93,6 +100,24 @@ def _first(e: Exception) -> str:
     return (str(e).strip().splitlines() or [""])[0]
 
 
+def _judge_opaque(q: Question, why: str) -> tuple[Verdict, Traced] | None:
+    """The verdict on the JVP of an untraceable function, from its differences; None where these cannot be had."""
+
+    def judge(name: str, *args: Any, **options: Any) -> Verdict:
+        return judge_opaque_jvp(f"JVP of {name}", *args, **options)
+
+    try:
+        return judge_without_definition(q, q.given, why, judge=judge)
+    except Unsupported:
+        raise
+    except NotImplementedError as e:
+        raise Unsupported(f"no forward mode: {_first(e)}") from e
+    except Exception as e:
+        if "custom_vjp" in str(e):
+            raise Unsupported(f"no forward mode: {_first(e)}") from e
+        raise
+
+
 def _find_excuse(
     case: Case, framework: str, q: Question, tangents: Mapping[str, np.ndarray], jvps: tuple[np.ndarray, ...],
     true: Slopes,
@@ -105,8 +130,9 @@ def _find_excuse(
     table, reason = with_forms(case.graph, subject.forms, case.dtype)
 
     def explains(**how: Any) -> bool:
-        allowed, _ = jvp_budget(case, tangents, true, q.seed, **how)
-        return not any(c.failing.any() for c in _compare_all(case, jvps, true, allowed, 1.0))
+        # A formula with a branch of its own (the quotients of prod, where no factor is 0) tells nothing where it turns.
+        allowed, branches = jvp_budget(case, tangents, true, q.seed, **how)
+        return not branches and not any(c.failing.any() for c in _compare_all(case, jvps, true, allowed, 1.0))
 
     try:
         if reason and explains(table=table):

@@ -79,21 +79,19 @@ def _matches(graph: Graph, template: Graph, k: int, t: int, found: dict[int, int
     if t in found:
         return found[t] == k
     node, like = graph.nodes[k], template.nodes[t]
-    if isinstance(like, Input):
-        fits = node.kind == "float"
-    elif isinstance(like, Constant):
+    if isinstance(like, Constant):
         # A graph of other shapes has the number broadcast.
         while isinstance(node, Apply) and node.op == "broadcast_to":
             node = graph.nodes[node.args[0]]
         return isinstance(node, Constant) and np.ndim(node.value) == 0 and node.value == like.value
-    else:
-        fits = _alike(node, like) and len(node.args) == len(like.args)
-    if not fits:
+    if isinstance(like, Input):
+        if node.kind == "float":
+            found[t] = k
+        return node.kind == "float"
+    if not isinstance(node, Apply) or not _alike(node, like) or len(node.args) != len(like.args):
         return False
     found[t] = k
-    return all(
-        _matches(graph, template, a, b, found) for a, b in zip(getattr(node, "args", ()), getattr(like, "args", ()))
-    )
+    return all(_matches(graph, template, a, b, found) for a, b in zip(node.args, like.args))
 
 
 def gradient_graph(

@@ -32,8 +32,9 @@ from ..ops.build import GraphBuilder, Recorder, Ref, lowered
 from ..oracle.balls import BALLS
 from ..oracle.estimate import Estimate, from_balls
 from ..oracle.neighbours import AGREE, BITS, DIRECTIONS, NEAR, NEARER, VANISH
-from ..oracle.precision import working
-from ..oracle.truth import LADDER, SIDES_AGREE, step_exponent
+from ..oracle.precision import step_exponent, working
+from ..oracle.sides import SIDES_AGREE
+from ..oracle.truth import LADDER
 from .budget import SAFETY, Conditions, budget
 from .reference import reference
 
@@ -200,7 +201,8 @@ def _common(samples: list[np.ndarray], shape: tuple[int, ...]) -> tuple[np.ndarr
     """
     limit, agrees = BALLS.zeros(shape), np.zeros(shape, dtype=bool)
     for at in np.ndindex(shape) if samples else ():
-        first, spread = samples[0][at], arb(0)
+        first: Any = samples[0][at]
+        spread = arb(0)
         for s in samples[1:]:
             spread = spread.max(abs(s[at] - first))
         agrees[at] = bool(spread <= abs(first) * AGREE + arb(VANISH))

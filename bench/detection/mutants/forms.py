@@ -38,16 +38,21 @@ def _dsinc(x):
     z = math.pi * x
     near = z.abs() < 0.5
     u = torch.where(near, z, 0.0) ** 2
-    series = -z * math.pi / 3 * (1 - u / 10 * (1 - u / 28 * (1 - u / 54 * (1 - u / 88 * (1 - u / 130 * (1 - u / 180))))))
+    series = (
+        -z * math.pi / 3 * (1 - u / 10 * (1 - u / 28 * (1 - u / 54 * (1 - u / 88 * (1 - u / 130 * (1 - u / 180))))))
+    )
     far = torch.where(near, 1.0, x)
     return torch.where(near, series, (torch.cos(math.pi * far) - torch.sinc(far)) / far)
 
 
 def _derfcx(x):
-    """2 x erfcx(x) - 2/√π, by its asymptotic series from 40 on."""
-    u = 0.5 / torch.where(x > 40, x, 40.0) ** 2
-    series = -2 / ROOT_PI * u * (1 - 3 * u * (1 - 5 * u * (1 - 7 * u * (1 - 9 * u * (1 - 11 * u)))))
-    return torch.where(x > 40, series, 2 * x * S.erfcx(x) - 2 / ROOT_PI)
+    """2 x erfcx(x) - 2/√π, by Legendre's continued fraction from 1 on (DLMF 7.18.7)."""
+    y = torch.where(x > 1, x, 1.0)
+    ratio = torch.zeros_like(y)
+    for k in range(150, 0, -1):
+        ratio = 1 / (2 * y + 2 * (k + 1) * ratio)
+    first = 1 / (2 * y + 2 * ratio)
+    return torch.where(x > 1, -4 / ROOT_PI * first * ratio, 2 * x * S.erfcx(x) - 2 / ROOT_PI)
 
 
 def _mills(x):
