@@ -49,7 +49,7 @@ def _derfcx(x):
     """2 x erfcx(x) - 2/√π, by Legendre's continued fraction from 1 on (DLMF 7.18.7)."""
     y = torch.where(x > 1, x, 1.0)
     ratio = torch.zeros_like(y)
-    for k in range(150, 0, -1):
+    for k in range(400, 0, -1):
         ratio = 1 / (2 * y + 2 * (k + 1) * ratio)
     first = 1 / (2 * y + 2 * ratio)
     return torch.where(x > 1, -4 / ROOT_PI * first * ratio, 2 * x * S.erfcx(x) - 2 / ROOT_PI)
