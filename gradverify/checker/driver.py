@@ -198,7 +198,7 @@ def judge_point(q: Question, point: Point, is_opaque: bool = False) -> tuple[Ver
     def judge(fix_detached: bool) -> tuple[Verdict, Traced, Case | None]:
         try:
             if is_opaque:
-                opaque = _judge_without_definition(q, point, "it is opaque at the given point", is_opaque=True)
+                opaque = judge_without_definition(q, point, "it is opaque at the given point", is_opaque=True)
                 if opaque is not None:
                     return (*opaque, None)
             return _judge_once(q, point, fix_detached)
@@ -212,7 +212,7 @@ def _judge_once(q: Question, point: Point, fix_detached: bool) -> tuple[Verdict,
     try:
         case, own = trace_case(q, point, fix_detached=fix_detached)
     except Unsupported as e:
-        opaque = None if q.reference or q.surrogate else _judge_without_definition(q, point, str(e))
+        opaque = None if q.reference or q.surrogate else judge_without_definition(q, point, str(e))
         if opaque is None:
             raise
         return (*opaque, None)
@@ -269,8 +269,8 @@ def judge_case(q: Question, own: Traced, case: Case, *, exact: bool = False) -> 
     return replace(verdict, notes=tuple(dict.fromkeys(notes)))
 
 
-def _judge_without_definition(
-    q: Question, point: Point, why: str, is_opaque: bool = False
+def judge_without_definition(
+    q: Question, point: Point, why: str, is_opaque: bool = False, judge: Callable[..., Verdict] = judge_opaque
 ) -> tuple[Verdict, Traced] | None:
     """The verdict on an untraceable function, from its differences; None where not even those can be had.
 
@@ -289,7 +289,7 @@ def _judge_without_definition(
     cotangent = cotangent_at(q, own, point, [o.shape for o in outputs], (own.dtype,) * len(outputs))
     box = Opaque(subject, own.function, own.values, wrt, cotangent, own.dtype)
     with q.limit_time(PASSES):
-        return judge_opaque(q.title(point), box, (f"it cannot be traced: {why}",), seed=q.seed), own
+        return judge(q.title(point), box, (f"it cannot be traced: {why}",), seed=q.seed), own
 
 
 def _subject_of(traced: Traced, device: str | None) -> Framework:

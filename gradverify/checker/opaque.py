@@ -100,6 +100,53 @@ def judge_opaque(name: str, black_box: Opaque, reasons: tuple[str, ...], *, seed
     )  # fmt: skip
 
 
+def judge_opaque_jvp(name: str, black_box: Opaque, reasons: tuple[str, ...], *, seed: int = 0) -> Verdict:
+    """As `judge_opaque`, of the JVP: ⟨w, J·v⟩ against the slope of ⟨w, f⟩ along v, for random v and w.
+
+    `w` is drawn anew for every direction, so that of several wrong outputs none hides another in all of them. Raises
+    what the framework raises.
+    """
+    start, b = time.perf_counter(), black_box
+    rng = np.random.default_rng([seed, 8])
+    resolved, outcome, message = False, Outcome.PASS, ""
+    kind: FailKind | None = None
+    reason: Reason | None = None
+    for k in range(DIRECTIONS):
+        u = {n: _length_scales(b.values[n]) * rng.choice([-1.0, 1.0], np.shape(b.values[n])) * rng.uniform(0.5, 1.0)
+             for n in b.wrt}  # fmt: skip
+        tangents = {n: t.astype(b.dtype) for n, t in u.items()}
+        outs, jvps = b.subject.run_jvp(b.function, b.values, tangents, False)
+        if [(p.shape, p.dtype) for p in jvps] != [(np.shape(o), np.asarray(o).dtype) for o in outs]:
+            got = ", ".join(f"{p.dtype}{list(p.shape)}" for p in jvps)
+            outcome, kind, message = Outcome.FAIL, FailKind.STRUCTURE, f"tangents are {got}, unlike the outputs"
+            break
+        w = tuple(rng.choice([-1.0, 1.0], np.shape(o)) * rng.uniform(0.5, 1.0, np.shape(o)) for o in outs)
+        measured = replace(b, cotangent=w).slope({n: np.asarray(t, dtype=np.float64) for n, t in tangents.items()})
+        if not np.isfinite(measured.bound):
+            continue
+        terms = [np.asarray(p, dtype=np.float64) * g for p, g in zip(jvps, w)]
+        predicted = sum(float(np.sum(t)) for t in terms)
+        size = sum(float(np.sum(np.abs(t))) for t in terms)
+        allowed = measured.bound + ROUNDINGS * FORMATS[b.dtype].roundoff * size
+        error = abs(predicted - measured.value)
+        resolved |= allowed < 0.5 * max(abs(measured.value), size)
+        if not error <= allowed:
+            outcome, kind = Outcome.FAIL, FailKind.WRONG if np.isfinite(predicted) else FailKind.NON_FINITE
+            message = (
+                f"along random direction {k + 1} the JVP is {predicted:.10g} (summed with random weights), the function's "
+                f"slope is {measured.value:.10g} ± {allowed:.2g}"
+            )
+            break
+    if outcome is Outcome.PASS and not resolved:
+        outcome, reason = Outcome.INCONCLUSIVE, Reason.ORACLE
+        message = "no step gave a slope with a bound that decides"
+    notes = (*reasons, "there is no definition to evaluate: the JVP was held against differences of the function")
+    return Verdict(
+        outcome=outcome, case=name, subject=b.subject.name, dtype=b.dtype, kind=kind, reason=reason, message=message,
+        notes=notes, seconds=time.perf_counter() - start, facts={"directions": DIRECTIONS},
+    )  # fmt: skip
+
+
 Found = tuple[Outcome, FailKind | None, Reason | None, str, tuple[Comparison, ...]]
 
 

@@ -205,6 +205,13 @@ FACTS: Mapping[str, OpFacts] = {
     "lgamma": OpFacts(saves=("a",), cpu_kernel="lgamma_vml_cpu", functions="lgamma"),
     "digamma": OpFacts(saves=("a",), cpu_kernel="digamma", functions="digamma"),
     "polygamma": OpFacts(saves=("a",)),
+    "erfcx": OpFacts(saves=("a",)),
+    "ierfcx": OpFacts(saves=("a",)),
+    "log_ndtr": OpFacts(saves=("a",)),
+    "sinc": OpFacts(saves=("a",), functions="sinc"),
+    "dsinc": OpFacts(saves=("a",)),
+    "bessel_i": OpFacts(saves=("a",)),
+    "squareplus": OpFacts(saves=("a out",)),
     "ndtr": OpFacts(saves=("a",)),
     "entr": OpFacts(saves=("a",)),
     # reduction

@@ -79,6 +79,17 @@ class Form:
 
 
 @dataclass(frozen=True)
+class HolomorphicForm:
+    """A framework's known factor for the derivative of a complex op: the cotangent is multiplied with its conjugate.
+
+    slope   (xp, z, out) -> the factor, over pairs of reals
+    """
+
+    reason: str
+    slope: Callable[..., Any]
+
+
+@dataclass(frozen=True)
 class Template:
     """How a script without gradverify asks a framework for a VJP.
 
@@ -318,6 +329,7 @@ class Framework(ABC):
     # ---- what is known of it ------------------------------------------------------------------------------------------
 
     forms: Mapping[str, Form] = {}
+    complex_forms: Mapping[str, HolomorphicForm] = {}
     """op -> the formula that loses digits there."""
 
     partial_sums: str = ""

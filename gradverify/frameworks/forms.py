@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from ..core.op import Array, Vocabulary
+from .base import HolomorphicForm
 
 # B_2k / 2k for k = 1 ... 7: the asymptotic series of digamma (DLMF 5.11.2).
 DIGAMMA_SERIES = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12)
@@ -45,3 +49,15 @@ def _scale(xp: Vocabulary) -> Array:
 
 def _inner(xp: Vocabulary, x: Array) -> Array:
     return _scale(xp) * (x + 0.044715 * x * x * x)
+
+
+COMPLEX: Mapping[str, HolomorphicForm] = MappingProxyType({
+    "tanh": HolomorphicForm("1 - out² cancels where tanh saturates, over complex numbers as over reals",
+                            lambda xp, z, out: 1.0 - xp.multiply(out, out)),
+    "tan": HolomorphicForm("1 + out² cancels far from the real axis, where tan saturates at ±i",
+                           lambda xp, z, out: 1.0 + xp.multiply(out, out)),
+    "sigmoid": HolomorphicForm("1 - out cancels where sigmoid saturates, over complex numbers as over reals",
+                               lambda xp, z, out: xp.multiply(out, 1.0 - out)),
+    "expm1": HolomorphicForm("out + 1 cancels in the left half plane", lambda xp, z, out: out + 1.0),
+})  # fmt: skip
+"""The factors that PyTorch and JAX both have."""

@@ -25,6 +25,7 @@ class Wrapped(Framework):
         self.name, self.dtypes, self.device = inner.name, inner.dtypes, inner.device
         self.pull_modes, self.conjugates, self.roots = inner.pull_modes, inner.conjugates, inner.roots
         self.compiler, self.forms, self.partial_sums = inner.compiler, inner.forms, inner.partial_sums
+        self.complex_forms = inner.complex_forms
         self.negative_strides, self.clamps_indices = inner.negative_strides, inner.clamps_indices
         self.narrow_literals = inner.narrow_literals
         self.compiles_each_shape, self.by_hand, self.template = (

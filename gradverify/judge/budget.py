@@ -156,7 +156,7 @@ def budget(
         {
             n: _bound_entries(
                 t, [[r.gradients[n] for r in runs] for runs in samples], floors.gradients[n],
-                gradients.get(_other_part(n)), fmt,
+                gradients.get(other_part(n)), fmt,
             )
             for n, t in gradients.items()
         },
@@ -254,7 +254,7 @@ def _scatter(truth: np.ndarray, arrays: list[np.ndarray]) -> np.ndarray:
     return norm / math.sqrt(len(arrays))
 
 
-def _other_part(name: str) -> str:
+def other_part(name: str) -> str:
     """The name of the imaginary part for that of the real one, and the reverse; "" for other names."""
     whole, _, part = name.rpartition(".")
     return {"real": f"{whole}.imag", "imag": f"{whole}.real"}.get(part, "")

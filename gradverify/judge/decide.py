@@ -15,11 +15,9 @@ from ..core.case import Case
 from ..core.errors import SpecError, Undefined, Unsupported
 from ..core.graph import Apply, Graph
 from ..core.verdict import Comparison, FailKind, Formula, Outcome, Reason, Verdict
-from ..frameworks.base import Form, Framework, Observation
+from ..frameworks.base import Framework, Observation
 from ..namespaces.dtypes import COMPLEX, FORMATS, is_float, rounded, to_float64
 from ..namespaces.run import forward
-from ..ops import OPS
-from ..ops.build import lowered
 from ..ops.complex.lowering import is_complex
 from ..oracle.balls import BALLS
 from ..oracle.estimate import Estimate, from_balls
@@ -31,6 +29,8 @@ from .branches import Branches, branch_by_branch
 from .budget import RERUNS, Budget, several_casts
 from .compare import Compared, compare, hopeless
 from .exact import Exact, evaluate_backward, off_beyond, ran
+from .excuses import with_forms
+from .holomorphic import allowance_by_forms
 from .hypotheses import explain
 from .laws import Trial
 from .laws import registry as laws
@@ -147,7 +147,14 @@ def _judge(
         except Unsupported as e:
             return inconclusive(Reason.NO_RULE, str(e))
         try:
-            return _judge(real, subject, pairs.to_function_of_parts(case, subject, own), True, exact, seed)
+            return _judge(
+                real,
+                subject,
+                pairs.to_function_of_parts(case, subject, own),
+                custom and own is not None,
+                exact,
+                seed,
+            )
         except Unsupported as e:
             return inconclusive(Reason.SUBJECT, str(e))
     try:
@@ -457,15 +464,10 @@ def _find_excuse(case: Case, subject: Framework, seen: Observation, ref: Referen
     """
     if case.function:
         return ""
-    declared: Mapping[str, Form] = subject.forms
-    forms = {op: f for op, f in declared.items() if f.dtypes is None or case.dtype in f.dtypes}
-    table = dict(OPS)
-    for op, form in forms.items():
-        table[op] = replace(OPS[op], vjp=form.vjp or OPS[op].vjp, define=form.define or OPS[op].define)
-    # A composite op may be made of one that has a form.
-    nodes = (*case.graph.nodes, *lowered(case.graph, table).nodes) if forms else ()
-    used = sorted({n.op for n in nodes if isinstance(n, Apply)} & set(forms))
-    losses = "; ".join(f"{op}: {forms[op].reason}" for op in used)
+    table, losses = with_forms(case.graph, subject.forms, case.dtype)
+    complex_losses = _explained_by_complex_rules(case, subject, seen, ref, seed)
+    if complex_losses:
+        return complex_losses
     sums: str = subject.partial_sums if FORMATS[case.dtype].stores else ""
     for reasons, how in (
         ((losses,), {"table": table}),
@@ -476,6 +478,18 @@ def _find_excuse(case: Case, subject: Framework, seen: Observation, ref: Referen
         if all(reasons) and _right_under(allowance(case, ref.truth, seed=seed, **how), case, seen, ref):
             return "; ".join(reasons)
     return ""
+
+
+def _explained_by_complex_rules(case: Case, subject: Framework, seen: Observation, ref: Reference, seed: int) -> str:
+    """Reason of the declared factors of complex ops that excuse every failing entry, or ""."""
+    if not subject.complex_forms or ref.truth.kinks:
+        return ""
+    try:
+        gradients = {n: e.resolved for n, e in ref.truth.gradients.items()}
+        allowed, reasons = allowance_by_forms(case, ref.budget, gradients, subject.complex_forms, seed=seed)
+    except Unsupported:
+        return ""
+    return reasons if reasons and _right_under(allowed, case, seen, ref) else ""
 
 
 def _hopeless(case: Case, ref: Reference) -> bool:

@@ -23,7 +23,7 @@ from ..ops.build import lowered
 from ..oracle.balls import BALLS
 from ..oracle.precision import working
 from ..oracle.truth import LADDER, SMALL, Truth
-from .budget import SAFETY, Budget
+from .budget import SAFETY, Budget, other_part
 
 MOVES = 4
 """Points next to the given one; the largest move of an entry counts."""
@@ -64,10 +64,12 @@ def find_unstable(case: Case, true: Truth, allowed: Budget, seed: int = 0) -> Un
     u = FORMATS[case.dtype].roundoff
     half = math.sqrt(u)
     suspects = {}
+    sizes = {n: float(np.max(np.abs(e.hi), initial=0.0)) for n, e in true.gradients.items()}
     for name, b in allowed.gradients.items():
-        size = np.abs(true.gradients[name].hi)
-        largest = float(np.max(size, initial=0.0))
-        unsure = np.where(np.isfinite(b), b, 0.0) > SAFETY * half * largest
+        # A part of a complex number has the digits of the whole; below the normal numbers there are none.
+        largest = max(sizes[name], sizes.get(other_part(name), 0.0))
+        known = np.isfinite(b) & (true.gradients[name].resolved != 0)
+        unsure = np.where(known, b, 0.0) > SAFETY * (half * largest + 2 * FORMATS[case.dtype].tiny)
         if largest and unsure.any():
             suspects[name] = unsure
     if not suspects:
@@ -78,7 +80,7 @@ def find_unstable(case: Case, true: Truth, allowed: Budget, seed: int = 0) -> Un
     worst = None
     for name, unsure in suspects.items():
         with np.errstate(all="ignore"):
-            fair = SAFETY * (problem[name] + u * np.max(np.abs(true.gradients[name].hi), initial=0.0))
+            fair = SAFETY * (problem[name] + u * max(sizes[name], sizes.get(other_part(name), 0.0)))
             ratio = np.where(unsure, allowed.gradients[name] / fair, 0.0)
         if worst is None or ratio.max() > worst[1]:
             worst = name, float(ratio.max())
@@ -132,14 +134,14 @@ def _where(case: Case, graph: Graph, seed: int) -> int:
 def digits_lost(case: Case, graph: Graph, seed: int = 0) -> dict[int, float]:
     """Node of the lowered graph -> the decimal digits that it loses: its relative error over that of its arguments."""
     xp = NudgedNamespace(Noise(FORMATS[case.dtype]))
-    runs = []
+    runs: list[list[np.ndarray | None]] = []
     with np.errstate(all="ignore"):
         for k in range(MOVES):
             xp.noise.restart((seed, k))
             values = {n: xp.asarray(v) for n, v in case.values.items()}
             runs.append([None if v is None else np.asarray(v) for v in forward(xp, graph, values, case.dtype)])
         relative = {
-            k: _relative([r[k] for r in runs])
+            k: _relative([v for r in runs if (v := r[k]) is not None])
             for k, node in enumerate(graph.nodes)
             if k in graph.active and node.kind == "float"
         }

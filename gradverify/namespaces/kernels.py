@@ -120,7 +120,10 @@ _rows(
     "tanh asinh acosh atanh atan2 hypot",
     Own.UFUNC, Own.SCALAR, Nudge.ULPS,
 )  # fmt: skip
-_rows("erf erfc erfinv lgamma digamma polygamma", Own.METHOD, Own.SCALAR, Nudge.ULPS)
+_rows(
+    "erf erfc erfinv lgamma digamma polygamma erfcx ierfcx log_ndtr sinc dsinc bessel_i squareplus",
+    Own.METHOD, Own.SCALAR, Nudge.ULPS,
+)  # fmt: skip
 _rows("negative abs", Own.UFUNC, Own.SCALAR, Nudge.EXACT)
 _rows("maximum minimum", Own.UFUNC, Own.SCALAR, Nudge.CHOICE)
 _rows("sign floor ceil trunc", Own.UFUNC, Own.SCALAR, Nudge.STEP)

@@ -127,6 +127,33 @@ class NumpyNamespace(Namespace):
             return special.polygamma(x, n)
         return self._special("polygamma")(n, x).astype(x.dtype)
 
+    def erfcx(self, x: Any) -> Any:
+        return self._special("erfcx")(x)
+
+    def log_ndtr(self, x: Any) -> Any:
+        return self._special("log_ndtr")(x)
+
+    def sinc(self, x: Any) -> Any:
+        return special.sinc(x) if self.module is np else self.module.sinc(x)
+
+    def ierfcx(self, x: Any, n: int = 1) -> Any:
+        return self._on_host(special.ierfcx, x, n)
+
+    def dsinc(self, x: Any, n: int = 1) -> Any:
+        return self._on_host(special.dsinc, x, n)
+
+    def bessel_i(self, x: Any, n: int = 0) -> Any:
+        return self._on_host(special.bessel_i, x, n)
+
+    def squareplus(self, x: Any, b: float = 4.0) -> Any:
+        return self._on_host(special.squareplus, x, b)
+
+    def _on_host(self, kernel: Any, x: Any, *args: Any) -> Any:
+        """By NumPy's kernel, where no other module has one."""
+        if self.module is np:
+            return kernel(x, *args)
+        return self.module.asarray(kernel(self.module.asnumpy(x), *args))
+
     # reductions
     def sum(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
         return self.module.sum(x, axis=axis, keepdims=keepdims)

@@ -69,6 +69,29 @@ def density(xp: Vocabulary, x: Array) -> Array:
     return xp.exp(-0.5 * (x * x)) / (xp.sqrt2 * xp.pi**0.5)
 
 
+def order(highest: int = 16) -> dict[str, Param]:
+    """The parameter n of a family of functions."""
+    return {"n": Param("int", lo=0, hi=highest)}
+
+
+def family(name: str, vjp: Any, doc: str, **fields: Any) -> OpSpec:
+    """An elementwise primitive with an order n, whose derivative is of that family again."""
+    return OpSpec(
+        name=name, define=lambda xp, x, n: getattr(xp, name)(x, n=n), vjp=(vjp,), doc=doc, shape=same, primitive=True,
+        params=order(), example=f"{name}(x, n=1)", generate=False, **fields,
+    )  # fmt: skip
+
+
+def bessel_i_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, n: int) -> Array:
+    """DLMF 10.29.1, with I(-1) = I(1): both terms have one sign."""
+    return g * (0.5 * (xp.bessel_i(x, n=abs(n - 1)) + xp.bessel_i(x, n=n + 1)))
+
+
+def squareplus_image(x: Interval, b: float, **_: Any) -> Interval:
+    """Increasing for b > 0, and never negative."""
+    return Interval(0.0, INF)
+
+
 DECLARATIONS: tuple[OpSpec, ...] = (
     pointwise("erf", lambda xp, g, out, x: g * (2.0 / xp.pi**0.5 * xp.exp(-(x * x))), monotone(math.erf),
               "error function", ulps=2),
@@ -84,6 +107,21 @@ DECLARATIONS: tuple[OpSpec, ...] = (
            vjp=(lambda xp, g, out, x, n: g * xp.polygamma(x, n=n + 1),), domain=(POSITIVE,), image=polygamma_image,
            doc="the n-th derivative of digamma", shape=same, primitive=True, ulps=8,
            params={"n": Param("int", lo=0, hi=16)}, example="polygamma(x, n=1)"),
+    pointwise("erfcx", lambda xp, g, out, x: g * (-2.0 * xp.ierfcx(x, n=1)), lambda x: Interval(0.0, INF),
+              "exp(x²) erfc(x), which neither over- nor underflows in the positive tail", ulps=8, generate=False),
+    family("ierfcx", lambda xp, g, out, x, n: g * ((-2.0 * (n + 1)) * xp.ierfcx(x, n=n + 1)),
+           "exp(x²) times the n-th repeated integral of erfc from x on (DLMF 7.18)", ulps=8),
+    pointwise("log_ndtr", lambda xp, g, out, x: g * ((xp.sqrt2 / xp.pi**0.5) / xp.erfcx(-x / xp.sqrt2)),
+              lambda x: Interval(-INF, 0.0), "log(ndtr(x)), with all digits in both tails", ulps=8, generate=False,
+              domain=((Interval(-INF, 1e6),),)),
+    pointwise("sinc", lambda xp, g, out, x: g * xp.dsinc(x, n=1), lambda x: Interval(-0.2173, 1.0),
+              "sin(pi x) / (pi x), and 1 at 0", ulps=4, generate=False),
+    family("dsinc", lambda xp, g, out, x, n: g * xp.dsinc(x, n=n + 1), "the n-th derivative of sinc", ulps=16),
+    family("bessel_i", bessel_i_vjp, "the modified Bessel function of the first kind (DLMF 10.25.2)", ulps=8),
+    OpSpec(name="squareplus", define=lambda xp, x, b: xp.squareplus(x, b=b),
+           vjp=(lambda xp, g, out, x, b: g * (out / (2.0 * out - x)),), image=squareplus_image,
+           doc="(x + sqrt(x² + b)) / 2, with all digits in the negative tail (J. Barron, 2021)", shape=same, primitive=True,
+           ulps=4, params={"b": Param("float", 4.0, lo=2.0**-1000)}, example="squareplus(x)", generate=False),
     composed("ndtr", lambda xp, x: 0.5 * xp.erfc(-x / xp.sqrt2), lambda xp, g, out, x: g * density(xp, x),
              monotone(lambda v: 0.5 * math.erfc(-v / math.sqrt(2.0))),
              "the normal distribution's function; by erfc, which keeps the negative tail", ulps=6),

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from typing import Any
 
 import numpy as np
-from flint import acb, arb, arb_mat
+from flint import acb, arb, arb_mat, ctx
 
 from .objects import ObjectNamespace
 
@@ -25,6 +25,56 @@ def _polygamma(x: arb, n: int) -> arb:
         return x.digamma()
     value = arb(n).fac() * (arb(n + 1).zeta(x) if x > 0 else acb(n + 1).zeta(acb(x)).real)
     return value if n % 2 else -value
+
+
+def _ierfcx(x: arb, n: int) -> arb:
+    """exp(x²) times the n-th repeated integral of erfc: by Kummer's U (DLMF 7.18.10), and by its recurrence (DLMF 7.18.7)
+    next to 0 and below, where U is of another branch."""
+    if x > 0.5:
+        return (x * x).hypgeom_u(arb(n + 1) / 2, arb(1) / 2) / (arb(2) ** n * arb.pi().sqrt())
+    before, out = 2 / arb.pi().sqrt(), (x * x).exp() * x.erfc()
+    for k in range(n):
+        before, out = out, (before - 2 * x * out) / (2 * (k + 1))
+    return out
+
+
+def _log_ndtr(x: arb) -> arb:
+    y = -x / arb(2).sqrt()
+    if y > 0.5:  # erfc's own balls hold 0 from 10^5 on
+        return (_ierfcx(y, 0) / 2).log() - y * y
+    return (-(-y).erfc() / 2).log1p()
+
+
+def _dsinc(x: arb, n: int) -> arb:
+    """The n-th derivative of sinc, from x s(n) + n s(n-1) = π^(n-1) sin(πx + nπ/2); near 0 by its series, whose terms
+    alternate and decrease from k = n + 4 on, so that the first one left out bounds the rest."""
+    pi = arb.pi()
+    if abs(x) > 1:
+        out = x.sinc_pi()
+        for k in range(1, n + 1):
+            turned = (x.sin_pi(), x.cos_pi(), -x.sin_pi(), -x.cos_pi())[k % 4]
+            out = (pi ** (k - 1) * turned - k * out) / x
+        return out
+    z, total, k = pi * x, arb(0), (n + 1) // 2
+    term = arb(-1) ** k / ((2 * k + 1) * arb(2 * k - n).fac()) * z ** (2 * k - n)
+    smallest = arb(2) ** -(ctx.prec + 16)
+    while k < n + 4 or (not abs(term) < smallest * abs(total) and not (term == 0 and k > n + 4)):
+        total += term
+        k += 1
+        term = arb(-1) ** k / ((2 * k + 1) * arb(2 * k - n).fac()) * z ** (2 * k - n)
+        if k > 4 * ctx.prec:
+            break
+    return pi**n * (total + arb(0, abs(term).upper()))
+
+
+def _bessel_i(x: arb, n: int) -> arb:
+    """DLMF 10.39.9."""
+    return (x / 2) ** n / arb(n).fac() * (x * x / 4).hypgeom_0f1(arb(n + 1))
+
+
+def _squareplus(x: arb, b: float) -> arb:
+    root = (x * x + b).sqrt()
+    return b / (2 * (root - x)) if x < 0 else (x + root) / 2
 
 
 def _atan2(y: arb, x: arb) -> arb:
@@ -93,6 +143,13 @@ class BallNamespace(ObjectNamespace):
         "lgamma": lambda x: abs(x.gamma()).log() if not x > 0 else x.lgamma(),
         "digamma": arb.digamma,
         "polygamma": lambda x, n=1: _polygamma(x, n),
+        "erfcx": lambda x: _ierfcx(x, 0),
+        "ierfcx": lambda x, n=1: _ierfcx(x, n),
+        "log_ndtr": _log_ndtr,
+        "sinc": arb.sinc_pi,
+        "dsinc": lambda x, n=1: _dsinc(x, n),
+        "bessel_i": lambda x, n=0: _bessel_i(x, n),
+        "squareplus": lambda x, b=4.0: _squareplus(x, b),
     }
 
     def __init__(self) -> None:

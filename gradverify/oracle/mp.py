@@ -40,6 +40,34 @@ def _pow(x: Any, y: Any) -> Any:
     return out if isinstance(out, mpf) else mp.nan
 
 
+def _ierfcx(x: Any, n: int) -> Any:
+    """exp(x²) times the n-th repeated integral of erfc."""
+    if n and x > 0.5:
+        return mp.hyperu(mpf(n + 1) / 2, mpf(1) / 2, x * x) / (2**n * mp.sqrt(mp.pi))
+    before, out = 2 / mp.sqrt(mp.pi), mp.exp(x * x) * mp.erfc(x)
+    for k in range(n):
+        before, out = out, (before - 2 * x * out) / (2 * (k + 1))
+    return out
+
+
+def _dsinc(x: Any, n: int) -> Any:
+    """The n-th derivative of sin(πx)/(πx): by the recurrence of x s(x) = sin(πx)/π far from 0, by the series near it."""
+    if abs(x) > 1:
+        out = mp.sincpi(x)
+        for k in range(1, n + 1):
+            turned = (mp.sinpi(x), mp.cospi(x), -mp.sinpi(x), -mp.cospi(x))[k % 4]
+            out = (mp.pi ** (k - 1) * turned - k * out) / x
+        return out
+    z, low = mp.pi * x, (n + 1) // 2
+    terms = (mpf(-1) ** k / ((2 * k + 1) * mp.factorial(2 * k - n)) * z ** (2 * k - n) for k in range(low, n + mp.prec))
+    return mp.pi**n * mp.fsum(terms)
+
+
+def _squareplus(x: Any, b: float) -> Any:
+    root = mp.sqrt(x * x + b)
+    return b / (2 * (root - x)) if x < 0 else (x + root) / 2
+
+
 def _round(x: Any) -> Any:
     low = mp.floor(x)
     rest = x - low
@@ -76,6 +104,15 @@ class MpNamespace(ObjectNamespace):
         "round": lambda x: _round(x),
         "lgamma": lambda x: _real(lambda v: mp.log(abs(mp.gamma(v))))(x) if x < 0 else _real(mp.loggamma)(x),
         "polygamma": lambda x, n=1: _real(lambda v: mpmath.polygamma(n, v))(x),
+        "erfcx": lambda x: _ierfcx(x, 0),
+        "ierfcx": lambda x, n=1: _ierfcx(x, n),
+        "log_ndtr": lambda x: (
+            mp.log1p(-mp.erfc(x / mp.sqrt(2)) / 2) if x > -1 else mp.log(mp.erfc(-x / mp.sqrt(2)) / 2)
+        ),
+        "sinc": lambda x: mp.sincpi(x),
+        "dsinc": lambda x, n=1: _dsinc(x, n),
+        "bessel_i": lambda x, n=0: _real(lambda v: mp.besseli(n, v))(x),
+        "squareplus": lambda x, b=4.0: _squareplus(x, b),
     }
 
     def __init__(self) -> None:

@@ -20,3 +20,11 @@ def working(bits: int = DEFAULT_BITS) -> Iterator[None]:
         yield
     finally:
         flint.ctx.prec, mpmath.mp.prec = before_flint, before_mpmath
+
+
+def step_exponent(bits: int) -> int:
+    """k of the step h = 2**-k, relative to each entry's length scale.
+
+    A central difference errs by h²·f'''/6 and by rounding of 2**-bits/h. With k = bits/3 both are 2**(-2·bits/3).
+    """
+    return bits // 3

@@ -17,13 +17,15 @@ from typing import Any
 import numpy as np
 from flint import arb
 
-from ..core.graph import Apply, Constant, Graph
-from ..namespaces.run import constant_array, forward, kink_distances, reverse
+from ..core.graph import Apply, Graph
+from ..namespaces.run import forward, kink_distances, reverse
 from ..ops.build import lowered
 from .balls import BALLS
 from .estimate import Estimate, from_balls
 from .neighbours import apart, neighbours
-from .precision import working
+from .precision import step_exponent, working
+from .sides import Sides, SideSlopes
+from .ties import Along, along_ties
 
 LADDER = (256, 512, 1024, 4096)
 """Working bits, climbed only while the result is too wide to decide. The last rung tells entries of 1e-300 from the
@@ -36,69 +38,8 @@ CHANCE = 2.0**-32
 chance that errors e cancel to below CHANCE·max|e_i u_i| is below 2·CHANCE; the bound on an entry is widened by
 1/CHANCE, which at 256 bits still leaves more than 25 digits."""
 
-MOST_TIES = 32
-"""Two walks for each value that is shared; of more, only proportional moves are tried."""
-
 MAX_ENTRIES = 4096
 """Entry-by-entry differences cost two evaluations per entry; beyond this the oracle says that it does not know."""
-
-
-def step_exponent(bits: int) -> int:
-    """k of the step h = 2**-k, relative to each entry's length scale.
-
-    A central difference errs by h²·f'''/6 and by rounding of 2**-bits/h. With k = bits/3 both are 2**(-2·bits/3).
-    """
-    return bits // 3
-
-
-@dataclass(frozen=True, eq=False)
-class Along:
-    """The derivative along a direction in which no kink is felt, though the point lies on one: ties stay ties.
-
-    What is defensible entry by entry need not be so together: of max(x, y) at x = y each entry may be anything between 0
-    and 1, but their sum is 1, because along (1, 1) the function is smooth.
-
-    direction  input name -> array in the input's shape
-    slope      with `bound`, of ⟨cotangent, f(x + t·direction)⟩ in t
-    """
-
-    direction: Mapping[str, np.ndarray]
-    slope: float
-    bound: float
-
-
-SIDES_AGREE = 2.0**-40
-"""One-sided slopes of a smooth function differ by h·f'' with h = 2**-85 of the entry's scale. Those that differ by less
-than this are told apart by the gradients nearby, if at all: here a real kink has only to be seen."""
-
-
-@dataclass(frozen=True, eq=False)
-class Sides:
-    """What one-sided differences say of the entries that were asked.
-
-    asked     input name -> the entries
-    slope     input name -> the common slope of both sides; NaN where they do not agree in every output entry
-    resolved  (input name, entry) -> what that slope may err by
-    """
-
-    asked: Mapping[str, np.ndarray]
-    slope: Mapping[str, np.ndarray]
-    resolved: dict[tuple[str, tuple[int, ...]], float]
-
-    def note(self, name: str, at: tuple[int, ...], right: np.ndarray, left: np.ndarray, length: float) -> None:
-        # The absolute part is that of `side`: slopes below it were not told from 0.
-        unsure = SIDES_AGREE * np.maximum(np.abs(right), np.abs(left)) + 2.0**-60 / length
-        if (np.abs(right - left) <= unsure).all():
-            self.slope[name][at] = float(np.sum(right))
-            self.resolved[name, at] = float(np.sum(unsure))
-
-    def unsure(self, name: str) -> np.ndarray:
-        """What each slope may err by: side by side it was held to SIDES_AGREE, and its value to the 2**-20 of `side`."""
-        found = np.zeros(self.slope[name].shape)
-        for (n, at), error in self.resolved.items():
-            if n == name:
-                found[at] = error * 2.0**20
-        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,7 +158,7 @@ class _Attempt:
             found, sides = self.one_sided(outputs, estimates, kinks, at_kink)
             found, candidate = self.smoothed(found, candidate, sides, nodes, not (undecided or self.joint))
             finite = all(np.isfinite(e.hi).all() for e in found.gradients.values())
-            along = self.along_ties(nodes, candidate) if finite and not undecided else ()
+            along = along_ties(self, nodes, candidate) if finite and not undecided else ()
             return replace(found, along=along)
         gradients, agrees = self.confirmed(candidate, estimates)
         if agrees:
@@ -436,11 +377,11 @@ class _Attempt:
             masks, gradients = at_kink
         sides = Sides(masks, {n: np.full(m.shape, np.nan) for n, m in masks.items()}, {})
         if sum(int(m.sum()) for m in masks.values()) <= MAX_ENTRIES:
-            base = self.terms(self.nodes_at(arb(0), {}))
+            slopes = SideSlopes(self, masks)
             for n, g in gradients.items():
                 low[n], high[n] = (np.where(masks[n], np.nan, g.hi) for _ in range(2))
                 for at in map(tuple, np.argwhere(masks[n]).tolist()):
-                    right, left = (self.side(n, at, base, s) for s in (1, -1))
+                    right, left = (slopes.of(n, at, s) for s in (1, -1))
                     # Where one side has no derivative the other one stands; where neither has, the sum is NaN.
                     low[n][at] = float(np.sum(np.fmin(right, left)))
                     high[n][at] = float(np.sum(np.fmax(right, left)))
@@ -519,97 +460,10 @@ class _Attempt:
         ends = np.cumsum([0, *(fine[n].size for n in names)])
         return {n: kept[a:b].reshape(fine[n].shape) for n, a, b in zip(names, ends, ends[1:])}
 
-    def along_ties(self, nodes: list[Any], candidate: dict[str, np.ndarray]) -> tuple[Along, ...]:
-        """The directions found that keep every tie, and the slopes along them: entries of one size in proportion, so that
-        equal ones stay equal and zeros stay zero; and entries of one value by one amount, zeros as well."""
-        zeros = self.zero_distances(nodes)
-        found = [d for d in (self.proportional(zeros), self.shifted(zeros)) if d is not None]
-        known = []
-        for direction in found:
-            slope, error = self.central({n: BALLS.asarray(u) for n, u in direction.items()})
-            predicted = sum((BALLS.sum(BALLS.multiply(candidate[n], u))[()] for n, u in direction.items()), arb(0))
-            if slope.is_finite() and abs(predicted - slope) <= 4 * error:
-                known.append(Along(direction, float(slope.mid()), float(error.upper())))
-        return tuple(known)
-
-    def keeps(self, zeros: list[list[bool]], direction: Mapping[str, np.ndarray]) -> bool:
-        """Do these distances stay zero, and all others not, to either side of the point?"""
-        moves = {n: BALLS.asarray(u) for n, u in direction.items()}
-        h = arb(2) ** -step_exponent(self.bits)
-        return all(self.zero_distances(self.nodes_at(t, moves)) == zeros for t in (h, -h))
-
-    def proportional(self, zeros: list[list[bool]]) -> dict[str, np.ndarray] | None:
-        """A direction in which entries of one size move in proportion; where a kink is felt nevertheless (of clip, of
-        floor), those at halves of integers and at literals of the graph stay."""
-        literals = [np.abs(constant_array(n, self.dtype)).ravel() for n in self.graph.nodes
-                    if isinstance(n, Constant) and n.kind == "float"]  # fmt: skip
-        fixed = np.concatenate([np.zeros(0), *literals])
-        distinct = np.unique(np.concatenate([p.ravel() for p in self.points.values()] or [np.zeros(0)]))
-        steps = self.steps(distinct.size)
-        for stays in (distinct == 0, (distinct * 2 == np.floor(distinct * 2)) | np.isin(distinct, fixed)):
-            factor = np.where(stays, 0.0, steps)
-            direction = {n: self.at[n] * factor[np.searchsorted(distinct, p)] for n, p in self.points.items()}
-            if not any(u.any() for u in direction.values()):
-                return None
-            if self.keeps(zeros, direction):
-                return direction
-        return None
-
-    def shifted(self, zeros: list[list[bool]]) -> dict[str, np.ndarray] | None:
-        """A direction in which entries of one value, that several have, move by one amount: all of it, or of those inputs
-        in which the tie is kept."""
-        values, counts = np.unique(
-            np.concatenate([x.ravel() for x in self.at.values()] or [np.zeros(0)]), return_counts=True
-        )
-        tied = values[(counts > 1) & np.isfinite(values)]
-        if not 0 < tied.size <= MOST_TIES:
-            return None
-        scale = np.where(tied == 0, 1.0, np.abs(tied))
-        everywhere = [{n: np.where(x == v, u, 0.0) for n, x in self.at.items()}
-                      for v, u in zip(tied, self.steps(tied.size) * scale)]  # fmt: skip
-        kept: list[Mapping[str, np.ndarray]] = []
-        for move in everywhere:
-            if self.keeps(zeros, move):
-                kept.append(move)
-            elif len(move) > 1:
-                kept += [alone for n, u in move.items() if u.any() and self.keeps(zeros, alone := {n: u})]
-        if not kept:
-            return None
-        joint = {n: np.sum([np.zeros_like(x), *(m[n] for m in kept if n in m)], axis=0) for n, x in self.at.items()}
-        return joint if self.keeps(zeros, joint) else {**{n: np.zeros_like(x) for n, x in self.at.items()}, **kept[0]}
-
-    def steps(self, n: int) -> np.ndarray:
-        """Random factors with few digits, so that the judge's sums over a direction round little."""
-        drawn = self.rng.uniform(0.5, 1.0, n) * self.rng.choice([-1.0, 1.0], n)
-        return np.asarray(drawn.astype(np.float32).astype(np.float64))
-
     def zero_distances(self, nodes: list[Any]) -> list[list[bool]]:
         """Which distances to a kink are zero."""
         found = kink_distances(BALLS, self.graph, nodes, self.wrt)
         return [[d.contains(0) for d in BALLS.asarray(found[k]).ravel().tolist()] for k in sorted(found)]
-
-    def terms(self, nodes: list[Any]) -> np.ndarray:
-        """The products cotangent·output that are not 0 throughout, one after the other."""
-        kept = [(BALLS.multiply(c, nodes[o]).ravel(), w.ravel() != 0)
-                for o, c, w in zip(self.graph.outputs, self.cotangent, self.weights)]  # fmt: skip
-        return np.concatenate([terms[moves] for terms, moves in kept])
-
-    def side(self, name: str, at: tuple[int, ...], base: np.ndarray, sign: int) -> np.ndarray:
-        """The one-sided partial derivative of every term; NaN where there is none."""
-        direction = self.unit(name, at)
-        h = arb(2) ** -step_exponent(self.bits)
-        wide = self.terms(self.nodes_at(sign * h, direction)) - base
-        fine = self.terms(self.nodes_at(sign * h / 2, direction)) - base
-        scale = float(self.lengths(name)[at])
-        found = np.zeros(len(base))
-        for k, (w, f) in enumerate(zip(wide.tolist(), fine.tolist())):
-            if w == 0 and f == 0:
-                continue
-            w, f = w / (sign * h), f / (sign * h / 2)
-            # First order: they differ by h·f''/2, 2**-85 relative; by a factor of √2 at a root and 2 at a jump.
-            fits = w.is_finite() and f.is_finite() and abs(w - f) <= abs(f) / 2**20 + arb(2) ** -60
-            found[k] = float(f.mid()) / scale if fits else np.nan
-        return found
 
 
 def _cancels(g: np.ndarray) -> bool:

@@ -108,6 +108,28 @@ def mp_polygamma(x, n):
     return each(lambda v: mp.polygamma(n, v))(x)
 
 
+mp_erfcx = each(lambda x: mp.exp(x * x) * mp.erfc(x))
+mp_log_ndtr = each(lambda x: mp.log(mp.ncdf(x)))
+mp_sinc = each(mp.sincpi)
+
+
+def mp_ierfcx(x, n):
+    return each(lambda v: mp.exp(v * v) * mp.quad(lambda t: mp.erfc(v + t) * t ** (n - 1), [0, 1, 4, mp.inf])
+                / mp.factorial(n - 1) if n else mp.exp(v * v) * mp.erfc(v))(x)  # fmt: skip
+
+
+def mp_dsinc(x, n):
+    return each(lambda v: mp.quad(lambda t: (mp.pi * t) ** n * mp.cos(mp.pi * v * t + n * mp.pi / 2), [0, 1]))(x)
+
+
+def mp_bessel_i(x, n):
+    return each(lambda v: mp.besseli(n, v))(x)
+
+
+def mp_squareplus(x, b):
+    return each(lambda v: (v + mp.sqrt(v * v + b)) / 2)(x)
+
+
 def mp_where(condition, x, y):
     return np.where(condition, x, y)
 

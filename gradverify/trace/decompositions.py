@@ -90,7 +90,7 @@ def where(xp: Tracer, mask: Any, x: Value, y: Value) -> Value:
 
 
 def log_ndtr(xp: Tracer, x: Value) -> Value:
-    return xp.log(xp.ndtr(x))
+    return xp.log_ndtr(x)
 
 
 def ndtri(xp: Tracer, p: Value) -> Value:

@@ -19,8 +19,12 @@ from gradverify.ops.build import GraphBuilder
 from gradverify.testing.images import draw
 from gradverify.testing.ops import _samples
 
-# Reviewed: op -> why the framework has no counterpart. So far each has one for every op of the table.
-UNSUPPORTED: dict[str, dict[str, str]] = {"torch": {}, "jax": {}}
+NONE = "no function of any order"
+# Reviewed: op -> why the framework has no counterpart.
+UNSUPPORTED: dict[str, dict[str, str]] = {
+    "torch": {"bessel_i": NONE, "dsinc": NONE, "ierfcx": NONE, "squareplus": "no such function"},
+    "jax": {"bessel_i": NONE, "dsinc": NONE, "ierfcx": NONE},
+}
 
 # Reviewed: where the framework itself raises inside the op's domain; the judge reports that as a FAIL.
 RAISES_WITHOUT_ELEMENTS = {("jax", "det"), ("jax", "logabsdet")}

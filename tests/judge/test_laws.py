@@ -423,3 +423,10 @@ def test_a_workspace_that_the_next_call_writes_over(shared: bool) -> None:
     verdict = check(np.sin, np.linspace(-1.0, 2.0, 7), vjp=vjp)
     assert bool(verdict) != shared
     assert ("aliasing is broken" in verdict.message) == shared
+
+
+def test_far_cotangents_are_not_asked_where_products_leave_the_range():
+    """3e300 times 2^40 is no double: g·x/r overflows on its way to g·(x/r)."""
+    torch = pytest.importorskip("torch")
+    x, y = (torch.tensor([v], dtype=torch.float64, requires_grad=True) for v in (3e300, 1e300))
+    assert check(torch.hypot, x, y, effort="quick").outcome is Outcome.PASS

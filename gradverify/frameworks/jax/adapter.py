@@ -19,7 +19,8 @@ from ...core.errors import Unsupported
 from ...core.graph import Constant, Graph
 from ...namespaces.dtypes import numpy_dtype
 from ...trace import Traced
-from ..base import Call, Derived, Form, Framework, Observation, Pushed, Template
+from ..base import Call, Derived, Form, Framework, HolomorphicForm, Observation, Pushed, Template
+from ..forms import COMPLEX
 from ..graphs import Binding, compiled, over_pairs
 from ..values import argnums, restricted
 from . import casting, derivatives
@@ -74,6 +75,9 @@ class JaxFramework(Framework):
         """`table` replaces single ops, op name -> function of JAX arrays: to judge one's own under an op's name."""
         self.device, self.table = device, dict(table or {})
         self.forms: Mapping[str, Form] = {op: form for op, form in FORMS.items() if op not in self.table}
+        self.complex_forms: Mapping[str, HolomorphicForm] = {
+            op: form for op, form in COMPLEX.items() if op not in self.table
+        }
         self.partial_sums = PARTIAL_SUMS if device == "cpu" else ""
 
     def unavailable(self) -> str | None:

@@ -103,6 +103,26 @@ def _cosine_vjp(xp: Vocabulary, g: Array, a: Array, b: Array, axis: int, eps: fl
     return _normalize_vjp(xp, xp.expand_dims(g, axis) * _normalize(xp, b, axis, eps), a, axis, eps)
 
 
+def _erfcx(xp: Vocabulary, x: Array) -> Array:
+    """exp(x*x) * erfc(x) up to the root of the largest number's logarithm, 26.6; in float32, 9.4. Its error is that of a
+    square in an exponent."""
+    inside = xp.where(xp.less(x, 26.7), x, 0.0)
+    return xp.erfcx(x) * xp.exp(xp.square(inside) - xp.square(inside))
+
+
+def _log_ndtr(xp: Vocabulary, x: Array) -> Array:
+    """Three terms of the asymptotic series up to -20 (float32: -10), log(ndtr(x)) up to 8 (5), -ndtr(-x) beyond."""
+    low, high = xp.less(x, -20.0), xp.greater(x, 8.0)
+    y = xp.where(low, x, -20.0)
+    z = 1.0 / (y * y)
+    tail = -0.5 * (y * y) - xp.log(-y) - 0.5 * xp.log(2.0 * xp.pi) + xp.log(1.0 - z * (1.0 - z * (3.0 - 15.0 * z)))
+    return xp.where(low, tail, xp.where(high, -0.5 * xp.erfc(x / xp.sqrt2), _log_of_ndtr(xp, xp.where(low, 0.0, x))))
+
+
+def _log_of_ndtr(xp: Vocabulary, x: Array) -> Array:
+    return xp.log(0.5 * xp.erfc(-x / xp.sqrt2))
+
+
 EXPM1 = "expm1's rule, out + 1, cancels in the negative tail (jax#39794)"
 SELU = (1.0507009873554804934193349852946, 1.6732632423543772848170429916717)
 
@@ -133,6 +153,11 @@ FORMS: Mapping[str, Form] = MappingProxyType({
                       vjp=(lambda xp, g, out, x, y: g * xp.exp(x - out), lambda xp, g, out, x, y: g * xp.exp(y - out))),
     "erfinv": Form("XLA's w = -log1p(-x*x) rounds x*x next to 1",
                    define=lambda xp, x: xp.sign(x) * xp.erfinv(xp.sqrt(x * x))),
+    "erfcx": Form("x*x rounds in the exponent of exp(x*x)·erfc(x); 2 x out - 2/√π, its rule, cancels in the positive tail",
+                  define=_erfcx, vjp=(lambda xp, g, out, x: g * (2.0 * x * out - 2.0 / xp.pi**0.5),)),
+    "log_ndtr": Form("three terms of a series up to -20, and the logarithm of a number next to 1 for positive x; its "
+                     "rule, an exponential of what cancels, keeps no digit of either", define=_log_ndtr,
+                     vjp=(lambda xp, g, out, x: g * xp.exp((-0.5 * (x * x) - 0.5 * xp.log(2.0 * xp.pi)) - out),)),
     "rms_norm": Form(RSQRT, vjp=_rms_norm_vjp),
     "normalize": Form(RSQRT, define=_normalize,
                       vjp=(lambda xp, g, out, x, axis=-1, eps=1e-12: _normalize_vjp(xp, g, x, axis, eps),)),

@@ -66,6 +66,14 @@ CONTROL = {
 """Primitives that choose or repeat what they run, and the method of the walk that follows them."""
 
 
+LIBRARY: dict[str, str] = {
+    "sinc": "sinc", "i0": "bessel_i", "_i0": "bessel_i", "squareplus": "squareplus", "_erfcx": "erfcx",
+    "log_ndtr": "log_ndtr", "logit": "logit",
+}  # fmt: skip
+"""JAX's own functions of one array that are ops of the table: the name of the function -> the op. Their formulas may
+cancel where the op does not, which a budget of the formula would excuse."""
+
+
 def same(names: str) -> None:
     """Primitives `name` or `name=table_name` that the table knows as they are; their parameters are hints."""
     for entry in names.split():

@@ -24,12 +24,13 @@ from jax import tree_util
 from ...core.errors import Undefined, Unsupported
 from ...core.op import Kind
 from ...namespaces.dtypes import PRECISION, ROUNDOFF
+from ...ops import OPS
 from ...trace.base import Tracer, digest
 from ...trace.call_site import at
 from ...trace.calls import captured, narrowest, positional
 from ...trace.confirm import disagreement, nearby
 from ...trace.value import PARTS, Argument, Output, Part, Role, Traced, Value, kind_of
-from .lax import CALLS, CONTROL, MAPPED
+from .lax import CALLS, CONTROL, LIBRARY, MAPPED
 
 MAX_STEPS = 1000
 """Trips of one loop that are unrolled, and no more: every trip adds the nodes of its body."""
@@ -387,6 +388,9 @@ class _Walk:
         outs = _once(lambda: self.evaluated(eqn, cells))
         if not any(c.live for c in cells):
             return [_Cell(make=partial(_pick, outs, k)) for k in range(len(eqn.outvars))]
+        library = _library_op(eqn, cells)
+        if library is not None:
+            return self.noted(eqn, cells, outs, self.mapped(eqn, cells, outs, library))
         if name in CALLS:
             ruled = name.startswith(("custom_vjp", "custom_jvp"))
             self.custom |= ruled and not _own(eqn)
@@ -398,7 +402,10 @@ class _Walk:
         if name in CONTROL:
             enter: Callable[..., list[_Cell]] = getattr(self, CONTROL[name])
             return enter(eqn, cells)
-        symbols = self.mapped(eqn, cells, outs)
+        return self.noted(eqn, cells, outs, self.mapped(eqn, cells, outs))
+
+    def noted(self, eqn: Any, cells: list[_Cell], outs: Callable[[], Any], symbols: list[Value | None]) -> list[_Cell]:
+        """The cells of an equation's results, whose formats are noted."""
         for s, v in zip(symbols, eqn.outvars):
             if s is not None and s.live and _kind(v.aval) in ("float", "complex"):
                 self.xp.seen_in(s, PRECISION.get(v.aval.dtype.name, v.aval.dtype.name))
@@ -410,7 +417,9 @@ class _Walk:
         out = eqn.primitive.bind(*functions, *(c.value() for c in cells), **params)
         return list(out) if eqn.primitive.multiple_results else [out]
 
-    def mapped(self, eqn: Any, cells: list[_Cell], outs: Callable[[], Any]) -> list[Value | None]:
+    def mapped(
+        self, eqn: Any, cells: list[_Cell], outs: Callable[[], Any], library: Callable[..., Any] | None = None
+    ) -> list[Value | None]:
         """One value per output: None for concrete ones, an unusable one for what has no counterpart."""
         xp, name = self.xp, eqn.primitive.name
         kinds = [_kind(v.aval) for v in eqn.outvars]
@@ -420,14 +429,14 @@ class _Walk:
         xp.eqn, xp.cells, xp.outs = eqn, cells, outs
         why, values = "", []
         try:
-            if name not in MAPPED:
+            if library is None and name not in MAPPED:
                 raise Unsupported(f"the JAX primitive {name} has no counterpart in the op table")
             if name == "stop_gradient" and not self.ruled:
                 xp.note(STOPPED if self.stop_detached else DETACHED)
                 xp.detach_sites[f"{_place(eqn)}(stop_gradient)"] = None
                 if self.stop_detached:
                     return [None]
-            result = MAPPED[name](xp, *(self.entered(c) for c in cells), **eqn.params)
+            result = (library or MAPPED[name])(xp, *(self.entered(c) for c in cells), **eqn.params)
             values = list(result) if isinstance(result, tuple) else [result]
         except Undefined:
             raise
@@ -587,10 +596,37 @@ def _place(eqn: Any) -> str:
     return "" if frame is None else f"{at(frame.file_name, frame.start_line)} "
 
 
-def _own(eqn: Any) -> bool:
-    """Is the custom rule one of JAX's? By the file of the function that it is for."""
+def _source(eqn: Any) -> str:
+    """Name and file of the function that a call is of: "sinc at …/jax/_src/numpy/ufuncs.py:3796"."""
     called = eqn.params[CALLS[eqn.primitive.name]]
-    return OWN in str(getattr(getattr(called, "jaxpr", called), "debug_info", ""))
+    info = getattr(getattr(called, "jaxpr", called), "debug_info", None)
+    return str(getattr(info, "func_src_info", "") or info or "")
+
+
+def _own(eqn: Any) -> bool:
+    """Is the function called one of JAX's? By its file."""
+    return OWN in _source(eqn)
+
+
+def _library_op(eqn: Any, cells: list[_Cell]) -> Callable[..., Any] | None:
+    """The mapping of a call of JAX's own library that is an op of the table; None for any other equation.
+
+    A second operand is the parameter of squareplus, a number.
+    """
+    if eqn.primitive.name not in CALLS or len(eqn.outvars) != 1:
+        return None
+    first = int(eqn.params.get("num_consts", 0))  # arrays that the function closes over
+    given = cells[first:]
+    op = LIBRARY.get(_source(eqn).partition(" at ")[0], "")
+    if not op or not _own(eqn) or not given or _kind(eqn.invars[first].aval) != "float":
+        return None
+    params: dict[str, Any] = {"n": 0} if OPS[op].params.keys() == {"n"} else {}
+    if len(given) > 1:
+        number = not given[1].live and np.ndim(given[1].value()) == 0
+        if len(given) > 2 or op != "squareplus" or not number or not float(given[1].value()) > 0:
+            return None
+        params = {"b": float(given[1].value())}
+    return lambda xp, *xs, **_: xp.call(op, xs[first], **params)
 
 
 def _once(make: Callable[[], Any]) -> Callable[[], Any]:

@@ -21,7 +21,8 @@ from ...core.graph import Constant, Graph
 from ...namespaces.dtypes import complex_name
 from ...ops.complex.lowering import is_complex
 from ...trace import Traced
-from ..base import Call, Derived, Form, Framework, Observation, Pushed, Template
+from ..base import Call, Derived, Form, Framework, HolomorphicForm, Observation, Pushed, Template
+from ..forms import COMPLEX
 from ..graphs import Binding, compiled, over_pairs
 from ..tape import Tape
 from ..values import mutated, several
@@ -78,6 +79,9 @@ class TorchFramework(Framework):
         """`table` replaces single ops, op name -> function of tensors: to judge one's own kernel under an op's name."""
         self.device, self.table = device, dict(table or {})
         self.forms: Mapping[str, Form] = {op: form for op, form in FORMS.items() if op not in self.table}
+        self.complex_forms: Mapping[str, HolomorphicForm] = {
+            op: form for op, form in COMPLEX.items() if op not in self.table
+        }
 
     def unavailable(self) -> str | None:
         if importlib.util.find_spec("torch") is None:

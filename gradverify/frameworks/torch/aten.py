@@ -47,7 +47,6 @@ from ...trace.decompositions import (
     ndtri,
     orthogonalised,
     padded,
-    pi,
     singular,
     times,
     where,
@@ -199,13 +198,14 @@ def polygamma(xp: TorchTracer, n: int, x: Value) -> Value:
 
 @maps("special_erfcx")
 def erfcx(xp: TorchTracer, x: Value) -> Value:
-    return xp.exp(xp.square(x)) * xp.erfc(x)
+    return xp.erfcx(x)
 
 
-for _aten, (_order, _scaled) in {
-    "i0": (0, False), "special_i0e": (0, True), "special_i1": (1, False), "special_i1e": (1, True),
-}.items():  # fmt: skip
-    MAPPED[_aten] = lambda xp, x, order=_order, scaled=_scaled: bessel_i(xp, order, x, xp.read(0), scaled)
+for _aten, _order in {"i0": 0, "special_i0e": 0, "special_i1": 1, "special_i1e": 1}.items():
+    if _aten.endswith("e"):
+        MAPPED[_aten] = lambda xp, x, order=_order: bessel_i(xp, order, x, xp.read(0))
+    else:
+        MAPPED[_aten] = lambda xp, x, order=_order: xp.bessel_i(x, n=order)
 
 
 @maps("igamma")
@@ -228,16 +228,7 @@ def zeta(xp: TorchTracer, s: Any, q: Value | float) -> Value:
 
 @maps("sinc")
 def sinc(xp: TorchTracer, x: Value) -> Value:
-    """sin(z)/z with z = pi x. Its derivative (cos(z) - sin(z)/z)/x cancels near 0, and the budget is to excuse nothing of
-    that: there 20 terms of the series in z² stand for it, and what is left, z^40/41! at z = pi/2, is below 2^-138."""
-    small = xp.concrete(np.abs(xp.read(0)) < 0.5)
-    z = x * pi(xp)
-    square = xp.square(xp.where(small, z, 0.0))
-    near: Value | float = 1.0
-    for k in range(19, 0, -1):  # Horner's rule
-        near = 1.0 - square * near / float(2 * k * (2 * k + 1))
-    far = xp.where(small, 1.0, z)
-    return xp.where(small, near, xp.sin(far) / far)
+    return xp.sinc(x)
 
 
 @maps("logit")

@@ -44,9 +44,9 @@ def _duality(t: Trial) -> str:
     except Exception as e:
         raise Unsupported(f"no forward mode: {str(e).strip().partition(chr(10))[0]}") from e
     found = differences(case, tangents)
-    if found is None:
+    if found is None or found.kinks:  # there, both modes may be defensible and not one linear map
         raise Unsupported("the point lies on a kink")
-    allowed, branches = jvp_budget(case, tangents, found[1], 0)
+    allowed, branches = jvp_budget(case, tangents, found, 0)
     if branches:
         raise Unsupported("rounding may take another branch")
     reverse = [(to_float64(g), to_float64(tangents[n]), t.budget[n]) for n in case.wrt

@@ -143,7 +143,8 @@ def _far_scaling(t: Trial) -> str:
         # Near the ends of the range that cotangent has a budget of its own: then one of either for each answer.
         scaled = [_scale(g, factor) for g in t.case.cotangent]
         broken = t.differs(got, factor, slack=1.0, more=_budgets(t, scaled))
-        if broken:
+        # A sound formula may leave the range on its way there, as g·x/r does for g·(x/r): the law asks for no such point.
+        if broken and in_range(t.case, factor):
             return f"for {_power_text(factor)} times the cotangent {broken}"
     return ""
 
