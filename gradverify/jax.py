@@ -18,7 +18,7 @@ import jax
 from .api import note_ignored
 from .checker.compositions import Judgement, judge_orders
 from .checker.orders import Mode
-from .checker.question import Question
+from .checker.question import Effort, Question
 from .core.errors import Unsupported
 from .core.outcome import ASSERTION
 from .core.verdict import Verdict
@@ -45,6 +45,7 @@ def check_grads(
     eps: float | None = None,
     *,
     stop_gradients: bool = False,
+    effort: Effort = "normal",
 ) -> None:
     """Are the derivatives of `f` at `f(*args)` right, up to `order`, in the given modes?
 
@@ -68,7 +69,7 @@ def check_grads(
     f(*given)  # what f raises is the caller's to see
     wanted: list[Mode] = [m for m in ("fwd", "rev") if m in modes]
     first = Question(f, given, stop_gradients=stop_gradients)
-    for judgement in judge_orders(first, order, wanted, "normal", derive=_derive, above="quick"):
+    for judgement in judge_orders(first, order, wanted, effort, derive=_derive, above="quick"):
         _raise(judgement)
 
 

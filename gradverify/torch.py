@@ -61,6 +61,7 @@ def gradcheck(
     fast_mode: bool = False,
     masked: bool | None = None,
     stop_gradients: bool = False,
+    effort: Effort = "normal",
 ) -> bool:
     """Are the gradients of `func` at `inputs`, with respect to the tensors that require grad, right?
 
@@ -99,6 +100,7 @@ def gradcheck(
                 backward=check_backward_ad,
                 masked=bool(masked),
                 stop_gradients=stop_gradients,
+                effort=effort,
             ),
         )
     except GradcheckError:
@@ -127,6 +129,7 @@ def gradgradcheck(
     fast_mode: bool = False,
     masked: bool = False,
     stop_gradients: bool = False,
+    effort: Effort = "normal",
 ) -> bool:
     """Are the gradients of the gradients of `func` right, with respect to `inputs` and to `grad_outputs`?
 
@@ -162,6 +165,7 @@ def gradgradcheck(
         fast_mode=fast_mode,
         masked=masked,
         stop_gradients=stop_gradients,
+        effort=effort,
     )
 
 
@@ -177,6 +181,7 @@ class _Wanted:
     backward: bool
     masked: bool
     stop_gradients: bool
+    effort: Effort
 
 
 def _check(func: Function, given: tuple[Any, ...], wanted: _Wanted) -> None:
@@ -188,7 +193,7 @@ def _check(func: Function, given: tuple[Any, ...], wanted: _Wanted) -> None:
         return
     question = Question(func, given, reference=reference, stop_gradients=wanted.stop_gradients)
     if wanted.backward:
-        _judge(question, "rev", "normal")
+        _judge(question, "rev", wanted.effort)
         _require_reproducible(func, given, wanted.nondet_tol)
         if wanted.undefined:
             _judge_undefined(func, given, len(outputs), wanted.stop_gradients)

@@ -1,0 +1,36 @@
+"""The pytest plugin that a suite runs under: patches the checker before the tests import it, and names the tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from .beside import Log
+from .suites import SUITES
+
+LOG, SUITE, LIMIT = "AGREEMENT_LOG", "AGREEMENT_SUITE", "AGREEMENT_LIMIT"
+"""The environment variables by which the runner tells the plugin what it runs."""
+
+_stack = ExitStack()
+_log: list[Log] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    name = os.environ[SUITE]
+    log = Log(name, Path(os.environ[LOG]), float(os.environ[LIMIT]))
+    _log.append(log)
+    _stack.enter_context(SUITES[name].patch(log))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    _log[0].start(item.nodeid.rpartition("/")[2])
+    yield
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    _stack.close()
