@@ -53,8 +53,8 @@ class Row:
 class Log:
     """The rows of one run of a suite, appended to a file as they come."""
 
-    def __init__(self, suite: str, path: Path, limit: float) -> None:
-        self.suite, self.path, self.limit = suite, path, limit
+    def __init__(self, suite: str, checkout: Path, path: Path, limit: float) -> None:
+        self.suite, self.checkout, self.path, self.limit = suite, checkout, path, limit
         self.test = ""
         self.number = 0
         self._depth = 0

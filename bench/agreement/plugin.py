@@ -12,7 +12,7 @@ import pytest
 from .beside import Log
 from .suites import SUITES
 
-LOG, SUITE, LIMIT = "AGREEMENT_LOG", "AGREEMENT_SUITE", "AGREEMENT_LIMIT"
+CHECKOUT, LIMIT, LOG, SUITE = (f"AGREEMENT_{name}" for name in ("CHECKOUT", "LIMIT", "LOG", "SUITE"))
 """The environment variables by which the runner tells the plugin what it runs."""
 
 _stack = ExitStack()
@@ -21,7 +21,7 @@ _log: list[Log] = []
 
 def pytest_configure(config: pytest.Config) -> None:
     name = os.environ[SUITE]
-    log = Log(name, Path(os.environ[LOG]), float(os.environ[LIMIT]))
+    log = Log(name, Path(os.environ[CHECKOUT]), Path(os.environ[LOG]), float(os.environ[LIMIT]))
     _log.append(log)
     _stack.enter_context(SUITES[name].patch(log))
 

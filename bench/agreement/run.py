@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .beside import PASSES, Row, environment, rows_of
 from .page import page
-from .plugin import LIMIT, LOG, SUITE
+from .plugin import CHECKOUT, LIMIT, LOG, SUITE
 from .suites import SUITES
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def run(suite: str, checkout: Path, log: Path, *, only: str, limit: float) -> in
     ]  # fmt: skip
     if only:
         command += ["-k", only]
-    variables = {SUITE: suite, LOG: str(log), LIMIT: str(limit)}
+    variables = {SUITE: suite, CHECKOUT: str(checkout.resolve()), LOG: str(log.resolve()), LIMIT: str(limit)}
     return subprocess.run(command, cwd=ROOT, env=environment(**variables)).returncode
 
 

@@ -7,6 +7,7 @@ the function differentiates inside (`grad`, `elementwise_grad`), recorded arrays
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import autograd.numpy as anp
@@ -41,4 +42,27 @@ def trace(
     ArrayBox.register(Recorded)
     VSpace.register(Recorded, lambda x: ArrayVSpace(np.ndarray.view(x, np.ndarray)))
     call = FlatCall(fn, tuple(args), dict(kwargs or {}), is_array, seed)
-    return traced_call(call, "autograd", call.flat, confirm=confirm, strict=strict, modules=(anp, numpy_wrapper))
+    return traced_call(
+        call, "autograd", partial(over_parts, call), confirm=confirm, strict=strict, modules=(anp, numpy_wrapper),
+        takes_complex=True,
+    )  # fmt: skip
+
+
+def over_parts(call: FlatCall, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
+    """Return the call as a function of flat real arrays, two for each complex one.
+
+    Joined and split by autograd's own functions, whose derivatives have its convention for complex gradients.
+    """
+    native = call.flat(kept)
+    pairs = [np.iscomplexobj(a) for a in call.arrays]
+
+    def function(*given: Any) -> tuple[Any, ...]:
+        rest = iter(given)
+        whole = [next(rest) + 1j * next(rest) if pair else next(rest) for pair in pairs]
+        return tuple(half for out in native(*whole) for half in _halves(out))
+
+    return function
+
+
+def _halves(x: Any) -> tuple[Any, ...]:
+    return (anp.real(x), anp.imag(x)) if anp.iscomplexobj(x) else (x,)
