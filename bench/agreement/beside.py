@@ -64,7 +64,11 @@ class Log:
         self.test, self.number = test, 0
 
     def beside(
-        self, call: str, original: Callable[[], Any], ours: Callable[[], Any], rejections: tuple[type[BaseException], ...]
+        self,
+        call: str,
+        original: Callable[[], Any],
+        ours: Callable[[], Any],
+        rejections: tuple[type[BaseException], ...],
     ) -> Any:
         """Run both, write the row, and answer as the original does. A call inside of another one is the original's own."""
         if self._depth:

@@ -12,6 +12,7 @@ docs/agreement.md of the logs that are there. `--only` is pytest's -k. Needs pyt
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -31,9 +32,10 @@ def run(suite: str, checkout: Path, log: Path, *, only: str, limit: float) -> in
     """Run the suite's tests under pytest in a process of its own; rows are appended to `log`. Returns pytest's status."""
     files = [str((checkout / f).resolve()) for f in SUITES[suite].files]
     command = [
-        sys.executable, "-m", "pytest", "-q", "-p", "bench.agreement.plugin", "-p", "no:cacheprovider", "-p", "no:gradverify",
-        "-p", "no:xdist", "-p", "no:randomly", "-c", "/dev/null", "--rootdir", str(checkout), "--tb", "no", *files,
-    ]  # fmt: skip
+        *(sys.executable, "-m", "pytest", "-q", "--tb", "no", "-c", os.devnull, "--rootdir", str(checkout)),
+        *("-p", "bench.agreement.plugin", "-p", "no:cacheprovider", "-p", "no:gradverify", "-p", "no:xdist"),
+        *files,
+    ]
     if only:
         command += ["-k", only]
     variables = {SUITE: suite, CHECKOUT: str(checkout.resolve()), LOG: str(log.resolve()), LIMIT: str(limit)}

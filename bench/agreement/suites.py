@@ -106,4 +106,3 @@ SUITES: dict[str, Suite] = {
     ),
     "torch": Suite("PyTorch", "pytorch/pytorch", ("test/test_autograd.py",), _torch),
 }
-

@@ -16,7 +16,7 @@ from gradverify.trace.decompositions import singular
 
 pytest.importorskip("autograd")
 
-import autograd.numpy as anp  # noqa: E402
+import autograd.numpy as anp
 
 RNG = np.random.default_rng(5)
 CHOSEN = [RNG.normal(size=(4, 6)) > 0 for _ in range(3)]
@@ -39,7 +39,7 @@ def test_captured_arrays_are_no_arguments_of_the_second_order(composition: tuple
 def test_singular_vectors_converge_from_those_nearby(shape: tuple[int, ...], step: float) -> None:
     """The graph of an SVD starts from the vectors at the point, and is that of every matrix around it."""
     a = RNG.normal(size=shape)
-    u, s, vt = np.linalg.svd(a, full_matrices=False)
+    u, _, vt = np.linalg.svd(a, full_matrices=False)
     xp = Tracer()
     of = singular(xp, xp.input("a", a, True), u, np.swapaxes(vt, -1, -2))
     graph = xp.builder.graph(*(v.index for v in of))

@@ -561,7 +561,9 @@ def vdot(xp: NumpyTracer, a: Value, b: Value) -> Value:
 @function("kron")
 def kron(xp: NumpyTracer, a: Value, b: Value) -> Value:
     a, b = (xp.shaped(v, (1,) * (max(a.ndim, b.ndim) - v.ndim) + v.shape) for v in (a, b))
-    wide = [xp.shaped(v, tuple(n for m in v.shape for n in ((m, 1) if first else (1, m)))) for v, first in ((a, 1), (b, 0))]
+    wide = [
+        xp.shaped(v, tuple(n for m in v.shape for n in ((m, 1) if first else (1, m)))) for v, first in ((a, 1), (b, 0))
+    ]
     return xp.shaped(wide[0] * wide[1], tuple(m * n for m, n in zip(a.shape, b.shape)))
 
 
