@@ -38,7 +38,7 @@ def check_grads(
     modes: Sequence[str] | None = None,
     order: int = 2,
     *,
-    effort: Effort = "normal",
+    effort: Effort | None = None,
     stop_gradients: bool = False,
 ) -> Callable[..., None]:
     """Return the check of `f`'s derivatives with respect to `argnum`, a function of the arguments of `f`.
@@ -58,7 +58,7 @@ def check_grads(
         question = Question(fn, given, framework="autograd", stop_gradients=stop_gradients)
         asked: list[Mode] = [m for m in ("rev", "fwd") if m in wanted]
         lacking: list[Judgement] = []
-        for judgement in judge_orders(question, order, asked, effort, above="quick"):
+        for judgement in judge_orders(question, order, asked, effort or "normal", above="quick"):
             if not _holds(judgement):
                 lacking.append(judgement)
         if lacking:

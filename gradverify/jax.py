@@ -45,7 +45,7 @@ def check_grads(
     eps: float | None = None,
     *,
     stop_gradients: bool = False,
-    effort: Effort = "normal",
+    effort: Effort | None = None,
 ) -> None:
     """Are the derivatives of `f` at `f(*args)` right, up to `order`, in the given modes?
 
@@ -69,7 +69,7 @@ def check_grads(
     f(*given)  # what f raises is the caller's to see
     wanted: list[Mode] = [m for m in ("fwd", "rev") if m in modes]
     first = Question(f, given, stop_gradients=stop_gradients)
-    for judgement in judge_orders(first, order, wanted, effort, derive=_derive, above="quick"):
+    for judgement in judge_orders(first, order, wanted, effort or "normal", derive=_derive, above="quick"):
         _raise(judgement)
 
 

@@ -13,7 +13,7 @@ from ..core.verdict import FailKind, Outcome, Reason, Verdict
 from ..frameworks.registry import of_functions
 from ..judge.compare import Compared, compare
 from ..judge.draws import tangents_of
-from ..judge.jvp import differences, jvp_budget
+from ..judge.jvp import Sides, differences, jvp_budget, kink_budget, one_sided
 from ..namespaces.dtypes import FORMATS
 from ..oracle.estimate import Estimate
 from ..trace import Traced
@@ -54,19 +54,27 @@ def _judge(q: Question, batched: bool, fix_detached: bool) -> tuple[Verdict, Tra
             return verdict(Outcome.INCONCLUSIVE, f"no forward mode: {_first(e)}", reason=Reason.NO_RULE)
         return verdict(Outcome.FAIL, f"forward mode raised {type(e).__name__}: {_first(e)}", kind=FailKind.RAISED)
     truths = differences(case, tangents)
-    if truths is None:
+    sides = one_sided(case, tangents) if truths is None else None
+    if truths is None and sides is None:
         return verdict(Outcome.INCONCLUSIVE, reason=Reason.KINK)
-    _, slopes = truths
+    slopes = truths[1] if truths is not None else sides.ahead  # type: ignore[union-attr]
     shapes = [e.shape for e in slopes]
     if [p.shape for p in jvps] != shapes or any(str(p.dtype) != case.output_dtype(i) for i, p in enumerate(jvps)):
         got = ", ".join(f"{p.dtype}{list(p.shape)}" for p in jvps)
         message = f"tangents are {got}; the outputs are {case.dtype} of {shapes}"
         return verdict(Outcome.FAIL, message, kind=FailKind.STRUCTURE)
-    allowed, branches = jvp_budget(case, tangents, slopes, q.seed)
-    compared = _compare_all(case, jvps, slopes, allowed, 1.0)
-    scaled = _compare_all(case, back, slopes, allowed, -2.0)
+    if sides is None:
+        allowed, branches = jvp_budget(case, tangents, slopes, q.seed)
+    else:
+        allowed, branches = kink_budget(case, tangents, sides, q.seed)
+    compared = _compare_all(case, jvps, slopes, allowed, 1.0, sides)
+    scaled = _compare_all(case, back, slopes, allowed, -2.0, sides)
     comparisons = tuple(c.comparison for c in compared)
     if any(c.failing.any() for c in compared):
+        if sides is not None and not any(
+            (c.failing & (low == high)).any() for c, low, high in zip(compared, sides.low, sides.high)
+        ):
+            return verdict(Outcome.INCONCLUSIVE, reason=Reason.KINK, comparisons=comparisons)
         if branches:
             return verdict(Outcome.INCONCLUSIVE, reason=Reason.BRANCH, comparisons=comparisons)
         bad = max((c for c in compared if c.failing.any()), key=lambda c: c.comparison.share).comparison
@@ -86,10 +94,12 @@ def _first(e: Exception) -> str:
 
 
 def _compare_all(
-    case: Case, jvps: tuple[np.ndarray, ...], slopes: tuple[Estimate, ...], allowed: list[np.ndarray], factor: float
-) -> list[Compared]:
+    case: Case, jvps: tuple[np.ndarray, ...], slopes: tuple[Estimate, ...], allowed: list[np.ndarray], factor: float,
+    sides: Sides | None,
+) -> list[Compared]:  # fmt: skip
+    between = [(None, None)] * len(jvps) if sides is None else list(zip(sides.low, sides.high))
     return [
         compare(f"tangent {i}" if len(jvps) > 1 else "tangent", np.asarray(got, dtype=np.float64) / factor, want, b,
-                FORMATS[case.dtype])
+                FORMATS[case.dtype], *between[i])
         for i, (got, want, b) in enumerate(zip(jvps, slopes, allowed))
     ]  # fmt: skip

@@ -12,7 +12,7 @@ that computes J·v, is rerun with nudges like any other. It is asked for nothing
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from ..core.case import Case
 from ..core.errors import ShapeError, Unsupported
 from ..core.graph import Apply, Constant, Graph, Input
 from ..namespaces.base import Namespace
+from ..namespaces.dtypes import FORMATS
 from ..namespaces.run import forward, kink_distances, reverse
 from ..ops.build import GraphBuilder, Recorder, Ref, lowered
 from ..oracle.balls import BALLS
@@ -74,6 +75,62 @@ def differences(
             if all((e.bound <= WANTED * np.abs(e.hi)).all() for e in slopes):
                 break
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """The slopes of the outputs to both sides of a kink, along a direction.
+
+    ahead, behind  along the direction, and against it
+    low, high      what lies between them, each entry; the same number where they agree
+    """
+
+    ahead: tuple[Estimate, ...]
+    behind: tuple[Estimate, ...]
+    low: tuple[np.ndarray, ...]
+    high: tuple[np.ndarray, ...]
+
+
+AGREE = 2.0**-40
+"""Slopes of a smooth function differ between the sides by h·f'' with h below 2**-80: those that differ by more than this do
+so at a kink."""
+
+
+def one_sided(case: Case, tangents: Mapping[str, np.ndarray]) -> Sides | None:
+    """The slopes of a case's outputs ahead and behind, for a graph with a kink at the point; None where it has no value
+    on the way, or a comparison is undecidable.
+
+    D(h) = (f(x + hv) - f(x)) / h errs by c·h, so that 2·D(h/2) - D(h) errs by h² alone, and by less than D(h) - D(h/2).
+    """
+    flat = lowered(case.graph)
+    floats = {n for n, k in flat.inputs.items() if flat.nodes[k].kind == "float"}
+    bits = LADDER[-1]
+    with working(bits):
+        BALLS.undecided = 0
+        ball = lambda v: BALLS.asarray(np.asarray(v, dtype=np.float64))
+        point = {n: ball(v) if n in floats else v for n, v in case.values.items()}
+        direction = {n: ball(t) for n, t in tangents.items()}
+
+        def at(t: arb) -> list[Any]:
+            moved = {n: BALLS.add(x, BALLS.multiply(t, direction[n])) if n in direction else x for n, x in point.items()}
+            nodes = forward(BALLS, flat, moved, case.dtype)
+            return [BALLS.asarray(nodes[o]) for o in flat.outputs]
+
+        here, h = at(arb(0)), arb(2) ** -step_exponent(bits)
+        ahead, behind = (
+            [from_balls(_box((a - f) / k, 2 * ((b - f) / (k / 2)) - (a - f) / k)) for a, b, f in zip(at(k), at(k / 2), here)]
+            for k in (h, -h)
+        )
+        if BALLS.undecided:
+            return None
+    low, high = [], []
+    for a, b in zip(ahead, behind):
+        if not (np.isfinite(a.hi).all() and np.isfinite(b.hi).all()):
+            return None
+        same = np.abs(a.hi - b.hi) <= AGREE * (np.abs(a.hi) + np.abs(b.hi)) + a.bound + b.bound
+        low.append(np.where(same, a.hi, np.minimum(a.hi, b.hi)))
+        high.append(np.where(same, a.hi, np.maximum(a.hi, b.hi)))
+    return Sides(tuple(ahead), tuple(behind), tuple(low), tuple(high))
 
 
 def _box(wide: np.ndarray, fine: np.ndarray) -> np.ndarray:
@@ -180,3 +237,19 @@ def jvp_budget(
     other = replace(case, graph=graph, values=values, cotangent=cotangents, wrt=(), parts=())
     found = budget(other, [e.hi for e in slopes], {}, Conditions(seed=seed))
     return list(found.outputs), found.branches or reference(case, seed=seed).budget.branches
+
+
+def kink_budget(
+    case: Case, tangents: Mapping[str, np.ndarray], sides: Sides, seed: int
+) -> tuple[list[np.ndarray], bool]:
+    """As `jvp_budget`, for a point at a kink: the larger one of the two sides, next to it.
+
+    At the point itself the budget's nudges would break the tie, and excuse the whole kink. The square root of the unit
+    roundoff is far above a nudge, and so near that rounding is what it is at the point.
+    """
+    step = FORMATS[case.dtype].roundoff ** 0.5
+    found = []
+    for sign, slopes in ((step, sides.ahead), (-step, sides.behind)):
+        moved = {n: (case.values[n] + sign * t).astype(case.values[n].dtype) for n, t in tangents.items()}
+        found.append(jvp_budget(replace(case, values={**case.values, **moved}), tangents, slopes, seed))
+    return [np.maximum(a, b) for a, b in zip(found[0][0], found[1][0])], any(branches for _, branches in found)

@@ -69,6 +69,31 @@ def is_sparse(x: Any) -> bool:
     return isinstance(x, torch.Tensor) and x.layout is not torch.strided
 
 
+def fully_stored(x: Any) -> Any:
+    """Return a sparse tensor (COO, or a matrix of CSR or CSC) with all of its entries stored, zeros too; others as is.
+
+    Its stored values are all of its entries, so that their gradient is that of the whole tensor.
+    """
+    import torch
+
+    if not is_sparse(x) or x.layout not in (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc):
+        return x
+    dense = x.detach().to_dense()
+    if x.layout is torch.sparse_coo:
+        at, inner = dense.shape[: x.sparse_dim()], dense.shape[x.sparse_dim() :]
+        indices = torch.ones(at, dtype=torch.bool, device=x.device).nonzero().t()
+        full = torch.sparse_coo_tensor(indices, dense.reshape(-1, *inner), x.shape, is_coalesced=True)
+        return full.requires_grad_(x.requires_grad)
+    if dense.ndim != 2:
+        return x
+    major, minor = dense.shape if x.layout is torch.sparse_csr else dense.shape[::-1]
+    starts = torch.arange(0, major * minor + 1, minor, device=x.device)
+    places = torch.arange(minor, device=x.device).repeat(major)
+    values = (dense if x.layout is torch.sparse_csr else dense.t()).reshape(-1)
+    full = torch.sparse_compressed_tensor(starts, places, values, x.shape, layout=x.layout)
+    return full.requires_grad_(x.requires_grad)
+
+
 def over_values(call: Call) -> tuple[Call, Callable[..., Any]] | None:
     """The call with the stored values in place of its sparse tensors, and the same function of the dense ones; None where
     no argument is sparse. Raises Unsupported for blocks (BSR, BSC) and batches of compressed tensors."""
