@@ -26,11 +26,11 @@ from .checker.orders import Mode
 from .checker.question import Effort, Question
 from .checker.trace_case import trace_case
 from .core.errors import BadInput, Unsupported
-from .core.outcome import ASSERTION, Outcome
+from .core.outcome import ASSERTION, FailKind, Outcome
 from .core.verdict import Verdict
 from .frameworks.base import Call
 from .frameworks.registry import of_functions
-from .frameworks.torch.sparse import fully_stored, is_sparse, over_values
+from .frameworks.torch.sparse import is_sparse, over_entries, over_mkldnn, over_values
 from .judge.reference import reference
 from .run.gate import tell_check
 
@@ -197,6 +197,10 @@ class _Wanted:
 
 def _check(func: Function, given: tuple[Any, ...], wanted: _Wanted) -> None:
     """Raise GradcheckError where a requested gradient is not right."""
+    if wanted.forward and any(isinstance(x, torch.Tensor) and x.layout is torch._mkldnn for x in given):  # type: ignore[attr-defined]
+        raise ValueError("MKLDNN inputs are not supported for forward AD gradcheck.")
+    # Entries that are not stored at the given point are stored at another one.
+    effort: Effort = "quick" if any(map(is_sparse, given)) and not wanted.masked else wanted.effort
     func, given, definition = _over_stored_values(func, given, wanted.masked)
     result = func(*given)  # what func raises here is the caller's to see
     outputs = _differentiable(result)
@@ -208,7 +212,7 @@ def _check(func: Function, given: tuple[Any, ...], wanted: _Wanted) -> None:
     question = Question(func, given, reference=definition, stop_gradients=wanted.stop_gradients)
     if wanted.backward:
         _require_sound_backward(func, given)
-        _judge(question, "rev", wanted.effort, wanted.nondet_tol)
+        _judge(question, "rev", effort, wanted.nondet_tol)
         _require_reproducible(func, given, wanted.nondet_tol)
         if wanted.undefined:
             _judge_undefined(func, given, len(outputs), wanted)
@@ -218,8 +222,8 @@ def _check(func: Function, given: tuple[Any, ...], wanted: _Wanted) -> None:
                 nondet_tol=wanted.nondet_tol,
             )
     if wanted.forward:
+        _judge(question, "fwd", again=partial(_run_forward_mode, func, given))
         _run_forward_mode(func, given)
-        _judge(question, "fwd")
     if wanted.batched_forward:
         _raise(judge_jvp(question, batched=True))
 
@@ -227,25 +231,35 @@ def _check(func: Function, given: tuple[Any, ...], wanted: _Wanted) -> None:
 def _over_stored_values(
     func: Function, given: tuple[Any, ...], masked: bool
 ) -> tuple[Function, tuple[Any, ...], Callable[..., Any] | None]:
-    """The function over the stored values of sparse inputs, its inputs, and a dense definition if there is one."""
+    """The function over the stored values of sparse inputs, its inputs, and a dense definition if there is one.
+
+    Without `masked` it is over all entries, stored or not, and needs a dense definition: raises Unsupported without.
+    """
+    dense_call = over_mkldnn(Call(func, given, {}))
+    if dense_call is not None:
+        return dense_call.fn, dense_call.args, None
     over = over_values(Call(func, given, {}))
     if over is None:
         return func, given, None
-    if not masked:
-        given = tuple(fully_stored(x) for x in given)
-        over = over_values(Call(func, given, {}))
-        assert over is not None
     func(*given)
-    call, dense = over
+    call, dense = over if masked else over_entries(Call(func, given, {}))
     try:
         trace_case(Question(call.fn, call.args, reference=dense))
-    except (BadInput, Unsupported):
+    except (BadInput, Unsupported) as e:
+        if not masked:
+            raise Unsupported(
+                "an input is sparse, and the function takes no dense one to compare with: masked=True asks for the gradient "
+                f"at the entries that are stored alone ({e})"
+            ) from e
         return call.fn, call.args, None
     return call.fn, call.args, dense
 
 
-def _judge(question: Question, mode: Mode = "rev", effort: Effort = "quick", nondet_tol: float = 0.0) -> None:
-    """Raise as `_raise` does, for the first order in one mode."""
+def _judge(
+    question: Question, mode: Mode = "rev", effort: Effort = "quick", nondet_tol: float = 0.0,
+    again: Callable[[], None] = lambda: None,
+) -> None:  # fmt: skip
+    """Raise as `_raise` does, for the first order in one mode. `again` runs it once more where it raised, to raise that."""
     for judgement in judge_orders(question, 1, (mode,), effort):
         if isinstance(judgement.error, Unsupported):
             raise judgement.error
@@ -254,6 +268,8 @@ def _judge(question: Question, mode: Mode = "rev", effort: Effort = "quick", non
             raise GradcheckError(str(judgement.error)) from judgement.error
         excused = nondet_tol > 0 and judgement.verdict.outcome is Outcome.FAIL and mode == "rev"
         if not (excused and _is_within(question, nondet_tol)):
+            if judgement.verdict.kind is FailKind.RAISED:
+                again()
             _raise(judgement.verdict)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from .beside import Log
+from .selection import is_asked
 from .suites import SUITES
 
 CHECKOUT, LIMIT, LOG, SUITE = (f"AGREEMENT_{name}" for name in ("CHECKOUT", "LIMIT", "LOG", "SUITE"))
@@ -24,6 +25,13 @@ def pytest_configure(config: pytest.Config) -> None:
     log = Log(name, Path(os.environ[CHECKOUT]), Path(os.environ[LOG]), float(os.environ[LIMIT]))
     _log.append(log)
     _stack.enter_context(SUITES[name].patch(log))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    checkers = SUITES[os.environ[SUITE]].checkers
+    asked = [i for i in items if is_asked(i.path, getattr(i, "originalname", None) or i.name, checkers)]
+    config.hook.pytest_deselected(items=[i for i in items if i not in asked])
+    items[:] = asked
 
 
 @pytest.hookimpl(hookwrapper=True)

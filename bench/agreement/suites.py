@@ -14,12 +14,16 @@ from .beside import Log, patched
 
 @dataclass(frozen=True)
 class Suite:
-    """A project's tests. `files` are paths in a checkout, `patch` puts our checker beside the project's."""
+    """A project's tests. `files` are paths in a checkout, `patch` puts our checker beside the project's.
+
+    Of tests that mention none of `checkers`, at any depth, nothing is run (with none given, all tests are).
+    """
 
     title: str
     source: str
     files: tuple[str, ...]
     patch: Callable[[Log], AbstractContextManager[None]]
+    checkers: tuple[str, ...] = ()
 
 
 def _function(f: Any) -> str:
@@ -101,8 +105,9 @@ SUITES: dict[str, Suite] = {
     "jax": Suite(
         "JAX",
         "jax-ml/jax",
-        ("tests/lax_autodiff_test.py", "tests/nn_test.py", "tests/linalg_test.py", "tests/lax_scipy_test.py"),
+        ("tests/nn_test.py", "tests/lax_scipy_test.py", "tests/linalg_test.py", "tests/lax_autodiff_test.py"),
         _jax,
+        ("check_grads",),
     ),
-    "torch": Suite("PyTorch", "pytorch/pytorch", ("test/test_autograd.py",), _torch),
+    "torch": Suite("PyTorch", "pytorch/pytorch", ("test/test_autograd.py",), _torch, ("gradcheck", "gradgradcheck")),
 }

@@ -112,13 +112,18 @@ def one_sided(case: Case, tangents: Mapping[str, np.ndarray]) -> Sides | None:
         direction = {n: ball(t) for n, t in tangents.items()}
 
         def at(t: arb) -> list[Any]:
-            moved = {n: BALLS.add(x, BALLS.multiply(t, direction[n])) if n in direction else x for n, x in point.items()}
+            moved = {
+                n: BALLS.add(x, BALLS.multiply(t, direction[n])) if n in direction else x for n, x in point.items()
+            }
             nodes = forward(BALLS, flat, moved, case.dtype)
             return [BALLS.asarray(nodes[o]) for o in flat.outputs]
 
         here, h = at(arb(0)), arb(2) ** -step_exponent(bits)
         ahead, behind = (
-            [from_balls(_box((a - f) / k, 2 * ((b - f) / (k / 2)) - (a - f) / k)) for a, b, f in zip(at(k), at(k / 2), here)]
+            [
+                from_balls(_box((a - f) / k, 2 * ((b - f) / (k / 2)) - (a - f) / k))
+                for a, b, f in zip(at(k), at(k / 2), here)
+            ]
             for k in (h, -h)
         )
         if BALLS.undecided:
