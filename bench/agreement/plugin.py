@@ -13,7 +13,7 @@ from .beside import Log
 from .selection import is_asked
 from .suites import SUITES
 
-CHECKOUT, LIMIT, LOG, SUITE = (f"AGREEMENT_{name}" for name in ("CHECKOUT", "LIMIT", "LOG", "SUITE"))
+CHECKOUT, EVERY, LIMIT, LOG, SUITE = (f"AGREEMENT_{n}" for n in ("CHECKOUT", "EVERY", "LIMIT", "LOG", "SUITE"))
 """The environment variables by which the runner tells the plugin what it runs."""
 
 _stack = ExitStack()
@@ -30,6 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     checkers = SUITES[os.environ[SUITE]].checkers
     asked = [i for i in items if is_asked(i.path, getattr(i, "originalname", None) or i.name, checkers)]
+    asked = asked[:: int(os.environ[EVERY])]
     config.hook.pytest_deselected(items=[i for i in items if i not in asked])
     items[:] = asked
 

@@ -1,6 +1,6 @@
 """Other projects' own suites, call by call, with our checker beside theirs.
 
-    python -m bench.agreement.run SUITE --checkout DIR [--only TEXT] [--limit SECONDS] [--log FILE] [--count]
+    python -m bench.agreement.run SUITE --checkout DIR [--only TEXT] [--every N] [--limit SECONDS] [--log FILE]
     python -m bench.agreement.run --write
 
 SUITE is autograd, jax or torch, DIR a checkout of that project's source at the installed version: HIPS/autograd,
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from .beside import PASSES, Row, environment, rows_of
 from .page import page
-from .plugin import CHECKOUT, LIMIT, LOG, SUITE
+from .plugin import CHECKOUT, EVERY, LIMIT, LOG, SUITE
 from .suites import SUITES
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ PAGE = ROOT / "docs" / "agreement.md"
 LOGS = ROOT / "build" / "agreement"
 
 
-def run(suite: str, checkout: Path, log: Path, *, only: str, limit: float) -> int:
+def run(suite: str, checkout: Path, log: Path, *, only: str, every: int, limit: float) -> int:
     """Run the suite's tests under pytest in a process of its own; rows are appended to `log`. Returns pytest's status."""
     files = [str((checkout / f).resolve()) for f in SUITES[suite].files]
     command = [
@@ -38,7 +38,8 @@ def run(suite: str, checkout: Path, log: Path, *, only: str, limit: float) -> in
     ]
     if only:
         command += ["-k", only]
-    variables = {SUITE: suite, CHECKOUT: str(checkout.resolve()), LOG: str(log.resolve()), LIMIT: str(limit)}
+    where = {CHECKOUT: str(checkout.resolve()), LOG: str(log.resolve())}
+    variables = {SUITE: suite, EVERY: str(every), LIMIT: str(limit), **where}
     return subprocess.run(command, cwd=ROOT, env=environment(**variables)).returncode
 
 
@@ -56,6 +57,9 @@ def main() -> None:
     parser.add_argument("suite", nargs="?", choices=sorted(SUITES))
     parser.add_argument("--checkout", type=Path, help="the project's source")
     parser.add_argument("--only", default="", help="tests that match, as pytest's -k")
+    parser.add_argument(
+        "--every", type=int, default=1, help="run each n-th of the tests that call a checker (default 1)"
+    )
     parser.add_argument("--limit", type=float, default=60.0, help="seconds per call of ours (default 60)")
     parser.add_argument("--log", type=Path, help="where the rows go (default build/agreement/SUITE.jsonl)")
     parser.add_argument("--write", action="store_true", help="save docs/agreement.md from the logs")
@@ -66,7 +70,7 @@ def main() -> None:
         log = options.log or LOGS / f"{options.suite}.jsonl"
         log.parent.mkdir(parents=True, exist_ok=True)
         log.unlink(missing_ok=True)
-        run(options.suite, options.checkout, log, only=options.only, limit=options.limit)
+        run(options.suite, options.checkout, log, only=options.only, every=options.every, limit=options.limit)
         print(summary(rows_of(log)))
     if options.write:
         logs = [LOGS / f"{name}.jsonl" for name in SUITES]

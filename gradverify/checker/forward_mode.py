@@ -18,6 +18,7 @@ from ..namespaces.dtypes import FORMATS
 from ..oracle.estimate import Estimate
 from ..trace import Traced
 from .driver import judge_detached_both_ways
+from .opaque_orders import judge_opaque_jvp
 from .question import Question
 from .trace_case import trace_case
 
@@ -32,7 +33,12 @@ def judge_jvp(q: Question, *, batched: bool = False) -> Verdict:
 
 def _judge(q: Question, batched: bool, fix_detached: bool) -> tuple[Verdict, Traced]:
     start = time.perf_counter()
-    case, traced = trace_case(q, fix_detached=fix_detached)
+    try:
+        case, traced = trace_case(q, fix_detached=fix_detached)
+    except Unsupported as e:
+        if batched or fix_detached:
+            raise
+        return judge_opaque_jvp(q, e)
     tangents = tangents_of(case, [q.seed, 7])
 
     def verdict(outcome: Outcome, message: str = "", **fields: Any) -> tuple[Verdict, Traced]:

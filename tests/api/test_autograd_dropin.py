@@ -10,6 +10,7 @@ import pytest
 autograd = pytest.importorskip("autograd")
 
 import autograd.numpy as anp  # noqa: E402
+import scipy.special  # noqa: E402
 from autograd.builtins import dict as boxed_dict  # noqa: E402
 from autograd.builtins import list as boxed_list  # noqa: E402
 from autograd.builtins import tuple as boxed_tuple  # noqa: E402
@@ -50,6 +51,7 @@ RIGHT: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "angle": (lambda z: anp.angle(z), (Z,)),
     "cross along the first axis": (lambda x: anp.cross(x, M[:, :2], axisa=0, axisb=0, axisc=0), (M[:, 3:],)),
     "einsum with lists": (lambda x: anp.einsum(x, [0, 1], M, [2, 1], [0, 2]), (M,)),
+    "a tuple within an argument, as one of a primitive": (lambda p: anp.append(p[0], p[1]), (([1.0, 2.0], [0.5]),)),
     "kron": (lambda x: anp.kron(x, M[:2, :2]), (M[:, :2],)),
 }
 
@@ -145,3 +147,73 @@ def test_combinations_of_arguments() -> None:
 
     combo_check(f, [0, 1], modes=["rev"], order=1, effort="quick")([M, 2 * M], [M], axis=[None, 0])
     assert {None, 0} == set(calls)
+
+
+J0 = primitive(lambda x: scipy.special.j0(x))
+defvjp(J0, lambda ans, x: lambda g: -g * J1(x))
+defjvp(J0, lambda g, ans, x: -g * J1(x))
+J1 = primitive(lambda x: scipy.special.j1(x))
+defvjp(J1, lambda ans, x: lambda g: g * (J0(x) - J1(x) / x))
+defjvp(J1, lambda g, ans, x: g * (J0(x) - J1(x) / x))
+"""Bessel functions, of which the op table has none: differences judge them in every composition."""
+
+
+def test_functions_without_a_graph_pass_both_orders_and_modes() -> None:
+    check_grads(J0, effort="quick")(RNG.uniform(0.5, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("modes", "what"), [(["fwd"], "order 1, fwd"), (["rev"], "order 1, rev"), (["rev", "fwd"], "order 1, rev")]
+)
+def test_wrong_functions_without_a_graph_fail(modes: list[str], what: str) -> None:
+    wrong = primitive(lambda x: scipy.special.j0(x))
+    defvjp(wrong, lambda ans, x: lambda g: -1.0001 * g * J1(x))
+    defjvp(wrong, lambda g, ans, x: -1.0001 * g * J1(x))
+    with pytest.raises(AssertionError, match=what):
+        check_grads(wrong, modes=modes, order=1, effort="quick")(RNG.uniform(0.5, 3, 3))
+
+
+@pytest.mark.parametrize(("mode", "what"), [("rev", "rev over rev"), ("fwd", "fwd over fwd")])
+def test_a_wrong_second_order_without_a_graph_fails(mode: str, what: str) -> None:
+    slope = primitive(lambda x: scipy.special.j1(x))
+    defvjp(slope, lambda ans, x: lambda g: g * (J0(x) - 1.001 * J1(x) / x))
+    defjvp(slope, lambda g, ans, x: g * (J0(x) - 1.001 * J1(x) / x))
+    f = primitive(lambda x: scipy.special.j0(x))
+    defvjp(f, lambda ans, x: lambda g: -g * slope(x))
+    defjvp(f, lambda g, ans, x: -g * slope(x))
+    point = RNG.uniform(0.5, 3, 3)
+    check_grads(f, modes=[mode], order=1, effort="quick")(point)
+    with pytest.raises(AssertionError, match=f"order 2, {what}"):
+        check_grads(f, modes=[mode], order=2, effort="quick")(point)
+
+
+KINKS: dict[str, tuple[Any, np.ndarray]] = {
+    "the largest entry": (anp.max, np.array([0.3, -1.2, 2.0])),
+    "one of two largest": (anp.max, np.array([1.0, 1.0, 0.0])),
+    "log-sum-exp, which subtracts the largest": (
+        lambda x: anp.log(anp.sum(anp.exp(x - anp.max(x)))) + anp.max(x), np.array([0.5, 2.0, 2.0])),
+    "abs at 0": (anp.abs, np.array([0.0, 1.0])),
+    "a kink that is none": (lambda x: anp.maximum(x, 0) - anp.maximum(-x, 0), np.array([0.0, 1.0])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KINKS)
+def test_jvps_at_kinks_of_the_graph(name: str) -> None:
+    f, x = KINKS[name]
+    check_grads(f, modes=["fwd"], order=1, effort="quick")(x)
+
+
+def test_wrong_jvps_at_kinks_of_the_graph() -> None:
+    """Where the composed function is smooth it has one slope; beside a kink the other entries have theirs."""
+    softmax = lambda g, x: np.sum(g * np.exp(x) / np.sum(np.exp(x)))
+    smooth = rule(
+        lambda x: np.log(np.sum(np.exp(x - np.max(x)))) + np.max(x), None, jvp=lambda g, x: 1.01 * softmax(g, x)
+    )
+    beside = rule(np.abs, None, jvp=lambda g, x: g * x)
+    for f, x in ((smooth, np.array([0.5, 2.0, 2.0])), (beside, np.array([0.0, 3.0]))):
+        with pytest.raises(AssertionError, match="FAIL") as e:
+            check_grads(f, modes=["fwd"], order=1, effort="quick")(x)
+        assert not isinstance(e.value, Undecided)
+    outside = rule(np.abs, None, jvp=lambda g, x: g * np.where(x == 0, 2.0, np.sign(x)))
+    with pytest.raises(Undecided):
+        check_grads(outside, modes=["fwd"], order=1, effort="quick")(np.array([0.0, 3.0]))

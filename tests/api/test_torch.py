@@ -14,7 +14,7 @@ from torch.autograd.gradcheck import GradcheckError  # noqa: E402
 
 import gradverify  # noqa: E402
 from gradverify import api  # noqa: E402
-from gradverify.core.errors import GradverifyNote, Unsupported  # noqa: E402
+from gradverify.core.errors import GradverifyNote  # noqa: E402
 from gradverify.torch import Undecided, gradcheck, gradgradcheck  # noqa: E402
 
 Function = torch.autograd.Function
