@@ -23,6 +23,7 @@ from ...trace.decompositions import (
     Map,
     along,
     at,
+    backward_stable,
     cbrt,
     copysign,
     direct,
@@ -813,7 +814,7 @@ def matrix_power(xp: NumpyTracer, a: Value, n: int) -> Value:
 
 @function("linalg.eigh")
 def eigh(xp: NumpyTracer, a: Value, UPLO: str = "L") -> Outputs:
-    return eigen(xp, mirrored(xp, a, UPLO), np.asarray(xp.outs[1]))
+    return eigen(xp, backward_stable(xp, mirrored(xp, a, UPLO), xp.read(0)), np.asarray(xp.outs[1]))
 
 
 @function("linalg.eigvalsh")
@@ -836,7 +837,7 @@ def svd(
     xp.require(not hermitian and (not (full_matrices and compute_uv) or m == n),
                "all singular vectors of a matrix that is not square: some are arbitrary")  # fmt: skip
     u, _, vt = np.linalg.svd(xp.read(0), full_matrices=False) if not compute_uv else map(np.asarray, xp.outs)
-    left, values, right = singular(xp, a, u, np.swapaxes(vt, -1, -2))
+    left, values, right = singular(xp, backward_stable(xp, a, xp.read(0)), u, np.swapaxes(vt, -1, -2))
     return (left, values, swap(xp, right)) if compute_uv else values
 
 
@@ -861,6 +862,7 @@ def pinv(xp: NumpyTracer, a: Value, *_: Any, **__: Any) -> Value:
     m = a.shape[-2]
     full = bool((np.linalg.matrix_rank(xp.read(0)) == min(a.shape[-2:])).all())
     xp.require(full, "the pseudo-inverse of a matrix without full rank")
+    a = backward_stable(xp, a, xp.read(0))  # LAPACK's SVD
     return least_squares(xp, a, xp.spread(xp.concrete(np.eye(m)), (*a.shape[:-2], m, m)))
 
 
