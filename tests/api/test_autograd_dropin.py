@@ -18,6 +18,7 @@ from autograd.extend import defjvp, defvjp, primitive  # noqa: E402
 
 from gradverify.autograd import Undecided, check_grads, combo_check  # noqa: E402
 from gradverify.core.errors import Unsupported  # noqa: E402
+from gradverify.frameworks.recognise import trace  # noqa: E402
 
 RNG = np.random.default_rng(3)
 M = RNG.normal(size=(3, 5))
@@ -65,9 +66,25 @@ def test_right_functions_pass_both_orders_and_modes(name: str) -> None:
     assert check_grads(f, range(len(args)), modes, effort="quick")(*args) is None
 
 
-@pytest.mark.parametrize("transform", ["fft", "ifft", "rfft", "fft2", "fftn", "rfftn", "fftshift"])
-def test_fourier_transforms_in_reverse_mode(transform: str) -> None:
-    check_grads(lambda x: getattr(anp.fft, transform)(x), modes=["rev"], effort="quick")(M[:, :4])
+@pytest.mark.parametrize("transform", ["fft", "ifft", "fft2", "ifft2", "fftn", "ifftn"])
+@pytest.mark.parametrize("norm", [None, "ortho"])
+def test_fourier_transforms_of_complex_arrays_have_graphs(transform: str, norm: str | None) -> None:
+    f = getattr(np.fft, transform)
+    found = trace(lambda z: f(z, norm=norm), M[:, :4] + 1j * M[:, 1:], options={"framework": "autograd"})
+    assert found.graph is not None  # which holds it against the function at a point nearby as well
+    if norm is None:
+        check_grads(getattr(anp.fft, transform), modes=["rev"], effort="quick")(M[:, :4] + 1j * M[:, 1:])
+
+
+@pytest.mark.parametrize("transform", ["fft", "rfft", "rfft2", "rfftn", "fftshift", "ifftshift"])
+def test_fourier_transforms_of_real_arrays(transform: str) -> None:
+    check_grads(getattr(anp.fft, transform), modes=["rev"], effort="quick")(M[:, :4])
+
+
+@pytest.mark.parametrize("transform", ["irfft", "irfft2", "irfftn"])
+def test_fourier_transforms_to_real_arrays_have_graphs(transform: str) -> None:
+    found = trace(getattr(np.fft, transform), M[:, :4] + 1j * M[:, 1:], options={"framework": "autograd"})
+    assert found.graph is not None
 
 
 WRONG: dict[str, tuple[Any, tuple[Any, ...]]] = {
