@@ -16,9 +16,9 @@ from .checker.compositions import Judgement, judge_orders
 from .checker.orders import Mode
 from .checker.question import Effort, Question
 from .core.errors import BadInput, Unsupported
-from .core.outcome import ASSERTION
+from .core.outcome import ASSERTION, FailKind
 from .core.verdict import Verdict
-from .frameworks.autograd.arguments import unary
+from .frameworks.autograd.arguments import run_once, unary
 from .run.gate import tell_check
 
 __all__ = ["Undecided", "check_grads", "combo_check"]
@@ -59,6 +59,8 @@ def check_grads(
         asked: list[Mode] = [m for m in ("rev", "fwd") if m in wanted]
         lacking: list[Judgement] = []
         for judgement in judge_orders(question, order, asked, effort or "normal", above="quick"):
+            if judgement.order == 1 and judgement.verdict is not None and judgement.verdict.kind is FailKind.RAISED:
+                run_once(fn, given, judgement.modes[0])  # what autograd, or a rule, raises is the caller's as well
             if not _holds(judgement):
                 lacking.append(judgement)
         if lacking:

@@ -145,6 +145,16 @@ def test_arguments_that_are_not_differentiated_keep_their_type() -> None:
 def test_what_the_function_raises_is_passed_on() -> None:
     with pytest.raises(ZeroDivisionError):
         check_grads(lambda x: x / 0, effort="quick")(1)
+
+    def writing(x: Any) -> Any:
+        y = x * 1.0
+        y[0] = 1.0
+        return y
+
+    with pytest.raises(TypeError, match="item assignment"):  # of boxes, when it is differentiated
+        check_grads(writing, effort="quick")(np.ones(2))
+    with pytest.raises(KeyError, match="on purpose"):
+        check_grads(rule(np.sin, lambda g, x: {}["on purpose"]), modes=["rev"], effort="quick")(M[0])
     with pytest.raises(AssertionError, match="modes are"):
         check_grads(anp.sin, modes=["backward"])
 
