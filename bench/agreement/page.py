@@ -26,8 +26,8 @@ def raised(message: str) -> str:
     return message.partition(":")[0]
 
 
-def page(suites: Mapping[str, Sequence[Row]]) -> str:
-    """The page, of all suites that were run."""
+def page(suites: Mapping[str, Sequence[Row]], note: str = "") -> str:
+    """The page, of all suites that were run; `note` says which tests were left out."""
     lines = [
         "# Agreement with the peers' own suites\n",
         f"`python -m bench.agreement.run SUITE --checkout DIR`, then `--write`; {versions()}; CPU, one thread.\n",
@@ -35,6 +35,7 @@ def page(suites: Mapping[str, Sequence[Row]]) -> str:
         "the project's gradient checker (`autograd.test_util.check_grads`, `jax.test_util.check_grads`,",
         "`torch.autograd.gradcheck` and `gradgradcheck`) is answered by the original, then by ours with the same arguments",
         'and `effort="quick"`. Tests that call none are not run.\n',
+        *([note + "\n"] if note else []),
         *counts(suites),
     ]
     for name, rows in suites.items():

@@ -1,7 +1,7 @@
 """Other projects' own suites, call by call, with our checker beside theirs.
 
     python -m bench.agreement.run SUITE --checkout DIR [--only TEXT] [--every N] [--limit SECONDS] [--log FILE]
-    python -m bench.agreement.run --write
+    python -m bench.agreement.run --write [--note TEXT]
 
 SUITE is autograd, jax or torch, DIR a checkout of that project's source at the installed version: HIPS/autograd,
 jax-ml/jax, pytorch/pytorch. Nothing of it is copied. Each call of the project's gradient checker runs as it is; then ours
@@ -62,6 +62,7 @@ def main() -> None:
     )
     parser.add_argument("--limit", type=float, default=60.0, help="seconds per call of ours (default 60)")
     parser.add_argument("--log", type=Path, help="where the rows go (default build/agreement/SUITE.jsonl)")
+    parser.add_argument("--note", default="", help="a sentence for the page: which tests were left out")
     parser.add_argument("--write", action="store_true", help="save docs/agreement.md from the logs")
     options = parser.parse_args()
     if options.suite:
@@ -74,7 +75,7 @@ def main() -> None:
         print(summary(rows_of(log)))
     if options.write:
         logs = [LOGS / f"{name}.jsonl" for name in SUITES]
-        PAGE.write_text(page({log.stem: rows_of(log) for log in logs if log.exists()}))
+        PAGE.write_text(page({log.stem: rows_of(log) for log in logs if log.exists()}, options.note))
 
 
 if __name__ == "__main__":
