@@ -78,6 +78,8 @@ CASES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "returns integers": (INTEGERS, tensor(3), {}),
     "returns integers, in forward mode": (INTEGERS, tensor(3), {"check_forward_ad": True}),
     "returns constants": (lambda x: torch.ones(2, dtype=torch.float64), tensor(3), {}),
+    "returns what has left its sight": (
+        lambda x: torch.tensor([2 * v for v in x.tolist()], dtype=torch.float64), tensor(3), {}),
     "returns what it detached": (lambda x: x.detach() * 2, tensor(3), {}),
     "not reentrant": (custom(kept, jittered(1e-6)), tensor(3), {}),
     "not reentrant, within nondet_tol": (custom(kept, jittered(1e-7)), tensor(3), {"nondet_tol": 1e-5}),
