@@ -66,7 +66,7 @@ _HOMES = {
 }
 
 # Drop-ins for the checks of frameworks, each of which imports its framework.
-_FACES = ("torch", "jax")
+_FACES = ("torch", "jax", "autograd")
 
 __all__ = [*_HOMES, "__version__"]
 

@@ -18,11 +18,11 @@ import jax
 from .api import note_ignored
 from .checker.compositions import Judgement, judge_orders
 from .checker.orders import Mode
-from .checker.question import Question
+from .checker.question import Effort, Question
 from .core.errors import Unsupported
 from .core.outcome import ASSERTION
 from .core.verdict import Verdict
-from .run.config import default_effort
+from .run.config import as_effort, default_effort
 from .run.gate import tell_check
 
 __all__ = ["Undecided", "check_grads"]
@@ -46,6 +46,7 @@ def check_grads(
     eps: float | None = None,
     *,
     stop_gradients: bool = False,
+    effort: Effort | None = None,
 ) -> None:
     """Are the derivatives of `f` at `f(*args)` right, up to `order`, in the given modes?
 
@@ -69,7 +70,8 @@ def check_grads(
     f(*given)  # what f raises is the caller's to see
     wanted: list[Mode] = [m for m in ("fwd", "rev") if m in modes]
     first = Question(f, given, stop_gradients=stop_gradients)
-    for judgement in judge_orders(first, order, wanted, default_effort(), derive=_derive, above="quick"):
+    chosen = default_effort() if effort is None else as_effort(effort)
+    for judgement in judge_orders(first, order, wanted, chosen, derive=_derive, above="quick"):
         _raise(judgement)
 
 

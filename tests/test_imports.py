@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("conformance",),  # its training programs are judged
     ("report",),
     ("api",),
-    ("plugin", "cli", "watch", "testing", "torch", "jax", "__init__", "__main__"),
+    ("plugin", "cli", "watch", "testing", "torch", "jax", "autograd", "__init__", "__main__"),
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 

@@ -10,6 +10,7 @@ from ..core.errors import BadInput, Unsupported
 from ..core.verdict import Verdict
 from .driver import judge_question
 from .forward_mode import judge_jvp
+from .opaque_orders import derive_opaque
 from .orders import Mode, next_order
 from .question import Effort, Question
 from .trace_case import trace_case
@@ -42,7 +43,10 @@ class Judgement:
 
 def derive(q: Question, mode: Mode, below: Verdict) -> Question:
     """The question about the derivative of `q`'s function, at the same point. Raises BadInput and Unsupported."""
-    case, traced = trace_case(q)
+    try:
+        case, traced = trace_case(q)
+    except Unsupported as e:
+        return derive_opaque(q, mode, e)
     return next_order(q, traced, case, mode, stop_gradients=bool(below.facts.get("held")))
 
 

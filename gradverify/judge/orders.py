@@ -85,7 +85,7 @@ def derivative(
         if n not in known and k in graph.active:  # captured below
             known[n] = next(name for name in _labels(n) if name not in values)
             values[known[n]] = lower.values[n]
-    graph = _renamed(graph, known)
+    graph = _renamed(graph, known, names)
     return graph, {n: values[n] for n in graph.inputs}
 
 
@@ -103,11 +103,21 @@ def _labels(name: str) -> list[str]:
     return [name, *(f"{name} ({k})" for k in range(2, 100))]
 
 
-def _renamed(graph: Graph, names: Mapping[str, str]) -> Graph:
-    """With other names for its inputs, and without those that have none."""
+def _renamed(graph: Graph, names: Mapping[str, str], first: Sequence[str]) -> Graph:
+    """With other names for its inputs, and without those that have none.
+
+    The inputs `first` (new names) lead, in that order: a function is called with the values of a case by position.
+    """
     place, nodes = count(), list[Node]()
     new: dict[int, int] = {}
-    for k, node in enumerate(graph.nodes):
+    rank = {n: k for k, n in enumerate(first)}
+
+    def leading(k: int) -> int:
+        node = graph.nodes[k]
+        return rank.get(names.get(node.name, ""), len(rank)) if isinstance(node, Input) else len(rank)
+
+    for k in sorted(range(len(graph.nodes)), key=leading):
+        node = graph.nodes[k]
         if isinstance(node, Input):
             if node.name not in names:
                 continue

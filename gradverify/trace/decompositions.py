@@ -247,8 +247,9 @@ def singular(xp: Tracer, a: Value, u: np.ndarray, v: np.ndarray) -> tuple[Value,
 
     k = min(m, n). As `eigen`, with U^T U = I, V^T V = I and U^T A V diagonal. With U(I + F) and V(I + G) to first
     order, F + F^T = I - U^T U =: R, G + G^T = I - V^T V =: S, and entry (i, j) of F^T T + T + T G vanishes, T = U^T A
-    V; entries (i, j) and (j, i) give F_ij and G_ij. Where m > n, what U lacks is (I - U U^T) A V / sigma. Distinct
-    singular values are needed, and for m != n none that is 0. The vectors keep the signs of the given ones."""
+    V; entries (i, j) and (j, i) give F_ij and G_ij. Where m > n, what U lacks is (I - U (I + R) U^T) A V / sigma, which
+    has no part in the span of U: (U^T U)^-1 = I + R. Distinct singular values are needed, and for m != n none that is 0.
+    The vectors keep the signs of the given ones."""
     xp.require(a.kind != "complex", "the singular vectors of a complex matrix")
     m, n = a.shape[-2:]
     if m < n:
@@ -270,7 +271,7 @@ def singular(xp: Tracer, a: Value, u: np.ndarray, v: np.ndarray) -> tuple[Value,
         g = xp.where(off, (alpha * rows + beta * columns) / gap, s * 0.5)
         step = xp.matmul(left, f)
         if m > n:
-            step = step + (image - xp.matmul(left, t)) / columns
+            step = step + (image - xp.matmul(left, t + xp.matmul(r, t))) / columns
         left, right = left + step, right + xp.matmul(right, g)
     return left, values, right
 

@@ -39,13 +39,14 @@ clipped.defvjp(lambda x: (x * 1.0, None), lambda _, g: (jnp.clip(g, -1, 1),))
 
 
 def test_the_signature_is_jaxs() -> None:
-    """And one option more, by keyword."""
-    (*ours, more), theirs = (
+    """And two options more, by keyword."""
+    (*ours, more, most), theirs = (
         [(p.name, p.kind, p.default) for p in inspect.signature(f).parameters.values()]
         for f in (check_grads, test_util.check_grads)
     )
     assert ours == theirs
     assert more == ("stop_gradients", inspect.Parameter.KEYWORD_ONLY, False)
+    assert most == ("effort", inspect.Parameter.KEYWORD_ONLY, None)
 
 
 def test_a_stopped_gradient_is_wrong_unless_it_is_meant() -> None:

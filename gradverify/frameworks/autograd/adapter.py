@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from ...core.errors import Unsupported
+from ...core.errors import NoRule, Unsupported
 from ...core.graph import Graph
 from ...trace import Traced
 from ..base import Derived, Framework, Observation, Pushed
@@ -22,6 +23,7 @@ class AutogradFramework(NumpyFramework):
     title = "HIPS autograd"
     by_hand = False
     dtypes: tuple[str, ...] = ("float16", "float32", "float64")
+    conjugates = True  # vjp of np.imag: g -> -1j*g
 
     def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
         raise Unsupported("the adapter for HIPS autograd judges functions, and runs no graphs")
@@ -68,13 +70,8 @@ class AutogradFramework(NumpyFramework):
     ) -> Pushed:  # fmt: skip
         if batched:
             return super().run_jvp(function, values, tangents, batched)
-        from autograd import make_jvp
-        from autograd.builtins import tuple as boxed
-
         primals, active = [np.array(v) for v in values.values()], argnums(values, tangents)
-        of_wrt, at = restricted(function, primals, active), tuple(primals[k] for k in active)
-        push = make_jvp(lambda given: boxed(tuple(of_wrt(*given))))(at)
-        outs, result = push(tuple(np.array(t) for t in tangents.values()))
+        outs, result = pushed(function, primals, active, [np.array(t) for t in tangents.values()])
         return tuple(np.array(o) for o in outs), tuple(np.array(r) for r in result)
 
     def owns(self, cls: type) -> bool:
@@ -104,9 +101,43 @@ class AutogradFramework(NumpyFramework):
 
         def pull(*arrays: Any) -> Any:
             _, back = pullback(function, list(arrays[: len(values)]), at)
-            return tuple(back(list(arrays[len(values) :])))
+            with no_rule():
+                return tuple(back(list(arrays[len(values) :])))
 
         return pull, tuple(np.array(v) for v in (*values.values(), *cotangent))
+
+    def lift_jvp(
+        self, function: Callable[..., Any], values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray]
+    ) -> Derived:
+        at = argnums(values, tangents)
+
+        def push(*arrays: Any) -> Any:
+            return pushed(function, list(arrays[: len(values)]), at, list(arrays[len(values) :]))[1]
+
+        return push, tuple(np.array(v) for v in (*values.values(), *tangents.values()))
+
+
+def pushed(
+    function: Callable[..., Any], arrays: list[Any], active: list[int], tangents: list[Any]
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """The outputs, and their tangents along those of the `active` arrays."""
+    from autograd import make_jvp
+    from autograd.builtins import tuple as boxed
+
+    of_active, at = restricted(function, arrays, active), tuple(arrays[k] for k in active)
+    push = make_jvp(lambda given: boxed(tuple(of_active(*given))))(at)
+    with no_rule("no forward mode: "):
+        outs, result = push(boxed(tuple(tangents)))
+    return tuple(outs), tuple(result)
+
+
+@contextmanager
+def no_rule(what: str = "") -> Iterator[None]:
+    """Raise NoRule where autograd says that it has no derivative: "JVP of fft wrt argnums (0,) not defined"."""
+    try:
+        yield
+    except NotImplementedError as e:
+        raise NoRule(f"{what}{e}") from e
 
 
 def pullback(
@@ -118,4 +149,4 @@ def pullback(
 
     of_active = restricted(function, arrays, active)
     back, outputs = make_vjp(lambda chosen: boxed(tuple(of_active(*chosen))))(tuple(arrays[k] for k in active))
-    return tuple(outputs), lambda weights: list(back(tuple(weights)))
+    return tuple(outputs), lambda weights: list(back(boxed(tuple(weights))))

@@ -235,6 +235,8 @@ def identity(xp: JaxTracer, x: Value, **_: Any) -> Value:
 
 @maps("convert_element_type")
 def convert(xp: JaxTracer, x: Value, **_: Any) -> Value:
+    if x.kind == "complex" and xp.out_kind(0) == "float":
+        x = xp.real(x)
     x = xp.cast(x)
     return xp.where(x, 1.0, 0.0) if x.kind == "bool" and xp.out_kind(0) == "float" else x
 
@@ -575,17 +577,25 @@ def conv(
     dimension_numbers: Any, feature_group_count: int, batch_group_count: int, **_: Any,
 ) -> Any:  # fmt: skip
     """Axes into the order (batch, channels, ...), zeros between the entries, padding, then a correlation."""
-    xp.require(batch_group_count == 1, "a convolution in groups over the batch")
     spec = dimension_numbers
     n = x.ndim - 2
     xp.require(n in (1, 2, 3), f"a convolution over {n} axes")
     x, w = xp.permute_dims(x, axes=tuple(spec.lhs_spec)), xp.permute_dims(w, axes=tuple(spec.rhs_spec))
     if any(d != 1 for d in lhs_dilation):
-        sizes = [(m - 1) * d + 1 for m, d in zip(x.shape[2:], lhs_dilation)]
+        sizes = [(m - 1) * d + 1 if m else 0 for m, d in zip(x.shape[2:], lhs_dilation)]
         index = ((None, None, 1),) * 2 + tuple((None, None, int(d)) for d in lhs_dilation)
         x = xp.embed(x, index=index, shape=(*x.shape[:2], *sizes))
     x = padded(xp, x, [(0, 0), (0, 0), *((int(a), int(b)) for a, b in padding)])
-    out = correlation(xp, x, w, list(window_strides), [0] * n, list(rhs_dilation), feature_group_count)
+    correlated = lambda x, w: correlation(
+        xp, x, w, list(window_strides), [0] * n, list(rhs_dilation), feature_group_count
+    )
+    # Of several groups, each convolves its part of the batch with its part of the filters.
+    size, filters = x.shape[0] // batch_group_count, w.shape[0] // batch_group_count
+    groups = [
+        correlated(along(xp, x, 0, k * size, (k + 1) * size), along(xp, w, 0, k * filters, (k + 1) * filters))
+        for k in range(batch_group_count if batch_group_count > 1 else 0)
+    ]
+    out = xp.concat(groups, axis=1) if groups else correlated(x, w)
     return xp.permute_dims(out, axes=tuple(int(i) for i in np.argsort(spec.out_spec)))
 
 

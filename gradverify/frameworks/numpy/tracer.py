@@ -69,11 +69,12 @@ def trace(
 
 def traced_call(
     call: FlatCall, framework: str, flat: Callable[[tuple[int, ...]], Callable[..., tuple[Any, ...]]], *,
-    confirm: bool, strict: bool, modules: Sequence[Any] = (),
+    confirm: bool, strict: bool, modules: Sequence[Any] = (), takes_complex: bool = False,
 ) -> Traced:  # fmt: skip
     """Trace a call over NumPy arrays. `flat(kept)` is what Traced.function will be; `modules` are further ones that have
-    NumPy's functions."""
+    NumPy's functions. With `takes_complex`, `flat(kept)` is over the parts of complex arrays, two for each."""
     xp = NumpyTracer()
+    xp.takes_complex = takes_complex
     given = arguments(xp, call, as_array, lambda a: a.dtype.name, lambda a: False)
     for name, array in closed_over(call.fn).items():
         if is_array(array) and array.dtype.kind != "c":
@@ -90,12 +91,16 @@ def traced_call(
         found = [_plain_leaf(path, leaf) for path, leaf in leaves(result)]
     else:
         found = [xp.result(path, leaf) for path, leaf in leaves(result)]
-    written = [n for n, a in zip(call.names, inputs) if not same(plain(a), xp.values[n])]
+    written = [n for n, a, b in zip(call.names, inputs, call.arrays) if not same(plain(a), as_array(b))]
     for n in written:
         xp.note(f"the function writes to its argument {n}")
     traced_ = traced(xp, framework, given, found, flat, opaque, written=tuple(written), mutated_unseen=tuple(written))
+    if any(a.part for a in traced_.arguments) or any(o.part for o in traced_.outputs):
+        kept = tuple(k for k, f in enumerate(found) if f.array is not None and f.array.dtype.kind in "fcV")
+        traced_ = replace(traced_, native=call.flat(kept))
     if traced_.graph is not None and confirm:
-        why = confirmed(traced_, xp, put, call.arrays, as_array, call.seed, "NumPy's sight", list(xp.left))
+        like = [half for a in call.arrays for half in (halves(a) if takes_complex else (a,))]
+        why = confirmed(traced_, xp, put, like, as_array, call.seed, "NumPy's sight", list(xp.left))
         if why:
             traced_ = replace(traced_, graph=None, opaque=(*traced_.opaque, why))
     return finished(traced_, xp, strict)
@@ -106,7 +111,7 @@ def _first(e: BaseException) -> str:
 
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:
-    return np.array_equal(as_array(a), b, equal_nan=b.dtype.kind == "f")
+    return np.array_equal(as_array(a), b, equal_nan=b.dtype.kind in "fc")
 
 
 def _plain_leaf(path: str, leaf: Any) -> Found:
@@ -115,10 +120,12 @@ def _plain_leaf(path: str, leaf: Any) -> Found:
 
 
 def _as_result(leaf: Any) -> np.ndarray | None:
-    """Arrays, and Python's floats, which a function may return for one."""
+    """Arrays, and Python's floats and complex numbers, which a function may return for one."""
     if is_array(leaf):
         return np.array(plain(leaf))
-    return np.float64(leaf) if isinstance(leaf, float) else None  # type: ignore[return-value]
+    if isinstance(leaf, float | complex):
+        return np.asarray(leaf)
+    return None
 
 
 # ---- arrays ---------------------------------------------------------------------------------------------------------
@@ -139,6 +146,11 @@ def copied(x: Any) -> Any:
     if not isinstance(x, np.ndarray):
         return np.array(x)[()]
     return layout.copy_layout(plain(x))
+
+
+def halves(x: Any) -> tuple[Any, ...]:
+    """A complex array as its real and imaginary part; any other by itself."""
+    return (np.real(x), np.imag(x)) if np.iscomplexobj(x) else (x,)
 
 
 def put(value: np.ndarray, like: Any) -> Any:
@@ -287,6 +299,22 @@ class Recorded(np.ndarray):
         return np.conjugate(self)
 
     conjugate = conj
+
+    @property
+    def real(self) -> Any:
+        return self.xp.part(self, "real") if self.xp and self.dtype.kind == "c" else plain(self).real
+
+    @real.setter
+    def real(self, value: Any) -> None:
+        self[...] = value + 1j * self.imag
+
+    @property
+    def imag(self) -> Any:
+        return self.xp.part(self, "imag") if self.xp and self.dtype.kind == "c" else plain(self).imag
+
+    @imag.setter
+    def imag(self, value: Any) -> None:
+        self[...] = self.real + 1j * value
 
     @property
     def T(self) -> Any:
@@ -651,6 +679,21 @@ class NumpyTracer(Tracer):
             return result
         return self.returned(result, self.cast(value, x.dtype, result.dtype))
 
+    @_inside
+    def part(self, x: Recorded, part: str) -> Any:
+        """The real or imaginary part of a complex array, in memory of its own: it is not seen to be written to."""
+        result = np.array(getattr(plain(x), part))
+        value = self.find(x)
+        if isinstance(value, Complex) and not value.why:
+            value = value.re if part == "real" else value.im
+        return self.returned(result, value)
+
+    def moved_axis(self, x: Value, source: int, destination: int) -> Value:
+        """As np.moveaxis."""
+        order = list(range(x.ndim))
+        order.insert(destination % x.ndim, order.pop(source))
+        return x if order == list(range(x.ndim)) else self.permute_dims(x, axes=tuple(order))
+
     def cast(self, value: Value, a: np.dtype, b: np.dtype) -> Value:
         if value.why:
             return value
@@ -801,6 +844,8 @@ class NumpyTracer(Tracer):
         if func in WRITES:
             with self.busy(False):
                 return WRITES[func](self, *args, **kwargs)
+        if func in (np.real, np.imag) and isinstance(args[0], Recorded) and args[0].dtype.kind == "c":
+            return self.part(args[0], func.__name__)
         if func in ASKS or not self.live_in((args, kwargs)):
             # zeros_like and its like, whose results may be written to
             return self.outwards(func(*plain(args), **plain(kwargs)), kwargs.get("out"))

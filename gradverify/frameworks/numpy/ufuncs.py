@@ -23,6 +23,7 @@ from ...trace.decompositions import (
     Map,
     along,
     at,
+    backward_stable,
     cbrt,
     copysign,
     direct,
@@ -97,9 +98,26 @@ ufunc("log_ndtr")(log_ndtr)
 ufunc("ndtri")(ndtri)
 
 
-@ufunc("positive conjugate")
+@ufunc("positive")
 def same(xp: NumpyTracer, x: Value) -> Value:
     return x
+
+
+@ufunc("conjugate")
+def conjugate(xp: NumpyTracer, z: Value) -> Value:
+    return xp.conj(z) if z.kind == "complex" else z
+
+
+@function("imag")
+def imag(xp: NumpyTracer, x: Value) -> Value:
+    """Of a real array: zeros (the parts of a complex one are read from it)."""
+    return xp.concrete(np.zeros(x.shape))
+
+
+@function("angle")
+def angle(xp: NumpyTracer, z: Value, deg: bool = False) -> Value:
+    found = xp.angle(z) if z.kind == "complex" else xp.atan2(0.0, z)
+    return found * (180.0 / math.pi) if deg else found
 
 
 @ufunc("power float_power")
@@ -541,6 +559,15 @@ def vdot(xp: NumpyTracer, a: Value, b: Value) -> Value:
     return xp.sum(xp.flat(a) * xp.flat(b))
 
 
+@function("kron")
+def kron(xp: NumpyTracer, a: Value, b: Value) -> Value:
+    a, b = (xp.shaped(v, (1,) * (max(a.ndim, b.ndim) - v.ndim) + v.shape) for v in (a, b))
+    wide = [
+        xp.shaped(v, tuple(n for m in v.shape for n in ((m, 1) if first else (1, m)))) for v, first in ((a, 1), (b, 0))
+    ]
+    return xp.shaped(wide[0] * wide[1], tuple(m * n for m, n in zip(a.shape, b.shape)))
+
+
 @function("inner")
 def inner(xp: NumpyTracer, a: Value, b: Value) -> Value:
     if not a.ndim or not b.ndim:
@@ -570,7 +597,8 @@ def tensordot(xp: NumpyTracer, a: Value, b: Value, axes: Any = 2) -> Value:
 
 @function("einsum")
 def einsum(xp: NumpyTracer, subscripts: Any, *operands: Any, **_: Any) -> Value:
-    xp.require(isinstance(subscripts, str), "np.einsum with lists of axes")
+    if not isinstance(subscripts, str):
+        subscripts, operands = from_lists(subscripts, operands)
     text = subscripts.replace(" ", "")
     if "..." in text:
         text = spelled_out(text, [x.ndim for x in operands])
@@ -578,6 +606,16 @@ def einsum(xp: NumpyTracer, subscripts: Any, *operands: Any, **_: Any) -> Value:
         letters = text.replace(",", "")
         text += "->" + "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
     return xp.einsum(text, *operands)
+
+
+def from_lists(first: Value, rest: tuple[Any, ...]) -> tuple[str, tuple[Value, ...]]:
+    """np.einsum(x, [0, 1], y, [1, 2], [0, 2]) as its subscripts and operands."""
+    given = (first, *rest)
+    letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    spell = lambda axes: "".join("..." if k is Ellipsis else letters[int(k)] for k in axes)
+    count = len(given) // 2
+    text = ",".join(spell(given[2 * k + 1]) for k in range(count))
+    return text + (f"->{spell(given[-1])}" if len(given) % 2 else ""), tuple(given[2 * k] for k in range(count))
 
 
 def spelled_out(text: str, ranks: list[int]) -> str:
@@ -599,10 +637,21 @@ def spelled_out(text: str, ranks: list[int]) -> str:
 def cross(
     xp: NumpyTracer, a: Value, b: Value, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: Any = None
 ) -> Value:
-    last = axis if axis is not None else -1
-    xp.require(a.shape[-1] == b.shape[-1] == 3 and last in (-1, a.ndim - 1) and axisa == axisb == axisc == -1,
-               "np.cross but of 3-vectors along the last axis")  # fmt: skip
-    return xp.cross(a, b, axis=-1)
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    a, b = (xp.moved_axis(v, k, v.ndim - 1) for v, k in ((a, axisa), (b, axisb)))
+    sizes = a.shape[-1], b.shape[-1]
+    if sizes == (3, 3):
+        out = xp.cross(a, b, axis=-1)
+    else:
+        entry = lambda v, k: along(xp, v, v.ndim - 1, k, k + 1) if k < v.shape[-1] else None
+        (a0, a1, a2), (b0, b1, b2) = ([entry(v, k) for k in range(3)] for v in (a, b))
+        third = a0 * b1 - a1 * b0
+        if sizes == (2, 2):
+            return xp.squeeze(third, axis=-1)
+        first, second = (a1 * b2, -(a0 * b2)) if a2 is None else (-(a2 * b1), a2 * b0)
+        out = xp.concat([first, second, third], axis=-1)
+    return xp.moved_axis(out, out.ndim - 1, axisc)
 
 
 @function("convolve")
@@ -628,6 +677,49 @@ def correlate(xp: NumpyTracer, a: Value, v: Value, mode: str = "valid") -> Value
         "valid": (n - 1, m - n + 1),
     }[mode]
     return along(xp, out, 0, first, first + count)
+
+
+# ---- Fourier transforms ---------------------------------------------------------------------------------------------
+
+
+def transform_of_one(name: str) -> Map:
+    """np.fft.fft and its like, along one axis."""
+
+    def transform(xp: NumpyTracer, a: Value, n: Any = None, axis: int = -1, norm: Any = None) -> Value:
+        return xp.call(name, a, n=None if n is None else int(n), axis=int(axis) % a.ndim, norm=norm)
+
+    return transform
+
+
+def transform_of_several(name: str, of_two: bool) -> Map:
+    """np.fft.fftn and its like, along several axes."""
+
+    def transform(
+        xp: NumpyTracer, a: Value, s: Any = None, axes: Any = (-2, -1) if of_two else None, norm: Any = None
+    ) -> Value:
+        sizes = None if s is None else tuple(int(n) for n in s)
+        along = None if axes is None else tuple(int(k) % a.ndim for k in axes)
+        return xp.call(name, a, s=sizes, axes=along, norm=norm)
+
+    return transform
+
+
+def shifting(name: str) -> Map:
+    """np.fft.fftshift or ifftshift."""
+
+    def shift(xp: NumpyTracer, x: Value, axes: Any = None) -> Value:
+        over = range(x.ndim) if axes is None else np.atleast_1d(np.asarray(axes)).tolist()
+        return xp.call(name, x, axes=tuple(int(k) % x.ndim for k in over))
+
+    return shift
+
+
+for _name in "fft ifft rfft irfft".split():
+    function(f"fft.{_name}")(transform_of_one(_name))
+    function(f"fft.{_name}n")(transform_of_several(f"{_name}n", of_two=False))
+    function(f"fft.{_name}2")(transform_of_several(f"{_name}n", of_two=True))
+for _name in ("fftshift", "ifftshift"):
+    function(f"fft.{_name}")(shifting(_name))
 
 
 @function("trace linalg.trace")
@@ -722,7 +814,7 @@ def matrix_power(xp: NumpyTracer, a: Value, n: int) -> Value:
 
 @function("linalg.eigh")
 def eigh(xp: NumpyTracer, a: Value, UPLO: str = "L") -> Outputs:
-    return eigen(xp, mirrored(xp, a, UPLO), np.asarray(xp.outs[1]))
+    return eigen(xp, backward_stable(xp, mirrored(xp, a, UPLO), xp.read(0)), np.asarray(xp.outs[1]))
 
 
 @function("linalg.eigvalsh")
@@ -745,7 +837,7 @@ def svd(
     xp.require(not hermitian and (not (full_matrices and compute_uv) or m == n),
                "all singular vectors of a matrix that is not square: some are arbitrary")  # fmt: skip
     u, _, vt = np.linalg.svd(xp.read(0), full_matrices=False) if not compute_uv else map(np.asarray, xp.outs)
-    left, values, right = singular(xp, a, u, np.swapaxes(vt, -1, -2))
+    left, values, right = singular(xp, backward_stable(xp, a, xp.read(0)), u, np.swapaxes(vt, -1, -2))
     return (left, values, swap(xp, right)) if compute_uv else values
 
 
@@ -770,6 +862,7 @@ def pinv(xp: NumpyTracer, a: Value, *_: Any, **__: Any) -> Value:
     m = a.shape[-2]
     full = bool((np.linalg.matrix_rank(xp.read(0)) == min(a.shape[-2:])).all())
     xp.require(full, "the pseudo-inverse of a matrix without full rank")
+    a = backward_stable(xp, a, xp.read(0))  # LAPACK's SVD
     return least_squares(xp, a, xp.spread(xp.concrete(np.eye(m)), (*a.shape[:-2], m, m)))
 
 

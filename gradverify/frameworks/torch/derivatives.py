@@ -19,6 +19,7 @@ def run_jvp(
 ) -> Pushed:
     """(outputs, tangents of the outputs) along `tangents`; with `batched`, under vmap."""
     import torch
+    from torch import _vmap_internals
     from torch.autograd import forward_ad
 
     def pushed(*along: Any) -> Any:
@@ -34,9 +35,14 @@ def run_jvp(
     along = [from_numpy(t) for t in tangents.values()]
     if batched:
         outs, _ = pushed(*along)
-        push = lambda *a: torch.func.jvp(of_wrt, tuple(primals[n] for n in tangents), a)[1]
         many = [torch.stack([t, -t, 2 * t]) for t in along]
-        result = tuple(r[0] for r in torch.func.vmap(push, randomness="same")(*many))
+        try:
+            # The way of torch.autograd.gradcheck, which asks nothing of custom Functions.
+            found = _vmap_internals._vmap(lambda *a: pushed(*a)[1])(*many)
+        except RuntimeError:
+            push = lambda *a: torch.func.jvp(of_wrt, tuple(primals[n] for n in tangents), a)[1]
+            found = torch.func.vmap(push, randomness="same")(*many)
+        result = tuple(r[0] for r in found)
     else:
         try:
             outs, result = pushed(*along)

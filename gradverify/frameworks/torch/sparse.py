@@ -69,6 +69,75 @@ def is_sparse(x: Any) -> bool:
     return isinstance(x, torch.Tensor) and x.layout is not torch.strided
 
 
+def over_entries(call: Call) -> tuple[Call, Callable[..., Any]]:
+    """The call with dense tensors in place of its sparse ones, and the same function of dense ones as its definition.
+
+    The judged function builds each sparse tensor from the entries that are stored at the point, and the gradient that it
+    gives is that of every entry: 0 where its backward pass stores nothing.
+    """
+    from torch.utils import _pytree
+
+    leaves, structure = _pytree.tree_flatten((call.args, dict(call.kwargs)))
+    leaves = [_coalesced(x) if is_sparse(x) else x for x in leaves]
+    patterns = [_pattern(x) if is_sparse(x) else None for x in leaves]
+    dense = [x.detach().to_dense().requires_grad_(x.requires_grad) if p else x for x, p in zip(leaves, patterns)]
+    args, kwargs = _pytree.tree_unflatten(dense, structure)
+
+    @functools.wraps(call.fn)
+    def picked(*args: Any, **kwargs: Any) -> Any:
+        given = _pytree.tree_leaves((args, kwargs))
+        given = [x if p is None else _picked()(x, p) for x, p in zip(given, patterns)]
+        args, kwargs = _pytree.tree_unflatten(given, structure)
+        return call.fn(*args, **kwargs)
+
+    return Call(picked, args, kwargs), call.fn
+
+
+def _coalesced(x: Any) -> Any:
+    import torch
+
+    return x.detach().coalesce().requires_grad_(x.requires_grad) if x.layout is torch.sparse_coo else x
+
+
+@functools.cache
+def _picked() -> Callable[..., Any]:
+    """The sparse tensor of those entries of a dense one that a pattern stores; its cotangent is taken whole."""
+    import torch
+
+    class Picked(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, dense: Any, pattern: _Pattern) -> Any:
+            rows, columns = pattern.coordinates()
+            return pattern.sparse(dense[(rows, columns) if columns is not None else tuple(rows)])
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            return g.to_dense() if is_sparse(g) else g, None
+
+    return Picked.apply  # type: ignore[no-any-return]
+
+
+def over_mkldnn(call: Call) -> Call | None:
+    """The call with ordinary tensors in place of those of MKLDNN; None where there are none."""
+    import torch
+    from torch.utils import _pytree
+
+    leaves, structure = _pytree.tree_flatten((call.args, dict(call.kwargs)))
+    of_mkldnn = [isinstance(x, torch.Tensor) and x.layout is torch._mkldnn for x in leaves]  # type: ignore[attr-defined]
+    if not any(of_mkldnn):
+        return None
+    dense = [x.detach().to_dense().requires_grad_(x.requires_grad) if m else x for x, m in zip(leaves, of_mkldnn)]
+    args, kwargs = _pytree.tree_unflatten(dense, structure)
+
+    @functools.wraps(call.fn)
+    def converted(*args: Any, **kwargs: Any) -> Any:
+        given = _pytree.tree_leaves((args, kwargs))
+        args, kwargs = _pytree.tree_unflatten([x.to_mkldnn() if m else x for x, m in zip(given, of_mkldnn)], structure)
+        return call.fn(*args, **kwargs)
+
+    return Call(converted, args, kwargs)
+
+
 def over_values(call: Call) -> tuple[Call, Callable[..., Any]] | None:
     """The call with the stored values in place of its sparse tensors, and the same function of the dense ones; None where
     no argument is sparse. Raises Unsupported for blocks (BSR, BSC) and batches of compressed tensors."""

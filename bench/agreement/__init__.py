@@ -1,0 +1,1 @@
+"""Other projects' own test-suites, each call of their gradient checkers beside ours."""

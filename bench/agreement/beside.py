@@ -1,0 +1,171 @@
+"""One call of a peer's gradient checker, and the same call of ours right after it.
+
+The peer's answer is the one that its suite sees: what it returns is returned, what it raises is raised.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gradverify.core.errors import Unsupported
+from gradverify.core.limits import TimeLimit, time_limit
+
+PASSES, REJECTS, UNDECIDED, UNSUPPORTED, TIMED_OUT, BROKEN = (
+    "passes", "rejects", "undecided", "unsupported", "timed out", "broken",
+)  # fmt: skip
+"""What a checker may say of a call. A checker that raises what the checked function does not is broken."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one checker said: the outcome, its message and the seconds that it took."""
+
+    outcome: str
+    message: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One call of a suite. `test` is the test's name, `number` counts its calls, `call` says what was called."""
+
+    suite: str
+    test: str
+    number: int
+    call: str
+    original: Answer
+    ours: Answer
+
+
+class Log:
+    """The rows of one run of a suite, appended to a file as they come."""
+
+    def __init__(self, suite: str, checkout: Path, path: Path, limit: float) -> None:
+        self.suite, self.checkout, self.path, self.limit = suite, checkout, path, limit
+        self.test = ""
+        self.number = 0
+        self._depth = 0
+
+    def start(self, test: str) -> None:
+        """The calls that follow are those of this test."""
+        self.test, self.number = test, 0
+
+    def beside(
+        self,
+        call: str,
+        original: Callable[[], Any],
+        ours: Callable[[], Any],
+        rejections: tuple[type[BaseException], ...],
+    ) -> Any:
+        """Run both, write the row, and answer as the original does. A call inside of another one is the original's own."""
+        if self._depth:
+            return original()
+        self._depth += 1
+        try:
+            before = _draws()
+            result, raised, first = _run(original, rejections, None)
+            after = _draws()
+            _draw_from(before)
+            second = self._ours(ours, rejections)
+            _draw_from(after)
+            row = Row(self.suite, self.test, self.number, call, first, second)
+            with self.path.open("a") as out:
+                out.write(json.dumps(asdict(row)) + "\n")
+            self.number += 1
+        finally:
+            self._depth -= 1
+        if raised is not None:
+            raise raised
+        return result
+
+    def _ours(self, ours: Callable[[], Any], rejections: tuple[type[BaseException], ...]) -> Answer:
+        start = time.perf_counter()
+        try:
+            with warnings.catch_warnings(), time_limit(self.limit):
+                warnings.simplefilter("ignore")
+                return _run(ours, rejections, Unsupported)[2]
+        except TimeLimit as e:
+            return Answer(TIMED_OUT, str(e), time.perf_counter() - start)
+
+
+def _run(
+    check: Callable[[], Any], rejections: tuple[type[BaseException], ...], unsupported: type[BaseException] | None
+) -> tuple[Any, BaseException | None, Answer]:
+    """What the check returned, or raised, and the answer that this is."""
+    start = time.perf_counter()
+    try:
+        result = check()
+    except TimeLimit:
+        raise
+    except Exception as e:
+        if unsupported is not None and isinstance(e, unsupported):
+            outcome = UNSUPPORTED
+        elif type(e).__name__ == "Undecided":
+            outcome = UNDECIDED
+        else:
+            outcome = REJECTS if isinstance(e, rejections) else BROKEN
+        where = "" if outcome != BROKEN else " at " + _place(e)
+        text = f"{type(e).__name__}: {e}{where}"
+        return None, e, Answer(outcome, text, time.perf_counter() - start)
+    return result, None, Answer(REJECTS if result is False else PASSES, "", time.perf_counter() - start)
+
+
+def _place(e: BaseException) -> str:
+    """The last frame of the traceback."""
+    frames = traceback.extract_tb(e.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
+
+
+def _draws() -> tuple[Any, ...]:
+    """The states of the global generators."""
+    torch = sys.modules.get("torch")
+    return random.getstate(), np.random.get_state(), torch.get_rng_state() if torch is not None else None
+
+
+def _draw_from(states: tuple[Any, ...]) -> None:
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    if states[2] is not None:
+        sys.modules["torch"].set_rng_state(states[2])
+
+
+@contextmanager
+def patched(*places: tuple[Any, str, Any]) -> Iterator[None]:
+    """Within the block, these attributes of modules have other values."""
+    before = [(module, name, getattr(module, name)) for module, name, _ in places]
+    for module, name, value in places:
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
+
+
+def rows_of(path: Path) -> list[Row]:
+    """The rows of a log."""
+    found = []
+    for line in path.read_text().splitlines():
+        fields = json.loads(line)
+        fields["original"], fields["ours"] = Answer(**fields["original"]), Answer(**fields["ours"])
+        found.append(Row(**fields))
+    return found
+
+
+def environment(**given: str) -> dict[str, str]:
+    """The environment of a suite's process: one thread, the CPU, and the given names."""
+    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {**os.environ, **one, "JAX_PLATFORMS": "cpu", **given}
