@@ -254,7 +254,7 @@ def test_literals_of_native_functions_are_right(fn: Any) -> None:
 
 
 def test_a_constant_that_is_a_little_off_is_no_matter_of_16_bits() -> None:
-    """0.0447 for 0.044715: float32 resolves it, and what the backward pass computes again of the forward pass is no excuse."""
+    """0.0447 for 0.044715: float32 resolves it, and what the backward pass computes in vain is no excuse."""
 
     def backward(c: float) -> Any:
         def gradient(g: Any, x: Any) -> Any:
