@@ -1,8 +1,8 @@
 # ruff: noqa: E402 - thread counts must be set before the frameworks are imported
 """What gradverify.check says of 16-bit kernels: each right, and with every one of its bugs.
 
-    python -m bench.kernels.run [--only NAME ...] [--dtypes NAME ...] [--bugs NAME ...] [--json FILE] [--before FILE]
-        [--write]
+    python -m bench.kernels.run [--only NAME ...] [--dtypes NAME ...] [--bugs NAME ...] [--json FILE]
+        [--before FILE] [--write]
 
 One check at effort "quick" for each. Beside the verdict stands what double precision says: the gradients are held against
 those that autograd finds for the forward pass in float64. `--json` saves the rows; `--before` sets those of another

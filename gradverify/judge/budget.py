@@ -415,7 +415,7 @@ class _InOwnDtypes:
                 known = [self.formats[a] for a in _float_args(graph, n)]
                 fmt = min(known, key=lambda f: f.roundoff, default=own)
             self.formats.append(fmt)
-        coarsest = sorted(zip(graph.nodes, self.formats), key=lambda of: of[1].roundoff)
+        coarsest = sorted(((graph.nodes[k], self.formats[k]) for k in graph.active), key=lambda of: of[1].roundoff)
         self.literals = {
             id(graph.nodes[a]): f.name
             for n, f in coarsest

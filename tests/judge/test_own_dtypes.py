@@ -251,3 +251,25 @@ def test_a_literal_of_a_float32_step_is_not_excused_by_16_bits() -> None:
 @pytest.mark.parametrize("fn", [lambda x: (x * 0.1).float() * 0.7, lambda x: (x.float() * 0.1).to(HALF) * 0.3 + 0.1])
 def test_literals_of_native_functions_are_right(fn: Any) -> None:
     assert judge(fn, drawn(16, 4)).outcome is Outcome.PASS
+
+
+def test_a_constant_that_is_a_little_off_is_no_matter_of_16_bits() -> None:
+    """0.0447 for 0.044715: float32 resolves it, and what the backward pass computes in vain is no excuse."""
+
+    def backward(c: float) -> Any:
+        def gradient(g: Any, x: Any) -> Any:
+            x = x.float()
+            t = torch.tanh(0.7978845608028654 * (x + c * x * x * x))
+            slope = 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * 0.7978845608028654 * (1 + 3 * c * x * x)
+            return (g.float() * slope).to(HALF)
+
+        return gradient
+
+    def forward(x: Any) -> Any:
+        x = x.float()
+        return (0.5 * x * (1 + torch.tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))).to(HALF)
+
+    x = (1.5 * drawn(64, 8)).detach().requires_grad_()
+    assert judge(custom(forward, backward(0.044715)), x).outcome is Outcome.PASS
+    verdict = judge(custom(forward, backward(0.0447)), x)
+    assert verdict.kind is FailKind.WRONG, verdict.text()
