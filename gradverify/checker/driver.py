@@ -49,15 +49,15 @@ def judge_question(q: Question, effort: Effort) -> Verdict:
     walk = _Walk(given)
     if first.outcome is not Outcome.FAIL and not (first.reason and first.reason.is_unsupported):
         for verdict, found_with in walk.verdicts():
+            if verdict.outcome is Outcome.WEAK and not (verdict.formula and verdict.formula.right is False):
+                continue  # digits that are lost at a point that we chose are lost by nobody
             if verdict.outcome.has_kind or verdict.outcome is Outcome.WEAK:
                 facts = {**verdict.facts, "tried": walk.tried}
                 message = f"{verdict.message} (found with {found_with})"
                 verdict = replace(verdict, message=message, facts=facts)
             if verdict.outcome is Outcome.FAIL:
                 return verdict
-            if (
-                verdict.outcome in (Outcome.KNOWN, Outcome.WEAK) and first.outcome is Outcome.PASS
-            ):  # a FAIL may come yet
+            if verdict.outcome is not Outcome.PASS and first.outcome is Outcome.PASS:  # a FAIL may come yet
                 first = verdict
     facts = {**first.facts, "tried": walk.tried, "skipped": walk.skipped}
     return replace(first, notes=(*first.notes, *walk.notes), facts=facts)

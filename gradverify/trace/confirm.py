@@ -119,7 +119,7 @@ def _shows(
     """Does the graph move some entry of every output by more than the grain?"""
     with np.errstate(all="ignore"):
         pairs = zip(_run(graph, _widened(values), dtype), _run(graph, _widened(moved), dtype), grain)
-        return all(np.max(np.abs(b - a), initial=0.0) > g for a, b, g in pairs)
+        return all(not a.size or np.max(np.abs(b - a)) > g for a, b, g in pairs)
 
 
 def _is_reproduced(

@@ -61,6 +61,11 @@ def away(off: float) -> Callable[[Any, Any], Any]:
     return lambda x, g: g * torch.where(x.abs() > 20, x.cos() + off, x.cos())
 
 
+def smoothly(off: float) -> Callable[[Any, Any], Any]:
+    """Off by `off` at 20, by 1e-16 of that at 2, and without a comparison that says so."""
+    return lambda x, g: g * (x.cos() + off * (x / 20) ** 16)
+
+
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, Probe]:
     """The registered probes, of which a test may change any."""
@@ -76,7 +81,8 @@ SPECIAL: dict[str, tuple[Callable[[], Verdict], Outcome, FailKind | None]] = {
     "an empty batch is owed": (lambda: check(sine(no_empty), X), Outcome.FAIL, FailKind.RAISED),
     "a cotangent is legal": (lambda: check(sine(no_zeros), X), Outcome.FAIL, FailKind.RAISED),
     "zeros may be refused": (lambda: check(sine(no_zero_values), X), Outcome.PASS, None),
-    "digits far out": (lambda: check(sine(away(1e-6)), X), Outcome.PASS, None),
+    "digits far out": (lambda: check(sine(smoothly(1e-6)), X), Outcome.PASS, None),
+    "digits behind a branch": (lambda: check(sine(away(1e-6)), X), Outcome.FAIL, FailKind.WRONG),
     "NaN far out": (lambda: check(sine(away(float("nan"))), X), Outcome.FAIL, FailKind.NON_FINITE),
     "float32 by hand": (
         lambda: check(np.sin, A, vjp=lambda g, x: (g * np.cos(x)).astype(np.float64)), Outcome.PASS, None

@@ -192,7 +192,7 @@ def test_what_rounding_next_to_one_swallows_is_no_wrong_gradient(dtype: str, pas
 
     factor = 1.0 if dtype == "float32" else 2.0
     found = verdict(forward, lambda g, x: (-factor * g * np.exp(-x),), np.full(3, 20.0), dtype=dtype)
-    assert (found.outcome is Outcome.PASS) == passes, found.text()
+    assert (found.outcome is not Outcome.FAIL) == passes, found.text()
 
 
 def test_a_gradient_of_order_one_of_a_function_that_does_not_move_is_wrong() -> None:
