@@ -152,7 +152,8 @@ class NumpyNamespace(Namespace):
         """By NumPy's kernel, where no other module has one."""
         if self.module is np:
             return kernel(x, *args)
-        return self.module.asarray(kernel(self.module.asnumpy(x), *args))
+        fetch = getattr(self.module, "asnumpy", np.asarray)
+        return self.module.asarray(kernel(fetch(x), *args))
 
     # reductions
     def sum(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:

@@ -29,14 +29,16 @@ pytest.importorskip("torch")
 MUTANTS = (*DECLARED, *FUNCTIONS, *CONJUGATES)
 QUICK, FULL = Settings(shrink=False), Settings(shrink=True)
 
+REPORTED = (Outcome.FAIL, Outcome.WEAK)
+"""A formula that is right and loses digits is WEAK where half of them are left."""
+
 LARGEST_SHRUNK = 4
 """Ops in what a failure is reduced to."""
 
 
 def fails(case: Case, subject: Framework) -> bool:
-    """A FAIL that is news: PyTorch's own weaknesses must not stand in for the mutant's."""
-    verdict = judge_case(case, subject, QUICK)
-    return verdict.outcome is Outcome.FAIL
+    """Is it news? PyTorch's own weaknesses must not stand in for the mutant's."""
+    return judge_case(case, subject, QUICK).outcome in REPORTED
 
 
 def caught(mutant: Mutant, subject: Framework) -> Case | None:
@@ -67,7 +69,7 @@ def test_a_mutant_is_caught_and_shrinks(mutant: Mutant) -> None:
         case = caught(mutant, subject)
         assert case is not None, f"{mutant.name} ({mutant.description}) survived"
         verdict = judge_case(case, subject, FULL)
-        assert verdict.outcome is Outcome.FAIL, "caught once, and not when judged again"
+        assert verdict.outcome in REPORTED, "caught once, and not when judged again"
         if verdict.culprit is not None:
             alone = verdict.culprit.op
             assert alone == mutant.op or _made_of(alone, mutant.op), f"{alone} is blamed for {mutant.op}:\n{verdict}"

@@ -51,7 +51,7 @@ def test_a_function_of_the_same_name_is_its_own():
 
 @pytest.mark.parametrize(("f", "x"), [(jnp.sinc, 1e-7), (jnp.i0, 1e-9), (jax.nn.squareplus, -1e6)])
 def test_what_their_formulas_lose_is_found(f, x):
-    assert gv.check(f, np.array([x, 0.5]), effort="quick").outcome is gv.Outcome.FAIL
+    assert gv.check(f, np.array([x, 0.5]), effort="quick").outcome in (gv.Outcome.FAIL, gv.Outcome.WEAK)
 
 
 @pytest.mark.parametrize("f", [jnp.sinc, jnp.i0, jax.nn.squareplus])

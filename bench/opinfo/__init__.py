@@ -1,0 +1,1 @@
+"""PyTorch's own samples of its operators (OpInfo) through gradverify.check."""
