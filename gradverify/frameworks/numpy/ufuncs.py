@@ -644,7 +644,7 @@ def cross(
     if sizes == (3, 3):
         out = xp.cross(a, b, axis=-1)
     else:
-        entry = lambda v, k: along(xp, v, v.ndim - 1, k, k + 1) if k < v.shape[-1] else None
+        entry: Any = lambda v, k: along(xp, v, v.ndim - 1, k, k + 1) if k < v.shape[-1] else None
         (a0, a1, a2), (b0, b1, b2) = ([entry(v, k) for k in range(3)] for v in (a, b))
         third = a0 * b1 - a1 * b0
         if sizes == (2, 2):

@@ -114,7 +114,7 @@ def _picked() -> Callable[..., Any]:
         def backward(ctx: Any, g: Any) -> Any:
             return g.to_dense() if is_sparse(g) else g, None
 
-    return Picked.apply  # type: ignore[no-any-return]
+    return Picked.apply
 
 
 def over_mkldnn(call: Call) -> Call | None:
