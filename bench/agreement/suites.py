@@ -1,4 +1,4 @@
-"""Whose suites are run, which of their files, and what is put in place of their checkers."""
+"""The suites: their projects, their files, and the stand-ins for their checkers."""
 
 from __future__ import annotations
 

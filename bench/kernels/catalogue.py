@@ -47,7 +47,7 @@ class Run:
         return up(t.to(self.half)).to(t.dtype) if self.bug == bug else t
 
     def computed(self, bug: str, t: torch.Tensor) -> torch.Tensor:
-        """`t`, in 16 bits where the run has this bug, so that what is made of it is computed there."""
+        """`t`, left in 16 bits where the run has this bug, so that later steps compute in 16 bits."""
         return t.to(self.half) if self.bug == bug else t
 
     def down(self, t: torch.Tensor) -> torch.Tensor:

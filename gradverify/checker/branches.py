@@ -17,6 +17,8 @@ import numpy as np
 from ..core.errors import Unsupported
 from ..core.graph import Apply, Constant, Graph, Input
 from ..frameworks.registry import of_functions
+from ..judge.budget import casts
+from ..judge.exact import free_names, inputs_of, trace_backward
 from ..namespaces.dtypes import is_float, rounded, to_float64
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import forward, reverse
@@ -25,7 +27,8 @@ from .complex_adapter import to_native
 from .probes import Given, OtherArguments, Probe, Variant, has_case, is_custom, register_probe
 from .question import PASSES
 
-DECISIONS = frozenset({"less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "maximum", "minimum"})
+COMPARISONS = frozenset({"less", "less_equal", "greater", "greater_equal", "equal", "not_equal"})
+DECISIONS = COMPARISONS | {"maximum", "minimum"}
 TURN_AT_0 = frozenset({"abs", "sign", "relu"})
 EQUALITIES = frozenset({"equal", "not_equal"})
 
@@ -56,38 +59,24 @@ def _called(graph: Graph, k: int, depth: int = 2) -> str:
     node = graph.nodes[k]
     if not isinstance(node, Apply) or not depth:
         return graph.label(k) if not isinstance(node, Apply) else f"{node.op}(…)"
-    if node.op == "multiply" and any(_is_one(graph, a) for a in node.args):  # a cast
-        return _called(graph, next(a for a in node.args if not _is_one(graph, a)), depth)
+    cast = casts(graph, node)
+    if cast:
+        return _called(graph, cast[0], depth)
     symbol = {"less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!="}
     parts = [_called(graph, a, depth - 1) for a in node.args]
     return f"{parts[0]} {symbol[node.op]} {parts[1]}" if node.op in symbol else f"{node.op}({', '.join(parts)})"
 
 
-def _is_one(graph: Graph, k: int) -> bool:
-    node = graph.nodes[k]
-    return isinstance(node, Constant) and node.value == 1.0
-
-
-def _backward(given: Given) -> tuple[Graph, dict[str, np.ndarray], dict[str, str]]:
-    """The backward pass as a graph, its inputs' values, and which of them are which inputs of the case."""
+def _backward(given: Given) -> tuple[Graph, dict[str, np.ndarray]]:
+    """The backward pass as a graph, with the case's names for its primals, and its inputs' values."""
     case = given.case
     assert case is not None
     subject, function = to_native(of_functions(given.traced.framework, given.question.device), given.traced)
-    try:
-        with given.question.limit_time(PASSES):
-            backward = subject.trace_vjp(function, case.values, case.wrt, case.cotangent)
-    except Unsupported:
-        raise
-    except Exception as e:
-        raise Unsupported(f"the backward pass raised {type(e).__name__} where it was traced") from e
-    free = [a.name for a in backward.arguments if a.role != "captured"]
-    if backward.graph is None or len(free) != len(case.values) + len(case.cotangent):
-        raise Unsupported("the backward pass could not be traced")
-    point = dict(zip(free, (*case.values.values(), *case.cotangent)))
-    graph = _named(lowered(backward.graph), dict(zip(free, case.values)))
-    values = {n: point[n] if n in point else backward.values[n] for n in backward.graph.inputs}
-    names = dict(zip(free, case.values))
-    return graph, {names.get(n, n): v for n, v in values.items()}, names
+    with given.question.limit_time(PASSES):
+        backward, graph = trace_backward(case, subject, function)
+    names = dict(zip(free_names(backward), case.values))
+    values = inputs_of(case, backward, graph)
+    return _named(lowered(graph), names), {names.get(n, n): v for n, v in values.items()}
 
 
 def _named(graph: Graph, names: Mapping[str, str]) -> Graph:
@@ -122,7 +111,7 @@ def open_branches(graph: Graph, values: Mapping[str, np.ndarray], moving: frozen
 
 
 def _with_ends(graph: Graph) -> Graph:
-    """The graph with a comparison for every end of a clamp, and for the turn of every op that turns at 0."""
+    """Add a comparison for each end of a clamp, and one with 0 for each op that turns there."""
     nodes = list(graph.nodes)
     for node in graph.nodes:
         if not isinstance(node, Apply):
@@ -196,7 +185,7 @@ def _at_branches(given: Given) -> Iterator[Variant]:
     """The function where a branch that was not taken is; raises Unsupported with those that no point was found for."""
     case = given.case
     assert case is not None
-    graph, values, _ = _backward(given)
+    graph, values = _backward(given)
     arguments = frozenset(a.name for a in given.traced.arguments if a.role == "argument" and not a.part)
     moving = frozenset(case.wrt) & arguments
     branches, count = open_branches(graph, values, moving)

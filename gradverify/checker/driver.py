@@ -22,6 +22,7 @@ from . import branches as branches  # declares its probe
 from . import same_point as same_point  # declares its probes
 from . import variations as variations  # declares its probes
 from .batches import why_no_batch, why_no_parts
+from .branches import COMPARISONS
 from .complex_adapter import label_whole, to_native
 from .opaque import Opaque, judge_opaque
 from .probes import Given, OtherArguments, OtherCase, OtherFunction, OtherQuestion, Probe, Resize, Variant, probes
@@ -34,8 +35,6 @@ from .trace_case import (
     trace_without_graph,
     wanted_inputs,
 )
-
-COMPARISONS = frozenset({"less", "less_equal", "greater", "greater_equal", "equal", "not_equal"})
 
 
 def judge_question(q: Question, effort: Effort) -> Verdict:

@@ -73,7 +73,6 @@ class Formula:
     power  the smallest relative error of any single entry that would have been seen; nan where all of them are zero
     error  of a wrong one: the largest error of an entry, relative to the entry
     worst  of a wrong one: that entry; `got` is what the backward pass comes to
-    where  of a wrong one: the node of the backward pass that is wrong
     """
 
     right: bool | None
@@ -81,7 +80,6 @@ class Formula:
     error: float = 0.0
     worst: Element | None = None
     why: str = ""
-    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)

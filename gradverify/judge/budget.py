@@ -195,12 +195,13 @@ def _reruns(case: Case, flat: Graph, how: Conditions, without: frozenset[int], a
     nudges = _loosen(fmt) if how.loose else fmt
     xp = NudgedNamespace(Noise(nudges, how.stepwise, how.forced))
     moved = _Moved(case.values, 0.0 if how.at_kink else nudges.arithmetic, how.leaves, apart)
+    own = _own_dtypes(xp, case, flat, table, how.once)
     runs = []
     for k in range(how.reruns):
         seed = how.seed, k
-        run = _rerun(xp, flat, replace(case, values=moved.point(seed)), seed, table, dead, without, how.once)
+        run = _rerun(xp, flat, replace(case, values=moved.point(seed)), seed, table, dead, without, own)
         if moved.any and not run.finite:
-            run = _rerun(xp, flat, case, seed, table, dead, without, how.once)
+            run = _rerun(xp, flat, case, seed, table, dead, without, own)
         runs.append(run)
     return runs
 
@@ -268,15 +269,22 @@ def sample_branches(case: Case, n: int, seed: int) -> tuple[Decisions, list[Deci
     """The exact decisions, in doubles, and those of `n` reruns with SAFETY times larger nudges."""
     nudges, flat = _loosen(FORMATS[case.dtype]), lowered(case.graph)
     moved, xp = _Moved(case.values, nudges.arithmetic), NudgedNamespace(Noise(nudges))
+    own = _own_dtypes(xp, case, flat)
     seeds = [(seed, k) for k in range(n)]
-    turned = [_rerun(xp, flat, replace(case, values=moved.point(s)), s).decisions for s in seeds]
-    return _rerun(NudgedNamespace(Noise(_EXACTLY)), flat, case, 0).decisions, turned
+    turned = [_rerun(xp, flat, replace(case, values=moved.point(s)), s, own=own).decisions for s in seeds]
+    return _exactly(case, flat).decisions, turned
 
 
 def follow_branch(case: Case, forced: Decisions) -> tuple[tuple[np.ndarray, ...], dict[str, np.ndarray]]:
     """Outputs and gradients on the branch of these decisions, in doubles and without nudges."""
-    run = _rerun(NudgedNamespace(Noise(_EXACTLY, forced=forced)), lowered(case.graph), case, 0)
+    run = _exactly(case, lowered(case.graph), forced)
     return run.outputs, run.gradients
+
+
+def _exactly(case: Case, flat: Graph, forced: Decisions | None = None) -> _Rerun:
+    """The walk in doubles, without nudges."""
+    xp = NudgedNamespace(Noise(_EXACTLY, forced=forced))
+    return _rerun(xp, flat, case, 0, own=_own_dtypes(xp, case, flat))
 
 
 _EXACTLY = replace(FORMATS["float64"], roundoff=0.0, gradual=True)
@@ -356,14 +364,13 @@ def _rerun(
     table: Table = OPS,
     dead: Mapping[int, np.ndarray] = MappingProxyType({}),
     without: frozenset[int] = frozenset(),
-    once: frozenset[str] = frozenset(),
+    own: _InOwnDtypes | None = None,
 ) -> _Rerun:
     """Forward and reverse over `graph`, the case's own, lowered. Raises TypeError where a result is not nudged."""
     xp.noise.restart(seed)
     wrt, inputs = case.wrt, graph.inputs
-    walk = _InOwnDtypes(xp.noise, case, graph, table, once) if case.formats else None
-    before, returning, arriving = (walk.before, walk.returning, walk.arriving) if walk else (None, None, None)
-    literal = (lambda node: xp.asarray(walk.literal(node))) if walk else None
+    before, returning, arriving = (own.before, own.returning, own.arriving) if own else (None, None, None)
+    literal = (lambda node: xp.asarray(own.literal(node))) if own else None
     with np.errstate(all="ignore"):
         leaves = {n: xp.asarray(v) for n, v in case.values.items()}
         nodes = forward(xp, graph, leaves, case.dtype, table, literal=literal, before=before)
@@ -388,6 +395,13 @@ def _rerun(
         decisions,
         {k: np.asarray(d, dtype=np.float64) for k, d in distances.items()},
     )
+
+
+def _own_dtypes(
+    xp: NudgedNamespace, case: Case, flat: Graph, table: Table = OPS, once: frozenset[str] = frozenset()
+) -> _InOwnDtypes | None:
+    """How reruns over the lowered graph nudge each node in its own dtype; None where all are in the case's."""
+    return _InOwnDtypes(xp.noise, case, flat, table, once) if case.formats else None
 
 
 class _InOwnDtypes:

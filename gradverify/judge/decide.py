@@ -383,7 +383,7 @@ def _weigh_lost_digits(finding: _Finding, answer: _Answer) -> _Finding:
     """A FAIL of values; where the formula is right and its own rounding explains them, digits are lost and nothing else.
 
     WEAK where every failing entry keeps half of the digits of the dtype that the definition computes in (an error of √u,
-    relative to the entry or to the largest one), else FAIL (precision); so is a backward pass in a narrower dtype than that.
+    relative to the gradient's largest entry), else FAIL (precision); so is a backward pass in a narrower dtype than that.
     """
     exact, case = answer.exact, answer.case
     if finding.kind is FailKind.PRECISION and exact is not None and exact.formula.right is False:
@@ -391,11 +391,11 @@ def _weigh_lost_digits(finding: _Finding, answer: _Answer) -> _Finding:
         return replace(wrong, message=f"{wrong.message}; {finding.message}") if wrong and wrong.kind else finding
     if exact is None or not exact.formula.right or finding.kind not in (FailKind.WRONG, FailKind.PRECISION):
         return finding
-    if any(c.failing.any() and not c.comparison.of.startswith("d") for c in answer.compared):
+    if _output_fails(answer):
         return finding
     own = exact.rounding(answer.seed)
-    computed = min((*case.formats.values(), case.dtype), key=lambda d: FORMATS[d].roundoff)
-    half = math.sqrt(FORMATS[computed].roundoff)
+    computed = [FORMATS[d].roundoff for d in {case.dtype, *case.formats.values()}]
+    half = math.sqrt(min(computed))
     weak = True
     for c in answer.compared:
         if not c.failing.any():
@@ -406,14 +406,12 @@ def _weigh_lost_digits(finding: _Finding, answer: _Answer) -> _Finding:
             return finding
         with np.errstate(all="ignore"):
             error = want.error_of(got)[c.failing]
-            size = np.maximum(np.abs(want.hi), np.max(np.abs(want.hi), initial=0.0))[c.failing]
+            largest = np.max(np.abs(want.hi), initial=0.0)
             stored = FORMATS[case.dtype_of(name)].roundoff * np.abs(want.hi)[c.failing]
             if (error > own[name][c.failing]).any():
                 return finding
-            weak &= bool((error - stored <= half * size).all())
-    known = {case.dtype, *case.formats.values()}
-    coarsest = max(FORMATS[d].roundoff for d in known)
-    narrower = sorted(d for d in exact.formats if FORMATS[d].roundoff > coarsest)
+            weak &= bool((error - stored <= half * largest).all())
+    narrower = sorted(d for d in exact.formats if FORMATS[d].roundoff > max(computed))
     if narrower:
         message = f"the formula is right, and computed in {' and '.join(narrower)}: {finding.message}"
         return replace(finding, kind=FailKind.PRECISION, message=message)
@@ -532,7 +530,7 @@ def _add_hypothesis(finding: _Finding, answer: _Answer) -> _Finding:
     """The finding; with a sentence, and a fact, where a hypothesis predicts the wrong gradients."""
     if finding.kind not in (FailKind.WRONG, FailKind.PRECISION):
         return finding
-    if any(c.failing.any() and c.comparison.of.startswith("out") for c in answer.compared):
+    if _output_fails(answer):
         return finding
     if answer.exact is not None and answer.exact.formula.right is False:
         answer = _in_doubles(answer, answer.exact)
@@ -541,6 +539,10 @@ def _add_hypothesis(finding: _Finding, answer: _Answer) -> _Finding:
     if found is None:
         return finding
     return replace(finding, message=f"{finding.message}. {found.text}", facts={"hypothesis": found.to_dict()})
+
+
+def _output_fails(answer: _Answer) -> bool:
+    return any(c.failing.any() and not c.comparison.of.startswith("d") for c in answer.compared)
 
 
 def _in_doubles(answer: _Answer, exact: Exact) -> _Answer:

@@ -2,7 +2,7 @@
 
 The VJP is traced as a function of the primals and the cotangents, and evaluated in balls at the point. There a cast is the
 identity, and nothing rounds. What then stands between it and the truth is the formula, but for the literals: a number in the
-code is as good as its format, so that each is a ball (`_literal`).
+code is as good as its format, so that each is a ball (`_Literals`).
 
 What the dtype can hide does not matter here, so that the power of the formula is the same in all of them.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ class Exact:
 
     @property
     def resolution(self) -> str:
-        """The finest dtype that the backward pass computes in, but for what it stores."""
+        """The finest dtype of the backward pass's inner nodes; the casts that store its gradients do not count."""
         case = self.asked
         assert case is not None
         inner = {d for k, d in case.formats.items() if k not in case.graph.outputs and d in FORMATS}
@@ -93,36 +94,56 @@ def evaluate_backward(
     if not wrt:
         return _not("there is no gradient")
     try:
-        backward = subject.trace_vjp(_several(function), case.values, case.wrt, case.cotangent)
+        backward, traced = trace_backward(case, subject, function)
     except Unsupported as e:
         return _not(str(e))
-    except Exception as e:  # under a tracer a function may do what it does not do else
-        return _not(f"it raised {type(e).__name__} where it was traced")
-    why_not = _why_not(case, backward, len(wrt))
-    if why_not or backward.graph is None:
-        return _not(why_not or "; ".join(backward.opaque))
-    graph = lowered(backward.graph)
+    if len(traced.outputs) != len(wrt):
+        return _not("its gradients are not those of the run that was judged")
+    graph = lowered(traced)
     if sum(math.prod(n.shape) for n in graph.nodes) > SMALL:
         return _not(f"it has more than {SMALL:,} array entries")
     try:
         want = _with_wide_literals(case, true, seed)
         literals = _Literals(case, backward, _literal_format(subject, case))
-        found = _evaluated(graph, _inputs(case, backward), literals, _made_dtypes(case, backward))
+        found = _evaluated(graph, inputs_of(case, backward, traced), literals, _made_dtypes(case, backward))
     except Unsupported as e:
         return _not(f"the oracle has no kernel for it: {e}")
     if found is None:
         return _not("its value in exact arithmetic cannot be enclosed")
     exact = _compared(dict(zip(wrt, found)), want)
     formats = frozenset(d for d in backward.formats if d in FORMATS) or frozenset({case.dtype})
-    exact = replace(exact, formats=formats, asked=_as_case(case, backward))
-    return exact
+    return replace(exact, formats=formats, asked=_as_case(case, backward, traced))
 
 
-def _as_case(case: Case, backward: Traced) -> Case:
-    graph = backward.graph
-    assert graph is not None
-    values = _inputs(case, backward)
-    inputs = dict(zip((a.name for a in backward.arguments if a.role != "captured"), map(case.dtype_of, case.values)))
+def trace_backward(case: Case, subject: Framework, function: Any) -> tuple[Traced, Graph]:
+    """The trace of the backward pass of `function`, and its graph. Raises Unsupported, with the reason, without one."""
+    try:
+        backward = subject.trace_vjp(_several(function), case.values, case.wrt, case.cotangent)
+    except Unsupported:
+        raise
+    except Exception as e:  # under a tracer a function may do what it does not do else
+        raise Unsupported(f"it raised {type(e).__name__} where it was traced") from e
+    if len(free_names(backward)) != len(case.values) + len(case.cotangent):
+        raise Unsupported("its arguments are not those of the function")
+    if backward.graph is None:
+        raise Unsupported("; ".join(backward.opaque))
+    return backward, backward.graph
+
+
+def free_names(backward: Traced) -> list[str]:
+    """The backward graph's names for the primals, in the order of the case's values, and then for the cotangents."""
+    return [a.name for a in backward.arguments if a.role != "captured"]
+
+
+def inputs_of(case: Case, backward: Traced, graph: Graph) -> dict[str, np.ndarray]:
+    """The inputs of the backward graph: primals, cotangents, and what it captured."""
+    point = dict(zip(free_names(backward), (*case.values.values(), *case.cotangent), strict=True))
+    return {n: point[n] if n in point else backward.values[n] for n in graph.inputs}
+
+
+def _as_case(case: Case, backward: Traced, graph: Graph) -> Case:
+    values = inputs_of(case, backward, graph)
+    inputs = dict(zip(free_names(backward), map(case.dtype_of, case.values)))
     widest = min((case.literal_dtype, *backward.node_formats.values()), key=lambda d: FORMATS[d].roundoff)
     mixed = Mixed(inputs, tuple(map(case.dtype_of, case.wrt)), widest, backward.node_formats, graph)
     zeros = tuple(np.zeros(graph.nodes[o].shape) for o in graph.outputs)
@@ -198,24 +219,6 @@ def _not(why: str) -> Exact:
     return Exact(Formula(None, why=why))
 
 
-def _why_not(case: Case, backward: Traced, gradients: int) -> str:
-    """Why the trace is not the backward pass of the case, or ""."""
-    given = [a for a in backward.arguments if a.role != "captured"]
-    if len(given) != len(case.values) + len(case.cotangent):
-        return "its arguments are not those of the function"
-    if backward.graph is not None and len(backward.graph.outputs) != gradients:
-        return "its gradients are not those of the run that was judged"
-    return ""
-
-
-def _inputs(case: Case, backward: Traced) -> dict[str, np.ndarray]:
-    """The inputs of the backward graph: primals, cotangents, and what it captured."""
-    given = [a.name for a in backward.arguments if a.role != "captured"]
-    point = dict(zip(given, (*case.values.values(), *case.cotangent), strict=True))
-    assert backward.graph is not None
-    return {n: point[n] if n in point else backward.values[n] for n in backward.graph.inputs}
-
-
 def _literal_format(subject: Framework, case: Case) -> str:
     """The format that the subject's traces hold literals in."""
     return case.literal_dtype if subject.narrow_literals else "float64"
@@ -273,14 +276,20 @@ class _Literals:
     def __init__(self, case: Case, backward: Traced, fmt: str) -> None:
         self.fmt, self.from_arrays, self.dtype = fmt, backward.from_arrays, case.literal_dtype
         self.meant: dict[float, float] = {}
-        self.given = {
-            abs(float(x)) for n, v in case.values.items() if n not in case.wrt and is_float(v) for x in v.flat
-        }
+        self.case = case
         for node in lowered(case.graph).nodes:
             if isinstance(node, Constant) and node.kind == "float":
                 wide, narrow = (np.abs(constant_array(node, d)).ravel() for d in ("float64", case.literal_dtype))
                 self.meant |= dict(zip(narrow.tolist(), wide.tolist()))
                 self.meant |= {v: v for v in wide.tolist()}
+
+    @cached_property
+    def given(self) -> frozenset[float]:
+        """The sizes of the numbers in the definition's own arrays."""
+        values = self.case.values
+        return frozenset(
+            abs(float(x)) for n, v in values.items() if n not in self.case.wrt and is_float(v) for x in v.flat
+        )
 
     def balls(self, node: Constant) -> np.ndarray:
         return self._each(constant_array(node, "float64"), self._ball)

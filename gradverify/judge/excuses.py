@@ -13,7 +13,7 @@ from ..ops.build import lowered
 
 
 def with_forms(graph: Graph, declared: Mapping[str, Form], dtype: str) -> tuple[Table, str]:
-    """The op table with the texts of the forms, and the reasons of those that the graph uses ("" for none)."""
+    """Return the op table with the forms' texts, and the reasons of the forms that the graph uses, or ""."""
     forms = {op: f for op, f in declared.items() if f.dtypes is None or dtype in f.dtypes}
     table = dict(OPS)
     for op, form in forms.items():

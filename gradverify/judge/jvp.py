@@ -129,7 +129,7 @@ def _kinks(graph: Graph, nodes: list[Any], wrt: tuple[str, ...]) -> tuple[str, .
 def _at_kink(
     case: Case, point: _Point, nodes: list[Any], kinks: tuple[str, ...], bits: int, seed: int
 ) -> Slopes | None:
-    """What is defensible where the point lies on a kink of the graph; None where a comparison is undecidable."""
+    """Return the defensible JVPs at a kink of the graph; None where a comparison is undecidable."""
     h = arb(2) ** -step_exponent(bits)
     base = [BALLS.asarray(nodes[o]) for o in point.flat.outputs]
     steps = {s * k: point.outputs_at(arb(s) * h / k) for s in (1, -1) for k in (1, 2)}

@@ -8,7 +8,6 @@ to offer where the variance has six. A gradient that is right to such a budget i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,14 +37,12 @@ class Unstable:
 
     of       the array that loses most, `dx`
     lost     decimal digits, of the `digits` that the dtype has
-    node     the node of the lowered graph where they go; -1 where it is none alone
-    where    that node as text
+    where    the node of the lowered graph where they go, as text; "" where it is none alone
     """
 
     of: str
     lost: float
     digits: float
-    node: int
     where: str
 
     def __str__(self) -> str:
@@ -90,7 +87,7 @@ def find_unstable(case: Case, true: Truth, allowed: Budget, seed: int = 0) -> Un
     digits = -math.log10(FORMATS[case.dtype].roundoff)
     lost = min(math.log10(worst[1]), digits)
     node = _where(case, graph, seed)
-    return Unstable(f"d{worst[0]}", lost, digits, node, graph.call(node) if node >= 0 else "")
+    return Unstable(f"d{worst[0]}", lost, digits, graph.call(node) if node >= 0 else "")
 
 
 def _condition(case: Case, graph: Graph, true: Truth, u: float, seed: int) -> dict[str, np.ndarray] | None:
@@ -146,12 +143,11 @@ def digits_lost(case: Case, graph: Graph, seed: int = 0) -> dict[int, float]:
             if k in graph.active and node.kind == "float"
         }
     u = FORMATS[case.dtype].roundoff
-    lost: Mapping[int, float] = {
+    return {
         k: math.log10(max(relative[k], u) / max([u, *(relative.get(a, 0.0) for a in node.args)]))
         for k, node in enumerate(graph.nodes)
         if isinstance(node, Apply) and k in relative
     }
-    return dict(lost)
 
 
 def _relative(runs: list[np.ndarray]) -> float:

@@ -264,8 +264,9 @@ e^-34.6 at x = 1/2, to be multiplied with what the estimate of the tail errs by,
 
 
 def _ierfcx(x: np.ndarray, n: int) -> np.ndarray:
-    """By 2 (n+1) E(n+1) + 2 x E(n) = E(n-1) (DLMF 7.18.7), forward up to x = 1/2, where nothing much cancels, and
-    backward beyond, for the ratios, from E(-1) = 2/√π."""
+    """By the recurrence 2 (n+1) E(n+1) + 2 x E(n) = E(n-1) (DLMF 7.18.7), from E(-1) = 2/√π.
+
+    Forward up to x = 1/2, where nothing much cancels; backward beyond, for the ratios."""
     two = 2.0 / math.sqrt(math.pi)
     far = x > 0.5
     near = np.where(far | (x < -27.0), 0.0, x)  # further left exp(x²) overflows
@@ -324,8 +325,10 @@ def dsinc(x: np.ndarray, n: int = 1) -> np.ndarray:
 
 
 def _dsinc(x: np.ndarray, n: int) -> np.ndarray:
-    """By x s(n) + n s(n-1) = π^(n-1) sin(πx + nπ/2), the n-th derivative of x s(x) = sin(πx)/π, where no digits are lost
-    (from |πx| = (n + 3)/2 on); by the power series of (-1)^k (πx)^2k / (2k + 1)! elsewhere."""
+    """By the recurrence x s(n) + n s(n-1) = π^(n-1) sin(πx + nπ/2), or near 0 by the power series.
+
+    The recurrence is the n-th derivative of x s(x) = sin(πx)/π; it loses no digits from |πx| = (n + 3)/2 on. The series has
+    the terms (-1)^k (πx)^2k / (2k + 1)!."""
     a = np.abs(x)
     far = math.pi * a > 0.5 * n + 1.5
     big = np.where(far & np.isfinite(a), a, n + 2.0)

@@ -100,7 +100,7 @@ class SideSlopes:
         return found
 
     def _places(self, attempt: Any) -> list[tuple[int, np.ndarray, np.ndarray]]:
-        """Node, weights and the number of the term that each of its entries belongs to, of what is summed up."""
+        """Return (node, weights, numbers of its entries' terms) for each node that is summed up."""
         places, first = [], 0
         graph = attempt.graph
         shapes = [attempt.weights[i].shape for i in range(len(graph.outputs))]

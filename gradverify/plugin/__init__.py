@@ -60,7 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _set_effort(config: pytest.Config) -> None:
-    """Put the effort of the command line, or else of the ini file, where checks read it, until the run ends."""
+    """Set GRADVERIFY_EFFORT from the command line, or else from the ini file, until the run ends."""
     before = os.environ.get("GRADVERIFY_EFFORT")
     given = config.option.gradverify_effort or (before or config.getini("gradverify_effort"))
     if given and given != before:

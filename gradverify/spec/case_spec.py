@@ -163,7 +163,7 @@ class CaseSpec:
 
 
 def _inward(x: float, dtype: str, side: float) -> float:
-    """The number of `dtype` next to x, not below it where `side` is 1, and not above it where it is -1."""
+    """The nearest number of `dtype` on one side of x: at or above it where `side` is 1, at or below it where it is -1."""
     near = float(to_float64(rounded(np.asarray(x), dtype)))
     if (near - x) * side < 0:
         near = float(to_float64(rounded(np.asarray(near + side * 2 * FORMATS[dtype].roundoff * abs(near)), dtype)))

@@ -189,11 +189,10 @@ def unread_but_used(
     if not unread:
         return None
     here, again = run(values), run(values)
-    same = lambda a, b: all(np.array_equal(x, y, equal_nan=True) for x, y in zip(a, b))
-    if not same(here, again):
+    if not _same(here, again):
         return None
     for k, name in enumerate(unread):
-        if not same(here, run(nearby(values, [name], roundoff, seed + k + 1))):
+        if not _same(here, run(nearby(values, [name], roundoff, seed + k + 1))):
             return f"{name} moves an output, and the recorded operations do not read it"
     return None
 
@@ -212,12 +211,9 @@ def read_but_ignored(
     Where the graph moves an entry of an output by more than its grain, a function that reads the input moves it
     by a bit at least.
     """
-    grain = _grain(graph, values, dtype)
-    if grain is None:
-        return []
     here, again = run(values), run(values)
-    same = lambda a, b: all(np.array_equal(x, y, equal_nan=True) for x, y in zip(a, b))
-    if not same(here, again):
+    grain = _grain(graph, values, dtype) if _same(here, again) else None
+    if grain is None:
         return []
     ignored = []
     for k, name in enumerate(n for n in moving if graph.inputs.get(n) in graph.active and values[n].size):
@@ -225,9 +221,13 @@ def read_but_ignored(
         with np.errstate(all="ignore"):
             before, after = (_run(graph, _widened(point), "float64") for point in (values, moved))
             shown = any((np.abs(b - a) > g).any() for a, b, g in zip(before, after, grain))
-        if shown and same(here, run(moved)):
+        if shown and _same(here, run(moved)):
             ignored.append(name)
     return ignored
+
+
+def _same(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> bool:
+    return all(np.array_equal(x, y, equal_nan=True) for x, y in zip(a, b))
 
 
 def _widened(point: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

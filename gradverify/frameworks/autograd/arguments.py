@@ -34,7 +34,7 @@ def unary(
 
 
 def run_once(f: Callable[..., Any], args: Sequence[Any], mode: str) -> None:
-    """Take the derivative of `f` at these arguments as autograd's own check does, and raise what that raises."""
+    """Differentiate `f` once, as autograd's own check does; raise what that raises."""
     from autograd import make_jvp, make_vjp
     from autograd.core import vspace
 

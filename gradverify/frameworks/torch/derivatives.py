@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,8 +70,7 @@ def lift_vjp(
         with torch.enable_grad():
             # Where the subject freezes an argument, the first derivative needs it all the same.
             given = {n: a.requires_grad_() if n in wrt and not a.requires_grad else a for n, a in given.items()}
-            pairs = [(o, g) for o, g in zip(function(*given.values()), arrays[len(names) :]) if o.requires_grad]
-            outputs, cotangents = zip(*pairs)
+            outputs, cotangents = _seeded(function, given, arrays[len(names) :])
             found = torch.autograd.grad(
                 outputs, [given[n] for n in wrt], cotangents, create_graph=True, allow_unused=True
             )
@@ -100,8 +99,7 @@ def trace_vjp(
     def pull(*arrays: Any) -> Any:
         given = dict(zip(names, arrays))
         with torch.enable_grad():
-            pairs = [(o, g) for o, g in zip(function(*given.values()), arrays[len(names) :]) if o.requires_grad]
-        outputs, cotangents = zip(*pairs)
+            outputs, cotangents = _seeded(function, given, arrays[len(names) :])
         found = torch.autograd.grad(outputs, [given[n] for n in wrt], cotangents, allow_unused=True)
         return tuple(g for g in found if g is not None)
 
@@ -123,6 +121,11 @@ def lift_jvp(
 
     args = [from_numpy(v).requires_grad_(n in tangents) for n, v in values.items()]
     return push, (*args, *(from_numpy(t).requires_grad_() for t in tangents.values()))
+
+
+def _seeded(function: Callable[..., Any], given: Mapping[str, Any], cotangents: Sequence[Any]) -> Any:
+    """The outputs that require grad, and their cotangents."""
+    return zip(*((o, g) for o, g in zip(function(*given.values()), cotangents) if o.requires_grad))
 
 
 def _once(gradient: Any) -> bool:

@@ -70,7 +70,7 @@ def is_sparse(x: Any) -> bool:
 
 
 def over_entries(call: Call) -> tuple[Call, Callable[..., Any]]:
-    """The call with dense tensors in place of its sparse ones, and the same function of dense ones as its definition.
+    """Return the call over dense tensors, and its definition: the same function, which takes dense tensors as they are.
 
     The judged function builds each sparse tensor from the entries that are stored at the point, and the gradient that it
     gives is that of every entry: 0 where its backward pass stores nothing.

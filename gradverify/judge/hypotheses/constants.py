@@ -67,7 +67,7 @@ def scalars(e: Evidence) -> Iterator[tuple[float, str]]:
 
 
 def nice(e: Evidence) -> list[tuple[float, str]]:
-    """The factors that have a name, the simplest first, and what they are."""
+    """Return the factors that have a name, the simplest first, each with its name."""
     values: list[tuple[float, str]] = [(-1.0, "-1: its sign is flipped"), (2.0, "2"), (0.5, "1/2")]
     for n, where in counts(e).items():
         values.append((float(n), f"{n}, as of a sum for a mean over {where}"))

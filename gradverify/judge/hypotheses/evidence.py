@@ -1,4 +1,4 @@
-"""What was seen at a case, and the walks that predict what a mistake would have given."""
+"""The gradients that were seen, and the walks over the graph that predict what a mistake would give."""
 
 from __future__ import annotations
 

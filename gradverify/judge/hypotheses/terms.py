@@ -45,7 +45,7 @@ def factor_of_term(e: Evidence) -> Iterator[Guess]:
 
 
 def _weights(e: Evidence) -> Iterator[tuple[tuple[Edge, ...], str, tuple[float, float]]]:
-    """Yield the terms, where each comes from, and the weights with which it makes the answer: of those that do."""
+    """Yield each term that explains the answer: its edges, where it comes from, and the weights it needs."""
     for parts, where in _terms(e):
         part = {n: sum(e.plain.through(p)[n] for p in parts) for n in e.names}
         if all(np.allclose(part[n], e.want[n], rtol=math.sqrt(e.format.roundoff), atol=0) for n in e.names):

@@ -36,7 +36,7 @@ def _independence(t: Trial) -> str:
 
 
 def _find_changed(t: Trial, tape: Tape, other: Mapping[str, np.ndarray]) -> list[str]:
-    """What the first call returned, by name, and no longer is what it was after two more at `other`.
+    """Names of the first call's results that two more calls, at `other`, change.
 
     Of two buffers that take turns, the third call writes to the first one's.
     """
@@ -82,8 +82,9 @@ def _differs_interleaved(t: Trial, tape: Tape, other: Mapping[str, np.ndarray]) 
 
 @autograd_law
 def _second_graph(t: Trial) -> str:
-    """Of two backward passes over one graph that are themselves recorded, both have the same derivatives, where the first
-    has any. (torch.autograd.grad with create_graph.)"""
+    """A second recorded backward pass over one graph has the derivatives that the first one has.
+
+    Recorded: by torch.autograd.grad with create_graph. Where the first has no derivatives nothing is asked."""
     if isinstance(t.function, HandWrittenFunction):
         return ""
     tape = t.subject.tape()
