@@ -27,7 +27,8 @@ from ...namespaces.dtypes import PRECISION, ROUNDOFF
 from ...ops import OPS
 from ...trace.base import Tracer, digest
 from ...trace.call_site import at
-from ...trace.calls import captured, narrowest, positional
+from ...trace.callee import positional
+from ...trace.calls import captured, narrowest
 from ...trace.confirm import disagreement, nearby
 from ...trace.value import PARTS, Argument, Output, Part, Role, Traced, Value, kind_of
 from .lax import CALLS, CONTROL, LIBRARY, MAPPED
