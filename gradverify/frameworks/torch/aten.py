@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.errors import Undefined, Unsupported
+from ...namespaces.layout import strided_indices
 from ...ops import OPS
 from ...ops.complex.rules import MINORS_UP_TO
 from ...trace.base import CONVENTION
@@ -874,6 +875,14 @@ def slice_scatter(
 @maps("diagonal_scatter")
 def diagonal_scatter(xp: TorchTracer, x: Value, src: Value, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Value:
     return xp.placed(x, xp.moved(lambda at: at.diagonal(offset, dim1, dim2), x.shape), src)
+
+
+@maps("as_strided_scatter")
+def as_strided_scatter(
+    xp: TorchTracer, x: Value, src: Value, size: Any, stride: Any, storage_offset: int | None = None
+) -> Value:
+    xp.require(not xp.storage_offset(0), "as_strided_scatter into a part of a storage")
+    return once(x, strided_indices(size, stride, storage_offset or 0), src)
 
 
 # ---- linear algebra -------------------------------------------------------------------------------------------------

@@ -595,6 +595,10 @@ class TorchTracer(Tracer):
     def output(self, i: int) -> np.ndarray:
         return self.outs[i]
 
+    def storage_offset(self, i: int) -> int:
+        """Where in its storage the i-th argument begins."""
+        return int(self.flat_args[i].storage_offset())
+
     def native(self, values: Any) -> list[Any]:
         """Values back as PyTorch's own tensors: for indices."""
         found = []
