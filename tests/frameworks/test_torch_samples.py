@@ -39,7 +39,8 @@ RIGHT: tuple[tuple[Any, ...], ...] = (
     # Logarithms of running sums that are no principal values.
     ("logcumsumexp", 2, COMPLEX), ("logcumsumexp", 3, COMPLEX), ("logcumsumexp", 3),
     # Complex numbers as fills and paddings, conjugate transposes.
-    ("masked_fill", 0, COMPLEX), ("masked_fill", 5, COMPLEX), ("constant_pad_nd", 0, COMPLEX), ("nn_functional_pad_constant", 0, COMPLEX),
+    ("masked_fill", 0, COMPLEX), ("masked_fill", 5, COMPLEX), ("constant_pad_nd", 0, COMPLEX),
+    ("nn_functional_pad_constant", 0, COMPLEX),
     ("cholesky", 0, COMPLEX), ("cholesky", 1, COMPLEX), ("linalg_cholesky", 1, COMPLEX), ("cholesky_solve", 0, COMPLEX),
     ("linalg_pinv", 0), ("pinverse", 0), ("linalg_pinv_hermitian", 0),
     # And some of every family.
