@@ -12,7 +12,7 @@ import numpy as np
 from ..core.case import Case, Mixed
 from ..core.errors import BadInput, Unsupported
 from ..core.verdict import FailKind
-from ..frameworks.recognise import title_of, trace
+from ..frameworks.recognise import title_of, trace_call
 from ..judge.draws import draw
 from ..judge.orders import Below, by_definition, derivative
 from ..namespaces.dtypes import FORMATS, is_float, rounded
@@ -150,7 +150,7 @@ def trace_at(
     try:
         with q.limit_time(describe_function(fn)):
             options = {**fixed, "seed": q.seed, "strict": strict, "framework": q.framework}
-            found = trace(fn, *point.args, options=options, **q.kwargs)
+            found = trace_call(fn, point.args, q.kwargs, options)
     except (Unsupported, BadInput):
         raise
     except Exception as e:
@@ -222,6 +222,7 @@ def _build_case(q: Question, own: Traced, definition: Traced, point: Point, wrt:
         mixed=mixed,
         parts=tuple((g[0], g[1]) for g in own.leaves if len(g) == 2),
         placed=frozenset(a.name for a in own.arguments if a.role == "parameter"),
+        updated=own.updated - set(wrt),
     )
 
 

@@ -658,8 +658,8 @@ def _check_claims(case: Case, ref: Reference) -> _Finding | None:
 def _check_laws(
     case: Case, subject: Framework, function: Any, seen: Observation, ref: Reference, notes: list[str]
 ) -> _Finding | None:
-    if seen.mutated:
-        return fail(FailKind.LAW, f"purity is broken: {', '.join(seen.mutated)} changed during the call")
+    if changed := laws.changed_inputs(case, seen):
+        return fail(FailKind.LAW, f"purity is broken: {', '.join(changed)} changed during the call")
     budgets = dict(ref.budget.gradients)
     trial = Trial(subject, function, case, seen, budgets, notes)
     names = list(dict.fromkeys((*laws.default_names(), *case.invariants)))

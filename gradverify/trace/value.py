@@ -119,6 +119,8 @@ class Traced:
     written    the arguments that it writes to
     mutated_unseen  those that it writes to out of the framework's sight, which goes on with the values from before
                (`.data`, a custom Function that does not mark them dirty, NumPy)
+    updated    those that it writes to in the framework's sight, by their own names and their parts': running statistics,
+               which are the caller's to lose where they are not differentiated
     stale      the inputs that later calls do not read, since the first one keeps what it made of them
     formats    the floating-point dtypes that values which depend on an input pass through on their way to an output
     node_formats  node of the graph -> the dtype of its value, where it is known; of several the coarsest
@@ -143,6 +145,7 @@ class Traced:
     detach_sites: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
     mutated_unseen: tuple[str, ...] = ()
+    updated: frozenset[str] = frozenset()
     stale: tuple[str, ...] = ()
     custom: bool = False
     formats: frozenset[str] = frozenset()

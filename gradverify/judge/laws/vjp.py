@@ -24,7 +24,7 @@ from ...namespaces.run import forward, reverse
 from ...ops.build import lowered
 from ...trace.value import HandWrittenFunction
 from ..reference import reference
-from .registry import CaseLaw, Trial, declare_combined, register_law
+from .registry import CaseLaw, Trial, changed_inputs, declare_combined, register_law
 
 LARGE: Mapping[str, int] = MappingProxyType({"float64": 40, "float32": 20, "bfloat16": 20})
 """Cotangents are scaled by 2^±LARGE (1e±12, 1e±6): beyond any threshold that a clip, a flush to zero or an eps is likely to
@@ -301,8 +301,8 @@ def _purity(t: Trial) -> str:
     for array in (*values.values(), *cotangent):
         array.flags.writeable = False
     seen = t.ask(cotangent, values)
-    if seen.mutated:
-        return f"{', '.join(seen.mutated)} changed during the call"
+    if changed := changed_inputs(t.case, seen):
+        return f"{', '.join(changed)} changed during the call"
     return t.differs(seen)
 
 
@@ -391,5 +391,5 @@ LAWS: Mapping[str, CaseLaw] = MappingProxyType(
 def _together(t: Trial) -> bool:
     """Do a few calls with several things changed at once show that the laws with `clears_together` hold?"""
     return all(
-        not seen.mutated and not t.differs(seen, -2.0) for seen in _calls_in_other_layouts(t)
+        not changed_inputs(t.case, seen) and not t.differs(seen, -2.0) for seen in _calls_in_other_layouts(t)
     ) and _clears_far_scaling(t)
