@@ -29,7 +29,7 @@ from ..ops.build import lowered
 from ..oracle.balls import BALLS
 from ..oracle.estimate import Estimate, from_balls
 from ..oracle.precision import working
-from ..oracle.truth import LADDER, Truth, truth
+from ..oracle.truth import LADDER, Truth, truth, with_literals
 from ..trace import Traced
 from ..trace.value import HandWrittenFunction
 from .budget import Conditions, budget, casts
@@ -252,7 +252,8 @@ def _with_wide_literals(case: Case, true: Truth, seed: int) -> Truth:
         for n in lowered(case.graph).nodes
     ):
         return true
-    return truth(case.graph, case.values, case.cotangent, case.wrt, "float64", seed=seed)
+    question = case.graph, case.values, case.cotangent, case.wrt, "float64"
+    return with_literals(true, *question) or truth(*question, seed=seed)
 
 
 def _made_dtypes(case: Case, backward: Traced) -> dict[str, str]:
