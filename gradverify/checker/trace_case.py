@@ -25,7 +25,8 @@ from .question import Point, Question, describe_function
 SURROGATE = "the gradient was held against that of the surrogate, the value against the function's own forward"
 
 UNDIFFERENTIATED = (
-    "a backward pass that is not meant to be differentiated is marked once_differentiable, or raises where it is"
+    "a backward pass that is not meant to be differentiated is marked once_differentiable, or raises where it is; order=1 "
+    "does not ask"
 )
 
 

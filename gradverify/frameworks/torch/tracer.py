@@ -27,12 +27,12 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...core.errors import Undefined, Unsupported
-from ...core.graph import Input
+from ...core.graph import Input, Site
 from ...core.op import Kind
 from ...namespaces.dtypes import ROUNDOFF
 from ...namespaces.layout import strided_indices
 from ...trace.base import CONVENTION, Tracer, digest
-from ...trace.call_site import frames, place
+from ...trace.call_site import frames, place, site_in_run
 from ...trace.callee import positional
 from ...trace.calls import captured, narrowest
 from ...trace.confirm import disagreement, farther, nearby, read_but_ignored, unread_but_used
@@ -585,6 +585,9 @@ class TorchTracer(Tracer):
         self.statistics: set[int] = set()  # storages that operators took as running statistics
         self.resolved: dict[int, torch.Tensor] = {}  # copies of lazy conjugates, made below autograd for the next call
         self.escapes = _Escapes()
+
+    def site(self) -> Site | None:
+        return site_in_run(_Call.run.__code__, ROOT)
 
     # what a mapping may ask
     def read(self, i: int) -> np.ndarray:
