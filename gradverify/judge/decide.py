@@ -179,6 +179,8 @@ def _judge(
     if misshapen:
         return misshapen
     backward = evaluate_backward(case, subject, function, seen, ref.truth, seed) if exact else None
+    if backward and backward.faults:
+        return fail(FailKind.LAW, f"the backward pass: {'; '.join(backward.faults)}")
     if backward:
         ref = _round_once(case, ref, backward, seed)
     compared = _compare_all(case, seen, ref)

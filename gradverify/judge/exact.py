@@ -55,6 +55,7 @@ class Exact:
     values   input name -> what it comes to
     formats  the dtypes that the backward pass computes in
     asked    the backward pass as a case: its outputs are the gradients
+    faults   what it did wrong in memory
     """
 
     formula: Formula
@@ -62,6 +63,7 @@ class Exact:
     values: Mapping[str, np.ndarray] = field(default_factory=dict)
     formats: frozenset[str] = frozenset()
     asked: Case | None = None
+    faults: tuple[str, ...] = ()
 
     @property
     def resolution(self) -> str:
@@ -95,6 +97,8 @@ def evaluate_backward(
         return _not("there is no gradient")
     try:
         backward, traced = trace_backward(case, subject, function)
+    except Faulty as e:
+        return replace(_not(str(e)), faults=e.faults)
     except Unsupported as e:
         return _not(str(e))
     if len(traced.outputs) != len(wrt):
@@ -115,6 +119,14 @@ def evaluate_backward(
     return replace(exact, formats=formats, asked=_as_case(case, backward, traced))
 
 
+class Faulty(Unsupported):
+    """The backward pass does in memory what it may not."""
+
+    def __init__(self, faults: tuple[str, ...]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
 def trace_backward(case: Case, subject: Framework, function: Any) -> tuple[Traced, Graph]:
     """The trace of the backward pass of `function`, and its graph. Raises Unsupported, with the reason, without one."""
     try:
@@ -123,6 +135,8 @@ def trace_backward(case: Case, subject: Framework, function: Any) -> tuple[Trace
         raise
     except Exception as e:  # under a tracer a function may do what it does not do else
         raise Unsupported(f"it raised {type(e).__name__} where it was traced") from e
+    if backward.faults:
+        raise Faulty(backward.faults)
     if len(free_names(backward)) != len(case.values) + len(case.cotangent):
         raise Unsupported("its arguments are not those of the function")
     if backward.graph is None:
