@@ -1,7 +1,7 @@
 # ruff: noqa: E402 - the interpreter is chosen, and thread counts set, before Triton and the frameworks are imported
 """What gradverify.check says of Triton kernels under the interpreter: each right, and with every one of its mutants.
 
-    python -m bench.triton.run [--only NAME ...] [--dtypes NAME ...] [--no-mutants] [--json FILE] [--write]
+    python -m bench.triton.run [--only NAME ...] [--dtypes NAME ...] [--no-mutants] [--json FILE] [--merge FILE ...] [--write]
 
 One check at effort "quick" for each, without a reference. `--write` saves bench/results/triton.md.
 """
@@ -139,11 +139,12 @@ def main() -> None:
     parser.add_argument("--dtypes", nargs="+", default=list(DTYPES), metavar="NAME")
     parser.add_argument("--no-mutants", action="store_true")
     parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--merge", nargs="+", metavar="FILE", help="the rows of earlier runs, in place of a run")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     chosen = [k for k in kernels() if options.only is None or k.name in options.only]
-    rows = []
-    for kernel in chosen:
+    rows = [Row(**r) for f in options.merge or () for r in json.loads(Path(f).read_text(encoding="utf-8"))]
+    for kernel in () if options.merge else chosen:
         for mutant in [None, *([] if options.no_mutants else kernel.mutants)]:
             for dtype in options.dtypes:
                 row = judge(kernel, mutant, dtype)
