@@ -1,7 +1,8 @@
 # ruff: noqa: E402 - the interpreter is chosen, and thread counts set, before Triton and the frameworks are imported
 """What gradverify.check says of Triton kernels under the interpreter: each right, and with every one of its mutants.
 
-    python -m bench.triton.run [--only NAME ...] [--dtypes NAME ...] [--no-mutants] [--json FILE] [--merge FILE ...] [--write]
+    python -m bench.triton.run [--only NAME ...] [--dtypes NAME ...] [--no-mutants] [--json FILE] [--merge FILE ...]
+        [--write]
 
 One check at effort "quick" for each, without a reference. `--write` saves bench/results/triton.md.
 """
