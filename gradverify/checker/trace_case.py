@@ -157,6 +157,8 @@ def trace_at(
     except Exception as e:
         text = str(e).strip().splitlines()
         raise BadInput(f"{describe_function(fn)} raised {type(e).__name__}{': ' + text[0] if text else ''}") from e
+    if found.faults:
+        raise Flawed(found, FailKind.LAW, "; ".join(found.faults))
     if not any(a.kind == "float" and a.role != "captured" for a in found.arguments):
         raise BadInput(f"{describe_function(fn)} has no floating-point argument, so there is nothing to differentiate")
     if not any(o.position is not None for o in found.outputs):

@@ -181,6 +181,8 @@ def _judge(
     if misshapen:
         return misshapen
     backward = evaluate_backward(case, subject, function, seen, true, seed) if exact else None
+    if backward and backward.faults:
+        return fail(FailKind.LAW, f"the backward pass: {'; '.join(backward.faults)}")
     ref = reference(case, seed=seed, once=_rounded_once(case, backward) if backward else frozenset())
     claimed = _check_claims(case, ref)
     if claimed:
