@@ -21,22 +21,18 @@ from ..report.records import Recorder as Listener
 from ..run.events import Job, JobJudged
 from ..run.gate import tell_verdict
 from ..watch.imports import watching
-from ..watch.judge import Judged, judge, look, suspicion
+from ..watch.judge import LIMIT, Judged, judge, suspicion
 from ..watch.messages import facts, lines, save_script
 from ..watch.pins import Pin, apply_pin, read_pins
 from ..watch.quiet import undisturbed
 from ..watch.record import Limits, Recorder
 from ..watch.scope import scope
+from ..watch.session import allowed_seconds, looked
 from ..watch.table import Row, merged, rows, table_lines
 from .items import RECORDS, GradItem, NotAcceptable
 from .options import number_of, settings_of
 
 PREFIX = "gradverify"
-
-SECONDS = 30.0
-"""What judging takes at most, or a tenth of the suite's time, whichever is more, where no option says another limit."""
-
-SHARE = 0.1
 
 FIRST = "gradverify/first"
 """In pytest's cache: item -> the test that ran its definition first, which `--lf` has to run for it."""
@@ -133,7 +129,7 @@ class Watch:
     def _judge(self, session: pytest.Session, suite: float) -> None:
         with undisturbed():
             samples = sorted(self.recorder.samples, key=suspicion, reverse=True)
-        seconds = self.seconds if self.seconds >= 0 else max(SECONDS, SHARE * suite)
+        seconds = self.seconds if self.seconds >= 0 else allowed_seconds(suite)
         self.deadline = time.perf_counter() + seconds
         group = WatchGroup.of(session)
         items = [WatchItem.of(group, name, sample, self) for name, sample in _named(samples) if self._is_ours(name)]
@@ -156,14 +152,9 @@ class Watch:
 
     def _look(self, judged: list[Judged]) -> None:
         """Ask the probes about what passed, while there is time."""
-        for found in judged:
-            left = self.deadline - time.perf_counter()
-            if left < 1.0:
-                break
-            if found.verdict.outcome is Outcome.PASS:
-                with undisturbed():
-                    found = look(found, seed=self.settings.seed, limit=min(left, LOOK))
-            self.looks += [f"{found.sample.id}: {text}" for text in found.looks]
+        with undisturbed():
+            for found in looked(judged, self.deadline, self.settings.seed):
+                self.looks += [f"{found.sample.id}: {text}" for text in found.looks]
 
     def _is_ours(self, name: str) -> bool:
         """Is it this worker that judges an item? The first one that asks."""
@@ -212,10 +203,6 @@ class Watch:
             terminalreporter.write_line(
                 f"not judged, since the time for it was over (--gradverify-watch-seconds): {', '.join(self.left)}"
             )
-
-
-LOOK = 3.0
-"""Seconds that the probes of one recorded call may take."""
 
 
 def hash_of(name: str) -> int:
@@ -268,7 +255,7 @@ class WatchItem(GradItem):
             watch.left.append(self.name)
             pytest.skip("the time for judging is over: --gradverify-watch-seconds")
         with undisturbed():
-            found = apply_pin(judge(sample, seed=settings.seed, limit=max(1.0, min(left, EACH))), watch.pins)
+            found = apply_pin(judge(sample, seed=settings.seed, limit=max(1.0, min(left, LIMIT))), watch.pins)
             found = replace(found, verdict=replace(found.verdict, facts={**found.verdict.facts, **facts(found)}))
         self.judged_sample = found
         verdict = found.verdict
@@ -286,7 +273,3 @@ class WatchItem(GradItem):
 
     def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
         return PREFIX, None, self.name
-
-
-EACH = 10.0
-"""Seconds that one recorded call may take."""

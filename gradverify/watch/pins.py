@@ -96,7 +96,7 @@ def write_pins(folder: Path, pins: Mapping[str, Pin]) -> Path:
     file, known = folder / FILE, read_pins(folder)
     twice = sorted(set(known) & set(pins))
     if twice:
-        raise GradverifyError(f"{file}: {', '.join(twice)} is pinned already: take its old pin out first")
+        raise GradverifyError(f"{file}: take the old pins out first; pinned already: {', '.join(twice)}")
     text = (
         file.read_text(encoding="utf-8")
         if file.is_file()
