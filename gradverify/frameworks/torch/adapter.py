@@ -9,7 +9,7 @@ import importlib.util
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
@@ -26,6 +26,7 @@ from ..forms import COMPLEX
 from ..graphs import Binding, compiled, over_pairs
 from ..tape import Tape
 from ..values import mutated, several
+from ..watching import Definition, Recorder, Sample, Script
 from . import derivatives
 from .arrays import tensor, to_numpy
 from .beneath import mended
@@ -264,6 +265,35 @@ class TorchFramework(Framework):
         from .memory import poisoned
 
         return poisoned()
+
+    watches = "torch"
+
+    def watch(self, recorder: Recorder) -> AbstractContextManager[None]:
+        from .watch import watching
+
+        return watching(recorder)
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        if "torch" not in sys.modules:
+            yield
+            return
+        import torch
+
+        with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
+            yield
+
+    def custom_definitions(self) -> Iterable[Definition]:
+        if "torch" not in sys.modules:
+            return ()
+        from .watch import all_definitions
+
+        return all_definitions()
+
+    def script(self, sample: Sample) -> Script | None:
+        from .scripts import script
+
+        return script(sample)
 
     def custom_nodes(self, roots: Sequence[Any]) -> list[Any]:
         left, seen, custom = [o.grad_fn for o in roots], set(), []
