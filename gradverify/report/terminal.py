@@ -97,7 +97,7 @@ def table(rows: Sequence[Row]) -> Any:
             if row.counts[outcome] > (row.expected if outcome is Outcome.FAIL else 0) and outcome in STYLES:
                 text.stylize(STYLES[outcome])
         made.add_row(*texts)
-    figures = [made, Text(LEGEND, style="dim")] if there else []
+    figures: list[Any] = [made, Text(LEGEND, style="dim")] if there else []
     return Group(*figures, *(Text(line) for line in (*_inconclusive(there), *absent)))
 
 

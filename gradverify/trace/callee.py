@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def rule_of(fn: Any) -> type | None:
+def rule_of(fn: Any) -> Any:
     """The class of a custom rule whose `apply` the callable is: one with `forward` and `backward`. None for all others."""
     owner = getattr(fn, "__self__", None)
     is_apply = isinstance(owner, type) and getattr(fn, "__name__", "") == "apply"

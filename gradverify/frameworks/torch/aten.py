@@ -972,10 +972,6 @@ def cholesky(xp: TorchTracer, a: Value, upper: bool = False) -> Value:
     return adjoint(xp, factor) if upper else factor
 
 
-def adjoint(xp: TorchTracer, a: Value) -> Value:
-    return xp.conj(xp.matrix_transpose(a)) if a.kind == "complex" else xp.matrix_transpose(a)
-
-
 @maps("linalg_solve_triangular")
 def solve_triangular(
     xp: TorchTracer, a: Value, b: Value, upper: bool, left: bool = True, unitriangular: bool = False
