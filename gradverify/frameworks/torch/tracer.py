@@ -472,8 +472,11 @@ def _placed(t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 def _length(t: torch.Tensor) -> int:
-    """The number of entries of a tensor's storage."""
-    return t.untyped_storage().nbytes() // t.element_size()
+    """The number of entries of a tensor's storage; its own where it has none (the wrappers of torch.func)."""
+    try:
+        return t.untyped_storage().nbytes() // t.element_size()
+    except NotImplementedError:
+        return t.numel()
 
 
 def _far_apart(t: torch.Tensor) -> bool:
