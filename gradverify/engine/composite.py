@@ -18,7 +18,8 @@ class CompositeNode(Node):
     """An op that is a composition of others: one node outside, a small tape inside.
 
     Forward runs the definition on stand-ins for the arguments and keeps the recording; backward differentiates that. With
-    create_graph the definition is run again on the true arguments, so that it is recorded where they came from.
+    create_graph the definition is run again on views of the true arguments, so that it is recorded where they came from:
+    on views, since an argument may be another one, or come of it, and its own cotangent is without that.
     """
 
     def __init__(
@@ -40,7 +41,8 @@ class CompositeNode(Node):
         wanted = [i for i, e in enumerate(self.edges) if e is not None]
         with recording():
             if over is not None:
-                inner, inputs = self.rule.spec.define(over, *self.args, **self.params), self.args
+                inputs = [a.view_as(a) if e is not None else a for a, e in zip(self.args, self.edges)]
+                inner = self.rule.spec.define(over, *inputs, **self.params)
             else:
                 inner, inputs, g = self.inner, self.standins, wrap(g)
             found = grad(

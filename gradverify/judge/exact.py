@@ -137,7 +137,7 @@ def trace_backward(case: Case, subject: Framework, function: Any) -> Traced:
     Raises Unsupported, with the reason, where it has no graph; Faulty where it does in memory what it may not.
     """
     try:
-        backward = subject.trace_vjp(_several(function), case.values, case.wrt, case.cotangent)
+        backward = subject.trace_vjp(several(function), case.values, case.wrt, case.cotangent)
     except Unsupported:
         raise
     except Exception as e:  # under a tracer a function may do what it does not do else
@@ -236,7 +236,7 @@ def _roundoff(case: Case, k: int) -> float:
     return FORMATS[case.formats.get(k, case.dtype)].roundoff
 
 
-def _several(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
+def several(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
     """The function with its results as a tuple, one or many."""
     if isinstance(function, HandWrittenFunction):
         return function
