@@ -42,6 +42,13 @@ def _indices(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
     show_default=True,
     help="dtypes: each graph in one dtype, in turn, on every subject; both: on one subject only.",
 )
+@click.option(
+    "--order",
+    type=click.IntRange(1, 2),
+    default=1,
+    show_default=True,
+    help="2: the gradients of the graphs' gradients are judged.",
+)
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes, of one thread each.")
 @click.option(
     "--limit",
@@ -69,6 +76,7 @@ def command(
     first: int,
     only: tuple[int, ...] | None,
     spread: Spread,
+    order: int,
     jobs: int,
     limit: float,
     log_path: Path | None,
@@ -88,7 +96,7 @@ def command(
     if only and (log_path or markdown_path):
         raise click.UsageError("--only looks again at what a campaign has found: give it without --log and --markdown")
     wanted = only or range(first, first + graphs)
-    asked = campaign(Settings(**options), wanted, spread=spread, limit=limit, every=bool(only))
+    asked = campaign(Settings(**options), wanted, spread=spread, order=order, limit=limit, every=bool(only))
     tally = pages.Tally(asked)
     if markdown_path is not None:
         _check_writable(markdown_path)  # known before hours go by

@@ -143,10 +143,10 @@ def is_acceptable(event: Bad) -> bool:
 # Text.
 
 
-def replay(event: Bad, seed: int) -> str:
+def replay(event: Bad, campaign: Campaign) -> str:
     """The command that judges an event's case again."""
     chosen = f"--only {event.job.number} --subjects {event.job.subject} --dtypes {event.job.dtype}"
-    return f"gradverify campaign --seed {seed} {chosen}"
+    return f"gradverify campaign --seed {campaign.seed}{' --order 2' if campaign.order == 2 else ''} {chosen}"
 
 
 def _describe(event: Bad) -> tuple[str, str, str, str]:
@@ -156,13 +156,13 @@ def _describe(event: Bad) -> tuple[str, str, str, str]:
     return str(event.verdict.outcome), event.verdict.message, event.text, event.verdict.spec
 
 
-def evidence(event: Bad, seed: int) -> str:
+def evidence(event: Bad, campaign: Campaign) -> str:
     """An event as text: the outcome, the command that replays it, and all evidence."""
     what, message, text, spec = _describe(event)
     kind = f" ({event.verdict.kind})" if isinstance(event, JobJudged) and event.verdict.kind else ""
     lines = [f"{what}{kind}: graph {event.job.number} on {event.job.subject} in {event.job.dtype}"]
     lines[0] += f": {message}" if message else ""
-    lines.append(f"again: {replay(event, seed)}")
+    lines.append(f"again: {replay(event, campaign)}")
     if text:
         lines.append(text.rstrip())
     if spec and spec.strip() not in text:
@@ -230,7 +230,7 @@ def plain(tally: Tally) -> list[str]:
     for event in tally.bad[:SHOWN]:
         what, message, *_ = _describe(event)
         made.append(f"{what}: {message.splitlines()[0] if message else ''}")
-        made.append(f"  {replay(event, tally.campaign.seed)}")
+        made.append(f"  {replay(event, tally.campaign)}")
     if len(tally.bad) > SHOWN:
         made.append(f"and {len(tally.bad) - SHOWN} more")
     return made
@@ -327,10 +327,10 @@ def _markdown(tally: Tally, command: str) -> Iterator[str]:
             job = event.job
             yield from ("", f"### {_describe(event)[0]}: graph {job.number}, {job.subject}, {job.dtype}", "")
             yield from (
-                f"`{replay(event, tally.campaign.seed)}`",
+                f"`{replay(event, tally.campaign)}`",
                 "",
                 "```",
-                evidence(event, tally.campaign.seed),
+                evidence(event, tally.campaign),
                 "```",
             )
         if len(tally.bad) > SHOWN:

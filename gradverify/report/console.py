@@ -124,7 +124,7 @@ class CampaignProgress:
         self.now += 1
         campaign = self.tally.campaign
         if campaign.every or not pages.is_acceptable(event):
-            evidence = pages.evidence(event, campaign.seed)
+            evidence = pages.evidence(event, campaign)
             self.console.print(evidence, markup=False, highlight=False, soft_wrap=True)
             self.console.print()
         at = time.perf_counter()

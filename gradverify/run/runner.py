@@ -9,12 +9,13 @@ from typing import Protocol
 
 from ..core.case import Case
 from ..core.errors import Unsupported
-from ..core.outcome import FailKind, GatePolicy
+from ..core.outcome import FailKind, GatePolicy, Outcome, Reason
 from ..core.verdict import Verdict
 from ..frameworks.base import Framework
 from ..frameworks.registry import find
 from ..judge.culprit import find_culprit
 from ..judge.decide import decide
+from ..judge.second_order import pulled, second_order
 from ..spec.write import dumps
 from .around import judge_around
 from .events import Job, JobJudged, JobLost, Listener, RunFinished, RunStarted, tell
@@ -70,6 +71,18 @@ def judge_case(case: Case, subject: str | Framework, settings: Settings = Settin
         note = "every op is right by itself: the fault lies in how they are combined (accumulation, reuse, state)"
         return replace(verdict, notes=(*verdict.notes, note))
     return replace(verdict, culprit=culprit)
+
+
+def judge_second_order(case: Case, subject: str | Framework, settings: Settings = Settings()) -> Verdict:
+    """The verdict on the VJP of a case's VJP, as the subject differentiates it; without a culprit."""
+    adapter = find(subject, settings.device) if isinstance(subject, str) else subject
+    try:
+        second = second_order(case, settings.seed)
+        function = pulled(case, second, adapter)
+    except Unsupported as e:
+        reason = Reason.NO_RULE
+        return Verdict(Outcome.INCONCLUSIVE, f"VJP of {case.name}", adapter.name, case.dtype, reason=reason, message=str(e))
+    return decide(second, adapter, function=function, custom=False, seed=settings.seed)
 
 
 def _spec(case: Case, subject: Framework) -> str:

@@ -436,3 +436,17 @@ def test_what_was_mended_on_the_way_bounds_nothing() -> None:
     assert "confidence" not in page
     assert "bounds nothing" in page
     assert "2 states of gradverify's code (state 0, state 1)" in page
+
+
+def test_a_campaign_of_second_order(tmp_path: Path) -> None:
+    """The gradients of gradients, on the engine; its log says so, and is none of first order."""
+    log = tmp_path / "log.jsonl"
+    args = ("--subjects", "engine", "--dtypes", "float64", "--graphs", "12", "--seed", "9", "--log", str(log))
+    first = call(*args, "--order", "2")
+    assert first.exit_code == Exit.OK, first.output
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert lines[0]["order"] == 2
+    assert sum(e["is"] == "PASS" for e in lines[1:]) >= 8
+    other = call(*args)
+    assert other.exit_code == Exit.USAGE
+    assert "a log of another order (2, not 1)" in other.output

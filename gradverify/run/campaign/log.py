@@ -61,7 +61,8 @@ def head(c: Campaign) -> Entry:
     """The line that a session of a campaign begins with."""
     subjects = dict.fromkeys(combo.subject for combo in c.combos)
     return {
-        "campaign": FORMAT, "seed": c.seed, "device": c.device, "versions": versions(subjects), "code": code(),
+        "campaign": FORMAT, "seed": c.seed, "device": c.device, "order": c.order, "versions": versions(subjects),
+        "code": code(),
     }  # fmt: skip
 
 
@@ -152,6 +153,7 @@ class Log:
         refuse("format", found["campaign"], FORMAT)
         refuse("seed", found.get("seed"), self.head["seed"])
         refuse("device", found.get("device"), self.head["device"])
+        refuse("order", found.get("order", 1), self.head["order"])
         mine = self.head["versions"]
         for name, was in found.get("versions", {}).items():
             refuse(f"version of {name}", was, mine.get(name, was))

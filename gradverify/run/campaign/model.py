@@ -35,6 +35,7 @@ class Campaign:
     graphs   the indices of the seeded graphs
     combos   subject × dtype, without those that the subject does not compute in
     spread   "none": each graph in each combo; "dtypes": in one dtype, in turn, on every subject; "both": on one subject
+    order    of the derivatives: the graphs' own gradients, or (2) those of their gradients
     limit    seconds after which a verdict counts as hanging
     every    are all entries to carry their text?
     policy   what gates
@@ -45,6 +46,7 @@ class Campaign:
     seed: int = 0
     device: str = "cpu"
     spread: Spread = "none"
+    order: int = 1
     limit: float = 300.0
     every: bool = False
     policy: GatePolicy = field(default_factory=GatePolicy)

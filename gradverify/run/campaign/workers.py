@@ -31,7 +31,7 @@ from ...generate.campaign import seeded_case
 from ...generate.structure import limits
 from ...spec.write import dumps
 from ..events import Listener, RunFinished, RunStarted, tell
-from ..runner import Settings, judge_case
+from ..runner import Settings, judge_case, judge_second_order
 from .log import Entry, Log, head, read_log, to_entry, to_event
 from .model import Campaign, Combo
 
@@ -323,6 +323,8 @@ def _case(c: Campaign, i: int, dtype: str) -> Case:
 def _verdict(case: Case, subject: str, c: Campaign) -> Verdict:
     """The verdict, with the culprit of a FAIL."""
     settings = Settings(device=c.device, shrink=False)
+    if c.order == 2:
+        return judge_second_order(case, subject, settings)
     verdict = judge_case(case, subject, settings)
     return judge_case(case, subject, replace(settings, shrink=True)) if verdict.outcome is Outcome.FAIL else verdict
 
