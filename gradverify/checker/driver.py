@@ -252,7 +252,7 @@ def _second_opinion(q: Question, own: Traced, case: Case) -> Verdict | None:
     if case.mixed is not None or own.native is not None or any(a.part for a in own.arguments):
         return None
     free = {a.name: own.values[a.name] for a in own.arguments if a.role != "captured"}
-    box = Opaque(subject, own.function, free, case.wrt, case.cotangent, case.dtype)
+    box = Opaque(subject, own.function, free, case.wrt, case.cotangent, case.dtype, case.updated)
     with q.limit_time(PASSES):
         found = judge_opaque(case.name, box, own.notes, seed=q.seed)
     sure = all(not c.unresolved and not c.power > AGREES for c in found.comparisons)
@@ -295,7 +295,7 @@ def judge_without_definition(
         return None
     wrt = wanted_inputs(q, own)
     cotangent = cotangent_at(q, own, point, [o.shape for o in outputs], (own.dtype,) * len(outputs))
-    box = Opaque(subject, own.function, own.values, wrt, cotangent, own.dtype)
+    box = Opaque(subject, own.function, own.values, wrt, cotangent, own.dtype, own.updated - set(wrt))
     with q.limit_time(PASSES):
         return judge(q.title(point), box, (f"it cannot be traced: {why}",), seed=q.seed), own
 

@@ -184,6 +184,8 @@ def _judge(
     if misshapen:
         return misshapen
     backward = evaluate_backward(case, subject, function, seen, true, seed) if exact else None
+    if backward and backward.faults:
+        return fail(FailKind.LAW, f"the backward pass: {'; '.join(backward.faults)}")
     ref = reference(case, seed=seed, once=_rounded_once(case, backward) if backward else frozenset())
     claimed = _check_claims(case, ref)
     if claimed:
@@ -698,8 +700,8 @@ def _check_claims(case: Case, ref: Reference) -> _Finding | None:
 def _check_laws(
     case: Case, subject: Framework, function: Any, seen: Observation, ref: Reference, notes: list[str]
 ) -> _Finding | None:
-    if seen.mutated:
-        return fail(FailKind.LAW, f"purity is broken: {', '.join(seen.mutated)} changed during the call")
+    if changed := laws.changed_inputs(case, seen):
+        return fail(FailKind.LAW, f"purity is broken: {', '.join(changed)} changed during the call")
     budgets = dict(ref.budget.gradients)
     trial = Trial(subject, function, case, seen, budgets, notes)
     names = list(dict.fromkeys((*laws.default_names(), *case.invariants)))

@@ -56,6 +56,7 @@ class Exact:
     true     input name -> the truth, of the definition with its literals as they are written
     formats  the dtypes that the backward pass computes in
     asked    the backward pass as a case: its outputs are the gradients
+    faults   what it did wrong in memory
     """
 
     formula: Formula
@@ -64,6 +65,7 @@ class Exact:
     true: Mapping[str, np.ndarray] = field(default_factory=dict)
     formats: frozenset[str] = frozenset()
     asked: Case | None = None
+    faults: tuple[str, ...] = ()
 
     @property
     def resolution(self) -> str:
@@ -97,6 +99,8 @@ def evaluate_backward(
         return _not("there is no gradient")
     try:
         backward = trace_backward(case, subject, function)
+    except Faulty as e:
+        return replace(_not(str(e)), faults=e.faults)
     except Unsupported as e:
         return _not(str(e))
     traced = backward.graph
@@ -119,10 +123,18 @@ def evaluate_backward(
     return replace(exact, formats=formats, asked=_as_case(case, backward, traced))
 
 
+class Faulty(Unsupported):
+    """The backward pass does in memory what it may not."""
+
+    def __init__(self, faults: tuple[str, ...]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
 def trace_backward(case: Case, subject: Framework, function: Any) -> Traced:
     """The trace of the backward pass of `function`, with the case's names for the primals and `g` for the cotangent.
 
-    Raises Unsupported, with the reason, where it has no graph.
+    Raises Unsupported, with the reason, where it has no graph; Faulty where it does in memory what it may not.
     """
     try:
         backward = subject.trace_vjp(_several(function), case.values, case.wrt, case.cotangent)
@@ -130,6 +142,8 @@ def trace_backward(case: Case, subject: Framework, function: Any) -> Traced:
         raise
     except Exception as e:  # under a tracer a function may do what it does not do else
         raise Unsupported(f"it raised {type(e).__name__} where it was traced") from e
+    if backward.faults:
+        raise Faulty(backward.faults)
     if sum(a.role != "captured" for a in backward.arguments) != len(case.values) + len(case.cotangent):
         raise Unsupported("its arguments are not those of the function")
     if backward.graph is None:

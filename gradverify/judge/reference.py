@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..core.case import Case
-from ..namespaces.dtypes import FORMATS
+from ..namespaces.dtypes import FORMATS, is_float, to_float64
 from ..oracle.truth import Truth, truth
 from .budget import RERUNS, SAFETY, Budget, Conditions, budget, finite, size_of
 
@@ -113,13 +113,28 @@ def _widen_to_sides(
 ) -> Budget:  # fmt: skip
     """The budget at a kink, where the formula of either side is right."""
     every = replace(how, at_kink=False, loose=True, reruns=4 * RERUNS)
-    free = budget(case, outputs, gradients, every).gradients if found.branches else found.gradients
+    free = budget(case, outputs, gradients, every) if found.branches else found
     unit = SAFETY * FORMATS[case.dtype].roundoff
     wider = {
-        n: _of_either_side(b, free[n], true.low[n], true.high[n], unit) if n in true.low else b
+        n: _of_either_side(b, free.gradients[n], true.low[n], true.high[n], unit) if n in true.low else b
         for n, b in found.gradients.items()
     }
-    return replace(found, gradients=wider)
+    values = _continuous(case, outputs, found.outputs, free.outputs)
+    return replace(found, outputs=values, gradients=wider)
+
+
+def _continuous(
+    case: Case, outputs: Sequence[np.ndarray], fixed: Sequence[np.ndarray], free: Sequence[np.ndarray]
+) -> tuple[np.ndarray, ...]:
+    """The budgets of values at a kink, where rounding may take either side: relu(1 - sum(softmax(x))) is 0 or an ulp of 1.
+
+    At a step the sides are apart by more than half of the digits of the largest number there is, and no rounding excuses it.
+    """
+    numbers = (*outputs, *(to_float64(v) for v in case.values.values() if is_float(v)))
+    with np.errstate(all="ignore"):
+        largest = max((float(np.max(np.abs(a), initial=0.0)) for a in numbers), default=0.0)
+        half = math.sqrt(FORMATS[case.dtype].roundoff) * largest
+        return tuple(np.where(b <= half, np.fmax(a, b), a) for a, b in zip(fixed, free))
 
 
 def _of_either_side(budget: np.ndarray, free: np.ndarray, low: np.ndarray, high: np.ndarray, unit: float) -> np.ndarray:

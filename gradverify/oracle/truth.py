@@ -194,7 +194,7 @@ class _Attempt:
     def kinks(self, nodes: list[Any]) -> tuple[str, ...]:
         at: list[str] = []
         for k, distance in kink_distances(BALLS, self.graph, nodes, self.wrt).items():
-            if any(d.contains(0) or not d.is_finite() for d in BALLS.asarray(distance).ravel().tolist()):
+            if any(d.contains(0) or d.is_nan() for d in BALLS.asarray(distance).ravel().tolist()):
                 node = self.graph.nodes[k]
                 assert isinstance(node, Apply)
                 at.append(node.op)

@@ -215,6 +215,9 @@ class Tracer(Recorder):
     def picked(self, x: Value, at: np.ndarray) -> Value:
         """Entries of the flattened x at integer positions of any shape: every indexing form, once it is known where
         each entry comes from."""
+        at = np.asarray(at, dtype=np.int64)
+        if np.array_equal(at.ravel(), np.arange(int(np.prod(x.shape, dtype=np.int64)))):
+            return self.shaped(self.flat(x), at.shape)
         return self.call("take", self.flat(x), self.concrete(np.asarray(at, dtype=np.int64)), axis=0)
 
     def placed(self, x: Value, at: np.ndarray, updates: Any) -> Value:

@@ -28,10 +28,11 @@ from ...namespaces.dtypes import PRECISION, ROUNDOFF
 from ...ops import OPS
 from ...trace.base import Tracer, digest
 from ...trace.call_site import OURS, at
-from ...trace.calls import captured, narrowest, positional
+from ...trace.callee import positional
+from ...trace.calls import captured, narrowest
 from ...trace.confirm import disagreement, nearby
 from ...trace.value import PARTS, Argument, Output, Part, Role, Traced, Value, kind_of
-from .lax import CALLS, CONTROL, LIBRARY, MAPPED
+from .lax import CALLS, CONTROL, LIBRARY, LIBRARY_PAIRS, MAPPED
 
 MAX_STEPS = 1000
 """Trips of one loop that are unrolled, and no more: every trip adds the nodes of its body."""
@@ -625,12 +626,17 @@ def _library_op(eqn: Any, cells: list[_Cell]) -> Callable[..., Any] | None:
 
     A second operand is the parameter of squareplus, a number.
     """
-    if eqn.primitive.name not in CALLS or len(eqn.outvars) != 1:
+    if eqn.primitive.name not in CALLS or not _own(eqn):
         return None
+    name = _source(eqn).partition(" at ")[0]
     first = int(eqn.params.get("num_consts", 0))  # arrays that the function closes over
     given = cells[first:]
-    op = LIBRARY.get(_source(eqn).partition(" at ")[0], "")
-    if not op or not _own(eqn) or not given or _kind(eqn.invars[first].aval) != "float":
+    if not given or _kind(eqn.invars[first].aval) != "float":
+        return None
+    if name in LIBRARY_PAIRS:
+        return lambda xp, *xs, **_: LIBRARY_PAIRS[name](xp, xs[first])
+    op = LIBRARY.get(name, "")
+    if not op or len(eqn.outvars) != 1:
         return None
     params: dict[str, Any] = {"n": 0} if OPS[op].params.keys() == {"n"} else {}
     if len(given) > 1:
