@@ -86,3 +86,17 @@ def _refuse_what_raises(entry: Entry, fn: Callable[..., Any], args: tuple[Any, .
         except Exception:
             return  # to raise is what it does
         raise NotApplicable(f"its forward pass raises in {real}: {type(e).__name__}") from e
+    if entry.framework == "torch" and not entry.bug:
+        _refuse_what_cannot_go_back(entry, real)
+
+
+def _refuse_what_cannot_go_back(entry: Entry, real: str) -> None:
+    """Raise NotApplicable where a right backward pass raises in this dtype, as one over NumPy does in bfloat16."""
+    fn, args = entry.make()
+    fn = fn.to(getattr(torch, real)) if isinstance(fn, torch.nn.Module) else fn
+    out = fn(*(_torch(a, real) for a in args))
+    outs = [o for o in (out if isinstance(out, tuple | list) else (out,)) if getattr(o, "requires_grad", False)]
+    try:
+        torch.autograd.backward(outs, [torch.ones_like(o) for o in outs])
+    except (TypeError, NotImplementedError) as e:
+        raise NotApplicable(f"its backward pass raises in {real}: {type(e).__name__}") from e
