@@ -2,9 +2,13 @@
 """The kill matrix: which checker catches which wrong gradients, and which right ones it rejects.
 
     python bench/detection/run.py [--quick] [--write] [--tools NAME ...] [--only TEXT] [--limit SECONDS]
+    python bench/detection/run.py --dtypes NAME ... [--every N] [--quick] [--write] [--only TEXT] [--limit SECONDS]
 
 One run, one thread, default settings, one call per tool and function. A tool that runs into the time limit has not
 decided. `--quick` takes the subset that the regression tests use; `--write` saves bench/results/detection.md.
+
+With `--dtypes` gradverify.check alone is given every entry in each of these dtypes that it takes, and `--write` saves
+bench/results/detection_dtypes.md. `--every N` takes each N-th entry.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import argparse
 import platform
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -27,6 +32,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results" / "detection.md"
+BY_DTYPE = ROOT / "bench" / "results" / "detection_dtypes.md"
 if __package__ in (None, ""):
     sys.path.insert(0, str(ROOT))
 
@@ -34,6 +40,7 @@ import torch
 
 from bench.detection import tools
 from bench.detection.catalogue import CLASSES, Entry, correct, mutants
+from bench.detection.dtypes import DTYPES, in_dtype
 from gradverify.core.limits import TimeLimit, time_limit
 
 
@@ -127,6 +134,45 @@ def details(rows: Sequence[Row], tool: str) -> str:
     return "\n".join(out)
 
 
+def by_dtype(rows: dict[str, list[Row]]) -> str:
+    """A line per dtype: caught, rejected, not decided; then what was missed and rejected, and why entries were left out."""
+    lines = [
+        "| dtype | mutants caught | no verdict, mutants | correct functions rejected | no verdict, correct "
+        "| not in this dtype | seconds |",
+        "|---" * 7 + "|",
+    ]
+    for dtype, found in rows.items():
+        bad = [r for r in found if r.entry.bug and r.outcome != "n/a"]
+        good = [r for r in found if not r.entry.bug and r.outcome != "n/a"]
+        count = lambda of, outcome: share(sum(r.outcome == outcome for r in of), len(of))
+        lines.append(
+            f"| {dtype} | {count(bad, 'caught')} | {count(bad, 'undecided')} | {count(good, 'caught')} "
+            f"| {count(good, 'undecided')} | {sum(r.outcome == 'n/a' for r in found)} "
+            f"| {sum(r.seconds for r in found):.0f} |"
+        )
+    text = "\n".join(lines)
+    for dtype, found in rows.items():
+        reasons = Counter(r.message for r in found if r.outcome == "n/a")
+        left = "; ".join(f"{n} × {why}" for why, n in reasons.most_common())
+        text += f"\n\n## {dtype}\n\nLeft out: {left or 'none'}.\n\n{details(found, 'gradverify.check')}"
+    return text
+
+
+def run_dtypes(chosen: Sequence[Entry], dtypes: Sequence[str], limit: float) -> dict[str, list[Row]]:
+    """The rows of gradverify.check on the entries in each of these dtypes."""
+    rows: dict[str, list[Row]] = {}
+    for dtype in dtypes:
+        for e in chosen:
+            r = measure("gradverify.check", in_dtype(e, dtype), limit)
+            rows.setdefault(dtype, []).append(r)
+            print(
+                f"{dtype}: {e.bug} {e.name}: {r.outcome} {r.seconds:.2f} s {r.message[:150]}",
+                file=sys.stderr,
+                flush=True,
+            )
+    return rows
+
+
 def versions() -> str:
     """The releases that were measured."""
     found = []
@@ -145,10 +191,21 @@ def main() -> None:
     parser.add_argument("--tools", nargs="+", choices=list(tools.TOOLS), default=list(tools.TOOLS), metavar="NAME")
     parser.add_argument("--only", default="", help="entries whose name contains this")
     parser.add_argument("--limit", type=float, default=30.0, help="seconds per tool and function (default 30)")
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=[], metavar="NAME", help="these columns instead")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="each N-th entry only")
     options = parser.parse_args()
     torch.set_num_threads(1)
     wrong, right = mutants(), correct()
     chosen = [e for e in [*wrong, *right] if options.only in e.name and (e.quick or not options.quick)]
+    chosen = chosen[:: options.every]
+    if options.dtypes:
+        table = by_dtype(run_dtypes(chosen, options.dtypes, options.limit))
+        n = sum(bool(e.bug) for e in chosen)
+        page = f"{versions()}; CPU, one thread.\n\n{n} mutants, {len(chosen) - n} correct functions.\n\n{table}"
+        print(page)
+        if options.write:
+            BY_DTYPE.write_text(f"# Detection in five dtypes\n\n`python {' '.join(sys.argv)}`\n\n{page}\n")
+        return
     warm = [next(e for e in right if e.framework == f) for f in ("torch", "jax")]
     rows: list[Row] = []
     for tool in options.tools:

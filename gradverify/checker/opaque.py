@@ -20,7 +20,7 @@ from ..core.errors import Unsupported
 from ..core.verdict import Comparison, Element, FailKind, Outcome, Reason, Verdict
 from ..frameworks.base import Framework, Observation
 from ..judge.decide import reason_of_refusal
-from ..namespaces.dtypes import FORMATS, ulp
+from ..namespaces.dtypes import FORMATS, is_float, rounded, to_float64, ulp
 from ..oracle.blackbox import Slope, slope
 
 STAIR = (
@@ -54,6 +54,10 @@ class Opaque:
     dtype: str
     updated: frozenset[str] = frozenset()
 
+    def __post_init__(self) -> None:  # a trace holds bfloat16 as float32
+        own = {n: rounded(v, self.dtype) if is_float(v) else v for n, v in self.values.items()}
+        object.__setattr__(self, "values", own)
+
     def value(self, values: Mapping[str, np.ndarray]) -> float:
         """⟨cotangent, outputs⟩ at `values`; NaN where the function raises."""
         seen = self.subject.run_vjp(self.function, values, (), self.cotangent)
@@ -74,7 +78,7 @@ class Opaque:
         """The slope of `value` along a direction, with its bound."""
 
         def phi(t: float) -> float:
-            moved = {n: (self.values[n] + t * u).astype(self.dtype) for n, u in direction.items()}
+            moved = {n: rounded(to_float64(self.values[n]) + t * u, self.dtype) for n, u in direction.items()}
             return self.value({**self.values, **moved})
 
         found = slope(phi, length, FORMATS[self.dtype].roundoff * self.size())
@@ -115,7 +119,7 @@ def judge_opaque_jvp(name: str, black_box: Opaque, reasons: tuple[str, ...], *, 
     for k in range(DIRECTIONS):
         u = {n: _length_scales(b.values[n]) * rng.choice([-1.0, 1.0], np.shape(b.values[n])) * rng.uniform(0.5, 1.0)
              for n in b.wrt}  # fmt: skip
-        tangents = {n: t.astype(b.dtype) for n, t in u.items()}
+        tangents = {n: rounded(t, b.dtype) for n, t in u.items()}
         outs, jvps = b.subject.run_jvp(b.function, b.values, tangents, False)
         if [(p.shape, p.dtype) for p in jvps] != [(np.shape(o), np.asarray(o).dtype) for o in outs]:
             got = ", ".join(f"{p.dtype}{list(p.shape)}" for p in jvps)

@@ -32,7 +32,8 @@ from .departure import find_departure
 from .exact import Exact, evaluate_backward, off_beyond, ran
 from .excuses import with_forms
 from .holomorphic import allowance_by_forms
-from .hypotheses import explain
+from .hypotheses import Explanation, explain
+from .hypotheses.second_call import Again, drawn_anew, of_an_earlier_call
 from .laws import Trial
 from .laws import registry as laws
 from .narrow import Narrow, find_narrow
@@ -68,6 +69,7 @@ class _Answer:
     compared  every output and every gradient
     seed      of the nudges
     exact     the backward pass in exact arithmetic, if that was asked for
+    again     another call of the subject, where its backward pass is a user's
     """
 
     case: Case
@@ -77,6 +79,7 @@ class _Answer:
     compared: list[Compared]
     seed: int
     exact: Exact | None = None
+    again: Again | None = None
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -193,7 +196,8 @@ def _judge(
     if flipped:
         compared = _compare_all(case, seen, flipped.reference)
         notes.append(_flipped_note(case, flipped))
-    answer = _Answer(case, seen, ref, flipped, compared, seed, backward)
+    again = lambda values: subject.run_vjp(function, values, case.wrt, case.cotangent)
+    answer = _Answer(case, seen, ref, flipped, compared, seed, backward, again if own and custom else None)
     found = (
         _check_values(answer, None if own and custom else subject)
         or _check_formula(answer, None if own and custom else subject)
@@ -551,13 +555,21 @@ def _add_hypothesis(finding: _Finding, answer: _Answer) -> _Finding:
         return finding
     if _output_fails(answer):
         return finding
+    anew = drawn_anew(answer.case, answer.seen, answer.ref, answer.again) if answer.again else None
+    if anew is not None:
+        return _with_hypothesis(finding, anew)
+    asked = answer
     if answer.exact is not None and answer.exact.formula.right is False:
         finding = _add_departure(finding, answer.case, answer.exact)
         answer = _in_doubles(answer, answer.exact)
     ref = answer.flipped.reference if answer.flipped else answer.ref
     found = explain(answer.case, answer.seen, ref, answer.compared, seed=answer.seed)
-    if found is None:
-        return finding
+    if found is None and asked.again and "departure" not in finding.facts:
+        found = of_an_earlier_call(asked.case, asked.seen, asked.ref, asked.again, asked.seed)
+    return finding if found is None else _with_hypothesis(finding, found)
+
+
+def _with_hypothesis(finding: _Finding, found: Explanation) -> _Finding:
     facts = {**finding.facts, "hypothesis": found.to_dict()}
     return replace(finding, message=f"{finding.message}. {found.text}", facts=facts)
 

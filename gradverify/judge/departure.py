@@ -44,6 +44,10 @@ TURNS = 8
 STEP = 2.0**-10
 """The step of its differences, whose error is no matter where the dependence is linear, and of second order else."""
 
+NEAR = 1e-4
+"""A number of few digits that is so near to a fitted one is tried as well: where the gradients hardly depend on it (an eps),
+a fit has few digits."""
+
 MOST = 400
 """Nodes of a backward pass that is looked into: a change of one costs a walk over those that depend on it."""
 
@@ -246,21 +250,24 @@ class _Search:
             return
         for i, a in enumerate(() if casts(self.graph, node) else node.args):
             literal = self.graph.nodes[a]
-            if isinstance(literal, Constant) and literal.kind == "float" and literal.shape == ():
-                yield from self._other_literal(k, i, float(literal.value))
+            if isinstance(literal, Constant) and literal.kind == "float" and math.prod(literal.shape) == 1:
+                yield from self._other_literal(k, i, float(np.ravel(literal.value)[0]))
         yield from self._multiple(k, value)
 
     def _other_literal(self, k: int, i: int, was: float) -> Iterator[_Repair]:
         """Another number in this step alone, or wherever the number stands."""
         constant = self.node(k).args[i]
-        for node, at in ((k, partial(self._with_number, k, i)), (constant, np.float64)):
+        shape = self.graph.nodes[constant].shape
+        for node, at in ((k, partial(self._with_number, k, i, shape)), (constant, partial(np.full, shape))):
             c = self._fitted(node, at, was)
-            if c is not None and c != was:
-                rank = 0 if _has_name(c) else 1
-                yield _Repair(k, at(c), f"with {_number(c)} for {was:.6g}", rank, node)
+            for number in [] if c is None else _meant(c):
+                if number != was:
+                    yield _Repair(
+                        k, at(number), f"with {_number(number)} for {was:.6g}", int(not _has_name(number)), node
+                    )
 
-    def _with_number(self, k: int, i: int, c: float) -> Any:
-        return self._with(k, i, np.float64(c))
+    def _with_number(self, k: int, i: int, shape: tuple[int, ...], c: float) -> Any:
+        return self._with(k, i, np.full(shape, c))
 
     def _fitted(self, k: int, at: Callable[[float], Any], was: float) -> float | None:
         """The number for which the gradients are nearest to the true ones, by Gauss and Newton's method."""
@@ -320,7 +327,7 @@ class _Search:
         if op in ("subtract", "divide", "matmul", "pow"):
             yield "with its arguments exchanged", partial(self._applied, k, args[::-1])
         for i, a in enumerate(args):
-            if self.graph.nodes[node.args[i]].kind != "float":
+            if self.graph.nodes[node.args[i]].kind != "float" or isinstance(self.graph.nodes[node.args[i]], Constant):
                 continue
             if node.kind == "float" and np.shape(a) == node.shape:
                 yield f"with {words[i]} alone", partial(np.positive, a)
@@ -404,8 +411,14 @@ def _rounded(c: float) -> float:
     return next((s * v for v in CONSTANTS.values() for s in (1, -1) if abs(c - s * v) <= 1e-8 * v), c)
 
 
+def _meant(c: float) -> list[float]:
+    """The numbers that a fit may mean: of up to three digits, where one is near, and itself."""
+    short = [float(f"{c:.{n}e}") for n in range(3)]
+    return list(dict.fromkeys([*(s for s in short if abs(s - c) <= NEAR * abs(c)), c]))
+
+
 def _has_name(c: float) -> bool:
-    return c == round(c) or abs(c) in {*FRACTIONS.values(), *CONSTANTS.values()}
+    return float(f"{c:.2e}") == c or c == round(c) or abs(c) in {*FRACTIONS.values(), *CONSTANTS.values()}
 
 
 def _number(c: float) -> str:

@@ -208,7 +208,7 @@ class _Replays:
         if op in ("add", "subtract") and turns > 1:
             terms = turns + (not _starts_at_zero(graph, nodes))
             return f"a sum of {terms} terms is accumulated in {dtype}{where}", terms
-        if turns > 1:
+        if turns > (1 if rounded_from else FEW):  # a product of three factors on one line is no loop
             return f"a state is kept in {dtype} over {turns} steps{where}", turns
         if rounded_from:
             of = graph.nodes[rounded_from[0]]

@@ -269,6 +269,8 @@ def _disagreement(
                 rounding = max(rounding, grain[i])
             if noise > max(64 * roundoff**0.5 * size, rounding):
                 return f"output {i} is {_worst(f0, g0)} where its graph gives {_worst(g0, f0)}"
+            # A point at 0 has no size, and the one next to it has.
+            rounding = max(rounding, roundoff * max(np.abs(f1).max(), np.abs(g1).max()) * (graph.ops + 64))
             allowed = max(8 * noise, rounding, np.abs(f1 - f0).max() / 1024)
             if grain is not None:
                 allowed = max(2 * rounding, np.abs(f1 - f0).max() / 1024)

@@ -138,6 +138,7 @@ MISTAKES = [
     Mistake("zero", lambda x, y: x * y, lambda g, x, y: (g * y, 0 * g), (x5, normal(5, seed=1)), "zero", "nothing reaches"),
     Mistake("clipped", lambda x: x**3, lambda g, x: (3 * g * x * x).clamp(-0.5, 0.5), (normal(9),), "clipped", "[-0.5, 0.5]"),
     Mistake("tail", SIN, tail, (normal(7),), "left out", "[4:7]"),
+    Mistake("masked", SIN, lambda g, x: torch.where(x > 0.7, 0.0, g * x.cos()), (normal(36),), "masked", "args[0] is at least"),
     Mistake("no-mean", normed, lambda g, x: normed_back(g, x, 0, 1), (m34,), "missing term", "mean(args[0]"),
     Mistake("no-variance", normed, lambda g, x: normed_back(g, x, 1, 0), (m34,), "missing term", "mean(%", ("sign of a term", "formula")),
     Mistake("variance-added", normed, lambda g, x: normed_back(g, x, 1, -1), (m34,), "sign of a term", "wrong sign", ("formula", "factor of a term")),

@@ -177,6 +177,26 @@ def left_out(e: Evidence) -> Iterator[Guess]:
             yield Guess(text, lambda w: {n: np.where(zero[n], 0.0, w.right[n]) for n in e.names}, tries)
 
 
+@hypothesis("masked", "Some entries are 0, those where a value lies beyond a threshold, and all others are right.")
+def masked(e: Evidence) -> Iterator[Guess]:
+    zero = {n: (e.got[n] == 0) & e.failing[n] for n in e.names}
+    if any((zero[n] != e.failing[n]).any() or e.failing[n].all() for n in e.names):
+        return
+    values = {e.label(k): e.plain.values[k] for k in sorted(e.flat.active) if e.flat.nodes[k].kind == "float"}
+    values |= {f"cotangent {i}": to_float64(g) for i, g in enumerate(e.case.cotangent)}
+    for name, value in values.items():
+        for sign, word in ((1.0, "at least"), (-1.0, "at most")):
+            v = sign * np.asarray(value, dtype=np.float64)
+            if not all(v.shape == z.shape for z in zero.values()):
+                continue
+            inside = min(float(v[z].min()) for z in zero.values())
+            if all(v[~z].max() < inside for z in zero.values()):
+                # Of all sets of so many entries one has those, for each order of a value.
+                chance = -sum(math.log(math.comb(z.size, int(z.sum()))) for z in zero.values())
+                text = f"{{}} right but for entries that are 0: those where {name} is {word} {sign * inside:.6g}"
+                yield Guess(text, lambda w: {n: np.where(zero[n], 0.0, w.right[n]) for n in e.names}, chance=chance)
+
+
 def _box(mask: np.ndarray) -> str:
     """The slice that a mask is, "" where it is none."""
     at = np.argwhere(mask)

@@ -1,0 +1,90 @@
+"""Hypotheses that only a further call can tell: noise that is drawn anew in the backward pass, values of an earlier call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from ...core.case import Case
+from ...core.errors import Unsupported
+from ...frameworks.base import Observation
+from ...namespaces.dtypes import is_float, rounded, to_float64
+from ..reference import Reference, truth_of
+from .explain import Explanation
+
+Again = Callable[[Mapping[str, np.ndarray]], Observation]
+"""Another call of the subject, at these values of the inputs, for the case's cotangent."""
+
+AWAY = 1.125
+"""Where the other point is: farther away than a rounding in any dtype, and near enough for most domains."""
+
+BESIDE = 64
+"""Of what a budget excuses; below that two gradients are said to agree, and above it to differ. At another point, or with
+other noise, a gradient moves by a share of itself."""
+
+
+def drawn_anew(case: Case, seen: Observation, ref: Reference, again: Again) -> Explanation | None:
+    """Does an equal call have the same value and another gradient? None where it has not."""
+    other = again(case.values)
+    if other.raised is not None or not _agree(seen.outputs, other.outputs):
+        return None
+    names = [n for n in case.wrt if _differs(seen.gradients.get(n), other.gradients.get(n), ref.budget.gradients[n])]
+    if not names:
+        return None
+    text = (
+        f"{_gradients(names)} in another call at the same point, whose value is the same: random numbers are drawn anew in "
+        "the backward pass, or it keeps a state"
+    )
+    return Explanation(
+        "drawn anew", text.replace("{}", "has other entries" if len(names) == 1 else "have other entries")
+    )
+
+
+def of_an_earlier_call(
+    case: Case, seen: Observation, ref: Reference, again: Again, seed: int = 0
+) -> Explanation | None:
+    """Is a gradient the same at another point, where the true one is another? None where it is not."""
+    moved = {n: _moved(v, case.dtype_of(n)) if n in case.wrt and is_float(v) else v for n, v in case.values.items()}
+    other = again(moved)
+    if other.raised is not None or _agree(seen.outputs, other.outputs):
+        return None
+    try:
+        true = truth_of(replace(case, values=moved), seed=seed).gradients
+    except Unsupported:
+        return None
+    same = []
+    for n in case.wrt:
+        here, there, b = seen.gradients.get(n), other.gradients.get(n), ref.budget.gradients[n]
+        if here is None or there is None or not np.array_equal(here, there) or not np.any(here):
+            continue
+        if _differs(ref.truth.gradients[n].hi, true[n].hi, b):
+            same.append(n)
+    if not same:
+        return None
+    verb = "is" if len(same) == 1 else "are"
+    text = (
+        f"{_gradients(same)} at another point, where the value and the true gradient are others: the backward pass reads a "
+        "constant, or what an earlier call has saved"
+    )
+    return Explanation("of an earlier call", text.replace("{}", f"{verb} the same"))
+
+
+def _gradients(names: list[str]) -> str:
+    return f"{', '.join(f'd{n}' for n in names)} {{}}"
+
+
+def _moved(x: np.ndarray, dtype: str) -> np.ndarray:
+    return rounded(to_float64(x) * AWAY, dtype)
+
+
+def _agree(a: tuple[np.ndarray, ...], b: tuple[np.ndarray, ...]) -> bool:
+    return len(a) == len(b) and all(np.array_equal(x, y, equal_nan=True) for x, y in zip(a, b))
+
+
+def _differs(a: np.ndarray | None, b: np.ndarray | None, budget: np.ndarray) -> bool:
+    if a is None or b is None or np.shape(a) != np.shape(b):
+        return False
+    with np.errstate(all="ignore"):
+        return bool((np.abs(to_float64(a) - to_float64(b)) > BESIDE * budget).any())

@@ -1,0 +1,70 @@
+"""Entries of the catalogue in other dtypes: what is cast, and what is left out with a reason."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from bench.detection.catalogue import Entry  # noqa: E402
+from bench.detection.dtypes import DTYPES, in_dtype  # noqa: E402
+from bench.detection.tools import NotApplicable  # noqa: E402
+
+
+def entry(fn, *args, **more) -> Entry:
+    return Entry(name="n", bug=more.pop("bug", 2), about="", make=lambda: (fn, args), **more)
+
+
+@pytest.mark.parametrize("dtype", DTYPES[:4])
+def test_real_arrays_are_cast_and_integers_are_not(dtype: str) -> None:
+    x, at = torch.zeros(3, dtype=torch.float64, requires_grad=True), torch.tensor([0, 2])
+    fn, args = in_dtype(entry(lambda x, at: x[at], x, at), dtype).make()
+    assert [a.dtype for a in args] == [getattr(torch, dtype), torch.int64]
+    assert args[0].requires_grad
+    assert fn(*args).dtype == getattr(torch, dtype)
+
+
+def test_a_module_is_cast() -> None:
+    net = torch.nn.Linear(3, 2).double()
+    fn, args = in_dtype(entry(net, torch.ones(1, 3, dtype=torch.float64)), "bfloat16").make()
+    assert fn(*args).dtype is torch.bfloat16
+
+
+def test_complex_numbers_keep_their_kind() -> None:
+    z, x = torch.ones(2, dtype=torch.complex128), torch.ones(2, dtype=torch.float64)
+    _, args = in_dtype(entry(lambda z, x: z * x, z, x), "complex64").make()
+    assert [a.dtype for a in args] == [torch.complex64, torch.float32]
+
+
+def numpy_backward() -> type:
+    class OverNumPy(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, g):
+            return torch.from_numpy(g.numpy() * 2)
+
+    return OverNumPy
+
+
+@pytest.mark.parametrize(
+    ("case", "dtype", "why"),
+    [
+        (entry(torch.sin, torch.ones(2)), "complex64", "real numbers"),
+        (entry(torch.sin, torch.ones(2, dtype=torch.complex128)), "float16", "no 16 bits"),
+        (entry(torch.linalg.inv, torch.eye(2)), "bfloat16", "forward pass raises"),
+        (entry(numpy_backward().apply, torch.ones(2, requires_grad=True), bug=0), "bfloat16", "backward pass raises"),
+    ],
+)
+def test_what_takes_no_such_array_is_left_out(case: Entry, dtype: str, why: str) -> None:
+    with pytest.raises(NotApplicable, match=why):
+        in_dtype(case, dtype).make()
+
+
+def test_what_raises_in_its_own_dtype_as_well_is_asked() -> None:
+    def fn(x):
+        raise ValueError
+
+    assert in_dtype(entry(fn, torch.ones(2)), "float32").make()
