@@ -21,6 +21,7 @@ class _State(threading.local):
     level      inside of how many transforms of `func` does this run?
     duals      the levels of forward mode that are open, outermost first
     birthmark  the attributes that a tensor is born with, given the two; empty most of the time
+    plain      does nothing hold but `enabled`? Then an op may take the fast way
     """
 
     enabled = True
@@ -28,11 +29,18 @@ class _State(threading.local):
     level = 0
     duals: tuple[int, ...] = ()
     birthmark: Mapping[str, Any] = {}
+    plain = True
 
     def mark(self, inference: bool, level: int) -> None:
         """Set both, and with them the birthmark."""
         self.inference, self.level = inference, level
         self.birthmark = ({"_inference": True} if inference else {}) | ({"_level": level} if level else {})
+        self.plain = not self.birthmark and not self.duals
+
+    def open(self, duals: tuple[int, ...]) -> None:
+        """Set the levels of forward mode."""
+        self.duals = duals
+        self.plain = not self.birthmark and not duals
 
 
 state = _State()
@@ -77,11 +85,11 @@ class dual_numbers:
 
     def __enter__(self) -> int:
         self.level = next(self._numbers)
-        state.duals += (self.level,)
+        state.open((*state.duals, self.level))
         return self.level
 
     def __exit__(self, *exc: object) -> None:
-        state.duals = tuple(level for level in state.duals if level != self.level)
+        state.open(tuple(level for level in state.duals if level != self.level))
 
 
 class _Mode:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..namespaces.base import Namespace
 from .dtypes import F32, F64
-from .kernels import KERNELS, gpu, kernels_for, quiet
+from .kernels import KERNELS, gpu, kernels_for
 from .messages import DETACHED, INFERENCE, modified_error, op_of
 from .promotion import widen
 from .reads import SHAPE, VALUE
@@ -59,7 +59,7 @@ class OpNode(Node):
     """
 
     rule: Rule
-    params: Mapping[str, Any]
+    params: Mapping[str, Any] = {}
     plan: Plan
     saved: Any
     versions: dict[int, int] | None = None
@@ -118,14 +118,11 @@ class OpNode(Node):
             saved = self._unpack()
         if over is not None:
             return self._record_backward(g, over)
-        run, dtype = quiet.run, g.dtype
         xp = KERNELS if gpu.kernels is None else kernels_for(g)
-        grads: list[Any] = [None] * len(saved)
         if self.metas is None:  # then there are no parameters either
-            for i, vjp in plan.wanted:
-                d = run(vjp, xp, g, self.output, *saved)
-                grads[i] = d if d.dtype is dtype else _to_dtype(d, dtype)
-            return grads
+            return plan.pull(xp, g, self.output, saved)
+        run: Callable[..., Any] = _run
+        grads: list[Any] = [None] * len(saved)
         output = self.output
         if not self.plain:
             g, output, saved = widen(g), widen(output), [widen(a) for a in saved]
@@ -144,8 +141,7 @@ class OpNode(Node):
         for k in plan.values:
             t = saved[k]
             if isinstance(t, Tensor):
-                edge = self.edges[k]
-                if t._edge is None and edge is not None and not edge[0].ends:
+                if t._edge is None and (edge := self.edges[k]) is not None and not edge[0].ends:
                     raise RuntimeError(DETACHED)
                 cell = t._version_cell
                 if cell is not None and cell[0] != (0 if versions is None else versions.get(k, 0)):
@@ -210,6 +206,10 @@ class OpNode(Node):
     def release(self) -> None:
         if self.plan.keeps:
             self.saved, self.output, self.cell = Freed, None, None
+
+
+def _run(vjp: Callable[..., Any], *args: Any, **params: Any) -> Any:
+    return vjp(*args, **params)
 
 
 def _between_conjugates(run: Callable[..., Any]) -> Callable[..., Any]:

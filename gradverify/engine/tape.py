@@ -78,6 +78,10 @@ class Node:
     runs_on_none = False
     """Whether it is run where no gradient arrived (None): users' functions are, with zeros."""
 
+    simple = True
+    """Has it one output, and is no leaf's? The walk then need not ask further."""
+    keeps = True
+    """Does it hold values that `release` forgets?"""
     ends = False
     """Is it the end of the line, the AccumulateGrad of a leaf?"""
 

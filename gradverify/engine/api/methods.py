@@ -104,7 +104,7 @@ def _arithmetic(op: str, reverse: bool = False) -> Callable[..., Any]:
     r = rule(op)
 
     def method(self: Tensor, other: Any) -> Any:
-        if isinstance(other, Tensor) or type(other) is float or type(other) is int:
+        if type(other) in (Tensor, float, int) or isinstance(other, Tensor):
             return apply_two(r, other, self) if reverse else apply_two(r, self, other)
         return slow(self, other)
 

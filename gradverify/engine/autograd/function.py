@@ -29,7 +29,7 @@ class FunctionCtx(Node):
     """What `forward` and `backward` get as `ctx`: a node that also holds whatever the user puts on it."""
 
     function: type[Function]
-    runs_on_none = True
+    runs_on_none, simple = True, False
 
     def __init__(self, args: Sequence[Any]) -> None:
         edges: list[Edge | None] = []
