@@ -20,6 +20,7 @@ from .nodes import OpNode
 from .op_facts import KEEP
 from .promotion import half_among, promote, widen
 from .rules import Plan, Rule, rule
+from .saving import pack_saved
 from .tape import Edge, sequence
 from .tensor import Tensor, track, wrap
 
@@ -65,7 +66,7 @@ def apply(rule: Rule, args: Sequence[Any], params: Mapping[str, Any] = NONE) -> 
     if half is not None and data.dtype == F32:
         data = data.astype(half)
     out = wrap(data)
-    if state.enabled and rule.differentiable:
+    if state.enabled and rule.differentiable and data.dtype.kind not in "biu":
         record(rule, args, params, out)
     if rule.view:
         out._inference, out._level = args[0]._inference, args[0]._level
@@ -138,6 +139,8 @@ def leave_node(
         node.params = params
     if plan.saves:
         node._save(plan, args, out)
+        if state.saved_hooks:
+            pack_saved(node, out)
     if not alike:
         node._note_dtypes(args, out)
     out._requires_grad = True

@@ -18,6 +18,7 @@ from .messages import DETACHED, INFERENCE, modified_error, op_of
 from .promotion import widen
 from .reads import SHAPE, VALUE
 from .rules import Plan, Rule
+from .saving import Packed, unpacked
 from .tape import FREED, Ghost, Node
 from .tensor import Tensor, wrap
 
@@ -35,10 +36,14 @@ def _saved_value(name: str, position: int | None) -> property:
     def get(self: OpNode) -> Any:
         if self.saved is Freed:
             raise RuntimeError(FREED)
+        if position is None and self.packs_output:
+            return unpacked(self)._saved_output()
         if position is None and self.cell is not None:
             return self._saved_output()
         if position is not None and position < len(self.saved):
             value = self.saved[position]
+            if isinstance(value, Packed):
+                return value.tensor()
             if value is not None and not isinstance(value, Ghost):
                 return value
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '_saved_{name}'")
@@ -68,6 +73,7 @@ class OpNode(Node):
     output: Any = None
     cell: list[int] | None = None
     version = 0
+    packed = packs_output = False  # have hooks packed what is saved (see `saving`), the output too?
     tangents: Any = None  # of the output, in forward mode
 
     _saved_self, _saved_other = _saved_value("self", 0), _saved_value("other", 1)
@@ -114,6 +120,8 @@ class OpNode(Node):
         saved, plan = self.saved, self.plan
         if saved is Freed:
             raise RuntimeError(FREED)
+        if self.packed:
+            return unpacked(self).backward(g, over)
         if plan.keeps:
             saved = self._unpack()
         if over is not None:
@@ -155,7 +163,7 @@ class OpNode(Node):
     def run_on_none(self) -> None:
         if self.saved is Freed:
             raise RuntimeError(FREED)
-        if self.plan.keeps:
+        if self.plan.keeps and not self.packed:
             self._unpack()
 
     def _needs_conjugates(self, cotangent: np.dtype) -> bool:

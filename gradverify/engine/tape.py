@@ -49,6 +49,7 @@ class RemovableHandle:
 
     def __init__(self, hooks: OrderedDict[int, Any]) -> None:
         self.id, self._hooks = next(self._ids), hooks
+        self.hooks_dict_ref = lambda: hooks  # PyTorch's name for where the hook is kept
 
     def remove(self) -> None:
         self._hooks.pop(self.id, None)

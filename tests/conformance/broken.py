@@ -152,8 +152,8 @@ BROKEN = (
     Broken("frees_although_retained", WALK, "if not retain_graph and node.keeps:", "if node.keeps:"),
     Broken("saved_kept_but_marked", NODES, "self.saved, self.output, self.cell = Freed, None, None",
            "self.old, self.saved, self.output, self.cell = self.saved, Freed, None, None"),
-    Broken("freed_gives_zeros", NODES, "        if saved is Freed:\n            raise RuntimeError(FREED)\n        if plan.keeps",
-           "        if saved is Freed:\n            return [g * 0] * len(self.edges)\n        if plan.keeps"),
+    Broken("freed_gives_zeros", NODES, "        if saved is Freed:\n            raise RuntimeError(FREED)\n        if self.packed",
+           "        if saved is Freed:\n            return [g * 0] * len(self.edges)\n        if self.packed"),
     Broken("create_graph_frees", GRADIENTS, "retain = create_graph if retain_graph is None else retain_graph\n    found",
            "retain = bool(retain_graph)\n    found"),
     Broken("leaf_and_node_cycle", "tensor", "self._accumulator = weakref.ref(node)", "self._accumulator = lambda: node"),
@@ -174,8 +174,8 @@ BROKEN = (
     Broken("always_creates_graph", WALK, "    root = GraphRoot(roots)",
            "    create_graph, roots = True, [(e, g if isinstance(g, Tensor) else wrap(g)) for e, g in roots]\n"
            "    root = GraphRoot(roots)"),
-    Broken("cotangent_is_constant", GRADIENTS, "roots.append((out._gradient_edge(), seed if create_graph",
-           "roots.append((out._gradient_edge(), seed.detach() if create_graph"),
+    Broken("cotangent_is_constant", GRADIENTS, "\n        roots.append((out._gradient_edge(), seed if create_graph",
+           "\n        roots.append((out._gradient_edge(), seed.detach() if create_graph"),
     # hooks
     Broken("hook_called_twice", HOOKS, "        changed = hook(given)\n", "        hook(given)\n        changed = hook(given)\n"),
     Broken("hook_result_dropped", HOOKS, "            g = _from_user(changed, tensors)\n    if hooks.retain", "            pass\n    if hooks.retain"),

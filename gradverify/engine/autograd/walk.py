@@ -39,10 +39,19 @@ DEEP = 40
 
 
 class _Nested(threading.local):
+    """walks: how many this thread is in; running: the nodes of the innermost one, and its leaves."""
+
     walks = 0
+    running: tuple[Sequence[Node], Mapping[Node, int], set[Node] | None] = ((), {}, None)
 
 
 _nested = _Nested()
+
+
+def will_run(node: Node) -> bool:
+    """Does the backward pass that is under way come by this node? PyTorch's _will_engine_execute_node."""
+    order, leaves, needed = _nested.running
+    return node in leaves or (node in needed if needed is not None else node in order)
 
 
 class GraphRoot(Node):
@@ -144,6 +153,7 @@ def _walk(
     state.enabled = create_graph
     silent = np.errstate(all="ignore")  # NumPy warns where PyTorch is silent
     silent.__enter__()
+    outer, _nested.running = _nested.running, (order, uses, needed)
     try:
         grads: Any
         for node in order:
@@ -178,6 +188,7 @@ def _walk(
                         _finish_leaf(target, pending, goals, tensors)
     finally:
         silent.__exit__(None, None, None)
+        _nested.running = outer
         state.enabled = before
     return [goals.captured[places[edge]] for edge in capture or ()]
 
