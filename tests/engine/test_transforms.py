@@ -64,6 +64,7 @@ def tangents_of_ops(torch: Any, see: See) -> None:
         lambda x: torch.where(x > 0, x, x * x), lambda x: x.clamp(-1, 1), lambda x: x.floor() * x,
         lambda x: (m + torch.diag(x)).det(), lambda x: x / x.square().sum(), torch.relu,
         lambda x: torch.nn.functional.gelu(x), lambda x: x.abs() ** x, lambda x: x.detach() * x, lambda x: x.clone().mul_(x),
+        lambda x: x.clone().zero_() + x, lambda x: x.clone().add_(1).mul_(2), lambda x: x.clone().copy_(x * x),
     ):  # fmt: skip
         f = (lambda x: torch.flip(x, (0,))) if f is torch.flip else f
         free(see, torch.func.jvp(f, (x,), (v,)))

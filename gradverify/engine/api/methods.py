@@ -68,6 +68,8 @@ def _in_place(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _recording(x: Tensor, other: Any) -> bool:
+    if state.duals:  # in forward mode the tangents are written as well
+        return True
     return state.enabled and (x.requires_grad or (isinstance(other, Tensor) and other.requires_grad))
 
 
