@@ -417,6 +417,7 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--failures", action="store_true")
     options = parser.parse_args()
+    sys.path[:] = [p for p in sys.path if Path(p) != Path(__file__).parent]  # `bench/triton` is not the library
     import torch
 
     import gradverify.engine as engine

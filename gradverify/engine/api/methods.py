@@ -33,7 +33,9 @@ METHODS_ONLY: dict[ModuleType, str] = {
 }
 """Functions that are methods of Tensor only, by family."""
 
-NOT_METHODS = set("einsum tensordot broadcast_tensors cat stack hstack vstack meshgrid is_tensor concat numel".split())
+NOT_METHODS = set(
+    "var_mean std_mean einsum tensordot broadcast_tensors cat stack hstack vstack meshgrid is_tensor concat numel".split()
+)
 
 IN_PLACE = [name for facts in FACTS.values() for name in facts.in_place.split()] + ["addcdiv", "floor_divide"]
 """Functions of (tensor, ...) whose result is also written back: `x.add_(y)`. The last two are no ops of the table."""
