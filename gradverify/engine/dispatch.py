@@ -19,8 +19,9 @@ from .modes import state
 from .nodes import OpNode
 from .op_facts import KEEP
 from .promotion import half_among, promote, widen
-from .rules import Rule, rule
-from .tape import Edge, named, sequence
+from .rules import Plan, Rule, rule
+from .saving import pack_saved
+from .tape import Edge, sequence
 from .tensor import Tensor, track, wrap
 
 Params = Mapping[str, Any]
@@ -65,7 +66,7 @@ def apply(rule: Rule, args: Sequence[Any], params: Mapping[str, Any] = NONE) -> 
     if half is not None and data.dtype == F32:
         data = data.astype(half)
     out = wrap(data)
-    if state.enabled and rule.differentiable:
+    if state.enabled and rule.differentiable and data.dtype.kind not in "biu":
         record(rule, args, params, out)
     if rule.view:
         out._inference, out._level = args[0]._inference, args[0]._level
@@ -122,30 +123,45 @@ def record(rule: Rule, args: tuple[Any, ...], params: Mapping[str, Any], out: Te
         edges.append(edge)
         bit += bit
     if wanted or idle:
-        cls: Any = rule.node_class
-        if cls is None:
-            cls = _node_class(rule, args, params)
-        plan = rule.plans.get(wanted) or rule.plan(wanted, len(edges))
-        # What `cls(...)` with an `__init__` would do, in half the time.
-        node: OpNode = _create(cls)
-        node.sequence, node.edges = next(sequence), edges
-        node.rule, node.params, node.plan, node.saved = rule, params, plan, plan.blank
-        if plan.saves:
-            node._save(plan, args, out)
-        if not alike:
-            node._note_dtypes(args, out)
-        out._requires_grad = True
-        out._edge = (node, 0)
+        leave_node(rule, wanted, edges, args, out, params, alike)
+
+
+def leave_node(
+    rule: Rule, wanted: int, edges: list[Edge | None], args: tuple[Any, ...], out: Tensor, params: Params = NONE,
+    alike: bool = True,
+) -> None:  # fmt: skip
+    """Make the node of a result. wanted: the arguments that are to get cotangents, as a bit mask."""
+    plan = rule.plans.get(wanted) or rule.plan(wanted, len(edges))
+    # What `cls(...)` with an `__init__` would do, in half the time.
+    node: OpNode = _create(plan.node or _node_class(rule, plan, args, params))
+    node.sequence, node.edges = next(sequence), edges
+    if params:
+        node.params = params
+    if plan.saves:
+        node._save(plan, args, out)
+        if state.saved_hooks:
+            pack_saved(node, out)
+    if not alike:
+        node._note_dtypes(args, out)
+    out._requires_grad = True
+    out._edge = (node, 0)
 
 
 _create = object.__new__
 
 
-def _node_class(rule: Rule, args: Sequence[Any], params: Params) -> type:
-    if not isinstance(rule.node_name, str):
-        return named(OpNode, rule.node_name(args, params))
-    rule.node_class = named(OpNode, rule.node_name)
-    return rule.node_class
+def _node_class(rule: Rule, plan: Plan, args: Sequence[Any], params: Params) -> type[OpNode]:
+    """The class of the node, called as PyTorch calls it: one per rule and plan, so that an instance need not hold them."""
+    name = rule.node_name if isinstance(rule.node_name, str) else rule.node_name(args, params)
+    cls = plan.nodes.get(name)
+    if cls is None:
+        cls = plan.nodes[name] = type(name, (OpNode,), {
+            "__module__": "gradverify.engine.autograd", "rule": rule, "plan": plan, "keeps": plan.keeps,
+            "saved": plan.blank,
+        })  # fmt: skip
+    if isinstance(rule.node_name, str):
+        plan.node = cls
+    return cls
 
 
 def cast(x: Tensor, to: np.dtype) -> Tensor:

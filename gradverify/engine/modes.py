@@ -21,6 +21,8 @@ class _State(threading.local):
     level      inside of how many transforms of `func` does this run?
     duals      the levels of forward mode that are open, outermost first
     birthmark  the attributes that a tensor is born with, given the two; empty most of the time
+    saved_hooks  the hooks on what is saved for backward, (pack, unpack), outermost first
+    plain      does nothing hold but `enabled`? Then an op may take the fast way
     """
 
     enabled = True
@@ -28,11 +30,29 @@ class _State(threading.local):
     level = 0
     duals: tuple[int, ...] = ()
     birthmark: Mapping[str, Any] = {}
+    saved_hooks: tuple[tuple[Callable[[Any], Any], Callable[[Any], Any]], ...] = ()
+    no_saved_hooks: str | None = None  # why none may be set now
+    plain = True
 
     def mark(self, inference: bool, level: int) -> None:
         """Set both, and with them the birthmark."""
         self.inference, self.level = inference, level
         self.birthmark = ({"_inference": True} if inference else {}) | ({"_level": level} if level else {})
+        self._update()
+
+    def open(self, duals: tuple[int, ...]) -> None:
+        """Set the levels of forward mode."""
+        self.duals = duals
+        self._update()
+
+    def hook_saved(self, hooks: tuple[Any, ...], enabled: bool | None = None) -> None:
+        """Set the hooks on what is saved; with them, maybe, whether ops are recorded."""
+        self.saved_hooks = hooks
+        self.enabled = self.enabled if enabled is None else enabled
+        self._update()
+
+    def _update(self) -> None:
+        self.plain = not self.birthmark and not self.duals and not self.saved_hooks
 
 
 state = _State()
@@ -77,11 +97,11 @@ class dual_numbers:
 
     def __enter__(self) -> int:
         self.level = next(self._numbers)
-        state.duals += (self.level,)
+        state.open((*state.duals, self.level))
         return self.level
 
     def __exit__(self, *exc: object) -> None:
-        state.duals = tuple(level for level in state.duals if level != self.level)
+        state.open(tuple(level for level in state.duals if level != self.level))
 
 
 class _Mode:

@@ -13,11 +13,12 @@ import numpy as np
 
 from ..namespaces.base import Namespace
 from .dtypes import F32, F64
-from .kernels import KERNELS, gpu, kernels_for, quiet
+from .kernels import KERNELS, gpu, kernels_for
 from .messages import DETACHED, INFERENCE, modified_error, op_of
 from .promotion import widen
 from .reads import SHAPE, VALUE
 from .rules import Plan, Rule
+from .saving import Packed, unpacked
 from .tape import FREED, Ghost, Node
 from .tensor import Tensor, wrap
 
@@ -35,10 +36,14 @@ def _saved_value(name: str, position: int | None) -> property:
     def get(self: OpNode) -> Any:
         if self.saved is Freed:
             raise RuntimeError(FREED)
+        if position is None and self.packs_output:
+            return unpacked(self)._saved_output()
         if position is None and self.cell is not None:
             return self._saved_output()
         if position is not None and position < len(self.saved):
             value = self.saved[position]
+            if isinstance(value, Packed):
+                return value.tensor()
             if value is not None and not isinstance(value, Ghost):
                 return value
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '_saved_{name}'")
@@ -59,7 +64,7 @@ class OpNode(Node):
     """
 
     rule: Rule
-    params: Mapping[str, Any]
+    params: Mapping[str, Any] = {}
     plan: Plan
     saved: Any
     versions: dict[int, int] | None = None
@@ -68,6 +73,7 @@ class OpNode(Node):
     output: Any = None
     cell: list[int] | None = None
     version = 0
+    packed = packs_output = False  # have hooks packed what is saved (see `saving`), the output too?
     tangents: Any = None  # of the output, in forward mode
 
     _saved_self, _saved_other = _saved_value("self", 0), _saved_value("other", 1)
@@ -114,18 +120,17 @@ class OpNode(Node):
         saved, plan = self.saved, self.plan
         if saved is Freed:
             raise RuntimeError(FREED)
+        if self.packed:
+            return unpacked(self).backward(g, over)
         if plan.keeps:
             saved = self._unpack()
         if over is not None:
             return self._record_backward(g, over)
-        run, dtype = quiet.run, g.dtype
         xp = KERNELS if gpu.kernels is None else kernels_for(g)
-        grads: list[Any] = [None] * len(saved)
         if self.metas is None:  # then there are no parameters either
-            for i, vjp in plan.wanted:
-                d = run(vjp, xp, g, self.output, *saved)
-                grads[i] = d if d.dtype is dtype else _to_dtype(d, dtype)
-            return grads
+            return plan.pull(xp, g, self.output, saved)
+        run: Callable[..., Any] = _run
+        grads: list[Any] = [None] * len(saved)
         output = self.output
         if not self.plain:
             g, output, saved = widen(g), widen(output), [widen(a) for a in saved]
@@ -144,8 +149,7 @@ class OpNode(Node):
         for k in plan.values:
             t = saved[k]
             if isinstance(t, Tensor):
-                edge = self.edges[k]
-                if t._edge is None and edge is not None and not edge[0].ends:
+                if t._edge is None and (edge := self.edges[k]) is not None and not edge[0].ends:
                     raise RuntimeError(DETACHED)
                 cell = t._version_cell
                 if cell is not None and cell[0] != (0 if versions is None else versions.get(k, 0)):
@@ -159,7 +163,7 @@ class OpNode(Node):
     def run_on_none(self) -> None:
         if self.saved is Freed:
             raise RuntimeError(FREED)
-        if self.plan.keeps:
+        if self.plan.keeps and not self.packed:
             self._unpack()
 
     def _needs_conjugates(self, cotangent: np.dtype) -> bool:
@@ -210,6 +214,10 @@ class OpNode(Node):
     def release(self) -> None:
         if self.plan.keeps:
             self.saved, self.output, self.cell = Freed, None, None
+
+
+def _run(vjp: Callable[..., Any], *args: Any, **params: Any) -> Any:
+    return vjp(*args, **params)
 
 
 def _between_conjugates(run: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,8 +6,8 @@ table, and what is PyTorch's (node name, dtype rule, view or not) from the op's 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from .op_facts import Complex, Names, Promotion, Saves, facts_of, node_name
 from .reads import Read, Reads, analyse_reads, declared_reads
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Plan:
     """What to keep on the tape, given which arguments are to get cotangents.
 
@@ -33,6 +33,9 @@ class Plan:
     output   how it reads the output
     saves    is there anything to save? `keeps`: anything of value, that backward has to free afterwards?
     everything  is every argument kept by value? `blank`: what is saved where nothing is
+    pull     (xp, g, output, saved values) -> the cotangents, where all have the shape and dtype of the result
+    node     the class of the nodes made by this plan; None before the first one, and where its name depends on the call
+    nodes    the classes by name
     """
 
     wanted: tuple[tuple[int, Callable[..., Any]], ...]
@@ -43,6 +46,27 @@ class Plan:
     keeps: bool
     everything: bool
     blank: tuple[None, ...]
+    pull: Callable[[Kernels, Any, Any, Sequence[Any]], list[Any]]
+    node: type | None = None
+    nodes: dict[str, type] = field(default_factory=dict)
+
+
+def _pull(wanted: Sequence[tuple[int, Callable[..., Any]]], n: int) -> Callable[..., list[Any]]:
+    """One function of all the VJPs that are wanted. Few calls are what most ops are made of: one or two arguments."""
+    if n == 1:
+        ((_, vjp),) = wanted
+        return lambda xp, g, out, saved: [vjp(xp, g, out, saved[0])]
+    if n == 2 and len(wanted) == 2:
+        (_, first), (_, second) = wanted
+        return lambda xp, g, out, saved: [first(xp, g, out, *saved), second(xp, g, out, *saved)]
+
+    def pull(xp: Kernels, g: Any, out: Any, saved: Sequence[Any]) -> list[Any]:
+        grads: list[Any] = [None] * n
+        for i, vjp in wanted:
+            grads[i] = vjp(xp, g, out, *saved)
+        return grads
+
+    return pull
 
 
 class Rule:
@@ -50,7 +74,7 @@ class Rule:
 
     kernel      the forward computation, over arrays
     promotion   how operands are brought to one dtype
-    node_name   PyTorch's name of the backward node; `node_class` where it is always the same, once an op was recorded
+    node_name   PyTorch's name of the backward node, or a function of the call
     frozen      arguments that have no cotangent
     plans       what to keep, by the set (a bit mask) of arguments that are to get cotangents
     wirtinger   is the rule written for complex cotangents, rather than for reals? (See `wirtinger`.)
@@ -59,7 +83,6 @@ class Rule:
     def __init__(self, spec: OpSpec, node_name: Names, saves: Saves | None) -> None:
         self.spec, self.name, self.node_name = spec, spec.name, node_name
         facts = facts_of(spec.name)
-        self.node_class: type | None = None
         self.params = {n: p.default for n, p in spec.params.items() if not p.required}
         self.kernel = self.kernel_in(KERNELS)
         self.differentiable, self.broadcasts = spec.result == "float", spec.broadcasts
@@ -68,7 +91,7 @@ class Rule:
         self.promotion, self.counts = facts.promotion, facts.counts
         self.computes = facts.promotion is not Promotion.KEEP or facts.adds
         self.view, self.indexes = facts.view, facts.indexes
-        self.plans: dict[int, Plan] = {}
+        self.plans: dict[int | tuple[int, int], Plan] = {}  # of ops of any arity: by (mask, number of arguments)
         self.wirtinger = facts.complex is Complex.WIRTINGER
         self._complex = facts.complex
         self._declared = spec, saves
@@ -85,7 +108,7 @@ class Rule:
     def _form(self) -> Rule:
         form = wirtinger.FORMS[self.name]
         rule = Rule(form.spec, self.node_name, form.saves)
-        rule.node_class, rule.wirtinger, rule._on_complex = self.node_class, not form.holomorphic, rule
+        rule.wirtinger, rule._on_complex = not form.holomorphic, rule
         rule.kernel = partial(form.spec.define, KERNELS)
         return rule
 
@@ -97,6 +120,9 @@ class Rule:
 
     def plan(self, wanted: int, n: int) -> Plan:
         """The plan for a call with n arguments of which those in the mask `wanted` are to get cotangents."""
+        key = wanted if self.spec.arity >= 0 else (wanted, n)
+        if key in self.plans:
+            return self.plans[key]
         output, how = Read.NOTHING, [Read.NOTHING] * n
         texts = []
         for i in range(n):
@@ -108,9 +134,9 @@ class Rule:
         values, shapes = (tuple(k for k, h in enumerate(how) if h is r) for r in (Read.VALUE, Read.SHAPE))
         saves = bool(values or shapes or output)
         keeps = bool(values) or output is Read.VALUE or self.indexes
-        plan = Plan(tuple(texts), values, shapes, output, saves, keeps, len(values) == n, (None,) * n)
-        if self.spec.arity >= 0:
-            self.plans[wanted] = plan
+        everything, pull = len(values) == n, _pull(texts, n) if texts else lambda *_: [None] * n
+        plan = Plan(tuple(texts), values, shapes, output, saves, keeps, everything, (None,) * n, pull)
+        self.plans[key] = plan
         return plan
 
     def reads(self, i: int, n: int) -> Reads:

@@ -49,6 +49,7 @@ class RemovableHandle:
 
     def __init__(self, hooks: OrderedDict[int, Any]) -> None:
         self.id, self._hooks = next(self._ids), hooks
+        self.hooks_dict_ref = lambda: hooks  # PyTorch's name for where the hook is kept
 
     def remove(self) -> None:
         self._hooks.pop(self.id, None)
@@ -78,6 +79,10 @@ class Node:
     runs_on_none = False
     """Whether it is run where no gradient arrived (None): users' functions are, with zeros."""
 
+    simple = True
+    """Has it one output, and is no leaf's? The walk then need not ask further."""
+    keeps = True
+    """Does it hold values that `release` forgets?"""
     ends = False
     """Is it the end of the line, the AccumulateGrad of a leaf?"""
 

@@ -227,10 +227,10 @@ class Tensor:
         """Where this tensor's gradient goes. Only for one that requires grad."""
         if self._view is not None:
             self._view.refresh(self)
+            if self._edge is None and self._borrows:
+                return Nowhere(()), 0
         if self._edge is not None:
             return self._edge
-        if self._borrows:
-            return Nowhere(()), 0
         # The leaf's accumulator holds the leaf; the leaf holds it weakly, so that the two do not keep each other alive.
         node = self._accumulator() if self._accumulator is not None else None
         if node is None:
@@ -431,7 +431,7 @@ def wrap(data: Any, cls: type[Tensor] = Tensor) -> Tensor:
 class AccumulateGrad(Node):
     """The end of the line: adds the gradient to the `.grad` of a leaf."""
 
-    ends = True
+    ends, simple = True, False
 
     def __init__(self, variable: Tensor) -> None:
         super().__init__(())

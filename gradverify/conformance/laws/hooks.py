@@ -236,7 +236,7 @@ def hook_on_a_view_is_of_its_time(t: Session) -> None:
 
 @law(needs={"hooks"}, source=HOOK)
 def hook_keeps_the_shape(t: Session) -> None:
-    """What a hook returns has the shape of the gradient it was given; anything else is an error, and is not summed."""
+    """What a hook returns has the shape of the gradient it was given; anything else is an error."""
     x = t.tensor([3.0, 1.0], requires_grad=True)
     y = x * 2.0
     y.register_hook(t.code("lambda g: g.sum()"))

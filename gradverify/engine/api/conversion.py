@@ -11,7 +11,7 @@ from ..tensor import Tensor, wrap
 from .call import run
 
 __all__ = [
-    "clone", "detach", "is_tensor", "numel",
+    "clone", "detach", "is_inference", "is_tensor", "numel",
 ]  # fmt: skip
 
 
@@ -86,6 +86,11 @@ def type_(input: Tensor, dtype: Any = None) -> Any:
 
 def numel(input: Tensor) -> int:
     return input._data.size
+
+
+def is_inference(input: Tensor) -> bool:
+    """Was it made in inference mode?"""
+    return input._inference
 
 
 def is_tensor(obj: Any) -> bool:

@@ -127,7 +127,7 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     return run("take", input, index, axis=at)
 
 
-def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
+def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     at = normal_dim(dim, input._data.ndim)
     if input._data.ndim != index._data.ndim:
         raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")

@@ -33,7 +33,9 @@ METHODS_ONLY: dict[ModuleType, str] = {
 }
 """Functions that are methods of Tensor only, by family."""
 
-NOT_METHODS = set("einsum tensordot broadcast_tensors cat stack hstack vstack meshgrid is_tensor concat numel".split())
+NOT_METHODS = set(
+    "var_mean std_mean einsum tensordot broadcast_tensors cat stack hstack vstack meshgrid is_tensor concat numel".split()
+)
 
 IN_PLACE = [name for facts in FACTS.values() for name in facts.in_place.split()] + ["addcdiv", "floor_divide"]
 """Functions of (tensor, ...) whose result is also written back: `x.add_(y)`. The last two are no ops of the table."""
@@ -68,6 +70,8 @@ def _in_place(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _recording(x: Tensor, other: Any) -> bool:
+    if state.duals:  # in forward mode the tangents are written as well
+        return True
     return state.enabled and (x.requires_grad or (isinstance(other, Tensor) and other.requires_grad))
 
 
@@ -104,7 +108,7 @@ def _arithmetic(op: str, reverse: bool = False) -> Callable[..., Any]:
     r = rule(op)
 
     def method(self: Tensor, other: Any) -> Any:
-        if isinstance(other, Tensor) or type(other) is float or type(other) is int:
+        if type(other) in (Tensor, float, int) or isinstance(other, Tensor):
             return apply_two(r, other, self) if reverse else apply_two(r, self, other)
         return slow(self, other)
 

@@ -9,8 +9,8 @@ from ..tensor import Tensor
 from .call import Dim, axes_or_all, normal_dim, run, run_as, to_dtype
 
 __all__ = [
-    "amax", "amin", "argmax", "argmin", "cumprod", "cumsum", "logsumexp", "mean", "norm", "prod", "std", "sum",
-    "var",
+    "amax", "amin", "argmax", "argmin", "cumprod", "cumsum", "logsumexp", "mean", "norm", "prod", "std",
+    "std_mean", "sum", "var", "var_mean",
 ]  # fmt: skip
 
 
@@ -64,10 +64,21 @@ def _make_dispersion(name: str) -> Any:
     return dispersion
 
 
-var = _make_dispersion("var")
+var, std = _make_dispersion("var"), _make_dispersion("std")
 
 
-std = _make_dispersion("std")
+def var_mean(input: Tensor, dim: Any = None, *args: Any, keepdim: bool = False, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    """(var, mean) over `dim`."""
+    return var(input, dim, *args, keepdim=keepdim, **kwargs), _mean_beside(input, dim, keepdim)
+
+
+def std_mean(input: Tensor, dim: Any = None, *args: Any, keepdim: bool = False, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    """(std, mean) over `dim`."""
+    return std(input, dim, *args, keepdim=keepdim, **kwargs), _mean_beside(input, dim, keepdim)
+
+
+def _mean_beside(input: Tensor, dim: Any, keepdim: bool) -> Tensor:
+    return mean(input, None if isinstance(dim, bool) else dim, keepdim)
 
 
 def norm(input: Tensor, p: Any = 2.0, dim: Dim = None, keepdim: bool = False, dtype: Any = None) -> Tensor:

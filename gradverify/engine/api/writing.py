@@ -91,7 +91,7 @@ def fill_(input: Tensor, value: Any, node: str = "FillBackward2", alike: bool = 
     """
     if isinstance(value, Tensor):  # over the same memory too: PyTorch clones the value then
         return _copy_into(input, value, "FillBackward3")
-    if not (state.enabled and input.requires_grad):
+    if not state.duals and not (state.enabled and input.requires_grad):
         overwrite(input, value, alike)
         return input
     return write(input, lambda x: _overwrite_with(node, x, _full_like(x, value)), alike)

@@ -20,6 +20,7 @@ from ..dispatch import cast
 from ..messages import modified_error, op_of
 from ..modes import no_grad, state
 from ..namespace import ENGINE
+from ..saving import Packed
 from ..tape import FREED, Edge, Node
 from ..tensor import Tensor, View, wrap
 from ..views import check_writable, rebase
@@ -28,8 +29,8 @@ from ..views import check_writable, rebase
 class FunctionCtx(Node):
     """What `forward` and `backward` get as `ctx`: a node that also holds whatever the user puts on it."""
 
-    function: type[Function]
-    runs_on_none = True
+    _forward_cls: type[Function]
+    runs_on_none, simple = True, False
 
     def __init__(self, args: Sequence[Any]) -> None:
         edges: list[Edge | None] = []
@@ -67,8 +68,8 @@ class FunctionCtx(Node):
             raise RuntimeError(FREED)
         out: list[Any] = []
         for x, output, version in self._saved:
-            if x is None:
-                out.append(None)
+            if x is None or isinstance(x, Packed):
+                out.append(None if x is None else x.tensor())
                 continue
             if output is None:
                 cell, tensor = x._cell(), x
@@ -113,7 +114,7 @@ class FunctionCtx(Node):
                 given.append(wrap(np.zeros(*meta)))
             else:
                 given.append(None)
-        back = self.function._backward(self, *given)
+        back = self._forward_cls._backward(self, *given)
         back = back if isinstance(back, tuple) else (back,)
         return self._check_gradients(list(back), create_graph)
 
@@ -176,7 +177,7 @@ class _Meta(type):
     def __init__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> None:
         super().__init__(name, bases, body)
         cls._backward_cls = type(
-            f"{name}Backward", (FunctionCtx,), {"function": cls, "__module__": "torch.autograd.function"}
+            f"{name}Backward", (FunctionCtx,), {"_forward_cls": cls, "__module__": "torch.autograd.function"}
         )
 
 
@@ -294,6 +295,8 @@ def _differentiable(x: Tensor) -> bool:
 def _pack(x: Tensor | None, outputs: Sequence[Any], args: Sequence[Any]) -> tuple[Any, ...]:
     if x is None:
         return None, None, 0
+    if state.saved_hooks:
+        return Packed(x, x._gradient_edge() if x.requires_grad else None), None, 0
     for k, out in enumerate(outputs):
         if out is x and x._edge is not None:
             return (x._data, x._cell()), k, x._cell()[0]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..dispatch import apply, cast
 from ..modes import state
 from ..rules import rule
-from ..tape import Edge
+from ..tape import Edge, Node
 from ..tensor import Tensor, wrap
 from .walk import walk
 
@@ -18,7 +18,21 @@ from .walk import walk
 def _tuple(x: Any) -> tuple[Any, ...]:
     if isinstance(x, str | int | float):
         raise TypeError(f"expected a Tensor or a sequence of Tensors, but got {type(x).__name__}")
-    return (x,) if isinstance(x, Tensor) else tuple(x)
+    return (x,) if isinstance(x, Tensor | GradientEdge) else tuple(x)
+
+
+class _NodeOutput(NamedTuple):
+    node: Node
+    output_nr: int
+
+
+class GradientEdge(_NodeOutput):
+    """An output of a node: stands for the tensor that it made, without keeping its values."""
+
+    requires_grad, is_leaf = True, False
+
+    def _gradient_edge(self) -> Edge:
+        return self.node, self.output_nr
 
 
 def _roots(outputs: Sequence[Tensor], gradients: Sequence[Any], create_graph: bool) -> list[tuple[Edge, Any]]:
@@ -28,7 +42,11 @@ def _roots(outputs: Sequence[Tensor], gradients: Sequence[Any], create_graph: bo
         raise RuntimeError(f"got {len(outputs)} tensors and {len(gradients)} gradients")
     seeds = []
     for k, (out, g) in enumerate(zip(outputs, gradients)):
-        if g is None:
+        if isinstance(out, GradientEdge):
+            if g is None:
+                raise RuntimeError("grad_outputs must be given where the output is a GradientEdge")
+            seeds.append(g)
+        elif g is None:
             if out.requires_grad and out._data.size != 1:
                 raise RuntimeError("grad can be implicitly created only for scalar outputs")
             if out.requires_grad and out._data.dtype.kind == "c":
@@ -49,6 +67,10 @@ def _roots(outputs: Sequence[Tensor], gradients: Sequence[Any], create_graph: bo
         else:
             raise TypeError("gradients can be either Tensors or None, but got " + type(g).__name__)
     for k, (out, seed) in enumerate(zip(outputs, seeds)):
+        if isinstance(out, GradientEdge):
+            assert seed is not None
+            roots.append((out._gradient_edge(), seed if create_graph or state.duals else seed._data))
+            continue
         if not out.requires_grad or (out.is_leaf and out._borrows):
             raise RuntimeError(f"element {k} of tensors does not require grad and does not have a grad_fn")
         assert seed is not None

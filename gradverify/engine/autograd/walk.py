@@ -39,10 +39,19 @@ DEEP = 40
 
 
 class _Nested(threading.local):
+    """walks: how many this thread is in; running: the nodes of the innermost one, and its leaves."""
+
     walks = 0
+    running: tuple[Sequence[Node], Mapping[Node, int], set[Node] | None] = ((), {}, None)
 
 
 _nested = _Nested()
+
+
+def will_run(node: Node) -> bool:
+    """Does the backward pass that is under way come by this node? PyTorch's _will_engine_execute_node."""
+    order, leaves, needed = _nested.running
+    return node in leaves or (node in needed if needed is not None else node in order)
 
 
 class GraphRoot(Node):
@@ -119,34 +128,45 @@ def _walk(
     over = ENGINE if tensors else None
     pending: dict[Node, Any] = {}  # what has arrived at a node so far
     checked = anomaly.state.enabled
+    plain = needed is None and not checked
+
+    def visit(node: Node, g: Any) -> Any:
+        """Run a node that somebody watches, or that nothing arrived at. Returns None where it is only captured."""
+        if node.tensor_hooks is not None:
+            g = run_tensor_hooks(node, g, tensors)
+        if node in wanted:
+            _capture(node, g, goals)
+        if needed is not None and node not in needed:
+            return None
+        if node.pre_hooks:
+            g = run_pre_hooks(node, g, tensors)
+        grads: Any = [None] * len(node.edges)
+        if g is not None or node.runs_on_none:
+            grads = node.backward(g, over)
+        else:
+            node.run_on_none()
+        if checked and node is not root:
+            anomaly.check(node, grads)
+        return run_post_hooks(node, grads, g, tensors) if node.post_hooks else grads
+
     before = state.enabled
     state.enabled = create_graph
+    silent = np.errstate(all="ignore")  # NumPy warns where PyTorch is silent
+    silent.__enter__()
+    outer, _nested.running = _nested.running, (order, uses, needed)
     try:
+        grads: Any
         for node in order:
             g = pending.pop(node, None)
-            if needed is not None and node not in needed and node not in wanted:
-                continue
-            grads: Any
-            hooked = node.hooked
-            if hooked and node.tensor_hooks is not None:
-                g = run_tensor_hooks(node, g, tensors)
-            if needed is not None:
-                if node in wanted:
-                    _capture(node, g, goals)
-                if node not in needed:
-                    continue
-            if hooked and node.pre_hooks:
-                g = run_pre_hooks(node, g, tensors)
-            if g is not None or node.runs_on_none:
+            if g is not None and plain and not node.hooked:
                 grads = node.backward(g, over)
+            elif needed is None or node in needed or node in wanted:
+                grads = visit(node, g)
             else:
-                node.run_on_none()
-                grads = [None] * len(node.edges)
-            if checked and node is not root:
-                anomaly.check(node, grads)
-            if hooked and node.post_hooks:
-                grads = run_post_hooks(node, grads, g, tensors)
-            if not retain_graph:
+                continue
+            if grads is None:
+                continue
+            if not retain_graph and node.keeps:
                 node.release()
             g = None
             for k, edge in enumerate(node.edges):
@@ -154,18 +174,21 @@ def _walk(
                     continue
                 target, output = edge
                 d = grads[k]
-                if d is not None:
-                    if target.outputs == 1:
+                if target.simple:
+                    if d is not None:
                         have = pending.get(target)
                         pending[target] = d if have is None else have + d
-                    else:
-                        _send(pending, target, output, d)
+                    continue
+                if d is not None:
+                    _send(pending, target, output, d)
                 if target.ends:
                     uses[target] -= 1
                     if not uses[target]:
                         d = grads[k] = have = None  # see `_is_unshared`
                         _finish_leaf(target, pending, goals, tensors)
     finally:
+        silent.__exit__(None, None, None)
+        _nested.running = outer
         state.enabled = before
     return [goals.captured[places[edge]] for edge in capture or ()]
 
@@ -184,18 +207,18 @@ def _reachable(root: GraphRoot) -> tuple[list[Node], dict[Node, int]]:
     The leaves' own nodes are not among the nodes: a leaf is finished when its last edge was used.
     """
     uses: dict[Node, int] = {}
-    stack: list[Node] = [root]
-    seen = set(stack)
-    while stack:
-        for edge in stack.pop().edges:
+    found: list[Node] = [root]
+    seen = set(found)
+    for node in found:  # which grows
+        for edge in node.edges:
             if edge is not None:
                 target = edge[0]
                 if target.ends:
                     uses[target] = uses.get(target, 0) + 1
                 elif target not in seen:
                     seen.add(target)
-                    stack.append(target)
-    return sorted(seen, key=_by_sequence, reverse=True), uses
+                    found.append(target)
+    return sorted(found, key=_by_sequence, reverse=True), uses
 
 
 def _leading_to(

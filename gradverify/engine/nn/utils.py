@@ -11,13 +11,25 @@ from ..api.shape import reshape
 from ..tensor import Tensor, wrap
 
 
-def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float, norm_type: float = 2.0) -> Tensor:
-    """Scales all gradients so that their norm, taken together, is at most `max_norm`; returns the norm before."""
+def clip_grad_norm_(
+    parameters: Iterable[Tensor] | Tensor, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> Tensor:  # fmt: skip
+    """Scales all gradients so that their norm, taken together, is at most `max_norm`; returns the norm before.
+
+    error_if_nonfinite  raise RuntimeError where that norm is infinite or NaN
+    foreach             PyTorch's choice between two ways to compute the same
+    """
     grads = [p._grad for p in ([parameters] if isinstance(parameters, Tensor) else parameters) if p._grad is not None]
     if not grads:
         return wrap(np.float32(0.0))
     norms = np.array([np.linalg.norm(g._data.ravel(), norm_type) for g in grads])
     total = float(np.linalg.norm(norms, norm_type))
+    if error_if_nonfinite and not np.isfinite(total):
+        raise RuntimeError(
+            f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot be clipped. "
+            "To disable this error and scale the gradients by the non-finite norm anyway, set `error_if_nonfinite=False`"
+        )
     scale = min(max_norm / (total + 1e-6), 1.0)
     for g in grads:
         g.mul_(scale)

@@ -1,0 +1,113 @@
+"""`torch.autograd.graph`: hooks on saved tensors, hooks on several gradients, edges."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from ..modes import state
+from ..tape import Node, RemovableHandle
+from ..tensor import Tensor
+from .gradients import GradientEdge
+from .walk import will_run
+
+__all__ = [
+    "GradientEdge", "Node", "disable_saved_tensors_hooks", "get_gradient_edge", "increment_version",
+    "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks",
+]  # fmt: skip
+
+
+class saved_tensors_hooks:
+    """Inside, what is saved for backward is `pack_hook(tensor)`; backward reads `unpack_hook` of it."""
+
+    def __init__(self, pack_hook: Callable[[Tensor], Any], unpack_hook: Callable[[Any], Tensor]) -> None:
+        self.pack_hook, self.unpack_hook = pack_hook, unpack_hook
+
+    def __enter__(self) -> None:
+        if state.no_saved_hooks is not None:
+            raise RuntimeError(state.no_saved_hooks)
+        state.hook_saved((*state.saved_hooks, (self.pack_hook, self.unpack_hook)))
+
+    def __exit__(self, *exc: object) -> None:
+        state.hook_saved(state.saved_hooks[:-1])
+
+
+class save_on_cpu(saved_tensors_hooks):
+    """Inside, what is saved for backward is kept on the CPU, and goes back to its device when it is read."""
+
+    def __init__(self, pin_memory: bool = False, device_type: str = "cuda") -> None:
+        super().__init__(lambda x: (x.device, x.cpu()), lambda packed: packed[1].to(packed[0]))
+
+
+class disable_saved_tensors_hooks:
+    """Inside, setting hooks on saved tensors is an error with this message."""
+
+    def __init__(self, error_message: str) -> None:
+        self.error_message = error_message
+
+    def __enter__(self) -> None:
+        self._before, state.no_saved_hooks = state.no_saved_hooks, self.error_message
+        if state.saved_hooks:
+            state.no_saved_hooks = self._before
+            raise RuntimeError(self.error_message)
+
+    def __exit__(self, *exc: object) -> None:
+        state.no_saved_hooks = self._before
+
+
+def get_gradient_edge(tensor: Tensor) -> GradientEdge:
+    """Where the gradient of `tensor` goes. Raises RuntimeError where it has none."""
+    if not tensor.requires_grad:
+        raise RuntimeError("It is not possible to get the gradient edge for a Tensor that does not require gradients")
+    return GradientEdge(*tensor._gradient_edge())
+
+
+def increment_version(tensor: Tensor | Sequence[Tensor]) -> None:
+    """Count a write to the memory of a tensor that no op of the engine did."""
+    for x in (tensor,) if isinstance(tensor, Tensor) else tensor:
+        x._cell()[0] += 1
+
+
+class _Handles(RemovableHandle):
+    """Several handles as one."""
+
+    def __init__(self, handles: Sequence[RemovableHandle]) -> None:
+        self.handles = tuple(handles)
+
+    def remove(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+
+def register_multi_grad_hook(
+    tensors: Sequence[Tensor], fn: Callable[[Any], None], *, mode: str = "all"
+) -> RemovableHandle:
+    """`fn(grads)` once a backward pass has the gradients of all the tensors that it comes by (None for the others).
+
+    mode  "any": `fn(grad)`, with the first gradient of a backward pass
+    """
+    if mode not in ("all", "any"):
+        raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
+    nodes = [x._gradient_edge()[0] for x in tensors]
+    found: list[Any] = [None] * len(tensors)
+    lock, seen, waiting = threading.Lock(), [0], [0]
+
+    def arrived(k: int, grad: Any) -> None:
+        with lock:
+            if not seen[0]:
+                waiting[0] = sum(will_run(n) for n in nodes)
+            seen[0] += 1
+            found[k] = grad
+            first, last = seen[0] == 1, seen[0] == waiting[0]
+            grads = list(found)
+            if last:
+                seen[0] = 0
+                found[:] = [None] * len(tensors)
+        if mode == "any" and first:
+            fn(grad)
+        elif mode == "all" and last:
+            fn(grads)
+
+    return _Handles([x.register_hook(partial(arrived, k)) for k, x in enumerate(tensors)])
