@@ -416,7 +416,7 @@ class Recorder(Beneath):
         if not any("codes" in a.attr for a in args):
             return out
         dtype = DTYPES.get(out.dtype.scalar, "") if is_float(out) else ""
-        operands = [(a.attr.get("codes"), floats(a)) for a in args]
+        operands = [(a.attr.get("codes"), exact(a)) for a in args]
         return self._mark(out, self.lanes.elementwise(functools.partial(make), operands, out.data.shape, dtype))
 
     def _tainting(self, out: Handle, args: Sequence[Handle]) -> None:
@@ -430,6 +430,7 @@ class Recorder(Beneath):
     def _unary(self, old: Any) -> Any:
         def unary(builder: Any, arg: Handle, op: Any) -> Handle:
             out = old(builder, arg, op)
+            _widen(out, op, arg)
             name = UNARY.get(op)
             return (
                 self._operation(out, lambda x: self.xp.call(name, x), [arg]) if name else self._unknown(out, op, [arg])
@@ -441,6 +442,7 @@ class Recorder(Beneath):
         def binary(builder: Any, a: Handle, b: Handle, op: Any) -> Handle:
             out = old(builder, a, b, op)
             if "codes" not in a.attr and "codes" not in b.attr:
+                _widen(out, op, a, b)
                 self._tainting(out, (a, b))
                 return out
             codes, only = _folded(op, a, b, out)
@@ -448,7 +450,7 @@ class Recorder(Beneath):
             if make is None:
                 return self._unknown(out, op, [a, b])
             dtype = DTYPES.get(out.dtype.scalar, "") if is_float(out) else ""
-            operands = [(h.attr.get("codes"), floats(h)) for h in (a, b)]
+            operands = [(h.attr.get("codes"), exact(h)) for h in (a, b)]
             made = self.lanes.elementwise(make, operands, out.data.shape, dtype, only)
             return self._mark(out, np.where(only, KNOWN if made is None else made, codes))
 
@@ -484,7 +486,7 @@ class Recorder(Beneath):
         x, y = (np.broadcast_to(floats(h), shape) for h in (a, b))
         differ = (left != right) | ((left == KNOWN) & (x != y))
         live = (which != KNOWN) & differ
-        operands = [(which, cond.data), (left, floats(a)), (right, floats(b))]
+        operands = [(which, cond.data), (left, exact(a)), (right, exact(b))]
         dtype = DTYPES.get(out.dtype.scalar, "") if is_float(out) else ""
         made = self.lanes.elementwise(self._where, operands, shape, dtype, live)
         return self._mark(out, codes if made is None else np.where(live, made, codes))
@@ -516,8 +518,12 @@ class Recorder(Beneath):
     def _cast(self, old: Any) -> Any:
         def cast(builder: Any, src: Handle, to: Any, *rest: Any) -> Handle:
             out = old(builder, src, to, *rest)
-            out.attr.pop("codes", None)
+            for name in ("codes", "exact"):
+                out.attr.pop(name, None)
             self._tainting(out, (src,))
+            known = "codes" not in src.attr and "taint" not in src.attr
+            if is_float(out) and known and ("exact" in src.attr or not is_float(src)):
+                out.attr["exact"] = np.asarray(exact(src), dtype=np.float64)
             if "codes" not in src.attr:
                 return out
             if not is_float(out):
@@ -554,6 +560,7 @@ class Recorder(Beneath):
             outs = out if isinstance(out, tuple) else (out,)
             for o in outs:
                 self._tainting(o, handles)
+            _move_exact(old, builder, args, outs)
             if any("codes" in h.attr for h in handles):
                 of = [ti.TensorHandle(_codes(a), tl.int64) if _is_moved(a) else a for a in args]
                 moved = old(builder, *of)
@@ -596,6 +603,25 @@ class Recorder(Beneath):
         return wrap
 
     # ---- blocks
+
+    def _literal(self, old: Any) -> Any:
+        """A number in the kernel, or among its arguments, means what is written, whatever its dtype makes of it."""
+
+        def literal(builder: Any, value: Any) -> Handle:
+            out = old(builder, value)
+            out.attr["exact"] = np.array([float(value)])
+            return out
+
+        return literal
+
+    def _argument(self, old: Any) -> Any:
+        def convert(arg: Any) -> Any:
+            out = old(arg)
+            if isinstance(arg, float):
+                out.handle.attr["exact"] = np.array([arg])
+            return out
+
+        return convert
 
     def _dot(self, old: Any) -> Any:
         def dot(builder: Any, a: Handle, b: Handle, d: Handle, *rest: Any) -> Handle:
@@ -801,6 +827,7 @@ class Recorder(Beneath):
             "create_erf": self._elementary(lambda x: xp.erf(x)),
             "create_fabs": self._elementary(lambda x: xp.abs(x)),
             **{f"create_{name}": self._move for name in MOVES.split()},
+            **{name: self._literal for name in ("get_fp16", "get_bf16", "get_fp32", "get_fp64")},
         }  # fmt: skip
         through = {n for n in vars(builder) if n.startswith("create_") and _goes_through(getattr(builder, n))}
         rest = {n for n in dir(builder) if n.startswith("create_")} - known.keys() - set(UNTOUCHED.split()) - through
@@ -809,6 +836,7 @@ class Recorder(Beneath):
         patches.set(ti.ReduceOps, "apply_impl", self._reduce(ti.ReduceOps.apply_impl))
         patches.set(ti.ScanOps, "apply_impl", self._scan(ti.ScanOps.apply_impl))
         patches.set(ti.GridExecutor, "__call__", self._launch(ti.GridExecutor.__call__))
+        patches.set(ti, "_implicit_cvt", self._argument(ti._implicit_cvt))
         patches.set(ti, "_patch_lang_tensor", _with_transpose(ti._patch_lang_tensor))
 
 
@@ -853,6 +881,32 @@ def _tensors(arg: Any) -> Iterator[torch.Tensor]:
 
 def _several(x: Any) -> tuple[Any, ...]:
     return x if isinstance(x, tuple) else (x,)
+
+
+def exact(h: Handle) -> np.ndarray:
+    """The numbers of a handle: those that are made of literals and integers as they are in doubles."""
+    found = h.attr.get("exact")
+    return floats(h) if found is None else found
+
+
+def _widen(out: Handle, op: Any, *args: Handle) -> None:
+    """`out` in doubles, where it is made of literals and integers alone (1 / n)."""
+    if is_float(out) and any("exact" in a.attr for a in args) and not any("codes" in a.attr for a in args):
+        with np.errstate(all="ignore"):
+            out.attr["exact"] = np.asarray(op(*(np.asarray(exact(a), dtype=np.float64) for a in args)))
+
+
+def _move_exact(old: Any, builder: Any, args: Sequence[Any], outs: Sequence[Handle]) -> None:
+    """Move what is known in doubles as the numbers are moved."""
+    if not any(isinstance(a, ti.TensorHandle) and "exact" in a.attr for a in args):
+        return
+    if not all(is_float(a) for a in args if isinstance(a, ti.TensorHandle)):
+        return
+    wide = [ti.TensorHandle(np.asarray(exact(a), np.float64), tl.float64) if isinstance(a, ti.TensorHandle) else a
+            for a in args]  # fmt: skip
+    moved = old(builder, *wide)
+    for o, m in zip(outs, moved if isinstance(moved, tuple) else (moved,)):
+        o.attr["exact"] = m.data
 
 
 def _codes(h: Handle) -> Codes:
