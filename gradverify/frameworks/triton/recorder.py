@@ -61,7 +61,7 @@ DEVICE: dict[str, Callable[..., Value]] = {
 """The functions of libdevice that the op table has under another name."""
 
 UNTOUCHED = (
-    "create_load create_store create_get_program_id create_get_num_programs create_make_range create_print create_assert "
+    "create_load create_store create_get_program_id create_get_num_programs create_print create_assert "
     "create_assume create_barrier create_make_block_ptr create_advance create_make_tensor_descriptor create_descriptor_load "
     "create_descriptor_store create_tensor_pointer_load create_tensor_pointer_store create_extern_elementwise "
     "create_addptr create_device_function create_histogram"
@@ -87,6 +87,7 @@ class Recorder(Beneath):
         self.synchronised = False  # by locks, so that who writes first is no question
         self.undefined: dict[str, None] = {}
         self.stores: dict[int, Any] = {}
+        self.ranges: set[int] = set()
 
     # ---- what the tracer of PyTorch calls
 
@@ -111,6 +112,9 @@ class Recorder(Beneath):
             memory = torch.empty(0, dtype={2: torch.int16, 4: torch.int32, 8: torch.int64}[size]).set_(storage)
             memory.fill_(payload)
         self.stores[storage._cdata] = storage
+
+    def blocks(self) -> frozenset[int]:
+        return frozenset(self.ranges)
 
     def faults(self, outputs: Sequence[torch.Tensor]) -> tuple[str, ...]:
         for k, t in enumerate(outputs if not self.found else ()):
@@ -604,6 +608,13 @@ class Recorder(Beneath):
 
     # ---- blocks
 
+    def _range(self, old: Any) -> Any:
+        def make_range(builder: Any, kind: Any, start: int, stop: int) -> Handle:
+            self.ranges.add(int(stop) - int(start))
+            return old(builder, kind, start, stop)
+
+        return make_range
+
     def _literal(self, old: Any) -> Any:
         """A number in the kernel, or among its arguments, means what is written, whatever its dtype makes of it."""
 
@@ -820,7 +831,7 @@ class Recorder(Beneath):
             "create_atomic_cas": self._cas, "unary_op": self._unary, "binary_op": self._binary, "ternary_op": self._ternary,
             "create_dot": self._dot, "cast_impl": self._cast, "create_fp_to_fp": self._cast,
             "create_bitcast": self._bitcast, "create_int_to_ptr": self._bitcast, "create_ptr_to_int": self._bitcast,
-            "create_addptr": self._addptr, "create_device_function": self._device,
+            "create_addptr": self._addptr, "create_make_range": self._range, "create_device_function": self._device,
             "create_descriptor_gather": self._gather_rows, "create_descriptor_scatter": self._scatter_rows,
             "create_fma": self._elementary(lambda x, y, z: x * y + z),
             "create_rsqrt": self._elementary(lambda x: xp.rsqrt(x)),
