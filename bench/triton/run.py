@@ -46,7 +46,7 @@ class Row:
     message: str
 
 
-def judge(kernel: Kernel, mutant: Mutant | None, dtype: str, limit: float = 120.0) -> Row:
+def judge(kernel: Kernel, mutant: Mutant | None, dtype: str, limit: float = 300.0) -> Row:
     """The verdict on the kernel, or on a mutant of it."""
     about, kind = (mutant.about, mutant.kind) if mutant else (RIGHT, RIGHT)
     power, start = math.nan, time.process_time()
@@ -124,7 +124,8 @@ Outcome, power of the formula, seconds of the processor: {times[len(times) // 2]
 
 ## Mutants, by kind
 
-FAIL and WEAK count as caught.
+FAIL and WEAK count as caught. Accumulators of 16 bits are asked about in float32 alone: where the arguments have 16 bits,
+so few terms are within what rounding excuses.
 
 {caught(rows)}
 
@@ -148,6 +149,8 @@ def main() -> None:
     for kernel in () if options.merge else chosen:
         for mutant in [None, *([] if options.no_mutants else kernel.mutants)]:
             for dtype in options.dtypes:
+                if mutant is not None and mutant.kind == "accumulator" and dtype == "bfloat16":
+                    continue  # 16 bits are what its arguments have: its roundings are excused
                 row = judge(kernel, mutant, dtype)
                 rows.append(row)
                 mark = "" if (row.outcome == "PASS" if mutant is None else is_caught(row)) else "  <--"

@@ -208,7 +208,7 @@ def _other_sizes(given: Given) -> Iterator[Variant]:
     lengths = list(dict.fromkeys(n for shape in shapes for n in shape if n > 2))
     square = {n for shape in shapes for n in shape if shape.count(n) > 1}
     for n in lengths[:SIZES]:
-        for m in other_lengths(n):
+        for m in (*other_lengths(n), *_around_blocks(n, given.traced.blocks)):
             if m > n and n in square:  # a larger matrix is seldom one of the same sort (symmetric, definite)
                 continue
             yield _resize_variant(given, n, m, f"axes of length {m} instead of {n}")
@@ -232,6 +232,17 @@ def other_lengths(n: int) -> list[int]:
     if not any(map(_is_prime, lengths)):
         lengths.append(next(m for m in range(n + 2, 2 * n) if _is_prime(m)))  # Bertrand: there is one
     return lengths
+
+
+BLOCKS = 2
+"""Of so many blocks of a kernel, the smallest, each length is asked about; up to 2048 entries long."""
+
+
+def _around_blocks(n: int, blocks: frozenset[int]) -> list[int]:
+    """One entry less than a block, a block, and one more, but for n and `other_lengths` of it."""
+    few = sorted(b for b in blocks if 2 < b <= 2048)[:BLOCKS]
+    lengths = dict.fromkeys(m for b in few for m in (b - 1, b, b + 1))
+    return [m for m in lengths if m != n and m not in other_lengths(n)]
 
 
 def _is_prime(n: int) -> bool:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ if not triton.knobs.runtime.interpret:
 import gradverify
 from bench.triton.catalogue import kernels
 from gradverify import Outcome
+from gradverify.checker.variations import _other_sizes
 from gradverify.core.errors import Unsupported
 from gradverify.frameworks.torch.tracer import trace
 from gradverify.frameworks.triton.interpreter import floats, mended, rounded
@@ -133,6 +135,22 @@ def test_an_access_beyond_the_end_does_not_happen() -> None:
     with mended():
         launches.tail_written[(2,)](source, memory, 8, 8)  # the second instance lies beyond it
     assert (y == 0).all()
+
+
+# ---- sizes ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_sizes_around_a_block_are_asked_for() -> None:
+    """5 entries in a block of 32: no length near 5 shows what is wrong from the 33rd entry on."""
+    found = trace(launches.LAUNCHES["masked"][0], (torch.randn(5).requires_grad_(),))
+    assert found.blocks == {4}
+    given = SimpleNamespace(arguments=(np.zeros(5),), map_arrays=lambda change: (change(np.zeros(5)),))
+    given.traced = SimpleNamespace(blocks=frozenset({32, 4096}))
+    lengths = [v.resize.new for v in _other_sizes(given) if v.resize is not None]
+    assert lengths == [4, 6, 10, 7, 31, 32, 33]
+    verdict = gradverify.check(launches.Square.apply, torch.randn(33).requires_grad_(), effort="quick")
+    assert verdict.outcome is Outcome.FAIL
+    assert gradverify.check(launches.Square.apply, torch.randn(5).requires_grad_(), effort="quick")
 
 
 # ---- the interpreter --------------------------------------------------------------------------------------------------

@@ -83,9 +83,9 @@ MUTANTS = [
     ("stride", "b's strides are swapped in da", "da = product(g, b.T)", "da = product(g, b.T.reshape(b.shape).T)"),
     (
         "accumulator",
-        "the accumulator is float16",
-        "acc = tl.dot(left, right, acc)",
-        "acc = tl.dot(left, right, acc).to(tl.float16).to(tl.float32)",
+        "db is added up in bfloat16",
+        "db = product(a.T, g)",
+        "db = product(a.T.bfloat16(), g.bfloat16()).to(g.dtype)",
     ),
     ("term", "db with a that is not transposed", "db = product(a.T, g)", "db = product(a.flip(0).T, g)"),
     (

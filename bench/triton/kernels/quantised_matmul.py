@@ -75,8 +75,8 @@ def function(x, s, w):
 
 
 def point(dtype, rand):
-    w = (rand(6, 3) * 30).to(torch.int8)
-    return rand(5, 6).to(dtype).requires_grad_(), rand(3).to(dtype).requires_grad_(), w
+    w = (rand(6, 5) * 30).to(torch.int8)
+    return rand(5, 6).to(dtype).requires_grad_(), rand(5).to(dtype).requires_grad_(), w
 
 
 MUTANTS = [

@@ -30,6 +30,10 @@ class Beneath:
     def allocated(self, t: torch.Tensor) -> None:
         """PyTorch gave a tensor of memory that nobody has written."""
 
+    def blocks(self) -> frozenset[int]:
+        """Lengths of the blocks that kernels computed in."""
+        return frozenset()
+
     def faults(self, outputs: Sequence[torch.Tensor]) -> tuple[str, ...]:
         """What went wrong in memory, one text each; `outputs` are the function's results."""
         return ()

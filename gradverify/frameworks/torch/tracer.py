@@ -159,6 +159,7 @@ def trace(
         mutated_unseen=tuple(unseen),
         updated=frozenset(updated),
         faults=faults,
+        blocks=xp.beneath.blocks(),
         custom=custom,
         branches=SCALARS in xp.notes,
         **xp.formats_of(graph),

@@ -186,10 +186,13 @@ def _keys(codes: Codes, numbers: np.ndarray) -> np.ndarray:
 
 
 def _groups(keys: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The first lane of each set of keys, and the set of each lane; in the order of the keys."""
+    """The first lane of each set of keys, and the set of each lane; in the order of the lanes."""
     whole = np.zeros(len(keys[0]), dtype=np.int64)
     for key in keys:
         rank = np.unique(key, return_inverse=True)[1]
         whole = np.unique(whole * (int(rank.max()) + 1) + rank, return_inverse=True)[1]
     _, first, group = np.unique(whole, return_index=True, return_inverse=True)
-    return first, group
+    order = np.argsort(first)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return first[order], place[group]

@@ -61,7 +61,7 @@ DEVICE: dict[str, Callable[..., Value]] = {
 """The functions of libdevice that the op table has under another name."""
 
 UNTOUCHED = (
-    "create_load create_store create_get_program_id create_get_num_programs create_make_range create_print create_assert "
+    "create_load create_store create_get_program_id create_get_num_programs create_print create_assert "
     "create_assume create_barrier create_make_block_ptr create_advance create_make_tensor_descriptor create_descriptor_load "
     "create_descriptor_store create_tensor_pointer_load create_tensor_pointer_store create_extern_elementwise "
     "create_addptr create_device_function create_histogram"
@@ -87,6 +87,7 @@ class Recorder(Beneath):
         self.synchronised = False  # by locks, so that who writes first is no question
         self.undefined: dict[str, None] = {}
         self.stores: dict[int, Any] = {}
+        self.ranges: set[int] = set()
 
     # ---- what the tracer of PyTorch calls
 
@@ -111,6 +112,9 @@ class Recorder(Beneath):
             memory = torch.empty(0, dtype={2: torch.int16, 4: torch.int32, 8: torch.int64}[size]).set_(storage)
             memory.fill_(payload)
         self.stores[storage._cdata] = storage
+
+    def blocks(self) -> frozenset[int]:
+        return frozenset(self.ranges)
 
     def faults(self, outputs: Sequence[torch.Tensor]) -> tuple[str, ...]:
         for k, t in enumerate(outputs if not self.found else ()):
@@ -416,7 +420,7 @@ class Recorder(Beneath):
         if not any("codes" in a.attr for a in args):
             return out
         dtype = DTYPES.get(out.dtype.scalar, "") if is_float(out) else ""
-        operands = [(a.attr.get("codes"), floats(a)) for a in args]
+        operands = [(a.attr.get("codes"), exact(a)) for a in args]
         return self._mark(out, self.lanes.elementwise(functools.partial(make), operands, out.data.shape, dtype))
 
     def _tainting(self, out: Handle, args: Sequence[Handle]) -> None:
@@ -430,6 +434,7 @@ class Recorder(Beneath):
     def _unary(self, old: Any) -> Any:
         def unary(builder: Any, arg: Handle, op: Any) -> Handle:
             out = old(builder, arg, op)
+            _widen(out, op, arg)
             name = UNARY.get(op)
             return (
                 self._operation(out, lambda x: self.xp.call(name, x), [arg]) if name else self._unknown(out, op, [arg])
@@ -441,6 +446,7 @@ class Recorder(Beneath):
         def binary(builder: Any, a: Handle, b: Handle, op: Any) -> Handle:
             out = old(builder, a, b, op)
             if "codes" not in a.attr and "codes" not in b.attr:
+                _widen(out, op, a, b)
                 self._tainting(out, (a, b))
                 return out
             codes, only = _folded(op, a, b, out)
@@ -448,7 +454,7 @@ class Recorder(Beneath):
             if make is None:
                 return self._unknown(out, op, [a, b])
             dtype = DTYPES.get(out.dtype.scalar, "") if is_float(out) else ""
-            operands = [(h.attr.get("codes"), floats(h)) for h in (a, b)]
+            operands = [(h.attr.get("codes"), exact(h)) for h in (a, b)]
             made = self.lanes.elementwise(make, operands, out.data.shape, dtype, only)
             return self._mark(out, np.where(only, KNOWN if made is None else made, codes))
 
@@ -484,7 +490,7 @@ class Recorder(Beneath):
         x, y = (np.broadcast_to(floats(h), shape) for h in (a, b))
         differ = (left != right) | ((left == KNOWN) & (x != y))
         live = (which != KNOWN) & differ
-        operands = [(which, cond.data), (left, floats(a)), (right, floats(b))]
+        operands = [(which, cond.data), (left, exact(a)), (right, exact(b))]
         dtype = DTYPES.get(out.dtype.scalar, "") if is_float(out) else ""
         made = self.lanes.elementwise(self._where, operands, shape, dtype, live)
         return self._mark(out, codes if made is None else np.where(live, made, codes))
@@ -516,8 +522,12 @@ class Recorder(Beneath):
     def _cast(self, old: Any) -> Any:
         def cast(builder: Any, src: Handle, to: Any, *rest: Any) -> Handle:
             out = old(builder, src, to, *rest)
-            out.attr.pop("codes", None)
+            for name in ("codes", "exact"):
+                out.attr.pop(name, None)
             self._tainting(out, (src,))
+            known = "codes" not in src.attr and "taint" not in src.attr
+            if is_float(out) and known and ("exact" in src.attr or not is_float(src)):
+                out.attr["exact"] = np.asarray(exact(src), dtype=np.float64)
             if "codes" not in src.attr:
                 return out
             if not is_float(out):
@@ -554,6 +564,7 @@ class Recorder(Beneath):
             outs = out if isinstance(out, tuple) else (out,)
             for o in outs:
                 self._tainting(o, handles)
+            _move_exact(old, builder, args, outs)
             if any("codes" in h.attr for h in handles):
                 of = [ti.TensorHandle(_codes(a), tl.int64) if _is_moved(a) else a for a in args]
                 moved = old(builder, *of)
@@ -596,6 +607,32 @@ class Recorder(Beneath):
         return wrap
 
     # ---- blocks
+
+    def _range(self, old: Any) -> Any:
+        def make_range(builder: Any, kind: Any, start: int, stop: int) -> Handle:
+            self.ranges.add(int(stop) - int(start))
+            return old(builder, kind, start, stop)
+
+        return make_range
+
+    def _literal(self, old: Any) -> Any:
+        """A number in the kernel, or among its arguments, means what is written, whatever its dtype makes of it."""
+
+        def literal(builder: Any, value: Any) -> Handle:
+            out = old(builder, value)
+            out.attr["exact"] = np.array([float(value)])
+            return out
+
+        return literal
+
+    def _argument(self, old: Any) -> Any:
+        def convert(arg: Any) -> Any:
+            out = old(arg)
+            if isinstance(arg, float):
+                out.handle.attr["exact"] = np.array([arg])
+            return out
+
+        return convert
 
     def _dot(self, old: Any) -> Any:
         def dot(builder: Any, a: Handle, b: Handle, d: Handle, *rest: Any) -> Handle:
@@ -794,13 +831,14 @@ class Recorder(Beneath):
             "create_atomic_cas": self._cas, "unary_op": self._unary, "binary_op": self._binary, "ternary_op": self._ternary,
             "create_dot": self._dot, "cast_impl": self._cast, "create_fp_to_fp": self._cast,
             "create_bitcast": self._bitcast, "create_int_to_ptr": self._bitcast, "create_ptr_to_int": self._bitcast,
-            "create_addptr": self._addptr, "create_device_function": self._device,
+            "create_addptr": self._addptr, "create_make_range": self._range, "create_device_function": self._device,
             "create_descriptor_gather": self._gather_rows, "create_descriptor_scatter": self._scatter_rows,
             "create_fma": self._elementary(lambda x, y, z: x * y + z),
             "create_rsqrt": self._elementary(lambda x: xp.rsqrt(x)),
             "create_erf": self._elementary(lambda x: xp.erf(x)),
             "create_fabs": self._elementary(lambda x: xp.abs(x)),
             **{f"create_{name}": self._move for name in MOVES.split()},
+            **{name: self._literal for name in ("get_fp16", "get_bf16", "get_fp32", "get_fp64")},
         }  # fmt: skip
         through = {n for n in vars(builder) if n.startswith("create_") and _goes_through(getattr(builder, n))}
         rest = {n for n in dir(builder) if n.startswith("create_")} - known.keys() - set(UNTOUCHED.split()) - through
@@ -809,6 +847,7 @@ class Recorder(Beneath):
         patches.set(ti.ReduceOps, "apply_impl", self._reduce(ti.ReduceOps.apply_impl))
         patches.set(ti.ScanOps, "apply_impl", self._scan(ti.ScanOps.apply_impl))
         patches.set(ti.GridExecutor, "__call__", self._launch(ti.GridExecutor.__call__))
+        patches.set(ti, "_implicit_cvt", self._argument(ti._implicit_cvt))
         patches.set(ti, "_patch_lang_tensor", _with_transpose(ti._patch_lang_tensor))
 
 
@@ -853,6 +892,32 @@ def _tensors(arg: Any) -> Iterator[torch.Tensor]:
 
 def _several(x: Any) -> tuple[Any, ...]:
     return x if isinstance(x, tuple) else (x,)
+
+
+def exact(h: Handle) -> np.ndarray:
+    """The numbers of a handle: those that are made of literals and integers as they are in doubles."""
+    found = h.attr.get("exact")
+    return floats(h) if found is None else found
+
+
+def _widen(out: Handle, op: Any, *args: Handle) -> None:
+    """`out` in doubles, where it is made of literals and integers alone (1 / n)."""
+    if is_float(out) and any("exact" in a.attr for a in args) and not any("codes" in a.attr for a in args):
+        with np.errstate(all="ignore"):
+            out.attr["exact"] = np.asarray(op(*(np.asarray(exact(a), dtype=np.float64) for a in args)))
+
+
+def _move_exact(old: Any, builder: Any, args: Sequence[Any], outs: Sequence[Handle]) -> None:
+    """Move what is known in doubles as the numbers are moved."""
+    if not any(isinstance(a, ti.TensorHandle) and "exact" in a.attr for a in args):
+        return
+    if not all(is_float(a) for a in args if isinstance(a, ti.TensorHandle)):
+        return
+    wide = [ti.TensorHandle(np.asarray(exact(a), np.float64), tl.float64) if isinstance(a, ti.TensorHandle) else a
+            for a in args]  # fmt: skip
+    moved = old(builder, *wide)
+    for o, m in zip(outs, moved if isinstance(moved, tuple) else (moved,)):
+        o.attr["exact"] = m.data
 
 
 def _codes(h: Handle) -> Codes:
