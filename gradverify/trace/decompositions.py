@@ -109,6 +109,17 @@ def at(xp: Tracer, x: Value, dim: int, k: int) -> Value:
     return xp.getitem(x, index=((None, None, 1),) * (dim % x.ndim) + (k,))
 
 
+def scalar(xp: Tracer, value: Any) -> Any:
+    """A number as an operand of a table op."""
+    return (
+        value
+        if isinstance(value, Value)
+        else xp.concrete(np.asarray(value))
+        if np.iscomplexobj(value)
+        else float(value)
+    )
+
+
 def affine(xp: Tracer, x: Value, w: Value | None, b: Value | None) -> Value:
     x = x if w is None else x * w
     return x if b is None else x + b
@@ -124,7 +135,7 @@ def padded(xp: Tracer, x: Value, pairs: Sequence[tuple[int, int]], value: Any = 
     if (not isinstance(value, Value) and value == 0) or x.kind == "bool":
         return xp.pad(x, pads=pads)
     inside = np.pad(np.ones(x.shape, dtype=bool), pads)
-    return xp.where(xp.concrete(inside), xp.pad(x, pads=pads), value if isinstance(value, Value) else float(value))
+    return xp.where(xp.concrete(inside), xp.pad(x, pads=pads), scalar(xp, value))
 
 
 def correlation(xp: Tracer, x: Value, w: Value, stride: Any, padding: Any, dilation: Any, groups: int) -> Value:
@@ -332,6 +343,12 @@ def least_squares(xp: Tracer, a: Value, b: Value) -> Value:
     if m >= n:
         return xp.solve_triangular(r, xp.matmul(swap(q), b), upper=True)
     return xp.matmul(q, xp.solve_triangular(swap(r), b, upper=False))
+
+
+def low_rank_inverse(xp: Tracer, left: Value, values: Value, right: Value, kept: np.ndarray) -> Value:
+    """Return V diag(1/sigma) U^T over the `kept` values: the pseudo-inverse of the nearest matrix of that rank."""
+    inverse = xp.where(xp.concrete(kept), xp.divide(1.0, xp.where(xp.concrete(kept), values, 1.0)), 0.0)
+    return xp.matmul(right * xp.expand_dims(inverse, axis=-2), xp.matrix_transpose(left))
 
 
 def matrix_exponential(xp: Tracer, a: Value, size: float) -> Value:

@@ -22,12 +22,14 @@ import numpy as np
 from jax import tree_util
 
 from ...core.errors import Undefined, Unsupported
+from ...core.graph import Site
 from ...core.op import Kind
 from ...namespaces.dtypes import PRECISION, ROUNDOFF
 from ...ops import OPS
 from ...trace.base import Tracer, digest
-from ...trace.call_site import at
-from ...trace.calls import captured, narrowest, positional
+from ...trace.call_site import OURS, at
+from ...trace.callee import positional
+from ...trace.calls import captured, narrowest
 from ...trace.confirm import disagreement, nearby
 from ...trace.value import PARTS, Argument, Output, Part, Role, Traced, Value, kind_of
 from .lax import CALLS, CONTROL, LIBRARY, LIBRARY_PAIRS, MAPPED
@@ -280,6 +282,9 @@ class JaxTracer(Tracer):
     outs: Callable[[], Any]
     open_ended = False
     """Does a loop go on until values say that it ends?"""
+
+    def site(self) -> Site | None:
+        return _site(self.eqn)
 
     @property
     def primitive(self) -> str:
@@ -585,15 +590,23 @@ def _pick(outs: Callable[[], Any], k: int) -> Any:
     return outs()[k]
 
 
-def _place(eqn: Any) -> str:
-    """Where in the user's program an equation comes from, and a blank; nothing where JAX does not tell."""
+def _site(eqn: Any) -> Site | None:
+    """Where in the user's program an equation comes from; None where JAX does not tell."""
     try:
         from jax._src.source_info_util import user_frame
 
         frame = user_frame(eqn.source_info.traceback)
     except Exception:  # none of this is public
-        return ""
-    return "" if frame is None else f"{at(frame.file_name, frame.start_line)} "
+        return None
+    if frame is None or frame.file_name.startswith(OURS):
+        return None
+    return frame.file_name, frame.start_line
+
+
+def _place(eqn: Any) -> str:
+    """The site of an equation as text, and a blank; nothing where there is none."""
+    site = _site(eqn)
+    return f"{at(*site)} " if site else ""
 
 
 def _source(eqn: Any) -> str:
