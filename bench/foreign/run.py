@@ -40,13 +40,15 @@ from gradverify.api import check
 from gradverify.core.errors import BadInput
 from gradverify.core.limits import TimeLimit, time_limit
 
-REPORTED = ("FAIL", "KNOWN")
+REPORTED = ("FAIL", "KNOWN", "WEAK")
+"""What says that something is wrong, or that digits are lost, on either side: of a twin each of them counts against us."""
 
 
 @dataclass(frozen=True)
 class Row:
     """What was said of one side of a report. `outcome` is the verdict's, KNOWN for a loss that a declared weakness
-    of the framework explains, REFUSED for a call that cannot be judged, ERROR where check itself broke."""
+    of the framework explains, WEAK for digits that need not be lost, REFUSED for a call that cannot be judged, ERROR
+    where check itself broke."""
 
     report: Report
     wanted: str
@@ -102,7 +104,7 @@ def rates(rows: Sequence[Row]) -> str:
     }
     lines = [
         f"- bugs reported: {share(count(bugs, *REPORTED), len(bugs))}, "
-        f"of these {count(bugs, 'KNOWN')} as a known weakness of the framework, "
+        f"of these {count(bugs, 'KNOWN')} as a known weakness of the framework and {count(bugs, 'WEAK')} as lost digits, "
         f"and {len(both)} whose twin is called wrong too",
         f"- bugs passed: {count(bugs, 'PASS')}; undecided or refused: {count(bugs, *undecided)}",
         f"- twins called wrong: {share(count(twins, *REPORTED), len(twins))}; "
@@ -126,7 +128,7 @@ def page(rows: Sequence[Row], limit: float) -> str:
             "Each report is the smallest function that has its bug, rewritten from the report's text before `check` saw it,",
             "and the same function mended. *Live* bugs are the installed framework's own function; their twins are",
             "compositions. What is not as wanted is bold.",
-            "A known weakness is a verdict too: it says what is lost, and does not gate by default.\n",
+            "Known weaknesses and lost digits (WEAK) are verdicts too: they say what is lost, and do not gate by default.\n",
             rates(rows),
             "\nThree records were corrected after the first run, by mistakes of ours that `check` found: the twins of",
             "tracel-ai/burn#3864 and tile-ai/TileOPs#632 raised for an empty batch, and pytorch/pytorch#18619 was written,",

@@ -269,12 +269,31 @@ def judge_case(q: Question, own: Traced, case: Case, *, exact: bool = False) -> 
         verdict = label_whole(
             decide(case, subject, function=function, custom=own.custom, exact=exact, seed=q.seed), own
         )
-    if own.converges and verdict.kind is FailKind.PRECISION:
-        # A series, or a solver, is its own definition to its last step, and its rule one of what it converges to.
-        message = f"the definition stops once it has converged, and is no more precise than that: {verdict.message}"
-        verdict = replace(verdict, outcome=Outcome.INCONCLUSIVE, kind=None, reason=Reason.ORACLE, message=message)
+    if own.converges:
+        verdict = _weigh_convergence(verdict)
     notes = (*verdict.notes, *own.notes)
     return replace(verdict, notes=tuple(dict.fromkeys(notes)))
+
+
+def _weigh_convergence(verdict: Verdict) -> Verdict:
+    """The verdict on a series, or a solver: its own definition to its last step, while its rule is of what it converges to.
+
+    Where the two part in the last digits, that is its tolerance, and nobody's fault.
+    """
+    apart = _largest_gap(verdict)
+    near = verdict.kind is FailKind.PRECISION or (verdict.kind is FailKind.LAW and apart is None)
+    if verdict.outcome is not Outcome.FAIL or not near:
+        return verdict
+    gap = "" if apart is None else f" (the rule is off by {apart:.1e} from where it stops)"
+    message = f"the definition stops once it has converged, and is no more precise than that{gap}: {verdict.message}"
+    return replace(verdict, outcome=Outcome.INCONCLUSIVE, kind=None, reason=Reason.ORACLE, message=message)
+
+
+def _largest_gap(verdict: Verdict) -> float | None:
+    """The relative error of the worst failing entry of any array; None where no entry fails."""
+    worst = [c.worst for c in verdict.comparisons if c.failing and c.worst is not None]
+    gaps = [w.error / abs(float(w.want)) for w in worst if float(w.want)]
+    return max(gaps, default=None)
 
 
 def judge_without_definition(

@@ -125,7 +125,10 @@ def judge_opaque_jvp(name: str, black_box: Opaque, reasons: tuple[str, ...], *, 
             got = ", ".join(f"{p.dtype}{list(p.shape)}" for p in jvps)
             outcome, kind, message = Outcome.FAIL, FailKind.STRUCTURE, f"tangents are {got}, unlike the outputs"
             break
-        w = tuple(rng.choice([-1.0, 1.0], np.shape(o)) * rng.uniform(0.5, 1.0, np.shape(o)) for o in outs)
+        w = tuple(
+            np.asarray(rng.choice([-1.0, 1.0], o.shape) * rng.uniform(0.5, 1.0, o.shape), dtype=o.dtype)
+            for o in map(np.asarray, outs)
+        )
         measured = replace(b, cotangent=w).slope({n: np.asarray(t, dtype=np.float64) for n, t in tangents.items()})
         if not np.isfinite(measured.bound):
             continue

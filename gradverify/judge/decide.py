@@ -201,6 +201,7 @@ def _judge(
     found = (
         _check_values(answer, None if own and custom else subject)
         or _check_formula(answer, None if own and custom else subject)
+        or _check_formats(answer)
         or _check_laws(case, subject, function, seen, flipped.reference if flipped else ref, notes)
         or _check_stability(answer)
         or _pass(ref.truth, compared, notes)
@@ -378,6 +379,28 @@ def _check_formula(answer: _Answer, subject: Framework | None) -> _Finding | Non
     return _Finding(Outcome.WEAK, message=message, comparisons=answer.comparisons)
 
 
+def _check_formats(answer: _Answer) -> _Finding | None:
+    """The finding where a right formula passes through a format coarser than any that the function has.
+
+    Values within budget may hide it: of bfloat16, with 8 bits, next to float16, whose budget excuses three of its 11.
+    """
+    exact, case = answer.exact, answer.case
+    if exact is None or not exact.formula.right or not ran(exact, answer.seen, answer.seed):
+        return None
+    coarser = _coarser_formats(exact, case)
+    if not coarser:
+        return None
+    message = f"the formula is right, and values of the backward pass are rounded to {' and '.join(coarser)}"
+    message += ", coarser than any of the function's: digits are lost that need not be lost"
+    return _Finding(Outcome.WEAK, message=message, comparisons=answer.comparisons)
+
+
+def _coarser_formats(exact: Exact, case: Case) -> list[str]:
+    """The formats of the backward pass with fewer digits than all those that the definition computes in."""
+    coarsest = max(FORMATS[d].roundoff for d in {case.dtype, *case.formats.values()})
+    return sorted(d for d in exact.formats if FORMATS[d].roundoff > coarsest)
+
+
 def _check_stability(answer: _Answer) -> _Finding | None:
     """The finding where the budget excuses what the definition loses, and its problem does not."""
     if answer.exact is None:
@@ -434,7 +457,7 @@ def _weigh_rounding(finding: _Finding, answer: _Answer, exact: Exact, replayed: 
             if not replayed and (error > own[name][c.failing]).any():
                 return finding
             weak &= bool((error - stored <= half * largest).all())
-    narrower = sorted(d for d in exact.formats if FORMATS[d].roundoff > max(computed))
+    narrower = _coarser_formats(exact, case)
     if narrower:
         message = f"the formula is right, and computed in {' and '.join(narrower)}: {finding.message}"
         return replace(finding, kind=FailKind.PRECISION, message=message)

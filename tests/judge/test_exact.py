@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import gradverify
 from gradverify import FailKind, Outcome
 from gradverify.core.verdict import Verdict
 from tests.helpers import custom, judge
@@ -247,3 +248,46 @@ def test_complex_functions() -> None:
     assert formula(judge(custom(torch.exp, right), z)).right
     off = judge(custom(torch.exp, lambda g, z: right(g, z) * (1 + 2.0**-30)), z)
     assert off.outcome is Outcome.WEAK, off.text()
+
+
+# ---- formats of the backward pass ---------------------------------------------------------------------------------------
+
+
+def _through(dtype: torch.dtype, of: str) -> type[torch.autograd.Function]:
+    """x * w over rows, with the terms, the sum or the cotangent of its gradient passing through `dtype`."""
+
+    class Scaled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+            ctx.save_for_backward(x, w)
+            return x * w
+
+        @staticmethod
+        def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            x, w = ctx.saved_tensors
+            dx = g * w
+            g = g.to(dtype) if of == "cotangent" else g
+            terms = g.float() * x.float()
+            terms = terms.to(dtype).float() if of == "terms" else terms
+            total = terms.sum(0)
+            return dx, (total.to(dtype) if of == "sum" else total).to(w.dtype)
+
+    return Scaled
+
+
+@pytest.mark.parametrize("of", ["terms", "sum", "cotangent"])
+def test_a_coarser_format_than_any_of_the_functions(of: str) -> None:
+    x = torch.tensor([[0.3, -1.2], [2.1, 0.7], [-0.4, 1.6]], dtype=torch.float16, requires_grad=True)
+    w = torch.tensor([0.5, -1.5], dtype=torch.float16, requires_grad=True)
+    v = gradverify.check(_through(torch.bfloat16, of).apply, x, w, effort="quick")
+    assert v.outcome in (Outcome.WEAK, Outcome.FAIL)
+    assert "bfloat16" in v.message
+    assert gradverify.check(_through(torch.float16, of).apply, x, w, effort="quick").outcome is Outcome.PASS
+    assert gradverify.check(_through(torch.float32, of).apply, x, w, effort="quick").outcome is Outcome.PASS
+
+
+def test_float32_within_float64() -> None:
+    x = torch.tensor([[0.3, -1.2], [2.1, 0.7]], dtype=torch.float64, requires_grad=True)
+    w = torch.tensor([0.5, -1.5], dtype=torch.float64, requires_grad=True)
+    v = gradverify.check(_through(torch.float32, "sum").apply, x, w, effort="quick")
+    assert (v.outcome, v.kind) == (Outcome.FAIL, FailKind.PRECISION)

@@ -47,3 +47,19 @@ def test_wrong(slope):
 def test_a_composition_that_is_opaque_within():
     f = lambda x: jnp.sin(cube(lambda v: 3 * v * v)(x)).sum() * x
     assert forward(f, np.array([0.5, -1.2, 0.3])).outcome is gv.Outcome.PASS
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("factor", [1.0, 1.01])
+def test_in_the_dtype_that_the_outputs_have(dtype, factor):
+    """Weights in another dtype than the outputs' are refused by JAX, so that no slope could be had."""
+
+    @jax.custom_jvp
+    def solved(d):
+        ones = jnp.ones_like(d)
+        return jax.lax.linalg.tridiagonal_solve(0 * ones, d, 0 * ones, ones[:, None])[:, 0]
+
+    solved.defjvp(lambda primals, tangents: (solved(*primals), -factor * tangents[0] / primals[0] ** 2))
+    v = forward(solved, np.array([2.0, 3.0, 4.0], dtype=dtype))
+    assert v.outcome is (gv.Outcome.PASS if factor == 1.0 else gv.Outcome.FAIL)
+    assert any("held against differences" in n for n in v.notes)

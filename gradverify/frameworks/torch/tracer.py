@@ -74,6 +74,10 @@ INTEGERS = (
 SCALARS = (
     "Python numbers were read from tensors (a branch, .item()): the graph is the branch and the number at this point"
 )
+CONVERGES = (
+    "a Function with a rule of its own runs a loop that goes on until values say that it ends: the graph is that many "
+    "trips, which the rule need not be the derivative of"
+)
 RANDOM = "random draws are replayed from one seed and held fixed"
 SELECTION = "entries are selected by a mask that depends on the values: the selection is that at the point"
 DETACHED = "a value was detached (detach, no_grad, .data) on its way; the definition differentiates through it"
@@ -162,6 +166,7 @@ def trace(
         blocks=xp.beneath.blocks(),
         custom=custom,
         branches=SCALARS in xp.notes,
+        converges=CONVERGES in xp.notes and _ruled([leaf for _, leaf in leaves]),
         **xp.formats_of(graph),
         native=call.native(kept) if paired and not halved else None,
     )
@@ -818,6 +823,7 @@ class _Mode(TorchDispatchMode):
                 xp.inputs_by_place[(t.untyped_storage()._cdata, _layout(t))] = value
         self.inputs = dict(inputs)
         self.keep: list[Any] = []
+        self.deciding: set[Any] = set()  # where Functions' own forwards decided on values
         self.whole = ""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -860,6 +866,8 @@ class _Mode(TorchDispatchMode):
             return out
         if name in ("_local_scalar_dense", "equal", "is_nonzero"):
             self.xp.note(SCALARS)
+            if not torch.is_grad_enabled() and given[0].dtype == torch.bool:
+                self.note_loop()
             return func(*args, **kwargs)
         if name in DRAWS:
             return self.opaque(
@@ -875,6 +883,16 @@ class _Mode(TorchDispatchMode):
         if name == "clone" and (args[0].is_conj() or args[0].is_neg()) and args[0].requires_grad:
             self.xp.resolved[id(out)] = out
         return self.kept(out)
+
+    def note_loop(self) -> None:
+        """Note a loop where the same line of the same call decides again, inside the forward of a Function."""
+        site, frame = [], sys._getframe(1)
+        while frame is not None:
+            site.append((frame.f_code, frame.f_lasti))
+            frame = frame.f_back  # type: ignore[assignment]
+        if tuple(site) in self.deciding:
+            self.xp.note(CONVERGES)
+        self.deciding.add(tuple(site))
 
     def kept(self, out: Any) -> Any:
         """Results stay alive, so that no storage's address is used twice."""
@@ -1193,6 +1211,12 @@ def _custom(leaves: list[Any]) -> bool:
         elif "CppNode" in node.name():
             return True
     return False
+
+
+def _ruled(leaves: list[Any]) -> bool:
+    """Does a Function, PyTorch's own ones too, stand in the autograd graph behind these tensors?"""
+    behind = nodes_behind(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
+    return any(isinstance(node, torch.autograd.function.BackwardCFunction) for node in behind)
 
 
 def nodes_behind(tensors: Iterable[torch.Tensor]) -> Iterator[Any]:
