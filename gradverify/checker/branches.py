@@ -76,6 +76,8 @@ def _backward(given: Given) -> tuple[Graph, dict[str, np.ndarray]]:
         backward, graph = trace_backward(case, subject, function)
     names = dict(zip(free_names(backward), case.values))
     values = inputs_of(case, backward, graph)
+    # What the backward pass captured may be called as what the function did.
+    names |= {n: f"{n} (backward)" for n in values if n not in names and n in case.values}
     return _named(lowered(graph), names), {names.get(n, n): v for n, v in values.items()}
 
 
