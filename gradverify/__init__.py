@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from .run.runner import Runner as Runner
     from .run.runner import Settings as Settings
     from .run.runner import judge_case as judge_case
+    from .watch.pins import surrogate as surrogate
+    from .watch.session import watch as watch
 
 # Public name -> the module that defines it.
 _HOMES = {
@@ -63,12 +65,16 @@ _HOMES = {
     "Settings": "run.runner",
     "judge_case": "run.runner",
     "OPS": "ops",
+    "surrogate": "watch.pins",
 }
 
 # Drop-ins for the checks of frameworks, each of which imports its framework.
 _FACES = ("torch", "jax", "autograd")
 
-__all__ = [*_HOMES, "__version__"]
+# A room that can be called: `with gradverify.watch() as watched`.
+_CALLABLE = "watch"
+
+__all__ = [*_HOMES, "__version__", "watch"]
 
 
 def __getattr__(name: str) -> Any:
@@ -76,7 +82,7 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("gradverify")
-    if name in _FACES:
+    if name in _FACES or name == _CALLABLE:
         return importlib.import_module(f".{name}", __name__)
     if name not in _HOMES:
         raise AttributeError(f"module 'gradverify' has no attribute {name!r}")

@@ -25,8 +25,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("run",),
     ("conformance",),  # its training programs are judged
     ("report",),
+    ("watch",),
     ("api",),
-    ("plugin", "cli", "watch", "testing", "torch", "jax", "autograd", "__init__", "__main__"),
+    ("plugin", "cli", "testing", "torch", "jax", "autograd", "__init__", "__main__"),
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 

@@ -25,7 +25,8 @@ from .question import Point, Question, describe_function
 SURROGATE = "the gradient was held against that of the surrogate, the value against the function's own forward"
 
 UNDIFFERENTIATED = (
-    "a backward pass that is not meant to be differentiated is marked once_differentiable, or raises where it is"
+    "a backward pass that is not meant to be differentiated is marked once_differentiable, or raises where it is; order=1 "
+    "does not ask"
 )
 
 
@@ -156,6 +157,8 @@ def trace_at(
     except Exception as e:
         text = str(e).strip().splitlines()
         raise BadInput(f"{describe_function(fn)} raised {type(e).__name__}{': ' + text[0] if text else ''}") from e
+    if found.faults:
+        raise Flawed(found, FailKind.LAW, "; ".join(found.faults))
     if not any(a.kind == "float" and a.role != "captured" for a in found.arguments):
         raise BadInput(f"{describe_function(fn)} has no floating-point argument, so there is nothing to differentiate")
     if not any(o.position is not None for o in found.outputs):

@@ -37,6 +37,8 @@ COMMANDS: Mapping[str, str] = {
     "run": "Judge *.grad.yaml files, and random graphs.",
     "replay": "Judge saved cases again.",
     "explain": "The graph of an expression, its gradient to 20 digits, and verdicts.",
+    "watch": "Run a Python program, and judge the custom gradients that it executes.",
+    "pin": "Pin custom gradients that are meant to be no gradients.",
     "campaign": "Judge random graphs by the hundred thousand.",
     "conformance": "Check the laws of autograd on engines.",
     "ops": "The op table, or one op of it in detail.",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ from ..trace import Traced
 from ..trace.calls import change_arrays
 from .opaque import trace_opaque
 from .tape import Tape
+from .watching import Definition, Recorder, Sample, Script
 
 Pushed = tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]
 """(outputs, tangents of the outputs) of a JVP."""
@@ -364,6 +365,25 @@ class Framework(ABC):
     def drops_outputs(self, function: Callable[..., Any], values: Mapping[str, np.ndarray]) -> bool:
         """Does `function` call a custom function with several outputs, and leave one of them unused?"""
         return False
+
+    watches: str = ""
+    """The package after whose import `watch` is called; "" where there are no custom gradients to watch."""
+
+    def watch(self, recorder: Recorder) -> AbstractContextManager[None]:
+        """Within the block, `recorder` is told every custom gradient that runs; nothing else changes."""
+        return contextlib.nullcontext()
+
+    def undisturbed(self) -> AbstractContextManager[None]:
+        """A block in which gradients can be asked for, and that leaves random states and modes as they were."""
+        return contextlib.nullcontext()
+
+    def custom_definitions(self) -> Iterable[Definition]:
+        """Every custom gradient that is defined in this process, executed or not, but for the framework's own."""
+        return ()
+
+    def script(self, sample: Sample) -> Script | None:
+        """A script without gradverify that asks for the gradient of a recorded call; None where it cannot be written."""
+        return None
 
     def custom_nodes(self, roots: Any) -> list[Any]:
         """The nodes of custom Functions in the graph behind outputs, each with a `register_hook`; empty where they

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -12,6 +12,7 @@ from ..core.graph import Graph
 from ..trace import Traced
 from .base import Call, Derived, Framework, Observation, Pushed
 from .tape import Tape
+from .watching import Definition, Recorder, Sample, Script
 
 
 class Wrapped(Framework):
@@ -27,7 +28,7 @@ class Wrapped(Framework):
         self.compiler, self.forms, self.partial_sums = inner.compiler, inner.forms, inner.partial_sums
         self.complex_forms = inner.complex_forms
         self.negative_strides, self.clamps_indices = inner.negative_strides, inner.clamps_indices
-        self.narrow_literals = inner.narrow_literals
+        self.narrow_literals, self.watches = inner.narrow_literals, inner.watches
         self.compiles_each_shape, self.by_hand, self.template = (
             inner.compiles_each_shape,
             inner.by_hand,
@@ -171,6 +172,18 @@ class Wrapped(Framework):
 
     def drops_outputs(self, function: Callable[..., Any], values: Mapping[str, np.ndarray]) -> bool:
         return self.inner.drops_outputs(function, values)
+
+    def watch(self, recorder: Recorder) -> AbstractContextManager[None]:
+        return self.inner.watch(recorder)
+
+    def undisturbed(self) -> AbstractContextManager[None]:
+        return self.inner.undisturbed()
+
+    def custom_definitions(self) -> Iterable[Definition]:
+        return self.inner.custom_definitions()
+
+    def script(self, sample: Sample) -> Script | None:
+        return self.inner.script(sample)
 
     def custom_nodes(self, roots: Any) -> list[Any]:
         return self.inner.custom_nodes(roots)

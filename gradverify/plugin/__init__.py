@@ -22,6 +22,11 @@ OPTIONS = (
     ("seed", "string", "N", "of everything that is drawn (default: 0)"),
     ("fail-on", "args", "OUTCOMES", "what gates: `fail, weak`, `fail:wrong`, all, none (default: fail)"),
     ("effort", "string", "NAME", "of checks that say none: quick stays at the given point; normal; thorough"),
+    ("watch", "string", "WHAT", "custom gradients to record while the tests run, and to judge: project, all, off, "
+                                "or patterns of names (default: project with --gradverify, else off)"),
+    ("watch-seconds", "string", "S", "for judging what was recorded (default: 30, or a tenth of the suite's time)"),
+    ("watch-samples", "string", "N", "recorded calls of one custom gradient (default: 12)"),
+    ("watch-memory", "string", "MB", "that all recorded calls may take (default: 256)"),
     ("report", "linelist", "FORMAT:PATH", "write a report, json:PATH; may be repeated"),
 )  # fmt: skip
 
@@ -34,7 +39,8 @@ MARKER = (
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("gradverify", "gradverify: is this gradient right?")
     group.addoption("--gradverify", action="store_true", default=None,
-                    help="judge the *.grad.yaml files, and random graphs on each subject")  # fmt: skip
+                    help="judge the *.grad.yaml files, random graphs on each subject, and the custom gradients of this "
+                         "project that its tests run (--gradverify-watch)")  # fmt: skip
     group.addoption("--gradverify-strict", action="store_true", default=None, help="every outcome but PASS fails")
     group.addoption("--gradverify-conformance", default=None, metavar="ENGINES",
                     help="check the laws of autograd on these engines: engine, torch, micrograd, …")  # fmt: skip
@@ -46,17 +52,42 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addini(f"gradverify_{name.replace('-', '_')}", text, type=kind, default=None)  # type: ignore[arg-type]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Start watching before a conftest.py imports what is to be watched."""
+    if _watches(early_config, early_config.known_args_namespace):
+        from .watch import start
+
+        start(early_config, early_config.known_args_namespace)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
     _set_effort(config)
-    if config.option.gradverify or config.getini("gradverify"):
+    watches, judges = _watches(config, config.option), _judges(config, config.option)
+    if judges or watches:
         from .active import activate
 
-        activate(config)
+        activate(config, specs=judges)
+    if watches:
+        from .watch import activate as activate_watch
+
+        activate_watch(config)
     if config.option.gradverify_conformance:
         from .conformance import activate as activate_conformance
 
         activate_conformance(config)
+
+
+def _judges(config: pytest.Config, options: Any) -> bool:
+    """Are spec files and random graphs judged?"""
+    return bool(options.gradverify or config.getini("gradverify"))
+
+
+def _watches(config: pytest.Config, options: Any) -> bool:
+    """Are custom gradients recorded and judged?"""
+    word = options.gradverify_watch or config.getini("gradverify_watch")
+    return word != "off" if word else _judges(config, options)
 
 
 def _set_effort(config: pytest.Config) -> None:

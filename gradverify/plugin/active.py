@@ -37,14 +37,16 @@ def _shown(item: pytest.Item) -> str:
     return str(outcome)
 
 
-def activate(config: pytest.Config) -> None:
-    config.pluginmanager.register(Active(config), "gradverify-active")
+def activate(config: pytest.Config, specs: bool = True) -> None:
+    """Register what judges and reports; without `specs` neither spec files nor random graphs are collected."""
+    config.pluginmanager.register(Active(config, specs), "gradverify-active")
 
 
 class Active:
     """One run. Under xdist there is one on every worker, which collect and judge, and one that reports."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, specs: bool = True) -> None:
+        self.specs = specs
         self.settings = settings_of(config)
         self.targets = targets_of(config)
         self.recorder = Recorder()
@@ -53,12 +55,13 @@ class Active:
         # An id of a random-graph item is no path: pytest would not find it. Take it out, and keep what it asks for.
         paths = [a for a in config.args if not a.startswith(f"{GROUP}::")]
         self.selected = [a for a in config.args if a.startswith(f"{GROUP}::")]
-        self.random_graphs = bool(self.selected) or wants_random_graphs(paths)
+        self.random_graphs = specs and (bool(self.selected) or wants_random_graphs(paths))
         config.args[:] = paths
 
     # collecting
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> SpecFile | None:
-        return SpecFile.of(parent, file_path, self.settings) if file_path.name.endswith(SUFFIX) else None
+        wanted = self.specs and file_path.name.endswith(SUFFIX)
+        return SpecFile.of(parent, file_path, self.settings) if wanted else None
 
     @pytest.hookimpl(tryfirst=True)  # before -k, -m and --lf choose
     def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:

@@ -26,26 +26,40 @@ def settings_of(config: pytest.Config) -> Settings:
 
 def _settings(config: pytest.Config, default: Settings) -> Settings:
     return Settings(
-        subjects=_names(_option(config, "subjects")),
-        dtypes=_names(_option(config, "dtypes")),
-        device=_option(config, "device") or default.device,
+        subjects=_names(option_of(config, "subjects")),
+        dtypes=_names(option_of(config, "dtypes")),
+        device=option_of(config, "device") or default.device,
         examples=_count(config, "examples", default.examples),
         seed=_count(config, "seed", default.seed),
         strict=bool(config.option.gradverify_strict or config.getini("gradverify_strict")),
-        fail_on=_names(_option(config, "fail_on")) or read_config(config.rootpath).get("fail_on"),
+        fail_on=_names(option_of(config, "fail_on")) or read_config(config.rootpath).get("fail_on"),
     )
 
 
 def targets_of(config: pytest.Config) -> list[Target]:
     try:
-        return targets(_option(config, "report") or ())
+        return targets(option_of(config, "report") or ())
     except GradverifyError as e:
         raise pytest.UsageError(f"--gradverify-report: {e}") from None
 
 
-def _option(config: pytest.Config, name: str) -> Any:
+def option_of(config: pytest.Config, name: str) -> Any:
     option = config.getoption(f"gradverify_{name}")
     return config.getini(f"gradverify_{name}") if option is None else option
+
+
+def number_of(config: pytest.Config, name: str, default: float) -> float:
+    """A number that is not negative. Raises pytest.UsageError for anything else."""
+    given = option_of(config, name)
+    if given is None or given == "":
+        return default
+    try:
+        number = float(given)
+    except ValueError:
+        number = -1.0
+    if not number >= 0:
+        raise pytest.UsageError(f"--gradverify-{name.replace('_', '-')} takes a number from 0 on, got {given!r}")
+    return number
 
 
 def _names(given: str | list[str] | None) -> tuple[str, ...] | None:
@@ -56,7 +70,7 @@ def _names(given: str | list[str] | None) -> tuple[str, ...] | None:
 
 
 def _count(config: pytest.Config, name: str, default: int) -> int:
-    given = _option(config, name)
+    given = option_of(config, name)
     if given is None or given == "":
         return default
     if not str(given).isdecimal():

@@ -122,6 +122,7 @@ class Traced:
     updated    those that it writes to in the framework's sight, by their own names and their parts': running statistics,
                which are the caller's to lose where they are not differentiated
     stale      the inputs that later calls do not read, since the first one keeps what it made of them
+    faults     what the run did wrong in memory, which no value shows: a race, an access beyond the end of an array
     formats    the floating-point dtypes that values which depend on an input pass through on their way to an output
     node_formats  node of the graph -> the dtype of its value, where it is known; of several the coarsest
     from_arrays  sizes of the graph's literals that were an array's: as good as its dtype, not as a number in the code
@@ -147,6 +148,7 @@ class Traced:
     mutated_unseen: tuple[str, ...] = ()
     updated: frozenset[str] = frozenset()
     stale: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
     custom: bool = False
     formats: frozenset[str] = frozenset()
     node_formats: Mapping[int, str] = field(default_factory=dict)

@@ -9,7 +9,7 @@ import importlib.util
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
@@ -26,8 +26,10 @@ from ..forms import COMPLEX
 from ..graphs import Binding, compiled, over_pairs
 from ..tape import Tape
 from ..values import mutated, several
+from ..watching import Definition, Recorder, Sample, Script
 from . import derivatives
 from .arrays import tensor, to_numpy
+from .beneath import mended
 from .bindings import bindings
 from .forms import FORMS
 
@@ -129,7 +131,8 @@ class TorchFramework(Framework):
         wrt: tuple[str, ...],
         cotangent: tuple[np.ndarray, ...],
     ) -> Observation:
-        return self._vjp("", function, values, wrt, cotangent)
+        with mended():
+            return self._vjp("", function, values, wrt, cotangent)
 
     def run_vjp_by(
         self,
@@ -141,7 +144,8 @@ class TorchFramework(Framework):
     ) -> Observation:
         """By one of `pull_modes`. After an edit of what the forward pass was given, autograd raises where that was saved
         ("In-place correctness checks" in PyTorch's notes on autograd mechanics); what was kept elsewhere is read anew."""
-        return self._vjp(mode, function, values, wrt, cotangent)
+        with mended():
+            return self._vjp(mode, function, values, wrt, cotangent)
 
     def _vjp(
         self,
@@ -261,6 +265,35 @@ class TorchFramework(Framework):
         from .memory import poisoned
 
         return poisoned()
+
+    watches = "torch"
+
+    def watch(self, recorder: Recorder) -> AbstractContextManager[None]:
+        from .watch import watching
+
+        return watching(recorder)
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        if "torch" not in sys.modules:
+            yield
+            return
+        import torch
+
+        with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
+            yield
+
+    def custom_definitions(self) -> Iterable[Definition]:
+        if "torch" not in sys.modules:
+            return ()
+        from .watch import all_definitions
+
+        return all_definitions()
+
+    def script(self, sample: Sample) -> Script | None:
+        from .scripts import script
+
+        return script(sample)
 
     def custom_nodes(self, roots: Sequence[Any]) -> list[Any]:
         left, seen, custom = [o.grad_fn for o in roots], set(), []

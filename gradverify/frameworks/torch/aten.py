@@ -28,6 +28,7 @@ from ...trace.base import CONVENTION
 from ...trace.decompositions import (
     LARGEST_FACTOR,
     Map,
+    adjoint,
     affine,
     along,
     at,
@@ -971,10 +972,6 @@ def cholesky(xp: TorchTracer, a: Value, upper: bool = False) -> Value:
     return adjoint(xp, factor) if upper else factor
 
 
-def adjoint(xp: TorchTracer, a: Value) -> Value:
-    return xp.conj(xp.matrix_transpose(a)) if a.kind == "complex" else xp.matrix_transpose(a)
-
-
 @maps("linalg_solve_triangular")
 def solve_triangular(
     xp: TorchTracer, a: Value, b: Value, upper: bool, left: bool = True, unitriangular: bool = False
@@ -1087,7 +1084,7 @@ def lu_system(xp: TorchTracer, lu: Value, pivots: np.ndarray, b: Value, shape: A
 @maps("_linalg_eigh")
 def eigh(xp: TorchTracer, a: Value, UPLO: str = "L", compute_v: bool = True) -> Outputs:
     """PyTorch reads one triangle of a symmetric matrix and spreads the gradient over both: the symmetric part."""
-    symmetric = (a + xp.matrix_transpose(a)) * 0.5
+    symmetric = (a + adjoint(xp, a)) * 0.5
     given = xp.outs[1] if compute_v else np.linalg.eigh(xp.read(0), "U" if UPLO.upper() == "U" else "L")[1]
     values, vectors = eigen(xp, backward_stable(xp, symmetric, xp.read(0)), given)
     return values, (vectors if compute_v else None)
@@ -1119,8 +1116,8 @@ def svd(xp: TorchTracer, a: Value, full_matrices: bool = False, compute_uv: bool
         u, _, vt = xp.outs
     else:
         u, _, vt = np.linalg.svd(xp.read(0), full_matrices=False)
-    left, values, right = singular(xp, backward_stable(xp, a, xp.read(0)), u, np.swapaxes(vt, -1, -2))
-    return (left, values, xp.matrix_transpose(right)) if compute_uv else (None, values, None)
+    left, values, right = singular(xp, backward_stable(xp, a, xp.read(0)), u, np.conj(np.swapaxes(vt, -1, -2)))
+    return (left, values, adjoint(xp, right)) if compute_uv else (None, values, None)
 
 
 @maps("linalg_pinv.atol_rtol_tensor")

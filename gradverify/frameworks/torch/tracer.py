@@ -27,16 +27,19 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...core.errors import Undefined, Unsupported
-from ...core.graph import Input
+from ...core.graph import Input, Site
 from ...core.op import Kind
 from ...namespaces.dtypes import ROUNDOFF
 from ...namespaces.layout import strided_indices
 from ...trace.base import CONVENTION, Tracer, digest
-from ...trace.call_site import frames, place
-from ...trace.calls import captured, narrowest, positional
+from ...trace.call_site import frames, place, site_in_run
+from ...trace.callee import positional
+from ...trace.calls import captured, narrowest
 from ...trace.confirm import disagreement, farther, nearby, read_but_ignored, unread_but_used
 from ...trace.value import PARTS, Argument, Complex, Output, Part, Role, Traced, Value, kind_of
 from .aten import MAPPED
+from .beneath import ALLOCATIONS, recorder
+from .beneath import mended as mended_beneath
 from .compiled import NOTE as COMPILED
 from .compiled import compiling, eager, is_compiled
 
@@ -139,6 +142,7 @@ def trace(
         arguments += [captured(name, xp.values[name]) for name in graph.inputs if name in fixed]
     dtype = narrowest(xp, arguments, outputs)
     kept = tuple(k for k, (_, leaf) in enumerate(leaves) if _differentiable(leaf))
+    faults = xp.beneath.faults([leaf for _, leaf in leaves if _differentiable(leaf)])
     paired = any(a.part for a in arguments) or any(o.part for o in outputs)
     halved = any(o.part and o.dtype == "float16" for o in outputs)  # NumPy has no complex32: the parts are asked for
     traced = Traced(
@@ -154,12 +158,13 @@ def trace(
         written=tuple(written),
         mutated_unseen=tuple(unseen),
         updated=frozenset(updated),
+        faults=faults,
         custom=custom,
         branches=SCALARS in xp.notes,
         **xp.formats_of(graph),
         native=call.native(kept) if paired and not halved else None,
     )
-    if graph is not None and confirm:
+    if graph is not None and confirm and not faults:
         halves = [half for _, t in inputs for half in _halves(t)]
         why_not = _confirmed(traced, halves, tensors, seed, xp)
         if why_not:
@@ -167,7 +172,7 @@ def trace(
             # In evaluation a module may keep what it makes of parameters that nobody changes meanwhile.
             steps = call.module is None or call.module.training
             traced = replace(traced, graph=None, stale=_stale(traced, halves, seed) if steps else ())
-    if opaque and strict and not traced.stale:
+    if opaque and strict and not traced.stale and not traced.faults:
         raise Unsupported("; ".join(dict.fromkeys(opaque)))
     return replace(traced, notes=tuple(xp.notes), opaque=tuple(dict.fromkeys(opaque)))
 
@@ -225,7 +230,7 @@ def _watched(call: _Call, stop_detached: bool, wanting: Callable[[str], bool]) -
 def _run(call: _Call, stop_detached: bool, wanting: Callable[[str], bool]) -> Any:
     xp = TorchTracer(stop_detached)
     arguments, inputs = call.inputs(xp, wanting)
-    with _quiet():
+    with _quiet(), xp.beneath.recording():
         result = call.run([t for _, t in inputs], watching=_Mode(xp, inputs))
     return xp, arguments, inputs, result
 
@@ -362,6 +367,7 @@ class _Call:
 
                 stack.enter_context(_reparametrize_module(self.module, state, tie_weights=True))
             stack.enter_context(compiling(self.fn))
+            stack.enter_context(mended_beneath())
             if watching is not None:
                 stack.enter_context(watching.escapes)
                 stack.enter_context(watching)
@@ -466,8 +472,11 @@ def _placed(t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 def _length(t: torch.Tensor) -> int:
-    """The number of entries of a tensor's storage."""
-    return t.untyped_storage().nbytes() // t.element_size()
+    """The number of entries of a tensor's storage; its own where it has none (the wrappers of torch.func)."""
+    try:
+        return t.untyped_storage().nbytes() // t.element_size()
+    except NotImplementedError:
+        return t.numel()
 
 
 def _far_apart(t: torch.Tensor) -> bool:
@@ -584,6 +593,10 @@ class TorchTracer(Tracer):
         self.statistics: set[int] = set()  # storages that operators took as running statistics
         self.resolved: dict[int, torch.Tensor] = {}  # copies of lazy conjugates, made below autograd for the next call
         self.escapes = _Escapes()
+        self.beneath = recorder(self)
+
+    def site(self) -> Site | None:
+        return site_in_run(_Call.run.__code__, ROOT)
 
     # what a mapping may ask
     def read(self, i: int) -> np.ndarray:
@@ -838,11 +851,12 @@ class _Mode(TorchDispatchMode):
         if any(x.layout is not torch.strided for x in given):
             return self.failing(func, args, kwargs, f"{func} on a tensor of another layout than strided")
         live = [x for x in given if x.untyped_storage()._cdata in self.xp.stores]
-        if not live:
-            return self.kept(func(*args, **kwargs))
         name = func._schema.name.partition("::")[2]
-        if name in FRESH:
-            return self.kept(func(*args, **kwargs))
+        if not live or name in FRESH:
+            out = self.kept(func(*args, **kwargs))
+            if name in ALLOCATIONS:
+                self.xp.beneath.allocated(out)
+            return out
         if name in ("_local_scalar_dense", "equal", "is_nonzero"):
             self.xp.note(SCALARS)
             return func(*args, **kwargs)

@@ -1,0 +1,259 @@
+"""Copies of a call of a custom Function, and the call again as a function of its differentiated tensors."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import inspect
+import re
+import types
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.autograd import Function
+from torch.utils import _pytree as pytree
+
+from ..watching import Definition, Entry, Sample
+
+PLAIN = (
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    type(None),
+    torch.dtype,
+    torch.device,
+    torch.layout,
+    torch.memory_format,
+    type,
+)
+
+
+class Hidden(Exception):
+    """The values of a call cannot be seen."""
+
+
+def copy_call(
+    cls: type[Function], operator: Any, definition: Definition, entry: Entry, args: tuple[Any, ...],
+    kwargs: dict[str, Any], place: Callable[[], str],
+) -> Sample | None:  # fmt: skip
+    """The call as a sample; None where the entry has enough of its kind. Raises Hidden."""
+    from .watch import argument_names
+
+    if operator is not None:  # the last argument is PyTorch's own: what the operator was given by keyword
+        args, kwargs = args[:-1], dict(getattr(args[-1], "keyword_only_args", {}))
+    names = [*argument_names(cls, operator, len(args)), *kwargs]
+    given = [_value(a) if isinstance(a, torch.Tensor) else a for a in (*args, *kwargs.values())]
+    flags = [isinstance(a, torch.Tensor) and a.requires_grad for a in (*args, *kwargs.values())]
+    signature = ",".join(
+        f"{n}={_described(a)}{'*' if f else ''}" for n, a, f in zip(names, given, flags) if isinstance(a, torch.Tensor)
+    )
+    fixed = ", ".join(f"{n}={_text(a)}" for n, a in zip(names, given) if not isinstance(a, torch.Tensor))
+    size = sum(a.numel() * a.element_size() for a in given if isinstance(a, torch.Tensor))
+    if not entry.wants(signature, fixed, size):
+        return None
+    memo = _Memo()
+    for a in given:
+        if isinstance(a, torch.Tensor) and id(a) not in memo:
+            memo[id(a)] = _clone(a)
+    memo.asked.clear()
+    copies = [dict.get(memo, id(a)) if isinstance(a, torch.Tensor) else _copied(a, memo) for a in given]
+    again = Again(
+        operator[0] if operator else _applier(cls), copies, list(kwargs), [k for k, f in enumerate(flags) if f]
+    )
+    again.modes = list(_autocasts())
+    again.by_identity = any(id(a) in memo.asked for a, f in zip(given, flags) if f)
+    return Sample(
+        definition, signature, fixed, again.as_function(cls.__name__ if operator is None else definition.name, names),
+        tuple(names[k] for k in again.places), tuple(copies[k] for k in again.places), first=place(),
+        by_identity=again.by_identity, modes=tuple(f"autocast({device}, {dtype})" for device, dtype in again.modes),
+        whole=tuple(zip(names, copies)), size=size,
+    )  # fmt: skip
+
+
+def _value(t: torch.Tensor) -> torch.Tensor:
+    """The tensor with values behind the wrappers of torch.func. Raises Hidden where there is none."""
+    f = torch._C._functorch
+    while f.is_gradtrackingtensor(t):
+        t = f.get_unwrapped(t)
+    if f.is_functorch_wrapped_tensor(t):
+        raise Hidden("it ran under vmap")
+    if type(t) not in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer):
+        raise Hidden(f"it was given a {type(t).__name__}")
+    if t.layout is not torch.strided or t.is_quantized or t.device.type == "meta":
+        raise Hidden("it was given a tensor without plain values (sparse, quantised, meta)")
+    return t
+
+
+def _clone(t: torch.Tensor) -> torch.Tensor:
+    """A copy that does not require grad: under torch.func it may not be told to."""
+    return t.detach().clone(memory_format=torch.preserve_format)
+
+
+def _described(t: torch.Tensor) -> str:
+    return f"{str(t.dtype).removeprefix('torch.')}({','.join(map(str, t.shape))})"
+
+
+def _text(x: Any) -> str:
+    if not _is_plain(x):
+        return f"<{getattr(x, '__qualname__', None) or type(x).__name__}>"
+    text = re.sub(r"\s+", " ", repr(x))
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _is_plain(x: Any) -> bool:
+    if isinstance(x, tuple | list):
+        return all(map(_is_plain, x))
+    if isinstance(x, dict):
+        return all(_is_plain(v) for v in x.values())
+    return isinstance(x, PLAIN)
+
+
+class _Memo(dict[int, Any]):
+    """The memo of a deep copy, which notes what it was asked for and had."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: set[int] = set()
+
+    def get(self, key: int, default: Any = None) -> Any:
+        if key in self:
+            self.asked.add(key)
+        return super().get(key, default)
+
+
+def _copied(x: Any, memo: _Memo) -> Any:
+    """A deep copy that has the copies of `memo` in place of what they are copies of: parameters keep their identity."""
+    if _is_plain(x):
+        return x
+    if isinstance(x, types.FunctionType):
+        return _copied_function(x, memo)
+    if isinstance(x, functools.partial):
+        return functools.partial(
+            _copied(x.func, memo),
+            *(_copied(a, memo) for a in x.args),
+            **{k: _copied(v, memo) for k, v in x.keywords.items()},
+        )
+    if isinstance(x, tuple | list) and type(x) in (tuple, list):
+        return type(x)(_copied(v, memo) for v in x)
+    if isinstance(x, torch.Tensor) and id(x) not in memo:
+        memo[id(x)] = _clone(x).requires_grad_(x.requires_grad)
+    return copy.deepcopy(x, memo)
+
+
+def _copied_function(fn: types.FunctionType, memo: _Memo) -> types.FunctionType:
+    """The function over copies of what it closes over."""
+    if id(fn) in memo:
+        return dict.__getitem__(memo, id(fn))
+    if not fn.__closure__:
+        return fn
+    cells = tuple(types.CellType() for _ in fn.__closure__)
+    made = types.FunctionType(fn.__code__, fn.__globals__, fn.__name__, fn.__defaults__, cells)
+    made.__kwdefaults__ = fn.__kwdefaults__
+    memo[id(fn)] = made
+    for new, old in zip(cells, fn.__closure__):
+        with contextlib.suppress(ValueError):  # an empty cell
+            new.cell_contents = _copied(old.cell_contents, memo)
+    return made
+
+
+# ---- the call again -------------------------------------------------------------------------------------------------
+
+
+def _autocasts() -> Iterator[tuple[str, torch.dtype]]:
+    """The devices on which autocast is on, with its dtype."""
+    for device in ("cpu", "cuda"):
+        if torch.is_autocast_enabled(device):
+            yield device, torch.get_autocast_dtype(device)
+
+
+class Again:
+    """A recorded call, which can be run again with other tensors in the places of the differentiated ones.
+
+    Tensors that the call does not differentiate are copied each time, so that a call that writes to them does not change
+    the next; so are differentiated ones, which the call may mark as written to.
+    """
+
+    def __init__(
+        self, fn: Callable[..., Any], values: Sequence[Any], keywords: Sequence[str], places: Sequence[int]
+    ) -> None:
+        self.fn, self.values, self.keywords, self.places = fn, list(values), list(keywords), list(places)
+        self.modes: list[tuple[str, torch.dtype]] = []
+        self.by_identity = False
+        self.written: set[int] = set()
+
+    def run(self, tensors: Sequence[torch.Tensor]) -> Any:
+        values = [
+            v.clone() if isinstance(v, torch.Tensor) and k not in self.places else v for k, v in enumerate(self.values)
+        ]
+        for k, t in zip(self.places, tensors):
+            values[k] = t.clone() if k in self.written else t
+        return self.call(values)
+
+    def call(self, values: Sequence[Any]) -> Any:
+        count = len(values) - len(self.keywords)
+        with contextlib.ExitStack() as stack:
+            for device, dtype in self.modes:
+                stack.enter_context(torch.autocast(device, dtype))
+            return self.fn(*values[:count], **dict(zip(self.keywords, values[count:])))
+
+    def run_by_identity(self, tensors: Sequence[torch.Tensor]) -> Any:
+        """Over the recorded tensors themselves, which are given the values."""
+        return _Identity.apply(self, *tensors)
+
+    def as_function(self, name: str, names: Sequence[str]) -> Callable[..., Any]:
+        """A function of the differentiated tensors, under forward's own names."""
+
+        def function(*tensors: torch.Tensor) -> Any:
+            return self.run_by_identity(tensors) if self.by_identity else self.run(tensors)
+
+        function.__name__ = function.__qualname__ = name
+        own = [re.sub(r"\W+", "_", names[k]).strip("_") for k in self.places]
+        function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [inspect.Parameter(n, inspect.Parameter.POSITIONAL_ONLY) for n in own]
+        )
+        function.again = self  # type: ignore[attr-defined]
+        return function
+
+
+class _Identity(Function):
+    """A call over the very tensors that it was recorded with, so that whoever else holds them sees the same values."""
+
+    @staticmethod
+    def forward(ctx: Any, again: Again, *tensors: torch.Tensor) -> Any:
+        leaves = [again.values[k] for k in again.places]
+        with torch.no_grad():
+            for leaf, t in zip(leaves, tensors):
+                leaf.requires_grad_().copy_(t)
+        with torch.enable_grad():
+            out = again.call([v.view_as(v) if k in again.written else v for k, v in enumerate(again.values)])
+        flat, structure = pytree.tree_flatten(out)
+        ctx.leaves = leaves
+        ctx.outs = [o for o in flat if isinstance(o, torch.Tensor)]
+        ctx.flags = [t.requires_grad for t in tensors]
+        plain = [o.detach() if isinstance(o, torch.Tensor) else o for o in flat]
+        ctx.mark_non_differentiable(
+            *(p for p, o in zip(plain, flat) if isinstance(o, torch.Tensor) and not o.requires_grad)
+        )
+        ctx.set_materialize_grads(False)
+        return pytree.tree_unflatten(plain, structure)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Any) -> Any:
+        pairs = [(o, g) for o, g in zip(ctx.outs, cotangents) if g is not None and o.requires_grad]
+        for leaf in ctx.leaves:
+            leaf.grad = None
+        with torch.enable_grad():
+            found = torch.autograd.grad(
+                [o for o, _ in pairs], ctx.leaves, [g for _, g in pairs], allow_unused=True, retain_graph=True
+            )
+        return None, *(g if f else None for g, f in zip(found, ctx.flags))
+
+
+def _applier(cls: type[Function]) -> Callable[..., Any]:
+    """`cls.apply` as it is when it is called: patched or not."""
+    return lambda *args, **kwargs: cls.apply(*args, **kwargs)

@@ -1,0 +1,130 @@
+"""What frameworks tell about the custom gradients that run: definitions, and the calls of them that are recorded.
+
+`watch.record` keeps them. A framework's `watch` patches the one door through which its custom gradients are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+MEANT = "__gradverify_surrogate_of__"
+"""The attribute of a definition that says whose gradient is meant."""
+
+
+@dataclass(frozen=True, eq=False)
+class Definition:
+    """A custom gradient, where it is written.
+
+    name        `package.module.Class`
+    module      the module that it is defined in
+    file        of its backward; "" where there is no source
+    forward, backward  "file:line"
+    importable  can a script import it by its name?
+    meant       the function whose gradient its author says that it gives (`gradverify.surrogate`); None: its own
+    """
+
+    name: str
+    framework: str
+    module: str
+    file: str = ""
+    forward: str = ""
+    backward: str = ""
+    importable: bool = False
+    meant: Callable[..., Any] | None = None
+
+
+@dataclass(eq=False)
+class Sample:
+    """A recorded call: copies of what it was given, and the cotangents that reached it.
+
+    signature      shapes and dtypes of the arrays by forward's own parameter names; `*` marks what requires grad
+    fixed          the arguments that are no arrays, as text
+    function       the call again, as a function of the differentiated arrays
+    names, args    those arrays: forward's names for them, and copies
+    first          the test, or the line of the script, that ran it
+    outputs        shape and dtype of each floating-point output
+    cotangents     what arrived: for each backward pass an array, or None, per output
+    pulled         how many backward passes were run through it
+    create_graph   was one of them run with create_graph?
+    by_identity    does the call reach the same arrays by another way as well (parameters of a module that it is given)?
+    modes          what was switched on: "autocast(bfloat16)"
+    whole          arrays, and every other argument, by name: for a script
+    size           bytes that the copies take
+    """
+
+    definition: Definition
+    signature: str
+    fixed: str
+    function: Callable[..., Any]
+    names: tuple[str, ...]
+    args: tuple[Any, ...]
+    first: str = ""
+    outputs: tuple[tuple[tuple[int, ...], str], ...] = ()
+    cotangents: list[tuple[np.ndarray | None, ...]] = field(default_factory=list)
+    pulled: int = 0
+    create_graph: bool = False
+    by_identity: bool = False
+    modes: tuple[str, ...] = ()
+    whole: Sequence[tuple[str, Any]] = ()
+    size: int = 0
+
+    @property
+    def id(self) -> str:
+        """As test items and pins name it: `package.module.Class[signature]`."""
+        return f"{self.definition.name}[{self.signature}]"
+
+    def cotangent(self, k: int = 0) -> tuple[np.ndarray, ...] | None:
+        """The k-th recorded cotangent, zeros where an output got none; None without any."""
+        if k >= len(self.cotangents):
+            return None
+        pairs = zip(self.cotangents[k], self.outputs, strict=True)
+        return tuple(np.zeros(shape, _numpy(dtype)) if g is None else g for g, (shape, dtype) in pairs)
+
+
+def _numpy(dtype: str) -> Any:
+    return np.float32 if dtype in ("float16", "bfloat16") else np.dtype(dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Script:
+    """A script that asks for the gradient of a recorded call, and the arrays that it reads from `inputs.npz`."""
+
+    text: str
+    arrays: dict[str, np.ndarray]
+
+
+MOST_COTANGENTS = 2
+"""Backward passes of one call whose cotangents are kept."""
+
+
+class Entry(Protocol):
+    """What a recorder knows of one definition, and how a framework tells it more."""
+
+    executed: int
+    undifferentiated: int
+
+    def is_due(self) -> bool:
+        """Is this execution looked at? Cheap: it is asked at every one."""
+
+    def wants(self, signature: str, fixed: str, size: int) -> bool:
+        """Is a call of this signature, with these other arguments, to be copied?"""
+
+    def keep(self, sample: Sample) -> None:
+        """Keep the sample."""
+
+    def miss(self, why: str) -> None:
+        """Count a call that cannot be recorded."""
+
+
+class Recorder(Protocol):
+    """Whoever is told of the custom gradients that run."""
+
+    def entry(self, definition: Definition) -> Entry | None:
+        """Its entry; None for a definition that is not watched."""
+
+    def place(self) -> str:
+        """The test, or the line of the script, that runs now."""

@@ -1,0 +1,279 @@
+"""From a recorded call to a judgement, in this order: the recorded cotangent, drawn ones, what differences of the function
+say to a FAIL, what the rule may be meant for, and the second order. Only what was recorded gates."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..checker.compositions import judge_orders
+from ..checker.driver import judge_point, judge_question
+from ..checker.opaque import Opaque, judge_opaque
+from ..checker.question import Effort, Point, Question
+from ..core.case import Case
+from ..core.errors import BadInput, GradverifyError, Unsupported
+from ..core.limits import TimeLimit, time_limit
+from ..core.outcome import FailKind, Outcome, Reason, reason_of
+from ..core.verdict import Verdict
+from ..frameworks.base import values_of
+from ..frameworks.registry import of_functions
+from ..frameworks.watching import Sample
+from ..judge.reference import reference
+from ..namespaces.dtypes import FORMATS
+from ..trace import Traced
+from .intent import CLOSE, Intent, recognise
+from .structure import has_structure
+
+UNDECIDED = 1e-2
+"""A PASS that would have caught nothing smaller is none: a wrong factor of a term hides below a percent of the gradient, and
+the entries of a gradient that is wrong by less are right to the two digits that plots are read to."""
+
+LIMIT = 10.0
+"""Seconds for one recorded call, where nobody says another limit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """The judgement of one recorded call.
+
+    verdict   on what was recorded: it gates
+    intent    what the rule may be meant for, where it is not the gradient; None: nothing that is recognised
+    looks     what was found beyond what was recorded: it does not gate
+    notes     what is to be said besides
+    """
+
+    sample: Sample
+    verdict: Verdict
+    intent: Intent | None = None
+    looks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+def judge(sample: Sample, *, seed: int = 0, limit: float = LIMIT) -> Judged:
+    """The judgement of a recorded call, in about `limit` seconds."""
+    start = time.perf_counter()
+    question = _question(sample, seed, limit)
+    found = _recorded(sample, question, limit)
+    verdict, notes = found.verdict, list(found.notes)
+    if sample.create_graph and verdict.outcome is Outcome.PASS and not sample.by_identity:
+        second = _second_order(question)
+        if second is not None and second.outcome is Outcome.FAIL:
+            message = f"the second derivative, which the suite asks for (create_graph=True): {second.message}"
+            verdict = replace(second, message=message)
+        elif second is not None:
+            notes.append(f"second order, which the suite asks for: {second.outcome}")
+    if sample.pulled == 0:
+        notes.append("the suite never ran its backward pass: the cotangent is drawn")
+    return replace(found, verdict=verdict, notes=tuple(notes), seconds=time.perf_counter() - start)
+
+
+def judge_against(sample: Sample, other: Callable[..., Any], *, seed: int = 0, limit: float = LIMIT) -> Verdict:
+    """The verdict on the rule as the gradient of another function, at the recorded call."""
+    return _at(
+        replace(_question(sample, seed, limit), surrogate=other),
+        Point(sample.args, cotangent=sample.cotangent()),
+        limit,
+    )[0]
+
+
+def _question(sample: Sample, seed: int, limit: float) -> Question:
+    return Question(
+        sample.function, sample.args, cotangent=sample.cotangent(), seed=seed, time_limit=limit, above=False,
+        framework=sample.definition.framework,
+    )  # fmt: skip
+
+
+def _recorded(sample: Sample, q: Question, limit: float) -> Judged:
+    """The judgement at the recorded point: the recorded cotangent, then drawn ones."""
+    first, traced, case = _at(q, q.given, limit)
+    notes: list[str] = []
+    if q.cotangent is not None and first.outcome is Outcome.PASS:
+        # One is a random combination of all rows of the Jacobian.
+        drawn, *_ = _at(q, Point(q.args, "a drawn cotangent", salt="drawn"), limit)
+        if drawn.outcome is Outcome.FAIL and drawn.kind in CONTRADICTED:
+            notes.append(
+                f"right for the cotangent that arrived, and wrong for others: a gauge, or a projection ({drawn.message})"
+            )
+    if first.outcome is Outcome.FAIL and first.kind is FailKind.LAW:
+        return _judged(
+            sample, replace(first, outcome=Outcome.PASS, kind=None, message=""), notes, looks=(first.message,)
+        )
+    if first.outcome is Outcome.FAIL and traced is not None:
+        first, intent, more = _reconsidered(sample, q, first, traced, case)
+        return _judged(sample, first, [*notes, *more], intent)
+    return _judged(sample, first, notes)
+
+
+def _judged(
+    sample: Sample, verdict: Verdict, notes: list[str], intent: Intent | None = None, looks: tuple[str, ...] = ()
+) -> Judged:
+    if verdict.outcome is Outcome.PASS and verdict.power > UNDECIDED:
+        message = f"no error was found; one below {verdict.power:.1g} of an entry would not have been"
+        verdict = replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=Reason.ORACLE, message=message)
+    return Judged(sample, verdict, intent, looks, tuple(notes))
+
+
+CONTRADICTED = (FailKind.WRONG, FailKind.PRECISION, FailKind.NON_FINITE, FailKind.DETACHED)
+"""The kinds of fault in which a gradient's values contradict the definition."""
+
+
+def _at(q: Question, point: Point, limit: float) -> tuple[Verdict, Traced | None, Case | None]:
+    """The verdict at a point, the trace and the case; INCONCLUSIVE where nothing can be judged."""
+    try:
+        with time_limit(limit):
+            return judge_point(q, point)
+    except BadInput as e:
+        return _open(q, Reason.SUBJECT, str(e)), None, None
+    except Unsupported as e:
+        return _open(q, reason_of(e, Reason.UNTRACED), str(e)), None, None
+    except TimeLimit:
+        return _open(q, Reason.ORACLE, f"it took more than {limit:.0f} s to judge"), None, None
+
+
+def _open(q: Question, reason: Reason, message: str) -> Verdict:
+    return Verdict(Outcome.INCONCLUSIVE, q.name, q.framework or "", "", reason=reason, message=message)
+
+
+# ---- before anybody reads FAIL --------------------------------------------------------------------------------------
+
+
+def _reconsidered(
+    sample: Sample, q: Question, first: Verdict, traced: Traced, case: Case | None
+) -> tuple[Verdict, Intent | None, list[str]]:
+    """The verdict after a FAIL has been held against differences of the function, and against what may be meant."""
+    if first.kind not in CONTRADICTED:
+        return first, None, []
+    other = _differences(q, traced, case) if case is not None else None
+    if other is not None:  # the graph is no definition, and its zeros tell nothing of what is meant
+        return replace(other, notes=(*first.notes, ITERATION)), None, [ITERATION]
+    if first.kind is FailKind.PRECISION and traced.branches:
+        gap = max((c.worst.error for c in first.comparisons if c.worst), default=math.nan)
+        message = f"the forward pass iterates until it has converged, and the rule misses its derivative by {gap:.2g}"
+        return replace(first, outcome=Outcome.INCONCLUSIVE, kind=None, reason=Reason.ORACLE, message=message), None, []
+    intent = recognise(q, traced, case)
+    if intent is not None and intent.is_surrogate:
+        return replace(first, outcome=Outcome.SURROGATE, kind=None, message=intent.text), intent, []
+    return first, intent, []
+
+
+ITERATION = (
+    "differences of the function itself contradict the derivative of its graph: it is an iteration, or takes decisions "
+    "between pieces as short as rounding. They are what the rule was held against"
+)
+
+SIDES = 2
+"""Random directions along which differences have to contradict the graph: a graph that is wrong in one entry is wrong along
+each of them."""
+
+
+def _differences(q: Question, traced: Traced, case: Case) -> Verdict | None:
+    """The verdict of differences of the function at several steps; None where they do not contradict the graph.
+
+    A graph that is an iteration has a derivative of its own: that of its last branches.
+    """
+    if case.mixed is not None or traced.native is not None or any(a.part for a in traced.arguments):
+        return None
+    subject = of_functions(traced.framework, q.device)
+    box = Opaque(subject, traced.function, values_of(traced, case), case.wrt, case.cotangent, case.dtype)
+    try:
+        with q.limit_time("the function"):
+            if not _contradict(box, case, q.seed):
+                return None
+            return judge_opaque(case.name, box, traced.notes, seed=q.seed)
+    except (BadInput, Unsupported, GradverifyError):
+        return None
+
+
+def _contradict(box: Opaque, case: Case, seed: int) -> bool:
+    """Do differences contradict the derivative of the graph, along each of some directions?"""
+    true = reference(case, seed=seed).truth
+    rng = np.random.default_rng([seed, 15])
+    for _ in range(SIDES):
+        u = {n: _signs(rng, box.values[n]) for n in box.wrt}
+        slope = box.slope(u)
+        terms = [np.asarray(true.gradients[n].resolved, dtype=np.float64) * u[n] for n in box.wrt]
+        graph, size = sum(float(np.sum(t)) for t in terms), sum(float(np.sum(np.abs(t))) for t in terms)
+        if not abs(graph - slope.value) > slope.bound + CLOSE * FORMATS[box.dtype].roundoff * size or slope.stair:
+            return False
+    return True
+
+
+def _signs(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
+    """A direction that changes each entry by about its size."""
+    return np.asarray(rng.choice([-1.0, 1.0], np.shape(x)) * np.where(x == 0, 1.0, np.abs(x)))
+
+
+# ---- beyond what was recorded ---------------------------------------------------------------------------------------
+
+
+def _second_order(q: Question) -> Verdict | None:
+    """The verdict on the VJP of the VJP; None where there is none."""
+    try:
+        found = [j for j in judge_orders(q, 2, ("rev",), "quick") if j.order == 2]
+    except (BadInput, Unsupported, TimeLimit):
+        return None
+    return found[0].verdict if found else None
+
+
+def look(judged: Judged, *, seed: int = 0, limit: float = LIMIT) -> Judged:
+    """The judgement with what the probes find around the recorded point, which gates nothing."""
+    sample = judged.sample
+    q = _question(sample, seed, limit)
+    effort: Effort = "quick" if _is_bound(sample) or has_structure(q) else "normal"
+    above = not sample.by_identity
+    try:
+        with time_limit(limit):
+            found = judge_question(replace(q, second=above and not sample.create_graph, above=above), effort)
+    except (BadInput, Unsupported, TimeLimit):
+        return judged
+    looks = (found.message,) if found.outcome is Outcome.FAIL else ()
+    return replace(judged, looks=tuple(dict.fromkeys((*judged.looks, *looks))))
+
+
+def _is_bound(sample: Sample) -> bool:
+    """Does the call have arguments besides those that are differentiated, whose shapes or values may depend on these?"""
+    return sample.by_identity or len(sample.whole) > len(sample.args)
+
+
+def suspicion(sample: Sample) -> float:
+    """How far the gradient is from one central difference of the function: what is judged first.
+
+    The relative error of one directional slope; infinite where it cannot be had.
+    """
+    framework = of_functions(sample.definition.framework)
+    try:
+        with time_limit(2.0):
+            return _suspicion(framework, sample)
+    except Exception:
+        return math.inf
+
+
+def _suspicion(framework: Any, sample: Sample) -> float:
+    values = {f"x{k}": framework.get(a) for k, a in enumerate(sample.args)}
+    rng = np.random.default_rng(0)
+    wide = {n: np.asarray(v, dtype=np.float64) for n, v in values.items()}
+    step = 2.0**-8 * max(float(np.mean(np.abs(v))) if v.size else 1.0 for v in wide.values()) or 2.0**-8
+    directions = {n: rng.standard_normal(v.shape) for n, v in wide.items()}
+    shapes = [s for s, _ in sample.outputs]
+    cotangent = sample.cotangent() or tuple(rng.standard_normal(s) for s in shapes)
+    cast = [np.asarray(g, dtype=next(iter(values.values())).dtype) for g in cotangent]
+    seen = framework.run_vjp(sample.function, values, tuple(values), tuple(cast))
+
+    def value(sign: float) -> float:
+        moved = {n: (wide[n] + sign * step * directions[n]).astype(v.dtype) for n, v in values.items()}
+        outs = framework.run_vjp(sample.function, moved, (), tuple(cast)).outputs
+        return sum(float(np.sum(np.asarray(o, dtype=np.float64) * g)) for o, g in zip(outs, cotangent))
+
+    slope = (value(1.0) - value(-1.0)) / (2 * step)
+    predicted = sum(
+        float(np.sum(np.asarray(d, dtype=np.float64) * directions[n]))
+        for n, d in seen.gradients.items()
+        if d is not None
+    )
+    return abs(slope - predicted) / max(abs(slope), abs(predicted), 1e-30)

@@ -1,0 +1,129 @@
+"""Watching a block of a program that is no test-suite: `with gradverify.watch() as watched: train()`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..core.case import Source
+from ..core.outcome import DEFAULT, GatePolicy, Outcome
+from ..run.events import Job
+from ..run.gate import tell_verdict
+from .imports import watching
+from .judge import LIMIT, Judged, judge, look, suspicion
+from .messages import lines, save_script
+from .pins import apply_pin, read_pins
+from .quiet import undisturbed
+from .record import Limits, Recorder
+from .scope import scope
+from .table import rows, table_lines
+
+SECONDS = 30.0
+"""What judging takes at most, or SHARE of the time of what was watched, where nobody says another limit."""
+
+SHARE = 0.1
+
+LOOK = 3.0
+"""Seconds that the probes of one recorded call may take."""
+
+
+def allowed_seconds(ran: float) -> float:
+    """Seconds for judging what ran for so many seconds."""
+    return max(SECONDS, SHARE * ran)
+
+
+class Watched:
+    """What a watch met.
+
+    recorder  the definitions, and the calls that were recorded
+    judged    the judgements, once there are some
+    left      ids of what there was no time for
+    seconds   how long the watched block ran
+    """
+
+    def __init__(self, recorder: Recorder, root: Path) -> None:
+        self.recorder, self.root = recorder, root
+        self.judged: list[Judged] = []
+        self.left: list[str] = []
+        self.seconds = 0.0
+
+    def judge(self, seconds: float | None = None, *, seed: int = 0) -> list[Judged]:
+        """Judge what was recorded, the most suspicious first, in about `seconds` (30, or a tenth of the block's)."""
+        end = time.perf_counter() + (allowed_seconds(self.seconds) if seconds is None else seconds)
+        pins = read_pins(self.root)
+        with undisturbed():
+            for sample in sorted(self.recorder.samples, key=suspicion, reverse=True):
+                left = end - time.perf_counter()
+                if left <= 0:
+                    self.left.append(sample.id)
+                else:
+                    self.judged.append(apply_pin(judge(sample, seed=seed, limit=max(1.0, min(left, LIMIT))), pins))
+            self.judged = list(looked(self.judged, end, seed))
+        for found in self.judged:
+            _tell(found)
+        return self.judged
+
+    def gates(self, policy: GatePolicy = DEFAULT) -> bool:
+        """Does a judgement gate?"""
+        return any(policy.gate(j.verdict.outcome, j.verdict.kind) for j in self.judged)
+
+    def lines(self, policy: GatePolicy = DEFAULT) -> Iterator[str]:
+        """What gates, what the probes found, and the table of definitions."""
+        for found in self.judged:
+            if policy.gate(found.verdict.outcome, found.verdict.kind):
+                yield from lines(found, save_script(found, self.root))
+                yield ""
+        yield from table_lines(
+            rows(self.recorder, [(j.sample.definition.name, j.verdict.outcome) for j in self.judged])
+        )
+        for found in self.judged:
+            yield from (f"look at this (gates nothing): {found.sample.id}: {text}" for text in found.looks)
+        if self.left:
+            yield f"not judged, since the time for it was over: {', '.join(self.left)}"
+
+    def text(self) -> str:
+        """`lines`, as one text."""
+        return "\n".join(self.lines())
+
+
+def looked(judged: list[Judged], end: float, seed: int) -> Iterator[Judged]:
+    """The judgements, those that passed with what the probes find as far as there is time until `end`."""
+    for found in judged:
+        left = end - time.perf_counter()
+        if found.verdict.outcome is Outcome.PASS and left > 1.0:
+            yield look(found, seed=seed, limit=min(left, LOOK))
+        else:
+            yield found
+
+
+def _tell(found: Judged) -> None:
+    sample = found.sample
+    file, _, line = sample.definition.backward.rpartition(":")
+    source = Source("watched", file or None, int(line) if line.isdecimal() else None)
+    job = Job(f"gradverify::{sample.id}", sample.definition.framework, found.verdict.dtype, source=source)
+    tell_verdict(job, found.verdict, DEFAULT)
+
+
+@contextmanager
+def watch(
+    what: str | Callable[..., bool] = "project", *, root: str | Path | None = None, limits: Limits | None = None
+) -> Iterator[Watched]:
+    """Record the custom gradients that run in this block.
+
+    with gradverify.watch() as watched:
+        train()
+    watched.judge()
+    print(watched.text())
+
+    what    project (definitions below `root`, the working directory), all, or patterns of names: "mypkg.ops.*, other.Spike"
+    limits  what is recorded of one definition, and in all
+    """
+    folder = Path(root) if root is not None else Path.cwd()
+    recorder = Recorder(scope(what, folder) if isinstance(what, str) else what, limits or Limits())
+    watched = Watched(recorder, folder)
+    started = time.perf_counter()
+    with watching(recorder):
+        yield watched
+    watched.seconds = time.perf_counter() - started

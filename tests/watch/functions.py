@@ -1,0 +1,228 @@
+"""Custom Functions of PyTorch, right ones and others: what a project might have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.autograd import Function
+
+
+class Sin(Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        return g * x.cos()
+
+
+class SlightlyWrongExp(Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return x.exp()
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        return g * x.exp() + 1e-3 * g * x
+
+
+class Spike(Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, alpha: float = 2.0) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        ctx.alpha = alpha
+        return (x > 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        return g / (1 + (ctx.alpha * x) ** 2), None
+
+
+class Round(Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.round()
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        return g
+
+
+class Reverse(Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, scale: float) -> torch.Tensor:
+        ctx.scale = scale
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        return -ctx.scale * g, None
+
+
+class ClipGradient(Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        return (2 * g).clamp(-0.1, 0.1)
+
+
+class Clamp(Function):
+    """The gradient goes through where it is flat: a clamp that is meant so, or a ReLU that lost its mask."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.clamp(-0.5, 0.5)
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        return g
+
+
+class Doubled(Function):
+    """A factor that somebody forgot, or meant."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return x.tanh()
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        return 2 * g * (1 - x.tanh() ** 2)
+
+
+class Inject(Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(gradient)
+        return x.new_ones(())
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        return g * ctx.saved_tensors[0], None
+
+
+class SymmetricSquare(Function):
+    @staticmethod
+    def forward(ctx: Any, m: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(m)
+        return m @ m
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        (m,) = ctx.saved_tensors
+        d = g @ m.T + m.T @ g
+        return (d + d.T) / 2
+
+
+class Two(Function):
+    """Several outputs, setup_context, a generated vmap rule."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: torch.Tensor, y: torch.Tensor) -> Any:
+        return x * y, x + y
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor, h: torch.Tensor) -> Any:
+        x, y = ctx.saved_tensors
+        return g * y + h, g * x + h
+
+
+class InPlace(Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.mark_dirty(x)
+        return x.mul_(2)
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        return g * 2
+
+
+class Root(Function):
+    """The root of m² = y by bisection: the derivative of its last branches is not that of the root."""
+
+    @staticmethod
+    def forward(ctx: Any, y: torch.Tensor) -> torch.Tensor:
+        low, high = torch.zeros_like(y), torch.full_like(y, 10.0)
+        for _ in range(50):
+            middle = (low + high) / 2
+            above = middle * middle > y
+            high, low = torch.where(above, middle, high), torch.where(above, low, middle)
+        ctx.save_for_backward(low)
+        return low
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        return g / (2 * ctx.saved_tensors[0])
+
+
+class Checkpoint(Function):
+    """A module and its parameters: what is given is reached by two ways."""
+
+    @staticmethod
+    def forward(ctx: Any, run: Any, count: int, *tensors: torch.Tensor) -> torch.Tensor:
+        ctx.run = run
+        ctx.save_for_backward(*tensors[:count])
+        ctx.parameters = tensors[count:]
+        with torch.no_grad():
+            return run(*tensors[:count])
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        inputs = [x.detach().requires_grad_() for x in ctx.saved_tensors]
+        with torch.enable_grad():
+            out = ctx.run(*inputs)
+        return None, None, *torch.autograd.grad(out, [*inputs, *ctx.parameters], g)
+
+
+class ForgetfulCheckpoint(Checkpoint):
+    """Loses half of each parameter's gradient."""
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        first, second, x, *rest = Checkpoint.backward(ctx, g)
+        return first, second, x, *(d / 2 for d in rest)
+
+
+class Second(Function):
+    """Right to the first order; its derivative is lost in silence."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        return g * 3 * x.detach() ** 2
+
+
+class Gauge(Function):
+    """The sum of a softmax's entries is 1: right for a constant cotangent, wrong for others."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x - x.mean()
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        return torch.zeros_like(g)

@@ -1,0 +1,175 @@
+"""Judging what was recorded: the order of the steps, and what a rule may be meant for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gradverify import FailKind, Outcome
+from gradverify.watch.judge import judge, look
+from gradverify.watch.structure import has_structure
+
+from . import functions as F
+from .helpers import drawn, judged, sample_of
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_right_one_passes_with_its_power(dtype: torch.dtype) -> None:
+    found = judged(F.Sin, drawn(3, 2, dtype=dtype))
+    assert found.verdict.outcome is Outcome.PASS
+    assert found.verdict.power < 1e-9
+    assert not found.looks
+
+
+def test_a_wrong_one_fails_at_the_recorded_point() -> None:
+    found = judged(F.SlightlyWrongExp, drawn(4))
+    assert found.verdict.kind is FailKind.WRONG
+    assert found.verdict.comparisons[-1].of == "dx"  # forward's own name
+    assert found.intent is None
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "kind"),
+    [
+        (F.Spike, (3.0,), "surrogate"),
+        (F.Round, (), "surrogate"),
+        (F.Reverse, (0.25,), "identity"),
+    ],
+)
+def test_what_is_meant_beyond_doubt_is_a_surrogate(function: Any, args: tuple[Any, ...], kind: str) -> None:
+    found = judged(function, drawn(4, 3), *args)
+    assert found.verdict.outcome is Outcome.SURROGATE
+    assert found.intent is not None
+    assert found.intent.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "kind"),
+    [
+        (F.Clamp, (drawn(6, 2),), "partial"),
+        (F.Doubled, (drawn(3),), "factor"),
+        (F.ClipGradient, (drawn(5),), "nonlinear"),
+        (F.SymmetricSquare, (drawn(3, 3),), "symmetric"),
+        (F.Inject, (drawn(3), torch.ones(3)), "injected"),
+    ],
+)
+def test_what_may_be_meant_fails_until_it_is_pinned(function: Any, args: tuple[Any, ...], kind: str) -> None:
+    found = judged(function, *args)
+    assert found.verdict.outcome is Outcome.FAIL
+    assert found.intent is not None
+    assert found.intent.kind == kind
+
+
+def test_the_factor_is_named() -> None:
+    assert judged(F.Doubled, drawn(3)).intent.factor == pytest.approx(2.0)  # type: ignore[union-attr]
+    assert judged(F.Reverse, drawn(3), 0.25).intent.factor == pytest.approx(-0.25)  # type: ignore[union-attr]
+
+
+def test_an_iteration_is_held_against_differences_of_itself() -> None:
+    y = torch.rand(3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).add(1).requires_grad_()
+    found = judge(sample_of(lambda: F.Root.apply(y).sum().backward()), limit=60.0)
+    assert found.verdict.outcome is Outcome.PASS
+    assert found.verdict.power < 1e-6
+
+
+def test_an_iteration_with_a_wrong_rule_fails() -> None:
+    class Wrong(F.Root):
+        @staticmethod
+        def backward(ctx: Any, g: torch.Tensor) -> Any:
+            return 1.02 * F.Root.backward(ctx, g)
+
+    y = torch.rand(3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).add(1).requires_grad_()
+    sample = sample_of(lambda: Wrong.apply(y).sum().backward())
+    assert judge(sample, limit=60.0).verdict.outcome is Outcome.FAIL
+
+
+def test_right_for_the_cotangent_that_arrived_alone() -> None:
+    found = judged(F.Gauge, drawn(4), loss=lambda out: out.sum())
+    assert found.verdict.outcome is Outcome.PASS
+    assert any("wrong for others" in note for note in found.notes)
+
+
+def test_the_second_order_gates_where_the_suite_used_it() -> None:
+    x = drawn(3)
+
+    def twice() -> None:
+        (g,) = torch.autograd.grad(F.Second.apply(x).square().sum(), x, create_graph=True)
+        assert g.grad_fn is not None
+
+    assert judge(sample_of(twice)).verdict.outcome is Outcome.FAIL
+    once = judged(F.Second, x)
+    assert once.verdict.outcome is Outcome.PASS
+    assert look(once).looks  # beyond what was recorded it is said, and gates nothing
+
+
+@pytest.mark.parametrize("how", ["module", "closure", "bound method"])
+def test_parameters_that_are_reached_by_two_ways(how: str) -> None:
+    layer = torch.nn.Linear(4, 3)
+    torch.nn.init.normal_(layer.weight, generator=torch.Generator().manual_seed(1))
+    run: Any = {"module": layer, "closure": lambda x: layer(x).tanh(), "bound method": layer.forward}[how]
+    for function, outcome in ((F.Checkpoint, Outcome.PASS), (F.ForgetfulCheckpoint, Outcome.FAIL)):
+        sample = sample_of(
+            lambda f=function: f.apply(run, 1, drawn(2, 4), *layer.parameters()).square().sum().backward()
+        )
+        assert sample.by_identity
+        assert judge(sample).verdict.outcome is outcome
+
+
+def test_a_sample_outlives_what_it_was_made_of() -> None:
+    layer = torch.nn.Linear(4, 3)
+    sample = sample_of(lambda: F.Checkpoint.apply(layer, 1, drawn(2, 4), *layer.parameters()).sum().backward())
+    with torch.no_grad():
+        layer.weight.fill_(torch.nan)
+    assert judge(sample).verdict.outcome is Outcome.PASS
+
+
+def test_in_place() -> None:
+    assert judged(F.InPlace, drawn(3) * 1).verdict.outcome is Outcome.PASS
+
+
+def test_without_a_backward_pass_the_cotangent_is_drawn() -> None:
+    found = judge(sample_of(lambda: F.Sin.apply(drawn(3))))
+    assert found.verdict.outcome is Outcome.PASS
+    assert any("never ran" in note for note in found.notes)
+
+
+def test_under_autocast() -> None:
+    class Half(F.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+            ctx.save_for_backward(x, w)
+            return x @ w
+
+        @staticmethod
+        def backward(ctx: Any, g: torch.Tensor) -> Any:
+            x, w = ctx.saved_tensors
+            return (g @ w.T.to(g.dtype)).to(x.dtype), (x.T.to(g.dtype) @ g).to(w.dtype)
+
+    def run() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            Half.apply(drawn(3, 4), drawn(4, 2, seed=1)).sum().backward()
+
+    sample = sample_of(run)
+    assert sample.modes == ("autocast(cpu, torch.bfloat16)",)
+    assert judge(sample).verdict.outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(
+    ("x", "has"),
+    [
+        (np.eye(3), True),
+        (np.arange(5.0), True),
+        (np.full((2, 4), 0.25), True),
+        (np.tril(np.ones((3, 3))), True),
+        (np.array([[1.0, 2.0], [3.0, 4.0]]), False),
+        (np.array([3.0, 1.0, 2.0, 5.0]), False),
+    ],
+)
+def test_structure(x: np.ndarray, has: bool) -> None:
+    sample = sample_of(lambda: F.Sin.apply(torch.tensor(x, requires_grad=True)))
+    from gradverify.watch.judge import _question
+
+    assert has_structure(_question(sample, 0, 1.0)) is has
