@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from .triage import finding
+
 if TYPE_CHECKING:
     from .run import Row
 
@@ -50,12 +52,31 @@ def page(rows: Sequence[Row], seconds: float) -> str:
         found = Counter(r.outcome for r in mine)
         cells = " | ".join(str(found[o] or "") for o in OUTCOMES)
         lines.append(f"| {family} | {len(mine)} | {cells} | {sum(r.gradcheck == 'passed' for r in mine)} |")
-    for outcome in ("FAIL", "ERROR", "CRASH", "HANG", "WEAK", "INCONCLUSIVE", "KNOWN", "REFUSED"):
+    lines += _failures([r for r in rows if r.outcome == "FAIL"])
+    for outcome in ("ERROR", "CRASH", "HANG", "WEAK", "INCONCLUSIVE", "KNOWN", "REFUSED"):
         mine = [r for r in rows if r.outcome == outcome]
         if mine:
             lines += ["", f"## {outcome}", "", "| sample | what | message | gradcheck |", "|---|---|---|---|"]
             lines += [f"| {r.place} | {r.what} | {_cell(r.message)} | {r.gradcheck} |" for r in mine]
     return "\n".join(lines) + "\n"
+
+
+def _failures(rows: Sequence[Row]) -> list[str]:
+    """The FAILs, each with the finding that it is an instance of."""
+    if not rows:
+        return []
+    open_ = sum(not finding(r.place.operator) for r in rows)
+    return [
+        "", "## FAIL", "",
+        f"Each is an instance of a finding in [findings.md](findings.md), with its closed form; {open_ or 'none'} "
+        f"{'is' if open_ == 1 else 'are'} left to be looked at.",
+        "", "| sample | finding | what | message | gradcheck |", "|---|---|---|---|---|",
+        *(f"| {r.place} | {_found(r)} | {r.what} | {_cell(r.message)} | {r.gradcheck} |" for r in rows),
+    ]  # fmt: skip
+
+
+def _found(row: Row) -> str:
+    return finding(row.place.operator) or "**?**"
 
 
 def _median_ratio(rows: Sequence[Row]) -> str:

@@ -348,7 +348,7 @@ def least_squares(xp: Tracer, a: Value, b: Value) -> Value:
 def low_rank_inverse(xp: Tracer, left: Value, values: Value, right: Value, kept: np.ndarray) -> Value:
     """Return V diag(1/sigma) U^T over the `kept` values: the pseudo-inverse of the nearest matrix of that rank."""
     inverse = xp.where(xp.concrete(kept), xp.divide(1.0, xp.where(xp.concrete(kept), values, 1.0)), 0.0)
-    return xp.matmul(right * xp.expand_dims(inverse, axis=-2), xp.matrix_transpose(left))
+    return xp.matmul(right * xp.expand_dims(inverse, axis=-2), adjoint(xp, left))
 
 
 def matrix_exponential(xp: Tracer, a: Value, size: float) -> Value:

@@ -101,3 +101,11 @@ def test_an_entry_that_several_are_put_to_is_undefined(operator: str, index: int
     assert verdict.outcome is Outcome.INCONCLUSIVE, verdict.text()
     assert verdict.reason is Reason.UNTRACED
     assert "undefined which one stays" in verdict.message
+
+
+def test_each_failing_operator_has_a_finding() -> None:
+    from bench import findings
+    from bench.opinfo import triage
+
+    assert {*triage.FINDINGS.values()} <= {f.what for f in findings.FINDINGS}
+    assert {operator for (operator, *_), _ in FINDINGS} <= {*triage.FINDINGS}

@@ -314,6 +314,15 @@ def glu(xp: TorchTracer, x: Value, dim: int = -1) -> Value:
     return along(xp, x, dim, 0, half) * xp.sigmoid(along(xp, x, dim, half, 2 * half))
 
 
+@maps("normal.Tensor_Tensor normal.Tensor_float normal.float_Tensor")
+def normal(xp: TorchTracer, mean: Any, std: Any = 1.0, **_: Any) -> Value:
+    """mean + std z, for the z of this draw."""
+    at_mean, at_std = (xp.read(k) if isinstance(v, Value) else v for k, v in enumerate((mean, std)))
+    with np.errstate(all="ignore"):
+        z = np.where(np.asarray(at_std) != 0, (xp.outs[0] - at_mean) / at_std, 0.0)
+    return mean + std * xp.concrete(z)
+
+
 @maps("native_dropout")
 def native_dropout(xp: TorchTracer, x: Value, p: float, train: bool | None) -> Outputs:
     if train is False or p == 0:
@@ -431,14 +440,15 @@ def cumprod(xp: TorchTracer, x: Value, dim: int, dtype: Any = None) -> Value:
 
 @maps("logcumsumexp")
 def logcumsumexp(xp: TorchTracer, x: Value, dim: int) -> Value:
-    """Of complex numbers log(cumsum(exp(x - top))) + top; any number `top` gives this function."""
+    """Of complex numbers log(cumsum(exp(x - top))) + top; any numbers `top` along the axis give this function."""
     if not x.ndim or x.shape[dim] < 2:
         return x
     if x.kind != "complex":
         return running_logsumexp(xp, x, dim % x.ndim)
-    top = float(np.max(xp.read(0).real, initial=0.0))
-    principal = np.log(np.cumsum(np.exp(xp.read(0) - top), axis=dim)).imag
+    largest = np.max(xp.read(0).real, axis=dim, keepdims=True)
+    principal = np.log(np.cumsum(np.exp(xp.read(0) - largest), axis=dim)).imag
     turns = np.round((xp.outs[0].imag - principal) / (2 * math.pi))  # PyTorch's logarithms are not the principal ones
+    top = xp.concrete(np.broadcast_to(largest, x.shape).copy())
     sums = xp.log(on_axis(xp, "cumulative_sum", xp.exp(x - top), dim)) + top
     return sums + xp.concrete(2j * math.pi * turns) if turns.any() else sums
 
@@ -1142,10 +1152,10 @@ def truncated_inverse(xp: TorchTracer, a: Value, kept: np.ndarray, hermitian: bo
     stable = backward_stable(xp, a, given)
     if not hermitian:
         u, _, vt = np.linalg.svd(given, full_matrices=False)
-        return low_rank_inverse(xp, *singular(xp, stable, u, np.swapaxes(vt, -1, -2)), kept)
+        return low_rank_inverse(xp, *singular(xp, stable, u, np.conj(np.swapaxes(vt, -1, -2))), kept)
     of, columns = np.linalg.eigh(given)
     rank = np.argsort(np.argsort(-np.abs(of), axis=-1), axis=-1)
-    values, vectors = eigen(xp, (stable + xp.matrix_transpose(stable)) * 0.5, columns)
+    values, vectors = eigen(xp, (stable + adjoint(xp, stable)) * 0.5, columns)
     return low_rank_inverse(xp, vectors, values, vectors, np.take_along_axis(kept, rank, axis=-1))
 
 

@@ -52,7 +52,7 @@ FRESH = frozenset(
 LEAVES = frozenset({"numpy", "__array__", "tolist", "__dlpack__", "data_ptr"})
 """Methods of Tensor through which values leave PyTorch's sight."""
 
-DRAWS = frozenset("normal bernoulli poisson binomial multinomial normal_functional".split())
+DRAWS = frozenset("bernoulli poisson binomial multinomial normal_functional".split())
 """Draws from distributions with given parameters, through which PyTorch does not differentiate."""
 
 NO_GRAD = (
