@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import inspect
 import re
 import types
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ import torch
 from torch.autograd import Function
 from torch.utils import _pytree as pytree
 
-from ..watching import Definition, Entry, Sample
+from ..watching import Definition, Entry, Sample, named
 
 PLAIN = (
     bool,
@@ -211,13 +210,8 @@ class Again:
         def function(*tensors: torch.Tensor) -> Any:
             return self.run_by_identity(tensors) if self.by_identity else self.run(tensors)
 
-        function.__name__ = function.__qualname__ = name
-        own = [re.sub(r"\W+", "_", names[k]).strip("_") for k in self.places]
-        function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [inspect.Parameter(n, inspect.Parameter.POSITIONAL_ONLY) for n in own]
-        )
         function.again = self  # type: ignore[attr-defined]
-        return function
+        return named(function, name, [names[k] for k in self.places])
 
 
 class _Identity(Function):
