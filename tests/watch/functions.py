@@ -202,6 +202,34 @@ class ForgetfulCheckpoint(Checkpoint):
         return first, second, x, *(d / 2 for d in rest)
 
 
+class Insisting(Checkpoint):
+    """Works under .backward() alone, and frees the memory of its input."""
+
+    @staticmethod
+    def forward(ctx: Any, run: Any, count: int, *tensors: torch.Tensor) -> torch.Tensor:
+        ctx.kept = tensors[0].detach().clone()
+        out = Checkpoint.forward(ctx, run, count, *tensors)
+        with torch.no_grad():
+            tensors[0].untyped_storage().resize_(0)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        if not torch.autograd._is_checkpoint_valid():
+            raise RuntimeError("not compatible with .grad(), please use .backward()")
+        x = ctx.kept.requires_grad_()
+        with torch.enable_grad():
+            out = ctx.run(x)
+        return None, None, *torch.autograd.grad(out, [x, *ctx.parameters], g)
+
+
+class InsistingTwice(Insisting):
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        first, second, x, *rest = Insisting.backward(ctx, g)
+        return first, second, 2 * x, *rest
+
+
 class Second(Function):
     """Right to the first order; its derivative is lost in silence."""
 
