@@ -238,8 +238,109 @@ def true_attention() -> Any:
     return p * (1 - p) * (mpf(0.3) - mpf(0.7)) * (-1 - mpf(-0.4)) / mp.sqrt(2)
 
 
+def true_truncated_inverse() -> Any:
+    """d/da of entry (0, 0) of v vᵀ/λ, λ the larger eigenvalue of [[a, 1], [1, 1.5]]: (a - μ)/((λ - μ) λ), μ the other."""
+
+    def entry(a: Any) -> Any:
+        root = mp.sqrt((a - mpf(1.5)) ** 2 + 4)
+        large, small = ((a + mpf(1.5) + sign * root) / 2 for sign in (1, -1))
+        return (a - small) / (root * large)
+
+    return mp.diff(entry, 2)
+
+
+def torch_group_norm_mean() -> float:
+    """d/dx of the first group's mean, which comes with an autograd node; None counts as 0, as autograd has it."""
+    import torch
+
+    x = torch.tensor([[[1.0, 2.0], [4.0, 8.0]]], dtype=torch.float64, requires_grad=True)
+    mean = torch.native_group_norm(x, None, None, 1, 2, 2, 1, 1e-5)[1]
+    (found,) = torch.autograd.grad(mean.sum(), x, allow_unused=True)
+    return 0.0 if found is None else float(found[0, 0, 0])
+
+
+def torch_chunked_cross_entropy() -> float:
+    import torch
+    from torch.nn.functional import linear_cross_entropy
+    from torch.nn.modules.linear_cross_entropy_options import LinearCrossEntropyOptions
+
+    options = LinearCrossEntropyOptions(allow_retain_graph=True, batch_chunk_size=1)
+    eye, target = torch.eye(2, dtype=torch.float64), torch.tensor([0])
+    loss = lambda x: linear_cross_entropy(x, eye, target, options=options)
+    x = torch.tensor([[0.25, -0.25]], dtype=torch.float64)
+    return float(torch.autograd.functional.hessian(loss, x)[0, 0, 0, 0])
+
+
+def torch_normal() -> float:
+    import torch
+
+    torch.manual_seed(0)
+    return torch_slope("torch.normal(x, torch.ones_like(x))", [0.5])()
+
+
+def torch_masked_fill() -> float:
+    """dv of z.masked_fill(mask, v), z complex and v real."""
+    import torch
+
+    v = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    out = torch.tensor([1j], dtype=torch.complex128).masked_fill(torch.tensor([True]), v)
+    try:
+        out.real.sum().backward()
+    except RuntimeError as e:  # of its long text what fits into a table
+        raise RuntimeError(str(e).partition(" ||")[0] + " …") from e
+    return float(v.grad)
+
+
+def torch_complex_sigmoid() -> float:
+    import torch
+
+    return float(torch.sigmoid(torch.tensor([-1920 + 19j], dtype=torch.complex128)).real[0])
+
+
+def jax_pad() -> float:
+    """d/dv of the sum of three ones with v twice before and once after them."""
+    import jax
+
+    try:
+        return jax_value(lambda j, v: j.lax.pad(jax.numpy.ones(3), v, [(2, 1, 0)]).sum(), 0.5, "float64")
+    except TypeError as e:
+        raise RuntimeError(str(e).partition(". ")[0]) from e
+
+
+def jax_reduce() -> float:
+    """d/dx of the sum of [x, x], added up beside an array that is not differentiated."""
+    import jax
+
+    def both(j: Any, x: Any) -> Any:
+        add = lambda a, b: (a[0] + b[0], a[1] + b[1])
+        return j.lax.reduce((j.numpy.stack([x, x]), jax.numpy.ones(2)), (0.0, 0.0), add, (0,))[0]
+
+    try:
+        return jax_value(both, 0.5, "float64")
+    except TypeError as e:
+        raise RuntimeError(str(e).partition(". ")[0]) from e
+
+
+def jax_slope_of_complex(name: str, z: complex) -> Callable[[], float]:
+    """The real part of the derivative of a holomorphic function, in complex64."""
+
+    def got() -> float:
+        import jax
+
+        f = getattr(jax.numpy, name)
+        return float(jax.grad(f, holomorphic=True)(jax.numpy.complex64(z)).real)
+
+    return got
+
+
+def single_complex(z: complex) -> Any:
+    return mp.mpc(single(z.real), single(z.imag))
+
+
 STRIDED = "torch.tensor([[2., 9.], [3., 9.]], dtype=x.dtype)[:, 0]"
 SCORES = "F.nll_loss(x.contiguous(memory_format=torch.channels_last), torch.zeros(1, 2, 2, dtype=torch.int64))"
+SCATTERED = "torch.as_strided_scatter(x, torch.ones(2, dtype=x.dtype), (2,), (1,), 0)"
+UNPOOLED = "F.max_unpool2d(x, torch.arange(4).reshape(1, 1, 2, 2).mT, 2)"
 SIMILAR = "F.cosine_similarity(x, torch.tensor([[1., 3.]], dtype=x.dtype))"
 
 FINDINGS = (
@@ -499,6 +600,78 @@ FINDINGS = (
         "log of complex numbers, value", "jax", "complex128", "Re(jnp.log(x + 0.009j)), x = 0.7654",
         lambda: jax_value(lambda j, x: j.numpy.log(x + 0.009j).real, 0.7654, "float64", gradient=False),
         lambda: mp.log(mpf(0.7654) ** 2 + mpf(0.009) ** 2) / 2, "it is made of the log1p above",
+    ),
+    Finding(
+        "pinv with a tolerance that a singular value does not reach, gradient", "torch", "float64",
+        "torch.linalg.pinv(x, rtol=0.5)[0, 0], x = [[2, 1], [1, 1.5]]",
+        torch_slope("torch.linalg.pinv(x, rtol=0.5)[0, 0]", [[2.0, 1.0], [1.0, 1.5]], (0, 0)), true_truncated_inverse,
+        "the rule for pinv is given x where the truncated x belongs",
+    ),
+    Finding(
+        "as_strided_scatter, gradient of what is written over", "torch", "float64",
+        "torch.as_strided_scatter(x, ones, (2,), (1,), 0)[0], x = [1, 2, 3]", torch_slope(SCATTERED, [1.0, 2.0, 3.0]),
+        lambda: mpf(0), "it keeps the gradient of the entries that are overwritten, and drops that of the others",
+    ),
+    Finding(
+        "native_group_norm, gradient of the means that it returns", "torch", "float64",
+        "torch.native_group_norm(x, …)[1], 4 entries in the group", torch_group_norm_mean, lambda: mpf(1) / 4,
+        "the outputs require grad, and their cotangents are ignored",
+    ),
+    Finding(
+        "linear_cross_entropy by chunks, second derivative", "torch", "float64",
+        "F.linear_cross_entropy(x, eye, [0], options=…), x = [0.25, -0.25]", torch_chunked_cross_entropy,
+        lambda: 1 / (2 + 2 * mp.cosh(mpf(1) / 2)),
+        "the gradient is computed under no_grad in the forward pass, and is no Function that refuses a second one",
+    ),
+    Finding(
+        "max_unpool2d with indices that are not contiguous, gradient", "torch", "float64",
+        "F.max_unpool2d(x, k.mT, 2)", torch_slope(UNPOOLED, [[[[1.0, 2.0], [3.0, 4.0]]]], (0, 0, 0, 0)), lambda: mpf(1),
+        "the forward pass takes them, the backward pass views them as a row; max_unpool3d as well",
+    ),
+    Finding(
+        "normal, gradient of the mean for a given draw", "torch", "float64", "torch.normal(x, 1)", torch_normal,
+        lambda: mpf(1), "declared to be 0 without a word; torch.distributions.Normal.rsample has it",
+    ),
+    Finding(
+        "masked_fill of complex numbers with a real one, gradient of that", "torch", "complex128",
+        "z.masked_fill(mask, v)", torch_masked_fill, lambda: mpf(1),
+        "the backward pass gives the real argument a complex gradient, which autograd refuses",
+    ),
+    Finding(
+        "sigmoid of complex numbers far left, value", "torch", "complex128", "Re torch.sigmoid(-1920 + 19j)",
+        torch_complex_sigmoid, lambda: mp.re(1 / (1 + mp.exp(mp.mpc(1920, -19)))),
+        "1/(1 + exp(-z)) with an infinite exp: inf/inf in its complex quotient",
+    ),
+    Finding(
+        "pad, gradient of the padding value alone", "jax", "float64", "lax.pad(ones, v, [(2, 1, 0)]).sum()", jax_pad,
+        lambda: mpf(3), "TypeError: the rule sums a cotangent of None",
+    ),
+    Finding(
+        "reduce of two arrays, gradient of one of them", "jax", "float64", "lax.reduce((x, ones), …)[0], x = [t, t]",
+        jax_reduce, lambda: mpf(2), "TypeError: the rule reshapes a symbolic zero",
+    ),
+    Finding(
+        "clamp between bounds that move with the argument, gradient", "jax", "float64", "lax.clamp(t, t, t + 1), t = 0.5",
+        lambda: jax_value(lambda j, t: j.lax.clamp(t, t, t + 1), 0.5, "float64"), lambda: mpf(1),
+        "at the lower bound neither the bound nor the value has a gradient",
+    ),
+    Finding(
+        "tanh of complex numbers, gradient", "jax", "complex64", "d Re jnp.tanh(z), z = 4.2 + 1j",
+        jax_slope_of_complex("tanh", 4.2 + 1j), lambda: mp.re(mp.sech(single_complex(4.2 + 1j)) ** 2), "1 - out² cancels",
+    ),
+    Finding(
+        "tanh of complex numbers, gradient further out", "jax", "complex64", "d Re jnp.tanh(z), z = 8 + 0.3j",
+        jax_slope_of_complex("tanh", 8 + 0.3j), lambda: mp.re(mp.sech(single_complex(8 + 0.3j)) ** 2), "1 - out² cancels",
+    ),
+    Finding(
+        "tan of complex numbers, gradient", "jax", "complex64", "d Re jnp.tan(z), z = 0.4 + 2.5j",
+        jax_slope_of_complex("tan", 0.4 + 2.5j), lambda: mp.re(mp.sec(single_complex(0.4 + 2.5j)) ** 2),
+        "1 + out² cancels",
+    ),
+    Finding(
+        "erfcx, value between 26.545 and 26.64", "jax", "float64", "jax.scipy.special.erfcx(x), x = 26.6",
+        lambda: jax_value(lambda j, x: j.scipy.special.erfcx(x), 26.6, "float64", gradient=False),
+        lambda: mp.exp(mpf(26.6) ** 2) * mp.erfc(mpf(26.6)), "exp(x²) erfc(x) where erfc underflows already",
     ),
 )  # fmt: skip
 

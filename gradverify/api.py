@@ -12,6 +12,7 @@ import numpy as np
 
 from .checker.casting import Call, context, dtype_name, in_dtype
 from .checker.compositions import MODES, Judgement, judge_orders
+from .checker.driver import after_first_order
 from .checker.orders import Mode
 from .checker.question import TIME_LIMIT, Effort, Question
 from .checker.sparse import judge_sparse
@@ -159,7 +160,8 @@ def _judge_up_to(q: Question, order: int, modes: Sequence[Mode], effort: Effort)
         if judgement.verdict is None:
             lacking.append(judgement)
         elif ASSERTION.gate(judgement.verdict.outcome, judgement.verdict.kind):
-            return judgement.verdict
+            first = judged[0].verdict if judged and judgement.order > 1 else None
+            return after_first_order(first, judgement.verdict, judgement.order) if first else judgement.verdict
         else:
             judged.append(judgement)
     if not judged:

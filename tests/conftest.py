@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+# Triton's own functions (tl.sum) are interpreted or compiled by what is set when it is imported, which PyTorch may do.
+os.environ.setdefault("TRITON_INTERPRET", "1")
+
 pytest.register_assert_rewrite("tests.helpers")
 
 PEAKS = pytest.StashKey[dict[str, int]]()

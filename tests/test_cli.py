@@ -117,6 +117,20 @@ def test_replay_a_report_and_a_spec(folder: Path) -> None:
     assert call("replay", "b.grad.yaml").exit_code == Exit.FAIL
 
 
+def test_explain_draws_the_digits_that_are_lost(folder: Path) -> None:
+    expression, x = "mean(x * x) - mean(x) ** 2", "x=[1000, 1001, 1003]"
+    options = ("--input", x, "--subjects", "engine", "--dtypes", "float32", "--stability")
+    lines = call("explain", expression, *options).output.splitlines()
+    first = next(k for k, line in enumerate(lines) if "digits that rounding in float32 leaves, of 7.2" in line)
+    drawn = [line for line in lines[first + 1 :] if line.startswith("%")]
+    assert [line.split(" = ")[1].split("(")[0] for line in drawn] == ["multiply", "mean", "mean", "pow", "subtract"]
+    assert all(len(line) <= 79 for line in drawn)
+    assert "loses" in drawn[-1]
+    assert not any("loses" in line for line in drawn[:-1])
+    assert drawn[-1].count("█") < drawn[0].count("█") / 2
+    assert "digits that rounding" not in call("explain", expression, *options[:-1]).output
+
+
 def test_explain_shows_graph_gradient_and_verdict(folder: Path) -> None:
     result = call("explain", "sum(x ** 3)", "--input", "x=[1, 2]", "--subjects", "engine", "--dtypes", "float64")
     assert result.exit_code == Exit.OK, result.output
@@ -145,7 +159,7 @@ def test_strict_and_unavailable(folder: Path) -> None:
     args = ("run", "a.grad.yaml", "--subjects", "engine", "--device", "nowhere")
     lenient = call(*args)
     assert lenient.exit_code == Exit.OK
-    assert "2 unavailable: the subject is not installed, or its device is not there" in lenient.output
+    assert "not judged, for want of the framework or its device: engine (2 verdicts)" in lenient.output
     strict = call(*args, "--strict")
     assert strict.exit_code == Exit.FAIL
     assert "strict: INCONCLUSIVE fails" in strict.output

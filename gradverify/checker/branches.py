@@ -8,20 +8,24 @@ where it turns can be solved for: Newton's method along the one entry of the inp
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from ..core.errors import Unsupported
+from ..core.case import Case
 from ..core.graph import Apply, Constant, Graph, Input
+from ..core.interval import Interval
+from ..core.verdict import Coverage
 from ..frameworks.registry import of_functions
-from ..judge.budget import casts
-from ..judge.exact import free_names, inputs_of, trace_backward
+from ..judge.exact import trace_backward
+from ..judge.wording import with_line
 from ..namespaces.dtypes import is_float, rounded, to_float64
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import forward, reverse
+from ..ops import OPS
 from ..ops.build import lowered
 from .complex_adapter import to_native
 from .probes import Given, OtherArguments, Probe, Variant, has_case, is_custom, register_probe
@@ -51,20 +55,7 @@ class Branch:
 
     @property
     def text(self) -> str:
-        return _called(self.graph, self.node)
-
-
-def _called(graph: Graph, k: int, depth: int = 2) -> str:
-    """A node as a nested call, as deep as people read it."""
-    node = graph.nodes[k]
-    if not isinstance(node, Apply) or not depth:
-        return graph.label(k) if not isinstance(node, Apply) else f"{node.op}(…)"
-    cast = casts(graph, node)
-    if cast:
-        return _called(graph, cast[0], depth)
-    symbol = {"less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!="}
-    parts = [_called(graph, a, depth - 1) for a in node.args]
-    return f"{parts[0]} {symbol[node.op]} {parts[1]}" if node.op in symbol else f"{node.op}({', '.join(parts)})"
+        return with_line(self.graph, self.node)
 
 
 def _backward(given: Given) -> tuple[Graph, dict[str, np.ndarray]]:
@@ -73,15 +64,9 @@ def _backward(given: Given) -> tuple[Graph, dict[str, np.ndarray]]:
     assert case is not None
     subject, function = to_native(of_functions(given.traced.framework, given.question.device), given.traced)
     with given.question.limit_time(PASSES):
-        backward, graph = trace_backward(case, subject, function)
-    names = dict(zip(free_names(backward), case.values))
-    values = inputs_of(case, backward, graph)
-    return _named(lowered(graph), names), {names.get(n, n): v for n, v in values.items()}
-
-
-def _named(graph: Graph, names: Mapping[str, str]) -> Graph:
-    nodes = tuple(Input(names.get(n.name, n.name), n.shape, n.kind) if isinstance(n, Input) else n for n in graph.nodes)
-    return Graph(nodes, graph.outputs)
+        backward = trace_backward(case, subject, function)
+    assert backward.graph is not None
+    return lowered(backward.graph), dict(backward.values)
 
 
 def open_branches(graph: Graph, values: Mapping[str, np.ndarray], moving: frozenset[str]) -> tuple[list[Branch], int]:
@@ -122,8 +107,51 @@ def _with_ends(graph: Graph) -> Graph:
             if isinstance(end, int | float):
                 nodes.append(Constant(float(end)))
                 shape = graph.nodes[node.args[0]].shape
-                nodes.append(Apply("less", (node.args[0], len(nodes) - 1), (), shape, "bool"))
+                nodes.append(Apply("less", (node.args[0], len(nodes) - 1), (), shape, "bool", node.site))
     return Graph(tuple(nodes), graph.outputs)
+
+
+def is_reachable(branch: Branch) -> bool:
+    """Can values take the other side? By intervals; floating-point inputs may be any number."""
+    node = branch.graph.nodes[branch.node]
+    assert isinstance(node, Apply)
+    a, b = (_range_of(branch.graph, k, branch.values) for k in node.args)
+    low, high = a.lo - b.hi, a.hi - b.lo
+    if math.isnan(low) or math.isnan(high):
+        return True
+    match node.op:
+        case "less" | "greater_equal":
+            return low < 0 <= high
+        case "equal" | "not_equal":
+            return low <= 0 <= high and (low, high) != (0.0, 0.0)
+        case _:
+            return low <= 0 < high
+
+
+def _range_of(graph: Graph, k: int, values: Mapping[str, np.ndarray]) -> Interval:
+    """An interval that holds all that a node may come to."""
+    if k not in graph.found.setdefault("ranges", {}):
+        graph.found["ranges"][k] = _range(graph, k, values)
+    return cast("Interval", graph.found["ranges"][k])
+
+
+def _range(graph: Graph, k: int, values: Mapping[str, np.ndarray]) -> Interval:
+    node = graph.nodes[k]
+    if isinstance(node, Apply):
+        images = [_range_of(graph, a, values) for a in node.args]
+        shapes = tuple(graph.nodes[a].shape for a in node.args)
+        op, params = node.op, dict(node.params)
+        if op == "multiply" and node.args[0] == node.args[1]:  # of one variable, not of two
+            op, images, shapes = "square", images[:1], shapes[:1]
+        try:
+            return OPS[op].image(*images, shapes=shapes, **params)
+        except (ArithmeticError, ValueError):  # outside of the domain an image need not exist
+            return Interval()
+    given = np.asarray(node.value) if isinstance(node, Constant) else np.asarray(values[node.name])
+    is_free = isinstance(node, Input) and is_float(given) and not node.name.startswith("captured")
+    if is_free or not given.size or not np.isfinite(to_float64(given) if is_float(given) else given).all():
+        return Interval()
+    return Interval(float(np.min(given)), float(np.max(given)))
 
 
 def solve(
@@ -182,25 +210,39 @@ def solve(
 
 
 def _at_branches(given: Given) -> Iterator[Variant]:
-    """The function where a branch that was not taken is; raises Unsupported with those that no point was found for."""
+    """The function where a branch that was not taken is; `given.found` then says which were."""
     case = given.case
     assert case is not None
     graph, values = _backward(given)
     arguments = frozenset(a.name for a in given.traced.arguments if a.role == "argument" and not a.part)
     moving = frozenset(case.wrt) & arguments
     branches, count = open_branches(graph, values, moving)
-    unsolved = []
-    for branch in branches[: MOST_BRANCHES.get(given.effort, 0)]:
+    unreachable = [b for b in branches if not is_reachable(b)]
+    branches = [b for b in branches if b not in unreachable]
+    most = MOST_BRANCHES.get(given.effort, 0)
+    missed = branches[most:]
+    for branch in branches[:most]:
         found = solve(branch, moving, {n: case.dtype_of(n) for n in moving})
-        if found is None:
-            unsolved.append(branch.text)
-            continue
-        name, entry, value = found
-        where = f"{name}[{', '.join(map(str, entry))}]" if entry else name
-        for variant in given.changed(_Put(case.values[name], entry, value)):
-            yield OtherArguments(variant.args, label=f"{where} = {value:.6g}, where {branch.text} turns")
-    if unsolved:
-        raise Unsupported(f"{len(unsolved)} of {count} not taken: {'; '.join(unsolved)}")
+        variants = list(_beyond(given, case, branch, found)) if found else []
+        missed += [] if variants else [branch]
+        given.found.coverage = _coverage(count, missed, unreachable)
+        yield from variants
+    given.found.coverage = _coverage(count, missed, unreachable)
+
+
+def _beyond(
+    given: Given, case: Case, branch: Branch, found: tuple[str, tuple[int, ...], float]
+) -> Iterator[OtherArguments]:
+    """The function at the point where a branch turns."""
+    name, entry, value = found
+    where = f"{name}[{', '.join(map(str, entry))}]" if entry else name
+    for variant in given.changed(_Put(case.values[name], entry, value)):
+        yield OtherArguments(variant.args, label=f"{where} = {value:.6g}, where {branch.text} turns")
+
+
+def _coverage(count: int, missed: Sequence[Branch], unreachable: Sequence[Branch]) -> Coverage:
+    texts = [tuple(dict.fromkeys(b.text for b in of)) for of in (missed, unreachable)]
+    return Coverage(count, count - len(missed) - len(unreachable), *texts)
 
 
 class _Put:

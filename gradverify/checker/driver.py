@@ -53,13 +53,13 @@ def judge_question(q: Question, effort: Effort) -> Verdict:
             if verdict.outcome.has_kind or verdict.outcome is Outcome.WEAK:
                 facts = {**verdict.facts, "tried": walk.tried}
                 message = f"{verdict.message} (found with {found_with})"
-                verdict = replace(verdict, message=message, facts=facts)
+                verdict = replace(verdict, message=message, facts=facts, coverage=given.found.coverage)
             if verdict.outcome is Outcome.FAIL:
                 return verdict
             if verdict.outcome is not Outcome.PASS and first.outcome is Outcome.PASS:  # a FAIL may come yet
                 first = verdict
     facts = {**first.facts, "tried": walk.tried, "skipped": walk.skipped}
-    return replace(first, notes=(*first.notes, *walk.notes), facts=facts)
+    return replace(first, notes=(*first.notes, *walk.notes), facts=facts, coverage=given.found.coverage)
 
 
 class _Walk:
@@ -90,6 +90,8 @@ class _Walk:
                     continue
                 self.tried.append(label)
                 self.answered.add(probe.key)
+                if isinstance(variant, OtherQuestion) and variant.question.derived:
+                    verdict = after_first_order(self.given.verdict, verdict)
                 yield verdict, label
         except (BadInput, Unsupported) as e:  # there is nothing to ask
             self._skip(probe, probe.name, str(e))
@@ -116,6 +118,13 @@ class _Walk:
         if verdict.kind is not None and not probe.counts(verdict.kind, self.given):
             return None, why
         return verdict, ""
+
+
+def after_first_order(first: Verdict, verdict: Verdict, order: int = 2) -> Verdict:
+    """The verdict on a derivative; a FAIL says first that the first order is none."""
+    if verdict.outcome is not Outcome.FAIL:
+        return verdict
+    return replace(verdict, message=f"order 1 {first.outcome}; order {order} {verdict.outcome}: {verdict.message}")
 
 
 def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> Verdict:
@@ -243,7 +252,7 @@ def _second_opinion(q: Question, own: Traced, case: Case) -> Verdict | None:
     if case.mixed is not None or own.native is not None or any(a.part for a in own.arguments):
         return None
     free = {a.name: own.values[a.name] for a in own.arguments if a.role != "captured"}
-    box = Opaque(subject, own.function, free, case.wrt, case.cotangent, case.dtype)
+    box = Opaque(subject, own.function, free, case.wrt, case.cotangent, case.dtype, case.updated)
     with q.limit_time(PASSES):
         found = judge_opaque(case.name, box, own.notes, seed=q.seed)
     sure = all(not c.unresolved and not c.power > AGREES for c in found.comparisons)
@@ -286,7 +295,7 @@ def judge_without_definition(
         return None
     wrt = wanted_inputs(q, own)
     cotangent = cotangent_at(q, own, point, [o.shape for o in outputs], (own.dtype,) * len(outputs))
-    box = Opaque(subject, own.function, own.values, wrt, cotangent, own.dtype)
+    box = Opaque(subject, own.function, own.values, wrt, cotangent, own.dtype, own.updated - set(wrt))
     with q.limit_time(PASSES):
         return judge(q.title(point), box, (f"it cannot be traced: {why}",), seed=q.seed), own
 

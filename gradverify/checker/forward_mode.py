@@ -17,12 +17,14 @@ from ..judge.draws import tangents_of
 from ..judge.excuses import with_forms
 from ..judge.holomorphic import pushforward_by_forms
 from ..judge.jvp import Slopes, differences, jvp_budget
-from ..namespaces.dtypes import FORMATS
+from ..namespaces.dtypes import FORMATS, to_float64
 from ..trace import Traced
 from .driver import judge_detached_both_ways, judge_without_definition
 from .opaque import judge_opaque_jvp
 from .question import Question
 from .trace_case import trace_case
+
+AT_INFINITY = "an argument is infinite or NaN there, where nothing moves along a tangent"
 
 
 def judge_jvp(q: Question, *, batched: bool = False) -> Verdict:
@@ -44,7 +46,11 @@ def _judge(q: Question, batched: bool, fix_detached: bool) -> tuple[Verdict, Tra
         return found
     tangents = tangents_of(case, [q.seed, 7])
 
+    infinite = any(not np.isfinite(to_float64(case.values[n])).all() for n in case.wrt)
+
     def verdict(outcome: Outcome, message: str = "", **fields: Any) -> tuple[Verdict, Traced]:
+        if infinite and not outcome and fields.get("kind") in (None, FailKind.WRONG, FailKind.NON_FINITE):
+            outcome, message, fields = Outcome.INCONCLUSIVE, AT_INFINITY, {"reason": Reason.DOMAIN}
         found = Verdict(outcome, f"JVP of {case.name}", traced.framework, case.dtype, message=message,
                        graph=case.graph.text(), seconds=time.perf_counter() - start, notes=traced.notes,
                         **fields)  # fmt: skip

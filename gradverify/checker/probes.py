@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..core.case import Case
-from ..core.verdict import FailKind, Verdict
+from ..core.verdict import Coverage, FailKind, Verdict
 from ..frameworks.registry import of_functions
 from ..trace import Traced
 from .question import TRIALS, Effort, Question
@@ -36,6 +36,13 @@ Change = Callable[[np.ndarray], "np.ndarray | None"]
 """The changed array, or None where it stays as it is."""
 
 
+@dataclass(eq=False)
+class Found:
+    """What probes find out beside verdicts: the branches that were taken."""
+
+    coverage: Coverage | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Given:
     """The given point after its judgement, from which probes make their variants.
@@ -45,6 +52,7 @@ class Given:
     traced    the trace there
     case      the case there; None where the function cannot be traced
     effort    the caller's
+    found     what probes found out about the whole, for the verdict
     asks_whether_compiled  the function asked its framework whether it is being compiled
     """
 
@@ -54,6 +62,7 @@ class Given:
     case: Case | None
     effort: Effort
     asks_whether_compiled: bool = False
+    found: Found = field(default_factory=Found)
 
     @property
     def trials(self) -> int:

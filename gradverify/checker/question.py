@@ -12,6 +12,7 @@ import numpy as np
 from ..core.errors import BadInput
 from ..core.limits import TimeLimit, time_limit
 from ..judge.orders import Below
+from ..trace.callee import name_of, qualified_name_of
 
 Effort = Literal["quick", "normal", "thorough"]
 
@@ -72,7 +73,7 @@ class Question:
     @property
     def name(self) -> str:
         """The function's name, as verdicts use it."""
-        return str(getattr(self.fn, "__name__", type(self.fn).__name__))
+        return name_of(self.fn)
 
     @property
     def given(self) -> Point:
@@ -116,4 +117,4 @@ class Point:
 
 def describe_function(fn: Callable[..., Any]) -> str:
     """The function, as messages about a call name it."""
-    return f"the function {getattr(fn, '__qualname__', None) or type(fn).__name__}"
+    return f"the function {qualified_name_of(fn)}"

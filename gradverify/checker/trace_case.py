@@ -12,7 +12,7 @@ import numpy as np
 from ..core.case import Case, Mixed
 from ..core.errors import BadInput, Unsupported
 from ..core.verdict import FailKind
-from ..frameworks.recognise import title_of, trace
+from ..frameworks.recognise import title_of, trace_call
 from ..judge.draws import draw
 from ..judge.orders import Below, by_definition, derivative
 from ..namespaces.dtypes import FORMATS, is_float, rounded
@@ -25,7 +25,8 @@ from .question import Point, Question, describe_function
 SURROGATE = "the gradient was held against that of the surrogate, the value against the function's own forward"
 
 UNDIFFERENTIATED = (
-    "a backward pass that is not meant to be differentiated is marked once_differentiable, or raises where it is"
+    "a backward pass that is not meant to be differentiated is marked once_differentiable, or raises where it is; order=1 "
+    "does not ask"
 )
 
 
@@ -150,12 +151,14 @@ def trace_at(
     try:
         with q.limit_time(describe_function(fn)):
             options = {**fixed, "seed": q.seed, "strict": strict, "framework": q.framework}
-            found = trace(fn, *point.args, options=options, **q.kwargs)
+            found = trace_call(fn, point.args, q.kwargs, options)
     except (Unsupported, BadInput):
         raise
     except Exception as e:
         text = str(e).strip().splitlines()
         raise BadInput(f"{describe_function(fn)} raised {type(e).__name__}{': ' + text[0] if text else ''}") from e
+    if found.faults:
+        raise Flawed(found, FailKind.LAW, "; ".join(found.faults))
     if not any(a.kind == "float" and a.role != "captured" for a in found.arguments):
         raise BadInput(f"{describe_function(fn)} has no floating-point argument, so there is nothing to differentiate")
     if not any(o.position is not None for o in found.outputs):
@@ -222,6 +225,7 @@ def _build_case(q: Question, own: Traced, definition: Traced, point: Point, wrt:
         mixed=mixed,
         parts=tuple((g[0], g[1]) for g in own.leaves if len(g) == 2),
         placed=frozenset(a.name for a in own.arguments if a.role == "parameter"),
+        updated=own.updated - set(wrt),
     )
 
 

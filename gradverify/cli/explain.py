@@ -9,6 +9,7 @@ import click
 
 from ..core.errors import GradverifyError, SpecError
 from ..report.gradient import gradient_lines
+from ..report.stability import stability_lines
 from ..run import plan
 from ..run.runner import Settings
 from ..spec.document import loads
@@ -19,12 +20,16 @@ from .options import case_options, judge
 @click.argument("expression")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE",
               help="A number, nested lists, or {shape: [3], domain: [-1, 1]}, as in a spec.")  # fmt: skip
+@click.option("--stability", is_flag=True, help="Draw the digits that rounding leaves of each step.")
 @case_options
-def command(expression: str, inputs: tuple[str, ...], reports: tuple[str, ...], **options: Any) -> int:
+def command(
+    expression: str, inputs: tuple[str, ...], stability: bool, reports: tuple[str, ...], **options: Any
+) -> int:
     """Show the graph of EXPRESSION, its gradient to 20 digits, and each subject's verdict.
 
     \b
     gradverify explain "sum(softplus(x) * y)" --input x=[0.5,1] --input y=[1,2]
+    gradverify explain "sqrt(mean(x * x) - mean(x) ** 2)" --input x=[1000,1001,1003] --dtypes float32 --stability
     """
     settings = Settings(**options)
     plan.check_names(settings)
@@ -42,6 +47,8 @@ def command(expression: str, inputs: tuple[str, ...], reports: tuple[str, ...], 
         raise GradverifyError(e.message) from None  # its line and column are of a file that nobody wrote
     click.echo(case.graph.text())
     for line in gradient_lines(case, settings.seed):
+        click.echo(line)
+    for line in stability_lines(case, settings.seed) if stability else ():
         click.echo(line)
     jobs = list(plan.spec_jobs(document, settings, "<expression>"))
     return judge(jobs, settings, reports, len(jobs), every=True)

@@ -57,6 +57,7 @@ class Case:
     invariants  names of the laws to check as well
     parts       pairs of outputs that are the real and the imaginary part of one complex number
     placed      inputs whose layout in memory is as the author made it (a module's parameters), so that no other is asked
+    updated     inputs that the forward pass may write to (running statistics, in the framework's sight)
     mixed       where not everything has the case's dtype: then that is the narrowest format that a value passes through
 
     In a graph with complex nodes `dtype` is their precision (float64 for complex128); complex values and cotangents are
@@ -77,6 +78,7 @@ class Case:
     mixed: Mixed | None = None
     parts: tuple[tuple[int, int], ...] = ()
     placed: frozenset[str] = frozenset()
+    updated: frozenset[str] = frozenset()
 
     @property
     def literal_dtype(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -29,15 +29,23 @@ class Constant:
     kind: Kind = "float"
 
 
+Site = tuple[str, int]
+"""A file and a line of the user's program."""
+
+
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """An op applied to earlier nodes. `params` holds every parameter of the op, defaults included, in table order."""
+    """An op applied to earlier nodes. `params` holds every parameter of the op, defaults included, in table order.
+
+    `site` is where a traced function asked for it, if that is known; it takes no part in equality.
+    """
 
     op: str
     args: tuple[int, ...]
     params: tuple[tuple[str, Any], ...]
     shape: Shape
     kind: Kind = "float"
+    site: Site | None = field(default=None, compare=False, repr=False)
 
 
 Node = Input | Constant | Apply
@@ -142,7 +150,7 @@ def _renumber(graph: Graph, keep: Sequence[int]) -> Graph:
 
     def moved(node: Node) -> Node:
         if isinstance(node, Apply):
-            return Apply(node.op, tuple(new[a] for a in node.args), node.params, node.shape, node.kind)
+            return replace(node, args=tuple(new[a] for a in node.args))
         return node
 
     return Graph(tuple(moved(graph.nodes[k]) for k in keep), tuple(new[o] for o in graph.outputs))

@@ -83,6 +83,28 @@ class Formula:
 
 
 @dataclass(frozen=True, slots=True)
+class Coverage:
+    """The branches of a backward pass: on which of them both sides were asked.
+
+    branches     comparisons, clamps and maxima that depend on what is differentiated
+    taken        those that some probe took on both sides
+    open         those of which one side was never taken
+    unreachable  those of which one side no value can take
+    """
+
+    branches: int
+    taken: int
+    open: tuple[str, ...] = ()
+    unreachable: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [f"branches of the backward pass: {self.taken} of {self.branches} taken on both sides"]
+        parts += [f"not taken: {', '.join(self.open)}"] if self.open else []
+        parts += [f"unreachable: {', '.join(self.unreachable)}"] if self.unreachable else []
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
 class Culprit:
     """The op whose VJP is wrong: the first one, seen from the output, that turns a right adjoint into a wrong one."""
 
@@ -101,6 +123,7 @@ class Verdict:
 
     kind    what sort of fault was found, of FAIL and KNOWN
     reason  of INCONCLUSIVE
+    coverage  of the branches of a custom backward pass, if they were looked for
     known   of KNOWN: the declared weakness of the subject (`frameworks.base.Form`) that explains the fault in full
     """
 
@@ -117,6 +140,7 @@ class Verdict:
     script: str = ""
     culprit: Culprit | None = None
     formula: Formula | None = None
+    coverage: Coverage | None = None
     source: str = ""
     seconds: float = 0.0
     known: str = ""
@@ -150,6 +174,8 @@ class Verdict:
             else (f"; would have caught a relative error of {self.power_of_values:.1e}")
         )
         values = f"worst error {self.share:.0%} of its budget{caught}"
+        if self.coverage is not None and self.coverage.branches:
+            values += f"; {self.coverage}"
         if self.formula is None or not self.formula.right:
             return values
         reach = "" if math.isnan(self.formula.power) else f" to {self.formula.power:.1e}"
@@ -189,6 +215,8 @@ class Verdict:
         for c in self.comparisons:
             if c.failing and c.worst:
                 lines.append(f"  {c.failing} of {c.size} entries of {c.of} are off; the worst is {c.worst}")
+        if self.coverage is not None and self.coverage.branches:
+            lines.append(str(self.coverage))
         if self.culprit:
             lines.append(f"first wrong op: {self.culprit.text}")
         for title, body in (("graph", self.graph), ("spec", self.spec), ("reproducer", self.script)):

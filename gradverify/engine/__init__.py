@@ -19,15 +19,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import autograd, dtypes, fft, func, linalg, special
+from . import autograd, dtypes, fft, linalg, special
 from .api import aliases, methods
+from .api.conversion import contiguous_format, preserve_format
 from .api.creation import *  # noqa: F403
 from .api.creation import Generator, manual_seed
 from .autograd import is_anomaly_enabled
 from .composite import record_composite
 from .devices import cuda_available
-from .dispatch import composites
+from .dispatch import above
 from .dtypes import device, dtype, get_default_dtype, set_default_dtype
+from .forward import apply_dual
 from .modes import (
     enable_grad,
     inference_mode,
@@ -39,14 +41,14 @@ from .modes import (
 from .namespace import ENGINE, EngineNamespace
 from .tensor import Size, Tensor
 
-composites.record = record_composite
+above.record_composite, above.apply_dual = record_composite, apply_dual
 _functions = aliases.functions_by_name()
 methods.install(_functions)
 globals().update(_functions)
 globals().update(dtypes.DTYPES)
 
 # What is written in terms of the operators comes after they are installed.
-from . import nn, optim, utils  # noqa: E402
+from . import func, nn, optim, utils  # noqa: E402
 from .nn.functional import log_softmax, softmax  # noqa: E402
 from .nn.functional import relu_ as relu_  # noqa: E402
 
@@ -72,8 +74,10 @@ class cuda:
 
 
 __all__ = [
-    "ENGINE", "EngineNamespace", "Generator", "Size", "Tensor", "autograd", "cuda", "device", "dtype", "enable_grad",
+    "ENGINE", "EngineNamespace", "Generator", "Size", "Tensor", "autograd", "contiguous_format",
+    "cuda", "device", "dtype", "enable_grad",
     "fft", "func", "get_default_dtype", "inference_mode", "is_anomaly_enabled", "is_grad_enabled",
-    "is_inference_mode_enabled", "linalg", "log_softmax", "manual_seed", "nn", "no_grad", "optim", "result_type",
+    "is_inference_mode_enabled", "linalg", "log_softmax", "manual_seed", "nn", "no_grad", "optim",
+    "preserve_format", "result_type",
     "set_default_dtype", "set_grad_enabled", "softmax", "special", "utils",
 ]  # fmt: skip

@@ -27,6 +27,11 @@ Params = Mapping[str, Any]
 NONE: Params = {}
 
 
+def has_tangent(x: Tensor) -> bool:
+    """Has it one at a level of forward mode that is open?"""
+    return x._tangents is not None and not x._tangents.keys().isdisjoint(state.duals)
+
+
 def apply(rule: Rule, args: Sequence[Any], params: Mapping[str, Any] = NONE) -> Tensor:
     """Run an op on tensors and Python numbers, and record it.
 
@@ -37,8 +42,10 @@ def apply(rule: Rule, args: Sequence[Any], params: Mapping[str, Any] = NONE) -> 
         if a._data.dtype.kind == "c" if isinstance(a, Tensor) else type(a) is complex:
             rule = rule.on_complex(a._data.dtype if isinstance(a, Tensor) else dtypes.default_complex())
             break
+    if state.duals and any(isinstance(a, Tensor) and has_tangent(a) for a in args):
+        return above.apply_dual(rule, args, params)
     if rule.composite and state.enabled and any(isinstance(a, Tensor) and a.requires_grad for a in args):
-        return composites.record(rule, args, params)
+        return above.record_composite(rule, args, params)
     if rule.view:
         args[0]._array()  # a view of a NumPy scalar would share nothing
     raws = [a._data if isinstance(a, Tensor) else a for a in args]
@@ -61,17 +68,23 @@ def apply(rule: Rule, args: Sequence[Any], params: Mapping[str, Any] = NONE) -> 
     if state.enabled and rule.differentiable:
         record(rule, args, params, out)
     if rule.view:
+        out._inference, out._level = args[0]._inference, args[0]._level
         track(args[0], out, ViewStep(rule, params))
     return out
 
 
-class _Composites:
-    """How composite ops are recorded: `composite` needs the walk, which stands above this file, and is entered here."""
+class _Above:
+    """Two ways to run an op that need the walk, which stands above this file: they are entered here.
 
-    record: Callable[[Rule, Sequence[Any], Params], Tensor]
+    record_composite  an op that is a composition of others (`composite`)
+    apply_dual        an op of which an argument has a tangent (`forward`)
+    """
+
+    record_composite: Callable[[Rule, Sequence[Any], Params], Tensor]
+    apply_dual: Callable[[Rule, Sequence[Any], Params], Tensor]
 
 
-composites = _Composites()
+above = _Above()
 
 
 class ViewStep:

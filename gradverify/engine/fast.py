@@ -21,7 +21,7 @@ def apply_one(rule: Rule, x: Tensor) -> Tensor:
     """`apply` for an elementwise op of one tensor."""
     raw = x._data
     d = raw.dtype
-    if (d is F32 or d is F64) and gpu.kernels is None:
+    if (d is F32 or d is F64) and gpu.kernels is None and not state.duals:
         out = wrap(quiet.run(rule.kernel, raw))
         if state.enabled:
             record(rule, (x,), NONE, out, True)
@@ -36,7 +36,7 @@ def apply_two(rule: Rule, x: Any, y: Any) -> Tensor:
     plain = type(b) is float or type(b) is int
     d = a.dtype if plain else getattr(b, "dtype", None)  # a complex number has none
     known = plain or type(a) is float or type(a) is int or getattr(a, "dtype", None) is d
-    if known and (d is F32 or d is F64) and gpu.kernels is None:
+    if known and (d is F32 or d is F64) and gpu.kernels is None and not state.duals:
         try:
             out = wrap(quiet.run(rule.kernel, a, b))
         except ValueError as error:

@@ -5,21 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from ..core.op import OpSpec, Param
 from ..ops import OPS
+from ..ops.reduction import shared_among
 from . import wirtinger
 
 LOCAL: Mapping[str, OpSpec] = {
     spec.name: spec
     for spec in (
         OpSpec(
-            name="clone", doc="the same values in memory of their own", example="clone(x)", shape=lambda s, **_: s,
-            define=lambda xp, x: xp.module.array(x), vjp=(lambda xp, g, out, x: g,),
+            name="clone", doc="the same values in memory of their own, in the order of the old or of rows",
+            example="clone(x)", shape=lambda s, **_: s, params={"order": Param("string", "K")},
+            define=lambda xp, x, order="K": xp.module.array(x, order=order if is_gapless(x) else "C"),
+            vjp=(lambda xp, g, out, x, order="K": g,),
         ),
         OpSpec(
             name="cast", doc="the same values in another dtype; the cotangent is cast back by the tape",
             example="cast(x, to=float64)", shape=lambda s, **_: s,
             define=lambda xp, x, to: x.astype(to), vjp=(lambda xp, g, out, x, to: g,), params={"to": Param("string")},
+        ),
+        OpSpec(
+            name="pick_value", doc="the entry at a place of the flattened array; those equal to it share its cotangent",
+            example="pick_value(x, at=0)", shape=lambda s, **_: (), params={"at": Param("int")},
+            define=lambda xp, x, at: x.reshape(-1)[at],
+            vjp=(lambda xp, g, out, x, at: shared_among(xp, g, _same(xp, x, out), x, None),),
         ),
         OpSpec(
             name="index", doc="x[at] for a native index that holds arrays", example="index(x, at=...)",
@@ -45,6 +56,12 @@ LOCAL: Mapping[str, OpSpec] = {
 } | wirtinger.OPS  # fmt: skip
 
 
+def _same(xp: Any, x: Any, value: Any) -> Any:
+    """Where x equals the value, NaN counting as equal to NaN."""
+    is_nan = lambda a: xp.not_equal(a, a)
+    return xp.logical_or(xp.equal(x, value), xp.logical_and(is_nan(x), is_nan(value)))
+
+
 def _put_add(xp: Any, x: Any, at: Any, shape: Any) -> Any:
     out = xp.zeros(shape, like=x)
     xp.module.add.at(out, at, x)
@@ -60,3 +77,13 @@ def _put(xp: Any, x: Any, values: Any, at: Any) -> Any:
 def spec_of(name: str) -> OpSpec | None:
     """The declaration of an op, of the table or the engine's own."""
     return OPS.get(name) or LOCAL.get(name)
+
+
+def is_gapless(x: np.ndarray) -> bool:
+    """Is the memory dense: every entry once, in whatever order of the axes?"""
+    step = x.itemsize
+    for stride, n in sorted((s, n) for s, n in zip(x.strides, x.shape) if n > 1):
+        if stride != step:
+            return False
+        step *= n
+    return True

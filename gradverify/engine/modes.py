@@ -4,16 +4,50 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import threading
-from typing import Any
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 
 class _State(threading.local):
+    """What holds for the ops of one thread.
+
+    enabled    are ops recorded?
+    inference  are the results inference tensors?
+    level      inside of how many transforms of `func` does this run?
+    duals      the levels of forward mode that are open, outermost first
+    birthmark  the attributes that a tensor is born with, given the two; empty most of the time
+    """
+
     enabled = True
     inference = False
+    level = 0
+    duals: tuple[int, ...] = ()
+    birthmark: Mapping[str, Any] = {}
+
+    def mark(self, inference: bool, level: int) -> None:
+        """Set both, and with them the birthmark."""
+        self.inference, self.level = inference, level
+        self.birthmark = ({"_inference": True} if inference else {}) | ({"_level": level} if level else {})
 
 
 state = _State()
+
+
+def in_thread(run: Callable[[], Result]) -> Result:
+    """Run something in a thread of its own, under the modes of this one, and return (or raise) what came of it."""
+    modes = dict(vars(state))
+
+    def started() -> Result:
+        vars(state).update(modes)
+        return run()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(started).result()
 
 
 class recording:
@@ -24,6 +58,30 @@ class recording:
 
     def __exit__(self, *exc: object) -> None:
         state.enabled = self.before
+
+
+class transform:
+    """Inside of one more transform of `func`: tensors from outside must not be written to."""
+
+    def __enter__(self) -> None:
+        state.mark(state.inference, state.level + 1)
+
+    def __exit__(self, *exc: object) -> None:
+        state.mark(state.inference, state.level - 1)
+
+
+class dual_numbers:
+    """A level of forward mode. Entering gives its number, which no other level ever has."""
+
+    _numbers = itertools.count(1)
+
+    def __enter__(self) -> int:
+        self.level = next(self._numbers)
+        state.duals += (self.level,)
+        return self.level
+
+    def __exit__(self, *exc: object) -> None:
+        state.duals = tuple(level for level in state.duals if level != self.level)
 
 
 class _Mode:
@@ -39,10 +97,10 @@ class _Mode:
         self._restore.append((state.enabled, state.inference))
         state.enabled = self.enabled
         if self.inference is not None:
-            state.inference = self.inference
+            state.mark(self.inference, state.level)
 
     def __exit__(self, *exc: object) -> None:
-        state.enabled, state.inference = self._restore.pop()
+        _restore(self._restore.pop())
 
     def _again(self) -> _Mode:
         return type(self)()
@@ -53,14 +111,22 @@ class _Mode:
             @functools.wraps(function)
             def generator(*args: Any, **kwargs: Any) -> Any:
                 # The mode holds while the generator runs, not while its caller does.
-                iterator, sent = function(*args, **kwargs), None
+                iterator = function(*args, **kwargs)
+                resume = functools.partial(iterator.send, None)
                 while True:
                     try:
                         with self._again():
-                            item = iterator.send(sent)
+                            item = resume()
                     except StopIteration as stop:
                         return stop.value
-                    sent = yield item
+                    try:
+                        resume = functools.partial(iterator.send, (yield item))
+                    except GeneratorExit:
+                        with self._again():
+                            iterator.close()
+                        raise
+                    except BaseException as thrown:
+                        resume = functools.partial(iterator.throw, thrown)
 
             return generator
 
@@ -70,6 +136,12 @@ class _Mode:
                 return function(*args, **kwargs)
 
         return wrapped
+
+
+def _restore(before: tuple[bool, bool]) -> None:
+    state.enabled, inference = before
+    if inference != state.inference:
+        state.mark(inference, state.level)
 
 
 class no_grad(_Mode):
@@ -112,7 +184,7 @@ class set_grad_enabled(_Mode):
     def __call__(self, function: Any) -> Any:
         # As a decorator it must not change the caller's mode.
         if self._before is not None:
-            state.enabled, state.inference = self._before
+            _restore(self._before)
             self._before = None
         return super().__call__(function)
 

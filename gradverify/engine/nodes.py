@@ -68,6 +68,7 @@ class OpNode(Node):
     output: Any = None
     cell: list[int] | None = None
     version = 0
+    tangents: Any = None  # of the output, in forward mode
 
     _saved_self, _saved_other = _saved_value("self", 0), _saved_value("other", 1)
     _saved_exponent, _saved_mat2 = _saved_value("exponent", 1), _saved_value("mat2", 1)
@@ -203,7 +204,7 @@ class OpNode(Node):
 
     def _saved_output(self) -> Tensor:
         out = wrap(self.output)
-        out._requires_grad, out._edge, out._version_cell = True, (self, 0), self.cell
+        out._requires_grad, out._edge, out._version_cell, out._tangents = True, (self, 0), self.cell, self.tangents
         return out
 
     def release(self) -> None:

@@ -307,6 +307,7 @@ FACTS: Mapping[str, OpFacts] = {
     # the engine's own
     "clone": OpFacts(saves=("",), promotion=KEEP, complex=HOLOMORPHIC),
     "cast": OpFacts(saves=("",), promotion=KEEP, node="ToCopyBackward0", complex=HOLOMORPHIC),
+    "pick_value": OpFacts(saves=("a out",), promotion=KEEP),
     "index": OpFacts(saves=("a.shape",), promotion=KEEP, indexes=True, complex=HOLOMORPHIC),
     "index_put_add": OpFacts(saves=("",), promotion=KEEP, adds=True, complex=HOLOMORPHIC),
     "index_put": OpFacts(saves=("", "b.shape"), promotion=KEEP, indexes=True, complex=HOLOMORPHIC),

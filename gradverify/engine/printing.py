@@ -95,6 +95,14 @@ def _corners(data: np.ndarray) -> np.ndarray:
     return data
 
 
+def _node_name(x: Tensor) -> str | None:
+    """The name of its grad_fn; of a view that must not be asked for it any more, "Invalid"."""
+    try:
+        return None if x.grad_fn is None else type(x.grad_fn).__name__
+    except RuntimeError:
+        return "Invalid"
+
+
 def text(x: Tensor) -> str:
     """`repr` and `str` of a tensor."""
     prefix = "Parameter containing:\ntensor(" if type(x).__name__ == "Parameter" else "tensor("
@@ -118,8 +126,8 @@ def text(x: Tensor) -> str:
             raw = raw.astype(np.float32)
         summarize = raw.size > THRESHOLD
         body = _lines(raw, indent, summarize, _entry(_corners(raw) if summarize else raw))
-    if x.grad_fn is not None:
-        name = type(x.grad_fn).__name__
+    name = _node_name(x)
+    if name is not None:
         suffixes.append(f"grad_fn=<{name}>")
     elif x.requires_grad:
         suffixes.append("requires_grad=True")

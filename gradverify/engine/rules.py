@@ -101,7 +101,7 @@ class Rule:
         texts = []
         for i in range(n):
             if wanted >> i & 1:
-                texts.append((i, self._text(i)))
+                texts.append((i, self.vjp_of(i)))
                 found = self.reads(i, n)
                 output = max(output, found.output)
                 how = [max(a, b) for a, b in zip(how, found.arguments)]
@@ -120,7 +120,16 @@ class Rule:
             return declared_reads(saves, i, n)
         return analyse_reads(self.spec, i, n)
 
-    def _text(self, i: int) -> Callable[..., Any]:
+    def linear_in(self, i: int, n: int) -> bool:
+        """Is the op linear in argument `i`, up to a constant?
+
+        It is, if the VJP reads neither the argument nor the output.
+        Not for elementwise ops: those of slope 0 (floor) read nothing either.
+        """
+        found = self.reads(i, n)
+        return found.output is not Read.VALUE and found.arguments[i] is not Read.VALUE
+
+    def vjp_of(self, i: int) -> Callable[..., Any]:
         """The VJP of argument `i`, as a function (xp, g, out, *args, **params)."""
         vjp = self.spec.vjp
         if isinstance(vjp, tuple):

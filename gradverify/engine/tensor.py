@@ -33,6 +33,17 @@ class Size(tuple):
     def __repr__(self) -> str:
         return f"torch.Size({list(self)})"
 
+    def __add__(self, other: Any) -> Size:
+        return Size(tuple.__add__(self, other))
+
+    def __radd__(self, other: tuple[int, ...]) -> Size:
+        return Size(other + tuple(self))
+
+    def __mul__(self, times: Any) -> Size:
+        return Size(tuple.__mul__(self, times))
+
+    __rmul__ = __mul__
+
     def __getitem__(self, k: Any) -> Any:
         part = tuple.__getitem__(self, k)
         return Size(part) if isinstance(k, slice) else part
@@ -53,6 +64,8 @@ class Tensor:
     _post_accumulate: OrderedDict[int, Any] | None = None
     _retains_grad: bool = False
     _inference: bool = False
+    _tangents: dict[int, Tensor] | None = None  # by level of forward mode
+    _level: int = 0  # in how many transforms of `func` it was made
 
     if TYPE_CHECKING:  # what `api.methods` installs
         __add__: Any
@@ -278,7 +291,7 @@ class Tensor:
         """The array itself; it shares memory with the tensor."""
         if force:
             return self.detach().cpu().numpy()
-        if self.requires_grad:
+        if self.requires_grad and state.enabled:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         if self.is_cuda:
             raise TypeError(
@@ -407,8 +420,8 @@ def wrap(data: Any, cls: type[Tensor] = Tensor) -> Tensor:
     """A tensor over `data`, as it is: no copy, no gradient."""
     out = _create(cls)
     out._data = data
-    if state.inference:
-        out._inference = True
+    if state.birthmark:
+        vars(out).update(state.birthmark)
     return out
 
 
@@ -455,7 +468,9 @@ class View:
         if view._edge is None and not self.base._requires_grad:
             return
         if self.forbidden is not None:  # asked for again and again: the answer stays out
-            raise RuntimeError(self.forbidden.replace("is being modified", "was modified, as was its base,"))
+            raise RuntimeError(
+                self.forbidden.replace("is being modified", "its base or another view of its base has been modified", 1)
+            )
         self.version = now
         with recording():
             again = self.base
@@ -479,7 +494,12 @@ def track(source: Tensor, out: Tensor, step: Step) -> None:
     steps: tuple[Step, ...] = (step,)
     forbidden = None
     if not state.enabled:
-        forbidden = "A view was created in no_grad mode and is being modified inplace with grad mode enabled."
+        forbidden = (
+            "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use "
+            "case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view and the "
+            "inplace either both inside the no_grad block (if you don't want the inplace to be tracked) or both outside (if "
+            "you want the inplace to be tracked)."
+        )
     if source._view is not None:
         base, steps = source._view.base, source._view.steps + steps
         forbidden = source._view.forbidden or forbidden

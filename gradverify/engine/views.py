@@ -7,7 +7,9 @@ time anyone asks the view for its `grad_fn`, it is made anew from the base.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ import numpy as np
 from ..namespaces.base import Namespace
 from . import dtypes
 from .dispatch import cast
+from .local_ops import is_gapless
 from .modes import state
 from .tape import FREED, Edge, Node
 from .tensor import Step, Tensor, move_history, wrap
@@ -45,12 +48,35 @@ def write(x: Tensor, make: Callable[[Tensor], Tensor], alike: bool = False) -> T
     if recorded:
         _keep_old_value(new, x)
     overwrite(x, new._data, alike)
+    if state.duals:
+        _write_tangents(x, new)
     if recorded:
         rebase(x, new)
     elif requires and state.enabled and new is not x:
         # what came out does not depend on x any more (zero_, fill_ of a constant)
         rebase(x, new)
     return x
+
+
+def _write_tangents(x: Tensor, new: Tensor) -> None:
+    """The tangents of what was written become those of `x`; for a view they are written into those of its base."""
+    base = x if x._view is None else x._view.base
+    for level in {**(x._tangents or {}), **(new._tangents or {})}:
+        if not base._tangents or level not in base._tangents:
+            base._tangents = (base._tangents or {}) | {level: wrap(np.zeros_like(base._array()))}
+        part = base._tangents[level]
+        for step in x._view.steps if x._view is not None else ():
+            part = step(part)
+        d = (new._tangents or {}).get(level)
+        write(part, partial(_as_written, d))
+        x._tangents = (x._tangents or {}) | {level: part}
+
+
+def _as_written(d: Tensor | None, into: Tensor) -> Tensor:
+    """A tangent as the new value of `into`; zeros where there is none."""
+    if d is None:
+        return wrap(np.zeros_like(into._array()))
+    return d if d._data.dtype == into._data.dtype else cast(d, into._data.dtype)
 
 
 SHARED = (
@@ -89,7 +115,7 @@ def check_overlap(x: Tensor, other: Any) -> None:
     a, b = x._data, other._data
     if type(a) is not np.ndarray or type(b) is not np.ndarray or not np.may_share_memory(a, b):
         return  # a NumPy scalar is nobody else's; what lies on a GPU is not looked at
-    if not (_gapless(a) and _gapless(b)):
+    if not (is_gapless(a) and is_gapless(b)):
         return
     if a.nbytes != b.nbytes or not same_place(x, other):
         raise RuntimeError(
@@ -106,29 +132,25 @@ def same_place(x: Tensor, other: Tensor) -> bool:
     return a.__array_interface__["data"][0] == b.__array_interface__["data"][0] and a.strides == b.strides
 
 
-def _gapless(x: np.ndarray) -> bool:
-    """Is the memory dense: every entry once, in whatever order of the axes?"""
-    step = x.itemsize
-    for stride, n in sorted((s, n) for s, n in zip(x.strides, x.shape) if n > 1):
-        if stride != step:
-            return False
-        step *= n
-    return True
-
-
 def check_writable(x: Tensor, done: bool = False) -> None:
     if x._inference and not state.inference:
         raise RuntimeError(
             "Inplace update to inference tensor outside InferenceMode is not allowed.You can make a clone to get a "
             "normal tensor before doing inplace update.See https://github.com/pytorch/rfcs/pull/17 for more details."
         )
+    if state.level and x._level != state.level:
+        raise RuntimeError(
+            "During a grad (vjp, jvp, grad, etc) transform, the function provided attempted to call in-place operation that "
+            "would mutate a captured Tensor. This is not supported; please rewrite the function being transformed to "
+            "explicitly accept the mutated Tensor(s) as inputs."
+        )
     if not state.enabled:
         return
     if x._view is not None:
-        if x._view.base._edge is None and x.requires_grad:
-            raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
         if x._view.forbidden is not None and x.requires_grad:
             raise RuntimeError(x._view.forbidden)
+        if x._view.base._edge is None and x.requires_grad:
+            raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
     elif x._requires_grad and x._edge is None:
         verb = "has been" if done else "is being"
         raise RuntimeError(f"a leaf Variable that requires grad {verb} used in an in-place operation.")
@@ -159,10 +181,32 @@ def rebase(x: Tensor, new: Tensor) -> None:
     base, steps = x._view.base, x._view.steps
     if not (base._requires_grad or new._requires_grad):
         return
+    if node is not None and x._edge is not None and x._edge[0].hooked:
+        _lead_past(node, x._edge, len(steps))
     old = base._gradient_edge() if base._requires_grad else None
     move_history(base, (CopySlices(old, new._edge, steps), 0), True)
     x._view.version = -1
     x._view.refresh(x)
+
+
+def _lead_past(node: Node, old: Edge, steps: int) -> None:
+    """Let what an op that writes sends to the view as it was pass by the view's hooks, on the way to the base."""
+    first = at = _without_hooks(old[0])
+    for _ in range(steps - 1):
+        edge = at.edges[0]
+        if edge is None:
+            break
+        following = _without_hooks(edge[0])
+        at.edges = [(following, edge[1]), *at.edges[1:]]
+        at = following
+    node.edges = [(first, old[1]) if edge == old else edge for edge in node.edges]
+
+
+def _without_hooks(node: Node) -> Node:
+    """The same node, as if nobody had registered a hook on it."""
+    out = copy.copy(node)
+    out.hooked, out.tensor_hooks, out.pre_hooks, out.post_hooks = False, None, None, None
+    return out
 
 
 class CopySlices(Node):

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..trace.decompositions import LARGEST_FACTOR, REFINEMENTS
+from ..trace.decompositions import LARGEST_FACTOR
 from .jax import lax
 from .numpy import ufuncs
 from .torch import aten
@@ -81,8 +81,9 @@ The op table has no op for these; they are recorded as compositions, exact to an
 
 * LU and what uses it: elimination in the pivot order found at the point, up to {LARGEST_FACTOR} rows;
 * QR, least squares, the pseudo-inverse: modified Gram-Schmidt, for full rank, up to {LARGEST_FACTOR} columns;
-* eigenvectors of symmetric matrices, singular vectors: {REFINEMENTS} steps of Newton refinement from the framework's own
-  result, for distinct values; the signs are the framework's;
+* eigenvectors (JAX's `eig` too), singular vectors: steps of Newton refinement from the framework's own result, for
+  distinct values; signs and phases are the framework's. Of complex eigenvectors and singular vectors alone, whose phases
+  an algorithm chooses, what does not depend on them is judged;
 * the matrix exponential: scaling, 40 terms, squaring.
 """
 

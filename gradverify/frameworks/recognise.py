@@ -29,13 +29,21 @@ DEPTH = 3
 """How far functions are followed into those that they call, to see whether they use HIPS autograd or JAX."""
 
 
-def trace(fn: Callable[..., Any], *args: Any, options: Mapping[str, Any] | None = None, **kwargs: Any) -> Traced:
-    """Trace `fn` at this point with the framework that its arguments (or `fn` itself) belong to; `options` are the
-    tracer's own, and `framework`, where it is said outright.
+def trace(fn: Callable[..., Any], /, *args: Any, options: Mapping[str, Any] | None = None, **kwargs: Any) -> Traced:
+    """Trace `fn(*args, **kwargs)`, for a function that has no keyword `options`; see `trace_call`."""
+    return trace_call(fn, args, kwargs, options or {})
+
+
+def trace_call(
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], options: Mapping[str, Any]
+) -> Traced:
+    """Trace a call at this point with the framework that its arguments (or `fn` itself) belong to.
+
+    `options` are the tracer's own, and `framework`, where it is said outright.
 
     Raises Unsupported, with the reason, for what cannot be mapped, and BadInput where no framework is recognised.
     """
-    options = dict(options or {})
+    options = dict(options)
     name = framework_of(fn, args, kwargs, options.pop("framework", None))
     return of_functions(name).trace(fn, args, kwargs, **options)
 

@@ -49,7 +49,7 @@ import numpy as np
 from ..core.case import Case
 from ..core.graph import Apply, Constant, Graph, Input, Node
 from ..namespaces.dtypes import FORMATS, FloatFormat, is_float, to_float64
-from ..namespaces.nudged import Decisions, Noise, NudgedNamespace, Seed, require_nudged
+from ..namespaces.nudged import Decisions, Noise, Nudged, NudgedNamespace, branches_of, require_nudged
 from ..namespaces.run import Table, constant_array, forward, kink_distances, reverse
 from ..ops import OPS
 from ..ops.build import lowered, lowered_with_origins
@@ -196,14 +196,26 @@ def _reruns(case: Case, flat: Graph, how: Conditions, without: frozenset[int], a
     xp = NudgedNamespace(Noise(nudges, how.stepwise, how.forced))
     moved = _Moved(case.values, 0.0 if how.at_kink else nudges.arithmetic, how.leaves, apart)
     own = _own_dtypes(xp, case, flat, table, how.once)
-    runs = []
-    for k in range(how.reruns):
-        seed = how.seed, k
-        run = _rerun(xp, flat, replace(case, values=moved.point(seed)), seed, table, dead, without, own)
-        if moved.any and not run.finite:
-            run = _rerun(xp, flat, case, seed, table, dead, without, own)
-        runs.append(run)
+    runs: list[_Rerun] = []
+    for part in _parts(flat, how.reruns):
+        runs += _rerun(xp, flat, case, moved.points(xp, how.seed, part), part, how.seed, table, dead, without, own)
+    astray = [k for k, run in enumerate(runs) if moved.any and not run.finite]
+    if astray:
+        there = _rerun(xp, flat, case, case.values, range(len(astray)), how.seed, table, dead, without, own)
+        for k, run in zip(astray, there):
+            runs[k] = run
     return runs
+
+
+ENTRIES = 2**16
+"""About as many numbers are in the arrays of one walk: more are not in the cache, and would cost memory alone."""
+
+
+def _parts(graph: Graph, reruns: int) -> list[range]:
+    """The reruns, so many at a time as one walk makes."""
+    largest = max((math.prod(n.shape) for n in graph.nodes), default=1)
+    step = max(1, min(reruns, ENTRIES // max(largest, 1)))
+    return [range(k, min(k + step, reruns)) for k in range(0, reruns, step)]
 
 
 class _Floors:
@@ -270,8 +282,9 @@ def sample_branches(case: Case, n: int, seed: int) -> tuple[Decisions, list[Deci
     nudges, flat = _loosen(FORMATS[case.dtype]), lowered(case.graph)
     moved, xp = _Moved(case.values, nudges.arithmetic), NudgedNamespace(Noise(nudges))
     own = _own_dtypes(xp, case, flat)
-    seeds = [(seed, k) for k in range(n)]
-    turned = [_rerun(xp, flat, replace(case, values=moved.point(s)), s, own=own).decisions for s in seeds]
+    turned: list[Decisions] = []
+    for part in _parts(flat, n):
+        turned += [r.decisions for r in _rerun(xp, flat, case, moved.points(xp, seed, part), part, seed, own=own)]
     return _exactly(case, flat).decisions, turned
 
 
@@ -284,7 +297,7 @@ def follow_branch(case: Case, forced: Decisions) -> tuple[tuple[np.ndarray, ...]
 def _exactly(case: Case, flat: Graph, forced: Decisions | None = None) -> _Rerun:
     """The walk in doubles, without nudges."""
     xp = NudgedNamespace(Noise(_EXACTLY, forced=forced))
-    return _rerun(xp, flat, case, 0, own=_own_dtypes(xp, case, flat))
+    return _rerun(xp, flat, case, case.values, range(1), 0, own=_own_dtypes(xp, case, flat))[0]
 
 
 _EXACTLY = replace(FORMATS["float64"], roundoff=0.0, gradual=True)
@@ -328,18 +341,18 @@ class _Moved:
         if apart:
             self.count, self.where = len(where), np.arange(len(where))
 
-    def point(self, seed: tuple[int, int]) -> Mapping[str, np.ndarray]:
+    def points(self, xp: NudgedNamespace, seed: int, reruns: range) -> Mapping[str, Any]:
+        """The inputs of these reruns."""
         if not self.any:
             return self.values
-        move = self.a * _normal((*seed, 1), self.count)[self.where]
-        point, at = dict(self.values), 0
+        move = self.a * np.stack([_normal((seed, k, 1), self.count) for k in reruns])[:, self.where]
+        points, at = dict[str, Any](self.values), 0
         for n, x in self.floats.items():
-            moves = move[at : at + x.size].reshape(x.shape)
-            point[n] = x * (1.0 + moves)
-            if self.leaves:
-                point[n] = np.where(x == 0, moves, point[n])
+            moves = move[:, at : at + x.size].reshape(len(reruns), *x.shape)
+            there = x * (1.0 + moves)
+            points[n] = xp.each(np.where(x == 0, moves, there) if self.leaves else there)
             at += x.size
-        return point
+        return points
 
 
 FEW = 128
@@ -360,41 +373,56 @@ def _rerun(
     xp: NudgedNamespace,
     graph: Graph,
     case: Case,
-    seed: Seed,
+    points: Mapping[str, Any],
+    reruns: range,
+    seed: int,
     table: Table = OPS,
     dead: Mapping[int, np.ndarray] = MappingProxyType({}),
     without: frozenset[int] = frozenset(),
     own: _InOwnDtypes | None = None,
-) -> _Rerun:
-    """Forward and reverse over `graph`, the case's own, lowered. Raises TypeError where a result is not nudged."""
-    xp.noise.restart(seed)
+) -> list[_Rerun]:
+    """Forward and reverse over `graph`, the case's own, lowered, at the points of these reruns, all in one walk.
+
+    Raises TypeError where a result is not nudged.
+    """
+    xp.noise.restart((seed, reruns.start), len(reruns))
     wrt, inputs = case.wrt, graph.inputs
     before, returning, arriving = (own.before, own.returning, own.arriving) if own else (None, None, None)
     literal = (lambda node: xp.asarray(own.literal(node))) if own else None
     with np.errstate(all="ignore"):
-        leaves = {n: xp.asarray(v) for n, v in case.values.items()}
+        leaves = {n: xp.asarray(v) for n, v in points.items()}
         nodes = forward(xp, graph, leaves, case.dtype, table, literal=literal, before=before)
         cotangent = [xp.asarray(c) for c in case.cotangent]
         adjoint = reverse(
             xp, graph, nodes, cotangent, wrt, table, dead=dead, without=without, before=returning, arriving=arriving
         )
-        if not xp.seen_nudged:  # one rerun computes what the next one does
+        if not xp.seen_nudged:  # one walk computes what the next one does
             for k, node in enumerate(graph.nodes):
                 if isinstance(node, Apply):
                     require_nudged(node.op, nodes[k])
             for k, g in adjoint.items():
                 require_nudged(f"the cotangent of node {k}", g)
             xp.seen_nudged = True
-        decisions, branches = list(xp.noise.decisions), xp.noise.branches
+        decisions = [xp.noise.decisions(k) for k in range(len(reruns))]
         distances = kink_distances(xp, graph, nodes, wrt)
-    gradients = {n: adjoint[inputs[n]] if inputs[n] in adjoint else np.zeros(np.shape(case.values[n])) for n in wrt}
-    return _Rerun(
-        tuple(np.asarray(nodes[o], dtype=np.float64) for o in graph.outputs),
-        {n: np.asarray(g, dtype=np.float64) for n, g in gradients.items()},
-        branches,
-        decisions,
-        {k: np.asarray(d, dtype=np.float64) for k, d in distances.items()},
-    )
+    outputs = [nodes[o] for o in graph.outputs]
+    zeros = {n: np.zeros(np.shape(case.values[n])) for n in wrt if inputs[n] not in adjoint}
+
+    def one(k: int) -> _Rerun:
+        return _Rerun(
+            tuple(_float64(o, k) for o in outputs),
+            {n: zeros[n] if n in zeros else _float64(adjoint[inputs[n]], k) for n in wrt},
+            branches_of(decisions[k]),
+            decisions[k],
+            {at: _float64(d, k) for at, d in distances.items()},
+        )
+
+    return [one(k) for k in range(len(reruns))]
+
+
+def _float64(x: Any, k: int) -> np.ndarray:
+    """The array in rerun k."""
+    return np.asarray(x.of(k) if isinstance(x, Nudged) else x, dtype=np.float64)
 
 
 def _own_dtypes(
@@ -465,8 +493,7 @@ class _InOwnDtypes:
         self.noise.compute_in(fmt)
         if not narrower:
             return g
-        plain = np.asarray(g)  # the operations of a nudge are none of the walk
-        return self.noise.nudge(plain, np.abs(plain)).view(type(g))
+        return Nudged(self.noise.nudge(g.each, np.abs(g.each)), self.noise)
 
 
 def _float_args(graph: Graph, node: Node) -> list[int]:

@@ -6,7 +6,7 @@ import importlib
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,13 +28,15 @@ from . import complex_case as pairs
 from .branches import Branches, branch_by_branch
 from .budget import RERUNS, Budget, several_casts
 from .compare import Compared, compare, hopeless
+from .departure import find_departure
 from .exact import Exact, evaluate_backward, off_beyond, ran
 from .excuses import with_forms
 from .holomorphic import allowance_by_forms
 from .hypotheses import explain
 from .laws import Trial
 from .laws import registry as laws
-from .reference import Reference, allowance, reference
+from .narrow import Narrow, find_narrow
+from .reference import Reference, allowance, reference, truth_of
 from .stability import find_unstable
 
 LOST_DIGITS = 2.0**-8
@@ -165,22 +167,26 @@ def _judge(
     if isinstance(seen.raised, Unsupported | NotImplementedError):
         return inconclusive(reason_of_refusal(seen), f"{subject.name}, {seen.stage}: {_describe(seen.raised)}")
     try:
-        ref = reference(case, seed=seed)
+        true = truth_of(case, seed=seed)
     except Unsupported as e:
         return inconclusive(Reason.NO_KERNEL, f"the oracle has no kernel for it: {e}")
-    outside = _check_point(ref.truth)
+    outside = _check_point(true)
     if seen.raised is not None:
         if outside and case.expect != "raises":
             return outside
         return fail(FailKind.RAISED, f"{subject.name} raised in the {seen.stage} pass: {_describe(seen.raised)}")
     if outside:
         return outside
-    misshapen = _check_structure(case, seen, ref.truth) or _check_claims(case, ref)
+    misshapen = _check_structure(case, seen, true)
     if misshapen:
         return misshapen
-    backward = evaluate_backward(case, subject, function, seen, ref.truth, seed) if exact else None
-    if backward:
-        ref = _round_once(case, ref, backward, seed)
+    backward = evaluate_backward(case, subject, function, seen, true, seed) if exact else None
+    if backward and backward.faults:
+        return fail(FailKind.LAW, f"the backward pass: {'; '.join(backward.faults)}")
+    ref = reference(case, seed=seed, once=_rounded_once(case, backward) if backward else frozenset())
+    claimed = _check_claims(case, ref)
+    if claimed:
+        return claimed
     compared = _compare_all(case, seen, ref)
     notes: list[str] = []
     flipped = _find_flipped(case, seen, ref, compared, seed)
@@ -269,14 +275,14 @@ def _out(i: int, graph: Graph) -> str:
     return "out" if len(graph.outputs) == 1 else f"out{i}"
 
 
-def _round_once(case: Case, ref: Reference, backward: Exact, seed: int) -> Reference:
-    """The reference without the excuse that each cast of an input rounds its cotangent, where the backward pass rounds once.
+def _rounded_once(case: Case, backward: Exact) -> frozenset[str]:
+    """The inputs without the excuse that each cast of them rounds its cotangent: where the backward pass rounds once.
 
     Cotangents of several casts are rounded and added up in 16 bits by a framework's engine; a rule that is written by hand
     adds them up in the wider dtype.
     """
-    once = backward.rounded_once & several_casts(case)
-    return replace(ref, budget=allowance(case, ref.truth, seed=seed, once=once)) if once else ref
+    several = several_casts(case)
+    return backward.rounded_once & several if several else several
 
 
 def _compare_all(case: Case, seen: Observation, ref: Reference) -> list[Compared]:
@@ -393,6 +399,19 @@ def _weigh_lost_digits(finding: _Finding, answer: _Answer) -> _Finding:
         return finding
     if _output_fails(answer):
         return finding
+    narrow = find_narrow(case, exact, answer.seen, answer.ref, answer.compared)
+    weighed = _weigh_rounding(finding, answer, exact, narrow is not None)
+    return _add_narrow(weighed, narrow) if narrow else weighed
+
+
+def _add_narrow(finding: _Finding, narrow: Narrow) -> _Finding:
+    facts = {**finding.facts, "narrow": asdict(narrow)}
+    return replace(finding, message=f"{finding.message}. {narrow}", facts=facts)
+
+
+def _weigh_rounding(finding: _Finding, answer: _Answer, exact: Exact, replayed: bool) -> _Finding:
+    """The finding about a right formula; `replayed`: its own rounding, replayed, explains the error."""
+    case = answer.case
     own = exact.rounding(answer.seed)
     computed = [FORMATS[d].roundoff for d in {case.dtype, *case.formats.values()}]
     half = math.sqrt(min(computed))
@@ -408,7 +427,7 @@ def _weigh_lost_digits(finding: _Finding, answer: _Answer) -> _Finding:
             error = want.error_of(got)[c.failing]
             largest = np.max(np.abs(want.hi), initial=0.0)
             stored = FORMATS[case.dtype_of(name)].roundoff * np.abs(want.hi)[c.failing]
-            if (error > own[name][c.failing]).any():
+            if not replayed and (error > own[name][c.failing]).any():
                 return finding
             weak &= bool((error - stored <= half * largest).all())
     narrower = sorted(d for d in exact.formats if FORMATS[d].roundoff > max(computed))
@@ -533,12 +552,23 @@ def _add_hypothesis(finding: _Finding, answer: _Answer) -> _Finding:
     if _output_fails(answer):
         return finding
     if answer.exact is not None and answer.exact.formula.right is False:
+        finding = _add_departure(finding, answer.case, answer.exact)
         answer = _in_doubles(answer, answer.exact)
     ref = answer.flipped.reference if answer.flipped else answer.ref
     found = explain(answer.case, answer.seen, ref, answer.compared, seed=answer.seed)
     if found is None:
         return finding
-    return replace(finding, message=f"{finding.message}. {found.text}", facts={"hypothesis": found.to_dict()})
+    facts = {**finding.facts, "hypothesis": found.to_dict()}
+    return replace(finding, message=f"{finding.message}. {found.text}", facts=facts)
+
+
+def _add_departure(finding: _Finding, case: Case, exact: Exact) -> _Finding:
+    """The finding; with the step of the backward pass that is wrong, where one repair makes the gradients right."""
+    departure = None if "departure" in finding.facts else find_departure(case, exact)
+    if departure is None:
+        return finding
+    facts = {**finding.facts, "departure": asdict(departure)}
+    return replace(finding, message=f"{finding.message}. {departure}", facts=facts)
 
 
 def _output_fails(answer: _Answer) -> bool:
@@ -658,8 +688,8 @@ def _check_claims(case: Case, ref: Reference) -> _Finding | None:
 def _check_laws(
     case: Case, subject: Framework, function: Any, seen: Observation, ref: Reference, notes: list[str]
 ) -> _Finding | None:
-    if seen.mutated:
-        return fail(FailKind.LAW, f"purity is broken: {', '.join(seen.mutated)} changed during the call")
+    if changed := laws.changed_inputs(case, seen):
+        return fail(FailKind.LAW, f"purity is broken: {', '.join(changed)} changed during the call")
     budgets = dict(ref.budget.gradients)
     trial = Trial(subject, function, case, seen, budgets, notes)
     names = list(dict.fromkeys((*laws.default_names(), *case.invariants)))

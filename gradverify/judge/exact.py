@@ -20,7 +20,7 @@ from flint import arb
 
 from ..core.case import Case, Mixed
 from ..core.errors import Unsupported
-from ..core.graph import Apply, Constant, Graph
+from ..core.graph import Apply, Constant, Graph, Input
 from ..core.verdict import Element, Formula
 from ..frameworks.base import Framework, Observation
 from ..namespaces.dtypes import FORMATS, is_float, to_float64, ulp
@@ -29,7 +29,7 @@ from ..ops.build import lowered
 from ..oracle.balls import BALLS
 from ..oracle.estimate import Estimate, from_balls
 from ..oracle.precision import working
-from ..oracle.truth import LADDER, Truth, truth
+from ..oracle.truth import LADDER, Truth, truth, with_literals
 from ..trace import Traced
 from ..trace.value import HandWrittenFunction
 from .budget import Conditions, budget, casts
@@ -53,15 +53,19 @@ class Exact:
     formula  what is said of it
     error    input name -> how far each entry is off, at least: 0 where the formula may be right
     values   input name -> what it comes to
+    true     input name -> the truth, of the definition with its literals as they are written
     formats  the dtypes that the backward pass computes in
     asked    the backward pass as a case: its outputs are the gradients
+    faults   what it did wrong in memory
     """
 
     formula: Formula
     error: Mapping[str, np.ndarray] = field(default_factory=dict)
     values: Mapping[str, np.ndarray] = field(default_factory=dict)
+    true: Mapping[str, np.ndarray] = field(default_factory=dict)
     formats: frozenset[str] = frozenset()
     asked: Case | None = None
+    faults: tuple[str, ...] = ()
 
     @property
     def resolution(self) -> str:
@@ -94,9 +98,13 @@ def evaluate_backward(
     if not wrt:
         return _not("there is no gradient")
     try:
-        backward, traced = trace_backward(case, subject, function)
+        backward = trace_backward(case, subject, function)
+    except Faulty as e:
+        return replace(_not(str(e)), faults=e.faults)
     except Unsupported as e:
         return _not(str(e))
+    traced = backward.graph
+    assert traced is not None
     if len(traced.outputs) != len(wrt):
         return _not("its gradients are not those of the run that was judged")
     graph = lowered(traced)
@@ -105,7 +113,7 @@ def evaluate_backward(
     try:
         want = _with_wide_literals(case, true, seed)
         literals = _Literals(case, backward, _literal_format(subject, case))
-        found = _evaluated(graph, inputs_of(case, backward, traced), literals, _made_dtypes(case, backward))
+        found = _evaluated(graph, backward.values, literals, _made_dtypes(case, backward))
     except Unsupported as e:
         return _not(f"the oracle has no kernel for it: {e}")
     if found is None:
@@ -115,35 +123,60 @@ def evaluate_backward(
     return replace(exact, formats=formats, asked=_as_case(case, backward, traced))
 
 
-def trace_backward(case: Case, subject: Framework, function: Any) -> tuple[Traced, Graph]:
-    """The trace of the backward pass of `function`, and its graph. Raises Unsupported, with the reason, without one."""
+class Faulty(Unsupported):
+    """The backward pass does in memory what it may not."""
+
+    def __init__(self, faults: tuple[str, ...]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+def trace_backward(case: Case, subject: Framework, function: Any) -> Traced:
+    """The trace of the backward pass of `function`, with the case's names for the primals and `g` for the cotangent.
+
+    Raises Unsupported, with the reason, where it has no graph; Faulty where it does in memory what it may not.
+    """
     try:
         backward = subject.trace_vjp(_several(function), case.values, case.wrt, case.cotangent)
     except Unsupported:
         raise
     except Exception as e:  # under a tracer a function may do what it does not do else
         raise Unsupported(f"it raised {type(e).__name__} where it was traced") from e
-    if len(free_names(backward)) != len(case.values) + len(case.cotangent):
+    if backward.faults:
+        raise Faulty(backward.faults)
+    if sum(a.role != "captured" for a in backward.arguments) != len(case.values) + len(case.cotangent):
         raise Unsupported("its arguments are not those of the function")
     if backward.graph is None:
         raise Unsupported("; ".join(backward.opaque))
-    return backward, backward.graph
+    return _renamed(case, backward, backward.graph)
 
 
-def free_names(backward: Traced) -> list[str]:
-    """The backward graph's names for the primals, in the order of the case's values, and then for the cotangents."""
-    return [a.name for a in backward.arguments if a.role != "captured"]
+def _renamed(case: Case, backward: Traced, graph: Graph) -> Traced:
+    given = cotangent_names(case)
+    free = iter([*case.values, *given])
+    point = {**case.values, **dict(zip(given, case.cotangent))}
+    new = {a.name: next(free) for a in backward.arguments if a.role != "captured"}
+    new |= {n: n if n not in point else f"captured {n}" for n in graph.inputs if n not in new}
+    nodes = tuple(replace(n, name=new[n.name]) if isinstance(n, Input) else n for n in graph.nodes)
+    return replace(
+        backward,
+        graph=Graph(nodes, graph.outputs),
+        arguments=tuple(replace(a, name=new.get(a.name, a.name)) for a in backward.arguments),
+        values={new.get(n, n): point.get(new.get(n, n), v) for n, v in backward.values.items()},
+    )
 
 
-def inputs_of(case: Case, backward: Traced, graph: Graph) -> dict[str, np.ndarray]:
-    """The inputs of the backward graph: primals, cotangents, and what it captured."""
-    point = dict(zip(free_names(backward), (*case.values.values(), *case.cotangent), strict=True))
-    return {n: point[n] if n in point else backward.values[n] for n in graph.inputs}
+def cotangent_names(case: Case) -> list[str]:
+    """`g`, or `g0`, `g1`, … of several outputs; with more letters where an input is called that."""
+    name = "g"
+    while any(n == name or n.rstrip("0123456789") == name for n in case.values):
+        name = f"{name}g"
+    return [name] if len(case.cotangent) == 1 else [f"{name}{i}" for i in range(len(case.cotangent))]
 
 
 def _as_case(case: Case, backward: Traced, graph: Graph) -> Case:
-    values = inputs_of(case, backward, graph)
-    inputs = dict(zip(free_names(backward), map(case.dtype_of, case.values)))
+    values = {n: backward.values[n] for n in graph.inputs}
+    inputs = {n: case.dtype_of(n) for n in case.values}
     widest = min((case.literal_dtype, *backward.node_formats.values()), key=lambda d: FORMATS[d].roundoff)
     mixed = Mixed(inputs, tuple(map(case.dtype_of, case.wrt)), widest, backward.node_formats, graph)
     zeros = tuple(np.zeros(graph.nodes[o].shape) for o in graph.outputs)
@@ -233,7 +266,8 @@ def _with_wide_literals(case: Case, true: Truth, seed: int) -> Truth:
         for n in lowered(case.graph).nodes
     ):
         return true
-    return truth(case.graph, case.values, case.cotangent, case.wrt, "float64", seed=seed)
+    question = case.graph, case.values, case.cotangent, case.wrt, "float64"
+    return with_literals(true, *question) or truth(*question, seed=seed)
 
 
 def _made_dtypes(case: Case, backward: Traced) -> dict[str, str]:
@@ -370,7 +404,7 @@ def _compared(got: Mapping[str, Estimate], want: Truth) -> Exact:
     if not asked:
         return _not("the point lies on a kink, where a formula is a convention")
     formula = Formula(True, power) if worst is None else Formula(False, power, error=largest, worst=worst)
-    return Exact(formula, errors, {n: g.hi for n, g in got.items()})
+    return Exact(formula, errors, {n: g.hi for n, g in got.items()}, {n: want.gradients[n].resolved for n in got})
 
 
 def _element(of: str, index: tuple[int, ...], g: Estimate, t: Estimate, d: np.ndarray, r: np.ndarray) -> Element:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..core.case import Case
-from ..namespaces.dtypes import FORMATS
+from ..namespaces.dtypes import FORMATS, is_float, to_float64
 from ..oracle.truth import Truth, truth
 from .budget import RERUNS, SAFETY, Budget, Conditions, budget, finite, size_of
 
@@ -24,23 +24,42 @@ class Reference:
 
 
 _RECENT: OrderedDict[bytes, Reference] = OrderedDict()
+_TRUTHS: OrderedDict[bytes, Truth] = OrderedDict()
 _KEPT = 32
 
+Kept = TypeVar("Kept", Reference, Truth)
 
-def reference(case: Case, *, seed: int = 0) -> Reference:
-    """Truth and budget of a case; the last few are cached, for the other subjects.
+
+def reference(case: Case, *, seed: int = 0, once: frozenset[str] = frozenset()) -> Reference:
+    """Truth and budget of a case; the last few are cached, for the other subjects. `once` as in `Conditions`.
 
     Raises Unsupported for an op that no ball kernel exists for.
     """
+
+    def make() -> Reference:
+        true = truth_of(case, seed=seed)
+        return Reference(true, allowance(case, true, seed=seed, once=once))
+
+    return _recent(_RECENT, _key(case, seed, once), make)
+
+
+def truth_of(case: Case, *, seed: int = 0) -> Truth:
+    """The truth of a case, cached as its reference is; raises as that does."""
     key = _key(case, seed)
     if key in _RECENT:
-        _RECENT.move_to_end(key)
-        return _RECENT[key]
-    true = truth(case.graph, case.values, case.cotangent, case.wrt, case.literal_dtype, seed=seed)
-    _RECENT[key] = Reference(true, allowance(case, true, seed=seed))
-    while len(_RECENT) > _KEPT:
-        _RECENT.popitem(last=False)
-    return _RECENT[key]
+        return _RECENT[key].truth
+    make = lambda: truth(case.graph, case.values, case.cotangent, case.wrt, case.literal_dtype, seed=seed)
+    return _recent(_TRUTHS, key, make)
+
+
+def _recent(cache: OrderedDict[bytes, Kept], key: bytes, make: Callable[[], Kept]) -> Kept:
+    if key in cache:
+        cache.move_to_end(key)
+        return cache[key]
+    found = cache[key] = make()
+    while len(cache) > _KEPT:
+        cache.popitem(last=False)
+    return found
 
 
 def restrict_wrt(case: Case, wrt: tuple[str, ...], *, seed: int = 0) -> Case:
@@ -94,13 +113,28 @@ def _widen_to_sides(
 ) -> Budget:  # fmt: skip
     """The budget at a kink, where the formula of either side is right."""
     every = replace(how, at_kink=False, loose=True, reruns=4 * RERUNS)
-    free = budget(case, outputs, gradients, every).gradients if found.branches else found.gradients
+    free = budget(case, outputs, gradients, every) if found.branches else found
     unit = SAFETY * FORMATS[case.dtype].roundoff
     wider = {
-        n: _of_either_side(b, free[n], true.low[n], true.high[n], unit) if n in true.low else b
+        n: _of_either_side(b, free.gradients[n], true.low[n], true.high[n], unit) if n in true.low else b
         for n, b in found.gradients.items()
     }
-    return replace(found, gradients=wider)
+    values = _continuous(case, outputs, found.outputs, free.outputs)
+    return replace(found, outputs=values, gradients=wider)
+
+
+def _continuous(
+    case: Case, outputs: Sequence[np.ndarray], fixed: Sequence[np.ndarray], free: Sequence[np.ndarray]
+) -> tuple[np.ndarray, ...]:
+    """The budgets of values at a kink, where rounding may take either side: relu(1 - sum(softmax(x))) is 0 or an ulp of 1.
+
+    At a step the sides are apart by more than half of the digits of the largest number there is, and no rounding excuses it.
+    """
+    numbers = (*outputs, *(to_float64(v) for v in case.values.values() if is_float(v)))
+    with np.errstate(all="ignore"):
+        largest = max((float(np.max(np.abs(a), initial=0.0)) for a in numbers), default=0.0)
+        half = math.sqrt(FORMATS[case.dtype].roundoff) * largest
+        return tuple(np.where(b <= half, np.fmax(a, b), a) for a, b in zip(fixed, free))
 
 
 def _of_either_side(budget: np.ndarray, free: np.ndarray, low: np.ndarray, high: np.ndarray, unit: float) -> np.ndarray:
@@ -117,11 +151,11 @@ def _of_either_side(budget: np.ndarray, free: np.ndarray, low: np.ndarray, high:
     return np.where(none, np.fmax(wider, free), wider)
 
 
-def _key(case: Case, seed: int) -> bytes:
+def _key(case: Case, seed: int, once: frozenset[str] = frozenset()) -> bytes:
     """A digest of everything that the reference depends on."""
     h = hashlib.blake2b(digest_size=24)
     dtypes = case.dtype, case.literal_dtype, sorted(case.formats.items()), [case.dtype_of(n) for n in case.graph.inputs]
-    h.update(repr((case.graph, case.wrt, dtypes, case.parts, seed)).encode())
+    h.update(repr((case.graph, case.wrt, dtypes, case.parts, seed, sorted(once))).encode())
     for name, value in sorted(case.values.items()):
         h.update(name.encode() + np.ascontiguousarray(value).tobytes())
     for g in case.cotangent:

@@ -8,6 +8,7 @@ to offer where the variance has six. A gradient that is right to such a budget i
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ from ..ops.build import lowered
 from ..oracle.balls import BALLS
 from ..oracle.precision import working
 from ..oracle.truth import LADDER, SMALL, Truth
+from ..trace.call_site import of_node
 from .budget import SAFETY, Budget, other_part
 
 MOVES = 4
@@ -87,7 +89,9 @@ def find_unstable(case: Case, true: Truth, allowed: Budget, seed: int = 0) -> Un
     digits = -math.log10(FORMATS[case.dtype].roundoff)
     lost = min(math.log10(worst[1]), digits)
     node = _where(case, graph, seed)
-    return Unstable(f"d{worst[0]}", lost, digits, graph.call(node) if node >= 0 else "")
+    return Unstable(
+        f"d{worst[0]}", lost, digits, f"{graph.call(node)}{of_node(graph.nodes[node])}" if node >= 0 else ""
+    )
 
 
 def _condition(case: Case, graph: Graph, true: Truth, u: float, seed: int) -> dict[str, np.ndarray] | None:
@@ -130,6 +134,26 @@ def _where(case: Case, graph: Graph, seed: int) -> int:
 
 def digits_lost(case: Case, graph: Graph, seed: int = 0) -> dict[int, float]:
     """Node of the lowered graph -> the decimal digits that it loses: its relative error over that of its arguments."""
+    return _lost(graph, _relative_errors(case, graph, seed), FORMATS[case.dtype].roundoff)
+
+
+def digits_left(case: Case, graph: Graph, seed: int = 0) -> dict[int, tuple[float, float]]:
+    """Node of the lowered graph -> the decimal digits that rounding leaves of it, and those that it loses itself."""
+    u, relative = FORMATS[case.dtype].roundoff, _relative_errors(case, graph, seed)
+    lost = _lost(graph, relative, u)
+    return {k: (-math.log10(max(relative[k], u)), max(lost[k], 0.0)) for k in lost}
+
+
+def _lost(graph: Graph, relative: Mapping[int, float], u: float) -> dict[int, float]:
+    return {
+        k: math.log10(max(relative[k], u) / max([u, *(relative.get(a, 0.0) for a in node.args)]))
+        for k, node in enumerate(graph.nodes)
+        if isinstance(node, Apply) and k in relative
+    }
+
+
+def _relative_errors(case: Case, graph: Graph, seed: int) -> dict[int, float]:
+    """Node of the lowered graph -> what rounding in the case's dtype scatters its value by."""
     xp = NudgedNamespace(Noise(FORMATS[case.dtype]))
     runs: list[list[np.ndarray | None]] = []
     with np.errstate(all="ignore"):
@@ -137,17 +161,11 @@ def digits_lost(case: Case, graph: Graph, seed: int = 0) -> dict[int, float]:
             xp.noise.restart((seed, k))
             values = {n: xp.asarray(v) for n, v in case.values.items()}
             runs.append([None if v is None else np.asarray(v) for v in forward(xp, graph, values, case.dtype)])
-        relative = {
+        return {
             k: _relative([v for r in runs if (v := r[k]) is not None])
             for k, node in enumerate(graph.nodes)
             if k in graph.active and node.kind == "float"
         }
-    u = FORMATS[case.dtype].roundoff
-    return {
-        k: math.log10(max(relative[k], u) / max([u, *(relative.get(a, 0.0) for a in node.args)]))
-        for k, node in enumerate(graph.nodes)
-        if isinstance(node, Apply) and k in relative
-    }
 
 
 def _relative(runs: list[np.ndarray]) -> float:

@@ -1,23 +1,25 @@
 """NumPy arrays with nudges: each result is moved as a careful implementation in a dtype may err.
 
-The error model of each operation stands in `judge.budget`. `Noise` draws the nudges and notes the decisions (masks,
-argmaxes, roundings) of a rerun; a `Nudged` array sends every ufunc result through it; `NudgedNamespace` does the same
-for the kernels that are no ufunc.
+The error model of each operation stands in `judge.budget`. `Noise` draws the nudges of some reruns and notes their
+decisions (masks, argmaxes, roundings). A `Nudged` array holds its value in each of them, so that one walk of a graph
+makes them all; `NudgedNamespace` has the kernels over such arrays.
 """
 
 from __future__ import annotations
 
 import math
+import string
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 
+from ..core.op import Shape
 from ..ops import OPS
 from .dtypes import FloatFormat, is_float, numpy_dtype, rounded, to_float64
-from .kernels import KERNELS, Kernel, Nudge, Own, Run, names
-from .numpy import LEGACY, NumpyNamespace
+from .kernels import ELEMENTWISE, KERNELS, Kernel, Nudge, Own, Run, names
+from .numpy import LEGACY, NUMPY, NumpyNamespace, native_index
 
 Decisions = Sequence[np.ndarray]
 """What the comparisons, maxima, argmaxes, sorts and roundings of a rerun came to, in the order in which they are taken:
@@ -33,7 +35,10 @@ Seed = int | tuple[int, int]
 
 
 class Noise:
-    """The nudges of one rerun after another, and the branches that the current one took; or `forced` ones."""
+    """The nudges of some reruns at a time, and the branches that they took; or `forced` ones.
+
+    Arrays have the reruns along axis 0, or 1 there where they are the same in all of them.
+    """
 
     def __init__(self, fmt: FloatFormat, stepwise: bool = False, forced: Decisions | None = None) -> None:
         self.stepwise, self.forced, self.given = stepwise, forced, fmt
@@ -46,15 +51,16 @@ class Noise:
         self.finer = fmt.arithmetic / fmt.roundoff if fmt.roundoff else 1.0
         self.stores = fmt.stores
 
-    def restart(self, seed: Seed) -> None:
-        """Draw from `default_rng(seed)` from here on, in the given format, and forget all decisions."""
+    def restart(self, seed: Seed, reruns: int = 1) -> None:
+        """Draw for so many reruns from `default_rng(seed)` from here on, in the given format, and forget all decisions."""
         self.compute_in(self.given)
         self.rng.bit_generator.state = _stream(seed)
-        self.decisions: list[np.ndarray] = []
+        self.reruns = reruns
+        self.taken: list[np.ndarray] = []
 
-    @property
-    def branches(self) -> bytes:
-        return branches_of(self.decisions)
+    def decisions(self, k: int = 0) -> list[np.ndarray]:
+        """The decisions of one rerun."""
+        return [_one_of(d, k) for d in self.taken]
 
     def nudge(self, out: np.ndarray, scale: np.ndarray | float) -> np.ndarray:
         """`out` plus a Gaussian of standard deviation u·scale, then brought into the dtype's range.
@@ -64,7 +70,8 @@ class Noise:
         """
         out = np.asarray(out, dtype=np.float64)
         deviation = self.fmt.roundoff * scale
-        moved = out + self.rng.standard_normal(out.shape) * deviation
+        shape = (self.reruns, *out.shape[1:])
+        moved = out + self.rng.standard_normal(shape) * deviation
         if self.fmt.name != "float64":
             beyond = np.abs(moved) > self.fmt.huge
             if np.count_nonzero(beyond):
@@ -79,7 +86,7 @@ class Noise:
             small = small & (deviation < self.fmt.tiny)
             if np.count_nonzero(small):
                 small &= out != 0  # exact in any format
-                noise = self.rng.standard_normal(out.shape)
+                noise = self.rng.standard_normal(shape)
                 moved = np.where(small, moved + noise * self.fmt.underflow if self.fmt.gradual else noise * out, moved)
         return np.asarray(moved)
 
@@ -96,17 +103,16 @@ class Noise:
         return self.nudge(out, (2 * ulps * self.finer + self.stores) * np.abs(out))
 
     def literal(self, x: Any) -> Any:
-        """A float literal of an op's text."""
+        """A float literal of an op's text; a number for each rerun where rounding moves it."""
         moves = _moves(x, self.fmt.name) if isinstance(x, float) else 0.0
-        return x + moves * self.rng.standard_normal() if moves else x
+        return Nudged(x + moves * self.rng.standard_normal(self.reruns), self) if moves else x
 
-    def took(self, decision: Any) -> Any:
+    def took(self, decision: np.ndarray) -> np.ndarray:
         """Note a decision; the one that is forced instead of it, where one is."""
-        at = len(self.decisions)
+        at = len(self.taken)
         forced = self.forced is not None and at < len(self.forced)  # distances to kinks are no decisions
-        taken = self.forced[at] if forced and self.forced is not None else decision
-        self.decisions.append(np.asarray(taken))
-        return taken
+        self.taken.append(np.asarray(self.forced[at])[None] if forced and self.forced is not None else decision)
+        return self.taken[-1]
 
 
 @lru_cache(maxsize=1024)
@@ -115,9 +121,7 @@ def _stream(seed: Seed) -> Mapping[str, Any]:
     return np.random.PCG64(seed).state
 
 
-_REALS = (np.ndarray, np.floating)
-
-_OP_OF = {getattr(np, LEGACY.get(op, op)).__name__: op for op in names("numpy", Own.UFUNC)} | {"matmul": "matmul"}
+_OP_OF = {getattr(np, LEGACY.get(op, op)).__name__: op for op in names("numpy", Own.UFUNC)}
 """Name of a ufunc -> the op of the table that it is."""
 
 _MODELS: Mapping[str, Nudge | Run] = {
@@ -130,54 +134,137 @@ _MODELS: Mapping[str, Nudge | Run] = {
 }
 """Name of a ufunc -> its error model; what is not here counts as correctly rounded."""
 
+_POWERS = {2: np.square, 0.5: np.sqrt, -1: np.reciprocal}
+"""Exponents of `**` that NumPy has a ufunc of its own for, and uses it."""
 
-class Nudged(np.ndarray):
-    """A float64 array that nudges each arithmetic result; operators and ufuncs pass through here.
 
-    Computed with in `_rerun` alone, where NumPy's warnings are off: to turn them off for each operation costs as much
-    as the operation.
+def _one_of(each: np.ndarray, k: int) -> np.ndarray:
+    """Rerun k of an array that has the reruns along axis 0."""
+    return np.asarray(each[k if len(each) > 1 else 0])
+
+
+_DECLARE = "a kernel that is no ufunc is declared with an error model (`namespaces.kernels.register_op`)"
+
+
+class Nudged:
+    """An array in each of some reruns: floats whose arithmetic results are nudged, or booleans or indices.
+
+    `each` has the reruns along axis 0, or 1 there where they are the same in all of them; `shape` is that of one. Operators
+    and ufuncs pass through here. Computed with where NumPy's warnings are off: to turn them off for each operation costs
+    as much as the operation.
     """
 
-    noise: Noise
+    __slots__ = ("each", "noise")
+
+    def __init__(self, each: np.ndarray, noise: Noise) -> None:
+        self.each, self.noise = each, noise
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.each.shape[1:]
+
+    @property
+    def ndim(self) -> int:
+        return self.each.ndim - 1
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.each.dtype
+
+    def of(self, k: int) -> np.ndarray:
+        """The array in one rerun."""
+        return _one_of(self.each, k)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The array in the only rerun. Raises TypeError where there are several."""
+        if len(self.each) != 1:
+            raise TypeError(f"{len(self.each)} reruns are no one array: {_DECLARE}")
+        return np.array(self.each[0], dtype=dtype)
+
+    def __float__(self) -> float:
+        return float(np.asarray(self))
+
+    def __getitem__(self, index: Any) -> Nudged:
+        return Nudged(self.each[(slice(None), *(index if isinstance(index, tuple) else (index,)))], self.noise)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        plain = tuple([np.asarray(x) if isinstance(x, Nudged) else self.noise.literal(x) for x in inputs])
-        out = ufunc(*plain, **kwargs) if method == "__call__" else getattr(ufunc, method)(*plain, **kwargs)
-        if not isinstance(out, _REALS) or out.dtype.kind != "f":
-            return self.noise.took(out) if _MODELS.get(ufunc.__name__) is Nudge.DECISION else out
-        return self._like(self._moved(ufunc.__name__, method, out, plain, kwargs))
+        return NotImplemented if method != "__call__" or kwargs else _compute(self.noise, ufunc, inputs)
 
-    def _moved(self, name: str, method: str, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        noise, model = self.noise, _MODELS.get(name, Nudge.ULPS)
-        if model is Nudge.EXACT:
-            return out
-        if model is Nudge.CHOICE:
-            x = args[0]
-            if method == "__call__":
-                noise.took(np.greater_equal(x, args[1]))
-            elif np.size(x):
-                noise.took(np.equal(x, np.expand_dims(out, kwargs.get("axis") or ()) if kwargs.get("axis") is not None
-                           and not kwargs.get("keepdims") else out))  # fmt: skip
-            return out
-        if model is Nudge.STEP:
-            return noise.took(out)
-        if model is Nudge.SUM:
-            return noise.sum(out, np.matmul(np.abs(args[0]), np.abs(args[1])), np.shape(args[0])[-1])
-        if method in ("reduce", "accumulate") and name in ("add", "multiply"):
-            n = max(np.size(args[0]) // max(np.size(out), 1), 1) if method == "reduce" else np.size(args[0])
-            if name == "add":
-                return noise.sum(out, getattr(np.add, method)(np.abs(args[0]), **kwargs), n - 1)
-            return noise.nudge(out, np.sqrt(n - 1) * np.abs(out))
-        if name in ("divide", "true_divide") and np.size(args[1]) == 1 and args[1] == 1:
-            return out  # exact: the mean of one number is that number
-        moved = noise.one(out, _ulps(_OP_OF.get(name, name)))
-        if model is Nudge.ADDITION:
-            exact = _exact_sum(args[0], args[1] if name == "add" else -args[1], out, noise.fmt)
-            return np.where(exact, out, moved) if np.count_nonzero(exact) else moved
-        return moved
+    def __neg__(self) -> Nudged:
+        return Nudged(-self.each, self.noise)
 
-    def _like(self, out: Any) -> Nudged:
-        return np.asarray(out, dtype=np.float64).view(type(self))
+    def __add__(self, other: Any) -> Nudged:
+        return _compute(self.noise, np.add, (self, other))
+
+    def __radd__(self, other: Any) -> Nudged:
+        return _compute(self.noise, np.add, (other, self))
+
+    def __sub__(self, other: Any) -> Nudged:
+        return _compute(self.noise, np.subtract, (self, other))
+
+    def __rsub__(self, other: Any) -> Nudged:
+        return _compute(self.noise, np.subtract, (other, self))
+
+    def __mul__(self, other: Any) -> Nudged:
+        return _compute(self.noise, np.multiply, (self, other))
+
+    def __rmul__(self, other: Any) -> Nudged:
+        return _compute(self.noise, np.multiply, (other, self))
+
+    def __truediv__(self, other: Any) -> Nudged:
+        return _compute(self.noise, np.divide, (self, other))
+
+    def __rtruediv__(self, other: Any) -> Nudged:
+        return _compute(self.noise, np.divide, (other, self))
+
+    def __pow__(self, other: Any) -> Nudged:
+        own = _POWERS.get(other) if isinstance(other, int | float) else None
+        return _compute(self.noise, own, (self,)) if own else _compute(self.noise, np.power, (self, other))
+
+    def __rpow__(self, other: Any) -> Nudged:
+        return _compute(self.noise, np.power, (other, self))
+
+
+def aligned(*xs: Any) -> list[Any]:
+    """What the arrays hold, shaped so that NumPy broadcasts those of each rerun against each other; the rest as it is."""
+    ndim = max(x.ndim if isinstance(x, Nudged) else np.ndim(x) for x in xs)
+    return [
+        x if not isinstance(x, Nudged)
+        else x.each if x.ndim == ndim
+        else x.each.reshape(len(x.each), *(1,) * (ndim - x.ndim), *x.shape)
+        for x in xs
+    ]  # fmt: skip
+
+
+def _compute(noise: Noise, ufunc: np.ufunc, inputs: Sequence[Any]) -> Nudged:
+    """An elementwise operation, nudged."""
+    args = aligned(*[x if isinstance(x, Nudged) else noise.literal(x) for x in inputs])
+    out = np.asarray(ufunc(*args))
+    if out.dtype.kind == "f":
+        return Nudged(_moved(noise, ufunc.__name__, out, args), noise)
+    return Nudged(noise.took(out) if _MODELS.get(ufunc.__name__) is Nudge.DECISION else out, noise)
+
+
+def _moved(noise: Noise, name: str, out: np.ndarray, args: Sequence[Any]) -> np.ndarray:
+    model = _MODELS.get(name, Nudge.ULPS)
+    if model is Nudge.EXACT:
+        return out
+    if model is Nudge.CHOICE:
+        noise.took(np.greater_equal(args[0], args[1]))
+        return out
+    if model is Nudge.STEP:
+        return noise.took(out)
+    if name == "divide" and np.size(args[1]) == 1 and args[1] == 1:
+        return out  # exact: the mean of one number is that number
+    moved = noise.one(out, _ulps(_OP_OF.get(name, name)))
+    if model is Nudge.ADDITION:
+        exact = _exact_sum(args[0], args[1] if name == "add" else -args[1], out, noise.fmt)
+        return np.where(exact, out, moved) if np.count_nonzero(exact) else moved
+    return moved
 
 
 @cache
@@ -202,143 +289,331 @@ def _ulps(op: str) -> float:
     return OPS[op].ulps if op in OPS else 0.5
 
 
-_GENERIC = (Nudge.EXACT, Nudge.STEP, Nudge.DECISION, Nudge.ULPS)
-_WRAPPED = {n: KERNELS[n].nudge for n in names("numpy", Own.METHOD) if KERNELS[n].nudge in _GENERIC}
-"""Kernels that are no ufunc, and whose error model needs nothing but their result."""
+_ENTRY_BY_ENTRY = tuple(n for n in names("numpy", Own.METHOD) if n in ELEMENTWISE and n != "where")
+
+
+def _axes(axis: Any, x: Nudged) -> Any:
+    """The axes of `each` for those of one rerun."""
+    if axis is None:
+        return tuple(range(1, x.each.ndim))
+    return tuple(a + (a >= 0) for a in axis) if isinstance(axis, tuple) else axis + (axis >= 0)
 
 
 class NudgedNamespace(NumpyNamespace):
-    """NumPy's kernels over `Nudged` arrays; those that are no ufunc are nudged here, as their records say."""
+    """NumPy's kernels over `Nudged` arrays, each nudged as its record says."""
 
     def __init__(self, noise: Noise) -> None:
         super().__init__(np, "nudged")
         self.seen_nudged = False
         self.noise = noise
-        self.kind: type[Nudged] = type("Nudged", (Nudged,), {"noise": noise})
-        for name, nudge in _WRAPPED.items():
-            setattr(self, name, self._nudged(name, getattr(super(), name), nudge))
-        for name in ("max", "min", "full_like"):  # max and min pass through ufuncs, and come out as scalars
-            setattr(self, name, self._kept(getattr(super(), name)))
+        for name in _ENTRY_BY_ENTRY:
+            setattr(self, name, self._nudged(name, getattr(NUMPY, name), KERNELS[name].nudge))
 
     def registered(self, kernel: Kernel) -> Run | None:
         run = super().registered(kernel)
         return None if run is None else self._nudged(kernel.name, run, kernel.nudge)
 
-    def asarray(self, x: Any, like: Any = None) -> np.ndarray:
-        array = np.asarray(x)
-        return array.astype(np.float64).view(self.kind) if is_float(array) else array
-
-    def zeros(self, shape: Any, like: Any) -> np.ndarray:
-        return np.zeros(shape).view(self.kind)
-
-    def ones(self, shape: Any, like: Any) -> np.ndarray:
-        return np.ones(shape).view(self.kind)
-
-    def eye(self, n: int, like: Any) -> np.ndarray:
-        return np.eye(n).view(self.kind)
-
-    def _kept(self, kernel: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *args, **params: self.asarray(kernel(*args, **params))
-
     def _nudged(self, name: str, kernel: Run, nudge: Nudge | Run) -> Run:
-        """The kernel on plain arrays, its result nudged by the error model."""
-        if nudge is Nudge.EXACT:
-            return self._kept(kernel)
+        """A kernel that works entry by entry, its result nudged by the error model."""
 
-        def run(*args: Any, **params: Any) -> Any:
-            plain = [np.asarray(a) if isinstance(a, Nudged) else a for a in args]
-            out = kernel(*plain, **params)
-            if nudge is Nudge.DECISION:
-                return self.noise.took(out)
-            if nudge is Nudge.LOGIC:
-                return out
-            if nudge is Nudge.STEP:
-                return self.asarray(self.noise.took(out))
+        def run(*args: Any, **params: Any) -> Nudged:
+            arrays = aligned(*(self._raised(a) if isinstance(a, np.ndarray) else a for a in args))
+            out = np.atleast_1d(kernel(*arrays, **params))
+            if nudge in (Nudge.DECISION, Nudge.STEP):
+                return self._made(self.noise.took(out))
             if nudge is Nudge.ULPS:
-                return self.asarray(self.noise.one(out, _ulps(name)))
-            assert not isinstance(nudge, Nudge), f"{name}: {nudge} needs a method of its own"
-            return self.asarray(nudge(self.noise, np.asarray(out), *plain, **params))
+                return self._made(self.noise.one(out, _ulps(name)))
+            return self._made(out if isinstance(nudge, Nudge) else nudge(self.noise, out, *arrays, **params))
 
         return run
 
-    # accumulations and index sums: NumPy runs them outside the ufunc machinery
-    def cumulative_sum(self, x: Any, axis: int) -> np.ndarray:
-        return np.add.accumulate(self.asarray(x), axis=axis) if np.size(x) else x
+    def each(self, arrays: np.ndarray) -> Nudged:
+        """An array of its own in each rerun, along axis 0."""
+        return Nudged(arrays, self.noise)
 
-    def cumulative_prod(self, x: Any, axis: int) -> np.ndarray:
-        return np.multiply.accumulate(self.asarray(x), axis=axis) if np.size(x) else x
+    def _made(self, each: np.ndarray) -> Nudged:
+        return Nudged(each.astype(np.float64, copy=False) if is_float(each) else each, self.noise)
 
-    def index_add(self, x: Any, indices: Any, updates: Any, axis: int) -> np.ndarray:
-        return self._summed(super().index_add, x, indices, updates, axis)
+    # creation
+    def asarray(self, x: Any, like: Any = None) -> Any:
+        """The array of all reruns, in float64; what is no float stays as it is."""
+        if isinstance(x, Nudged):
+            return x
+        array = np.asarray(x)
+        return Nudged(array.astype(np.float64)[None], self.noise) if is_float(array) else array
 
-    def scatter_add(self, x: Any, indices: Any, updates: Any, axis: int) -> np.ndarray:
-        return self._summed(super().scatter_add, x, indices, updates, axis)
+    def zeros(self, shape: Any, like: Any) -> Nudged:
+        return Nudged(np.zeros((1, *shape)), self.noise)
 
-    def _summed(self, kernel: Callable[..., Any], x: Any, indices: Any, updates: Any, axis: int) -> np.ndarray:
-        x, updates = np.asarray(x), np.asarray(updates)
-        count = kernel(np.zeros(x.shape), indices, np.ones(updates.shape), axis)
-        size = kernel(np.abs(x), indices, np.abs(updates), axis)
-        return self.asarray(self.noise.sum(kernel(x, indices, updates, axis), size, count))
+    def ones(self, shape: Any, like: Any) -> Nudged:
+        return Nudged(np.ones((1, *shape)), self.noise)
 
-    def einsum(self, subscripts: str, *xs: Any) -> np.ndarray:
-        plain = [np.asarray(x) for x in xs]
-        out = np.einsum(subscripts, *plain)
-        terms = np.einsum(subscripts, *(np.ones(x.shape) for x in plain))
-        size = np.einsum(subscripts, *(np.abs(x) for x in plain))
+    def full_like(self, x: Any, value: Any) -> Nudged:
+        return Nudged(np.full((1, *self.shape(x)), value, dtype=np.float64), self.noise)
+
+    def eye(self, n: int, like: Any) -> Nudged:
+        return Nudged(np.eye(n)[None], self.noise)
+
+    # elementwise
+    def where(self, mask: Any, x: Any, y: Any) -> Any:
+        """A choice: exact. Literals are taken as they are, as a choice between numbers rounds none."""
+        return self._made(np.where(*aligned(*(self._raised(a) for a in (mask, x, y)))))
+
+    def _raised(self, x: Any) -> Nudged:
+        """The array with an axis of reruns, whatever its kind."""
+        return x if isinstance(x, Nudged) else Nudged(np.asarray(x)[None], self.noise)
+
+    # reductions
+    def sum(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        x = self._raised(x)
+        how = {"axis": _axes(axis, x), "keepdims": keepdims}
+        out = np.sum(x.each, **how)
+        if not is_float(out):
+            return self._made(out)
+        terms = _terms(x, axis)
+        return self._made(self.noise.sum(out, np.sum(np.abs(x.each), **how), max(terms, 1) - 1))
+
+    def prod(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        x = self._raised(x)
+        out = np.prod(x.each, axis=_axes(axis, x), keepdims=keepdims)
+        return self._made(self.noise.nudge(out, math.sqrt(max(_terms(x, axis), 1) - 1) * np.abs(out)))
+
+    def max(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        return self._chosen(np.max, x, axis, keepdims)
+
+    def min(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        return self._chosen(np.min, x, axis, keepdims)
+
+    def _chosen(self, kernel: Callable[..., Any], x: Any, axis: Any, keepdims: bool) -> Any:
+        """The largest or smallest entry, as it stands; which one it is is a decision."""
+        x = self._raised(x)
+        out = kernel(x.each, axis=_axes(axis, x), keepdims=True)
+        if x.each.size:
+            self.noise.took(np.equal(x.each, out))
+        return self._made(out if keepdims else np.squeeze(out, axis=_axes(axis, x)))
+
+    def any(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        x = self._raised(x)
+        return self._made(np.any(x.each, axis=_axes(axis, x), keepdims=keepdims))
+
+    def all(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        x = self._raised(x)
+        return self._made(np.all(x.each, axis=_axes(axis, x), keepdims=keepdims))
+
+    def argmax(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+        return self._place(NUMPY.argmax, x, axis, keepdims)
+
+    def argmin(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+        return self._place(NUMPY.argmin, x, axis, keepdims)
+
+    def _place(self, kernel: Callable[..., Any], x: Any, axis: int | None, keepdims: bool) -> Any:
+        x = self._raised(x)
+        if axis is not None:
+            return self._made(self.noise.took(kernel(x.each, axis=_axes(axis, x), keepdims=keepdims)))
+        out = self.noise.took(kernel(x.each.reshape(len(x.each), -1), axis=1))
+        return self._made(out.reshape(-1, *(1,) * x.ndim) if keepdims else out)
+
+    def argsort(self, x: Any, axis: int = -1) -> Any:
+        x = self._raised(x)
+        return self._made(self.noise.took(NUMPY.argsort(x.each, axis=_axes(axis, x))))
+
+    def cumulative_sum(self, x: Any, axis: int) -> Any:
+        x = self._raised(x)
+        along = _axes(axis, x)
+        out, size = np.cumsum(x.each, axis=along), np.cumsum(np.abs(x.each), axis=along)
+        return self._made(self.noise.sum(out, size, max(math.prod(x.shape), 1) - 1))
+
+    def cumulative_prod(self, x: Any, axis: int) -> Any:
+        x = self._raised(x)
+        out = np.cumprod(x.each, axis=_axes(axis, x))
+        return self._made(self.noise.nudge(out, math.sqrt(max(math.prod(x.shape), 1) - 1) * np.abs(out)))
+
+    # what moves entries: exact
+    def reshape(self, x: Any, shape: Shape) -> Any:
+        x = self._raised(x)
+        return self._made(x.each.reshape(len(x.each), *shape))
+
+    def permute_dims(self, x: Any, axes: Shape) -> Any:
+        x = self._raised(x)
+        return self._made(np.transpose(x.each, (0, *(a % x.ndim + 1 for a in axes))))
+
+    def matrix_transpose(self, x: Any) -> Any:
+        return self._made(np.swapaxes(self._raised(x).each, -1, -2))
+
+    def expand_dims(self, x: Any, axis: Any) -> Any:
+        x = self._raised(x)
+        return self._made(np.expand_dims(x.each, _axes(axis, x)))
+
+    def squeeze(self, x: Any, axis: Any = None) -> Any:
+        x = self._raised(x)
+        ones = tuple(a for a, n in enumerate(x.shape) if n == 1) if axis is None else axis
+        return self._made(np.squeeze(x.each, _axes(ones, x)))
+
+    def broadcast_to(self, x: Any, shape: Shape) -> Any:
+        x = self._raised(x)
+        each = x.each.reshape(len(x.each), *(1,) * (len(shape) - x.ndim), *x.shape)
+        return self._made(np.broadcast_to(each, (len(x.each), *shape)))
+
+    def concat(self, xs: Sequence[Any], axis: int = 0) -> Any:
+        return self._joined(NUMPY.concat, xs, axis)
+
+    def stack(self, xs: Sequence[Any], axis: int = 0) -> Any:
+        return self._joined(NUMPY.stack, xs, axis)
+
+    def _joined(self, kernel: Callable[..., Any], xs: Sequence[Any], axis: int) -> Any:
+        arrays = [self._raised(x) for x in xs]
+        return self._made(kernel(self._in_all(*arrays), axis=_axes(axis, arrays[0])))
+
+    def _in_all(self, *xs: Nudged) -> list[np.ndarray]:
+        """Their arrays with as many reruns each: NumPy's broadcasting along the first axis, where a kernel has none."""
+        reruns = max(len(x.each) for x in xs)
+        return [np.broadcast_to(x.each, (reruns, *x.shape)) for x in xs]
+
+    def flip(self, x: Any, axis: Any = None) -> Any:
+        x = self._raised(x)
+        return self._made(np.flip(x.each, _axes(axis, x)))
+
+    def roll(self, x: Any, shift: Any, axis: Any = None) -> Any:
+        x = self._raised(x)
+        if axis is None:
+            return self._made(np.roll(x.each.reshape(len(x.each), -1), shift, axis=1).reshape(x.each.shape))
+        return self._made(np.roll(x.each, shift, _axes(axis, x)))
+
+    def tril(self, x: Any, k: int = 0) -> Any:
+        return self._made(np.tril(self._raised(x).each, k))
+
+    def triu(self, x: Any, k: int = 0) -> Any:
+        return self._made(np.triu(self._raised(x).each, k))
+
+    def diagonal(self, x: Any) -> Any:
+        return self._made(NUMPY.diagonal(self._raised(x).each))
+
+    # indexing
+    def getitem(self, x: Any, index: Any) -> Any:
+        return self._made(self._raised(x).each[(slice(None), *native_index(index))])
+
+    def embed(self, x: Any, index: Any, shape: Shape) -> Any:
+        each = self._raised(x).each
+        out = np.zeros((len(each), *shape))
+        out[(slice(None), *native_index(index))] = each
+        return self._made(out)
+
+    def take(self, x: Any, indices: Any, axis: int) -> Any:
+        x = self._raised(x)
+        if isinstance(indices, Nudged):
+            each = self._in_all(x, indices)
+            return self._made(np.stack([np.take(a, i, axis=axis) for a, i in zip(*each)]))
+        return self._made(np.take(x.each, indices, axis=_axes(axis, x)))
+
+    def take_along_axis(self, x: Any, indices: Any, axis: int) -> Any:
+        each, at = self._in_all(*(arrays := [self._raised(x), self._raised(indices)]))
+        return self._made(np.take_along_axis(each, at, _axes(axis, arrays[0])))
+
+    def index_add(self, x: Any, indices: Any, updates: Any, axis: int) -> Any:
+        kernel = NUMPY.index_add
+
+        def run(x: np.ndarray, indices: np.ndarray, updates: np.ndarray) -> np.ndarray:
+            return np.stack([kernel(a, i, u, axis) for a, i, u in zip(x, indices, updates)])
+
+        return self._summed(run, x, indices, updates)
+
+    def scatter_add(self, x: Any, indices: Any, updates: Any, axis: int) -> Any:
+        kernel, along = NUMPY.scatter_add, _axes(axis, self._raised(x))  # the reruns are one more axis in common
+        return self._summed(lambda x, at, updates: kernel(x, at, updates, along), x, indices, updates)
+
+    def _summed(self, kernel: Callable[..., np.ndarray], x: Any, indices: Any, updates: Any) -> Any:
+        x, at, new = self._in_all(*(self._raised(a) for a in (x, indices, updates)))
+        count = kernel(np.zeros(x.shape), at, np.ones(new.shape))
+        size = kernel(np.abs(x), at, np.abs(new))
+        return self._made(self.noise.sum(kernel(x, at, new), size, count))
+
+    # linear algebra
+    def matmul(self, x: Any, y: Any) -> Any:
+        x, y = self._raised(x), self._raised(y)
+        left = x.each[:, None, :] if x.ndim == 1 else x.each
+        right = y.each[..., None] if y.ndim == 1 else y.each
+        batch = max(left.ndim, right.ndim) - 3
+        left = left.reshape(len(left), *(1,) * (batch + 3 - left.ndim), *left.shape[1:])
+        right = right.reshape(len(right), *(1,) * (batch + 3 - right.ndim), *right.shape[1:])
+        out, size = np.matmul(left, right), np.matmul(np.abs(left), np.abs(right))
+        gone = tuple(a for a, v in ((-2, x), (-1, y)) if v.ndim == 1)
+        moved = self.noise.sum(np.squeeze(out, gone), np.squeeze(size, gone), x.shape[-1])
+        return self._made(moved)
+
+    def einsum(self, subscripts: str, *xs: Any) -> Any:
+        arrays = [self._raised(x) for x in xs]
+        words, _, result = subscripts.replace(" ", "").partition("->")
+        of = next(c for c in string.ascii_letters if c not in subscripts)  # the axis of reruns
+        each = self._in_all(*arrays)
+        whole = ",".join(of + w for w in words.split(",")) + "->" + of + result
+        out, size = np.einsum(whole, *each), np.einsum(whole, *(np.abs(x) for x in each))
+        terms = np.einsum(subscripts, *(np.ones(x.shape) for x in arrays))
         # In the wider formats √k counts these roundings too.
-        between = size * max(len(plain) - 2, 0) if self.noise.stores else 0.0
-        return self.asarray(self.noise.sum(out, size, terms + len(plain), between))
+        between = size * max(len(arrays) - 2, 0) if self.noise.stores else 0.0
+        return self._made(self.noise.sum(out, size, terms + len(arrays), between))
 
-    # linear algebra: the exact result for a matrix moved as backward stability allows
+    # the exact result for a matrix moved as backward stability allows
     def _backward(self, a: Any) -> np.ndarray:
-        a = np.asarray(a)
+        a = self._raised(a).each
         n = max(a.shape[-1], 1)
         size = n * self.noise.finer * np.max(np.abs(a), axis=(-2, -1), keepdims=True, initial=0.0)
         return self.noise.nudge(a, np.broadcast_to(size, a.shape))
 
-    def solve(self, a: Any, b: Any) -> np.ndarray:
-        out = _or_nan(super().solve, self._backward(a), np.asarray(b))
-        return self.asarray(self.noise.nudge(out, np.abs(out)))
+    def solve(self, a: Any, b: Any) -> Any:
+        b = self._raised(b)
+        moved, right = self._backward(a), b.each[..., None] if b.ndim == 1 else b.each
+        batch = max(moved.ndim, right.ndim) - 3
+        moved, right = (m.reshape(len(m), *(1,) * (batch + 3 - m.ndim), *m.shape[1:]) for m in (moved, right))
+        out = _or_nan(NUMPY.solve, moved, right)
+        out = out[..., 0] if b.ndim == 1 else out
+        return self._made(self.noise.nudge(out, np.abs(out)))
 
-    def inv(self, x: Any) -> np.ndarray:
-        out = _or_nan(super().inv, self._backward(x))
-        return self.asarray(self.noise.nudge(out, np.abs(out)))
+    def inv(self, x: Any) -> Any:
+        out = _or_nan(NUMPY.inv, self._backward(x))
+        return self._made(self.noise.nudge(out, np.abs(out)))
 
-    def det(self, x: Any) -> np.ndarray:
-        out = super().det(self._backward(x))
-        return self.asarray(self.noise.nudge(out, np.abs(out)))
+    def det(self, x: Any) -> Any:
+        out = NUMPY.det(self._backward(x))
+        return self._made(self.noise.nudge(out, np.abs(out)))
 
-    def cholesky(self, x: Any) -> np.ndarray:
+    def cholesky(self, x: Any) -> Any:
         moved = self._backward(x)
-        out = _or_nan(super().cholesky, (moved + np.swapaxes(moved, -1, -2)) / 2)
-        return self.asarray(self.noise.nudge(out, np.abs(out)))
+        out = _or_nan(NUMPY.cholesky, (moved + np.swapaxes(moved, -1, -2)) / 2)
+        return self._made(self.noise.nudge(out, np.abs(out)))
 
-    def solve_triangular(self, a: Any, b: Any, upper: bool = False, unit_diagonal: bool = False) -> np.ndarray:
-        # NumPy's stack makes plain arrays of its rows.
-        return self.asarray(super().solve_triangular(self.asarray(a), self.asarray(b), upper, unit_diagonal))
+    def solve_triangular(self, a: Any, b: Any, upper: bool = False, unit_diagonal: bool = False) -> Any:
+        return super().solve_triangular(self._raised(a), self._raised(b), upper, unit_diagonal)
 
 
 def _or_nan(kernel: Callable[..., Any], *args: np.ndarray) -> np.ndarray:
-    """The last argument's solution or factor; NaN where NumPy refuses a matrix (singular, not positive definite)."""
+    """The solutions or factors; NaN in the reruns in which NumPy refuses a matrix (singular, not positive definite)."""
     try:
         return np.asarray(kernel(*args))
     except np.linalg.LinAlgError:
-        return np.full(args[-1].shape, np.nan)
+        if len(args[0]) > 1:
+            return np.concatenate([_or_nan(kernel, *(a[k : k + 1] if len(a) > 1 else a for a in args))
+                                   for k in range(len(args[0]))])  # fmt: skip
+        batch = np.broadcast_shapes(*(a.shape[:-2] for a in args))
+        return np.full((*batch, *args[-1].shape[-2:]), np.nan)
 
 
-_UFUNCS_INSIDE = frozenset(("sum", "prod", "max", "min", "matmul", "any", "all"))
-"""Methods that NumPy computes by ufuncs, on `Nudged` arrays as they come."""
+def _terms(x: Nudged, axis: Any) -> int:
+    """How many entries a reduction over these axes takes together."""
+    return math.prod(x.each.shape[a] for a in np.atleast_1d(_axes(axis, x)))
 
-_unnudged = sorted({*names("numpy", Own.METHOD)} - _WRAPPED.keys() - _UFUNCS_INSIDE - vars(NudgedNamespace).keys())
+
+_TEXTS = frozenset(("pad",))
+"""Kernels that NumPy's namespace has as texts over other kernels."""
+
+_unnudged = sorted({*names("numpy", Own.METHOD)} - {*_ENTRY_BY_ENTRY} - vars(NudgedNamespace).keys() - _TEXTS)
 if _unnudged:
     raise TypeError(f"no nudge is written for {', '.join(_unnudged)}")
 
 
 def require_nudged(op: str, value: Any) -> None:
     """Raise TypeError for a float result without nudges, which would be taken for exact."""
-    floats = isinstance(value, float) or (isinstance(value, _REALS) and value.dtype.kind == "f")
-    if floats and not isinstance(value, Nudged):
+    if isinstance(value, float) or (isinstance(value, np.ndarray | np.floating) and value.dtype.kind == "f"):
         raise TypeError(
             f"{op}: its result {type(value).__name__} is not nudged, so that the budget would know of no rounding in it: "
-            "a kernel that is no ufunc is declared with an error model (`namespaces.kernels.register_op`)"
+            + _DECLARE
         )

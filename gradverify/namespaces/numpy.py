@@ -300,7 +300,7 @@ class NumpyNamespace(Namespace):
             for j in done:
                 rest = rest - a[..., i, j, None] * rows[j]
             rows[i] = rest if unit_diagonal else rest / a[..., i, i, None]
-        return self.module.stack(rows, axis=-2) if n else b * 1
+        return self.stack(rows, axis=-2) if n else b * 1
 
 
 require("numpy", Own.METHOD, (n for n in KERNELS if hasattr(NumpyNamespace, n)))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from ..core.errors import ShapeError, UnknownName
-from ..core.graph import Apply, Constant, Graph, Input, Node
+from ..core.graph import Apply, Constant, Graph, Input, Node, Site
 from ..core.op import VARIADIC, Kind, OpSpec, Shape, bind_params, split_arguments
 from . import OPS
 
@@ -15,10 +15,14 @@ MAX_ELEMENTS = 1 << 31
 
 
 class GraphBuilder:
-    """Append nodes, get indices. Equal constants are shared; nothing else is merged."""
+    """Append nodes, get indices. Equal constants are shared; nothing else is merged.
+
+    `site` is that of the ops to come.
+    """
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
+        self.site: Site | None = None
         self._constants: dict[tuple[str, Any, str], int] = {}
 
     def shape(self, k: int) -> Shape:
@@ -60,7 +64,7 @@ class GraphBuilder:
             size *= n
         if size > MAX_ELEMENTS:
             raise ShapeError(f"{op} would make an array of {size} elements")
-        return self._append(Apply(op, tuple(args), tuple(bound.items()), shape, self._result(spec, args)))
+        return self._append(Apply(op, tuple(args), tuple(bound.items()), shape, self._result(spec, args), self.site))
 
     def graph(self, *outputs: int) -> Graph:
         return Graph(tuple(self.nodes), outputs)
@@ -217,6 +221,7 @@ def lowered_with_origins(graph: Graph, table: Mapping[str, OpSpec] = OPS) -> tup
         elif isinstance(node, Constant):
             new.append(builder.constant(node.value, node.kind))
         else:
+            builder.site = node.site
             new.append(_expanded(recorder, table, node.op, [new[a] for a in node.args], dict(node.params)))
         origins += [k] * (len(builder.nodes) - len(origins))
     return builder.graph(*(new[o] for o in graph.outputs)), origins

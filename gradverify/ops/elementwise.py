@@ -350,8 +350,9 @@ def pow_base_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, y: Array) -> Ar
 
 
 def pow_exponent_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, y: Array) -> Array:
-    # 0**y is flat in y > 0: log(1) stands in for log(0).
-    return g * (out * xp.log(xp.where(xp.equal(x, 0.0), xp.ones_like(x), x)))
+    # 0**y is flat in y > 0: log(1) stands in for log(0). For y < 0 it is inf, and so is its slope.
+    flat = xp.logical_and(xp.equal(x, 0.0), xp.isfinite(out))
+    return g * (out * xp.log(xp.where(flat, xp.ones_like(x), x)))
 
 
 def xlogy_masked(xp: Vocabulary, x: Array, y: Array) -> Array:

@@ -30,22 +30,31 @@ def matmul_shape(a: Shape, b: Shape, **_: Any) -> Shape:
     return (*_batches(rows, columns), *(a[-2:-1] if len(a) > 1 else ()), *(b[-1:] if len(b) > 1 else ()))
 
 
-def _as_matrices(xp: Vocabulary, g: Array, a: Array, b: Array) -> tuple[Any, Any, Any]:
-    """(g, a, b) with the vectors among a and b written as a row and a column."""
-    vector = len(xp.shape(a)) == 1, len(xp.shape(b)) == 1
-    if vector[1]:
-        g, b = xp.expand_dims(g, -1), xp.expand_dims(b, -1)
-    return (xp.expand_dims(g, -2), xp.expand_dims(a, 0), b) if vector[0] else (g, a, b)
+def _as_row(xp: Vocabulary, a: Array) -> Array:
+    """The left operand of a product: a vector as a row."""
+    return xp.expand_dims(a, 0) if len(xp.shape(a)) == 1 else a
+
+
+def _as_column(xp: Vocabulary, b: Array) -> Array:
+    """The right operand of a product: a vector as a column."""
+    return xp.expand_dims(b, -1) if len(xp.shape(b)) == 1 else b
+
+
+def _as_matrix(xp: Vocabulary, g: Array, a: Shape, b: Shape) -> Array:
+    """The cotangent of a product of shapes a and b, with the axis of each vector that the product dropped."""
+    if len(b) == 1:
+        g = xp.expand_dims(g, -1)
+    return xp.expand_dims(g, -2) if len(a) == 1 else g
 
 
 def _matmul_vjp_a(xp: Vocabulary, g: Array, out: Array, a: Array, b: Array) -> Array:
-    rows, _, columns = _as_matrices(xp, g, a, b)
+    rows, columns = _as_matrix(xp, g, xp.shape(a), xp.shape(b)), _as_column(xp, b)
     return xp.sum_to(xp.matmul(rows, xp.matrix_transpose(columns)), xp.shape(a))
 
 
 def _matmul_vjp_b(xp: Vocabulary, g: Array, out: Array, a: Array, b: Array) -> Array:
-    rows, left, columns = _as_matrices(xp, g, a, b)
-    if len(xp.shape(columns)) == 2 and len(xp.shape(left)) > 2:
+    rows, left = _as_matrix(xp, g, xp.shape(a), xp.shape(b)), _as_row(xp, a)
+    if len(xp.shape(b)) <= 2 and len(xp.shape(left)) > 2:
         # One matrix for the whole batch: contract the batch along with the rows instead of summing products after.
         n = math.prod(xp.shape(left)[:-1])
         left = xp.reshape(left, (n, xp.shape(left)[-1]))

@@ -70,7 +70,10 @@ def gaps(xp: Vocabulary, x: Any, axis: Axis, which: tuple[int | None, int | None
 def shared_among(xp: Vocabulary, g: Array, chosen: Any, x: Array, axis: Axis) -> Array:
     """`g` divided evenly among the entries of `x` that the mask `chosen` marks, zero elsewhere."""
     n = xp.sum(xp.where(chosen, xp.ones_like(x), xp.zeros_like(x)), axis=axis, keepdims=True)
-    return xp.where(chosen, xp.reshape(g, kept(xp.shape(x), axis)) / n, xp.zeros_like(x))
+    share = xp.reshape(g, kept(xp.shape(x), axis)) / n
+    # None is chosen where the largest of a row is a NaN: then 0/0, not a silent zero.
+    others = xp.where(xp.equal(n, 0.0), 0.0 * share, xp.zeros_like(x))
+    return xp.where(chosen, share, others)
 
 
 def before(xp: Vocabulary, x: Array) -> Array:

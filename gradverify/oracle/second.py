@@ -70,10 +70,7 @@ def _contradicted(
         floats = {n for n, k in flat.inputs.items() if flat.nodes[k].kind == "float"}
         start = {n: MPMATH.asarray(_wide(v)) if n in floats else np.asarray(v) for n, v in values.items()}
         weights = [MPMATH.asarray(_wide(g)) for g in cotangent]
-        direction = {
-            n: np.where(_wide(values[n]) == 0, 1.0, np.abs(_wide(values[n]))) * rng.uniform(0.5, 1, e.shape)
-            for n, e in truth.gradients.items()
-        }
+        direction = {n: _lengths(_wide(values[n])) * rng.uniform(0.5, 1, e.shape) for n, e in truth.gradients.items()}
 
         def pairing(t: object) -> tuple[list[np.ndarray], object]:
             moved = start | {
@@ -110,3 +107,8 @@ def _contradicted(
 
 def _wide(x: object) -> np.ndarray:
     return np.asarray(x).astype(np.float64)
+
+
+def _lengths(x: np.ndarray) -> np.ndarray:
+    """The size of each entry, 1 at 0; infinities do not move."""
+    return np.where(np.isfinite(x), np.where(x == 0, 1.0, np.abs(x)), 0.0)

@@ -114,6 +114,30 @@ def truth(
     return found
 
 
+def with_literals(
+    true: Truth, graph: Graph, values: Mapping[str, np.ndarray], cotangent: tuple[np.ndarray, ...], wrt: tuple[str, ...],
+    dtype: str,
+) -> Truth | None:  # fmt: skip
+    """The truth with float literals of another dtype, by the rules that `true` has confirmed at the same point.
+
+    None where nothing was confirmed, or at a kink.
+    """
+    if true.method != "confirmed" or true.kinks or true.suspects:
+        return None
+    with working(true.bits):
+        try:
+            attempt = _Attempt(lowered(graph), values, cotangent, wrt, dtype, true.bits, 0)
+            BALLS.undecided = 0
+            nodes = forward(BALLS, attempt.graph, attempt.values, dtype)
+            if attempt.kinks(nodes) or BALLS.undecided:
+                return None
+            found = {n: from_balls(g) for n, g in attempt.candidate(nodes, bool(true.dead)).items()}
+        finally:
+            BALLS.matrices.clear()
+            BALLS.undecided = 0
+    return replace(true, gradients=found) if all(np.isfinite(e.hi).all() for e in found.values()) else None
+
+
 class _Attempt:
     """One evaluation at one precision."""
 
@@ -170,7 +194,7 @@ class _Attempt:
     def kinks(self, nodes: list[Any]) -> tuple[str, ...]:
         at: list[str] = []
         for k, distance in kink_distances(BALLS, self.graph, nodes, self.wrt).items():
-            if any(d.contains(0) or not d.is_finite() for d in BALLS.asarray(distance).ravel().tolist()):
+            if any(d.contains(0) or d.is_nan() for d in BALLS.asarray(distance).ravel().tolist()):
                 node = self.graph.nodes[k]
                 assert isinstance(node, Apply)
                 at.append(node.op)

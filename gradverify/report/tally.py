@@ -37,6 +37,11 @@ class Row:
         """(median, worst) over the cases; nan where no case states its power."""
         return (statistics.median(self.powers), max(self.powers)) if self.powers else (math.nan, math.nan)
 
+    @property
+    def absent(self) -> bool:
+        """Was nothing judged, because the subject is not there?"""
+        return self.counts.reasons[Reason.UNAVAILABLE] == self.counts.total
+
     def add(self, r: Record) -> None:
         """Count one record."""
         verdict = r["verdict"]

@@ -61,9 +61,21 @@ def plain(rows: Sequence[Row]) -> list[str]:
     """The table as aligned lines, with the INCONCLUSIVE reasons counted below it."""
     if not rows:
         return ["no gradient was judged"]
-    shown = columns(rows)
-    table = [headings(rows), *(cells(row, shown) for row in rows)]
-    return [*align(table), *LEGEND.splitlines(), *_inconclusive(rows)]
+    there, absent = _parted(rows)
+    shown = columns(there)
+    table = [headings(there), *(cells(row, shown) for row in there)] if there else []
+    return [*(align(table) if table else []), *(LEGEND.splitlines() if table else []), *_inconclusive(there), *absent]
+
+
+def _parted(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+    """The rows of subjects that are there, and a line about the others."""
+    absent = [row for row in rows if row.absent]
+    if not absent:
+        return list(rows), []
+    names = ", ".join(dict.fromkeys(row.subject for row in absent))
+    count = sum(row.counts.total for row in absent)
+    line = f"not judged, for want of the framework or its device: {names} ({count} verdict{'' if count == 1 else 's'})"
+    return [row for row in rows if not row.absent], [line]
 
 
 def table(rows: Sequence[Row]) -> Any:
@@ -74,17 +86,19 @@ def table(rows: Sequence[Row]) -> Any:
 
     if not rows:
         return Text("no gradient was judged")
+    there, absent = _parted(rows)
     made = Table(box=None, pad_edge=False)
-    shown = columns(rows)
-    for i, heading in enumerate(headings(rows)):
+    shown = columns(there)
+    for i, heading in enumerate(headings(there)):
         made.add_column(heading, justify="left" if i < 2 else "right", no_wrap=True)
-    for row in rows:
+    for row in there:
         texts = [Text(c) for c in cells(row, shown)]
         for text, outcome in zip(texts[2:], shown):
             if row.counts[outcome] > (row.expected if outcome is Outcome.FAIL else 0) and outcome in STYLES:
                 text.stylize(STYLES[outcome])
         made.add_row(*texts)
-    return Group(made, Text(LEGEND, style="dim"), *(Text(line) for line in _inconclusive(rows)))
+    figures: list[Any] = [made, Text(LEGEND, style="dim")] if there else []
+    return Group(*figures, *(Text(line) for line in (*_inconclusive(there), *absent)))
 
 
 def _inconclusive(rows: Sequence[Row]) -> list[str]:

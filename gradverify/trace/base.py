@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import Unsupported
-from ..core.graph import Graph
+from ..core.graph import Graph, Site
 from ..core.op import Kind, split_arguments
 from ..namespaces.dtypes import ROUNDOFF
 from ..ops import FAMILIES, OPS
@@ -122,6 +122,10 @@ class Tracer(Recorder):
             self.captured[key] = self.builder.input(name, tuple(array.shape), kind)
         return self.captured[key]
 
+    def site(self) -> Site | None:
+        """The line of the user's code that the call at hand was asked for by, if there is one."""
+        return None
+
     def call(self, op: str, *args: Any, **params: Any) -> Value:
         if op not in OPS or any(_is_complex(a) for a in args):
             return self.over_parts(op, args, params)
@@ -131,6 +135,7 @@ class Tracer(Recorder):
         masks = op in MOVES and isinstance(args[0], Value) and args[0].kind == "bool"
         nodes = [self.fitting(a, spec.argument(i)) for i, a in enumerate(args)]
         given = [a for a in args if isinstance(a, Value)]
+        self.builder.site = self.site()
         out = Value(
             self,
             node=self.builder.apply(op, *nodes, **params),
@@ -210,6 +215,9 @@ class Tracer(Recorder):
     def picked(self, x: Value, at: np.ndarray) -> Value:
         """Entries of the flattened x at integer positions of any shape: every indexing form, once it is known where
         each entry comes from."""
+        at = np.asarray(at, dtype=np.int64)
+        if np.array_equal(at.ravel(), np.arange(int(np.prod(x.shape, dtype=np.int64)))):
+            return self.shaped(self.flat(x), at.shape)
         return self.call("take", self.flat(x), self.concrete(np.asarray(at, dtype=np.int64)), axis=0)
 
     def placed(self, x: Value, at: np.ndarray, updates: Any) -> Value:

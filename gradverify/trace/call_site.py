@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from types import FrameType
+from types import CodeType, FrameType
+from typing import Any
+
+from ..core.graph import Node, Site
 
 OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -30,6 +33,31 @@ def place(frame: FrameType) -> str:
 def at(path: str, line: int) -> str:
     near = os.path.relpath(path)
     return f"{path if near.startswith(os.pardir) else near}:{line}"
+
+
+def site_in_run(run: CodeType, *roots: str) -> Site | None:
+    """The innermost line of the user's code under way inside of the call of `run`; None where there is none.
+
+    What a framework's own backward pass does was asked for by no line.
+    """
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code is not run:
+        if not frame.f_code.co_filename.startswith((OURS, "<frozen", *roots)):
+            return frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+def of_node(node: Node) -> str:
+    """" at model.py:12", after a node's name; "" where its line is not known."""
+    site = getattr(node, "site", None)
+    return f" at {at(*site)}" if site else ""
+
+
+def folder_of(module: Any) -> str:
+    """The folder of the package that a module is part of."""
+    whole = sys.modules[module.__name__.partition(".")[0]]
+    return os.path.dirname(str(whole.__file__)) + os.sep
 
 
 def called_from(*roots: str) -> str:

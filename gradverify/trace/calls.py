@@ -17,6 +17,7 @@ import numpy as np
 from ..core.errors import Unsupported
 from ..namespaces.dtypes import ROUNDOFF
 from .base import Tracer
+from .callee import positional
 from .confirm import disagreement, farther, nearby, unread_but_used
 from .value import PARTS, Argument, Output, Traced, kind_of
 
@@ -131,21 +132,6 @@ class FlatCall:
             return tuple(found[k] for k in kept)
 
         return function
-
-
-def positional(fn: Any, k: int) -> str:
-    """What the function itself calls its k-th argument."""
-    try:
-        # A primitive of HIPS autograd is a wrapper that keeps what it wraps as `fun`.
-        inner = getattr(fn, "fun", fn) if getattr(fn, "_is_autograd_primitive", False) else fn
-        parameters = list(inspect.signature(inner).parameters.values())
-    except (TypeError, ValueError):
-        parameters = []
-    plain = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    if k < len(plain):
-        return plain[k]
-    rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "args")
-    return f"{rest}[{k - len(plain)}]"
 
 
 def closed_over(fn: Any) -> dict[str, Any]:

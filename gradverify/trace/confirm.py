@@ -246,7 +246,8 @@ def _disagreement(
     grain: Sequence[float] | None = None,
 ) -> str | None:
     group = {i: g for g in leaves for i in g}
-    sizes = (np.abs(v[np.isfinite(v)]).max(initial=0.0) for v in values.values() if kind_of(v.dtype) == "float")
+    floats = [v for v in (*values.values(), *moved.values()) if kind_of(v.dtype) == "float"]
+    sizes = (np.abs(v[np.isfinite(v)]).max(initial=0.0) for v in floats)
     largest = max(map(float, sizes), default=0.0)
     with np.errstate(all="ignore"):
         mine_here = _run(graph, _widened(values), dtype)
@@ -254,6 +255,8 @@ def _disagreement(
         for i, (g0, g1, f0, f1) in enumerate(zip(mine_here, mine_there, here, there)):
             if g0.shape != f0.shape:
                 return f"output {i} has shape {f0.shape}, its graph {g0.shape}"
+            if (np.isnan(g0) & np.isfinite(f0)).any():
+                return f"output {i} has a value where its graph has none"
             fine = np.isfinite(g0) & np.isfinite(g1) & np.isfinite(f0) & np.isfinite(f1)
             if not fine.any():
                 continue
@@ -279,7 +282,8 @@ def _disagreement(
 
 def _run(graph: Graph, values: Mapping[str, np.ndarray], dtype: str) -> list[np.ndarray]:
     """In doubles; literals are rounded to float32 or float64 alone (NumPy has no bfloat16)."""
-    nodes = forward(NUMPY, graph, values, "float32" if dtype == "float32" else "float64")
+    with np.errstate(all="ignore"):
+        nodes = forward(NUMPY, graph, values, "float32" if dtype == "float32" else "float64")
     return [np.asarray(nodes[o], dtype=np.float64) for o in graph.outputs]
 
 

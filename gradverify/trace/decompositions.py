@@ -109,6 +109,17 @@ def at(xp: Tracer, x: Value, dim: int, k: int) -> Value:
     return xp.getitem(x, index=((None, None, 1),) * (dim % x.ndim) + (k,))
 
 
+def scalar(xp: Tracer, value: Any) -> Any:
+    """A number as an operand of a table op."""
+    return (
+        value
+        if isinstance(value, Value)
+        else xp.concrete(np.asarray(value))
+        if np.iscomplexobj(value)
+        else float(value)
+    )
+
+
 def affine(xp: Tracer, x: Value, w: Value | None, b: Value | None) -> Value:
     x = x if w is None else x * w
     return x if b is None else x + b
@@ -124,7 +135,7 @@ def padded(xp: Tracer, x: Value, pairs: Sequence[tuple[int, int]], value: Any = 
     if (not isinstance(value, Value) and value == 0) or x.kind == "bool":
         return xp.pad(x, pads=pads)
     inside = np.pad(np.ones(x.shape, dtype=bool), pads)
-    return xp.where(xp.concrete(inside), xp.pad(x, pads=pads), value if isinstance(value, Value) else float(value))
+    return xp.where(xp.concrete(inside), xp.pad(x, pads=pads), scalar(xp, value))
 
 
 def correlation(xp: Tracer, x: Value, w: Value, stride: Any, padding: Any, dilation: Any, groups: int) -> Value:
@@ -212,62 +223,107 @@ def backward_stable(xp: Tracer, a: Value, at: np.ndarray) -> Value:
     return (a + size) - size if size and np.isfinite(size) else a
 
 
-REFINEMENTS = 4
-"""Each doubles the digits: 15 of the framework's own become 240, more than 512 bits hold. In single precision (6
-digits) they become 96, more than 256 bits hold."""
+def refinements(vectors: np.ndarray) -> int:
+    """Return the number of Newton steps from these vectors.
+
+    Each doubles the digits, those of a first and of a second derivative too, one and two steps' worth behind: of double
+    precision 15 become 60, 45 and 30; of single precision 6 become 48, 42 and 36."""
+    return 3 if vectors.dtype in (np.float32, np.complex64) else 2
+
+
+def adjoint(xp: Tracer, x: Value) -> Value:
+    """Return the conjugate transpose."""
+    return xp.matrix_transpose(xp.conj(x) if x.kind == "complex" else x)
+
+
+def _real(xp: Tracer, x: Value) -> Value:
+    return xp.real(x) if x.kind == "complex" else x
 
 
 def eigen(xp: Tracer, a: Value, vectors: np.ndarray) -> tuple[Value, Value]:
-    """Eigenvalues (..., n) and eigenvectors of a symmetric matrix, from good vectors to any precision.
+    """Eigenvalues (..., n) and eigenvectors of a Hermitian matrix, from good vectors to any precision.
 
-    Newton's method for the pair of conditions X^T X = I and X^T A X diagonal (Ogita & Aishima, "Iterative refinement
+    Newton's method for the pair of conditions X^H X = I and X^H A X diagonal (Ogita & Aishima, "Iterative refinement
     for symmetric eigenvalue decomposition", Japan J. Indust. Appl. Math. 35, 2018, algorithm 1). It converges
     quadratically, and so do its derivatives; it needs distinct eigenvalues, as the derivative itself does. The vectors
-    keep the signs of the given ones.
+    keep the signs, or phases, of the given ones: x^H dx is real.
     """
-    xp.require(a.kind != "complex", "the eigenvectors of a complex matrix")
     n = a.shape[-1]
     eye = xp.concrete(np.eye(n))
     off = xp.concrete(~np.eye(n, dtype=bool))
     x = xp.concrete(vectors)
     values = xp.concrete(np.empty(0))
-    for _ in range(REFINEMENTS):
-        xt = xp.matrix_transpose(x)
+    for _ in range(refinements(vectors)):
+        xt = adjoint(xp, x)
         r = eye - xp.matmul(xt, x)
         s = xp.matmul(xt, xp.matmul(a, x))
-        values = xp.diagonal(s) / (1.0 - xp.diagonal(r))
+        values = _real(xp, xp.diagonal(s)) / (1.0 - _real(xp, xp.diagonal(r)))
         rows, columns = xp.expand_dims(values, axis=-1), xp.expand_dims(values, axis=-2)
         gap = xp.where(off, columns - rows, 1.0)
         x = x + xp.matmul(x, xp.where(off, (s + r * columns) / gap, r * 0.5))
     return values, x
 
 
+def eigen_general(
+    xp: Tracer, a: Value, right: np.ndarray, left: np.ndarray | None = None
+) -> tuple[Value, Value | None, Value]:
+    """Eigenvalues (..., n), left (where some are given) and right eigenvectors of any matrix with distinct eigenvalues.
+
+    Newton's method for X^-1 A X diagonal: with X(I + E) to first order, entry (i, j) of X^-1 A X is E_ij (λ_j - λ_i).
+    The left vectors are the columns of X^-H. All have norm 1 and the phase of the given ones in their largest component,
+    as LAPACK's xGEEV makes it real.
+    """
+    off = xp.concrete(~np.eye(a.shape[-1], dtype=bool))
+    x = xp.concrete(right)
+    values = xp.concrete(np.empty(0))
+    for _ in range(refinements(right)):
+        s = xp.solve(x, xp.matmul(a, x))
+        values = xp.diagonal(s)
+        gap = xp.where(off, xp.expand_dims(values, axis=-2) - xp.expand_dims(values, axis=-1), 1.0)
+        x = x + xp.matmul(x, xp.where(off, s / gap, 0.0))
+    lefts = None if left is None else _with_phases_of(xp, adjoint(xp, xp.inv(x)), left)
+    return values, lefts, _with_phases_of(xp, x, right)
+
+
+def _with_phases_of(xp: Tracer, x: Value, given: np.ndarray) -> Value:
+    """Return the columns of `x` with norm 1, and the phases that `given` has in its columns' largest components."""
+    n = given.shape[-2]
+    largest = np.argmax(np.abs(given), axis=-2)[..., None, :]
+    here = xp.concrete(np.arange(n)[:, None] == largest)
+    top = np.take_along_axis(given, largest, axis=-2)
+    component = xp.sum(xp.where(here, x, 0.0), axis=-2, keepdims=True)
+    turn = xp.conj(component) * xp.concrete(top)
+    return x * (turn / xp.abs(turn)) / xp.sqrt(xp.sum(xp.square(xp.abs(x)), axis=-2, keepdims=True))
+
+
 def singular(xp: Tracer, a: Value, u: np.ndarray, v: np.ndarray) -> tuple[Value, Value, Value]:
     """Return U (..., m, k), the singular values (..., k) and V (..., n, k), refined to any precision.
 
-    k = min(m, n). As `eigen`, with U^T U = I, V^T V = I and U^T A V diagonal. With U(I + F) and V(I + G) to first
-    order, F + F^T = I - U^T U =: R, G + G^T = I - V^T V =: S, and entry (i, j) of F^T T + T + T G vanishes, T = U^T A
-    V; entries (i, j) and (j, i) give F_ij and G_ij. Where m > n, what U lacks is (I - U (I + R) U^T) A V / sigma, which
-    has no part in the span of U: (U^T U)^-1 = I + R. Distinct singular values are needed, and for m != n none that is 0.
-    The vectors keep the signs of the given ones."""
-    xp.require(a.kind != "complex", "the singular vectors of a complex matrix")
+    k = min(m, n). As `eigen`, with U^H U = I, V^H V = I and U^H A V diagonal. With U(I + F) and V(I + G) to first
+    order, F + F^H = I - U^H U =: R, G + G^H = I - V^H V =: S, and entry (i, j) of F^H T + T + T G vanishes, T = U^H A
+    V; entries (i, j) and (j, i) give F_ij and G_ij. Of the diagonal, whose phases are free, F takes what makes T real.
+    Where m > n, what U lacks is (I - U (I + R) U^H) A V / sigma, which has no part in the span of U: (U^H U)^-1 = I + R.
+    Distinct singular values are needed, and for m != n or complex ones none that is 0. The vectors keep the signs of the
+    given ones; of complex ones, V keeps its phases: v^H dv is real."""
     m, n = a.shape[-2:]
     if m < n:
-        right, values, left = singular(xp, xp.matrix_transpose(a), v, u)
+        right, values, left = singular(xp, adjoint(xp, a), v, u)
         return left, values, right
     eye, off = xp.concrete(np.eye(n)), xp.concrete(~np.eye(n, dtype=bool))
     left, right, values = xp.concrete(u), xp.concrete(v), xp.concrete(np.empty(0))
-    for _ in range(REFINEMENTS):
+    for _ in range(refinements(u)):
         image = xp.matmul(a, right)
-        ut = xp.matrix_transpose(left)
+        ut = adjoint(xp, left)
         r = eye - xp.matmul(ut, left)
-        s = eye - xp.matmul(xp.matrix_transpose(right), right)
+        s = eye - xp.matmul(adjoint(xp, right), right)
         t = xp.matmul(ut, image)
-        values = xp.diagonal(t) / (1.0 - (xp.diagonal(r) + xp.diagonal(s)) * 0.5)
+        both = _real(xp, xp.diagonal(r)) + _real(xp, xp.diagonal(s))
+        values = _real(xp, xp.diagonal(t)) / (1.0 - both * 0.5)
         rows, columns = xp.expand_dims(values, axis=-1), xp.expand_dims(values, axis=-2)
-        alpha, beta = t + columns * r, xp.matrix_transpose(t) + columns * s
+        alpha, beta = t + columns * r, adjoint(xp, t) + columns * s
         gap = xp.where(off, (columns - rows) * (columns + rows), 1.0)
-        f = xp.where(off, (alpha * columns + beta * rows) / gap, r * 0.5)
+        turned = (t - adjoint(xp, t)) / (2.0 * columns) if t.kind == "complex" else 0.0
+        f = xp.where(off, (alpha * columns + beta * rows) / gap, r * 0.5 + turned)
         g = xp.where(off, (alpha * rows + beta * columns) / gap, s * 0.5)
         step = xp.matmul(left, f)
         if m > n:
@@ -287,6 +343,12 @@ def least_squares(xp: Tracer, a: Value, b: Value) -> Value:
     if m >= n:
         return xp.solve_triangular(r, xp.matmul(swap(q), b), upper=True)
     return xp.matmul(q, xp.solve_triangular(swap(r), b, upper=False))
+
+
+def low_rank_inverse(xp: Tracer, left: Value, values: Value, right: Value, kept: np.ndarray) -> Value:
+    """Return V diag(1/sigma) U^T over the `kept` values: the pseudo-inverse of the nearest matrix of that rank."""
+    inverse = xp.where(xp.concrete(kept), xp.divide(1.0, xp.where(xp.concrete(kept), values, 1.0)), 0.0)
+    return xp.matmul(right * xp.expand_dims(inverse, axis=-2), xp.matrix_transpose(left))
 
 
 def matrix_exponential(xp: Tracer, a: Value, size: float) -> Value:

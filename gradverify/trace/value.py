@@ -119,7 +119,10 @@ class Traced:
     written    the arguments that it writes to
     mutated_unseen  those that it writes to out of the framework's sight, which goes on with the values from before
                (`.data`, a custom Function that does not mark them dirty, NumPy)
+    updated    those that it writes to in the framework's sight, by their own names and their parts': running statistics,
+               which are the caller's to lose where they are not differentiated
     stale      the inputs that later calls do not read, since the first one keeps what it made of them
+    faults     what the run did wrong in memory, which no value shows: a race, an access beyond the end of an array
     formats    the floating-point dtypes that values which depend on an input pass through on their way to an output
     node_formats  node of the graph -> the dtype of its value, where it is known; of several the coarsest
     from_arrays  sizes of the graph's literals that were an array's: as good as its dtype, not as a number in the code
@@ -143,7 +146,9 @@ class Traced:
     detach_sites: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
     mutated_unseen: tuple[str, ...] = ()
+    updated: frozenset[str] = frozenset()
     stale: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
     custom: bool = False
     formats: frozenset[str] = frozenset()
     node_formats: Mapping[int, str] = field(default_factory=dict)

@@ -42,7 +42,7 @@ def test_what_a_branch_hides_is_found(name: str) -> None:
 
 
 def test_the_message_names_the_point_and_the_branch() -> None:
-    assert "args[0] < -3.0 turns" in check(HIDDEN["a threshold"], X).message
+    assert "args[0] < -3.0 at " in check(HIDDEN["a threshold"], X).message
 
 
 RIGHT = {
@@ -66,13 +66,49 @@ def test_a_right_one_passes_on_all_of_its_branches(name: str) -> None:
     assert verdict.outcome is Outcome.PASS, verdict.text()
 
 
-def test_what_cannot_be_taken_is_said() -> None:
-    """x² is not negative anywhere."""
-    verdict = check(tanh(lambda g, x: torch.where(x * x < -1, 0.0, g * slope(x))), X)
+UNREACHABLE = {
+    "a square that is negative": lambda g, x: torch.where(x * x < -1, 0.0, g * slope(x)),
+    "a tanh beyond 1": lambda g, x: torch.where(torch.tanh(x) > 1.5, 0.0, g * slope(x)),
+    "a softplus below 0": lambda g, x: torch.where(F.softplus(x) < 0, 0.0, g * slope(x)),
+    "a clamp of what lies inside": lambda g, x: g * slope(x) * (1 + torch.sin(x).clamp(-2, 2) - torch.sin(x)),
+}
+
+
+@pytest.mark.parametrize("name", UNREACHABLE)
+def test_what_cannot_be_taken_is_said(name: str) -> None:
+    verdict = check(tanh(UNREACHABLE[name]), X)
     assert verdict.outcome is Outcome.PASS, verdict.text()
-    assert any("not taken: square(" in n or ("not taken: " in n and "< -1.0" in n) for n in verdict.notes), (
-        verdict.notes
-    )
+    coverage = verdict.coverage
+    assert coverage is not None
+    assert coverage.unreachable
+    assert not coverage.open
+    assert coverage.taken == coverage.branches - (2 if "clamp" in name else 1)
+    assert "; unreachable: " in verdict.text()
+
+
+def test_what_was_taken_is_counted() -> None:
+    verdict = check(RIGHT["a Huber loss"], X)
+    assert verdict.coverage is not None
+    assert verdict.coverage.taken == verdict.coverage.branches > 1
+    assert "taken on both sides" in verdict.text()
+
+
+def test_what_was_not_taken_is_named_with_its_line() -> None:
+    """No single entry turns it: 0·x reaches no number."""
+
+    def back(g: Any, x: Any) -> Any:
+        far = torch.floor(x) * 1.0 > 40
+        return torch.where(far, 0.0, g * slope(x))
+
+    coverage = check(tanh(back), X).coverage
+    assert coverage is not None
+    [text] = coverage.open
+    line = back.__code__.co_firstlineno + 1
+    assert text.endswith(f"> 40.0 at tests/api/test_branch_probe.py:{line}")
+
+
+def test_quick_does_not_count() -> None:
+    assert check(RIGHT["leaky"], X, effort="quick").coverage is None
 
 
 def test_quick_stays_at_the_given_point() -> None:

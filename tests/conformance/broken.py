@@ -90,8 +90,9 @@ class _Loader(SourceFileLoader):
         return compile(text.replace(self.broken.old, self.broken.new), self.path, "exec", dont_inherit=True)
 
 
-WALK, DISPATCH, NODES, FUNCTION, GRADIENTS = (
+WALK, HOOKS, DISPATCH, NODES, FUNCTION, GRADIENTS = (
     "autograd.walk",
+    "autograd.hooks",
     "dispatch",
     "nodes",
     "autograd.function",
@@ -124,21 +125,20 @@ BROKEN = (
            "        out._requires_grad, out._retains_grad = True, True\n        out._edge = (node, 0)"),
     Broken("retain_overwrites", "tensor", "g.clone() if tensor._grad is None else tensor._grad + g", "g.clone()"),
     Broken("retain_does_nothing", "tensor", "node.hooks_of(output).retain = keep", "pass"),
-    Broken("retain_before_hooks", WALK, "    for hook in list(hooks.user.values()):\n        changed = hook(_to_user",
-           "    if hooks.retain is not None:\n        hooks.retain(_to_user(g, create_graph)); hooks = type(hooks)()\n"
-           "    for hook in list(hooks.user.values()):\n        changed = hook(_to_user"),
+    Broken("retain_before_hooks", HOOKS, "    for hook in list(hooks.user.values()):\n        given",
+           "    if hooks.retain is not None:\n        hooks.retain(_to_user(g, tensors)); hooks = type(hooks)()\n"
+           "    for hook in list(hooks.user.values()):\n        given"),
     Broken("retain_on_no_grad_is_silent", "tensor", 'raise RuntimeError("can\'t retain_grad', 'str("can\'t retain_grad'),
     # cuts
-    Broken("detach_copies", "api.conversion", "out = wrap(input._array())\n    out._version_cell = input._cell()",
+    Broken("detach_copies", "api.conversion", "out = wrap(input._array())\n    out._version_cell, out._inference = input._cell(), input._inference",
            "out = wrap(input._array().copy())"),
-    Broken("detach_own_version", "api.conversion", "out = wrap(input._array())\n    out._version_cell = input._cell()",
-           "out = wrap(input._array())"),
-    Broken("detach_keeps_history", "api.conversion", "out._version_cell = input._cell()\n    return out\n\n\ndef detach_",
+    Broken("detach_own_version", "api.conversion", "out._version_cell, out._inference = input._cell(), input._inference", "pass"),
+    Broken("detach_keeps_history", "api.conversion", "out._version_cell, out._inference = input._cell(), input._inference\n    return out",
            "out._version_cell = input._cell()\n    out._edge, out._requires_grad = input._edge, input._requires_grad\n"
-           "    return out\n\n\ndef detach_"),
-    Broken("no_grad_leaks_on_exception", "modes", "        state.enabled, state.inference = self._restore.pop()",
-           "        if exc[0] is None:\n            state.enabled, state.inference = self._restore.pop()"),
-    Broken("no_grad_ends_enabled", "modes", "        state.enabled, state.inference = self._restore.pop()",
+           "    return out"),
+    Broken("no_grad_leaks_on_exception", "modes", "        _restore(self._restore.pop())",
+           "        if exc[0] is None:\n            _restore(self._restore.pop())"),
+    Broken("no_grad_ends_enabled", "modes", "        _restore(self._restore.pop())",
            "        self._restore.pop()\n        state.enabled = True"),
     Broken("no_grad_does_nothing", "modes", "        state.enabled = self.enabled\n        if self.inference",
            "        if self.inference"),
@@ -176,15 +176,13 @@ BROKEN = (
     Broken("cotangent_is_constant", GRADIENTS, "roots.append((out._gradient_edge(), seed if create_graph",
            "roots.append((out._gradient_edge(), seed.detach() if create_graph"),
     # hooks
-    Broken("hook_called_twice", WALK, "        changed = hook(_to_user(g, create_graph))\n        if changed is not None:\n            if not",
-           "        hook(_to_user(g, create_graph))\n        changed = hook(_to_user(g, create_graph))\n"
-           "        if changed is not None:\n            if not"),
-    Broken("hook_result_dropped", WALK, "            g = _from_user(changed, create_graph)\n    if hooks.retain", "            pass\n    if hooks.retain"),
-    Broken("hooks_in_reverse", WALK, "for hook in list(hooks.user.values()):", "for hook in list(hooks.user.values())[::-1]:"),
+    Broken("hook_called_twice", HOOKS, "        changed = hook(given)\n", "        hook(given)\n        changed = hook(given)\n"),
+    Broken("hook_result_dropped", HOOKS, "            g = _from_user(changed, tensors)\n    if hooks.retain", "            pass\n    if hooks.retain"),
+    Broken("hooks_in_reverse", HOOKS, "for hook in list(hooks.user.values()):", "for hook in list(hooks.user.values())[::-1]:"),
     Broken("removed_hook_stays", "tape", "        self._hooks.pop(self.id, None)", "        pass"),
     Broken("remove_takes_all", "tape", "        self._hooks.pop(self.id, None)", "        self._hooks.clear()"),
-    Broken("leaf_hook_sees_total", WALK, "        g = _run_hooks(leaf._hooks, g, create_graph)",
-           "        g = _run_hooks(leaf._hooks, g if leaf._grad is None else g + leaf._grad._data, create_graph)"),
+    Broken("leaf_hook_sees_total", WALK, "        g = run_hooks(leaf._hooks, g, tensors)",
+           "        g = run_hooks(leaf._hooks, g if leaf._grad is None else g + leaf._grad._data, tensors)"),
     Broken("post_accumulate_before", WALK, "    have = leaf._grad\n",
            "    for hook in list((leaf._post_accumulate or {}).values()):\n        hook(leaf)\n    have = leaf._grad\n"),
     # in place, versions, views
@@ -228,8 +226,11 @@ BROKEN = (
     Broken("always_materializes", FUNCTION, "elif self.materialize_grads and meta is not None:", "elif meta is not None:"),
     Broken("saves_anything", FUNCTION, "            if x is not None and not isinstance(x, Tensor):", "            if False:"),
     Broken("returned_input_is_taken", FUNCTION, "if not dirty and any(out is a for a in args):", "if False:"),
-    Broken("hooks_skip_none", WALK, "        changed = hook(_to_user(g, create_graph))\n        if changed is not None:\n            if not",
-           "        changed = None if g is None else hook(_to_user(g, create_graph))\n        if changed is not None:\n            if not"),
-    Broken("removal_skips_the_next_hook", WALK, "    for hook in list(hooks.user.values()):\n        changed",
-           "    at = 0\n    while at < len(hooks.user):\n        hook = list(hooks.user.values())[at]\n        at += 1\n        changed"),
+    Broken("hooks_skip_none", HOOKS, "        changed = hook(given)\n", "        changed = None if g is None else hook(given)\n"),
+    Broken("removal_skips_the_next_hook", HOOKS, "    for hook in list(hooks.user.values()):\n        given",
+           "    at = 0\n    while at < len(hooks.user):\n        hook = list(hooks.user.values())[at]\n        at += 1\n        given"),
+    Broken("hook_may_change_the_shape", HOOKS, "    if after._data.shape != before._data.shape:", "    if False:"),
+    Broken("hook_may_change_the_dtype", HOOKS, "    if after._data.dtype != before._data.dtype:", "    if False:"),
+    Broken("returned_view_may_be_edited", FUNCTION, "                if out._view is not None:\n", "                out._view = None\n                if False:\n"),
+    Broken("function_defaults_unseen", FUNCTION, "            call.apply_defaults()", "            pass"),
 )  # fmt: skip

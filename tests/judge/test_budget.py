@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -104,7 +105,7 @@ def test_range_of_the_dtype() -> None:
 
 def test_an_infinity_stays_one() -> None:
     xp = namespace()
-    assert all(np.isposinf(xp.cosh(xp.asarray(np.array(800.0)))) for _ in range(50))
+    assert all(float(xp.cosh(xp.asarray(np.array(800.0)))) == math.inf for _ in range(50))
 
 
 def case_of(graph: Graph, values: dict[str, np.ndarray], cotangent: np.ndarray) -> Case:

@@ -396,7 +396,14 @@ def test_a_custom_function_of_the_engine_that_writes_to_its_cotangent(spoilt: bo
 
 
 @pytest.mark.parametrize(
-    "layout", [laws.to_strided, laws.to_column_major, to_reversed, lambda x: np.broadcast_to(x[:1], x.shape)]
+    "layout",
+    [
+        laws.to_strided,
+        laws.to_padded_rows,
+        laws.to_column_major,
+        to_reversed,
+        lambda x: np.broadcast_to(x[:1], x.shape),
+    ],
 )
 def test_the_engine_is_given_the_layout_that_is_asked_for(layout: Callable[[np.ndarray], np.ndarray]) -> None:
     seen = []

@@ -38,7 +38,11 @@ def test_a_definition_that_cancels_is_weak(name: str) -> None:
 
 
 def test_the_node_that_cancels_is_named() -> None:
-    assert "unstable: subtract(" in judge(*UNSTABLE["the variance as E[x²] - E[x]²"]).message
+    name = "the variance as E[x²] - E[x]²"
+    fn, x = UNSTABLE[name]
+    message = judge(fn, x).message
+    assert "unstable: subtract(" in message
+    assert f"test_stability.py:{fn.__code__.co_firstlineno} loses" in message
 
 
 SOUND = {

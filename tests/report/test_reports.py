@@ -122,6 +122,22 @@ def test_plain_and_rich_tables_say_the_same() -> None:
     assert max(map(len, lines[:6])) <= 100
 
 
+def test_subjects_that_are_not_there_are_one_line() -> None:
+    """A row for each framework that is not installed tells nothing, and hides what was judged."""
+    recorder = Recorder()
+    for _ in range(2):
+        recorder(event(Outcome.INCONCLUSIVE, reason=Reason.UNAVAILABLE, subject="cupy"))
+    alone = terminal.plain(tally(recorder.records))
+    assert alone == ["not judged, for want of the framework or its device: cupy (2 verdicts)"]
+    rows = tally([*recorder.records, *records()])
+    lines = terminal.plain(rows)
+    assert lines[-1] == alone[0]
+    assert not any(line.startswith("cupy") or "unavailable" in line for line in lines)
+    out = StringIO()
+    Console(file=out, width=100).print(terminal.table(rows))
+    assert out.getvalue().splitlines()[-1].rstrip() == alone[0]
+
+
 def test_an_empty_run_says_so() -> None:
     assert terminal.plain([]) == ["no gradient was judged"]
 

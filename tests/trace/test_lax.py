@@ -147,6 +147,7 @@ CASES: dict[str, Case] = {
         A, B),
     "lu": (lambda a: lax.linalg.lu(a)[0], r(2, 3, 4)),
     "qr": (lambda a: (jnp.linalg.qr(a), jnp.linalg.qr(a.mT)), r(2, 4, 3)),
+    "eig": (lambda a: jnp.linalg.eigvals(a).real, spd(3)),
     "eigh": (lambda a: jnp.linalg.eigh(a), spd(3)),
     "svd": (lambda a: (jnp.linalg.svd(a, full_matrices=False), jnp.linalg.svd(a.mT, compute_uv=False)), r(2, 4, 3)),
     "symmetric_product": (lambda a, c: lax.linalg.symmetric_product(a, c, alpha=2.0, beta=0.5), A, spd(3)),

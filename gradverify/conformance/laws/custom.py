@@ -224,3 +224,26 @@ def input_returned_as_it_is(t: Session) -> None:
     t.equal(x.is_leaf, True)
     y.backward()
     t.equal(x.grad, 10.0)
+
+
+@law(needs={"function", "views"}, source=DIRTY)
+def returned_view_is_not_edited(t: Session) -> None:
+    """What a Function returned as a view of its input is not written to: the write would go past its backward."""
+    f = function(t, "lambda ctx, x: x.view(-1)", "lambda ctx, g: g.view(1, 2)")
+    x = t.tensor([[3.0, 1.0]], requires_grad=True)
+    y = f.apply(x * 1.0)
+    t.raises(lambda: y.add_(1.0))
+
+
+@law(needs={"function"}, source=EXTENDING)
+def defaults_of_forward_are_inputs(t: Session) -> None:
+    """setup_context sees the arguments that were left out, as forward has them."""
+    f = t.define(
+        "class F(torch.autograd.Function):\n"
+        "    forward = staticmethod(lambda x, k=3.0: x * k)\n"
+        "    setup_context = staticmethod(lambda ctx, inputs, output: setattr(ctx, 'k', inputs[1]))\n"
+        "    backward = staticmethod(lambda ctx, g: (g * ctx.k, None))"
+    )
+    x = t.tensor(5.0, requires_grad=True)
+    f.apply(x).backward()
+    t.equal(x.grad, 3.0)

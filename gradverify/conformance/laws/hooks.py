@@ -232,3 +232,22 @@ def hook_on_a_view_is_of_its_time(t: Session) -> None:
     v.sum().backward()
     t.equal(seen, [])
     t.equal(x.grad, [10.0, 0.0])
+
+
+@law(needs={"hooks"}, source=HOOK)
+def hook_keeps_the_shape(t: Session) -> None:
+    """What a hook returns has the shape of the gradient it was given; anything else is an error, and is not summed."""
+    x = t.tensor([3.0, 1.0], requires_grad=True)
+    y = x * 2.0
+    y.register_hook(t.code("lambda g: g.sum()"))
+    z = y.sum()
+    t.raises(z.backward)
+
+
+@law(needs={"hooks", "flags"}, source=HOOK)
+def hook_keeps_the_dtype(t: Session) -> None:
+    """What a hook returns has the dtype of the gradient it was given."""
+    x = t.tensor([3.0, 1.0], requires_grad=True)
+    x.register_hook(t.code("lambda g: (g.double() if g.dtype == torch.float32 else g.float())"))
+    y = (x * 2.0).sum()
+    t.raises(y.backward)

@@ -6,9 +6,9 @@ from typing import Any
 
 from .. import dtypes
 from ..devices import move
-from ..dispatch import apply, cast
-from ..rules import rule
+from ..dispatch import cast
 from ..tensor import Tensor, wrap
+from .call import run
 
 __all__ = [
     "clone", "detach", "is_tensor", "numel",
@@ -16,13 +16,27 @@ __all__ = [
 
 
 def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
-    return apply(rule("clone"), (input,))
+    """The same values in memory of their own; with `torch.contiguous_format` in the order of rows."""
+    return run("clone", input, order="C" if memory_format is contiguous_format else "K")
+
+
+class MemoryFormat:
+    """An order of entries in memory, by its name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"torch.{self.name}"
+
+
+contiguous_format, preserve_format = MemoryFormat("contiguous_format"), MemoryFormat("preserve_format")
 
 
 def detach(input: Tensor) -> Tensor:
     """The same memory, outside of the graph. The version counter is shared, so that writes to it are noticed."""
     out = wrap(input._array())
-    out._version_cell = input._cell()
+    out._version_cell, out._inference = input._cell(), input._inference
     return out
 
 
@@ -39,7 +53,7 @@ def detach_(input: Tensor) -> Tensor:
 
 
 def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
-    return input if input.is_contiguous() else clone(input)
+    return input if input.is_contiguous() else clone(input, memory_format=contiguous_format)
 
 
 def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:

@@ -17,6 +17,16 @@ __all__ = [
 ]  # fmt: skip
 
 
+def entries_of(index: Any) -> tuple[Any, ...]:
+    """The index per dim. A list that holds lists, tensors or slices is a tuple of indices, as in NumPy before 1.23."""
+    if isinstance(index, tuple):
+        return tuple(index)
+    nested = isinstance(index, list) and len(index) < 32 and builtins.any(
+        e is None or e is Ellipsis or isinstance(e, list | tuple | slice | Tensor | np.ndarray) for e in index
+    )  # fmt: skip
+    return tuple(index) if nested else (index,)
+
+
 def to_basic_index(index: tuple[Any, ...]) -> tuple[Any, ...] | None:
     """The index as the op `getitem` takes it (ints, slices, None, ...); None if it holds arrays."""
     out: list[Any] = []
@@ -29,7 +39,7 @@ def to_basic_index(index: tuple[Any, ...]) -> tuple[Any, ...] | None:
             out.append(tuple(None if v is None else int(v) for v in (entry.start, entry.stop, entry.step)))
         elif entry is None:
             out.append(None)
-        elif isinstance(entry, bool | np.bool_ | list | np.ndarray):
+        elif isinstance(entry, bool | np.bool_ | list | tuple | np.ndarray):
             return None
         elif isinstance(entry, Tensor):
             if entry._data.ndim or entry._data.dtype.kind not in "iu":
@@ -51,7 +61,7 @@ def to_native_index(index: tuple[Any, ...]) -> tuple[Any, ...]:
             if entry._data.dtype.kind == "f":
                 raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
             return entry._array()
-        return np.asarray(entry) if isinstance(entry, list) else entry
+        return np.asarray(entry, None if len(entry) else np.int64) if isinstance(entry, list | tuple) else entry
 
     return tuple(one(e) for e in index)
 
@@ -69,7 +79,7 @@ def _index_node(index: tuple[Any, ...]) -> str:
 
 
 def getitem(input: Tensor, index: Any) -> Tensor:
-    entries = tuple(index) if isinstance(index, tuple) else (index,)
+    entries = entries_of(index)
     plain = to_basic_index(entries)
     try:
         if plain is not None:
@@ -110,13 +120,21 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
 
 
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
-    return run("take", input, index, axis=normal_dim(dim, input._data.ndim))
+    at = normal_dim(dim, input._data.ndim)
+    n = input._data.shape[at] if input._data.ndim else 1
+    if index._data.size and not 0 <= index._data.min() <= index._data.max() < n:
+        raise IndexError("index out of range in self")
+    return run("take", input, index, axis=at)
 
 
 def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     at = normal_dim(dim, input._data.ndim)
     if input._data.ndim != index._data.ndim:
         raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
+    n = input._data.shape[at] if input._data.ndim else 1
+    bad = index._data[(index._data < 0) | (index._data >= n)]
+    if bad.size:
+        raise RuntimeError(f"index {int(bad.flat[0])} is out of bounds for dimension {at} with size {n}")
     # PyTorch lets the index be smaller than the input on the other dims.
     if builtins.any(n < m for d, (n, m) in enumerate(zip(index._data.shape, input._data.shape)) if d != at):
         cut = tuple((None, None, None) if d == at else (0, n, None) for d, n in enumerate(index._data.shape))

@@ -34,6 +34,8 @@ _CPP_NAMES = {"float32": "float", "float64": "double", "complex64": "c10::comple
 
 def _make_matmul(name: str, ranks: tuple[int, int], node: str | None = None) -> Any:
     def product(input: Tensor, other: Tensor) -> Tensor:
+        if name == "mv" and (input._data.ndim, other._data.ndim) != ranks:
+            raise RuntimeError(f"vector + matrix @ vector expected, got 1, {input._data.ndim}, {other._data.ndim}")
         for which, x, n in ("self", input, ranks[0]), ("mat2", other, ranks[1]):
             if x._data.ndim != n:
                 raise RuntimeError(f"{name}: {which} must be a {n}-D tensor, but got {x._data.ndim}-D")

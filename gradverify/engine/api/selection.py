@@ -9,7 +9,6 @@ import numpy as np
 from ..tensor import Tensor, wrap
 from .call import normal_dim, require_order, run, run_as
 from .conversion import clone
-from .shape import reshape
 
 __all__ = [
     "argsort", "max", "median", "min", "sort", "topk",
@@ -44,6 +43,11 @@ def pick_entries(node: str, input: Tensor, indices: Any, dim: int, keepdim: bool
     return Pair(run_as(node, "reshape", values, shape=shape), wrap(np.asarray(indices)), kind)
 
 
+def pick_value(node: str, input: Tensor, at: int) -> Tensor:
+    """One entry of all. Those equal to it (if it is NaN: the NaNs) share its gradient, as PyTorch has it."""
+    return run_as(node, "pick_value", input, at=at)
+
+
 def _make_extreme(name: str, op: str) -> Any:
     pick = "argmax" if op == "max" else "argmin"
 
@@ -51,7 +55,7 @@ def _make_extreme(name: str, op: str) -> Any:
         if isinstance(dim, Tensor) or other is not None:
             return run(f"{op}imum", input, dim if other is None else other)
         if dim is None:
-            return run(op, input)
+            return _of_all(input)
         require_order(f"{op} along a dim", input)
         at = normal_dim(dim, input._data.ndim)
         if not input._data.ndim:
@@ -59,6 +63,12 @@ def _make_extreme(name: str, op: str) -> Any:
         return pick_entries(
             f"{op.capitalize()}Backward0", input, getattr(np, pick)(input._data, axis=at), at, keepdim, op
         )
+
+    def _of_all(input: Tensor) -> Tensor:
+        out = run(op, input)
+        if out._data != out._data:  # NaN is no extreme, but it is what comes out
+            return pick_value(f"{op.capitalize()}Backward1", input, int(np.argmax(np.isnan(input._data))))
+        return out
 
     extreme.__name__ = extreme.__qualname__ = name
     extreme.__doc__ = f"The {name} of all; of each row along `dim` with its index; or of two tensors, entry by entry."
@@ -97,11 +107,18 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     return Pair(run_as("TopkBackward0", "take_along_axis", input, chosen, axis=dim), chosen, "topk")
 
 
+def _middle(x: np.ndarray, axis: int) -> np.ndarray:
+    """The index of the lower median along an axis; of the first NaN where there is one."""
+    middle = np.take(np.argsort(x, axis=axis, kind="stable"), (x.shape[axis] - 1) // 2, axis=axis)
+    unordered = np.isnan(x) if x.dtype.kind == "f" else np.zeros_like(x, bool)
+    return np.where(unordered.any(axis=axis), unordered.argmax(axis=axis), middle)
+
+
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The lower median, as PyTorch's."""
     require_order("median", input)
     if dim is None:
-        flat = np.argsort(input._data, axis=None, kind="stable")[(input._data.size - 1) // 2]
-        return run_as("MedianBackward0", "take", reshape(input, (-1,)), wrap(flat), axis=0)
-    middle = np.take(np.argsort(input._data, axis=dim, kind="stable"), (input._data.shape[dim] - 1) // 2, axis=dim)
-    return pick_entries("MedianBackward0", input, middle, dim, keepdim, "median")
+        return pick_value("MedianBackward0", input, int(_middle(input._array().ravel(), 0)))
+    dim = normal_dim(dim, input._data.ndim)
+    middle = _middle(np.atleast_1d(input._data), dim)
+    return pick_entries("MedianBackward1", input, middle, dim, keepdim, "median")

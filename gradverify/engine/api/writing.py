@@ -16,7 +16,7 @@ from ..tape import Node, named
 from ..tensor import Tensor, wrap
 from ..views import check_overlap, overwrite, same_place, write
 from .call import run, run_as
-from .indexing import check_index, masked_fill, to_basic_index, to_native_index
+from .indexing import check_index, entries_of, masked_fill, to_basic_index, to_native_index
 from .shape import expand
 
 __all__ = ["copy_", "fill_", "masked_fill_", "setitem", "zero_"]
@@ -32,7 +32,7 @@ def _takes_everything(entries: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
 
 def setitem(input: Tensor, index: Any, value: Any) -> None:
     """`input[index] = value`: a write through a view, or a scatter if the index holds arrays."""
-    entries = tuple(index) if isinstance(index, tuple) else (index,)
+    entries = entries_of(index)
     plain = to_basic_index(entries)
     if plain is not None:
         check_index(plain, input._data.shape)
@@ -119,6 +119,8 @@ def _overwrite_with(name: str, x: Tensor, y: Tensor) -> Tensor:
     edges = [t._gradient_edge() if state.enabled and t.requires_grad else None for t in (x, y)]
     if builtins.any(edges):
         out._edge, out._requires_grad = (named(_OverwriteNode, name)(edges, tuple(y._data.shape)), 0), True
+    if y._tangents:
+        out._tangents = {k: run("broadcast_to", d, shape=x._data.shape) for k, d in y._tangents.items()}
     return out
 
 

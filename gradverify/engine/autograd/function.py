@@ -6,6 +6,7 @@ The one idea: `ctx` is the node. What forward stores on it is what backward find
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,12 +15,13 @@ import numpy as np
 
 from ...namespaces.base import Namespace
 from .. import dtypes
+from ..api.call import run
 from ..dispatch import cast
 from ..messages import modified_error, op_of
 from ..modes import no_grad, state
 from ..namespace import ENGINE
 from ..tape import FREED, Edge, Node
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor, View, wrap
 from ..views import check_writable, rebase
 
 
@@ -226,10 +228,15 @@ class Function(metaclass=_Meta):
 
     @classmethod
     def apply(cls, *args: Any) -> Any:
+        separate = cls.setup_context is not Function.setup_context
+        if separate:  # setup_context and backward see the defaults of forward as well
+            call = inspect.signature(cls.forward).bind(*args)
+            call.apply_defaults()
+            args = call.args
         ctx = cls._backward_cls(args)
         recorded = state.enabled and any(e is not None for e in ctx.edges)
         with no_grad():
-            if cls.setup_context is not Function.setup_context:
+            if separate:
                 result = cls.forward(*args)
                 cls.setup_context(ctx, args, result)
             else:
@@ -250,9 +257,8 @@ class Function(metaclass=_Meta):
                 continue
             dirty = any(out is x for x in ctx.dirty_tensors)
             if not dirty and any(out is a for a in args):
-                alias = wrap(out._array())  # an input returned as it is must not lose its own history
-                alias._version_cell = out._cell()
-                outputs[k] = out = alias
+                with no_grad():  # an input returned as it is must not lose its own history
+                    outputs[k] = out = run("reshape", out, shape=out._data.shape)
             ctx._outputs.append((out._data.shape, out._data.dtype))
             if not recorded or any(out is x for x in ctx.non_differentiable) or not _differentiable(out):
                 continue
@@ -264,11 +270,21 @@ class Function(metaclass=_Meta):
                 end._edge, end._requires_grad = (ctx, k), True
                 rebase(out, end)
             else:
-                out._view = None
+                if out._view is not None:
+                    out._view = View(out._view.base, out._view.steps, _forbidden_view(k, cls.__name__))
                 out._edge, out._requires_grad = (ctx, k), True
         ctx._saved = [_pack(x, outputs, args) for x in ctx.to_save] if recorded else []
         ctx.to_save = ()
         return tuple(outputs) if many else outputs[0]
+
+
+def _forbidden_view(k: int, name: str) -> str:
+    return (
+        f"Output {k} of {name} is a view and is being modified inplace. This view was created inside a custom Function (or "
+        "because an input was returned as-is) and the autograd logic to handle view+inplace would override the custom "
+        "backward associated with the custom Function, leading to incorrect gradients. This behavior is forbidden. You can "
+        "fix this by cloning the output of the custom Function."
+    )
 
 
 def _differentiable(x: Tensor) -> bool:

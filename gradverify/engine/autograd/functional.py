@@ -56,6 +56,35 @@ def _grad(outs: Any, inputs: Any, seeds: Any, create_graph: bool, retain: bool =
     return grad(outs, inputs, seeds, retain_graph=retain, create_graph=create_graph, materialize_grads=True)
 
 
+def _require_dependence(outs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], what: str = "") -> None:
+    """`strict`: raises RuntimeError where an output has no gradient, or an input has no part in one."""
+    for k, out in enumerate(outs):
+        found = (
+            grad(out.sum(), inputs, retain_graph=True, allow_unused=True) if out.requires_grad else [None] * len(inputs)
+        )
+        if what:
+            for j, g in enumerate(found):
+                if g is None:
+                    raise RuntimeError(
+                        f"While computing the hessian, found that {what} with respect to input {k} is independent of the "
+                        "input. This is not allowed in strict mode. You should ensure that your function is thrice "
+                        "differentiable and that the hessian depends on the inputs."
+                        if not out.requires_grad else
+                        f"Output of the jacobian of the user-provided function is independent of input {j}. This is not "
+                        "allowed in strict mode."
+                    )  # fmt: skip
+        elif not out.requires_grad:
+            raise RuntimeError(
+                f"Output {k} of the user-provided function does not require gradients. The outputs must be computed in a "
+                "differentiable manner from the input when running in strict mode."
+            )
+        elif any(g is None for g in found):
+            raise RuntimeError(
+                f"Output {k} of the user-provided function is independent of input "
+                f"{[g is None for g in found].index(True)}. This is not allowed in strict mode."
+            )
+
+
 def _seeds(v: Any, outs: tuple[Tensor, ...], what: str) -> tuple[Tensor, ...]:
     if v is None:
         if len(outs) != 1 or outs[0].numel() != 1:
@@ -80,6 +109,8 @@ def vjp(
     many_in, xs = _tuple(inputs, "inputs")
     xs = _leaves(xs, create_graph)
     many_out, outs = _run(func, xs)
+    if strict:
+        _require_dependence(outs, xs)
     grads = _grad(outs, xs, _seeds(v, outs, "output"), create_graph)
     return _to_output(many_out, outs, create_graph), _to_output(many_in, grads, create_graph)
 
@@ -92,6 +123,8 @@ def jvp(
     _, xs = _tuple(inputs, "inputs")
     xs = _leaves(xs, create_graph)
     many_out, outs = _run(func, xs)
+    if strict:
+        _require_dependence(outs, xs)
     vs = _seeds(v, xs, "input")
     ws = tuple(wrap(np.zeros_like(o._data)).requires_grad_() for o in outs)
     grads = _grad(outs, xs, ws, True)
@@ -108,8 +141,12 @@ def vhp(
     xs = _leaves(xs, create_graph)
     _, outs = _run(func, xs)
     _single(outs)
+    if strict:
+        _require_dependence(outs, xs)
     vs = _seeds(v, xs, "input")
     first = _grad(outs, xs, (wrap(np.ones_like(outs[0]._data)),), True)
+    if strict:
+        _require_dependence(first, xs, "the jacobian of the user-provided function")
     return _to_output(False, outs, create_graph), _to_output(many_in, _grad(first, xs, vs, create_graph), create_graph)
 
 
@@ -136,6 +173,8 @@ def jacobian(
     many_in, xs = _tuple(inputs, "inputs")
     xs = _leaves(xs, create_graph)
     many_out, outs = _run(func, xs)
+    if strict:
+        _require_dependence(outs, xs)
     blocks = []
     for out in outs:
         rows = []
@@ -169,7 +208,11 @@ def hessian(
     def gradient(*points: Tensor) -> Any:
         _, outs = _run(func, points)
         _single(outs)
+        if strict:
+            _require_dependence(outs, points)
         first = _grad((reshape(outs[0], ()),), points, (wrap(np.ones((), outs[0]._data.dtype)),), True)
+        if strict:
+            _require_dependence(first, points, "the jacobian of the user-provided function")
         return first if many_in else first[0]
 
     return jacobian(gradient, inputs if many_in else xs[0], create_graph)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..dispatch import apply, cast
+from ..modes import state
 from ..rules import rule
 from ..tape import Edge
 from ..tensor import Tensor, wrap
@@ -53,7 +54,7 @@ def _roots(outputs: Sequence[Tensor], gradients: Sequence[Any], create_graph: bo
         assert seed is not None
         if seed._data.dtype != out._data.dtype:
             seed = cast(seed, out._data.dtype)
-        roots.append((out._gradient_edge(), seed if create_graph else seed._data))
+        roots.append((out._gradient_edge(), seed if create_graph or state.duals else seed._data))
     return roots
 
 
@@ -149,7 +150,8 @@ def grad(
                     f"The differentiated Tensor at index {k} appears to not have been used in the graph. Set "
                     "allow_unused=True if this is the desired behavior."
                 )
-            result.append(wrap(np.zeros_like(x._data)) if materialize_grads else None)
+            zeros = wrap(np.zeros_like(x._data)) if materialize_grads else None
+            result.append(zeros if zeros is None else zeros.requires_grad_(create_graph))
         else:
-            result.append(g if create_graph else wrap(g))
+            result.append(g if isinstance(g, Tensor) else wrap(g))
     return tuple(result)

@@ -3,14 +3,17 @@
 The one idea: gradients are sent along edges and summed where they meet; a node runs when everything that used its result has
 run, which is what descending creation order gives. The walk is a loop, so a chain of any length works.
 
-With create_graph the gradients are tensors and every sum is recorded; without, they are plain arrays. The text is the same.
+With create_graph the gradients are tensors and every sum is recorded (in forward mode they are tensors as well, with
+tangents); otherwise they are plain arrays. The text is the same.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -18,15 +21,28 @@ import numpy as np
 
 from ...namespaces.base import Namespace
 from ..dispatch import apply
-from ..modes import state
+from ..local_ops import is_gapless
+from ..modes import in_thread, state
 from ..namespace import ENGINE
 from ..rules import rule
-from ..tape import Edge, Node, TensorHooks
+from ..tape import Edge, Node
 from ..tensor import Tensor, wrap
 from ..views import CopySlices
 from . import anomaly
+from .hooks import run_hooks, run_post_hooks, run_pre_hooks, run_tensor_hooks
 
 _by_sequence = attrgetter("sequence")
+
+
+DEEP = 40
+"""Walks within walks on one stack. A level takes some ten frames, and Python allows a thread 1,000."""
+
+
+class _Nested(threading.local):
+    walks = 0
+
+
+_nested = _Nested()
 
 
 class GraphRoot(Node):
@@ -68,12 +84,30 @@ def walk(
     capture: Sequence[Edge] | None = None,
     accumulate_only: set[Node] | None = None,
 ) -> list[Any]:
-    """Send the roots' gradients back.
+    """Send the roots' gradients back; return those of the captured edges.
 
     capture          edges whose gradients are returned (None where nothing arrived); then no leaf accumulates,
                      unless accumulate_only names it
     accumulate_only  leaves (their AccumulateGrad nodes) that accumulate; None: all
+
+    A backward may call for a walk of its own (checkpoints do). Python's stack ends after some hundred of them: every
+    `DEEP` of them the next one gets a thread, and with it a stack, of its own, as in PyTorch.
     """
+    go = partial(_walk, roots, retain_graph, create_graph, capture, accumulate_only)
+    _nested.walks += 1
+    try:
+        return go() if _nested.walks % DEEP else in_thread(go)
+    finally:
+        _nested.walks -= 1
+
+
+def _walk(
+    roots: Sequence[tuple[Edge, Any]],
+    retain_graph: bool,
+    create_graph: bool,
+    capture: Sequence[Edge] | None,
+    accumulate_only: set[Node] | None,
+) -> list[Any]:
     root = GraphRoot(roots)
     order, uses = _reachable(root)
     needed = _leading_to(order, capture, accumulate_only)
@@ -81,7 +115,8 @@ def walk(
     leaves = set() if accumulate_only is None and capture is not None else accumulate_only
     goals = Goals(places, [None] * len(capture or ()), leaves)
     wanted = {node for node, _ in places}
-    over = ENGINE if create_graph else None
+    tensors = create_graph or bool(state.duals)
+    over = ENGINE if tensors else None
     pending: dict[Node, Any] = {}  # what has arrived at a node so far
     checked = anomaly.state.enabled
     before = state.enabled
@@ -94,14 +129,14 @@ def walk(
             grads: Any
             hooked = node.hooked
             if hooked and node.tensor_hooks is not None:
-                g = _tensor_hooks(node, g, create_graph)
+                g = run_tensor_hooks(node, g, tensors)
             if needed is not None:
                 if node in wanted:
                     _capture(node, g, goals)
                 if node not in needed:
                     continue
             if hooked and node.pre_hooks:
-                g = _pre_hooks(node, g, create_graph)
+                g = run_pre_hooks(node, g, tensors)
             if g is not None or node.runs_on_none:
                 grads = node.backward(g, over)
             else:
@@ -110,7 +145,7 @@ def walk(
             if checked and node is not root:
                 anomaly.check(node, grads)
             if hooked and node.post_hooks:
-                grads = _post_hooks(node, grads, g, create_graph)
+                grads = run_post_hooks(node, grads, g, tensors)
             if not retain_graph:
                 node.release()
             g = None
@@ -129,7 +164,7 @@ def walk(
                     uses[target] -= 1
                     if not uses[target]:
                         d = grads[k] = have = None  # see `_is_unshared`
-                        _finish_leaf(target, pending, goals, create_graph)
+                        _finish_leaf(target, pending, goals, tensors)
     finally:
         state.enabled = before
     return [goals.captured[places[edge]] for edge in capture or ()]
@@ -189,31 +224,31 @@ def _send(pending: dict[Node, Any], node: Node, output: int, g: Any) -> None:
         slots[output] = g if slots[output] is None else slots[output] + g
 
 
-def _finish_leaf(node: Any, pending: dict[Node, Any], goals: Goals, create_graph: bool) -> None:
+def _finish_leaf(node: Any, pending: dict[Node, Any], goals: Goals, tensors: bool) -> None:
     """Run the hooks of a leaf on its whole gradient, and add it to `.grad` (or keep it in `captured`)."""
     g = pending.pop(node, None)
     k = goals.places.get((node, 0))
     if k is None and not goals.accumulates(node):
         return
     leaf = node.variable
-    if g is not None and g.dtype != leaf.dtype and not create_graph and g.dtype != leaf._data.dtype:
+    if g is not None and g.dtype != leaf.dtype and not tensors and g.dtype != leaf._data.dtype:
         g = g.astype(leaf._data.dtype)
     if leaf._hooks is not None:
-        g = _run_hooks(leaf._hooks, g, create_graph)
+        g = run_hooks(leaf._hooks, g, tensors)
     if k is not None:
         goals.captured[k] = g
         return
     if leaf._edge is not None:
         raise RuntimeError("leaf variable has been moved into the graph interior")
     if node.pre_hooks:
-        g = _pre_hooks(node, g, create_graph)
+        g = run_pre_hooks(node, g, tensors)
     have = leaf._grad
     if g is None or not leaf._requires_grad:
         pass  # frozen since it was used; its hooks run all the same
-    elif create_graph:
+    elif tensors:
         leaf._grad = apply(rule("clone", "CopyBackwards"), (g,)) if have is None else have + g
     elif have is None:
-        leaf._grad = wrap(g if _is_unshared(g) else g.copy())
+        leaf._grad = wrap(g if _is_unshared(g) and _has_layout_of(leaf, g) else _copy_for(leaf, g))
     else:
         into = have._array()
         into += g
@@ -222,7 +257,20 @@ def _finish_leaf(node: Any, pending: dict[Node, Any], goals: Goals, create_graph
         for hook in list(leaf._post_accumulate.values()):
             hook(leaf)
     if node.post_hooks:
-        _post_hooks(node, [], g, create_graph)
+        run_post_hooks(node, [], g, tensors)
+
+
+def _has_layout_of(leaf: Tensor, g: Any) -> bool:
+    """Do the gradient's entries lie in memory as those of a leaf without gaps? Then updates run through both in order."""
+    return isinstance(g, np.generic) or g.strides == leaf._data.strides or not is_gapless(leaf._array())
+
+
+def _copy_for(leaf: Tensor, g: Any) -> Any:
+    if _has_layout_of(leaf, g):
+        return g.copy()
+    out = np.empty_like(leaf._data, dtype=g.dtype)
+    out[...] = g
+    return out
 
 
 COUNTED = sys.version_info < (3, 14)
@@ -241,61 +289,3 @@ def _is_unshared(g: Any) -> bool:
         return True
     owned = type(g) is np.ndarray and g.base is None and g.flags.c_contiguous
     return owned and COUNTED and sys.getrefcount(g) <= 3
-
-
-# ---- hooks: users see tensors ---------------------------------------------------------------------------------------
-
-
-def _to_user(g: Any, create_graph: bool) -> Any:
-    return g if create_graph or g is None else wrap(g)
-
-
-def _from_user(g: Any, create_graph: bool) -> Any:
-    return g if create_graph or g is None else g._data
-
-
-def _run_hooks(hooks: TensorHooks, g: Any, create_graph: bool) -> Any:
-    # They are called with None, too, where a Function returned None for the gradient.
-    for hook in list(hooks.user.values()):
-        changed = hook(_to_user(g, create_graph))
-        if changed is not None:
-            if not isinstance(changed, Tensor):
-                raise TypeError(f"hook expected to return a Tensor or None, got {type(changed).__name__}")
-            g = _from_user(changed, create_graph)
-    if hooks.retain is not None and g is not None:
-        hooks.retain(_to_user(g, create_graph))
-    return g
-
-
-def _tensor_hooks(node: Node, g: Any, create_graph: bool) -> Any:
-    assert node.tensor_hooks is not None
-    for output, hooks in node.tensor_hooks.items():
-        if node.outputs == 1:
-            g = _run_hooks(hooks, g, create_graph)
-        else:
-            g = [None] * node.outputs if g is None else g
-            g[output] = _run_hooks(hooks, g[output], create_graph)
-    return g
-
-
-def _pre_hooks(node: Node, g: Any, create_graph: bool) -> Any:
-    assert node.pre_hooks is not None
-    many = g if node.outputs > 1 else [g]
-    grads = tuple(_to_user(x, create_graph) for x in many)
-    for hook in list(node.pre_hooks.values()):
-        changed = hook(grads)
-        if changed is not None:
-            grads = tuple(changed) if isinstance(changed, tuple) else (changed,)
-    back = [_from_user(x, create_graph) for x in grads]
-    return back if node.outputs > 1 else back[0]
-
-
-def _post_hooks(node: Node, grads: Sequence[Any], g: Any, create_graph: bool) -> list[Any]:
-    assert node.post_hooks is not None
-    inputs = tuple(_to_user(x, create_graph) for x in grads)
-    outputs = tuple(_to_user(x, create_graph) for x in (g if node.outputs > 1 else [g]))
-    for hook in list(node.post_hooks.values()):
-        changed = hook(inputs, outputs)
-        if changed is not None:
-            inputs = tuple(changed) if isinstance(changed, tuple) else (changed,)
-    return [_from_user(x, create_graph) for x in inputs]

@@ -226,7 +226,17 @@ def layer_norm(
 
 
 def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
-    """Rows of `weight`; that of `padding_idx` gets no gradient."""
+    """Rows of `weight`; that of `padding_idx` gets no gradient.
+
+    Raises RuntimeError where `input` is not integral, IndexError where an index is out of range.
+    """
+    if input._data.dtype not in (np.int64, np.int32):
+        raise RuntimeError(
+            "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
+            f"{input.type()} instead (while checking arguments for embedding)"
+        )
+    if input._data.size and not 0 <= input._data.min() <= input._data.max() < weight.shape[0]:
+        raise IndexError("index out of range in self")
     out = run_as("EmbeddingBackward0", "take", weight, input, axis=0)
     if padding_idx is None:
         return out
@@ -236,16 +246,25 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    n = int(tensor._data.max()) + 1 if num_classes == -1 else num_classes
+    labels = tensor._data
+    if labels.dtype != np.int64:
+        raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
+    if labels.size and labels.min() < 0:
+        raise RuntimeError("Class values must be non-negative.")
+    if num_classes != -1 and labels.size and labels.max() >= num_classes:
+        raise RuntimeError("Class values must be smaller than num_classes.")
+    n = int(labels.max()) + 1 if num_classes == -1 else num_classes
     return wrap((tensor._data[..., None] == np.arange(n)).astype(np.int64))
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
-    size = run("vector_norm", input, axis=dim, keepdims=True, ord=float(p))
+    axis = None if not input._data.ndim and dim in (0, -1) else dim
+    size = run("vector_norm", input, axis=axis, keepdims=True, ord=float(p))
     return div(input, run("maximum", size, eps))
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """x1 · x2 / (max(|x1|, eps) max(|x2|, eps)) along a dim: each vector is divided by its norm first."""
     return run("cosine_similarity", x1, x2, axis=dim, eps=float(eps))
 
 
@@ -377,6 +396,8 @@ def binary_cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
 ) -> Tensor:
     """Logarithms are cut off at -100, as PyTorch does, so that a certain and wrong prediction costs 100."""
+    if input._data.size and not (np.all(input._data >= 0) and np.all(input._data <= 1)):
+        raise RuntimeError("all elements of input should be between 0 and 1")
     low = lambda x: clamp(run("log", x), min=-100.0)
     each = run("negative", add(mul(target, low(input)), mul(sub(1, target), low(sub(1, input)))))
     each = each if weight is None else mul(each, weight)

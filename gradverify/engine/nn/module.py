@@ -6,6 +6,7 @@ The one idea: assigning a Parameter, a buffer or a Module to an attribute puts i
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -13,9 +14,12 @@ from typing import Any, NamedTuple
 from ..api.creation import as_tensor
 from ..dtypes import DTYPES
 from ..modes import no_grad
-from ..tape import RemovableHandle, hook_into
+from ..tape import RemovableHandle
 from ..tensor import Tensor
+from .hooks import EVERYWHERE, GradientHooks, Hooks, hook_last_node
 from .parameter import Parameter
+
+_EXTRA = "_extra_state"
 
 
 class IncompatibleKeys(NamedTuple):
@@ -41,8 +45,7 @@ class Module:
 
     def __init__(self) -> None:
         for name, value in {
-            "training": True, "_parameters": {}, "_buffers": {}, "_modules": {}, "_transient": set(),
-            "_forward_hooks": OrderedDict(), "_forward_pre_hooks": OrderedDict(),
+            "training": True, "_parameters": {}, "_buffers": {}, "_modules": {}, "_transient": set(), "_hooks": {},
         }.items():  # fmt: skip
             object.__setattr__(self, name, value)
 
@@ -50,24 +53,111 @@ class Module:
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        for hook in list(self._forward_pre_hooks.values()):
-            changed = hook(self, args)
-            if changed is not None:
-                args = changed if isinstance(changed, tuple) else (changed,)
-        out = self.forward(*args, **kwargs)
-        for hook in list(self._forward_hooks.values()):
-            changed = hook(self, args, out)
-            if changed is not None:
-                out = changed
+        if not self._hooks and not any(EVERYWHERE.values()):
+            return self.forward(*args, **kwargs)
+        return self._call_with_hooks(args, kwargs)
+
+    # ---- hooks -----------------------------------------------------------------------------------------------------
+
+    def _call_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        called: set[Any] = set()
+        try:
+            for hook, options in self._hooks_of("forward_pre"):
+                args, kwargs = self._before_forward(hook, options, args, kwargs)
+            backward = [h for h, options in self._hooks_of("backward") if "old" not in options]
+            pre, old = [h for h, _ in self._hooks_of("backward_pre")], self._hooks_of("backward")
+            around = GradientHooks(self, backward, pre) if backward or pre else None
+            if around is not None:
+                args = around.around_inputs(args)
+            out = self.forward(*args, **kwargs)
+            for hook, options in self._hooks_of("forward"):
+                called.add(hook)
+                changed = hook(self, args, kwargs, out) if "with_kwargs" in options else hook(self, args, out)
+                out = out if changed is None else changed
+            if around is not None:
+                out = around.around_outputs(out)
+        except Exception:
+            self._call_all_the_same(called, args, kwargs)
+            raise
+        hook_last_node(self, out, args, [h for h, options in old if "old" in options])
         return out
 
-    def register_forward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """`hook(module, args, output)` after every forward; what it returns replaces the output."""
-        return hook_into(self._forward_hooks, hook)
+    def _hooks_of(self, kind: str) -> list[tuple[Any, frozenset[str]]]:
+        """The hooks of a kind: first those of all modules, then the module's own."""
+        own = self._hooks.get(kind)
+        return EVERYWHERE[kind].items() + (own.items() if own is not None else [])
 
-    def register_forward_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """`hook(module, args)` before every forward; what it returns replaces the arguments."""
-        return hook_into(self._forward_pre_hooks, hook)
+    def _before_forward(
+        self, hook: Any, options: frozenset[str], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if "with_kwargs" not in options:
+            changed = hook(self, args)
+            return (args if changed is None else changed if isinstance(changed, tuple) else (changed,)), kwargs
+        changed = hook(self, args, kwargs)
+        if changed is None:
+            return args, kwargs
+        if not isinstance(changed, tuple) or len(changed) != 2:
+            raise RuntimeError(
+                f"forward pre-hook must return None or a tuple of (new_args, new_kwargs), but got {changed}."
+            )
+        return changed
+
+    def _call_all_the_same(self, called: set[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """After an exception: the forward hooks that were registered with always_call."""
+        for hook, options in self._hooks_of("forward"):
+            if "always_call" in options and hook not in called:
+                try:
+                    hook(self, args, kwargs, None) if "with_kwargs" in options else hook(self, args, None)
+                except Exception as error:
+                    warnings.warn(
+                        "module forward hook with ``always_call=True`` raised an exception that was silenced as another "
+                        f"error was raised in forward: {error}",
+                        stacklevel=2,
+                    )
+
+    def _register(self, kind: str, hook: Any, prepend: bool = False, **options: bool) -> RemovableHandle:
+        return self._hooks.setdefault(kind, Hooks()).add(hook, prepend, **options)
+
+    def register_forward_hook(
+        self, hook: Any, *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
+    ) -> RemovableHandle:
+        """`hook(module, args, output)` after every forward; what it returns replaces the output.
+
+        with_kwargs  the hook takes (module, args, kwargs, output)
+        always_call  it is called even if forward raises, with None for the output
+        """
+        return self._register("forward", hook, prepend, with_kwargs=with_kwargs, always_call=always_call)
+
+    def register_forward_pre_hook(
+        self, hook: Any, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """`hook(module, args)` before every forward; what it returns replaces the arguments.
+
+        with_kwargs  the hook takes (module, args, kwargs) and returns (args, kwargs)
+        """
+        return self._register("forward_pre", hook, prepend, with_kwargs=with_kwargs)
+
+    def register_full_backward_hook(self, hook: Any, prepend: bool = False) -> RemovableHandle:
+        """`hook(module, grad_input, grad_output)` when the inputs' gradients are known; what it returns replaces them."""
+        self._one_way(old=False)
+        return self._register("backward", hook, prepend)
+
+    def register_full_backward_pre_hook(self, hook: Any, prepend: bool = False) -> RemovableHandle:
+        """`hook(module, grad_output)` when the gradients of the outputs are known; what it returns replaces them."""
+        return self._register("backward_pre", hook, prepend)
+
+    def register_backward_hook(self, hook: Any) -> RemovableHandle:
+        """A hook of the node that made the output (PyTorch's old way: it sees the gradients of that node's inputs)."""
+        self._one_way(old=True)
+        return self._register("backward", hook, old=True)
+
+    def _one_way(self, old: bool) -> None:
+        hooks = self._hooks.get("backward")
+        if hooks and any(("old" in options) != old for _, options in hooks.items()):
+            raise RuntimeError(
+                "Cannot use both regular backward hooks and full backward hooks on a single Module. Please use only one of "
+                "them."
+            )
 
     # ---- attributes ------------------------------------------------------------------------------------------------
 
@@ -124,18 +214,50 @@ class Module:
         for table in (self._parameters, self._buffers, self._modules):
             table.pop(name, None)
 
+    def _check_name(self, kind: str, name: Any, table: Mapping[str, Any]) -> None:
+        """Raises PyTorch's error for a name that cannot be an attribute, or is one already."""
+        if not isinstance(name, str):
+            raise TypeError(f"{kind} name should be a string. Got {_typename(type(name)())}")
+        if hasattr(self, name) and name not in table:
+            raise KeyError(f"attribute '{name}' already exists")
+        if "." in name:
+            raise KeyError(f'{kind} name can\'t contain "."' + (f", got: {name}" if kind == "module" else ""))
+        if not name:
+            raise KeyError(f'{kind} name can\'t be empty string ""')
+
     def register_parameter(self, name: str, param: Parameter | None) -> None:
+        if "_parameters" not in self.__dict__:
+            raise AttributeError("cannot assign parameter before Module.__init__() call")
+        self._check_name("parameter", name, self._parameters)
+        if param is not None and not isinstance(param, Parameter):
+            raise TypeError(
+                f"cannot assign '{_typename(param)}' object to parameter '{name}' (torch.nn.Parameter or None required)"
+            )
+        if param is not None and param.grad_fn is not None:
+            raise ValueError(
+                f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created explicitly. To "
+                f"express '{name}' as a function of another Tensor, compute the value in the forward() method."
+            )
         self._forget(name)
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """A tensor that belongs to the state but is not trained; saved in the state dict where `persistent`."""
+        if "_buffers" not in self.__dict__:
+            raise AttributeError("cannot assign buffer before Module.__init__() call")
+        self._check_name("buffer", name, self._buffers)
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"cannot assign '{_typename(tensor)}' object to buffer '{name}' (torch Tensor or None required)"
+            )
         self._forget(name)
         self._buffers[name] = tensor
-        if not persistent:
-            self._transient.add(name)
+        (self._transient.discard if persistent else self._transient.add)(name)
 
     def add_module(self, name: str, module: Module | None) -> None:
+        if module is not None and not isinstance(module, Module):
+            raise TypeError(f"{_typename(module)} is not a Module subclass")
+        self._check_name("module", name, self._modules)
         self._modules[name] = module
 
     register_module = add_module
@@ -203,15 +325,28 @@ class Module:
 
     # ---- state -----------------------------------------------------------------------------------------------------
 
-    def state_dict(self, prefix: str = "") -> OrderedDict[str, Tensor]:
-        """Name -> tensor (sharing the module's memory) of all parameters and persistent buffers."""
-        out: OrderedDict[str, Tensor] = OrderedDict()
+    def state_dict(self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
+        """Name -> tensor (sharing the module's memory) of all parameters and persistent buffers.
+
+        keep_vars  the tensors themselves, still part of the graph
+        """
+        out = OrderedDict[str, Any]() if destination is None else destination
         for name, tensor in self._own_state():
-            out[prefix + name] = tensor.detach()
+            out[prefix + name] = tensor if keep_vars else tensor.detach()
+        if type(self).get_extra_state is not Module.get_extra_state:
+            out[prefix + _EXTRA] = self.get_extra_state()
         for name, child in self._modules.items():
             if child is not None:
-                out.update(child.state_dict(f"{prefix}{name}."))
+                child.state_dict(destination=out, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
         return out
+
+    def get_extra_state(self) -> Any:
+        """What else belongs into the state dict. A subclass that defines it defines `set_extra_state` as well."""
+        raise RuntimeError("Reached a code path in Module.get_extra_state() that should never be called.")
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take up what `get_extra_state` gave."""
+        raise RuntimeError("Reached a code path in Module.set_extra_state() that should never be called.")
 
     def _own_state(self) -> Iterator[tuple[str, Tensor]]:
         for name, tensor in self._parameters.items():
@@ -233,7 +368,11 @@ class Module:
         if strict and unexpected:
             errors.append("Unexpected key(s) in state_dict: " + ", ".join(f'"{k}"' for k in unexpected) + ". ")
         for name, tensor in own.items():
-            if name in state_dict and tuple(state_dict[name].shape) != tuple(tensor.shape):
+            if (
+                not name.endswith(_EXTRA)
+                and name in state_dict
+                and tuple(state_dict[name].shape) != tuple(tensor.shape)
+            ):
                 errors.append(
                     f"size mismatch for {name}: copying a param with shape {state_dict[name].shape} from checkpoint, the "
                     f"shape in current model is {tensor.shape}."
@@ -242,7 +381,9 @@ class Module:
             raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t" + "\n\t".join(errors))
         with no_grad():
             for name, tensor in own.items():
-                if name in state_dict:
+                if name in state_dict and name.endswith(_EXTRA):
+                    self.get_submodule(name.removesuffix(_EXTRA).rstrip(".")).set_extra_state(state_dict[name])
+                elif name in state_dict:
                     value = state_dict[name]
                     tensor.copy_(value if isinstance(value, Tensor) else _as_tensor(value))
         return IncompatibleKeys(missing, unexpected)

@@ -33,6 +33,7 @@ class Optimizer:
                 "params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
                 + params.type()
             )
+        self._opt_called = False  # has `step` been called? Schedules ask
         self.defaults, self.state = defaults, defaultdict[Tensor, dict[str, Any]](dict)
         self.param_groups: list[Group] = []
         given = list(params)
@@ -69,7 +70,7 @@ class Optimizer:
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One update of every parameter that has a gradient. `closure` computes the loss again, where given."""
-        loss = None
+        loss, self._opt_called = None, True
         if closure is not None:
             with enable_grad():
                 loss = closure()

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ...trace.calls import mapped, positional
+from ...trace.callee import positional
+from ...trace.calls import mapped
 
 
 def unary(

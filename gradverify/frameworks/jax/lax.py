@@ -22,11 +22,13 @@ import numpy as np
 from ...core.errors import Undefined
 from ...trace.decompositions import (
     Map,
+    adjoint,
     along,
     at,
     cbrt,
     correlation,
     eigen,
+    eigen_general,
     eliminated,
     entering,
     fmod,
@@ -68,10 +70,15 @@ CONTROL = {
 
 LIBRARY: dict[str, str] = {
     "sinc": "sinc", "i0": "bessel_i", "_i0": "bessel_i", "squareplus": "squareplus", "_erfcx": "erfcx",
-    "log_ndtr": "log_ndtr", "logit": "logit",
+    "log_ndtr": "log_ndtr", "logit": "logit", "det": "det",
 }  # fmt: skip
 """JAX's own functions of one array that are ops of the table: the name of the function -> the op. Their formulas may
-cancel where the op does not, which a budget of the formula would excuse."""
+cancel where the op does not, which a budget of the formula would excuse; or decide (on pivots) where the op does not."""
+
+LIBRARY_PAIRS: dict[str, Map] = {
+    "slogdet": lambda xp, x, **_: (xp.sign(xp.det(x)), xp.logabsdet(x)),
+}
+"""JAX's own functions with several results that are ops of the table: the name of the function -> its mapping."""
 
 
 def same(names: str) -> None:
@@ -548,6 +555,28 @@ def qr(xp: JaxTracer, a: Value, full_matrices: bool, **_: Any) -> Outputs:
     return orthogonalised(xp, a, np.where(np.diagonal(r, axis1=-2, axis2=-1) < 0, -1.0, 1.0))
 
 
+@maps("eig")
+def eig(
+    xp: JaxTracer, a: Value, compute_left_eigenvectors: bool, compute_right_eigenvectors: bool, **_: Any
+) -> Outputs:
+    """Return the eigenvalues, and the left and right eigenvectors that are asked for."""
+    right = xp.output(-1) if compute_right_eigenvectors else _in_order_of(xp.output(0), xp.read(0))
+    left = xp.output(1) if compute_left_eigenvectors else None
+    values, lefts, rights = eigen_general(xp, a, right, left)
+    return (
+        values,
+        *((lefts,) if compute_left_eigenvectors else ()),
+        *((rights,) if compute_right_eigenvectors else ()),
+    )
+
+
+def _in_order_of(values: np.ndarray, a: np.ndarray) -> np.ndarray:
+    """NumPy's right eigenvectors of `a`, in the order of these eigenvalues."""
+    own, vectors = np.linalg.eig(a)
+    places = np.argmin(np.abs(values[..., :, None] - own[..., None, :]), axis=-1)
+    return np.take_along_axis(vectors, places[..., None, :], axis=-1)
+
+
 @maps("eigh")
 def eigh(xp: JaxTracer, a: Value, **_: Any) -> Outputs:
     values, vectors = eigen(xp, a, xp.output(0))
@@ -562,8 +591,8 @@ def svd(xp: JaxTracer, a: Value, full_matrices: bool, compute_uv: bool, **_: Any
         "all singular vectors of a matrix that is not square: some are arbitrary",
     )
     u, vt = (xp.output(1), xp.output(2)) if compute_uv else np.linalg.svd(xp.read(0), full_matrices=False)[::2]
-    left, values, right = singular(xp, a, u, np.swapaxes(vt, -1, -2))
-    return (values, left, xp.matrix_transpose(right)) if compute_uv else (values,)
+    left, values, right = singular(xp, a, u, np.conj(np.swapaxes(vt, -1, -2)))
+    return (values, left, adjoint(xp, right)) if compute_uv else (values,)
 
 
 @maps("symmetric_product")

@@ -22,15 +22,17 @@ import numpy as np
 from jax import tree_util
 
 from ...core.errors import Undefined, Unsupported
+from ...core.graph import Site
 from ...core.op import Kind
 from ...namespaces.dtypes import PRECISION, ROUNDOFF
 from ...ops import OPS
 from ...trace.base import Tracer, digest
-from ...trace.call_site import at
-from ...trace.calls import captured, narrowest, positional
+from ...trace.call_site import OURS, at
+from ...trace.callee import positional
+from ...trace.calls import captured, narrowest
 from ...trace.confirm import disagreement, nearby
 from ...trace.value import PARTS, Argument, Output, Part, Role, Traced, Value, kind_of
-from .lax import CALLS, CONTROL, LIBRARY, MAPPED
+from .lax import CALLS, CONTROL, LIBRARY, LIBRARY_PAIRS, MAPPED
 
 MAX_STEPS = 1000
 """Trips of one loop that are unrolled, and no more: every trip adds the nodes of its body."""
@@ -280,6 +282,9 @@ class JaxTracer(Tracer):
     outs: Callable[[], Any]
     open_ended = False
     """Does a loop go on until values say that it ends?"""
+
+    def site(self) -> Site | None:
+        return _site(self.eqn)
 
     @property
     def primitive(self) -> str:
@@ -585,15 +590,23 @@ def _pick(outs: Callable[[], Any], k: int) -> Any:
     return outs()[k]
 
 
-def _place(eqn: Any) -> str:
-    """Where in the user's program an equation comes from, and a blank; nothing where JAX does not tell."""
+def _site(eqn: Any) -> Site | None:
+    """Where in the user's program an equation comes from; None where JAX does not tell."""
     try:
         from jax._src.source_info_util import user_frame
 
         frame = user_frame(eqn.source_info.traceback)
     except Exception:  # none of this is public
-        return ""
-    return "" if frame is None else f"{at(frame.file_name, frame.start_line)} "
+        return None
+    if frame is None or frame.file_name.startswith(OURS):
+        return None
+    return frame.file_name, frame.start_line
+
+
+def _place(eqn: Any) -> str:
+    """The site of an equation as text, and a blank; nothing where there is none."""
+    site = _site(eqn)
+    return f"{at(*site)} " if site else ""
 
 
 def _source(eqn: Any) -> str:
@@ -613,12 +626,17 @@ def _library_op(eqn: Any, cells: list[_Cell]) -> Callable[..., Any] | None:
 
     A second operand is the parameter of squareplus, a number.
     """
-    if eqn.primitive.name not in CALLS or len(eqn.outvars) != 1:
+    if eqn.primitive.name not in CALLS or not _own(eqn):
         return None
+    name = _source(eqn).partition(" at ")[0]
     first = int(eqn.params.get("num_consts", 0))  # arrays that the function closes over
     given = cells[first:]
-    op = LIBRARY.get(_source(eqn).partition(" at ")[0], "")
-    if not op or not _own(eqn) or not given or _kind(eqn.invars[first].aval) != "float":
+    if not given or _kind(eqn.invars[first].aval) != "float":
+        return None
+    if name in LIBRARY_PAIRS:
+        return lambda xp, *xs, **_: LIBRARY_PAIRS[name](xp, xs[first])
+    op = LIBRARY.get(name, "")
+    if not op or len(eqn.outvars) != 1:
         return None
     params: dict[str, Any] = {"n": 0} if OPS[op].params.keys() == {"n"} else {}
     if len(given) > 1:

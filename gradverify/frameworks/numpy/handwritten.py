@@ -33,7 +33,7 @@ class HandWritten:
         name = getattr(forward, "__name__", type(forward).__name__)
         self.__name__, self.__qualname__ = name, getattr(forward, "__qualname__", name)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self.split(self.forward(*args, **kwargs))[0]
 
     def split(self, result: Any) -> tuple[Any, Any]:

@@ -24,10 +24,11 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import Unsupported
-from ...core.graph import Input
+from ...core.graph import Input, Site
 from ...core.op import Kind
 from ...namespaces import layout
 from ...trace.base import Tracer, digest
+from ...trace.call_site import folder_of, site_in_run
 from ...trace.calls import FlatCall, Found, arguments, change_arrays, closed_over, confirmed, finished, leaves, traced
 from ...trace.value import PARTS, Complex, Traced, Value
 from .handwritten import Flat, HandWritten
@@ -75,6 +76,7 @@ def traced_call(
     NumPy's functions. With `takes_complex`, `flat(kept)` is over the parts of complex arrays, two for each."""
     xp = NumpyTracer()
     xp.takes_complex = takes_complex
+    xp.roots = tuple(folder_of(m) for m in (np, *modules))
     given = arguments(xp, call, as_array, lambda a: a.dtype.name, lambda a: False)
     for name, array in closed_over(call.fn).items():
         if is_array(array) and array.dtype.kind != "c":
@@ -440,7 +442,8 @@ def _inside(method: Callable[..., Any]) -> Callable[..., Any]:
 class NumpyTracer(Tracer):
     """The tracer that the mappings of `ufuncs` call `xp`; it knows the call at hand.
 
-    left  the ways by which values were seen to leave NumPy's sight
+    left   the ways by which values were seen to leave NumPy's sight
+    roots  the folders of NumPy and of what is written like it
     """
 
     def __init__(self) -> None:
@@ -453,6 +456,10 @@ class NumpyTracer(Tracer):
         self.inside = False
         self.at_hand: tuple[Any, ...] = ()
         self.outs: list[Any] = []
+        self.roots: tuple[str, ...] = ()
+
+    def site(self) -> Site | None:
+        return site_in_run(FlatCall.run.__code__, *self.roots)
 
     # what a mapping may ask
     def read(self, i: int) -> np.ndarray:

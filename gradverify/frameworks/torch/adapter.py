@@ -29,6 +29,7 @@ from ..values import mutated, several
 from ..watching import Definition, Recorder, Sample, Script
 from . import derivatives
 from .arrays import tensor, to_numpy
+from .beneath import mended
 from .bindings import bindings
 from .forms import FORMS
 
@@ -130,7 +131,8 @@ class TorchFramework(Framework):
         wrt: tuple[str, ...],
         cotangent: tuple[np.ndarray, ...],
     ) -> Observation:
-        return self._vjp("", function, values, wrt, cotangent)
+        with mended():
+            return self._vjp("", function, values, wrt, cotangent)
 
     def run_vjp_by(
         self,
@@ -142,7 +144,8 @@ class TorchFramework(Framework):
     ) -> Observation:
         """By one of `pull_modes`. After an edit of what the forward pass was given, autograd raises where that was saved
         ("In-place correctness checks" in PyTorch's notes on autograd mechanics); what was kept elsewhere is read anew."""
-        return self._vjp(mode, function, values, wrt, cotangent)
+        with mended():
+            return self._vjp(mode, function, values, wrt, cotangent)
 
     def _vjp(
         self,

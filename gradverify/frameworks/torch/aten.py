@@ -21,11 +21,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.errors import Undefined, Unsupported
+from ...namespaces.layout import strided_indices
+from ...ops import OPS
 from ...ops.complex.rules import MINORS_UP_TO
 from ...trace.base import CONVENTION
 from ...trace.decompositions import (
     LARGEST_FACTOR,
     Map,
+    adjoint,
     affine,
     along,
     at,
@@ -43,15 +46,17 @@ from ...trace.decompositions import (
     least_squares,
     log_ndtr,
     logical_xor,
+    low_rank_inverse,
     matrix_exponential,
     ndtri,
     orthogonalised,
     padded,
+    scalar,
     singular,
     times,
     where,
 )
-from ...trace.series import bessel_i, hurwitz_zeta, lower_gamma, upper_gamma
+from ...trace.series import bessel_i, hurwitz_zeta, lower_gamma, running_logsumexp, upper_gamma
 from ...trace.value import Outputs, Value
 
 if TYPE_CHECKING:
@@ -172,7 +177,7 @@ def lerp(xp: TorchTracer, x: Value, y: Value, w: Value) -> Value:
 
 @maps("addcmul")
 def addcmul(xp: TorchTracer, x: Value, y: Value, z: Value, value: Any = 1) -> Value:
-    return xp.addcmul(x, y, z, value=float(value))
+    return x + times(y * z, value) if isinstance(value, complex) else xp.addcmul(x, y, z, value=float(value))
 
 
 @maps("addcdiv")
@@ -426,9 +431,16 @@ def cumprod(xp: TorchTracer, x: Value, dim: int, dtype: Any = None) -> Value:
 
 @maps("logcumsumexp")
 def logcumsumexp(xp: TorchTracer, x: Value, dim: int) -> Value:
-    """Return log(cumsum(exp(x - top))) + top. Any number `top` gives this function; the largest entry is the safe one."""
-    top = float(np.max(xp.read(0), initial=0.0))
-    return xp.log(on_axis(xp, "cumulative_sum", xp.exp(x - top), dim)) + top
+    """Of complex numbers log(cumsum(exp(x - top))) + top; any number `top` gives this function."""
+    if not x.ndim or x.shape[dim] < 2:
+        return x
+    if x.kind != "complex":
+        return running_logsumexp(xp, x, dim % x.ndim)
+    top = float(np.max(xp.read(0).real, initial=0.0))
+    principal = np.log(np.cumsum(np.exp(xp.read(0) - top), axis=dim)).imag
+    turns = np.round((xp.outs[0].imag - principal) / (2 * math.pi))  # PyTorch's logarithms are not the principal ones
+    sums = xp.log(on_axis(xp, "cumulative_sum", xp.exp(x - top), dim)) + top
+    return sums + xp.concrete(2j * math.pi * turns) if turns.any() else sums
 
 
 @maps("cummax cummin")
@@ -729,9 +741,7 @@ def masked_select(xp: TorchTracer, x: Value, mask: Any) -> Value:
 
 @maps("masked_fill.Scalar masked_fill.Tensor")
 def masked_fill(xp: TorchTracer, x: Value, mask: Any, value: Any) -> Value:
-    if not isinstance(value, Value):
-        value = float(value)
-    out = where(xp, mask, value, x)
+    out = where(xp, mask, scalar(xp, value), x)
     return xp.spread(out, xp.outs[0].shape)
 
 
@@ -868,6 +878,14 @@ def diagonal_scatter(xp: TorchTracer, x: Value, src: Value, offset: int = 0, dim
     return xp.placed(x, xp.moved(lambda at: at.diagonal(offset, dim1, dim2), x.shape), src)
 
 
+@maps("as_strided_scatter")
+def as_strided_scatter(
+    xp: TorchTracer, x: Value, src: Value, size: Any, stride: Any, storage_offset: int | None = None
+) -> Value:
+    xp.require(not xp.storage_offset(0), "as_strided_scatter into a part of a storage")
+    return once(x, strided_indices(size, stride, storage_offset or 0), src)
+
+
 # ---- linear algebra -------------------------------------------------------------------------------------------------
 
 
@@ -951,7 +969,7 @@ def cholesky_ex(xp: TorchTracer, a: Value, upper: bool = False, check_errors: bo
 def cholesky(xp: TorchTracer, a: Value, upper: bool = False) -> Value:
     """Of a symmetric matrix, of which PyTorch reads one triangle and spreads the gradient over both."""
     factor = xp.cholesky(a)
-    return xp.matrix_transpose(factor) if upper else factor
+    return adjoint(xp, factor) if upper else factor
 
 
 @maps("linalg_solve_triangular")
@@ -974,9 +992,9 @@ def triangular_solve(
 
 @maps("cholesky_solve _cholesky_solve_helper")
 def cholesky_solve(xp: TorchTracer, b: Value, factor: Any, upper: bool = False) -> Value:
-    lower = xp.matrix_transpose(factor) if upper else factor
+    lower = adjoint(xp, factor) if upper else factor
     half = xp.solve_triangular(lower, b, upper=False)
-    return xp.solve_triangular(xp.conj(xp.matrix_transpose(lower)), half, upper=True)
+    return xp.solve_triangular(adjoint(xp, lower), half, upper=True)
 
 
 @maps("cholesky_inverse")
@@ -1066,7 +1084,7 @@ def lu_system(xp: TorchTracer, lu: Value, pivots: np.ndarray, b: Value, shape: A
 @maps("_linalg_eigh")
 def eigh(xp: TorchTracer, a: Value, UPLO: str = "L", compute_v: bool = True) -> Outputs:
     """PyTorch reads one triangle of a symmetric matrix and spreads the gradient over both: the symmetric part."""
-    symmetric = (a + xp.matrix_transpose(a)) * 0.5
+    symmetric = (a + adjoint(xp, a)) * 0.5
     given = xp.outs[1] if compute_v else np.linalg.eigh(xp.read(0), "U" if UPLO.upper() == "U" else "L")[1]
     values, vectors = eigen(xp, backward_stable(xp, symmetric, xp.read(0)), given)
     return values, (vectors if compute_v else None)
@@ -1098,17 +1116,37 @@ def svd(xp: TorchTracer, a: Value, full_matrices: bool = False, compute_uv: bool
         u, _, vt = xp.outs
     else:
         u, _, vt = np.linalg.svd(xp.read(0), full_matrices=False)
-    left, values, right = singular(xp, backward_stable(xp, a, xp.read(0)), u, np.swapaxes(vt, -1, -2))
-    return (left, values, xp.matrix_transpose(right)) if compute_uv else (None, values, None)
+    left, values, right = singular(xp, backward_stable(xp, a, xp.read(0)), u, np.conj(np.swapaxes(vt, -1, -2)))
+    return (left, values, adjoint(xp, right)) if compute_uv else (None, values, None)
 
 
 @maps("linalg_pinv.atol_rtol_tensor")
-def pinv(xp: TorchTracer, a: Value, *_: Any, hermitian: bool = False, **__: Any) -> Value:
+def pinv(xp: TorchTracer, a: Value, atol: Any = None, rtol: Any = None, hermitian: bool = False) -> Value:
+    """Singular values up to the larger of `atol` and `rtol` times the largest one are taken for 0."""
     m, n = a.shape[-2:]
-    xp.require(
-        bool((np.linalg.matrix_rank(xp.read(0)) == min(m, n)).all()), "the pseudo-inverse of a matrix without full rank"
-    )
+    sizes = np.linalg.svd(xp.read(0), compute_uv=False)
+    wanted = [None if t is None else xp.tensors[id(t)].detach().cpu().double().numpy() for t in (atol, rtol)]
+    floor = 0.0 if wanted[0] is None else wanted[0][..., None]
+    if wanted[1] is not None:
+        floor = np.maximum(floor, wanted[1][..., None] * sizes[..., :1])
+    kept = sizes > np.maximum(floor, max(m, n) * np.finfo(sizes.dtype).eps * sizes[..., :1])
+    if not kept.all():
+        xp.require(bool((sizes > floor).sum() == kept.sum()), "the pseudo-inverse of a matrix without full rank")
+        return truncated_inverse(xp, a, kept, hermitian)
     return least_squares(xp, a, xp.spread(xp.concrete(np.eye(m)), (*a.shape[:-2], m, m)))
+
+
+def truncated_inverse(xp: TorchTracer, a: Value, kept: np.ndarray, hermitian: bool) -> Value:
+    """The pseudo-inverse by the `kept` singular values, which are in descending order."""
+    given = xp.read(0)
+    stable = backward_stable(xp, a, given)
+    if not hermitian:
+        u, _, vt = np.linalg.svd(given, full_matrices=False)
+        return low_rank_inverse(xp, *singular(xp, stable, u, np.swapaxes(vt, -1, -2)), kept)
+    of, columns = np.linalg.eigh(given)
+    rank = np.argsort(np.argsort(-np.abs(of), axis=-1), axis=-1)
+    values, vectors = eigen(xp, (stable + xp.matrix_transpose(stable)) * 0.5, columns)
+    return low_rank_inverse(xp, vectors, values, vectors, np.take_along_axis(kept, rank, axis=-1))
 
 
 @maps("linalg_lstsq")
@@ -1222,8 +1260,16 @@ def moments(xp: TorchTracer, x: Value, axes: tuple[int, ...], eps: float) -> tup
     return xp.later(mean), xp.later(lambda: xp.rsqrt(xp.mean(xp.square(x - mean()), axis=axes, keepdims=True) + eps))
 
 
+def admits_eps(eps: float) -> bool:
+    """Do the table's normalisations take it? Theirs is not 0, and is no more than 1."""
+    param = OPS["standardize"].params["eps"]
+    assert param.lo is not None
+    assert param.hi is not None
+    return param.lo <= eps <= param.hi
+
+
 def standardized(xp: TorchTracer, x: Value, axes: tuple[int, ...], eps: float) -> Value:
-    if len(axes) == 1 and x.shape[axes[0]]:
+    if len(axes) == 1 and x.shape[axes[0]] and admits_eps(eps):
         return xp.standardize(x, axis=axes[0], eps=float(eps))
     centred = x - xp.mean(x, axis=axes, keepdims=True)
     return centred / xp.sqrt(xp.mean(xp.square(centred), axis=axes, keepdims=True) + eps)
@@ -1263,7 +1309,7 @@ def batch_norm_stateless(
 @maps("native_layer_norm")
 def layer_norm(xp: TorchTracer, x: Value, shape: Any, w: Value | None, b: Value | None, eps: float) -> Outputs:
     axes = tuple(range(-len(shape), 0))
-    if len(shape) == 1 and w is not None and b is not None:
+    if len(shape) == 1 and w is not None and b is not None and admits_eps(eps):
         out = xp.layer_norm(x, w, b, eps=float(eps))
     else:
         out = affine(xp, standardized(xp, x, axes, eps), w, b)
@@ -1347,7 +1393,7 @@ def adaptive_max_pool2d(xp: TorchTracer, x: Value, *_: Any) -> Outputs:
 @maps("max_unpool2d")
 def max_unpool2d(xp: TorchTracer, x: Value, indices: Any, size: Any) -> Value:
     zero = xp.concrete(np.zeros(xp.outs[0].shape))
-    return xp.placed(zero, flat_plane(number(indices), xp.outs[0].shape), x)
+    return once(zero, flat_plane(number(indices), xp.outs[0].shape), x)
 
 
 LARGEST_MAP = 1 << 20

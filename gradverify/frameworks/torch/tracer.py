@@ -27,16 +27,19 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...core.errors import Undefined, Unsupported
-from ...core.graph import Input
+from ...core.graph import Input, Site
 from ...core.op import Kind
 from ...namespaces.dtypes import ROUNDOFF
 from ...namespaces.layout import strided_indices
 from ...trace.base import CONVENTION, Tracer, digest
-from ...trace.call_site import frames, place
-from ...trace.calls import captured, narrowest, positional
+from ...trace.call_site import frames, place, site_in_run
+from ...trace.callee import positional
+from ...trace.calls import captured, narrowest
 from ...trace.confirm import disagreement, farther, nearby, read_but_ignored, unread_but_used
 from ...trace.value import PARTS, Argument, Complex, Output, Part, Role, Traced, Value, kind_of
 from .aten import MAPPED
+from .beneath import ALLOCATIONS, recorder
+from .beneath import mended as mended_beneath
 from .compiled import NOTE as COMPILED
 from .compiled import compiling, eager, is_compiled
 
@@ -57,6 +60,10 @@ NO_GRAD = (
     "leaf Variable that requires grad is being used in an in-place",
 )
 """What autograd says of arguments that may not require grad."""
+
+STATISTICS = frozenset({"running_mean", "running_var", "running_min", "running_max"})
+"""Arguments of ATen operators that are updated in training, whether or not the schema says so (native_batch_norm's does
+not, and no version counter moves)."""
 
 METADATA = frozenset("transpose_ t_ squeeze_ unsqueeze_ swapaxes_ swapdims_ as_strided_ detach_".split())
 """In-place calls that change how a tensor lies over its storage, and nothing in it."""
@@ -124,7 +131,7 @@ def trace(
     leaves, _ = pytree.tree_flatten_with_path(result)
     outputs, nodes, tensors = _outputs(xp, leaves, opaque)
     custom = _custom([leaf for _, leaf in leaves])
-    written, unseen = _written(xp, inputs, custom)
+    written, unseen, updated = _written(xp, inputs, custom)
     opaque += xp.failed
     graph = None
     if not nodes:
@@ -135,7 +142,9 @@ def trace(
         arguments += [captured(name, xp.values[name]) for name in graph.inputs if name in fixed]
     dtype = narrowest(xp, arguments, outputs)
     kept = tuple(k for k, (_, leaf) in enumerate(leaves) if _differentiable(leaf))
+    faults = xp.beneath.faults([leaf for _, leaf in leaves if _differentiable(leaf)])
     paired = any(a.part for a in arguments) or any(o.part for o in outputs)
+    halved = any(o.part and o.dtype == "float16" for o in outputs)  # NumPy has no complex32: the parts are asked for
     traced = Traced(
         graph=graph,
         arguments=tuple(arguments),
@@ -148,12 +157,14 @@ def trace(
         detach_sites=tuple(xp.detach_sites or xp.uses),
         written=tuple(written),
         mutated_unseen=tuple(unseen),
+        updated=frozenset(updated),
+        faults=faults,
         custom=custom,
         branches=SCALARS in xp.notes,
         **xp.formats_of(graph),
-        native=call.native(kept) if paired else None,
+        native=call.native(kept) if paired and not halved else None,
     )
-    if graph is not None and confirm:
+    if graph is not None and confirm and not faults:
         halves = [half for _, t in inputs for half in _halves(t)]
         why_not = _confirmed(traced, halves, tensors, seed, xp)
         if why_not:
@@ -161,7 +172,7 @@ def trace(
             # In evaluation a module may keep what it makes of parameters that nobody changes meanwhile.
             steps = call.module is None or call.module.training
             traced = replace(traced, graph=None, stale=_stale(traced, halves, seed) if steps else ())
-    if opaque and strict and not traced.stale:
+    if opaque and strict and not traced.stale and not traced.faults:
         raise Unsupported("; ".join(dict.fromkeys(opaque)))
     return replace(traced, notes=tuple(xp.notes), opaque=tuple(dict.fromkeys(opaque)))
 
@@ -184,10 +195,13 @@ def _recorded(call: _Call, stop_detached: bool) -> Any:
         )
 
 
-def _written(xp: TorchTracer, inputs: Sequence[tuple[str, torch.Tensor]], custom: bool) -> tuple[list[str], list[str]]:
-    """Return the inputs that were written to, and those written to out of PyTorch's sight."""
+def _written(
+    xp: TorchTracer, inputs: Sequence[tuple[str, torch.Tensor]], custom: bool
+) -> tuple[list[str], list[str], list[str]]:
+    """Return the inputs that were written to, those of them out of PyTorch's sight, and those in it."""
     written: list[str] = []
     unseen: list[str] = []
+    updated: list[str] = []
     for name, t in inputs:
         names = [f"{name}.{p}" for p in PARTS] if t.is_complex() else [name]
         before = [xp.values[n] for n in names]
@@ -197,7 +211,8 @@ def _written(xp: TorchTracer, inputs: Sequence[tuple[str, torch.Tensor]], custom
             # The clone's version was 0. A Function that writes to an input has to mark it, and PyTorch would have refused
             # to mark a leaf.
             unseen += names if t._version == 0 or custom else []
-    return written, unseen
+            updated += [name, *names] if t._version or t.untyped_storage()._cdata in xp.statistics else []
+    return written, unseen, updated
 
 
 def _watched(call: _Call, stop_detached: bool, wanting: Callable[[str], bool]) -> Any:
@@ -215,7 +230,7 @@ def _watched(call: _Call, stop_detached: bool, wanting: Callable[[str], bool]) -
 def _run(call: _Call, stop_detached: bool, wanting: Callable[[str], bool]) -> Any:
     xp = TorchTracer(stop_detached)
     arguments, inputs = call.inputs(xp, wanting)
-    with _quiet():
+    with _quiet(), xp.beneath.recording():
         result = call.run([t for _, t in inputs], watching=_Mode(xp, inputs))
     return xp, arguments, inputs, result
 
@@ -352,6 +367,7 @@ class _Call:
 
                 stack.enter_context(_reparametrize_module(self.module, state, tie_weights=True))
             stack.enter_context(compiling(self.fn))
+            stack.enter_context(mended_beneath())
             if watching is not None:
                 stack.enter_context(watching.escapes)
                 stack.enter_context(watching)
@@ -359,10 +375,10 @@ class _Call:
 
     def native(self, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
         """fn as a function of flat tensors, giving the leaves `kept` of its result."""
-        count = len(self.tensor_leaves) + len(self.parameters)
+        given = [*(self.leaves[k] for k in self.tensor_leaves), *self.parameters.values()]
 
         def function(*tensors: Any) -> tuple[Any, ...]:
-            leaves = pytree.tree_leaves(self.run(list(tensors[:count])))
+            leaves = pytree.tree_leaves(self.run([_placed(t, like) for t, like in zip(tensors, given)]))
             return tuple(leaves[k] for k in kept)
 
         return function
@@ -374,7 +390,7 @@ class _Call:
 
         def function(*tensors: Any) -> tuple[Any, ...]:
             rest = iter(tensors)
-            whole = [_joined(next(rest), next(rest), t) if t.is_complex() else _placed(next(rest), t) for t in given]
+            whole = [_joined(next(rest), next(rest), t) if t.is_complex() else next(rest) for t in given]
             return tuple(half for out in native(*whole) for half in _halves(out))
 
         return function
@@ -411,7 +427,7 @@ def _clone(t: torch.Tensor, wanted: bool) -> torch.Tensor:
     t = t.detach()
     if t.is_conj():
         return _clone(t.conj(), False).conj().requires_grad_(wanted)
-    length = t.untyped_storage().nbytes() // t.element_size()
+    length = _length(t)
     if (t.is_contiguous() and t.numel() == length) or _far_apart(t):
         return t.clone(memory_format=torch.preserve_format).requires_grad_(wanted)
     memory = t.as_strided((length,), (1,), 0).clone()
@@ -441,20 +457,31 @@ def _joined(re: torch.Tensor, im: torch.Tensor, like: torch.Tensor) -> torch.Ten
 
 
 def _placed(t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """The tensor where `like` lies in its memory, by a differentiable copy, if `like` has an offset; else as it is.
+    """The tensor where `like` lies in its memory, by a differentiable copy, if `like` is a part of that; else as it is.
 
     `as_strided` reads a storage, not a tensor: what lies around it there belongs to the function.
     """
-    if not like.storage_offset() or t.shape != like.shape or t.storage_offset() or _far_apart(like):
+    if t.shape != like.shape or t.storage_offset() or _far_apart(like):
+        return t
+    # Without an offset another layout than that of `like` is one that was asked for.
+    if not like.storage_offset() and (t.stride() != like.stride() or _length(t) >= _length(like)):
         return t
     if len(np.unique(_positions(_layout(like)))) < t.numel():
         return t
     return _clone(like, False).copy_(t)
 
 
+def _length(t: torch.Tensor) -> int:
+    """The number of entries of a tensor's storage; its own where it has none (the wrappers of torch.func)."""
+    try:
+        return t.untyped_storage().nbytes() // t.element_size()
+    except NotImplementedError:
+        return t.numel()
+
+
 def _far_apart(t: torch.Tensor) -> bool:
     """Is the tensor a small part of a large storage, which is not copied with it?"""
-    return t.untyped_storage().nbytes() // t.element_size() > 4 * t.numel() + 4096
+    return _length(t) > 4 * t.numel() + 4096
 
 
 def _halves(x: Any) -> tuple[Any, ...]:
@@ -483,8 +510,9 @@ def _refilled(t: torch.Tensor, array: np.ndarray) -> torch.Tensor:
 
 
 def _array(t: torch.Tensor) -> np.ndarray:
-    """Its values; bfloat16 and smaller as float32, which holds them."""
+    """Its values; bfloat16 and smaller as float32, which holds them, complex32 as complex64."""
     t = t.detach().cpu().resolve_conj().resolve_neg()
+    t = t.to(torch.complex64) if t.dtype is torch.complex32 else t
     if t.is_floating_point() and t.dtype not in (torch.float16, torch.float32, torch.float64):
         t = t.float()
     return np.array(t.numpy())
@@ -562,8 +590,13 @@ class TorchTracer(Tracer):
             str, None
         ] = {}  # like `detach_sites`: of what was detached out of sight, or computed from what was
         self.detached: dict[int, tuple[Any, str | None]] = {}  # by identity: they are kept, so that no id is used twice
+        self.statistics: set[int] = set()  # storages that operators took as running statistics
         self.resolved: dict[int, torch.Tensor] = {}  # copies of lazy conjugates, made below autograd for the next call
         self.escapes = _Escapes()
+        self.beneath = recorder(self)
+
+    def site(self) -> Site | None:
+        return site_in_run(_Call.run.__code__, ROOT)
 
     # what a mapping may ask
     def read(self, i: int) -> np.ndarray:
@@ -574,6 +607,10 @@ class TorchTracer(Tracer):
 
     def output(self, i: int) -> np.ndarray:
         return self.outs[i]
+
+    def storage_offset(self, i: int) -> int:
+        """Where in its storage the i-th argument begins."""
+        return int(self.flat_args[i].storage_offset())
 
     def native(self, values: Any) -> list[Any]:
         """Values back as PyTorch's own tensors: for indices."""
@@ -660,13 +697,13 @@ class TorchTracer(Tracer):
             if self.stores[key].dtype == t.dtype:
                 self.stores[key].views.setdefault(_layout(t), value)
         elif value.live:
-            length = t.untyped_storage().nbytes() // t.element_size()
+            length = _length(t)
             self.stores[key] = _Store(length, t.dtype, t.device, t.untyped_storage(), _layout(t), {_layout(t): value})
 
     def write(self, t: torch.Tensor, value: Value, before: np.ndarray) -> None:
         """`t` was written to; `before` is what its storage held if it was concrete."""
         key, layout = t.untyped_storage()._cdata, _layout(t)
-        length = t.untyped_storage().nbytes() // t.element_size()
+        length = _length(t)
         where = _positions(layout)
         store = self.stores.get(key)
         if store is None:
@@ -808,14 +845,18 @@ class _Mode(TorchDispatchMode):
         if torch.Tag.nondeterministic_seeded in func.tags:
             self.xp.note(RANDOM)
         given = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+        self.xp.statistics |= {
+            x.untyped_storage()._cdata for k, x in enumerate(args) if k in _statistics_of(func) and _strided(x)
+        }
         if any(x.layout is not torch.strided for x in given):
             return self.failing(func, args, kwargs, f"{func} on a tensor of another layout than strided")
         live = [x for x in given if x.untyped_storage()._cdata in self.xp.stores]
-        if not live:
-            return self.kept(func(*args, **kwargs))
         name = func._schema.name.partition("::")[2]
-        if name in FRESH:
-            return self.kept(func(*args, **kwargs))
+        if not live or name in FRESH:
+            out = self.kept(func(*args, **kwargs))
+            if name in ALLOCATIONS:
+                self.xp.beneath.allocated(out)
+            return out
         if name in ("_local_scalar_dense", "equal", "is_nonzero"):
             self.xp.note(SCALARS)
             return func(*args, **kwargs)
@@ -1027,6 +1068,12 @@ def _overload(func: Any) -> str:
     return name if func._overloadname == "default" else f"{name}.{func._overloadname}"
 
 
+@functools.cache
+def _statistics_of(func: Any) -> frozenset[int]:
+    """The positions of an operator's arguments that are running statistics."""
+    return frozenset(k for k, a in enumerate(func._schema.arguments) if a.name in STATISTICS)
+
+
 def _strided(x: Any) -> bool:
     return isinstance(x, torch.Tensor) and x.layout is torch.strided
 
@@ -1050,7 +1097,7 @@ def _storage_array(t: torch.Tensor) -> np.ndarray:
     t = t.detach()
     t = t.conj() if t.is_conj() else t
     t = t._neg_view() if t.is_neg() else t
-    return _array(t.as_strided((t.untyped_storage().nbytes() // t.element_size(),), (1,), 0))
+    return _array(t.as_strided((_length(t),), (1,), 0))
 
 
 def _storage_values(memory: np.ndarray, t: torch.Tensor) -> np.ndarray:

@@ -39,7 +39,9 @@ LETTERS = "xyzabcdef"
 """Names of an op's arguments in its VJP text."""
 
 Arrays = Mapping[str, Any]
-Change = Callable[[list[Any]], Any]
+
+Change = Callable[[Any, list[Any]], Any]
+"""What a node of a VJP text may have been instead: a namespace and the arguments -> the result."""
 
 Edge = tuple[int, int]
 """A node, and which of its arguments."""
@@ -297,7 +299,7 @@ class Walk:
 
         def apply(n: Apply, args: list[Any]) -> Any:
             if n is changed:
-                found = change(args)
+                found = change(self.xp, args)
                 smaller = math.prod(np.shape(found)) < math.prod(n.shape)
                 return self.xp.broadcast_to(self.xp.asarray(found), n.shape) if smaller else found
             return OPS[n.op].define(self.xp, *args, **dict(n.params))

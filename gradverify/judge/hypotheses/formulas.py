@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from ...core.errors import ShapeError, Unsupported
 from ...core.graph import Apply, Graph, Input
 from ...namespaces.kernels import ELEMENTWISE
-from ...namespaces.numpy import NUMPY
 from ...ops import OPS
 from ...ops.build import lowered
 from ..jvp import vjp_graph
@@ -88,22 +87,22 @@ def _changes(text: _Text, node: Apply) -> Iterator[tuple[str, Change]]:
     if op in ("sum", "mean"):
         n = math.prod(first) / max(math.prod(node.shape), 1)
         words, scale = ("a mean", 1.0 / n) if op == "sum" else ("a sum", n)
-        yield f"with {parts[0]} for {whole}", lambda a: a[0]
-        yield f"with {words} for {whole}", lambda a: OPS[op].define(NUMPY, a[0], **params) * scale
+        yield f"with {parts[0]} for {whole}", lambda xp, a: a[0]
+        yield f"with {words} for {whole}", lambda xp, a: OPS[op].define(xp, a[0], **params) * scale
     elif op in ("add", "subtract"):
-        yield f"without {parts[1]} in {whole}", lambda a: a[0]
-        yield f"without {parts[0]} in {whole}", lambda a: a[1] if op == "add" else -a[1]
-        yield f"with the other sign in {whole}", lambda a: a[0] - a[1] if op == "add" else a[0] + a[1]
+        yield f"without {parts[1]} in {whole}", lambda xp, a: a[0]
+        yield f"without {parts[0]} in {whole}", lambda xp, a: a[1] if op == "add" else -a[1]
+        yield f"with the other sign in {whole}", lambda xp, a: a[0] - a[1] if op == "add" else a[0] + a[1]
     elif op in ("multiply", "divide"):
-        yield f"without {parts[1]} in {whole}", lambda a: a[0]
-        yield f"without {parts[0]} in {whole}", lambda a: a[1] if op == "multiply" else 1.0 / a[1]
+        yield f"without {parts[1]} in {whole}", lambda xp, a: a[0]
+        yield f"without {parts[0]} in {whole}", lambda xp, a: a[1] if op == "multiply" else 1.0 / a[1]
         yield (
             f"with the inverse of {parts[1]} in {whole}",
-            lambda a: a[0] / a[1] if op == "multiply" else a[0] * a[1],
+            lambda xp, a: a[0] / a[1] if op == "multiply" else a[0] * a[1],
         )
     elif op == "where":
-        yield f"with the mask inverted in {whole}", lambda a: NUMPY.where(a[0], a[2], a[1])
-        yield f"with {parts[1]} for {whole}", lambda a: a[1]
-        yield f"with {parts[2]} for {whole}", lambda a: a[2]
+        yield f"with the mask inverted in {whole}", lambda xp, a: xp.where(a[0], a[2], a[1])
+        yield f"with {parts[1]} for {whole}", lambda xp, a: a[1]
+        yield f"with {parts[2]} for {whole}", lambda xp, a: a[2]
     elif len(node.args) == 1 and first == node.shape and (op in ELEMENTWISE or op == "matrix_transpose"):
-        yield f"with {parts[0]} for {whole}", lambda a: a[0]
+        yield f"with {parts[0]} for {whole}", lambda xp, a: a[0]

@@ -111,7 +111,9 @@ def not_transposed(e: Evidence) -> Iterator[Guess]:
             yield Guess(
                 text,
                 bound(
-                    lambda w, k, i, j: w.instead((k, i), w.sent((k, i), {j: np.swapaxes(w.argument((k, j)), -1, -2)})),
+                    lambda w, k, i, j: w.instead(
+                        (k, i), w.sent((k, i), {j: w.xp.matrix_transpose(w.argument((k, j)))})
+                    ),
                     k,
                     i,
                     j,
@@ -185,7 +187,11 @@ def reduction(e: Evidence) -> Iterator[Guess]:
             yield Guess(
                 text,
                 bound(
-                    lambda w, k, i, at, to: w.instead((k, i), _slice(w.unsummed((k, i)), to, at)), k, i, reduce, shape
+                    lambda w, k, i, at, to: w.instead((k, i), _slice(w.xp, w.unsummed((k, i)), to, at)),
+                    k,
+                    i,
+                    reduce,
+                    shape,
                 ),
             )
         for axis in _other_axes(node.shape, shape):
@@ -193,7 +199,9 @@ def reduction(e: Evidence) -> Iterator[Guess]:
             yield Guess(
                 text,
                 bound(
-                    lambda w, k, i, axis, to: w.instead((k, i), np.reshape(np.sum(w.unsummed((k, i)), axis=axis), to)),
+                    lambda w, k, i, axis, to: w.instead(
+                        (k, i), w.xp.reshape(w.xp.sum(w.unsummed((k, i)), axis=axis), to)
+                    ),
                     k,
                     i,
                     axis,
@@ -210,14 +218,14 @@ def reduction(e: Evidence) -> Iterator[Guess]:
             )
 
 
-def _slice(x: Any, shape: tuple[int, ...], at: int) -> Any:
+def _slice(xp: Any, x: Any, shape: tuple[int, ...], at: int) -> Any:
     """One entry along each axis that a broadcast added or widened."""
     extra = x.ndim - len(shape)
     index = tuple(at if k < extra else slice(None) for k in range(x.ndim))
     x = x[index]
     for k, n in enumerate(shape):
         if n == 1 and x.shape[k] != 1:
-            x = np.take(x, [at if at == 0 else x.shape[k] - 1], axis=k)
+            x = xp.take(x, np.array([at if at == 0 else x.shape[k] - 1]), axis=k)
     return x
 
 

@@ -125,6 +125,11 @@ class Trial:
         return worst
 
 
+def changed_inputs(case: Case, seen: Observation) -> tuple[str, ...]:
+    """The inputs and cotangents that a call changed without leave to."""
+    return tuple(label for label in seen.mutated if label not in case.updated)
+
+
 @dataclass(frozen=True, slots=True)
 class CaseLaw:
     """A property that a subject must have on any case, whatever the gradient is.

@@ -24,7 +24,7 @@ from ...namespaces.run import forward, reverse
 from ...ops.build import lowered
 from ...trace.value import HandWrittenFunction
 from ..reference import reference
-from .registry import CaseLaw, Trial, declare_combined, register_law
+from .registry import CaseLaw, Trial, changed_inputs, declare_combined, register_law
 
 LARGE: Mapping[str, int] = MappingProxyType({"float64": 40, "float32": 20, "bfloat16": 20})
 """Cotangents are scaled by 2^±LARGE (1e±12, 1e±6): beyond any threshold that a clip, a flush to zero or an eps is likely to
@@ -42,6 +42,16 @@ def to_strided(x: np.ndarray) -> np.ndarray:
 
 def to_column_major(x: np.ndarray) -> np.ndarray:
     return np.array(x, order="F")  # np.asfortranarray turns 0-d into (1,)
+
+
+def to_padded_rows(x: np.ndarray) -> np.ndarray:
+    """A copy whose last axis is contiguous, and whose rows lie farther apart than they are long."""
+    if x.ndim < 2:
+        return np.array(x)
+    room = np.zeros((*x.shape[:-1], x.shape[-1] + 3), dtype=x.dtype)
+    view = room[..., 1:-2]
+    view[...] = x
+    return view
 
 
 def to_reversed(x: np.ndarray) -> np.ndarray:
@@ -211,9 +221,8 @@ def unsteady_note(ulps: float) -> str:
 
 
 def _layout(t: Trial) -> str:
-    return t.differs(t.ask([to_strided(g) for g in t.case.cotangent])) or t.differs(
-        t.ask([to_column_major(g) for g in t.case.cotangent])
-    )
+    asked = (t.ask([lay(g) for g in t.case.cotangent]) for lay in (to_strided, to_padded_rows, to_column_major))
+    return next(filter(None, map(t.differs, asked)), "")
 
 
 def _zero(t: Trial) -> str:
@@ -301,8 +310,8 @@ def _purity(t: Trial) -> str:
     for array in (*values.values(), *cotangent):
         array.flags.writeable = False
     seen = t.ask(cotangent, values)
-    if seen.mutated:
-        return f"{', '.join(seen.mutated)} changed during the call"
+    if changed := changed_inputs(t.case, seen):
+        return f"{', '.join(changed)} changed during the call"
     return t.differs(seen)
 
 
@@ -311,8 +320,10 @@ FEW = 4
 
 
 def _calls_in_other_layouts(t: Trial) -> Iterator[Observation]:
-    """Calls with a cotangent of -2g and another layout: the cotangent strided, each input strided, all column-major, and
-    all backwards in memory where the subject's arrays have negative strides.
+    """Calls with a cotangent of -2g and another layout: the cotangent strided, each input strided, all with padded rows,
+    all column-major, and all backwards in memory where the subject's arrays have negative strides.
+
+    Kernels look at the last axis's stride alone, and take the others for those of another array, or of a contiguous one.
 
     One at a time, because a kernel may have a right path for strided memory and still misread the one array that is
     strided among contiguous ones (PyTorch's batch_norm on the CPU misreads its weight so). A module's parameters stay as
@@ -326,6 +337,9 @@ def _calls_in_other_layouts(t: Trial) -> Iterator[Observation]:
     turns = [[n] for n in names] if len(names) <= FEW else [names[::2], names[1::2]]
     for turn in turns:
         yield t.ask(scaled, {n: to_strided(v) if n in turn else v for n, v in given.items()})
+    if any(np.ndim(a) > 1 for a in (*scaled, *(given[n] for n in free))):
+        padded = {n: to_padded_rows(v) if n in free else v for n, v in given.items()}
+        yield t.ask([to_padded_rows(g) for g in scaled], padded)
     yield t.ask(
         [to_column_major(g) for g in scaled], {n: to_column_major(v) if n in free else v for n, v in given.items()}
     )
@@ -391,5 +405,5 @@ LAWS: Mapping[str, CaseLaw] = MappingProxyType(
 def _together(t: Trial) -> bool:
     """Do a few calls with several things changed at once show that the laws with `clears_together` hold?"""
     return all(
-        not seen.mutated and not t.differs(seen, -2.0) for seen in _calls_in_other_layouts(t)
+        not changed_inputs(t.case, seen) and not t.differs(seen, -2.0) for seen in _calls_in_other_layouts(t)
     ) and _clears_far_scaling(t)

@@ -1,0 +1,1 @@
+"""Triton kernels under their interpreter, each right and with every one of its mutants."""

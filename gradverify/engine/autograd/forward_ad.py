@@ -1,0 +1,83 @@
+"""`torch.autograd.forward_ad`: dual numbers by hand. How a tangent passes an op: `engine.forward`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..api.shape import view_as
+from ..forward import alias, tangent, with_tangent
+from ..modes import dual_numbers, state
+from ..tensor import Tensor
+
+__all__ = ["UnpackedDualTensor", "dual_level", "enter_dual_level", "exit_dual_level", "make_dual", "unpack_dual"]
+
+
+class UnpackedDualTensor(NamedTuple):
+    """What `unpack_dual` returns. `tangent` is None where the tensor has none at this level."""
+
+    primal: Tensor
+    tangent: Tensor | None
+
+
+class dual_level:
+    """`with dual_level():` tensors inside may have tangents. Levels by hand do not nest, as in PyTorch."""
+
+    def __enter__(self) -> int:
+        if state.duals:
+            raise RuntimeError("Nested forward mode AD is not supported at the moment")
+        self._level = dual_numbers()
+        self._level.__enter__()
+        return 0
+
+    def __exit__(self, *exc: object) -> None:
+        self._level.__exit__(*exc)
+
+
+_entered: list[dual_level] = []
+
+
+def enter_dual_level() -> int:
+    """Open a level, until `exit_dual_level`."""
+    level = dual_level()
+    number = level.__enter__()
+    _entered.append(level)
+    return number
+
+
+def exit_dual_level(*, level: int | None = None) -> None:
+    if not _entered:
+        raise RuntimeError("Trying to exit a forward AD level that was not the last one that was created.")
+    _entered.pop().__exit__()
+
+
+def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> Tensor:
+    """A view of `tensor` that has the tangent.
+
+    Raises RuntimeError outside of a level and for shapes or dtypes that differ, TypeError for integers.
+    """
+    if not state.duals:
+        raise RuntimeError(
+            "Trying to create a dual Tensor for forward AD but no level exists, make sure to enter_dual_level() first."
+        )
+    for name, x in ("primal", tensor), ("tangent", tangent):
+        if not (x.is_floating_point() or x.is_complex()):
+            raise ValueError(f"Expected {name} to be floating point or complex, but got: {x.dtype}")
+    if tensor._data.shape != tangent._data.shape:
+        raise RuntimeError(
+            f"Trying to set a forward gradient that has a different size than that of the original Tensor, this is not "
+            f"supported. Tensor is of size {list(tensor.shape)} while the given forward gradient is of size "
+            f"{list(tangent.shape)}."
+        )
+    if tensor._data.dtype != tangent._data.dtype:
+        raise RuntimeError(f"Expected tangent to have the dtype of the primal, {tensor.dtype}, but got {tangent.dtype}")
+    return with_tangent(view_as(tensor, tensor), state.duals[-1], tangent)
+
+
+def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTensor:
+    """(the tensor without its tangent, its tangent)."""
+    if not state.duals:
+        return UnpackedDualTensor(tensor, None)
+    d = tangent(tensor, state.duals[-1])
+    if d is None:
+        return UnpackedDualTensor(tensor, None)
+    return UnpackedDualTensor(with_tangent(tensor, state.duals[-1], None), alias(d))

@@ -1,0 +1,1 @@
+"""Triton kernels under their interpreter, recorded beneath a trace of PyTorch."""

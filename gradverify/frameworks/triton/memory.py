@@ -1,0 +1,110 @@
+"""The memory that the kernels of one launch read and write: whose it is, what is recorded in it, and what goes wrong there.
+
+Faults are what no value shows, or only on another machine:
+
+* an access beyond the end of a tensor's memory (a tile's tail, a mask that is missing);
+* a result that depends on memory that nobody wrote, or on lanes that a mask left out and no `other=` filled;
+* two program instances that write one place, or of which one writes what the other reads, without atomics.
+"""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .lanes import Codes
+
+NOBODY, SEVERAL = -1, -2
+"""Instead of a program instance's number: who wrote a place, or read it, in this launch."""
+
+
+@dataclass(eq=False)
+class Region:
+    """A tensor's whole memory, in one launch.
+
+    names     the kernel's parameters that point into it
+    dtype     Triton's dtype of its elements, None until the first access
+    codes     what is recorded in each element; None where nothing is
+    writers, readers  the program instance of each element
+    """
+
+    start: int
+    nbytes: int
+    storage: Any
+    names: list[str] = field(default_factory=list)
+    dtype: Any = None
+    codes: Codes | None = None
+    written: bool = False
+    writers: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    readers: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @property
+    def title(self) -> str:
+        return "/".join(dict.fromkeys(self.names)) or "a tensor"
+
+    def typed(self, dtype: Any, itemsize: int) -> bool:
+        """Sets the dtype at the first access. Returns whether this access has the dtype of the first."""
+        if self.dtype is None:
+            self.dtype = dtype
+            self.writers = np.full(self.nbytes // itemsize, NOBODY, dtype=np.int64)
+            self.readers = np.full(self.nbytes // itemsize, NOBODY, dtype=np.int64)
+        return self.dtype == dtype
+
+    def places(self, addresses: np.ndarray, itemsize: int) -> tuple[np.ndarray, np.ndarray]:
+        """The elements at these addresses, and which of the addresses lie within."""
+        offset = addresses.astype(np.int64) - self.start
+        return offset // itemsize, (offset >= 0) & (offset + itemsize <= self.nbytes)
+
+    def note_read(self, places: np.ndarray, program: int) -> np.ndarray:
+        """Note a read. Returns which places another instance wrote."""
+        before = self.readers[places]
+        self.readers[places] = np.where((before == NOBODY) | (before == program), program, SEVERAL)
+        return (self.writers[places] != NOBODY) & (self.writers[places] != program)
+
+    def note_write(self, places: np.ndarray, program: int) -> tuple[np.ndarray, np.ndarray]:
+        """Note a write. Returns which places another instance wrote, and which another one read."""
+        writers, readers = self.writers[places], self.readers[places]
+        self.writers[places] = program
+        return ((writers != NOBODY) & (writers != program), (readers != NOBODY) & (readers != program))
+
+
+class Memory:
+    """The regions of a launch, by address."""
+
+    def __init__(self) -> None:
+        self.regions: dict[int, Region] = {}
+        self.starts: list[int] = []
+
+    def enter(self, storage: Any, name: str = "") -> Region | None:
+        """The region of a storage; None of an empty one."""
+        start, nbytes = storage.data_ptr(), storage.nbytes()
+        if not nbytes:
+            return None
+        if start not in self.regions:
+            self.regions[start] = Region(start, nbytes, storage)
+            bisect.insort(self.starts, start)
+        region = self.regions[start]
+        if name:
+            region.names.append(name)
+        return region
+
+    def at(self, address: int) -> Region | None:
+        """The region that an address lies in."""
+        k = bisect.bisect_right(self.starts, address) - 1
+        region = self.regions[self.starts[k]] if k >= 0 else None
+        return region if region is not None and address < region.start + region.nbytes else None
+
+    def regions_at(self, addresses: np.ndarray, base: Region | None) -> list[tuple[Region | None, np.ndarray]]:
+        """Which of the addresses lie in, or (given the region that a pointer came from) belong to, which region."""
+        if base is not None:
+            return [(base, np.ones(addresses.size, dtype=bool))]
+        flat = addresses.ravel()
+        which = np.searchsorted(np.array(self.starts, dtype=np.uint64), flat, side="right") - 1
+        found: list[tuple[Region | None, np.ndarray]] = []
+        for k in np.unique(which):
+            region = self.regions[self.starts[k]] if k >= 0 else None
+            found.append((region, which == k))
+        return found

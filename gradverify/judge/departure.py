@@ -1,0 +1,413 @@
+"""Where the formula of a backward pass departs from the derivative: the step whose repair makes all gradients right.
+
+The traced backward pass is run in doubles, with one node at a time made something else: its result scaled, its sign turned,
+an argument left out, a mean for a sum, another value of the same shape in an argument's place, the true cotangent of a
+node of the definition. There nothing rounds by more than a double does, so that a change which makes every entry of every
+gradient right to a billionth is no coincidence. Of several such nodes the first one whose own value is none of the true
+values and cotangents of the definition is the one that is wrong: what comes after it only hands its error on.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+
+from ..core.case import Case
+from ..core.errors import Unsupported
+from ..core.graph import Apply, Constant, Graph, Site
+from ..namespaces.dtypes import is_float, to_float64
+from ..namespaces.numpy import NUMPY
+from ..namespaces.run import forward, reverse
+from ..ops import OPS
+from ..ops.build import lowered
+from .budget import casts
+from .exact import Exact
+from .hypotheses.constants import CONSTANTS, FRACTIONS
+from .wording import SIGNS, UNSEEN, called, with_line
+
+RIGHT = 1e-9
+"""A gradient is right to this share of its largest entry: some thousand roundings of a double at a condition of a thousand.
+An error of less than a thousand times as much is not looked into."""
+
+SECONDS = 1.5
+"""For all repairs of one backward pass."""
+
+TURNS = 8
+"""Of Newton's method for a number: one where the gradients depend on it linearly, as they do on most."""
+
+STEP = 2.0**-10
+"""The step of its differences, whose error is no matter where the dependence is linear, and of second order else."""
+
+MOST = 400
+"""Nodes of a backward pass that is looked into: a change of one costs a walk over those that depend on it."""
+
+
+@dataclass(frozen=True)
+class Departure:
+    """The first wrong step of a backward pass.
+
+    text    the step, and its line
+    repair  what makes the gradients right: "with 2 times its value"
+    site    its line, where it is known
+    """
+
+    text: str
+    repair: str
+    site: Site | None
+
+    def __str__(self) -> str:
+        return f"The first wrong step of the backward pass is {self.text}: the gradients are right {self.repair}"
+
+
+@dataclass(frozen=True, eq=False)
+class _Repair:
+    """A change of one node. `rank`: of several that hold the lowest is the simplest."""
+
+    node: int
+    value: Any
+    text: str
+    rank: int
+    literal: int | None = None
+
+    @property
+    def changed(self) -> int:
+        """The node that has the other value: the step, or a literal of it."""
+        return self.node if self.literal is None else self.literal
+
+
+def find_departure(case: Case, exact: Exact) -> Departure | None:
+    """The step of the backward pass where its formula departs from the derivative; None where no single repair holds."""
+    if exact.asked is None or exact.formula.error < 1000 * RIGHT:
+        return None
+    try:
+        with np.errstate(all="ignore"):
+            return _Search(case, exact).find()
+    except (_Spent, Unsupported, *_IMPOSSIBLE):
+        return None
+
+
+class _Spent(Exception):
+    """The repairs have taken as long as they may."""
+
+
+_IMPOSSIBLE = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, np.linalg.LinAlgError)
+"""What NumPy raises where arrays do not fit: nobody has meant that."""
+
+
+class _Search:
+    """The backward pass in doubles, beside the true values and cotangents of the definition."""
+
+    def __init__(self, case: Case, exact: Exact) -> None:
+        asked = exact.asked
+        assert asked is not None
+        self.case = case
+        self.graph = lowered(asked.graph)
+        self.end = time.perf_counter() + SECONDS
+        self.want = [exact.true[n] for n in exact.values]
+        if len(self.graph.nodes) > MOST or not all(np.isfinite(w).all() for w in self.want):
+            raise Unsupported("too large, or not finite")
+        given = {n: to_float64(v) if is_float(v) else v for n, v in asked.values.items()}
+        self.values = forward(NUMPY, self.graph, given, "float64")
+        self.steps = [k for k in sorted(self.graph.active) if isinstance(self.graph.nodes[k], Apply)]
+
+    def find(self) -> Departure | None:
+        found: list[_Repair] = []
+        try:
+            for make in (self.scaled, self.other_operations, self.other_arguments):
+                found = found or [r for k in self.suspects for r in make(k) if self.holds(r)]
+            # What has a true cotangent's value may be one of several terms of what it should be.
+            found = found or [r for k in self.steps for r in self.true_cotangents(k) if self.holds(r)]
+        except _Spent:
+            return None
+        if not found:
+            return None
+        best = min(found, key=lambda r: (r.rank, r.node))
+        node = self.graph.nodes[best.node]
+        return Departure(with_line(self.graph, best.node), best.text, node.site if isinstance(node, Apply) else None)
+
+    # ---- what is right, and what may be wrong ------------------------------------------------------------------------
+
+    @cached_property
+    def suspects(self) -> list[int]:
+        """The steps whose value is none of the definition's, in the order of the run; constants of such steps are theirs."""
+        return [k for k in self.steps if not self._is_known(k)]
+
+    def _is_known(self, k: int) -> bool:
+        value = np.asarray(self.values[k])
+        return value.dtype == np.float64 and any(self._near(value, t) for t in self.known.get(value.size, ()))
+
+    @staticmethod
+    def _near(value: np.ndarray, true: np.ndarray) -> bool:
+        scale = float(np.max(np.abs(true), initial=0.0))
+        return bool((np.abs(value.ravel() - true.ravel()) <= RIGHT * scale).all()) and scale > 0
+
+    @cached_property
+    def known(self) -> Mapping[int, list[np.ndarray]]:
+        """The true values and cotangents of the definition, by their number of entries."""
+        values, cotangents, sent = self.definition
+        by_size: dict[int, list[np.ndarray]] = {}
+        for v in (*values.values(), *cotangents.values(), *sent.values(), *self.want):
+            by_size.setdefault(v.size, []).append(v)
+        return by_size
+
+    @cached_property
+    def definition(self) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray], dict[tuple[int, int], np.ndarray]]:
+        """The definition's values and cotangents, and the cotangents along its edges, in doubles."""
+        case, graph = self.case, self.true_graph
+        given = {n: to_float64(v) if is_float(v) else v for n, v in case.values.items()}
+        nodes = forward(NUMPY, graph, given, "float64")
+        adjoint = reverse(NUMPY, graph, nodes, [to_float64(g) for g in case.cotangent], case.wrt, dead=True)
+        sent = {}
+        for k in adjoint:
+            node = graph.nodes[k]
+            for i in range(len(node.args)) if isinstance(node, Apply) else ():
+                assert isinstance(node, Apply)
+                if OPS[node.op].differentiable(i) and node.args[i] in adjoint:
+                    args = tuple(nodes[a] for a in node.args)
+                    g = OPS[node.op].cotangent(NUMPY, i, adjoint[k], nodes[k], args, dict(node.params), None)
+                    sent[k, i] = np.asarray(g, dtype=np.float64)
+        values = {
+            k: np.asarray(v, dtype=np.float64)
+            for k, v in enumerate(nodes)
+            if v is not None and graph.nodes[k].kind == "float" and not isinstance(graph.nodes[k], Constant)
+        }
+        return values, {k: np.asarray(g, dtype=np.float64) for k, g in adjoint.items()}, sent
+
+    @cached_property
+    def true_graph(self) -> Graph:
+        return lowered(self.case.graph)
+
+    # ---- does a repair hold? -----------------------------------------------------------------------------------------
+
+    def holds(self, repair: _Repair) -> bool:
+        try:
+            found = self.outputs(repair.changed, repair.value)
+        except _IMPOSSIBLE:
+            return False
+        return found is not None and all(map(self._is_right, found, self.want))
+
+    @staticmethod
+    def _is_right(got: np.ndarray, want: np.ndarray) -> bool:
+        scale = float(np.max(np.abs(want), initial=0.0))
+        return got.shape == want.shape and bool((np.abs(got - want) <= RIGHT * scale).all())
+
+    def outputs(self, k: int, value: Any) -> list[np.ndarray] | None:
+        """The gradients with another value of a node; None where it has another shape."""
+        if time.perf_counter() > self.end:
+            raise _Spent
+        if np.shape(value) != np.shape(self.values[k]):
+            return None
+        changed: dict[int, Any] = {k: value}
+        for j in self.after(k):
+            node = self.graph.nodes[j]
+            assert isinstance(node, Apply)
+            args = [changed.get(a, self.values[a]) for a in node.args]
+            changed[j] = OPS[node.op].define(NUMPY, *args, **dict(node.params))
+        return [np.asarray(changed.get(o, self.values[o]), dtype=np.float64) for o in self.graph.outputs]
+
+    def after(self, k: int) -> list[int]:
+        """The active nodes that depend on this one."""
+        if k not in self._after:
+            reached = {k}
+            for j in self.steps:
+                node = self.graph.nodes[j]
+                if j > k and isinstance(node, Apply) and any(a in reached for a in node.args):
+                    reached.add(j)
+            self._after[k] = sorted(reached - {k})
+        return self._after[k]
+
+    @cached_property
+    def _after(self) -> dict[int, list[int]]:
+        return {}
+
+    # ---- the repairs -------------------------------------------------------------------------------------------------
+
+    def node(self, k: int) -> Apply:
+        node = self.graph.nodes[k]
+        assert isinstance(node, Apply)
+        return node
+
+    def args(self, k: int) -> list[Any]:
+        return [self.values[a] for a in self.node(k).args]
+
+    def words(self, k: int) -> str:
+        return called(self.graph, k, 1)
+
+    def scaled(self, k: int) -> Iterator[_Repair]:
+        """A literal of the step is another number, or its result is a multiple of what it should be."""
+        node, value = self.node(k), self.values[k]
+        if node.kind != "float" or node.op in UNSEEN:
+            return
+        for i, a in enumerate(() if casts(self.graph, node) else node.args):
+            literal = self.graph.nodes[a]
+            if isinstance(literal, Constant) and literal.kind == "float" and literal.shape == ():
+                yield from self._other_literal(k, i, float(literal.value))
+        yield from self._multiple(k, value)
+
+    def _other_literal(self, k: int, i: int, was: float) -> Iterator[_Repair]:
+        """Another number in this step alone, or wherever the number stands."""
+        constant = self.node(k).args[i]
+        for node, at in ((k, partial(self._with_number, k, i)), (constant, np.float64)):
+            c = self._fitted(node, at, was)
+            if c is not None and c != was:
+                rank = 0 if _has_name(c) else 1
+                yield _Repair(k, at(c), f"with {_number(c)} for {was:.6g}", rank, node)
+
+    def _with_number(self, k: int, i: int, c: float) -> Any:
+        return self._with(k, i, np.float64(c))
+
+    def _fitted(self, k: int, at: Callable[[float], Any], was: float) -> float | None:
+        """The number for which the gradients are nearest to the true ones, by Gauss and Newton's method."""
+        c, here = was, [np.asarray(self.values[o], dtype=np.float64) for o in self.graph.outputs]
+        for _ in range(TURNS):
+            step = STEP * max(abs(c), 1.0)
+            moved = self.outputs(k, at(c + step))
+            if moved is None:
+                return None
+            top = bottom = 0.0
+            for h, m, w in zip(here, moved, self.want):
+                scale = float(np.max(np.abs(w), initial=0.0)) or 1.0
+                top += float(np.sum((w - h) * (m - h))) / scale**2
+                bottom += float(np.sum((m - h) ** 2)) / scale**2
+            if not (bottom and math.isfinite(top / bottom)):
+                return None
+            c += step * top / bottom
+            found = self.outputs(k, at(c))
+            if found is None or abs(top) <= RIGHT * bottom or all(map(self._is_right, found, self.want)):
+                break
+            here = found
+        return _rounded(c)
+
+    def _multiple(self, k: int, value: Any) -> Iterator[_Repair]:
+        c = self._fitted(k, lambda c: c * value, 1.0)
+        if c is None or c == 1.0:
+            return
+        text = (
+            "without it" if c == 0 else "with the other sign of it" if c == -1 else f"with {_number(c)} times its value"
+        )
+        yield _Repair(k, c * value, text, 2)
+
+    def _applied(self, k: int, args: list[Any], op: str = "") -> Any:
+        node = self.node(k)
+        return OPS[op or node.op].define(NUMPY, *args, **({} if op else dict(node.params)))
+
+    def other_operations(self, k: int) -> Iterator[_Repair]:
+        """The step is another operation on the same arguments, or on fewer."""
+        for text, change in self._operations(k):
+            try:
+                yield _Repair(k, change(), text, 3)
+            except _IMPOSSIBLE:
+                continue
+
+    def _operations(self, k: int) -> Iterator[tuple[str, Callable[[], Any]]]:
+        node, args = self.node(k), self.args(k)
+        op = node.op
+        words = [self.words(a) for a in node.args]
+        for other in _OTHERS.get(op, ()):
+            sign = SIGNS.get(other)
+            text = f"with {words[0]} {sign} {words[1]} in its place" if sign else f"with {other} for {op}"
+            yield text, partial(self._applied, k, args, other)
+        if op == "add":
+            yield f"with {words[1]} - {words[0]} in its place", partial(self._applied, k, args[::-1], "subtract")
+        if op == "where":
+            yield "with the mask inverted", partial(np.where, args[0], args[2], args[1])
+        if op in ("subtract", "divide", "matmul", "pow"):
+            yield "with its arguments exchanged", partial(self._applied, k, args[::-1])
+        for i, a in enumerate(args):
+            if self.graph.nodes[node.args[i]].kind != "float":
+                continue
+            if node.kind == "float" and np.shape(a) == node.shape:
+                yield f"with {words[i]} alone", partial(np.positive, a)
+                yield f"with -({words[i]})", partial(np.negative, a)
+            for text, change in _CHANGES.items():
+                yield f"with {text.format(words[i])} for {words[i]}", partial(self._changed, k, i, change)
+            if op == "matmul" and np.ndim(a) >= 2:
+                yield f"with {words[i]} transposed", partial(self._changed, k, i, _transposed)
+
+    def _changed(self, k: int, i: int, change: Callable[[Any], Any]) -> Any:
+        return self._with(k, i, change(self.args(k)[i]))
+
+    def _with(self, k: int, i: int, value: Any) -> Any:
+        """The result of a step with another value of an argument."""
+        args = self.args(k)
+        args[i] = value
+        return self._applied(k, args)
+
+    def other_arguments(self, k: int) -> Iterator[_Repair]:
+        """An argument of the step is another value of the definition or of the backward pass, of the same shape."""
+        node = self.node(k)
+        depends = {k, *self.after(k)}
+        for i, a in enumerate(node.args):
+            was = np.asarray(self.values[a])
+            if was.dtype != np.float64 or not was.ndim:
+                continue
+            for j, other in enumerate(self.values):
+                known = other is not None and j not in depends and j != a and self.graph.nodes[j].kind == "float"
+                if known and np.shape(other) == was.shape and not np.array_equal(other, was):
+                    try:
+                        made = self._with(k, i, other)
+                    except _IMPOSSIBLE:
+                        continue
+                    yield _Repair(k, made, f"with {self.words(j)} for {self.words(a)}", 4)
+
+    def true_cotangents(self, k: int) -> Iterator[_Repair]:
+        """The step is to be the cotangent of a node of the definition, or its part along one edge."""
+        if k in self.graph.outputs:
+            return
+        shape = np.shape(self.values[k])
+        _, cotangents, sent = self.definition
+        for j, g in cotangents.items():
+            if g.shape == shape and not isinstance(self.true_graph.nodes[j], Constant):
+                yield _Repair(k, g, f"with the cotangent of {with_line(self.true_graph, j)} in its place", 5)
+        for (j, i), g in sent.items():
+            if g.shape == shape:
+                text = f"with the cotangent that {with_line(self.true_graph, j)} passes to its argument {i + 1} in its place"
+                yield _Repair(k, g, text, 6)
+
+
+_OTHERS: Mapping[str, tuple[str, ...]] = {
+    "add": ("subtract", "multiply"), "subtract": ("add",), "multiply": ("divide", "add"), "divide": ("multiply",),
+    "less": ("less_equal", "greater", "greater_equal"), "less_equal": ("less", "greater", "greater_equal"),
+    "greater": ("greater_equal", "less", "less_equal"), "greater_equal": ("greater", "less", "less_equal"),
+    "equal": ("not_equal",), "not_equal": ("equal",), "maximum": ("minimum",), "minimum": ("maximum",),
+    "sin": ("cos",), "cos": ("sin",), "sinh": ("cosh",), "cosh": ("sinh",), "sqrt": ("rsqrt",), "rsqrt": ("sqrt",),
+    "tanh": ("sigmoid",), "sigmoid": ("tanh",), "exp": ("expm1",), "log": ("log1p",), "sign": ("abs",), "abs": ("sign",),
+}  # fmt: skip
+"""What an operation is taken for."""
+
+_CHANGES: Mapping[str, Callable[[Any], Any]] = {
+    "the square of {}": lambda a: a * a,
+    "the root of {}": np.sqrt,
+    "the inverse of {}": lambda a: 1 / a,
+    "1 - ({})": lambda a: 1 - a,
+    "1 + ({})": lambda a: 1 + a,
+    "the cube of {}": lambda a: a**3,
+}
+"""What an argument should have been."""
+
+
+def _transposed(a: Any) -> np.ndarray:
+    return np.swapaxes(np.asarray(a), -1, -2)
+
+
+def _rounded(c: float) -> float:
+    """The number that a fit means: a simple fraction where it is one to the fit's digits."""
+    for d in range(1, 13):
+        if abs(c * d - round(c * d)) <= 1e-8 * max(1.0, abs(c * d)):
+            return round(c * d) / d
+    return next((s * v for v in CONSTANTS.values() for s in (1, -1) if abs(c - s * v) <= 1e-8 * v), c)
+
+
+def _has_name(c: float) -> bool:
+    return c == round(c) or abs(c) in {*FRACTIONS.values(), *CONSTANTS.values()}
+
+
+def _number(c: float) -> str:
+    names = {v: n for n, v in (*FRACTIONS.items(), *CONSTANTS.items())}
+    return ("-" if c < 0 else "") + names[abs(c)] if abs(c) in names else f"{c:.6g}"

@@ -1,0 +1,253 @@
+"""Which step of a backward pass loses the digits: replayed in its own dtypes, and once more with one step in a wider one.
+
+The traced backward pass is replayed with every node rounded to the dtype that it was computed in. Where that shows the error
+that was seen, and would not show it with some step in a wider dtype, that step is what loses the digits: a sum in a narrow
+accumulator, a state that is kept in 16 bits, an intermediate that is rounded before it is used. A step is all nodes of one
+op on one line of the code: the turns of a loop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..core.case import Case
+from ..core.graph import Apply, Constant, Graph, Input, Site
+from ..frameworks.base import Observation
+from ..namespaces.dtypes import FORMATS, is_float, rounded, to_float64, ulp
+from ..namespaces.numpy import NUMPY
+from ..namespaces.run import constant_array
+from ..ops import OPS
+from ..trace.call_site import at
+from .budget import casts
+from .compare import Compared
+from .exact import MOVES, Exact
+from .reference import Reference
+
+SECONDS = 2.0
+"""For all replays of one backward pass; what has not been found by then is not named."""
+
+FEW = 3
+"""Up to so many steps are named where none alone explains the error."""
+
+FAITHFUL = 0.5
+"""A replay shows the error that was seen if it leaves no more than this share of it: two orders of one sum, or a fused
+multiplication, differ by less."""
+
+Step = tuple[str, Site | None]
+
+
+@dataclass(frozen=True)
+class Narrow:
+    """A step in a narrow dtype that loses digits.
+
+    of     the array that shows it, `dx`
+    text   what is done there, and on which line
+    dtype  that it is computed in
+    wide   the dtype in which it would not lose them
+    terms  of a sum that is accumulated; of a state that is kept, its steps; else 0
+    ulps   how far the worst entry is off, in ulps of the gradient's dtype
+    left   how far it would be off with the step in the wider dtype
+    """
+
+    of: str
+    text: str
+    dtype: str
+    wide: str
+    terms: int
+    ulps: float
+    left: float
+
+    def __str__(self) -> str:
+        return f"{self.of}: {self.text}: {self.ulps:.3g} ulp; in {self.wide} it would be {self.left:.2g}"
+
+
+def find_narrow(
+    case: Case, exact: Exact, seen: Observation, ref: Reference, compared: Collection[Compared]
+) -> Narrow | None:
+    """The step, or the few steps, in a narrow dtype that the failing entries come of; None where there is none."""
+    failing = {c.comparison.of[1:]: c for c in compared if c.failing.any()}
+    if exact.asked is None or not failing.keys() <= exact.values.keys():
+        return None
+    try:
+        return _Replays(case, exact, seen, ref, failing).find()
+    except (_Spent, ValueError, TypeError, IndexError, np.linalg.LinAlgError):
+        return None
+
+
+class _Spent(Exception):
+    """The replays have taken as long as they may."""
+
+
+class _Replays:
+    """The backward pass, replayed with some of its steps in a wider dtype."""
+
+    def __init__(
+        self, case: Case, exact: Exact, seen: Observation, ref: Reference, failing: Mapping[str, Compared]
+    ) -> None:
+        asked = exact.asked
+        assert asked is not None
+        self.case, self.asked, self.seen, self.ref, self.failing = case, asked, seen, ref, failing
+        self.in_memory = False
+        self.outputs = dict(zip(exact.values, asked.graph.outputs))
+        self.end = time.perf_counter() + SECONDS
+        self.formats = _with_moved(asked)
+        known = {case.dtype, *case.formats.values(), *asked.formats.values(), "float32"} & FORMATS.keys()
+        self.wide = min(known, key=lambda d: FORMATS[d].roundoff)
+        self.steps: dict[Step, list[int]] = {}
+        for k in sorted(asked.graph.active):
+            node = asked.graph.nodes[k]
+            narrow = FORMATS[self.formats[k]].roundoff > FORMATS[self.wide].roundoff if k in self.formats else False
+            if isinstance(node, Apply) and narrow:
+                self.steps.setdefault((node.op, node.site), []).append(k)
+
+    def find(self) -> Narrow | None:
+        if not self.steps or not self._is_faithful() or self.share(self.steps) > 1:
+            return None
+        alone = {step: s for step in self.steps if (s := self.share((step,))) <= 1}
+        if alone:
+            return self._named([min(alone, key=alone.__getitem__)])
+        needed = list(self.steps)
+        for step in self.steps:  # in the order of the run: what comes first counts as the cause of what follows
+            rest = [s for s in needed if s != step]
+            if self.share(rest) <= 1:
+                needed = rest
+        return self._named(needed)
+
+    def _is_faithful(self) -> bool:
+        """Does a replay show the error that was seen? Traces do not tell whether updates add up in memory."""
+        for self.in_memory in (False, True):
+            found = self.replay(())
+            if all(self._leaves(n, found[n]) <= FAITHFUL for n in self.failing):
+                return self.share(()) > 1
+        return False
+
+    def _leaves(self, name: str, replayed: np.ndarray) -> float:
+        """How much of the error of the failing entries a replay leaves open."""
+        got, at_ = self.seen.gradients[name], self.failing[name].failing
+        if got is None:
+            return np.inf
+        error = self.ref.truth.gradients[name].error_of(got)[at_]
+        return float(np.linalg.norm((replayed - to_float64(got))[at_]) / np.linalg.norm(error))
+
+    def share(self, widened: Collection[Step]) -> float:
+        """The largest error of a replay as a share of its budget, in the arrays that fail."""
+        found = self.replay(widened)
+        with np.errstate(all="ignore"):
+            shares = [
+                np.max(np.where(np.isfinite(b), self.ref.truth.gradients[n].error_of(found[n]) / b, 0.0), initial=0.0)
+                for n in self.failing
+                for b in [self.ref.budget.gradients[n]]
+            ]
+        return float(np.nan_to_num(max(shares), nan=np.inf))
+
+    def replay(self, widened: Collection[Step]) -> dict[str, np.ndarray]:
+        """The gradients where each node is rounded to its dtype, and those of the steps `widened` to the wider one."""
+        if time.perf_counter() > self.end:
+            raise _Spent
+        graph, point = self.asked.graph, self.asked.values
+        values: list[Any] = [None] * len(graph.nodes)
+        with np.errstate(all="ignore"):
+            for k in sorted(graph.active):
+                node = graph.nodes[k]
+                if isinstance(node, Input):
+                    values[k] = to_float64(point[node.name]) if is_float(point[node.name]) else point[node.name]
+                elif isinstance(node, Constant):
+                    values[k] = constant_array(node, "float64")
+                else:
+                    wide = (node.op, node.site) in widened
+                    values[k] = self._computed(node, [values[a] for a in node.args], self._format(k, wide))
+            stored = {n: rounded(np.asarray(values[o]), self.case.dtype_of(n)) for n, o in self.outputs.items()}
+        return {n: to_float64(g) for n, g in stored.items()}
+
+    def _format(self, k: int, wide: bool) -> str:
+        dtype = self.formats.get(k, "")
+        return self.wide if wide and dtype else dtype
+
+    def _computed(self, node: Apply, args: list[Any], dtype: str) -> Any:
+        if node.op == "index_add" and self.in_memory and dtype and FORMATS[dtype].stores:
+            return _added_in_memory(args, dict(node.params)["axis"], dtype)
+        out = OPS[node.op].define(NUMPY, *args, **dict(node.params))
+        return to_float64(rounded(out, dtype)) if node.kind == "float" and dtype else out
+
+    def _named(self, needed: list[Step]) -> Narrow:
+        worst = max(self.failing.values(), key=lambda c: c.comparison.share).comparison.worst
+        assert worst is not None
+        name = worst.of[1:]
+        want, fmt = self.ref.truth.gradients[name], FORMATS[self.case.dtype_of(name)]
+        lines = {site for _, site in needed if site}
+        whole = [*needed, *(step for step in self.steps if step[1] in lines)]  # and the terms are rounded on that line
+        error = want.error_of(self.replay(whole)[name])[worst.index]
+        left = float(error / ulp(np.asarray(want.hi[worst.index]), fmt))
+        texts = [self._text(step) for step in needed]
+        text = "; ".join(t for t, _ in texts[:FEW])
+        if len(texts) > FEW:
+            text = f"{len(texts)} steps in {self._dtype(needed[0])}, of which the first is: {texts[0][0]}"
+        terms = texts[0][1] if len(texts) == 1 else 0
+        return Narrow(worst.of, text, self._dtype(needed[0]), self.wide, terms, worst.error_ulps, left)
+
+    def _dtype(self, step: Step) -> str:
+        return self.formats[self.steps[step][0]]
+
+    def _text(self, step: Step) -> tuple[str, int]:
+        """What a step does, and how many terms a sum has, or steps a state."""
+        graph, nodes = self.asked.graph, self.steps[step]
+        op, site = step
+        where, dtype = f" at {at(*site)}" if site else "", self._dtype(step)
+        last = graph.nodes[nodes[-1]]
+        assert isinstance(last, Apply)
+        turns = _turns(graph, nodes)
+        rounded_from = casts(graph, last)
+        if op == "index_add":
+            terms = int(np.prod(graph.nodes[last.args[2]].shape)) // max(int(np.prod(last.shape)), 1)
+            return f"{op}{where} adds up in memory of {dtype}", max(terms, 1)
+        if op in ("add", "subtract") and turns > 1:
+            terms = turns + (not _starts_at_zero(graph, nodes))
+            return f"a sum of {terms} terms is accumulated in {dtype}{where}", terms
+        if turns > 1:
+            return f"a state is kept in {dtype} over {turns} steps{where}", turns
+        if rounded_from:
+            of = graph.nodes[rounded_from[0]]
+            what = f"the result of {of.op}" if isinstance(of, Apply) else graph.label(rounded_from[0])
+            return f"{what} (shape {list(last.shape)}) is rounded to {dtype} before it is used{where}", 0
+        return f"{op}{where} is computed in {dtype}", 0
+
+
+def _with_moved(asked: Case) -> dict[int, str]:
+    """The dtypes of the nodes; of one that is only moved into its place that of the place."""
+    formats = {k: d for k, d in asked.formats.items() if d in FORMATS}
+    for k in sorted(formats, reverse=True):
+        while isinstance(node := asked.graph.nodes[k], Apply) and node.op in MOVES and node.args[0] not in formats:
+            formats[node.args[0]] = formats[k]
+            k = node.args[0]
+    return formats
+
+
+def _turns(graph: Graph, nodes: list[int]) -> int:
+    """The length of the longest chain of these nodes, each of which depends on the one before."""
+    depth: dict[int, int] = {}
+    mine = set(nodes)
+    for k in range(nodes[0], nodes[-1] + 1):
+        node = graph.nodes[k]
+        if isinstance(node, Apply):
+            depth[k] = (k in mine) + max((depth.get(a, 0) for a in node.args), default=0)
+    return max(depth[k] for k in nodes)
+
+
+def _starts_at_zero(graph: Graph, nodes: list[int]) -> bool:
+    first = graph.nodes[nodes[0]]
+    assert isinstance(first, Apply)
+    given = [graph.nodes[a] for a in first.args]
+    return any(isinstance(n, Constant) and not np.any(n.value) for n in given)
+
+
+def _added_in_memory(args: list[Any], axis: int, dtype: str) -> np.ndarray:
+    """What adding one update after another into an array of this dtype comes to."""
+    x, at_, updates = np.moveaxis(np.array(args[0]), axis, 0), np.asarray(args[1]), np.moveaxis(args[2], axis, 0)
+    for k, row in zip(at_.tolist(), updates):
+        x[k] = to_float64(rounded(x[k] + row, dtype))
+    return np.moveaxis(x, 0, axis)

@@ -1,0 +1,153 @@
+"""A loss of digits by a narrow step is named as that step, by an experiment; where another thing is true nothing is said."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gradverify import FailKind, Outcome, Verdict
+from tests.helpers import custom, judge
+
+torch = pytest.importorskip("torch")
+HALF = torch.bfloat16
+
+
+def drawn(*shape: int, dtype: Any = HALF, seed: int = 0) -> Any:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype).requires_grad_()
+
+
+def accumulated(rows: Any, dtype: Any) -> Any:
+    total = torch.zeros(rows.shape[1:], dtype=dtype)
+    for row in rows:
+        total = total + row.to(dtype)
+    return total
+
+
+def scaled(*, sums: Callable[[Any], Any] = lambda t: t.sum(0), keep: Any = torch.float32) -> Any:
+    """x·w by rows; `sums` adds up the rows of dw, `keep` is the dtype of a root that dx is made with."""
+
+    def back(g: Any, x: Any, w: Any) -> Any:
+        g, wide = g.float(), w.float()
+        root = wide.abs().sqrt().to(keep)
+        return (g * wide.sign() * root.float() ** 2).to(x.dtype), sums(g * x.float()).to(w.dtype)
+
+    return custom(lambda x, w: (x.float() * w.float()).to(x.dtype), back)
+
+
+def named(verdict: Verdict) -> Any:
+    assert verdict.kind is FailKind.PRECISION, verdict.text()
+    assert "narrow" in verdict.facts, verdict.text()
+    return verdict.facts["narrow"]
+
+
+def line_of(fn: Any, text: str) -> str:
+    source, first = inspect.getsourcelines(fn)
+    return f"test_narrow.py:{first + next(k for k, line in enumerate(source) if text in line)}"
+
+
+def test_a_narrow_accumulator() -> None:
+    verdict = judge(scaled(sums=lambda t: accumulated(t, HALF)), drawn(256, 3), drawn(3, seed=1))
+    found = named(verdict)
+    assert found["terms"] == 256
+    assert found["dtype"] == "bfloat16"
+    assert found["wide"] == "float32"
+    assert "a sum of 256 terms is accumulated in bfloat16 at " in found["text"]
+    assert line_of(accumulated, "total + row") in verdict.message
+    assert found["left"] <= 1 < found["ulps"]
+
+
+def test_an_accumulator_in_memory() -> None:
+    """Adding 1024 numbers of one sign, one by one into bfloat16: what is 256 does not grow by less than 1."""
+    where = torch.zeros(1024, dtype=torch.int64)
+    sums = lambda t: torch.zeros(1, 1, dtype=HALF).index_put((where,), t.to(HALF), accumulate=True)[0]
+    x = (drawn(1024, 1).detach().abs() / 8 + 0.5).requires_grad_()
+    found = named(judge(scaled(sums=sums), x, drawn(1, seed=1), cotangent=torch.ones(1024, 1).to(HALF)))
+    assert "index_add" in found["text"]
+    assert found["terms"] == 1024
+
+
+def test_an_intermediate_that_is_rounded_before_it_is_used() -> None:
+    x, w = drawn(64, 3, dtype=torch.float32), drawn(3, seed=1, dtype=torch.float32)
+    found = named(judge(scaled(keep=HALF), x, w))
+    assert "the result of sqrt (shape [3]) is rounded to bfloat16 before it is used at " in found["text"]
+    assert found["terms"] == 0
+
+
+def test_a_state_that_is_kept_narrow() -> None:
+    def running(x: Any) -> Any:
+        h, found = torch.zeros(x.shape[1:], dtype=x.dtype), []
+        for row in x:
+            h = 0.99 * h + row
+            found.append(h)
+        return torch.stack(found)
+
+    def back(g: Any, x: Any) -> Any:
+        d, found = torch.zeros(x.shape[1:], dtype=torch.float32), []
+        for row in g.float().flip(0):
+            d = (0.99 * d + row).to(HALF).float()
+            found.append(d)
+        return torch.stack(found[::-1]).to(x.dtype)
+
+    found = named(judge(custom(running, back), drawn(48, 2, dtype=torch.float32)))
+    assert "a state is kept in bfloat16 over 48 steps" in found["text"]
+    assert found["terms"] == 48
+
+
+def test_of_two_narrow_steps_the_one_that_counts() -> None:
+    """The root is rounded as well, in an array that is judged by its own, coarser dtype."""
+    verdict = judge(scaled(sums=lambda t: accumulated(t, HALF), keep=torch.float16), drawn(256, 3), drawn(3, seed=1))
+    assert "accumulated in bfloat16" in named(verdict)["text"]
+    assert "sqrt" not in named(verdict)["text"]
+
+
+def test_several_steps_that_count_together() -> None:
+    def back(g: Any, x: Any) -> Any:
+        s = torch.sin(x).to(HALF)
+        c = torch.cos(x).to(HALF)
+        return g * (c.to(x.dtype) + s.to(x.dtype))
+
+    both = custom(lambda x: torch.sin(x) - torch.cos(x), back)
+    found = named(judge(both, torch.linspace(0.3, 1.2, 5, requires_grad=True)))
+    assert "the result of sin" in found["text"]
+    assert "the result of cos" in found["text"]
+
+
+@pytest.mark.parametrize("wide", [torch.float32, torch.float64])
+def test_silent_of_right_ones(wide: Any) -> None:
+    verdict = judge(scaled(sums=lambda t: accumulated(t, wide), keep=wide), drawn(256, 3), drawn(3, seed=1))
+    assert verdict.outcome is Outcome.PASS, verdict.text()
+
+
+def test_silent_where_digits_cancel() -> None:
+    """1 - tanh² loses its digits in any dtype: no step is narrower than the rest."""
+    x = torch.full((3,), 7.0, requires_grad=True)
+    verdict = judge(custom(torch.tanh, lambda g, x: g * (1 - torch.tanh(x) ** 2)), x)
+    assert verdict.kind is FailKind.PRECISION, verdict.text()
+    assert "narrow" not in verdict.facts
+
+
+def test_silent_where_the_formula_is_wrong() -> None:
+    sums = lambda t: accumulated(t, HALF) * 1.5
+    verdict = judge(scaled(sums=sums), drawn(64, 3), drawn(3, seed=1))
+    assert verdict.kind is FailKind.WRONG, verdict.text()
+    assert "narrow" not in verdict.facts
+
+
+def test_jax() -> None:
+    jax = pytest.importorskip("jax")
+    jnp = jax.numpy
+    scale = jax.custom_vjp(lambda x, w: (x.astype(jnp.float32) * w.astype(jnp.float32)).astype(x.dtype))
+
+    def back(saved: Any, g: Any) -> Any:
+        x, w = (a.astype(jnp.float32) for a in saved)
+        total = jnp.zeros(w.shape, jnp.bfloat16)
+        for row in g.astype(jnp.float32) * x:
+            total = total + row.astype(jnp.bfloat16)
+        return (g.astype(jnp.float32) * w).astype(saved[0].dtype), total
+
+    scale.defvjp(lambda x, w: (scale(x, w), (x, w)), back)
+    x, w = (jax.random.normal(jax.random.key(k), s).astype(jnp.bfloat16) for k, s in ((0, (128, 3)), (1, (3,))))
+    assert named(judge(scale, x, w))["terms"] == 128  # on no line: JAX lays all of a custom rule to its call
