@@ -49,7 +49,7 @@ def site_in_run(run: CodeType, *roots: str) -> Site | None:
 
 
 def of_node(node: Node) -> str:
-    """" at model.py:12", after a node's name; "" where its line is not known."""
+    """ " at model.py:12", after a node's name; "" where its line is not known."""
     site = getattr(node, "site", None)
     return f" at {at(*site)}" if site else ""
 

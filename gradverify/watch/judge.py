@@ -284,7 +284,7 @@ def suspicion(sample: Sample) -> float:
     try:
         with time_limit(2.0):
             return _suspicion(framework, sample)
-    except Exception:
+    except (Exception, TimeLimit):  # whatever it is, judging says it
         return math.inf
 
 

@@ -207,7 +207,7 @@ class Insisting(Checkpoint):
 
     @staticmethod
     def forward(ctx: Any, run: Any, count: int, *tensors: torch.Tensor) -> torch.Tensor:
-        ctx.kept = tensors[0].detach().clone()
+        ctx.kept, ctx.given = tensors[0].detach().clone(), tensors[0]
         out = Checkpoint.forward(ctx, run, count, *tensors)
         with torch.no_grad():
             tensors[0].untyped_storage().resize_(0)
@@ -220,7 +220,9 @@ class Insisting(Checkpoint):
         x = ctx.kept.requires_grad_()
         with torch.enable_grad():
             out = ctx.run(x)
-        return None, None, *torch.autograd.grad(out, [x, *ctx.parameters], g)
+        found = torch.autograd.grad(out, [x, *ctx.parameters], g)
+        ctx.given.grad = found[0]  # by hand, as some do: of a leaf it would be added to
+        return None, None, *found
 
 
 class InsistingTwice(Insisting):

@@ -226,7 +226,9 @@ class _Identity(Function):
                 values[k] = values[k].requires_grad_().copy_(t) if k in again.shared else t.clone().requires_grad_()
         leaves = [values[k] for k in again.places]
         with torch.enable_grad():
-            out = again.call([v.clone() if k in again.written else v for k, v in enumerate(values)])
+            # No leaf is given but those that are shared: what a backward pass leaves in .grad is no gradient of ours.
+            inner = set(again.places) - again.shared | again.written
+            out = again.call([v.clone() if k in inner else v for k, v in enumerate(values)])
         flat, structure = pytree.tree_flatten(out)
         ctx.leaves = leaves
         ctx.outs = [o for o in flat if isinstance(o, torch.Tensor)]
