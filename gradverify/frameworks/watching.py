@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -95,6 +97,15 @@ class Script:
 
     text: str
     arrays: dict[str, np.ndarray]
+
+
+def named(function: Callable[..., Any], name: str, parameters: Sequence[str]) -> Callable[..., Any]:
+    """The function under another's name, with parameters of these names (`x`; `params['w']` as `params_w`)."""
+    function.__name__ = function.__qualname__ = name
+    own = [re.sub(r"\W+", "_", p).strip("_") for p in parameters]
+    kind = inspect.Parameter.POSITIONAL_ONLY
+    function.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in own])  # type: ignore[attr-defined]
+    return function
 
 
 MOST_COTANGENTS = 2

@@ -3,6 +3,7 @@ say to a FAIL, what the rule may be meant for, and the second order. Only what w
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Callable
@@ -128,12 +129,42 @@ def _at(q: Question, point: Point, limit: float) -> tuple[Verdict, Traced | None
     try:
         with time_limit(limit):
             return judge_point(q, point)
-    except BadInput as e:
-        return _open(q, Reason.SUBJECT, str(e)), None, None
+    except BadInput as e:  # where it is watched call by call it may raise what it does not by itself
+        return _without_graph(q, point, limit, Reason.SUBJECT, str(e)), None, None
     except Unsupported as e:
         return _open(q, reason_of(e, Reason.UNTRACED), str(e)), None, None
     except TimeLimit:
-        return _open(q, Reason.ORACLE, f"it took more than {limit:.0f} s to judge"), None, None
+        return (
+            _without_graph(q, point, limit, Reason.ORACLE, f"its graph takes more than {limit:.2g} s to judge"),
+            None,
+            None,
+        )
+
+
+def _without_graph(q: Question, point: Point, limit: float, reason: Reason, why: str) -> Verdict:
+    """The verdict of differences alone: where the graph takes too long to judge, or the call cannot be traced."""
+    framework = of_functions(q.framework or "")
+    arrays = {f"{k}": framework.get(a) for k, a in enumerate(point.args)}
+    try:
+        with time_limit(max(limit, LEAST)):
+            names = list(inspect.signature(q.fn).parameters)
+            values = {names[int(k)]: x for k, x in arrays.items()}
+            seen = framework.run_vjp(q.fn, values, (), ())
+            dtypes = {str(x.dtype) for x in (*values.values(), *seen.outputs)}
+            if seen.raised is not None or len(dtypes) != 1 or not dtypes <= set(framework.dtypes):
+                return _open(q, reason, why)
+            dtype = dtypes.pop()
+            rng = np.random.default_rng([q.seed, *point.salt.encode()])
+            drawn = point.cotangent or tuple(rng.standard_normal(o.shape) for o in seen.outputs)
+            cotangent = tuple(g.astype(dtype) for g in drawn)
+            box = Opaque(framework, q.fn, values, tuple(values), cotangent, dtype)
+            return judge_opaque(q.title(point), box, (why,), seed=q.seed)
+    except TimeLimit:
+        return _open(q, Reason.ORACLE, f"{why}, and differences of the function take as long")
+
+
+LEAST = 5.0
+"""Seconds that differences get at least: some thousand calls of a function that takes milliseconds."""
 
 
 def _open(q: Question, reason: Reason, message: str) -> Verdict:
@@ -147,6 +178,9 @@ def _reconsidered(
     sample: Sample, q: Question, first: Verdict, traced: Traced, case: Case | None
 ) -> tuple[Verdict, Intent | None, list[str]]:
     """The verdict after a FAIL has been held against differences of the function, and against what may be meant."""
+    if first.kind is FailKind.RAISED:  # the suite's own pass did not: the call cannot be repeated as it was
+        message = f"the call cannot be repeated: {first.message}"
+        return replace(first, outcome=Outcome.INCONCLUSIVE, kind=None, reason=Reason.SUBJECT, message=message), None, []
     if first.kind not in CONTRADICTED:
         return first, None, []
     other = _differences(q, traced, case) if case is not None else None
@@ -250,7 +284,7 @@ def suspicion(sample: Sample) -> float:
     try:
         with time_limit(2.0):
             return _suspicion(framework, sample)
-    except Exception:
+    except (Exception, TimeLimit):  # whatever it is, judging says it
         return math.inf
 
 

@@ -14,8 +14,9 @@ EAGER = 16
 """Executions of a definition in each test that are all looked at; of later ones those whose number is a power of two, so
 that a call that runs a million times is looked at twenty times more."""
 
-PER_SIGNATURE = 3
-"""Recorded calls of one signature: the first, and others whose remaining arguments differ."""
+VARIANTS = 6
+"""Recorded calls of one definition that differ in arguments that are no arrays (a mode, an axis): each may take another path
+through the rule. No more, since such an argument may be a number that is drawn anew for each call."""
 
 ALIKE = 4
 """Signatures of one definition that differ in sizes alone: same ranks, dtypes and flags."""
@@ -67,11 +68,12 @@ class Entry:
             return False
         if len(self.samples) >= limits.samples:
             return False
-        same = [s for s in self.samples if s.signature == signature]
-        if same:
-            return len(same) < PER_SIGNATURE and all(s.fixed != fixed for s in same)
         kind = _without_sizes(signature)
-        return len({s.signature for s in self.samples if _without_sizes(s.signature) == kind}) < ALIKE
+        alike = [s for s in self.samples if _without_sizes(s.signature) == kind]
+        variants = {s.fixed for s in alike}
+        if fixed not in variants:
+            return len(variants) < VARIANTS
+        return all(s.signature != signature for s in alike) and len({s.signature for s in alike}) < ALIKE
 
     def keep(self, sample: Sample) -> None:
         """Keep the sample."""

@@ -202,6 +202,36 @@ class ForgetfulCheckpoint(Checkpoint):
         return first, second, x, *(d / 2 for d in rest)
 
 
+class Insisting(Checkpoint):
+    """Works under .backward() alone, and frees the memory of its input."""
+
+    @staticmethod
+    def forward(ctx: Any, run: Any, count: int, *tensors: torch.Tensor) -> torch.Tensor:
+        ctx.kept, ctx.given = tensors[0].detach().clone(), tensors[0]
+        out = Checkpoint.forward(ctx, run, count, *tensors)
+        with torch.no_grad():
+            tensors[0].untyped_storage().resize_(0)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        if not torch.autograd._is_checkpoint_valid():
+            raise RuntimeError("not compatible with .grad(), please use .backward()")
+        x = ctx.kept.requires_grad_()
+        with torch.enable_grad():
+            out = ctx.run(x)
+        found = torch.autograd.grad(out, [x, *ctx.parameters], g)
+        ctx.given.grad = found[0]  # by hand, as some do: of a leaf it would be added to
+        return None, None, *found
+
+
+class InsistingTwice(Insisting):
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        first, second, x, *rest = Insisting.backward(ctx, g)
+        return first, second, 2 * x, *rest
+
+
 class Second(Function):
     """Right to the first order; its derivative is lost in silence."""
 

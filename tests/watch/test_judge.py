@@ -86,6 +86,19 @@ def test_an_iteration_with_a_wrong_rule_fails() -> None:
     assert judge(sample, limit=60.0).verdict.outcome is Outcome.FAIL
 
 
+@pytest.mark.parametrize(("factor", "outcome"), [(1.0, Outcome.PASS), (1.02, Outcome.FAIL)])
+def test_a_graph_that_takes_too_long_leaves_differences(factor: float, outcome: Outcome) -> None:
+    class Scaled(F.Root):
+        @staticmethod
+        def backward(ctx: Any, g: torch.Tensor) -> Any:
+            return factor * F.Root.backward(ctx, g)
+
+    y = torch.tensor([1.5, 1.25], dtype=torch.float64, requires_grad=True)
+    found = judge(sample_of(lambda: Scaled.apply(y).sum().backward()), limit=0.05)
+    assert found.verdict.outcome in (outcome, Outcome.INCONCLUSIVE)  # a busy machine has no time for differences either
+    assert any("takes more than" in text for text in (*found.verdict.notes, found.verdict.message))
+
+
 def test_right_for_the_cotangent_that_arrived_alone() -> None:
     found = judged(F.Gauge, drawn(4), loss=lambda out: out.sum())
     assert found.verdict.outcome is Outcome.PASS
@@ -116,6 +129,17 @@ def test_parameters_that_are_reached_by_two_ways(how: str) -> None:
         )
         assert sample.by_identity
         assert judge(sample).verdict.outcome is outcome
+
+
+@pytest.mark.parametrize(("function", "outcome"), [(F.Insisting, Outcome.PASS), (F.InsistingTwice, Outcome.FAIL)])
+@pytest.mark.parametrize("parameters", [True, False])
+def test_a_backward_that_insists_on_its_caller(function: Any, outcome: Outcome, parameters: bool) -> None:
+    layer = torch.nn.Linear(3, 2).double().requires_grad_(parameters)
+    given = [*layer.parameters()] if parameters else []
+    x = drawn(2, 3, dtype=torch.float64) * 1
+    sample = sample_of(lambda: function.apply(layer, 1, x, *given).square().sum().backward())
+    assert sample.by_identity is parameters
+    assert judge(sample, limit=60.0).verdict.outcome is outcome
 
 
 def test_a_sample_outlives_what_it_was_made_of() -> None:

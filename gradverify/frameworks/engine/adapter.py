@@ -17,6 +17,7 @@ from ..base import Derived, Framework, Observation, Template
 from ..graphs import compiled, over_pairs
 from ..tape import Tape
 from ..values import mutated
+from ..watching import Recorder
 
 TEMPLATE = Template(
     framework="engine",
@@ -46,6 +47,7 @@ class EngineFramework(Framework):
     dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
     negative_strides = True
     narrow_literals = True
+    watches = "gradverify.engine"
 
     def unavailable(self) -> str | None:
         return None
@@ -107,6 +109,11 @@ class EngineFramework(Framework):
 
     def get(self, array: Any) -> np.ndarray:
         return np.array(array.detach().numpy())
+
+    def watch(self, recorder: Recorder) -> AbstractContextManager[None]:
+        from .watch import watching
+
+        return watching(recorder)
 
     def is_array(self, x: Any) -> bool:
         import gradverify.engine as engine

@@ -23,6 +23,7 @@ from ..base import Call, Derived, Form, Framework, HolomorphicForm, Observation,
 from ..forms import COMPLEX
 from ..graphs import Binding, compiled, over_pairs
 from ..values import argnums, restricted
+from ..watching import Recorder
 from . import casting, derivatives
 from .bindings import bindings
 from .forms import FORMS, PARTIAL_SUMS
@@ -62,6 +63,7 @@ class JaxFramework(Framework):
     name = "jax"
     title = "JAX"
     roots = ("jax", "jaxlib")
+    watches = "jax"
     template = TEMPLATE
     conjugates = True
     clamps_indices = True
@@ -106,6 +108,11 @@ class JaxFramework(Framework):
 
     def _bind(self, op: str) -> Callable[..., Any]:
         return self.table.get(op) or bindings()(op)
+
+    def watch(self, recorder: Recorder) -> AbstractContextManager[None]:
+        from .watch import watching
+
+        return watching(recorder)
 
     def run_vjp(
         self,

@@ -398,7 +398,8 @@ def _pulled(
         try:
             return list(torch.autograd.grad(outs, leaves, cotangents, allow_unused=True, create_graph=create_graph))
         except RuntimeError as e:
-            if again is None or "use_reentrant=True" not in str(e):  # reentrant checkpointing refuses autograd.grad
+            # Reentrant checkpointing refuses autograd.grad, and so do Functions written like it: they name what works.
+            if again is None or not any(said in str(e) for said in ("use_reentrant=True", ".backward()")):
                 raise
             outs = [o for o in several(again()) if o.requires_grad]
     torch.autograd.backward(outs, cotangents)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import inspect
 import re
 import types
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ import torch
 from torch.autograd import Function
 from torch.utils import _pytree as pytree
 
-from ..watching import Definition, Entry, Sample
+from ..watching import Definition, Entry, Sample, named
 
 PLAIN = (
     bool,
@@ -66,11 +65,11 @@ def copy_call(
         operator[0] if operator else _applier(cls), copies, list(kwargs), [k for k, f in enumerate(flags) if f]
     )
     again.modes = list(_autocasts())
-    again.by_identity = any(id(a) in memo.asked for a, f in zip(given, flags) if f)
+    again.shared = {k for k, (a, f) in enumerate(zip(given, flags)) if f and id(a) in memo.asked}
     return Sample(
         definition, signature, fixed, again.as_function(cls.__name__ if operator is None else definition.name, names),
         tuple(names[k] for k in again.places), tuple(copies[k] for k in again.places), first=place(),
-        by_identity=again.by_identity, modes=tuple(f"autocast({device}, {dtype})" for device, dtype in again.modes),
+        by_identity=bool(again.shared), modes=tuple(f"autocast({device}, {dtype})" for device, dtype in again.modes),
         whole=tuple(zip(names, copies)), size=size,
     )  # fmt: skip
 
@@ -183,7 +182,7 @@ class Again:
     ) -> None:
         self.fn, self.values, self.keywords, self.places = fn, list(values), list(keywords), list(places)
         self.modes: list[tuple[str, torch.dtype]] = []
-        self.by_identity = False
+        self.shared: set[int] = set()
         self.written: set[int] = set()
 
     def run(self, tensors: Sequence[torch.Tensor]) -> Any:
@@ -191,7 +190,8 @@ class Again:
             v.clone() if isinstance(v, torch.Tensor) and k not in self.places else v for k, v in enumerate(self.values)
         ]
         for k, t in zip(self.places, tensors):
-            values[k] = t.clone() if k in self.written else t
+            # In memory of PyTorch's own, which the call may write to, free, or resize.
+            values[k] = t.clone()
         return self.call(values)
 
     def call(self, values: Sequence[Any]) -> Any:
@@ -209,15 +209,10 @@ class Again:
         """A function of the differentiated tensors, under forward's own names."""
 
         def function(*tensors: torch.Tensor) -> Any:
-            return self.run_by_identity(tensors) if self.by_identity else self.run(tensors)
+            return self.run_by_identity(tensors) if self.shared else self.run(tensors)
 
-        function.__name__ = function.__qualname__ = name
-        own = [re.sub(r"\W+", "_", names[k]).strip("_") for k in self.places]
-        function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [inspect.Parameter(n, inspect.Parameter.POSITIONAL_ONLY) for n in own]
-        )
         function.again = self  # type: ignore[attr-defined]
-        return function
+        return named(function, name, [names[k] for k in self.places])
 
 
 class _Identity(Function):
@@ -225,12 +220,15 @@ class _Identity(Function):
 
     @staticmethod
     def forward(ctx: Any, again: Again, *tensors: torch.Tensor) -> Any:
-        leaves = [again.values[k] for k in again.places]
+        values = list(again.values)
         with torch.no_grad():
-            for leaf, t in zip(leaves, tensors):
-                leaf.requires_grad_().copy_(t)
+            for k, t in zip(again.places, tensors):
+                values[k] = values[k].requires_grad_().copy_(t) if k in again.shared else t.clone().requires_grad_()
+        leaves = [values[k] for k in again.places]
         with torch.enable_grad():
-            out = again.call([v.view_as(v) if k in again.written else v for k, v in enumerate(again.values)])
+            # No leaf is given but those that are shared: what a backward pass leaves in .grad is no gradient of ours.
+            inner = set(again.places) - again.shared | again.written
+            out = again.call([v.clone() if k in inner else v for k, v in enumerate(values)])
         flat, structure = pytree.tree_flatten(out)
         ctx.leaves = leaves
         ctx.outs = [o for o in flat if isinstance(o, torch.Tensor)]
@@ -245,12 +243,17 @@ class _Identity(Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Any) -> Any:
         pairs = [(o, g) for o, g in zip(ctx.outs, cotangents) if g is not None and o.requires_grad]
-        for leaf in ctx.leaves:
-            leaf.grad = None
-        with torch.enable_grad():
-            found = torch.autograd.grad(
-                [o for o, _ in pairs], ctx.leaves, [g for _, g in pairs], allow_unused=True, retain_graph=True
-            )
+        outs, given = [o for o, _ in pairs], [g for _, g in pairs]
+        try:
+            with torch.enable_grad():
+                found = torch.autograd.grad(outs, ctx.leaves, given, allow_unused=True, retain_graph=True)
+        except RuntimeError as e:
+            if ".backward()" not in str(e):
+                raise
+            for leaf in ctx.leaves:
+                leaf.grad = None
+            torch.autograd.backward(outs, given)
+            found = tuple(leaf.grad for leaf in ctx.leaves)
         return None, *(g if f else None for g, f in zip(found, ctx.flags))
 
 

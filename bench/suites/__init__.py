@@ -1,0 +1,1 @@
+"""Public projects' own suites with the sanitizer."""

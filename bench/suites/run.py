@@ -1,0 +1,162 @@
+"""Public projects' own suites, without and with the sanitizer: what it records, says and costs, and whether it disturbs.
+
+    python -m bench.suites.run --folder /scratch/suites entmax memcnn        (from the repository root)
+
+Each project is installed from its source distribution into an environment of its own, which sees the packages of this one
+(PyTorch, NumPy, pytest, gradverify). The table says: definitions met, calls recorded, each outcome, seconds that recording
+and judging took, and whether every test of the project's has the outcome that it has without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from bench.suites.projects import PROJECTS, Project
+
+ROOT = Path(__file__).parents[2]
+
+OUTCOMES = ("PASS", "KNOWN", "WEAK", "SURROGATE", "FAIL", "INCONCLUSIVE")
+
+
+def prepare(project: Project, folder: Path) -> tuple[Path, Path]:
+    """The Python of the project's own environment, and its source tree."""
+    environment, sources = folder / f"{project.name}-env", folder / f"{project.name}-src"
+    python = environment / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+        site = next(environment.glob("lib/python*/site-packages"))
+        (site / "outer.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n{ROOT}\n")
+    if not sources.exists():
+        sources.mkdir(parents=True)
+        with tarfile.open(_archive(project, python, folder / "sdist")) as archive:
+            archive.extractall(sources, filter="data")
+        tree = next(p for p in sources.iterdir() if p.is_dir())
+        for file, old, new in project.patches:
+            text = (tree / file).read_text()
+            assert old in text, f"{file} has no {old!r}"
+            (tree / file).write_text(text.replace(old, new))
+        if project.needs:
+            subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", *project.needs], check=True)
+    return python, next(p for p in sources.iterdir() if p.is_dir())
+
+
+def _archive(project: Project, python: Path, folder: Path) -> Path:
+    """The source distribution, downloaded if it is not there yet."""
+    pattern = f"{project.name.replace('-', '?').replace('_', '?')}-{project.version}.tar.gz"
+    if not list(folder.glob(pattern)):
+        command = [python, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", project.name, "-d", folder]
+        subprocess.run([*command, f"{project.name}=={project.version}"], check=True)
+    return next(folder.glob(pattern))
+
+
+def run(python: Path, tree: Path, project: Project, out: Path, options: list[str], limit: float) -> dict[str, Any]:
+    """The outcome of each test, and the seconds that the run took."""
+    junit = out.with_suffix(".xml")
+    environment = {**os.environ, "PYTHONPATH": f"{tree}:{ROOT}", "OMP_NUM_THREADS": "1", "GRADVERIFY_EFFORT": ""}
+    start = time.perf_counter()
+    done = subprocess.run(
+        [python, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", f"--junitxml={junit}", *options,
+         *project.tests],
+        cwd=tree, env=environment, capture_output=True, text=True, check=False, timeout=limit,
+    )  # fmt: skip
+    out.with_suffix(".log").write_text(done.stdout + done.stderr)
+    return {
+        "seconds": time.perf_counter() - start,
+        "tests": _tests(junit) if junit.exists() else {},
+        "code": done.returncode,
+    }
+
+
+def _tests(junit: Path) -> dict[str, str]:
+    found = {}
+    for case in ElementTree.parse(junit).iter("testcase"):
+        outcome = next((child.tag for child in case if child.tag in ("failure", "error", "skipped")), "passed")
+        found[f"{case.get('classname')}::{case.get('name')}"] = outcome
+    return found
+
+
+def examine(project: Project, folder: Path, limit: float, seconds: float) -> dict[str, Any]:
+    """One row of the table."""
+    python, tree = prepare(project, folder)
+    plain = run(python, tree, project, folder / f"{project.name}-plain", [], limit)
+    recorded = run(python, tree, project, folder / f"{project.name}-recorded",
+                   ["--gradverify-watch=project", "--gradverify-watch-seconds=0"], limit)  # fmt: skip
+    report = folder / f"{project.name}.json"
+    judged = run(python, tree, project, folder / f"{project.name}-judged",
+                 ["--gradverify-watch=project", f"--gradverify-watch-seconds={seconds}",
+                  f"--gradverify-report=json:{report}"],
+                 limit + seconds)  # fmt: skip
+    results = json.loads(report.read_text())["results"] if report.exists() else []
+    theirs = {k: v for k, v in judged["tests"].items() if not k.startswith("gradverify::")}
+    return {
+        "project": f"{project.name} {project.version}",
+        "tests": Counter(plain["tests"].values()),
+        "definitions": len({r["verdict"]["facts"]["definition"] for r in results}),
+        "records": len(results),
+        **{o: sum(r["verdict"]["outcome"] == o for r in results) for o in OUTCOMES},
+        "plain": plain["seconds"],
+        "recording": recorded["seconds"] - plain["seconds"],
+        "judging": judged["seconds"] - recorded["seconds"],
+        "unchanged": theirs == plain["tests"],
+        "changed": {k: (plain["tests"].get(k), v) for k, v in theirs.items() if plain["tests"].get(k) != v},
+        "fails": [(r["id"], v["kind"], v["message"]) for r in results if (v := r["verdict"])["outcome"] == "FAIL"],
+    }  # fmt: skip
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """The rows as Markdown."""
+    heads = (
+        "project",
+        "tests",
+        "definitions",
+        "records",
+        *OUTCOMES,
+        "suite, s",
+        "recording, s",
+        "judging, s",
+        "suite unchanged",
+    )
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for r in rows:
+        tests = ", ".join(f"{n} {o}" for o, n in r["tests"].items())
+        cells = [r["project"], tests, r["definitions"], r["records"], *(r[o] for o in OUTCOMES),
+                 *(f"{r[k]:.1f}" for k in ("plain", "recording", "judging")), "yes" if r["unchanged"] else "no"]  # fmt: skip
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="projects; all by default")
+    parser.add_argument("--folder", type=Path, required=True, help="for environments, sources and logs")
+    parser.add_argument("--limit", type=float, default=600.0, help="seconds for one run of a suite")
+    parser.add_argument("--seconds", type=float, default=120.0, help="for judging")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for project in PROJECTS:
+        if options.names and project.name not in options.names:
+            continue
+        row = examine(project, options.folder.resolve(), options.limit, options.seconds)
+        rows.append(row)
+        (options.folder / f"{project.name}-row.json").write_text(json.dumps(row, indent=1, default=str))
+        for name, kind, message in row["fails"]:
+            print(f"FAIL ({kind}): {name}\n    {message}")
+        for test, (before, after) in row["changed"].items():
+            print(f"changed: {test}: {before} -> {after}")
+    print("\n".join(table(rows)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""The engine's custom gradients as they run: `autograd.Function.apply`."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ...engine.autograd.function import Function
+from ...engine.modes import state
+from ...engine.tensor import Tensor
+from ...trace.call_site import at
+from ...trace.calls import positional
+from ..watching import MEANT, MOST_COTANGENTS, Definition, Entry, Recorder, Sample, named
+
+
+@contextlib.contextmanager
+def watching(recorder: Recorder) -> Iterator[None]:
+    """Tell `recorder` the custom gradients that run in this block."""
+    given = Function.__dict__["apply"]
+    original = given.__func__
+
+    @functools.wraps(original)
+    def apply(cls: type[Function], *args: Any) -> Any:
+        entry = recorder.entry(definition_of(cls))
+        if entry is None:
+            return original(cls, *args)
+        entry.executed += 1
+        if not state.enabled or not any(isinstance(a, Tensor) and a.requires_grad for a in args):
+            entry.undifferentiated += 1
+            return original(cls, *args)
+        sample = _sample(cls, entry, args, recorder) if entry.is_due() else None
+        out = original(cls, *args)
+        if sample is not None:
+            entry.keep(sample)
+            _follow(sample, out)
+        return out
+
+    Function.apply = classmethod(apply)  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        Function.apply = given  # type: ignore[method-assign]
+
+
+def definition_of(cls: type[Function]) -> Definition:
+    """Where a Function is written."""
+    forward, backward = (getattr(inspect.unwrap(f), "__code__", None) for f in (cls.forward, cls.backward))
+    file = backward.co_filename if backward else ""
+    return Definition(
+        f"{cls.__module__}.{cls.__qualname__.replace('.<locals>', '')}", "engine", cls.__module__, file,
+        at(forward.co_filename, forward.co_firstlineno) if forward else "",
+        at(file, backward.co_firstlineno) if backward else "", meant=getattr(cls, MEANT, None),
+    )  # fmt: skip
+
+
+def _sample(cls: type[Function], entry: Entry, args: tuple[Any, ...], recorder: Recorder) -> Sample | None:
+    """A copy of the call; None where it is not wanted."""
+    skipped = 1 if cls.setup_context is Function.setup_context else 0
+    names = [positional(cls.forward, k + skipped) for k in range(len(args))]
+    places = [k for k, a in enumerate(args) if isinstance(a, Tensor) and a.requires_grad]
+    arrays = {k: a.detach().numpy().copy() for k, a in enumerate(args) if isinstance(a, Tensor)}
+    signature = ",".join(f"{names[k]}={_described(x)}{'*' * (k in places)}" for k, x in arrays.items())
+    fixed = ", ".join(f"{names[k]}={a!r:.60}" for k, a in enumerate(args) if k not in arrays)
+    size = sum(x.nbytes for x in arrays.values())
+    if not entry.wants(signature, fixed, size):
+        return None
+    from ... import engine
+
+    values = [engine.from_numpy(arrays[k]) if k in arrays else a for k, a in enumerate(args)]
+
+    def function(*tensors: Any) -> Any:
+        full = [v.clone() if isinstance(v, Tensor) else v for v in values]
+        for k, t in zip(places, tensors):
+            full[k] = t
+        return cls.apply(*full)
+
+    return Sample(
+        definition_of(cls), signature, fixed, named(function, cls.__name__, [names[k] for k in places]),
+        tuple(names[k] for k in places), tuple(values[k] for k in places), first=recorder.place(),
+        whole=tuple(zip(names, values)), size=size,
+    )  # fmt: skip
+
+
+def _described(x: Any) -> str:
+    return f"{x.dtype}({','.join(map(str, x.shape))})"
+
+
+def _follow(sample: Sample, out: Any) -> None:
+    """Note the outputs, and the cotangents when they arrive at the node."""
+    outputs = [o for o in (out if isinstance(out, tuple) else (out,)) if isinstance(o, Tensor)]
+    sample.outputs = tuple((tuple(o.shape), str(o._data.dtype)) for o in outputs if o._data.dtype.kind == "f")
+    node: Any = next((o._edge[0] for o in outputs if o._edge is not None), None)
+    if node is None or len(sample.outputs) != len(outputs):
+        return
+    backward: Callable[..., Any] = type(node).backward
+
+    def noted(g: Any, over: Any) -> Any:
+        sample.pulled += 1
+        sample.create_graph |= over is not None
+        if len(sample.cotangents) < MOST_COTANGENTS:
+            grads = [g] if node_outputs == 1 else g
+            sample.cotangents.append(tuple(None if d is None else _array(d) for d in grads))
+        return backward(reference(), g, over)
+
+    import weakref
+
+    node_outputs, reference = len(outputs), weakref.ref(node)  # a node that its own attribute holds would not be freed
+    node.backward = noted
+
+
+def _array(g: Any) -> Any:
+    return (g.detach().numpy() if isinstance(g, Tensor) else g).copy()

@@ -1,0 +1,132 @@
+"""JAX's custom gradients as they run: functions of `custom_vjp` and `custom_jvp`, where their values can be seen.
+
+Under `grad` the values stand behind the tracers; under `jit`, `vmap` and `scan` there are none, and the call is counted as
+missed. Which cotangents arrive is not seen: they are drawn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from ...trace.call_site import at
+from ...trace.calls import positional
+from ..watching import MEANT, Definition, Entry, Recorder, Sample, named
+
+
+@contextlib.contextmanager
+def watching(recorder: Recorder) -> Iterator[None]:
+    """Tell `recorder` the custom gradients that run in this block."""
+    kinds: tuple[Any, ...] = (jax.custom_vjp, jax.custom_jvp)
+    given = [(kind, kind.__call__) for kind in kinds]
+    for kind, original in given:
+        kind.__call__ = _watched(original, recorder)
+    try:
+        yield
+    finally:
+        for kind, original in given:
+            kind.__call__ = original
+
+
+def _watched(original: Callable[..., Any], recorder: Recorder) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        definition = definition_of(self)
+        entry = recorder.entry(definition) if definition is not None else None
+        if definition is None or entry is None:
+            return original(self, *args, **kwargs)
+        entry.executed += 1
+        leaves, structure = jax.tree.flatten((args, kwargs))
+        if not any(isinstance(x, jax.core.Tracer) for x in leaves):
+            entry.undifferentiated += 1
+            return original(self, *args, **kwargs)
+        sample = None
+        if entry.is_due():
+            try:
+                sample = _sample(self, definition, entry, leaves, structure, recorder)
+            except Exception as e:  # what is recorded must never break a test
+                entry.miss(f"its arguments cannot be copied ({type(e).__name__})")
+        out = original(self, *args, **kwargs)
+        if sample is not None:
+            outs = [x for x in jax.tree.leaves(out) if jax.numpy.issubdtype(x.dtype, jax.numpy.floating)]
+            sample.outputs = tuple((tuple(x.shape), str(x.dtype)) for x in outs)
+            entry.keep(sample)
+        return out
+
+    return call
+
+
+def definition_of(fn: Any) -> Definition | None:
+    """Where a custom function is written; None for JAX's own."""
+    inner = inspect.unwrap(fn.fun) if callable(getattr(fn, "fun", None)) else None
+    module = getattr(inner, "__module__", None) or ""
+    if inner is None or module.split(".")[0] in ("jax", "jaxlib", "gradverify"):
+        return None
+    rule = getattr(fn, "bwd", None) or getattr(fn, "jvp", None)
+    forward, backward = (getattr(inspect.unwrap(f), "__code__", None) if callable(f) else None for f in (inner, rule))
+    code = backward or forward
+    return Definition(
+        f"{module}.{getattr(inner, '__qualname__', 'custom').replace('.<locals>', '')}", "jax", module,
+        code.co_filename if code else "", at(forward.co_filename, forward.co_firstlineno) if forward else "",
+        at(code.co_filename, code.co_firstlineno) if code else "", meant=getattr(fn, MEANT, None),
+    )  # fmt: skip
+
+
+def _sample(
+    fn: Any, definition: Definition, entry: Entry, leaves: list[Any], structure: Any, recorder: Recorder
+) -> Sample | None:
+    """A copy of the call; None where it is not wanted, or has no values."""
+    values = [_value(x) for x in leaves]
+    if any(isinstance(x, jax.core.Tracer) for x in values):
+        entry.miss("it ran under jit, vmap or scan")
+        return None
+    paths = jax.tree_util.tree_flatten_with_path(jax.tree.unflatten(structure, list(range(len(leaves)))))[0]
+    names = [_name(fn, path) for path, _ in paths]
+    places = [k for k, x in enumerate(leaves) if isinstance(x, jax.core.Tracer) and _floating(values[k])]
+    arrays = {k for k, v in enumerate(values) if isinstance(v, jax.Array | np.ndarray)}
+    signature = ",".join(f"{names[k]}={_described(values[k])}{'*' * (k in places)}" for k in sorted(arrays))
+    fixed = ", ".join(f"{names[k]}={v!r:.60}" for k, v in enumerate(values) if k not in arrays)
+    size = sum(values[k].nbytes for k in arrays)
+    if not places or not entry.wants(signature, fixed, size):
+        return None
+
+    def function(*given: Any) -> Any:
+        full = list(values)
+        for k, x in zip(places, given):
+            full[k] = x
+        args, kwargs = jax.tree.unflatten(structure, full)
+        return fn(*args, **kwargs)
+
+    title = definition.name.rpartition(".")[2]
+    return Sample(
+        definition, signature, fixed, named(function, title, [names[k] for k in places]), tuple(names[k] for k in places),
+        tuple(values[k] for k in places), first=recorder.place(), pulled=1, whole=tuple(zip(names, values)), size=size,
+    )  # fmt: skip
+
+
+def _value(x: Any) -> Any:
+    """The value behind the tracers of differentiation."""
+    while isinstance(x, jax.core.Tracer) and hasattr(x, "primal"):
+        x = x.primal
+    return x
+
+
+def _floating(x: Any) -> bool:
+    return bool(jax.numpy.issubdtype(x.dtype, jax.numpy.floating))
+
+
+def _name(fn: Any, path: tuple[Any, ...]) -> str:
+    """`x`, `params['w']`: by the function's own parameter names."""
+    where, first, *rest = path
+    head = str(first.key) if where.idx == 1 else positional(fn.fun, first.idx)
+    return head + jax.tree_util.keystr(tuple(rest))
+
+
+def _described(x: Any) -> str:
+    return f"{x.dtype}({','.join(map(str, x.shape))})"
