@@ -18,7 +18,7 @@ OPTIONS = (
     ("subjects", "args", "NAMES", "what to judge, comma-separated: engine, torch, jax (default: the installed ones)"),
     ("dtypes", "args", "NAMES", "dtypes, comma-separated (default: as the spec says, else float32,float64)"),
     ("device", "string", "NAME", "cpu or cuda (default: cpu)"),
-    ("examples", "string", "N", "random graphs per subject and dtype; 0 for none (default: 100)"),
+    ("examples", "string", "N", "random graphs per subject and dtype (default: none)"),
     ("seed", "string", "N", "of everything that is drawn (default: 0)"),
     ("fail-on", "args", "OUTCOMES", "what gates: `fail, weak`, `fail:wrong`, all, none (default: fail)"),
     ("effort", "string", "NAME", "of checks that say none: quick stays at the given point; normal; thorough"),

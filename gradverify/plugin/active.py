@@ -15,6 +15,7 @@ from ..report.records import Recorder
 from ..report.tally import tally
 from ..run.events import RunFinished
 from ..run.plan import SUFFIX, subjects_of, wants_random_graphs
+from ..run.runner import Settings
 from ..run.search import GROUP
 from ..spec.keys import DEFAULT_DTYPES
 from .items import RECORDS, GradItem, NotAcceptable, RandomGraphs, SpecFile, summary_outcome
@@ -22,6 +23,10 @@ from .options import settings_of, targets_of
 
 NOTABLE = tuple(str(o) for o in (Outcome.KNOWN, Outcome.WEAK, Outcome.SURROGATE, Outcome.INCONCLUSIVE))
 """Outcomes of a passing item that have a letter and a word of their own."""
+
+
+EXAMPLES = Settings().examples
+"""Random graphs of an item that is asked for by its id. Without an id or an option there are none: they test engines."""
 
 
 def _shown(item: pytest.Item) -> str:
@@ -47,15 +52,16 @@ class Active:
 
     def __init__(self, config: pytest.Config, specs: bool = True) -> None:
         self.specs = specs
-        self.settings = settings_of(config)
+        # An id of a random-graph item is no path: pytest would not find it. Take it out, and keep what it asks for.
+        paths = [a for a in config.args if not a.startswith(f"{GROUP}::")]
+        self.selected = [a for a in config.args if a.startswith(f"{GROUP}::")]
+        self.settings = settings_of(config, examples=EXAMPLES if self.selected else 0)
         self.targets = targets_of(config)
         self.recorder = Recorder()
         self.started = time.perf_counter()
         self.reports = not hasattr(config, "workerinput")
-        # An id of a random-graph item is no path: pytest would not find it. Take it out, and keep what it asks for.
-        paths = [a for a in config.args if not a.startswith(f"{GROUP}::")]
-        self.selected = [a for a in config.args if a.startswith(f"{GROUP}::")]
-        self.random_graphs = specs and (bool(self.selected) or wants_random_graphs(paths))
+        wanted = bool(self.selected) or wants_random_graphs(paths)
+        self.random_graphs = specs and wanted and self.settings.examples > 0
         config.args[:] = paths
 
     # collecting

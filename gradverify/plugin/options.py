@@ -13,9 +13,12 @@ from ..run.plan import check_names
 from ..run.runner import Settings
 
 
-def settings_of(config: pytest.Config) -> Settings:
-    """The settings of a pytest run. Raises pytest.UsageError, in one line, for invalid options."""
-    default = Settings()
+def settings_of(config: pytest.Config, examples: int = 0) -> Settings:
+    """The settings of a pytest run, with so many `examples` by default.
+
+    Raises pytest.UsageError, in one line, for invalid options.
+    """
+    default = Settings(examples=examples)
     try:
         settings = _settings(config, default)
         check_names(settings)

@@ -81,7 +81,9 @@ def judge_second_order(case: Case, subject: str | Framework, settings: Settings 
         function = pulled(case, second, adapter)
     except Unsupported as e:
         reason = Reason.NO_RULE
-        return Verdict(Outcome.INCONCLUSIVE, f"VJP of {case.name}", adapter.name, case.dtype, reason=reason, message=str(e))
+        return Verdict(
+            Outcome.INCONCLUSIVE, f"VJP of {case.name}", adapter.name, case.dtype, reason=reason, message=str(e)
+        )
     return decide(second, adapter, function=function, custom=False, seed=settings.seed)
 
 

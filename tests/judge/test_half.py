@@ -266,3 +266,14 @@ class Unfused(EngineFramework):
         seen = super().run_vjp(function, values, wrt, cotangent)  # type: ignore[arg-type]
         g, y = cotangent[0], values["y"]
         return Observation(seen.outputs, {**seen.gradients, "x": rounded(to_float64(g * y).sum(axis=1), str(g.dtype))})
+
+
+@pytest.mark.parametrize("name", ["engine", "torch", "jax"])
+def test_lerp_next_to_its_end(name: str) -> None:
+    """Found by a random graph: of g - w g, the slope of x + w (y - x), float16 has one digit left at w = 1 - 1/200."""
+    subject = find(name)
+    if subject.unavailable():
+        pytest.skip(subject.unavailable())
+    values = {"x": [1.76, -0.5, 1e-3], "y": [1.7119, 2.0, -1e-3], "w": [0.9951171875, 0.998, 0.25]}
+    case = expression_case("lerp(x, y, w)", values, "float16", cotangent=[1.046875, -0.896, 0.64])
+    assert decide(case, subject), decide(case, subject)

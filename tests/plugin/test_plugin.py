@@ -115,7 +115,7 @@ def test_without_the_flag_nothing_is_collected(project: pytest.Pytester) -> None
 
 
 def test_ids_are_readable_and_stable(project: pytest.Pytester) -> None:
-    args = ("--collect-only", "-q", "--gradverify-dtypes=float32,float64")
+    args = ("--collect-only", "-q", "--gradverify-dtypes=float32,float64", "--gradverify-examples=5")
     first = ids(run(project, *args, subjects="right,wrong"))
     assert first == ids(run(project, *args, subjects="right,wrong"))
     assert first == [
@@ -217,7 +217,8 @@ def test_random_graphs_by_id_and_not_with_files(project: pytest.Pytester) -> Non
     assert ids(run(project, *args, wanted)) == [wanted]
     missing = run(project, "gradverify::random graphs[right-float16]")
     assert missing.ret == pytest.ExitCode.USAGE_ERROR
-    assert not [i for i in ids(run(project, *args, "--gradverify-examples=0")) if "random" in i]
+    assert not [i for i in ids(run(project, *args)) if "random" in i]
+    assert [i for i in ids(run(project, *args, "--gradverify-examples=3")) if "random" in i]
 
 
 def test_inconclusive_passes_is_named_and_fails_under_strict(project: pytest.Pytester) -> None:

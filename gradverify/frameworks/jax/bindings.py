@@ -125,6 +125,11 @@ def _table() -> Binding:
         normal = (x - x.mean(axes, keepdims=True)) * jax.lax.rsqrt(x.var(axes, keepdims=True) + eps)
         return normal * w.reshape(shape) + b.reshape(shape)
 
+    def lerp(x: Array, y: Array, weight: Array) -> Array:
+        # From the nearer end, as torch.lerp does: the slope of x + w (y - x) in x is g - w g, which cancels near w = 1.
+        far = y - (1.0 - weight) * (y - x)
+        return jnp.where(weight < 0.5, x + weight * (y - x), far)
+
     def adaptive_avg_pool2d(x: Array, size: Pair) -> Array:
         def along(x: Array, n: int, axis: int) -> Array:
             edges = [(k * x.shape[axis] // n, -(-(k + 1) * x.shape[axis] // n)) for k in range(n)]
@@ -134,7 +139,7 @@ def _table() -> Binding:
 
     return {
         # elementwise
-        "lerp": lambda x, y, weight: x + weight * (y - x),
+        "lerp": lerp,
         "addcmul": lambda x, y, z, value=1.0: x + value * y * z,
         "hardtanh": jax.nn.hard_tanh,
         "hardsigmoid": jax.nn.hard_sigmoid,
