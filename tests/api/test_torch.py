@@ -355,7 +355,7 @@ def test_reverse_over_forward(factor: float, monkeypatch: pytest.MonkeyPatch) ->
     # Where the rule is right, PyTorch itself gives 0 for -sin(x): nested torch.func.jvp loses the outer level in what a
     # Function saved (2.13.0; docs/findings.md).
     assert not verdict
-    assert verdict.case.startswith("JVP of JVP" if factor == 1.0 else "JVP of apply"), verdict.text()
+    assert verdict.case.startswith("JVP of JVP" if factor == 1.0 else "JVP of Wavy"), verdict.text()
 
 
 @pytest.mark.parametrize("name", ["airy_ai", "bessel_j0"])

@@ -312,6 +312,9 @@ ELSEWHERE = {
 COMPLEX = {"complex", "polar", "conj_physical", "_conj_physical", "_fft_c2c", "_fft_r2c", "_fft_c2r"}
 """Of complex numbers only: in `test_complex.py`."""
 
+SAMPLES = {"as_strided_scatter", "normal.Tensor_float", "normal.float_Tensor", "normal.Tensor_Tensor"}
+"""Whose gradients PyTorch has wrong: among OpInfo's samples, in `tests/frameworks/test_torch_samples.py`."""
+
 SPARSE = {"_sparse_addmm"}
 """Of sparse tensors only: in `tests/api/test_sparse.py`."""
 
@@ -322,7 +325,7 @@ def overload(name: str) -> Callable[..., Any]:
 
 
 def test_every_mapped_overload_has_a_case() -> None:
-    assert set(MAPPED) == set(CASES) | ELSEWHERE | COMPLEX | SPARSE
+    assert set(MAPPED) == set(CASES) | ELSEWHERE | COMPLEX | SAMPLES | SPARSE
     assert not set(CASES) & (ELSEWHERE | COMPLEX)
     assert len(mapped()) >= 150
 

@@ -12,7 +12,7 @@ from ...engine.autograd.function import Function
 from ...engine.modes import state
 from ...engine.tensor import Tensor
 from ...trace.call_site import at
-from ...trace.calls import positional
+from ...trace.callee import positional
 from ..watching import MEANT, MOST_COTANGENTS, Definition, Entry, Recorder, Sample, named
 
 
@@ -21,6 +21,9 @@ def watching(recorder: Recorder) -> Iterator[None]:
     """Tell `recorder` the custom gradients that run in this block."""
     given = Function.__dict__["apply"]
     original = given.__func__
+    if getattr(original, "recorder", None) is recorder:  # of a framework that is the engine under another name
+        yield
+        return
 
     @functools.wraps(original)
     def apply(cls: type[Function], *args: Any) -> Any:
@@ -38,6 +41,7 @@ def watching(recorder: Recorder) -> Iterator[None]:
             _follow(sample, out)
         return out
 
+    apply.recorder = recorder  # type: ignore[attr-defined]
     Function.apply = classmethod(apply)  # type: ignore[method-assign, assignment]
     try:
         yield

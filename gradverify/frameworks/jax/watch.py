@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from ...trace.call_site import at
-from ...trace.calls import positional
+from ...trace.callee import positional
 from ..watching import MEANT, Definition, Entry, Recorder, Sample, named
 
 

@@ -21,7 +21,7 @@ from torch.autograd.function import _is_setup_context_defined
 from torch.utils import _pytree as pytree
 
 from ...trace.call_site import at
-from ...trace.calls import positional
+from ...trace.callee import positional
 from ..watching import MEANT, MOST_COTANGENTS, Definition, Entry, Recorder, Sample
 from .arrays import to_numpy
 from .samples import Hidden, copy_call
