@@ -273,7 +273,8 @@ def test_a_breaker_is_found_by_its_law_and_not_without(law: str) -> None:
     verdict = judged(name, law, table())
     assert (verdict.outcome, verdict.kind) == (Outcome.FAIL, FailKind.LAW), verdict.message
     assert f"{law} is broken ({AUTOGRAD_LAWS[law].doc})" in verdict.message
-    assert judged(name, "repeat", table()).outcome is Outcome.PASS
+    if law != "uninitialised":  # what memory holds that nobody wrote is not for us to say
+        assert judged(name, "repeat", table()).outcome is Outcome.PASS
 
 
 # ---- gradients in one memory ----------------------------------------------------------------------------------------
