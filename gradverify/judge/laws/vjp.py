@@ -45,11 +45,14 @@ def to_column_major(x: np.ndarray) -> np.ndarray:
 
 
 def to_padded_rows(x: np.ndarray) -> np.ndarray:
-    """A copy whose last axis is contiguous, and whose rows lie farther apart than they are long."""
+    """A copy whose last axis is contiguous, and whose rows lie farther apart than they are long.
+
+    The offset is even: pairs of reals at an odd one cannot be seen as complex numbers, and nobody lays them out so.
+    """
     if x.ndim < 2:
         return np.array(x)
-    room = np.zeros((*x.shape[:-1], x.shape[-1] + 3), dtype=x.dtype)
-    view = room[..., 1:-2]
+    room = np.zeros((*x.shape[:-1], x.shape[-1] + 4), dtype=x.dtype)
+    view = room[..., 2:-2]
     view[...] = x
     return view
 
