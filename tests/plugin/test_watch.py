@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,7 @@ def test_a_suite(project: pytest.Pytester) -> None:
     assert "[100%]" in text
     assert "mypkg.ops.Sin[x=float32(2)*]" in Path("junit.xml").read_text()
     script = next(project.path.glob(".gradverify/*/reproduce.py"))
-    again = project.run("python", script)
+    again = project.run(sys.executable, script)
     assert again.ret == 0
     again.stdout.fnmatch_lines(["slope by the backward pass: *", "slope by differences, step 0.001: *"])
 
