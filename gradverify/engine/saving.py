@@ -31,7 +31,6 @@ class Packed:
         if given._cell()[0] != version:
             raise RuntimeError(
                 "A saved tensor pack hook is modifying its input in place. Tensors provided as input to pack hook can not "
-                "A saved tensor pack hook is modifying its input in place. Tensors provided as input to pack hook can not "
                 "be modified by in-place operations as this can lead to unexpected side-effects. Please open an issue if "
                 "you need to perform in-place operations on the input to a pack hook."
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ import numpy as np
 from ..core.case import Case
 from ..core.errors import SpecError, Undefined, Unsupported
 from ..core.graph import Apply, Graph
+from ..core.imports import imported
 from ..core.verdict import Comparison, FailKind, Formula, Outcome, Reason, Verdict
 from ..frameworks.base import Framework, Observation
 from ..namespaces.dtypes import COMPLEX, FORMATS, is_float, rounded, to_float64
@@ -226,12 +226,9 @@ def _describe(e: BaseException) -> str:
 def resolve_function(case: Case) -> Callable[..., Any]:
     """The function that `call: package.module:name` names."""
     assert case.function is not None
-    module, _, attribute = case.function.partition(":")
     file, line = case.source.file or "<case>", case.source.line or 1
     try:
-        found: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
+        found: Any = imported(case.function)
     except (ImportError, AttributeError, ValueError) as e:
         raise SpecError(f"call: {case.function!r} cannot be imported: {_describe(e)}", file=file, line=line) from e
     if not callable(found):

@@ -29,6 +29,7 @@ from ..ops.build import lowered
 from .budget import casts
 from .exact import Exact
 from .hypotheses.constants import CONSTANTS, FRACTIONS
+from .hypotheses.evidence import Spent
 from .wording import SIGNS, UNSEEN, called, with_line
 
 RIGHT = 1e-9
@@ -92,12 +93,8 @@ def find_departure(case: Case, exact: Exact) -> Departure | None:
     try:
         with np.errstate(all="ignore"):
             return _Search(case, exact).find()
-    except (_Spent, Unsupported, *_IMPOSSIBLE):
+    except (Spent, Unsupported, *_IMPOSSIBLE):
         return None
-
-
-class _Spent(Exception):
-    """The repairs have taken as long as they may."""
 
 
 _IMPOSSIBLE = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, np.linalg.LinAlgError)
@@ -127,7 +124,7 @@ class _Search:
                 found = found or [r for k in self.suspects for r in make(k) if self.holds(r)]
             # What has a true cotangent's value may be one of several terms of what it should be.
             found = found or [r for k in self.steps for r in self.true_cotangents(k) if self.holds(r)]
-        except _Spent:
+        except Spent:
             return None
         if not found:
             return None
@@ -204,7 +201,7 @@ class _Search:
     def outputs(self, k: int, value: Any) -> list[np.ndarray] | None:
         """The gradients with another value of a node; None where it has another shape."""
         if time.perf_counter() > self.end:
-            raise _Spent
+            raise Spent
         if np.shape(value) != np.shape(self.values[k]):
             return None
         changed: dict[int, Any] = {k: value}
@@ -244,7 +241,7 @@ class _Search:
         return called(self.graph, k, 1)
 
     def scaled(self, k: int) -> Iterator[_Repair]:
-        """A literal of the step is another number, or its result is a multiple of what it should be."""
+        """Try other numbers for the literals of the step, then a multiple of its result."""
         node, value = self.node(k), self.values[k]
         if node.kind != "float" or node.op in UNSEEN:
             return

@@ -26,6 +26,7 @@ from ..trace.call_site import at
 from .budget import casts
 from .compare import Compared
 from .exact import MOVES, Exact
+from .hypotheses.evidence import Spent
 from .reference import Reference
 
 SECONDS = 2.0
@@ -75,12 +76,8 @@ def find_narrow(
         return None
     try:
         return _Replays(case, exact, seen, ref, failing).find()
-    except (_Spent, ValueError, TypeError, IndexError, np.linalg.LinAlgError):
+    except (Spent, ValueError, TypeError, IndexError, np.linalg.LinAlgError):
         return None
-
-
-class _Spent(Exception):
-    """The replays have taken as long as they may."""
 
 
 class _Replays:
@@ -148,7 +145,7 @@ class _Replays:
     def replay(self, widened: Collection[Step]) -> dict[str, np.ndarray]:
         """The gradients where each node is rounded to its dtype, and those of the steps `widened` to the wider one."""
         if time.perf_counter() > self.end:
-            raise _Spent
+            raise Spent
         graph, point = self.asked.graph, self.asked.values
         values: list[Any] = [None] * len(graph.nodes)
         with np.errstate(all="ignore"):

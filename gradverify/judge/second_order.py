@@ -10,10 +10,9 @@ import numpy as np
 
 from ..core.case import Case
 from ..core.errors import ShapeError, Unsupported
-from ..core.graph import Apply, Graph
 from ..frameworks.base import Framework
 from ..namespaces.dtypes import rounded
-from ..ops import OPS
+from ..namespaces.run import needed
 from ..ops.build import lowered
 from ..ops.complex.lowering import is_complex
 from .exact import several
@@ -29,7 +28,7 @@ def second_order(case: Case, seed: int) -> Case:
     if is_complex(case.graph):
         raise Unsupported("the second order of a complex graph has no graph over pairs of reals")
     flat = lowered(case.graph)
-    wrt = tuple(n for n in case.wrt if flat.inputs[n] in _reached(flat))
+    wrt = tuple(n for n in case.wrt if not needed(flat, (n,)).isdisjoint(flat.outputs))
     if not wrt:
         raise Unsupported("no output depends differentiably on an input")
     try:
@@ -61,13 +60,3 @@ def pulled(case: Case, second: Case, subject: Framework) -> Callable[..., Any]:
         return found
 
     return run
-
-
-def _reached(graph: Graph) -> frozenset[int]:
-    """The nodes that a cotangent of some output comes to."""
-    reached = set(graph.outputs)
-    for k in range(len(graph.nodes) - 1, -1, -1):
-        node = graph.nodes[k]
-        if k in reached and isinstance(node, Apply):
-            reached |= {a for i, a in enumerate(node.args) if OPS[node.op].differentiable(i)}
-    return frozenset(reached)

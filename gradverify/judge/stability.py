@@ -155,23 +155,15 @@ def _lost(graph: Graph, relative: Mapping[int, float], u: float) -> dict[int, fl
 def _relative_errors(case: Case, graph: Graph, seed: int) -> dict[int, float]:
     """Node of the lowered graph -> what rounding in the case's dtype scatters its value by."""
     xp = NudgedNamespace(Noise(FORMATS[case.dtype]))
-    runs: list[list[np.ndarray | None]] = []
+    xp.noise.restart(seed, MOVES)
     with np.errstate(all="ignore"):
-        for k in range(MOVES):
-            xp.noise.restart((seed, k))
-            values = {n: xp.asarray(v) for n, v in case.values.items()}
-            runs.append([None if v is None else np.asarray(v) for v in forward(xp, graph, values, case.dtype)])
-        return {
-            k: _relative([v for r in runs if (v := r[k]) is not None])
-            for k, node in enumerate(graph.nodes)
-            if k in graph.active and node.kind == "float"
-        }
+        nodes = forward(xp, graph, {n: xp.asarray(v) for n, v in case.values.items()}, case.dtype)
+        return {k: _relative(nodes[k].each) for k in sorted(graph.active) if graph.nodes[k].kind == "float"}
 
 
-def _relative(runs: list[np.ndarray]) -> float:
-    """The scatter of an array relative to its largest entry; 0 for what is not finite."""
-    stack = np.stack([np.asarray(r, dtype=np.float64) for r in runs])
-    if not stack.size or not np.isfinite(stack).all():
+def _relative(each: np.ndarray) -> float:
+    """The scatter of an array over its reruns, along axis 0, relative to its largest entry; 0 for what is not finite."""
+    if not each.size or not np.isfinite(each).all():
         return 0.0
-    size = float(np.max(np.abs(stack.mean(axis=0))))
-    return float(np.max(stack.std(axis=0))) / size if size else 0.0
+    size = float(np.max(np.abs(each.mean(axis=0))))
+    return float(np.max(each.std(axis=0))) / size if size else 0.0

@@ -25,8 +25,7 @@ def called(graph: Graph, k: int, depth: int = 2) -> str:
         return text if len(text := repr(node.value)) <= LONG else f"{text[: LONG - 1]}…"
     if not isinstance(node, Apply):
         return node.name
-    inner = casts(graph, node) or (node.args[:1] if node.op in UNSEEN else ())
-    if inner:
+    if inner := _unsaid(graph, node):
         return called(graph, inner[0], depth)
     if not depth:
         return f"{node.op}(…)"
@@ -38,10 +37,15 @@ def called(graph: Graph, k: int, depth: int = 2) -> str:
     return f"{node.op}({', '.join(parts)})"
 
 
+def _unsaid(graph: Graph, node: Apply) -> tuple[int, ...]:
+    """The argument that is named in the node's place: of a cast, or of an op that changes no number."""
+    return casts(graph, node) or (node.args[:1] if node.op in UNSEEN else ())
+
+
 def _has_sign(graph: Graph, k: int) -> bool:
     """Is the node written with a sign, so that it takes parentheses?"""
     node = graph.nodes[k]
-    while isinstance(node, Apply) and (inner := casts(graph, node) or (node.args[:1] if node.op in UNSEEN else ())):
+    while isinstance(node, Apply) and (inner := _unsaid(graph, node)):
         node = graph.nodes[inner[0]]
     return isinstance(node, Apply) and node.op in SIGNS
 

@@ -179,6 +179,11 @@ class Nudged:
         """The array in one rerun."""
         return _one_of(self.each, k)
 
+    def with_axes(self, ndim: int) -> np.ndarray:
+        """`each`, with axes of length 1 before those of one rerun, as broadcasting adds them."""
+        missing = ndim - self.ndim
+        return self.each.reshape(len(self.each), *(1,) * missing, *self.shape) if missing else self.each
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """The array in the only rerun. Raises TypeError where there are several."""
         if len(self.each) != 1:
@@ -232,12 +237,7 @@ class Nudged:
 def aligned(*xs: Any) -> list[Any]:
     """What the arrays hold, shaped so that NumPy broadcasts those of each rerun against each other; the rest as it is."""
     ndim = max(x.ndim if isinstance(x, Nudged) else np.ndim(x) for x in xs)
-    return [
-        x if not isinstance(x, Nudged)
-        else x.each if x.ndim == ndim
-        else x.each.reshape(len(x.each), *(1,) * (ndim - x.ndim), *x.shape)
-        for x in xs
-    ]  # fmt: skip
+    return [x.with_axes(ndim) if isinstance(x, Nudged) else x for x in xs]
 
 
 def _compute(noise: Noise, ufunc: np.ufunc, inputs: Sequence[Any]) -> Nudged:
@@ -451,8 +451,7 @@ class NudgedNamespace(NumpyNamespace):
 
     def broadcast_to(self, x: Any, shape: Shape) -> Any:
         x = self._raised(x)
-        each = x.each.reshape(len(x.each), *(1,) * (len(shape) - x.ndim), *x.shape)
-        return self._made(np.broadcast_to(each, (len(x.each), *shape)))
+        return self._made(np.broadcast_to(x.with_axes(len(shape)), (len(x.each), *shape)))
 
     def concat(self, xs: Sequence[Any], axis: int = 0) -> Any:
         return self._joined(NUMPY.concat, xs, axis)
@@ -530,11 +529,7 @@ class NudgedNamespace(NumpyNamespace):
     # linear algebra
     def matmul(self, x: Any, y: Any) -> Any:
         x, y = self._raised(x), self._raised(y)
-        left = x.each[:, None, :] if x.ndim == 1 else x.each
-        right = y.each[..., None] if y.ndim == 1 else y.each
-        batch = max(left.ndim, right.ndim) - 3
-        left = left.reshape(len(left), *(1,) * (batch + 3 - left.ndim), *left.shape[1:])
-        right = right.reshape(len(right), *(1,) * (batch + 3 - right.ndim), *right.shape[1:])
+        left, right = aligned(x if x.ndim > 1 else x[None, :], y if y.ndim > 1 else y[..., None])
         out, size = np.matmul(left, right), np.matmul(np.abs(left), np.abs(right))
         gone = tuple(a for a, v in ((-2, x), (-1, y)) if v.ndim == 1)
         moved = self.noise.sum(np.squeeze(out, gone), np.squeeze(size, gone), x.shape[-1])
@@ -561,9 +556,7 @@ class NudgedNamespace(NumpyNamespace):
 
     def solve(self, a: Any, b: Any) -> Any:
         b = self._raised(b)
-        moved, right = self._backward(a), b.each[..., None] if b.ndim == 1 else b.each
-        batch = max(moved.ndim, right.ndim) - 3
-        moved, right = (m.reshape(len(m), *(1,) * (batch + 3 - m.ndim), *m.shape[1:]) for m in (moved, right))
+        moved, right = aligned(self._made(self._backward(a)), b if b.ndim > 1 else b[..., None])
         out = _or_nan(NUMPY.solve, moved, right)
         out = out[..., 0] if b.ndim == 1 else out
         return self._made(self.noise.nudge(out, np.abs(out)))

@@ -8,7 +8,6 @@ reason = "the derivative of a spike is zero almost everywhere"
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 import tomllib
@@ -20,6 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..core.errors import BadInput, GradverifyError, UnknownName
+from ..core.imports import imported
 from ..core.outcome import FailKind, Outcome
 from ..frameworks.registry import of_functions
 from ..frameworks.watching import MEANT, Sample
@@ -219,12 +219,7 @@ def _against(judged: Judged, pin: Pin) -> Judged:
 def _resolved(of: str | Callable[..., Any]) -> Callable[..., Any]:
     if not isinstance(of, str):
         return of
-    module, colon, name = of.partition(":")
-    if not colon:
-        module, _, name = of.rpartition(".")
-    found: Any = importlib.import_module(module)
-    for part in name.split("."):
-        found = getattr(found, part)
+    found: Callable[..., Any] = imported(of if ":" in of else ":".join(of.rpartition(".")[::2]))
     return found
 
 

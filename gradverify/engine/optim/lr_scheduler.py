@@ -505,29 +505,33 @@ def _steps(total: int | None, epochs: int | None, per_epoch: int | None) -> int:
 # ---- of other schedules, and of a metric ------------------------------------------------------------------------------
 
 
+def _check_schedules(of: Any, schedulers: Sequence[Any], optimizer: Any) -> None:
+    """Raise ValueError or TypeError, as PyTorch does, for schedules that `of` cannot run one after or beside another."""
+    name = type(of).__name__
+    if not schedulers:
+        raise ValueError(f"{name} expects at least one scheduler to be chained, but got no scheduler.")
+    for k, schedule in enumerate(schedulers):
+        if not hasattr(schedule, "optimizer"):
+            raise TypeError(f"{name} at index {k} should have `optimizer` as its attribute.")
+        if isinstance(schedule, ReduceLROnPlateau):
+            raise ValueError(
+                f"{name} does not support `ReduceLROnPlateau` scheduler as it requires additional kwargs to be specified "
+                f"when calling `step`, but got one at index {k} in the given schedulers sequence."
+            )
+        if optimizer != schedule.optimizer:
+            raise ValueError(
+                f"{name} expects all schedulers to belong to the same optimizer, but got scheduler "
+                f"{type(schedule).__name__} at index {k} has {schedule.optimizer}, which is different from {optimizer}."
+            )
+
+
 class SequentialLR(LRScheduler):
     """One schedule after the other; the k-th milestone is where the k-th one ends."""
 
     def __init__(
         self, optimizer: Any, schedulers: list[LRScheduler], milestones: list[int], last_epoch: int = -1
     ) -> None:
-        if not schedulers:
-            raise ValueError(
-                f"{type(self).__name__} expects at least one scheduler to be chained, but got no scheduler."
-            )
-        for k, schedule in enumerate(schedulers):
-            if not hasattr(schedule, "optimizer"):
-                raise TypeError(f"{type(self).__name__} at index {k} should have `optimizer` as its attribute.")
-            if isinstance(schedule, ReduceLROnPlateau):
-                raise ValueError(
-                    f"{type(self).__name__} does not support `ReduceLROnPlateau` scheduler as it requires additional kwargs "
-                    f"to be specified when calling `step`, but got one at index {k} in the given schedulers sequence."
-                )
-            if optimizer != schedule.optimizer:
-                raise ValueError(
-                    f"{type(self).__name__} expects all schedulers to belong to the same optimizer, but got scheduler "
-                    f"{type(schedule).__name__} at index {k} has {schedule.optimizer}, which is different from {optimizer}."
-                )
+        _check_schedules(self, schedulers, optimizer)
         if len(milestones) != len(schedulers) - 1:
             raise ValueError(
                 "Sequential Schedulers expects number of schedulers provided to be one more than the number of milestone "
@@ -574,24 +578,8 @@ class ChainedScheduler(LRScheduler):
     """Several schedules over one optimiser, stepped together."""
 
     def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Any = None) -> None:
-        if len(schedulers) < 1:
-            raise ValueError(
-                f"{type(self).__name__} expects at least one scheduler to be chained, but got no scheduler."
-            )
-        optimizer = schedulers[0].optimizer if optimizer is None else optimizer
-        for k, schedule in enumerate(schedulers):
-            if not hasattr(schedule, "optimizer"):
-                raise TypeError(f"{type(self).__name__} at index {k} should have `optimizer` as its attribute.")
-            if isinstance(schedule, ReduceLROnPlateau):
-                raise ValueError(
-                    f"{type(self).__name__} does not support `ReduceLROnPlateau` scheduler as it requires additional kwargs "
-                    f"to be specified when calling `step`, but got one at index {k} in the given schedulers sequence."
-                )
-            if optimizer != schedule.optimizer:
-                raise ValueError(
-                    f"{type(self).__name__} expects all schedulers to belong to the same optimizer, but got scheduler "
-                    f"{type(schedule).__name__} at index {k} has {schedule.optimizer}, which is different from {optimizer}."
-                )
+        optimizer = schedulers[0].optimizer if schedulers and optimizer is None else optimizer
+        _check_schedules(self, schedulers, optimizer)
         self._schedulers, self.optimizer = schedulers, optimizer
         self._last_lr = self.rates()
 

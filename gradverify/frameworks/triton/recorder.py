@@ -9,8 +9,6 @@ op table is refused where it is used, with its name.
 from __future__ import annotations
 
 import contextlib
-import functools
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from triton.runtime import interpreter as ti
 
 from ...core.errors import Unsupported
 from ...namespaces.dtypes import ROUNDOFF
-from ...trace.call_site import place
+from ...trace.call_site import called_from, folder_of
 from ...trace.decompositions import fmod, logical_xor
 from ...trace.value import Value
 from ..torch.beneath import Beneath
@@ -69,10 +67,17 @@ UNTOUCHED = (
 """The builder's methods that compute nothing from floating-point numbers, or call others that are recorded."""
 
 ROOT = str(Path(triton.__file__).parent)
+TORCH = folder_of(torch)
+BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 PAYLOAD = {2: 0x7FD5, 4: 0x7FC5EAD1, 8: 0x7FF85EAD5EAD5EAD}
 """NaNs by their size in bytes, in memory that nobody has written yet."""
 PAYLOAD_HALF = 0x7ED5
 """In float16, whose exponent is shorter."""
+
+
+def payload_of(size: int, half: bool) -> int:
+    """The bits of unwritten memory, of numbers of so many bytes (`half`: of float16); 0 for other sizes."""
+    return PAYLOAD_HALF if half else PAYLOAD.get(size, 0)
 
 
 class Recorder(Beneath):
@@ -107,10 +112,8 @@ class Recorder(Beneath):
         size = t.element_size()
         if not t.is_floating_point() or t.device.type != "cpu" or size not in PAYLOAD or storage.nbytes() % size:
             return
-        payload = PAYLOAD_HALF if t.dtype is torch.float16 else PAYLOAD[size]
         with _disable_current_modes():
-            memory = torch.empty(0, dtype={2: torch.int16, 4: torch.int32, 8: torch.int64}[size]).set_(storage)
-            memory.fill_(payload)
+            torch.empty(0, dtype=BITS[size]).set_(storage).fill_(payload_of(size, t.dtype is torch.float16))
         self.stores[storage._cdata] = storage
 
     def blocks(self) -> frozenset[int]:
@@ -125,10 +128,9 @@ class Recorder(Beneath):
 
     def _unwritten(self, t: torch.Tensor) -> int:
         size = t.element_size()
-        payload = PAYLOAD_HALF if t.dtype is torch.float16 else PAYLOAD.get(size)
         with _disable_current_modes():
-            bits = t.detach().view({2: torch.int16, 4: torch.int32, 8: torch.int64}[size])
-            return int(torch.eq(bits, payload).sum()) if payload else 0
+            bits = t.detach().view(BITS[size])
+            return int(torch.eq(bits, payload_of(size, t.dtype is torch.float16)).sum())
 
     # ---- a launch
 
@@ -197,13 +199,7 @@ class Recorder(Beneath):
 
     def here(self) -> str:
         """The kernel, and the line of it that runs."""
-        frame = sys._getframe(1)
-        while frame is not None:
-            name = frame.f_code.co_filename
-            if not name.startswith((ROOT, OURS)) and "torch/" not in name:
-                return f"{self.kernel} ({place(frame)})"
-            frame = frame.f_back  # type: ignore[assignment]
-        return self.kernel
+        return f"{self.kernel} ({called_from(ROOT, TORCH)})"
 
     def fault(self, text: str) -> None:
         self.found[f"{self.here()} {text}"] = None
@@ -277,7 +273,7 @@ class Recorder(Beneath):
         """Note a read of memory that nobody wrote."""
         if region.storage._cdata in self.stores:
             numbers = np.ascontiguousarray(out.data).ravel()[lanes]
-            payload = PAYLOAD_HALF if out.dtype.scalar == tl.float16 else PAYLOAD.get(numbers.itemsize, 0)
+            payload = payload_of(numbers.itemsize, out.dtype.scalar == tl.float16)
             if (numbers.view(f"u{numbers.itemsize}") == payload).any():
                 self.undefined[f"memory of {region.title} that nobody wrote, read at {self.here()}"] = None
 
@@ -369,7 +365,7 @@ class Recorder(Beneath):
     def _added(
         self, op: Any, region: Region, places: np.ndarray, codes: Codes, data: np.ndarray, before: np.ndarray
     ) -> tuple[np.ndarray, Codes]:
-        """The elements that an atomic operation changes, and what is recorded in each then."""
+        """Return the elements that an atomic operation changes, and their new codes."""
         dtype = DTYPES.get(region.dtype, "")
         if op == ti._ir.ATOMIC_OP.XCHG:
             return places, codes
@@ -419,9 +415,8 @@ class Recorder(Beneath):
         self._tainting(out, args)
         if not any("codes" in a.attr for a in args):
             return out
-        dtype = DTYPES.get(out.dtype.scalar, "") if is_float(out) else ""
         operands = [(a.attr.get("codes"), exact(a)) for a in args]
-        return self._mark(out, self.lanes.elementwise(functools.partial(make), operands, out.data.shape, dtype))
+        return self._mark(out, self.lanes.elementwise(make, operands, out.data.shape, _dtype_of(out)))
 
     def _tainting(self, out: Handle, args: Sequence[Handle]) -> None:
         """Integers made of the bits of recorded numbers are followed, so that nothing made of them passes for known."""
@@ -453,9 +448,8 @@ class Recorder(Beneath):
             make = self._maker(op)
             if make is None:
                 return self._unknown(out, op, [a, b])
-            dtype = DTYPES.get(out.dtype.scalar, "") if is_float(out) else ""
             operands = [(h.attr.get("codes"), exact(h)) for h in (a, b)]
-            made = self.lanes.elementwise(make, operands, out.data.shape, dtype, only)
+            made = self.lanes.elementwise(make, operands, out.data.shape, _dtype_of(out), only)
             return self._mark(out, np.where(only, KNOWN if made is None else made, codes))
 
         return binary
@@ -491,8 +485,7 @@ class Recorder(Beneath):
         differ = (left != right) | ((left == KNOWN) & (x != y))
         live = (which != KNOWN) & differ
         operands = [(which, cond.data), (left, exact(a)), (right, exact(b))]
-        dtype = DTYPES.get(out.dtype.scalar, "") if is_float(out) else ""
-        made = self.lanes.elementwise(self._where, operands, shape, dtype, live)
+        made = self.lanes.elementwise(self._where, operands, shape, _dtype_of(out), live)
         return self._mark(out, codes if made is None else np.where(live, made, codes))
 
     def _where(self, c: Value, x: Value, y: Value) -> Value:
@@ -596,15 +589,12 @@ class Recorder(Beneath):
                 self._tainting(o, (o, *args))
         return out
 
-    def _other(self, name: str) -> Callable[[Any], Any]:
-        def wrap(old: Any) -> Any:
-            def method(builder: Any, *args: Any) -> Any:
-                given = [a for a in args if isinstance(a, ti.TensorHandle)]
-                return self._unknown(old(builder, *args), old, given)
+    def _other(self, old: Any) -> Any:
+        def method(builder: Any, *args: Any) -> Any:
+            given = [a for a in args if isinstance(a, ti.TensorHandle)]
+            return self._unknown(old(builder, *args), old, given)
 
-            return method
-
-        return wrap
+        return method
 
     # ---- blocks
 
@@ -616,7 +606,7 @@ class Recorder(Beneath):
         return make_range
 
     def _literal(self, old: Any) -> Any:
-        """A number in the kernel, or among its arguments, means what is written, whatever its dtype makes of it."""
+        """A literal means the number that is written, not what its dtype makes of it."""
 
         def literal(builder: Any, value: Any) -> Handle:
             out = old(builder, value)
@@ -842,16 +832,13 @@ class Recorder(Beneath):
         }  # fmt: skip
         through = {n for n in vars(builder) if n.startswith("create_") and _goes_through(getattr(builder, n))}
         rest = {n for n in dir(builder) if n.startswith("create_")} - known.keys() - set(UNTOUCHED.split()) - through
-        for name, make in {**known, **{n: self._other(n) for n in rest}}.items():
+        for name, make in {**known, **dict.fromkeys(rest, self._other)}.items():
             patches.wrap(builder, name, make)
         patches.set(ti.ReduceOps, "apply_impl", self._reduce(ti.ReduceOps.apply_impl))
         patches.set(ti.ScanOps, "apply_impl", self._scan(ti.ScanOps.apply_impl))
         patches.set(ti.GridExecutor, "__call__", self._launch(ti.GridExecutor.__call__))
         patches.set(ti, "_implicit_cvt", self._argument(ti._implicit_cvt))
         patches.set(ti, "_patch_lang_tensor", _with_transpose(ti._patch_lang_tensor))
-
-
-OURS = str(Path(__file__).parents[2])
 
 
 def _goes_through(method: Any) -> bool:
@@ -920,13 +907,18 @@ def _move_exact(old: Any, builder: Any, args: Sequence[Any], outs: Sequence[Hand
         o.attr["exact"] = m.data
 
 
+def _dtype_of(out: Handle) -> str:
+    """The name of a handle's dtype; "" for integers and booleans."""
+    return DTYPES.get(out.dtype.scalar, "") if is_float(out) else ""
+
+
 def _codes(h: Handle) -> Codes:
     codes = h.attr.get("codes")
     return np.full(np.shape(h.data), KNOWN, dtype=np.int64) if codes is None else codes
 
 
 def _is_moved(a: Any) -> bool:
-    """Is this argument of a move what is moved, and not the indices of a gather?"""
+    """Does a move move this argument? It does not move the indices of a gather."""
     return isinstance(a, ti.TensorHandle) and (is_float(a) or a.data.dtype == np.bool_)
 
 
@@ -941,8 +933,8 @@ def is_float_type(dtype: Any) -> bool:
 def _undefined(out: Handle, lanes: np.ndarray) -> np.ndarray:
     """The numbers of a block with NaN in these lanes."""
     data = np.array(out.data)
-    payload = PAYLOAD_HALF if out.dtype.scalar == tl.float16 else PAYLOAD.get(data.itemsize)
-    if payload is not None:
+    payload = payload_of(data.itemsize, out.dtype.scalar == tl.float16)
+    if payload:
         data.view(f"u{data.itemsize}")[lanes] = payload
     return data
 

@@ -53,7 +53,7 @@ def shortened(text: str) -> str:
 
 
 class Spent(Exception):
-    """The walks have cost what they may."""
+    """The walks, or replays, have cost what they may."""
 
 
 class Purse:

@@ -12,6 +12,7 @@ from ...namespaces.kernels import ELEMENTWISE
 from ...ops import OPS
 from ...ops.build import lowered
 from ..jvp import vjp_graph
+from ..wording import SIGNS, UNSEEN
 from .evidence import LETTERS, Change, Edge, Evidence, shortened
 from .registry import Guess, bound, hypothesis
 
@@ -64,19 +65,13 @@ class _Text:
             return node.name if isinstance(node, Input) else shortened(repr(node.value))
         if not depth:
             return "…"
-        if node.op in _UNSEEN:
+        if node.op in UNSEEN:
             return self.words(node.args[0], depth, inner)
-        parts = [self.words(a, depth - 1, node.op in _SIGNS) for a in node.args]
-        if node.op in _SIGNS:
-            said = f"{parts[0]} {_SIGNS[node.op]} {parts[1]}"
+        parts = [self.words(a, depth - 1, node.op in SIGNS) for a in node.args]
+        if node.op in SIGNS:
+            said = f"{parts[0]} {SIGNS[node.op]} {parts[1]}"
             return f"({said})" if inner else said
         return f"{node.op}({', '.join(parts)})"
-
-
-_SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
-
-_UNSEEN = frozenset({"reshape", "permute_dims", "broadcast_to", "expand_dims"})
-"""Ops that change no number: a sentence is clearer without them."""
 
 
 def _changes(text: _Text, node: Apply) -> Iterator[tuple[str, Change]]:

@@ -34,12 +34,10 @@ def drawn_anew(case: Case, seen: Observation, ref: Reference, again: Again) -> E
     if not names:
         return None
     text = (
-        f"{_gradients(names)} in another call at the same point, whose value is the same: random numbers are drawn anew in "
-        "the backward pass, or it keeps a state"
+        f"{_gradients(names, 'has', 'have')} other entries in another call at the same point, whose value is the same: "
+        "random numbers are drawn anew in the backward pass, or it keeps a state"
     )
-    return Explanation(
-        "drawn anew", text.replace("{}", "has other entries" if len(names) == 1 else "have other entries")
-    )
+    return Explanation("drawn anew", text)
 
 
 def of_an_earlier_call(
@@ -63,16 +61,16 @@ def of_an_earlier_call(
             same.append(n)
     if not same:
         return None
-    verb = "is" if len(same) == 1 else "are"
     text = (
-        f"{_gradients(same)} at another point, where the value and the true gradient are others: the backward pass reads a "
-        "constant, or what an earlier call has saved"
+        f"{_gradients(same, 'is', 'are')} the same at another point, where the value and the true gradient are others: the "
+        "backward pass reads a constant, or what an earlier call has saved"
     )
-    return Explanation("of an earlier call", text.replace("{}", f"{verb} the same"))
+    return Explanation("of an earlier call", text)
 
 
-def _gradients(names: list[str]) -> str:
-    return f"{', '.join(f'd{n}' for n in names)} {{}}"
+def _gradients(names: list[str], one: str, several: str) -> str:
+    """The gradients, and the verb that agrees with their number."""
+    return f"{', '.join(f'd{n}' for n in names)} {one if len(names) == 1 else several}"
 
 
 def _moved(x: np.ndarray, dtype: str) -> np.ndarray:
