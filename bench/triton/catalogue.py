@@ -40,7 +40,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Mutant:
-    """A text of a kernel's file that stands once in it, and what is there instead."""
+    """One change of a kernel's file: a text that stands there once, and its replacement."""
 
     kind: str
     about: str

@@ -59,7 +59,7 @@ state = _State()
 
 
 def in_thread(run: Callable[[], Result]) -> Result:
-    """Run something in a thread of its own, under the modes of this one, and return (or raise) what came of it."""
+    """Run something in a new thread, under the modes of this one. Returns or raises what it does."""
     modes = dict(vars(state))
 
     def started() -> Result:

@@ -190,7 +190,7 @@ def rebase(x: Tensor, new: Tensor) -> None:
 
 
 def _lead_past(node: Node, old: Edge, steps: int) -> None:
-    """Let what an op that writes sends to the view as it was pass by the view's hooks, on the way to the base."""
+    """Lead the gradient of the view's old value to the base, past the hooks of the view."""
     first = at = _without_hooks(old[0])
     for _ in range(steps - 1):
         edge = at.edges[0]

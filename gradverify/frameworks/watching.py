@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
+
+from ..trace.call_site import at
 
 MEANT = "__gradverify_surrogate_of__"
 """The attribute of a definition that says whose gradient is meant."""
@@ -37,6 +40,22 @@ class Definition:
     backward: str = ""
     importable: bool = False
     meant: Callable[..., Any] | None = None
+
+
+def source_of(fn: Any) -> tuple[str, int]:
+    """The file and line where a function is written, under its decorators; ("", 0) where there is no source."""
+    code = getattr(inspect.unwrap(fn) if callable(fn) else fn, "__code__", None)
+    return (code.co_filename, code.co_firstlineno) if code else ("", 0)
+
+
+def line_of(source: tuple[str, int]) -> str:
+    """ "file:line"; "" where there is no source."""
+    return at(*source) if source[0] else ""
+
+
+def signature_of(arrays: Iterable[tuple[str, str, Sequence[int], bool]]) -> str:
+    """`x=float32(4,8)*,w=float32(8)`: of each array its name, dtype, shape, and whether it is differentiated."""
+    return ",".join(f"{n}={dtype}({','.join(map(str, shape))}){'*' * flag}" for n, dtype, shape, flag in arrays)
 
 
 @dataclass(eq=False)
@@ -139,3 +158,19 @@ class Recorder(Protocol):
 
     def place(self) -> str:
         """The test, or the line of the script, that runs now."""
+
+
+class Met:
+    """The definitions that a watch met, each looked up once: a call of one that is known costs a look in a dictionary."""
+
+    def __init__(self, recorder: Recorder, definition_of: Callable[[Any], Definition | None]) -> None:
+        self.recorder, self.definition_of = recorder, definition_of
+        self._known: WeakKeyDictionary[Any, tuple[Definition, Entry] | None] = WeakKeyDictionary()
+
+    def entry(self, custom: Any) -> tuple[Definition, Entry] | None:
+        """The definition of a custom gradient and its entry; None where it is not watched."""
+        if custom not in self._known:
+            definition = self.definition_of(custom)
+            entry = definition and self.recorder.entry(definition)
+            self._known[custom] = (definition, entry) if definition and entry else None
+        return self._known[custom]

@@ -7,19 +7,18 @@ import time
 from collections.abc import Generator
 from contextlib import ExitStack
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
 import pytest
 
-from ..core.case import Source
 from ..core.errors import GradverifyError
 from ..core.outcome import Outcome
 from ..frameworks.watching import Sample
 from ..report.records import Recorder as Listener
-from ..run.events import Job, JobJudged
-from ..run.gate import tell_verdict
+from ..run.events import JobJudged
 from ..watch.imports import watching
 from ..watch.judge import LIMIT, Judged, judge, suspicion
 from ..watch.messages import facts, lines, save_script
@@ -27,7 +26,7 @@ from ..watch.pins import Pin, apply_pin, read_pins
 from ..watch.quiet import undisturbed
 from ..watch.record import Limits, Recorder
 from ..watch.scope import scope
-from ..watch.session import allowed_seconds, looked
+from ..watch.session import allowed_seconds, looked, tell_judged
 from ..watch.table import Row, merged, rows, table_lines
 from .items import RECORDS, GradItem, NotAcceptable
 from .options import number_of, settings_of
@@ -52,7 +51,7 @@ WATCH = pytest.StashKey[tuple[Recorder, ExitStack]]()
 
 
 def activate(config: pytest.Config) -> None:
-    """Register what tells the recorder which test runs, and judges what it has in the end."""
+    """Register the watch: it tells the recorder which test runs, and judges the records in the end."""
     if WATCH not in config.stash:
         start(config, config.option)
     recorder, stack = config.stash[WATCH]
@@ -164,7 +163,7 @@ class Watch:
         folder = Path(gettempdir()) / f"gradverify-{run}"
         folder.mkdir(exist_ok=True)
         try:
-            os.close(os.open(folder / f"{abs(hash_of(name)):x}", os.O_CREAT | os.O_EXCL))
+            os.close(os.open(folder / blake2b(name.encode(), digest_size=8).hexdigest(), os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             return False
         return True
@@ -203,13 +202,6 @@ class Watch:
             terminalreporter.write_line(
                 f"not judged, since the time for it was over (--gradverify-watch-seconds): {', '.join(self.left)}"
             )
-
-
-def hash_of(name: str) -> int:
-    """A number for a name, the same in every process."""
-    from hashlib import blake2b
-
-    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
 
 
 def _named(samples: list[Sample]) -> list[tuple[str, Sample]]:
@@ -260,10 +252,7 @@ class WatchItem(GradItem):
         self.judged_sample = found
         verdict = found.verdict
         listener = Listener()
-        file, _, line = sample.definition.backward.rpartition(":")
-        source = Source("watched", file or None, int(line) if line.isdecimal() else None)
-        job = Job(self.nodeid, sample.definition.framework, verdict.dtype, source=source)
-        event = tell_verdict(job, verdict, settings.policy, [listener])
+        event = tell_judged(found, self.nodeid, settings.policy, [listener])
         self.stash[RECORDS] = listener.records
         self.outcome = verdict.outcome
         watch.outcomes.append((sample.definition.name, verdict.outcome))

@@ -1,4 +1,4 @@
-"""Watching each framework from the moment on at which it is imported; none is imported for it."""
+"""Each framework is watched as soon as it is imported. None is imported for it."""
 
 from __future__ import annotations
 

@@ -144,11 +144,10 @@ def _at(q: Question, point: Point, limit: float) -> tuple[Verdict, Traced | None
 def _without_graph(q: Question, point: Point, limit: float, reason: Reason, why: str) -> Verdict:
     """The verdict of differences alone: where the graph takes too long to judge, or the call cannot be traced."""
     framework = of_functions(q.framework or "")
-    arrays = {f"{k}": framework.get(a) for k, a in enumerate(point.args)}
+    arrays = [framework.get(a) for a in point.args]
     try:
         with time_limit(max(limit, LEAST)):
-            names = list(inspect.signature(q.fn).parameters)
-            values = {names[int(k)]: x for k, x in arrays.items()}
+            values = dict(zip(inspect.signature(q.fn).parameters, arrays))
             seen = framework.run_vjp(q.fn, values, (), ())
             dtypes = {str(x.dtype) for x in (*values.values(), *seen.outputs)}
             if seen.raised is not None or len(dtypes) != 1 or not dtypes <= set(framework.dtypes):
@@ -177,7 +176,7 @@ def _open(q: Question, reason: Reason, message: str) -> Verdict:
 def _reconsidered(
     sample: Sample, q: Question, first: Verdict, traced: Traced, case: Case | None
 ) -> tuple[Verdict, Intent | None, list[str]]:
-    """The verdict after a FAIL has been held against differences of the function, and against what may be meant."""
+    """Hold a FAIL against differences of the function, and against what the rule may be meant for."""
     if first.kind is FailKind.RAISED:  # the suite's own pass did not: the call cannot be repeated as it was
         message = f"the call cannot be repeated: {first.message}"
         return replace(first, outcome=Outcome.INCONCLUSIVE, kind=None, reason=Reason.SUBJECT, message=message), None, []

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..core.case import Source
 from ..core.outcome import DEFAULT, GatePolicy, Outcome
-from ..run.events import Job
+from ..run.events import Job, JobJudged, Listener
 from ..run.gate import tell_verdict
 from .imports import watching
 from .judge import LIMIT, Judged, judge, look, suspicion
@@ -50,7 +50,7 @@ class Watched:
         self.seconds = 0.0
 
     def judge(self, seconds: float | None = None, *, seed: int = 0) -> list[Judged]:
-        """Judge what was recorded, the most suspicious first, in about `seconds` (30, or a tenth of the block's)."""
+        """Judge what was recorded, the most suspicious first. Takes `seconds`: by default 30, or a tenth of the block's."""
         end = time.perf_counter() + (allowed_seconds(self.seconds) if seconds is None else seconds)
         pins = read_pins(self.root)
         with undisturbed():
@@ -62,7 +62,7 @@ class Watched:
                     self.judged.append(apply_pin(judge(sample, seed=seed, limit=max(1.0, min(left, LIMIT))), pins))
             self.judged = list(looked(self.judged, end, seed))
         for found in self.judged:
-            _tell(found)
+            tell_judged(found, f"gradverify::{found.sample.id}", DEFAULT)
         return self.judged
 
     def gates(self, policy: GatePolicy = DEFAULT) -> bool:
@@ -98,12 +98,13 @@ def looked(judged: list[Judged], end: float, seed: int) -> Iterator[Judged]:
             yield found
 
 
-def _tell(found: Judged) -> None:
-    sample = found.sample
-    file, _, line = sample.definition.backward.rpartition(":")
+def tell_judged(found: Judged, id: str, policy: GatePolicy, listeners: Iterable[Listener] = ()) -> JobJudged:
+    """Tell the event of a judgement, under this id."""
+    definition = found.sample.definition
+    file, _, line = definition.backward.rpartition(":")
     source = Source("watched", file or None, int(line) if line.isdecimal() else None)
-    job = Job(f"gradverify::{sample.id}", sample.definition.framework, found.verdict.dtype, source=source)
-    tell_verdict(job, found.verdict, DEFAULT)
+    job = Job(id, definition.framework, found.verdict.dtype, source=source)
+    return tell_verdict(job, found.verdict, policy, listeners)
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def _triangular(x: np.ndarray) -> bool:
 
 
 def _simplex(x: np.ndarray) -> bool:
-    """Do its rows, or all of it, add up to 1, as far as the dtype can say, and have no negative entry?"""
+    """Is it a distribution, or is each row one? Sums are 1 to the rounding of the dtype."""
     if x.min() < 0:
         return False
     close = x.shape[-1] * np.finfo(x.dtype).eps

@@ -65,7 +65,7 @@ def merged(tables: Iterable[Sequence[Row]]) -> list[Row]:
 
 
 def table_lines(table: Sequence[Row]) -> list[str]:
-    """The table as text, and what is to be said of it."""
+    """The table as text, and below it what never ran or was not recorded."""
     met = [r for r in table if r["executed"]]
     lines = []
     if met:

@@ -1,4 +1,4 @@
-"""What has no definition is judged in its own dtype, 16 bits as well: what is right there does not fail by its dtype."""
+"""What has no definition is judged in its own dtype: a right bfloat16 function does not fail because float32 is finer."""
 
 from __future__ import annotations
 

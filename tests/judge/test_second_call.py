@@ -1,4 +1,4 @@
-"""What a further call says of a wrong gradient, and what it is silent about."""
+"""What one more call says of a wrong gradient, and when it says nothing."""
 
 from __future__ import annotations
 

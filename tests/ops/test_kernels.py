@@ -113,7 +113,7 @@ EXACTLY = replace(FORMATS["float64"], roundoff=0.0, gradual=True)
 
 
 def close(got: Any, want: Any) -> bool:
-    """Equal but for the order in which NumPy adds up what lies otherwise in memory, and next to the largest double."""
+    """Are they equal, but for the order of NumPy's sums? Numbers next to the largest double are not compared."""
     got, want = np.asarray(got), np.asarray(want)
     far = np.abs(want) > 1e290
     return got.shape == want.shape and bool(
@@ -123,7 +123,7 @@ def close(got: Any, want: Any) -> bool:
 
 @pytest.mark.parametrize("name", sorted(n for n, s in OPS.items() if n != "einsum"))
 def test_reruns_in_one_walk_are_the_reruns_one_by_one(name: str) -> None:
-    """Definition and rules over arrays of three reruns give what they give over each: axes are those of one rerun."""
+    """Definition and rules give the same over three reruns at once as over each: axes are those of one rerun."""
     spec, rng = OPS[name], np.random.default_rng(5)
     count = 3 if spec in FAMILIES["neural"] else 9  # shapes of images are found by trying
     for sample in _samples(spec, rng, count, "float64", None):

@@ -123,7 +123,7 @@ def test_plain_and_rich_tables_say_the_same() -> None:
 
 
 def test_subjects_that_are_not_there_are_one_line() -> None:
-    """A row for each framework that is not installed tells nothing, and hides what was judged."""
+    """Rows of frameworks that are not installed hide what was judged."""
     recorder = Recorder()
     for _ in range(2):
         recorder(event(Outcome.INCONCLUSIVE, reason=Reason.UNAVAILABLE, subject="cupy"))

@@ -1,4 +1,4 @@
-"""Nodes of a trace know the line of the user's code that asked for them, in every framework, forward and backward."""
+"""Each node of a trace knows its line of the user's code, in every framework, forward and backward."""
 
 from __future__ import annotations
 

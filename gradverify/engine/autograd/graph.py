@@ -35,7 +35,7 @@ class saved_tensors_hooks:
 
 
 class save_on_cpu(saved_tensors_hooks):
-    """Inside, what is saved for backward is kept on the CPU, and goes back to its device when it is read."""
+    """Inside, tensors saved for backward are kept on the CPU; backward reads them on their own device."""
 
     def __init__(self, pin_memory: bool = False, device_type: str = "cuda") -> None:
         super().__init__(lambda x: (x.device, x.cpu()), lambda packed: packed[1].to(packed[0]))

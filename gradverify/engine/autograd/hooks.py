@@ -34,7 +34,7 @@ def _check(hook: Callable[..., Any], before: Tensor | None, after: Any) -> None:
 
 
 def _answers(hook: Callable[..., Any], before: tuple[Any, ...], changed: Any) -> tuple[Any, ...]:
-    """What a hook of a node returned, checked against what it was given."""
+    """The gradients that a hook of a node returned. Raises RuntimeError where they do not fit those it was given."""
     after = changed if isinstance(changed, tuple) else (changed,)
     if len(after) != len(before):
         name = getattr(hook, "__name__", "<unknown>")

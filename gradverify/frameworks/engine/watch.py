@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from ...engine.autograd.function import Function
 from ...engine.modes import state
 from ...engine.tensor import Tensor
-from ...trace.call_site import at
 from ...trace.callee import positional
-from ..watching import MEANT, MOST_COTANGENTS, Definition, Entry, Recorder, Sample, named
+from ..watching import (
+    MEANT,
+    MOST_COTANGENTS,
+    Definition,
+    Entry,
+    Met,
+    Recorder,
+    Sample,
+    line_of,
+    named,
+    signature_of,
+    source_of,
+)
 
 
 @contextlib.contextmanager
@@ -24,17 +35,19 @@ def watching(recorder: Recorder) -> Iterator[None]:
     if getattr(original, "recorder", None) is recorder:  # of a framework that is the engine under another name
         yield
         return
+    met = Met(recorder, definition_of)
 
     @functools.wraps(original)
     def apply(cls: type[Function], *args: Any) -> Any:
-        entry = recorder.entry(definition_of(cls))
-        if entry is None:
+        known = met.entry(cls)
+        if known is None:
             return original(cls, *args)
+        definition, entry = known
         entry.executed += 1
         if not state.enabled or not any(isinstance(a, Tensor) and a.requires_grad for a in args):
             entry.undifferentiated += 1
             return original(cls, *args)
-        sample = _sample(cls, entry, args, recorder) if entry.is_due() else None
+        sample = _sample(cls, definition, entry, args, recorder) if entry.is_due() else None
         out = original(cls, *args)
         if sample is not None:
             entry.keep(sample)
@@ -51,22 +64,21 @@ def watching(recorder: Recorder) -> Iterator[None]:
 
 def definition_of(cls: type[Function]) -> Definition:
     """Where a Function is written."""
-    forward, backward = (getattr(inspect.unwrap(f), "__code__", None) for f in (cls.forward, cls.backward))
-    file = backward.co_filename if backward else ""
+    forward, backward = source_of(cls.forward), source_of(cls.backward)
     return Definition(
-        f"{cls.__module__}.{cls.__qualname__.replace('.<locals>', '')}", "engine", cls.__module__, file,
-        at(forward.co_filename, forward.co_firstlineno) if forward else "",
-        at(file, backward.co_firstlineno) if backward else "", meant=getattr(cls, MEANT, None),
+        f"{cls.__module__}.{cls.__qualname__.replace('.<locals>', '')}", "engine", cls.__module__, backward[0],
+        line_of(forward), line_of(backward), meant=getattr(cls, MEANT, None),
     )  # fmt: skip
 
 
-def _sample(cls: type[Function], entry: Entry, args: tuple[Any, ...], recorder: Recorder) -> Sample | None:
+def _sample(
+    cls: type[Function], definition: Definition, entry: Entry, args: tuple[Any, ...], recorder: Recorder
+) -> Sample | None:
     """A copy of the call; None where it is not wanted."""
-    skipped = 1 if cls.setup_context is Function.setup_context else 0
-    names = [positional(cls.forward, k + skipped) for k in range(len(args))]
+    names = [positional(cls.apply, k) for k in range(len(args))]
     places = [k for k, a in enumerate(args) if isinstance(a, Tensor) and a.requires_grad]
     arrays = {k: a.detach().numpy().copy() for k, a in enumerate(args) if isinstance(a, Tensor)}
-    signature = ",".join(f"{names[k]}={_described(x)}{'*' * (k in places)}" for k, x in arrays.items())
+    signature = signature_of((names[k], str(x.dtype), x.shape, k in places) for k, x in arrays.items())
     fixed = ", ".join(f"{names[k]}={a!r:.60}" for k, a in enumerate(args) if k not in arrays)
     size = sum(x.nbytes for x in arrays.values())
     if not entry.wants(signature, fixed, size):
@@ -82,14 +94,10 @@ def _sample(cls: type[Function], entry: Entry, args: tuple[Any, ...], recorder: 
         return cls.apply(*full)
 
     return Sample(
-        definition_of(cls), signature, fixed, named(function, cls.__name__, [names[k] for k in places]),
+        definition, signature, fixed, named(function, cls.__name__, [names[k] for k in places]),
         tuple(names[k] for k in places), tuple(values[k] for k in places), first=recorder.place(),
         whole=tuple(zip(names, values)), size=size,
     )  # fmt: skip
-
-
-def _described(x: Any) -> str:
-    return f"{x.dtype}({','.join(map(str, x.shape))})"
 
 
 def _follow(sample: Sample, out: Any) -> None:
@@ -108,8 +116,6 @@ def _follow(sample: Sample, out: Any) -> None:
             grads = [g] if node_outputs == 1 else g
             sample.cotangents.append(tuple(None if d is None else _array(d) for d in grads))
         return backward(reference(), g, over)
-
-    import weakref
 
     node_outputs, reference = len(outputs), weakref.ref(node)  # a node that its own attribute holds would not be freed
     node.backward = noted

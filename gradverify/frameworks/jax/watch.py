@@ -15,9 +15,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from ...trace.call_site import at
 from ...trace.callee import positional
-from ..watching import MEANT, Definition, Entry, Recorder, Sample, named
+from ..watching import MEANT, Definition, Entry, Met, Recorder, Sample, line_of, named, signature_of, source_of
 
 
 @contextlib.contextmanager
@@ -35,12 +34,14 @@ def watching(recorder: Recorder) -> Iterator[None]:
 
 
 def _watched(original: Callable[..., Any], recorder: Recorder) -> Callable[..., Any]:
+    met = Met(recorder, definition_of)
+
     @functools.wraps(original)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        definition = definition_of(self)
-        entry = recorder.entry(definition) if definition is not None else None
-        if definition is None or entry is None:
+        known = met.entry(self)
+        if known is None:
             return original(self, *args, **kwargs)
+        definition, entry = known
         entry.executed += 1
         leaves, structure = jax.tree.flatten((args, kwargs))
         if not any(isinstance(x, jax.core.Tracer) for x in leaves):
@@ -69,12 +70,11 @@ def definition_of(fn: Any) -> Definition | None:
     if inner is None or module.split(".")[0] in ("jax", "jaxlib", "gradverify"):
         return None
     rule = getattr(fn, "bwd", None) or getattr(fn, "jvp", None)
-    forward, backward = (getattr(inspect.unwrap(f), "__code__", None) if callable(f) else None for f in (inner, rule))
-    code = backward or forward
+    forward, backward = source_of(inner), source_of(rule)
+    backward = backward if backward[0] else forward
     return Definition(
         f"{module}.{getattr(inner, '__qualname__', 'custom').replace('.<locals>', '')}", "jax", module,
-        code.co_filename if code else "", at(forward.co_filename, forward.co_firstlineno) if forward else "",
-        at(code.co_filename, code.co_firstlineno) if code else "", meant=getattr(fn, MEANT, None),
+        backward[0], line_of(forward), line_of(backward), meant=getattr(fn, MEANT, None),
     )  # fmt: skip
 
 
@@ -90,7 +90,7 @@ def _sample(
     names = [_name(fn, path) for path, _ in paths]
     places = [k for k, x in enumerate(leaves) if isinstance(x, jax.core.Tracer) and _floating(values[k])]
     arrays = {k for k, v in enumerate(values) if isinstance(v, jax.Array | np.ndarray)}
-    signature = ",".join(f"{names[k]}={_described(values[k])}{'*' * (k in places)}" for k in sorted(arrays))
+    signature = signature_of((names[k], str(values[k].dtype), values[k].shape, k in places) for k in sorted(arrays))
     fixed = ", ".join(f"{names[k]}={v!r:.60}" for k, v in enumerate(values) if k not in arrays)
     size = sum(values[k].nbytes for k in arrays)
     if not places or not entry.wants(signature, fixed, size):
@@ -126,7 +126,3 @@ def _name(fn: Any, path: tuple[Any, ...]) -> str:
     where, first, *rest = path
     head = str(first.key) if where.idx == 1 else positional(fn.fun, first.idx)
     return head + jax.tree_util.keystr(tuple(rest))
-
-
-def _described(x: Any) -> str:
-    return f"{x.dtype}({','.join(map(str, x.shape))})"

@@ -14,7 +14,7 @@ import torch
 from torch.autograd import Function
 from torch.utils import _pytree as pytree
 
-from ..watching import Definition, Entry, Sample, named
+from ..watching import Definition, Entry, Sample, named, signature_of
 
 PLAIN = (
     bool,
@@ -48,8 +48,10 @@ def copy_call(
     names = [*argument_names(cls, operator, len(args)), *kwargs]
     given = [_value(a) if isinstance(a, torch.Tensor) else a for a in (*args, *kwargs.values())]
     flags = [isinstance(a, torch.Tensor) and a.requires_grad for a in (*args, *kwargs.values())]
-    signature = ",".join(
-        f"{n}={_described(a)}{'*' if f else ''}" for n, a, f in zip(names, given, flags) if isinstance(a, torch.Tensor)
+    signature = signature_of(
+        (n, str(a.dtype).removeprefix("torch."), a.shape, f)
+        for n, a, f in zip(names, given, flags)
+        if isinstance(a, torch.Tensor)
     )
     fixed = ", ".join(f"{n}={_text(a)}" for n, a in zip(names, given) if not isinstance(a, torch.Tensor))
     size = sum(a.numel() * a.element_size() for a in given if isinstance(a, torch.Tensor))
@@ -93,10 +95,6 @@ def _clone(t: torch.Tensor) -> torch.Tensor:
     return t.detach().clone(memory_format=torch.preserve_format)
 
 
-def _described(t: torch.Tensor) -> str:
-    return f"{str(t.dtype).removeprefix('torch.')}({','.join(map(str, t.shape))})"
-
-
 def _text(x: Any) -> str:
     if not _is_plain(x):
         return f"<{getattr(x, '__qualname__', None) or type(x).__name__}>"
@@ -113,7 +111,7 @@ def _is_plain(x: Any) -> bool:
 
 
 class _Memo(dict[int, Any]):
-    """The memo of a deep copy, which notes what it was asked for and had."""
+    """The memo of a deep copy, which notes the copies that it was asked for."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,7 +124,7 @@ class _Memo(dict[int, Any]):
 
 
 def _copied(x: Any, memo: _Memo) -> Any:
-    """A deep copy that has the copies of `memo` in place of what they are copies of: parameters keep their identity."""
+    """A deep copy in which each object of `memo` is its copy there: parameters keep their identity."""
     if _is_plain(x):
         return x
     if isinstance(x, types.FunctionType):
@@ -216,7 +214,7 @@ class Again:
 
 
 class _Identity(Function):
-    """A call over the very tensors that it was recorded with, so that whoever else holds them sees the same values."""
+    """A call over the recorded tensors themselves: whoever else holds one sees the same values."""
 
     @staticmethod
     def forward(ctx: Any, again: Again, *tensors: torch.Tensor) -> Any:

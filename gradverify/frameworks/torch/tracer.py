@@ -204,7 +204,7 @@ def _recorded(call: _Call, stop_detached: bool) -> Any:
 def _written(
     xp: TorchTracer, inputs: Sequence[tuple[str, torch.Tensor]], custom: bool
 ) -> tuple[list[str], list[str], list[str]]:
-    """Return the inputs that were written to, those of them out of PyTorch's sight, and those in it."""
+    """Return three lists of inputs: all that were written to, those out of PyTorch's sight, and those in it."""
     written: list[str] = []
     unseen: list[str] = []
     updated: list[str] = []

@@ -13,23 +13,18 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch.autograd import Function
-from torch.autograd.function import _is_setup_context_defined
 from torch.utils import _pytree as pytree
 
-from ...trace.call_site import at
 from ...trace.callee import positional
-from ..watching import MEANT, MOST_COTANGENTS, Definition, Entry, Recorder, Sample
+from ..watching import MEANT, MOST_COTANGENTS, Definition, Entry, Met, Recorder, Sample, line_of, source_of
 from .arrays import to_numpy
 from .samples import Hidden, copy_call
 
 GENERATED = "GeneratedBackwardFor_"
 """How PyTorch names the Function that it makes of a custom operator."""
-
-_UNKNOWN: Any = object()
 
 
 @contextlib.contextmanager
@@ -69,12 +64,10 @@ class _Watch:
 
     def __init__(self, recorder: Recorder, original: Callable[..., Any]) -> None:
         self.recorder, self.original = recorder, original
-        self.entries: WeakKeyDictionary[type, tuple[Definition, Entry] | None] = WeakKeyDictionary()
+        self.met = Met(recorder, definition_of)
 
     def run(self, cls: type[Function], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        known = self.entries.get(cls, _UNKNOWN)
-        if known is _UNKNOWN:
-            known = self.entries[cls] = self._meet(cls)
+        known = self.met.entry(cls)
         if known is None or torch.compiler.is_compiling():
             return self.original(cls, *args, **kwargs)
         definition, entry = known
@@ -92,11 +85,6 @@ class _Watch:
         sample.function.again.written |= {k for k, v in _versions(args).items() if v != before.get(k)}  # type: ignore[attr-defined]
         self._follow(cls, sample, entry, out)
         return out
-
-    def _meet(self, cls: type[Function]) -> tuple[Definition, Entry] | None:
-        definition = definition_of(cls)
-        entry = definition and self.recorder.entry(definition)
-        return (definition, entry) if definition and entry else None
 
     def _copied(
         self, cls: type[Function], definition: Definition, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -173,15 +161,15 @@ def definition_of(cls: type[Function]) -> Definition | None:
     if operator is not None:
         op, backward = operator
         module = getattr(backward, "__module__", "") or ""
-        file, line = _source(backward)
+        source = source_of(backward)
         name = f"{op._namespace}.{op._opname}" + (f".{op._overloadname}" if op._overloadname != "default" else "")
-        return Definition(name, "torch", module, file, "", at(file, line) if file else "")
+        return Definition(name, "torch", module, source[0], "", line_of(source))
     module = cls.__module__
     if module.split(".")[0] in ("torch", "gradverify") or cls.__name__.startswith(GENERATED):
         return None
-    forward, backward = _source(cls.forward), _source(getattr(cls, "backward", None))
+    forward, backward = source_of(cls.forward), source_of(getattr(cls, "backward", None))
     if backward[0] == torch.autograd.function.__file__:  # inherited: there is a vjp, or none at all
-        backward = _source(getattr(cls, "vjp", None)) if "vjp" in cls.__dict__ else forward
+        backward = source_of(getattr(cls, "vjp", None)) if "vjp" in cls.__dict__ else forward
     name = cls.__qualname__
     found = functools.reduce(lambda o, part: getattr(o, part, None), name.split("."), sys.modules.get(module))
     return Definition(
@@ -189,24 +177,18 @@ def definition_of(cls: type[Function]) -> Definition | None:
         framework="torch",
         module=module,
         file=backward[0] or forward[0],
-        forward=at(*forward) if forward[0] else "",
-        backward=at(*backward) if backward[0] else "",
+        forward=line_of(forward),
+        backward=line_of(backward),
         importable=found is cls,
         meant=getattr(cls, MEANT, None),
     )
-
-
-def _source(fn: Any) -> tuple[str, int]:
-    code = getattr(inspect.unwrap(fn) if callable(fn) else fn, "__code__", None)
-    return (code.co_filename, code.co_firstlineno) if code else ("", 0)
 
 
 def argument_names(cls: type[Function], operator: Any, count: int) -> list[str]:
     """What forward itself calls its arguments."""
     if operator is not None:
         return [a.name for a in operator[0]._schema.arguments[:count]]
-    skipped = 0 if _is_setup_context_defined(cls.setup_context) else 1
-    return [positional(cls.forward, k + skipped) for k in range(count)]
+    return [positional(cls.apply, k) for k in range(count)]
 
 
 def all_definitions() -> Iterator[Definition]:
