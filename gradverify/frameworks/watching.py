@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -75,6 +75,7 @@ class Sample:
     modes          what was switched on: "autocast(bfloat16)"
     whole          arrays, and every other argument, by name: for a script
     size           bytes that the copies take
+    seat           what the recorder's entry said when it wanted the call
     """
 
     definition: Definition
@@ -92,6 +93,7 @@ class Sample:
     modes: tuple[str, ...] = ()
     whole: Sequence[tuple[str, Any]] = ()
     size: int = 0
+    seat: Any = None
 
     @property
     def id(self) -> str:
@@ -131,6 +133,10 @@ MOST_COTANGENTS = 2
 """Backward passes of one call whose cotangents are kept."""
 
 
+MOST_ENTRIES = 2048
+"""Entries of one array that are looked at, evenly spread, besides its smallest and largest: some 50 µs."""
+
+
 class Entry(Protocol):
     """What a recorder knows of one definition, and how a framework tells it more."""
 
@@ -140,8 +146,13 @@ class Entry(Protocol):
     def is_due(self) -> bool:
         """Is this execution looked at? Cheap: it is asked at every one."""
 
-    def wants(self, signature: str, fixed: str, size: int) -> bool:
-        """Is a call of this signature, with these other arguments, to be copied?"""
+    def wants(
+        self, signature: str, fixed: str, size: int, arrays: Callable[[], Mapping[str, np.ndarray]]
+    ) -> object | None:
+        """The seat of a call of this signature, with these other arguments: it is to be copied; None: it is not.
+
+        `arrays` gives its arrays by name, where their values decide, or MOST_ENTRIES of their entries.
+        """
 
     def keep(self, sample: Sample) -> None:
         """Keep the sample."""
