@@ -16,6 +16,7 @@ from ..core.verdict import FailKind, Outcome, Reason, Verdict
 from ..frameworks.base import Framework
 from ..frameworks.recognise import asking
 from ..frameworks.registry import of_functions
+from ..frameworks.watching import unwatched
 from ..judge.decide import decide
 from ..trace import Traced
 from . import branches as branches  # declares its probe
@@ -38,6 +39,7 @@ from .trace_case import (
 )
 
 
+@unwatched()
 def judge_question(q: Question, effort: Effort, first_asked: str = "") -> Verdict:
     """The verdict at the given point, or the first FAIL found around it; `first_asked` is the key of a probe.
 

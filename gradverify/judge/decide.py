@@ -17,6 +17,7 @@ from ..core.imports import imported, parsed
 from ..core.verdict import Comparison, FailKind, Formula, Outcome, Reason, Verdict
 from ..core.wording import point_of
 from ..frameworks.base import Framework, Observation
+from ..frameworks.watching import unwatched
 from ..namespaces.dtypes import COMPLEX, FORMATS, is_float, rounded, to_float64
 from ..namespaces.run import forward
 from ..ops.complex.lowering import is_complex
@@ -95,6 +96,7 @@ def inconclusive(reason: Reason, message: str = "", *comparisons: Comparison) ->
     return _Finding(Outcome.INCONCLUSIVE, None, reason, message, comparisons)
 
 
+@unwatched()
 def decide(
     case: Case,
     subject: Framework,
