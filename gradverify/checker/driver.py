@@ -17,6 +17,7 @@ from ..frameworks.base import Framework
 from ..frameworks.recognise import asking
 from ..frameworks.registry import of_functions
 from ..judge.decide import decide
+from ..judge.laws import Extent
 from ..trace import Traced
 from . import branches as branches  # declares its probe
 from . import same_point as same_point  # declares its probes
@@ -136,16 +137,18 @@ def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> 
             # A batch may make the graph larger by its square, as attention does.
             most = None if probe.most is None else max(probe.most, 2 * given.entries)
             salt = variant.label.replace("{}", probe.key) or probe.key
-            verdict, _, there = judge_point(q, Point(variant.args, label, most=most, salt=salt), given.is_opaque)
+            point = Point(variant.args, label, most=most, salt=salt, extent=probe.extent_for(given))
+            verdict, _, there = judge_point(q, point, given.is_opaque)
             if verdict.outcome is Outcome.FAIL and variant.resize is not None:
                 _refuse_other_sizes(given, there, variant.resize)
             return verdict
         case OtherFunction():
-            return judge_point(replace(q, fn=variant.fn), q.given, given.is_opaque)[0]
+            there = replace(q.given, extent=probe.extent_for(given))
+            return judge_point(replace(q, fn=variant.fn), there, given.is_opaque)[0]
         case OtherCase():
             other = replace(variant.case, name=f"{q.name}, {label}")
             traced = variant.traced or given.traced
-            verdict = judge_case(q, traced, other)
+            verdict = judge_case(q, traced, other, extent=probe.extent_for(given))
             if verdict.kind is FailKind.RAISED and given.case is not None and set(other.wrt) < set(given.case.wrt):
                 _refuse_where_forward_raises(q, traced, other)
             return verdict
@@ -225,7 +228,7 @@ def _judge_once(q: Question, point: Point, fix_detached: bool) -> tuple[Verdict,
             raise
         return (*opaque, None)
     exact = q.surrogate is None and not own.converges
-    verdict = judge_case(q, own, case, exact=exact)
+    verdict = judge_case(q, own, case, exact=exact, extent=point.extent)
     if verdict.kind is FailKind.WRONG and own.custom and case.graph is own.graph and _decides(case):
         found = _second_opinion(q, own, case)
         if found is not None:  # then the graph is no definition, here and at the points around
@@ -262,13 +265,15 @@ def _second_opinion(q: Question, own: Traced, case: Case) -> Verdict | None:
     return replace(found, notes=(*own.notes, note, *found.notes[-1:]))
 
 
-def judge_case(q: Question, own: Traced, case: Case, *, exact: bool = False) -> Verdict:
-    """The verdict on a case of the traced function; with `exact` on the formula of its backward pass as well."""
+def judge_case(q: Question, own: Traced, case: Case, *, exact: bool = False, extent: Extent = Extent.ALL) -> Verdict:
+    """The verdict on a case of the traced function; with `exact` on the formula of its backward pass as well.
+
+    `extent` says which laws are asked.
+    """
     subject, function = to_native(_subject_of(own, q.device), own)
     with q.limit_time(PASSES):
-        verdict = label_whole(
-            decide(case, subject, function=function, custom=own.custom, exact=exact, seed=q.seed), own
-        )
+        verdict = decide(case, subject, function=function, custom=own.custom, exact=exact, extent=extent, seed=q.seed)
+    verdict = label_whole(verdict, own)
     if own.converges:
         verdict = _weigh_convergence(verdict)
     notes = (*verdict.notes, *own.notes)
