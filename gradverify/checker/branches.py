@@ -20,7 +20,6 @@ from ..core.graph import Apply, Constant, Graph, Input
 from ..core.interval import Interval
 from ..core.verdict import Coverage
 from ..frameworks.registry import of_functions
-from ..judge.exact import trace_backward
 from ..judge.wording import with_line
 from ..namespaces.dtypes import is_float, rounded, to_float64
 from ..namespaces.numpy import NUMPY
@@ -64,7 +63,7 @@ def _backward(given: Given) -> tuple[Graph, dict[str, np.ndarray]]:
     assert case is not None
     subject, function = to_native(of_functions(given.traced.framework, given.question.device), given.traced)
     with given.question.limit_time(PASSES):
-        backward = trace_backward(case, subject, function)
+        backward = given.backward.at(case, subject, function)
     assert backward.graph is not None
     return lowered(backward.graph), dict(backward.values)
 

@@ -22,6 +22,7 @@ import numpy as np
 from ..core.case import Case
 from ..core.verdict import Coverage, FailKind, Verdict
 from ..frameworks.registry import of_functions
+from ..judge.exact import BackwardPass
 from ..judge.laws import Extent
 from ..trace import Traced
 from .question import TRIALS, Effort, Question
@@ -54,6 +55,7 @@ class Given:
     case      the case there; None where the function cannot be traced
     effort    the caller's
     found     what probes found out about the whole, for the verdict
+    backward  the backward pass, with its trace where it was traced
     asks_whether_compiled  the function asked its framework whether it is being compiled
     """
 
@@ -64,6 +66,7 @@ class Given:
     effort: Effort
     asks_whether_compiled: bool = False
     found: Found = field(default_factory=Found)
+    backward: BackwardPass = field(default_factory=BackwardPass)
 
     @property
     def trials(self) -> int:

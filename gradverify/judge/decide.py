@@ -29,7 +29,7 @@ from .branches import Branches, branch_by_branch
 from .budget import RERUNS, Budget, several_casts
 from .compare import Compared, compare, hopeless
 from .departure import find_departure
-from .exact import Exact, evaluate_backward, off_beyond, ran
+from .exact import BackwardPass, Exact, evaluate_backward, off_beyond, ran
 from .excuses import with_forms
 from .holomorphic import allowance_by_forms
 from .hypotheses import Explanation, explain
@@ -100,13 +100,14 @@ def decide(
     *,
     function: Callable[..., Any] | None = None,
     custom: bool = True,
-    exact: bool = False,
+    exact: bool | BackwardPass = False,
     extent: Extent = Extent.ALL,
     seed: int = 0,
 ) -> Verdict:
     """The verdict on one case, without a culprit.
 
-    With `exact` the backward pass is evaluated in exact arithmetic as well (`judge.exact`).
+    With `exact` the backward pass is evaluated in exact arithmetic as well (`judge.exact`); a BackwardPass has its trace, or
+    gets it.
 
     `function`, over the subject's arrays, is held against the case's graph as its definition; without one it is the
     function that the case names, or the graph run on the subject. Where `custom` is false, `function` has no
@@ -117,7 +118,9 @@ def decide(
     gradverify.
     """
     start = time.perf_counter()
-    finding = _judge(case, subject, function, _Manner(custom, exact, extent, seed))
+    finding = _judge(
+        case, subject, function, _Manner(custom, BackwardPass() if exact is True else exact or None, extent, seed)
+    )
     return Verdict(
         outcome=finding.outcome,
         case=case.name,
@@ -142,7 +145,7 @@ class _Manner:
     """How a case is judged: the options of `decide`."""
 
     custom: bool
-    exact: bool
+    exact: BackwardPass | None
     extent: Extent
     seed: int
 
@@ -188,7 +191,8 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
     misshapen = _check_structure(case, seen, true)
     if misshapen:
         return misshapen
-    backward = evaluate_backward(case, subject, function, seen, true, seed) if manner.exact else None
+    passed = manner.exact
+    backward = evaluate_backward(case, subject, function, seen, true, seed, passed) if passed else None
     if backward and backward.faults:
         return fail(FailKind.LAW, f"the backward pass: {'; '.join(backward.faults)}")
     ref = reference(case, seed=seed, once=_rounded_once(case, backward) if backward else frozenset())
