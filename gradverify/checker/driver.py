@@ -30,6 +30,7 @@ from .opaque import Opaque, judge_opaque
 from .probes import Given, OtherArguments, OtherCase, OtherFunction, OtherQuestion, Probe, Resize, Variant, probes
 from .question import PASSES, Effort, Point, Question
 from .replay import is_final, replay
+from .reproduce import source, spec_of
 from .trace_case import (
     UNDIFFERENTIATED,
     Flawed,
@@ -125,10 +126,14 @@ class _Walk:
 
 
 def after_first_order(first: Verdict, verdict: Verdict, order: int = 2) -> Verdict:
-    """The verdict on a derivative; a FAIL says first that the first order is none."""
+    """The verdict on a derivative; a FAIL says first that the first order is none, and what to do where that is enough."""
     if verdict.outcome is not Outcome.FAIL:
         return verdict
-    return replace(verdict, message=f"order 1 {first.outcome}; order {order} {verdict.outcome}: {verdict.message}")
+    message = f"order 1 {first.outcome}; order {order} {verdict.outcome}: {verdict.message}. {ONCE}"
+    return replace(verdict, message=message)
+
+
+ONCE = "If it is meant to be differentiated once, mark backward once_differentiable, or pass order=1"
 
 
 def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> Verdict:
@@ -234,7 +239,8 @@ def judge_point(
         except Flawed as e:
             return _fail_flawed(q, point, e), e.traced, None
 
-    return judge_detached_both_ways(q, judge)
+    verdict, traced, case = judge_detached_both_ways(q, judge)
+    return replace(verdict, source=verdict.source or str(source(q))), traced, case
 
 
 def _judge_once(
@@ -299,7 +305,8 @@ def judge_case(
     if own.converges:
         verdict = _weigh_convergence(verdict)
     notes = (*verdict.notes, *own.notes)
-    return replace(verdict, notes=tuple(dict.fromkeys(notes)))
+    spec = spec_of(q, own, case, subject.name) if verdict.outcome.has_kind else ""
+    return replace(verdict, notes=tuple(dict.fromkeys(notes)), spec=spec)
 
 
 def _weigh_convergence(verdict: Verdict) -> Verdict:

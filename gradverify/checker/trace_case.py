@@ -21,6 +21,7 @@ from ..trace import Traced
 from .complex_adapter import cotangents_of, group_parts, inputs_named
 from .definitions import HELD, PARAMETERS, alike, parameters_of, takes_parameters, with_surrogate
 from .question import Point, Question, describe_function
+from .reproduce import source
 
 SURROGATE = "the gradient was held against that of the surrogate, the value against the function's own forward"
 
@@ -229,6 +230,7 @@ def build_case(q: Question, own: Traced, definition: Traced, point: Point, wrt: 
         mixed=mixed,
         parts=tuple((g[0], g[1]) for g in own.leaves if len(g) == 2),
         placed=frozenset(a.name for a in own.arguments if a.role == "parameter"),
+        source=source(q),
         updated=own.updated - set(wrt),
     )
 

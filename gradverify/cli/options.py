@@ -50,11 +50,20 @@ def case_options(command: Callable[..., Any]) -> Callable[..., Any]:
     report = click.option(
         "--report", "reports", multiple=True, metavar="FORMAT:PATH", help="json:PATH; may be repeated."
     )
-    return judging_options(report(command))
+    verbose = click.option(
+        "-v", "--verbose", "whole", is_flag=True, help="Print all evidence, not five lines and the file that has it."
+    )
+    return judging_options(verbose(report(command)))
 
 
 def judge(
-    jobs: Iterable[Job | Batch], settings: Settings, reports: Sequence[str], total: int, *, every: bool = False
+    jobs: Iterable[Job | Batch],
+    settings: Settings,
+    reports: Sequence[str],
+    total: int,
+    *,
+    every: bool = False,
+    whole: bool = False,
 ) -> int:
     """Run the jobs and return the exit code.
 
@@ -62,5 +71,5 @@ def judge(
     """
     recorder, screen = Recorder(), console()
     end = RunEnd(screen, recorder, settings, targets(reports))
-    shown = forward_as(with_reproducer, recorder, RunProgress(screen, every=every), end)
+    shown = forward_as(with_reproducer, recorder, RunProgress(screen, every=every, whole=whole), end)
     return Exit.OK if Runner(settings, [shown]).run(jobs, total) else Exit.FAIL

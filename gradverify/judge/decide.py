@@ -13,8 +13,9 @@ import numpy as np
 from ..core.case import Case
 from ..core.errors import SpecError, Undefined, Unsupported
 from ..core.graph import Apply, Graph
-from ..core.imports import imported
+from ..core.imports import imported, parsed
 from ..core.verdict import Comparison, FailKind, Formula, Outcome, Reason, Verdict
+from ..core.wording import point_of
 from ..frameworks.base import Framework, Observation
 from ..namespaces.dtypes import COMPLEX, FORMATS, is_float, rounded, to_float64
 from ..namespaces.run import forward
@@ -132,6 +133,7 @@ def decide(
         comparisons=finding.comparisons,
         graph=case.graph.text(),
         source=str(case.source),
+        point=point_of(case.values),
         seconds=time.perf_counter() - start,
         notes=finding.notes,
         known=finding.known,
@@ -235,17 +237,18 @@ def _describe(e: BaseException) -> str:
 
 
 def resolve_function(case: Case) -> Callable[..., Any]:
-    """The function that `call: package.module:name` names."""
+    """The function that `call: package.module:name` names, over the case's inputs."""
     assert case.function is not None
     file, line = case.source.file or "<case>", case.source.line or 1
     try:
-        found: Any = imported(case.function)
+        named = parsed(case.function)
+        found: Any = imported(named.function)
     except (ImportError, AttributeError, ValueError) as e:
         raise SpecError(f"call: {case.function!r} cannot be imported: {_describe(e)}", file=file, line=line) from e
     if not callable(found):
         what = type(found).__name__
         raise SpecError(f"call: {case.function!r} is no function but a {what}", file=file, line=line)
-    return found
+    return named.over(found, tuple(case.graph.inputs))
 
 
 def _check_point(truth: Truth) -> _Finding | None:

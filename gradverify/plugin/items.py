@@ -11,7 +11,8 @@ import pytest
 
 from ..core.errors import SpecError
 from ..core.outcome import Outcome
-from ..report.evidence import text, with_reproducer
+from ..report.evidence import with_reproducer
+from ..report.folder import told
 from ..report.records import Record, Recorder
 from ..run.events import Job, JobJudged
 from ..run.plan import searches, spec_jobs
@@ -25,9 +26,9 @@ RECORDS = pytest.StashKey[list[Record]]()
 class NotAcceptable(Exception):
     """Raised by an item for an unacceptable verdict; shown as text, without a traceback."""
 
-    def __init__(self, events: Sequence[JobJudged]) -> None:
+    def __init__(self, events: Sequence[JobJudged], texts: Sequence[str]) -> None:
         self.events = events
-        super().__init__("\n\n".join(text(e) for e in events))
+        super().__init__("\n\n".join(texts))
 
 
 MOST_TELLING = (Outcome.FAIL, Outcome.KNOWN, Outcome.WEAK, Outcome.SURROGATE, Outcome.PASS, Outcome.INCONCLUSIVE)
@@ -37,6 +38,11 @@ MOST_TELLING = (Outcome.FAIL, Outcome.KNOWN, Outcome.WEAK, Outcome.SURROGATE, Ou
 def summary_outcome(outcomes: Iterable[Outcome]) -> Outcome | None:
     """The outcome that stands for all `outcomes`; None without any."""
     return min(outcomes, key=MOST_TELLING.index, default=None)
+
+
+def shown(events: Iterable[JobJudged], config: pytest.Config) -> list[str]:
+    """Unacceptable verdicts as text: five lines each, with the evidence saved; with -vv all evidence."""
+    return [told(e, config.rootpath, whole=config.get_verbosity() > 1) for e in events]
 
 
 class SpecFile(pytest.File):
@@ -83,7 +89,7 @@ class GradItem(pytest.Item):
         self._properties(events)
         refused = [e for e in recorder.events if not e.ok]
         if refused:
-            raise NotAcceptable(refused)
+            raise NotAcceptable(refused, shown(refused, self.config))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any, **kwargs: Any) -> Any:
         """The evidence of the verdicts; for a crash of gradverify itself its traceback."""

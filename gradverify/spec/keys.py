@@ -91,9 +91,10 @@ CASE: Mapping[str, Key] = {
     ),
     "call": Key(
         "`package.module:function`, a function of the subject's own arrays that is held against `expr`, "
-        "forward and backward.",
+        "forward and backward. It is given all inputs, in order, or what stands in brackets: names of inputs and literals, "
+        "as in `package.module:norm(x, 1e-6, axis=-1)`.",
         {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*:"
-                                      "[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*$"},
+                                      "[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*(\\(.*\\))?$"},
     ),
     "wrt": Key(
         "The inputs that are differentiated; default: all of them that are floating-point.",
