@@ -20,7 +20,7 @@ from ..core.graph import Apply, Constant, Graph, Input
 from ..core.interval import Interval
 from ..core.verdict import Coverage
 from ..frameworks.registry import of_functions
-from ..judge.exact import trace_backward
+from ..judge.exact import BackwardPass
 from ..judge.wording import with_line
 from ..namespaces.dtypes import is_float, rounded, to_float64
 from ..namespaces.numpy import NUMPY
@@ -60,11 +60,13 @@ class Branch:
         return with_line(self.graph, self.node)
 
 
-def _backward(q: Question, traced: Traced, case: Case) -> tuple[Graph, dict[str, np.ndarray]]:
+def _backward(
+    q: Question, traced: Traced, case: Case, backward_pass: BackwardPass
+) -> tuple[Graph, dict[str, np.ndarray]]:
     """The backward pass as a graph, with the case's names for its primals, and its inputs' values."""
     subject, function = to_native(of_functions(traced.framework, q.device), traced)
     with q.limit_time(PASSES):
-        backward = trace_backward(case, subject, function)
+        backward = backward_pass.at(case, subject, function)
     assert backward.graph is not None
     return lowered(backward.graph), dict(backward.values)
 
@@ -81,7 +83,7 @@ def sides_taken(q: Question, traced: Traced, case: Case) -> dict[str, tuple[str,
     Decisions of which no value can take the other side are left out. Raises Unsupported and BadInput where the backward pass
     has no graph.
     """
-    graph, values = _backward(q, traced, case)
+    graph, values = _backward(q, traced, case, BackwardPass())
     found: dict[str, tuple[str, frozenset[bool]]] = {}
     for branch, sides in _decisions(graph, values, frozenset(graph.inputs)):
         if len(sides) == 1 and not is_reachable(branch):
@@ -235,7 +237,7 @@ def _at_branches(given: Given) -> Iterator[Variant]:
     """The function where a branch that was not taken is; `given.found` then says which were."""
     case = given.case
     assert case is not None
-    graph, values = _backward(given.question, given.traced, case)
+    graph, values = _backward(given.question, given.traced, case, given.backward)
     arguments = frozenset(a.name for a in given.traced.arguments if a.role == "argument" and not a.part)
     moving = frozenset(case.wrt) & arguments
     branches, count = open_branches(graph, values, moving)

@@ -18,6 +18,8 @@ from ..frameworks.recognise import asking
 from ..frameworks.registry import of_functions
 from ..frameworks.watching import unwatched
 from ..judge.decide import decide
+from ..judge.exact import BackwardPass
+from ..judge.laws import Extent
 from ..trace import Traced
 from . import branches as branches  # declares its probe
 from . import same_point as same_point  # declares its probes
@@ -28,6 +30,7 @@ from .complex_adapter import label_whole, to_native
 from .opaque import Opaque, judge_opaque
 from .probes import Given, OtherArguments, OtherCase, OtherFunction, OtherQuestion, Probe, Resize, Variant, probes
 from .question import PASSES, Effort, Point, Question
+from .replay import is_final, replay
 from .reproduce import source, spec_of
 from .trace_case import (
     UNDIFFERENTIATED,
@@ -45,9 +48,10 @@ def judge_question(q: Question, effort: Effort, first_asked: str = "") -> Verdic
 
     Raises BadInput for what cannot be judged because of the call itself.
     """
+    backward = BackwardPass()
     with asking() as asks:
-        first, traced, case = judge_point(q, q.given)
-        given = Given(q, first, traced, case, effort, asks())
+        first, traced, case = judge_point(q, q.given, backward=backward)
+        given = Given(q, first, traced, case, effort, asks(), backward=backward)
     walk = _Walk(given, first_asked)
     if first.outcome is not Outcome.FAIL and not (first.reason and first.reason.is_unsupported):
         for verdict, found_with in walk.verdicts():
@@ -143,16 +147,21 @@ def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> 
             # A batch may make the graph larger by its square, as attention does.
             most = None if probe.most is None else max(probe.most, 2 * given.entries)
             salt = variant.label.replace("{}", probe.key) or probe.key
-            verdict, _, there = judge_point(q, Point(variant.args, label, most=most, salt=salt), given.is_opaque)
+            point = Point(variant.args, label, most=most, salt=salt, extent=probe.extent_for(given))
+            replayed = _judge_replayed(given, point)
+            if replayed is not None:
+                return replayed
+            verdict, _, there = judge_point(q, point, given.is_opaque)
             if verdict.outcome is Outcome.FAIL and variant.resize is not None:
                 _refuse_other_sizes(given, there, variant.resize)
             return verdict
         case OtherFunction():
-            return judge_point(replace(q, fn=variant.fn), q.given, given.is_opaque)[0]
+            point = replace(q.given, extent=probe.extent_for(given))
+            return judge_point(replace(q, fn=variant.fn), point, given.is_opaque)[0]
         case OtherCase():
             other = replace(variant.case, name=f"{q.name}, {label}")
             traced = variant.traced or given.traced
-            verdict = judge_case(q, traced, other)
+            verdict = judge_case(q, traced, other, extent=probe.extent_for(given))
             if verdict.kind is FailKind.RAISED and given.case is not None and set(other.wrt) < set(given.case.wrt):
                 _refuse_where_forward_raises(q, traced, other)
             return verdict
@@ -161,6 +170,16 @@ def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> 
     raise TypeError(
         f"the probe {probe.name!r} makes a {type(variant).__name__}, which is no Variant that can be judged"
     )
+
+
+def _judge_replayed(given: Given, point: Point) -> Verdict | None:
+    """The verdict at a point by the trace of the given one; None where that does not decide."""
+    replayed = replay(given, point)
+    if replayed is None:
+        return None
+    case, own = replayed
+    verdict = judge_case(given.question, own, case, exact=given.backward, extent=point.extent)
+    return verdict if is_final(verdict) else None
 
 
 def _refuse_out_of_bounds(given: Given, args: tuple[Any, ...]) -> None:
@@ -203,8 +222,10 @@ def _refuse_where_forward_raises(q: Question, traced: Traced, case: Case) -> Non
         raise Unsupported(f"the function runs only where its other arguments require grad: {seen.raised}")
 
 
-def judge_point(q: Question, point: Point, is_opaque: bool = False) -> tuple[Verdict, Traced, Case | None]:
-    """The verdict at one point, the trace, and the case.
+def judge_point(
+    q: Question, point: Point, is_opaque: bool = False, backward: BackwardPass | None = None
+) -> tuple[Verdict, Traced, Case | None]:
+    """The verdict at one point, the trace, and the case; `backward` gets the trace of the backward pass.
 
     The case is None where the function cannot be traced, or where its run is evidence enough. `is_opaque` says that it
     cannot be traced elsewhere: a graph that agrees here by chance would be none of the function.
@@ -216,7 +237,7 @@ def judge_point(q: Question, point: Point, is_opaque: bool = False) -> tuple[Ver
                 opaque = judge_without_definition(q, point, "it is opaque at the given point", is_opaque=True)
                 if opaque is not None:
                     return (*opaque, None)
-            return _judge_once(q, point, fix_detached)
+            return _judge_once(q, point, fix_detached, backward or BackwardPass())
         except Flawed as e:
             return _fail_flawed(q, point, e), e.traced, None
 
@@ -224,7 +245,9 @@ def judge_point(q: Question, point: Point, is_opaque: bool = False) -> tuple[Ver
     return replace(verdict, source=verdict.source or str(source(q))), traced, case
 
 
-def _judge_once(q: Question, point: Point, fix_detached: bool) -> tuple[Verdict, Traced, Case | None]:
+def _judge_once(
+    q: Question, point: Point, fix_detached: bool, backward: BackwardPass
+) -> tuple[Verdict, Traced, Case | None]:
     try:
         case, own = trace_case(q, point, fix_detached=fix_detached)
     except Unsupported as e:
@@ -232,8 +255,8 @@ def _judge_once(q: Question, point: Point, fix_detached: bool) -> tuple[Verdict,
         if opaque is None:
             raise
         return (*opaque, None)
-    exact = q.surrogate is None and not own.converges
-    verdict = judge_case(q, own, case, exact=exact)
+    exact = backward if q.surrogate is None and not own.converges else False
+    verdict = judge_case(q, own, case, exact=exact, extent=point.extent)
     if verdict.kind is FailKind.WRONG and own.custom and case.graph is own.graph and _decides(case):
         found = _second_opinion(q, own, case)
         if found is not None:  # then the graph is no definition, here and at the points around
@@ -270,13 +293,17 @@ def _second_opinion(q: Question, own: Traced, case: Case) -> Verdict | None:
     return replace(found, notes=(*own.notes, note, *found.notes[-1:]))
 
 
-def judge_case(q: Question, own: Traced, case: Case, *, exact: bool = False) -> Verdict:
-    """The verdict on a case of the traced function; with `exact` on the formula of its backward pass as well."""
+def judge_case(
+    q: Question, own: Traced, case: Case, *, exact: bool | BackwardPass = False, extent: Extent = Extent.ALL
+) -> Verdict:
+    """The verdict on a case of the traced function; with `exact` on the formula of its backward pass as well.
+
+    `extent` says which laws are asked.
+    """
     subject, function = to_native(_subject_of(own, q.device), own)
     with q.limit_time(PASSES):
-        verdict = label_whole(
-            decide(case, subject, function=function, custom=own.custom, exact=exact, seed=q.seed), own
-        )
+        verdict = decide(case, subject, function=function, custom=own.custom, exact=exact, extent=extent, seed=q.seed)
+    verdict = label_whole(verdict, own)
     if own.converges:
         verdict = _weigh_convergence(verdict)
     notes = (*verdict.notes, *own.notes)

@@ -22,6 +22,8 @@ import numpy as np
 from ..core.case import Case
 from ..core.verdict import Coverage, FailKind, Verdict
 from ..frameworks.registry import of_functions
+from ..judge.exact import BackwardPass
+from ..judge.laws import Extent
 from ..trace import Traced
 from .question import TRIALS, Effort, Question
 from .trace_case import count_entries
@@ -53,6 +55,7 @@ class Given:
     case      the case there; None where the function cannot be traced
     effort    the caller's
     found     what probes found out about the whole, for the verdict
+    backward  the backward pass, with its trace where it was traced
     asks_whether_compiled  the function asked its framework whether it is being compiled
     """
 
@@ -63,6 +66,7 @@ class Given:
     effort: Effort
     asks_whether_compiled: bool = False
     found: Found = field(default_factory=Found)
+    backward: BackwardPass = field(default_factory=BackwardPass)
 
     @property
     def trials(self) -> int:
@@ -239,6 +243,7 @@ class Probe:
     most      array entries, over all nodes of the graph, up to which it is asked (at another point: or twice the given
               graph, whichever is more); None: no limit
     noted     does a note of the verdict say so where it could not be judged?
+    extent    how much of the laws is asked at normal effort; at thorough effort all are
     last      is it asked when all others have been?
     key       what identifies the probe, in `after`, and in the seed of what is drawn for it; at first its name
     """
@@ -252,6 +257,7 @@ class Probe:
     efforts: Sequence[Effort] = MOVING
     most: int | None = MOST
     noted: bool = False
+    extent: Extent = Extent.GLANCE
     last: bool = False
     key: str = ""
 
@@ -265,6 +271,10 @@ class Probe:
     def is_owed(self, given: Given, answered: Iterable[str]) -> bool:
         """Does the function owe this probe an answer, given the keys of those that it answered?"""
         return self.legal or (bool(self.after) and given.traced.custom and self.after in answered)
+
+    def extent_for(self, given: Given) -> Extent:
+        """How much of the laws is asked of the probe's cases."""
+        return Extent.ALL if given.effort == "thorough" else self.extent
 
     def is_affordable(self, given: Given, variant: Variant) -> bool:
         """Is the graph of the variant small enough, as far as that is known beforehand?"""

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..core.errors import BadInput
 from ..core.limits import TimeLimit, time_limit
+from ..judge.laws import Extent
 from ..judge.orders import Below
 from ..trace.callee import name_of, qualified_name_of
 
@@ -111,6 +112,7 @@ class Point:
     cotangent  of the outputs; None: drawn
     most       array entries, over all nodes of the graph, that its judgement may take; None: no limit
     salt       text that the drawn cotangent depends on, besides the question's seed
+    extent     which laws are asked
     """
 
     args: tuple[Any, ...]
@@ -118,6 +120,7 @@ class Point:
     cotangent: tuple[np.ndarray, ...] | None = None
     most: int | None = None
     salt: str = "as given"
+    extent: Extent = Extent.ALL
 
 
 def describe_function(fn: Callable[..., Any]) -> str:

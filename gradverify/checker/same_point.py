@@ -12,6 +12,7 @@ from ..core.case import Case
 from ..core.graph import Graph
 from ..frameworks.recognise import recompiled
 from ..frameworks.registry import of_functions
+from ..judge.laws import Extent
 from ..judge.reference import restrict_wrt
 from ..trace import Traced
 from ..trace.value import HandWrittenFunction
@@ -67,10 +68,22 @@ def _has_entries_to_tell_apart(given: Given) -> bool:
 
 
 register_probe(
-    Probe("a cotangent that is half zeros", _half_zeros, legal=True, requires=(has_case, _has_entries_to_tell_apart))
+    Probe(
+        "a cotangent that is half zeros",
+        _half_zeros,
+        legal=True,
+        requires=(has_case, _has_entries_to_tell_apart),
+        extent=Extent.NONE,
+    )
 )
 register_probe(
-    Probe("a constant, expanded cotangent", _expanded, legal=True, requires=(has_case, _has_entries_to_tell_apart))
+    Probe(
+        "a constant, expanded cotangent",
+        _expanded,
+        legal=True,
+        requires=(has_case, _has_entries_to_tell_apart),
+        extent=Extent.NONE,
+    )
 )
 
 
@@ -138,7 +151,7 @@ def _only(traced: Traced, k: int, group: tuple[int, ...]) -> Traced:
 
 
 register_probe(Probe("subsets of the inputs", _subsets_of_inputs, legal=True, requires=(has_case,)))
-register_probe(Probe("other ways of asking", _other_pull_modes, requires=(has_case,)))
+register_probe(Probe("other ways of asking", _other_pull_modes, requires=(has_case,), extent=Extent.NONE))
 register_probe(Probe("one output alone", _single_outputs, legal=True, requires=(has_case,)))
 
 
@@ -210,4 +223,6 @@ register_probe(
 register_probe(
     Probe("compiled", _compiled, requires=(_may_differ_compiled, _is_somebodys, has_own_gradient), most=None)
 )
-register_probe(Probe("as given, once more", _once_more, legal=True, requires=(has_case,), last=True))
+register_probe(
+    Probe("as given, once more", _once_more, legal=True, requires=(has_case,), extent=Extent.NONE, last=True)
+)

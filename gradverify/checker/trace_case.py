@@ -55,7 +55,7 @@ def trace_case(q: Question, point: Point | None = None, *, fix_detached: bool = 
         if q.below is None or fix_detached:
             raise
         own = trace_without_graph(q, point)
-        return _build_case(q, own, _differentiate(q.below, own, q.seed), point, own.wrt), own
+        return build_case(q, own, _differentiate(q.below, own, q.seed), point, own.wrt), own
     kept = _askable(q, whole)
     own = _of_outputs(whole, kept)
     if point.most is not None and count_entries(own) > point.most:
@@ -68,7 +68,7 @@ def trace_case(q: Question, point: Point | None = None, *, fix_detached: bool = 
         surrogate = _of_outputs(_trace_definition(q, q.surrogate, whole, point, fix_detached, "the surrogate"), kept)
         definition = with_surrogate(definition, surrogate, wrt)
         own = replace(own, notes=(*own.notes, SURROGATE))
-    case = _build_case(q, own, definition, point, wrt)
+    case = build_case(q, own, definition, point, wrt)
     if q.below is not None and not fix_detached:
         case = by_definition(q.below, _arguments(own), case, seed=q.seed)
     return case, own
@@ -199,7 +199,11 @@ def _trace_definition(
     return alike(own, found, what)
 
 
-def _build_case(q: Question, own: Traced, definition: Traced, point: Point, wrt: tuple[str, ...]) -> Case:
+def build_case(q: Question, own: Traced, definition: Traced, point: Point, wrt: tuple[str, ...]) -> Case:
+    """The case of two traces at a point: the judged function, and its definition, which has the graph.
+
+    Raises Unsupported where that has none, BadInput and Flawed where the function writes to what is differentiated.
+    """
     graph = definition.graph
     if graph is None:
         raise Unsupported("; ".join(definition.opaque))

@@ -261,9 +261,8 @@ def _bound_entries(
 
 def _scatter(truth: np.ndarray, arrays: list[np.ndarray]) -> np.ndarray:
     """The root mean square of the distances to the truth."""
-    norm = np.zeros(truth.shape)
-    for a in arrays:
-        norm = np.hypot(norm, a - truth)  # the squares of what is near the ends of the range are not in it
+    # By hypot: the squares of what is near the ends of the range are not in it.
+    norm: np.ndarray = np.hypot.reduce(np.abs(np.stack(arrays) - truth), axis=0)
     return norm / math.sqrt(len(arrays))
 
 
@@ -317,10 +316,7 @@ class _Rerun:
     branches: bytes
     decisions: Decisions
     distances: dict[int, np.ndarray]
-
-    @property
-    def finite(self) -> bool:
-        return all(np.isfinite(a).all() for a in (*self.outputs, *self.gradients.values()))
+    finite: bool
 
 
 class _Moved:
@@ -408,6 +404,9 @@ def _rerun(
     outputs = [nodes[o] for o in graph.outputs]
     zeros = {n: np.zeros(np.shape(case.values[n])) for n in wrt if inputs[n] not in adjoint}
 
+    gradients = [adjoint[inputs[n]] for n in wrt if n not in zeros]
+    finite = np.logical_and.reduce([_are_finite(x, len(reruns)) for x in (*outputs, *gradients)])
+
     def one(k: int) -> _Rerun:
         return _Rerun(
             tuple(_float64(o, k) for o in outputs),
@@ -415,9 +414,17 @@ def _rerun(
             branches_of(decisions[k]),
             decisions[k],
             {at: _float64(d, k) for at, d in distances.items()},
+            bool(finite[k]),
         )
 
     return [one(k) for k in range(len(reruns))]
+
+
+def _are_finite(x: Any, reruns: int) -> np.ndarray:
+    """In which reruns all entries are finite."""
+    each = x.each if isinstance(x, Nudged) else np.asarray(x, dtype=np.float64)[np.newaxis]
+    fine = np.isfinite(each).reshape(len(each), -1).all(axis=1) if each.size else np.ones(1, dtype=bool)
+    return np.broadcast_to(fine, (reruns,))
 
 
 def _float64(x: Any, k: int) -> np.ndarray:

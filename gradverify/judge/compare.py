@@ -6,6 +6,7 @@ d is the distance to the oracle's value, r the oracle's own bound, b the budget.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ import numpy as np
 from ..core.verdict import Comparison, Element
 from ..namespaces.dtypes import FloatFormat, ulp
 from ..oracle.estimate import Estimate
+
+LARGEST = sys.float_info.max
 
 ERROR_OF_DIGITS = 0.5
 """An entry whose budget is more than half of it has no digit left that could be checked."""
@@ -82,8 +85,9 @@ def _summary(
         return Comparison(of, 0)
     with np.errstate(all="ignore"):
         share = np.where(np.isfinite(b), (d + r) / b, 0.0)
-        share = np.where(non_finite, np.inf, np.nan_to_num(share, nan=0.0))
-        at = np.unravel_index(int(np.argmax(np.where(failing.any() & ~failing, -1.0, share))), got.shape)
+        share = np.where(non_finite, np.inf, np.where(np.isnan(share), 0.0, np.minimum(share, LARGEST)))
+        ranked = np.where(failing, share, -1.0) if failing.any() else share
+        at = np.unravel_index(int(np.argmax(ranked)), got.shape)
         size = np.abs(want.hi)
         # An error e in one entry shows once e - d > b + r.
         resolved = (size > np.maximum(want.bound, fmt.tiny)) & np.isfinite(b)
@@ -98,9 +102,15 @@ def _summary(
         _element(of, index, got, want, d, r, b, fmt),
         float(share[at]),
         float(relative.max()) if relative.size else math.nan,
-        float(np.median(relative)) if relative.size else math.nan,
+        _median(relative) if relative.size else math.nan,
         unresolved,
     )
+
+
+def _median(x: np.ndarray) -> float:
+    """The median of some finite numbers; np.median looks for NaN, and takes five times as long for few."""
+    ordered = np.sort(x, axis=None)
+    return float((ordered[(x.size - 1) // 2] + ordered[x.size // 2]) / 2)
 
 
 def _element(
@@ -113,7 +123,9 @@ def _element(
     b: np.ndarray,
     fmt: FloatFormat,
 ) -> Element:
-    one = float(ulp(np.asarray(np.nan_to_num(want.hi[index])), fmt))
+    size = float(want.hi[index])
+    size = 0.0 if math.isnan(size) else min(max(size, -LARGEST), LARGEST)
+    one = float(ulp(np.asarray(size), fmt))
     return Element(
         of,
         index,

@@ -31,12 +31,12 @@ from .branches import Branches, branch_by_branch
 from .budget import RERUNS, Budget, several_casts
 from .compare import Compared, compare, hopeless
 from .departure import find_departure
-from .exact import Exact, evaluate_backward, off_beyond, ran
+from .exact import BackwardPass, Exact, evaluate_backward, off_beyond, ran
 from .excuses import with_forms
 from .holomorphic import allowance_by_forms
 from .hypotheses import Explanation, explain
 from .hypotheses.second_call import Again, drawn_anew, of_an_earlier_call
-from .laws import Trial
+from .laws import Extent, Trial
 from .laws import registry as laws
 from .narrow import Narrow, find_narrow
 from .reference import Reference, allowance, reference, truth_of
@@ -103,22 +103,26 @@ def decide(
     *,
     function: Callable[..., Any] | None = None,
     custom: bool = True,
-    exact: bool = False,
+    exact: bool | BackwardPass = False,
+    extent: Extent = Extent.ALL,
     seed: int = 0,
 ) -> Verdict:
     """The verdict on one case, without a culprit.
 
-    With `exact` the backward pass is evaluated in exact arithmetic as well (`judge.exact`).
+    With `exact` the backward pass is evaluated in exact arithmetic as well (`judge.exact`); a BackwardPass has its trace, or
+    gets it.
 
     `function`, over the subject's arrays, is held against the case's graph as its definition; without one it is the
     function that the case names, or the graph run on the subject. Where `custom` is false, `function` has no
-    derivatives but the subject's own, so that a declared weakness of the subject may explain what it loses.
+    derivatives but the subject's own, so that a declared weakness of the subject may explain what it loses. `extent` says
+    which of the default laws are asked.
 
     A function that cannot be imported is a FAIL (raised); what this raises is a defect of gradverify.
     """
     start = time.perf_counter()
+    manner = _Manner(custom, BackwardPass() if exact is True else exact or None, extent, seed)
     try:
-        finding = _judge(case, subject, function, custom, exact, seed)
+        finding = _judge(case, subject, function, manner)
     except SpecError as e:
         finding = fail(FailKind.RAISED, e.message)
     return Verdict(
@@ -141,9 +145,17 @@ def decide(
     )
 
 
-def _judge(
-    case: Case, subject: Framework, own: Callable[..., Any] | None, custom: bool, exact: bool, seed: int
-) -> _Finding:
+@dataclass(frozen=True)
+class _Manner:
+    """How a case is judged: the options of `decide`."""
+
+    custom: bool
+    exact: BackwardPass | None
+    extent: Extent
+    seed: int
+
+
+def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manner: _Manner) -> _Finding:
     why_not = subject.unavailable()
     if why_not:
         return inconclusive(Reason.UNAVAILABLE, why_not)
@@ -157,17 +169,12 @@ def _judge(
             real = pairs.real_case(case)
         except Unsupported as e:
             return inconclusive(Reason.NO_RULE, str(e))
+        manner = replace(manner, custom=manner.custom and own is not None)
         try:
-            return _judge(
-                real,
-                subject,
-                pairs.to_function_of_parts(case, subject, own),
-                custom and own is not None,
-                exact,
-                seed,
-            )
+            return _judge(real, subject, pairs.to_function_of_parts(case, subject, own), manner)
         except Unsupported as e:
             return inconclusive(Reason.SUBJECT, str(e))
+    custom, seed = manner.custom, manner.seed
     try:
         function = own or (resolve_function(case) if case.function else subject.function(case.graph, case.dtype))
         seen = subject.run_vjp(function, case.values, case.wrt, case.cotangent)
@@ -189,7 +196,8 @@ def _judge(
     misshapen = _check_structure(case, seen, true)
     if misshapen:
         return misshapen
-    backward = evaluate_backward(case, subject, function, seen, true, seed) if exact else None
+    passed = manner.exact
+    backward = evaluate_backward(case, subject, function, seen, true, seed, passed) if passed else None
     if backward and backward.faults:
         return fail(FailKind.LAW, f"the backward pass: {'; '.join(backward.faults)}")
     ref = reference(case, seed=seed, once=_rounded_once(case, backward) if backward else frozenset())
@@ -204,11 +212,13 @@ def _judge(
         notes.append(_flipped_note(case, flipped))
     again = lambda values: subject.run_vjp(function, values, case.wrt, case.cotangent)
     answer = _Answer(case, seen, ref, flipped, compared, seed, backward, again if own and custom else None)
+    closest = flipped.reference if flipped else ref
+    trial = Trial(subject, function, case, seen, dict(closest.budget.gradients), notes)
     found = (
         _check_values(answer, None if own and custom else subject)
         or _check_formula(answer, None if own and custom else subject)
         or _check_formats(answer)
-        or _check_laws(case, subject, function, seen, flipped.reference if flipped else ref, notes)
+        or _check_laws(trial, closest, manner.extent)
         or _check_stability(answer)
         or _pass(ref.truth, compared, notes)
     )
@@ -389,10 +399,8 @@ def _check_formats(answer: _Answer) -> _Finding | None:
     Values within budget may hide it: of bfloat16, with 8 bits, next to float16, whose budget excuses three of its 11.
     """
     exact, case = answer.exact, answer.case
-    if exact is None or not exact.formula.right or not ran(exact, answer.seen, answer.seed):
-        return None
-    coarser = _coarser_formats(exact, case)
-    if not coarser:
+    coarser = _coarser_formats(exact, case) if exact is not None and exact.formula.right else []
+    if not coarser or exact is None or not ran(exact, answer.seen, answer.seed):
         return None
     message = f"the formula is right, and values of the backward pass are rounded to {' and '.join(coarser)}"
     message += ", coarser than any of the function's: digits are lost that need not be lost"
@@ -722,14 +730,11 @@ def _check_claims(case: Case, ref: Reference) -> _Finding | None:
     return None
 
 
-def _check_laws(
-    case: Case, subject: Framework, function: Any, seen: Observation, ref: Reference, notes: list[str]
-) -> _Finding | None:
-    if changed := laws.changed_inputs(case, seen):
+def _check_laws(trial: Trial, ref: Reference, extent: Extent) -> _Finding | None:
+    case = trial.case
+    if changed := laws.changed_inputs(case, trial.first):
         return fail(FailKind.LAW, f"purity is broken: {', '.join(changed)} changed during the call")
-    budgets = dict(ref.budget.gradients)
-    trial = Trial(subject, function, case, seen, budgets, notes)
-    names = list(dict.fromkeys((*laws.default_names(), *case.invariants)))
+    names = laws.names_for(trial, extent)
     try:
         broken = laws.find_broken(trial, names)
     except Unsupported as e:

@@ -91,14 +91,17 @@ class Exact:
 
 
 def evaluate_backward(
-    case: Case, subject: Framework, function: Any, seen: Observation, true: Truth, seed: int
+    case: Case, subject: Framework, function: Any, seen: Observation, true: Truth, seed: int, passed: BackwardPass
 ) -> Exact:
-    """The exact backward pass of `function`, which gave `seen`; its `formula.right` is None where there is none."""
+    """The exact backward pass of `function`, which gave `seen`; its `formula.right` is None where there is none.
+
+    `passed` has its trace, or gets it.
+    """
     wrt = tuple(n for n in case.wrt if seen.gradients.get(n) is not None)
     if not wrt:
         return _not("there is no gradient")
     try:
-        backward = trace_backward(case, subject, function)
+        backward = passed.at(case, subject, function)
     except Faulty as e:
         return replace(_not(str(e)), faults=e.faults)
     except Unsupported as e:
@@ -129,6 +132,31 @@ class Faulty(Unsupported):
     def __init__(self, faults: tuple[str, ...]) -> None:
         super().__init__("; ".join(faults))
         self.faults = faults
+
+
+class BackwardPass:
+    """The backward pass of one function, traced once for all points of one shape, if nothing ties it to one."""
+
+    def __init__(self) -> None:
+        self.traced: Traced | None = None
+        self.refused: Unsupported | None = None
+
+    def at(self, case: Case, subject: Framework, function: Any) -> Traced:
+        """The trace, with the values of the case, which has the shapes of the first one; raises as `trace_backward`."""
+        if self.refused is not None:
+            raise self.refused
+        if self.traced is None:
+            try:
+                self.traced = trace_backward(case, subject, function)
+            except Unsupported as e:
+                self.refused = e
+                raise
+            return self.traced
+        traced = self.traced
+        if traced.notes or traced.branches or traced.converges or traced.blocks:
+            return trace_backward(case, subject, function)
+        given = dict(zip(cotangent_names(case), case.cotangent))
+        return replace(traced, values={**traced.values, **case.values, **given})
 
 
 def trace_backward(case: Case, subject: Framework, function: Any) -> Traced:

@@ -15,6 +15,7 @@ from ..frameworks.base import Framework
 from ..frameworks.registry import find
 from ..judge.culprit import find_culprit
 from ..judge.decide import decide
+from ..judge.laws import Extent
 from ..judge.second_order import pulled, second_order
 from ..spec.write import dumps
 from .around import judge_around
@@ -59,8 +60,9 @@ class Settings:
 def judge_case(case: Case, subject: str | Framework, settings: Settings = Settings()) -> Verdict:
     """The verdict on one case, with the culprit on FAIL. Raises only for bad input or a crash of gradverify itself."""
     adapter = find(subject, settings.device) if isinstance(subject, str) else subject
-    exact = case.source.kind != "generated"  # what random graphs ask is the framework's own rules, again and again
-    verdict = decide(case, adapter, exact=exact, seed=settings.seed)
+    many = case.source.kind == "generated"  # what random graphs ask is the framework's own rules, again and again
+    extent = Extent.TURN if many else Extent.ALL
+    verdict = decide(case, adapter, exact=not many, extent=extent, seed=settings.seed)
     if not verdict.outcome.has_kind:
         return verdict
     verdict = replace(verdict, spec=_spec(case, adapter))

@@ -32,8 +32,7 @@ def place(frame: FrameType) -> str:
 
 
 def at(path: str, line: int) -> str:
-    near = os.path.relpath(path)
-    return f"{path if near.startswith(os.pardir) else near}:{line}"
+    return f"{path.removeprefix(os.path.join(os.getcwd(), ''))}:{line}"
 
 
 def site_in_run(run: CodeType, *roots: str) -> Site | None:

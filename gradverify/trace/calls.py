@@ -298,7 +298,7 @@ def confirmed(
             point |= {a.name: value(put(point[a.name], x)) for a, x in zip(replaceable, like)}
             return point, run(point)
 
-        apart = unread_but_used(found.graph, found.values, moving, roundoff, seed, run)
+        apart = unread_but_used(found.graph, found.values, moving, roundoff, seed, run, here)
     except JUDGED as e:
         xp.note(f"at or next to this point the function raised {type(e).__name__}: the graph was not confirmed")
         return None

@@ -179,17 +179,19 @@ def unread_but_used(
     roundoff: float,
     seed: int,
     run: Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]],
+    here: Sequence[np.ndarray] | None = None,
 ) -> str | None:
     """Which input moves an output though the graph does not read it, or None.
 
     Each such input is moved by itself: moved together, arguments that are equal stay equal, and what depends on their
-    difference stays where it is. Of what it does not read a function does not change a bit.
+    difference stays where it is. Of what it does not read a function does not change a bit. `here` is what `run` gave at
+    the point, if it was called.
     """
     unread = [n for n in moving if graph.inputs.get(n) not in graph.active and values[n].size]
     if not unread:
         return None
-    here, again = run(values), run(values)
-    if not _same(here, again):
+    here = run(values) if here is None else here
+    if not _same(here, run(values)):
         return None
     for k, name in enumerate(unread):
         if not _same(here, run(nearby(values, [name], roundoff, seed + k + 1))):

@@ -22,6 +22,8 @@ def tensor(value: np.ndarray, device: str = "cpu") -> Any:
 
     if value.dtype == _BFLOAT16:  # torch.from_numpy knows NumPy's own dtypes only: the same bits as integers
         return tensor(value.view(np.int16), device).view(torch.bfloat16)
+    if _is_alone(value):
+        return torch.from_numpy(np.array(value)).to(device)
     strides = [s // value.itemsize for s in value.strides]
     own = core(value)
     made = torch.from_numpy(np.array(own, order="C")).to(device)
@@ -32,6 +34,13 @@ def tensor(value: np.ndarray, device: str = "cpu") -> Any:
         memory = torch.full((room,), gap, dtype=made.dtype, device=device)
         made = memory.as_strided(own.shape, strides, offset).copy_(made)
     return made.expand(value.shape)
+
+
+def _is_alone(value: np.ndarray) -> bool:
+    """Is it in order, without gaps, and at the begin of its base?"""
+    base = value.base
+    part = isinstance(base, np.ndarray) and base.dtype == value.dtype and base.size != value.size
+    return value.flags.c_contiguous and value.size > 0 and not part
 
 
 def _offset(value: np.ndarray) -> int:
@@ -53,10 +62,11 @@ def to_numpy(t: Any) -> np.ndarray:
 
     if t.layout is not torch.strided:  # an embedding's gradient: duplicates add up
         t = t.to_dense()
-    host = t.detach().cpu().resolve_conj().resolve_neg()
-    if host.dtype == torch.bfloat16:
+    if t.dtype == torch.bfloat16:
+        host = t.detach().cpu().resolve_conj().resolve_neg()
         return host.view(torch.int16).numpy().copy().view(_BFLOAT16)
-    return host.numpy(force=True).copy()  # what is zero throughout may have no memory (sgn's gradient)
+    # By force: what is zero throughout may have no memory (sgn's gradient), and conjugates may be lazy.
+    return t.numpy(force=True).copy()
 
 
 def some_entries(t: Any, most: int) -> np.ndarray:

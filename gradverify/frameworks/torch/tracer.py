@@ -17,6 +17,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import is_
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +275,7 @@ class _Call:
     tensor_leaves: list[int] = field(default_factory=list)
     leaves: list[Any] = field(default_factory=list)
     structure: Any = None
+    is_flat: bool = False  # are the arguments leaves, and no keyword among them?
 
     def __post_init__(self) -> None:
         self.module = _module_of(self.fn)
@@ -281,6 +283,7 @@ class _Call:
         self.buffers = {} if self.module is None else dict(self.module.named_buffers())
         flat, self.structure = pytree.tree_flatten_with_path((self.args, self.kwargs))
         self.leaves = [leaf for _, leaf in flat]
+        self.is_flat = not self.kwargs and len(flat) == len(self.args) and all(map(is_, self.args, self.leaves))
         for k, (path, leaf) in enumerate(flat):
             if isinstance(leaf, torch.Tensor):
                 self.names.append(self._name(path))
@@ -357,13 +360,16 @@ class _Call:
         leaves = list(self.leaves)
         for k, t in zip(self.tensor_leaves, tensors):
             leaves[k] = t
-        args, kwargs = pytree.tree_unflatten(leaves, self.structure)
+        args, kwargs = self.unflattened(leaves)
         state: dict[str, torch.Tensor] = dict(zip(self.parameters, tensors[len(self.tensor_leaves) :]))
         state = {n: _hooked(t, self.parameters[n]) for n, t in state.items()}
         state |= {n: b.clone() for n, b in self.buffers.items()}
         with contextlib.ExitStack() as stack:
-            devices = sorted({t.device.index or 0 for t in tensors if t.device.type == "cuda"})
-            stack.enter_context(torch.random.fork_rng(devices=devices))
+            devices = sorted({t.device.index or 0 for t in tensors if t.is_cuda})
+            if devices:
+                stack.enter_context(torch.random.fork_rng(devices=devices))
+            else:
+                stack.callback(torch.default_generator.set_state, torch.default_generator.get_state())
             # As torch.manual_seed does, which takes milliseconds to say so to devices that were never asked for.
             torch.default_generator.manual_seed(self.seed)
             if devices:
@@ -379,12 +385,22 @@ class _Call:
                 stack.enter_context(watching)
             return self.fn(*args, **kwargs)
 
+    def unflattened(self, leaves: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments and keyword arguments of these leaves."""
+        if self.is_flat:
+            return tuple(leaves), {}
+        args, kwargs = pytree.tree_unflatten(leaves, self.structure)
+        return args, kwargs
+
     def native(self, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
         """fn as a function of flat tensors, giving the leaves `kept` of its result."""
         given = [*(self.leaves[k] for k in self.tensor_leaves), *self.parameters.values()]
+        likes = [None if _fills_storage(t) else t for t in given]
 
         def function(*tensors: Any) -> tuple[Any, ...]:
-            leaves = pytree.tree_leaves(self.run([_placed(t, like) for t, like in zip(tensors, given)]))
+            placed = [t if like is None else _placed(t, like) for t, like in zip(tensors, likes)]
+            result = self.run(placed)
+            leaves = [result] if isinstance(result, torch.Tensor) else pytree.tree_leaves(result)
             return tuple(leaves[k] for k in kept)
 
         return function
@@ -477,6 +493,11 @@ def _placed(t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return _clone(like, False).copy_(t)
 
 
+def _fills_storage(t: torch.Tensor) -> bool:
+    """Is the tensor all of its storage, in order? Then nothing lies around it, and `_placed` moves nothing there."""
+    return t.is_contiguous() and _length(t) == t.numel()
+
+
 def _length(t: torch.Tensor) -> int:
     """The number of entries of a tensor's storage; its own where it has none (the wrappers of torch.func)."""
     try:
@@ -510,7 +531,7 @@ def _differentiable(x: Any) -> bool:
 def _refilled(t: torch.Tensor, array: np.ndarray) -> torch.Tensor:
     """A tensor laid out as `t` with other values; contiguous where several entries of `t` share a place."""
     value = torch.from_numpy(np.array(array)).to(device=t.device, dtype=t.dtype)
-    if len(np.unique(_positions(_layout(t)))) == t.numel():
+    if not _fills_storage(t) and len(np.unique(_positions(_layout(t)))) == t.numel():
         value = _clone(t, False).copy_(value)
     return value.requires_grad_(t.requires_grad)
 
@@ -761,7 +782,7 @@ class TorchTracer(Tracer):
         if not self.sees_grad or not (quiet or func is torch.ops.aten.detach.default):
             return
         name = getattr(func, "__name__", str(func)).partition(".")[0]
-        live = [t for t in pytree.tree_leaves(out) if _strided(t) and t.untyped_storage()._cdata in self.stores]
+        live = [t for t in _leaves(out) if _strided(t) and t.untyped_storage()._cdata in self.stores]
         if live:
             what = f"{name}, under no_grad" if quiet else "detach"
             self.detached |= dict.fromkeys(map(id, live), (live, self.here(what)))
@@ -851,7 +872,7 @@ class _Mode(TorchDispatchMode):
             return self.higher_order(func, args, kwargs)
         if torch.Tag.nondeterministic_seeded in func.tags:
             self.xp.note(RANDOM)
-        given = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+        given = [x for x in _leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
         self.xp.statistics |= {
             x.untyped_storage()._cdata for k, x in enumerate(args) if k in _statistics_of(func) and _strided(x)
         }
@@ -896,7 +917,7 @@ class _Mode(TorchDispatchMode):
 
     def kept(self, out: Any) -> Any:
         """Results stay alive, so that no storage's address is used twice."""
-        self.keep += [x.untyped_storage() for x in pytree.tree_leaves(out) if _strided(x)]
+        self.keep += [x.untyped_storage() for x in _leaves(out) if _strided(x)]
         return out
 
     def record(self, func: Any, mapping: Any, args: Any, kwargs: Any, out: Any) -> None:
@@ -918,7 +939,7 @@ class _Mode(TorchDispatchMode):
         why, result = "", None
         try:
             xp.outs, xp.out_dtypes = [_array(t) for t in tensors], [t.dtype for t in tensors]
-            entered, named = pytree.tree_map(xp.entered, (tuple(args), kwargs))
+            entered, named = _mapped(xp.entered, (tuple(args), kwargs))
             result = mapping(xp, *entered, **named)
         except Undefined:
             raise
@@ -950,7 +971,7 @@ class _Mode(TorchDispatchMode):
         bound = dict(zip(names, args)) | kwargs
         written = [a.name for a in func._schema.arguments if a.alias_info and a.alias_info.is_write and a.name in bound]
         targets = [bound[n] for n in written]
-        tensors = [t for t in pytree.tree_leaves(targets) if isinstance(t, torch.Tensor)]
+        tensors = [t for t in _leaves(targets) if isinstance(t, torch.Tensor)]
         befores = [_storage_array(t) for t in tensors]
         name = func._schema.name.partition("::")[2]
         if name in METADATA:  # where the entries lie is read from the tensor itself
@@ -1029,7 +1050,7 @@ class _Mode(TorchDispatchMode):
         """Views by position; masks and integers as they are; the rest by decomposition; else opaque."""
         if any(a.alias_info is not None for a in func._schema.arguments):
             out = func(*args, **kwargs)
-            if all(_strided(t) and t.untyped_storage()._cdata in self.xp.stores for t in pytree.tree_leaves(out)):
+            if all(_strided(t) and t.untyped_storage()._cdata in self.xp.stores for t in _leaves(out)):
                 return self.kept(out)
         decomposition = _decomposition(func)
         if decomposition is not None:
@@ -1042,7 +1063,7 @@ class _Mode(TorchDispatchMode):
             if entered is not NotImplemented:
                 return entered
         out = func(*args, **kwargs)
-        tensors = [t for t in pytree.tree_leaves(out) if isinstance(t, torch.Tensor)]
+        tensors = [t for t in _leaves(out) if isinstance(t, torch.Tensor)]
         if tensors and all(_integer(t) or t.dtype == torch.bool for t in tensors):
             self.xp.note(INTEGERS)
             return self.kept(out)
@@ -1051,7 +1072,7 @@ class _Mode(TorchDispatchMode):
     def entered_custom(self, func: Any, args: Any, kwargs: Any) -> Any:
         """The implementation of a custom operator, run in our sight. What it hides (a kernel of its own) is found out
         when the graph is held against the function."""
-        device = next((x.device.type for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)), "cpu")
+        device = next((x.device.type for x in _leaves((args, kwargs)) if isinstance(x, torch.Tensor)), "cpu")
         for key in ("CompositeImplicitAutograd", "CompositeExplicitAutograd", {"cuda": "CUDA"}.get(device, "CPU")):
             if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key):
                 with self.again(str(func)), torch.no_grad():
@@ -1059,8 +1080,8 @@ class _Mode(TorchDispatchMode):
         return NotImplemented
 
     def opaque(self, given: Any, out: Any, why: str) -> Any:
-        wanted = any(v.wanted for t in pytree.tree_leaves(given) if _strided(t) and (v := self.xp.find(t)) is not None)
-        for t in pytree.tree_leaves(out):
+        wanted = any(v.wanted for t in _leaves(given) if _strided(t) and (v := self.xp.find(t)) is not None)
+        for t in _leaves(out):
             if _strided(t) and not _integer(t):
                 self.xp.enter(t, self.xp.unusable(why, _kind(t), wanted))
         return self.kept(out)
@@ -1091,6 +1112,24 @@ def _overload(func: Any) -> str:
 def _statistics_of(func: Any) -> frozenset[int]:
     """The positions of an operator's arguments that are running statistics."""
     return frozenset(k for k, a in enumerate(func._schema.arguments) if a.name in STATISTICS)
+
+
+def _leaves(x: Any) -> list[Any]:
+    """What is in nested tuples, lists and dictionaries, as ATen's calls take and return them."""
+    if isinstance(x, torch.Tensor) or not isinstance(x, tuple | list | dict):
+        return [x]
+    return [leaf for item in (x.values() if isinstance(x, dict) else x) for leaf in _leaves(item)]
+
+
+def _mapped(change: Callable[[Any], Any], x: Any) -> Any:
+    """Nested tuples, lists and dictionaries with every leaf changed."""
+    if isinstance(x, dict):
+        return {k: _mapped(change, v) for k, v in x.items()}
+    if not isinstance(x, tuple | list):
+        return change(x)
+    return (
+        type(x)([_mapped(change, v) for v in x]) if type(x) in (tuple, list) else tuple(_mapped(change, v) for v in x)
+    )
 
 
 def _strided(x: Any) -> bool:

@@ -10,6 +10,7 @@ from . import platforms as platforms
 from . import state as state
 from . import vjp as vjp
 from .registry import CaseLaw as CaseLaw
+from .registry import Extent as Extent
 from .registry import Trial as Trial
 from .registry import register_law as register_law
 from .registry import unregister_law as unregister_law

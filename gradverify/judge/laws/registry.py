@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import cache
 from importlib.metadata import entry_points
 from types import MappingProxyType
@@ -21,6 +22,15 @@ from ...frameworks.base import Framework, Observation
 from ...namespaces.dtypes import FORMATS, is_float, to_float64
 
 GROUP = "gradverify.invariants"
+
+
+class Extent(Enum):
+    """How much of the default laws is asked of a case. What the case names itself is always asked."""
+
+    ALL = "each law"
+    GLANCE = "two calls with everything changed at once; each law where those differ"
+    TURN = "a glance, and one law by itself, in turn with the seeds of generated cases"
+    NONE = "no law"
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +164,7 @@ FORMER_NAMES: Mapping[str, str] = MappingProxyType({"ways": "pull_modes"})
 
 _DECLARED: dict[str, CaseLaw] = {}
 _COMBINED: list[Callable[[Trial], bool]] = []
+_GLANCES: list[Callable[[Trial], bool]] = []
 
 
 def register_law(law: CaseLaw) -> CaseLaw:
@@ -177,9 +188,29 @@ def declare_combined(check: Callable[[Trial], bool]) -> Callable[[Trial], bool]:
     return check
 
 
+def declare_glance(check: Callable[[Trial], bool]) -> Callable[[Trial], bool]:
+    """Declare the calls that say whether the default laws still hold at a further point of a function that keeps them."""
+    _GLANCES.append(check)
+    return check
+
+
 def default_names() -> tuple[str, ...]:
     """The laws that are checked in every case."""
     return tuple(law.name for law in _DECLARED.values() if law.default)
+
+
+def names_for(trial: Trial, extent: Extent) -> tuple[str, ...]:
+    """The laws to ask of a case: those that it names, and the default ones as far as `extent` says.
+
+    No law needs the truth, and hardly one depends on the values: what misreads strided memory does so at every point. So
+    they are asked one by one where a function is met first, and glanced at where its shapes, its dtype or its inputs are
+    others. Random graphs come by the thousand, so that each law gets its share of them.
+    """
+    names = default_names()
+    if extent is not Extent.ALL and (extent is Extent.NONE or all(clears(trial) for clears in _GLANCES)):
+        turn = (trial.case.source.seed or 0) % len(names)
+        names = names[turn : turn + 1] if extent is Extent.TURN else ()
+    return tuple(dict.fromkeys((*names, *trial.case.invariants)))
 
 
 @cache

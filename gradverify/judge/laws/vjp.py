@@ -24,7 +24,7 @@ from ...namespaces.run import forward, reverse
 from ...ops.build import lowered
 from ...trace.value import HandWrittenFunction
 from ..reference import reference
-from .registry import CaseLaw, Trial, changed_inputs, declare_combined, register_law
+from .registry import CaseLaw, Trial, changed_inputs, declare_combined, declare_glance, register_law
 
 LARGE: Mapping[str, int] = MappingProxyType({"float64": 40, "float32": 20, "bfloat16": 20})
 """Cotangents are scaled by 2^±LARGE (1e±12, 1e±6): beyond any threshold that a clip, a flush to zero or an eps is likely to
@@ -410,3 +410,15 @@ def _together(t: Trial) -> bool:
     return all(
         not changed_inputs(t.case, seen) and not t.differs(seen, -2.0) for seen in _calls_in_other_layouts(t)
     ) and _clears_far_scaling(t)
+
+
+@declare_glance
+def _glance(t: Trial) -> bool:
+    """Do two calls agree, of a small cotangent over strided memory and of a large one over column-major memory?"""
+    free = [n for n in t.case.values if n not in t.case.placed]
+    for factor, lay in zip(_powers(t.case) or (-2.0, 0.5), (to_strided, to_column_major)):
+        cotangent = [lay(_scale(g, factor)) for g in t.case.cotangent]
+        seen = t.ask(cotangent, {n: lay(v) if n in free else v for n, v in t.case.values.items()})
+        if changed_inputs(t.case, seen) or t.differs(seen, factor):
+            return False
+    return True

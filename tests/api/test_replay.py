@@ -1,0 +1,202 @@
+"""A trace serves again at other values; what it does not hold for is traced anew, and found as before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradverify import Outcome, check
+from gradverify.checker import driver
+from gradverify.checker.replay import is_final
+from gradverify.core.case import Source
+from gradverify.core.verdict import FailKind
+from gradverify.frameworks.base import Observation
+from gradverify.frameworks.torch import tracer
+from gradverify.frameworks.torch.arrays import tensor
+from gradverify.judge.laws.registry import Extent, Trial, default_names, names_for
+
+from ..helpers import case_of
+
+torch = pytest.importorskip("torch")
+
+X = torch.tensor([0.4, -1.1, 0.7, 2.0], dtype=torch.float64)
+Y = torch.tensor([1.4, 0.6, -0.7, 0.3], dtype=torch.float64)
+
+
+def own(forward: Callable[..., Any], backward: Callable[..., Any]) -> Callable[..., Any]:
+    """A Function of one tensor, with backward(x, g)."""
+
+    class Own(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return forward(x)
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            return backward(*ctx.saved_tensors, g)
+
+    return lambda x: Own.apply(x)
+
+
+@pytest.fixture
+def traces(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One entry for each trace of PyTorch."""
+    made: list[int] = []
+    real = tracer.trace
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        made.append(1)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(tracer, "trace", counted)
+    return made
+
+
+def test_other_values_are_judged_by_the_trace_that_is_there(traces: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    f = lambda x, y: (x * y).sin()
+    found = check(f, X, Y, order=1)
+    few = len(traces)
+    traces.clear()
+    monkeypatch.setattr(driver, "replay", lambda given, point: None)
+    anew = check(f, X, Y, order=1)
+    assert len(traces) >= few + 6  # other values, zeros, negated ones and more: each traced forward and backward
+    assert (found.outcome, found.power, found.facts["tried"]) == (anew.outcome, anew.power, anew.facts["tried"])
+
+
+def branches(x: Any) -> Any:
+    return x.sin() if x.sum() > 1.9 else x.cos()
+
+
+def detour(x: Any) -> Any:
+    return x * torch.from_numpy(np.sign(x.detach().numpy()))
+
+
+def largest(x: Any) -> Any:
+    return x[x.argmax()] * x
+
+
+@pytest.mark.parametrize("f", [branches, detour, largest])
+def test_what_depends_on_the_values_is_traced_anew(f: Callable[..., Any]) -> None:
+    assert check(f, X, order=1).outcome is Outcome.PASS
+
+
+REMEMBERED: dict[str, Any] = {}
+
+
+def remembers(x: Any, g: Any) -> Any:
+    """The backward pass keeps the first cosine that it meets of a shape and dtype."""
+    return g * REMEMBERED.setdefault(f"{x.dtype}{list(x.shape)}", x.cos())
+
+
+WRONG: dict[str, Callable[[Any, Any], Any]] = {
+    "at zero alone": lambda x, g: torch.where(x == 0, 2 * g, g * x.cos()),
+    "beyond a threshold": lambda x, g: torch.where(x < -1.5, g, g * x.cos()),
+    "decided in Python": lambda x, g: g if bool((x == 0).any()) else g * x.cos(),
+    "kept from the first call": remembers,
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_at_other_values_is_found(name: str) -> None:
+    REMEMBERED.clear()
+    verdict = check(own(torch.sin, WRONG[name]), X, order=1)
+    assert verdict.outcome is Outcome.FAIL
+    assert "found with" in verdict.message
+
+
+def test_nothing_but_a_pass_rests_on_a_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Outcome] = []
+    real = is_final
+
+    def final(verdict: Any) -> bool:
+        seen.append(verdict.outcome)
+        assert real(verdict) is (verdict.outcome is Outcome.PASS)
+        return real(verdict)
+
+    monkeypatch.setattr(driver, "is_final", final)
+    assert not check(own(torch.sin, WRONG["at zero alone"]), X, order=1)
+    assert {Outcome.PASS, Outcome.FAIL} <= set(seen)
+
+
+# ---- laws around the point ------------------------------------------------------------------------------------------
+
+
+def misreads(applies: Callable[[Any], bool]) -> Callable[[Any, Any], Any]:
+    """Takes strided memory for contiguous, where `applies`."""
+
+    def backward(x: Any, g: Any) -> Any:
+        if applies(g) and not x.is_contiguous():
+            x = torch.as_strided(x, x.shape, torch.empty(x.shape).stride(), 0).nan_to_num()
+        return g * x.cos()
+
+    return backward
+
+
+LAID = torch.arange(12, dtype=torch.float64).reshape(3, 4) / 7 - 0.8
+
+
+@pytest.mark.parametrize(
+    ("applies", "where"),
+    [(lambda g: g.dtype == torch.float32, "float32"), (lambda g: len(g) > 200, "batch"), (lambda g: True, "")],
+    ids=["in float32", "in large batches", "everywhere"],
+)
+def test_strided_memory_is_misread_at_other_dtypes_and_sizes_too(applies: Callable[[Any], bool], where: str) -> None:
+    verdict = check(own(torch.sin, misreads(applies)), LAID, order=1)
+    assert verdict.kind is FailKind.LAW
+    assert where in verdict.message.partition("found with")[2]
+
+
+def test_each_law_is_asked_at_the_given_point_and_a_glance_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Extent] = []
+    real = driver.decide
+
+    def noted(*args: Any, extent: Extent, **kwargs: Any) -> Any:
+        asked.append(extent)
+        return real(*args, extent=extent, **kwargs)
+
+    monkeypatch.setattr(driver, "decide", noted)
+    check(torch.sin, X, order=1)
+    assert asked[0] is Extent.ALL
+    assert set(asked[1:]) == {Extent.GLANCE, Extent.NONE}
+    asked.clear()
+    check(torch.sin, X, order=1, effort="thorough")
+    assert set(asked) == {Extent.ALL}
+
+
+def test_random_graphs_take_turns_with_the_laws() -> None:
+    case = case_of("sin(x)", "float64", "{x: {shape: [3]}}")
+
+    class Agrees(Trial):
+        """Whose glances are always fine."""
+
+        def ask(self, *given: Any) -> Any:
+            return self.first
+
+        def differs(self, *given: Any, **options: Any) -> str:
+            return ""
+
+    trials = [
+        Agrees(None, None, replace(case, source=Source("generated", seed=k)), Observation(), {})  # type: ignore[arg-type]
+        for k in range(40)
+    ]
+    named = [names_for(t, Extent.TURN) for t in trials]
+    assert all(len(names) == 1 for names in named)
+    assert {names[0] for names in named} == set(default_names())
+    assert names_for(trials[0], Extent.NONE) == ()
+    assert names_for(trials[0], Extent.ALL) == default_names()
+
+
+def test_tensors_of_arrays_without_dimensions_and_of_parts() -> None:
+    base = np.arange(6.0)
+    for value in (np.float64(1.5), np.array(2.5), base, base[2:], base[::2], base.reshape(2, 3), base.reshape(2, 3).T):
+        made = tensor(value)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(made.numpy(), value)
+        assert made.storage_offset() == (2 if np.shape(value) == (4,) else 0)
+    made = tensor(base)
+    made += 1
+    assert base[0] == 0.0
