@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from .catalogue import Entry
+from .catalogue import HALF, Entry
 from .tools import NotApplicable
 
 DTYPES = ("float64", "float32", "bfloat16", "float16", "complex64")
-
-HALF = ("bfloat16", "float16")
 
 
 def in_dtype(entry: Entry, dtype: str) -> Entry:
@@ -32,10 +30,14 @@ def in_dtype(entry: Entry, dtype: str) -> Entry:
             raise NotApplicable("it is a function of complex numbers" + (", which have no 16 bits" * (dtype in HALF)))
         if not kinds:
             raise NotApplicable("none of its arguments is an array")
+        if dtype in entry.none_in:
+            raise NotApplicable("it is no mistake in this dtype")
         real = "float32" if dtype == "complex64" else dtype
         cast = {"torch": _torch, "jax": _jax, "numpy": _numpy}[entry.framework]
         fn = fn.to(getattr(torch, real)) if isinstance(fn, torch.nn.Module) else fn
         made = tuple(cast(a, real) for a in args)
+        if any(map(_is_elsewhere, args, made)):
+            raise NotApplicable(f"an argument leaves the range of {real}")
         _refuse_what_raises(entry, fn, made, real)
         return fn, made
 
@@ -48,6 +50,26 @@ def _kind(x: Any) -> str:
         return "c" if x.is_complex() else "f" if x.is_floating_point() else ""
     kind = getattr(getattr(x, "dtype", None), "kind", "")
     return kind if kind in ("f", "c") else ""
+
+
+def _is_elsewhere(x: Any, made: Any) -> bool:
+    """Is a number another one in the narrower dtype: 0 or infinite, where it was neither?"""
+    if not _kind(x):
+        return False
+    old, new = (np.abs(_wide(a)) for a in (x, made))
+    return bool((((new == 0) & (old != 0)) | (np.isinf(new) & np.isfinite(old))).any())
+
+
+def _is_infinite(out: Any) -> bool:
+    """Is a value infinite or NaN?"""
+    outs = out if isinstance(out, tuple | list) else (out,)
+    return any(not np.isfinite(_wide(o)).all() for o in outs if _kind(o))
+
+
+def _wide(x: Any) -> np.ndarray:
+    if isinstance(x, torch.Tensor):
+        x = x.detach().to(torch.complex128 if x.is_complex() else torch.float64).resolve_conj().resolve_neg().numpy()
+    return np.asarray(x).astype(np.complex128 if _kind(x) == "c" else np.float64)
 
 
 def _torch(x: Any, real: str) -> Any:
@@ -75,19 +97,24 @@ def _numpy(x: Any, real: str) -> Any:
 
 
 def _refuse_what_raises(entry: Entry, fn: Callable[..., Any], args: tuple[Any, ...], real: str) -> None:
-    """Raise NotApplicable where the forward pass takes no such arrays, though it takes its own."""
-    if entry.framework == "numpy":
-        return  # its functions know no dtypes
+    """Raise NotApplicable where the forward pass takes no such arrays, or has no finite value of them, unlike of its own."""
     try:
-        fn(*args)
+        out = _run(entry, fn, args)
     except Exception as e:
         try:
-            entry.make()[0](*entry.make()[1])
+            _run(entry, *entry.make())
         except Exception:
             return  # to raise is what it does
         raise NotApplicable(f"its forward pass raises in {real}: {type(e).__name__}") from e
+    if _is_infinite(out) and not _is_infinite(_run(entry, *entry.make())):
+        raise NotApplicable(f"its value leaves the range of {real}")
     if entry.framework == "torch" and not entry.bug:
         _refuse_what_cannot_go_back(entry, real)
+
+
+def _run(entry: Entry, fn: Any, args: tuple[Any, ...]) -> Any:
+    """The result of the forward pass."""
+    return fn.split(fn.forward(*args))[0] if entry.framework == "numpy" else fn(*args)
 
 
 def _refuse_what_cannot_go_back(entry: Entry, real: str) -> None:

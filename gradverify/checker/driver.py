@@ -145,7 +145,7 @@ def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> 
         case OtherCase():
             other = replace(variant.case, name=f"{q.name}, {label}")
             traced = variant.traced or given.traced
-            verdict = judge_case(q, traced, other)
+            verdict = judge_case(q, traced, other, exact=variant.exact and _has_formula(q, traced))
             if verdict.kind is FailKind.RAISED and given.case is not None and set(other.wrt) < set(given.case.wrt):
                 _refuse_where_forward_raises(q, traced, other)
             return verdict
@@ -224,13 +224,17 @@ def _judge_once(q: Question, point: Point, fix_detached: bool) -> tuple[Verdict,
         if opaque is None:
             raise
         return (*opaque, None)
-    exact = q.surrogate is None and not own.converges
-    verdict = judge_case(q, own, case, exact=exact)
+    verdict = judge_case(q, own, case, exact=_has_formula(q, own))
     if verdict.kind is FailKind.WRONG and own.custom and case.graph is own.graph and _decides(case):
         found = _second_opinion(q, own, case)
         if found is not None:  # then the graph is no definition, here and at the points around
             return found, replace(own, graph=None), None
     return verdict, own, case
+
+
+def _has_formula(q: Question, own: Traced) -> bool:
+    """Is the gradient meant to be the definition's to the last digit?"""
+    return q.surrogate is None and not own.converges
 
 
 AGREES = 2.0**-9

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.case import Case
 from ..core.graph import Graph
+from ..core.verdict import Reason
 from ..frameworks.recognise import recompiled
 from ..frameworks.registry import of_functions
 from ..judge.reference import restrict_wrt
@@ -66,8 +67,19 @@ def _has_entries_to_tell_apart(given: Given) -> bool:
     return given.case is not None and any(g.size > 1 for g in given.case.cotangent)
 
 
+def _has_derivatives(given: Given) -> bool:
+    """Does the function have a derivative at the point, if one-sided? Where it has none (the root of 0) 0 times that is a
+    convention."""
+    return given.verdict.reason is not Reason.KINK
+
+
 register_probe(
-    Probe("a cotangent that is half zeros", _half_zeros, legal=True, requires=(has_case, _has_entries_to_tell_apart))
+    Probe(
+        "a cotangent that is half zeros",
+        _half_zeros,
+        legal=True,
+        requires=(has_case, _has_entries_to_tell_apart, _has_derivatives),
+    )
 )
 register_probe(
     Probe("a constant, expanded cotangent", _expanded, legal=True, requires=(has_case, _has_entries_to_tell_apart))

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..core.errors import Unsupported
 from ..frameworks.registry import of_functions
-from ..namespaces.dtypes import to_float64
+from ..namespaces.dtypes import FORMATS, to_float64
 from .complex_adapter import to_native
 from .probes import (
     Given,
@@ -87,8 +87,8 @@ def _scaled_if_signed(factor: float, x: np.ndarray) -> np.ndarray | None:
 
 CLIMB = (7, 8, 9, 10, 12, 14, 17, 20)
 """Powers of two that values are multiplied by until the forward pass ends, for what exponentials hide: exp ends at 710 in
-float64 and at 89 in float32. Beyond 2^20 algebraic formulas leave the range as well (x^6 in float32), and nobody claims them
-there."""
+float64 and at 89 in float32. Beyond 2^20 algebraic formulas leave the range as well (x^6 in float32, which ends at 2^128),
+and nobody claims them there. In float16, which ends at 2^16, they do beyond 2^2.5: what exponentials hide shows before."""
 
 
 def _powers_where_gradients_end(given: Given) -> Iterator[int]:
@@ -103,7 +103,7 @@ def _powers_where_gradients_end(given: Given) -> Iterator[int]:
     if not signed or not any(a.name in signed and a.role == "argument" for a in given.traced.arguments):
         return
     subject, function = to_native(of_functions(given.traced.framework, given.question.device), given.traced)
-    for power in CLIMB:
+    for power in CLIMB if FORMATS[case.dtype].huge > 2.0 ** CLIMB[-1] else ():
         with np.errstate(all="ignore"):
             moved = {n: _scale(v, 2.0**power) if n in signed else v for n, v in case.values.items()}
         if not all(np.isfinite(v.astype(np.float64)).all() for n, v in moved.items() if n in signed):

@@ -76,7 +76,7 @@ pair("max-of-a-tie-twice", 8, "max: every tied entry gets the whole cotangent", 
      lambda r: (r.of([[1.0, 3.0, 3.0], [0.0, 1.0, -1.0]]),))  # fmt: skip
 pair("quotient-at-zero", 9, "prod as prod(x) / x", lambda x: np.prod(x),
      lambda g, x: g * np.prod(x) / x,
-     lambda g, x: g * np.array([np.prod(np.delete(x, i)) for i in range(x.size)]),
+     lambda g, x: g * np.array([np.prod(np.delete(x, i)) for i in range(x.size)], dtype=x.dtype),
      lambda r: (r.of([2.0, 0.0, 3.0]),))  # fmt: skip
 pair("dead-branch", 10, "where(x > 0, sqrt(x), 0): 0 · inf in the dead branch",
      lambda x: np.where(x > 0, np.sqrt(np.maximum(x, 0.0)), 0.0), lambda g, x: g * (x > 0) * 0.5 / np.sqrt(np.maximum(x, 0.0)),
