@@ -115,7 +115,8 @@ class _Walk:
             return None, why
         if verdict.kind is FailKind.RAISED and not probe.is_owed(self.given, self.answered):
             return None, why
-        if verdict.kind is not None and not probe.counts(verdict.kind, self.given):
+        kind = FailKind.PRECISION if verdict.outcome is Outcome.WEAK else verdict.kind
+        if kind is not None and not probe.counts(kind, self.given):
             return None, why
         return verdict, ""
 

@@ -37,7 +37,7 @@ from .hypotheses.second_call import Again, drawn_anew, of_an_earlier_call
 from .laws import Trial
 from .laws import registry as laws
 from .narrow import Narrow, find_narrow
-from .reference import Reference, allowance, reference, truth_of
+from .reference import Reference, allowance, in_doubles, reference, truth_of
 from .stability import find_unstable
 
 LOST_DIGITS = 2.0**-8
@@ -609,14 +609,7 @@ def _output_fails(answer: _Answer) -> bool:
 
 def _in_doubles(answer: _Answer, exact: Exact) -> _Answer:
     """The answer that the backward pass would give in exact arithmetic, to the case in doubles: no rounding blurs it."""
-    wide = lambda v: to_float64(v) if is_float(v) else v
-    case = replace(
-        answer.case,
-        dtype="float64",
-        mixed=None,
-        values={n: wide(v) for n, v in answer.case.values.items()},
-        cotangent=tuple(map(to_float64, answer.case.cotangent)),
-    )
+    case = in_doubles(answer.case)
     ref = reference(case, seed=answer.seed)
     seen = replace(
         answer.seen,

@@ -79,6 +79,19 @@ def _gradients(e: Entry, fn, args, cast) -> list[torch.Tensor]:
     return [d.double() for d in torch.autograd.grad(out, given, cast(g).to(out.dtype))]
 
 
+def test_a_tail_that_underflows_loses_no_digits() -> None:
+    e = next(m for m in mutants() if m.name == "numpy-tail-of-tanh")
+    with pytest.raises(NotApplicable, match="no digit is lost"):
+        in_dtype(e, "float16").make()
+    assert in_dtype(e, "float32").make()
+
+
+def test_what_keeps_its_first_call_has_not_been_called() -> None:
+    fn, args = in_dtype(next(m for m in mutants() if m.name == "state-cached-norm"), "float32").make()
+    assert not fn.cache
+    assert args[0].dtype is torch.float32
+
+
 NOWHERE = [(e, d) for e in mutants() if e.framework == "torch" for d in sorted(e.none_in)]
 
 

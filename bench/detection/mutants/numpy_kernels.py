@@ -86,8 +86,8 @@ pair("tail-of-tanh", 11, "tanh's slope as 1 - tanh² in the tail", np.tanh, lamb
 pair("flattened-in-memory-order", 12, "reads its cotangent by ravel('K')", lambda x: 2.0 * x,
      lambda g, x: 2.0 * g.ravel("K").reshape(g.shape), lambda g, x: 2.0 * g, elsewhere="a strided cotangent")  # fmt: skip
 pair("empty-not-zeros", 14, "pads with np.empty where zeros are meant", lambda x: x[:, :2],
-     lambda g, x: np.concatenate([g, np.full((len(g), x.shape[1] - 2), np.nan)], axis=1),
-     lambda g, x: np.concatenate([g, np.zeros((len(g), x.shape[1] - 2))], axis=1))  # fmt: skip
+     lambda g, x: np.concatenate([g, np.full((len(g), x.shape[1] - 2), np.nan, x.dtype)], axis=1),
+     lambda g, x: np.concatenate([g, np.zeros((len(g), x.shape[1] - 2), x.dtype)], axis=1))  # fmt: skip
 pair("single-inside-double", 15, "a backward pass in float32", np.sin,
      lambda g, x: (g.astype(np.float32) * np.cos(x.astype(np.float32))).astype(np.float64), lambda g, x: g * np.cos(x))  # fmt: skip
 pair("duplicates-assigned", 16, "x[index]: += of a fancy index drops duplicates", lambda x: x[np.array([2, 0, 2])],
