@@ -137,7 +137,9 @@ def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> 
             # A batch may make the graph larger by its square, as attention does.
             most = None if probe.most is None else max(probe.most, 2 * given.entries)
             salt = variant.label.replace("{}", probe.key) or probe.key
-            verdict, _, there = judge_point(q, Point(variant.args, label, most=most, salt=salt), given.is_opaque)
+            verdict, _, there = judge_point(
+                q, Point(variant.args, label, most=most, salt=salt, earlier=given.case), given.is_opaque
+            )
             if verdict.outcome is Outcome.FAIL and variant.resize is not None:
                 _refuse_other_sizes(given, there, variant.resize)
             return verdict
@@ -146,7 +148,8 @@ def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> 
         case OtherCase():
             other = replace(variant.case, name=f"{q.name}, {label}")
             traced = variant.traced or given.traced
-            verdict = judge_case(q, traced, other, exact=variant.exact and _has_formula(q, traced))
+            exact = variant.exact and _has_formula(q, traced)
+            verdict = judge_case(q, traced, other, exact=exact, earlier=variant.earlier)
             if verdict.kind is FailKind.RAISED and given.case is not None and set(other.wrt) < set(given.case.wrt):
                 _refuse_where_forward_raises(q, traced, other)
             return verdict
@@ -225,7 +228,7 @@ def _judge_once(q: Question, point: Point, fix_detached: bool) -> tuple[Verdict,
         if opaque is None:
             raise
         return (*opaque, None)
-    verdict = judge_case(q, own, case, exact=_has_formula(q, own))
+    verdict = judge_case(q, own, case, exact=_has_formula(q, own), earlier=point.earlier)
     if verdict.kind is FailKind.WRONG and own.custom and case.graph is own.graph and _decides(case):
         found = _second_opinion(q, own, case)
         if found is not None:  # then the graph is no definition, here and at the points around
@@ -267,12 +270,12 @@ def _second_opinion(q: Question, own: Traced, case: Case) -> Verdict | None:
     return replace(found, notes=(*own.notes, note, *found.notes[-1:]))
 
 
-def judge_case(q: Question, own: Traced, case: Case, *, exact: bool = False) -> Verdict:
+def judge_case(q: Question, own: Traced, case: Case, *, exact: bool = False, earlier: Case | None = None) -> Verdict:
     """The verdict on a case of the traced function; with `exact` on the formula of its backward pass as well."""
     subject, function = to_native(_subject_of(own, q.device), own)
     with q.limit_time(PASSES):
         verdict = label_whole(
-            decide(case, subject, function=function, custom=own.custom, exact=exact, seed=q.seed), own
+            decide(case, subject, function=function, custom=own.custom, exact=exact, seed=q.seed, earlier=earlier), own
         )
     if own.converges:
         verdict = _weigh_convergence(verdict)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..core.case import Case
 from ..core.errors import BadInput
 from ..core.limits import TimeLimit, time_limit
 from ..judge.orders import Below
@@ -106,6 +107,7 @@ class Point:
     cotangent  of the outputs; None: drawn
     most       array entries, over all nodes of the graph, that its judgement may take; None: no limit
     salt       text that the drawn cotangent depends on, besides the question's seed
+    earlier    a case that the function was asked before, at another point
     """
 
     args: tuple[Any, ...]
@@ -113,6 +115,7 @@ class Point:
     cotangent: tuple[np.ndarray, ...] | None = None
     most: int | None = None
     salt: str = "as given"
+    earlier: Case | None = None
 
 
 def describe_function(fn: Callable[..., Any]) -> str:

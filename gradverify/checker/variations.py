@@ -20,8 +20,10 @@ from ..frameworks.registry import of_functions
 from ..namespaces.dtypes import FORMATS, to_float64
 from .complex_adapter import to_native
 from .probes import (
+    MOST,
     Given,
     OtherArguments,
+    OtherCase,
     Probe,
     Resize,
     Variant,
@@ -169,6 +171,15 @@ def _repeated_integers(given: Given) -> Iterator[Variant]:
 
 def _larger_batch(given: Given) -> Iterator[Variant]:
     yield _change_batch(given, lambda x: np.concatenate([x, _scale(x[:1], 0.75)]))
+
+
+def _after_another_shape(given: Given) -> Iterator[Variant]:
+    """The given case once more, just after a call of a larger batch: what that call leaves behind is of another shape."""
+    assert given.case is not None
+    for variant in _larger_batch(given):
+        assert isinstance(variant, OtherArguments)
+        before, _ = trace_case(given.question, Point(variant.args, "a larger batch", most=MOST))
+        yield OtherCase(given.case, earlier=before)
 
 
 def _batch_of_one(given: Given) -> Iterator[Variant]:
@@ -319,6 +330,9 @@ for _probe in (
     Probe("equal arguments", _equal),
     Probe("repeated integers", _repeated_integers),
     Probe("a larger batch", _larger_batch),
+    Probe(
+        "as given, after another shape", _after_another_shape, legal=True, requires=(_can_reshape, is_custom, has_case)
+    ),
     Probe("a batch of one", _batch_of_one, requires=(_can_shrink,)),
     # If forward accepts any batch size, including 0, backward must as well: no value and no size can be at fault. What the
     # framework's own backward passes refuse, it documents.

@@ -33,7 +33,7 @@ from .exact import Exact, evaluate_backward, off_beyond, ran
 from .excuses import with_forms
 from .holomorphic import allowance_by_forms
 from .hypotheses import Explanation, explain
-from .hypotheses.second_call import Again, drawn_anew, of_an_earlier_call
+from .hypotheses.second_call import Again, drawn_anew, hook_active, of_an_earlier_call, of_an_earlier_shape
 from .laws import Trial
 from .laws import registry as laws
 from .narrow import Narrow, find_narrow
@@ -70,6 +70,8 @@ class _Answer:
     seed      of the nudges
     exact     the backward pass in exact arithmetic, if that was asked for
     again     another call of the subject, where its backward pass is a user's
+    unhooked  another call, without the hooks that it registers, and which these are; where the function is a user's
+    earlier   a case that the same function was asked before, and that call once more
     """
 
     case: Case
@@ -80,6 +82,8 @@ class _Answer:
     seed: int
     exact: Exact | None = None
     again: Again | None = None
+    unhooked: Callable[[], tuple[Observation, list[str]]] | None = None
+    earlier: tuple[Case, Callable[[], None]] | None = None
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -102,6 +106,7 @@ def decide(
     custom: bool = True,
     exact: bool = False,
     seed: int = 0,
+    earlier: Case | None = None,
 ) -> Verdict:
     """The verdict on one case, without a culprit.
 
@@ -109,13 +114,14 @@ def decide(
 
     `function`, over the subject's arrays, is held against the case's graph as its definition; without one it is the
     function that the case names, or the graph run on the subject. Where `custom` is false, `function` has no
-    derivatives but the subject's own, so that a declared weakness of the subject may explain what it loses.
+    derivatives but the subject's own, so that a declared weakness of the subject may explain what it loses. `earlier` is
+    a case of other shapes that the function was asked before: it may have kept something.
 
     Raises SpecError where the case's own function cannot be found; anything else that this raises is a defect of
     gradverify.
     """
     start = time.perf_counter()
-    finding = _judge(case, subject, function, custom, exact, seed)
+    finding = _judge(case, subject, function, custom, exact, seed, earlier)
     return Verdict(
         outcome=finding.outcome,
         case=case.name,
@@ -136,7 +142,13 @@ def decide(
 
 
 def _judge(
-    case: Case, subject: Framework, own: Callable[..., Any] | None, custom: bool, exact: bool, seed: int
+    case: Case,
+    subject: Framework,
+    own: Callable[..., Any] | None,
+    custom: bool,
+    exact: bool,
+    seed: int,
+    earlier: Case | None = None,
 ) -> _Finding:
     why_not = subject.unavailable()
     if why_not:
@@ -198,6 +210,11 @@ def _judge(
         notes.append(_flipped_note(case, flipped))
     again = lambda values: subject.run_vjp(function, values, case.wrt, case.cotangent)
     answer = _Answer(case, seen, ref, flipped, compared, seed, backward, again if own and custom else None)
+    if own:
+        answer = replace(answer, unhooked=lambda: _run_without_hooks(case, subject, function))
+    if own and custom and earlier is not None:
+        call = lambda: subject.run_vjp(function, earlier.values, earlier.wrt, earlier.cotangent)
+        answer = replace(answer, earlier=(earlier, call))
     found = (
         _check_values(answer, None if own and custom else subject)
         or _check_formula(answer, None if own and custom else subject)
@@ -207,6 +224,11 @@ def _judge(
         or _pass(ref.truth, compared, notes)
     )
     return replace(found, formula=backward.formula) if backward else found
+
+
+def _run_without_hooks(case: Case, subject: Framework, function: Any) -> tuple[Observation, list[str]]:
+    with subject.without_hooks() as left:
+        return subject.run_vjp(function, case.values, case.wrt, case.cotangent), left
 
 
 def reason_of_refusal(seen: Observation) -> Reason:
@@ -575,9 +597,9 @@ def _add_hypothesis(finding: _Finding, answer: _Answer) -> _Finding:
         return finding
     if _output_fails(answer):
         return finding
-    anew = drawn_anew(answer.case, answer.seen, answer.ref, answer.again) if answer.again else None
-    if anew is not None:
-        return _with_hypothesis(finding, anew)
+    from_calls = _explain_by_calls(answer)
+    if from_calls is not None:
+        return _with_hypothesis(finding, from_calls)
     asked = answer
     if answer.exact is not None and answer.exact.formula.right is False:
         finding = _add_departure(finding, answer.case, answer.exact)
@@ -587,6 +609,21 @@ def _add_hypothesis(finding: _Finding, answer: _Answer) -> _Finding:
     if found is None and asked.again and "departure" not in finding.facts:
         found = of_an_earlier_call(asked.case, asked.seen, asked.ref, asked.again, asked.seed)
     return finding if found is None else _with_hypothesis(finding, found)
+
+
+def _explain_by_calls(answer: _Answer) -> Explanation | None:
+    """What further calls say: one without hooks, one after a call of other shapes, one more at the same point."""
+    found = None
+    if answer.unhooked is not None:
+        other, left = answer.unhooked()
+        fine = other.raised is None and not any(c.failing.any() for c in _compare_all(answer.case, other, answer.ref))
+        found = hook_active(answer.seen, left, fine)
+    if found is None and answer.again is not None and answer.earlier is not None:
+        earlier, call = answer.earlier
+        found = of_an_earlier_shape(answer.case, earlier, answer.seen, answer.ref, answer.again, call)
+    if found is None and answer.again is not None:
+        found = drawn_anew(answer.case, answer.seen, answer.ref, answer.again)
+    return found
 
 
 def _with_hypothesis(finding: _Finding, found: Explanation) -> _Finding:
