@@ -47,6 +47,9 @@ CLASSES = {
     25: "attention",
 }
 
+HALF = frozenset({"bfloat16", "float16"})
+FLOAT32_AND_LESS = HALF | {"float32"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
@@ -59,6 +62,7 @@ class Entry:
     source     the issue that it is taken from
     elsewhere  what must be asked to see the mistake, where the call as given does not show it: "" if it does
     quick      part of the quick subset and of the regression tests
+    none_in    dtypes in which there is no mistake: the backward pass is no further off there than the mended one
     """
 
     name: str
@@ -69,6 +73,7 @@ class Entry:
     source: str = ""
     elsewhere: str = ""
     quick: bool = False
+    none_in: frozenset[str] = frozenset()
     framework: Literal["torch", "jax", "numpy"] = "torch"
 
     def __str__(self) -> str:
@@ -187,7 +192,7 @@ def mutants() -> list[Entry]:
 def correct() -> list[Entry]:
     """The hard correct functions, then the mutants' mended twins."""
     twins = [
-        replace(e, name=f"{e.name}, mended", bug=0, make=e.correct, correct=None, elsewhere="")
+        replace(e, name=f"{e.name}, mended", bug=0, make=e.correct, correct=None, elsewhere="", none_in=frozenset())
         for e in mutants()
         if e.correct is not None
     ]

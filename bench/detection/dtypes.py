@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from .catalogue import Entry
+from gradverify.namespaces.dtypes import FORMATS, ulp
+
+from .catalogue import HALF, Entry
 from .tools import NotApplicable
 
 DTYPES = ("float64", "float32", "bfloat16", "float16", "complex64")
-
-HALF = ("bfloat16", "float16")
 
 
 def in_dtype(entry: Entry, dtype: str) -> Entry:
@@ -32,14 +32,27 @@ def in_dtype(entry: Entry, dtype: str) -> Entry:
             raise NotApplicable("it is a function of complex numbers" + (", which have no 16 bits" * (dtype in HALF)))
         if not kinds:
             raise NotApplicable("none of its arguments is an array")
+        if dtype in entry.none_in:
+            raise NotApplicable("it is no mistake in this dtype")
         real = "float32" if dtype == "complex64" else dtype
-        cast = {"torch": _torch, "jax": _jax, "numpy": _numpy}[entry.framework]
-        fn = fn.to(getattr(torch, real)) if isinstance(fn, torch.nn.Module) else fn
-        made = tuple(cast(a, real) for a in args)
-        _refuse_what_raises(entry, fn, made, real)
-        return fn, made
+        made = _cast(entry, args, real)
+        if any(map(_is_elsewhere, args, made)):
+            raise NotApplicable(f"an argument leaves the range of {real}")
+        _refuse_what_raises(entry, real)
+        if entry.bug == LOST_DIGITS and entry.correct is not None and not _loses_digits(entry, real):
+            raise NotApplicable("at its point no digit is lost in this dtype")
+        return _moved(fn, real), made
 
     return replace(entry, make=make)
+
+
+def _moved(fn: Callable[..., Any], real: str) -> Callable[..., Any]:
+    return fn.to(getattr(torch, real)) if isinstance(fn, torch.nn.Module) else fn
+
+
+def _cast(entry: Entry, args: tuple[Any, ...], real: str) -> tuple[Any, ...]:
+    cast = {"torch": _torch, "jax": _jax, "numpy": _numpy}[entry.framework]
+    return tuple(cast(a, real) for a in args)
 
 
 def _kind(x: Any) -> str:
@@ -48,6 +61,26 @@ def _kind(x: Any) -> str:
         return "c" if x.is_complex() else "f" if x.is_floating_point() else ""
     kind = getattr(getattr(x, "dtype", None), "kind", "")
     return kind if kind in ("f", "c") else ""
+
+
+def _is_elsewhere(x: Any, made: Any) -> bool:
+    """Is a number another one in the narrower dtype: 0 or infinite, where it was neither?"""
+    if not _kind(x):
+        return False
+    old, new = (np.abs(_wide(a)) for a in (x, made))
+    return bool((((new == 0) & (old != 0)) | (np.isinf(new) & np.isfinite(old))).any())
+
+
+def _is_infinite(out: Any) -> bool:
+    """Is a value infinite or NaN?"""
+    outs = out if isinstance(out, tuple | list) else (out,)
+    return any(not np.isfinite(_wide(o)).all() for o in outs if _kind(o))
+
+
+def _wide(x: Any) -> np.ndarray:
+    if isinstance(x, torch.Tensor):
+        x = x.detach().to(torch.complex128 if x.is_complex() else torch.float64).resolve_conj().resolve_neg().numpy()
+    return np.asarray(x).astype(np.complex128 if _kind(x) == "c" else np.float64)
 
 
 def _torch(x: Any, real: str) -> Any:
@@ -74,29 +107,85 @@ def _numpy(x: Any, real: str) -> Any:
     return np.asarray(x).astype(("complex128" if real == "float64" else "complex64") if _kind(x) == "c" else real)
 
 
-def _refuse_what_raises(entry: Entry, fn: Callable[..., Any], args: tuple[Any, ...], real: str) -> None:
-    """Raise NotApplicable where the forward pass takes no such arrays, though it takes its own."""
-    if entry.framework == "numpy":
-        return  # its functions know no dtypes
+def _refuse_what_raises(entry: Entry, real: str) -> None:
+    """Raise NotApplicable where the forward pass takes no such arrays, or has no finite value of them, unlike of its own.
+
+    The functions are made for this alone: some keep what they made in their first call.
+    """
+    fn, args = entry.make()
     try:
-        fn(*args)
+        out = _run(entry, _moved(fn, real), _cast(entry, args, real))
     except Exception as e:
         try:
-            entry.make()[0](*entry.make()[1])
+            _run(entry, *entry.make())
         except Exception:
             return  # to raise is what it does
         raise NotApplicable(f"its forward pass raises in {real}: {type(e).__name__}") from e
-    if entry.framework == "torch" and not entry.bug:
+    if _is_infinite(out) and not _is_infinite(_run(entry, *entry.make())):
+        raise NotApplicable(f"its value leaves the range of {real}")
+    if entry.framework == "torch":
         _refuse_what_cannot_go_back(entry, real)
 
 
+LOST_DIGITS = 11
+"""The class of mistakes that lose digits: where they do not, as in a tail that underflows, there is none at that point."""
+
+
+def _loses_digits(entry: Entry, real: str) -> bool:
+    """Is an entry of a gradient further off than that of the mended function, by more than an ulp of it?
+
+    The truth is the mended function's in float64, at the same numbers.
+    """
+    assert entry.correct is not None
+    args = _cast(entry, entry.make()[1], real)
+    wide = _cast(entry, args, "float64")
+    try:
+        true = _gradients(entry, entry.correct()[0], wide)
+        found = _gradients(entry, _moved(entry.make()[0], real), args)
+        mended = _gradients(entry, _moved(entry.correct()[0], real), args)
+    except Exception:
+        return True
+    with np.errstate(all="ignore"):
+        for t, a, b in zip(true, found, mended, strict=True):
+            if not (np.abs(a - t) <= np.abs(b - t) + ulp(np.abs(t), FORMATS[real])).all():
+                return True
+    return False
+
+
+def _gradients(entry: Entry, fn: Any, args: tuple[Any, ...]) -> list[np.ndarray]:
+    """The gradients for a cotangent of ones, in float64 or complex128."""
+    if entry.framework == "numpy":
+        out, residuals = fn.split(fn.forward(*args))
+        found = fn.pull(residuals, np.ones_like(out), args, {})
+        found = found if isinstance(found, tuple) else (found,)
+    elif entry.framework == "jax":
+        import jax
+
+        with jax.enable_x64(True):
+            out, back = jax.vjp(fn, *args)
+            found = back(jax.numpy.ones_like(out))
+    else:
+        out = fn(*args)
+        needs = [a for a in args if getattr(a, "requires_grad", False)]
+        found = torch.autograd.grad(out, needs, torch.ones_like(out))
+    return [_wide(g) for g in found]
+
+
+def _run(entry: Entry, fn: Any, args: tuple[Any, ...]) -> Any:
+    """The result of the forward pass."""
+    return fn.split(fn.forward(*args))[0] if entry.framework == "numpy" else fn(*args)
+
+
 def _refuse_what_cannot_go_back(entry: Entry, real: str) -> None:
-    """Raise NotApplicable where a right backward pass raises in this dtype, as one over NumPy does in bfloat16."""
+    """Raise NotApplicable where the backward pass raises in this dtype, as one over NumPy does in bfloat16; of a mutant
+    only where PyTorch has no kernel for the dtype: to raise may be the mistake."""
     fn, args = entry.make()
-    fn = fn.to(getattr(torch, real)) if isinstance(fn, torch.nn.Module) else fn
-    out = fn(*(_torch(a, real) for a in args))
+    out = _moved(fn, real)(*_cast(entry, args, real))
     outs = [o for o in (out if isinstance(out, tuple | list) else (out,)) if getattr(o, "requires_grad", False)]
     try:
         torch.autograd.backward(outs, [torch.ones_like(o) for o in outs])
-    except (TypeError, NotImplementedError) as e:
+    except NotImplementedError as e:
         raise NotApplicable(f"its backward pass raises in {real}: {type(e).__name__}") from e
+    except Exception as e:
+        if not entry.bug and isinstance(e, TypeError):
+            raise NotApplicable(f"its backward pass raises in {real}: {type(e).__name__}") from e

@@ -18,7 +18,7 @@ import torch
 
 from .catalogue import Entry
 
-Outcome = Literal["caught", "passed", "undecided", "n/a"]
+Outcome = Literal["caught", "weak", "passed", "undecided", "n/a"]
 Said = tuple[Outcome, str]
 SEED = 20_24
 
@@ -61,6 +61,8 @@ def gradverify(entry: Entry) -> Said:
         return "undecided", f"{verdict.reason.name if verdict.reason else ''}: {verdict.message}"
     if verdict.outcome is Outcome.KNOWN:  # as the plugin and assert_gradients have it
         return "passed", f"known weakness: {verdict.known}"
+    if verdict.outcome is Outcome.WEAK:  # reported, and no failure by default
+        return "weak", verdict.message
     return ("caught" if verdict.outcome is Outcome.FAIL else "passed"), verdict.message
 
 

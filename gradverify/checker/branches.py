@@ -9,8 +9,8 @@ where it turns can be solved for: Newton's method along the one entry of the inp
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -20,7 +20,7 @@ from ..core.graph import Apply, Constant, Graph, Input
 from ..core.interval import Interval
 from ..core.verdict import Coverage
 from ..frameworks.registry import of_functions
-from ..judge.exact import BackwardPass
+from ..judge.exact import BackwardPass, cotangent_names
 from ..judge.wording import with_line
 from ..namespaces.dtypes import is_float, rounded, to_float64
 from ..namespaces.numpy import NUMPY
@@ -30,7 +30,7 @@ from ..ops.build import lowered
 from ..trace import Traced
 from ..trace.call_site import of_node
 from .complex_adapter import to_native
-from .probes import Given, OtherArguments, Probe, Variant, has_case, is_custom, register_probe
+from .probes import Given, OtherCase, Probe, Variant, has_case, is_custom, register_probe
 from .question import PASSES, Question
 
 COMPARISONS = frozenset({"less", "less_equal", "greater", "greater_equal", "equal", "not_equal"})
@@ -44,7 +44,11 @@ STEPS = 30
 MOST_BRANCHES = {"normal": 6, "thorough": 24}
 
 BEYOND = 2.0**-5
-"""How far past the turn the other side is asked, as a share of the way there: past the rounding of any dtype."""
+"""How far past the turn the other side is asked, as a share of the way there, or of the threshold where that is too far
+(|g| < 1e-6): past the rounding of any dtype."""
+
+FAR_BEYOND = 0.5
+"""The same for cotangents, of which any are legal: what is clipped shows by as much as it is clipped."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,9 +183,12 @@ def _range(graph: Graph, k: int, values: Mapping[str, np.ndarray]) -> Interval:
 
 
 def solve(
-    branch: Branch, moving: frozenset[str], dtypes: Mapping[str, str]
+    branch: Branch, moving: frozenset[str], dtypes: Mapping[str, str], free: Collection[str] = ()
 ) -> tuple[str, tuple[int, ...], float] | None:
-    """(input, entry, value) where the decision turns; None where no single entry was found that turns it."""
+    """(input, entry, value) where the decision turns; None where no single entry was found that turns it.
+
+    Inputs in `free` may be any number: they are moved farther.
+    """
     node = branch.graph.nodes[branch.node]
     assert isinstance(node, Apply)
     a, b = node.args
@@ -213,23 +220,28 @@ def solve(
             return None
         name = max(reach, key=lambda n: float(reach[n].max()))
         entry = tuple(int(i) for i in np.unravel_index(int(np.argmax(reach[name])), reach[name].shape))
-        target = 0.0 if node.op in EQUALITIES else -float(np.sign(h[at])) * BEYOND * max(abs(float(h[at])), 1.0)
-        point = dict(values)
-        for _ in range(STEPS):
-            turned = h[at] == 0 if node.op in EQUALITIES else h[at] != 0 and np.sign(h[at]) == np.sign(target)
-            if turned:
-                return name, entry, float(point[name][entry])
-            slope = float(slopes(nodes).get(name, np.zeros(values[name].shape))[entry])
-            step = (target - float(h[at])) / slope if slope else np.nan
-            if not np.isfinite(step):
-                return None
-            moved = point[name].copy()
-            moved[entry] += step
-            moved = to_float64(rounded(moved, dtypes[name]))
-            point = {**point, name: moved}
-            h, nodes = gap(point)
-            if not np.isfinite(h[at]):
-                return None
+        threshold = min(abs(float(np.broadcast_to(nodes[k], shape)[at])) for k in (a, b))
+        beyond = FAR_BEYOND if name in free else BEYOND
+        ways = (beyond * max(abs(float(h[at])), 1.0), BEYOND * threshold)
+        start = h, nodes
+        for way in ways if node.op not in EQUALITIES else ways[:1]:
+            (h, nodes), point = start, dict(values)
+            target = 0.0 if node.op in EQUALITIES else -float(np.sign(h[at])) * way
+            for _ in range(STEPS):
+                turned = h[at] == 0 if node.op in EQUALITIES else h[at] != 0 and np.sign(h[at]) == np.sign(target)
+                if turned:
+                    return name, entry, float(point[name][entry])
+                slope = float(slopes(nodes).get(name, np.zeros(values[name].shape))[entry])
+                step = (target - float(h[at])) / slope if slope else np.nan
+                if not np.isfinite(step):
+                    break
+                moved = point[name].copy()
+                moved[entry] += step
+                moved = to_float64(rounded(moved, dtypes[name]))
+                point = {**point, name: moved}
+                h, nodes = gap(point)
+                if not np.isfinite(h[at]):
+                    break
     return None
 
 
@@ -239,15 +251,17 @@ def _at_branches(given: Given) -> Iterator[Variant]:
     assert case is not None
     graph, values = _backward(given.question, given.traced, case, given.backward)
     arguments = frozenset(a.name for a in given.traced.arguments if a.role == "argument" and not a.part)
-    moving = frozenset(case.wrt) & arguments
+    cotangents = {name: k for k, name in enumerate(cotangent_names(case))}
+    moving = frozenset(case.wrt) & arguments | cotangents.keys()
+    dtypes = {n: str(values[n].dtype) for n in moving & values.keys()}
     branches, count = open_branches(graph, values, moving)
     unreachable = [b for b in branches if not is_reachable(b)]
     branches = [b for b in branches if b not in unreachable]
     most = MOST_BRANCHES.get(given.effort, 0)
     missed = branches[most:]
     for branch in branches[:most]:
-        found = solve(branch, moving, {n: case.dtype_of(n) for n in moving})
-        variants = list(_beyond(given, case, branch, found)) if found else []
+        found = solve(branch, moving, dtypes, cotangents)
+        variants = list(_beyond(given, case, cotangents, branch, found)) if found else []
         missed += [] if variants else [branch]
         given.found.coverage = _coverage(count, missed, unreachable)
         yield from variants
@@ -255,13 +269,20 @@ def _at_branches(given: Given) -> Iterator[Variant]:
 
 
 def _beyond(
-    given: Given, case: Case, branch: Branch, found: tuple[str, tuple[int, ...], float]
-) -> Iterator[OtherArguments]:
-    """The function at the point where a branch turns."""
+    given: Given, case: Case, cotangents: Mapping[str, int], branch: Branch, found: tuple[str, tuple[int, ...], float]
+) -> Iterator[Variant]:
+    """The function at the point, or with the cotangent, where a branch turns."""
     name, entry, value = found
     where = f"{name}[{', '.join(map(str, entry))}]" if entry else name
+    label = f"{where} = {value:.6g}, where {branch.text} turns"
+    if name in cotangents:
+        others = list(case.cotangent)
+        others[cotangents[name]] = put = np.array(others[cotangents[name]])
+        put[entry] = value
+        yield OtherCase(replace(case, cotangent=tuple(others)), label=label, exact=True)
+        return
     for variant in given.changed(_Put(case.values[name], entry, value)):
-        yield OtherArguments(variant.args, label=f"{where} = {value:.6g}, where {branch.text} turns")
+        yield replace(variant, label=label)
 
 
 def _coverage(count: int, missed: Sequence[Branch], unreachable: Sequence[Branch]) -> Coverage:

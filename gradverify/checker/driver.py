@@ -122,7 +122,8 @@ class _Walk:
             return None, why
         if verdict.kind is FailKind.RAISED and not probe.is_owed(self.given, self.answered):
             return None, why
-        if verdict.kind is not None and not probe.counts(verdict.kind, self.given):
+        kind = FailKind.PRECISION if verdict.outcome is Outcome.WEAK else verdict.kind
+        if kind is not None and not probe.counts(kind, self.given):
             return None, why
         return verdict, ""
 
@@ -147,7 +148,7 @@ def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> 
             # A batch may make the graph larger by its square, as attention does.
             most = None if probe.most is None else max(probe.most, 2 * given.entries)
             salt = variant.label.replace("{}", probe.key) or probe.key
-            point = Point(variant.args, label, most=most, salt=salt, extent=probe.extent_for(given))
+            point = Point(variant.args, label, most=most, salt=salt, extent=probe.extent_for(given), earlier=given.case)
             replayed = _judge_replayed(given, point)
             if replayed is not None:
                 return replayed
@@ -161,7 +162,8 @@ def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> 
         case OtherCase():
             other = replace(variant.case, name=f"{q.name}, {label}")
             traced = variant.traced or given.traced
-            verdict = judge_case(q, traced, other, extent=probe.extent_for(given))
+            exact = given.backward if variant.exact and _has_formula(q, traced) else False
+            verdict = judge_case(q, traced, other, exact=exact, extent=probe.extent_for(given), earlier=variant.earlier)
             if verdict.kind is FailKind.RAISED and given.case is not None and set(other.wrt) < set(given.case.wrt):
                 _refuse_where_forward_raises(q, traced, other)
             return verdict
@@ -178,7 +180,7 @@ def _judge_replayed(given: Given, point: Point) -> Verdict | None:
     if replayed is None:
         return None
     case, own = replayed
-    verdict = judge_case(given.question, own, case, exact=given.backward, extent=point.extent)
+    verdict = judge_case(given.question, own, case, exact=given.backward, extent=point.extent, earlier=point.earlier)
     return verdict if is_final(verdict) else None
 
 
@@ -255,13 +257,18 @@ def _judge_once(
         if opaque is None:
             raise
         return (*opaque, None)
-    exact = backward if q.surrogate is None and not own.converges else False
-    verdict = judge_case(q, own, case, exact=exact, extent=point.extent)
+    exact = backward if _has_formula(q, own) else False
+    verdict = judge_case(q, own, case, exact=exact, extent=point.extent, earlier=point.earlier)
     if verdict.kind is FailKind.WRONG and own.custom and case.graph is own.graph and _decides(case):
         found = _second_opinion(q, own, case)
         if found is not None:  # then the graph is no definition, here and at the points around
             return found, replace(own, graph=None), None
     return verdict, own, case
+
+
+def _has_formula(q: Question, own: Traced) -> bool:
+    """Is the gradient meant to be the definition's to the last digit?"""
+    return q.surrogate is None and not own.converges
 
 
 AGREES = 2.0**-9
@@ -294,15 +301,30 @@ def _second_opinion(q: Question, own: Traced, case: Case) -> Verdict | None:
 
 
 def judge_case(
-    q: Question, own: Traced, case: Case, *, exact: bool | BackwardPass = False, extent: Extent = Extent.ALL
+    q: Question,
+    own: Traced,
+    case: Case,
+    *,
+    exact: bool | BackwardPass = False,
+    extent: Extent = Extent.ALL,
+    earlier: Case | None = None,
 ) -> Verdict:
     """The verdict on a case of the traced function; with `exact` on the formula of its backward pass as well.
 
-    `extent` says which laws are asked.
+    `extent` says which laws are asked, `earlier` what the function was asked before.
     """
     subject, function = to_native(_subject_of(own, q.device), own)
     with q.limit_time(PASSES):
-        verdict = decide(case, subject, function=function, custom=own.custom, exact=exact, extent=extent, seed=q.seed)
+        verdict = decide(
+            case,
+            subject,
+            function=function,
+            custom=own.custom,
+            exact=exact,
+            extent=extent,
+            seed=q.seed,
+            earlier=earlier,
+        )
     verdict = label_whole(verdict, own)
     if own.converges:
         verdict = _weigh_convergence(verdict)

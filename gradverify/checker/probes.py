@@ -158,10 +158,13 @@ class OtherFunction(Variant):
 
 @dataclass(frozen=True, eq=False)
 class OtherCase(Variant):
-    """Another case at the given point; `traced` is its function, None for the given one."""
+    """Another case at the given point; `traced` is its function, None for the given one. With `exact` the formula of its
+    backward pass is judged as well. `earlier` is a case that the function was asked just before."""
 
     case: Case
     traced: Traced | None = None
+    exact: bool = field(default=False, kw_only=True)
+    earlier: Case | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..core.case import Case
 from ..core.errors import BadInput
 from ..core.limits import TimeLimit, time_limit
 from ..judge.laws import Extent
@@ -113,6 +114,7 @@ class Point:
     most       array entries, over all nodes of the graph, that its judgement may take; None: no limit
     salt       text that the drawn cotangent depends on, besides the question's seed
     extent     which laws are asked
+    earlier    a case that the function was asked before, at another point
     """
 
     args: tuple[Any, ...]
@@ -121,6 +123,7 @@ class Point:
     most: int | None = None
     salt: str = "as given"
     extent: Extent = Extent.ALL
+    earlier: Case | None = None
 
 
 def describe_function(fn: Callable[..., Any]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.case import Case
 from ..core.graph import Graph
+from ..core.verdict import Reason
 from ..frameworks.recognise import recompiled
 from ..frameworks.registry import of_functions
 from ..judge.laws import Extent
@@ -67,12 +68,18 @@ def _has_entries_to_tell_apart(given: Given) -> bool:
     return given.case is not None and any(g.size > 1 for g in given.case.cotangent)
 
 
+def _has_derivatives(given: Given) -> bool:
+    """Does the function have a derivative at the point, if one-sided? Where it has none (the root of 0) nothing fails, and 0
+    times it is a convention."""
+    return given.verdict.reason is not Reason.KINK or any(c.failing for c in given.verdict.comparisons)
+
+
 register_probe(
     Probe(
         "a cotangent that is half zeros",
         _half_zeros,
         legal=True,
-        requires=(has_case, _has_entries_to_tell_apart),
+        requires=(has_case, _has_entries_to_tell_apart, _has_derivatives),
         extent=Extent.NONE,
     )
 )

@@ -17,11 +17,13 @@ import numpy as np
 
 from ..core.errors import Unsupported
 from ..frameworks.registry import of_functions
-from ..namespaces.dtypes import to_float64
+from ..namespaces.dtypes import FORMATS, to_float64
 from .complex_adapter import to_native
 from .probes import (
+    MOST,
     Given,
     OtherArguments,
+    OtherCase,
     Probe,
     Resize,
     Variant,
@@ -88,8 +90,8 @@ def _scaled_if_signed(factor: float, x: np.ndarray) -> np.ndarray | None:
 
 CLIMB = (7, 8, 9, 10, 12, 14, 17, 20)
 """Powers of two that values are multiplied by until the forward pass ends, for what exponentials hide: exp ends at 710 in
-float64 and at 89 in float32. Beyond 2^20 algebraic formulas leave the range as well (x^6 in float32), and nobody claims them
-there."""
+float64 and at 89 in float32. Beyond 2^20 algebraic formulas leave the range as well (x^6 in float32, which ends at 2^128),
+and nobody claims them there. In float16, which ends at 2^16, they do beyond 2^2.5: what exponentials hide shows before."""
 
 
 def _powers_where_gradients_end(given: Given) -> Iterator[int]:
@@ -104,7 +106,7 @@ def _powers_where_gradients_end(given: Given) -> Iterator[int]:
     if not signed or not any(a.name in signed and a.role == "argument" for a in given.traced.arguments):
         return
     subject, function = to_native(of_functions(given.traced.framework, given.question.device), given.traced)
-    for power in CLIMB:
+    for power in CLIMB if FORMATS[case.dtype].huge > 2.0 ** CLIMB[-1] else ():
         with np.errstate(all="ignore"):
             moved = {n: _scale(v, 2.0**power) if n in signed else v for n, v in case.values.items()}
         if not all(np.isfinite(v.astype(np.float64)).all() for n, v in moved.items() if n in signed):
@@ -170,6 +172,15 @@ def _repeated_integers(given: Given) -> Iterator[Variant]:
 
 def _larger_batch(given: Given) -> Iterator[Variant]:
     yield _change_batch(given, lambda x: np.concatenate([x, _scale(x[:1], 0.75)]))
+
+
+def _after_another_shape(given: Given) -> Iterator[Variant]:
+    """The given case once more, just after a call of a larger batch: what that call leaves behind is of another shape."""
+    assert given.case is not None
+    for variant in _larger_batch(given):
+        assert isinstance(variant, OtherArguments)
+        before, _ = trace_case(given.question, Point(variant.args, "a larger batch", most=MOST))
+        yield OtherCase(given.case, earlier=before)
 
 
 def _batch_of_one(given: Given) -> Iterator[Variant]:
@@ -320,6 +331,12 @@ for _probe in (
     Probe("equal arguments", _equal),
     Probe("repeated integers", _repeated_integers),
     Probe("a larger batch", _larger_batch, requires=(has_free_sizes,)),
+    Probe(
+        "as given, after another shape",
+        _after_another_shape,
+        legal=True,
+        requires=(has_free_sizes, _can_reshape, is_custom, has_case),
+    ),
     Probe("a batch of one", _batch_of_one, requires=(has_free_sizes, _can_shrink)),
     # If forward accepts any batch size, including 0, backward must as well: no value and no size can be at fault. What the
     # framework's own backward passes refuse, it documents.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -169,6 +169,10 @@ class Framework(ABC):
     ) -> Observation:
         """As `run_vjp`, by one of `pull_modes`. Outputs and `mutated` may be empty: only gradients are compared."""
         raise Unsupported(f"{self.title} has no mode {mode!r} of asking for a VJP")
+
+    def without_hooks(self) -> AbstractContextManager[list[str]]:
+        """A context in which hooks that change gradients are not called; what it yields says which were left out."""
+        return nullcontext([])
 
     def run_jvp(
         self,

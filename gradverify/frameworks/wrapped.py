@@ -64,6 +64,9 @@ class Wrapped(Framework):
     ) -> Observation:
         return self.inner.run_vjp_by(mode, function, values, wrt, cotangent)
 
+    def without_hooks(self) -> AbstractContextManager[list[str]]:
+        return self.inner.without_hooks()
+
     def run_jvp(
         self,
         function: Callable[..., Any],

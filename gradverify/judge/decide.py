@@ -35,11 +35,11 @@ from .exact import BackwardPass, Exact, evaluate_backward, off_beyond, ran
 from .excuses import with_forms
 from .holomorphic import allowance_by_forms
 from .hypotheses import Explanation, explain
-from .hypotheses.second_call import Again, drawn_anew, of_an_earlier_call
+from .hypotheses.second_call import Again, drawn_anew, hook_active, of_an_earlier_call, of_an_earlier_shape
 from .laws import Extent, Trial
 from .laws import registry as laws
 from .narrow import Narrow, find_narrow
-from .reference import Reference, allowance, reference, truth_of
+from .reference import Reference, allowance, in_doubles, reference, truth_of
 from .stability import find_unstable
 
 LOST_DIGITS = 2.0**-8
@@ -72,6 +72,8 @@ class _Answer:
     seed      of the nudges
     exact     the backward pass in exact arithmetic, if that was asked for
     again     another call of the subject, where its backward pass is a user's
+    unhooked  another call, without the hooks that it registers, and which these are; where the function is a user's
+    earlier   a case that the same function was asked before, and that call once more
     """
 
     case: Case
@@ -82,6 +84,8 @@ class _Answer:
     seed: int
     exact: Exact | None = None
     again: Again | None = None
+    unhooked: Callable[[], tuple[Observation, list[str]]] | None = None
+    earlier: tuple[Case, Callable[[], object]] | None = None
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -106,6 +110,7 @@ def decide(
     exact: bool | BackwardPass = False,
     extent: Extent = Extent.ALL,
     seed: int = 0,
+    earlier: Case | None = None,
 ) -> Verdict:
     """The verdict on one case, without a culprit.
 
@@ -115,12 +120,13 @@ def decide(
     `function`, over the subject's arrays, is held against the case's graph as its definition; without one it is the
     function that the case names, or the graph run on the subject. Where `custom` is false, `function` has no
     derivatives but the subject's own, so that a declared weakness of the subject may explain what it loses. `extent` says
-    which of the default laws are asked.
+    which of the default laws are asked. `earlier` is a case of other shapes that the function was asked before: it may have
+    kept something.
 
     A function that cannot be imported is a FAIL (raised); what this raises is a defect of gradverify.
     """
     start = time.perf_counter()
-    manner = _Manner(custom, BackwardPass() if exact is True else exact or None, extent, seed)
+    manner = _Manner(custom, BackwardPass() if exact is True else exact or None, extent, seed, earlier)
     try:
         finding = _judge(case, subject, function, manner)
     except SpecError as e:
@@ -153,6 +159,7 @@ class _Manner:
     exact: BackwardPass | None
     extent: Extent
     seed: int
+    earlier: Case | None
 
 
 def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manner: _Manner) -> _Finding:
@@ -212,6 +219,12 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
         notes.append(_flipped_note(case, flipped))
     again = lambda values: subject.run_vjp(function, values, case.wrt, case.cotangent)
     answer = _Answer(case, seen, ref, flipped, compared, seed, backward, again if own and custom else None)
+    if own:
+        answer = replace(answer, unhooked=lambda: _run_without_hooks(case, subject, function))
+    earlier = manner.earlier
+    if own and custom and earlier is not None:
+        call = lambda: subject.run_vjp(function, earlier.values, earlier.wrt, earlier.cotangent)
+        answer = replace(answer, earlier=(earlier, call))
     closest = flipped.reference if flipped else ref
     trial = Trial(subject, function, case, seen, dict(closest.budget.gradients), notes)
     found = (
@@ -223,6 +236,11 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
         or _pass(ref.truth, compared, notes)
     )
     return replace(found, formula=backward.formula) if backward else found
+
+
+def _run_without_hooks(case: Case, subject: Framework, function: Any) -> tuple[Observation, list[str]]:
+    with subject.without_hooks() as left:
+        return subject.run_vjp(function, case.values, case.wrt, case.cotangent), left
 
 
 def reason_of_refusal(seen: Observation) -> Reason:
@@ -590,9 +608,9 @@ def _add_hypothesis(finding: _Finding, answer: _Answer) -> _Finding:
         return finding
     if _output_fails(answer):
         return finding
-    anew = drawn_anew(answer.case, answer.seen, answer.ref, answer.again) if answer.again else None
-    if anew is not None:
-        return _with_hypothesis(finding, anew)
+    from_calls = _explain_by_calls(answer)
+    if from_calls is not None:
+        return _with_hypothesis(finding, from_calls)
     asked = answer
     if answer.exact is not None and answer.exact.formula.right is False:
         finding = _add_departure(finding, answer.case, answer.exact)
@@ -602,6 +620,21 @@ def _add_hypothesis(finding: _Finding, answer: _Answer) -> _Finding:
     if found is None and asked.again and "departure" not in finding.facts:
         found = of_an_earlier_call(asked.case, asked.seen, asked.ref, asked.again, asked.seed)
     return finding if found is None else _with_hypothesis(finding, found)
+
+
+def _explain_by_calls(answer: _Answer) -> Explanation | None:
+    """What further calls say: one without hooks, one after a call of other shapes, one more at the same point."""
+    found = None
+    if answer.unhooked is not None:
+        other, left = answer.unhooked()
+        fine = other.raised is None and not any(c.failing.any() for c in _compare_all(answer.case, other, answer.ref))
+        found = hook_active(answer.seen, left, fine)
+    if found is None and answer.again is not None and answer.earlier is not None:
+        earlier, call = answer.earlier
+        found = of_an_earlier_shape(answer.case, earlier, answer.seen, answer.ref, answer.again, call)
+    if found is None and answer.again is not None:
+        found = drawn_anew(answer.case, answer.seen, answer.ref, answer.again)
+    return found
 
 
 def _with_hypothesis(finding: _Finding, found: Explanation) -> _Finding:
@@ -624,14 +657,7 @@ def _output_fails(answer: _Answer) -> bool:
 
 def _in_doubles(answer: _Answer, exact: Exact) -> _Answer:
     """The answer that the backward pass would give in exact arithmetic, to the case in doubles: no rounding blurs it."""
-    wide = lambda v: to_float64(v) if is_float(v) else v
-    case = replace(
-        answer.case,
-        dtype="float64",
-        mixed=None,
-        values={n: wide(v) for n, v in answer.case.values.items()},
-        cotangent=tuple(map(to_float64, answer.case.cotangent)),
-    )
+    case = in_doubles(answer.case)
     ref = reference(case, seed=answer.seed)
     seen = replace(
         answer.seen,

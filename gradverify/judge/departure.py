@@ -10,7 +10,6 @@ values and cotangents of the definition is the one that is wrong: what comes aft
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -29,15 +28,16 @@ from ..ops.build import lowered
 from .budget import casts
 from .exact import Exact
 from .hypotheses.constants import CONSTANTS, FRACTIONS
-from .hypotheses.evidence import Spent
+from .hypotheses.evidence import Purse, Spent, cost
 from .wording import SIGNS, UNSEEN, called, with_line
 
 RIGHT = 1e-9
 """A gradient is right to this share of its largest entry: some thousand roundings of a double at a condition of a thousand.
 An error of less than a thousand times as much is not looked into."""
 
-SECONDS = 1.5
-"""For all repairs of one backward pass."""
+WORK = 150_000_000
+"""For all repairs of one backward pass, in array entries (`hypotheses.evidence.cost`): a second and a half of an idle core,
+at some 10 µs a node."""
 
 TURNS = 8
 """Of Newton's method for a number: one where the gradients depend on it linearly, as they do on most."""
@@ -109,7 +109,7 @@ class _Search:
         assert asked is not None
         self.case = case
         self.graph = lowered(asked.graph)
-        self.end = time.perf_counter() + SECONDS
+        self.purse = Purse(WORK)
         self.want = [exact.true[n] for n in exact.values]
         if len(self.graph.nodes) > MOST or not all(np.isfinite(w).all() for w in self.want):
             raise Unsupported("too large, or not finite")
@@ -200,8 +200,7 @@ class _Search:
 
     def outputs(self, k: int, value: Any) -> list[np.ndarray] | None:
         """The gradients with another value of a node; None where it has another shape."""
-        if time.perf_counter() > self.end:
-            raise Spent
+        self.purse.spend(cost(self.graph.nodes[j] for j in (k, *self.after(k))))
         if np.shape(value) != np.shape(self.values[k]):
             return None
         changed: dict[int, Any] = {k: value}

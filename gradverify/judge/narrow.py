@@ -8,7 +8,6 @@ op on one line of the code: the turns of a loop.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,11 +25,12 @@ from ..trace.call_site import at
 from .budget import casts
 from .compare import Compared
 from .exact import MOVES, Exact
-from .hypotheses.evidence import Spent
+from .hypotheses.evidence import Purse, Spent
 from .reference import Reference
 
-SECONDS = 2.0
-"""For all replays of one backward pass; what has not been found by then is not named."""
+WORK = 100_000_000
+"""For all replays of one backward pass, in array entries (`hypotheses.evidence.cost`): two seconds of an idle core, at some
+20 µs for a node that is computed and rounded. What has not been found by then is not named."""
 
 FEW = 3
 """Up to so many steps are named where none alone explains the error."""
@@ -91,7 +91,7 @@ class _Replays:
         self.case, self.asked, self.seen, self.ref, self.failing = case, asked, seen, ref, failing
         self.in_memory = False
         self.outputs = dict(zip(exact.values, asked.graph.outputs))
-        self.end = time.perf_counter() + SECONDS
+        self.purse = Purse(WORK)
         self.formats = _with_moved(asked)
         known = {case.dtype, *case.formats.values(), *asked.formats.values(), "float32"} & FORMATS.keys()
         self.wide = min(known, key=lambda d: FORMATS[d].roundoff)
@@ -144,8 +144,7 @@ class _Replays:
 
     def replay(self, widened: Collection[Step]) -> dict[str, np.ndarray]:
         """The gradients where each node is rounded to its dtype, and those of the steps `widened` to the wider one."""
-        if time.perf_counter() > self.end:
-            raise Spent
+        self.purse.pay(self.asked.graph)
         graph, point = self.asked.graph, self.asked.values
         values: list[Any] = [None] * len(graph.nodes)
         with np.errstate(all="ignore"):

@@ -23,6 +23,18 @@ class Reference:
     budget: Budget
 
 
+def in_doubles(case: Case) -> Case:
+    """The same case with every number in float64, at the same point."""
+    wide = lambda v: to_float64(v) if is_float(v) else v
+    return replace(
+        case,
+        dtype="float64",
+        mixed=None,
+        values={n: wide(v) for n, v in case.values.items()},
+        cotangent=tuple(map(to_float64, case.cotangent)),
+    )
+
+
 _RECENT: OrderedDict[bytes, Reference] = OrderedDict()
 _TRUTHS: OrderedDict[bytes, Truth] = OrderedDict()
 _KEPT = 32

@@ -97,6 +97,47 @@ def neighbours(
     return Neighbours(limit, agrees, samples)
 
 
+MOST_TURNS = 64
+"""Rotations of a tie: one for each of the entries of the largest, up to so many walks."""
+
+
+def tied_bounds(
+    attempt: Any, masks: Mapping[str, np.ndarray], scale: float
+) -> Mapping[str, tuple[np.ndarray, np.ndarray]] | None:
+    """The least and the largest gradient nearby of each entry of `masks`, where three or more have one value; else None.
+
+    Moved alone, the middle one of three equal entries becomes the first or the last. What it is as the middle one (of a
+    sorted array: the cotangent of the middle place) shows where all of them move. Entries of one value are moved apart in
+    their order, which is then rotated until each has had every place. Every gradient there is a limit of gradients of the
+    function, so that it is a right answer at the tie.
+    """
+    names = list(masks)
+    values = np.concatenate([attempt.at[n][masks[n]].ravel() for n in names] or [np.zeros(0)])
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    if not values.size or counts.max() < 3:
+        return None
+    order = np.argsort(group, kind="stable")
+    place = np.empty(values.size)
+    place[order] = np.arange(values.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    of = counts[group]
+    samples = []
+    with working(BITS):
+        base = attempt.pairing(attempt.nodes_at(arb(0), {}))
+        for k in range(min(int(counts.max()), MOST_TURNS)):
+            steps = ((place + k) % of - (of - 1) / 2) / of
+            direction, start = {}, 0
+            for n in names:
+                u = np.zeros(masks[n].shape)
+                end = start + int(masks[n].sum())
+                u[masks[n]] = steps[start:end]
+                direction[n], start = BALLS.asarray(u * attempt.lengths(n)), end
+            found = _sample(attempt, direction, arb(2) ** -NEAR, base, scale)
+            if found is not None:
+                samples.append(found)
+    near = Neighbours({}, {}, samples)
+    return {n: near.hull(n) for n in names} if samples else None
+
+
 def _sample(
     attempt: Any, direction: Mapping[str, np.ndarray], t: arb, base: arb, scale: float
 ) -> Mapping[str, np.ndarray] | None:

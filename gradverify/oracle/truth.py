@@ -22,7 +22,7 @@ from ..namespaces.run import forward, kink_distances, reverse
 from ..ops.build import lowered
 from .balls import BALLS
 from .estimate import Estimate, from_balls
-from .neighbours import apart, neighbours
+from .neighbours import apart, neighbours, tied_bounds
 from .precision import step_exponent, working
 from .sides import Sides, SideSlopes
 from .ties import Along, along_ties
@@ -410,6 +410,8 @@ class _Attempt:
                     low[n][at] = float(np.sum(np.fmin(right, left)))
                     high[n][at] = float(np.sum(np.fmax(right, left)))
                     sides.note(n, at, right, left, float(self.lengths(n)[at]))
+            scale = self.size(outputs, self.finite(gradients))
+            _widen_ties(low, high, masks, tied_bounds(self, masks, scale))
         found = Truth(outputs, gradients, low, high, method="one-sided", kinks=kinks, bits=self.bits,
                       unresolved=_unresolved(gradients, self.size(outputs, gradients)))  # fmt: skip
         return found, sides
@@ -515,6 +517,19 @@ def _widen(
         rest = m & ~shown[n]
         low[n] = np.where(m, np.where(rest, np.fmin(below, least), below), low[n])
         high[n] = np.where(m, np.where(rest, np.fmax(above, most), above), high[n])
+
+
+def _widen_ties(
+    low: dict[str, np.ndarray],
+    high: dict[str, np.ndarray],
+    masks: Mapping[str, np.ndarray],
+    nearby: Mapping[str, tuple[np.ndarray, np.ndarray]] | None,
+) -> None:
+    """Widen the bounds of entries that have a side by the gradients nearby (`tied_bounds`)."""
+    for n, (least, most) in (nearby or {}).items():
+        has_side = masks[n] & ~np.isnan(low[n])
+        low[n] = np.where(has_side, np.fmin(low[n], least), low[n])
+        high[n] = np.where(has_side, np.fmax(high[n], most), high[n])
 
 
 def _parts(e: Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -118,3 +118,59 @@ def test_quick_stays_at_the_given_point() -> None:
 def test_in_bfloat16() -> None:
     verdict = check(HIDDEN["a threshold"], X.detach().bfloat16().requires_grad_())
     assert verdict.kind is FailKind.WRONG, verdict.text()
+
+
+def sine(change: Any) -> Any:
+    return custom(torch.sin, lambda g, x: change(g) * x.cos())
+
+
+OF_COTANGENTS = {
+    "clipped to 10": lambda g: g.clamp(-10, 10),
+    "tiny ones dropped": lambda g: torch.where(g.abs() < 1e-6, 0.0, g),
+    "one size doubled": lambda g: torch.where((g > 3) & (g < 5), 2 * g, g),
+    "a norm that is clipped": lambda g: g * torch.clamp(100 / g.norm(), max=1.0),
+    "a branch in Python": lambda g: torch.sign(g) if g.numel() and g.max() > 20 else g,
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("name", OF_COTANGENTS)
+def test_what_hides_behind_a_cotangent_is_found(name: str, dtype: str) -> None:
+    """In float16 no law can ask with a cotangent of 2^20: its own threshold says where."""
+    x = X.detach().to(getattr(torch, dtype)).requires_grad_()
+    verdict = check(sine(OF_COTANGENTS[name]), x)
+    assert verdict.kind is FailKind.WRONG or verdict.kind is FailKind.LAW, verdict.text()
+
+
+def test_a_cotangent_is_named_with_the_branch() -> None:
+    verdict = check(sine(OF_COTANGENTS["clipped to 10"]), X.detach().half().requires_grad_())
+    assert "found with g[" in verdict.message
+    assert "< -10.0 at " in verdict.message or "< 10.0 at " in verdict.message
+
+
+OF_COTANGENTS_RIGHT = {
+    "half of it by its sign": lambda g: torch.where(g > 0, 0.5 * g, 0.5 * g) + 0.5 * g,
+    "one way for large ones": lambda g: torch.where(g.abs() > 3, 2 * (g / 2), g),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+@pytest.mark.parametrize("name", OF_COTANGENTS_RIGHT)
+def test_a_right_one_is_asked_with_both_cotangents(name: str, dtype: str) -> None:
+    verdict = check(sine(OF_COTANGENTS_RIGHT[name]), X.detach().to(getattr(torch, dtype)).requires_grad_())
+    assert verdict.outcome is Outcome.PASS, verdict.text()
+    assert verdict.coverage is not None
+    assert verdict.coverage.taken == verdict.coverage.branches > 0
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_zero_times_an_infinite_slope_is_a_convention(dtype: str) -> None:
+    """At the root of 0 the given point is undecided; a cotangent of 0 there makes it no failure."""
+    x = torch.tensor([0.0, 2.0], dtype=getattr(torch, dtype), requires_grad=True)
+    assert check(torch.sqrt, x).outcome is Outcome.INCONCLUSIVE
+    assert check(custom(torch.sqrt, lambda g, x: g / (2 * x.sqrt())), x).outcome is Outcome.INCONCLUSIVE
+
+
+def test_zero_times_infinity_is_a_failure_where_there_is_a_slope() -> None:
+    verdict = check(sine(lambda g: g * g / g), X)
+    assert verdict.outcome is Outcome.FAIL, verdict.text()

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import gradverify
-from gradverify import Outcome, Reason, Unsupported
+from gradverify import Outcome, Reason, Unsupported, check
 from gradverify.checker.compositions import judge_orders
 from gradverify.checker.question import Question
+from tests.helpers import custom
 
 torch = pytest.importorskip("torch")
 
@@ -63,3 +64,18 @@ def test_a_mode_that_cannot_be_had_leaves_the_other_one() -> None:
     assert verdict.dtype == "float64"
     assert "order 1, fwd cannot be judged: NumPy has no forward mode" in verdict.message
     assert verdict.facts["judged"] == ["order 1, rev"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_another_formula_under_create_graph_is_reported_in_every_dtype(dtype: str) -> None:
+    """1 % too much where a graph is wanted: 16 bits excuse it of the values, and of the formula nothing does."""
+    wrong = custom(torch.sin, lambda g, x: g * x.cos() * (1.01 if torch.is_grad_enabled() else 1.0))
+    x = torch.tensor([0.5, -0.7, 1.2, 0.1], dtype=getattr(torch, dtype), requires_grad=True)
+    assert check(wrong, x).outcome in (Outcome.FAIL, Outcome.WEAK)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("fn", [torch.tanh, torch.nn.functional.silu, torch.nn.functional.softplus])
+def test_the_second_order_of_right_functions_passes_in_narrow_dtypes(fn: Any, dtype: str) -> None:
+    x = torch.tensor([0.5, -0.7, 1.2, 0.1], dtype=getattr(torch, dtype), requires_grad=True)
+    assert check(fn, x, order=2).outcome in (Outcome.PASS, Outcome.INCONCLUSIVE)

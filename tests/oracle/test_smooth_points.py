@@ -178,3 +178,29 @@ def test_many_smooth_entries_cost_no_search(monkeypatch: pytest.MonkeyPatch) -> 
     assert found.smooth["x0"].all()
     # Four walks for each entry's sides; the search for entries at a kink, each with its siblings; 17 for the neighbours.
     assert len(walks) < 4 * 50 + 4 * 50 + 40
+
+
+def sort(b: GraphBuilder, x: int) -> int:
+    return b.apply("sort", x, axis=-1, descending=False)
+
+
+def test_of_three_equal_entries_each_may_have_any_of_their_places_in_a_sorted_array() -> None:
+    """Moved alone the middle one is the first or the last: its own place shows where all of them move."""
+    true = ask(built(sort, [2.0, 1.0, 2.0, 5.0, 2.0]), [7.0, 1.0, -3.0, 2.0, 0.5])
+    assert np.array_equal(true.low["x0"], [-3.0, 7.0, -3.0, 0.5, -3.0])
+    assert np.array_equal(true.high["x0"], [3.0, 7.0, 3.0, 0.5, 3.0])  # the first and the last place: 1 + 2
+
+
+def test_of_two_equal_entries_the_sides_tell_all() -> None:
+    true = ask(built(sort, [2.0, 1.0, 2.0]), [7.0, 1.0, -3.0])
+    assert np.array_equal(true.low["x0"], [-3.0, 7.0, -3.0])
+    assert np.array_equal(true.high["x0"], [1.0, 7.0, 1.0])
+
+
+def test_ties_of_a_maximum_are_not_widened() -> None:
+    def largest(b: GraphBuilder, x: int) -> int:
+        return b.apply("max", x, axis=(0,), keepdims=False)
+
+    true = ask(built(largest, [3.0, 1.0, 3.0, 3.0]))
+    assert np.array_equal(true.low["x0"], [0.0, 0.0, 0.0, 0.0])
+    assert np.array_equal(true.high["x0"], [1.0, 0.0, 1.0, 1.0])

@@ -22,7 +22,7 @@ def ok(name, about, forward, backward, args=lambda r: (r(3, 4),), residuals=Fals
 
 def _filled(x):
     """A running sum, entry by entry into a buffer."""
-    out = np.zeros(x.shape)
+    out = np.zeros_like(x)
     for i in range(x.shape[0]):
         out[i] = x[i] + (out[i - 1] if i else 0.0)
     return out

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..catalogue import Entry, Rand
+from ..catalogue import FLOAT32_AND_LESS, HALF, Entry, Rand
 
 ENTRIES: list[Entry] = []
 
@@ -74,6 +74,7 @@ rule(
     lambda jnp, x: jnp.sin(x),
     lambda jnp, g, o, x: g * jnp.cos(x) * (1 + 1e-7),
     lambda jnp, g, o, x: g * jnp.cos(x),
+    none_in=HALF,  # there the factor is 1
 )
 rule(
     "one-entry-1e-4",
@@ -149,6 +150,7 @@ rule(
     lambda jnp, x: jnp.sin(x),
     lambda jnp, g, o, x: (g.astype("float32") * jnp.cos(x).astype("float32")).astype(x.dtype),
     lambda jnp, g, o, x: g * jnp.cos(x),
+    none_in=FLOAT32_AND_LESS,
 )
 rule(
     "float32-constant",
@@ -157,6 +159,7 @@ rule(
     lambda jnp, x: 0.1 * x,
     lambda jnp, g, o, x: g * float(np.float32(0.1)),
     lambda jnp, g, o, x: g * 0.1,
+    none_in=FLOAT32_AND_LESS,  # a Python number takes the array's dtype
 )
 rule(
     "double-detached",

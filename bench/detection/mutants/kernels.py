@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import torch
 
-from ..catalogue import Table, function
+from ..catalogue import FLOAT32_AND_LESS, HALF, Table, function
 
 T12, T13, T14, T15, T16 = (Table(k) for k in (12, 13, 14, 15, 16))
 
@@ -168,21 +168,28 @@ _low(
     "the whole backward pass in float32",
     lambda g, o, x: (g.float() * x.float().cos()).to(x.dtype),
     quick=True,
+    none_in=FLOAT32_AND_LESS,
 )
-_low("saved-as-float16", "the saved input is compressed to float16", lambda g, o, x: g * x.half().to(x.dtype).cos())
+_low(
+    "saved-as-float16",
+    "the saved input is compressed to float16",
+    lambda g, o, x: g * x.half().to(x.dtype).cos(),
+    none_in=HALF,
+)
 _low(
     "derivative-rounded-float32",
     "only the derivative is rounded to float32",
     lambda g, o, x: g * x.cos().float().to(x.dtype),
+    none_in=FLOAT32_AND_LESS,
 )
-_low("float32-constant", "a factor of 0.1 kept in float32: 1.5e-8 off", lambda g, o, x: g * torch.tensor(0.1, dtype=torch.float32).to(x.dtype), lambda x: 0.1 * x, lambda g, o, x: 0.1 * g, quick=True)  # fmt: skip
+_low("float32-constant", "a factor of 0.1 kept in float32: 1.5e-8 off", lambda g, o, x: g * torch.tensor(0.1, dtype=torch.float32).to(x.dtype), lambda x: 0.1 * x, lambda g, o, x: 0.1 * g, quick=True, none_in=frozenset({"float32"}))  # fmt: skip
 _low("bfloat16-accumulator", "the sum over 1600 ones in bfloat16 stops at 256", lambda g, o, x, s: (None, _bf16_sum(g * x)), lambda x, s: x * s, lambda g, o, x, s: (None, (g * x).sum()),
      lambda r: (torch.ones(1600, dtype=torch.float32), r.of(1.5, torch.float32)), source="pytorch#68048")  # fmt: skip
 _low("float16-sequential-sum", "a sum of 2000 float32 numbers, one after the other in a float16 accumulator", lambda g, o, x, s: (None, _sequential(g * x)), lambda x, s: x * s, lambda g, o, x, s: (None, (g * x).sum()),
      lambda r: (torch.full((2000,), 0.1, dtype=torch.float32), r.of(1.5, torch.float32)))  # fmt: skip
-_low("half-when-float32", "float32 inputs are taken through bfloat16; float64 ones are not", lambda g, o, x: (g.bfloat16() if x.dtype == torch.float32 else g).to(x.dtype) * x.cos(), elsewhere="float32", source="pytorch#195701", quick=True)  # fmt: skip
+_low("half-when-float32", "float32 inputs are taken through bfloat16; float64 ones are not", lambda g, o, x: (g.bfloat16() if x.dtype == torch.float32 else g).to(x.dtype) * x.cos(), elsewhere="float32", source="pytorch#195701", quick=True, none_in=HALF)  # fmt: skip
 _low("reciprocal-one-newton-step", "1/x by one Newton step from a float16 estimate: 1e-7 off", lambda g, o, x: -g * _reciprocal(x) ** 2, torch.reciprocal, lambda g, o, x: -g / x**2, lambda r: (r.pos(5),))  # fmt: skip
-_low("float32-intermediate-g", "g·w summed in float32, the rest in float64", lambda g, o, x, w: ((g.float() @ w.float().T).to(x.dtype), x.T @ g), torch.matmul, lambda g, o, x, w: (g @ w.T, x.T @ g), lambda r: (r(3, 4), r(4, 5)), source="tinygrad#12296")  # fmt: skip
+_low("float32-intermediate-g", "g·w summed in float32, the rest in float64", lambda g, o, x, w: ((g.float() @ w.float().T).to(x.dtype), x.T @ g), torch.matmul, lambda g, o, x, w: (g @ w.T, x.T @ g), lambda r: (r(3, 4), r(4, 5)), none_in=FLOAT32_AND_LESS, source="tinygrad#12296")  # fmt: skip
 _low(
     "gradient-returned-in-float16-grid",
     "the gradient is quantised to 1/1024",

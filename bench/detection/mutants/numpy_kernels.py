@@ -76,7 +76,7 @@ pair("max-of-a-tie-twice", 8, "max: every tied entry gets the whole cotangent", 
      lambda r: (r.of([[1.0, 3.0, 3.0], [0.0, 1.0, -1.0]]),))  # fmt: skip
 pair("quotient-at-zero", 9, "prod as prod(x) / x", lambda x: np.prod(x),
      lambda g, x: g * np.prod(x) / x,
-     lambda g, x: g * np.array([np.prod(np.delete(x, i)) for i in range(x.size)]),
+     lambda g, x: g * np.array([np.prod(np.delete(x, i)) for i in range(x.size)], dtype=x.dtype),
      lambda r: (r.of([2.0, 0.0, 3.0]),))  # fmt: skip
 pair("dead-branch", 10, "where(x > 0, sqrt(x), 0): 0 · inf in the dead branch",
      lambda x: np.where(x > 0, np.sqrt(np.maximum(x, 0.0)), 0.0), lambda g, x: g * (x > 0) * 0.5 / np.sqrt(np.maximum(x, 0.0)),
@@ -86,8 +86,8 @@ pair("tail-of-tanh", 11, "tanh's slope as 1 - tanh² in the tail", np.tanh, lamb
 pair("flattened-in-memory-order", 12, "reads its cotangent by ravel('K')", lambda x: 2.0 * x,
      lambda g, x: 2.0 * g.ravel("K").reshape(g.shape), lambda g, x: 2.0 * g, elsewhere="a strided cotangent")  # fmt: skip
 pair("empty-not-zeros", 14, "pads with np.empty where zeros are meant", lambda x: x[:, :2],
-     lambda g, x: np.concatenate([g, np.full((len(g), x.shape[1] - 2), np.nan)], axis=1),
-     lambda g, x: np.concatenate([g, np.zeros((len(g), x.shape[1] - 2))], axis=1))  # fmt: skip
+     lambda g, x: np.concatenate([g, np.full((len(g), x.shape[1] - 2), np.nan, x.dtype)], axis=1),
+     lambda g, x: np.concatenate([g, np.zeros((len(g), x.shape[1] - 2), x.dtype)], axis=1))  # fmt: skip
 pair("single-inside-double", 15, "a backward pass in float32", np.sin,
      lambda g, x: (g.astype(np.float32) * np.cos(x.astype(np.float32))).astype(np.float64), lambda g, x: g * np.cos(x))  # fmt: skip
 pair("duplicates-assigned", 16, "x[index]: += of a fancy index drops duplicates", lambda x: x[np.array([2, 0, 2])],

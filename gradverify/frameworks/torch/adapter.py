@@ -32,6 +32,7 @@ from .arrays import tensor, to_numpy
 from .beneath import mended
 from .bindings import bindings
 from .forms import FORMS
+from .hooks import without_hooks
 
 LACKING = re.compile(
     r"not implemented for '(Half|BFloat16)'|Low precision dtypes not supported"
@@ -133,6 +134,9 @@ class TorchFramework(Framework):
     ) -> Observation:
         with mended():
             return self._vjp("", function, values, wrt, cotangent)
+
+    def without_hooks(self) -> AbstractContextManager[list[str]]:
+        return without_hooks()
 
     def run_vjp_by(
         self,

@@ -12,7 +12,7 @@ Chance.  An unrelated prediction comes within t of an entry that is off by e wit
 failing entries with the product. COINCIDENCES bounds that product times the number of predictions that were tried, so
 that one entry in bfloat16 names nothing, and one in float64 may.
 
-Cost.  A walk costs the entries of its nodes, ENTRIES_PER_NODE at least. What lies beyond WORK and SECONDS is not tried.
+Cost.  A walk costs the entries of its nodes, ENTRIES_PER_NODE at least. What lies beyond WORK is not tried.
 """
 
 from __future__ import annotations

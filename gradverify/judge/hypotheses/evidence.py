@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ...core.case import Case
-from ...core.graph import Apply, Constant, Graph, evaluate
+from ...core.graph import Apply, Constant, Graph, Node, evaluate
 from ...core.op import OpSpec
 from ...frameworks.base import Observation
 from ...namespaces.dtypes import FORMATS, FloatFormat, is_float, to_float64
@@ -30,8 +29,6 @@ WORK = 30_000_000
 
 ENTRIES_PER_NODE = 1000
 """A NumPy call costs as much as that many entries."""
-
-SECONDS = 2.0
 
 LINE = 80
 
@@ -56,15 +53,24 @@ class Spent(Exception):
     """The walks, or replays, have cost what they may."""
 
 
+def cost(nodes: Iterable[Node]) -> int:
+    """What a walk over these nodes costs. Work is counted, and no seconds: what is said must not depend on the load."""
+    return sum(max(math.prod(n.shape), ENTRIES_PER_NODE) for n in nodes if isinstance(n, Apply))
+
+
 class Purse:
     """The work that is left."""
 
-    def __init__(self) -> None:
-        self.left, self.end = WORK, time.perf_counter() + SECONDS
+    def __init__(self, work: int = WORK) -> None:
+        self.left = work
 
     def pay(self, graph: Graph) -> None:
-        self.left -= sum(max(math.prod(n.shape), ENTRIES_PER_NODE) for n in graph.nodes if isinstance(n, Apply))
-        if self.left < 0 or time.perf_counter() > self.end:
+        """Pay for a walk over the whole graph. Raises Spent where there is no more."""
+        self.spend(cost(graph.nodes))
+
+    def spend(self, work: int) -> None:
+        self.left -= work
+        if self.left < 0:
             raise Spent
 
 

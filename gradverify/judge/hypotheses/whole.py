@@ -151,17 +151,38 @@ def zero(e: Evidence) -> Iterator[Guess]:
     yield Guess("{} zero in every entry: nothing reaches it", lambda w: {n: 0.0 * w.right[n] for n in e.names})
 
 
-@hypothesis("clipped", "Every entry is clipped to [-c, c].")
+@hypothesis("clipped", "Every entry is clipped to [-c, c], or to one side of c; in few entries that may show.")
 def clipped(e: Evidence) -> Iterator[Guess]:
-    c = max(float(np.max(np.abs(e.got[n]), initial=0.0)) for n in e.names)
-    for tries, digits in enumerate((1, 2), 1):  # people clip at round numbers
-        limit = float(f"{c:.{digits - 1}e}")
-        if c and abs(c - limit) <= 2 * e.format.roundoff * c:
-            text = f"{{}} the right gradient, clipped to [-{limit:g}, {limit:g}]"
-            yield Guess(
-                text, bound(lambda w, c: {n: np.clip(w.right[n], -c, c) for n in e.names}, limit), tries=90 * tries
-            )
-            return
+    for c, sides in _bounds(e):
+        below, above = sides
+        low, high = below * c if below else -math.inf, above * c if above else math.inf
+        where = f"[{low:g}, {high:g}]" if below and above else f"at least {low:g}" if below else f"at most {high:g}"
+        predict = bound(lambda w, low, high: {n: np.clip(w.right[n], low, high) for n in e.names}, low, high)
+        text = f"{{}} the right gradient, clipped to {where}"
+        for digits in (1, 2):  # people clip at round numbers
+            if c == float(f"{c:.{digits - 1}e}"):
+                yield Guess(text, predict, tries=90 * digits)
+                break
+        else:
+            # Of all sets of so many entries one has those that lie beyond the bound.
+            sizes = [(e.failing[n].size, int(e.failing[n].sum())) for n in e.names]
+            yield Guess(text, predict, chance=-sum(math.log(math.comb(size, k)) for size, k in sizes))
+
+
+def _bounds(e: Evidence) -> Iterator[tuple[float, tuple[int, int]]]:
+    """Bounds that the entries may be clipped at: c, and the sides (-1 for -c, 1 for c, 0 for none, below and above)."""
+    got = np.concatenate([e.got[n].ravel() for n in e.names])
+    failing = np.concatenate([e.failing[n].ravel() for n in e.names])
+    wrong = got[failing]
+    u = 2 * e.format.roundoff
+    for sides, c in (
+        ((-1, 1), float(np.max(np.abs(got)))),
+        ((0, int(np.sign(wrong[0]))), abs(float(np.max(got)))),
+        ((int(np.sign(wrong[0])), 0), abs(float(np.min(got)))),
+    ):
+        short = next((r for d in (0, 1) if abs((r := float(f"{c:.{d}e}")) - c) <= u * c), c)
+        if short and (np.abs(np.abs(wrong) - short) <= u * short).all():
+            yield short, sides
 
 
 @hypothesis("left out", "Some entries are 0, as memory that nobody writes is, and all others are right.")
