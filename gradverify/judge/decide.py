@@ -30,8 +30,7 @@ from .budget import RERUNS, Budget, several_casts
 from .compare import Compared, compare, hopeless
 from .departure import find_departure
 from .exact import Exact, evaluate_backward, off_beyond, ran
-from .excuses import with_forms
-from .holomorphic import allowance_by_forms
+from .excuses import find_excuse
 from .hypotheses import Explanation, explain
 from .hypotheses.second_call import Again, drawn_anew, of_an_earlier_call
 from .laws import Trial
@@ -70,6 +69,7 @@ class _Answer:
     seed      of the nudges
     exact     the backward pass in exact arithmetic, if that was asked for
     again     another call of the subject, where its backward pass is a user's
+    vjp_of    the case whose VJP is asked for, at second order
     """
 
     case: Case
@@ -80,6 +80,7 @@ class _Answer:
     seed: int
     exact: Exact | None = None
     again: Again | None = None
+    vjp_of: Case | None = None
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -102,6 +103,7 @@ def decide(
     custom: bool = True,
     exact: bool = False,
     seed: int = 0,
+    vjp_of: Case | None = None,
 ) -> Verdict:
     """The verdict on one case, without a culprit.
 
@@ -109,13 +111,14 @@ def decide(
 
     `function`, over the subject's arrays, is held against the case's graph as its definition; without one it is the
     function that the case names, or the graph run on the subject. Where `custom` is false, `function` has no
-    derivatives but the subject's own, so that a declared weakness of the subject may explain what it loses.
+    derivatives but the subject's own, so that a declared weakness of the subject may explain what it loses. At second
+    order the case is that of the VJP of `vjp_of`, whose ops tell which weaknesses these are.
 
     Raises SpecError where the case's own function cannot be found; anything else that this raises is a defect of
     gradverify.
     """
     start = time.perf_counter()
-    finding = _judge(case, subject, function, custom, exact, seed)
+    finding = _judge(case, subject, _How(function, custom, exact, seed, vjp_of))
     return Verdict(
         outcome=finding.outcome,
         case=case.name,
@@ -135,9 +138,19 @@ def decide(
     )
 
 
-def _judge(
-    case: Case, subject: Framework, own: Callable[..., Any] | None, custom: bool, exact: bool, seed: int
-) -> _Finding:
+@dataclass(frozen=True, eq=False)
+class _How:
+    """The options of `decide`."""
+
+    function: Callable[..., Any] | None
+    custom: bool
+    exact: bool
+    seed: int
+    vjp_of: Case | None
+
+
+def _judge(case: Case, subject: Framework, how: _How) -> _Finding:
+    own, seed = how.function, how.seed
     why_not = subject.unavailable()
     if why_not:
         return inconclusive(Reason.UNAVAILABLE, why_not)
@@ -152,14 +165,8 @@ def _judge(
         except Unsupported as e:
             return inconclusive(Reason.NO_RULE, str(e))
         try:
-            return _judge(
-                real,
-                subject,
-                pairs.to_function_of_parts(case, subject, own),
-                custom and own is not None,
-                exact,
-                seed,
-            )
+            parts, custom = pairs.to_function_of_parts(case, subject, own), how.custom and own is not None
+            return _judge(real, subject, replace(how, function=parts, custom=custom))
         except Unsupported as e:
             return inconclusive(Reason.SUBJECT, str(e))
     try:
@@ -183,7 +190,7 @@ def _judge(
     misshapen = _check_structure(case, seen, true)
     if misshapen:
         return misshapen
-    backward = evaluate_backward(case, subject, function, seen, true, seed) if exact else None
+    backward = evaluate_backward(case, subject, function, seen, true, seed) if how.exact else None
     if backward and backward.faults:
         return fail(FailKind.LAW, f"the backward pass: {'; '.join(backward.faults)}")
     ref = reference(case, seed=seed, once=_rounded_once(case, backward) if backward else frozenset())
@@ -197,10 +204,11 @@ def _judge(
         compared = _compare_all(case, seen, flipped.reference)
         notes.append(_flipped_note(case, flipped))
     again = lambda values: subject.run_vjp(function, values, case.wrt, case.cotangent)
-    answer = _Answer(case, seen, ref, flipped, compared, seed, backward, again if own and custom else None)
+    custom = own is not None and how.custom
+    answer = _Answer(case, seen, ref, flipped, compared, seed, backward, again if custom else None, how.vjp_of)
     found = (
-        _check_values(answer, None if own and custom else subject)
-        or _check_formula(answer, None if own and custom else subject)
+        _check_values(answer, None if custom else subject)
+        or _check_formula(answer, None if custom else subject)
         or _check_formats(answer)
         or _check_laws(case, subject, function, seen, flipped.reference if flipped else ref, notes)
         or _check_stability(answer)
@@ -334,7 +342,8 @@ def _check_values(answer: _Answer, subject: Framework | None) -> _Finding | None
         doubt = dissent(case.graph, case.values, case.cotangent, case.literal_dtype, ref.truth, seed=seed)
         if doubt:
             return inconclusive(Reason.ORACLE, f"the oracle's two libraries disagree: {doubt}", *comparisons)
-        known = _find_excuse(case, subject, seen, ref, seed) if subject else ""
+        right_under = lambda allowed: _right_under(allowed, case, seen, ref)
+        known = find_excuse(case, subject, ref, right_under, vjp_of=answer.vjp_of, seed=seed) if subject else ""
         if not known:
             weighed = _weigh_lost_digits(_note_stagnation(finding, answer), answer)
             return _add_hypothesis(weighed, answer) if weighed.outcome is Outcome.FAIL else weighed
@@ -496,41 +505,6 @@ def _check_along(seen: Observation, ref: Reference, comparisons: tuple[Compariso
 def _right_under(allowed: Budget, case: Case, seen: Observation, ref: Reference) -> bool:
     """Would no entry fail under this budget?"""
     return not any(c.failing.any() for c in _compare_all(case, seen, Reference(ref.truth, allowed)))
-
-
-def _find_excuse(case: Case, subject: Framework, seen: Observation, ref: Reference, seed: int) -> str:
-    """Reason of the declared `Form`s that excuse every failing entry, or "".
-
-    The budget is rerun with the texts of the forms, and with 16-bit partial sums where the subject declares them.
-    """
-    if case.function:
-        return ""
-    table, losses = with_forms(case.graph, subject.forms, case.dtype)
-    complex_losses = _explained_by_complex_rules(case, subject, seen, ref, seed)
-    if complex_losses:
-        return complex_losses
-    sums: str = subject.partial_sums if FORMATS[case.dtype].stores else ""
-    for reasons, how in (
-        ((losses,), {"table": table}),
-        ((sums,), {"stepwise": True}),
-        ((losses, sums), {"table": table, "stepwise": True}),
-    ):
-        # What leaves the range by such a formula is explained as well, hence no demand to pass.
-        if all(reasons) and _right_under(allowance(case, ref.truth, seed=seed, **how), case, seen, ref):
-            return "; ".join(reasons)
-    return ""
-
-
-def _explained_by_complex_rules(case: Case, subject: Framework, seen: Observation, ref: Reference, seed: int) -> str:
-    """Reason of the declared factors of complex ops that excuse every failing entry, or ""."""
-    if not subject.complex_forms or ref.truth.kinks:
-        return ""
-    try:
-        gradients = {n: e.resolved for n, e in ref.truth.gradients.items()}
-        allowed, reasons = allowance_by_forms(case, ref.budget, gradients, subject.complex_forms, seed=seed)
-    except Unsupported:
-        return ""
-    return reasons if reasons and _right_under(allowed, case, seen, ref) else ""
 
 
 def _hopeless(case: Case, ref: Reference) -> bool:

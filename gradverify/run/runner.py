@@ -84,7 +84,7 @@ def judge_second_order(case: Case, subject: str | Framework, settings: Settings 
         return Verdict(
             Outcome.INCONCLUSIVE, f"VJP of {case.name}", adapter.name, case.dtype, reason=reason, message=str(e)
         )
-    return decide(second, adapter, function=function, custom=False, seed=settings.seed)
+    return decide(second, adapter, function=function, custom=False, vjp_of=case, seed=settings.seed)
 
 
 def _spec(case: Case, subject: Framework) -> str:
