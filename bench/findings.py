@@ -20,6 +20,7 @@ import mpmath
 from mpmath import mp, mpf
 
 HERE = Path(__file__).resolve().parent
+sys.path[:] = [p for p in sys.path if Path(p).resolve() != HERE]  # its folder `triton` is not what PyTorch imports
 
 
 @dataclass(frozen=True)

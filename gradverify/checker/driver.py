@@ -27,6 +27,7 @@ from .complex_adapter import label_whole, to_native
 from .opaque import Opaque, judge_opaque
 from .probes import Given, OtherArguments, OtherCase, OtherFunction, OtherQuestion, Probe, Resize, Variant, probes
 from .question import PASSES, Effort, Point, Question
+from .solvers import find_solver
 from .trace_case import (
     UNDIFFERENTIATED,
     Flawed,
@@ -316,7 +317,21 @@ def judge_without_definition(
     cotangent = cotangent_at(q, own, point, [o.shape for o in outputs], (own.dtype,) * len(outputs))
     box = Opaque(subject, own.function, own.values, wrt, cotangent, own.dtype, own.updated - set(wrt))
     with q.limit_time(PASSES):
-        return judge(q.title(point), box, (f"it cannot be traced: {why}",), seed=q.seed), own
+        return _weigh_solver(judge(q.title(point), box, (f"it cannot be traced: {why}",), seed=q.seed), box), own
+
+
+def _weigh_solver(verdict: Verdict, box: Opaque) -> Verdict:
+    """The verdict on a function without a graph; undecided where a solver that it calls explains it."""
+    if verdict.outcome is not Outcome.FAIL or verdict.kind not in (FailKind.WRONG, FailKind.PRECISION):
+        return verdict
+    solver, apart = find_solver(lambda: box.value(box.values)), _largest_gap(verdict)
+    if solver is None or not solver.explains(apart):
+        return verdict
+    message = (
+        f"{solver.name} stops at a tolerance of {solver.tolerance:.1e}, and the function is no more precise than what it "
+        f"adds up to (the rule is off by {apart:.1e} from the differences): {verdict.message}"
+    )
+    return replace(verdict, outcome=Outcome.INCONCLUSIVE, kind=None, reason=Reason.ORACLE, message=message)
 
 
 def _subject_of(traced: Traced, device: str | None) -> Framework:
