@@ -63,6 +63,15 @@ def norm_of_nothing() -> float:
     return float(torch.autograd.grad(gradient.sum(), w)[0])
 
 
+def cosine_at_zero() -> float:
+    """The second derivative of cosine_similarity in a vector that is shorter than eps."""
+    import torch
+
+    x, y = (torch.tensor([v], dtype=torch.float64, requires_grad=True) for v in (0.7, 0.0))
+    (slope,) = torch.autograd.grad(torch.nn.functional.cosine_similarity(x, y, dim=0, eps=0.5), y, create_graph=True)
+    return float(torch.autograd.grad(slope.sum(), y)[0])
+
+
 def jax_value(f: Callable[[Any, Any], Any], x: float, dtype: str, gradient: bool = True) -> float:
     import jax
     import jax.numpy as jnp
@@ -701,6 +710,11 @@ FINDINGS = (
         "vector_norm of a column without entries, second order", "torch", "float64",
         "d/dw of the gradient of w*linalg.vector_norm(x, 3, dim=0), x of shape (0, 1)",
         norm_of_nothing, lambda: mpf(0), "g/norm² is masked where the norm is 0, and its derivative is not: 0·inf",
+    ),
+    Finding(
+        "cosine_similarity at a zero vector, second order", "torch", "float64",
+        "d²/dy² F.cosine_similarity(x, y, dim=0, eps=0.5), x = [0.7], y = [0]",
+        cosine_at_zero, lambda: mpf(0), "below eps it is linear in y; the norm is differentiated for all that",
     ),
 )  # fmt: skip
 

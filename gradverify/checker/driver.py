@@ -17,6 +17,8 @@ from ..frameworks.base import Framework
 from ..frameworks.recognise import asking
 from ..frameworks.registry import of_functions
 from ..judge.decide import decide
+from ..judge.excuses import Lower
+from ..judge.orders import Below, definition_of
 from ..trace import Traced
 from . import branches as branches  # declares its probe
 from . import same_point as same_point  # declares its probes
@@ -31,6 +33,7 @@ from .solvers import find_solver
 from .trace_case import (
     UNDIFFERENTIATED,
     Flawed,
+    arguments_of,
     cotangent_at,
     trace_case,
     trace_without_graph,
@@ -122,8 +125,8 @@ class _Walk:
 
 
 def after_first_order(first: Verdict, verdict: Verdict, order: int = 2) -> Verdict:
-    """The verdict on a derivative; a FAIL says first that the first order is none."""
-    if verdict.outcome is not Outcome.FAIL:
+    """The verdict on a derivative; all but a PASS say first what the first order is."""
+    if verdict.outcome in (Outcome.PASS, Outcome.INCONCLUSIVE):
         return verdict
     return replace(verdict, message=f"order 1 {first.outcome}; order {order} {verdict.outcome}: {verdict.message}")
 
@@ -231,7 +234,34 @@ def _judge_once(q: Question, point: Point, fix_detached: bool) -> tuple[Verdict,
         found = _second_opinion(q, own, case)
         if found is not None:  # then the graph is no definition, here and at the points around
             return found, replace(own, graph=None), None
+    if verdict.outcome is Outcome.PASS and q.below is not None and case.graph is own.graph and own.graph is not None:
+        verdict = _weigh_formula_below(q, q.below, own, case, verdict)
     return verdict, own, case
+
+
+def _weigh_formula_below(q: Question, below: Below, own: Traced, case: Case, verdict: Verdict) -> Verdict:
+    """The verdict on a derivative that is right by the trace of the order below.
+
+    KNOWN or WEAK where that is a formula (1 - sigmoid) whose derivative loses digits that the definition's has.
+    """
+    try:
+        other = definition_of(below, arguments_of(own), case, seed=q.seed)
+        if other is None or case.mixed is not None or own.native is not None:
+            return verdict
+        subject, function = to_native(_subject_of(own, q.device), own)
+        with q.limit_time(PASSES):
+            found = decide(
+                other, subject, function=function, custom=own.custom or below.custom, seed=q.seed,
+                lower=_lower(q, own, case),
+            )  # fmt: skip
+    except Unsupported:
+        return verdict
+    if found.outcome is Outcome.KNOWN:
+        return replace(found, case=verdict.case, notes=verdict.notes, formula=verdict.formula)
+    if found.outcome is not Outcome.FAIL or found.kind not in (FailKind.PRECISION, FailKind.WRONG):
+        return verdict
+    message = f"right by the formula of the order below, which loses digits that need not be lost: {found.message}"
+    return replace(verdict, outcome=Outcome.WEAK, message=message, comparisons=found.comparisons)
 
 
 AGREES = 2.0**-9
@@ -268,12 +298,23 @@ def judge_case(q: Question, own: Traced, case: Case, *, exact: bool = False) -> 
     subject, function = to_native(_subject_of(own, q.device), own)
     with q.limit_time(PASSES):
         verdict = label_whole(
-            decide(case, subject, function=function, custom=own.custom, exact=exact, seed=q.seed), own
-        )
+            decide(
+                case, subject, function=function, custom=own.custom, exact=exact, seed=q.seed,
+                lower=None if case.graph is own.graph else _lower(q, own, case),
+            ), own,
+        )  # fmt: skip
     if own.converges:
         verdict = _weigh_convergence(verdict)
     notes = (*verdict.notes, *own.notes)
     return replace(verdict, notes=tuple(dict.fromkeys(notes)))
+
+
+def _lower(q: Question, own: Traced, case: Case) -> Lower | None:
+    """The definition below a derivative, for the forms of its framework; None where there is none, or a user's rule."""
+    below, names = q.below, arguments_of(own)
+    if below is None or below.custom:
+        return None
+    return Lower(below.case.graph, lambda table: definition_of(below, names, case, seed=q.seed, table=table))
 
 
 def _weigh_convergence(verdict: Verdict) -> Verdict:

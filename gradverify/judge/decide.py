@@ -30,7 +30,7 @@ from .budget import RERUNS, Budget, several_casts
 from .compare import Compared, compare, hopeless
 from .departure import find_departure
 from .exact import Exact, evaluate_backward, off_beyond, ran
-from .excuses import find_excuse
+from .excuses import Lower, find_excuse
 from .hypotheses import Explanation, explain
 from .hypotheses.second_call import Again, drawn_anew, of_an_earlier_call
 from .laws import Trial
@@ -69,7 +69,7 @@ class _Answer:
     seed      of the nudges
     exact     the backward pass in exact arithmetic, if that was asked for
     again     another call of the subject, where its backward pass is a user's
-    vjp_of    the case whose VJP is asked for, at second order
+    lower     the function whose derivative the case is, at second order
     """
 
     case: Case
@@ -80,7 +80,7 @@ class _Answer:
     seed: int
     exact: Exact | None = None
     again: Again | None = None
-    vjp_of: Case | None = None
+    lower: Lower | None = None
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -103,7 +103,7 @@ def decide(
     custom: bool = True,
     exact: bool = False,
     seed: int = 0,
-    vjp_of: Case | None = None,
+    lower: Lower | None = None,
 ) -> Verdict:
     """The verdict on one case, without a culprit.
 
@@ -112,13 +112,13 @@ def decide(
     `function`, over the subject's arrays, is held against the case's graph as its definition; without one it is the
     function that the case names, or the graph run on the subject. Where `custom` is false, `function` has no
     derivatives but the subject's own, so that a declared weakness of the subject may explain what it loses. At second
-    order the case is that of the VJP of `vjp_of`, whose ops tell which weaknesses these are.
+    order the case is a derivative of `lower`, whose ops tell which weaknesses these are.
 
     Raises SpecError where the case's own function cannot be found; anything else that this raises is a defect of
     gradverify.
     """
     start = time.perf_counter()
-    finding = _judge(case, subject, _How(function, custom, exact, seed, vjp_of))
+    finding = _judge(case, subject, _How(function, custom, exact, seed, lower))
     return Verdict(
         outcome=finding.outcome,
         case=case.name,
@@ -146,7 +146,7 @@ class _How:
     custom: bool
     exact: bool
     seed: int
-    vjp_of: Case | None
+    lower: Lower | None
 
 
 def _judge(case: Case, subject: Framework, how: _How) -> _Finding:
@@ -205,7 +205,7 @@ def _judge(case: Case, subject: Framework, how: _How) -> _Finding:
         notes.append(_flipped_note(case, flipped))
     again = lambda values: subject.run_vjp(function, values, case.wrt, case.cotangent)
     custom = own is not None and how.custom
-    answer = _Answer(case, seen, ref, flipped, compared, seed, backward, again if custom else None, how.vjp_of)
+    answer = _Answer(case, seen, ref, flipped, compared, seed, backward, again if custom else None, how.lower)
     found = (
         _check_values(answer, None if custom else subject)
         or _check_formula(answer, None if custom else subject)
@@ -343,7 +343,7 @@ def _check_values(answer: _Answer, subject: Framework | None) -> _Finding | None
         if doubt:
             return inconclusive(Reason.ORACLE, f"the oracle's two libraries disagree: {doubt}", *comparisons)
         right_under = lambda allowed: _right_under(allowed, case, seen, ref)
-        known = find_excuse(case, subject, ref, right_under, vjp_of=answer.vjp_of, seed=seed) if subject else ""
+        known = find_excuse(case, subject, ref, right_under, lower=answer.lower, seed=seed) if subject else ""
         if not known:
             weighed = _weigh_lost_digits(_note_stagnation(finding, answer), answer)
             return _add_hypothesis(weighed, answer) if weighed.outcome is Outcome.FAIL else weighed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core.case import Case
@@ -17,10 +17,21 @@ from ..ops.build import lowered
 from .budget import Budget
 from .holomorphic import allowance_by_forms
 from .reference import Reference, allowance
-from .second_order import second_order
 
 RightUnder = Callable[[Budget], bool]
 """Would no entry of the answer fail under this budget?"""
+
+
+@dataclass(frozen=True, eq=False)
+class Lower:
+    """The function whose derivative a case is.
+
+    graph   its definition
+    by      a table of other texts -> the case of the derivative by these; raises Unsupported, or gives None
+    """
+
+    graph: Graph
+    by: Callable[[Table], Case | None]
 
 
 def with_forms(graph: Graph, declared: Mapping[str, Form], dtype: str, order: int = 1) -> tuple[Table, str]:
@@ -47,21 +58,21 @@ def find_excuse(
     ref: Reference,
     right_under: RightUnder,
     *,
-    vjp_of: Case | None = None,
+    lower: Lower | None = None,
     seed: int = 0,
 ) -> str:
     """Reason of the declared `Form`s that excuse every failing entry, or "".
 
     The budget is rerun with the texts of the forms, and with 16-bit partial sums where the subject declares them. The
-    case that is the VJP of `vjp_of` is put to the forms' VJP: the text of a rule is a function, and has a derivative.
+    derivative of `lower` is that of the forms' texts: a rule is a function, and has one.
     """
     if case.function:
         return ""
     table, losses = with_forms(case.graph, subject.forms, case.dtype)
     by_forms, forms = case, dict[str, Any](table=table)
-    if vjp_of:
-        differentiated, losses = with_forms(vjp_of.graph, subject.forms, case.dtype, 2)
-        recorded = _vjp_by(vjp_of, case, differentiated) if losses else None
+    if lower:
+        differentiated, losses = with_forms(lower.graph, subject.forms, case.dtype, 2)
+        recorded = _by(lower, case, differentiated) if losses else None
         # What a graph of other nodes has of zeros by structure is its own.
         by_forms, forms = recorded or case, {**forms, "dead": None, "idle": frozenset()}
         losses = losses if recorded else ""
@@ -80,13 +91,14 @@ def find_excuse(
     return ""
 
 
-def _vjp_by(lower: Case, case: Case, table: Table) -> Case | None:
-    """`case`, the VJP of `lower`, by the texts of `table`; None where these cannot be recorded."""
+def _by(lower: Lower, case: Case, table: Table) -> Case | None:
+    """`case`, by the texts of `table`; None where these cannot be recorded."""
     try:
-        found = second_order(lower, 0, table)
+        found = lower.by(table)
     except Unsupported:
         return None
-    return replace(case, graph=found.graph) if found.wrt == case.wrt else None
+    fits = found is not None and found.wrt == case.wrt
+    return replace(case, graph=found.graph, values=found.values) if found is not None and fits else None
 
 
 def _explained_by_complex_rules(

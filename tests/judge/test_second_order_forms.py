@@ -14,6 +14,7 @@ from gradverify.core.verdict import Verdict
 from gradverify.frameworks.base import Framework
 from gradverify.frameworks.registry import find
 from gradverify.judge.decide import decide
+from gradverify.judge.excuses import Lower
 from gradverify.judge.second_order import pulled, second_order
 from gradverify.run.runner import judge_case, judge_second_order
 from tests.helpers import case_of
@@ -39,6 +40,10 @@ def case_at(expr: str, x: str, dtype: str) -> Case:
     return case_of(expr, dtype, f"{{x: {x}}}")
 
 
+def lower_of(case: Case) -> Lower:
+    return Lower(case.graph, lambda table: second_order(case, 0, table))
+
+
 def scaled(case: Case, factor: float) -> Verdict:
     """The verdict on PyTorch's second order, of which every gradient has this factor."""
     torch = find("torch", "cpu")
@@ -49,7 +54,7 @@ def scaled(case: Case, factor: float) -> Verdict:
         found = run(*arrays)
         return tuple(a * factor for a in found) if isinstance(found, tuple) else found * factor
 
-    return decide(second, torch, function=wrong, custom=False, vjp_of=case)
+    return decide(second, torch, function=wrong, custom=False, lower=lower_of(case))
 
 
 @pytest.mark.parametrize("op", LOST)
@@ -125,5 +130,68 @@ def test_a_subject_without_forms_is_not_excused() -> None:
             )
 
     theirs: Framework = Theirs()
-    verdict = decide(second, theirs, function=pulled(case, second, engine), custom=False, vjp_of=case)
+    verdict = decide(
+        second,
+        theirs,
+        function=pulled(case, second, engine),
+        custom=False,
+        lower=lower_of(case),
+    )
     assert verdict.outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize(
+    ("name", "at"), [("silu", 40.410841513445845), ("silu", 25.0), ("mish", 18.0), ("logsigmoid", 24.0), ("tanh", 12.0)]
+)
+def test_in_check_the_trace_of_the_first_order_excuses_no_formula(name: str, at: float) -> None:
+    """pytorch#195682: silu's second derivative is 0 on its positive tail."""
+    import torch
+
+    import gradverify
+
+    x = torch.tensor([at, 1.0], dtype=torch.float64, requires_grad=True)
+    f = getattr(torch.nn.functional, name, None) or getattr(torch, name)
+    assert gradverify.check(f, x, order=2, effort="quick").outcome is Outcome.KNOWN
+    assert (
+        gradverify.check(f, torch.tensor([0.3, 1.0], requires_grad=True), order=2, effort="quick").outcome
+        is Outcome.PASS
+    )
+
+
+def test_in_check_a_users_formula_that_cancels_when_it_is_differentiated_is_weak() -> None:
+    import torch
+
+    import gradverify
+    from tests.helpers import custom
+
+    def rule(g: Any, x: Any) -> Any:
+        s = torch.sigmoid(x)
+        return g * s * (1 + x * (1 - s))
+
+    x = torch.tensor([30.0, 1.0], dtype=torch.float64, requires_grad=True)
+    verdict = gradverify.check(custom(torch.nn.functional.silu, rule), x, order=2, effort="quick")
+    assert verdict.outcome is Outcome.WEAK, verdict.text()
+    assert "which loses digits that need not be lost" in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("x", "y"), [("[1.25, 0.5]", "[0.0, 0.0]"), ("[3.0, 1.0]", "[0.0, 2.0]"), ("[1e-3, 1e3]", "[0.0, -1.0]")]
+)
+def test_pow_at_an_exponent_of_0_has_a_mixed_second_derivative(x: str, y: str) -> None:
+    """d/dy of y·x**(y-1) is 1/x at y = 0. PyTorch differentiates its branch for y == 0 as a constant."""
+    case = case_of("x**y", "float64", f"{{x: {x}, y: {y}}}")
+    assert judge_second_order(case, "engine").outcome is Outcome.PASS
+    assert judge_second_order(case, "torch").outcome is Outcome.FAIL
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("y", [0.0, 1.0, 2.0])
+def test_pow_at_a_base_of_0(y: float) -> None:
+    import gradverify.engine as engine
+
+    x = engine.tensor([0.0, 2.0], requires_grad=True)
+    p = engine.tensor([y, y], requires_grad=True)
+    (slope,) = engine.autograd.grad((x**p).sum(), [x], create_graph=True)
+    assert slope.tolist() == [float(y == 1.0), y * 2.0 ** (y - 1)]
+    second = engine.autograd.grad(slope.sum(), [x])[0].tolist()
+    assert second == [2.0 * (y == 2.0), y * (y - 1) * 2.0 ** (y - 2)]
