@@ -20,6 +20,7 @@ import mpmath
 from mpmath import mp, mpf
 
 HERE = Path(__file__).resolve().parent
+sys.path[:] = [p for p in sys.path if Path(p).resolve() != HERE]  # its folder `triton` is not what PyTorch imports
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,34 @@ def torch_gradient(f: Callable[[Any, Any], Any], x: float, dtype: str) -> float:
     leaf = torch.tensor([x], dtype=getattr(torch, dtype), requires_grad=True)
     f(torch, leaf).sum().backward()
     return float(leaf.grad[0])
+
+
+def mixed_of_power() -> float:
+    """d/dy of PyTorch's d/dx of x**y, at x = 1.25 and y = 0."""
+    import torch
+
+    x, y = (torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (1.25, 0.0))
+    (slope,) = torch.autograd.grad(torch.pow(x, y), x, create_graph=True)
+    return float(torch.autograd.grad(slope, y)[0])
+
+
+def norm_of_nothing() -> float:
+    """What the gradient of w times the norm of no numbers changes by with w."""
+    import torch
+
+    x = torch.zeros(0, 1, dtype=torch.float64, requires_grad=True)
+    w = torch.tensor([0.5], dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(w * torch.linalg.vector_norm(x, 3, dim=0), x, create_graph=True)
+    return float(torch.autograd.grad(gradient.sum(), w)[0])
+
+
+def cosine_at_zero() -> float:
+    """The second derivative of cosine_similarity in a vector that is shorter than eps."""
+    import torch
+
+    x, y = (torch.tensor([v], dtype=torch.float64, requires_grad=True) for v in (0.7, 0.0))
+    (slope,) = torch.autograd.grad(torch.nn.functional.cosine_similarity(x, y, dim=0, eps=0.5), y, create_graph=True)
+    return float(torch.autograd.grad(slope.sum(), y)[0])
 
 
 def jax_value(f: Callable[[Any, Any], Any], x: float, dtype: str, gradient: bool = True) -> float:
@@ -672,6 +701,20 @@ FINDINGS = (
         "erfcx, value between 26.545 and 26.64", "jax", "float64", "jax.scipy.special.erfcx(x), x = 26.6",
         lambda: jax_value(lambda j, x: j.scipy.special.erfcx(x), 26.6, "float64", gradient=False),
         lambda: mp.exp(mpf(26.6) ** 2) * mp.erfc(mpf(26.6)), "exp(x²) erfc(x) where erfc underflows already",
+    ),
+    Finding(
+        "pow at an exponent of 0, mixed second derivative", "torch", "float64", "d/dy d/dx torch.pow(x, y), x = 1.25, y = 0",
+        mixed_of_power, lambda: 1 / mpf(1.25), "the branch y == 0 of d/dx is a constant to it; d/dx of d/dy is not",
+    ),
+    Finding(
+        "vector_norm of a column without entries, second order", "torch", "float64",
+        "d/dw of the gradient of w*linalg.vector_norm(x, 3, dim=0), x of shape (0, 1)",
+        norm_of_nothing, lambda: mpf(0), "g/norm² is masked where the norm is 0, and its derivative is not: 0·inf",
+    ),
+    Finding(
+        "cosine_similarity at a zero vector, second order", "torch", "float64",
+        "d²/dy² F.cosine_similarity(x, y, dim=0, eps=0.5), x = [0.7], y = [0]",
+        cosine_at_zero, lambda: mpf(0), "below eps it is linear in y; the norm is differentiated for all that",
     ),
 )  # fmt: skip
 

@@ -162,10 +162,11 @@ def _insist(verdict: Verdict) -> None:
 
 
 def _judge_up_to(q: Question, order: int, modes: Sequence[Mode], effort: Effort) -> Verdict:
-    """The first verdict that is not true, else that of the first order and mode.
+    """The first verdict that is not true, else the first that is more than PASS, else that of the first order and mode.
 
-    The latter names the others. Where one of them cannot be had it is INCONCLUSIVE, and says what was judged; over forward
-    mode, which few frameworks differentiate, a note is enough. Raises BadInput, and Unsupported where nothing was judged.
+    The latter two name the others. Where one of them cannot be had it is INCONCLUSIVE, and says what was judged; over
+    forward mode, which few frameworks differentiate, a note is enough. Raises BadInput, and Unsupported where nothing was
+    judged.
     """
     judged: list[Judgement] = []
     lacking: list[Judgement] = []
@@ -181,8 +182,12 @@ def _judge_up_to(q: Question, order: int, modes: Sequence[Mode], effort: Effort)
             judged.append(judgement)
     if not judged:
         raise next(lack.error for lack in lacking if lack.error is not None)
-    first = judged[0].verdict
+    told = next((j for j in judged if j.verdict and j.verdict.outcome is not Outcome.PASS), judged[0])
+    first = told.verdict
     assert first is not None
+    assert judged[0].verdict is not None
+    if told.order > 1:
+        first = after_first_order(judged[0].verdict, first, told.order)
     names = [judgement.name for judgement in judged]
     notes = tuple(f"{lack.name} is not judged: {lack.error}" for lack in lacking)
     facts = {**first.facts, "judged": names} if len(names) > 1 or lacking else first.facts

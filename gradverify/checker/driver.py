@@ -19,7 +19,9 @@ from ..frameworks.registry import of_functions
 from ..frameworks.watching import unwatched
 from ..judge.decide import decide
 from ..judge.exact import BackwardPass
+from ..judge.excuses import Lower
 from ..judge.laws import Extent
+from ..judge.orders import Below, definition_of
 from ..trace import Traced
 from . import branches as branches  # declares its probe
 from . import same_point as same_point  # declares its probes
@@ -32,9 +34,11 @@ from .probes import Given, OtherArguments, OtherCase, OtherFunction, OtherQuesti
 from .question import PASSES, Effort, Point, Question
 from .replay import is_final, replay
 from .reproduce import source, spec_of
+from .solvers import find_solver
 from .trace_case import (
     UNDIFFERENTIATED,
     Flawed,
+    arguments_of,
     cotangent_at,
     trace_case,
     trace_without_graph,
@@ -129,11 +133,14 @@ class _Walk:
 
 
 def after_first_order(first: Verdict, verdict: Verdict, order: int = 2) -> Verdict:
-    """The verdict on a derivative; a FAIL says first that the first order is none, and what to do where that is enough."""
-    if verdict.outcome is not Outcome.FAIL:
+    """The verdict on a derivative; all but a PASS say first what the first order is.
+
+    A FAIL says what to do where that is enough.
+    """
+    if verdict.outcome in (Outcome.PASS, Outcome.INCONCLUSIVE):
         return verdict
-    message = f"order 1 {first.outcome}; order {order} {verdict.outcome}: {verdict.message}. {ONCE}"
-    return replace(verdict, message=message)
+    message = f"order 1 {first.outcome}; order {order} {verdict.outcome}: {verdict.message}"
+    return replace(verdict, message=f"{message}. {ONCE}" if verdict.outcome is Outcome.FAIL else message)
 
 
 ONCE = "If it is meant to be differentiated once, mark backward once_differentiable, or pass order=1"
@@ -263,12 +270,39 @@ def _judge_once(
         found = _second_opinion(q, own, case)
         if found is not None:  # then the graph is no definition, here and at the points around
             return found, replace(own, graph=None), None
+    if verdict.outcome is Outcome.PASS and q.below is not None and case.graph is own.graph and own.graph is not None:
+        verdict = _weigh_formula_below(q, q.below, own, case, verdict)
     return verdict, own, case
 
 
 def _has_formula(q: Question, own: Traced) -> bool:
     """Is the gradient meant to be the definition's to the last digit?"""
     return q.surrogate is None and not own.converges
+
+
+def _weigh_formula_below(q: Question, below: Below, own: Traced, case: Case, verdict: Verdict) -> Verdict:
+    """The verdict on a derivative that is right by the trace of the order below.
+
+    KNOWN or WEAK where that is a formula (1 - sigmoid) whose derivative loses digits that the definition's has.
+    """
+    try:
+        other = definition_of(below, arguments_of(own), case, seed=q.seed)
+        if other is None or case.mixed is not None or own.native is not None:
+            return verdict
+        subject, function = to_native(_subject_of(own, q.device), own)
+        with q.limit_time(PASSES):
+            found = decide(
+                other, subject, function=function, custom=own.custom or below.custom, seed=q.seed,
+                lower=_lower(q, own, case),
+            )  # fmt: skip
+    except Unsupported:
+        return verdict
+    if found.outcome is Outcome.KNOWN:
+        return replace(found, case=verdict.case, notes=verdict.notes, formula=verdict.formula)
+    if found.outcome is not Outcome.FAIL or found.kind not in (FailKind.PRECISION, FailKind.WRONG):
+        return verdict
+    message = f"right by the formula of the order below, which loses digits that need not be lost: {found.message}"
+    return replace(verdict, outcome=Outcome.WEAK, message=message, comparisons=found.comparisons)
 
 
 AGREES = 2.0**-9
@@ -316,21 +350,23 @@ def judge_case(
     subject, function = to_native(_subject_of(own, q.device), own)
     with q.limit_time(PASSES):
         verdict = decide(
-            case,
-            subject,
-            function=function,
-            custom=own.custom,
-            exact=exact,
-            extent=extent,
-            seed=q.seed,
-            earlier=earlier,
-        )
+            case, subject, function=function, custom=own.custom, exact=exact, extent=extent, seed=q.seed, earlier=earlier,
+            lower=None if case.graph is own.graph else _lower(q, own, case),
+        )  # fmt: skip
     verdict = label_whole(verdict, own)
     if own.converges:
         verdict = _weigh_convergence(verdict)
     notes = (*verdict.notes, *own.notes)
     spec = spec_of(q, own, case, subject.name) if verdict.outcome.has_kind else ""
     return replace(verdict, notes=tuple(dict.fromkeys(notes)), spec=spec)
+
+
+def _lower(q: Question, own: Traced, case: Case) -> Lower | None:
+    """The definition below a derivative, for the forms of its framework; None where there is none, or a user's rule."""
+    below, names = q.below, arguments_of(own)
+    if below is None or below.custom:
+        return None
+    return Lower(below.case.graph, lambda table: definition_of(below, names, case, seed=q.seed, table=table))
 
 
 def _weigh_convergence(verdict: Verdict) -> Verdict:
@@ -374,7 +410,21 @@ def judge_without_definition(
     cotangent = cotangent_at(q, own, point, [o.shape for o in outputs], (own.dtype,) * len(outputs))
     box = Opaque(subject, own.function, own.values, wrt, cotangent, own.dtype, own.updated - set(wrt))
     with q.limit_time(PASSES):
-        return judge(q.title(point), box, (f"it cannot be traced: {why}",), seed=q.seed), own
+        return _weigh_solver(judge(q.title(point), box, (f"it cannot be traced: {why}",), seed=q.seed), box), own
+
+
+def _weigh_solver(verdict: Verdict, box: Opaque) -> Verdict:
+    """The verdict on a function without a graph; undecided where a solver that it calls explains it."""
+    if verdict.outcome is not Outcome.FAIL or verdict.kind not in (FailKind.WRONG, FailKind.PRECISION):
+        return verdict
+    solver, apart = find_solver(lambda: box.value(box.values)), _largest_gap(verdict)
+    if solver is None or not solver.explains(apart):
+        return verdict
+    message = (
+        f"{solver.name} stops at a tolerance of {solver.tolerance:.1e}, and the function is no more precise than what it "
+        f"adds up to (the rule is off by {apart:.1e} from the differences): {verdict.message}"
+    )
+    return replace(verdict, outcome=Outcome.INCONCLUSIVE, kind=None, reason=Reason.ORACLE, message=message)
 
 
 def _subject_of(traced: Traced, device: str | None) -> Framework:

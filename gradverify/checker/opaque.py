@@ -185,7 +185,42 @@ def _judge(b: Opaque, seed: int) -> Found:
                     why = f"{what}, and no step gave a stable slope: it may be infinite"
                     return Outcome.INCONCLUSIVE, None, Reason.ORACLE, why, ()
                 return Outcome.FAIL, FailKind.NON_FINITE, None, what, ()
-    return _compare_slopes(b, gradients, seen, seed)
+    found = _compare_slopes(b, gradients, seen, seed)
+    if found[1] is FailKind.WRONG and (why := _reads_one_triangle(b, gradients, seed)):
+        return Outcome.INCONCLUSIVE, None, Reason.ORACLE, why, found[4]
+    return found
+
+
+def _reads_one_triangle(b: Opaque, gradients: Mapping[str, np.ndarray], seed: int) -> str:
+    """What to say of a matrix of which the function reads one triangle, and whose gradient is right among symmetric ones.
+
+    That is how eigh and cholesky of every framework document it. "" where no argument is such a matrix.
+    """
+    rng = np.random.default_rng([seed, 9])
+    draw = lambda x: rng.choice([-1.0, 1.0], x.shape) * rng.uniform(0.5, 1.0, x.shape)
+    read: dict[str, str] = {}
+    for n, g in gradients.items():
+        if g.ndim < 2 or g.shape[-1] != g.shape[-2] or g.shape[-1] < 2:
+            continue
+        for name, unread in (("lower", np.triu(draw(g), 1)), ("upper", np.tril(draw(g), -1))):
+            if b.slope({n: unread}).steepest == 0:
+                read[n] = name
+    if not read:
+        return ""
+    for _ in range(DIRECTIONS):
+        u = {n: draw(g) * (1.0 if n in read else _length_scales(b.values[n])) for n, g in gradients.items()}
+        u = {n: v + np.swapaxes(v, -1, -2) if n in read else v for n, v in u.items()}
+        measured = b.slope(u)
+        terms = [gradients[n] * u[n] for n in u]
+        rounding = ROUNDINGS * FORMATS[b.dtype].roundoff * sum(float(np.sum(np.abs(t))) for t in terms)
+        off = abs(sum(float(np.sum(t)) for t in terms) - measured.value)
+        if not off <= measured.bound + rounding or not measured.bound < measured.steepest / 2:
+            return ""
+    name, triangle = next(iter(read.items()))
+    return (
+        f"the function reads the {triangle} triangle of {name} alone, as of a symmetric matrix, and its gradient is that of "
+        f"one: right along every symmetric direction, and by entries a matter of convention. Ask it at {name} + {name}ᵀ"
+    )
 
 
 def _length_scales(x: np.ndarray) -> np.ndarray:

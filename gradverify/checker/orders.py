@@ -31,7 +31,8 @@ def next_order(q: Question, traced: Traced, case: Case, mode: Mode, *, stop_grad
     fn, args = vjp_fn(traced, case, q.name) if mode == "rev" else jvp_fn(traced, case, q.name, q.seed)
     below = None
     if not traced.detaches and q.surrogate is None:  # else another function than the whole one may be meant
-        below = Below(case, tuple(a.name for a in traced.arguments if a.role != "captured"), forward=mode == "fwd")
+        names = tuple(a.name for a in traced.arguments if a.role != "captured")
+        below = Below(case, names, forward=mode == "fwd", custom=traced.custom)
     return Question(
         fn, args, seed=q.seed, device=q.device, time_limit=q.time_limit, stop_gradients=stop_gradients, derived=True,
         below=below, framework=traced.framework,

@@ -70,20 +70,20 @@ def trace_case(q: Question, point: Point | None = None, *, fix_detached: bool = 
         own = replace(own, notes=(*own.notes, SURROGATE))
     case = build_case(q, own, definition, point, wrt)
     if q.below is not None and not fix_detached:
-        case = by_definition(q.below, _arguments(own), case, seed=q.seed)
+        case = by_definition(q.below, arguments_of(own), case, seed=q.seed)
     return case, own
 
 
 def _differentiate(below: Below, own: Traced, seed: int) -> Traced:
     """The derivative of the definition below, for one that cannot be traced itself."""
     shapes = [o.shape for o in own.outputs if o.position is not None]
-    found = derivative(below, _arguments(own), own.values, shapes, seed=seed)
+    found = derivative(below, arguments_of(own), own.values, shapes, seed=seed)
     if found is None:
         raise Unsupported("; ".join(own.opaque))
     return replace(own, graph=found[0], values=found[1])
 
 
-def _arguments(own: Traced) -> list[str]:
+def arguments_of(own: Traced) -> list[str]:
     return [a.name for a in own.arguments if a.role != "captured"]
 
 

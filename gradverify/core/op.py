@@ -171,7 +171,8 @@ class OpSpec:
     ) -> Any:
         """The cotangent of argument `i`, in that argument's shape. Not for composite ops.
 
-        `dead`, for an elementwise op, is a mask of g's shape: where it is set the cotangent is 0, whatever the rule says.
+        `dead`, for an elementwise op, is a mask of g's shape, true where g is 0 in exact arithmetic: a rule that has no
+        number there (0·inf) has a 0. One that has, keeps it: a g that is 0 because terms cancel is another one in floats.
         """
         if isinstance(self.vjp, tuple):
             rule = self.vjp[i]
@@ -181,7 +182,8 @@ class OpSpec:
             assert self.vjp is not None, f"{self.name} is a composition: differentiate its definition"
             result = self.vjp(xp, i, g, out, *args, **params)
         if dead is not None:
-            result = xp.where(dead, xp.zeros(xp.shape(g), result), result)
+            none = xp.logical_and(dead, xp.logical_not(xp.isfinite(result)))
+            result = xp.where(none, xp.zeros(xp.shape(g), result), result)
         return xp.sum_to(result, xp.shape(args[i])) if self.broadcasts else result
 
 

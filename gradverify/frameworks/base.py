@@ -70,13 +70,15 @@ class Form:
 
     Not a tolerance: the judge reruns the budget with this text, and a FAIL that it explains to the last digit is
     reported as a known weakness of the framework instead of as news. `reason` says what is lost, where, and who
-    documents it; `dtypes` in which, where not in all.
+    documents it; `dtypes` in which, where not in all. `second` is the VJP as the framework differentiates it, where that
+    is by other formulas than the derivative of `vjp` has: of ops that have forms of their own, or a kernel for itself.
     """
 
     reason: str
     vjp: Vjp = None
     define: Define | None = None
     dtypes: tuple[str, ...] | None = None
+    second: Vjp = None
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,7 @@ from .budget import RERUNS, Budget, several_casts
 from .compare import Compared, compare, hopeless
 from .departure import find_departure
 from .exact import BackwardPass, Exact, evaluate_backward, off_beyond, ran
-from .excuses import with_forms
-from .holomorphic import allowance_by_forms
+from .excuses import Lower, find_excuse
 from .hypotheses import Explanation, explain
 from .hypotheses.second_call import Again, drawn_anew, hook_active, of_an_earlier_call, of_an_earlier_shape
 from .laws import Extent, Trial
@@ -74,6 +73,7 @@ class _Answer:
     again     another call of the subject, where its backward pass is a user's
     unhooked  another call, without the hooks that it registers, and which these are; where the function is a user's
     earlier   a case that the same function was asked before, and that call once more
+    lower     the function whose derivative the case is, at second order
     """
 
     case: Case
@@ -86,6 +86,7 @@ class _Answer:
     again: Again | None = None
     unhooked: Callable[[], tuple[Observation, list[str]]] | None = None
     earlier: tuple[Case, Callable[[], object]] | None = None
+    lower: Lower | None = None
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -111,6 +112,7 @@ def decide(
     extent: Extent = Extent.ALL,
     seed: int = 0,
     earlier: Case | None = None,
+    lower: Lower | None = None,
 ) -> Verdict:
     """The verdict on one case, without a culprit.
 
@@ -121,12 +123,12 @@ def decide(
     function that the case names, or the graph run on the subject. Where `custom` is false, `function` has no
     derivatives but the subject's own, so that a declared weakness of the subject may explain what it loses. `extent` says
     which of the default laws are asked. `earlier` is a case of other shapes that the function was asked before: it may have
-    kept something.
+    kept something. At second order the case is a derivative of `lower`, whose ops tell which weaknesses these are.
 
     A function that cannot be imported is a FAIL (raised); what this raises is a defect of gradverify.
     """
     start = time.perf_counter()
-    manner = _Manner(custom, BackwardPass() if exact is True else exact or None, extent, seed, earlier)
+    manner = _Manner(custom, BackwardPass() if exact is True else exact or None, extent, seed, earlier, lower)
     try:
         finding = _judge(case, subject, function, manner)
     except SpecError as e:
@@ -151,7 +153,7 @@ def decide(
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Manner:
     """How a case is judged: the options of `decide`."""
 
@@ -160,6 +162,7 @@ class _Manner:
     extent: Extent
     seed: int
     earlier: Case | None
+    lower: Lower | None
 
 
 def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manner: _Manner) -> _Finding:
@@ -218,18 +221,19 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
         compared = _compare_all(case, seen, flipped.reference)
         notes.append(_flipped_note(case, flipped))
     again = lambda values: subject.run_vjp(function, values, case.wrt, case.cotangent)
-    answer = _Answer(case, seen, ref, flipped, compared, seed, backward, again if own and custom else None)
+    custom = own is not None and custom
+    answer = _Answer(case, seen, ref, flipped, compared, seed, backward, again if custom else None, lower=manner.lower)
     if own:
         answer = replace(answer, unhooked=lambda: _run_without_hooks(case, subject, function))
     earlier = manner.earlier
-    if own and custom and earlier is not None:
+    if custom and earlier is not None:
         call = lambda: subject.run_vjp(function, earlier.values, earlier.wrt, earlier.cotangent)
         answer = replace(answer, earlier=(earlier, call))
     closest = flipped.reference if flipped else ref
     trial = Trial(subject, function, case, seen, dict(closest.budget.gradients), notes)
     found = (
-        _check_values(answer, None if own and custom else subject)
-        or _check_formula(answer, None if own and custom else subject)
+        _check_values(answer, None if custom else subject)
+        or _check_formula(answer, None if custom else subject)
         or _check_formats(answer)
         or _check_laws(trial, closest, manner.extent)
         or _check_stability(answer)
@@ -369,7 +373,8 @@ def _check_values(answer: _Answer, subject: Framework | None) -> _Finding | None
         doubt = dissent(case.graph, case.values, case.cotangent, case.literal_dtype, ref.truth, seed=seed)
         if doubt:
             return inconclusive(Reason.ORACLE, f"the oracle's two libraries disagree: {doubt}", *comparisons)
-        known = _find_excuse(case, subject, seen, ref, seed) if subject else ""
+        right_under = lambda allowed: _right_under(allowed, case, seen, ref)
+        known = find_excuse(case, subject, ref, right_under, lower=answer.lower, seed=seed) if subject else ""
         if not known:
             weighed = _weigh_lost_digits(_note_stagnation(finding, answer), answer)
             return _add_hypothesis(weighed, answer) if weighed.outcome is Outcome.FAIL else weighed
@@ -529,41 +534,6 @@ def _check_along(seen: Observation, ref: Reference, comparisons: tuple[Compariso
 def _right_under(allowed: Budget, case: Case, seen: Observation, ref: Reference) -> bool:
     """Would no entry fail under this budget?"""
     return not any(c.failing.any() for c in _compare_all(case, seen, Reference(ref.truth, allowed)))
-
-
-def _find_excuse(case: Case, subject: Framework, seen: Observation, ref: Reference, seed: int) -> str:
-    """Reason of the declared `Form`s that excuse every failing entry, or "".
-
-    The budget is rerun with the texts of the forms, and with 16-bit partial sums where the subject declares them.
-    """
-    if case.function:
-        return ""
-    table, losses = with_forms(case.graph, subject.forms, case.dtype)
-    complex_losses = _explained_by_complex_rules(case, subject, seen, ref, seed)
-    if complex_losses:
-        return complex_losses
-    sums: str = subject.partial_sums if FORMATS[case.dtype].stores else ""
-    for reasons, how in (
-        ((losses,), {"table": table}),
-        ((sums,), {"stepwise": True}),
-        ((losses, sums), {"table": table, "stepwise": True}),
-    ):
-        # What leaves the range by such a formula is explained as well, hence no demand to pass.
-        if all(reasons) and _right_under(allowance(case, ref.truth, seed=seed, **how), case, seen, ref):
-            return "; ".join(reasons)
-    return ""
-
-
-def _explained_by_complex_rules(case: Case, subject: Framework, seen: Observation, ref: Reference, seed: int) -> str:
-    """Reason of the declared factors of complex ops that excuse every failing entry, or ""."""
-    if not subject.complex_forms or ref.truth.kinks:
-        return ""
-    try:
-        gradients = {n: e.resolved for n, e in ref.truth.gradients.items()}
-        allowed, reasons = allowance_by_forms(case, ref.budget, gradients, subject.complex_forms, seed=seed)
-    except Unsupported:
-        return ""
-    return reasons if reasons and _right_under(allowed, case, seen, ref) else ""
 
 
 def _hopeless(case: Case, ref: Reference) -> bool:

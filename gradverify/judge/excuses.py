@@ -2,23 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
+from ..core.case import Case
+from ..core.errors import Unsupported
 from ..core.graph import Apply, Graph
-from ..frameworks.base import Form
+from ..frameworks.base import Form, Framework
+from ..namespaces.dtypes import FORMATS
 from ..namespaces.run import Table
 from ..ops import OPS
 from ..ops.build import lowered
+from .budget import Budget
+from .holomorphic import allowance_by_forms
+from .reference import Reference, allowance
+
+RightUnder = Callable[[Budget], bool]
+"""Would no entry of the answer fail under this budget?"""
 
 
-def with_forms(graph: Graph, declared: Mapping[str, Form], dtype: str) -> tuple[Table, str]:
-    """Return the op table with the forms' texts, and the reasons of the forms that the graph uses, or ""."""
+@dataclass(frozen=True, eq=False)
+class Lower:
+    """The function whose derivative a case is.
+
+    graph   its definition
+    by      a table of other texts -> the case of the derivative by these; raises Unsupported, or gives None
+    """
+
+    graph: Graph
+    by: Callable[[Table], Case | None]
+
+
+def with_forms(graph: Graph, declared: Mapping[str, Form], dtype: str, order: int = 1) -> tuple[Table, str]:
+    """Return the op table with the forms' texts, and the reasons of the forms that the graph uses, or "".
+
+    At order 2 the texts are those whose derivatives are asked for.
+    """
     forms = {op: f for op, f in declared.items() if f.dtypes is None or dtype in f.dtypes}
+    if order == 1:
+        forms = {op: f for op, f in forms.items() if f.vjp or f.define}
     table = dict(OPS)
     for op, form in forms.items():
-        table[op] = replace(OPS[op], vjp=form.vjp or OPS[op].vjp, define=form.define or OPS[op].define)
+        vjp = (form.second if order > 1 else None) or form.vjp
+        table[op] = replace(OPS[op], vjp=vjp or OPS[op].vjp, define=form.define or OPS[op].define)
     # A composite op may be made of one that has a form.
     nodes = (*graph.nodes, *lowered(graph, table).nodes) if forms else ()
     used = sorted({n.op for n in nodes if isinstance(n, Apply)} & set(forms))
     return table, "; ".join(f"{op}: {forms[op].reason}" for op in used)
+
+
+def find_excuse(
+    case: Case,
+    subject: Framework,
+    ref: Reference,
+    right_under: RightUnder,
+    *,
+    lower: Lower | None = None,
+    seed: int = 0,
+) -> str:
+    """Reason of the declared `Form`s that excuse every failing entry, or "".
+
+    The budget is rerun with the texts of the forms, and with 16-bit partial sums where the subject declares them. The
+    derivative of `lower` is that of the forms' texts: a rule is a function, and has one.
+    """
+    if case.function:
+        return ""
+    table, losses = with_forms(case.graph, subject.forms, case.dtype)
+    by_forms, forms = case, dict[str, Any](table=table)
+    if lower:
+        differentiated, losses = with_forms(lower.graph, subject.forms, case.dtype, 2)
+        recorded = _by(lower, case, differentiated) if losses else None
+        # What a graph of other nodes has of zeros by structure is its own.
+        by_forms, forms = recorded or case, {**forms, "dead": None, "idle": frozenset()}
+        losses = losses if recorded else ""
+    complex_losses = _explained_by_complex_rules(case, subject, ref, right_under, seed)
+    if complex_losses:
+        return complex_losses
+    sums: str = subject.partial_sums if FORMATS[case.dtype].stores else ""
+    for reasons, asked, how in (
+        ((losses,), by_forms, forms),
+        ((sums,), case, {"stepwise": True}),
+        ((losses, sums), by_forms, {**forms, "stepwise": True}),
+    ):
+        # What leaves the range by such a formula is explained as well, hence no demand to pass.
+        if all(reasons) and right_under(allowance(asked, ref.truth, seed=seed, **how)):
+            return "; ".join(reasons)
+    return ""
+
+
+def _by(lower: Lower, case: Case, table: Table) -> Case | None:
+    """`case`, by the texts of `table`; None where these cannot be recorded."""
+    try:
+        found = lower.by(table)
+    except Unsupported:
+        return None
+    fits = found is not None and found.wrt == case.wrt
+    return replace(case, graph=found.graph, values=found.values) if found is not None and fits else None
+
+
+def _explained_by_complex_rules(
+    case: Case, subject: Framework, ref: Reference, right_under: RightUnder, seed: int
+) -> str:
+    """Reason of the declared factors of complex ops that excuse every failing entry, or ""."""
+    if not subject.complex_forms or ref.truth.kinks:
+        return ""
+    try:
+        gradients = {n: e.resolved for n, e in ref.truth.gradients.items()}
+        allowed, reasons = allowance_by_forms(case, ref.budget, gradients, subject.complex_forms, seed=seed)
+    except Unsupported:
+        return ""
+    return reasons if reasons and right_under(allowed) else ""

@@ -242,6 +242,9 @@ class Recording(Recorder):
     def asarray(self, x: Any) -> Any:
         return x
 
+    def isfinite(self, x: Any) -> Any:
+        return self.less(self.abs(x), math.inf)
+
     def sum_to(self, x: Any, shape: Any) -> Any:
         return Namespace.sum_to(self, x, shape)  # type: ignore[arg-type]
 

@@ -19,9 +19,11 @@ from ..core.errors import ShapeError, Unsupported
 from ..core.graph import Apply, Graph, Input, Node
 from ..core.op import Shape
 from ..namespaces.dtypes import FORMATS
+from ..namespaces.run import Table
+from ..ops import OPS
 from ..ops.build import lowered
 from ..ops.complex.lowering import is_complex
-from ..oracle.truth import Truth, truth
+from ..oracle.truth import Truth
 from .compare import compare
 from .jvp import pushforward, vjp_graph
 from .reference import Reference, in_doubles, reference, truth_of
@@ -29,11 +31,13 @@ from .reference import Reference, in_doubles, reference, truth_of
 
 @dataclass(frozen=True, eq=False)
 class Below:
-    """The order below: its case, which of the case's inputs are arguments, and whether its JVP was taken, or its VJP."""
+    """The order below: its case, which of the case's inputs are arguments, whether its JVP was taken, or its VJP, and
+    whether that is a user's rule."""
 
     case: Case
     arguments: tuple[str, ...]
     forward: bool = False
+    custom: bool = False
 
 
 def by_definition(below: Below, names: Sequence[str], case: Case, *, seed: int = 0) -> Case:
@@ -42,14 +46,10 @@ def by_definition(below: Below, names: Sequence[str], case: Case, *, seed: int =
     `names` are the inputs of `case` that stand for the arguments below and then for the cotangents, or tangents.
     """
     try:
-        shapes = [case.graph.nodes[o].shape for o in case.graph.outputs]
-        found = None if is_complex(case.graph) else derivative(below, names, case.values, shapes, seed=seed)
-        if found is None:
+        other = definition_of(below, names, case, seed=seed)
+        if other is None:
             return case
-        graph, values = found
-        other = replace(case, graph=graph, values=values)
-        own = reference(case, seed=seed)
-        true = truth(other.graph, other.values, other.cotangent, other.wrt, other.literal_dtype, seed=seed)
+        own, true = reference(case, seed=seed), truth_of(other, seed=seed)
         smooth = not (truth_of(below.case, seed=seed).kinks or own.truth.kinks or true.kinks)
         if smooth and _reads(case) >= _reads(other) and _has_other_values(case, other, seed):
             return other
@@ -74,10 +74,25 @@ def _has_other_values(case: Case, other: Case, seed: int) -> bool:
     return any(bool(compare("", e.hi, want, b, FORMATS["float64"]).failing.any()) for e, want, b in found)
 
 
+def definition_of(below: Below, names: Sequence[str], case: Case, *, seed: int = 0, table: Table = OPS) -> Case | None:
+    """The question of `case` to the derivative of the definition below; None and Unsupported as `derivative` has them."""
+    shapes = [case.graph.nodes[o].shape for o in case.graph.outputs]
+    found = None if is_complex(case.graph) else derivative(below, names, case.values, shapes, seed=seed, table=table)
+    return None if found is None else replace(case, graph=found[0], values=found[1])
+
+
 def derivative(
-    below: Below, names: Sequence[str], values: Mapping[str, np.ndarray], shapes: Sequence[Shape], *, seed: int = 0
+    below: Below,
+    names: Sequence[str],
+    values: Mapping[str, np.ndarray],
+    shapes: Sequence[Shape],
+    *,
+    seed: int = 0,
+    table: Table = OPS,
 ) -> tuple[Graph, dict[str, np.ndarray]] | None:
     """The graph of the definition's derivative, over inputs of these names, and the values of all its inputs.
+
+    With other texts in `table` it is the derivative by these.
 
     None where it does not fit: it is another point, where a trace may be another one; or the framework leaves out a
     gradient that is zero; or the conventions of the definition's ops come to another gradient than the function has.
@@ -87,10 +102,10 @@ def derivative(
     if is_complex(lower.graph) or not _means_itself(reference(lower, seed=seed).truth):
         return None
     if below.forward:
-        graph, seeds = pushforward(lower.graph, lower.wrt), tuple(f"{n}'" for n in lower.wrt)
+        graph, seeds = pushforward(lower.graph, lower.wrt, table), tuple(f"{n}'" for n in lower.wrt)
     else:
         try:
-            graph, seeds = vjp_graph(lowered(lower.graph), lower.wrt, "{}*", lambda k: k)
+            graph, seeds = vjp_graph(lowered(lower.graph, table), lower.wrt, "{}*", lambda k: k, table)
         except (AttributeError, TypeError, ShapeError, KeyError) as e:
             raise Unsupported(f"the rule of an op cannot be recorded ({type(e).__name__}: {e})") from e
     known = dict(zip((*below.arguments, *seeds), names))

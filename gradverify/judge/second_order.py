@@ -12,27 +12,29 @@ from ..core.case import Case
 from ..core.errors import ShapeError, Unsupported
 from ..frameworks.base import Framework
 from ..namespaces.dtypes import rounded
-from ..namespaces.run import needed
+from ..namespaces.run import Table, needed
+from ..ops import OPS
 from ..ops.build import lowered
 from ..ops.complex.lowering import is_complex
 from .exact import several
 from .jvp import vjp_graph
 
 
-def second_order(case: Case, seed: int) -> Case:
+def second_order(case: Case, seed: int, table: Table = OPS) -> Case:
     """The case of the VJP: its inputs are those of `case` and then its cotangents, its outputs the gradients.
 
-    The cotangent of the gradients is drawn. Raises Unsupported for complex graphs, for rules that cannot be recorded, and
+    The cotangent of the gradients is drawn. With other texts in `table` it is the VJP by these: the same question, put to
+    the formula of a framework. Raises Unsupported for complex graphs, for rules that cannot be recorded, and
     where no gradient depends on anything.
     """
     if is_complex(case.graph):
         raise Unsupported("the second order of a complex graph has no graph over pairs of reals")
-    flat = lowered(case.graph)
+    flat = lowered(case.graph, table)
     wrt = tuple(n for n in case.wrt if not needed(flat, (n,)).isdisjoint(flat.outputs))
     if not wrt:
         raise Unsupported("no output depends differentiably on an input")
     try:
-        graph, cotangents = vjp_graph(flat, wrt, "cotangent{}", lambda k: k)
+        graph, cotangents = vjp_graph(flat, wrt, "cotangent{}", lambda k: k, table)
     except (AttributeError, TypeError, KeyError, ShapeError) as e:
         raise Unsupported(f"the rule of an op cannot be recorded ({type(e).__name__}: {e})") from e
     rng = np.random.default_rng([seed, 2])

@@ -294,7 +294,7 @@ MINORS_UP_TO = 4
 """n^2 determinants of order n - 1 cost O(n^5): a few microseconds here, too much beyond."""
 
 
-def _cofactors(xp: Vocabulary, out: Array, x: Array) -> Array:
+def cofactors(xp: Vocabulary, out: Array, x: Array) -> Array:
     """d det(x) / dx: from minors, which need no inverse, for small n; det(x) x^-T beyond."""
     n = xp.shape(x)[-1]
     if n > MINORS_UP_TO:
@@ -384,7 +384,7 @@ DECLARATIONS: tuple[OpSpec, ...] = (
     _structured(
         "det", doc="the determinant; for matrices above 4 by 4 the gradient needs an inverse", example="det(x)",
         define=lambda xp, x: xp.det(x),
-        vjp=(lambda xp, g, out, x: _on_matrix(xp, g) * _cofactors(xp, out, x),),
+        vjp=(lambda xp, g, out, x: _on_matrix(xp, g) * cofactors(xp, out, x),),
         shape=lambda s, **_: square(s)[:-2], guard=_well_conditioned,
     ),
     _structured(

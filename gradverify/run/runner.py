@@ -15,6 +15,7 @@ from ..frameworks.base import Framework
 from ..frameworks.registry import find
 from ..judge.culprit import find_culprit
 from ..judge.decide import decide
+from ..judge.excuses import Lower
 from ..judge.laws import Extent
 from ..judge.second_order import pulled, second_order
 from ..spec.write import dumps
@@ -86,7 +87,8 @@ def judge_second_order(case: Case, subject: str | Framework, settings: Settings 
         return Verdict(
             Outcome.INCONCLUSIVE, f"VJP of {case.name}", adapter.name, case.dtype, reason=reason, message=str(e)
         )
-    return decide(second, adapter, function=function, custom=False, seed=settings.seed)
+    lower = Lower(case.graph, lambda table: second_order(case, settings.seed, table))
+    return decide(second, adapter, function=function, custom=False, lower=lower, seed=settings.seed)
 
 
 def _spec(case: Case, subject: Framework) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...core.op import Array, Vocabulary
+from ...ops.linalg import cofactors
 from ...ops.reduction import spread
 from ..base import Form
 from ..forms import digamma, gelu_tanh, gelu_tanh_vjp, softsign_vjp
@@ -67,6 +68,16 @@ def _softplus(xp: Vocabulary, x: Array) -> Array:
 
 def _softplus_vjp(xp: Vocabulary, g: Array, out: Array, x: Array) -> Array:
     return xp.where(xp.greater(x, THRESHOLD), g, g * xp.sigmoid(x))
+
+
+def _silu_vjp(xp: Vocabulary, g: Array, out: Array, x: Array) -> Array:
+    s = xp.sigmoid(x)
+    return g * s * (1.0 + x * (1.0 - s))
+
+
+def _mish_vjp(xp: Vocabulary, g: Array, out: Array, x: Array) -> Array:
+    t = xp.tanh(xp.softplus(x))
+    return g * (t + x * xp.sigmoid(x) * (1.0 - t * t))
 
 
 def _logsumexp_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
@@ -135,7 +146,24 @@ def _moments(xp: Vocabulary, x: Array, axis: Any, eps: float) -> tuple[Any, Any]
     return mean, 1.0 / xp.sqrt(xp.mean(xp.square(x - mean), axis=axis, keepdims=True) + eps)
 
 
-QUOTIENT = "g·out/x starts from a product that under- or overflows before the gradient does"
+SINGULAR = 2.0**-20
+"""Rounding in float32 leaves a determinant of 4 rows an error of about 2**-21 of Hadamard's bound: what is below is a matrix
+that is singular to rounding."""
+
+
+def _det_vjp(xp: Vocabulary, g: Array, out: Array, x: Array) -> Array:
+    """g·out·x⁻ᵀ, but where the matrix is singular to rounding: PyTorch's zeros there are no loss of digits."""
+    on_matrix = lambda a: xp.expand_dims(xp.expand_dims(a, -1), -1)
+    bound = xp.prod(xp.vector_norm(x, axis=-1), axis=-1)
+    regular = xp.greater(on_matrix(xp.abs(out)), SINGULAR * on_matrix(bound))
+    inverse = xp.inv(xp.where(regular, x, xp.eye(xp.shape(x)[-1], like=x)))
+    return xp.where(regular, on_matrix(g * out) * xp.matrix_transpose(inverse), on_matrix(g) * cofactors(xp, out, x))
+
+
+QUOTIENT = (
+    "g·out/x starts from a product that under- or overflows before the gradient does, and cancels where it is "
+    "differentiated again"
+)
 
 FORMS: Mapping[str, Form] = MappingProxyType({
     "atan2": Form("1 / (y*y + x*x) leaves the range of the dtype before the gradient does",
@@ -157,6 +185,11 @@ FORMS: Mapping[str, Form] = MappingProxyType({
     "expm1": Form("out + 1 cancels in the negative tail", vjp=(lambda xp, g, out, x: g * (out + 1.0),)),
     "softplus": Form("it is x above 20, its documented threshold, where exp(-x) still shows in float64",
                      define=_softplus, vjp=(_softplus_vjp,)),
+    "silu": Form("its second derivative has 1 - sigmoid, which cancels where sigmoid saturates", second=(_silu_vjp,)),
+    "mish": Form("its second derivative has 1 - sigmoid and 1 - tanh**2, which cancel where these saturate",
+                 second=(_mish_vjp,)),
+    "log_sigmoid": Form("its second derivative (sigmoid - 1)·sigmoid cancels where sigmoid saturates",
+                        second=(lambda xp, g, out, x: g * (1.0 - xp.sigmoid(x)),)),
     "softsign": Form("the two terms of the quotient rule cancel far out", vjp=(softsign_vjp,)),
     "asin": Form("1 - x*x rounds x*x next to 1", vjp=(lambda xp, g, out, x: g / xp.sqrt(1.0 - x * x),)),
     "acos": Form("1 - x*x rounds x*x next to 1", vjp=(lambda xp, g, out, x: -g / xp.sqrt(1.0 - x * x),)),
@@ -167,12 +200,15 @@ FORMS: Mapping[str, Form] = MappingProxyType({
     "celu": Form("its backward pass rounds alpha to float32, whatever the dtype (pytorch#158314 has more of celu)",
                  vjp=(_celu_vjp,)),
     "digamma": Form("an absolute error of an ulp of 1 next to the root; its gradient, trigamma, has four terms of a "
-                    "series (pytorch PR#4399)", define=digamma, vjp=(lambda xp, g, out, x: g * _trigamma(xp, x),)),
+                    "series (pytorch PR#4399)", define=digamma, vjp=(lambda xp, g, out, x: g * _trigamma(xp, x),),
+                    second=(lambda xp, g, out, x: g * xp.polygamma(x, n=1),)),
     "cosine_similarity": Form("a norm below eps is clamped, and differentiated as if it were not (PR#31378)",
                               vjp=(lambda xp, g, out, a, b, axis=-1, eps=1e-8: _cosine_vjp(xp, g, a, b, axis, eps),
                                    lambda xp, g, out, a, b, axis=-1, eps=1e-8: _cosine_vjp(xp, g, b, a, axis, eps))),
     "nll_loss": Form("partial sums are rounded to the dtype, which 16 bits show (nll_loss_out_frame, on the CPU)",
                      define=_nll_loss),
+    "det": Form("g·out·x⁻ᵀ loses as many digits as the condition of the matrix has, where the cofactors lose none",
+                vjp=(_det_vjp,)),
     "prod": Form(QUOTIENT, vjp=(_prod_vjp,)),
     "cumulative_prod": Form(QUOTIENT, vjp=(_cumulative_prod_vjp,)),
     "standardize": Form("its backward pass starts from a mean and a 1/σ that are saved in the dtype of the input, so that "
@@ -180,9 +216,10 @@ FORMS: Mapping[str, Form] = MappingProxyType({
                         "mean/σ cancels, which one number alone shows in any dtype (pytorch#188372)",
                         define=_standardize, vjp=(_standardize_vjp,)),
     "lgamma": Form("its gradient, digamma, has an absolute error of an ulp of 1 next to the root",
-                   vjp=(lambda xp, g, out, x: g * digamma(xp, x),)),
+                   vjp=(lambda xp, g, out, x: g * digamma(xp, x),), second=(lambda xp, g, out, x: g * xp.digamma(x),)),
     "polygamma": Form("digamma next to its root, and four terms of trigamma's series (pytorch PR#4399)",
                       define=lambda xp, x, n: _polygamma_of(n)(xp, x),
-                      vjp=(lambda xp, g, out, x, n: g * _polygamma_of(n + 1)(xp, x),)),
+                      vjp=(lambda xp, g, out, x, n: g * _polygamma_of(n + 1)(xp, x),),
+                      second=(lambda xp, g, out, x, n: g * xp.polygamma(x, n=n + 1),)),
 })  # fmt: skip
 """Op name -> the formula."""
