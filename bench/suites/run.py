@@ -2,8 +2,8 @@
 
     python -m bench.suites.run --folder /scratch/suites entmax memcnn        (from the repository root)
 
-Each project is installed from its source distribution into an environment of its own, which sees the packages of this one
-(PyTorch, NumPy, pytest, gradverify). The table says: definitions met, calls recorded, each outcome, seconds that recording
+Each project runs from its unpacked source distribution, in the environment of this one (PyTorch, NumPy, pytest, gradverify)
+with what else it needs in a folder of its own. The table says: definitions met, calls recorded, each outcome, seconds that recording
 and judging took, and whether every test of the project's has the outcome that it has without.
 """
 
@@ -14,7 +14,6 @@ import json
 import os
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import time
 from collections import Counter
@@ -29,46 +28,57 @@ ROOT = Path(__file__).parents[2]
 OUTCOMES = ("PASS", "KNOWN", "WEAK", "SURROGATE", "FAIL", "INCONCLUSIVE")
 
 
-def prepare(project: Project, folder: Path) -> tuple[Path, Path]:
-    """The Python of the project's own environment, and its source tree."""
-    environment, sources = folder / f"{project.name}-env", folder / f"{project.name}-src"
-    python = environment / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-        site = next(environment.glob("lib/python*/site-packages"))
-        (site / "outer.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n{ROOT}\n")
+def prepare(project: Project, folder: Path) -> tuple[list[Path], Path]:
+    """What the path of imports starts with, and the project's source tree."""
+    needs, sources = folder / f"{project.name}-needs", folder / f"{project.name}-src"
+    if project.needs and not needs.exists():
+        command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", needs, *project.needs]
+        subprocess.run(command, check=True)
     if not sources.exists():
-        sources.mkdir(parents=True)
-        with tarfile.open(_archive(project, python, folder / "sdist")) as archive:
+        with tarfile.open(_archive(project, folder / "sdist")) as archive:
             archive.extractall(sources, filter="data")
         tree = next(p for p in sources.iterdir() if p.is_dir())
         for file, old, new in project.patches:
             text = (tree / file).read_text()
             assert old in text, f"{file} has no {old!r}"
             (tree / file).write_text(text.replace(old, new))
-        if project.needs:
-            subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", *project.needs], check=True)
-    return python, next(p for p in sources.iterdir() if p.is_dir())
+    tree = next(p for p in sources.iterdir() if p.is_dir())
+    return [tree, ROOT, needs], tree
 
 
-def _archive(project: Project, python: Path, folder: Path) -> Path:
+def _archive(project: Project, folder: Path) -> Path:
     """The source distribution, downloaded if it is not there yet."""
     pattern = f"{project.name.replace('-', '?').replace('_', '?')}-{project.version}.tar.gz"
     if not list(folder.glob(pattern)):
-        command = [python, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", project.name, "-d", folder]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--no-deps",
+            "--no-binary",
+            project.name,
+            "-d",
+            folder,
+        ]
         subprocess.run([*command, f"{project.name}=={project.version}"], check=True)
     return next(folder.glob(pattern))
 
 
-def run(python: Path, tree: Path, project: Project, out: Path, options: list[str], limit: float) -> dict[str, Any]:
+def environment(path: list[Path]) -> dict[str, str]:
+    """The variables of a run of a suite: one thread, these folders first."""
+    return {**os.environ, "PYTHONPATH": ":".join(map(str, path)), "OMP_NUM_THREADS": "1", "GRADVERIFY_EFFORT": ""}
+
+
+def run(path: list[Path], tree: Path, project: Project, out: Path, options: list[str], limit: float) -> dict[str, Any]:
     """The outcome of each test, and the seconds that the run took."""
     junit = out.with_suffix(".xml")
-    environment = {**os.environ, "PYTHONPATH": f"{tree}:{ROOT}", "OMP_NUM_THREADS": "1", "GRADVERIFY_EFFORT": ""}
     start = time.perf_counter()
     done = subprocess.run(
-        [python, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", f"--junitxml={junit}", *options,
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", f"--junitxml={junit}", *options,
          *project.tests],
-        cwd=tree, env=environment, capture_output=True, text=True, check=False, timeout=limit,
+        cwd=tree, env=environment(path), capture_output=True, text=True, check=False, timeout=limit,
     )  # fmt: skip
     out.with_suffix(".log").write_text(done.stdout + done.stderr)
     return {
@@ -88,12 +98,12 @@ def _tests(junit: Path) -> dict[str, str]:
 
 def examine(project: Project, folder: Path, limit: float, seconds: float) -> dict[str, Any]:
     """One row of the table."""
-    python, tree = prepare(project, folder)
-    plain = run(python, tree, project, folder / f"{project.name}-plain", [], limit)
-    recorded = run(python, tree, project, folder / f"{project.name}-recorded",
+    path, tree = prepare(project, folder)
+    plain = run(path, tree, project, folder / f"{project.name}-plain", [], limit)
+    recorded = run(path, tree, project, folder / f"{project.name}-recorded",
                    ["--gradverify-watch=project", "--gradverify-watch-seconds=0"], limit)  # fmt: skip
     report = folder / f"{project.name}.json"
-    judged = run(python, tree, project, folder / f"{project.name}-judged",
+    judged = run(path, tree, project, folder / f"{project.name}-judged",
                  ["--gradverify-watch=project", f"--gradverify-watch-seconds={seconds}",
                   f"--gradverify-report=json:{report}"],
                  limit + seconds)  # fmt: skip

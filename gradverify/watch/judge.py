@@ -3,6 +3,7 @@ say to a FAIL, what the rule may be meant for, and the second order. Only what w
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 import time
@@ -29,6 +30,7 @@ from ..judge.reference import reference
 from ..namespaces.dtypes import FORMATS
 from ..trace import Traced
 from .intent import CLOSE, Intent, recognise
+from .symmetry import judge_symmetric
 
 UNDECIDED = 1e-2
 """A PASS that would have caught nothing smaller is none: a wrong factor of a term hides below a percent of the gradient, and
@@ -211,6 +213,10 @@ def _reconsidered(
         return replace(first, outcome=Outcome.INCONCLUSIVE, kind=None, reason=Reason.SUBJECT, message=message), None, []
     if first.kind not in CONTRADICTED:
         return first, None, []
+    with contextlib.suppress(BadInput, Unsupported, TimeLimit), q.limit_time("the function"):
+        even = judge_symmetric(q, first)
+        if even is not None:
+            return even, None, []
     other = _differences(q, traced, case) if case is not None else None
     if other is not None:  # the graph is no definition, and its zeros tell nothing of what is meant
         return replace(other, notes=(*first.notes, ITERATION)), None, [ITERATION]

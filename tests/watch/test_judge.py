@@ -254,6 +254,28 @@ class TestOtherArrays:
         assert any("not asked at other points" in note for note in found.notes)
 
 
+@pytest.mark.parametrize(("function", "outcome"), [(F.LogDet, Outcome.PASS), (F.WrongLogDet, Outcome.FAIL)])
+def test_a_function_of_one_triangle(function: Any, outcome: Outcome) -> None:
+    a = drawn(3, 3, dtype=torch.float64).detach()
+    found = judged(function, (a @ a.T + torch.eye(3)).requires_grad_(), loss=lambda out: out)
+    assert found.verdict.outcome is outcome
+
+
+def test_a_matrix_that_is_symmetric_by_chance() -> None:
+    class Transposed(F.Function):
+        @staticmethod
+        def forward(ctx: Any, m: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+            ctx.save_for_backward(w)
+            return (m * w).sum()
+
+        @staticmethod
+        def backward(ctx: Any, g: torch.Tensor) -> Any:
+            return g * ctx.saved_tensors[0].T, None
+
+    found = judged(Transposed, torch.eye(3, requires_grad=True), drawn(3, 3).detach())
+    assert found.verdict.outcome is Outcome.FAIL
+
+
 def test_another_cotangent_of_the_same_call() -> None:
     x = drawn(4)
 
