@@ -75,7 +75,7 @@ for kind in json.loads(sys.argv[1]):
                 (self.ours if ours else self.theirs).append(report.nodeid)
                 if ours:
                     self.texts.append(str(report.longrepr))
-            elif ours and report.when == "call":
+            elif ours and report.when == "call" and report.passed:
                 self.passed = getattr(self, "passed", 0) + 1
     Reports.theirs, Reports.ours, Reports.texts = [], [], []
     said, r = io.StringIO(), Reports()
@@ -170,8 +170,9 @@ def main() -> None:
             print("\n".join(table({target.project: found})), flush=True)
     lines = table(results)
     if options.write:
-        head = ["# Planted defects", "", "By `python -m bench.suites.planted --folder FOLDER --write`: other people's Functions and",
-                "suites, defects of ours. `none at all` is the control.", ""]  # fmt: skip
+        head = ["# Planted defects", "",
+                "By `python -m bench.suites.planted --folder FOLDER --write`: other people's Functions",
+                "and suites, defects of ours. `none at all` is the control.", ""]  # fmt: skip
         (ROOT / "bench" / "results" / "planted.md").write_text("\n".join([*head, *lines, ""]))
 
 

@@ -31,7 +31,7 @@ PROJECTS = (
     Project(
         "pytorch_wavelets", "1.3.0", "pytorch_wavelets",
         ("tests/test_dwt.py", "tests/test_dwt1d.py", "tests/test_dwt_grad.py", "tests/test_dtcwt_grad.py"),
-        ("PyWavelets", "six", "py3nvml", "xmltodict"),
+        ("PyWavelets", "six", "py3nvml", "xmltodict", "setuptools==80.9.0"),  # pkg_resources
     ),
     Project("norse", "1.0.0", "norse", ("norse/torch/functional",), ("nir", "nirtorch")),
     Project("linear_operator", "0.6.1", "linear_operator", ("test/functions",), ("jaxtyping", "wadler_lindig")),
@@ -45,8 +45,5 @@ PROJECTS = (
             ("opt_einsum_fx", "opt_einsum")),
     Project("torchsde", "0.2.6", "torchsde", ("tests/test_adjoint.py", "-k", "euler or midpoint"),
             ("trampoline", "boltons")),
-    Project("torchopt", "0.7.3", "torchopt", ("tests/test_implicit.py", "-k", "Root or custom", "-x"),
-            ("optree", "functorch")),
-    Project("jaxopt", "0.8.5", "jaxopt", ("tests",)),
     Project("numpyro", "0.22.0", "numpyro", ("test/test_distributions_util.py",), ("multipledispatch", "tqdm")),
 )  # fmt: skip

@@ -3,8 +3,9 @@
     python -m bench.suites.run --folder /scratch/suites entmax memcnn        (from the repository root)
 
 Each project runs from its unpacked source distribution, in the environment of this one (PyTorch, NumPy, pytest, gradverify)
-with what else it needs in a folder of its own. The table says: definitions met, calls recorded, each outcome, seconds that recording
-and judging took, and whether every test of the project's has the outcome that it has without.
+with what else it needs in a folder of its own. The table says: definitions met, calls recorded, each outcome, the CPU time that
+recording adds (of runs in turns, importing gradverify included), the seconds of judging, and whether every test of the project's
+has the outcome that it has without.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
+import statistics
 import subprocess
 import sys
 import tarfile
@@ -74,15 +77,17 @@ def environment(path: list[Path]) -> dict[str, str]:
 def run(path: list[Path], tree: Path, project: Project, out: Path, options: list[str], limit: float) -> dict[str, Any]:
     """The outcome of each test, and the seconds that the run took."""
     junit = out.with_suffix(".xml")
-    start = time.perf_counter()
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", f"--junitxml={junit}", *options,
-         *project.tests],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", f"--junitxml={junit}",
+         *options, *project.tests],
         cwd=tree, env=environment(path), capture_output=True, text=True, check=False, timeout=limit,
     )  # fmt: skip
     out.with_suffix(".log").write_text(done.stdout + done.stderr)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {
         "seconds": time.perf_counter() - start,
+        "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
         "tests": _tests(junit) if junit.exists() else {},
         "code": done.returncode,
     }
@@ -96,12 +101,16 @@ def _tests(junit: Path) -> dict[str, str]:
     return found
 
 
-def examine(project: Project, folder: Path, limit: float, seconds: float) -> dict[str, Any]:
+def examine(project: Project, folder: Path, limit: float, seconds: float, pairs: int) -> dict[str, Any]:
     """One row of the table."""
     path, tree = prepare(project, folder)
+    off, on = list[str](), ["--gradverify-watch=project", "--gradverify-watch-seconds=0"]
     plain = run(path, tree, project, folder / f"{project.name}-plain", [], limit)
-    recorded = run(path, tree, project, folder / f"{project.name}-recorded",
-                   ["--gradverify-watch=project", "--gradverify-watch-seconds=0"], limit)  # fmt: skip
+    shares = []
+    for _ in range(pairs):
+        costs = [run(path, tree, project, folder / f"{project.name}-{word}", options, limit)["cpu"]
+                 for word, options in (("off", off), ("recorded", on))]  # fmt: skip
+        shares.append(100 * (costs[1] / costs[0] - 1))
     report = folder / f"{project.name}.json"
     judged = run(path, tree, project, folder / f"{project.name}-judged",
                  ["--gradverify-watch=project", f"--gradverify-watch-seconds={seconds}",
@@ -116,8 +125,8 @@ def examine(project: Project, folder: Path, limit: float, seconds: float) -> dic
         "records": len(results),
         **{o: sum(r["verdict"]["outcome"] == o for r in results) for o in OUTCOMES},
         "plain": plain["seconds"],
-        "recording": recorded["seconds"] - plain["seconds"],
-        "judging": judged["seconds"] - recorded["seconds"],
+        "recording": f"{statistics.median(shares):+.1f} ({min(shares):+.1f} to {max(shares):+.1f})" if shares else "",
+        "judging": judged["seconds"] - plain["seconds"],
         "unchanged": theirs == plain["tests"],
         "changed": {k: (plain["tests"].get(k), v) for k, v in theirs.items() if plain["tests"].get(k) != v},
         "fails": [(r["id"], v["kind"], v["message"]) for r in results if (v := r["verdict"])["outcome"] == "FAIL"],
@@ -133,7 +142,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         "records",
         *OUTCOMES,
         "suite, s",
-        "recording, s",
+        "recording, % of CPU time",
         "judging, s",
         "suite unchanged",
     )
@@ -141,7 +150,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     for r in rows:
         tests = ", ".join(f"{n} {o}" for o, n in r["tests"].items())
         cells = [r["project"], tests, r["definitions"], r["records"], *(r[o] for o in OUTCOMES),
-                 *(f"{r[k]:.1f}" for k in ("plain", "recording", "judging")), "yes" if r["unchanged"] else "no"]  # fmt: skip
+                 f"{r['plain']:.1f}", r["recording"], f"{r['judging']:.1f}", "yes" if r["unchanged"] else "no"]  # fmt: skip
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return lines
 
@@ -151,6 +160,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="projects; all by default")
     parser.add_argument("--folder", type=Path, required=True, help="for environments, sources and logs")
     parser.add_argument("--limit", type=float, default=600.0, help="seconds for one run of a suite")
+    parser.add_argument("--pairs", type=int, default=3, help="runs with and without recording, in turns")
     parser.add_argument("--seconds", type=float, default=120.0, help="for judging")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -158,7 +168,7 @@ def main() -> None:
     for project in PROJECTS:
         if options.names and project.name not in options.names:
             continue
-        row = examine(project, options.folder.resolve(), options.limit, options.seconds)
+        row = examine(project, options.folder.resolve(), options.limit, options.seconds, options.pairs)
         rows.append(row)
         (options.folder / f"{project.name}-row.json").write_text(json.dumps(row, indent=1, default=str))
         for name, kind, message in row["fails"]:

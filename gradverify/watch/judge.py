@@ -188,10 +188,14 @@ def _without_graph(q: Question, point: Point, limit: float, reason: Reason, why:
             drawn = point.cotangent or tuple(rng.standard_normal(o.shape) for o in seen.outputs)
             cotangent = tuple(g.astype(dtype) for g in drawn)
             box = Opaque(framework, q.fn, values, tuple(values), cotangent, dtype)
-            return judge_opaque(q.title(point), box, (why,), seed=q.seed)
+            return judge_opaque(q.title(point), box, (why,), seed=q.seed, entries=FEW)
     except TimeLimit:
         return _open(q, Reason.ORACLE, f"{why}, and differences of the function take as long")
 
+
+FEW = 8
+"""Entries of a wrong gradient that are differenced one by one, where there was no time for its graph: each takes a hundred
+calls or more, and a FAIL that is not explained in time would be lost."""
 
 LEAST = 5.0
 """Seconds that differences get at least: some thousand calls of a function that takes milliseconds."""

@@ -20,10 +20,7 @@ from ..frameworks.base import Framework, Observation
 from ..frameworks.registry import of_functions
 from .structure import is_symmetric
 
-NOTE = (
-    "it reads one triangle of a matrix that is symmetric: it was held against differences along symmetric changes, where it is "
-    "right"
-)
+NOTE = "it reads one triangle of a matrix that is symmetric: held against symmetric changes, it is right"
 
 
 def judge_symmetric(q: Question, verdict: Verdict) -> Verdict | None:
