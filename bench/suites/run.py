@@ -3,9 +3,9 @@
     python -m bench.suites.run --folder /scratch/suites entmax memcnn        (from the repository root)
 
 Each project runs from its unpacked source distribution, in the environment of this one (PyTorch, NumPy, pytest, gradverify)
-with what else it needs in a folder of its own. The table says: definitions met, calls recorded, each outcome, the CPU time that
-recording adds (of runs in turns, importing gradverify included), the seconds of judging, and whether every test of the project's
-has the outcome that it has without.
+with what else it needs in a folder of its own. The table says: definitions met, calls recorded, each outcome, the CPU time
+that recording adds (of runs in turns, importing gradverify included), the seconds of judging, and whether every test of the
+project's has the outcome that it has without.
 """
 
 from __future__ import annotations
