@@ -159,15 +159,17 @@ def main() -> None:
     parser.add_argument("--kinds", default=",".join(DEFECTS))
     parser.add_argument("--write", action="store_true", help="write bench/results/planted.md")
     options = parser.parse_args()
-    results = {}
+    results: dict[str, Any] = {}
     for target in TARGETS:
+        kept = options.folder.resolve() / f"{target.project}-planted.json"
         if not options.names or target.project in options.names:
             kinds = [k for k in options.kinds.split(",") if k in DEFECTS]
-            kept = options.folder.resolve() / f"{target.project}-planted.json"
             found = examine(target, options.folder.resolve(), kinds, options.seconds, options.limit)
+            found = {**(json.loads(kept.read_text()) if kept.exists() else {}), **found}  # of other kinds
             kept.write_text(json.dumps(found))
-            results[target.project] = found
             print("\n".join(table({target.project: found})), flush=True)
+        if kept.exists():
+            results[target.project] = json.loads(kept.read_text())
     lines = table(results)
     if options.write:
         head = ["# Planted defects", "",
