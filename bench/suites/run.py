@@ -2,9 +2,10 @@
 
     python -m bench.suites.run --folder /scratch/suites entmax memcnn        (from the repository root)
 
-Each project is installed from its source distribution into an environment of its own, which sees the packages of this one
-(PyTorch, NumPy, pytest, gradverify). The table says: definitions met, calls recorded, each outcome, seconds that recording
-and judging took, and whether every test of the project's has the outcome that it has without.
+Each project runs from its unpacked source distribution, in the environment of this one (PyTorch, NumPy, pytest, gradverify)
+with what else it needs in a folder of its own. The table says: definitions met, calls recorded, each outcome, the CPU time
+that recording adds (of runs in turns, importing gradverify included), the seconds of judging, and whether every test of the
+project's has the outcome that it has without.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
+import statistics
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import time
 from collections import Counter
@@ -29,50 +31,63 @@ ROOT = Path(__file__).parents[2]
 OUTCOMES = ("PASS", "KNOWN", "WEAK", "SURROGATE", "FAIL", "INCONCLUSIVE")
 
 
-def prepare(project: Project, folder: Path) -> tuple[Path, Path]:
-    """The Python of the project's own environment, and its source tree."""
-    environment, sources = folder / f"{project.name}-env", folder / f"{project.name}-src"
-    python = environment / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-        site = next(environment.glob("lib/python*/site-packages"))
-        (site / "outer.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n{ROOT}\n")
+def prepare(project: Project, folder: Path) -> tuple[list[Path], Path]:
+    """What the path of imports starts with, and the project's source tree."""
+    needs, sources = folder / f"{project.name}-needs", folder / f"{project.name}-src"
+    if project.needs and not needs.exists():
+        command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", needs, *project.needs]
+        subprocess.run(command, check=True)
     if not sources.exists():
-        sources.mkdir(parents=True)
-        with tarfile.open(_archive(project, python, folder / "sdist")) as archive:
+        with tarfile.open(_archive(project, folder / "sdist")) as archive:
             archive.extractall(sources, filter="data")
         tree = next(p for p in sources.iterdir() if p.is_dir())
         for file, old, new in project.patches:
             text = (tree / file).read_text()
             assert old in text, f"{file} has no {old!r}"
             (tree / file).write_text(text.replace(old, new))
-        if project.needs:
-            subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", *project.needs], check=True)
-    return python, next(p for p in sources.iterdir() if p.is_dir())
+    tree = next(p for p in sources.iterdir() if p.is_dir())
+    return [tree, ROOT, needs], tree
 
 
-def _archive(project: Project, python: Path, folder: Path) -> Path:
+def _archive(project: Project, folder: Path) -> Path:
     """The source distribution, downloaded if it is not there yet."""
     pattern = f"{project.name.replace('-', '?').replace('_', '?')}-{project.version}.tar.gz"
     if not list(folder.glob(pattern)):
-        command = [python, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", project.name, "-d", folder]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--no-deps",
+            "--no-binary",
+            project.name,
+            "-d",
+            folder,
+        ]
         subprocess.run([*command, f"{project.name}=={project.version}"], check=True)
     return next(folder.glob(pattern))
 
 
-def run(python: Path, tree: Path, project: Project, out: Path, options: list[str], limit: float) -> dict[str, Any]:
+def environment(path: list[Path]) -> dict[str, str]:
+    """The variables of a run of a suite: one thread, these folders first."""
+    return {**os.environ, "PYTHONPATH": ":".join(map(str, path)), "OMP_NUM_THREADS": "1", "GRADVERIFY_EFFORT": ""}
+
+
+def run(path: list[Path], tree: Path, project: Project, out: Path, options: list[str], limit: float) -> dict[str, Any]:
     """The outcome of each test, and the seconds that the run took."""
     junit = out.with_suffix(".xml")
-    environment = {**os.environ, "PYTHONPATH": f"{tree}:{ROOT}", "OMP_NUM_THREADS": "1", "GRADVERIFY_EFFORT": ""}
-    start = time.perf_counter()
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
-        [python, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", f"--junitxml={junit}", *options,
-         *project.tests],
-        cwd=tree, env=environment, capture_output=True, text=True, check=False, timeout=limit,
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", f"--junitxml={junit}",
+         *options, *project.tests],
+        cwd=tree, env=environment(path), capture_output=True, text=True, check=False, timeout=limit,
     )  # fmt: skip
     out.with_suffix(".log").write_text(done.stdout + done.stderr)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {
         "seconds": time.perf_counter() - start,
+        "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
         "tests": _tests(junit) if junit.exists() else {},
         "code": done.returncode,
     }
@@ -86,14 +101,18 @@ def _tests(junit: Path) -> dict[str, str]:
     return found
 
 
-def examine(project: Project, folder: Path, limit: float, seconds: float) -> dict[str, Any]:
+def examine(project: Project, folder: Path, limit: float, seconds: float, pairs: int) -> dict[str, Any]:
     """One row of the table."""
-    python, tree = prepare(project, folder)
-    plain = run(python, tree, project, folder / f"{project.name}-plain", [], limit)
-    recorded = run(python, tree, project, folder / f"{project.name}-recorded",
-                   ["--gradverify-watch=project", "--gradverify-watch-seconds=0"], limit)  # fmt: skip
+    path, tree = prepare(project, folder)
+    off, on = list[str](), ["--gradverify-watch=project", "--gradverify-watch-seconds=0"]
+    plain = run(path, tree, project, folder / f"{project.name}-plain", [], limit)
+    shares = []
+    for _ in range(pairs):
+        costs = [run(path, tree, project, folder / f"{project.name}-{word}", options, limit)["cpu"]
+                 for word, options in (("off", off), ("recorded", on))]  # fmt: skip
+        shares.append(100 * (costs[1] / costs[0] - 1))
     report = folder / f"{project.name}.json"
-    judged = run(python, tree, project, folder / f"{project.name}-judged",
+    judged = run(path, tree, project, folder / f"{project.name}-judged",
                  ["--gradverify-watch=project", f"--gradverify-watch-seconds={seconds}",
                   f"--gradverify-report=json:{report}"],
                  limit + seconds)  # fmt: skip
@@ -106,8 +125,8 @@ def examine(project: Project, folder: Path, limit: float, seconds: float) -> dic
         "records": len(results),
         **{o: sum(r["verdict"]["outcome"] == o for r in results) for o in OUTCOMES},
         "plain": plain["seconds"],
-        "recording": recorded["seconds"] - plain["seconds"],
-        "judging": judged["seconds"] - recorded["seconds"],
+        "recording": f"{statistics.median(shares):+.1f} ({min(shares):+.1f} to {max(shares):+.1f})" if shares else "",
+        "judging": judged["seconds"] - plain["seconds"],
         "unchanged": theirs == plain["tests"],
         "changed": {k: (plain["tests"].get(k), v) for k, v in theirs.items() if plain["tests"].get(k) != v},
         "fails": [(r["id"], v["kind"], v["message"]) for r in results if (v := r["verdict"])["outcome"] == "FAIL"],
@@ -123,7 +142,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         "records",
         *OUTCOMES,
         "suite, s",
-        "recording, s",
+        "recording, % of CPU time",
         "judging, s",
         "suite unchanged",
     )
@@ -131,7 +150,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     for r in rows:
         tests = ", ".join(f"{n} {o}" for o, n in r["tests"].items())
         cells = [r["project"], tests, r["definitions"], r["records"], *(r[o] for o in OUTCOMES),
-                 *(f"{r[k]:.1f}" for k in ("plain", "recording", "judging")), "yes" if r["unchanged"] else "no"]  # fmt: skip
+                 f"{r['plain']:.1f}", r["recording"], f"{r['judging']:.1f}", "yes" if r["unchanged"] else "no"]  # fmt: skip
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return lines
 
@@ -141,6 +160,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="projects; all by default")
     parser.add_argument("--folder", type=Path, required=True, help="for environments, sources and logs")
     parser.add_argument("--limit", type=float, default=600.0, help="seconds for one run of a suite")
+    parser.add_argument("--pairs", type=int, default=3, help="runs with and without recording, in turns")
     parser.add_argument("--seconds", type=float, default=120.0, help="for judging")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -148,7 +168,7 @@ def main() -> None:
     for project in PROJECTS:
         if options.names and project.name not in options.names:
             continue
-        row = examine(project, options.folder.resolve(), options.limit, options.seconds)
+        row = examine(project, options.folder.resolve(), options.limit, options.seconds, options.pairs)
         rows.append(row)
         (options.folder / f"{project.name}-row.json").write_text(json.dumps(row, indent=1, default=str))
         for name, kind, message in row["fails"]:

@@ -90,13 +90,16 @@ class Opaque:
         return found
 
 
-def judge_opaque(name: str, black_box: Opaque, reasons: tuple[str, ...], *, seed: int = 0) -> Verdict:
+def judge_opaque(
+    name: str, black_box: Opaque, reasons: tuple[str, ...], *, seed: int = 0, entries: int = ENTRIES
+) -> Verdict:
     """PASS with its power, FAIL with the worst entry or direction, or INCONCLUSIVE where the slopes have no bound.
 
-    `reasons` say why there is no definition; they become notes.
+    `reasons` say why there is no definition; they become notes. Of a FAIL along a direction the worst entry is looked for
+    where there are up to `entries` of them.
     """
     start = time.perf_counter()
-    found = _judge(black_box, seed)
+    found = _judge(black_box, seed, entries)
     notes = (*reasons, "there is no definition to evaluate: the gradient was held against differences of the function")
     return Verdict(
         outcome=found[0], case=name, subject=black_box.subject.name, dtype=black_box.dtype, kind=found[1],
@@ -158,7 +161,7 @@ def judge_opaque_jvp(name: str, black_box: Opaque, reasons: tuple[str, ...], *, 
 Found = tuple[Outcome, FailKind | None, Reason | None, str, tuple[Comparison, ...]]
 
 
-def _judge(b: Opaque, seed: int) -> Found:
+def _judge(b: Opaque, seed: int, entries: int) -> Found:
     seen = b.subject.run_vjp(b.function, b.values, b.wrt, b.cotangent)
     if isinstance(seen.raised, Unsupported | NotImplementedError):
         why = f"{b.subject.name}, {seen.stage}: {type(seen.raised).__name__}: {seen.raised}"
@@ -185,7 +188,7 @@ def _judge(b: Opaque, seed: int) -> Found:
                     why = f"{what}, and no step gave a stable slope: it may be infinite"
                     return Outcome.INCONCLUSIVE, None, Reason.ORACLE, why, ()
                 return Outcome.FAIL, FailKind.NON_FINITE, None, what, ()
-    found = _compare_slopes(b, gradients, seen, seed)
+    found = _compare_slopes(b, gradients, seen, seed, entries)
     if found[1] is FailKind.WRONG and (why := _reads_one_triangle(b, gradients, seed)):
         return Outcome.INCONCLUSIVE, None, Reason.ORACLE, why, found[4]
     return found
@@ -229,7 +232,7 @@ def _length_scales(x: np.ndarray) -> np.ndarray:
     return np.where((size > 0) & np.isfinite(size), size, 1.0)
 
 
-def _compare_slopes(b: Opaque, gradients: dict[str, np.ndarray], seen: Observation, seed: int) -> Found:
+def _compare_slopes(b: Opaque, gradients: dict[str, np.ndarray], seen: Observation, seed: int, entries: int) -> Found:
     roundoff = FORMATS[b.dtype].roundoff
     rng = np.random.default_rng([seed, 4])
     power = {n: np.full(g.shape, np.inf) for n, g in gradients.items()}
@@ -257,7 +260,7 @@ def _compare_slopes(b: Opaque, gradients: dict[str, np.ndarray], seen: Observati
             why = f"along random direction {k + 1} the differences depend on their steps: the function is too noisy"
             return Outcome.INCONCLUSIVE, None, Reason.ORACLE, why, ()
         if off > allowed:
-            return _fail_along(b, gradients, k, predicted, measured, allowed)
+            return _fail_along(b, gradients, k, predicted, measured, allowed, entries)
         with np.errstate(divide="ignore", invalid="ignore"):
             for n in u:
                 power[n] = np.asarray(np.minimum(power[n], (allowed + off) / np.abs(u[n] * gradients[n])))
@@ -310,14 +313,20 @@ def _judge_entry(
 
 
 def _fail_along(
-    b: Opaque, gradients: dict[str, np.ndarray], k: int, predicted: float, measured: Slope, allowed: float
+    b: Opaque,
+    gradients: dict[str, np.ndarray],
+    k: int,
+    predicted: float,
+    measured: Slope,
+    allowed: float,
+    most: int,
 ) -> Found:
     message = (
         f"along random direction {k + 1} the gradient predicts a slope of {predicted:.10g}; the function's is "
         f"{measured.value:.10g} ± {allowed:.2g}"
     )
     comparisons = []
-    if sum(g.size for g in gradients.values()) <= ENTRIES:
+    if sum(g.size for g in gradients.values()) <= most:
         for n, g in gradients.items():
             entries = [_judge_entry(b, gradients, n, at) for at in np.ndindex(g.shape)]
             bad = [e for e, fails, _ in entries if fails]

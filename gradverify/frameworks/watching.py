@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -70,7 +71,8 @@ class Sample:
     names, args    those arrays: forward's names for them, and copies
     first          the test, or the line of the script, that ran it
     outputs        shape and dtype of each floating-point output
-    cotangents     what arrived: for each backward pass an array, or None, per output
+    cotangents     what arrived: for each backward pass an array, or None, per output; of more than MOST_COTANGENTS passes
+                   the last is a random combination of all further ones: a rule that is right for each is right for that
     pulled         how many backward passes were run through it
     create_graph   was one of them run with create_graph?
     by_identity    does the call reach the same arrays by another way as well (parameters of a module that it is given)?
@@ -102,6 +104,18 @@ class Sample:
         """As test items and pins name it: `package.module.Class[signature]`."""
         return f"{self.definition.name}[{self.signature}]"
 
+    def note_cotangent(self, arrived: Callable[[], tuple[np.ndarray | None, ...]]) -> None:
+        """Keep what arrived at a further backward pass, as far as there is room."""
+        self.pulled += 1
+        if self.pulled <= MOST_COTANGENTS:
+            self.cotangents.append(arrived())
+        elif self.pulled <= MOST_COMBINED and len(self.cotangents) >= MOST_COTANGENTS:
+            weight = np.float32(Random(self.pulled).choice((-1, 1)) * Random(-self.pulled).uniform(0.5, 1))
+            new = tuple(None if g is None else weight.astype(g.dtype) * g for g in arrived())
+            old = self.cotangents.pop() if len(self.cotangents) > MOST_COTANGENTS else (None,) * len(new)
+            pairs = zip(old, new, strict=True)
+            self.cotangents.append(tuple(b if a is None else a if b is None else a + b for a, b in pairs))
+
     def cotangent(self, k: int = 0) -> tuple[np.ndarray, ...] | None:
         """The k-th recorded cotangent, zeros where an output got none; None without any."""
         if k >= len(self.cotangents):
@@ -132,7 +146,10 @@ def named(function: Callable[..., Any], name: str, parameters: Sequence[str]) ->
 
 
 MOST_COTANGENTS = 2
-"""Backward passes of one call whose cotangents are kept."""
+"""Backward passes of one call whose cotangents are kept as they are."""
+
+MOST_COMBINED = 512
+"""Backward passes of one call that are looked at: `gradcheck` runs one for each entry of an output."""
 
 
 MOST_ENTRIES = 2048

@@ -3,6 +3,7 @@ say to a FAIL, what the rule may be meant for, and the second order. Only what w
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 import time
@@ -29,6 +30,7 @@ from ..judge.reference import reference
 from ..namespaces.dtypes import FORMATS
 from ..trace import Traced
 from .intent import CLOSE, Intent, recognise
+from .symmetry import judge_symmetric
 
 UNDECIDED = 1e-2
 """A PASS that would have caught nothing smaller is none: a wrong factor of a term hides below a percent of the gradient, and
@@ -186,10 +188,14 @@ def _without_graph(q: Question, point: Point, limit: float, reason: Reason, why:
             drawn = point.cotangent or tuple(rng.standard_normal(o.shape) for o in seen.outputs)
             cotangent = tuple(g.astype(dtype) for g in drawn)
             box = Opaque(framework, q.fn, values, tuple(values), cotangent, dtype)
-            return judge_opaque(q.title(point), box, (why,), seed=q.seed)
+            return judge_opaque(q.title(point), box, (why,), seed=q.seed, entries=FEW)
     except TimeLimit:
         return _open(q, Reason.ORACLE, f"{why}, and differences of the function take as long")
 
+
+FEW = 8
+"""Entries of a wrong gradient that are differenced one by one, where there was no time for its graph: each takes a hundred
+calls or more, and a FAIL that is not explained in time would be lost."""
 
 LEAST = 5.0
 """Seconds that differences get at least: some thousand calls of a function that takes milliseconds."""
@@ -211,6 +217,10 @@ def _reconsidered(
         return replace(first, outcome=Outcome.INCONCLUSIVE, kind=None, reason=Reason.SUBJECT, message=message), None, []
     if first.kind not in CONTRADICTED:
         return first, None, []
+    with contextlib.suppress(BadInput, Unsupported, TimeLimit), q.limit_time("the function"):
+        even = judge_symmetric(q, first)
+        if even is not None:
+            return even, None, []
     other = _differences(q, traced, case) if case is not None else None
     if other is not None:  # the graph is no definition, and its zeros tell nothing of what is meant
         return replace(other, notes=(*first.notes, ITERATION)), None, [ITERATION]

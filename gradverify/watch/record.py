@@ -19,6 +19,10 @@ EAGER = 16
 """Executions of a definition in each test that are all looked at; of later ones those whose number is a power of two, so
 that a call that runs a million times is looked at twenty times more."""
 
+PATIENCE, SPARSE = 48, 2
+"""Calls in a row that were looked at and added nothing, after which only SPARSE of each test are: of three tests, and each
+takes about a millisecond."""
+
 VARIANTS = 6
 """Recorded calls of one definition that differ in arguments that are no arrays (a mode, an axis): each may take another path
 through the rule. No more, since such an argument may be a number that is drawn anew for each call."""
@@ -106,13 +110,15 @@ class Entry:
         self._random = Random(0)
         self._test: object = None
         self._since = 0
+        self._kept_at = 0
 
     def is_due(self) -> bool:
         """Is this execution looked at?"""
         if self._test is not self.recorder.test:
             self._test, self._since = self.recorder.test, 0
         self._since += 1
-        return self._since <= EAGER or self._since & (self._since - 1) == 0
+        eager = EAGER if self.looked_at - self._kept_at < PATIENCE else SPARSE
+        return self._since <= eager or self._since & (self._since - 1) == 0
 
     def wants(
         self, signature: str, fixed: str, size: int, arrays: Callable[[], Mapping[str, np.ndarray]]
@@ -163,6 +169,8 @@ class Entry:
                 return
             self._drop(spare)
         self._groups.setdefault(seat.kind, _Group()).test = self.recorder.test
+        if seat.why is not Why.LATE:
+            self._kept_at = self.looked_at
         self.samples.append(sample)
         self.recorder.size += sample.size
 

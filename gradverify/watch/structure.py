@@ -24,7 +24,7 @@ def _kept(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return y / total if total.all() else x
     if np.ptp(x) == 0:  # of equal entries nothing else is meant
         return y
-    if _symmetric(x):
+    if is_symmetric(x):
         y = (y + np.swapaxes(y, -1, -2)) / 2
         if _smallest(x) > 0:  # as far from singular, next to its size, as the given one
             low = _smallest(x) / abs(x).max() * abs(y).max()
@@ -44,7 +44,8 @@ def _square(x: np.ndarray) -> bool:
     return x.ndim >= 2 and x.shape[-1] == x.shape[-2] > 1
 
 
-def _symmetric(x: np.ndarray) -> bool:
+def is_symmetric(x: np.ndarray) -> bool:
+    """Is it a symmetric matrix, or are all of a batch?"""
     return _square(x) and np.array_equal(x, np.swapaxes(x, -1, -2))
 
 

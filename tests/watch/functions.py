@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch.autograd import Function
 
@@ -311,3 +312,25 @@ class SavedOfX(Function):
         if made.is_floating_point():
             made = (x == made[:, None]).int().argmax(-1)
         return torch.zeros_like(x).scatter(-1, made[:, None].long(), g[:, None]), None
+
+
+class LogDet(Function):
+    """By a Cholesky factor, which reads one triangle, with the symmetric gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, m: torch.Tensor) -> torch.Tensor:
+        lower = torch.linalg.cholesky(m.detach())
+        ctx.save_for_backward(lower)
+        return torch.from_numpy(np.array(2 * np.log(lower.diagonal().numpy()).sum()))  # out of the tracer's sight
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        (lower,) = ctx.saved_tensors
+        return g * torch.cholesky_inverse(lower)
+
+
+class WrongLogDet(LogDet):
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        (lower,) = ctx.saved_tensors
+        return g * 1.02 * torch.cholesky_inverse(lower)

@@ -254,6 +254,50 @@ class TestOtherArrays:
         assert any("not asked at other points" in note for note in found.notes)
 
 
+class TailLeftOut(F.Sin):
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        return F.Sin.backward(ctx, g) * (torch.arange(len(g)) < len(g) - 1)
+
+
+@pytest.mark.parametrize(("function", "outcome"), [(F.Sin, Outcome.PASS), (TailLeftOut, Outcome.FAIL)])
+def test_many_cotangents_of_one_call(function: Any, outcome: Outcome) -> None:
+    x = drawn(7)
+
+    def one_by_one() -> None:  # as gradcheck does
+        out = function.apply(x)
+        for k in range(7):
+            torch.autograd.grad(out[k], x, retain_graph=True)
+
+    sample = sample_of(one_by_one)
+    assert sample.pulled == 7
+    assert len(sample.cotangents) == 3
+    assert np.count_nonzero(sample.cotangents[2][0]) == 5
+    assert judge(sample).verdict.outcome is outcome
+
+
+@pytest.mark.parametrize(("function", "outcome"), [(F.LogDet, Outcome.PASS), (F.WrongLogDet, Outcome.FAIL)])
+def test_a_function_of_one_triangle(function: Any, outcome: Outcome) -> None:
+    a = drawn(3, 3, dtype=torch.float64).detach()
+    found = judged(function, (a @ a.T + torch.eye(3)).requires_grad_(), loss=lambda out: out)
+    assert found.verdict.outcome is outcome
+
+
+def test_a_matrix_that_is_symmetric_by_chance() -> None:
+    class Transposed(F.Function):
+        @staticmethod
+        def forward(ctx: Any, m: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+            ctx.save_for_backward(w)
+            return (m * w).sum()
+
+        @staticmethod
+        def backward(ctx: Any, g: torch.Tensor) -> Any:
+            return g * ctx.saved_tensors[0].T, None
+
+    found = judged(Transposed, torch.eye(3, requires_grad=True), drawn(3, 3).detach())
+    assert found.verdict.outcome is Outcome.FAIL
+
+
 def test_another_cotangent_of_the_same_call() -> None:
     x = drawn(4)
 

@@ -186,6 +186,29 @@ def test_a_new_test_is_looked_at_again() -> None:
     assert [s.first for s in recorder.samples] == ["first", "second"]
 
 
+def test_objects_that_hold_what_is_never_copied() -> None:
+    import threading
+    from collections import OrderedDict
+
+    class Holder:
+        def __init__(self) -> None:
+            self.names, self.math = OrderedDict(a=1, b=2).keys(), torch.nn.functional
+            self.values, self.items = {"a": 3}.values(), {"a": drawn(2).detach()}.items()
+            self.locks = threading.Lock(), threading.RLock()
+
+        def __call__(self, x: torch.Tensor) -> torch.Tensor:
+            return self.math.relu(x) * len(self.names)
+
+    holder = Holder()
+    sample = sample_of(lambda: F.Checkpoint.apply(holder, 1, drawn(3)).sum().backward())
+    copied = dict(sample.whole)["run"]
+    assert list(copied.names) == ["a", "b"]
+    assert list(copied.values) == [3]
+    assert copied is not holder
+    with pytest.raises(TypeError):
+        pickle.dumps(holder.names)
+
+
 def test_large_calls_are_not_copied() -> None:
     recorder = record(lambda: F.Sin.apply(drawn(1000)), limits=Limits(bytes_each=100))
     (entry,) = recorder.entries.values()

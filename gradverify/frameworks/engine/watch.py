@@ -14,7 +14,6 @@ from ...engine.tensor import Tensor
 from ...trace.callee import positional
 from ..watching import (
     MEANT,
-    MOST_COTANGENTS,
     Definition,
     Entry,
     Met,
@@ -111,11 +110,9 @@ def _follow(sample: Sample, out: Any) -> None:
     backward: Callable[..., Any] = type(node).backward
 
     def noted(g: Any, over: Any) -> Any:
-        sample.pulled += 1
         sample.create_graph |= over is not None
-        if len(sample.cotangents) < MOST_COTANGENTS:
-            grads = [g] if node_outputs == 1 else g
-            sample.cotangents.append(tuple(None if d is None else _array(d) for d in grads))
+        grads = [g] if node_outputs == 1 else g
+        sample.note_cotangent(lambda: tuple(None if d is None else _array(d) for d in grads))
         return backward(reference(), g, over)
 
     node_outputs, reference = len(outputs), weakref.ref(node)  # a node that its own attribute holds would not be freed

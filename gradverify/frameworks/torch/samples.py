@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import copyreg
 import functools
 import re
+import threading
 import types
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -67,7 +70,8 @@ def copy_call(
         if isinstance(a, torch.Tensor) and id(a) not in memo:
             memo[id(a)] = _clone(a)
     memo.asked.clear()
-    copies = [dict.get(memo, id(a)) if isinstance(a, torch.Tensor) else _copied(a, memo) for a in given]
+    with _copiers():
+        copies = [dict.get(memo, id(a)) if isinstance(a, torch.Tensor) else _copied(a, memo) for a in given]
     again = Again(
         operator[0] if operator else _applier(cls), copies, list(kwargs), [k for k, f in enumerate(flags) if f]
     )
@@ -133,6 +137,44 @@ class _Memo(dict[int, Any]):
         return super().get(key, default)
 
 
+_ORDERED: OrderedDict[Any, Any] = OrderedDict()
+_PLAIN: dict[Any, Any] = {}
+
+_COPIERS: dict[type, Callable[[Any], Any]] = {
+    **dict.fromkeys((type(_PLAIN.keys()), type(_ORDERED.keys())), lambda view: (_keys, (list(view),))),
+    **dict.fromkeys((type(_PLAIN.values()), type(_ORDERED.values())), lambda view: (_values, (list(view),))),
+    **dict.fromkeys((type(_PLAIN.items()), type(_ORDERED.items())), lambda view: (_items, (list(view),))),
+    type(threading.Lock()): lambda lock: (threading.Lock, ()),
+    type(threading.RLock()): lambda lock: (threading.RLock, ()),
+    types.ModuleType: lambda module: module.__name__,  # a text: the object itself
+}
+"""How `copy.deepcopy` copies what it refuses, and what objects that are given to Functions do hold."""
+
+
+def _keys(names: list[Any]) -> Any:
+    return dict.fromkeys(names).keys()
+
+
+def _values(values: list[Any]) -> Any:
+    return dict(enumerate(values)).values()
+
+
+def _items(items: list[Any]) -> Any:
+    return dict(items).items()
+
+
+@contextlib.contextmanager
+def _copiers() -> Iterator[None]:
+    """Within the block, what is in `_COPIERS` can be copied. Behind it, what nobody can pickle cannot be pickled again."""
+    table, new = copyreg.dispatch_table, {k: v for k, v in _COPIERS.items() if k not in copyreg.dispatch_table}
+    table.update(new)
+    try:
+        yield
+    finally:
+        for key in new:
+            table.pop(key, None)
+
+
 def _copied(x: Any, memo: _Memo) -> Any:
     """A deep copy in which each object of `memo` is its copy there: parameters keep their identity."""
     if _is_plain(x):
@@ -147,9 +189,25 @@ def _copied(x: Any, memo: _Memo) -> Any:
         )
     if isinstance(x, tuple | list) and type(x) in (tuple, list):
         return type(x)(_copied(v, memo) for v in x)
-    if isinstance(x, torch.Tensor) and id(x) not in memo:
-        memo[id(x)] = _clone(x).requires_grad_(x.requires_grad)
+    _clone_results(x, memo, set())
     return copy.deepcopy(x, memo)
+
+
+def _clone_results(x: Any, memo: _Memo, seen: set[int]) -> None:
+    """Put clones of the tensors that an object holds, and that were computed, into the memo: a deep copy refuses them."""
+    if id(x) in seen or _is_plain(x) or isinstance(x, types.ModuleType):
+        return
+    seen.add(id(x))
+    if isinstance(x, torch.Tensor):
+        if id(x) not in memo and not x.is_leaf:
+            memo[id(x)] = _clone(x).requires_grad_(x.requires_grad)
+        return
+    held = getattr(x, "__dict__", None)
+    for inner in (
+        *(held.values() if isinstance(held, dict) else ()),
+        *(x.values() if isinstance(x, dict) else x if isinstance(x, list | tuple | set) else ()),
+    ):
+        _clone_results(inner, memo, seen)
 
 
 def _copied_function(fn: types.FunctionType, memo: _Memo) -> types.FunctionType:

@@ -19,7 +19,7 @@ from torch.autograd import Function
 from torch.utils import _pytree as pytree
 
 from ...trace.callee import positional
-from ..watching import MEANT, MOST_COTANGENTS, Definition, Entry, Met, Recorder, Sample, line_of, source_of
+from ..watching import MEANT, Definition, Entry, Met, Recorder, Sample, line_of, source_of
 from .arrays import to_numpy
 from .samples import Hidden, copy_call
 
@@ -120,16 +120,22 @@ class _Watch:
         chosen, count = [k for k, x in enumerate(leaves) if x.is_floating_point() or x.is_complex()], len(leaves)
 
         def note(cotangents: tuple[Any, ...]) -> None:
-            sample.pulled += 1
             sample.create_graph |= torch.is_grad_enabled()
-            if len(sample.cotangents) < MOST_COTANGENTS and len(cotangents) == count:
-                with contextlib.suppress(Exception):  # a batched cotangent, or one of a subclass
-                    given = [cotangents[k] for k in chosen]
-                    found = tuple(None if g is None else _array(g) for g in given)
-                    if all(g is None or g.shape == shape for g, (shape, _) in zip(found, sample.outputs)):
-                        sample.cotangents.append(found)
+
+            def arrived() -> tuple[Any, ...]:
+                found = tuple(None if cotangents[k] is None else _array(cotangents[k]) for k in chosen)
+                if any(g is not None and g.shape != shape for g, (shape, _) in zip(found, sample.outputs)):
+                    raise Hidden("a batched cotangent")
+                return found
+
+            with contextlib.suppress(Exception):  # a batched cotangent, or one of a subclass
+                sample.note_cotangent(arrived if len(cotangents) == count else _hidden)
 
         node.register_prehook(note)
+
+
+def _hidden() -> tuple[Any, ...]:
+    raise Hidden("cotangents of other outputs")
 
 
 def _versions(args: tuple[Any, ...]) -> dict[int, int]:
