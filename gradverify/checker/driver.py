@@ -23,6 +23,7 @@ from ..judge.excuses import Lower
 from ..judge.laws import Extent
 from ..judge.orders import Below, definition_of
 from ..trace import Traced
+from ..trace.drawing import kept
 from . import branches as branches  # declares its probe
 from . import same_point as same_point  # declares its probes
 from . import variations as variations  # declares its probes
@@ -47,6 +48,8 @@ from .trace_case import (
 
 
 @unwatched()
+@kept()
+@np.errstate(all="ignore")  # what overflows on purpose, with us, is no news of the user's
 def judge_question(q: Question, effort: Effort, first_asked: str = "") -> Verdict:
     """The verdict at the given point, or the first FAIL found around it; `first_asked` is the key of a probe.
 

@@ -102,6 +102,7 @@ def inconclusive(reason: Reason, message: str = "", *comparisons: Comparison) ->
 
 
 @unwatched()
+@np.errstate(all="ignore")
 def decide(
     case: Case,
     subject: Framework,
