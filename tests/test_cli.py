@@ -163,7 +163,8 @@ def test_fail_on_says_what_gates(folder: Path) -> None:
 def test_strict_and_unavailable(folder: Path) -> None:
     args = ("run", "a.grad.yaml", "--subjects", "engine", "--device", "nowhere")
     lenient = call(*args)
-    assert lenient.exit_code == Exit.OK
+    assert lenient.exit_code == Exit.FAIL  # a gate that looked at nothing says so
+    assert "error: nothing was judged" in lenient.output
     assert "not judged, for want of the framework or its device: engine (2 verdicts)" in lenient.output
     strict = call(*args, "--strict")
     assert strict.exit_code == Exit.FAIL

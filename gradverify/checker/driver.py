@@ -16,6 +16,7 @@ from ..core.verdict import FailKind, Outcome, Reason, Verdict
 from ..frameworks.base import Framework
 from ..frameworks.recognise import asking
 from ..frameworks.registry import of_functions
+from ..frameworks.watching import unwatched
 from ..judge.decide import decide
 from ..judge.exact import BackwardPass
 from ..judge.laws import Extent
@@ -41,8 +42,9 @@ from .trace_case import (
 )
 
 
-def judge_question(q: Question, effort: Effort) -> Verdict:
-    """The verdict at the given point, or the first FAIL found around it.
+@unwatched()
+def judge_question(q: Question, effort: Effort, first_asked: str = "") -> Verdict:
+    """The verdict at the given point, or the first FAIL found around it; `first_asked` is the key of a probe.
 
     Raises BadInput for what cannot be judged because of the call itself.
     """
@@ -50,7 +52,7 @@ def judge_question(q: Question, effort: Effort) -> Verdict:
     with asking() as asks:
         first, traced, case = judge_point(q, q.given, backward=backward)
         given = Given(q, first, traced, case, effort, asks(), backward=backward)
-    walk = _Walk(given)
+    walk = _Walk(given, first_asked)
     if first.outcome is not Outcome.FAIL and not (first.reason and first.reason.is_unsupported):
         for verdict, found_with in walk.verdicts():
             if verdict.outcome is Outcome.WEAK and not (verdict.formula and verdict.formula.right is False):
@@ -70,8 +72,8 @@ def judge_question(q: Question, effort: Effort) -> Verdict:
 class _Walk:
     """One walk through the registry of probes: what was tried, and what was skipped with the reason."""
 
-    def __init__(self, given: Given) -> None:
-        self.given = given
+    def __init__(self, given: Given, first_asked: str = "") -> None:
+        self.given, self.first_asked = given, first_asked
         self.tried = [given.question.given.name]
         self.skipped: list[str] = []
         self.notes: list[str] = []
@@ -79,7 +81,7 @@ class _Walk:
 
     def verdicts(self) -> Iterator[tuple[Verdict, str]]:
         """Yield the verdicts that decide, and the probe that found each."""
-        for probe in probes():
+        for probe in sorted(probes(), key=lambda probe: probe.key != self.first_asked):
             if probe.is_asked(self.given):
                 yield from self._ask(probe)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..core.case import Case, Mixed
-from ..core.errors import BadInput, Unsupported
+from ..core.errors import JUDGED, BadInput, Unsupported
 from ..core.verdict import FailKind
 from ..frameworks.recognise import title_of, trace_call
 from ..judge.draws import draw
@@ -155,7 +155,7 @@ def trace_at(
             found = trace_call(fn, point.args, q.kwargs, options)
     except (Unsupported, BadInput):
         raise
-    except Exception as e:
+    except JUDGED as e:
         text = str(e).strip().splitlines()
         raise BadInput(f"{describe_function(fn)} raised {type(e).__name__}{': ' + text[0] if text else ''}") from e
     if found.faults:

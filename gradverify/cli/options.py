@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..core.outcome import Reason
 from ..report.console import RunEnd, RunProgress, console, forward_as
 from ..report.evidence import with_reproducer
 from ..report.records import Recorder
@@ -72,4 +73,8 @@ def judge(
     recorder, screen = Recorder(), console()
     end = RunEnd(screen, recorder, settings, targets(reports))
     shown = forward_as(with_reproducer, recorder, RunProgress(screen, every=every, whole=whole), end)
-    return Exit.OK if Runner(settings, [shown]).run(jobs, total) else Exit.FAIL
+    ok = Runner(settings, [shown]).run(jobs, total)
+    if ok and not any(e.verdict.reason is not Reason.UNAVAILABLE for e in recorder.events):
+        click.echo("error: nothing was judged", err=True)
+        return Exit.FAIL
+    return Exit.OK if ok else Exit.FAIL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from ..run.events import Job, JobJudged
 from ..run.plan import searches, spec_jobs
 from ..run.runner import Runner, Settings
 from ..run.search import GROUP, Search
+
+TAGS = pytest.StashKey[set[str]]()
+"""The tags of spec files that were declared as markers."""
 
 RECORDS = pytest.StashKey[list[Record]]()
 """Where items and the fixture leave what was judged, for `active` to put on the report."""
@@ -45,6 +49,17 @@ def shown(events: Iterable[JobJudged], config: pytest.Config) -> list[str]:
     return [told(e, config.rootpath, whole=config.get_verbosity() > 1) for e in events]
 
 
+def _markers_with_a_meaning(config: pytest.Config) -> set[str]:
+    """The markers that pytest and its plugins declared, and the project did not."""
+    name = lambda line: re.split(r"[:(]", line)[0].strip()
+    own = config.inicfg.get("markers", ())
+    own = getattr(own, "value", own)
+    projects = {name(line) for line in (own.splitlines() if isinstance(own, str) else own)}
+    declared = {name(line) for line in config.getini("markers")}
+    ours: set[str] = config.stash.get(TAGS, set())
+    return declared - projects - ours
+
+
 class SpecFile(pytest.File):
     """A `*.grad.yaml` file."""
 
@@ -64,9 +79,17 @@ class SpecFile(pytest.File):
         except SpecError as e:
             raise self.CollectError(str(e)) from None
         tags = {spec.line: spec.tags for spec in document.cases}
+        taken = _markers_with_a_meaning(self.config)
+        for spec in document.cases:
+            for tag in spec.tags:
+                if tag in taken:
+                    raise self.CollectError(
+                        f"{self.path}:{spec.line}: the tag {tag} is a marker of pytest or of a plugin"
+                    )
         for job in spec_jobs(document, self.settings, self.nodeid):
             item = JobItem.of(self, job.id.removeprefix(f"{self.nodeid}::"), job, self.settings)
             for tag in tags[job.source.line or 0]:
+                self.config.stash.setdefault(TAGS, set()).add(tag)
                 self.config.addinivalue_line("markers", f"{tag}: a tag of a spec file")  # known to --strict-markers
                 item.add_marker(tag)
             yield item

@@ -37,6 +37,7 @@ from .keys import (
     INPUT,
     INPUT_DTYPES,
     REAL_DTYPES,
+    TAG,
     VERSION,
 )
 from .nodes import Node, Scalar, Sequence, SourceText
@@ -102,6 +103,9 @@ def _shared(keys: read.Keys, inherited: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("invariants", "tags"):
         if name in keys:
             found[name] = read.as_texts(keys[name], name)
+    for node, tag in zip(read.as_sequence(keys["tags"], "tags") if "tags" in keys else (), found.get("tags", ())):
+        if not re.match(TAG, tag) or tag.endswith("\n"):
+            raise node.error(f"a tag is a letter, then letters, digits and any of _.-; not {shortened(tag)!r}")
     if "seed" in keys:
         found["seed"] = read.as_integer(keys["seed"], "seed")
     return found

@@ -67,3 +67,18 @@ def to_numpy(t: Any) -> np.ndarray:
         return host.view(torch.int16).numpy().copy().view(_BFLOAT16)
     # By force: what is zero throughout may have no memory (sgn's gradient), and conjugates may be lazy.
     return t.numpy(force=True).copy()
+
+
+def some_entries(t: Any, most: int) -> np.ndarray:
+    """All entries; of more than `most` some, evenly spread, and the smallest and the largest of real ones.
+
+    A copy in any case: a tensor whose memory NumPy has seen cannot be resized any more.
+    """
+    import torch
+
+    t = t.detach()
+    if t.numel() <= most or t.dtype is torch.bool:
+        return to_numpy(t.clone())
+    flat = t.reshape(-1)
+    some = flat[:: -(-flat.numel() // most)]
+    return to_numpy(some.clone() if t.is_complex() else torch.cat([some, *(e.reshape(1) for e in flat.aminmax())]))
