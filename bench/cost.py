@@ -278,8 +278,11 @@ def main() -> None:
             rows.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
             print(rows[-1], file=sys.stderr, flush=True)
     names = ("torch", "jax", "numpy", "python-flint")
-    head = f"`python bench/cost.py{' --write' if options.write else ''}`: Python {platform.python_version()}, "
-    head += ", ".join(f"{p} {version(p)}" for p in names) + "; CPU seconds, one thread. Our own function."
+    head = f"`python bench/cost.py {' '.join(sys.argv[1:])}`: Python {platform.python_version()}, "
+    head += (
+        ", ".join(f"{p} {version(p)}" for p in names)
+        + "; CPU seconds, one thread. Our own function. Load {os.getloadavg()[1]:.1f}."
+    )
     text = f"{head}\n\n{table(rows)}\n\n## By stage, in milliseconds\n\n{stages(rows)}\n"
     print(text)
     if options.write:

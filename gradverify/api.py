@@ -87,9 +87,9 @@ def check(
                 compositions of the modes given: both give reverse over reverse, forward over reverse, reverse over
                 forward and forward over forward
     effort      "quick" judges the given point; "normal" also other values, other batch sizes and float32 where the arguments
-                allow; "thorough" more of them. Each point includes the laws: repeated calls, scaled and signed cotangents,
-                strided memory, purity. Default: what the environment variable GRADVERIFY_EFFORT says, or `effort` in
-                `[tool.gradverify]` of pyproject.toml, or "normal"
+                allow; "thorough" more of them. The laws (repeated calls, scaled and signed cotangents, strided memory,
+                purity) are asked one by one at the given point, with "thorough" at each. Default: what the environment
+                variable GRADVERIFY_EFFORT says, or `effort` in `[tool.gradverify]` of pyproject.toml, or "normal"
     time_limit  seconds for each run of the function; None for no limit
     vjp         the backward pass of a function of NumPy or CuPy: `vjp(cotangent, *args)` returns the gradient, or one per
                 argument. Cotangents have the structure of what `fn` returns

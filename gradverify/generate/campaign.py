@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from random import Random
 from typing import Any
 
@@ -10,7 +11,7 @@ from ..core.case import Case
 from ..namespaces.dtypes import PRECISION
 from . import complex_graphs
 from .digits import INT_BITS
-from .structure import Limits, every_op, limits, plan
+from .structure import Limits, Plan, every_op, limits, plan
 from .values import fill
 
 
@@ -22,8 +23,14 @@ def decode(ints: Sequence[int], seed: int, dtype: str, limits: Limits) -> Case |
     """
     if dtype in PRECISION:
         return complex_graphs.decode(ints, seed, dtype, limits, every_op())
-    made = plan(ints, limits)
+    made = _planned(tuple(ints), limits)
     return None if made is None else fill(made, seed, dtype, limits.kinks)
+
+
+@lru_cache(maxsize=8)
+def _planned(ints: tuple[int, ...], limits: Limits) -> Plan | None:
+    """The plan of these integers: one graph in several dtypes is one graph, and what walks found out of it is kept."""
+    return plan(ints, limits)
 
 
 def seeded_cases(

@@ -407,17 +407,20 @@ def _rerun(
     gradients = [adjoint[inputs[n]] for n in wrt if n not in zeros]
     finite = np.logical_and.reduce([_are_finite(x, len(reruns)) for x in (*outputs, *gradients)])
 
-    def one(k: int) -> _Rerun:
-        return _Rerun(
-            tuple(_float64(o, k) for o in outputs),
-            {n: zeros[n] if n in zeros else _float64(adjoint[inputs[n]], k) for n in wrt},
+    rows = [_rows(o, len(reruns)) for o in outputs]
+    of_wrt = {n: [zeros[n]] * len(reruns) if n in zeros else _rows(adjoint[inputs[n]], len(reruns)) for n in wrt}
+    at_kinks = {at: _rows(d, len(reruns)) for at, d in distances.items()}
+    return [
+        _Rerun(
+            tuple(row[k] for row in rows),
+            {n: row[k] for n, row in of_wrt.items()},
             branches_of(decisions[k]),
             decisions[k],
-            {at: _float64(d, k) for at, d in distances.items()},
+            {at: row[k] for at, row in at_kinks.items()},
             bool(finite[k]),
         )
-
-    return [one(k) for k in range(len(reruns))]
+        for k in range(len(reruns))
+    ]
 
 
 def _are_finite(x: Any, reruns: int) -> np.ndarray:
@@ -427,9 +430,10 @@ def _are_finite(x: Any, reruns: int) -> np.ndarray:
     return np.broadcast_to(fine, (reruns,))
 
 
-def _float64(x: Any, k: int) -> np.ndarray:
-    """The array in rerun k."""
-    return np.asarray(x.of(k) if isinstance(x, Nudged) else x, dtype=np.float64)
+def _rows(x: Any, reruns: int) -> list[np.ndarray]:
+    """The array in each rerun."""
+    each = np.asarray(x.each if isinstance(x, Nudged) else np.asarray(x)[np.newaxis], dtype=np.float64)
+    return [each[k if len(each) > 1 else 0, ...] for k in range(reruns)]
 
 
 def _own_dtypes(
