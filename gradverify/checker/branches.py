@@ -27,9 +27,11 @@ from ..namespaces.numpy import NUMPY
 from ..namespaces.run import forward, reverse
 from ..ops import OPS
 from ..ops.build import lowered
+from ..trace import Traced
+from ..trace.call_site import of_node
 from .complex_adapter import to_native
 from .probes import Given, OtherCase, Probe, Variant, has_case, is_custom, register_probe
-from .question import PASSES
+from .question import PASSES, Question
 
 COMPARISONS = frozenset({"less", "less_equal", "greater", "greater_equal", "equal", "not_equal"})
 DECISIONS = COMPARISONS | {"maximum", "minimum"}
@@ -62,12 +64,10 @@ class Branch:
         return with_line(self.graph, self.node)
 
 
-def _backward(given: Given) -> tuple[Graph, dict[str, np.ndarray]]:
+def _backward(q: Question, traced: Traced, case: Case) -> tuple[Graph, dict[str, np.ndarray]]:
     """The backward pass as a graph, with the case's names for its primals, and its inputs' values."""
-    case = given.case
-    assert case is not None
-    subject, function = to_native(of_functions(given.traced.framework, given.question.device), given.traced)
-    with given.question.limit_time(PASSES):
+    subject, function = to_native(of_functions(traced.framework, q.device), traced)
+    with q.limit_time(PASSES):
         backward = trace_backward(case, subject, function)
     assert backward.graph is not None
     return lowered(backward.graph), dict(backward.values)
@@ -75,13 +75,39 @@ def _backward(given: Given) -> tuple[Graph, dict[str, np.ndarray]]:
 
 def open_branches(graph: Graph, values: Mapping[str, np.ndarray], moving: frozenset[str]) -> tuple[list[Branch], int]:
     """The decisions that depend on `moving` and took one side only; and how many decisions there are."""
+    found = _decisions(graph, values, moving)
+    return [branch for branch, sides in found if len(sides) == 1], len(found)
+
+
+def sides_taken(q: Question, traced: Traced, case: Case) -> dict[str, tuple[str, frozenset[bool]]]:
+    """Of each decision of the backward pass its text, and which of the two sides the case takes, by its op and its line.
+
+    Decisions of which no value can take the other side are left out. Raises Unsupported and BadInput where the backward pass
+    has no graph.
+    """
+    graph, values = _backward(q, traced, case)
+    found: dict[str, tuple[str, frozenset[bool]]] = {}
+    for branch, sides in _decisions(graph, values, frozenset(graph.inputs)):
+        if len(sides) == 1 and not is_reachable(branch):
+            continue
+        node = branch.graph.nodes[branch.node]
+        assert isinstance(node, Apply)
+        key = f"{node.op}{of_node(node)}" if node.site else branch.text
+        found[key] = (branch.text, sides | found[key][1] if key in found else sides)
+    return found
+
+
+def _decisions(
+    graph: Graph, values: Mapping[str, np.ndarray], moving: frozenset[str]
+) -> list[tuple[Branch, frozenset[bool]]]:
+    """The decisions that depend on `moving`, and the sides that each took."""
     graph = _with_ends(graph)
     decisions = [k for k, n in enumerate(graph.nodes) if isinstance(n, Apply) and n.op in DECISIONS]
     graph = Graph(graph.nodes, (*graph.outputs, *decisions))  # also those that nothing but Python read
     with np.errstate(all="ignore"):
         nodes = forward(NUMPY, graph, {n: to_float64(v) if is_float(v) else v for n, v in values.items()}, "float64")
     reached = {graph.inputs[n] for n in moving if n in graph.inputs}
-    found, count = [], 0
+    found = []
     for k, node in enumerate(graph.nodes):
         if not isinstance(node, Apply) or k not in graph.active:
             continue
@@ -90,13 +116,9 @@ def open_branches(graph: Graph, values: Mapping[str, np.ndarray], moving: frozen
         if node.op not in DECISIONS or k not in reached:
             continue
         a, b = (np.asarray(nodes[i], dtype=np.float64) for i in node.args)
-        sides = (
-            {bool(s) for s in np.unique(a > b)} if node.op not in EQUALITIES else {bool(s) for s in np.unique(a == b)}
-        )
-        count += 1
-        if len(sides) == 1:
-            found.append(Branch(graph, k, values))
-    return found, count
+        turned = a == b if node.op in EQUALITIES else a > b
+        found.append((Branch(graph, k, values), frozenset(map(bool, np.unique(turned)))))
+    return found
 
 
 def _with_ends(graph: Graph) -> Graph:
@@ -225,7 +247,7 @@ def _at_branches(given: Given) -> Iterator[Variant]:
     """The function where a branch that was not taken is; `given.found` then says which were."""
     case = given.case
     assert case is not None
-    graph, values = _backward(given)
+    graph, values = _backward(given.question, given.traced, case)
     arguments = frozenset(a.name for a in given.traced.arguments if a.role == "argument" and not a.part)
     cotangents = {name: k for k, name in enumerate(cotangent_names(case))}
     moving = frozenset(case.wrt) & arguments | cotangents.keys()

@@ -85,8 +85,14 @@ class Given:
         return self.question.args
 
     def map_arrays(self, change: Change) -> tuple[Any, ...]:
-        """The arguments with `change` applied to each array among them, as a NumPy array."""
-        mapped: tuple[Any, ...] = of_functions(self.traced.framework).replace(change, self.arguments)
+        """The arguments with `change` applied to each array among them, as a NumPy array, as far as the question allows."""
+        keep = self.question.keep
+
+        def changed(x: np.ndarray) -> np.ndarray | None:
+            new = change(x)
+            return new if new is None or keep is None else keep(x, new)
+
+        mapped: tuple[Any, ...] = of_functions(self.traced.framework).replace(changed, self.arguments)
         return mapped
 
     def changed(self, change: Change) -> Iterator[OtherArguments]:
@@ -187,6 +193,11 @@ def has_one_definition(given: Given) -> bool:
 def has_own_gradient(given: Given) -> bool:
     """Is the meant gradient that of the definition, not of a surrogate?"""
     return given.question.surrogate is None
+
+
+def has_free_sizes(given: Given) -> bool:
+    """May arguments be of other sizes and dtypes?"""
+    return not given.question.sized
 
 
 # ---- which failures count -------------------------------------------------------------------------------------------

@@ -50,6 +50,9 @@ class Question:
     bounds     (smallest, largest) of each array among the arguments, in order, that the function is about; None, or none at
                all, where nobody says
     dtype      what the arguments were converted to, where that was asked for: no other dtype is tried then
+    keep       (given, changed) -> the changed array with what must be kept of the given one, where a probe changes values
+    sized      does the function read further arrays, of sizes that belong to those of the arguments? Then no size and no
+               dtype is changed
     """
 
     fn: Callable[..., Any]
@@ -70,6 +73,8 @@ class Question:
     framework: str | None = None
     bounds: tuple[tuple[float, float] | None, ...] = ()
     dtype: str | None = None
+    keep: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    sized: bool = False
 
     @property
     def name(self) -> str:

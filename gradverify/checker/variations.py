@@ -30,6 +30,7 @@ from .probes import (
     count_non_finite,
     count_values_by_hand,
     has_case,
+    has_free_sizes,
     is_custom,
     register_probe,
 )
@@ -329,18 +330,21 @@ for _probe in (
     Probe("complex values", _complex_values, requires=(has_case, is_custom, _returns_complex)),
     Probe("equal arguments", _equal),
     Probe("repeated integers", _repeated_integers),
-    Probe("a larger batch", _larger_batch),
+    Probe("a larger batch", _larger_batch, requires=(has_free_sizes,)),
     Probe(
-        "as given, after another shape", _after_another_shape, legal=True, requires=(_can_reshape, is_custom, has_case)
+        "as given, after another shape",
+        _after_another_shape,
+        legal=True,
+        requires=(has_free_sizes, _can_reshape, is_custom, has_case),
     ),
-    Probe("a batch of one", _batch_of_one, requires=(_can_shrink,)),
+    Probe("a batch of one", _batch_of_one, requires=(has_free_sizes, _can_shrink)),
     # If forward accepts any batch size, including 0, backward must as well: no value and no size can be at fault. What the
     # framework's own backward passes refuse, it documents.
-    Probe("an empty batch", _empty_batch, requires=(_can_shrink,), after="a larger batch"),
-    Probe("other sizes", _other_sizes, requires=(_can_shrink, is_custom, has_case)),
-    Probe(f"a batch of {ROWS}", _batch_of_many, requires=(_can_reshape,)),
-    Probe("0-d arguments", _scalars, counts=count_values_by_hand),
-    Probe("float32", _narrowed, counts=count_values_by_hand, requires=(_is_of_one_dtype,)),
+    Probe("an empty batch", _empty_batch, requires=(has_free_sizes, _can_shrink), after="a larger batch"),
+    Probe("other sizes", _other_sizes, requires=(has_free_sizes, _can_shrink, is_custom, has_case)),
+    Probe(f"a batch of {ROWS}", _batch_of_many, requires=(has_free_sizes, _can_reshape)),
+    Probe("0-d arguments", _scalars, counts=count_values_by_hand, requires=(has_free_sizes,)),
+    Probe("float32", _narrowed, counts=count_values_by_hand, requires=(has_free_sizes, _is_of_one_dtype)),
 ):
     register_probe(_probe)
 

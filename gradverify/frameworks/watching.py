@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -75,6 +77,7 @@ class Sample:
     modes          what was switched on: "autocast(bfloat16)"
     whole          arrays, and every other argument, by name: for a script
     size           bytes that the copies take
+    seat           what the recorder's entry said when it wanted the call
     """
 
     definition: Definition
@@ -92,6 +95,7 @@ class Sample:
     modes: tuple[str, ...] = ()
     whole: Sequence[tuple[str, Any]] = ()
     size: int = 0
+    seat: Any = None
 
     @property
     def id(self) -> str:
@@ -131,17 +135,27 @@ MOST_COTANGENTS = 2
 """Backward passes of one call whose cotangents are kept."""
 
 
+MOST_ENTRIES = 2048
+"""Entries of one array that are looked at, evenly spread, besides its smallest and largest: some 50 µs."""
+
+
 class Entry(Protocol):
     """What a recorder knows of one definition, and how a framework tells it more."""
 
     executed: int
     undifferentiated: int
+    checked: bool
 
     def is_due(self) -> bool:
         """Is this execution looked at? Cheap: it is asked at every one."""
 
-    def wants(self, signature: str, fixed: str, size: int) -> bool:
-        """Is a call of this signature, with these other arguments, to be copied?"""
+    def wants(
+        self, signature: str, fixed: str, size: int, arrays: Callable[[], Mapping[str, np.ndarray]]
+    ) -> object | None:
+        """The seat of a call of this signature, with these other arguments: it is to be copied; None: it is not.
+
+        `arrays` gives its arrays by name, where their values decide, or MOST_ENTRIES of their entries.
+        """
 
     def keep(self, sample: Sample) -> None:
         """Keep the sample."""
@@ -160,6 +174,19 @@ class Recorder(Protocol):
         """The test, or the line of the script, that runs now."""
 
 
+_unwatched: ContextVar[bool] = ContextVar("unwatched", default=False)
+
+
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """Within the block no call is recorded: those of a judgement are no calls of the project's."""
+    token = _unwatched.set(True)
+    try:
+        yield
+    finally:
+        _unwatched.reset(token)
+
+
 class Met:
     """The definitions that a watch met, each looked up once: a call of one that is known costs a look in a dictionary."""
 
@@ -168,9 +195,13 @@ class Met:
         self._known: WeakKeyDictionary[Any, tuple[Definition, Entry] | None] = WeakKeyDictionary()
 
     def entry(self, custom: Any) -> tuple[Definition, Entry] | None:
-        """The definition of a custom gradient and its entry; None where it is not watched."""
+        """The definition of a custom gradient and its entry; None where it is not watched, or the judge calls it."""
         if custom not in self._known:
             definition = self.definition_of(custom)
             entry = definition and self.recorder.entry(definition)
             self._known[custom] = (definition, entry) if definition and entry else None
-        return self._known[custom]
+        known = self._known[custom]
+        if known is not None and _unwatched.get():
+            known[1].checked = True
+            return None
+        return known

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from ..core.errors import GradverifyError
-from ..core.outcome import Outcome
 from ..frameworks.watching import Sample
 from ..report.records import Recorder as Listener
 from ..run.events import JobJudged
 from ..watch.imports import watching
-from ..watch.judge import LIMIT, Judged, judge, suspicion
+from ..watch.judge import LIMIT, Judged, judge
 from ..watch.messages import facts, lines, save_script
+from ..watch.order import in_order
 from ..watch.pins import Pin, apply_pin, read_pins
 from ..watch.quiet import undisturbed
 from ..watch.record import Limits, Recorder
@@ -66,8 +66,7 @@ class NotTheGradient(NotAcceptable):
     """A custom gradient that is not acceptable; the message is the judgement's text."""
 
     def __init__(self, event: JobJudged, text: str) -> None:
-        self.events = [event]
-        Exception.__init__(self, text)
+        super().__init__([event], [text])
 
 
 class Watch:
@@ -82,7 +81,7 @@ class Watch:
             self.pins = read_pins(config.rootpath)
         except GradverifyError as e:
             raise pytest.UsageError(str(e)) from None
-        self.outcomes: list[tuple[str, Outcome]] = []
+        self.judged: list[Judged] = []
         self.tables: list[list[Row]] = []
         self.looks: list[str] = []
         self.left: list[str] = []
@@ -126,10 +125,10 @@ class Watch:
     # ---- behind it
 
     def _judge(self, session: pytest.Session, suite: float) -> None:
-        with undisturbed():
-            samples = sorted(self.recorder.samples, key=suspicion, reverse=True)
         seconds = self.seconds if self.seconds >= 0 else allowed_seconds(suite)
         self.deadline = time.perf_counter() + seconds
+        with undisturbed():
+            samples = in_order(self.recorder.samples, self.deadline)
         group = WatchGroup.of(session)
         items = [WatchItem.of(group, name, sample, self) for name, sample in _named(samples) if self._is_ours(name)]
         index = len(session.items)
@@ -140,19 +139,20 @@ class Watch:
             if worker is not None:
                 worker.item_index = index + k
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=items[k + 1] if k + 1 < len(items) else None)
-        self._look([item.judged_sample for item in items if item.judged_sample is not None])
+        self._look()
         self._remember(items)
         if hasattr(self.config, "workeroutput"):
             self.config.workeroutput["gradverify_watch"] = {
-                "table": rows(self.recorder, self.outcomes), "looks": self.looks, "left": self.left
+                "table": rows(self.recorder, self.judged), "looks": self.looks, "left": self.left
             }  # fmt: skip
         else:
-            self.tables.append(rows(self.recorder, self.outcomes))
+            self.tables.append(rows(self.recorder, self.judged))
 
-    def _look(self, judged: list[Judged]) -> None:
+    def _look(self) -> None:
         """Ask the probes about what passed, while there is time."""
         with undisturbed():
-            for found in looked(judged, self.deadline, self.settings.seed):
+            self.judged = looked(self.judged, self.deadline, self.settings.seed)
+            for found in self.judged:
                 self.looks += [f"{found.sample.id}: {text}" for text in found.looks]
 
     def _is_ours(self, name: str) -> bool:
@@ -231,7 +231,6 @@ class WatchItem(GradItem):
 
     sample: Sample
     watch: Watch
-    judged_sample: Judged | None = None
 
     @classmethod
     def of(cls, parent: pytest.Collector, name: str, sample: Sample, watch: Watch) -> WatchItem:
@@ -249,13 +248,12 @@ class WatchItem(GradItem):
         with undisturbed():
             found = apply_pin(judge(sample, seed=settings.seed, limit=max(1.0, min(left, LIMIT))), watch.pins)
             found = replace(found, verdict=replace(found.verdict, facts={**found.verdict.facts, **facts(found)}))
-        self.judged_sample = found
         verdict = found.verdict
         listener = Listener()
         event = tell_judged(found, self.nodeid, settings.policy, [listener])
         self.stash[RECORDS] = listener.records
         self.outcome = verdict.outcome
-        watch.outcomes.append((sample.definition.name, verdict.outcome))
+        watch.judged.append(found)
         self._properties([event])
         if not event.ok:
             raise NotTheGradient(event, "\n".join(lines(found, save_script(found, self.config.rootpath))))

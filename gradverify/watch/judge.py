@@ -6,16 +6,17 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from ..checker.branches import sides_taken
 from ..checker.compositions import judge_orders
-from ..checker.driver import judge_point, judge_question
+from ..checker.driver import judge_point
 from ..checker.opaque import Opaque, judge_opaque
-from ..checker.question import Effort, Point, Question
+from ..checker.question import Point, Question
 from ..core.case import Case
 from ..core.errors import BadInput, GradverifyError, Unsupported
 from ..core.limits import TimeLimit, time_limit
@@ -28,7 +29,6 @@ from ..judge.reference import reference
 from ..namespaces.dtypes import FORMATS
 from ..trace import Traced
 from .intent import CLOSE, Intent, recognise
-from .structure import has_structure
 
 UNDECIDED = 1e-2
 """A PASS that would have caught nothing smaller is none: a wrong factor of a term hides below a percent of the gradient, and
@@ -36,6 +36,9 @@ the entries of a gradient that is wrong by less are right to the two digits that
 
 LIMIT = 10.0
 """Seconds for one recorded call, where nobody says another limit."""
+
+
+Sides = Mapping[str, tuple[str, frozenset[bool]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +49,9 @@ class Judged:
     intent    what the rule may be meant for, where it is not the gradient; None: nothing that is recognised
     looks     what was found beyond what was recorded: it does not gate
     notes     what is to be said besides
+    probed    were all probes asked around the record?
+    sides     each decision of the backward pass by its op and line: its text, and the sides that the recorded call takes;
+              None where the backward pass has no graph
     """
 
     sample: Sample
@@ -53,13 +59,15 @@ class Judged:
     intent: Intent | None = None
     looks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    probed: bool = False
+    sides: Sides | None = None
     seconds: float = 0.0
 
 
 def judge(sample: Sample, *, seed: int = 0, limit: float = LIMIT) -> Judged:
     """The judgement of a recorded call, in about `limit` seconds."""
     start = time.perf_counter()
-    question = _question(sample, seed, limit)
+    question = question_of(sample, seed, limit)
     found = _recorded(sample, question, limit)
     verdict, notes = found.verdict, list(found.notes)
     if sample.create_graph and verdict.outcome is Outcome.PASS and not sample.by_identity:
@@ -77,13 +85,13 @@ def judge(sample: Sample, *, seed: int = 0, limit: float = LIMIT) -> Judged:
 def judge_against(sample: Sample, other: Callable[..., Any], *, seed: int = 0, limit: float = LIMIT) -> Verdict:
     """The verdict on the rule as the gradient of another function, at the recorded call."""
     return _at(
-        replace(_question(sample, seed, limit), surrogate=other),
+        replace(question_of(sample, seed, limit), surrogate=other),
         Point(sample.args, cotangent=sample.cotangent()),
         limit,
     )[0]
 
 
-def _question(sample: Sample, seed: int, limit: float) -> Question:
+def question_of(sample: Sample, seed: int, limit: float) -> Question:
     return Question(
         sample.function, sample.args, cotangent=sample.cotangent(), seed=seed, time_limit=limit, above=False,
         framework=sample.definition.framework,
@@ -91,33 +99,54 @@ def _question(sample: Sample, seed: int, limit: float) -> Question:
 
 
 def _recorded(sample: Sample, q: Question, limit: float) -> Judged:
-    """The judgement at the recorded point: the recorded cotangent, then drawn ones."""
+    """The judgement at the recorded point: the recorded cotangents, then a drawn one."""
     first, traced, case = _at(q, q.given, limit)
-    notes: list[str] = []
+    sides = _sides(q, traced, case)
+    looks: list[str] = []
+    if _breaks_law(first):
+        looks.append(first.message)
+        first = replace(first, outcome=Outcome.PASS, kind=None, message="")
+    for k in range(1, len(sample.cotangents)):
+        if first.outcome is Outcome.PASS:
+            other = _at(q, Point(q.args, "another recorded cotangent", cotangent=sample.cotangent(k)), limit)
+            if other[0].outcome is Outcome.FAIL and not _breaks_law(other[0]):
+                first, traced, case = other
     if q.cotangent is not None and first.outcome is Outcome.PASS:
         # One is a random combination of all rows of the Jacobian.
         drawn, *_ = _at(q, Point(q.args, "a drawn cotangent", salt="drawn"), limit)
         if drawn.outcome is Outcome.FAIL and drawn.kind in CONTRADICTED:
-            notes.append(
+            looks.append(
                 f"right for the cotangent that arrived, and wrong for others: a gauge, or a projection ({drawn.message})"
             )
-    if first.outcome is Outcome.FAIL and first.kind is FailKind.LAW:
-        return _judged(
-            sample, replace(first, outcome=Outcome.PASS, kind=None, message=""), notes, looks=(first.message,)
-        )
+    intent: Intent | None = None
+    notes: list[str] = []
     if first.outcome is Outcome.FAIL and traced is not None:
-        first, intent, more = _reconsidered(sample, q, first, traced, case)
-        return _judged(sample, first, [*notes, *more], intent)
-    return _judged(sample, first, notes)
+        first, intent, notes = _reconsidered(sample, q, first, traced, case)
+    return _judged(Judged(sample, first, intent, tuple(looks), tuple(notes), sides=sides))
 
 
-def _judged(
-    sample: Sample, verdict: Verdict, notes: list[str], intent: Intent | None = None, looks: tuple[str, ...] = ()
-) -> Judged:
+def _breaks_law(verdict: Verdict) -> bool:
+    """Is the gradient right here, and wrong where a law asks besides?"""
+    return verdict.outcome is Outcome.FAIL and verdict.kind is FailKind.LAW
+
+
+def _sides(q: Question, traced: Traced | None, case: Case | None) -> Sides | None:
+    """The decisions of the backward pass, and the sides that it took; None where that cannot be told."""
+    if traced is None or case is None:
+        return None
+    try:
+        return sides_taken(q, traced, case)
+    except (BadInput, Unsupported, TimeLimit, ArithmeticError):
+        return None
+
+
+def _judged(judged: Judged) -> Judged:
+    """The judgement, where a PASS that would have caught nothing is none."""
+    verdict = judged.verdict
     if verdict.outcome is Outcome.PASS and verdict.power > UNDECIDED:
         message = f"no error was found; one below {verdict.power:.1g} of an entry would not have been"
         verdict = replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=Reason.ORACLE, message=message)
-    return Judged(sample, verdict, intent, looks, tuple(notes))
+    return replace(judged, verdict=verdict)
 
 
 CONTRADICTED = (FailKind.WRONG, FailKind.PRECISION, FailKind.NON_FINITE, FailKind.DETACHED)
@@ -242,9 +271,6 @@ def _signs(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
     return np.asarray(rng.choice([-1.0, 1.0], np.shape(x)) * np.where(x == 0, 1.0, np.abs(x)))
 
 
-# ---- beyond what was recorded ---------------------------------------------------------------------------------------
-
-
 def _second_order(q: Question) -> Verdict | None:
     """The verdict on the VJP of the VJP; None where there is none."""
     try:
@@ -252,61 +278,3 @@ def _second_order(q: Question) -> Verdict | None:
     except (BadInput, Unsupported, TimeLimit):
         return None
     return found[0].verdict if found else None
-
-
-def look(judged: Judged, *, seed: int = 0, limit: float = LIMIT) -> Judged:
-    """The judgement with what the probes find around the recorded point, which gates nothing."""
-    sample = judged.sample
-    q = _question(sample, seed, limit)
-    effort: Effort = "quick" if _is_bound(sample) or has_structure(q) else "normal"
-    above = not sample.by_identity
-    try:
-        with time_limit(limit):
-            found = judge_question(replace(q, second=above and not sample.create_graph, above=above), effort)
-    except (BadInput, Unsupported, TimeLimit):
-        return judged
-    looks = (found.message,) if found.outcome is Outcome.FAIL else ()
-    return replace(judged, looks=tuple(dict.fromkeys((*judged.looks, *looks))))
-
-
-def _is_bound(sample: Sample) -> bool:
-    """Does the call have arguments besides those that are differentiated, whose shapes or values may depend on these?"""
-    return sample.by_identity or len(sample.whole) > len(sample.args)
-
-
-def suspicion(sample: Sample) -> float:
-    """How far the gradient is from one central difference of the function: what is judged first.
-
-    The relative error of one directional slope; infinite where it cannot be had.
-    """
-    framework = of_functions(sample.definition.framework)
-    try:
-        with time_limit(2.0):
-            return _suspicion(framework, sample)
-    except (Exception, TimeLimit):  # whatever it is, judging says it
-        return math.inf
-
-
-def _suspicion(framework: Any, sample: Sample) -> float:
-    values = {f"x{k}": framework.get(a) for k, a in enumerate(sample.args)}
-    rng = np.random.default_rng(0)
-    wide = {n: np.asarray(v, dtype=np.float64) for n, v in values.items()}
-    step = 2.0**-8 * max(float(np.mean(np.abs(v))) if v.size else 1.0 for v in wide.values()) or 2.0**-8
-    directions = {n: rng.standard_normal(v.shape) for n, v in wide.items()}
-    shapes = [s for s, _ in sample.outputs]
-    cotangent = sample.cotangent() or tuple(rng.standard_normal(s) for s in shapes)
-    cast = [np.asarray(g, dtype=next(iter(values.values())).dtype) for g in cotangent]
-    seen = framework.run_vjp(sample.function, values, tuple(values), tuple(cast))
-
-    def value(sign: float) -> float:
-        moved = {n: (wide[n] + sign * step * directions[n]).astype(v.dtype) for n, v in values.items()}
-        outs = framework.run_vjp(sample.function, moved, (), tuple(cast)).outputs
-        return sum(float(np.sum(np.asarray(o, dtype=np.float64) * g)) for o, g in zip(outs, cotangent))
-
-    slope = (value(1.0) - value(-1.0)) / (2 * step)
-    predicted = sum(
-        float(np.sum(np.asarray(d, dtype=np.float64) * directions[n]))
-        for n, d in seen.gradients.items()
-        if d is not None
-    )
-    return abs(slope - predicted) / max(abs(slope), abs(predicted), 1e-30)

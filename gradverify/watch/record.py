@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from random import Random
+
+import numpy as np
 
 from ..frameworks.watching import Definition, Sample
 from ..trace.call_site import place
+from .sketch import Features, sketch, sketch_of_cotangents
 
 EAGER = 16
 """Executions of a definition in each test that are all looked at; of later ones those whose number is a power of two, so
@@ -21,6 +26,18 @@ through the rule. No more, since such an argument may be a number that is drawn 
 ALIKE = 4
 """Signatures of one definition that differ in sizes alone: same ranks, dtypes and flags."""
 
+KINDS = 12
+"""Signatures and other arguments of one definition, each with its first call, in all."""
+
+BY_VALUE = 4
+"""Further calls of one kind whose values have features (`sketch`) that no recorded one has: each may take another branch."""
+
+LATE = 2
+"""Further calls of one kind that have none, spread over the tests: the cotangents that they get may be others."""
+
+FOLLOWED = 8
+"""Tests after which a late call takes the place of another by chance only, so that each test has the same one."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -30,16 +47,49 @@ class Limits:
     bytes    that one recorded call, and all of them, may take
     """
 
-    samples: int = 12
+    samples: int = 24
     bytes_each: int = 2**24
     bytes_all: int = 2**28
+
+
+class Why(Enum):
+    """Why a call is kept; what is kept for the first reason goes last."""
+
+    FIRST = "the first of its kind"
+    VALUES = "its values have new features"
+    LATE = "another test ran it"
+
+
+@dataclass(frozen=True, eq=False)
+class Seat:
+    """Where a call belongs among those that are kept.
+
+    kind      the group that shares features: ranks, dtypes and flags, and the other arguments
+    why       why it is kept
+    features  of its values
+    """
+
+    kind: tuple[str, str]
+    why: Why
+    features: Features
+
+
+@dataclass(eq=False)
+class _Group:
+    """What is known of one kind of calls: the sorts of cotangents that arrived, and the tests that ran it."""
+
+    cotangents: set[Hashable] = field(default_factory=set)
+    test: object = None
+    tests: int = 0
 
 
 class Entry:
     """What is known of one definition.
 
     executed         how often it ran
+    checked          did gradverify's own judgements run it (`check` in a test, a spec)? Those calls count nowhere else
     undifferentiated how often nothing asked for its gradient: under no_grad, or none of its arguments requires grad
+    looked_at        how many of the others were held against those that are recorded
     missed           how often a call could not be recorded, by the reason
     samples          the recorded calls
     """
@@ -47,9 +97,13 @@ class Entry:
     def __init__(self, definition: Definition, recorder: Recorder) -> None:
         self.definition, self.recorder = definition, recorder
         self.executed = 0
+        self.checked = False
         self.undifferentiated = 0
+        self.looked_at = 0
         self.missed: Counter[str] = Counter()
         self.samples: list[Sample] = []
+        self._groups: dict[tuple[str, str], _Group] = {}
+        self._random = Random(0)
         self._test: object = None
         self._since = 0
 
@@ -60,29 +114,108 @@ class Entry:
         self._since += 1
         return self._since <= EAGER or self._since & (self._since - 1) == 0
 
-    def wants(self, signature: str, fixed: str, size: int) -> bool:
-        """Does a call of this signature add anything, and is there room?"""
+    def wants(
+        self, signature: str, fixed: str, size: int, arrays: Callable[[], Mapping[str, np.ndarray]]
+    ) -> Seat | None:
+        """Where a call of this signature belongs; None where it adds nothing, or there is no room."""
+        self.looked_at += 1
         limits = self.recorder.limits
         if size > limits.bytes_each or self.recorder.size + size > limits.bytes_all:
             self.missed["it is too large, or the memory for records is used up"] += 1
-            return False
-        if len(self.samples) >= limits.samples:
-            return False
-        kind = _without_sizes(signature)
-        alike = [s for s in self.samples if _without_sizes(s.signature) == kind]
+            return None
+        ranks = _without_sizes(signature)
+        firsts = [s for s in self.samples if s.seat.why is Why.FIRST]
+        alike = [s for s in firsts if s.seat.kind[0] == ranks]
         variants = {s.fixed for s in alike}
         if fixed not in variants:
-            return len(variants) < VARIANTS
-        return all(s.signature != signature for s in alike) and len({s.signature for s in alike}) < ALIKE
+            is_new = len(variants) < VARIANTS
+        else:
+            is_new = all(s.signature != signature for s in alike) and len({s.signature for s in alike}) < ALIKE
+        if is_new and len(firsts) < KINDS and (len(self.samples) < limits.samples or self._has_spare()):
+            return Seat((ranks, fixed), Why.FIRST, sketch(arrays()))
+        if not alike:
+            return None
+        kind = (ranks, fixed if fixed in variants else ANY)
+        group = self._groups.setdefault(kind, _Group())
+        features = sketch(arrays())
+        if self._is_worth(kind, features):
+            return Seat(kind, Why.VALUES, features)
+        if group.test is self.recorder.test:
+            return None
+        group.test, group.tests = self.recorder.test, group.tests + 1
+        if group.tests > FOLLOWED and self._random.randrange(group.tests) >= LATE:
+            return None
+        full = len(self.samples) >= limits.samples and not self._of(kind, Why.LATE)
+        return None if full else Seat(kind, Why.LATE, features)
 
     def keep(self, sample: Sample) -> None:
-        """Keep the sample."""
+        """Keep the sample, in the place of another where there is no room."""
+        seat: Seat = sample.seat
+        if seat.why is Why.LATE:
+            self._settle(seat.kind)
+        most = {Why.FIRST: KINDS, Why.VALUES: BY_VALUE, Why.LATE: LATE}[seat.why]
+        others = self._of(seat.kind, seat.why)
+        if seat.why is not Why.FIRST and len(others) >= most:
+            self._drop(min(others, key=self._adds))
+        elif len(self.samples) >= self.recorder.limits.samples:
+            spare = self._spare()
+            if spare is None:
+                return
+            self._drop(spare)
+        self._groups.setdefault(seat.kind, _Group()).test = self.recorder.test
         self.samples.append(sample)
         self.recorder.size += sample.size
 
     def miss(self, why: str) -> None:
         """Count a call that cannot be recorded."""
         self.missed[why] += 1
+
+    # ---- whose place is another's
+
+    def _of(self, kind: tuple[str, str], why: Why) -> list[Sample]:
+        return [s for s in self.samples if s.seat.kind == kind and s.seat.why is why]
+
+    def _adds(self, sample: Sample) -> int:
+        """How many features it alone has."""
+        others = [s for s in self.samples if s is not sample and s.seat.kind == sample.seat.kind]
+        return len(sample.seat.features.difference(*(s.seat.features for s in others)))
+
+    def _is_worth(self, kind: tuple[str, str], features: Features) -> bool:
+        """Has a call with these features new ones, and a place, or more than another that has a place has alone?"""
+        new = len(features.difference(*(s.seat.features for s in self.samples if s.seat.kind == kind)))
+        kept = self._of(kind, Why.VALUES)
+        if new and len(kept) < BY_VALUE and (len(self.samples) < self.recorder.limits.samples or self._has_spare()):
+            return True
+        return bool(kept) and new > min(map(self._adds, kept))
+
+    def _spare(self) -> Sample | None:
+        """What makes room for a call of another kind: a late one, or one whose values add least beside the first."""
+        late = [s for s in self.samples if s.seat.why is Why.LATE]
+        by_value = [s for s in self.samples if s.seat.why is Why.VALUES]
+        if late:
+            return late[0]
+        return min(by_value, key=self._adds) if len(by_value) > 1 else None
+
+    def _has_spare(self) -> bool:
+        return self._spare() is not None
+
+    def _drop(self, sample: Sample) -> None:
+        self.samples.remove(sample)
+        self.recorder.size -= sample.size
+
+    def _settle(self, kind: tuple[str, str]) -> None:
+        """Give late calls whose cotangents were of another sort a place of their own."""
+        known = self._groups[kind].cotangents
+        for sample in (s for s in self.samples if s.seat.kind == kind):
+            features = frozenset().union(*map(sketch_of_cotangents, sample.cotangents))
+            is_new = not features <= known
+            known |= features
+            if is_new and sample.seat.why is Why.LATE and len(self._of(kind, Why.VALUES)) < BY_VALUE:
+                sample.seat = replace(sample.seat, why=Why.VALUES)
+
+
+ANY = "(others)"
+"""Stands for other arguments of which there are so many that not each has calls of its own."""
 
 
 def _without_sizes(signature: str) -> str:

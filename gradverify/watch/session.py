@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +13,10 @@ from ..core.outcome import DEFAULT, GatePolicy, Outcome
 from ..run.events import Job, JobJudged, Listener
 from ..run.gate import tell_verdict
 from .imports import watching
-from .judge import LIMIT, Judged, judge, look, suspicion
+from .judge import LIMIT, Judged, judge
+from .look import look
 from .messages import lines, save_script
+from .order import in_order
 from .pins import apply_pin, read_pins
 from .quiet import undisturbed
 from .record import Limits, Recorder
@@ -25,7 +28,7 @@ SECONDS = 30.0
 
 SHARE = 0.1
 
-LOOK = 3.0
+LOOK = 10.0
 """Seconds that the probes of one recorded call may take."""
 
 
@@ -54,13 +57,13 @@ class Watched:
         end = time.perf_counter() + (allowed_seconds(self.seconds) if seconds is None else seconds)
         pins = read_pins(self.root)
         with undisturbed():
-            for sample in sorted(self.recorder.samples, key=suspicion, reverse=True):
+            for sample in in_order(self.recorder.samples, end):
                 left = end - time.perf_counter()
                 if left <= 0:
                     self.left.append(sample.id)
                 else:
                     self.judged.append(apply_pin(judge(sample, seed=seed, limit=max(1.0, min(left, LIMIT))), pins))
-            self.judged = list(looked(self.judged, end, seed))
+            self.judged = looked(self.judged, end, seed)
         for found in self.judged:
             tell_judged(found, f"gradverify::{found.sample.id}", DEFAULT)
         return self.judged
@@ -75,9 +78,7 @@ class Watched:
             if policy.gate(found.verdict.outcome, found.verdict.kind):
                 yield from lines(found, save_script(found, self.root))
                 yield ""
-        yield from table_lines(
-            rows(self.recorder, [(j.sample.definition.name, j.verdict.outcome) for j in self.judged])
-        )
+        yield from table_lines(rows(self.recorder, self.judged))
         for found in self.judged:
             yield from (f"look at this (gates nothing): {found.sample.id}: {text}" for text in found.looks)
         if self.left:
@@ -88,14 +89,28 @@ class Watched:
         return "\n".join(self.lines())
 
 
-def looked(judged: list[Judged], end: float, seed: int) -> Iterator[Judged]:
-    """The judgements, those that passed with what the probes find as far as there is time until `end`."""
-    for found in judged:
-        left = end - time.perf_counter()
-        if found.verdict.outcome is Outcome.PASS and left > 1.0:
-            yield look(found, seed=seed, limit=min(left, LOOK))
-        else:
-            yield found
+def looked(judged: list[Judged], end: float, seed: int) -> list[Judged]:
+    """The judgements, those that passed with what the probes find: the first of each kind, then others, until `end`.
+
+    Where something was found, calls of the same signature are not asked.
+    """
+    found = dict(enumerate(judged))
+    kinds: Counter[object] = Counter()
+    order = []
+    for k, one in found.items():
+        if one.verdict.outcome is Outcome.PASS:
+            kind = (one.sample.definition.name, one.sample.signature, one.sample.fixed)
+            order.append((kinds[kind], k))
+            kinds[kind] += 1
+    told = set()
+    for _, k in sorted(order):
+        left, name = end - time.perf_counter(), found[k].sample.id
+        if left <= 1.0:
+            break
+        if name not in told:
+            found[k] = look(found[k], seed=seed, limit=min(left, LOOK))
+            told |= {name} if found[k].looks else set()
+    return list(found.values())
 
 
 def tell_judged(found: Judged, id: str, policy: GatePolicy, listeners: Iterable[Listener] = ()) -> JobJudged:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..core.outcome import Outcome
 from ..frameworks.recognise import known_frameworks
+from .judge import Judged
 from .record import Recorder
 
 Row = dict[str, Any]
@@ -15,37 +16,45 @@ Row = dict[str, Any]
 WORST_FIRST = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.SURROGATE, Outcome.WEAK, Outcome.KNOWN, Outcome.PASS)
 
 
-def rows(recorder: Recorder, outcomes: Sequence[tuple[str, Outcome]]) -> list[Row]:
-    """A row per definition; `outcomes` are (definition, outcome) of what was judged."""
+def rows(recorder: Recorder, judged: Sequence[Judged]) -> list[Row]:
+    """A row per definition."""
     found = []
     for entry in recorder.entries.values():
         name = entry.definition.name
-        found.append(_row(
-            name, entry.definition.backward, entry.executed, entry.undifferentiated, len(entry.samples),
-            [str(o) for n, o in outcomes if n == name], dict(entry.missed),
-        ))  # fmt: skip
+        its = [j for j in judged if j.sample.definition.name == name]
+        found.append({
+            **_row(name, entry.definition.backward), "executed": entry.executed, "looked_at": entry.looked_at,
+            "undifferentiated": entry.undifferentiated, "recorded": len(entry.samples),
+            "outcomes": [str(j.verdict.outcome) for j in its], "missed": dict(entry.missed),
+            "sides": _sides(j.sides or {} for j in its), "graphs": sum(j.sides is not None for j in its),
+            "passed": sum(j.verdict.outcome is Outcome.PASS for j in its), "probed": sum(j.probed for j in its),
+            "checked": entry.checked,
+        })  # fmt: skip
     known = {r["name"] for r in found}
     for framework in known_frameworks():
         for d in framework.custom_definitions():
             if d.name not in known and recorder.wanted(d):
                 known.add(d.name)
-                found.append(_row(d.name, d.backward, 0, 0, 0, [], {}))
+                found.append(_row(d.name, d.backward))
     return found
 
 
-def _row(
-    name: str,
-    backward: str,
-    executed: int,
-    undifferentiated: int,
-    recorded: int,
-    outcomes: list[str],
-    missed: dict[str, int],
-) -> Row:
+def _row(name: str, backward: str) -> Row:
+    """The row of a definition that never ran."""
     return {
-        "name": name, "backward": backward, "executed": executed, "undifferentiated": undifferentiated,
-        "recorded": recorded, "outcomes": outcomes, "missed": missed,
+        "name": name, "backward": backward, "executed": 0, "looked_at": 0, "undifferentiated": 0, "recorded": 0,
+        "outcomes": [], "missed": {}, "sides": {}, "graphs": 0, "passed": 0, "probed": 0,
+        "checked": False,
     }  # fmt: skip
+
+
+def _sides(all_sides: Iterable[Mapping[str, tuple[str, Iterable[bool]]]]) -> dict[str, tuple[str, list[bool]]]:
+    """Each decision of a backward pass: its text, and the sides that were taken by one or another."""
+    found: dict[str, tuple[str, list[bool]]] = {}
+    for sides in all_sides:
+        for key, (text, taken) in sides.items():
+            found[key] = (text, sorted({*taken, *(found[key][1] if key in found else ())}))
+    return found
 
 
 def merged(tables: Iterable[Sequence[Row]]) -> list[Row]:
@@ -56,8 +65,10 @@ def merged(tables: Iterable[Sequence[Row]]) -> list[Row]:
             found[row["name"]] = {**row, "outcomes": list(row["outcomes"]), "missed": dict(row["missed"])}
             continue
         old = found[row["name"]]
-        for key in ("executed", "undifferentiated", "recorded"):
+        for key in ("executed", "looked_at", "undifferentiated", "recorded", "graphs", "passed", "probed"):
             old[key] += row[key]
+        old["checked"] |= row["checked"]
+        old["sides"] = _sides([old["sides"], row["sides"]])
         old["outcomes"] += row["outcomes"]
         for why, n in row["missed"].items():
             old["missed"][why] = old["missed"].get(why, 0) + n
@@ -69,21 +80,42 @@ def table_lines(table: Sequence[Row]) -> list[str]:
     met = [r for r in table if r["executed"]]
     lines = []
     if met:
-        shown = [("definition", "executed", "recorded", "judged", "outcome")]
-        shown += [
-            (r["name"], str(r["executed"]), str(r["recorded"]), str(len(r["outcomes"])), _outcome(r)) for r in met
-        ]
+        shown = [("definition", "executed", "looked at", "recorded", "judged", "branches", "outcome")]
+        for r in met:
+            counts = (r["executed"], r["looked_at"], r["recorded"], len(r["outcomes"]))
+            shown.append((r["name"], *map(str, counts), _branches(r), _outcome(r)))
         widths = [max(map(len, column)) for column in zip(*shown)]
         for row in shown:
-            cells = [c.rjust(w) if 0 < k < 4 else c.ljust(w) for k, (c, w) in enumerate(zip(row, widths))]
+            cells = [c.rjust(w) if 0 < k < 6 else c.ljust(w) for k, (c, w) in enumerate(zip(row, widths))]
             lines.append("  ".join(cells).rstrip())
-    never = [r for r in table if not r["executed"]]
+    passed, probed = (sum(r[key] for r in met) for key in ("passed", "probed"))
+    if probed < passed:
+        lines.append(
+            f"probes were asked around {probed} of the {passed} calls that passed: others were short of time, or bound"
+        )
+    checked = [r["name"] for r in table if r["checked"] and not r["executed"]]
+    if checked:
+        lines.append(f"executed by checks of their own alone: {', '.join(checked)}")
+    never = [r for r in table if not r["executed"] and not r["checked"]]
     if never:
         lines.append(f"defined and never executed: {', '.join(r['name'] for r in never)}")
     for r in met:
+        lines += [f"{r['name']}: a branch was taken on one side only: {text}" for text in _open(r)]
         for why, n in r["missed"].items():
             lines.append(f"{r['name']}: {n} calls not recorded: {why}")
     return lines
+
+
+def _open(row: Row) -> list[str]:
+    """The decisions of the backward pass of which no judged call took the other side."""
+    return [text for text, taken in row["sides"].values() if len(taken) < 2]
+
+
+def _branches(row: Row) -> str:
+    """How many of the backward pass's branches were taken on both sides, of all; "?" where it has no graph."""
+    if not row["graphs"]:
+        return "?" if row["outcomes"] else ""
+    return f"{len(row['sides']) - len(_open(row))}/{len(row['sides'])}" if row["sides"] else "none"
 
 
 def _outcome(row: Row) -> str:

@@ -256,3 +256,58 @@ class Gauge(Function):
     @staticmethod
     def backward(ctx: Any, g: torch.Tensor) -> Any:
         return torch.zeros_like(g)
+
+
+class Huber(Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, target: torch.Tensor, delta: float = 2.0) -> torch.Tensor:
+        ctx.save_for_backward(x, target)
+        ctx.delta = delta
+        d = x - target
+        return torch.where(d.abs() <= delta, d * d / 2, delta * (d.abs() - delta / 2))
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        x, target = ctx.saved_tensors
+        d = x - target
+        return g * torch.where(d.abs() <= ctx.delta, d, ctx.delta * d.sign()), None, None
+
+
+class ForgetfulHuber(Huber):
+    """Its linear part forgets delta."""
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        x, target = ctx.saved_tensors
+        d = x - target
+        return g * torch.where(d.abs() <= ctx.delta, d, d.sign()), None, None
+
+
+class Masked(Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x, mask)
+        return torch.where(mask, x**3, 0)
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        x, mask = ctx.saved_tensors
+        return torch.where(mask, 3 * x * x * g, 0), None
+
+
+class SavedOfX(Function):
+    """Is given what its caller made of x already (its softmax, argmax, or maximum), and reads that in its backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x, made)
+        return (x.softmax(-1) if made.shape == x.shape else x.amax(-1)) * 1.0
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        x, made = ctx.saved_tensors
+        if made.shape == x.shape:
+            return made * (g - (g * made).sum(-1, keepdim=True)), None
+        if made.is_floating_point():
+            made = (x == made[:, None]).int().argmax(-1)
+        return torch.zeros_like(x).scatter(-1, made[:, None].long(), g[:, None]), None

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from gradverify import FailKind, Outcome
-from gradverify.watch.judge import judge, look
-from gradverify.watch.structure import has_structure
+from gradverify.watch.judge import judge
+from gradverify.watch.look import look
+from gradverify.watch.structure import keep_structure
 
 from . import functions as F
 from .helpers import drawn, judged, sample_of
@@ -102,7 +103,7 @@ def test_a_graph_that_takes_too_long_leaves_differences(factor: float, outcome: 
 def test_right_for_the_cotangent_that_arrived_alone() -> None:
     found = judged(F.Gauge, drawn(4), loss=lambda out: out.sum())
     assert found.verdict.outcome is Outcome.PASS
-    assert any("wrong for others" in note for note in found.notes)
+    assert any("wrong for others" in text for text in found.looks)
 
 
 def test_the_second_order_gates_where_the_suite_used_it() -> None:
@@ -181,6 +182,12 @@ def test_under_autocast() -> None:
     assert judge(sample).verdict.outcome is Outcome.PASS
 
 
+def same(x: np.ndarray) -> bool:
+    """Does a structure have to be kept: is another array with its shape not left as it is?"""
+    y = np.random.default_rng(0).standard_normal(x.shape)
+    return not np.array_equal(keep_structure(x, y), y)
+
+
 @pytest.mark.parametrize(
     ("x", "has"),
     [
@@ -190,10 +197,69 @@ def test_under_autocast() -> None:
         (np.tril(np.ones((3, 3))), True),
         (np.array([[1.0, 2.0], [3.0, 4.0]]), False),
         (np.array([3.0, 1.0, 2.0, 5.0]), False),
+        (np.ones((3, 3)), False),
+        (np.zeros(()), False),
+        (np.zeros((0, 4)), False),
+        (np.full(4, np.nan), False),
     ],
 )
 def test_structure(x: np.ndarray, has: bool) -> None:
-    sample = sample_of(lambda: F.Sin.apply(torch.tensor(x, requires_grad=True)))
-    from gradverify.watch.judge import _question
+    assert same(x) is has
 
-    assert has_structure(_question(sample, 0, 1.0)) is has
+
+def test_structure_is_kept() -> None:
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((4, 4))
+    other = rng.standard_normal((4, 4))
+    definite = keep_structure(a @ a.T + np.eye(4), other)
+    np.testing.assert_array_equal(definite, definite.T)
+    assert np.linalg.eigvalsh(definite).min() > 0
+    np.testing.assert_array_equal(keep_structure(np.triu(a), other), np.triu(other))
+    down = keep_structure(np.array([9.0, 5.0, 5.0, 1.0]), other[0])
+    assert (np.diff(down) <= 0).all()
+    p = keep_structure(np.full((2, 4), 0.25, np.float32), other[:2].astype(np.float32))
+    np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-6)
+    assert p.min() >= 0
+
+
+class TestOtherArrays:
+    """Probes beside arrays that are not differentiated: data stays as it is, and what was made of x is no data."""
+
+    @staticmethod
+    def looked(function: Any, *args: Any) -> Any:
+        found = judged(function, *args)
+        assert found.verdict.outcome is Outcome.PASS
+        return look(found, limit=60.0)
+
+    def test_a_branch_that_a_target_hides(self) -> None:
+        found = self.looked(F.ForgetfulHuber, (drawn(5) / 4).detach().requires_grad_(), drawn(5, seed=1).detach() / 4)
+        assert found.looks
+        assert found.probed
+
+    def test_a_right_one(self) -> None:
+        found = self.looked(F.Huber, (drawn(5) / 4).detach().requires_grad_(), drawn(5, seed=1).detach() / 4)
+        assert not found.looks
+        assert found.probed
+
+    def test_a_mask(self) -> None:
+        mask = torch.tensor([True, False, True, True])
+        assert self.looked(F.Masked, drawn(4), mask).probed
+
+    @pytest.mark.parametrize("made", [lambda x: x.softmax(-1), lambda x: x.argmax(-1), lambda x: x.amax(-1)])
+    def test_what_was_made_of_x_belongs_to_it(self, made: Any) -> None:
+        x = drawn(3, 4, seed=2)
+        found = self.looked(F.SavedOfX, x, made(x.detach()))
+        assert not found.looks, found.looks
+        assert not found.probed
+        assert any("not asked at other points" in note for note in found.notes)
+
+
+def test_another_cotangent_of_the_same_call() -> None:
+    x = drawn(4)
+
+    def twice() -> None:
+        out = F.ClipGradient.apply(x)
+        torch.autograd.grad(out, x, torch.full_like(out, 0.01), retain_graph=True)
+        torch.autograd.grad(out, x, torch.full_like(out, 2.0))
+
+    assert judge(sample_of(twice)).verdict.outcome is Outcome.FAIL

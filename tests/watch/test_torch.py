@@ -13,7 +13,7 @@ import torch
 
 from gradverify.frameworks.torch.watch import definition_of
 from gradverify.watch.imports import watching
-from gradverify.watch.record import EAGER, VARIANTS, Limits, Recorder
+from gradverify.watch.record import EAGER, VARIANTS, Limits, Recorder, Why
 
 from . import functions as F
 from .helpers import drawn, record, sample_of
@@ -169,8 +169,9 @@ def test_what_is_kept_is_bounded() -> None:
     by_name = {e.definition.name.split(".")[-1]: e for e in recorder.entries.values()}
     kept = [s.signature for s in by_name["Sin"].samples]
     assert by_name["Sin"].executed == 61
-    assert len(kept) == 4
-    assert len(by_name["Spike"].samples) == VARIANTS
+    assert len(kept) == 8
+    assert len([s for s in by_name["Sin"].samples if s.seat.why is Why.FIRST]) == 4
+    assert len({s.fixed for s in by_name["Spike"].samples if s.seat.why is Why.FIRST}) == VARIANTS
     assert recorder.size == sum(s.size for s in recorder.samples)
 
 

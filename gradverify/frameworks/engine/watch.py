@@ -81,7 +81,8 @@ def _sample(
     signature = signature_of((names[k], str(x.dtype), x.shape, k in places) for k, x in arrays.items())
     fixed = ", ".join(f"{names[k]}={a!r:.60}" for k, a in enumerate(args) if k not in arrays)
     size = sum(x.nbytes for x in arrays.values())
-    if not entry.wants(signature, fixed, size):
+    seat = entry.wants(signature, fixed, size, lambda: {names[k]: x for k, x in arrays.items()})
+    if seat is None:
         return None
     from ... import engine
 
@@ -96,7 +97,7 @@ def _sample(
     return Sample(
         definition, signature, fixed, named(function, cls.__name__, [names[k] for k in places]),
         tuple(names[k] for k in places), tuple(values[k] for k in places), first=recorder.place(),
-        whole=tuple(zip(names, values)), size=size,
+        whole=tuple(zip(names, values)), size=size, seat=seat,
     )  # fmt: skip
 
 

@@ -93,7 +93,10 @@ def _sample(
     signature = signature_of((names[k], str(values[k].dtype), values[k].shape, k in places) for k in sorted(arrays))
     fixed = ", ".join(f"{names[k]}={v!r:.60}" for k, v in enumerate(values) if k not in arrays)
     size = sum(values[k].nbytes for k in arrays)
-    if not places or not entry.wants(signature, fixed, size):
+    if not places:
+        return None
+    seat = entry.wants(signature, fixed, size, lambda: {names[k]: np.asarray(values[k]) for k in arrays})
+    if seat is None:
         return None
 
     def function(*given: Any) -> Any:
@@ -107,6 +110,7 @@ def _sample(
     return Sample(
         definition, signature, fixed, named(function, title, [names[k] for k in places]), tuple(names[k] for k in places),
         tuple(values[k] for k in places), first=recorder.place(), pulled=1, whole=tuple(zip(names, values)), size=size,
+        seat=seat,
     )  # fmt: skip
 
 

@@ -57,3 +57,18 @@ def to_numpy(t: Any) -> np.ndarray:
     if host.dtype == torch.bfloat16:
         return host.view(torch.int16).numpy().copy().view(_BFLOAT16)
     return host.numpy(force=True).copy()  # what is zero throughout may have no memory (sgn's gradient)
+
+
+def some_entries(t: Any, most: int) -> np.ndarray:
+    """All entries; of more than `most` some, evenly spread, and the smallest and the largest of real ones.
+
+    A copy in any case: a tensor whose memory NumPy has seen cannot be resized any more.
+    """
+    import torch
+
+    t = t.detach()
+    if t.numel() <= most or t.dtype is torch.bool:
+        return to_numpy(t.clone())
+    flat = t.reshape(-1)
+    some = flat[:: -(-flat.numel() // most)]
+    return to_numpy(some.clone() if t.is_complex() else torch.cat([some, *(e.reshape(1) for e in flat.aminmax())]))

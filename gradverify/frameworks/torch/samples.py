@@ -14,7 +14,8 @@ import torch
 from torch.autograd import Function
 from torch.utils import _pytree as pytree
 
-from ..watching import Definition, Entry, Sample, named, signature_of
+from ..watching import MOST_ENTRIES, Definition, Entry, Sample, named, signature_of
+from .arrays import some_entries
 
 PLAIN = (
     bool,
@@ -55,7 +56,11 @@ def copy_call(
     )
     fixed = ", ".join(f"{n}={_text(a)}" for n, a in zip(names, given) if not isinstance(a, torch.Tensor))
     size = sum(a.numel() * a.element_size() for a in given if isinstance(a, torch.Tensor))
-    if not entry.wants(signature, fixed, size):
+    tensors = [(n, a) for n, a in zip(names, given) if isinstance(a, torch.Tensor)]
+    seat = entry.wants(
+        signature, fixed, size, lambda: {_seen_as(n, a): some_entries(a, MOST_ENTRIES) for n, a in tensors}
+    )
+    if seat is None:
         return None
     memo = _Memo()
     for a in given:
@@ -72,7 +77,7 @@ def copy_call(
         definition, signature, fixed, again.as_function(cls.__name__ if operator is None else definition.name, names),
         tuple(names[k] for k in again.places), tuple(copies[k] for k in again.places), first=place(),
         by_identity=bool(again.shared), modes=tuple(f"autocast({device}, {dtype})" for device, dtype in again.modes),
-        whole=tuple(zip(names, copies)), size=size,
+        whole=tuple(zip(names, copies)), size=size, seat=seat,
     )  # fmt: skip
 
 
@@ -88,6 +93,11 @@ def _value(t: torch.Tensor) -> torch.Tensor:
     if t.layout is not torch.strided or t.is_quantized or t.device.type == "meta":
         raise Hidden("it was given a tensor without plain values (sparse, quantised, meta)")
     return t
+
+
+def _seen_as(name: str, t: torch.Tensor) -> str:
+    """The name, which says of a tensor with strides that it has them: kernels read them in a branch of their own."""
+    return name if t.is_contiguous() else f"{name} (strided)"
 
 
 def _clone(t: torch.Tensor) -> torch.Tensor:

@@ -27,6 +27,10 @@ GENERATED = "GeneratedBackwardFor_"
 """How PyTorch names the Function that it makes of a custom operator."""
 
 
+OURS = ("torch", "gradverify")
+"""Packages whose own custom gradients are nobody's."""
+
+
 @contextlib.contextmanager
 def watching(recorder: Recorder) -> Iterator[None]:
     """Tell `recorder` the custom gradients that run in this block."""
@@ -161,11 +165,13 @@ def definition_of(cls: type[Function]) -> Definition | None:
     if operator is not None:
         op, backward = operator
         module = getattr(backward, "__module__", "") or ""
+        if backward is None or module.split(".")[0] in OURS:
+            return None
         source = source_of(backward)
         name = f"{op._namespace}.{op._opname}" + (f".{op._overloadname}" if op._overloadname != "default" else "")
         return Definition(name, "torch", module, source[0], "", line_of(source))
     module = cls.__module__
-    if module.split(".")[0] in ("torch", "gradverify") or cls.__name__.startswith(GENERATED):
+    if module.split(".")[0] in OURS or cls.__name__.startswith(GENERATED):
         return None
     forward, backward = source_of(cls.forward), source_of(getattr(cls, "backward", None))
     if backward[0] == torch.autograd.function.__file__:  # inherited: there is a vjp, or none at all
