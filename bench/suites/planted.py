@@ -173,7 +173,8 @@ def main() -> None:
     if options.write:
         head = ["# Planted defects", "",
                 "By `python -m bench.suites.planted --folder FOLDER --write`: other people's Functions",
-                "and suites, defects of ours. `none at all` is the control; `off by one` changes nothing where an axis is of length 1.", ""]  # fmt: skip
+                "and suites, defects of ours. `none at all` is the control;",
+            "`off by one` changes nothing where the last axis is of length 1.", ""]  # fmt: skip
         (ROOT / "bench" / "results" / "planted.md").write_text("\n".join([*head, *lines, ""]))
 
 
