@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -23,14 +24,15 @@ from .frameworks.numpy.handwritten import HandWritten
 from .frameworks.recognise import framework_of, owner
 from .run.config import as_effort, default_effort
 from .run.gate import tell_check
+from .trace.call_site import is_thrown_away
 
 
 class WrongGradient(AssertionError):
-    """Raised by `assert_gradients`; `verdict` holds the evidence."""
+    """Raised by `assert_gradients` and the drop-ins; `verdict` holds the evidence."""
 
-    def __init__(self, verdict: Verdict) -> None:
+    def __init__(self, verdict: Verdict, message: str = "") -> None:
         self.verdict = verdict
-        super().__init__(verdict.text())
+        super().__init__(message or verdict.text())
 
 
 def check(
@@ -96,7 +98,8 @@ def check(
     dtype       judge in this dtype ("float16", "bfloat16", "float32", "float64", or a framework's own name of it): the
                 floating-point arguments are converted first, and a module's parameters (a copy of it)
 
-    Raises BadInput where the call itself cannot be judged: no array among the arguments, integers only, a function that
+    Raises WrongGradient for a FAIL that is thrown away, that is, where the call is a statement of its own. Raises BadInput
+    where the call itself cannot be judged: no array among the arguments, integers only, a function that
     raises, returns no array or a detached one, or hangs. What cannot be traced is INCONCLUSIVE, with the operation.
     """
     effort = default_effort() if effort is None else as_effort(effort)
@@ -143,7 +146,19 @@ def check(
         verdict = Verdict(
             Outcome.INCONCLUSIVE, question.name, "", "", reason=reason_of(e, Reason.UNTRACED), message=str(e)
         )
-    return tell_check(question.name, verdict)
+    tell_check(question.name, verdict)
+    if not verdict and is_thrown_away(sys._getframe(1)):
+        _insist(verdict)
+    return verdict
+
+
+def _insist(verdict: Verdict) -> None:
+    """Raise, or warn of, a verdict that is not true and that the caller throws away."""
+    __tracebackhide__ = True
+    if verdict.outcome is Outcome.FAIL:
+        raise WrongGradient(verdict)
+    text = f"{verdict.text()}\n(nobody looks at this verdict: write `assert check(...)`, or call assert_gradients)"
+    warnings.warn(text, GradverifyNote, stacklevel=3)
 
 
 def _judge_up_to(q: Question, order: int, modes: Sequence[Mode], effort: Effort) -> Verdict:
@@ -188,6 +203,7 @@ def assert_gradients(fn: Callable[..., Any], *args: Any, **options: Any) -> Verd
 
     True are PASS, KNOWN (a declared weakness of the framework's own formulas explains it), WEAK and SURROGATE.
     """
+    __tracebackhide__ = True
     verdict = check(fn, *args, **options)
     if ASSERTION.gate(verdict.outcome, verdict.kind):
         raise WrongGradient(verdict)

@@ -12,12 +12,12 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .api import WrongGradient
 from .checker.compositions import Judgement, judge_orders
 from .checker.orders import Mode
 from .checker.question import Effort, Question
 from .core.errors import BadInput, Unsupported
 from .core.outcome import ASSERTION, FailKind
-from .core.verdict import Verdict
 from .frameworks.autograd.arguments import run_once, unary
 from .run.config import as_effort, default_effort
 from .run.gate import tell_check
@@ -25,12 +25,8 @@ from .run.gate import tell_check
 __all__ = ["Undecided", "check_grads", "combo_check"]
 
 
-class Undecided(AssertionError):
+class Undecided(WrongGradient):
     """The verdict is INCONCLUSIVE: nothing was shown to be wrong, and nothing to be right. `verdict` says why."""
-
-    def __init__(self, verdict: Verdict, message: str) -> None:
-        self.verdict = verdict
-        super().__init__(message)
 
 
 def check_grads(
@@ -95,7 +91,7 @@ def _holds(judgement: Judgement) -> bool:
     if not ASSERTION.gate(verdict.outcome, verdict.kind):
         return True
     if verdict.reason is None:
-        raise AssertionError(f"{judgement.name}: {verdict.text()}")
+        raise WrongGradient(verdict, f"{judgement.name}: {verdict.text()}")
     return False
 
 

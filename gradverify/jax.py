@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 
-from .api import note_ignored
+from .api import WrongGradient, note_ignored
 from .checker.compositions import Judgement, judge_orders
 from .checker.orders import Mode
 from .checker.question import Effort, Question
@@ -28,12 +28,8 @@ from .run.gate import tell_check
 __all__ = ["Undecided", "check_grads"]
 
 
-class Undecided(AssertionError):
+class Undecided(WrongGradient):
     """The verdict is INCONCLUSIVE: nothing was shown to be wrong, and nothing to be right. `verdict` says why."""
-
-    def __init__(self, verdict: Verdict, message: str) -> None:
-        self.verdict = verdict
-        super().__init__(message)
 
 
 def check_grads(
@@ -100,7 +96,7 @@ def _raise(judgement: Judgement) -> None:
     if not ASSERTION.gate(verdict.outcome, verdict.kind):
         return
     if verdict.reason is None:
-        raise AssertionError(f"{what}: {verdict.text()}")
+        raise WrongGradient(verdict, f"{what}: {verdict.text()}")
     if verdict.reason.is_unsupported:
         raise Unsupported(f"{what}: {verdict.message}")
     raise Undecided(verdict, f"{what}: {verdict.text()}")

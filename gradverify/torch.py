@@ -41,12 +41,16 @@ Tensors = torch.Tensor | Sequence[torch.Tensor]
 Function = Callable[..., Tensors]
 
 
-class Undecided(GradcheckError):
-    """The verdict is INCONCLUSIVE: nothing was shown to be wrong, and nothing to be right. `verdict` says why."""
+class Wrong(GradcheckError):
+    """The verdict is FAIL; `verdict` holds the evidence."""
 
     def __init__(self, verdict: Verdict) -> None:
         self.verdict = verdict
         super().__init__(verdict.text())
+
+
+class Undecided(Wrong):
+    """The verdict is INCONCLUSIVE: nothing was shown to be wrong, and nothing to be right. `verdict` says why."""
 
 
 def gradcheck(
@@ -378,7 +382,7 @@ def _raise(verdict: Verdict) -> None:
     if not ASSERTION.gate(verdict.outcome, verdict.kind):
         return
     if verdict.reason is None:
-        raise GradcheckError(verdict.text())
+        raise Wrong(verdict)
     if verdict.reason.is_unsupported:
         raise Unsupported(verdict.message)
     raise Undecided(verdict)

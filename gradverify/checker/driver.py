@@ -16,6 +16,7 @@ from ..core.verdict import FailKind, Outcome, Reason, Verdict
 from ..frameworks.base import Framework
 from ..frameworks.recognise import asking
 from ..frameworks.registry import of_functions
+from ..frameworks.watching import unwatched
 from ..judge.decide import decide
 from ..trace import Traced
 from . import branches as branches  # declares its probe
@@ -27,6 +28,7 @@ from .complex_adapter import label_whole, to_native
 from .opaque import Opaque, judge_opaque
 from .probes import Given, OtherArguments, OtherCase, OtherFunction, OtherQuestion, Probe, Resize, Variant, probes
 from .question import PASSES, Effort, Point, Question
+from .reproduce import source, spec_of
 from .trace_case import (
     UNDIFFERENTIATED,
     Flawed,
@@ -37,6 +39,7 @@ from .trace_case import (
 )
 
 
+@unwatched()
 def judge_question(q: Question, effort: Effort, first_asked: str = "") -> Verdict:
     """The verdict at the given point, or the first FAIL found around it; `first_asked` is the key of a probe.
 
@@ -121,10 +124,14 @@ class _Walk:
 
 
 def after_first_order(first: Verdict, verdict: Verdict, order: int = 2) -> Verdict:
-    """The verdict on a derivative; a FAIL says first that the first order is none."""
+    """The verdict on a derivative; a FAIL says first that the first order is none, and what to do where that is enough."""
     if verdict.outcome is not Outcome.FAIL:
         return verdict
-    return replace(verdict, message=f"order 1 {first.outcome}; order {order} {verdict.outcome}: {verdict.message}")
+    message = f"order 1 {first.outcome}; order {order} {verdict.outcome}: {verdict.message}. {ONCE}"
+    return replace(verdict, message=message)
+
+
+ONCE = "If it is meant to be differentiated once, mark backward once_differentiable, or pass order=1"
 
 
 def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> Verdict:
@@ -213,7 +220,8 @@ def judge_point(q: Question, point: Point, is_opaque: bool = False) -> tuple[Ver
         except Flawed as e:
             return _fail_flawed(q, point, e), e.traced, None
 
-    return judge_detached_both_ways(q, judge)
+    verdict, traced, case = judge_detached_both_ways(q, judge)
+    return replace(verdict, source=verdict.source or str(source(q))), traced, case
 
 
 def _judge_once(q: Question, point: Point, fix_detached: bool) -> tuple[Verdict, Traced, Case | None]:
@@ -272,7 +280,8 @@ def judge_case(q: Question, own: Traced, case: Case, *, exact: bool = False) -> 
     if own.converges:
         verdict = _weigh_convergence(verdict)
     notes = (*verdict.notes, *own.notes)
-    return replace(verdict, notes=tuple(dict.fromkeys(notes)))
+    spec = spec_of(q, own, case, subject.name) if verdict.outcome.has_kind else ""
+    return replace(verdict, notes=tuple(dict.fromkeys(notes)), spec=spec)
 
 
 def _weigh_convergence(verdict: Verdict) -> Verdict:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.case import Case
-from ..core.errors import Unsupported
+from ..core.errors import JUDGED, Unsupported
 from ..core.verdict import FailKind, Outcome, Reason, Verdict
 from ..frameworks.registry import of_functions
 from ..judge.compare import Compared, compare
@@ -64,7 +64,7 @@ def _judge(q: Question, batched: bool, fix_detached: bool) -> tuple[Verdict, Tra
         raise
     except NotImplementedError as e:
         return verdict(Outcome.INCONCLUSIVE, f"no forward mode: {_first(e)}", reason=Reason.NO_RULE)
-    except Exception as e:
+    except JUDGED as e:
         if "custom_vjp" in str(e):  # jax.custom_vjp documents that its functions have none
             return verdict(Outcome.INCONCLUSIVE, f"no forward mode: {_first(e)}", reason=Reason.NO_RULE)
         return verdict(Outcome.FAIL, f"forward mode raised {type(e).__name__}: {_first(e)}", kind=FailKind.RAISED)
@@ -102,7 +102,7 @@ def _judge(q: Question, batched: bool, fix_detached: bool) -> tuple[Verdict, Tra
     return verdict(Outcome.PASS, comparisons=comparisons)
 
 
-def _first(e: Exception) -> str:
+def _first(e: BaseException) -> str:
     return (str(e).strip().splitlines() or [""])[0]
 
 
@@ -118,7 +118,7 @@ def _judge_opaque(q: Question, why: str) -> tuple[Verdict, Traced] | None:
         raise
     except NotImplementedError as e:
         raise Unsupported(f"no forward mode: {_first(e)}") from e
-    except Exception as e:
+    except JUDGED as e:
         if "custom_vjp" in str(e):
             raise Unsupported(f"no forward mode: {_first(e)}") from e
         raise

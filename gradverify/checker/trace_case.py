@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..core.case import Case, Mixed
-from ..core.errors import BadInput, Unsupported
+from ..core.errors import JUDGED, BadInput, Unsupported
 from ..core.verdict import FailKind
 from ..frameworks.recognise import title_of, trace_call
 from ..judge.draws import draw
@@ -21,6 +21,7 @@ from ..trace import Traced
 from .complex_adapter import cotangents_of, group_parts, inputs_named
 from .definitions import HELD, PARAMETERS, alike, parameters_of, takes_parameters, with_surrogate
 from .question import Point, Question, describe_function
+from .reproduce import source
 
 SURROGATE = "the gradient was held against that of the surrogate, the value against the function's own forward"
 
@@ -154,7 +155,7 @@ def trace_at(
             found = trace_call(fn, point.args, q.kwargs, options)
     except (Unsupported, BadInput):
         raise
-    except Exception as e:
+    except JUDGED as e:
         text = str(e).strip().splitlines()
         raise BadInput(f"{describe_function(fn)} raised {type(e).__name__}{': ' + text[0] if text else ''}") from e
     if found.faults:
@@ -225,6 +226,7 @@ def _build_case(q: Question, own: Traced, definition: Traced, point: Point, wrt:
         mixed=mixed,
         parts=tuple((g[0], g[1]) for g in own.leaves if len(g) == 2),
         placed=frozenset(a.name for a in own.arguments if a.role == "parameter"),
+        source=source(q),
         updated=own.updated - set(wrt),
     )
 

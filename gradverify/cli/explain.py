@@ -22,7 +22,9 @@ from .options import case_options, judge
               help="A number, nested lists, or {shape: [3], domain: [-1, 1]}, as in a spec.")  # fmt: skip
 @click.option("--stability", is_flag=True, help="Draw the digits that rounding leaves of each step.")
 @case_options
-def command(expression: str, inputs: tuple[str, ...], stability: bool, reports: tuple[str, ...], **options: Any) -> int:
+def command(
+    expression: str, inputs: tuple[str, ...], stability: bool, reports: tuple[str, ...], whole: bool, **options: Any
+) -> int:
     """Show the graph of EXPRESSION, its gradient to 20 digits, and each subject's verdict.
 
     \b
@@ -49,4 +51,4 @@ def command(expression: str, inputs: tuple[str, ...], stability: bool, reports: 
     for line in stability_lines(case, settings.seed) if stability else ():
         click.echo(line)
     jobs = list(plan.spec_jobs(document, settings, "<expression>"))
-    return judge(jobs, settings, reports, len(jobs), every=True)
+    return judge(jobs, settings, reports, len(jobs), every=True, whole=whole)

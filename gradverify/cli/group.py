@@ -75,6 +75,9 @@ class Group(click.Group):
         except GradverifyError as e:
             click.echo(f"error: {e}", err=True)
             code = Exit.USAGE
+        except SystemExit:
+            click.echo("error: the judged code ended the process", err=True)
+            code = Exit.CRASH
         except Exception:
             traceback.print_exc()
             click.echo("error: gradverify itself failed; please report the lines above", err=True)

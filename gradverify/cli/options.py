@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..core.outcome import Reason
 from ..report.console import RunEnd, RunProgress, console, forward_as
 from ..report.evidence import with_reproducer
 from ..report.records import Recorder
@@ -50,11 +51,20 @@ def case_options(command: Callable[..., Any]) -> Callable[..., Any]:
     report = click.option(
         "--report", "reports", multiple=True, metavar="FORMAT:PATH", help="json:PATH; may be repeated."
     )
-    return judging_options(report(command))
+    verbose = click.option(
+        "-v", "--verbose", "whole", is_flag=True, help="Print all evidence, not five lines and the file that has it."
+    )
+    return judging_options(verbose(report(command)))
 
 
 def judge(
-    jobs: Iterable[Job | Batch], settings: Settings, reports: Sequence[str], total: int, *, every: bool = False
+    jobs: Iterable[Job | Batch],
+    settings: Settings,
+    reports: Sequence[str],
+    total: int,
+    *,
+    every: bool = False,
+    whole: bool = False,
 ) -> int:
     """Run the jobs and return the exit code.
 
@@ -62,5 +72,9 @@ def judge(
     """
     recorder, screen = Recorder(), console()
     end = RunEnd(screen, recorder, settings, targets(reports))
-    shown = forward_as(with_reproducer, recorder, RunProgress(screen, every=every), end)
-    return Exit.OK if Runner(settings, [shown]).run(jobs, total) else Exit.FAIL
+    shown = forward_as(with_reproducer, recorder, RunProgress(screen, every=every, whole=whole), end)
+    ok = Runner(settings, [shown]).run(jobs, total)
+    if ok and not any(e.verdict.reason is not Reason.UNAVAILABLE for e in recorder.events):
+        click.echo("error: nothing was judged", err=True)
+        return Exit.FAIL
+    return Exit.OK if ok else Exit.FAIL

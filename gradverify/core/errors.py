@@ -51,6 +51,10 @@ class SpecError(GradverifyError, ValueError):
         super().__init__(f"{file}:{line}:{column}: {message}")
 
 
+JUDGED = (Exception, SystemExit, GeneratorExit)
+"""What judged code may raise that is laid to it. A KeyboardInterrupt is the user's."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`"; did you mean 'softplus'?"`, or an empty string where nothing comes close."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)

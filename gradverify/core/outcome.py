@@ -46,6 +46,11 @@ class Outcome(Enum):
         return _TABLE[self].letter
 
     @property
+    def style(self) -> str:
+        """How rich writes it."""
+        return _TABLE[self].style
+
+    @property
     def gates(self) -> bool:
         """Does this outcome gate by default?"""
         return _TABLE[self].gates
@@ -66,15 +71,16 @@ class _Row(NamedTuple):
     letter: str
     gates: bool
     is_true: bool
+    style: str
 
 
 _TABLE = {
-    Outcome.PASS: _Row(".", gates=False, is_true=True),
-    Outcome.KNOWN: _Row("k", gates=False, is_true=True),
-    Outcome.WEAK: _Row("w", gates=False, is_true=True),
-    Outcome.SURROGATE: _Row("S", gates=False, is_true=True),
-    Outcome.FAIL: _Row("F", gates=True, is_true=False),
-    Outcome.INCONCLUSIVE: _Row("I", gates=False, is_true=False),
+    Outcome.PASS: _Row(".", gates=False, is_true=True, style="green"),
+    Outcome.KNOWN: _Row("k", gates=False, is_true=True, style="yellow"),
+    Outcome.WEAK: _Row("w", gates=False, is_true=True, style="yellow"),
+    Outcome.SURROGATE: _Row("S", gates=False, is_true=True, style="yellow"),
+    Outcome.FAIL: _Row("F", gates=True, is_true=False, style="bold red"),
+    Outcome.INCONCLUSIVE: _Row("I", gates=False, is_true=False, style="yellow"),
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from .outcome import FailKind as FailKind
 from .outcome import Outcome as Outcome
 from .outcome import Reason as Reason
+from .wording import WIDTH, evidence, glance, headline
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +118,18 @@ class Culprit:
     script: str = ""
 
 
-@dataclass(frozen=True)
+HTML = '<pre style="font-family: monospace; line-height: 1.4">{code}</pre>'
+
+
+@dataclass(frozen=True, repr=False)
 class Verdict:
     """The judgement of one case on one subject. `bool(verdict)` is that of its outcome.
 
     kind    what sort of fault was found, of FAIL and KNOWN
     reason  of INCONCLUSIVE
     coverage  of the branches of a custom backward pass, if they were looked for
+    source  where the case, or the backward pass, is written: "ops.py:12"
+    point   the values that it was judged at, as text
     known   of KNOWN: the declared weakness of the subject (`frameworks.base.Form`) that explains the fault in full
     """
 
@@ -142,6 +148,7 @@ class Verdict:
     formula: Formula | None = None
     coverage: Coverage | None = None
     source: str = ""
+    point: str = ""
     seconds: float = 0.0
     known: str = ""
     notes: tuple[str, ...] = ()
@@ -201,28 +208,32 @@ class Verdict:
         return data
 
     def text(self) -> str:
-        """The verdict as text; several lines for anything but PASS."""
-        head = f"{self.outcome} {self.case} [{self.subject}, {self.dtype}]"
-        if self.outcome is Outcome.PASS:
-            return f"{head}: {self.describe_power()}"
-        lines = [head + (f" ({self.kind})" if self.kind else "")]
-        if self.message:
-            lines.append(self.message)
-        if self.known:
-            lines.append(f"known weakness of {self.subject}: {self.known}")
-        if self.reason:
-            lines.append(f"reason: {self.reason}")
-        for c in self.comparisons:
-            if c.failing and c.worst:
-                lines.append(f"  {c.failing} of {c.size} entries of {c.of} are off; the worst is {c.worst}")
-        if self.coverage is not None and self.coverage.branches:
-            lines.append(str(self.coverage))
-        if self.culprit:
-            lines.append(f"first wrong op: {self.culprit.text}")
-        for title, body in (("graph", self.graph), ("spec", self.spec), ("reproducer", self.script)):
-            if body:
-                lines += [f"--- {title}", body.rstrip()]
-        return "\n".join(lines + [f"note: {n}" for n in self.notes])
+        """The verdict in five lines; in one where it is PASS."""
+        return "\n".join(glance(self))
+
+    def evidence(self) -> str:
+        """The verdict with all that is known: every array's worst entry, the graph, the spec, the script, the notes."""
+        return "\n".join(evidence(self))
 
     def __str__(self) -> str:
         return self.text()
+
+    def __repr__(self) -> str:
+        return f"<{headline(self)}>"
+
+    def __rich__(self) -> Any:
+        """The five lines, in the colour of the outcome: for rich consoles and notebooks."""
+        from rich.text import Text
+
+        head, *rest = glance(self)
+        return Text("\n").join([Text(head, style=self.outcome.style), *map(Text, rest)])
+
+    def _repr_html_(self) -> str:
+        """The same for notebooks."""
+        from io import StringIO
+
+        from rich.console import Console
+
+        console = Console(file=StringIO(), record=True, width=WIDTH, force_jupyter=False)
+        console.print(self, soft_wrap=True)
+        return console.export_html(inline_styles=True, code_format=HTML)

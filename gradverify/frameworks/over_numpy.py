@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.errors import JUDGED
 from ..trace import Traced
 from ..trace.calls import FlatCall, Found, arguments, confirmed, finished, leaves, traced
 from .base import Framework
@@ -43,7 +44,7 @@ def trace_over_numpy(
         inputs = [wrap(xp.argument(n, value(a))) for n, a in zip(call.names, call.arrays)]
         with xp.recording():
             result = call.run(inputs)
-    except Exception as e:
+    except JUDGED as e:
         xp.closed = True
         opaque.append(f"it raised {type(e).__name__} on recorded arrays: {e}")
         result = call.run(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import Unsupported
+from ..core.errors import JUDGED, Unsupported
 from ..namespaces.numpy import NUMPY
 from ..trace.calls import FlatCall, Found, arguments, confirmed, finished, leaves, traced
 from ..trace.value import Traced
@@ -61,7 +61,7 @@ def trace_by_replay(
             got = steps(inputs)
     except Unsupported as e:
         opaque.append(str(e))
-    except Exception as e:
+    except JUDGED as e:
         opaque.append(f"replaying its graph failed ({type(e).__name__}: {e})")
     found = []
     rest = iter(got)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
@@ -159,6 +161,7 @@ class Entry(Protocol):
 
     executed: int
     undifferentiated: int
+    checked: bool
 
     def is_due(self) -> bool:
         """Is this execution looked at? Cheap: it is asked at every one."""
@@ -188,6 +191,19 @@ class Recorder(Protocol):
         """The test, or the line of the script, that runs now."""
 
 
+_unwatched: ContextVar[bool] = ContextVar("unwatched", default=False)
+
+
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """Within the block no call is recorded: those of a judgement are no calls of the project's."""
+    token = _unwatched.set(True)
+    try:
+        yield
+    finally:
+        _unwatched.reset(token)
+
+
 class Met:
     """The definitions that a watch met, each looked up once: a call of one that is known costs a look in a dictionary."""
 
@@ -196,9 +212,13 @@ class Met:
         self._known: WeakKeyDictionary[Any, tuple[Definition, Entry] | None] = WeakKeyDictionary()
 
     def entry(self, custom: Any) -> tuple[Definition, Entry] | None:
-        """The definition of a custom gradient and its entry; None where it is not watched."""
+        """The definition of a custom gradient and its entry; None where it is not watched, or the judge calls it."""
         if custom not in self._known:
             definition = self.definition_of(custom)
             entry = definition and self.recorder.entry(definition)
             self._known[custom] = (definition, entry) if definition and entry else None
-        return self._known[custom]
+        known = self._known[custom]
+        if known is not None and _unwatched.get():
+            known[1].checked = True
+            return None
+        return known

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from ..core.case import Case
-from ..core.errors import SpecError, Undefined, Unsupported
+from ..core.errors import JUDGED, SpecError, Undefined, Unsupported
 from ..core.graph import Apply, Graph
-from ..core.imports import imported
+from ..core.imports import imported, parsed
 from ..core.verdict import Comparison, FailKind, Formula, Outcome, Reason, Verdict
+from ..core.wording import point_of
 from ..frameworks.base import Framework, Observation
+from ..frameworks.watching import unwatched
 from ..namespaces.dtypes import COMPLEX, FORMATS, is_float, rounded, to_float64
 from ..namespaces.run import forward
 from ..ops.complex.lowering import is_complex
@@ -94,6 +96,7 @@ def inconclusive(reason: Reason, message: str = "", *comparisons: Comparison) ->
     return _Finding(Outcome.INCONCLUSIVE, None, reason, message, comparisons)
 
 
+@unwatched()
 def decide(
     case: Case,
     subject: Framework,
@@ -111,11 +114,13 @@ def decide(
     function that the case names, or the graph run on the subject. Where `custom` is false, `function` has no
     derivatives but the subject's own, so that a declared weakness of the subject may explain what it loses.
 
-    Raises SpecError where the case's own function cannot be found; anything else that this raises is a defect of
-    gradverify.
+    A function that cannot be imported is a FAIL (raised); what this raises is a defect of gradverify.
     """
     start = time.perf_counter()
-    finding = _judge(case, subject, function, custom, exact, seed)
+    try:
+        finding = _judge(case, subject, function, custom, exact, seed)
+    except SpecError as e:
+        finding = fail(FailKind.RAISED, e.message)
     return Verdict(
         outcome=finding.outcome,
         case=case.name,
@@ -127,6 +132,7 @@ def decide(
         comparisons=finding.comparisons,
         graph=case.graph.text(),
         source=str(case.source),
+        point=point_of(case.values),
         seconds=time.perf_counter() - start,
         notes=finding.notes,
         known=finding.known,
@@ -224,17 +230,18 @@ def _describe(e: BaseException) -> str:
 
 
 def resolve_function(case: Case) -> Callable[..., Any]:
-    """The function that `call: package.module:name` names."""
+    """The function that `call: package.module:name` names, over the case's inputs."""
     assert case.function is not None
     file, line = case.source.file or "<case>", case.source.line or 1
     try:
-        found: Any = imported(case.function)
-    except (ImportError, AttributeError, ValueError) as e:
+        named = parsed(case.function)
+        found: Any = imported(named.function)
+    except JUDGED as e:  # a module runs code of any kind
         raise SpecError(f"call: {case.function!r} cannot be imported: {_describe(e)}", file=file, line=line) from e
     if not callable(found):
         what = type(found).__name__
         raise SpecError(f"call: {case.function!r} is no function but a {what}", file=file, line=line)
-    return found
+    return named.over(found, tuple(case.graph.inputs))
 
 
 def _check_point(truth: Truth) -> _Finding | None:
@@ -711,9 +718,7 @@ def _check_claims(case: Case, ref: Reference) -> _Finding | None:
         c = compare(f"claim for d{name}", got, want, ref.budget.gradients[name], FORMATS[case.dtype],
                     ref.truth.low.get(name), ref.truth.high.get(name))  # fmt: skip
         if c.failing.any():
-            worst = c.comparison.worst
-            assert worst is not None
-            return fail(FailKind.CLAIM, f"the claimed gradient of {name} is not the gradient: {worst}", c.comparison)
+            return fail(FailKind.CLAIM, f"the claimed gradient of {name} is not the gradient", c.comparison)
     return None
 
 

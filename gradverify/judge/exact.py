@@ -19,7 +19,7 @@ import numpy as np
 from flint import arb
 
 from ..core.case import Case, Mixed
-from ..core.errors import Unsupported
+from ..core.errors import JUDGED, Unsupported
 from ..core.graph import Apply, Constant, Graph, Input
 from ..core.verdict import Element, Formula
 from ..frameworks.base import Framework, Observation
@@ -140,7 +140,7 @@ def trace_backward(case: Case, subject: Framework, function: Any) -> Traced:
         backward = subject.trace_vjp(several(function), case.values, case.wrt, case.cotangent)
     except Unsupported:
         raise
-    except Exception as e:  # under a tracer a function may do what it does not do else
+    except JUDGED as e:  # under a tracer a function may do what it does not do else
         raise Unsupported(f"it raised {type(e).__name__} where it was traced") from e
     if backward.faults:
         raise Faulty(backward.faults)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
@@ -12,6 +13,20 @@ from . import OPS
 
 MAX_ELEMENTS = 1 << 31
 """No node may have more elements than this: a wrong shape should be an error, not an allocation."""
+
+MAX_DIMENSIONS = 32
+"""Of an array: what NumPy 1 takes; NumPy 2 takes 64."""
+
+
+def too_large(shape: Shape, most: int) -> str:
+    """Why an array of this shape cannot be: "an array of 70 dimensions"; "" where it can.
+
+    Lengths of 0 do not count: NumPy refuses (0, 2**62, 4) as it refuses (2**62, 4).
+    """
+    if len(shape) > MAX_DIMENSIONS:
+        return f"an array of {len(shape)} dimensions; at most {MAX_DIMENSIONS}"
+    size = math.prod(n for n in shape if n)
+    return f"an array of {size} elements; at most {most}" if size > most else ""
 
 
 class GraphBuilder:
@@ -59,11 +74,9 @@ class GraphBuilder:
             shape = tuple(spec.shape(*shapes, **bound))
         except ShapeError as e:
             raise ShapeError(str(e) if str(e).startswith(op) else f"{op}: {e}") from None
-        size = 1
-        for n in shape:
-            size *= n
-        if size > MAX_ELEMENTS:
-            raise ShapeError(f"{op} would make an array of {size} elements")
+        why_not = too_large(shape, MAX_ELEMENTS)
+        if why_not:
+            raise ShapeError(f"{op} would make {why_not}")
         return self._append(Apply(op, tuple(args), tuple(bound.items()), shape, self._result(spec, args), self.site))
 
     def graph(self, *outputs: int) -> Graph:

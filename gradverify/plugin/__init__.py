@@ -6,6 +6,8 @@ pytest imports this module in every run of every project that has gradverify ins
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -77,6 +79,19 @@ def pytest_configure(config: pytest.Config) -> None:
         from .conformance import activate as activate_conformance
 
         activate_conformance(config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where a test fails by a verdict, report the verdict, and not what pytest makes of `assert check(...)`."""
+    report = yield
+    if report.failed and call.excinfo is not None and "gradverify.run.gate" in sys.modules:
+        from .failures import explain
+
+        explain(item, call.excinfo, report)
+    return report
 
 
 def _judges(config: pytest.Config, options: Any) -> bool:

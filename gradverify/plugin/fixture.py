@@ -11,22 +11,22 @@ import pytest
 from ..core.case import Case, Source
 from ..core.outcome import ASSERTION
 from ..core.verdict import Verdict
-from ..report.evidence import text, with_reproducer
+from ..report.evidence import with_reproducer
 from ..report.records import Recorder
 from ..run.events import Job, JobJudged
 from ..run.plan import check_names, spec_jobs
 from ..run.runner import Runner, Settings
 from ..spec.from_expression import expression_case
-from .items import RECORDS
+from .items import RECORDS, shown
 from .options import settings_of
 
 
 class VerdictError(AssertionError):
     """A gradient that is not acceptable; the message is the verdict's text, `verdicts` the verdicts."""
 
-    def __init__(self, events: list[JobJudged]) -> None:
+    def __init__(self, events: list[JobJudged], config: pytest.Config) -> None:
         self.verdicts = tuple(e.verdict for e in events)
-        super().__init__("\n\n".join(text(e) for e in events))
+        super().__init__("\n\n".join(shown(events, config)))
 
 
 class Gradverify:
@@ -57,9 +57,10 @@ class Gradverify:
         self, what: Case | str, *, subject: str | None = None, dtype: str = "float64", **inputs: Any
     ) -> Verdict:
         """As `check`, but raises VerdictError for a verdict that is not true: FAIL and INCONCLUSIVE."""
+        __tracebackhide__ = True
         event = self._judge(what, subject, dtype, inputs)
         if ASSERTION.gate(event.verdict.outcome, event.verdict.kind):
-            raise VerdictError([event])
+            raise VerdictError([event], self._node.config)
         return event.verdict
 
     def run_spec(self, path: str | os.PathLike[str]) -> list[Verdict]:
@@ -67,6 +68,7 @@ class Gradverify:
         the file is not."""
         from ..spec.document import load
 
+        __tracebackhide__ = True
         runner = Runner(self.settings, [self._recorder])
         first = len(self._recorder.events)
         for job in spec_jobs(load(os.fspath(path)), self.settings, os.fspath(path)):
@@ -74,7 +76,7 @@ class Gradverify:
         events = self._recorder.events[first:]
         refused = [e for e in events if not e.ok]
         if refused:
-            raise VerdictError(refused)
+            raise VerdictError(refused, self._node.config)
         return [e.verdict for e in events]
 
     def _judge(self, what: Case | str, subject: str | None, dtype: str, inputs: dict[str, Any]) -> JobJudged:

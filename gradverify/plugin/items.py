@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,16 @@ import pytest
 
 from ..core.errors import SpecError
 from ..core.outcome import Outcome
-from ..report.evidence import text, with_reproducer
+from ..report.evidence import with_reproducer
+from ..report.folder import told
 from ..report.records import Record, Recorder
 from ..run.events import Job, JobJudged
 from ..run.plan import searches, spec_jobs
 from ..run.runner import Runner, Settings
 from ..run.search import GROUP, Search
+
+TAGS = pytest.StashKey[set[str]]()
+"""The tags of spec files that were declared as markers."""
 
 RECORDS = pytest.StashKey[list[Record]]()
 """Where items and the fixture leave what was judged, for `active` to put on the report."""
@@ -25,9 +30,9 @@ RECORDS = pytest.StashKey[list[Record]]()
 class NotAcceptable(Exception):
     """Raised by an item for an unacceptable verdict; shown as text, without a traceback."""
 
-    def __init__(self, events: Sequence[JobJudged]) -> None:
+    def __init__(self, events: Sequence[JobJudged], texts: Sequence[str]) -> None:
         self.events = events
-        super().__init__("\n\n".join(text(e) for e in events))
+        super().__init__("\n\n".join(texts))
 
 
 MOST_TELLING = (Outcome.FAIL, Outcome.KNOWN, Outcome.WEAK, Outcome.SURROGATE, Outcome.PASS, Outcome.INCONCLUSIVE)
@@ -37,6 +42,22 @@ MOST_TELLING = (Outcome.FAIL, Outcome.KNOWN, Outcome.WEAK, Outcome.SURROGATE, Ou
 def summary_outcome(outcomes: Iterable[Outcome]) -> Outcome | None:
     """The outcome that stands for all `outcomes`; None without any."""
     return min(outcomes, key=MOST_TELLING.index, default=None)
+
+
+def shown(events: Iterable[JobJudged], config: pytest.Config) -> list[str]:
+    """Unacceptable verdicts as text: five lines each, with the evidence saved; with -vv all evidence."""
+    return [told(e, config.rootpath, whole=config.get_verbosity() > 1) for e in events]
+
+
+def _markers_with_a_meaning(config: pytest.Config) -> set[str]:
+    """The markers that pytest and its plugins declared, and the project did not."""
+    name = lambda line: re.split(r"[:(]", line)[0].strip()
+    own = config.inicfg.get("markers", ())
+    own = getattr(own, "value", own)
+    projects = {name(line) for line in (own.splitlines() if isinstance(own, str) else own)}
+    declared = {name(line) for line in config.getini("markers")}
+    ours: set[str] = config.stash.get(TAGS, set())
+    return declared - projects - ours
 
 
 class SpecFile(pytest.File):
@@ -58,9 +79,17 @@ class SpecFile(pytest.File):
         except SpecError as e:
             raise self.CollectError(str(e)) from None
         tags = {spec.line: spec.tags for spec in document.cases}
+        taken = _markers_with_a_meaning(self.config)
+        for spec in document.cases:
+            for tag in spec.tags:
+                if tag in taken:
+                    raise self.CollectError(
+                        f"{self.path}:{spec.line}: the tag {tag} is a marker of pytest or of a plugin"
+                    )
         for job in spec_jobs(document, self.settings, self.nodeid):
             item = JobItem.of(self, job.id.removeprefix(f"{self.nodeid}::"), job, self.settings)
             for tag in tags[job.source.line or 0]:
+                self.config.stash.setdefault(TAGS, set()).add(tag)
                 self.config.addinivalue_line("markers", f"{tag}: a tag of a spec file")  # known to --strict-markers
                 item.add_marker(tag)
             yield item
@@ -83,7 +112,7 @@ class GradItem(pytest.Item):
         self._properties(events)
         refused = [e for e in recorder.events if not e.ok]
         if refused:
-            raise NotAcceptable(refused)
+            raise NotAcceptable(refused, shown(refused, self.config))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any, **kwargs: Any) -> Any:
         """The evidence of the verdicts; for a crash of gradverify itself its traceback."""

@@ -66,8 +66,7 @@ class NotTheGradient(NotAcceptable):
     """A custom gradient that is not acceptable; the message is the judgement's text."""
 
     def __init__(self, event: JobJudged, text: str) -> None:
-        self.events = [event]
-        Exception.__init__(self, text)
+        super().__init__([event], [text])
 
 
 class Watch:

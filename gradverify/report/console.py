@@ -8,16 +8,17 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ..core.outcome import Outcome
 from ..run.events import Event, JobJudged, JobLost, Listener, RunFinished, RunStarted
 from ..run.runner import Settings
 from . import campaign as pages
 from . import terminal
-from .evidence import text
+from .evidence import glance
+from .folder import told
 from .json import report_of
 from .records import Recorder
 from .tally import tally
@@ -44,10 +45,10 @@ def forward_as(view: Callable[[JobJudged], JobJudged], *listeners: Listener) -> 
 
 
 class RunProgress:
-    """Shows a bar on a terminal, and the evidence of unacceptable outcomes (or of `every` one)."""
+    """Shows a bar on a terminal, and unacceptable outcomes (or `every` one) in five lines, or with the `whole` evidence."""
 
-    def __init__(self, console: Console, *, every: bool = False) -> None:
-        self.console, self.every = console, every
+    def __init__(self, console: Console, *, every: bool = False, whole: bool = False) -> None:
+        self.console, self.every, self.whole = console, every, whole
         columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
         self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self.task = self.bar.add_task("")
@@ -64,9 +65,9 @@ class RunProgress:
                 self._show(event)
 
     def _show(self, event: JobJudged) -> None:
-        passed = event.ok and event.verdict.outcome is Outcome.PASS
-        head, _, rest = (event.verdict.text() if passed else text(event)).partition("\n")
-        style = "green" if passed else "yellow" if event.ok else "red"
+        shown = glance(event) if event.ok else told(event, Path.cwd(), whole=self.whole)
+        head, _, rest = shown.partition("\n")
+        style = event.verdict.outcome.style if event.ok else "red"
         self.console.print(head, style=style, markup=False, highlight=False, soft_wrap=True)
         if rest:
             self.console.print(rest, markup=False, highlight=False, soft_wrap=True)

@@ -1,21 +1,26 @@
-"""A verdict that explains itself: the figures laid out, the culprit, the graph, the spec and the script."""
+"""A judged job as text: the glance for the screen, all evidence for a file, and a reproducer for what fails."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
+from ..core import wording
 from ..core.errors import GradverifyError
-from ..core.verdict import Comparison, Element, Outcome, Verdict
+from ..core.outcome import Outcome
+from ..core.verdict import Verdict
 from ..run.events import JobJudged
 from .script import reproducer
 
 
 def with_reproducer(event: JobJudged) -> JobJudged:
     """The event with a stand-alone reproducer in its verdict, where it fails and has a spec."""
-    verdict = event.verdict
-    if event.ok or not verdict.outcome.has_kind or verdict.script:
-        return event
+    return event if event.ok else replace(event, verdict=reproducible(event.verdict))
+
+
+def reproducible(verdict: Verdict) -> Verdict:
+    """The verdict with a stand-alone reproducer, where it has a fault and a spec; else with a note that says why not."""
+    if not verdict.outcome.has_kind or verdict.script:
+        return verdict
     try:
         if verdict.culprit is not None and verdict.culprit.spec and not verdict.culprit.script:
             script = reproducer(verdict.culprit.spec, verdict.subject, verdict.dtype)
@@ -24,65 +29,32 @@ def with_reproducer(event: JobJudged) -> JobJudged:
             verdict = replace(verdict, script=reproducer(verdict.spec, verdict.subject, verdict.dtype))
     except GradverifyError as e:
         verdict = replace(verdict, notes=(*verdict.notes, f"no stand-alone reproducer: {e}"))
-    return replace(event, verdict=verdict)
+    return verdict
+
+
+def glance(event: JobJudged, more: str = "") -> str:
+    """The reason why a judged job is not acceptable, in five lines. `more`: the file with the evidence."""
+    return "\n".join([*wording.glance(event.verdict, **_facts(event), more=more), *_gate(event)])
 
 
 def text(event: JobJudged) -> str:
-    """The reason why a judged job is not acceptable, with all evidence, as text."""
-    return "\n".join(_lines(event))
+    """The same with all evidence."""
+    return "\n".join([*wording.evidence(event.verdict, **_facts(event)), *_gate(event)])
 
 
-def _lines(event: JobJudged) -> Iterator[str]:
-    v, job = event.verdict, event.job
-    kind = f" ({v.kind})" if v.kind else ""
+def _facts(event: JobJudged) -> dict[str, str]:
+    job = event.job
     unmet = f", where its author expected {_expected(job.expect)}" if job.expect != "pass" and not event.ok else ""
-    yield f"{v.outcome}{kind}{unmet}: {v.case} on {v.subject} in {v.dtype} ({job.source})"
-    if v.message:
-        yield v.message
-    if v.outcome is Outcome.INCONCLUSIVE:
-        yield f"reason: {v.reason}" + ("; strict: INCONCLUSIVE fails" if not event.ok else "")
-    if v.known:
-        yield f"known weakness of {v.subject}: {v.known}"
-    for comparison in v.comparisons:
-        yield from _comparison(comparison, v.dtype)
-    if v.outcome.has_kind:
-        yield from _evidence(v)
-    yield from (f"note: {note}" for note in v.notes)
+    is_file = job.source.file is not None and not job.source.file.startswith("<")
+    source = str(job.source) if is_file or job.source.seed is not None else ""
+    return {"source": source, "unmet": unmet}
+
+
+def _gate(event: JobJudged) -> list[str]:
+    """What else makes it unacceptable: an INCONCLUSIVE that the gate does not let through."""
+    undecided = event.verdict.outcome is Outcome.INCONCLUSIVE
+    return ["INCONCLUSIVE fails, as asked for"] if undecided and not event.ok else []
 
 
 def _expected(expect: str) -> str:
     return {"fail": "a FAIL", "raises": "the subject to raise"}[expect]
-
-
-def _comparison(c: Comparison, dtype: str) -> Iterator[str]:
-    if not c.failing:
-        return
-    yield f"{c.failing} of {c.size} entries of {c.of} {'is' if c.failing == 1 else 'are'} off" + (
-        "; the worst:" if c.failing > 1 else ":"
-    )
-    if c.worst:
-        yield from _element(c.worst, dtype)
-
-
-def _element(e: Element, dtype: str) -> Iterator[str]:
-    yield f"  {e.where}"
-    yield f"    got     {e.got}"
-    yield f"    want    {e.want}"
-    yield f"    error   {e.error:.3g} = {e.error_ulps:.4g} ulp"
-    yield f"    budget  {e.budget:.3g} = {e.budget_ulps:.4g} ulp, all that rounding in {dtype} excuses"
-    yield f"    oracle  right to within {e.bound:.1g}"
-
-
-def _evidence(v: Verdict) -> Iterator[str]:
-    c = v.culprit
-    if c is not None:
-        yield f"first wrong op: {c.text}"
-    yield from _part("graph", (c.reduced if c else "") or v.graph)
-    yield from _part("spec: paste it into a .grad.yaml file", (c.spec if c else "") or v.spec)
-    yield from _part("stand-alone reproducer", (c.script if c else "") or v.script)
-
-
-def _part(title: str, body: str) -> Iterator[str]:
-    if body:
-        yield f"--- {title}"
-        yield body.rstrip()

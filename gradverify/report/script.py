@@ -7,6 +7,7 @@ from `report.definitions`. A subject without a template here is run through grad
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from types import MappingProxyType
@@ -17,6 +18,7 @@ import numpy as np
 from ..core.case import Case
 from ..core.errors import ShapeError, Unsupported
 from ..core.graph import Apply, Constant, Graph, Input, Node
+from ..core.imports import NamedCall, parsed, root_of
 from ..frameworks.base import Template
 from ..frameworks.registry import templates
 from ..namespaces.run import constant_array
@@ -132,11 +134,7 @@ def _array(x: np.ndarray) -> str:
 def _forward(case: Case, template: Template, into: Slice) -> str:
     """The framework's side: the ops as its adapter binds them, or the user's own function."""
     if case.function is not None:
-        module, _, name = case.function.partition(":")
-        first, _, rest = name.partition(".")
-        call = f"{first}{'.' + rest if rest else ''}"
-        return f"from {module} import {first}\n\n\ndef forward(*arrays):\n    out = {call}(*arrays)\n" \
-               "    return list(out) if isinstance(out, (tuple, list)) else [out]"  # fmt: skip
+        return _own_function(parsed(case.function), case.graph)
     if template.adapter is None:
         bind: Callable[[str], str] = "engine.ENGINE.{}".format
     else:
@@ -149,6 +147,21 @@ def _forward(case: Case, template: Template, into: Slice) -> str:
         return template.constant.format(value=repr(node.value), shape=node.shape, dtype=dtype)
 
     return _function("forward", case.graph, bind, constant)
+
+
+def _own_function(call: NamedCall, graph: Graph) -> str:
+    """The user's own function, imported, as `forward`."""
+    module, _, name = call.function.partition(":")
+    names = [_identifier(n) for n in graph.inputs]
+    arguments = ", ".join(names) if call.positional is None else call.arguments(_identifier)
+    root = root_of(module, getattr(sys.modules.get(module), "__file__", None) or "")
+    return "\n".join([
+        *(["import sys", "", f"sys.path.insert(0, {root!r})"] if root else []),
+        f"from {module} import {name.partition('.')[0]}", "", "",
+        f"def forward({', '.join(names)}):",
+        f"    out = {name}({arguments})",
+        "    return list(out) if isinstance(out, (tuple, list)) else [out]",
+    ])  # fmt: skip
 
 
 def _definition(graph: Graph, dtype: str, into: Slice) -> str:

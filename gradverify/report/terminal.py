@@ -14,9 +14,6 @@ ALWAYS = (Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE)
 
 FIGURES = ("worst error", "catches", "at worst")
 
-STYLES = {Outcome.FAIL: "bold red", **dict.fromkeys((Outcome.KNOWN, Outcome.WEAK, Outcome.SURROGATE), "yellow"),
-          Outcome.INCONCLUSIVE: "yellow"}  # fmt: skip
-
 LEGEND = (
     "worst error: of a PASS, as a share of what rounding excuses.\n"
     "catches: the smallest relative error of an entry that a PASS would have\n"
@@ -94,8 +91,9 @@ def table(rows: Sequence[Row]) -> Any:
     for row in there:
         texts = [Text(c) for c in cells(row, shown)]
         for text, outcome in zip(texts[2:], shown):
-            if row.counts[outcome] > (row.expected if outcome is Outcome.FAIL else 0) and outcome in STYLES:
-                text.stylize(STYLES[outcome])
+            notable = outcome is not Outcome.PASS
+            if notable and row.counts[outcome] > (row.expected if outcome is Outcome.FAIL else 0):
+                text.stylize(outcome.style)
         made.add_row(*texts)
     figures: list[Any] = [made, Text(LEGEND, style="dim")] if there else []
     return Group(*figures, *(Text(line) for line in (*_inconclusive(there), *absent)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 
 from ..core.case import Source
@@ -32,7 +33,12 @@ def tell_verdict(job: Job, verdict: Verdict, policy: GatePolicy, listeners: Iter
     return event
 
 
+LATEST: deque[JobJudged] = deque(maxlen=16)
+"""The last calls of `check`: a test that fails by one of them is reported with its evidence."""
+
+
 def tell_check(name: str, verdict: Verdict) -> Verdict:
     """Tell the verdict of a call of `check`, and return it. Its gate is that of an assertion."""
-    tell_verdict(Job(f"check::{name}", verdict.subject, verdict.dtype, source=Source("api")), verdict, ASSERTION)
+    job = Job(f"check::{name}", verdict.subject, verdict.dtype, source=Source("api"))
+    LATEST.append(tell_verdict(job, verdict, ASSERTION))
     return verdict

@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from ..core.case import Source
-from ..core.errors import UnknownName
+from ..core.errors import SpecError, UnknownName
 from ..frameworks.registry import installed, names
+from ..judge.laws.registry import find as find_law
 from ..namespaces.dtypes import COMPLEX, PRECISION
 from ..ops.complex.lowering import is_complex
 from ..spec.document import CaseSpec, Document
@@ -67,11 +68,21 @@ def spec_jobs(document: Document, settings: Settings, path: str) -> Iterator[Job
     for. There the settings select among what the case says.
     """
     for spec in document.cases:
+        _check_invariants(spec)
         bound = spec.function is not None or spec.expect != "pass"
         for subject in _chosen(settings.subjects, spec.subjects, subjects_of(settings), bound):
             wanted = None if settings.dtypes is None else _dtypes_for(settings.dtypes, spec)
             for dtype in _chosen(wanted, spec.dtypes, DEFAULT_DTYPES, bound):
                 yield _job(spec, subject, dtype, path)
+
+
+def _check_invariants(spec: CaseSpec) -> None:
+    """Raise SpecError for a law that nobody knows."""
+    for name in spec.invariants:
+        try:
+            find_law(name)
+        except UnknownName as e:
+            raise SpecError(str(e), file=spec.file, line=spec.line) from None
 
 
 def _job(spec: CaseSpec, subject: str, dtype: str, path: str) -> Job:

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..core.errors import ShapeError, SpecError, did_you_mean
 from ..core.graph import Apply, Graph, Input
+from ..core.imports import parsed
 from ..core.op import Kind, Shape
 from ..namespaces.dtypes import COMPLEX, PRECISION
 from ..ops.complex.lowering import is_complex
@@ -36,6 +37,7 @@ from .keys import (
     INPUT,
     INPUT_DTYPES,
     REAL_DTYPES,
+    TAG,
     VERSION,
 )
 from .nodes import Node, Scalar, Sequence, SourceText
@@ -101,6 +103,9 @@ def _shared(keys: read.Keys, inherited: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("invariants", "tags"):
         if name in keys:
             found[name] = read.as_texts(keys[name], name)
+    for node, tag in zip(read.as_sequence(keys["tags"], "tags") if "tags" in keys else (), found.get("tags", ())):
+        if not re.match(TAG, tag) or tag.endswith("\n"):
+            raise node.error(f"a tag is a letter, then letters, digits and any of _.-; not {shortened(tag)!r}")
     if "seed" in keys:
         found["seed"] = read.as_integer(keys["seed"], "seed")
     return found
@@ -131,7 +136,7 @@ class _Reader:
             claims=self.claims(graph, inputs, wrt := self.wrt(inputs)),
             cotangent=self.cotangent(graph),
             wrt=wrt,
-            function=self.function(),
+            function=self.function(inputs),
             expect=read.as_choice(keys["expect"], "expect", EXPECTATIONS) if "expect" in keys else "pass",  # type: ignore[arg-type]
             note=read.as_text(keys["note"], "note") if "note" in keys else "",
             inconclusive=self.inconclusive(),
@@ -314,13 +319,22 @@ class _Reader:
                 raise item.error(f"{name} is {inputs[name].kind}: it is not differentiated")
         return wanted
 
-    def function(self) -> str | None:
-        """The function that `call` names, not imported yet."""
+    def function(self, inputs: Mapping[str, InputSpec]) -> str | None:
+        """The function that `call` names, not imported yet, with its call."""
         if "call" not in self.keys:
             return None
         text = read.as_text(self.keys["call"], "call")
         if not re.match(CASE["call"].schema["pattern"], text) or text.endswith("\n"):
             raise self.keys["call"].error(f"call is `package.module:function`, not {shortened(text)!r}")
+        try:
+            named = parsed(text)
+        except ValueError as e:
+            raise self.keys["call"].error(f"call: {e}") from None
+        if named.positional is not None and not named.inputs:
+            raise self.keys["call"].error("call: it is given none of the inputs")
+        for name in named.inputs:
+            if name not in inputs:
+                raise self.keys["call"].error(f"call: unknown input {shortened(name)!r}{did_you_mean(name, inputs)}")
         return text
 
     def inconclusive(self) -> dict[str, str]:

@@ -22,6 +22,7 @@ from ..core.graph import Apply, Constant, Graph, Input, Node
 from ..core.interval import Interval
 from ..core.op import VARIADIC, Kind, OpSpec, Shape
 from ..ops import OPS
+from ..ops.build import too_large
 from ..ops.complex.lowering import COMPLEX, ComplexBuilder, spec_of
 from .nodes import Scalar
 
@@ -392,9 +393,9 @@ class _Parser:
         except (TypeError, ValueError, LookupError, ArithmeticError) as e:
             # A shape rule that meets parameters it did not foresee: still the author's text that is wrong.
             raise self.error(at, f"{op}: {e}") from None
-        size = math.prod(self.builder.shape(k))
-        if size > MAX_ELEMENTS:
-            raise self.error(at, f"{op} makes an array of {size} elements; at most {MAX_ELEMENTS}")
+        why_not = too_large(self.builder.shape(k), MAX_ELEMENTS)
+        if why_not:
+            raise self.error(at, f"{op} makes {why_not}")
         return k
 
     # Literals.

@@ -31,6 +31,9 @@ class Key:
     required: bool = False
 
 
+TAG = "^[A-Za-z][A-Za-z0-9_.-]*$"
+"""A tag, as `-m` can be asked for it."""
+
 _SHARED = {
     "dtypes": Key(
         "The dtypes that the case is run in; default: " + ", ".join(DEFAULT_DTYPES) + ", and for a case with complex "
@@ -45,7 +48,10 @@ _SHARED = {
         "Laws to check as well, by name: `linearity`, `accumulation`, `detach`, … (the section on laws lists them).",
         {"type": "array", "items": _text, "uniqueItems": True},
     ),
-    "tags": Key("Marks for selection with `-m`.", {"type": "array", "items": _text, "uniqueItems": True}),
+    "tags": Key(
+        "Marks for selection with `-m`; none that pytest or a plugin of it gives a meaning to (`skip`, `xfail`, `timeout`).",
+        {"type": "array", "items": {"type": "string", "pattern": TAG}, "uniqueItems": True},
+    ),
     "seed": Key(
         "Changes what is drawn; drawn values depend on it, on the name of the case and on that of the input.",
         {"type": "integer", "minimum": 0},
@@ -91,9 +97,10 @@ CASE: Mapping[str, Key] = {
     ),
     "call": Key(
         "`package.module:function`, a function of the subject's own arrays that is held against `expr`, "
-        "forward and backward.",
+        "forward and backward. It is given all inputs, in order, or what stands in brackets: names of inputs and literals, "
+        "as in `package.module:norm(x, 1e-6, axis=-1)`.",
         {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*:"
-                                      "[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*$"},
+                                      "[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*(\\(.*\\))?$"},
     ),
     "wrt": Key(
         "The inputs that are differentiated; default: all of them that are floating-point.",

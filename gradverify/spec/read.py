@@ -14,6 +14,7 @@ import numpy as np
 from ..core.errors import did_you_mean
 from ..core.interval import Interval
 from ..core.op import Kind, Shape
+from ..ops.build import too_large
 from . import nodes
 from .expression import MAX_ELEMENTS, shortened
 from .keys import Key
@@ -22,7 +23,6 @@ from .values import DOMAINS, Domain, complex_number
 
 T = TypeVar("T")
 
-MAX_DIMENSIONS = 32
 """NumPy's own limit before 2.0; PyTorch and JAX set none below it that matters here."""
 
 
@@ -177,16 +177,15 @@ def as_bounds(node: Node, read: Callable[[Node, str], T]) -> tuple[T, T]:
 def as_shape(node: Node) -> Shape:
     """A list of dimensions, of a size that is allowed."""
     items = as_sequence(node, "shape")
-    if len(items) > MAX_DIMENSIONS:
-        raise node.error(f"{len(items)} dimensions; at most {MAX_DIMENSIONS}")
     shape = tuple(as_integer(item, "a dimension") for item in items)
     _check_size(node, shape)
     return shape
 
 
 def _check_size(node: Node, shape: Shape) -> None:
-    if math.prod(shape) > MAX_ELEMENTS:
-        raise node.error(f"an array of {math.prod(shape)} elements; at most {MAX_ELEMENTS}")
+    why_not = too_large(shape, MAX_ELEMENTS)
+    if why_not:
+        raise node.error(why_not)
 
 
 def _literal(node: Node, what: str) -> tuple[Shape, list[Scalar]]:
@@ -213,8 +212,7 @@ def as_array(node: Node, what: str, kind: Kind | None) -> np.ndarray:
     complex.
     """
     shape, entries = _literal(node, what)
-    if len(shape) > MAX_DIMENSIONS:
-        raise node.error(f"{len(shape)} dimensions; at most {MAX_DIMENSIONS}")
+    _check_size(node, shape)
     if kind is None:
         kind = "bool" if entries and isinstance(entries[0].value, bool) else "float"
         if any(isinstance(e.value, str) and complex_number(e.text) is not None for e in entries):

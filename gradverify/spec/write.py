@@ -18,6 +18,7 @@ import numpy as np
 from ..core.case import Case
 from ..core.errors import Unsupported
 from ..core.graph import Apply, Constant, Graph, Input
+from ..core.imports import parsed
 from ..core.op import VARIADIC
 from ..namespaces.dtypes import complex_name, is_float, to_float64
 from ..ops.complex.lowering import is_complex, spec_of
@@ -304,7 +305,8 @@ def dumps(
     if tuple(case.wrt) != floats and case.wrt:
         lines.append(f"    wrt: [{', '.join(names[x] for x in case.wrt)}]")
     if case.function is not None:
-        lines.append(f"    call: {scalar(case.function)}")
+        call = parsed(case.function)
+        lines.append(f"    call: {scalar(call.renamed(lambda name: names.get(name, name)))}")
     if case.expect != "pass":
         lines.append(f"    expect: {case.expect}")
     if case.invariants:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import os
 import sys
 from collections.abc import Iterator
@@ -52,6 +53,12 @@ def of_node(node: Node) -> str:
     """ " at model.py:12", after a node's name; "" where its line is not known."""
     site = getattr(node, "site", None)
     return f" at {at(*site)}" if site else ""
+
+
+def is_thrown_away(frame: FrameType) -> bool:
+    """Is the result of the call that a frame is in thrown away, as in a statement of its own?"""
+    following = (i for i in dis.get_instructions(frame.f_code) if i.offset > frame.f_lasti and i.opname != "CACHE")
+    return next((i.opname == "POP_TOP" for i in following), False)
 
 
 def folder_of(module: Any) -> str:

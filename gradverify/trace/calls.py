@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import Unsupported
+from ..core.errors import JUDGED, Unsupported
 from ..namespaces.dtypes import ROUNDOFF
 from .base import Tracer
 from .callee import positional
@@ -299,7 +299,7 @@ def confirmed(
             return point, run(point)
 
         apart = unread_but_used(found.graph, found.values, moving, roundoff, seed, run)
-    except Exception as e:
+    except JUDGED as e:
         xp.note(f"at or next to this point the function raised {type(e).__name__}: the graph was not confirmed")
         return None
     try:

@@ -91,6 +91,7 @@ class Entry:
     """What is known of one definition.
 
     executed         how often it ran
+    checked          did gradverify's own judgements run it (`check` in a test, a spec)? Those calls count nowhere else
     undifferentiated how often nothing asked for its gradient: under no_grad, or none of its arguments requires grad
     looked_at        how many of the others were held against those that are recorded
     missed           how often a call could not be recorded, by the reason
@@ -100,6 +101,7 @@ class Entry:
     def __init__(self, definition: Definition, recorder: Recorder) -> None:
         self.definition, self.recorder = definition, recorder
         self.executed = 0
+        self.checked = False
         self.undifferentiated = 0
         self.looked_at = 0
         self.missed: Counter[str] = Counter()

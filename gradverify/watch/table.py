@@ -28,6 +28,7 @@ def rows(recorder: Recorder, judged: Sequence[Judged]) -> list[Row]:
             "outcomes": [str(j.verdict.outcome) for j in its], "missed": dict(entry.missed),
             "sides": _sides(j.sides or {} for j in its), "graphs": sum(j.sides is not None for j in its),
             "passed": sum(j.verdict.outcome is Outcome.PASS for j in its), "probed": sum(j.probed for j in its),
+            "checked": entry.checked,
         })  # fmt: skip
     known = {r["name"] for r in found}
     for framework in known_frameworks():
@@ -43,6 +44,7 @@ def _row(name: str, backward: str) -> Row:
     return {
         "name": name, "backward": backward, "executed": 0, "looked_at": 0, "undifferentiated": 0, "recorded": 0,
         "outcomes": [], "missed": {}, "sides": {}, "graphs": 0, "passed": 0, "probed": 0,
+        "checked": False,
     }  # fmt: skip
 
 
@@ -65,6 +67,7 @@ def merged(tables: Iterable[Sequence[Row]]) -> list[Row]:
         old = found[row["name"]]
         for key in ("executed", "looked_at", "undifferentiated", "recorded", "graphs", "passed", "probed"):
             old[key] += row[key]
+        old["checked"] |= row["checked"]
         old["sides"] = _sides([old["sides"], row["sides"]])
         old["outcomes"] += row["outcomes"]
         for why, n in row["missed"].items():
@@ -90,7 +93,10 @@ def table_lines(table: Sequence[Row]) -> list[str]:
         lines.append(
             f"probes were asked around {probed} of the {passed} calls that passed: others were short of time, or bound"
         )
-    never = [r for r in table if not r["executed"]]
+    checked = [r["name"] for r in table if r["checked"] and not r["executed"]]
+    if checked:
+        lines.append(f"executed by checks of their own alone: {', '.join(checked)}")
+    never = [r for r in table if not r["executed"] and not r["checked"]]
     if never:
         lines.append(f"defined and never executed: {', '.join(r['name'] for r in never)}")
     for r in met:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gradverify.core.case import Case
-from gradverify.core.errors import SpecError, Unsupported
+from gradverify.core.errors import Unsupported
 from gradverify.core.graph import Graph
 from gradverify.core.verdict import FailKind, Outcome, Reason
 from gradverify.frameworks.base import Form, Framework, Observation
@@ -297,11 +297,18 @@ def test_a_claim_is_held_against_the_oracle() -> None:
     assert "the claimed gradient of x" in verdict.message
 
 
-def test_a_function_that_cannot_be_found_is_one_clear_error() -> None:
-    with pytest.raises(SpecError, match="no_such_module"):
-        decide(chain(function="no_such_module:f"), NumpyFramework())
-    with pytest.raises(SpecError, match="no function"):
-        decide(chain(function="math:pi"), NumpyFramework())
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("no_such_module:f", "cannot be imported: ModuleNotFoundError"),
+        ("math:pi", "no function but a float"),
+        ("math:f(1, x", "no call"),
+    ],
+)
+def test_a_function_that_cannot_be_called_is_a_fail(name: str, said: str) -> None:
+    verdict = decide(chain(function=name), NumpyFramework())
+    assert verdict.kind is FailKind.RAISED
+    assert said in verdict.message
 
 
 def test_a_known_formula_explains_a_loss_and_nothing_else() -> None:

@@ -140,12 +140,32 @@ def test_fail_explains_itself(project: pytest.Pytester) -> None:
     assert result.ret == 1
     result.stdout.fnmatch_lines([
         "FAIL (*): growth on wrong in float64 (a.grad.yaml:4)",
-        "*got     *", "*want    *", "*error   * ulp", "*budget  * ulp*", "*oracle *",
+        "dx?1? is off by *",
         "first wrong op: *exp*",
-        "--- graph", "*exp(*", "--- spec*", "gradverify: 1", "--- stand-alone reproducer",
+        "  dx?1?: got *, want *; 2 of 2 entries of dx are off",
+        "at x = ?1.0, 2.0?, y = ?0.5, 0.25?",
+        "more: .gradverify/a.grad.yaml_growth*/report.txt*",
     ])  # fmt: skip
     assert "Traceback" not in result.stdout.str()
-    assert re.search(r"want    -?\d\.\d{15,19}", result.stdout.str())
+    assert "--- graph" not in result.stdout.str()
+    (folder,) = (project.path / ".gradverify").glob("a.grad.yaml_growth*")
+    check_evidence((folder / "report.txt").read_text())
+    assert (folder / "case.grad.yaml").read_text().startswith("gradverify: 1")
+    assert "def true_entry(" in (folder / "reproduce.py").read_text()
+
+
+def test_verbose_twice_shows_all_evidence(project: pytest.Pytester) -> None:
+    check_evidence(run(project, *FAST, "-vv", subjects="wrong").stdout.str())
+
+
+def check_evidence(text: str) -> None:
+    parts = (
+        "FAIL (", "got     ", "want    ", "error   ", "budget  ", "oracle ", "--- graph", "--- spec", "gradverify: 1",
+        "--- stand-alone reproducer",
+    )  # fmt: skip
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+    assert re.search(r"want    -?\d\.\d{15,19}", text)
 
 
 def test_the_spec_in_a_failure_fails_again(project: pytest.Pytester) -> None:
@@ -190,7 +210,8 @@ def test_random_graphs_shrink_to_one_op(project: pytest.Pytester) -> None:
         project, "-p", "no:cacheprovider", "-k", "random and float64", "--gradverify-examples=60", subjects="wrong"
     )
     result.assert_outcomes(failed=1, deselected=3)
-    report = result.stdout.str()
+    (file,) = (project.path / ".gradverify").glob("*random_graphs*/report.txt")
+    report = file.read_text()
     graph = report[report.index("--- graph") : report.index("--- spec")]
     assert graph.count(" = ") == 1, graph
 
@@ -408,7 +429,9 @@ def test_spec_fails(gradverify, request):
         project.makepyfile("def test_it(gradverify):\n    gradverify.assert_pass('exp(x)', subject='wrong', x=1.0)\n")
         result = project.runpytest_inprocess("-p", "no:cacheprovider")
         result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines(["*VerdictError: FAIL*exp(x) on wrong in float64*", "*want *", "*budget *"])
+        result.stdout.fnmatch_lines(
+            ["*VerdictError: FAIL*exp(x) on wrong in float64*", "*want *", "*more: .gradverify*"]
+        )
 
     def test_a_wrong_marker_says_so(self, project: pytest.Pytester) -> None:
         project.makepyfile(

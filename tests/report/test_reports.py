@@ -188,7 +188,9 @@ def test_text_of_a_failure() -> None:
     lines = text(event(Outcome.FAIL, kind=FailKind.WRONG, message="dx is off", graph="whole", culprit=culprit,
                        notes=("odd",))).splitlines()  # fmt: skip
     assert lines[:2] == ["FAIL (wrong): c on torch in float64 (a.grad.yaml:3)", "dx is off"]
-    assert lines[2:9] == [
+    assert lines[2] == "first wrong op: exp (%2 = exp(%1)), the gradient of its argument 1"
+    assert lines[3] == "  dx[1, 0]: got 1.5, want 1.25"
+    assert lines[4:11] == [
         "1 of 4 entries of dx is off:",
         "  dx[1, 0]",
         "    got     1.5",
@@ -197,7 +199,6 @@ def test_text_of_a_failure() -> None:
         "    budget  1e-15 = 4.5 ulp, all that rounding in float64 excuses",
         "    oracle  right to within 1e-30",
     ]
-    assert "first wrong op: exp (%2 = exp(%1)), the gradient of its argument 1" in lines
     assert "whole" not in lines  # the reduced graph stands in for it
     assert lines[-1] == "note: odd"
 
@@ -206,8 +207,9 @@ def test_text_names_an_unmet_expectation_and_strictness() -> None:
     unmet = text(event(Outcome.PASS, expect="raises", ok=False))
     assert unmet.startswith("PASS, where its author expected the subject to raise: c on torch")
     strict = text(event(Outcome.INCONCLUSIVE, reason=Reason.DOMAIN, ok=False))
-    assert f"reason: {Reason.DOMAIN}; strict: INCONCLUSIVE fails" in strict
-    assert "strict" not in text(event(Outcome.INCONCLUSIVE, reason=Reason.DOMAIN, ok=True))
+    assert f"reason: {Reason.DOMAIN}" in strict.replace("\n", " ")
+    assert strict.endswith("INCONCLUSIVE fails, as asked for")
+    assert "as asked for" not in text(event(Outcome.INCONCLUSIVE, reason=Reason.DOMAIN, ok=True))
 
 
 def test_a_failure_gets_its_script_and_nothing_else_does() -> None:

@@ -38,13 +38,14 @@ def test_check_tells_its_verdict_once() -> None:
     with listening(told.append):
         right = gradverify.check(np.sin, np.ones(3), vjp=lambda g, x: g * np.cos(x))
         wrong = gradverify.check(np.sin, np.ones(3), vjp=lambda g, x: g)
-        gradverify.check(np.sin, np.ones(3), vjp=lambda g, x: g * np.cos(x), order=2)
-    gradverify.check(np.sin, np.ones(3), vjp=lambda g, x: g)  # nobody listens any more
+        undecided = gradverify.check(np.sin, np.ones(3), vjp=lambda g, x: g * np.cos(x), order=2)
+    _ = gradverify.check(np.sin, np.ones(3), vjp=lambda g, x: g)  # nobody listens any more
     first, second, third = judged(told)
     assert len(told) == 3
     assert (first.verdict, second.verdict) == (right, wrong)
     assert [e.ok for e in (first, second, third)] == [True, False, False]  # an assertion wants a decision
-    assert third.verdict.reason is Reason.NO_RULE
+    assert third.verdict == undecided
+    assert undecided.reason is Reason.NO_RULE
     assert first.job.source.kind == "api"
 
 

@@ -58,3 +58,16 @@ def test_a_script(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert "FAIL (wrong): __main__.Doubled[x=float32(3)*]" in done.stdout
     assert "first run by train.py:17" in done.stdout
+
+
+def test_what_a_judgement_calls_is_not_recorded(tmp_path: Path) -> None:
+    with gradverify.watch("tests.watch.functions.*", root=tmp_path) as watched:
+        assert gradverify.check(F.Sin.apply, drawn(3), effort="quick")
+        assert not gradverify.check(F.Doubled.apply, drawn(3), effort="quick")
+        F.Sin.apply(drawn(2)).sum().backward()
+    watched.judge(60)
+    assert not watched.gates()
+    text = watched.text()
+    assert "executed by checks of their own alone: tests.watch.functions.Doubled\n" in text
+    (row,) = [line for line in text.splitlines() if line.startswith("tests.watch.functions.Sin ")]
+    assert row.split()[1] == "1"  # execution

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import NoRule, Unsupported
+from ...core.errors import JUDGED, NoRule, Unsupported
 from ...core.graph import Graph
 from ...trace import Traced
 from ..base import Derived, Framework, Observation, Pushed
@@ -48,7 +48,7 @@ class AutogradFramework(NumpyFramework):
                 outputs, found = function(*given.values()), []
         except Unsupported:
             raise
-        except Exception as e:
+        except JUDGED as e:
             return Observation(raised=e, stage=stage)
         return Observation(
             outputs=tuple(self.get(o) for o in outputs),

@@ -17,6 +17,7 @@ from typing import Any
 import cupy
 import numpy as np
 
+from ...core.errors import JUDGED
 from ...trace.calls import FlatCall, Found, arguments, change_arrays, confirmed, finished, leaves, mapped, traced
 from ...trace.value import Traced
 from ..numpy.handwritten import Flat, HandWritten
@@ -41,7 +42,7 @@ def trace(
     try:
         with numpy_for_cupy(fn):
             found = traced_call(twin, "cupy", flat, confirm=False, strict=False)
-    except Exception as e:
+    except JUDGED as e:
         given = arguments(xp, call, value, lambda a: a.dtype.name, lambda a: False)
         result = call.run([a.copy() for a in call.arrays])  # what the function itself raises is the caller's
         outs = [_found(path, leaf) for path, leaf in leaves(result)]

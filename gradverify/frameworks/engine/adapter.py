@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import Unsupported
+from ...core.errors import JUDGED, Unsupported
 from ...core.graph import Constant, Graph
 from ...namespaces.dtypes import numpy_dtype
 from ...namespaces.layout import copy_layout
@@ -84,7 +84,7 @@ class EngineFramework(Framework):
             outs = function(*leaves.values())
         except Unsupported:
             raise
-        except Exception as error:
+        except JUDGED as error:
             return Observation(raised=error, stage="forward")
         outs = outs if isinstance(outs, tuple) else (outs,)
         try:
@@ -94,7 +94,7 @@ class EngineFramework(Framework):
             if reached:
                 ends, seeds = zip(*reached)
                 grads = engine.autograd.grad(ends, [leaves[n] for n in wrt], seeds, allow_unused=True)
-        except Exception as error:
+        except JUDGED as error:
             return Observation(raised=error, stage="backward")
         return Observation(
             outputs=tuple(np.array(o.detach().numpy()) for o in outs),

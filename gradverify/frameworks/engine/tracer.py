@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ... import engine
+from ...core.errors import JUDGED
 from ...engine import dispatch, modes, nn, rules
 from ...ops import OPS
 from ...trace.call_site import called_from
@@ -56,7 +57,7 @@ def trace(
     try:
         with xp.recording(), xp.watching():
             result = call.run(inputs)
-    except Exception as e:
+    except JUDGED as e:
         xp.closed = True
         result = call.run([_with(t, copied(t._array())) for t in call.arrays])
         opaque.append(f"it raised {type(e).__name__} on recorded arrays: {e}")

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import Unsupported
+from ...core.errors import JUDGED, Unsupported
 from ...core.graph import Constant, Graph
 from ...namespaces.dtypes import numpy_dtype
 from ...trace import Traced
@@ -154,7 +154,7 @@ class JaxFramework(Framework):
                 )
             except Unsupported:
                 raise
-            except Exception as e:
+            except JUDGED as e:
                 lacking = Unsupported(str(e).splitlines()[0]) if LACKING.search(str(e)) else None
                 return Observation(raised=lacking or e, stage=call.stage)
             arrays = {f"out{i}": o for i, o in enumerate(outputs)} | {f"d{n}": d for n, d in zip(wrt, gradients)}
@@ -214,7 +214,7 @@ class JaxFramework(Framework):
         with jax.enable_x64(True), jax.default_device(self._device()):
             try:
                 made = jax.make_jaxpr(function)(*(self.put(v) for v in values.values()))
-            except Exception:  # a function that branches on values has no jaxpr
+            except JUDGED:  # a function that branches on values has no jaxpr
                 return False
             return derivatives.drops_outputs(made.jaxpr)
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import tree_util
 
-from ...core.errors import Undefined, Unsupported
+from ...core.errors import JUDGED, Undefined, Unsupported
 from ...core.graph import Site
 from ...core.op import Kind
 from ...namespaces.dtypes import PRECISION, ROUNDOFF
@@ -731,7 +731,7 @@ def _confirmed(traced: Traced, call: _Call, seed: int, xp: JaxTracer) -> str | N
     try:
         here = [_array(x) for x in traced.function(*given)]
         there = [_array(x) for x in traced.function(*arrays)]
-    except Exception as e:
+    except JUDGED as e:
         xp.note(f"at or next to this point the function raised {type(e).__name__}: the graph was not confirmed")
         return None
     try:

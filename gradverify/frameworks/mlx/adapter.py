@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import Unsupported
+from ...core.errors import JUDGED, Unsupported
 from ...core.graph import Graph
 from ...trace import Traced
 from ..base import Derived, Framework, Observation, Pushed
@@ -56,7 +56,7 @@ class MlxFramework(Framework):
                 mx.eval(gradients)
             except Unsupported:
                 raise
-            except Exception as e:
+            except JUDGED as e:
                 return Observation(raised=e, stage=stage)
             return Observation(
                 outputs=tuple(_get(o) for o in outputs),

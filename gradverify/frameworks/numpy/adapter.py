@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import Unsupported
+from ...core.errors import JUDGED, Unsupported
 from ...core.graph import Graph
 from ...namespaces.layout import copy_layout
 from ...trace import Traced
@@ -60,7 +60,7 @@ class NumpyFramework(Framework):
             outputs, back = function.pull(*given.values())
         except Unsupported:
             raise
-        except Exception as e:
+        except JUDGED as e:
             return Observation(raised=e, stage="forward")
         outs = tuple(self.get(o) for o in outputs)  # the backward pass may write to them
         gradients: dict[str, np.ndarray | None] = {}
@@ -68,7 +68,7 @@ class NumpyFramework(Framework):
             try:
                 found = back(tuple(weights))
                 gradients = {n: self._gradient(found[n], values[n]) for n in wrt}
-            except Exception as e:
+            except JUDGED as e:
                 return Observation(raised=e, stage="backward")
         changed = mutated(values, given.values(), cotangent, weights, self.get)
         return Observation(outputs=outs, gradients=gradients, mutated=changed)

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import Unsupported
+from ...core.errors import JUDGED, Unsupported
 from ...core.graph import Input, Site
 from ...core.op import Kind
 from ...namespaces import layout
@@ -86,7 +86,7 @@ def traced_call(
     try:
         with xp.recording(*modules, names=getattr(inspect.unwrap(call.fn), "__globals__", None)):
             result = call.run(inputs)
-    except Exception as e:
+    except JUDGED as e:
         xp.closed = True
         result = call.run([copied(a) for a in call.arrays])  # what the function itself raises is the caller's
         opaque.append(f"it raised {type(e).__name__} on recorded arrays: {_first(e)}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import Unsupported
+from ...core.errors import JUDGED, Unsupported
 from ...core.graph import Graph
 from ...trace import Traced
 from ..base import Framework, Observation
@@ -61,7 +61,7 @@ class TinygradFramework(Framework):
             gradients = [_get(g) for g in lazy]
         except Unsupported:
             raise
-        except Exception as e:
+        except JUDGED as e:
             return Observation(raised=e, stage=stage)
         return Observation(
             outputs=outs,

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import Unsupported
+from ...core.errors import JUDGED, Unsupported
 from ...core.graph import Constant, Graph
 from ...namespaces.dtypes import complex_name
 from ...ops.complex.lowering import is_complex
@@ -174,7 +174,7 @@ class TorchFramework(Framework):
                             leaf.mul_(-1.5).sub_(1)
         except Unsupported:
             raise
-        except Exception as e:
+        except JUDGED as e:
             return Observation(raised=_lacking(e), stage="forward")
         outputs = several(result)
         gradients: list[Any] = [None] * len(wrt)
@@ -185,7 +185,7 @@ class TorchFramework(Framework):
             try:
                 again = None if mode == EDITED else lambda: function(*leaves.values())
                 gradients = _PULLS.get(mode, _pulled)(outs, [leaves[n] for n in wrt], cotangents, again)
-            except Exception as e:
+            except JUDGED as e:
                 return Observation(raised=_lacking(e), stage="backward")
         named = dict(zip(wrt, gradients))
         arrays = {f"out{i}": o for i, o in enumerate(outputs)} | {f"d{n}": d for n, d in named.items() if d is not None}
@@ -425,5 +425,5 @@ _PULLS: Mapping[str, Callable[..., list[Any]]] = {
 }
 
 
-def _lacking(e: Exception) -> Exception:
+def _lacking(e: BaseException) -> BaseException:
     return Unsupported(str(e).splitlines()[0]) if LACKING.search(str(e)) else e

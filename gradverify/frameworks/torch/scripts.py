@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...core.imports import root_of
 from ..watching import Sample, Script
 from .arrays import to_numpy
 
@@ -104,11 +105,5 @@ def _drawn(sample: Sample) -> tuple[np.ndarray, ...]:
 
 def _path(module: str, file: str) -> str:
     """The lines that put the folder of a file that is no installed package on the path."""
-    if not file or "site-packages" in file:
-        return ""
-    import pathlib
-
-    root = pathlib.Path(file).resolve()
-    for _ in module.split("."):
-        root = root.parent
-    return f"import sys\n\nsys.path.insert(0, {str(root)!r})"
+    root = root_of(module, file)
+    return f"import sys\n\nsys.path.insert(0, {root!r})" if root else ""

@@ -26,7 +26,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ...core.errors import Undefined, Unsupported
+from ...core.errors import JUDGED, Undefined, Unsupported
 from ...core.graph import Input, Site
 from ...core.op import Kind
 from ...namespaces.dtypes import ROUNDOFF
@@ -1244,7 +1244,7 @@ def _stale(traced: Traced, inputs: list[torch.Tensor], seed: int) -> tuple[str, 
     roundoff = max(ROUNDOFF.get(n, 2.0**-4) for n in (traced.dtype, *traced.formats))
     try:
         return tuple(read_but_ignored(traced.graph, traced.values, names, roundoff, seed, run, traced.dtype))
-    except Exception:  # a call that raises keeps nothing that we could tell
+    except JUDGED:  # a call that raises keeps nothing that we could tell
         return ()
 
 
@@ -1277,7 +1277,7 @@ def _confirmed(
         with eager():
             there = traced.function(*tensors)
         apart = unread_but_used(traced.graph, traced.values, moving, roundoff, seed, run)
-    except Exception as e:
+    except JUDGED as e:
         xp.note(f"next to this point the function raised {type(e).__name__}: the graph was not confirmed there")
         return None
     try:

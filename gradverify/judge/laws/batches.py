@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...core.case import Case
-from ...core.errors import Unsupported
+from ...core.errors import JUDGED, Unsupported
 from ...namespaces import NUMPY
 from ...namespaces.dtypes import is_float, to_float64
 from ...namespaces.run import forward
@@ -44,6 +44,8 @@ def _permutation(t: Trial) -> str:
 def _stacking(t: Trial) -> str:
     """The gradient of a batch is the gradients of its members, asked one by one; what they share gets the sum."""
     batched, size = _find_batch(t.case, _is_stacked)
+    if not size:
+        raise Unsupported("the batch has no members")
     parts = []
     for k in range(size):
         values = {n: v[k : k + 1] if n in batched else v for n, v in t.case.values.items()}
@@ -102,7 +104,7 @@ def _values_of(case: Case, values: Value) -> list[np.ndarray] | None:
     try:
         with np.errstate(all="ignore"):
             nodes = forward(NUMPY, flat, values, "float64")
-    except Exception:
+    except JUDGED:
         return None
     found = [np.asarray(nodes[o], dtype=np.float64) for o in flat.outputs]
     return found if all(np.isfinite(x).all() for x in found) else None

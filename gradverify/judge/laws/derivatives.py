@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...core.case import Case
-from ...core.errors import Unsupported
+from ...core.errors import JUDGED, Unsupported
 from ...core.graph import Graph
 from ...frameworks.values import several
 from ...namespaces import NUMPY
@@ -41,7 +41,7 @@ def _duality(t: Trial) -> str:
         _, jvps = t.subject.run_jvp(function, case.values, tangents, False)
     except Unsupported:
         raise
-    except Exception as e:
+    except JUDGED as e:
         raise Unsupported(f"no forward mode: {str(e).strip().partition(chr(10))[0]}") from e
     found = differences(case, tangents)
     if found is None or found.kinks:  # there, both modes may be defensible and not one linear map
@@ -75,7 +75,7 @@ def _hessian_symmetry(t: Trial) -> str:
     along = [{n: _direction(n, case, salt) for n in case.wrt} for salt in (1, 2)]
     try:
         back, cotangents = vjp_graph(lowered(case.graph), case.wrt, "{}*", lambda k: k)
-    except Exception as e:
+    except JUDGED as e:
         raise Unsupported(f"a rule of the op table cannot be recorded, so that there is no budget: {e}") from e
     sides, room = [], 0.0
     for v, u in (along, along[::-1]):

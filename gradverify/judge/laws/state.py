@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import Unsupported
+from ...core.errors import JUDGED, Unsupported
 from ...frameworks.base import Observation
 from ...frameworks.tape import Tape
 from ...namespaces.dtypes import FORMATS, is_float
@@ -61,7 +61,7 @@ def _pull(t: Trial, tape: Tape, values: Mapping[str, np.ndarray]) -> tuple[dict[
         found = tape.module.autograd.grad(roots, list(wanted.values()), cotangents, allow_unused=True)
     except Unsupported:
         raise
-    except Exception as e:
+    except JUDGED as e:
         raise Unsupported(f"another call raised {type(e).__name__}") from e
     detached = {f"out{i}": o.detach() for i, o in enumerate(outputs)}
     return detached, {f"d{n}": g for n, g in zip(wanted, found) if g is not None}
@@ -74,7 +74,7 @@ def _differs_interleaved(t: Trial, tape: Tape, other: Mapping[str, np.ndarray]) 
     try:
         between = tape.run(t.function, tape.leaves(other, t.case.wrt))
         tape.module.autograd.backward(roots, cotangents)
-    except Exception as e:
+    except JUDGED as e:
         raise Unsupported(f"another call raised {type(e).__name__}") from e
     del between  # alive until here, as a step over several batches has it
     return t.differs(Observation(gradients=tape.grads(leaves, t.case.wrt)))
@@ -108,11 +108,11 @@ def _second_graph(t: Trial) -> str:
     try:
         first = pull()
         want = derive(first)
-    except Exception:  # a backward pass need not be differentiable
+    except JUDGED:  # a backward pass need not be differentiable
         return ""
     try:
         got = derive(pull())
-    except Exception as e:
+    except JUDGED as e:
         return f"the second raised {type(e).__name__}: {e}"
     for a, b in zip(want, got):
         if a is None or not a.any():

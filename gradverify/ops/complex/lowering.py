@@ -30,6 +30,10 @@ LEFT_OUT = frozenset(("sign",))
 """Complex numbers have `sgn`: what `sign` makes of one, libraries do not agree on."""
 
 
+OF_COMPLEX = frozenset("real imag conj angle sgn irfft".split())
+"""Ops that are asked of complex numbers alone: of a real one each has another meaning, or an argument of no use."""
+
+
 # ---- the ops that real graphs have no use for --------------------------------------------------------------------------
 
 
@@ -114,6 +118,10 @@ class ComplexBuilder(GraphBuilder):
 
     def _check_kind(self, op: str, i: int, a: int, wanted: Kind) -> None:
         got = self.kind(a)
+        if got == "float" and op in OF_COMPLEX:
+            raise ShapeError(
+                f"{op}: argument {i + 1} is real, and {op} is about complex numbers; write complex(x, 0 * x)"
+            )
         if wanted == "complex" and got in ("float", "complex"):
             return
         if got != "complex":

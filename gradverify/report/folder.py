@@ -1,0 +1,66 @@
+"""The folder of what a run leaves behind: a report, a reproducer and a spec for each gradient that is not acceptable."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..run.events import JobJudged
+from .evidence import glance, text, with_reproducer
+
+FOLDER = ".gradverify"
+"""Below the project's root. It keeps itself out of version control."""
+
+LONGEST = 36
+"""Characters of a case's name that its folder's name keeps; a digest tells apart what is alike up to there."""
+
+
+def save(root: Path, name: str, files: Mapping[str, str | bytes]) -> Path | None:
+    """Write the files into a folder of their own below `root`, and return it; None where nothing can be written.
+
+    `name` stands for what was judged: another run of the same overwrites the files. Each is replaced as a whole, so
+    that a reader never sees half of one.
+    """
+    digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
+    short = re.sub(r"[^A-Za-z0-9_.]+", "_", name)[:LONGEST].strip("_.")
+    folder = root / FOLDER / (f"{short}-{digest}" if short else digest)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (root / FOLDER / ".gitignore").write_text("*\n", encoding="utf-8")
+        for file, content in files.items():
+            made = folder / f".{file}.{os.getpid()}"
+            made.write_bytes(content.encode() if isinstance(content, str) else content)
+            made.replace(folder / file)
+    except OSError:
+        return None
+    return folder
+
+
+REPORT, REPRODUCER, SPEC = "report.txt", "reproduce.py", "case.grad.yaml"
+
+
+def told(event: JobJudged, root: Path, *, whole: bool = False) -> str:
+    """The reason why a judged job is not acceptable, in five lines, with its evidence saved below `root`.
+
+    With `whole`, and where nothing can be saved, all evidence.
+    """
+    event = with_reproducer(event)
+    if whole:
+        return text(event)
+    v = event.verdict
+    files = {REPORT: text(event) + "\n", REPRODUCER: v.script, SPEC: v.spec}
+    if v.culprit is not None:
+        files |= {REPRODUCER: v.culprit.script or v.script, SPEC: v.culprit.spec or v.spec}
+    folder = save(root, f"{event.job.id}", {name: content for name, content in files.items() if content})
+    return text(event) if folder is None else glance(event, more(folder))
+
+
+def more(folder: Path) -> str:
+    """Where the rest is, and how to see it again, as the last of the five lines say it."""
+    near = os.path.relpath(folder)
+    shown = Path(folder if near.startswith(os.pardir) else near)
+    again = f"\nagain: python {shown / REPRODUCER}" if (folder / REPRODUCER).exists() else ""
+    return f"{shown / REPORT}{again}"
