@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..judge.draws import draw
 from ..judge.orders import Below, by_definition, derivative
 from ..namespaces.dtypes import FORMATS, is_float, rounded
 from ..namespaces.layout import laid_out
-from ..trace import Traced, drawing
+from ..trace import Traced
 from .complex_adapter import cotangents_of, group_parts, inputs_named
 from .definitions import HELD, PARAMETERS, alike, parameters_of, takes_parameters, with_surrogate
 from .question import Point, Question, describe_function
@@ -141,19 +141,6 @@ def count_entries(traced: Traced) -> int:
     return sum(math.prod(n.shape) for n in traced.graph.nodes) if traced.graph else 0
 
 
-def _trace_from_one_state(
-    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], options: dict[str, Any]
-) -> Traced:
-    """The trace; of a function that draws from a generator of the whole process, with its draws replayed."""
-    before = drawing.state()
-    found = trace_call(fn, args, kwargs, options)
-    if not drawing.has_moved(before):
-        return found
-    found = trace_call(drawing.from_state(fn, before), args, kwargs, options)
-    drawing.restore(before)
-    return replace(found, notes=(*found.notes, drawing.NOTE))
-
-
 def trace_at(
     q: Question, fn: Callable[..., Any], point: Point, fix_detached: bool = False, *, strict: bool = True
 ) -> Traced:
@@ -165,7 +152,7 @@ def trace_at(
     try:
         with q.limit_time(describe_function(fn)):
             options = {**fixed, "seed": q.seed, "strict": strict, "framework": q.framework}
-            found = _trace_from_one_state(fn, point.args, q.kwargs, options)
+            found = trace_call(fn, point.args, q.kwargs, options)
     except (Unsupported, BadInput):
         raise
     except JUDGED as e:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +18,7 @@ from ..namespaces.dtypes import ROUNDOFF
 from .base import Tracer
 from .callee import positional
 from .confirm import disagreement, farther, nearby, unread_but_used
+from .drawing import replayed
 from .value import PARTS, Argument, Output, Traced, kind_of
 
 Test = Callable[[Any], bool]
@@ -120,7 +120,7 @@ class FlatCall:
 
     def run(self, arrays: Sequence[Any]) -> Any:
         args, kwargs = self.filled(arrays)
-        with replayed(self.fn, self.seed), np.errstate(all="ignore"):
+        with replayed(self.seed, generators_of(self.fn)), np.errstate(all="ignore"):
             return self.fn(*args, **kwargs)
 
     def flat(self, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
@@ -147,19 +147,9 @@ def closed_over(fn: Any) -> dict[str, Any]:
     return {**reachable, **found.globals, **found.nonlocals}
 
 
-@contextmanager
-def replayed(fn: Any, seed: int) -> Iterator[None]:
-    """Start NumPy's random draws from `seed`, and `fn`'s own generators from where they stood."""
-    state = np.random.get_state()
-    generators = [g for g in closed_over(fn).values() if isinstance(g, np.random.Generator)]
-    before = [g.bit_generator.state for g in generators]
-    np.random.seed(seed)
-    try:
-        yield
-    finally:
-        np.random.set_state(state)
-        for g, b in zip(generators, before):
-            g.bit_generator.state = b
+def generators_of(fn: Any) -> list[np.random.Generator]:
+    """NumPy's generators that a function closes over."""
+    return [g for g in closed_over(fn).values() if isinstance(g, np.random.Generator)]
 
 
 # ---- the trace ------------------------------------------------------------------------------------------------------

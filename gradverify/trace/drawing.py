@@ -1,60 +1,48 @@
 """Functions that draw from the generators of a whole process: Python's `random` and NumPy's `np.random`.
 
-Each framework replays its own generator. These two are replayed here: every call of such a function begins from the state
-that the first one began from. What a backward pass draws comes after the draws of its forward pass, as in any run: a mask
-that is drawn anew there is another one.
+Each framework replays its own generator. These two are replayed here: every call of such a function draws the same. What a
+backward pass draws is something else: a mask that is drawn anew there is another one.
 """
 
 from __future__ import annotations
 
-import functools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
-
-NOTE = "it draws from Python's or NumPy's global generator: each call draws what the first one drew"
-
-State = tuple[Any, Any]
-
-
-def state() -> State:
-    """The states of both generators."""
-    return random.getstate(), np.random.get_state(legacy=False)
-
-
-def restore(before: State) -> None:
-    random.setstate(before[0])
-    np.random.set_state(before[1])
-
-
-def has_moved(before: State) -> bool:
-    """Has something been drawn since?"""
-    python, numpy = before
-    now = np.random.get_state(legacy=False)
-    same = now["state"]["pos"] == numpy["state"]["pos"] and np.array_equal(now["state"]["key"], numpy["state"]["key"])
-    same &= now["has_gauss"] == numpy["has_gauss"]
-    return not same or random.getstate() != python
 
 
 @contextmanager
 def kept() -> Iterator[None]:
     """A block that leaves both generators as they were."""
-    before = state()
+    python, numpy = random.getstate(), np.random.get_state(legacy=False)
     try:
         yield
     finally:
-        restore(before)
+        random.setstate(python)
+        np.random.set_state(numpy)
 
 
-def from_state(function: Callable[..., Any], before: State) -> Callable[..., Any]:
-    """The function, each call of which begins from this state."""
+@contextmanager
+def replayed(seed: int, generators: Sequence[np.random.Generator] = ()) -> Iterator[Callable[[], bool]]:
+    """A block in which both generators begin from `seed`, and `generators` from where they stand, whatever it draws.
 
-    @functools.wraps(function, updated=())
-    def call(*args: Any, **kwargs: Any) -> Any:
-        restore(before)
-        return function(*args, **kwargs)
+    What it yields tells whether something was drawn from the two.
+    """
+    before = [g.bit_generator.state for g in generators]
+    with kept():
+        random.seed(seed)
+        np.random.seed(seed)
+        begun = _places()
+        try:
+            yield lambda: _places() != begun
+        finally:
+            for g, b in zip(generators, before):
+                g.bit_generator.state = b
 
-    return call
+
+def _places() -> tuple[object, ...]:
+    """How far each generator has come, but for whole turns of its 624 words."""
+    numpy = np.random.get_state(legacy=False)
+    return random.getstate(), numpy["state"]["pos"], numpy["has_gauss"], numpy["state"]["key"][:4].tobytes()

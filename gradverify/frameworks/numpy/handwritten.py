@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ...trace.calls import FlatCall, leaves, rebuilt, replayed
+from ...trace.calls import FlatCall, generators_of, leaves, rebuilt
+from ...trace.drawing import replayed
 from ...trace.value import HandWrittenFunction
 
 
@@ -139,7 +140,7 @@ class Flat(HandWrittenFunction):
         """The outputs at these arrays, and the function from cotangents to gradients by name."""
         fn: HandWritten = self.call.fn  # type: ignore[assignment]
         args, kwargs = self.call.filled(arrays[: len(self.call.arrays)])
-        with replayed(fn, self.call.seed):
+        with replayed(self.call.seed, generators_of(fn)):
             out, residuals = fn.split(fn.forward(*args, **kwargs))
         found = [leaf for _, leaf in leaves(out)]
         outputs = tuple(found[self.kept[k]] for k in self.asked)

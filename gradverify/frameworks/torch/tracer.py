@@ -37,6 +37,7 @@ from ...trace.call_site import frames, place, site_in_run
 from ...trace.callee import positional
 from ...trace.calls import captured, narrowest
 from ...trace.confirm import disagreement, farther, nearby, read_but_ignored, unread_but_used
+from ...trace.drawing import replayed
 from ...trace.value import PARTS, Argument, Complex, Output, Part, Role, Traced, Value, kind_of
 from .aten import MAPPED
 from .beneath import ALLOCATIONS, recorder
@@ -278,6 +279,7 @@ class _Call:
     is_flat: bool = False  # are the arguments leaves, and no keyword among them?
 
     def __post_init__(self) -> None:
+        self.draws: bool | None = None
         self.module = _module_of(self.fn)
         self.parameters = {} if self.module is None else dict(self.module.named_parameters())
         self.buffers = {} if self.module is None else dict(self.module.named_buffers())
@@ -356,7 +358,10 @@ class _Call:
         return arguments, tensors
 
     def run(self, tensors: list[torch.Tensor], watching: Any = None) -> Any:
-        """fn over these tensors, arguments first and then parameters; random draws from the seed."""
+        """fn over these tensors, arguments first and then parameters; random draws from the seed.
+
+        Whether it draws from a generator of the whole process, its first run tells.
+        """
         leaves = list(self.leaves)
         for k, t in zip(self.tensor_leaves, tensors):
             leaves[k] = t
@@ -383,7 +388,12 @@ class _Call:
             if watching is not None:
                 stack.enter_context(watching.escapes)
                 stack.enter_context(watching)
-            return self.fn(*args, **kwargs)
+            if self.draws is False:
+                return self.fn(*args, **kwargs)
+            drawn = stack.enter_context(replayed(self.seed))
+            result = self.fn(*args, **kwargs)
+            self.draws = drawn()
+            return result
 
     def unflattened(self, leaves: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments and keyword arguments of these leaves."""
