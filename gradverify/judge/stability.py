@@ -23,8 +23,8 @@ from ..ops.build import lowered
 from ..oracle.balls import BALLS
 from ..oracle.precision import working
 from ..oracle.truth import LADDER, SMALL, Truth
-from ..trace.call_site import of_node
 from .budget import SAFETY, Budget, other_part
+from .wording import with_line
 
 MOVES = 4
 """Points next to the given one; the largest move of an entry counts."""
@@ -89,9 +89,7 @@ def find_unstable(case: Case, true: Truth, allowed: Budget, seed: int = 0) -> Un
     digits = -math.log10(FORMATS[case.dtype].roundoff)
     lost = min(math.log10(worst[1]), digits)
     node = _where(case, graph, seed)
-    return Unstable(
-        f"d{worst[0]}", lost, digits, f"{graph.call(node)}{of_node(graph.nodes[node])}" if node >= 0 else ""
-    )
+    return Unstable(f"d{worst[0]}", lost, digits, with_line(graph, node) if node >= 0 else "")
 
 
 def _condition(case: Case, graph: Graph, true: Truth, u: float, seed: int) -> dict[str, np.ndarray] | None:

@@ -20,7 +20,7 @@ from ..report.records import Recorder as Listener
 from ..run.events import JobJudged
 from ..watch.imports import watching
 from ..watch.judge import LIMIT, Judged, judge
-from ..watch.messages import facts, lines, save_script
+from ..watch.messages import facts, look_lines, told
 from ..watch.order import in_order
 from ..watch.pins import Pin, apply_pin, read_pins
 from ..watch.quiet import undisturbed
@@ -196,8 +196,8 @@ class Watch:
         terminalreporter.section("gradverify: custom gradients of this suite")
         for line in found:
             terminalreporter.write_line(line)
-        for text in self.looks:
-            terminalreporter.write_line(f"look at this (beyond what the suite ran, gates nothing): {text}")
+        for line in look_lines(self.looks):
+            terminalreporter.write_line(line)
         if self.left:
             terminalreporter.write_line(
                 f"not judged, since the time for it was over (--gradverify-watch-seconds): {', '.join(self.left)}"
@@ -256,7 +256,8 @@ class WatchItem(GradItem):
         watch.judged.append(found)
         self._properties([event])
         if not event.ok:
-            raise NotTheGradient(event, "\n".join(lines(found, save_script(found, self.config.rootpath))))
+            whole = self.config.get_verbosity() > 1
+            raise NotTheGradient(event, told(found, self.config.rootpath, whole=whole))
 
     def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
         return PREFIX, None, self.name

@@ -18,13 +18,13 @@ LONGEST = 36
 """Characters of a case's name that its folder's name keeps; a digest tells apart what is alike up to there."""
 
 
-def save(root: Path, name: str, files: Mapping[str, str | bytes]) -> Path | None:
+def save(root: Path, name: str, files: Mapping[str, str | bytes], of: str = "") -> Path | None:
     """Write the files into a folder of their own below `root`, and return it; None where nothing can be written.
 
-    `name` stands for what was judged: another run of the same overwrites the files. Each is replaced as a whole, so
-    that a reader never sees half of one.
+    `of`, or else `name`, stands for what was judged: another run of the same overwrites the files. Each is replaced as a
+    whole, so that a reader never sees half of one.
     """
-    digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
+    digest = hashlib.blake2b((of or name).encode(), digest_size=4).hexdigest()
     short = re.sub(r"[^A-Za-z0-9_.]+", "_", name)[:LONGEST].strip("_.")
     folder = root / FOLDER / (f"{short}-{digest}" if short else digest)
     try:

@@ -2,54 +2,74 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Iterator
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ..core.outcome import Outcome
+from ..core.wording import WIDTH, evidence, glance, wrapped
 from ..frameworks.registry import of_functions
+from ..report.folder import REPORT, REPRODUCER, more, save
 from .judge import Judged
 from .pins import FILE, pin_of
 
-FOLDER = ".gradverify"
-"""Where reproducers are saved, below the project's root. It keeps itself out of version control."""
+INPUTS = "inputs.npz"
+"""The arrays that a reproducer reads."""
 
 
-def lines(judged: Judged, script: Path | None = None) -> Iterator[str]:
-    """The judgement, line by line."""
-    sample, verdict = judged.sample, judged.verdict
+def told(judged: Judged, root: Path, *, whole: bool = False) -> str:
+    """The judgement in a few lines, with its evidence and a reproducer saved below `root`.
+
+    With `whole`, and where nothing can be saved, all evidence.
+    """
+    everything = "\n".join(_lines(judged, whole=True))
+    sample = judged.sample
+    found = of_functions(sample.definition.framework).script(sample)
+    files: dict[str, str | bytes] = {REPORT: everything + "\n"}
+    if found is not None:
+        files |= {REPRODUCER: found.text, INPUTS: _npz(found.arrays)}
+    folder = save(root, sample.definition.name, files, of=f"{sample.id}{sample.fixed}")
+    if whole or folder is None:
+        return everything
+    return "\n".join([*_lines(judged), *f"more: {more(folder)}".splitlines()])
+
+
+def look_lines(looks: Sequence[str]) -> Iterator[str]:
+    """What the probes found, below one heading."""
+    if looks:
+        yield "look at this: found beyond what was run, and gates nothing"
+        yield from (f"  {line}" for text in looks for line in wrapped(text, WIDTH - 2))
+
+
+def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    made = io.BytesIO()
+    np.savez(made, **arrays)  # type: ignore[arg-type]
+    return made.getvalue()
+
+
+def _lines(judged: Judged, *, whole: bool = False) -> Iterator[str]:
+    sample = judged.sample
     definition = sample.definition
-    kind = f" ({verdict.kind})" if verdict.kind else ""
-    yield f"{verdict.outcome}{kind}: {sample.id}"
-    if verdict.message:
-        yield verdict.message
-    if verdict.outcome is Outcome.INCONCLUSIVE and verdict.reason:
-        yield f"reason: {verdict.reason}"
+    # Its point is a recorded call: the shapes stand in its name, and the values are saved.
+    verdict = replace(judged.verdict, case=sample.id, subject="", source=definition.backward, point="")
+    yield from (evidence if whole else glance)(verdict)
     if judged.intent is not None and judged.intent.text not in verdict.message:
-        yield judged.intent.text
-    for c in verdict.comparisons:
-        if c.failing and c.worst:
-            yield f"  {c.worst.where}, one of {c.failing} of {c.size} entries that are off"
-            yield f"    got   {c.worst.got}"
-            yield f"    want  {c.worst.want}"
-    yield f"backward  {definition.backward or '(no source)'}" + (
-        f", forward {definition.forward}" if definition.forward else ""
-    )
-    yield f"first run by {sample.first}" + (f", with {sample.fixed}" if sample.fixed else "")
-    if sample.modes:
-        yield f"under {', '.join(sample.modes)}"
-    if script is not None:
-        yield f"see it again: python {script}"
+        yield from wrapped(judged.intent.text)
+    with_what = f", with {sample.fixed}" if sample.fixed else ""
+    under = f", under {', '.join(sample.modes)}" if sample.modes else ""
+    yield from wrapped(f"first run by {sample.first}{with_what}{under}")
     if verdict.outcome is Outcome.FAIL and judged.intent is not None:
         yield f"if that is meant, pin it: gradverify pin, or in {FILE}"
         yield f'  [pin."{definition.name}"]'
         yield f'  kind = "{judged.intent.kind}"'
         yield '  reason = "…"'
+    if whole and definition.forward:
+        yield f"forward: {definition.forward}"
     yield from (f"look at this: {text}" for text in judged.looks)
-    yield from (f"note: {text}" for text in dict.fromkeys((*judged.notes, *verdict.notes)))
+    yield from (line for text in dict.fromkeys(judged.notes) for line in wrapped(f"note: {text}"))
 
 
 def facts(judged: Judged) -> dict[str, object]:
@@ -67,21 +87,3 @@ def facts(judged: Judged) -> dict[str, object]:
         if pin is None
         else {"kind": pin.kind, "factor": pin.factor, "rules": {k: list(v) for k, v in pin.rules.items()}},
     }
-
-
-def save_script(judged: Judged, root: Path) -> Path | None:
-    """Save a reproducer and its inputs below `root`; None where there is none."""
-    sample = judged.sample
-    found = of_functions(sample.definition.framework).script(sample)
-    if found is None:
-        return None
-    digest = hashlib.blake2b(f"{sample.id}{sample.fixed}".encode(), digest_size=4).hexdigest()
-    folder = root / FOLDER / f"{re.sub(r'[^A-Za-z0-9_.]+', '_', sample.definition.name)}-{digest}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (root / FOLDER / ".gitignore").write_text("*\n", encoding="utf-8")
-        np.savez(folder / "inputs.npz", **found.arrays)  # type: ignore[arg-type]
-        (folder / "reproduce.py").write_text(found.text, encoding="utf-8")
-    except OSError:
-        return None
-    return folder / "reproduce.py"

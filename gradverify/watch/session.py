@@ -15,7 +15,7 @@ from ..run.gate import tell_verdict
 from .imports import watching
 from .judge import LIMIT, Judged, judge
 from .look import look
-from .messages import lines, save_script
+from .messages import look_lines, told
 from .order import in_order
 from .pins import apply_pin, read_pins
 from .quiet import undisturbed
@@ -76,11 +76,10 @@ class Watched:
         """What gates, what the probes found, and the table of definitions."""
         for found in self.judged:
             if policy.gate(found.verdict.outcome, found.verdict.kind):
-                yield from lines(found, save_script(found, self.root))
+                yield told(found, self.root)
                 yield ""
         yield from table_lines(rows(self.recorder, self.judged))
-        for found in self.judged:
-            yield from (f"look at this (gates nothing): {found.sample.id}: {text}" for text in found.looks)
+        yield from look_lines([f"{found.sample.id}: {text}" for found in self.judged for text in found.looks])
         if self.left:
             yield f"not judged, since the time for it was over: {', '.join(self.left)}"
 

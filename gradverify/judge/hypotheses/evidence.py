@@ -23,6 +23,7 @@ from ...ops.build import lowered
 from ..budget import RERUNS
 from ..compare import Compared
 from ..reference import Reference
+from ..wording import UNSEEN, with_line
 
 WORK = 30_000_000
 """Array entries that all walks of one case may go over: about a second."""
@@ -157,15 +158,19 @@ class Evidence:
         return names
 
     def call(self, k: int) -> str:
-        """A node of the lowered graph as readers of the message find it in the graph that is printed."""
+        """A node of the lowered graph, as a nested call of the graph that is printed, and the user's line."""
         graph = self.case.graph
         inside = next((c for c in range(k, len(self.numbers)) if self.numbers[c] is not None), k)
         label = self.numbers[inside]
         parts = self.case.parts or any(n.endswith((".real", ".imag")) for n in self.case.wrt)
         if parts or label is None or not label.startswith("%"):
             return f"{self.node(k).op} of shape {list(self.node(k).shape)}"  # the graph that is printed is another one
-        whole = shortened(graph.call(int(label[1:])))
-        return f"{label} = {whole}" if inside == k else f"the {self.node(k).op} in {label} = {whole}"
+        seen = int(label[1:])
+        node = graph.nodes[seen]
+        whole = with_line(graph, seen)
+        if isinstance(node, Apply) and node.op in UNSEEN:
+            whole = f"{node.op} of {whole}"
+        return whole if inside == k else f"the {self.node(k).op} in {whole}"
 
     def label(self, k: int) -> str:
         """An input by its name, an op as `call` has it."""
