@@ -73,10 +73,10 @@ def test_a_suite(project: pytest.Pytester) -> None:
     for line in (
         "gradverify::mypkg::ops::Clamp[values=float32(5)*] FAILED",  # pytest writes dots so in its lines
         "FAILED gradverify::mypkg.ops.Clamp[values=float32(5)*]",
-        "FAIL (wrong): mypkg.ops.Clamp[values=float32(5)*]",
+        "FAIL (wrong): mypkg.ops.Clamp[values=float32(5)*] (mypkg/ops.py:19)",
         "the rule passes a gradient where the function is flat",
-        "    got   1.0\n    want  0.0",
-        "backward  mypkg/ops.py:19, forward mypkg/ops.py:15",
+        ": got 1, want 0",
+        "more: .gradverify/mypkg.ops.Clamp-",
         "first run by test_ops.py::test_clamp, with low=-0.5",
         "defined and never executed: mypkg.ops.Unused",
     ):
