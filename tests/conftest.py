@@ -22,7 +22,19 @@ PEAKS = pytest.StashKey[dict[str, int]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="Run the tests of tests/long.txt as well, as CI does.")
     parser.addoption("--max-rss", action="store_true", help="List the test files that made the process larger.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is slow, unless `-m` speaks of it, and what is long in a run of whole folders."""
+    left = set() if "slow" in config.option.markexpr else {i for i in items if i.get_closest_marker("slow")}
+    if not config.option.long and all(Path(a).is_dir() for a in config.args):
+        known = set((Path(__file__).parent / "long.txt").read_text().splitlines())
+        left |= {i for i in items if i.nodeid.partition("[")[0] in known}
+    if left:
+        config.hook.pytest_deselected(items=[i for i in items if i in left])
+        items[:] = [i for i in items if i not in left]
 
 
 @pytest.fixture(scope="module", autouse=True)

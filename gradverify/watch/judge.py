@@ -124,6 +124,8 @@ def _recorded(sample: Sample, q: Question, limit: float) -> Judged:
     notes: list[str] = []
     if first.outcome is Outcome.FAIL and traced is not None:
         first, intent, notes = _reconsidered(sample, q, first, traced, case)
+    elif first.reason is Reason.ORACLE and traced is not None:
+        first = _along_symmetric_changes(q, first) or first
     return _judged(Judged(sample, first, intent, tuple(looks), tuple(notes), sides=sides))
 
 
@@ -208,6 +210,13 @@ def _open(q: Question, reason: Reason, message: str) -> Verdict:
 # ---- before anybody reads FAIL --------------------------------------------------------------------------------------
 
 
+def _along_symmetric_changes(q: Question, first: Verdict) -> Verdict | None:
+    """PASS where the rule is right along them, of a function that reads one triangle; else None."""
+    with contextlib.suppress(BadInput, Unsupported, TimeLimit), q.limit_time("the function"):
+        return judge_symmetric(q, first)
+    return None
+
+
 def _reconsidered(
     sample: Sample, q: Question, first: Verdict, traced: Traced, case: Case | None
 ) -> tuple[Verdict, Intent | None, list[str]]:
@@ -217,10 +226,9 @@ def _reconsidered(
         return replace(first, outcome=Outcome.INCONCLUSIVE, kind=None, reason=Reason.SUBJECT, message=message), None, []
     if first.kind not in CONTRADICTED:
         return first, None, []
-    with contextlib.suppress(BadInput, Unsupported, TimeLimit), q.limit_time("the function"):
-        even = judge_symmetric(q, first)
-        if even is not None:
-            return even, None, []
+    even = _along_symmetric_changes(q, first)
+    if even is not None:
+        return even, None, []
     other = _differences(q, traced, case) if case is not None else None
     if other is not None:  # the graph is no definition, and its zeros tell nothing of what is meant
         return replace(other, notes=(*first.notes, ITERATION)), None, [ITERATION]

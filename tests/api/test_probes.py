@@ -129,7 +129,8 @@ def test_the_given_point_comes_before_others_and_after_them(registry: dict[str, 
     tried = check(sine(lambda x, g: g * x.cos()), X, order=1).facts["tried"]
     assert tried == [
         "as given", "a cotangent that is half zeros", "a constant, expanded cotangent", "other ways of asking",
-        "other values", "zeros among the values", "negated values", "values 64 times as large", "a larger batch",
+        "other values", "zeros among the values", "negated values", "values 64 times as large",
+        "a larger batch", "as given, after another shape",
         "a batch of one", "an empty batch", "axes of length 2 instead of 3", "axes of length 4 instead of 3",
         "axes of length 6 instead of 3",
         "a batch of 273", "0-d arguments", "float32", "as given, once more",

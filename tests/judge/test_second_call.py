@@ -33,7 +33,7 @@ def test_a_state_that_calls_leave_behind() -> None:
 
     def back(g: Any, x: Any) -> Any:
         calls.append(None)
-        return g * torch.cos(x) * (1 + len(calls) % 3)
+        return g * torch.cos(x) * (1 + len(calls))
 
     assert said(judge(custom(torch.sin, back), X)) == "drawn anew"
 
