@@ -162,7 +162,7 @@ def _insist(verdict: Verdict) -> None:
 
 
 def _judge_up_to(q: Question, order: int, modes: Sequence[Mode], effort: Effort) -> Verdict:
-    """The first verdict that is not true, else the first that is more than PASS, else that of the first order and mode.
+    """One verdict for all orders and modes: the first that is not true, else the first but PASS, else the first.
 
     The latter two name the others. Where one of them cannot be had it is INCONCLUSIVE, and says what was judged; over
     forward mode, which few frameworks differentiate, a note is enough. Raises BadInput, and Unsupported where nothing was

@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is slow, unless `-m` speaks of it, and what is long in a run of whole folders."""
+    """Leave out slow tests, unless `-m` names them. A run of whole folders leaves out long ones too."""
     left = set() if "slow" in config.option.markexpr else {i for i in items if i.get_closest_marker("slow")}
     if not config.option.long and all(Path(a).is_dir() for a in config.args):
         known = set((Path(__file__).parent / "long.txt").read_text().splitlines())

@@ -108,7 +108,7 @@ def _numpy(x: Any, real: str) -> Any:
 
 
 def _refuse_what_raises(entry: Entry, real: str) -> None:
-    """Raise NotApplicable where the forward pass takes no such arrays, or has no finite value of them, unlike of its own.
+    """Raise NotApplicable where the forward pass refuses arrays of this dtype, or is finite in its own dtype alone.
 
     The functions are made for this alone: some keep what they made in their first call.
     """
@@ -132,7 +132,7 @@ LOST_DIGITS = 11
 
 
 def _loses_digits(entry: Entry, real: str) -> bool:
-    """Is an entry of a gradient further off than that of the mended function, by more than an ulp of it?
+    """Is the gradient of the wrong function further off than that of the mended one, by more than an ulp in some entry?
 
     The truth is the mended function's in float64, at the same numbers.
     """

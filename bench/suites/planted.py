@@ -112,7 +112,7 @@ TARGETS = (
 
 
 def examine(target: Target, folder: Path, kinds: list[str], seconds: float, limit: float) -> dict[str, Any]:
-    """What is found of each kind."""
+    """The result of each kind of defect."""
     project = next(p for p in PROJECTS if p.name == target.project)
     path, tree = prepare(project, folder)
     file = tree / target.file

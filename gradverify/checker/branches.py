@@ -82,7 +82,7 @@ def open_branches(graph: Graph, values: Mapping[str, np.ndarray], moving: frozen
 
 
 def sides_taken(q: Question, traced: Traced, case: Case) -> dict[str, tuple[str, frozenset[bool]]]:
-    """Of each decision of the backward pass its text, and which of the two sides the case takes, by its op and its line.
+    """The sides that the case takes of each decision of the backward pass: op and line -> (text, sides).
 
     Decisions of which no value can take the other side are left out. Raises Unsupported and BadInput where the backward pass
     has no graph.

@@ -195,7 +195,7 @@ def _judge(b: Opaque, seed: int, entries: int) -> Found:
 
 
 def _reads_one_triangle(b: Opaque, gradients: Mapping[str, np.ndarray], seed: int) -> str:
-    """What to say of a matrix of which the function reads one triangle, and whose gradient is right among symmetric ones.
+    """What to say where the function reads one triangle of a matrix, and its gradient is right among symmetric ones.
 
     That is how eigh and cholesky of every framework document it. "" where no argument is such a matrix.
     """

@@ -28,7 +28,7 @@ tolerance, so that what it ends with may by as many times that."""
 
 @dataclass(frozen=True)
 class Solver:
-    """A solver that was called, and the largest tolerance that it, or what it calls, was given."""
+    """A solver that was called. Its tolerance is the largest that it was given, or that a solver within it was."""
 
     name: str
     tolerance: float

@@ -142,7 +142,7 @@ class BackwardPass:
         self.refused: Unsupported | None = None
 
     def at(self, case: Case, subject: Framework, function: Any) -> Traced:
-        """The trace, with the values of the case, which has the shapes of the first one; raises as `trace_backward`."""
+        """The trace at the values of the case, whose shapes are those of the first one; raises as `trace_backward`."""
         if self.refused is not None:
             raise self.refused
         if self.traced is None:

@@ -16,10 +16,10 @@ from ..trace.call_site import OURS
 
 def explain(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException], report: pytest.TestReport) -> None:
     """Put the verdict that the exception is about, if any, into the report."""
-    event = _event_of(excinfo.value)
-    if event is None or not isinstance(report.longrepr, ExceptionChainRepr):
+    verdict = _verdict_of(excinfo.value)
+    if verdict is None or not isinstance(report.longrepr, ExceptionChainRepr):
         return
-    event = JobJudged(Job(item.nodeid, event.job.subject, event.job.dtype), event.verdict, ok=False)
+    event = JobJudged(Job(item.nodeid, verdict.subject, verdict.dtype), verdict, ok=False)
     lines = told(event, item.config.rootpath, whole=item.config.get_verbosity() > 1).splitlines()
     if report.longrepr.reprcrash is not None:
         report.longrepr.reprcrash.message = " ".join(lines[:2])
@@ -31,16 +31,16 @@ def explain(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException], rep
 
 
 def _is_ours(entry: object) -> bool:
-    """Is it a frame of gradverify, which is of no help?"""
+    """Is it a frame of gradverify? Those are of no help."""
     at = entry.reprfileloc if isinstance(entry, ReprEntry) else None
     return at is not None and os.path.abspath(at.path).startswith(OURS + os.sep)
 
 
-def _event_of(error: BaseException) -> JobJudged | None:
+def _verdict_of(error: BaseException) -> Verdict | None:
     """The verdict that an exception has, or that an assertion was about."""
     verdict = getattr(error, "verdict", None)
     if isinstance(verdict, Verdict):
-        return JobJudged(Job("", verdict.subject, verdict.dtype), verdict, ok=False)
+        return verdict
     if isinstance(error, AssertionError):
-        return next((e for e in reversed(LATEST) if not e.ok and repr(e.verdict) in str(error)), None)
+        return next((e.verdict for e in reversed(LATEST) if not e.ok and repr(e.verdict) in str(error)), None)
     return None

@@ -54,7 +54,7 @@ def told(event: JobJudged, root: Path, *, whole: bool = False) -> str:
     files = {REPORT: text(event) + "\n", REPRODUCER: v.script, SPEC: v.spec}
     if v.culprit is not None:
         files |= {REPRODUCER: v.culprit.script or v.script, SPEC: v.culprit.spec or v.spec}
-    folder = save(root, f"{event.job.id}", {name: content for name, content in files.items() if content})
+    folder = save(root, event.job.id, {name: content for name, content in files.items() if content})
     return text(event) if folder is None else glance(event, more(folder))
 
 

@@ -1,4 +1,4 @@
-"""What probes find beyond what was recorded: it is listed, and gates nothing.
+"""Probes around the recorded calls. What they find is listed, and gates nothing.
 
 They change the values of differentiated floating-point arguments alone, and keep what the record has exactly. Other arrays
 stay as they are: a target or a mask is data. One that was made of the differentiated arguments (their maximum, saved)

@@ -80,7 +80,7 @@ class Seat:
 
 @dataclass(eq=False)
 class _Group:
-    """What is known of one kind of calls: the sorts of cotangents that arrived, and the tests that ran it."""
+    """Calls of one kind: the sorts of cotangents that arrived, and the tests that ran them."""
 
     cotangents: set[Hashable] = field(default_factory=set)
     test: object = None
@@ -88,7 +88,7 @@ class _Group:
 
 
 class Entry:
-    """What is known of one definition.
+    """One definition: how often it ran, and the calls that are recorded.
 
     executed         how often it ran
     checked          did gradverify's own judgements run it (`check` in a test, a spec)? Those calls count nowhere else
@@ -189,7 +189,7 @@ class Entry:
         return len(sample.seat.features.difference(*(s.seat.features for s in others)))
 
     def _is_worth(self, kind: tuple[str, str], features: Features) -> bool:
-        """Has a call with these features new ones, and a place, or more than another that has a place has alone?"""
+        """Does a call add features, and is there a place for it, or a call in one that adds fewer?"""
         new = len(features.difference(*(s.seat.features for s in self.samples if s.seat.kind == kind)))
         kept = self._of(kind, Why.VALUES)
         if new and len(kept) < BY_VALUE and (len(self.samples) < self.recorder.limits.samples or self._has_spare()):

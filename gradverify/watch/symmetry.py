@@ -46,7 +46,7 @@ def judge_symmetric(q: Question, verdict: Verdict) -> Verdict | None:
 def _reads_one_triangle(
     framework: Framework, fn: Callable[..., Any], values: Mapping[str, np.ndarray], name: str, seen: Observation
 ) -> bool:
-    """Does the output stay the same to the last bit where one triangle changes, each entry by a half of the largest?"""
+    """Is the output the same to the last bit where one triangle changes? Each entry does, by half of the largest."""
     x = values[name]
     for triangle in (np.triu(np.ones_like(x), 1), np.tril(np.ones_like(x), -1)):
         moved = (x + triangle * abs(x).max() / 2).astype(x.dtype)

@@ -19,28 +19,12 @@ from gradverify.frameworks.torch import tracer
 from gradverify.frameworks.torch.arrays import tensor
 from gradverify.judge.laws.registry import Extent, Trial, default_names, names_for
 
-from ..helpers import case_of
+from ..helpers import case_of, custom
 
 torch = pytest.importorskip("torch")
 
 X = torch.tensor([0.4, -1.1, 0.7, 2.0], dtype=torch.float64)
 Y = torch.tensor([1.4, 0.6, -0.7, 0.3], dtype=torch.float64)
-
-
-def own(forward: Callable[..., Any], backward: Callable[..., Any]) -> Callable[..., Any]:
-    """A Function of one tensor, with backward(x, g)."""
-
-    class Own(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Any) -> Any:
-            ctx.save_for_backward(x)
-            return forward(x)
-
-        @staticmethod
-        def backward(ctx: Any, g: Any) -> Any:
-            return backward(*ctx.saved_tensors, g)
-
-    return lambda x: Own.apply(x)
 
 
 @pytest.fixture
@@ -88,15 +72,15 @@ def test_what_depends_on_the_values_is_traced_anew(f: Callable[..., Any]) -> Non
 REMEMBERED: dict[str, Any] = {}
 
 
-def remembers(x: Any, g: Any) -> Any:
+def remembers(g: Any, x: Any) -> Any:
     """The backward pass keeps the first cosine that it meets of a shape and dtype."""
     return g * REMEMBERED.setdefault(f"{x.dtype}{list(x.shape)}", x.cos())
 
 
 WRONG: dict[str, Callable[[Any, Any], Any]] = {
-    "at zero alone": lambda x, g: torch.where(x == 0, 2 * g, g * x.cos()),
-    "beyond a threshold": lambda x, g: torch.where(x < -1.5, g, g * x.cos()),
-    "decided in Python": lambda x, g: g if bool((x == 0).any()) else g * x.cos(),
+    "at zero alone": lambda g, x: torch.where(x == 0, 2 * g, g * x.cos()),
+    "beyond a threshold": lambda g, x: torch.where(x < -1.5, g, g * x.cos()),
+    "decided in Python": lambda g, x: g if bool((x == 0).any()) else g * x.cos(),
     "kept from the first call": remembers,
 }
 
@@ -104,7 +88,7 @@ WRONG: dict[str, Callable[[Any, Any], Any]] = {
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_at_other_values_is_found(name: str) -> None:
     REMEMBERED.clear()
-    verdict = check(own(torch.sin, WRONG[name]), X, order=1)
+    verdict = check(custom(torch.sin, WRONG[name]), X, order=1)
     assert verdict.outcome is Outcome.FAIL
     assert "found with" in verdict.message
 
@@ -119,7 +103,7 @@ def test_nothing_but_a_pass_rests_on_a_replay(monkeypatch: pytest.MonkeyPatch) -
         return real(verdict)
 
     monkeypatch.setattr(driver, "is_final", final)
-    assert not check(own(torch.sin, WRONG["at zero alone"]), X, order=1)
+    assert not check(custom(torch.sin, WRONG["at zero alone"]), X, order=1)
     assert {Outcome.PASS, Outcome.FAIL} <= set(seen)
 
 
@@ -129,7 +113,7 @@ def test_nothing_but_a_pass_rests_on_a_replay(monkeypatch: pytest.MonkeyPatch) -
 def misreads(applies: Callable[[Any], bool]) -> Callable[[Any, Any], Any]:
     """Takes strided memory for contiguous, where `applies`."""
 
-    def backward(x: Any, g: Any) -> Any:
+    def backward(g: Any, x: Any) -> Any:
         if applies(g) and not x.is_contiguous():
             x = torch.as_strided(x, x.shape, torch.empty(x.shape).stride(), 0).nan_to_num()
         return g * x.cos()
@@ -146,7 +130,7 @@ LAID = torch.arange(12, dtype=torch.float64).reshape(3, 4) / 7 - 0.8
     ids=["in float32", "in large batches", "everywhere"],
 )
 def test_strided_memory_is_misread_at_other_dtypes_and_sizes_too(applies: Callable[[Any], bool], where: str) -> None:
-    verdict = check(own(torch.sin, misreads(applies)), LAID, order=1)
+    verdict = check(custom(torch.sin, misreads(applies)), LAID, order=1)
     assert verdict.kind is FailKind.LAW
     assert where in verdict.message.partition("found with")[2]
 

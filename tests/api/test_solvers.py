@@ -45,7 +45,7 @@ def test_what_the_steps_add_up_to(gap: float | None, explained: bool) -> None:
 
 
 def root(tolerance: float) -> Callable[[Any], Any]:
-    """x -> the root y of y³ + y = x, from an interval that starts near it, by a solver of that tolerance."""
+    """The function of x that solves y³ + y = x for y, to this tolerance."""
     torch = pytest.importorskip("torch")
 
     def forward(x: Any) -> Any:

@@ -20,13 +20,17 @@ class Rule(torch.autograd.Function):
         return ctx.factor * g * x.cos(), None
 
 
-class Half(torch.autograd.Function):
-    """A product whose second gradient is computed in half precision."""
+class Product(torch.autograd.Function):
+    """A product; its rules are below."""
 
     @staticmethod
     def forward(ctx, x, y):
         ctx.save_for_backward(x, y)
         return x * y
+
+
+class Half(Product):
+    """A product whose second gradient is computed in half precision."""
 
     @staticmethod
     def backward(ctx, g):
@@ -34,13 +38,8 @@ class Half(torch.autograd.Function):
         return g * y, (g.half() * x.half()).to(x.dtype)
 
 
-class Missing(torch.autograd.Function):
+class Missing(Product):
     """A product without the gradient of its first factor."""
-
-    @staticmethod
-    def forward(ctx, x, y):
-        ctx.save_for_backward(x, y)
-        return x * y
 
     @staticmethod
     def backward(ctx, g):
@@ -49,7 +48,7 @@ class Missing(torch.autograd.Function):
 
 
 class Infinite(torch.autograd.Function):
-    """A square root whose gradient divides by what is zero."""
+    """A square root. Its gradient divides by x, which may be zero."""
 
     @staticmethod
     def forward(ctx, x):

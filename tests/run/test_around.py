@@ -21,22 +21,9 @@ from gradverify.run.plan import spec_jobs
 from gradverify.run.runner import Runner, Settings
 from gradverify.spec.document import loads
 from gradverify.spec.from_expression import expression_case
+from tests.helpers import custom
 
 torch = pytest.importorskip("torch")
-
-
-def custom(forward: Any, backward: Any) -> Any:
-    class Custom(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Any) -> Any:
-            ctx.save_for_backward(x)
-            return forward(x)
-
-        @staticmethod
-        def backward(ctx: Any, g: Any) -> Any:
-            return backward(g, *ctx.saved_tensors)
-
-    return Custom.apply
 
 
 def _series(x: Any) -> Any:

@@ -297,7 +297,7 @@ class Masked(Function):
 
 
 class SavedOfX(Function):
-    """Is given what its caller made of x already (its softmax, argmax, or maximum), and reads that in its backward pass."""
+    """Takes x and what its caller made of it (a softmax, an argmax, a maximum), which its backward pass reads."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, made: torch.Tensor) -> torch.Tensor:

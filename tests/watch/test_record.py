@@ -23,7 +23,7 @@ from .helpers import drawn
 
 
 def run_tests(*tests: Callable[[], Any], **how: Any) -> Recorder:
-    """What is kept of several tests of a suite."""
+    """The recorder after several tests of a suite."""
     recorder = Recorder(**how)
     with watching(recorder):
         for k, test in enumerate(tests):

@@ -13,7 +13,7 @@ from ...trace.call_site import folder_of, frames, place
 
 @contextmanager
 def without_hooks() -> Iterator[list[str]]:
-    """Run what is inside with no hook: on tensors, on modules, on saved tensors. The list says which were left out."""
+    """A block without hooks on tensors, modules and saved tensors. The list says which were left out."""
     import torch
     from torch.utils.hooks import RemovableHandle
 

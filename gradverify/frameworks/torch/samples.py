@@ -165,7 +165,7 @@ def _items(items: list[Any]) -> Any:
 
 @contextlib.contextmanager
 def _copiers() -> Iterator[None]:
-    """Within the block, what is in `_COPIERS` can be copied. Behind it, what nobody can pickle cannot be pickled again."""
+    """A block in which the types of `_COPIERS` can be copied. After it they cannot be pickled, as before."""
     table, new = copyreg.dispatch_table, {k: v for k, v in _COPIERS.items() if k not in copyreg.dispatch_table}
     table.update(new)
     try:

@@ -1125,7 +1125,7 @@ def _statistics_of(func: Any) -> frozenset[int]:
 
 
 def _leaves(x: Any) -> list[Any]:
-    """What is in nested tuples, lists and dictionaries, as ATen's calls take and return them."""
+    """The leaves of nested tuples, lists and dictionaries, which are all that ATen's calls take and return."""
     if isinstance(x, torch.Tensor) or not isinstance(x, tuple | list | dict):
         return [x]
     return [leaf for item in (x.values() if isinstance(x, dict) else x) for leaf in _leaves(item)]

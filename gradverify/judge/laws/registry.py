@@ -189,7 +189,7 @@ def declare_combined(check: Callable[[Trial], bool]) -> Callable[[Trial], bool]:
 
 
 def declare_glance(check: Callable[[Trial], bool]) -> Callable[[Trial], bool]:
-    """Declare the calls that say whether the default laws still hold at a further point of a function that keeps them."""
+    """Declare a check of the default laws in few calls, for further points of a function that kept them at one."""
     _GLANCES.append(check)
     return check
 
