@@ -64,7 +64,7 @@ class Absent:
         return Absent(f"{self._name}.{name}")
 
     def __mro_entries__(self, bases: Any) -> tuple[type, ...]:
-        return (object,)
+        return (AnyBase,)
 
     def __bool__(self) -> bool:
         return False
@@ -81,6 +81,13 @@ class Absent:
         raise AttributeError(f"absent: {self._name}")
 
     def __exit__(self, *exc: object) -> None:
+        pass
+
+
+class AnyBase:
+    """Stands for a base class that is absent: it takes any arguments."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
 
 
@@ -363,6 +370,14 @@ def load(path: Path, torch: Any) -> dict[str, Any]:
     return scope
 
 
+def forget_global_hooks() -> None:
+    """What PyTorch's tests do in the end through names that PyTorch keeps to itself."""
+    from gradverify.engine.nn.hooks import EVERYWHERE
+
+    for kind in EVERYWHERE.values():
+        kind.hooks.clear()
+
+
 class TooLong(BaseException):
     pass
 
@@ -405,6 +420,7 @@ def _run_one(case: unittest.TestCase) -> str:
     finally:
         signal.alarm(0)
         Absent.in_test = False
+        forget_global_hooks()
     if outcome.skipped:
         return "skipped"
     failed = outcome.failures + outcome.errors

@@ -14,12 +14,12 @@ import numpy as np
 from ..namespaces.base import Namespace
 from .dtypes import F32, F64
 from .kernels import KERNELS, gpu, kernels_for
-from .messages import DETACHED, INFERENCE, modified_error, op_of
+from .messages import DETACHED, INFERENCE, modified_error
 from .promotion import widen
 from .reads import SHAPE, VALUE
 from .rules import Plan, Rule
 from .saving import Packed, unpacked
-from .tape import FREED, Ghost, Node
+from .tape import FREED, Ghost, Node, op_of
 from .tensor import Tensor, wrap
 
 

@@ -59,6 +59,8 @@ def _in_place(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
                 getattr(other, "dtype", data.dtype) == data.dtype and not isinstance(other, complex)
             ) and data.dtype.kind == "f" and getattr(other, "shape", ()) in ((), data.shape):  # fmt: skip
                 check_writable(self)
+                if state.before_write is not None:
+                    state.before_write(self)
                 quiet.run(kernel, data, other, data)
                 self._cell()[0] += 1
                 return self

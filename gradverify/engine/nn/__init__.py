@@ -1,6 +1,6 @@
 """`torch.nn`: modules, layers, losses, initialisation."""
 
-from . import functional, init, utils
+from . import functional, init, modules, utils
 from .layers import (
     CELU,
     ELU,
@@ -97,5 +97,6 @@ __all__ = [
     "Tanh",
     "functional",
     "init",
+    "modules",
     "utils",
 ]  # fmt: skip

@@ -9,32 +9,29 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from ..api.creation import as_tensor
 from ..dtypes import DTYPES
-from ..modes import no_grad
 from ..tape import RemovableHandle
 from ..tensor import Tensor
 from .hooks import EVERYWHERE, GradientHooks, Hooks, hook_last_node
 from .parameter import Parameter
-
-_EXTRA = "_extra_state"
-
-
-class IncompatibleKeys(NamedTuple):
-    """What `load_state_dict` did not find, and what it did not know."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
-
-    def __repr__(self) -> str:
-        if not self.missing_keys and not self.unexpected_keys:
-            return "<All keys matched successfully>"
-        return f"_IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
+from .state import HasState
 
 
-class Module:
+def _hooks_with(kind: str, option: str | None = None) -> property:
+    """The module's hooks of a kind, by number, under the name that PyTorch has for them."""
+
+    def get(self: Module) -> dict[int, Any]:
+        own = self._hooks.get(kind)
+        if own is None:
+            return {}
+        return {key: hook for key, hook in own.hooks.items() if option is None or option in own.options[key]}
+
+    return property(get)
+
+
+class Module(HasState):
     """Base of all layers and models. Subclasses call `super().__init__()` first, and define `forward`."""
 
     training: bool
@@ -46,6 +43,8 @@ class Module:
     def __init__(self) -> None:
         for name, value in {
             "training": True, "_parameters": {}, "_buffers": {}, "_modules": {}, "_transient": set(), "_hooks": {},
+            "_state_dict_hooks": OrderedDict(), "_state_dict_pre_hooks": OrderedDict(),
+            "_load_state_dict_pre_hooks": OrderedDict(), "_load_state_dict_post_hooks": OrderedDict(),
         }.items():  # fmt: skip
             object.__setattr__(self, name, value)
 
@@ -150,6 +149,14 @@ class Module:
         """A hook of the node that made the output (PyTorch's old way: it sees the gradients of that node's inputs)."""
         self._one_way(old=True)
         return self._register("backward", hook, old=True)
+
+    _forward_hooks = _hooks_with("forward")
+    _forward_pre_hooks = _hooks_with("forward_pre")
+    _backward_hooks = _hooks_with("backward")
+    _backward_pre_hooks = _hooks_with("backward_pre")
+    _forward_hooks_with_kwargs = _hooks_with("forward", "with_kwargs")
+    _forward_hooks_always_called = _hooks_with("forward", "always_call")
+    _forward_pre_hooks_with_kwargs = _hooks_with("forward_pre", "with_kwargs")
 
     def _one_way(self, old: bool) -> None:
         hooks = self._hooks.get("backward")
@@ -325,69 +332,6 @@ class Module:
 
     # ---- state -----------------------------------------------------------------------------------------------------
 
-    def state_dict(self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
-        """Name -> tensor (sharing the module's memory) of all parameters and persistent buffers.
-
-        keep_vars  the tensors themselves, still part of the graph
-        """
-        out = OrderedDict[str, Any]() if destination is None else destination
-        for name, tensor in self._own_state():
-            out[prefix + name] = tensor if keep_vars else tensor.detach()
-        if type(self).get_extra_state is not Module.get_extra_state:
-            out[prefix + _EXTRA] = self.get_extra_state()
-        for name, child in self._modules.items():
-            if child is not None:
-                child.state_dict(destination=out, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
-        return out
-
-    def get_extra_state(self) -> Any:
-        """What else belongs into the state dict. A subclass that defines it defines `set_extra_state` as well."""
-        raise RuntimeError("Reached a code path in Module.get_extra_state() that should never be called.")
-
-    def set_extra_state(self, state: Any) -> None:
-        """Take up what `get_extra_state` gave."""
-        raise RuntimeError("Reached a code path in Module.set_extra_state() that should never be called.")
-
-    def _own_state(self) -> Iterator[tuple[str, Tensor]]:
-        for name, tensor in self._parameters.items():
-            if tensor is not None:
-                yield name, tensor
-        for name, buffer in self._buffers.items():
-            if buffer is not None and name not in self._transient:
-                yield name, buffer
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
-        """Copies values into the tensors of that name. Raises RuntimeError that lists everything that does not fit."""
-        own = self.state_dict()
-        # Old checkpoints do not count batches; PyTorch does not miss it either.
-        missing = [k for k in own if k not in state_dict and not k.endswith("num_batches_tracked")]
-        unexpected = [k for k in state_dict if k not in own]
-        errors = []
-        if strict and missing:
-            errors.append("Missing key(s) in state_dict: " + ", ".join(f'"{k}"' for k in missing) + ". ")
-        if strict and unexpected:
-            errors.append("Unexpected key(s) in state_dict: " + ", ".join(f'"{k}"' for k in unexpected) + ". ")
-        for name, tensor in own.items():
-            if (
-                not name.endswith(_EXTRA)
-                and name in state_dict
-                and tuple(state_dict[name].shape) != tuple(tensor.shape)
-            ):
-                errors.append(
-                    f"size mismatch for {name}: copying a param with shape {state_dict[name].shape} from checkpoint, the "
-                    f"shape in current model is {tensor.shape}."
-                )
-        if errors:
-            raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t" + "\n\t".join(errors))
-        with no_grad():
-            for name, tensor in own.items():
-                if name in state_dict and name.endswith(_EXTRA):
-                    self.get_submodule(name.removesuffix(_EXTRA).rstrip(".")).set_extra_state(state_dict[name])
-                elif name in state_dict:
-                    value = state_dict[name]
-                    tensor.copy_(value if isinstance(value, Tensor) else _as_tensor(value))
-        return IncompatibleKeys(missing, unexpected)
-
     def train(self, mode: bool = True) -> Module:
         for module in self.modules():
             module.training = mode
@@ -472,7 +416,3 @@ def _typename(value: Any) -> str:
     if isinstance(value, Tensor):
         return value.type()
     return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
-
-
-def _as_tensor(value: Any) -> Tensor:
-    return as_tensor(value)
