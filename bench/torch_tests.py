@@ -12,6 +12,7 @@ passes it under the same harness: what needs PyTorch's internals, a GPU or anoth
 from __future__ import annotations
 
 import argparse
+import ast
 import builtins
 import contextlib
 import inspect
@@ -366,7 +367,10 @@ def load(path: Path, torch: Any) -> dict[str, Any]:
     sys.modules[scope["__name__"]] = types.ModuleType(scope["__name__"])
     vars(sys.modules[scope["__name__"]]).update(scope)
     scope = vars(sys.modules[scope["__name__"]])
-    exec(compile(path.read_text(), str(path), "exec"), scope)
+    for statement in ast.parse(path.read_text()).body:
+        # What makes tests from lists that PyTorch keeps to itself cannot run, in either module.
+        with contextlib.suppress(Exception):
+            exec(compile(ast.Module([statement], []), str(path), "exec"), scope)
     return scope
 
 

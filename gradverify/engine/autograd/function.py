@@ -16,6 +16,7 @@ import numpy as np
 from ...namespaces.base import Namespace
 from .. import dtypes
 from ..api.call import run
+from ..api.conversion import detach
 from ..dispatch import cast, has_tangent
 from ..forward import check_size, tangent, with_tangent
 from ..messages import modified_error
@@ -137,7 +138,7 @@ class FunctionCtx(Node):
                 f"function {name} returned an incorrect number of gradients (expected {n}, got {len(back)})"
             )
         out: list[Any] = []
-        for k, (d, meta, edge) in enumerate(zip(back, self._inputs, self.edges)):
+        for k, (d, meta) in enumerate(zip(back, self._inputs)):
             if d is None:
                 out.append(None)
                 continue
@@ -148,9 +149,6 @@ class FunctionCtx(Node):
                 )
             if not isinstance(d, Tensor):
                 raise TypeError(f"expected Tensor or None as gradient {k} of {name}, got {type(d).__name__}")
-            if edge is None:
-                out.append(None)
-                continue
             shape, dtype = meta
             if d._data.shape != shape:
                 if not _expandable(shape, d._data.shape):
@@ -339,8 +337,8 @@ class Function(metaclass=_Meta):
             if any(out is x for x in ctx.non_differentiable):
                 ctx._constant.add(k)
             if not dirty and any(out is a for a in args):
-                with no_grad():  # an input returned as it is must not lose its own history
-                    outputs[k] = out = run("reshape", out, shape=out._data.shape)
+                # An input returned as it is must not lose its own history.
+                outputs[k] = out = detach(out) if k in ctx._constant else _view_of(out)
             ctx._outputs.append((out._data.shape, out._data.dtype))
             if not dirty and out._view is not None:
                 out._view = View(out._view.base, out._view.steps, Creation.CUSTOM_FUNCTION)
@@ -358,6 +356,11 @@ class Function(metaclass=_Meta):
         ctx._saved = [_pack(x, outputs, args) for x in ctx.to_save] if recorded else []
         ctx.to_save = ()
         return (tuple(outputs) if many else outputs[0]), ctx
+
+
+def _view_of(x: Tensor) -> Tensor:
+    with no_grad():
+        return run("reshape", x, shape=x._data.shape)
 
 
 def _is_float(x: Any) -> bool:
