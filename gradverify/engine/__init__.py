@@ -17,7 +17,10 @@ what a node is.
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+import numpy as np
 
 from . import autograd, dtypes, fft, linalg, special
 from .api import aliases, methods
@@ -52,11 +55,47 @@ from . import func, nn, optim, utils  # noqa: E402
 from .nn.functional import log_softmax, softmax  # noqa: E402
 from .nn.functional import relu_ as relu_  # noqa: E402
 
+Tensor.softmax, Tensor.log_softmax = softmax, log_softmax
+pi, e, inf, nan = math.pi, math.e, math.inf, math.nan
+vmap = func.vmap
+
 
 def result_type(a: Any, b: Any) -> dtype:
     """The dtype that an arithmetic op of the two gives."""
     raws = [x._data if isinstance(x, Tensor) else x for x in (a, b)]
     return dtypes.of_numpy(dtypes.result_type(raws))
+
+
+def broadcast_shapes(*shapes: Any) -> Size:
+    """The shape of what the shapes are broadcast to. Raises RuntimeError where they do not fit."""
+    try:
+        return Size(np.broadcast_shapes(*((s,) if isinstance(s, int) else tuple(s) for s in shapes)))
+    except ValueError:
+        raise RuntimeError("Shape mismatch: objects cannot be broadcast to a single shape") from None
+
+
+def is_floating_point(input: Tensor) -> bool:
+    return input.is_floating_point()
+
+
+def is_nonzero(input: Tensor) -> bool:
+    return bool(input)
+
+
+def is_inference(input: Tensor) -> bool:
+    return input.is_inference()
+
+
+def _limits(of: Any) -> Any:
+    """`finfo` and `iinfo`: NumPy's, of a dtype of PyTorch."""
+
+    def info(kind: dtype | None = None) -> Any:
+        return of((get_default_dtype() if kind is None else kind).numpy)
+
+    return info
+
+
+finfo, iinfo = _limits(np.finfo), _limits(np.iinfo)
 
 
 class cuda:

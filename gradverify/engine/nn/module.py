@@ -15,7 +15,7 @@ from ..dtypes import DTYPES
 from ..tape import RemovableHandle
 from ..tensor import Tensor
 from .hooks import EVERYWHERE, GradientHooks, Hooks, hook_last_node
-from .parameter import Parameter
+from .parameter import Buffer, Parameter
 from .state import HasState
 
 
@@ -194,6 +194,10 @@ class Module(HasState):
                     f"cannot assign '{_typename(value)}' as child module '{name}' (torch.nn.Module or None expected)"
                 )
             self._modules[name] = None
+        elif isinstance(value, Buffer):
+            self._forget(name)
+            self._buffers[name] = value
+            (self._transient.discard if value.persistent else self._transient.add)(name)
         elif name in self._buffers:
             if value is not None and not isinstance(value, Tensor):
                 raise TypeError(
@@ -271,16 +275,19 @@ class Module(HasState):
 
     # ---- walking ---------------------------------------------------------------------------------------------------
 
-    def named_modules(self, memo: set[int] | None = None, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all below it, each once."""
+    def named_modules(
+        self, memo: set[int] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """This module and all below it, each once (unless remove_duplicate is False)."""
         memo = set() if memo is None else memo
         if id(self) in memo:
             return
-        memo.add(id(self))
+        if remove_duplicate:
+            memo.add(id(self))
         yield prefix, self
         for name, child in self._modules.items():
             if child is not None:
-                yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name)
+                yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
 
     def modules(self) -> Iterator[Module]:
         return (m for _, m in self.named_modules())
@@ -297,20 +304,24 @@ class Module(HasState):
 
     def _named(self, table: str, prefix: str, recurse: bool, once: bool = True) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
-        for at, module in self.named_modules(prefix=prefix) if recurse else [(prefix, self)]:
+        for at, module in self.named_modules(None, prefix, once) if recurse else [(prefix, self)]:
             for name, tensor in getattr(module, table).items():
                 if tensor is not None and not (once and id(tensor) in seen):
                     seen.add(id(tensor))
                     yield (f"{at}.{name}" if at else name), tensor
 
-    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
-        return self._named("_parameters", prefix, recurse)
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        return self._named("_parameters", prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         return (p for _, p in self.named_parameters(recurse=recurse))
 
-    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
-        return self._named("_buffers", prefix, recurse)
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        return self._named("_buffers", prefix, recurse, remove_duplicate)
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
         return (b for _, b in self.named_buffers(recurse=recurse))
@@ -323,6 +334,21 @@ class Module(HasState):
                 raise AttributeError(f"{type(module).__name__} has no attribute `{name}`")
             module = found
         return module
+
+    def _get_tensor(self, target: str, table: str, kind: str) -> Any:
+        path, _, name = target.rpartition(".")
+        module = self.get_submodule(path)
+        if not hasattr(module, name):
+            raise AttributeError(f"{type(module).__name__} has no attribute `{name}`")
+        if name not in getattr(module, table):
+            raise AttributeError(f"`{name}` is not {kind}")
+        return getattr(module, name)
+
+    def get_parameter(self, target: str) -> Parameter:
+        return self._get_tensor(target, "_parameters", "an nn.Parameter")
+
+    def get_buffer(self, target: str) -> Tensor:
+        return self._get_tensor(target, "_buffers", "a buffer")
 
     def apply(self, fn: Callable[[Module], None]) -> Module:
         for child in self.children():
@@ -402,9 +428,9 @@ class Module(HasState):
     def __repr__(self) -> str:
         extra = self.extra_repr()
         lines = [f"({name}): {_indent(repr(child))}" for name, child in self._modules.items()]
-        if not lines:
+        if not lines and "\n" not in extra:
             return f"{type(self).__name__}({extra})"
-        body = ([extra] if extra else []) + lines
+        body = (extra.split("\n") if extra else []) + lines
         return f"{type(self).__name__}(\n  " + "\n  ".join(body) + "\n)"
 
 
