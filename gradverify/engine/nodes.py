@@ -212,8 +212,10 @@ class OpNode(Node):
         return out
 
     def release(self) -> None:
-        if self.plan.keeps:
-            self.saved, self.output, self.cell = Freed, None, None
+        if self.keeps:
+            self.saved = Freed
+            if self.output is not None:
+                self.output = self.cell = None
 
 
 def _run(vjp: Callable[..., Any], *args: Any, **params: Any) -> Any:
