@@ -11,7 +11,8 @@ From `x * y` to its derivative, in six steps:
     autograd/walk.py: walk          `backward()` sends gradients along the edges, last node first
     nodes.py: OpNode.backward       the VJP texts, `g * y` and `g * x`, run over the arrays, or over tensors (create_graph)
 
-docs/how-autograd-works.md builds a small engine of this kind in eight steps. How to differentiate stands in none of them, but in the op table, `gradverify.ops`. `tensor` says what a tensor is, `tape`
+docs/how-autograd-works.md builds a small engine of this kind in eight steps. How to differentiate stands in none of these
+files, but in the op table, `gradverify.ops`. `tensor` says what a tensor is, `tape`
 what a node is.
 """
 
