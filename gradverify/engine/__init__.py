@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from . import autograd, dtypes, fft, linalg, special
+from . import autograd, dtypes, fft, legacy, linalg, special
 from .api import aliases, methods
 from .api.conversion import contiguous_format, preserve_format
 from .api.creation import *  # noqa: F403
@@ -50,11 +50,13 @@ _functions = aliases.functions_by_name()
 methods.install(_functions)
 globals().update(_functions)
 globals().update(dtypes.DTYPES)
+globals().update(legacy.CONSTRUCTORS)
 
 # What is written in terms of the operators comes after they are installed.
-from . import func, nn, optim, utils  # noqa: E402
+from . import distributions, func, nn, optim, utils  # noqa: E402
 from .nn.functional import log_softmax, softmax  # noqa: E402
 from .nn.functional import relu_ as relu_  # noqa: E402
+from .serialization import load, save  # noqa: E402
 
 Tensor.softmax, Tensor.log_softmax = softmax, log_softmax
 pi, e, inf, nan = math.pi, math.e, math.inf, math.nan
@@ -114,10 +116,10 @@ class cuda:
 
 
 __all__ = [
-    "ENGINE", "EngineNamespace", "Generator", "Size", "Tensor", "autograd", "contiguous_format",
-    "cuda", "device", "dtype", "enable_grad",
-    "fft", "func", "get_default_dtype", "inference_mode", "is_anomaly_enabled", "is_grad_enabled",
-    "is_inference_mode_enabled", "linalg", "log_softmax", "manual_seed", "nn", "no_grad", "optim",
-    "preserve_format", "result_type",
-    "set_default_dtype", "set_grad_enabled", "softmax", "special", "utils",
+    "ENGINE", "EngineNamespace", "Generator", "Size", "Tensor", "autograd", "broadcast_shapes", "contiguous_format",
+    "cuda", "device", "distributions", "dtype", "enable_grad", "fft", "finfo", "func", "get_default_dtype", "iinfo",
+    "inference_mode", "is_anomaly_enabled", "is_floating_point", "is_grad_enabled", "is_inference",
+    "is_inference_mode_enabled", "is_nonzero", "linalg", "load", "log_softmax", "manual_seed", "nn", "no_grad",
+    "optim", "preserve_format", "result_type", "save", "set_default_dtype", "set_grad_enabled", "softmax", "special",
+    "utils", "vmap",
 ]  # fmt: skip

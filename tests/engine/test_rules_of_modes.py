@@ -413,6 +413,23 @@ def hooks_of_all_modules(torch: Any, see: See) -> None:
     three(x, x.detach(), x).sum().backward()
 
 
+@script
+def cross_entropy_of_certainties(torch: Any, see: See) -> None:
+    """At 0 and 1 the gradient is finite: PyTorch's denominator is at least 1e-12."""
+    for dtype in (torch.float32, torch.float64):
+        for y in (0.0, 0.3, 1.0):
+            x = torch.tensor([0.0, 1e-13, 0.25, 0.5, 1.0], dtype=dtype, requires_grad=True)
+            goal = torch.full((5,), y, dtype=dtype, requires_grad=True)
+            for reduction in ("none", "mean", "sum"):
+                loss = torch.nn.functional.binary_cross_entropy(x, goal, reduction=reduction)
+                see(loss.detach())
+                see(torch.autograd.grad(loss.sum(), [x, goal]))
+        x = torch.tensor([0.2, 0.7], dtype=dtype, requires_grad=True)
+        loss = torch.nn.functional.binary_cross_entropy(x, torch.ones(2, dtype=dtype), weight=x.detach() * 2)
+        (g,) = torch.autograd.grad(loss, x, create_graph=True)
+        see((g.detach(), torch.autograd.grad(g.sum(), x)))
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_the_engine_keeps_the_rule(name: str) -> None:
     mine, theirs = run(gradverify.engine, SCRIPTS[name]), run(torch_real, SCRIPTS[name])

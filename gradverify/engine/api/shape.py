@@ -161,7 +161,7 @@ def broadcast_to(input: Tensor, *size: Any) -> Tensor:
 
 def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
     shape = np.broadcast_shapes(*(x._data.shape for x in tensors))
-    return tuple(expand(x, shape) for x in tensors)
+    return tuple(x if x._data.shape == shape else expand(x, shape) for x in tensors)
 
 
 def flip(input: Tensor, *dims: Any) -> Tensor:

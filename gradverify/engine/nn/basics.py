@@ -14,7 +14,7 @@ from ..api.call import run, run_as
 from ..api.elementwise import add, clamp, div, mul, sub
 from ..api.linalg import matmul
 from ..api.reduction import sum
-from ..api.shape import reshape, t, unsqueeze
+from ..api.shape import broadcast_to, reshape, t, unsqueeze
 from ..tensor import Tensor, wrap
 from ..views import write
 
@@ -297,6 +297,8 @@ def _check_shapes(input: Tensor, target: Tensor, name: str) -> None:
 
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     _check_shapes(input, target, "mse_loss")
+    if reduction == "mean" and input._data.shape == target._data.shape and input._data.dtype == target._data.dtype:
+        return run("mse_loss", input, target)
     return _reduce("MseLossBackward0", run_as("MseLossBackward0", "square", sub(input, target)), reduction)
 
 
@@ -389,8 +391,8 @@ def binary_cross_entropy(
     """Logarithms are cut off at -100, as PyTorch does, so that a certain and wrong prediction costs 100."""
     if input._data.size and not (np.all(input._data >= 0) and np.all(input._data <= 1)):
         raise RuntimeError("all elements of input should be between 0 and 1")
-    low = lambda x: clamp(run("log", x), min=-100.0)
-    each = run("negative", add(mul(target, low(input)), mul(sub(1, target), low(sub(1, input)))))
+    goal = target if target._data.shape == input._data.shape else broadcast_to(target, input.shape)
+    each = run_as("BinaryCrossEntropyBackward0", "bce_of_each", input, goal)
     each = each if weight is None else mul(each, weight)
     return _reduce("BinaryCrossEntropyBackward0", each, reduction)
 

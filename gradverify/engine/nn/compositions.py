@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..api import creation
-from ..api.call import run
+from ..api.call import run, run_as
 from ..api.composed import unfold as _windows
 from ..api.elementwise import add, clamp, div, mul, sub
 from ..api.elementwise import pow as _pow
@@ -25,7 +26,8 @@ from . import basics
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_max_pool2d", "alpha_dropout", "avg_pool1d", "bilinear", "conv1d", "conv3d",
     "conv_transpose1d", "conv_transpose2d", "cosine_embedding_loss", "dropout1d", "dropout2d", "dropout3d",
-    "feature_alpha_dropout", "fold", "gaussian_nll_loss", "glu", "group_norm", "gumbel_softmax", "hardshrink",
+    "embedding_bag", "feature_alpha_dropout", "fold", "gaussian_nll_loss", "glu", "group_norm", "gumbel_softmax",
+    "hardshrink",
     "hinge_embedding_loss", "instance_norm", "interpolate", "local_response_norm", "lp_pool1d", "lp_pool2d",
     "margin_ranking_loss", "max_pool1d", "max_pool2d", "max_pool2d_with_indices", "multi_margin_loss",
     "multilabel_soft_margin_loss", "pad", "pairwise_distance", "pdist", "pixel_shuffle", "pixel_unshuffle",
@@ -684,3 +686,24 @@ def gaussian_nll_loss(
     held = add(var, wrap(np.maximum(eps - var._data, 0).astype(var._data.dtype)))
     each = mul(add(run("log", held), div(run("square", sub(input, target)), held)), 0.5)
     return _reduced(add(each, 0.5 * math.log(2 * math.pi)) if full else each, reduction)
+
+
+def embedding_bag(
+    input: Tensor, weight: Tensor, offsets: Tensor | None = None, max_norm: float | None = None, norm_type: float = 2,
+    scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False, per_sample_weights: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Sums, means or maxima of rows of `weight`: those of each row of `input`, or from each offset to the next."""
+    if max_norm is not None or scale_grad_by_freq:
+        raise NotImplementedError("embedding_bag: max_norm and scale_grad_by_freq are not supported by this engine")
+    if input._data.ndim == 2:
+        bounds = np.arange(input.shape[0] + 1) * input.shape[1]
+    else:
+        assert offsets is not None
+        bounds = np.append(offsets._array(), input.shape[0])
+    rows = basics.embedding(reshape(input, -1), weight)
+    if per_sample_weights is not None:
+        rows = mul(rows, reshape(per_sample_weights, (-1, 1)))
+    reduce = {"sum": lambda x: sum(x, 0), "mean": lambda x: mean(x, 0), "max": lambda x: run("max", x, axis=0)}[mode]
+    empty = wrap(np.zeros(weight.shape[1], weight._data.dtype))
+    parts = [reduce(getitem(rows, slice(int(a), int(b)))) if b > a else empty for a, b in itertools.pairwise(bounds)]
+    return run_as("EmbeddingBagBackward0", "stack", *parts, axis=0)

@@ -1,6 +1,7 @@
 import math
 import torch
 import torch.nn.functional as F
+
 q = torch.arange(24.0).reshape(1, 2, 3, 4) / 10
 k, v = q.flip(2), q * 2
 q.requires_grad_()

@@ -1,4 +1,5 @@
 import torch
+
 x = torch.ones(5)
 y = torch.zeros(3)
 w = torch.full((5, 3), 0.1, requires_grad=True)

@@ -1,8 +1,11 @@
 import torch
 import torch.nn as nn
+
 text = "hello autograd"
 letters = sorted(set(text))
 index = {c: k for k, c in enumerate(letters)}
+
+
 class RNN(nn.Module):
     def __init__(self, n, hidden):
         super().__init__()
@@ -10,11 +13,15 @@ class RNN(nn.Module):
         self.i2h = nn.Linear(n + hidden, hidden)
         self.i2o = nn.Linear(n + hidden, n)
         self.softmax = nn.LogSoftmax(dim=1)
+
     def forward(self, x, h):
         combined = torch.cat((x, h), 1)
         return self.softmax(self.i2o(combined)), torch.tanh(self.i2h(combined))
+
     def init_hidden(self):
         return torch.zeros(1, self.hidden)
+
+
 rnn = RNN(len(letters), 32)
 criterion = nn.NLLLoss()
 optimizer = torch.optim.Adam(rnn.parameters(), lr=0.02)

@@ -1,9 +1,14 @@
 import torch
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
+
 calls = []
+
+
 def block(x):
     calls.append(0)
     return torch.sin(x).exp()
+
+
 x = torch.linspace(0, 1, 4, requires_grad=True)
 y = checkpoint(block, checkpoint(block, x, use_reentrant=False), use_reentrant=False).sum()
 print(len(calls))

@@ -1,5 +1,6 @@
 import torch
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_, parameters_to_vector, vector_to_parameters
+
 p, q = torch.nn.Parameter(torch.tensor([3.0, 4.0])), torch.nn.Parameter(torch.tensor([12.0]))
 (p**2).sum().backward()
 (q**2).sum().backward()

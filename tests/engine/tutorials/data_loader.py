@@ -1,12 +1,18 @@
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, random_split
+
+
 class Squares(Dataset):
     def __init__(self, n):
         self.n = n
+
     def __len__(self):
         return self.n
+
     def __getitem__(self, k):
         return torch.tensor(float(k)), k * k
+
+
 loader = DataLoader(Squares(10), batch_size=4)
 for x, y in loader:
     print(x, y)

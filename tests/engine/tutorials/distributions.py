@@ -1,5 +1,6 @@
 import torch
 from torch.distributions import Bernoulli, Categorical, Normal, kl_divergence
+
 mu, sigma = torch.tensor(0.5, requires_grad=True), torch.tensor(2.0, requires_grad=True)
 d = Normal(mu, sigma)
 print(d.log_prob(torch.tensor(1.0)), d.entropy(), d.mean, d.stddev)

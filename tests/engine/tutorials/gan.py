@@ -1,13 +1,22 @@
 import torch
 import torch.nn as nn
+
+
 class Generator(nn.Module):
     def __init__(self):
         super().__init__()
         self.main = nn.Sequential(
-            nn.ConvTranspose2d(4, 8, 4, 1, 0, bias=False), nn.BatchNorm2d(8), nn.ReLU(True),
-            nn.ConvTranspose2d(8, 1, 4, 2, 1, bias=False), nn.Tanh())
+            nn.ConvTranspose2d(4, 8, 4, 1, 0, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU(True),
+            nn.ConvTranspose2d(8, 1, 4, 2, 1, bias=False),
+            nn.Tanh(),
+        )
+
     def forward(self, z):
         return self.main(z)
+
+
 def weights_init(m):
     classname = m.__class__.__name__
     if classname.find("Conv") != -1:
@@ -15,8 +24,12 @@ def weights_init(m):
     elif classname.find("BatchNorm") != -1:
         nn.init.normal_(m.weight.data, 1.0, 0.02)
         nn.init.constant_(m.bias.data, 0)
+
+
 netG = Generator()
-netD = nn.Sequential(nn.Conv2d(1, 4, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True), nn.Flatten(), nn.Linear(64, 1), nn.Sigmoid())
+netD = nn.Sequential(
+    nn.Conv2d(1, 4, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True), nn.Flatten(), nn.Linear(64, 1), nn.Sigmoid()
+)
 netG.apply(weights_init)
 criterion = nn.BCELoss()
 optD = torch.optim.Adam(netD.parameters(), lr=2e-4, betas=(0.5, 0.999))

@@ -1,5 +1,6 @@
 import torch
 import torch.nn as nn
+
 activations, gradients = {}, {}
 model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
 for name, layer in model.named_children():

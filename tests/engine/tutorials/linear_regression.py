@@ -1,14 +1,20 @@
 import torch
 from torch import nn
+
 X = torch.linspace(0, 1, 50).unsqueeze(1)
 y = 0.7 * X + 0.3
+
+
 class LinearRegression(nn.Module):
     def __init__(self):
         super().__init__()
         self.weights = nn.Parameter(torch.zeros(1))
         self.bias = nn.Parameter(torch.zeros(1))
+
     def forward(self, x):
         return self.weights * x + self.bias
+
+
 model = LinearRegression()
 loss_fn = nn.L1Loss()
 optimizer = torch.optim.SGD(model.parameters(), lr=0.01)

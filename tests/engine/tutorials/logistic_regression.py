@@ -1,5 +1,6 @@
 import torch
 import torch.nn.functional as F
+
 X = torch.tensor([[0.5, 1.0], [1.5, 2.0], [-1.0, -0.5], [-2.0, -1.0]])
 y = torch.tensor([1.0, 1.0, 0.0, 0.0])
 w, b = torch.zeros(2, requires_grad=True), torch.zeros(1, requires_grad=True)

@@ -1,10 +1,13 @@
 import torch
 from torch import nn
+
+
 class Sequence(nn.Module):
     def __init__(self):
         super().__init__()
         self.lstm1 = nn.LSTMCell(1, 16)
         self.linear = nn.Linear(16, 1)
+
     def forward(self, input, future=0):
         outputs = []
         h_t = torch.zeros(input.size(0), 16)
@@ -18,6 +21,8 @@ class Sequence(nn.Module):
             output = self.linear(h_t)
             outputs += [output]
         return torch.cat(outputs, dim=1)
+
+
 data = torch.sin(torch.arange(60.0) / 4).reshape(1, 60)
 model, criterion = Sequence(), nn.MSELoss()
 optimizer = torch.optim.Adam(model.parameters(), lr=0.05)

@@ -1,5 +1,6 @@
 import numpy as np
 import torch
+
 a = np.ones(3)
 t = torch.from_numpy(a)
 a[0] = 7

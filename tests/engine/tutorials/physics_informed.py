@@ -1,5 +1,6 @@
 import torch
 from torch import nn
+
 torch.manual_seed(0)
 net = nn.Sequential(nn.Linear(1, 20), nn.Tanh(), nn.Linear(20, 1))
 optimizer = torch.optim.Adam(net.parameters(), lr=0.01)

@@ -1,5 +1,6 @@
 import math
 import torch
+
 x = torch.linspace(-math.pi, math.pi, 200)
 y = torch.sin(x)
 a, b, c, d = (torch.zeros((), requires_grad=True) for _ in range(4))

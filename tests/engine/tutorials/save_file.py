@@ -1,6 +1,7 @@
 import os
 import tempfile
 import torch
+
 path = os.path.join(tempfile.mkdtemp(), "tensors.pt")
 torch.save({"x": torch.arange(3.0), "y": [torch.eye(2), 5]}, path)
 loaded = torch.load(path, weights_only=True)

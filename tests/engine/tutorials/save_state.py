@@ -1,8 +1,12 @@
 import io
 import torch
 from torch import nn
+
+
 def make():
     return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 1))
+
+
 model = make()
 optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
 model(torch.randn(8, 3)).sum().backward()

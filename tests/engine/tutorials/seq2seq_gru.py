@@ -1,19 +1,25 @@
 import torch
 import torch.nn as nn
+
+
 class Encoder(nn.Module):
     def __init__(self, n, hidden):
         super().__init__()
         self.embedding = nn.Embedding(n, hidden)
         self.gru = nn.GRU(hidden, hidden, batch_first=True)
         self.dropout = nn.Dropout(0.1)
+
     def forward(self, input):
         return self.gru(self.dropout(self.embedding(input)))
+
+
 class Decoder(nn.Module):
     def __init__(self, n, hidden):
         super().__init__()
         self.embedding = nn.Embedding(n, hidden)
         self.gru = nn.GRU(hidden, hidden, batch_first=True)
         self.out = nn.Linear(hidden, n)
+
     def forward(self, encoder_hidden, length):
         x = torch.zeros(encoder_hidden.size(1), 1, dtype=torch.long)
         hidden, outputs = encoder_hidden, []
@@ -24,6 +30,8 @@ class Decoder(nn.Module):
             _, topi = scores.topk(1)
             x = topi.squeeze(-1).detach()
         return torch.cat(outputs, dim=1)
+
+
 encoder, decoder = Encoder(8, 16), Decoder(8, 16)
 source, target = torch.tensor([[1, 2, 3, 4]]), torch.tensor([[4, 3, 2, 1]])
 optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=0.02)

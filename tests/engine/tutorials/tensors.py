@@ -1,4 +1,5 @@
 import torch
+
 x = torch.arange(12).reshape(3, 4)
 print(x, x.shape, x.dtype, x[1], x[:, 1], x[-1, ::2])
 y = torch.zeros_like(x, dtype=torch.float32)

@@ -1,5 +1,6 @@
 import torch
 from torch import nn
+
 model = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout(0.5))
 x = torch.tensor([[1.0, 10.0], [3.0, 30.0]])
 model.train()

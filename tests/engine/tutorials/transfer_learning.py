@@ -1,6 +1,9 @@
 import torch
 from torch import nn, optim
-backbone = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+backbone = nn.Sequential(
+    nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+)
 for param in backbone.parameters():
     param.requires_grad = False
 model = nn.Sequential(backbone, nn.Linear(4, 2))

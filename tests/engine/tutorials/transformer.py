@@ -1,6 +1,8 @@
 import math
 import torch
 from torch import nn
+
+
 class PositionalEncoding(nn.Module):
     def __init__(self, d_model, max_len=50):
         super().__init__()
@@ -10,8 +12,11 @@ class PositionalEncoding(nn.Module):
         pe[:, 0, 0::2] = torch.sin(position * div_term)
         pe[:, 0, 1::2] = torch.cos(position * div_term)
         self.register_buffer("pe", pe)
+
     def forward(self, x):
         return x + self.pe[: x.size(0)]
+
+
 class Model(nn.Module):
     def __init__(self, ntoken, d_model):
         super().__init__()
@@ -20,9 +25,12 @@ class Model(nn.Module):
         self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(d_model, 2, 32, 0.0), 2)
         self.linear = nn.Linear(d_model, ntoken)
         self.d_model = d_model
+
     def forward(self, src):
         mask = nn.Transformer.generate_square_subsequent_mask(len(src))
         return self.linear(self.encoder(self.pos(self.embedding(src) * math.sqrt(self.d_model)), mask))
+
+
 model = Model(7, 16)
 text = torch.tensor([1, 2, 3, 4, 5, 6, 1, 2, 3]).unsqueeze(1)
 optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
