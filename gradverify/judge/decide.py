@@ -37,7 +37,7 @@ from .hypotheses import Explanation, explain
 from .hypotheses.second_call import Again, drawn_anew, hook_active, of_an_earlier_call, of_an_earlier_shape
 from .laws import Extent, Trial
 from .laws import registry as laws
-from .narrow import Narrow, find_narrow
+from .narrow import Narrow, find_narrow, find_narrow_sum
 from .reference import Reference, allowance, in_doubles, reference, truth_of
 from .stability import find_unstable
 
@@ -236,6 +236,7 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
         _check_values(answer, None if custom else subject)
         or _check_formula(answer, None if custom else subject)
         or _check_formats(answer)
+        or (_check_sums(answer) if custom else None)
         or _check_laws(trial, closest, manner.extent)
         or _check_stability(answer)
         or _pass(ref.truth, compared, notes)
@@ -429,6 +430,22 @@ def _check_formats(answer: _Answer) -> _Finding | None:
     message = f"the formula is right, and values of the backward pass are rounded to {' and '.join(coarser)}"
     message += ", coarser than any of the function's: digits are lost that need not be lost"
     return _Finding(Outcome.WEAK, message=message, comparisons=answer.comparisons)
+
+
+def _check_sums(answer: _Answer) -> _Finding | None:
+    """The finding where a right formula adds up in 16 bits what it should add up in a wider dtype.
+
+    The budget does not ask for it: it excuses eight roundings of the result, as it cannot know how often a right
+    implementation rounds. Here the backward pass is known, and so is what a wider accumulator would give.
+    """
+    exact = answer.exact
+    if exact is None or not exact.formula.right or not ran(exact, answer.seen, answer.seed):
+        return None
+    narrow = find_narrow_sum(answer.case, exact, answer.seen, answer.ref)
+    if narrow is None:
+        return None
+    message = f"the formula is right, and digits are lost that need not be lost. {narrow}"
+    return _Finding(Outcome.WEAK, message=message, comparisons=answer.comparisons, facts={"narrow": asdict(narrow)})
 
 
 def _coarser_formats(exact: Exact, case: Case) -> list[str]:
