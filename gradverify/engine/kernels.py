@@ -64,7 +64,7 @@ class Kernels(NumpyNamespace):
         """The definition's patches, laid out in memory as the matrix that a convolution multiplies: no copy there."""
         n, c, h, w = x.shape
         places = patch_indices(h, w, kernel, stride, dilation)
-        out = None
+        out: Any = None
         for k, at in enumerate(places):
             part = x[native_index(at)]
             if out is None:

@@ -71,6 +71,15 @@ class Tensor:
     if TYPE_CHECKING:  # what `api.methods` installs
         __add__: Any
         __mul__: Any
+        __sub__: Any
+        __rsub__: Any
+        __radd__: Any
+        __rmul__: Any
+        __truediv__: Any
+        __pow__: Any
+        __neg__: Any
+        softmax: Any
+        log_softmax: Any
         __getitem__: Any
 
         def __getattr__(self, name: str) -> Any: ...

@@ -390,7 +390,9 @@ def unique(
     return_counts: bool = False,
     dim: int | None = None,
 ) -> Any:
-    found = np.unique(input._array(), return_inverse=return_inverse, return_counts=return_counts, axis=dim)
+    found: Any = np.unique(  # type: ignore[call-overload]
+        input._array(), return_inverse=return_inverse, return_counts=return_counts, axis=dim
+    )
     return tuple(wrap(np.asarray(x)) for x in found) if isinstance(found, tuple) else wrap(found)
 
 
@@ -416,7 +418,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
 
 
 def searchsorted(sorted_sequence: Tensor, input: Any, *, right: bool = False, side: str | None = None) -> Tensor:
-    where_ = "right" if right or side == "right" else "left"
+    where_: Any = "right" if right or side == "right" else "left"
     rows, values = sorted_sequence._array(), np.asarray(raw_of(input))
     if rows.ndim == 1:
         return wrap(np.asarray(np.searchsorted(rows, values, where_), np.int64))

@@ -156,7 +156,7 @@ def _alpha_dropout(input: Tensor, p: float, training: bool, shape: tuple[int, ..
 
 # ---- padding and sizes --------------------------------------------------------------------------------------------------
 
-_NUMPY_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+_NUMPY_MODES: dict[str, Any] = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:

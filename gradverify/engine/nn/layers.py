@@ -35,7 +35,8 @@ class Sequential(Module):
         modules = list(self._modules.values())
         if not isinstance(k, slice):
             return modules[k]
-        return type(self)(modules[k]) if isinstance(self, ModuleList) else Sequential(*modules[k])
+        part: Any = modules[k]
+        return type(self)(part) if isinstance(self, ModuleList) else Sequential(*part)
 
     def __setitem__(self, k: int, module: Module) -> None:
         self._modules[list(self._modules)[k]] = module

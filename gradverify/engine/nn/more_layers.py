@@ -149,7 +149,7 @@ def _named(names: str) -> str:
     return ", ".join(f"{n}={{{n}}}" for n in names.split())
 
 
-_POOL = {"kernel_size": ..., "stride": None, "padding": 0}
+_POOL: dict[str, Any] = {"kernel_size": ..., "stride": None, "padding": 0}
 MaxPool1d = _layer(
     "MaxPool1d",
     F.max_pool1d,
@@ -169,8 +169,10 @@ class AvgPool1d(_Called):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        stride = self.kernel_size if self.stride is None else self.stride
-        self.kernel_size, self.stride, self.padding = (_tuple(v, 1) for v in (self.kernel_size, stride, self.padding))
+        given = vars(self)
+        stride = given["kernel_size"] if given["stride"] is None else given["stride"]
+        for name, value in ("kernel_size", given["kernel_size"]), ("stride", stride), ("padding", given["padding"]):
+            setattr(self, name, _tuple(value, 1))
 
 
 AdaptiveAvgPool1d = _layer("AdaptiveAvgPool1d", F.adaptive_avg_pool1d, _named("output_size"), output_size=...)
@@ -220,8 +222,8 @@ class Upsample(_Called):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if isinstance(self.scale_factor, int):
-            self.scale_factor = float(self.scale_factor)
+        if isinstance(vars(self)["scale_factor"], int):
+            vars(self)["scale_factor"] = float(vars(self)["scale_factor"])
 
     def extra_repr(self) -> str:
         how = f"size={self.size}" if self.scale_factor is None else f"scale_factor={self.scale_factor}"
@@ -475,7 +477,7 @@ class _NamedLoss(_Loss):
     def __init__(self, *args: Any, reduction: str = "mean", **kwargs: Any) -> None:
         super().__init__(reduction, **dict(zip(self.defaults, args)), **kwargs)
 
-    def forward(self, *inputs: Any) -> Tensor:  # type: ignore[override]
+    def forward(self, *inputs: Any) -> Tensor:
         extra = {n: getattr(self, n) for n in self.defaults}
         return type(self).function(*inputs, reduction=self.reduction, **extra)
 

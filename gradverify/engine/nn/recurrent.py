@@ -145,7 +145,7 @@ class RNNBase(Module):
         for layer in range(num_layers):
             width = input_size if not layer else hidden_size * directions
             for suffix in self._suffixes(layer):
-                shapes = {"weight_ih": (rows, width), "weight_hh": (rows, hidden_size)}
+                shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, width), "weight_hh": (rows, hidden_size)}
                 shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)} if bias else {}
                 for name, shape in shapes.items():
                     self.register_parameter(f"{name}_{suffix}", Parameter(empty(shape, device=device, dtype=dtype)))

@@ -51,7 +51,8 @@ class HasState:
         keep_vars  the tensors themselves, still part of the graph
         """
         if args:  # PyTorch took them by position once
-            destination, prefix, keep_vars = (*args, *(destination, prefix, keep_vars)[len(args) :])
+            given: list[Any] = [*args, *(destination, prefix, keep_vars)[len(args) :]]
+            destination, prefix, keep_vars = given
         out: Any = OrderedDict() if destination is None else destination
         if destination is None:
             out._metadata = OrderedDict()
@@ -177,7 +178,8 @@ class HasState:
             )
         elif metadata.get("assign_to_params_buffers"):
             if name in self._parameters and not isinstance(value, type(tensor)):
-                value = type(tensor)(value, requires_grad=tensor.requires_grad)
+                parameter: Any = type(tensor)
+                value = parameter(value, requires_grad=tensor.requires_grad)
             setattr(self, name, value)
         else:
             with no_grad():

@@ -54,7 +54,7 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
 def get_total_norm(tensors: Iterable[Tensor], norm_type: float = 2.0) -> Tensor:
     """The norm of all tensors taken together."""
     norms = [np.linalg.norm(x._data.ravel(), norm_type) for x in tensors]
-    return wrap(np.float32(np.linalg.norm(np.array(norms or [0.0]), norm_type)))
+    return wrap(np.float32(np.linalg.norm(np.array([0.0, *norms]), norm_type)))
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:

@@ -474,7 +474,7 @@ class LBFGS(Optimizer):
                 f, g = ask(x)
             else:
                 f_before = f
-                t, f, g_new = _strong_wolfe(lambda a, x=x, d=d: ask(x + a * d), d, t, f, g, slope)
+                t, f, g_new = _strong_wolfe(ask, x, d, t, f, g, slope)
                 self._last = t * d, g
                 x, g = x + t * d, g_new
             if np.abs(t * d).max() <= group["tolerance_change"] or abs(f - f_before) < group["tolerance_change"]:
@@ -508,13 +508,13 @@ class LBFGS(Optimizer):
 
 
 def _strong_wolfe(
-    ask: Callable[[float], tuple[float, Any]], d: Any, t: float, f0: float, g0: Any, slope0: float
+    ask: Callable[[Any], tuple[float, Any]], x: Any, d: Any, t: float, f0: float, g0: Any, slope0: float
 ) -> tuple[float, float, Any]:
     """A step length of sufficient decrease (1e-4) and curvature (0.9), by bisection of a bracket."""
     low, high = 0.0, math.inf
     best = 0.0, f0, g0
     for _ in range(25):
-        f, g = ask(t)
+        f, g = ask(x + t * d)
         if not f <= f0 + 1e-4 * t * slope0:
             high = t
         else:
