@@ -21,7 +21,7 @@ from .dispatch import apply, cast
 from .modes import recording, state
 from .namespace import ENGINE
 from .rules import Rule, rule
-from .tensor import Tensor, wrap
+from .tensor import Tensor, mark_leaf, wrap
 
 
 def tangent(x: Any, level: int) -> Tensor | None:
@@ -142,7 +142,7 @@ def _text(op: Rule, i: int) -> Callable[..., Tensor]:
 def _transposed(vjp: Callable[[Tensor], Tensor], out: Tensor, d: Tensor) -> Tensor:
     """J d, where vjp(w) = J'w: the gradient of <vjp(w), d> with respect to w."""
     with recording():
-        w = wrap(np.zeros_like(out._array())).requires_grad_()
+        w = mark_leaf(wrap(np.zeros_like(out._array())))
         pulled = vjp(w)
     if not pulled._requires_grad:
         return wrap(np.zeros_like(out._array()))

@@ -21,7 +21,7 @@ from .modes import dual_numbers, enable_grad, no_grad, state, transform
 from .nn.module import Module
 from .nn.stateless import functional_call
 from .tape import Node
-from .tensor import AccumulateGrad, Tensor, wrap
+from .tensor import AccumulateGrad, Tensor, mark_leaf, wrap
 
 __all__ = [
     "functional_call", "functionalize", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize",
@@ -38,7 +38,7 @@ def _as_end(x: Tensor) -> Tensor:
     """`x` as a tensor of its own to differentiate at, still connected to its history."""
     if not (x.is_floating_point() or x.is_complex()):
         raise RuntimeError(f"only Tensors of floating point and complex dtype can require gradients, but got {x.dtype}")
-    return x.view_as(x) if x.requires_grad else _without_history(x).requires_grad_()
+    return x.view_as(x) if x.requires_grad else mark_leaf(_without_history(x))
 
 
 def _without_history(x: Tensor) -> Tensor:
@@ -84,11 +84,20 @@ def _let_go(results: Any, ends: Sequence[Tensor], connected: bool) -> Any:
 
 def _numbers(argnums: Argnums, n: int) -> tuple[int, ...]:
     """The positions, counted from the front. Raises RuntimeError for one that is no argument's."""
-    which = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    if not isinstance(argnums, int | tuple):
+        raise RuntimeError(f"argnum must be int or Tuple[int, ...], got: {type(argnums)}")
+    which = (argnums,) if isinstance(argnums, int) else argnums
+    if not which:
+        raise RuntimeError("argnums must be non-empty")
+    if not all(isinstance(k, int) for k in which):
+        raise RuntimeError(f"argnums elements must be int, got {which}")
     for k in which:
         if not -n <= k < n:
             raise RuntimeError(f"Got argnum={k}, but only {n} positional inputs")
-    return tuple(k % n for k in which)
+    found = tuple(k % n for k in which)
+    if len(set(found)) != len(found):
+        raise RuntimeError(f"argnums elements must be unique, got {which}")
+    return found
 
 
 def _at_ends(args: Sequence[Any], which: Sequence[int]) -> tuple[list[Any], list[Tensor]]:
@@ -106,6 +115,9 @@ def _with_aux(out: Any, has_aux: bool, name: str) -> tuple[Any, Any]:
         raise RuntimeError(
             f"{name}(f)(*args): output of function f should be a tuple: (output, aux) if has_aux is True"
         )
+    for leaf in trees.leaves(out[1]):
+        if not isinstance(leaf, Tensor):
+            raise RuntimeError(f"Expected tensors, got unsupported type {type(leaf).__name__}")
     return out
 
 

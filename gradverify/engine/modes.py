@@ -81,13 +81,20 @@ class recording:
         state.enabled = self.before
 
 
+NO_SAVED_HOOKS = "torch.func.{grad, vjp, jacrev, hessian} don't yet support saved tensor hooks. Please open an issue with your use case."
+
+
 class transform:
     """Inside of one more transform of `func`: tensors from outside must not be written to."""
 
     def __enter__(self) -> None:
+        if state.saved_hooks:
+            raise RuntimeError(NO_SAVED_HOOKS)
+        self.before, state.no_saved_hooks = state.no_saved_hooks, NO_SAVED_HOOKS
         state.mark(state.inference, state.level + 1)
 
     def __exit__(self, *exc: object) -> None:
+        state.no_saved_hooks = self.before
         state.mark(state.inference, state.level - 1)
 
 

@@ -50,6 +50,13 @@ class Size(tuple):
         return Size(part) if isinstance(k, slice) else part
 
 
+_IN_TRANSFORM = (
+    "You are attempting to call Tensor.{0}() ({1}) inside of a function being transformed by a functorch transform. This is "
+    "unsupported, please attempt to use the functorch transforms (e.g. grad, vjp, jacrev, jacfwd, hessian) or call {0}() "
+    "outside of a function being transformed instead."
+)
+
+
 class Tensor:
     """PyTorch's Tensor over a NumPy or CuPy array. The ops, and what needs the walk, are installed by `api.methods`."""
 
@@ -179,6 +186,10 @@ class Tensor:
         return self._view is not None and self._edge is None and not self._requires_grad
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        if state.level and requires_grad:
+            raise RuntimeError(
+                _IN_TRANSFORM.format("requires_grad_", "or perhaps using torch.autograd.functional.* APIs")
+            )
         self.requires_grad = requires_grad
         return self
 
@@ -254,6 +265,8 @@ class Tensor:
         """Keep the gradient of a non-leaf in `.grad` too. A no-op for leaves."""
         if not self.requires_grad:
             raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        if state.level:
+            raise RuntimeError(_IN_TRANSFORM.format("retain_grad", "which keeps a gradient that the transform owns"))
         if self._edge is None or self._retains_grad:
             return
         self._retains_grad = True
@@ -435,6 +448,12 @@ def wrap(data: Any, cls: type[Tensor] = Tensor) -> Tensor:
     if state.birthmark:
         vars(out).update(state.birthmark)
     return out
+
+
+def mark_leaf(x: Tensor) -> Tensor:
+    """`x.requires_grad_()`, for the engine's own use: inside of a transform as well."""
+    x.requires_grad = True
+    return x
 
 
 # ---- the end of the tape, and views --------------------------------------------------------------------------------------

@@ -150,8 +150,7 @@ BROKEN = (
     # freeing
     Broken("keeps_after_free", WALK, "if not retain_graph and node.keeps:", "if False:"),
     Broken("frees_although_retained", WALK, "if not retain_graph and node.keeps:", "if node.keeps:"),
-    Broken("saved_kept_but_marked", NODES, "self.saved, self.output, self.cell = Freed, None, None",
-           "self.old, self.saved, self.output, self.cell = self.saved, Freed, None, None"),
+    Broken("saved_kept_but_marked", NODES, "            self.saved = Freed\n", "            self.old, self.saved = self.saved, Freed\n"),
     Broken("freed_gives_zeros", NODES, "        if saved is Freed:\n            raise RuntimeError(FREED)\n        if self.packed",
            "        if saved is Freed:\n            return [g * 0] * len(self.edges)\n        if self.packed"),
     Broken("create_graph_frees", GRADIENTS, "retain = create_graph if retain_graph is None else retain_graph\n    found",
@@ -232,6 +231,12 @@ BROKEN = (
            "    at = 0\n    while at < len(hooks.user):\n        hook = list(hooks.user.values())[at]\n        at += 1\n        given"),
     Broken("hook_may_change_the_shape", HOOKS, "    if after._data.shape != before._data.shape:", "    if False:"),
     Broken("hook_may_change_the_dtype", HOOKS, "    if after._data.dtype != before._data.dtype:", "    if False:"),
-    Broken("returned_view_may_be_edited", FUNCTION, "                if out._view is not None:\n", "                out._view = None\n                if False:\n"),
+    Broken("returned_view_may_be_edited", FUNCTION, "View(out._view.base, out._view.steps, Creation.CUSTOM_FUNCTION)", "None"),
     Broken("function_defaults_unseen", FUNCTION, "            call.apply_defaults()", "            pass"),
+    Broken("marked_input_stays_differentiable", "autograd.function", "            if any(out is x for x in ctx.non_differentiable):\n",
+           "            if not any(out is a for a in args) and any(out is x for x in ctx.non_differentiable):\n"),
+    Broken("gradient_of_a_constant_is_dropped", "autograd.function", "            if d is None:\n                out.append(None)",
+           "            if d is None or self.edges[k] is None:\n                out.append(None)"),
+    Broken("answer_of_a_post_accumulate_hook_is_dropped", "autograd.walk", "            if hook(leaf) is not None:", "            if hook(leaf) is Ellipsis:"),
+    Broken("gradient_of_nothing_is_empty", "autograd.gradients", "    if not given:\n", "    if not given and not outs:\n"),
 )  # fmt: skip

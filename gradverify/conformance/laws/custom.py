@@ -247,3 +247,23 @@ def defaults_of_forward_are_inputs(t: Session) -> None:
     x = t.tensor(5.0, requires_grad=True)
     f.apply(x).backward()
     t.equal(x.grad, 3.0)
+
+
+@law(needs={"function", "flags"}, source=FUNCTION)
+def input_marked_as_constant_is_one(t: Session) -> None:
+    """An input that forward returns and marks as non-differentiable requires no gradient as an output."""
+    f = function(t, "lambda ctx, x, y: (ctx.mark_non_differentiable(y), (x * 2, y))[1]", "lambda ctx, g, h: (g * 2, h)")
+    x = t.tensor(3.0, requires_grad=True)
+    y = t.tensor(5.0, requires_grad=True) * 1.0
+    t.equal(f.apply(x, y)[1].requires_grad, False)
+
+
+@law(needs={"function", "node_hooks"}, source=FUNCTION)
+def gradient_of_a_constant_reaches_the_hooks(t: Session) -> None:
+    """What backward returns for an input that asks for none is dropped behind the node: its hooks see it."""
+    f = function(t, "lambda ctx, x, y: x * y", "lambda ctx, g: (g, g * 5)")
+    seen = t.define("seen = []")
+    y = f.apply(t.tensor(3.0, requires_grad=True), t.tensor(2.0))
+    y.grad_fn.register_hook(t.code("lambda gi, go: seen.extend([g.item() for g in gi])"))
+    y.backward()
+    t.equal(seen, [1.0, 5.0])

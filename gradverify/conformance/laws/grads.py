@@ -105,3 +105,10 @@ def inputs_must_not_be_empty(t: Session) -> None:
     x = t.tensor(3.0, requires_grad=True)
     y = x * x
     t.raises(lambda: y.backward(inputs=[]))
+
+
+@law(needs={"grad"}, source=GRAD)
+def gradient_of_nothing_raises(t: Session) -> None:
+    """A gradient with respect to no input at all is an error, not an empty answer."""
+    y = t.tensor(3.0, requires_grad=True) * 2.0
+    t.raises(lambda: t.grad(y, []))

@@ -164,6 +164,15 @@ def post_accumulate_hook_wants_a_leaf(t: Session) -> None:
     t.raises(lambda: y.register_post_accumulate_grad_hook(t.code("print")))
 
 
+@law(needs={"node_hooks"}, source=POST)
+def post_accumulate_hook_returns_nothing(t: Session) -> None:
+    """Nobody would use an answer: to return one is an error."""
+    x = t.tensor(3.0, requires_grad=True)
+    x.register_post_accumulate_grad_hook(t.code("lambda p: p.grad"))
+    y = x * x
+    t.raises(y.backward)
+
+
 @law(needs={"node_hooks"}, source=NODE)
 def node_hook_sees_both_sides(t: Session) -> None:
     """A hook on a node is called with the gradients of its inputs and of its outputs."""

@@ -21,7 +21,7 @@ def _finish(data: Any, device: Device, requires_grad: bool) -> Tensor:
     if requires_grad:
         if not (out.is_floating_point() or out.is_complex()):
             raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
-        out.requires_grad_()
+        out.requires_grad = True
     return out
 
 

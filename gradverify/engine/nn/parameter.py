@@ -16,7 +16,7 @@ class Parameter(Tensor):
         out = object.__new__(cls)
         out._data = source._array()
         out._version_cell = source._cell()
-        out.requires_grad_(requires_grad)
+        out.requires_grad = requires_grad
         return out
 
     def __init__(self, data: Tensor | None = None, requires_grad: bool = True) -> None:
