@@ -275,6 +275,10 @@ def _compare_slopes(b: Opaque, gradients: dict[str, np.ndarray], seen: Observati
             # Kinks of several entries may cancel along a direction: there the slopes of the two sides are no bound.
             why = f"along random direction {k + 1} the slopes of the two sides differ by {measured.kink:.3g}"
             return Outcome.INCONCLUSIVE, None, Reason.KINK, why, ()
+        if off > allowed and abs(predicted) > measured.steepest and _may_be_infinite(measured):
+            # A root of a singular matrix: the differences grow with every halving of the step, towards what is predicted.
+            why = f"along random direction {k + 1} no step gave a stable slope: it may be infinite"
+            return Outcome.INCONCLUSIVE, None, Reason.ORACLE, why, ()
         if off > allowed and not _fails_on_other_ladders(b, u, predicted, allowed - measured.bound):
             why = f"along random direction {k + 1} the differences depend on their steps: the function is too noisy"
             return Outcome.INCONCLUSIVE, None, Reason.ORACLE, why, ()

@@ -28,7 +28,7 @@ from ..oracle.second import dissent
 from ..oracle.truth import LADDER, Truth
 from . import complex_case as pairs
 from .branches import Branches, branch_by_branch
-from .budget import RERUNS, Budget, several_casts
+from .budget import RERUNS, SAFETY, Budget, several_casts
 from .compare import Compared, compare, hopeless
 from .departure import find_departure
 from .exact import BackwardPass, Exact, evaluate_backward, off_beyond, ran
@@ -75,6 +75,7 @@ class _Answer:
     unhooked  another call, without the hooks that it registers, and which these are; where the function is a user's
     earlier   a case that the same function was asked before, and that call once more
     lower     the function whose derivative the case is, at second order
+    explained  is it asked what a wrong gradient would come of?
     """
 
     case: Case
@@ -88,6 +89,7 @@ class _Answer:
     unhooked: Callable[[], tuple[Observation, list[str]]] | None = None
     earlier: tuple[Case, Callable[[], object]] | None = None
     lower: Lower | None = None
+    explained: bool = True
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -115,6 +117,7 @@ def decide(
     seed: int = 0,
     earlier: Case | None = None,
     lower: Lower | None = None,
+    explained: bool = True,
 ) -> Verdict:
     """The verdict on one case, without a culprit.
 
@@ -125,12 +128,15 @@ def decide(
     function that the case names, or the graph run on the subject. Where `custom` is false, `function` has no
     derivatives but the subject's own, so that a declared weakness of the subject may explain what it loses. `extent` says
     which of the default laws are asked. `earlier` is a case of other shapes that the function was asked before: it may have
-    kept something. At second order the case is a derivative of `lower`, whose ops tell which weaknesses these are.
+    kept something. At second order the case is a derivative of `lower`, whose ops tell which weaknesses these are. Where
+    `explained` is false nothing is looked for that a wrong gradient would come of.
 
     A function that cannot be imported is a FAIL (raised); what this raises is a defect of gradverify.
     """
     start = time.perf_counter()
-    manner = _Manner(custom, BackwardPass() if exact is True else exact or None, extent, seed, earlier, lower)
+    manner = _Manner(
+        custom, BackwardPass() if exact is True else exact or None, extent, seed, earlier, lower, explained
+    )
     try:
         finding = _judge(case, subject, function, manner)
     except SpecError as e:
@@ -165,6 +171,7 @@ class _Manner:
     seed: int
     earlier: Case | None
     lower: Lower | None
+    explained: bool
 
 
 def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manner: _Manner) -> _Finding:
@@ -213,6 +220,8 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
     if backward and backward.faults:
         return fail(FailKind.LAW, f"the backward pass: {'; '.join(backward.faults)}")
     ref = reference(case, seed=seed, once=_rounded_once(case, backward) if backward else frozenset())
+    if backward and backward.formula.right:
+        ref = _with_size_at_zeros(case, ref)
     claimed = _check_claims(case, ref)
     if claimed:
         return claimed
@@ -224,7 +233,10 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
         notes.append(_flipped_note(case, flipped))
     again = lambda values: subject.run_vjp(function, values, case.wrt, case.cotangent)
     custom = own is not None and custom
-    answer = _Answer(case, seen, ref, flipped, compared, seed, backward, again if custom else None, lower=manner.lower)
+    answer = _Answer(
+        case, seen, ref, flipped, compared, seed, backward, again if custom else None, lower=manner.lower,
+        explained=manner.explained,
+    )  # fmt: skip
     if own:
         answer = replace(answer, unhooked=lambda: _run_without_hooks(case, subject, function))
     earlier = manner.earlier
@@ -323,6 +335,20 @@ def _rounded_once(case: Case, backward: Exact) -> frozenset[str]:
     """
     several = several_casts(case)
     return backward.rounded_once & several if several else several
+
+
+def _with_size_at_zeros(case: Case, ref: Reference) -> Reference:
+    """The reference for a formula that is right: where the truth is 0 an entry is judged by the array's size.
+
+    There is no digit of it to lose. A right formula may reach that 0 by a difference of terms of the array's size, and
+    leaves SAFETY roundings of them, as it does of a result (`budget`).
+    """
+    allowed = {}
+    for n, b in ref.budget.gradients.items():
+        hi = ref.truth.gradients[n].hi
+        size = SAFETY * FORMATS[case.dtype_of(n)].arithmetic * np.max(np.abs(hi), initial=0.0, where=np.isfinite(hi))
+        allowed[n] = np.where(hi == 0, np.maximum(b, size), b)
+    return replace(ref, budget=replace(ref.budget, gradients=allowed))
 
 
 def _compare_all(case: Case, seen: Observation, ref: Reference) -> list[Compared]:
@@ -590,7 +616,7 @@ def _note_stagnation(finding: _Finding, answer: _Answer) -> _Finding:
 
 def _add_hypothesis(finding: _Finding, answer: _Answer) -> _Finding:
     """The finding; with a sentence, and a fact, where a hypothesis predicts the wrong gradients."""
-    if finding.kind not in (FailKind.WRONG, FailKind.PRECISION):
+    if not answer.explained or finding.kind not in (FailKind.WRONG, FailKind.PRECISION):
         return finding
     if _output_fails(answer):
         return finding
