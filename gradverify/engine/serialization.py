@@ -36,18 +36,51 @@ _STORAGES = {
 }  # fmt: skip
 
 
-def load(file: Name) -> dict[str, Any]:
-    """A state dict from a `.safetensors` or a `.pth` file (of torch.save, PyTorch 1.6 or later).
+def save(obj: Any, f: Any) -> None:
+    """Write tensors, and containers of them, to a path or a file: a pickle, which `load` reads.
 
-    Raises pickle.UnpicklingError for a pickle that names anything but tensors, ValueError for a file of neither kind.
+    PyTorch does not read it; `save_safetensors` writes what both do.
     """
-    path = Path(file)
+    if hasattr(f, "write"):
+        pickle.dump(obj, f, protocol=4)
+    else:
+        Path(f).write_bytes(pickle.dumps(obj, protocol=4))
+
+
+def load(f: Any, map_location: Any = None, *, weights_only: bool = True) -> Any:
+    """What `save` wrote; or a state dict from a `.safetensors` or a `.pth` file (of torch.save, PyTorch 1.6 or later).
+
+    weights_only  read tensors and containers, and nothing that acts; else whatever the pickle names
+
+    Raises pickle.UnpicklingError for a pickle that names anything else, ValueError for a file of no known kind.
+    """
+    if hasattr(f, "read"):
+        return _Plain(f).load() if weights_only else pickle.load(f)
+    path = Path(f)
     if zipfile.is_zipfile(path):
         return _load_zip(path)
     data = path.read_bytes()
     if len(data) >= 8 and 0 < int.from_bytes(data[:8], "little") <= len(data) - 8 and data[8:9] == b"{":
         return _load_safetensors(data)
+    if data[:1] == pickle.PROTO:
+        return load(io.BytesIO(data), weights_only=weights_only)
     raise ValueError(f"{path} is neither a safetensors file nor a zip of torch.save (PyTorch 1.6 or later)")
+
+
+class _Plain(pickle.Unpickler):
+    """Knows what tensors and containers are made of; refuses every other name."""
+
+    known = {
+        ("collections", "OrderedDict"), ("gradverify.engine.tensor", "_rebuilt"), ("gradverify.engine.tensor", "Tensor"),
+        ("gradverify.engine.tensor", "Size"), ("gradverify.engine.nn.parameter", "_rebuilt"), ("numpy", "dtype"),
+        ("numpy", "ndarray"), ("numpy._core.multiarray", "_reconstruct"), ("numpy._core.numeric", "_frombuffer"),
+        ("numpy.core.multiarray", "_reconstruct"), ("numpy.core.numeric", "_frombuffer"),
+    }  # fmt: skip
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self.known:
+            raise pickle.UnpicklingError(f"the file asks for {module}.{name}; only tensors are read, nothing is run")
+        return super().find_class(module, name)
 
 
 def _dtype(name: str) -> np.dtype:
