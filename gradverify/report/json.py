@@ -9,7 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import GradverifyError
+from ..core.errors import GradverifyError, clipped
+from ..core.files import read_regular
 from ..core.outcome import GatePolicy
 from ..run.runner import Settings
 from .records import Record, Recorder
@@ -17,6 +18,9 @@ from .tally import tally
 
 FORMAT = 2
 """Counts up when the report changes in a way that breaks its readers."""
+
+MAX_BYTES = 1 << 30
+"""Of a report that is read: a million verdicts."""
 
 
 def schema() -> dict[str, Any]:
@@ -76,15 +80,19 @@ def read(path: Path) -> dict[str, Any]:
     import jsonschema
 
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_regular(path, MAX_BYTES).decode("utf-8"))
+    except RecursionError:
+        raise GradverifyError(f"{path}: nested too deep for a gradverify report") from None
     except (OSError, ValueError) as e:
-        raise GradverifyError(f"{path}: {e}") from None
+        raise GradverifyError(f"{path}: {clipped(str(e), 200)}") from None
     if isinstance(data, dict) and data.get("format") == 1:
         data = _from_format_1(data)
     try:
         jsonschema.validate(data, schema())
+    except RecursionError:
+        raise GradverifyError(f"{path}: nested too deep for a gradverify report") from None
     except jsonschema.ValidationError as e:
-        raise GradverifyError(f"{path}: not a gradverify report: {e.json_path}: {e.message[:200]}") from None
+        raise GradverifyError(f"{path}: not a gradverify report: {clipped(e.json_path, 200)}: {clipped(e.message, 200)}") from None
     checked: dict[str, Any] = data
     return checked
 

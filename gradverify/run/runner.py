@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..core.case import Case
-from ..core.errors import Unsupported
+from ..core.errors import Unsupported, clipped
 from ..core.outcome import FailKind, GatePolicy, Outcome, Reason
 from ..core.verdict import Verdict
 from ..frameworks.base import Framework
@@ -36,6 +36,7 @@ class Settings:
     strict    every outcome but PASS gates
     fail_on   the outcomes that gate, in the syntax of `core.outcome`; None: the default
     shrink    find the first wrong op and a smaller case on FAIL
+    call      import the functions that cases name (`call:`); else such a case is INCONCLUSIVE
 
     Raises UnknownName and BadInput for a `fail_on` that makes no sense.
     """
@@ -48,6 +49,7 @@ class Settings:
     strict: bool = False
     fail_on: str | tuple[str, ...] | None = None
     shrink: bool = True
+    call: bool = True
 
     def __post_init__(self) -> None:
         _ = self.policy  # known before anything is judged
@@ -61,6 +63,11 @@ class Settings:
 def judge_case(case: Case, subject: str | Framework, settings: Settings = Settings()) -> Verdict:
     """The verdict on one case, with the culprit on FAIL. Raises only for bad input or a crash of gradverify itself."""
     adapter = find(subject, settings.device) if isinstance(subject, str) else subject
+    if isinstance(case.function, str) and not settings.call:
+        message = f"{case.function[:200]} was not imported, as asked for"
+        return Verdict(
+            Outcome.INCONCLUSIVE, case.name, adapter.name, case.dtype, reason=Reason.NOT_CALLED, message=message
+        )
     many = case.source.kind == "generated"  # what random graphs ask is the framework's own rules, again and again
     extent = Extent.TURN if many else Extent.ALL
     verdict = decide(case, adapter, exact=not many, extent=extent, seed=settings.seed)
@@ -127,7 +134,7 @@ class Runner:
             if case.function is not None and verdict:
                 verdict = judge_around(job, case, verdict, self.settings)
         except Exception as e:
-            message = f"{type(e).__name__}: {e}"
+            message = clipped(f"{type(e).__name__}: {e}")
             tell(self.listeners, JobLost(job, "error", message, seconds=time.perf_counter() - start))
             raise
         return tell_verdict(job, verdict, self.settings.policy, self.listeners)
