@@ -26,6 +26,7 @@ from gradverify.generate.campaign import seeded_case
 from gradverify.generate.structure import limits
 from gradverify.report import console
 from gradverify.report.campaign import Tally, markdown, plain
+from gradverify.run import crew
 from gradverify.run.campaign import log as logs
 from gradverify.run.campaign import model as campaigns
 from gradverify.run.campaign import workers
@@ -91,13 +92,13 @@ def shaky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judge in this process: for tests that are not about processes."""
 
-    def judge_tasks(c: Campaign, tasks: Iterator[workers.Task], jobs: int) -> Iterator[logs.Entry]:
+    def judge_tasks(c: Campaign, tasks: Iterator[workers.Task]) -> Iterator[logs.Entry]:
         for i, todo in tasks:
             for combo in todo:
                 verdict = judge_case(seeded_case(c.seed, i, combo.dtype, limits(None)), combo.subject)
                 yield {"i": i, **combo._asdict(), "s": 0.1, "is": verdict.outcome.value}
 
-    monkeypatch.setattr(workers, "judge_tasks", judge_tasks)
+    monkeypatch.setattr("gradverify.cli.campaign.local", lambda jobs: judge_tasks)
 
 
 def call(*args: str) -> Result:
@@ -183,9 +184,10 @@ def test_ctrl_c_ends_the_processes_and_keeps_the_log(tmp_path: Path) -> None:
 
 
 def test_a_process_makes_room_for_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "LIFE", 2)
+    monkeypatch.setattr(crew, "LIFE", 2)
     started = []
-    monkeypatch.setattr(workers, "_one_thread", lambda real=workers._one_thread: started.append(1) or real())
+    start = crew._Spawned.start
+    monkeypatch.setattr(crew._Spawned, "start", lambda self: (started.append(1), start(self)))
     c = small("engine", graphs=5)
     events: list[Event] = []
     workers.run_campaign(c, [events.append])
@@ -316,7 +318,7 @@ def test_a_subject_that_only_this_process_knows_is_refused() -> None:
     register(Here())
     result = call("--graphs", "1", "--subjects", "only-here")
     assert result.exit_code == Exit.USAGE
-    assert "a process of the campaign cannot start: UnknownName: unknown subject 'only-here'" in result.output
+    assert "a process cannot start: UnknownName: unknown subject 'only-here'" in result.output
 
 
 @pytest.mark.parametrize(("what", "ended"), [("abort", "SIGABRT"), ("exit", "exit code 7")])

@@ -1,0 +1,201 @@
+"""Processes that may die of what they are given: each costs the one task that it was at, which is named.
+
+The processes are pebble's: it starts them, times them, ends them and tells which task one died of. Here is what it does not
+know: the last words of a process, and how it ended. A process is spawned, not forked: threads of a framework do not survive
+a fork, and the number of threads must be set before a framework is imported.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, TimeoutError
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing.context import SpawnContext, SpawnProcess
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pebble import ProcessExpired, ProcessPool
+
+from ..core.errors import GradverifyError
+from .events import How
+
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+}
+"""The processes are the parallelism. What the user has set stays."""
+
+LIFE = 3000
+"""Tasks after which a process makes room for a new one: frameworks keep what they compiled."""
+
+GRACE = 2.0
+"""Seconds between the time limit, when a process writes where it is, and its end."""
+
+EVIDENCE = 4000
+"""Characters that are kept of what a process wrote before it ended."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What is known of a task that has no result.
+
+    how   error: it raised; crash: the process ended; hang: it had to be ended
+    text  the last words of the process
+    marks what the task had noted by `mark`
+    """
+
+    how: How
+    message: str
+    text: str = ""
+    marks: int = 0
+
+
+class Process:
+    """A process that does one task after another, and is replaced by a new one when it dies.
+
+    prepare  called in each process before its first task (with `args`), outside of the time limit
+    limit    seconds for a task
+    """
+
+    def __init__(self, prepare: Callable[..., object], args: tuple[Any, ...], limit: float) -> None:
+        self.limit = limit
+        self.folder = tempfile.TemporaryDirectory(prefix="gradverify-", ignore_cleanup_errors=True)
+        self.said, self.marks = Path(self.folder.name, "said.txt"), Path(self.folder.name, "marks")
+        for path in (self.said, self.marks):
+            path.touch()
+        self.pool = ProcessPool(
+            max_workers=1, max_tasks=LIFE, context=_Context(),
+            initializer=_begin, initargs=(str(self.said), str(self.marks), prepare, args),
+        )  # fmt: skip
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self.end()
+
+    def submit(self, work: Callable[..., Any], *args: Any) -> Future[Any]:
+        """The future of `work(*args)`. It is the result, or raises what `lost` explains."""
+        found: Future[Any] = self.pool.schedule(_timed, args=(self.limit, work, args), timeout=self.limit + GRACE)
+        return found
+
+    def lost(self, e: BaseException) -> Lost:
+        """What became of the task whose future raised `e`. To be asked before the next one is submitted.
+
+        Raises GradverifyError where the process cannot even start: that is no crash of a task.
+        """
+        said = self._last_words()
+        if isinstance(e, BrokenProcessPool):
+            raise GradverifyError(f"a process cannot start: it ended before its first task\n{said}".rstrip())
+        if isinstance(e, CannotStart):
+            raise GradverifyError(f"a process cannot start: {e}")
+        if isinstance(e, ProcessExpired):
+            return Lost("crash", f"the process ended with {_exit_name(e.exitcode)}", said, self._marks())
+        if isinstance(e, TimeoutError):
+            return Lost("hang", f"no verdict within {self.limit:g} s", said, self._marks())
+        return Lost("error", f"{type(e).__name__}: {e}", getattr(e, "traceback", ""), self._marks())
+
+    def end(self) -> None:
+        """End the process, whatever it is at."""
+        self.pool.stop()
+        self.pool.join()
+        self.folder.cleanup()
+
+    def _last_words(self) -> str:
+        return self.said.read_text(encoding="utf-8", errors="replace")[-EVIDENCE:].strip()
+
+    def _marks(self) -> int:
+        return self.marks.stat().st_size
+
+
+class CannotStart(Exception):
+    """What `prepare` raised in a process."""
+
+
+class _Spawned(SpawnProcess):
+    """A process of one thread; pebble starts it when it needs one, from a thread of its own."""
+
+    def start(self) -> None:
+        added = {name: value for name, value in ONE_THREAD.items() if name not in os.environ}
+        # A worker of Dask is a daemon, which may have no children lest they outlive it: ours end with it (`_end_with`).
+        config: dict[str, Any] = getattr(multiprocessing.current_process(), "_config")  # noqa: B009
+        daemon = config.pop("daemon", None)
+        os.environ.update(added)
+        try:
+            super().start()
+        finally:
+            for name in added:
+                os.environ.pop(name, None)
+            if daemon is not None:
+                config["daemon"] = daemon
+
+
+class _Context(SpawnContext):
+    Process = _Spawned
+
+
+def _exit_name(code: int | None) -> str:
+    try:
+        return signal.Signals(-(code or 0)).name
+    except ValueError:
+        return f"exit code {code}"
+
+
+# What runs in the process.
+
+_marks: int | None = None
+_said: int | None = None
+_refused: CannotStart | None = None
+
+
+def _begin(said: str, marks: str, prepare: Callable[..., object], args: tuple[Any, ...]) -> None:
+    global _said, _marks, _refused
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, who ends us
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    _said, _marks = (os.open(path, os.O_WRONLY | os.O_APPEND) for path in (said, marks))
+    for stream in (1, 2):  # of what is printed, the last words before a crash are worth keeping
+        os.dup2(_said, stream)
+    faulthandler.enable(sys.__stderr__ or _said)
+    try:
+        prepare(*args)
+    except Exception as e:
+        _refused = CannotStart(f"{type(e).__name__}: {e}")
+
+
+def _end_with(parent: Any) -> None:
+    """A process whose parent was killed has nobody to work for."""
+    parent.join()
+    os._exit(1)
+
+
+def _timed(limit: float, work: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    if _refused is not None:
+        raise _refused
+    assert _said is not None
+    assert _marks is not None
+    os.ftruncate(_said, 0)
+    os.ftruncate(_marks, 0)
+    faulthandler.dump_traceback_later(limit, file=_said)
+    try:
+        return work(*args)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def mark() -> None:
+    """Note in a task how far it has come, for whoever asks what it died of (`Lost.marks`)."""
+    if _marks is not None:
+        os.write(_marks, b".")
