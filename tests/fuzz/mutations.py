@@ -55,7 +55,7 @@ def broken(draw: st.DrawFn, tree: Any, odd: st.SearchStrategy[Any] = st.sampled_
 
 
 def _change(draw: st.DrawFn, tree: Any, odd: st.SearchStrategy[Any]) -> Any:
-    if not isinstance(tree, dict | list) or not tree or draw(st.integers(0, 5)) == 0:
+    if not isinstance(tree, dict | list) or not tree or draw(st.integers(0, 11)) == 0:
         return draw(odd)
     if isinstance(tree, dict):
         key = draw(st.sampled_from(sorted(tree, key=str)))

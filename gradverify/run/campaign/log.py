@@ -83,7 +83,7 @@ class Log:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists():
                 check_regular(path.stat())  # opening a pipe that nobody reads would wait for ever
-            self._file: TextIOWrapper = path.open("a+", encoding="utf-8")
+            self._file: TextIOWrapper = path.open("a+", encoding="utf-8", errors="backslashreplace")
         except OSError as e:
             raise GradverifyError(f"{path}: cannot be written: {e.strerror}") from None
         except ValueError as e:
@@ -179,8 +179,8 @@ class Log:
         refuse("device", found.get("device"), self.head["device"])
         refuse("order", found.get("order", 1), self.head["order"])
         mine = self.head["versions"]
-        versions = found.get("versions", {})
-        if not isinstance(versions, dict):
+        versions = found.get("versions")
+        if not isinstance(versions, dict) or not isinstance(found.get("code"), str):
             raise GradverifyError(f"{self.path}:{n}: not the log of a campaign")
         for name, was in versions.items():
             refuse(f"version of {name}", was, mine.get(name, was))
@@ -199,7 +199,8 @@ def _is_entry(entry: Entry) -> bool:
         is_count(entry.get("i"))
         and is_text(entry.get("subject"))
         and is_text(entry.get("dtype"))
-        and entry.get("is") in _WORDS
+        and is_text(entry.get("is"))
+        and entry["is"] in _WORDS
         and type(entry.get("s")) in (int, float)
         and entry.get("kind", None) in (None, *_KINDS)
         and entry.get("reason", None) in (None, *_REASONS)
