@@ -1,6 +1,7 @@
 """A check leaves the process as it found it: what a judged function changes for everybody is put back.
 
-Random generators are `trace.drawing.kept`, NumPy's error state is `np.errstate`. What is not put back stands in docs/security.md.
+Random generators are `trace.drawing.kept`, NumPy's error state is `np.errstate`. What is not put back stands in
+docs/security.md.
 """
 
 from __future__ import annotations

@@ -61,7 +61,11 @@ def case_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--call/--no-call", "call", default=True, show_default=True,
         help="Import and run the functions that cases name (`call:`). --no-call: for files that you do not trust.",
     )  # fmt: skip
-    return judging_options(verbose(report(call(command))))
+    isolate = click.option(
+        "--isolate", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+        help="Judge in another process: a case that crashes it, or takes longer than this, is named, and the run goes on.",
+    )  # fmt: skip
+    return judging_options(verbose(report(call(isolate(command)))))
 
 
 def judge(

@@ -61,8 +61,17 @@ class RunProgress:
             self.bar.stop()
         else:
             self.bar.update(self.task, advance=1, description=f"{event.job.subject} {event.job.dtype}")
-            if isinstance(event, JobJudged) and (self.every or not event.ok):
+            if isinstance(event, JobLost):
+                self._show_lost(event)
+            elif self.every or not event.ok:
                 self._show(event)
+
+    def _show_lost(self, event: JobLost) -> None:
+        self.console.print(f"{event.how}: {event.job.id}: {event.message}", style="red", markup=False, highlight=False)
+        for text in (event.text, event.spec) if self.whole else ():
+            if text:
+                self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print()
 
     def _show(self, event: JobJudged) -> None:
         shown = glance(event) if event.ok else told(event, Path.cwd(), whole=self.whole)

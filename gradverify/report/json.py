@@ -90,11 +90,13 @@ def read(path: Path) -> dict[str, Any]:
     if isinstance(data, dict) and data.get("format") == 1:
         data = _from_format_1(data)
     try:
-        e = _fault(data)
+        fault = _fault(data)
     except RecursionError:
         raise GradverifyError(f"{path}: nested too deep for a gradverify report") from None
-    if e is not None:
-        raise GradverifyError(f"{path}: not a gradverify report: {clipped(e.json_path, 200)}: {clipped(e.message, 200)}")
+    if fault is not None:
+        raise GradverifyError(
+            f"{path}: not a gradverify report: {clipped(fault.json_path, 200)}: {clipped(fault.message, 200)}"
+        )
     checked: dict[str, Any] = data
     return checked
 

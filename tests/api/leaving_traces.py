@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import jax
@@ -125,10 +126,10 @@ MODULES: dict[str, Any] = {
     "spectral norm": spectral_norm(N.Linear(3, 2, dtype=D)),
     "weight norm": weight_norm(N.Linear(3, 2, dtype=D)),
     "bilinear": lambda x: N.functional.bilinear(x, x, torch.ones(2, 3, 3, dtype=D)),
-    "attention": N.MultiheadAttention(3, 1, dtype=D).forward,
     "checkpointed": lambda x: torch.utils.checkpoint.checkpoint(torch.sin, x, use_reentrant=False),
 }
-MODULES["attention"] = lambda x, attend=N.MultiheadAttention(3, 1, dtype=D): attend(x, x, x)[0]
+ATTEND = N.MultiheadAttention(3, 1, dtype=D)
+MODULES["attention"] = lambda x: ATTEND(x, x, x)[0]
 
 FUNCTIONS: dict[str, Any] = {
     **{f"{name}, forward": setting(change)[0] for name, change in CHANGES.items()},
@@ -149,13 +150,14 @@ def values(module: Any) -> dict[str, Any]:
 def snapshot(function: Any, x: Any) -> dict[str, Any]:
     """All that must be after a check as it was before, as text."""
     cells = [c.cell_contents for c in getattr(function, "__closure__", None) or ()]
-    owners = [function, getattr(function, "__self__", None), COUNTER, *cells, *(getattr(function, "__defaults__", None) or ())]
+    owners = [function, getattr(function, "__self__", None), COUNTER, ATTEND, *cells]
     modules = [m for owner in owners if isinstance(owner, torch.nn.Module) for m in owner.modules()]
     lazy = torch.nn.parameter.is_lazy
     seen = {
         "python": random.getstate(), "numpy": np.random.get_state(), "torch": torch.get_rng_state().tolist(),
         "dtype": torch.get_default_dtype(), "device": torch.get_default_device(), "threads": torch.get_num_threads(),
-        "grad": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()), "precision": torch.get_float32_matmul_precision(),
+        "grad": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
+        "precision": torch.get_float32_matmul_precision(),
         "deterministic": torch.are_deterministic_algorithms_enabled(), "anomaly": torch.is_anomaly_enabled(),
         "cudnn": torch.backends.cudnn.benchmark, "autocast": torch.is_autocast_enabled("cpu"),
         "jax": {k: v for k, v in jax.config.values.items()},
@@ -175,10 +177,8 @@ def changed(function: Any, **how: Any) -> list[str]:
     with warnings.catch_warnings():  # a filter of ours each, so that one more of the function's shows
         warnings.simplefilter("default")
         before = snapshot(function, x)
-        try:
+        with suppress(gradverify.BadInput):
             str(gradverify.check(function, x, effort="quick", **how))
-        except gradverify.BadInput:
-            pass
         after = snapshot(function, x)
     return [f"{name}: {before[name][:200]} -> {after[name][:200]}" for name in before if before[name] != after[name]]
 

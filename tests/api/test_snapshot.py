@@ -52,7 +52,13 @@ def test_the_snapshot_sees_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None
     before = np.get_printoptions()
     unseen = []
     try:
-        for name in ("print options, forward", "recursion, backward", "counting", "environment, forward", "path, forward"):
+        for name in (
+            "print options, forward",
+            "recursion, backward",
+            "counting",
+            "environment, forward",
+            "path, forward",
+        ):
             if not changed(FUNCTIONS[name]):
                 unseen.append(name)
     finally:

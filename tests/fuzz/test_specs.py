@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from gradverify.core.errors import SpecError
@@ -15,24 +16,46 @@ from gradverify.spec.document import loads
 
 from .mutations import LONG, ODD, QUICK, broken, runs, survives, torn
 
-WORDS = [*OPS, *COMPLEX, "x", "y", "a", "b", "g", "pi", "inf", "None", "2", "0.5", "1e300", "3j", "9" * 19, "'ij,jk->ik'"]
+WORDS = [
+    *OPS,
+    *COMPLEX,
+    "x",
+    "y",
+    "a",
+    "b",
+    "g",
+    "pi",
+    "inf",
+    "None",
+    "2",
+    "0.5",
+    "1e300",
+    "3j",
+    "9" * 19,
+    "'ij,jk->ik'",
+]
 SIGNS = list("+-*/@,()[]<>=&|~:. ") + ["**", "<=", "==", "...", "//", ":=", "if", "lambda", "axis=", "é", "\t"]
 expressions = st.one_of(
     st.lists(st.sampled_from([*WORDS, *SIGNS]), min_size=1, max_size=25).map("".join),
     st.sampled_from([s.example for s in (*OPS.values(), *COMPLEX.values())]),
-    st.builds(lambda e, s: e.replace("x", s, 1), st.sampled_from([s.example for s in OPS.values()]), st.sampled_from(WORDS)),
+    st.builds(
+        lambda e, s: e.replace("x", s, 1), st.sampled_from([s.example for s in OPS.values()]), st.sampled_from(WORDS)
+    ),
 )
 shapes = st.lists(st.sampled_from([0, 1, 2, 3, 4, 7, 300, 5000, 2**24, 2**62]), max_size=4)
 inputs = st.fixed_dictionaries(
     {"shape": shapes},
     optional={
-        "domain": st.sampled_from(["real", "positive", "invertible", [0, 1], [1, 0], [0, 10**400], [".nan", 1], "nope"]),
+        "domain": st.sampled_from(
+            ["real", "positive", "invertible", [0, 1], [1, 0], [0, 10**400], [".nan", 1], "nope"]
+        ),
         "dtype": st.sampled_from(["float", "int64", "bool", "complex", "float16"]),
         "values": st.sampled_from([1, [1, 2], [[1, 2], [3]], [True, False], ["1+2j"], [".inf"], 10**30, []]),
     },
 )
 CASE = {
-    "name": "a", "expr": "tanh(x @ w + b)", "let": {"h": "x * 2", "k": "sum(h)"}, "grad": {"b": "sum(g * (1 - tanh(x @ w + b)**2), axis=0)"}, "call": "os:abort",
+    "name": "a", "expr": "tanh(x @ w + b)", "let": {"h": "x * 2", "k": "sum(h)"},
+    "grad": {"b": "sum(g * (1 - tanh(x @ w + b)**2), axis=0)"}, "call": "os:abort",
     "inputs": {"x": {"shape": [2, 3], "domain": [0, 1]}, "w": [[1.0, 2.0], [3.0, 4.0], [0.5, 1.5]], "b": [1, 2.5]},
     "wrt": ["x", "b"], "cotangent": 1, "expect": "pass", "dtypes": ["float32"], "subjects": ["engine"], "seed": 3,
     "invariants": ["linearity"], "tags": ["smoke"], "note": "text", "inconclusive": {"torch": "why"},

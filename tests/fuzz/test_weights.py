@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gradverify.engine.serialization import load
 
@@ -50,7 +51,9 @@ def repacked(data: bytes, pickle_text: bytes) -> bytes:
 with zipfile.ZipFile(io.BytesIO(PTH)) as _archive:
     PICKLE = _archive.read(next(n for n in _archive.namelist() if n.endswith("data.pkl")))
 
-headers = broken(HEADER, st.sampled_from([None, 0, -1, 4, 24, 2**62, 2**64, 1.5, "F32", "F8", [], [2, 3], [0, 24], {}, True]))
+headers = broken(
+    HEADER, st.sampled_from([None, 0, -1, 4, 24, 2**62, 2**64, 1.5, "F32", "F8", [], [2, 3], [0, 24], {}, True])
+)
 files = st.one_of(
     st.builds(
         lambda header, body: len(header).to_bytes(8, "little") + header + body,

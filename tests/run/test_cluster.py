@@ -43,10 +43,9 @@ def outcomes(log: Path) -> dict[tuple[int, str], str]:
 def descendants(pid: int) -> Iterator[int]:
     """Processes below one."""
     try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        children += [
-            c for t in Path(f"/proc/{pid}/task").iterdir() for c in (t / "children").read_text().split() if t.name != str(pid)
-        ]  # fmt: skip
+        children: list[str] = []
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            children += (thread / "children").read_text().split()
     except OSError:
         return
     for child in map(int, children):
@@ -144,7 +143,9 @@ class Client:
         distributed = pytest.importorskip("distributed")
         if any((i, combo.dtype) in self.deadly for i, todo in tasks for combo in todo):
             raise distributed.KilledWorker("judge_range-1", SimpleNamespace(address="tcp://a"), 4)
-        return [{"i": i, "subject": c.subject, "dtype": c.dtype, "is": "PASS", "s": 2.0} for i, todo in tasks for c in todo]
+        return [
+            {"i": i, "subject": c.subject, "dtype": c.dtype, "is": "PASS", "s": 2.0} for i, todo in tasks for c in todo
+        ]
 
 
 def on(client: Client, c: Campaign, monkeypatch: pytest.MonkeyPatch) -> list[Entry]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any
 
 from ...trace.calls import closed_over
@@ -14,7 +15,6 @@ def _modes() -> Mapping[str, tuple[Callable[[], Any], Callable[[Any], Any]]]:
     """Name -> how a mode is read, and set."""
     import torch
 
-    flags = lambda *names: (lambda: tuple(_flag(n) for n in names), lambda values: [_set(n, v) for n, v in zip(names, values)])
     return {
         "default dtype": (torch.get_default_dtype, torch.set_default_dtype),
         "default device": (torch.get_default_device, torch.set_default_device),
@@ -22,7 +22,10 @@ def _modes() -> Mapping[str, tuple[Callable[[], Any], Callable[[Any], Any]]]:
         "threads": (torch.get_num_threads, torch.set_num_threads),
         "matmul precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
         "deterministic": (
-            lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
+            lambda: (
+                torch.are_deterministic_algorithms_enabled(),
+                torch.is_deterministic_algorithms_warn_only_enabled(),
+            ),
             lambda v: torch.use_deterministic_algorithms(v[0], warn_only=v[1]),
         ),
         "anomaly": (
@@ -30,28 +33,26 @@ def _modes() -> Mapping[str, tuple[Callable[[], Any], Callable[[Any], Any]]]:
             lambda v: torch.autograd.set_detect_anomaly(v[0], check_nan=v[1]),
         ),
         "autocast": (lambda: torch.is_autocast_enabled("cpu"), lambda v: torch.set_autocast_enabled("cpu", v)),
-        "cudnn": flags("cudnn.benchmark", "cudnn.deterministic", "cudnn.allow_tf32", "cuda.matmul.allow_tf32"),
+        "backends": (_flags, _set_flags),
     }
 
 
-def _flag(name: str) -> Any:
+_FLAGS = ("cudnn.benchmark", "cudnn.deterministic", "cudnn.allow_tf32", "cuda.matmul.allow_tf32")
+
+
+def _flags() -> tuple[Any, ...]:
     import torch
 
-    at: Any = torch.backends
-    for part in name.split("."):
-        at = getattr(at, part)
-    return at
+    return tuple(attrgetter(name)(torch.backends) for name in _FLAGS)
 
 
-def _set(name: str, value: Any) -> None:
+def _set_flags(values: tuple[Any, ...]) -> None:
     import torch
 
-    at: Any = torch.backends
-    *path, last = name.split(".")
-    for part in path:
-        at = getattr(at, part)
-    if getattr(at, last) != value:
-        setattr(at, last, value)
+    for name, value, now in zip(_FLAGS, values, _flags()):
+        if value != now:
+            owner, _, flag = name.rpartition(".")
+            setattr(attrgetter(owner)(torch.backends), flag, value)
 
 
 @contextmanager
@@ -70,7 +71,9 @@ def kept_modes(function: Callable[..., Any]) -> Iterator[None]:
     modules = _modules(function)
     attributes = [(m, _attributes(m)) for m in modules]
     dense = lambda b: b is not None and b.layout is torch.strided and b.device.type != "meta"
-    buffers = [(m, {n: (b, b.detach().clone(), b._version) for n, b in m._buffers.items() if dense(b)}) for m in modules]
+    buffers = [
+        (m, {n: (b, b.detach().clone(), b._version) for n, b in m._buffers.items() if dense(b)}) for m in modules
+    ]
     try:
         yield
     finally:

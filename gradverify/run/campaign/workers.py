@@ -14,11 +14,10 @@ from typing import Any
 from ...core.case import Case
 from ...core.errors import Unsupported
 from ...core.verdict import Outcome, Verdict
-from ...frameworks.registry import find
 from ...generate.campaign import seeded_case
 from ...generate.structure import limits
 from ...spec.write import dumps
-from ..crew import Process, mark
+from ..crew import Process, import_frameworks, mark
 from ..events import Listener, RunFinished, RunStarted, tell
 from ..runner import Settings, judge_case, judge_second_order
 from .log import Entry, Log, head, read_log, to_entry, to_event
@@ -139,15 +138,9 @@ _last: tuple[tuple[int, str], Case] | None = None
 
 
 def _prepare(c: Campaign) -> None:
-    """Import the subjects' frameworks, so that the time of the first verdict does not include it."""
     global _campaign
     _campaign = c
-    case = _case(c, 0, "float64")
-    for name in dict.fromkeys(combo.subject for combo in c.combos):
-        try:
-            find(name, c.device).function(case.graph, "float64")
-        except Unsupported:
-            continue
+    import_frameworks(dict.fromkeys(combo.subject for combo in c.combos), c.device)
 
 
 def _judge(i: int, combo: Combo) -> Entry:
