@@ -6,6 +6,7 @@ s                   seconds, of making the case, of its truth and of its verdict
 kind, reason, known of the verdict, where it has them
 message             of an INCONCLUSIVE
 text, spec          of a FAIL, and where no verdict came: the whole evidence, and the case
+culprit             of a FAIL: the first wrong op, its wrong argument and the shapes that it was given
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ from types import TracebackType
 from typing import Any, get_args
 
 from ...core.case import Source
-from ...core.errors import GradverifyError
+from ...core.errors import GradverifyError, SpecError
 from ...core.files import check_regular
+from ...core.graph import Input
+from ...core.op import Shape
 from ...core.outcome import FailKind, GatePolicy, Outcome, Reason
-from ...core.verdict import Verdict
+from ...core.verdict import Culprit, Verdict
+from ...spec.document import loads
 from ..events import Event, How, Job, JobJudged, JobLost, RunStarted
 from ..gate import acceptable
 from .model import Campaign, Combo
@@ -204,7 +208,7 @@ def _is_entry(entry: Entry) -> bool:
         and type(entry.get("s")) in (int, float)
         and entry.get("kind", None) in (None, *_KINDS)
         and entry.get("reason", None) in (None, *_REASONS)
-        and all(is_text(entry.get(key, "")) for key in ("message", "text", "spec", "known"))
+        and all(is_text(entry.get(key, "")) for key in ("message", "text", "spec", "known", "culprit"))
     )
 
 
@@ -236,8 +240,26 @@ def to_event(entry: Entry, seed: int, policy: GatePolicy) -> Event:
     verdict = Verdict(
         Outcome(entry["is"]), f"graph {i}", subject, dtype, FailKind(kind) if kind else None,
         Reason[reason.upper()] if reason else None, message, spec=spec, seconds=entry["s"], known=entry.get("known", ""),
+        facts={"culprit": entry["culprit"]} if entry.get("culprit") else {},
     )  # fmt: skip
     return JobJudged(job, verdict, acceptable(job, verdict, policy), text)
+
+
+def _describe(culprit: Culprit) -> str:
+    """Op, argument, and the sort of shapes: what the findings of one fault have in common."""
+    shapes = ""
+    if culprit.spec:
+        try:
+            graph = loads(culprit.spec).cases[0].graph
+        except SpecError:  # a case that is too large to be read
+            graph = None
+        shapes = ", ".join(_sort(n.shape) for n in graph.nodes if isinstance(n, Input)) if graph is not None else ""
+    return f"{culprit.op}, argument {culprit.argument}" + (f", of {shapes}" if shapes else "")
+
+
+def _sort(shape: Shape) -> str:
+    """A shape with n for every length but 0 and 1."""
+    return f"[{', '.join(str(n) if n < 2 else 'n' for n in shape)}]"
 
 
 def to_entry(verdict: Verdict, every: bool) -> Entry:
@@ -251,6 +273,8 @@ def to_entry(verdict: Verdict, every: bool) -> Entry:
         entry["known"] = verdict.known
     if verdict.outcome is Outcome.FAIL:
         entry |= {"message": verdict.message, "spec": verdict.spec}
+        if verdict.culprit is not None:
+            entry["culprit"] = _describe(verdict.culprit)
     if verdict.outcome is Outcome.FAIL or every:
         entry["text"] = verdict.text()
     return entry
