@@ -11,7 +11,6 @@ import faulthandler
 import multiprocessing
 import os
 import signal
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
@@ -44,6 +43,9 @@ LIFE = 3000
 GRACE = 2.0
 """Seconds between the time limit, when a process writes where it is, and its end."""
 
+AHEAD = 2
+"""Tasks that a process is given at a time: one is done, one waits, so that no process waits for its parent's turn."""
+
 EVIDENCE = 4000
 """Characters that are kept of what a process wrote before it ended."""
 
@@ -63,6 +65,17 @@ class Lost:
     marks: int = 0
 
 
+@dataclass(frozen=True)
+class Submitted:
+    """A task that was given to a process: the future of its result, and where its last words are."""
+
+    future: Future[Any]
+    slot: int
+
+    def result(self) -> Any:
+        return self.future.result()
+
+
 class Process:
     """A process that does one task after another, and is replaced by a new one when it dies.
 
@@ -73,12 +86,14 @@ class Process:
     def __init__(self, prepare: Callable[..., object], args: tuple[Any, ...], limit: float) -> None:
         self.limit = limit
         self.folder = tempfile.TemporaryDirectory(prefix="gradverify-", ignore_cleanup_errors=True)
-        self.said, self.marks = Path(self.folder.name, "said.txt"), Path(self.folder.name, "marks")
-        for path in (self.said, self.marks):
+        # A new process begins the task that waits before anybody reads the last words of the one that died.
+        slots = [(Path(self.folder.name, f"said{n}.txt"), Path(self.folder.name, f"marks{n}")) for n in range(AHEAD)]
+        for path in (path for slot in slots for path in slot):
             path.touch()
+        self.slots, self.given = slots, 0
         self.pool = ProcessPool(
             max_workers=1, max_tasks=LIFE, context=_Context(),
-            initializer=_begin, initargs=(str(self.said), str(self.marks), prepare, args),
+            initializer=_begin, initargs=([(str(a), str(b)) for a, b in slots], prepare, args),
         )  # fmt: skip
 
     def __enter__(self) -> Process:
@@ -87,38 +102,35 @@ class Process:
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
         self.end()
 
-    def submit(self, work: Callable[..., Any], *args: Any) -> Future[Any]:
-        """The future of `work(*args)`. It is the result, or raises what `lost` explains."""
-        found: Future[Any] = self.pool.schedule(_timed, args=(self.limit, work, args), timeout=self.limit + GRACE)
-        return found
+    def submit(self, work: Callable[..., Any], *args: Any) -> Submitted:
+        """The future of `work(*args)`: of its result, or of what `lost` explains. At most AHEAD may be unread."""
+        slot = self.given % AHEAD
+        self.given += 1
+        found: Future[Any] = self.pool.schedule(_timed, args=(slot, self.limit, work, args), timeout=self.limit + GRACE)
+        return Submitted(found, slot)
 
-    def lost(self, e: BaseException) -> Lost:
-        """What became of the task whose future raised `e`. To be asked before the next one is submitted.
+    def lost(self, task: Submitted, e: BaseException) -> Lost:
+        """What became of the task whose future raised `e`. To be asked before another one is submitted.
 
         Raises GradverifyError where the process cannot even start: that is no crash of a task.
         """
-        said = self._last_words()
+        words, marks = self.slots[task.slot]
+        said = words.read_text(encoding="utf-8", errors="replace")[-EVIDENCE:].strip()
         if isinstance(e, BrokenProcessPool):
             raise GradverifyError(f"a process cannot start: it ended before its first task\n{said}".rstrip())
         if isinstance(e, CannotStart):
             raise GradverifyError(f"a process cannot start: {e}")
         if isinstance(e, ProcessExpired):
-            return Lost("crash", f"the process ended with {_exit_name(e.exitcode)}", said, self._marks())
+            return Lost("crash", f"the process ended with {_exit_name(e.exitcode)}", said, marks.stat().st_size)
         if isinstance(e, TimeoutError):
-            return Lost("hang", f"no verdict within {self.limit:g} s", said, self._marks())
-        return Lost("error", f"{type(e).__name__}: {e}", getattr(e, "traceback", ""), self._marks())
+            return Lost("hang", f"no verdict within {self.limit:g} s", said, marks.stat().st_size)
+        return Lost("error", f"{type(e).__name__}: {e}", getattr(e, "traceback", ""), marks.stat().st_size)
 
     def end(self) -> None:
         """End the process, whatever it is at."""
         self.pool.stop()
         self.pool.join()
         self.folder.cleanup()
-
-    def _last_words(self) -> str:
-        return self.said.read_text(encoding="utf-8", errors="replace")[-EVIDENCE:].strip()
-
-    def _marks(self) -> int:
-        return self.marks.stat().st_size
 
 
 def import_frameworks(names: Iterable[str], device: str) -> None:
@@ -166,25 +178,32 @@ def _exit_name(code: int | None) -> str:
 
 # What runs in the process.
 
+_slots: list[tuple[int, int]] = []
+"""Files for the last words, and for marks, of the tasks that are under way."""
+
 _marks: int | None = None
-_said: int | None = None
 _refused: CannotStart | None = None
 
 
-def _begin(said: str, marks: str, prepare: Callable[..., object], args: tuple[Any, ...]) -> None:
-    global _said, _marks, _refused
+def _begin(slots: list[tuple[str, str]], prepare: Callable[..., object], args: tuple[Any, ...]) -> None:
+    global _refused
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, who ends us
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    _said, _marks = (os.open(path, os.O_WRONLY | os.O_APPEND) for path in (said, marks))
-    for stream in (1, 2):  # of what is printed, the last words before a crash are worth keeping
-        os.dup2(_said, stream)
-    faulthandler.enable(sys.__stderr__ or _said)
+    _slots.extend(tuple(os.open(path, os.O_WRONLY | os.O_APPEND) for path in slot) for slot in slots)  # type: ignore[misc]
+    _speak_into(_slots[0][0])
     try:
         prepare(*args)
     except Exception as e:
         _refused = CannotStart(f"{type(e).__name__}: {e}")
+
+
+def _speak_into(said: int) -> None:
+    """Of what is printed, the last words before a crash are worth keeping."""
+    for stream in (1, 2):
+        os.dup2(said, stream)
+    faulthandler.enable(said)
 
 
 def _end_with(parent: Any) -> None:
@@ -193,14 +212,15 @@ def _end_with(parent: Any) -> None:
     os._exit(1)
 
 
-def _timed(limit: float, work: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+def _timed(slot: int, limit: float, work: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    global _marks
     if _refused is not None:
         raise _refused
-    assert _said is not None
-    assert _marks is not None
-    os.ftruncate(_said, 0)
+    said, _marks = _slots[slot]
+    os.ftruncate(said, 0)
     os.ftruncate(_marks, 0)
-    faulthandler.dump_traceback_later(limit, file=_said)
+    _speak_into(said)
+    faulthandler.dump_traceback_later(limit, file=said)
     try:
         return work(*args)
     finally:

@@ -34,13 +34,14 @@ def isolated(work: Callable[..., Verdict], *args: object, subject: str, device: 
     Raises Ended where it has no result, and what of ours it raised.
     """
     process = _process(subject, device, limit)
+    task = process.submit(work, *args)
     try:
-        found: Verdict = process.submit(work, *args).result()
+        found: Verdict = task.result()
         return found
     except GradverifyError:
         raise
     except Exception as e:
-        lost = process.lost(e)
+        lost = process.lost(task, e)
         if lost.how == "error":
             raise
         raise Ended(lost) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -10,22 +11,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from gradverify.cli import Exit, main
 from gradverify.core.errors import GradverifyError, UnknownName
-from gradverify.core.verdict import Outcome
+from gradverify.core.outcome import GatePolicy
+from gradverify.core.verdict import Culprit, Outcome
 from gradverify.frameworks import register
 from gradverify.frameworks.engine.adapter import EngineFramework
 from gradverify.frameworks.registry import find, reload
 from gradverify.generate.campaign import seeded_case
 from gradverify.generate.structure import limits
 from gradverify.report import console
-from gradverify.report.campaign import Tally, markdown, plain
+from gradverify.report.campaign import Tally, findings, markdown, plain
+from gradverify.report.console import CampaignProgress
 from gradverify.run import crew
 from gradverify.run.campaign import log as logs
 from gradverify.run.campaign import model as campaigns
@@ -452,3 +457,57 @@ def test_a_campaign_of_second_order(tmp_path: Path) -> None:
     other = call(*args)
     assert other.exit_code == Exit.USAGE
     assert "a log of another order (2, not 1)" in other.output
+
+
+def failed(i: int, subject: str = "torch", **more: Any) -> Event:
+    entry = {
+        "i": i,
+        "subject": subject,
+        "dtype": "float16",
+        "s": 0.5,
+        "is": "FAIL",
+        "kind": "wrong",
+        "message": f"m{i}",
+    }
+    return logs.to_event({**entry, **more}, 0, GatePolicy())
+
+
+def test_findings_of_one_fault_are_told_once() -> None:
+    c = Campaign(range(10), (Combo("torch", "float16"), Combo("jax", "float16")))
+    tally, screen = Tally(c), Console(file=io.StringIO(), width=200)
+    shown = CampaignProgress(screen, tally)
+    same = {"culprit": "softmax, argument 0, of [n, n]"}
+    events = [
+        replace(logs.to_event(logs.head(c), 0, c.policy), total=7), *(failed(i, **same) for i in (1, 2, 3)),
+        failed(4, culprit="softmax, argument 0, of [n]"), failed(5, "jax", **same), failed(6), failed(7),
+    ]  # fmt: skip
+    for event in events:
+        tally(event)
+        shown(event)
+    assert [len(f) for f in findings(tally.bad)] == [3, 1, 1, 1, 1]
+    text = screen.file.getvalue()
+    assert text.count("again: gradverify campaign") == 5
+    assert text.count("again, softmax, argument 0, of [n, n]: graph") == 2
+    (line,) = [line for line in plain(tally) if "the same" in line]
+    assert line.strip() == "the same softmax, argument 0, of [n, n]: 2 more, graphs 2 (float16), 3 (float16)"
+    assert markdown(tally, "gradverify campaign").count("### FAIL") == 5
+
+
+def test_a_culprit_s_shapes_are_sorts() -> None:
+    spec = "gradverify: 1\ncases:\n  - {name: a, expr: x @ y, inputs: {x: {shape: [7, 1]}, y: {shape: [1, 3]}}}\n"
+    assert logs._describe(Culprit(0, "matmul", 1, "", spec=spec)) == "matmul, argument 1, of [n, 1], [1, n]"
+    assert logs._describe(Culprit(0, "matmul", 1, "")) == "matmul, argument 1"
+
+
+def test_on_a_terminal_the_table_is_live() -> None:
+    c = Campaign(range(10), (Combo("torch", "float16"),))
+    tally, screen = Tally(c), Console(file=io.StringIO(), width=100, force_terminal=True)
+    shown = CampaignProgress(screen, tally)
+    for event in (replace(logs.to_event(logs.head(c), 0, c.policy), total=9), failed(1), failed(2)):
+        tally(event)
+        shown.said = 0.0
+        shown(event)
+    shown(RunFinished(1.0))
+    text = screen.file.getvalue()
+    assert "verdicts/s" in text
+    assert "2 of 10 verdicts, 2 FAIL" in text

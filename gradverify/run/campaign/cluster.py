@@ -13,13 +13,12 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from queue import SimpleQueue
 from typing import Any
 
 from ...core.errors import GradverifyError
 from .log import Entry, code, versions
 from .model import Campaign
-from .workers import Scheduler, Task, Worker
+from .workers import Scheduler, Task, Worker, share
 
 SECONDS = 10.0
 """Of work in one task: 1,000 workers then ask the scheduler for 100 tasks a second, a tenth of what it can give (some
@@ -160,15 +159,12 @@ def judge_range(c: Campaign, tasks: list[Task], digest: str, theirs: dict[str, s
     if mine != theirs:
         raise GradverifyError(f"a worker has other versions: {mine}, not {theirs}")
     worker = _worker(c)
-    done: SimpleQueue[Worker] = SimpleQueue()
-    entries = []
-    for task in tasks:
-        worker.begin(task, done)
-        entries.append(done.get().entry())
-        while worker.todo:
-            worker.submit(done)
-            entries.append(done.get().entry())
-    return entries
+    try:
+        return list(share(iter(tasks), iter([worker])))
+    except BaseException:  # it has verdicts under way that nobody will read
+        _open.remove(worker)
+        worker.process.end()
+        raise
 
 
 _open: list[Worker] = []

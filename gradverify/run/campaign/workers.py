@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import chain
 from queue import SimpleQueue
-from typing import Any
 
 from ...core.case import Case
 from ...core.errors import Unsupported
@@ -17,7 +16,7 @@ from ...core.verdict import Outcome, Verdict
 from ...generate.campaign import seeded_case
 from ...generate.structure import limits
 from ...spec.write import dumps
-from ..crew import Process, import_frameworks, mark
+from ..crew import AHEAD, Process, Submitted, import_frameworks, mark
 from ..events import Listener, RunFinished, RunStarted, tell
 from ..runner import Settings, judge_case, judge_second_order
 from .log import Entry, Log, head, read_log, to_entry, to_event
@@ -65,36 +64,68 @@ def local(jobs: int = 1) -> Scheduler:
     """In so many processes of this machine."""
 
     def judge(c: Campaign, tasks: Iterator[Task]) -> Iterator[Entry]:
-        done: SimpleQueue[Worker] = SimpleQueue()
         with ExitStack() as stack:
-            at_work = 0
-            for task in (t for _, t in zip(range(jobs), tasks)):
-                stack.enter_context(Worker(c)).begin(task, done)
-                at_work += 1
-            while at_work:
-                worker = done.get()
-                yield worker.entry()
-                if worker.todo:
-                    worker.submit(done)
-                elif (another := next(tasks, None)) is not None:
-                    worker.begin(another, done)
-                else:
-                    worker.process.end()
-                    at_work -= 1
+            yield from share(tasks, (stack.enter_context(Worker(c)) for _ in range(jobs)))
 
     return judge
 
 
+def share(tasks: Iterator[Task], workers: Iterator[Worker]) -> Iterator[Entry]:
+    """Yield the entries of the tasks as they come. A worker is started when there is a task for it."""
+    done: SimpleQueue[tuple[Worker, Verdicting]] = SimpleQueue()
+    under_way = 0
+
+    def feed(worker: Worker) -> int:
+        """Give a worker verdicts until it has enough; how many it was given."""
+        given = 0
+        while worker.under_way < AHEAD:
+            if not worker.todo:
+                task = next(tasks, None)
+                if task is None:
+                    break
+                worker.graph, worker.todo = task[0], list(task[1])
+            worker.submit(done)
+            given += 1
+        return given
+
+    ahead = next(tasks, None)
+    while ahead is not None and (worker := next(workers, None)) is not None:
+        worker.graph, worker.todo = ahead[0], list(ahead[1])
+        under_way += 1
+        worker.submit(done)
+        ahead = next(tasks, None)
+    if ahead is not None:
+        tasks = chain([ahead], tasks)
+    while under_way:
+        worker, verdict = done.get()
+        entry = worker.entry(verdict)
+        under_way += feed(worker) - 1
+        yield entry
+
+
+@dataclass(frozen=True)
+class Verdicting:
+    """A verdict under way: of a graph on a subject in a dtype, since when."""
+
+    graph: int
+    combo: Combo
+    task: Submitted
+    since: float
+
+
 class Worker:
-    """A process that judges, seen from its parent: the graph that it is at, and the verdict under way."""
+    """A process that judges, seen from its parent.
+
+    graph, todo  the graph that it is at, and what of it is not submitted yet
+    under_way    verdicts that were submitted, and whose entries are not read
+    """
 
     def __init__(self, c: Campaign) -> None:
         self.campaign = c
         self.process = Process(_prepare, (c,), c.limit)
         self.graph, self.todo = 0, list[Combo]()
-        self.at: Combo | None = None
-        self.under_way: Future[Any] | None = None
-        self.since = 0.0
+        self.under_way = 0
+        self.read_at = 0.0
 
     def __enter__(self) -> Worker:
         return self
@@ -102,31 +133,28 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self.process.end()
 
-    def begin(self, task: Task, done: SimpleQueue[Worker]) -> None:
-        """Take a graph, and submit its first verdict."""
-        self.graph, self.todo = task[0], list(task[1])
-        self.submit(done)
+    def submit(self, done: SimpleQueue[tuple[Worker, Verdicting]]) -> None:
+        """Submit the next verdict of the graph; it is put into `done` when it has come."""
+        combo = self.todo.pop(0)
+        task = self.process.submit(_judge, self.graph, combo)
+        verdict = Verdicting(self.graph, combo, task, time.monotonic())
+        self.under_way += 1
+        task.future.add_done_callback(lambda _: done.put((self, verdict)))
 
-    def submit(self, done: SimpleQueue[Worker]) -> None:
-        """Submit the next verdict of the graph; the worker is put into `done` when it has come."""
-        self.at, self.since = self.todo.pop(0), time.monotonic()
-        self.under_way = self.process.submit(_judge, self.graph, self.at)
-        self.under_way.add_done_callback(lambda _: done.put(self))
-
-    def entry(self) -> Entry:
-        """The entry of the verdict that has come, or of how none came."""
-        assert self.under_way is not None
-        assert self.at is not None
+    def entry(self, v: Verdicting) -> Entry:
+        """The entry of a verdict that has come, or of how none came."""
+        self.under_way -= 1
+        begun, self.read_at = max(v.since, self.read_at), time.monotonic()
         try:
-            found: Entry = self.under_way.result()
+            found: Entry = v.task.result()
             return found
         except Exception as e:
-            lost = self.process.lost(e)
+            lost = self.process.lost(v.task, e)
         # What made the process end in the making of the case would end this one too.
-        spec = _spec(_case(self.campaign, self.graph, self.at.dtype), self.at.subject) if lost.marks else ""
+        spec = _spec(_case(self.campaign, v.graph, v.combo.dtype), v.combo.subject) if lost.marks else ""
         return {
-            "i": self.graph, "subject": self.at.subject, "dtype": self.at.dtype, "is": lost.how,
-            "s": round(time.monotonic() - self.since, 4), "message": lost.message, "text": lost.text, "spec": spec,
+            "i": v.graph, "subject": v.combo.subject, "dtype": v.combo.dtype, "is": lost.how,
+            "s": round(self.read_at - begun, 4), "message": lost.message, "text": lost.text, "spec": spec,
         }  # fmt: skip
 
 
