@@ -1,6 +1,6 @@
 """Throughput of a campaign with one and two workers, local and on Dask, side by side in one run: `python bench/cluster.py`.
 
-What is timed begins with the first entry, so that imports are left out. The four take turns, `--rounds` times, and what is
+What is timed is the middle of each run, so that imports are left out. The four take turns, `--rounds` times, and what is
 printed is the median of each: on a machine with other work to do the ratios mean something, the seconds little.
 """
 
@@ -29,21 +29,22 @@ def cpu() -> float:
 
 
 def timed(judge, c: Campaign) -> tuple[float, float, list]:
-    """Verdicts a second, CPU seconds of client and scheduler for a verdict, and the entries."""
-    entries, begun, start, used = [], 0, 0.0, 0.0
+    """Verdicts a second, CPU seconds of client and scheduler for a verdict, and the entries.
+
+    From a third of the entries to nine tenths: all workers have started by then, and none has run out of graphs.
+    """
+    entries, at, used = [], [], []
     for entry in judge(c, ((i, list(c.todo(i))) for i in c.graphs)):
-        if not entries:
-            start, used = time.perf_counter(), cpu()
         entries.append(entry)
-        if not begun and time.perf_counter() > start + 0.01:  # a first range comes at once
-            begun = len(entries)
-    many = len(entries) - begun
-    return many / (time.perf_counter() - start), (cpu() - used) / many, entries
+        at.append(time.perf_counter())
+        used.append(cpu())
+    a, b = len(at) // 3, 9 * len(at) // 10
+    return (b - a) / (at[b] - at[a]), (used[b] - used[a]) / (b - a), entries
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--graphs", type=int, default=200)
+    parser.add_argument("--graphs", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--subjects", default="engine")
     args = parser.parse_args()

@@ -148,14 +148,17 @@ class Client:
         ]
 
 
+class Coming(list[Future]):
+    """What `as_completed` is: the last first, since no order may be relied on."""
+
+    add = list.append
+
+    def __next__(self) -> Future:
+        return self.pop()
+
+
 def on(client: Client, c: Campaign, monkeypatch: pytest.MonkeyPatch) -> list[Entry]:
     distributed = pytest.importorskip("distributed")
-
-    class Coming(list[Future]):
-        add = list.append
-
-        def __next__(self) -> Future:
-            return self.pop()  # the last first: no order may be relied on
 
     monkeypatch.setattr(distributed, "as_completed", Coming)
     return list(cluster._judge(client, c, ((i, list(c.todo(i))) for i in c.graphs)))
@@ -190,6 +193,28 @@ def test_a_scheduler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(cluster, "WAIT", 0.2)
     with pytest.raises(GradverifyError, match=r"the scheduler 127\.0\.0\.1:9 does not answer"):
         next(cluster.dask("127.0.0.1:9", 1)(CAMPAIGN, iter([(0, list(CAMPAIGN.combos))])))
+
+
+def test_a_scheduler_that_goes_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed")
+
+    class Gone(Client):
+        register_plugin = unregister_worker_plugin = lambda self, *_, **__: None
+
+        def __enter__(self) -> Gone:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def answer(self, tasks: list[Task]) -> list[Entry]:
+            raise distributed.client.FutureCancelledError("judge_range-1", "scheduler-connection-lost")
+
+    monkeypatch.setattr(distributed, "Client", lambda **_: Gone())
+    monkeypatch.setattr(distributed, "as_completed", Coming)
+    judge = cluster.dask("10.0.0.1:8786", 1)
+    with pytest.raises(GradverifyError, match=r"the scheduler 10.0.0.1:8786 is gone: FutureCancelledError\. What was"):
+        list(judge(CAMPAIGN, iter([(0, list(CAMPAIGN.combos))])))
 
 
 def test_a_scheduler_of_a_name_that_nobody_knows() -> None:

@@ -12,6 +12,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -62,11 +63,14 @@ def dask(address: str, jobs: int) -> Scheduler:
                 client = stack.enter_context(distributed.Client(**where, timeout=WAIT))
             except (OSError, ValueError) as e:
                 raise GradverifyError(f"the scheduler {address} does not answer: {e}") from None
-            client.register_plugin(_plugin(), name=NAME)
             try:
+                client.register_plugin(_plugin(), name=NAME)
                 yield from _judge(client, c, tasks)
+            except (OSError, TimeoutError, CancelledError) as e:
+                gone = f"the scheduler {address} is gone: {type(e).__name__}"
+                raise GradverifyError(f"{gone}. What was judged is in the log: give the command again") from None
             finally:
-                with suppress(OSError, ValueError, TimeoutError):  # it may be gone
+                with suppress(OSError, ValueError, TimeoutError, CancelledError):  # it may be gone
                     client.unregister_worker_plugin(NAME)
 
     return judge
