@@ -31,6 +31,7 @@ from . import variations as variations  # declares its probes
 from .batches import why_no_batch, why_no_parts
 from .branches import COMPARISONS
 from .complex_adapter import label_whole, to_native
+from .keeping import kept_process
 from .opaque import Opaque, judge_opaque
 from .probes import Given, OtherArguments, OtherCase, OtherFunction, OtherQuestion, Probe, Resize, Variant, probes
 from .question import PASSES, Effort, Point, Question
@@ -56,6 +57,12 @@ def judge_question(q: Question, effort: Effort, first_asked: str = "") -> Verdic
 
     Raises BadInput for what cannot be judged because of the call itself.
     """
+    with kept_process(q.fn):
+        return _judge(q, effort, first_asked)
+
+
+def _judge(q: Question, effort: Effort, first_asked: str) -> Verdict:
+    """The verdict at the given point, then around it."""
     backward = BackwardPass()
     with asking() as asks:
         first, traced, case = judge_point(q, q.given, backward=backward)

@@ -18,6 +18,9 @@ from ..run.events import Job
 from ..run.runner import Batch, Runner, Settings
 from .group import Exit
 
+NOTHING = (Reason.UNAVAILABLE, Reason.NOT_CALLED)
+"""Reasons of verdicts that judged nothing, whatever the case."""
+
 
 def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
     names = tuple(dict.fromkeys((value or "").replace(",", " ").split()))
@@ -54,7 +57,15 @@ def case_options(command: Callable[..., Any]) -> Callable[..., Any]:
     verbose = click.option(
         "-v", "--verbose", "whole", is_flag=True, help="Print all evidence, not five lines and the file that has it."
     )
-    return judging_options(verbose(report(command)))
+    call = click.option(
+        "--call/--no-call", "call", default=True, show_default=True,
+        help="Import and run the functions that cases name (`call:`). --no-call: for files that you do not trust.",
+    )  # fmt: skip
+    isolate = click.option(
+        "--isolate", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+        help="Judge in another process: a case that crashes it, or takes longer than this, is named, and the run goes on.",
+    )  # fmt: skip
+    return judging_options(verbose(report(call(isolate(command)))))
 
 
 def judge(
@@ -74,7 +85,7 @@ def judge(
     end = RunEnd(screen, recorder, settings, targets(reports))
     shown = forward_as(with_reproducer, recorder, RunProgress(screen, every=every, whole=whole), end)
     ok = Runner(settings, [shown]).run(jobs, total)
-    if ok and not any(e.verdict.reason is not Reason.UNAVAILABLE for e in recorder.events):
+    if ok and not any(e.verdict.reason not in NOTHING for e in recorder.events):
         click.echo("error: nothing was judged", err=True)
         return Exit.FAIL
     return Exit.OK if ok else Exit.FAIL

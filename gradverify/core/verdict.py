@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
+from .errors import MOST_TEXT, clipped
 from .outcome import FailKind as FailKind
 from .outcome import Outcome as Outcome
 from .outcome import Reason as Reason
@@ -153,6 +154,10 @@ class Verdict:
     known: str = ""
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.message) > 2 * MOST_TEXT:  # judged code raises what it likes
+            object.__setattr__(self, "message", clipped(self.message, 2 * MOST_TEXT))
 
     def __bool__(self) -> bool:
         return bool(self.outcome)

@@ -176,6 +176,11 @@ class Framework(ABC):
         """A context in which hooks that change gradients are not called; what it yields says which were left out."""
         return nullcontext([])
 
+    def kept_modes(self, function: Callable[..., Any]) -> AbstractContextManager[None]:
+        """A context that leaves the framework's modes (its default dtype, …), and what `function` carries of it, as they
+        were, whatever runs in it."""
+        return nullcontext()
+
     def run_jvp(
         self,
         function: Callable[..., Any],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -73,6 +74,13 @@ def reload() -> None:
 def installed() -> tuple[str, ...]:
     """The built-in frameworks that run graphs and are installed; none is imported."""
     return tuple(name for name, package in PACKAGES.items() if not package or importlib.util.find_spec(package))
+
+
+def loaded() -> Iterator[Framework]:
+    """Yield the built-in frameworks whose package somebody has imported."""
+    for name, package in PACKAGES.items():
+        if package and package in sys.modules:
+            yield find(name)
 
 
 def of_others() -> Iterator[Framework]:

@@ -67,6 +67,9 @@ class Wrapped(Framework):
     def without_hooks(self) -> AbstractContextManager[list[str]]:
         return self.inner.without_hooks()
 
+    def kept_modes(self, function: Callable[..., Any]) -> AbstractContextManager[None]:
+        return self.inner.kept_modes(function)
+
     def run_jvp(
         self,
         function: Callable[..., Any],

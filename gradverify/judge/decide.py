@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core.case import Case
-from ..core.errors import JUDGED, SpecError, Undefined, Unsupported
+from ..core.errors import JUDGED, SpecError, Undefined, Unsupported, clipped
 from ..core.graph import Apply
 from ..core.imports import imported, parsed
 from ..core.verdict import Comparison, FailKind, Formula, Outcome, Reason, Verdict
@@ -273,7 +273,7 @@ def reason_of_refusal(seen: Observation) -> Reason:
 
 def _describe(e: BaseException) -> str:
     text = str(e).strip().splitlines()
-    return f"{type(e).__name__}: {text[0]}" if text else type(e).__name__
+    return f"{type(e).__name__}: {clipped(text[0])}" if text else type(e).__name__
 
 
 def resolve_function(case: Case) -> Callable[..., Any]:

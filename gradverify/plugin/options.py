@@ -35,6 +35,7 @@ def _settings(config: pytest.Config, default: Settings) -> Settings:
         examples=_count(config, "examples", default.examples),
         seed=_count(config, "seed", default.seed),
         strict=bool(config.option.gradverify_strict or config.getini("gradverify_strict")),
+        isolate=number_of(config, "isolate", 0.0) or None,
         fail_on=_names(option_of(config, "fail_on")) or read_config(config.rootpath).get("fail_on"),
     )
 

@@ -54,6 +54,10 @@ class Search:
         else:
             try:
                 self._draw(runner.settings, events)
+            except judging.Ended as e:
+                lost = Job(self.id, self.subject, self.dtype, source=self.source)
+                tell(runner.listeners, JobLost(lost, e.lost.how, e.lost.message, e.lost.text, judging.text_of(e.case)))
+                raise
             except Exception as e:
                 lost = Job(self.id, self.subject, self.dtype, source=self.source)
                 tell(runner.listeners, JobLost(lost, "error", f"{type(e).__name__}: {e}"))
@@ -81,7 +85,11 @@ class Search:
         )
         @hypothesis.given(cases(dtypes=(self.dtype,)))
         def judge(case: Case) -> None:
-            verdict = judging.judge_case(case, self.subject, quick)
+            try:
+                verdict = judging.judge_case(case, self.subject, quick)
+            except judging.Ended as e:
+                e.case = case
+                raise
             if _fails(verdict, settings):
                 failing.append(case)
                 raise _Wrong

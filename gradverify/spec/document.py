@@ -41,6 +41,7 @@ from .keys import (
     VERSION,
 )
 from .nodes import Node, Scalar, Sequence, SourceText
+from .size import too_much
 from .values import Domain, overflows
 
 MAX_CASES = 10_000
@@ -125,6 +126,9 @@ class _Reader:
         name = self.name()
         nodes_of, inputs = self.inputs()
         graph = self.definition(inputs)
+        why_not = too_much(graph)
+        if why_not:
+            raise self.node.error(why_not)
         shared = self.shared | {"dtypes": self.dtypes(graph)}
         inputs, guards = place(graph, inputs, nodes_of)
         spec = CaseSpec(

@@ -33,6 +33,7 @@ from .beneath import mended
 from .bindings import bindings
 from .forms import FORMS
 from .hooks import without_hooks
+from .modes import kept_modes
 
 LACKING = re.compile(
     r"not implemented for '(Half|BFloat16)'|Low precision dtypes not supported"
@@ -134,6 +135,9 @@ class TorchFramework(Framework):
     ) -> Observation:
         with mended():
             return self._vjp("", function, values, wrt, cotangent)
+
+    def kept_modes(self, function: Callable[..., Any]) -> AbstractContextManager[None]:
+        return kept_modes(function)
 
     def without_hooks(self) -> AbstractContextManager[list[str]]:
         return without_hooks()
