@@ -165,7 +165,7 @@ def patched(*places: tuple[Any, str, Any]) -> Iterator[None]:
 
 
 def rows_of(path: Path) -> list[Row]:
-    """The rows of a log: of a test that was run more than once those of the last run that came to its end, or of the last one."""
+    """The rows of a log: of each test those of its last run that came to an end; of its last one if none did."""
     runs, open_runs, _ = _runs(path)
     return [row for test in {**open_runs, **runs} for row in runs.get(test, open_runs.get(test, []))]
 
