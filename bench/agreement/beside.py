@@ -127,9 +127,14 @@ def _run(
         else:
             outcome = REJECTS if isinstance(e, rejections) else BROKEN
         where = "" if outcome != BROKEN else " at " + _place(e)
-        text = f"{type(e).__name__}: {e}{where}"
+        text = f"{_contract(e, rejections)}: {e}{where}"
         return None, e, Answer(outcome, text, time.perf_counter() - start)
     return result, None, Answer(REJECTS if result is False else PASSES, "", time.perf_counter() - start)
+
+
+def _contract(e: BaseException, rejections: tuple[type[BaseException], ...]) -> str:
+    """The type that a suite catches `e` by: the first of `rejections` that it is an instance of, else its own."""
+    return next((r for r in rejections if isinstance(e, r)), type(e)).__name__
 
 
 def _place(e: BaseException) -> str:
