@@ -30,6 +30,11 @@ PASSES, REJECTS, UNDECIDED, UNSUPPORTED, TIMED_OUT, BROKEN = (
 """What a checker may say of a call. A checker that raises what the checked function does not is broken."""
 
 
+TIMES = 3.0
+"""A call that takes its original longer than a third of the limit may take ours so many times that: half of what eig costs
+either of them is JAX's compiler."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What one checker said: the outcome, its message and the seconds that it took."""
@@ -89,7 +94,7 @@ class Log:
             result, raised, first = _run(original, rejections, None)
             after = _draws()
             _draw_from(before)
-            second = self._ours(ours, rejections)
+            second = self._ours(ours, rejections, max(self.limit, TIMES * first.seconds))
             _draw_from(after)
             row = Row(self.suite, self.test, self.number, call, first, second)
             self._write(asdict(row))
@@ -100,10 +105,10 @@ class Log:
             raise raised
         return result
 
-    def _ours(self, ours: Callable[[], Any], rejections: tuple[type[BaseException], ...]) -> Answer:
+    def _ours(self, ours: Callable[[], Any], rejections: tuple[type[BaseException], ...], seconds: float) -> Answer:
         start = time.perf_counter()
         try:
-            with warnings.catch_warnings(), time_limit(self.limit):
+            with warnings.catch_warnings(), time_limit(seconds):
                 warnings.simplefilter("ignore")
                 return _run(ours, rejections, Unsupported)[2]
         except TimeLimit as e:

@@ -63,7 +63,9 @@ def main() -> None:
     parser.add_argument(
         "--every", type=int, default=1, help="run each n-th of the tests that call a checker (default 1)"
     )
-    parser.add_argument("--limit", type=float, default=60.0, help="seconds per call of ours (default 60)")
+    parser.add_argument(
+        "--limit", type=float, default=60.0, help="seconds per call of ours, or three times the original's (default 60)"
+    )
     parser.add_argument("--log", type=Path, help="where the rows go (default build/agreement/SUITE.jsonl)")
     parser.add_argument("--again", default="", choices=["all", "disagreeing"], help="of the tests that the log has")
     parser.add_argument("--note", default="", help="a sentence for the page: which tests were left out")

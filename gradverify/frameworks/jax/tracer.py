@@ -30,7 +30,7 @@ from ...trace.base import Tracer, digest
 from ...trace.call_site import OURS, at
 from ...trace.callee import positional
 from ...trace.calls import captured, narrowest
-from ...trace.confirm import disagreement, nearby
+from ...trace.confirm import disagreement, farther, nearby
 from ...trace.value import PARTS, Argument, Output, Part, Role, Traced, Value, kind_of
 from .lax import CALLS, CONTROL, LIBRARY, LIBRARY_PAIRS, MAPPED
 
@@ -726,16 +726,24 @@ def _confirmed(traced: Traced, call: _Call, seed: int, xp: JaxTracer) -> str | N
     # A loop that ends here need not end nearby (a root of what has become negative), and XLA cannot be interrupted.
     moved = nearby(traced.values, [] if xp.open_ended else moving, roundoff, seed)
     given = [half for x in call.arrays for half in _halves(x)]
-    arrays = [jnp.asarray(moved[a.name], dtype=x.dtype) for a, x in zip(replaceable, given)]
-    moved |= {a.name: _array(x) for a, x in zip(replaceable, arrays)}
+
+    def run_at(point: Mapping[str, np.ndarray]) -> tuple[Mapping[str, np.ndarray], list[np.ndarray]]:
+        """The point as the arrays have it, rounded, and the function's outputs there."""
+        arrays = [jnp.asarray(point[a.name], dtype=x.dtype) for a, x in zip(replaceable, given)]
+        there = [_array(x) for x in traced.function(*arrays)]
+        return {**point, **{a.name: _array(x) for a, x in zip(replaceable, arrays)}}, there
+
     try:
         here = [_array(x) for x in traced.function(*given)]
-        there = [_array(x) for x in traced.function(*arrays)]
+        moved, there = run_at(moved)
     except JUDGED as e:
         xp.note(f"at or next to this point the function raised {type(e).__name__}: the graph was not confirmed")
         return None
+    further = None if xp.open_ended else lambda step: run_at(farther(traced.values, moving, step, seed))
     try:
-        why = disagreement(traced.graph, traced.values, moved, here, there, roundoff, traced.dtype, traced.leaves)
+        why = disagreement(
+            traced.graph, traced.values, moved, here, there, roundoff, traced.dtype, traced.leaves, further
+        )
     except (Unsupported, np.linalg.LinAlgError) as e:
         xp.note(f"the graph could not be confirmed in NumPy: {e}")
         return None
