@@ -707,6 +707,11 @@ FINDINGS = (
         mixed_of_power, lambda: 1 / mpf(1.25), "the branch y == 0 of d/dx is a constant to it; d/dx of d/dy is not",
     ),
     Finding(
+        "nextafter where both arguments are equal", "torch", "float64", "nextafter(x, x), x = [0.3]",
+        lambda: torch_gradient(lambda t, x: t.nextafter(x, x), 0.3, "float64"), lambda: mpf(1),
+        "nextafter(x, x) is x; the rule gives neither argument anything where they are equal",
+    ),
+    Finding(
         "vector_norm of a column without entries, second order", "torch", "float64",
         "d/dw of the gradient of w*linalg.vector_norm(x, 3, dim=0), x of shape (0, 1)",
         norm_of_nothing, lambda: mpf(0), "g/norm² is masked where the norm is 0, and its derivative is not: 0·inf",
