@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import tree_util
 
-from ...core.errors import JUDGED, Undefined, Unsupported
+from ...core.errors import JUDGED, ShapeError, Undefined, Unsupported
 from ...core.graph import Site
 from ...core.op import Kind
 from ...namespaces.dtypes import PRECISION, ROUNDOFF
@@ -462,7 +462,10 @@ class _Walk:
                 found.append(value)
             else:
                 value = xp.as_kind(value, kind)
-                found.append(value if value.shape == shape else xp.spread(value, shape))
+                try:
+                    found.append(value if value.shape == shape else xp.spread(value, shape))
+                except ShapeError:
+                    found.append(xp.unusable(f"output {k} of {name} has another shape than its counterpart", kind))
         return found
 
     def entered(self, cell: _Cell) -> Value:
@@ -634,6 +637,10 @@ def _library_op(eqn: Any, cells: list[_Cell]) -> Callable[..., Any] | None:
     if not given or _kind(eqn.invars[first].aval) != "float":
         return None
     if name in LIBRARY_PAIRS:
+        # Derivatives of a call bear its name as well, and have other operands and results.
+        shapes = [tuple(v.aval.shape) for v in eqn.outvars]
+        if len(given) > 1 or shapes != 2 * [tuple(eqn.invars[first].aval.shape[:-2])]:
+            return None
         return lambda xp, *xs, **_: LIBRARY_PAIRS[name](xp, xs[first])
     op = LIBRARY.get(name, "")
     if not op or len(eqn.outvars) != 1:
@@ -644,6 +651,8 @@ def _library_op(eqn: Any, cells: list[_Cell]) -> Callable[..., Any] | None:
         if len(given) > 2 or op != "squareplus" or not number or not float(given[1].value()) > 0:
             return None
         params = {"b": float(given[1].value())}
+    if tuple(OPS[op].shape(tuple(eqn.invars[first].aval.shape), **params)) != tuple(eqn.outvars[0].aval.shape):
+        return None
     return lambda xp, *xs, **_: xp.call(op, xs[first], **params)
 
 
