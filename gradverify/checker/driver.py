@@ -354,7 +354,7 @@ def judge_case(
     with q.limit_time(PASSES):
         verdict = decide(
             case, subject, function=function, custom=own.custom, exact=exact, extent=extent, seed=q.seed, earlier=earlier,
-            lower=None if case.graph is own.graph else _lower(q, own, case),
+            lower=None if case.graph is own.graph else _lower(q, own, case), coarse=SOLVED if own.converges else 0.0,
         )  # fmt: skip
     verdict = label_whole(verdict, own)
     if own.converges:
@@ -372,14 +372,17 @@ def _lower(q: Question, own: Traced, case: Case) -> Lower | None:
     return Lower(below.case.graph, lambda table: definition_of(below, names, case, seed=q.seed, table=table))
 
 
+SOLVED = 0.1
+"""What a solver that is asked twice may differ by, of the largest entry: one that has found no digit has solved nothing."""
+
+
 def _weigh_convergence(verdict: Verdict) -> Verdict:
     """The verdict on a series, or a solver: its own definition to its last step, while its rule is of what it converges to.
 
     Where the two part in the last digits, that is its tolerance, and nobody's fault.
     """
     apart = _largest_gap(verdict)
-    near = verdict.kind is FailKind.PRECISION or (verdict.kind is FailKind.LAW and apart is None)
-    if verdict.outcome is not Outcome.FAIL or not near:
+    if verdict.outcome is not Outcome.FAIL or verdict.kind is not FailKind.PRECISION:
         return verdict
     gap = "" if apart is None else f" (the rule is off by {apart:.1e} from where it stops)"
     message = f"the definition stops once it has converged, and is no more precise than that{gap}: {verdict.message}"

@@ -114,6 +114,7 @@ def decide(
     seed: int = 0,
     earlier: Case | None = None,
     lower: Lower | None = None,
+    coarse: float = 0.0,
 ) -> Verdict:
     """The verdict on one case, without a culprit.
 
@@ -124,12 +125,13 @@ def decide(
     function that the case names, or the graph run on the subject. Where `custom` is false, `function` has no
     derivatives but the subject's own, so that a declared weakness of the subject may explain what it loses. `extent` says
     which of the default laws are asked. `earlier` is a case of other shapes that the function was asked before: it may have
-    kept something. At second order the case is a derivative of `lower`, whose ops tell which weaknesses these are.
+    kept something. At second order the case is a derivative of `lower`, whose ops tell which weaknesses these are. No law is
+    broken by less than `coarse` times the largest entry of a gradient.
 
     A function that cannot be imported is a FAIL (raised); what this raises is a defect of gradverify.
     """
     start = time.perf_counter()
-    manner = _Manner(custom, BackwardPass() if exact is True else exact or None, extent, seed, earlier, lower)
+    manner = _Manner(custom, BackwardPass() if exact is True else exact or None, extent, seed, earlier, lower, coarse)
     try:
         finding = _judge(case, subject, function, manner)
     except SpecError as e:
@@ -164,6 +166,7 @@ class _Manner:
     seed: int
     earlier: Case | None
     lower: Lower | None
+    coarse: float
 
 
 def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manner: _Manner) -> _Finding:
@@ -231,7 +234,9 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
         call = lambda: subject.run_vjp(function, earlier.values, earlier.wrt, earlier.cotangent)
         answer = replace(answer, earlier=(earlier, call))
     closest = flipped.reference if flipped else ref
-    trial = Trial(subject, function, case, seen, dict(closest.budget.gradients), notes)
+    largest = {n: float(np.max(np.abs(e.resolved), initial=0.0)) for n, e in closest.truth.gradients.items()}
+    allowed = {n: b + manner.coarse * largest[n] for n, b in closest.budget.gradients.items()}
+    trial = Trial(subject, function, case, seen, allowed, notes)
     found = (
         _check_values(answer, None if custom else subject)
         or _check_formula(answer, None if custom else subject)

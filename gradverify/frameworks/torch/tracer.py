@@ -44,6 +44,7 @@ from .beneath import ALLOCATIONS, recorder
 from .beneath import mended as mended_beneath
 from .compiled import NOTE as COMPILED
 from .compiled import compiling, eager, is_compiled
+from .lobpcg import LIMIT, recognised
 
 FRESH = frozenset(
     "empty_like zeros_like ones_like full_like rand_like randn_like randint_like new_empty new_zeros new_ones new_full "
@@ -168,7 +169,7 @@ def trace(
         blocks=xp.beneath.blocks(),
         custom=custom,
         branches=SCALARS in xp.notes,
-        converges=CONVERGES in xp.notes and _ruled([leaf for _, leaf in leaves]),
+        converges=bool({CONVERGES, LIMIT} & xp.notes.keys()) and _ruled([leaf for _, leaf in leaves]),
         **xp.formats_of(graph),
         native=call.native(kept) if paired and not halved else None,
     )
@@ -238,7 +239,7 @@ def _watched(call: _Call, stop_detached: bool, wanting: Callable[[str], bool]) -
 def _run(call: _Call, stop_detached: bool, wanting: Callable[[str], bool]) -> Any:
     xp = TorchTracer(stop_detached)
     arguments, inputs = call.inputs(xp, wanting)
-    with _quiet(), xp.beneath.recording():
+    with _quiet(), xp.beneath.recording(), recognised(xp):
         result = call.run([t for _, t in inputs], watching=_Mode(xp, inputs))
     return xp, arguments, inputs, result
 
