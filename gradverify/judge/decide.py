@@ -114,7 +114,7 @@ def decide(
     seed: int = 0,
     earlier: Case | None = None,
     lower: Lower | None = None,
-    coarse: float = 0.0,
+    solver: Solved | None = None,
 ) -> Verdict:
     """The verdict on one case, without a culprit.
 
@@ -125,13 +125,13 @@ def decide(
     function that the case names, or the graph run on the subject. Where `custom` is false, `function` has no
     derivatives but the subject's own, so that a declared weakness of the subject may explain what it loses. `extent` says
     which of the default laws are asked. `earlier` is a case of other shapes that the function was asked before: it may have
-    kept something. At second order the case is a derivative of `lower`, whose ops tell which weaknesses these are. No law is
-    broken by less than `coarse` times the largest entry of a gradient.
+    kept something. At second order the case is a derivative of `lower`, whose ops tell which weaknesses these are.
+    `solver` says how precise the function is, where it is one.
 
     A function that cannot be imported is a FAIL (raised); what this raises is a defect of gradverify.
     """
     start = time.perf_counter()
-    manner = _Manner(custom, BackwardPass() if exact is True else exact or None, extent, seed, earlier, lower, coarse)
+    manner = _Manner(custom, BackwardPass() if exact is True else exact or None, extent, seed, earlier, lower, solver)
     try:
         finding = _judge(case, subject, function, manner)
     except SpecError as e:
@@ -156,6 +156,21 @@ def decide(
     )
 
 
+@dataclass(frozen=True)
+class Solved:
+    """How precise a function is that ends once it has converged, as shares of the largest entry of an array.
+
+    values  how far what it ends with, and the gradient there, may be from those of what it converges to
+    calls   how far those of another call may be
+    """
+
+    values: float
+    calls: float
+
+    def widen(self, allowed: np.ndarray, true: Estimate, share: float) -> np.ndarray:
+        return np.asarray(allowed + share * float(np.max(np.abs(true.resolved), initial=0.0)))
+
+
 @dataclass(frozen=True, eq=False)
 class _Manner:
     """How a case is judged: the options of `decide`."""
@@ -166,7 +181,7 @@ class _Manner:
     seed: int
     earlier: Case | None
     lower: Lower | None
-    coarse: float
+    solver: Solved | None
 
 
 def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manner: _Manner) -> _Finding:
@@ -218,6 +233,8 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
     claimed = _check_claims(case, ref)
     if claimed:
         return claimed
+    if manner.solver:
+        ref = _as_precise_as(manner.solver, ref)
     compared = _compare_all(case, seen, ref)
     notes: list[str] = []
     flipped = _find_flipped(case, seen, ref, compared, seed)
@@ -234,8 +251,9 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
         call = lambda: subject.run_vjp(function, earlier.values, earlier.wrt, earlier.cotangent)
         answer = replace(answer, earlier=(earlier, call))
     closest = flipped.reference if flipped else ref
-    largest = {n: float(np.max(np.abs(e.resolved), initial=0.0)) for n, e in closest.truth.gradients.items()}
-    allowed = {n: b + manner.coarse * largest[n] for n, b in closest.budget.gradients.items()}
+    allowed = dict(closest.budget.gradients)
+    if solver := manner.solver:
+        allowed = {n: solver.widen(b, closest.truth.gradients[n], solver.calls) for n, b in allowed.items()}
     trial = Trial(subject, function, case, seen, allowed, notes)
     found = (
         _check_values(answer, None if custom else subject)
@@ -246,6 +264,13 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
         or _pass(ref.truth, compared, notes)
     )
     return replace(found, formula=backward.formula) if backward else found
+
+
+def _as_precise_as(solver: Solved, ref: Reference) -> Reference:
+    """The reference with a budget for where the solver stops."""
+    outputs = tuple(solver.widen(b, e, solver.values) for b, e in zip(ref.budget.outputs, ref.truth.outputs))
+    gradients = {n: solver.widen(b, ref.truth.gradients[n], solver.values) for n, b in ref.budget.gradients.items()}
+    return replace(ref, budget=replace(ref.budget, outputs=outputs, gradients=gradients))
 
 
 def _run_without_hooks(case: Case, subject: Framework, function: Any) -> tuple[Observation, list[str]]:

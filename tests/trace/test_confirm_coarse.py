@@ -1,4 +1,4 @@
-"""A function whose own rounding is larger than its op's: its graph is confirmed; what leaves the framework's sight is not."""
+"""A function that rounds more than its op is its graph all the same; what leaves the framework's sight is none."""
 
 from __future__ import annotations
 

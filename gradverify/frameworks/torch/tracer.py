@@ -170,6 +170,7 @@ def trace(
         custom=custom,
         branches=SCALARS in xp.notes,
         converges=bool({CONVERGES, LIMIT} & xp.notes.keys()) and _ruled([leaf for _, leaf in leaves]),
+        stops_at=xp.stops_at,
         **xp.formats_of(graph),
         native=call.native(kept) if paired and not halved else None,
     )
@@ -613,6 +614,7 @@ class TorchTracer(Tracer):
 
     def __init__(self, stop_detached: bool) -> None:
         super().__init__()
+        self.stops_at = 0.0
         self.stop_detached = stop_detached
         self.stores: dict[int, _Store] = {}
         self.failed: dict[str, None] = {}
