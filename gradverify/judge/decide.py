@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -215,7 +215,8 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
         true = truth_of(case, seed=seed)
     except Unsupported as e:
         return inconclusive(Reason.NO_KERNEL, f"the oracle has no kernel for it: {e}")
-    outside = _check_point(true)
+    without = point_without_value(true.outputs)
+    outside = without and inconclusive(*without)
     if seen.raised is not None:
         if outside and case.expect != "raises":
             return outside
@@ -307,13 +308,13 @@ def resolve_function(case: Case) -> Callable[..., Any]:
     return named.over(found, tuple(case.graph.inputs))
 
 
-def _check_point(truth: Truth) -> _Finding | None:
-    """The finding where the definition has no value at the point, or none within the doubles."""
-    for e in truth.outputs:
+def point_without_value(values: Sequence[Estimate]) -> tuple[Reason, str] | None:
+    """Why nothing is judged where the definition has no value at the point, or none within the doubles; else None."""
+    for e in values:
         if np.isnan(e.hi).any():
-            return inconclusive(Reason.DOMAIN, "the definition has no finite value at this point")
+            return Reason.DOMAIN, "the definition has no finite value at this point"
         if np.isinf(e.hi).any():
-            return inconclusive(Reason.RANGE, "the value of the definition lies beyond the doubles")
+            return Reason.RANGE, "the value of the definition lies beyond the doubles"
     return None
 
 
