@@ -569,7 +569,11 @@ def _right_under(allowed: Budget, case: Case, seen: Observation, ref: Reference)
 
 
 def _hopeless(case: Case, ref: Reference) -> bool:
-    return any(hopeless(ref.truth.gradients[n], ref.budget.gradients[n]) for n in case.wrt if n not in ref.truth.low)
+    return any(
+        hopeless(ref.truth.gradients[n], ref.budget.gradients[n], FORMATS[case.dtype_of(n)].underflow)
+        for n in case.wrt
+        if n not in ref.truth.low
+    )
 
 
 def _judge_failing(answer: _Answer) -> _Finding:
