@@ -821,6 +821,15 @@ class _Escapes(TorchFunctionMode):
         self.seen: dict[str, None] = {}
         self.ours = False
 
+    @contextlib.contextmanager
+    def unseen(self) -> Iterator[None]:
+        """Within the block nothing leaves: what is read there, we read."""
+        before, self.ours = self.ours, True
+        try:
+            yield
+        finally:
+            self.ours = before
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
         if name in LEAVES and not self.ours:
