@@ -449,6 +449,8 @@ class _Walk:
             why = str(e)
         except Exception as e:
             why = f"the mapping of {name} failed ({type(e).__name__}: {e})"
+        if why and not any(math.prod(v.aval.shape) for v in eqn.outvars):
+            return [None] * len(kinds)  # no entries: there is nothing to compute
         found: list[Value | None] = []
         for k, kind in enumerate(kinds):
             value = values[k] if k < len(values) else None
