@@ -18,7 +18,7 @@ from ..frameworks.base import Framework
 from ..frameworks.recognise import asking
 from ..frameworks.registry import of_functions
 from ..frameworks.watching import unwatched
-from ..judge.decide import decide
+from ..judge.decide import Solved, decide
 from ..judge.exact import BackwardPass
 from ..judge.excuses import Lower
 from ..judge.laws import Extent
@@ -388,10 +388,11 @@ def judge_case(
     what a wrong gradient comes of.
     """
     subject, function = to_native(_subject_of(own, q.device), own)
+    solver = Solved(own.stops_at, FIRST_DIGIT) if own.converges else None
     with q.limit_time(PASSES):
         verdict = decide(
             case, subject, function=function, custom=own.custom, exact=exact, extent=extent, seed=q.seed, earlier=earlier,
-            lower=_lower(q, own, case), explained=explained,
+            lower=_lower(q, own, case), explained=explained, solver=solver,
         )  # fmt: skip
     verdict = label_whole(verdict, own)
     if own.converges:
@@ -409,14 +410,17 @@ def _lower(q: Question, own: Traced, case: Case) -> Lower | None:
     return Lower(below.case.graph, lambda table: definition_of(below, names, case, seed=q.seed, table=table))
 
 
+FIRST_DIGIT = 0.1
+"""What a solver that is asked twice may differ by, of the largest entry: one that has found no digit has solved nothing."""
+
+
 def _weigh_convergence(verdict: Verdict) -> Verdict:
     """The verdict on a series, or a solver: its own definition to its last step, while its rule is of what it converges to.
 
     Where the two part in the last digits, that is its tolerance, and nobody's fault.
     """
     apart = _largest_gap(verdict)
-    near = verdict.kind is FailKind.PRECISION or (verdict.kind is FailKind.LAW and apart is None)
-    if verdict.outcome is not Outcome.FAIL or not near:
+    if verdict.outcome is not Outcome.FAIL or verdict.kind is not FailKind.PRECISION:
         return verdict
     gap = "" if apart is None else f" (the rule is off by {apart:.1e} from where it stops)"
     message = f"the definition stops once it has converged, and is no more precise than that{gap}: {verdict.message}"
@@ -450,21 +454,13 @@ def judge_without_definition(
     cotangent = cotangent_at(q, own, point, [o.shape for o in outputs], (own.dtype,) * len(outputs))
     box = Opaque(subject, own.function, own.values, wrt, cotangent, own.dtype, own.updated - set(wrt))
     with q.limit_time(PASSES):
-        return _weigh_solver(judge(q.title(point), box, (f"it cannot be traced: {why}",), seed=q.seed), box), own
-
-
-def _weigh_solver(verdict: Verdict, box: Opaque) -> Verdict:
-    """The verdict on a function without a graph; undecided where a solver that it calls explains it."""
-    if verdict.outcome is not Outcome.FAIL or verdict.kind not in (FailKind.WRONG, FailKind.PRECISION):
-        return verdict
-    solver, apart = find_solver(lambda: box.value(box.values)), _largest_gap(verdict)
-    if solver is None or not solver.explains(apart):
-        return verdict
-    message = (
-        f"{solver.name} stops at a tolerance of {solver.tolerance:.1e}, and the function is no more precise than what it "
-        f"adds up to (the rule is off by {apart:.1e} from the differences): {verdict.message}"
-    )
-    return replace(verdict, outcome=Outcome.INCONCLUSIVE, kind=None, reason=Reason.ORACLE, message=message)
+        found = judge(q.title(point), box, reasons := (f"it cannot be traced: {why}",), seed=q.seed)
+        if found.outcome is Outcome.FAIL and found.kind in (FailKind.WRONG, FailKind.PRECISION):
+            solver = find_solver(lambda: box.value(box.values))
+            if solver is not None:
+                box = replace(box, precision=solver.precision)
+                found = judge(q.title(point), box, (*reasons, str(solver)), seed=q.seed)
+    return found, own
 
 
 def _subject_of(traced: Traced, device: str | None) -> Framework:

@@ -139,9 +139,13 @@ def _element(
     )
 
 
-def hopeless(want: Estimate, budget: np.ndarray) -> bool:
-    """Does rounding leave no digit of any nonzero entry?"""
+def hopeless(want: Estimate, budget: np.ndarray, underflow: float) -> bool:
+    """Does rounding leave no digit of any nonzero entry?
+
+    Of an entry below what a result that underflows may err by, a dtype need not have a digit: it is 0 to within that, and a
+    budget of a few of those tells it from all else.
+    """
     size = np.abs(want.hi)
     with np.errstate(all="ignore"):
-        nonzero = size > want.bound
+        nonzero = (size > want.bound) & ~((size < underflow) & (budget < 8 * underflow))
         return bool(nonzero.any() and (budget[nonzero] > ERROR_OF_DIGITS * size[nonzero]).all())

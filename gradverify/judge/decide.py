@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -118,6 +118,7 @@ def decide(
     earlier: Case | None = None,
     lower: Lower | None = None,
     explained: bool = True,
+    solver: Solved | None = None,
 ) -> Verdict:
     """The verdict on one case, without a culprit.
 
@@ -129,14 +130,14 @@ def decide(
     derivatives but the subject's own, so that a declared weakness of the subject may explain what it loses. `extent` says
     which of the default laws are asked. `earlier` is a case of other shapes that the function was asked before: it may have
     kept something. At second order the case is a derivative of `lower`, whose ops tell which weaknesses these are. Where
-    `explained` is false nothing is looked for that a wrong gradient would come of.
+    `explained` is false nothing is looked for that a wrong gradient would come of. `solver` says how precise the function
+    is, where it is one.
 
     A function that cannot be imported is a FAIL (raised); what this raises is a defect of gradverify.
     """
     start = time.perf_counter()
-    manner = _Manner(
-        custom, BackwardPass() if exact is True else exact or None, extent, seed, earlier, lower, explained
-    )
+    backward = BackwardPass() if exact is True else exact or None
+    manner = _Manner(custom, backward, extent, seed, earlier, lower, explained, solver)
     try:
         finding = _judge(case, subject, function, manner)
     except SpecError as e:
@@ -161,6 +162,21 @@ def decide(
     )
 
 
+@dataclass(frozen=True)
+class Solved:
+    """How precise a function is that ends once it has converged, as shares of the largest entry of an array.
+
+    values  how far what it ends with, and the gradient there, may be from those of what it converges to
+    calls   how far those of another call may be
+    """
+
+    values: float
+    calls: float
+
+    def widen(self, allowed: np.ndarray, true: Estimate, share: float) -> np.ndarray:
+        return np.asarray(allowed + share * float(np.max(np.abs(true.resolved), initial=0.0)))
+
+
 @dataclass(frozen=True, eq=False)
 class _Manner:
     """How a case is judged: the options of `decide`."""
@@ -172,6 +188,7 @@ class _Manner:
     earlier: Case | None
     lower: Lower | None
     explained: bool
+    solver: Solved | None
 
 
 def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manner: _Manner) -> _Finding:
@@ -205,7 +222,8 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
         true = truth_of(case, seed=seed)
     except Unsupported as e:
         return inconclusive(Reason.NO_KERNEL, f"the oracle has no kernel for it: {e}")
-    outside = _check_point(true)
+    without = point_without_value(true.outputs)
+    outside = without and inconclusive(*without)
     if seen.raised is not None:
         if outside and case.expect != "raises":
             return outside
@@ -225,6 +243,8 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
     claimed = _check_claims(case, ref)
     if claimed:
         return claimed
+    if manner.solver:
+        ref = _as_precise_as(manner.solver, ref)
     compared = _compare_all(case, seen, ref)
     notes: list[str] = []
     flipped = _find_flipped(case, seen, ref, compared, seed)
@@ -244,7 +264,10 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
         call = lambda: subject.run_vjp(function, earlier.values, earlier.wrt, earlier.cotangent)
         answer = replace(answer, earlier=(earlier, call))
     closest = flipped.reference if flipped else ref
-    trial = Trial(subject, function, case, seen, dict(closest.budget.gradients), notes)
+    allowed = dict(closest.budget.gradients)
+    if solver := manner.solver:
+        allowed = {n: solver.widen(b, closest.truth.gradients[n], solver.calls) for n, b in allowed.items()}
+    trial = Trial(subject, function, case, seen, allowed, notes)
     found = (
         _check_values(answer, None if custom else subject)
         or _check_formula(answer, None if custom else subject)
@@ -255,6 +278,13 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
         or _pass(ref.truth, compared, notes)
     )
     return replace(found, formula=backward.formula) if backward else found
+
+
+def _as_precise_as(solver: Solved, ref: Reference) -> Reference:
+    """The reference with a budget for where the solver stops."""
+    outputs = tuple(solver.widen(b, e, solver.values) for b, e in zip(ref.budget.outputs, ref.truth.outputs))
+    gradients = {n: solver.widen(b, ref.truth.gradients[n], solver.values) for n, b in ref.budget.gradients.items()}
+    return replace(ref, budget=replace(ref.budget, outputs=outputs, gradients=gradients))
 
 
 def _run_without_hooks(case: Case, subject: Framework, function: Any) -> tuple[Observation, list[str]]:
@@ -291,13 +321,13 @@ def resolve_function(case: Case) -> Callable[..., Any]:
     return named.over(found, tuple(case.graph.inputs))
 
 
-def _check_point(truth: Truth) -> _Finding | None:
-    """The finding where the definition has no value at the point, or none within the doubles."""
-    for e in truth.outputs:
+def point_without_value(values: Sequence[Estimate]) -> tuple[Reason, str] | None:
+    """Why nothing is judged where the definition has no value at the point, or none within the doubles; else None."""
+    for e in values:
         if np.isnan(e.hi).any():
-            return inconclusive(Reason.DOMAIN, "the definition has no finite value at this point")
+            return Reason.DOMAIN, "the definition has no finite value at this point"
         if np.isinf(e.hi).any():
-            return inconclusive(Reason.RANGE, "the value of the definition lies beyond the doubles")
+            return Reason.RANGE, "the value of the definition lies beyond the doubles"
     return None
 
 
@@ -579,7 +609,11 @@ def _right_under(allowed: Budget, case: Case, seen: Observation, ref: Reference)
 
 
 def _hopeless(case: Case, ref: Reference) -> bool:
-    return any(hopeless(ref.truth.gradients[n], ref.budget.gradients[n]) for n in case.wrt if n not in ref.truth.low)
+    return any(
+        hopeless(ref.truth.gradients[n], ref.budget.gradients[n], FORMATS[case.dtype_of(n)].underflow)
+        for n in case.wrt
+        if n not in ref.truth.low
+    )
 
 
 def _judge_failing(answer: _Answer) -> _Finding:

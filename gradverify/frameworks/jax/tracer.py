@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import tree_util
 
-from ...core.errors import JUDGED, Undefined, Unsupported
+from ...core.errors import JUDGED, ShapeError, Undefined, Unsupported
 from ...core.graph import Site
 from ...core.op import Kind
 from ...namespaces.dtypes import PRECISION, ROUNDOFF
@@ -30,7 +30,7 @@ from ...trace.base import Tracer, digest
 from ...trace.call_site import OURS, at
 from ...trace.callee import positional
 from ...trace.calls import captured, narrowest
-from ...trace.confirm import disagreement, nearby
+from ...trace.confirm import disagreement, farther, nearby
 from ...trace.value import PARTS, Argument, Output, Part, Role, Traced, Value, kind_of
 from .lax import CALLS, CONTROL, LIBRARY, LIBRARY_PAIRS, MAPPED
 
@@ -449,6 +449,8 @@ class _Walk:
             why = str(e)
         except Exception as e:
             why = f"the mapping of {name} failed ({type(e).__name__}: {e})"
+        if why and not any(math.prod(v.aval.shape) for v in eqn.outvars):
+            return [None] * len(kinds)  # no entries: there is nothing to compute
         found: list[Value | None] = []
         for k, kind in enumerate(kinds):
             value = values[k] if k < len(values) else None
@@ -462,7 +464,10 @@ class _Walk:
                 found.append(value)
             else:
                 value = xp.as_kind(value, kind)
-                found.append(value if value.shape == shape else xp.spread(value, shape))
+                try:
+                    found.append(value if value.shape == shape else xp.spread(value, shape))
+                except ShapeError:
+                    found.append(xp.unusable(f"output {k} of {name} has another shape than its counterpart", kind))
         return found
 
     def entered(self, cell: _Cell) -> Value:
@@ -634,6 +639,10 @@ def _library_op(eqn: Any, cells: list[_Cell]) -> Callable[..., Any] | None:
     if not given or _kind(eqn.invars[first].aval) != "float":
         return None
     if name in LIBRARY_PAIRS:
+        # Derivatives of a call bear its name as well, and have other operands and results.
+        shapes = [tuple(v.aval.shape) for v in eqn.outvars]
+        if len(given) > 1 or shapes != 2 * [tuple(eqn.invars[first].aval.shape[:-2])]:
+            return None
         return lambda xp, *xs, **_: LIBRARY_PAIRS[name](xp, xs[first])
     op = LIBRARY.get(name, "")
     if not op or len(eqn.outvars) != 1:
@@ -644,6 +653,8 @@ def _library_op(eqn: Any, cells: list[_Cell]) -> Callable[..., Any] | None:
         if len(given) > 2 or op != "squareplus" or not number or not float(given[1].value()) > 0:
             return None
         params = {"b": float(given[1].value())}
+    if tuple(OPS[op].shape(tuple(eqn.invars[first].aval.shape), **params)) != tuple(eqn.outvars[0].aval.shape):
+        return None
     return lambda xp, *xs, **_: xp.call(op, xs[first], **params)
 
 
@@ -726,16 +737,24 @@ def _confirmed(traced: Traced, call: _Call, seed: int, xp: JaxTracer) -> str | N
     # A loop that ends here need not end nearby (a root of what has become negative), and XLA cannot be interrupted.
     moved = nearby(traced.values, [] if xp.open_ended else moving, roundoff, seed)
     given = [half for x in call.arrays for half in _halves(x)]
-    arrays = [jnp.asarray(moved[a.name], dtype=x.dtype) for a, x in zip(replaceable, given)]
-    moved |= {a.name: _array(x) for a, x in zip(replaceable, arrays)}
+
+    def run_at(point: Mapping[str, np.ndarray]) -> tuple[Mapping[str, np.ndarray], list[np.ndarray]]:
+        """The point as the arrays have it, rounded, and the function's outputs there."""
+        arrays = [jnp.asarray(point[a.name], dtype=x.dtype) for a, x in zip(replaceable, given)]
+        there = [_array(x) for x in traced.function(*arrays)]
+        return {**point, **{a.name: _array(x) for a, x in zip(replaceable, arrays)}}, there
+
     try:
         here = [_array(x) for x in traced.function(*given)]
-        there = [_array(x) for x in traced.function(*arrays)]
+        moved, there = run_at(moved)
     except JUDGED as e:
         xp.note(f"at or next to this point the function raised {type(e).__name__}: the graph was not confirmed")
         return None
+    further = None if xp.open_ended else lambda step: run_at(farther(traced.values, moving, step, seed))
     try:
-        why = disagreement(traced.graph, traced.values, moved, here, there, roundoff, traced.dtype, traced.leaves)
+        why = disagreement(
+            traced.graph, traced.values, moved, here, there, roundoff, traced.dtype, traced.leaves, further
+        )
     except (Unsupported, np.linalg.LinAlgError) as e:
         xp.note(f"the graph could not be confirmed in NumPy: {e}")
         return None
