@@ -127,6 +127,8 @@ class Launch:
         self.index: tuple[int, ...] = ()
         self.program = 0
         self.undefined: dict[str, None] = {}
+        line = getattr(info, "func_lineno", None)
+        self.start: Site | None = (str(info.func_filename), int(line)) if line else None
         self.site: Site | None = None
 
     # ---- memory
@@ -235,7 +237,10 @@ class Launch:
     # ---- equations
 
     def here(self) -> str:
-        return f"{self.kernel} ({at(*self.site)})" if self.site else str(self.kernel)
+        """The kernel, and the line of it that runs; its first line where a transformation has lost that."""
+        inside = self.site is not None and (self.start is None or self.site[0] == self.start[0])
+        site = self.site if inside else self.start
+        return f"{self.kernel} ({at(*site)})" if site else str(self.kernel)
 
     def fault(self, text: str, site: Site | None) -> None:
         self.site = site
@@ -263,7 +268,7 @@ class Launch:
     def swap(self, eqn: Any, cells: list[Cell]) -> list[Cell]:
         ref, value, *leaves = cells
         transforms = tree_util.tree_unflatten(eqn.params["tree"], leaves)
-        old = Cell() if _is_dropped(eqn) else self.read(ref, transforms, None, None)
+        old = self.read(ref, transforms, None, None, swapped=True)
         self.write(ref, transforms, value, None)
         return [old]
 
@@ -279,7 +284,7 @@ class Launch:
 
     def masked_swap(self, eqn: Any, cells: list[Cell]) -> list[Cell]:
         ref, transforms, value, mask = tree_util.tree_unflatten(eqn.params["args_tree"], cells)
-        old = Cell() if _is_dropped(eqn) else self.read(ref, transforms, mask, None)
+        old = self.read(ref, transforms, mask, None, swapped=True)
         self.write(ref, transforms, value, mask)
         return [old]
 
@@ -321,23 +326,27 @@ class Launch:
             nearest = nearest[index]
         return elements, nearest
 
-    def read(self, ref: Any, transforms: Sequence[Any], mask: Any, other: Any) -> Cell:
+    def read(self, ref: Any, transforms: Sequence[Any], mask: Any, other: Any, swapped: bool = False) -> Cell:
+        """What an access reads; `swapped`: what a store replaces, which hardly anybody uses."""
         elements, nearest = self.places(ref, transforms)
         region: Region = ref.region
         active = self.active(mask, elements.shape)
-        self.bounds(region, elements, active, "reads")
+        if not swapped:
+            self.bounds(region, elements, active, "reads")
         if not region.numbers.size:
             return Cell(jnp.zeros(elements.shape, region.numbers.dtype))
         numbers, codes = region.numbers[nearest], None if region.codes is None else region.codes[nearest]
         written = region.written[nearest]
         if region.is_float:
             tail, left_out = active & (elements == TAIL), ~active
-            if tail.any():
-                self.undefined[f"the tail of a block of {region.name} beyond its end, read at {self.here()}"] = None
-            if left_out.any() and other is None:
-                self.undefined[f"lanes that the mask of the load at {self.here()} leaves out, and no other= fills"] = None
-            if (active & (elements >= 0) & ~written).any():
-                self.undefined[f"memory of {region.name} that nobody wrote, read at {self.here()}"] = None
+            found = {
+                f"the tail of a block of {region.name} beyond its end": tail.any(),
+                f"lanes of {region.name} that the mask of the load leaves out, and no other= fills": (
+                    other is None and left_out.any()
+                ),
+                f"memory of {region.name} that nobody wrote": (active & (elements >= 0) & ~written).any(),
+            }
+            self.undefined |= {f"{what} ({self.here()})": None for what, so in found.items() if so and not swapped}
             numbers = np.where(tail | left_out, np.array(np.nan, numbers.dtype), numbers)
         if other is not None:
             filling = np.broadcast_to(np.asarray(other.value()), elements.shape).astype(numbers.dtype)
@@ -359,8 +368,7 @@ class Launch:
         lanes = active & (elements >= 0)
         at_, numbers = elements[lanes], np.broadcast_to(np.asarray(value.value()), elements.shape)[lanes]
         if region.is_float and region.result and self.undefined and np.isnan(numbers.astype(np.float64)).any():
-            for what in self.undefined:
-                self.fault(f"stores what depends on {what}", self.site)
+            self.fault(f"stores NaN, after it read {'; '.join(self.undefined)}", self.site)
         elif region.result and not atomic:
             others = (region.writers[at_] >= 0) & (region.writers[at_] != self.program)
             if others.any() and (region.numbers[at_] != numbers)[others].any():
@@ -400,10 +408,6 @@ class Launch:
 
 def _wide(x: Any) -> np.ndarray:
     return np.asarray(x).astype(np.float64)
-
-
-def _is_dropped(eqn: Any) -> bool:
-    return type(eqn.outvars[0]).__name__ == "DropVar"
 
 
 def _indices(indexer: Any, shape: tuple[int, ...]) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
