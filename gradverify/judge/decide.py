@@ -200,7 +200,7 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
     if not case.wrt:
         return inconclusive(Reason.SUBJECT, "no floating-point input is differentiated: there is no gradient to judge")
     if is_complex(case.graph):
-        own = own or (resolve_function(case) if case.function else None)
+        own = own or (resolve_function(case, subject) if case.function else None)
         try:
             real = pairs.real_case(case)
         except Unsupported as e:
@@ -212,7 +212,7 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
             return inconclusive(Reason.SUBJECT, str(e))
     custom, seed = manner.custom, manner.seed
     try:
-        function = own or (resolve_function(case) if case.function else subject.function(case.graph, case.dtype))
+        function = own or (resolve_function(case, subject) if case.function else subject.function(case.graph, case.dtype))
         seen = subject.run_vjp(function, case.values, case.wrt, case.cotangent)
     except Unsupported as e:
         return inconclusive(Reason.SUBJECT, str(e))
@@ -306,19 +306,29 @@ def _describe(e: BaseException) -> str:
     return f"{type(e).__name__}: {clipped(text[0])}" if text else type(e).__name__
 
 
-def resolve_function(case: Case) -> Callable[..., Any]:
-    """The function that `call: package.module:name` names, over the case's inputs."""
+def resolve_function(case: Case, subject: Framework) -> Callable[..., Any]:
+    """The function that `call: package.module:name` names, over the case's inputs; with the backward pass of `vjp`.
+
+    Raises SpecError for what cannot be imported, and Unsupported where the subject takes no backward pass by hand."""
     assert case.function is not None
+    named = parsed(case.function)
+    found = _imported(case, "call", named.function)
+    names = tuple(case.graph.inputs)
+    if case.vjp is None:
+        return named.over(found, names)
+    arguments: Callable[..., Any] = named.over(lambda *args, **kwargs: (args, kwargs), names)
+    return subject.with_vjp(found, _imported(case, "vjp", case.vjp), arguments, names)
+
+
+def _imported(case: Case, key: str, name: str) -> Callable[..., Any]:
     file, line = case.source.file or "<case>", case.source.line or 1
     try:
-        named = parsed(case.function)
-        found: Any = imported(named.function)
+        found: Any = imported(name)
     except JUDGED as e:  # a module runs code of any kind
-        raise SpecError(f"call: {case.function!r} cannot be imported: {_describe(e)}", file=file, line=line) from e
+        raise SpecError(f"{key}: {name!r} cannot be imported: {_describe(e)}", file=file, line=line) from e
     if not callable(found):
-        what = type(found).__name__
-        raise SpecError(f"call: {case.function!r} is no function but a {what}", file=file, line=line)
-    return named.over(found, tuple(case.graph.inputs))
+        raise SpecError(f"{key}: {name!r} is no function but a {type(found).__name__}", file=file, line=line)
+    return found  # type: ignore[no-any-return]
 
 
 def point_without_value(values: Sequence[Estimate]) -> tuple[Reason, str] | None:
