@@ -49,10 +49,10 @@ class Row:
         self.counts.add(outcome, kind, reason)
         self.refused += not r["ok"]
         if outcome is Outcome.PASS:
-            share = _number(verdict["share"])
+            share = figure(verdict["share"])
             if share >= self.share:
                 self.share, self.share_id = share, r["id"]
-            power = _number(verdict["power"])
+            power = figure(verdict["power"])
             if not math.isnan(power):
                 self.powers.append(power)
         elif outcome.has_kind:
@@ -96,6 +96,6 @@ def reason_texts(rows: Iterable[Row]) -> list[str]:
     return [f"{n} {reason.name.lower()}: {reason}" for reason, n in total.reasons.most_common()]
 
 
-def _number(value: Any) -> float:
+def figure(value: Any) -> float:
     """A figure as `Verdict.to_dict` writes it: None is NaN, and infinities are text."""
     return math.nan if value is None else float(value)
