@@ -12,24 +12,26 @@ from typing import Any
 import click
 
 from ..core.errors import GradverifyError
+from ..run.signals import Terminated, stopping_on_sigterm
 
 
 class Exit(IntEnum):
     """OK: nothing gates. FAIL: something does. USAGE: wrong options, or a spec that cannot be read.
-    CRASH: gradverify itself failed. INTERRUPTED: by Ctrl-C."""
+    CRASH: gradverify itself failed. INTERRUPTED: by Ctrl-C. TERMINATED: by SIGTERM."""
 
     OK = 0
     FAIL = 1
     USAGE = 2
     CRASH = 3
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 HELP = """Is this gradient right? Says so with evidence, and without a tolerance to tune.
 
 \b
 Exit codes: 0 every verdict is acceptable, 1 one is not, 2 wrong usage or a spec that
-cannot be read, 3 a crash of gradverify itself, 130 interrupted.
+cannot be read, 3 a crash of gradverify itself, 130 interrupted, 143 terminated.
 """
 
 # Command, which is also the module that defines it -> what it does.
@@ -65,13 +67,15 @@ class Group(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command; an error that the user can mend is one line."""
         try:
-            code = super().main(*args, **{**kwargs, "standalone_mode": False})
+            with stopping_on_sigterm():
+                code = super().main(*args, **{**kwargs, "standalone_mode": False})
         except click.ClickException as e:
             e.show()
             code = Exit.USAGE
-        except (click.Abort, KeyboardInterrupt):
-            click.echo("interrupted", err=True)
-            code = Exit.INTERRUPTED
+        except (click.Abort, KeyboardInterrupt) as e:  # click makes an Abort of the other
+            is_told = isinstance(e, Terminated) or isinstance(e.__cause__, Terminated)
+            click.echo("terminated" if is_told else "interrupted", err=True)
+            code = Exit.TERMINATED if is_told else Exit.INTERRUPTED
         except GradverifyError as e:
             click.echo(f"error: {e}", err=True)
             code = Exit.USAGE

@@ -17,6 +17,7 @@ from ..run.events import Event, JobJudged, JobLost, Listener, RunFinished, RunSt
 from ..run.runner import Settings
 from . import campaign as pages
 from . import terminal
+from .ending import end_run
 from .evidence import glance
 from .folder import told
 from .json import report_of
@@ -85,10 +86,8 @@ class RunEnd:
         if not isinstance(event, RunFinished):
             return
         self.console.print(terminal.table(tally(self.recorder.records)))
-        data = report_of(self.recorder, self.settings)
-        for target in self.targets:
-            target.write(data)
-            self.console.print(f"report: {target.path}", highlight=False)
+        for line in end_run(report_of(self.recorder, self.settings), self.targets):
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class CampaignProgress:

@@ -8,13 +8,18 @@ from pathlib import Path
 from ..core.errors import GradverifyError
 
 
+def encoded(text: str) -> bytes:
+    """The text in UTF-8; a lone surrogate, which has no place there, as its escape, which JSON reads again."""
+    return text.encode("utf-8", errors="backslashreplace")
+
+
 def replace_file(path: Path, content: str | bytes) -> None:
     """Write `content` to `path` so that nobody ever reads half of it, and make its folder. Raises OSError.
 
     The file is written beside its place, and moved there. What is no regular file (`/dev/stdout`, a pipe) is written to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
+    data = encoded(content) if isinstance(content, str) else content
     if path.exists() and not path.is_file():
         path.write_bytes(data)
         return

@@ -32,7 +32,7 @@ def _ours(module: str, path: Path, data: dict[str, Any]) -> None:
     importlib.import_module(f".{module}", __package__).write(path, data)
 
 
-_WRITERS: dict[str, Writer] = {name: partial(_ours, name) for name in ("json", "html")}
+_WRITERS: dict[str, Writer] = {name: partial(_ours, name) for name in ("json", "html", "junit", "sarif", "markdown")}
 
 
 def register_report(name: str, write: Writer) -> None:

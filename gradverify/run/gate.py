@@ -33,12 +33,15 @@ def tell_verdict(job: Job, verdict: Verdict, policy: GatePolicy, listeners: Iter
     return event
 
 
+CHECK = "check::"
+"""How the ids of calls of `check` begin."""
+
 LATEST: deque[JobJudged] = deque(maxlen=16)
 """The last calls of `check`: a test that fails by one of them is reported with its evidence."""
 
 
 def tell_check(name: str, verdict: Verdict) -> Verdict:
     """Tell the verdict of a call of `check`, and return it. Its gate is that of an assertion."""
-    job = Job(f"check::{name}", verdict.subject, verdict.dtype, source=Source("api"))
+    job = Job(f"{CHECK}{name}", verdict.subject, verdict.dtype, source=Source("api"))
     LATEST.append(tell_verdict(job, verdict, ASSERTION))
     return verdict
