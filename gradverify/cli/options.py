@@ -11,9 +11,11 @@ import click
 from ..core.outcome import Reason
 from ..report.console import RunEnd, RunProgress, console, forward_as
 from ..report.evidence import with_reproducer
+from ..report.json import read
 from ..report.records import Recorder
 from ..report.targets import targets
 from ..run.config import read_config
+from ..run.deviations import Ledger, baseline_of, read_deviations, with_ledger
 from ..run.events import Job
 from ..run.runner import Batch, Runner, Settings
 from .group import Exit
@@ -49,12 +51,20 @@ def judging_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def case_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a command that judges cases."""
     report = click.option(
-        "--report", "reports", multiple=True, metavar="FORMAT:PATH", help="json:PATH; may be repeated."
+        "--report",
+        "reports",
+        multiple=True,
+        metavar="FORMAT:PATH",
+        help="json, html, junit, sarif, markdown; may be repeated.",
     )
     verbose = click.option(
         "-v", "--verbose", "whole", is_flag=True, help="Print all evidence, not five lines and the file that has it."
     )
-    return judging_options(verbose(report(command)))
+    baseline = click.option(
+        "--baseline", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+        help="A JSON report of before: what is new, or has lost more digits, fails.",
+    )  # fmt: skip
+    return judging_options(verbose(baseline(report(command))))
 
 
 def judge(
@@ -65,15 +75,18 @@ def judge(
     *,
     every: bool = False,
     whole: bool = False,
+    baseline: Path | None = None,
 ) -> int:
-    """Run the jobs and return the exit code.
+    """Run the jobs and return the exit code. What the project accepts, and a `baseline`, are weighed.
 
     Unacceptable verdicts (or `every` one) are printed as they come, the table at the end.
     """
     recorder, screen = Recorder(), console()
     end = RunEnd(screen, recorder, settings, targets(reports))
     shown = forward_as(with_reproducer, recorder, RunProgress(screen, every=every, whole=whole), end)
-    ok = Runner(settings, [shown]).run(jobs, total)
+    known = baseline_of(read(baseline)["results"]) if baseline else None
+    with with_ledger(Ledger(read_deviations(Path.cwd()), known)):
+        ok = Runner(settings, [shown]).run(jobs, total)
     if ok and not any(e.verdict.reason is not Reason.UNAVAILABLE for e in recorder.events):
         click.echo("error: nothing was judged", err=True)
         return Exit.FAIL

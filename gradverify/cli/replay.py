@@ -21,7 +21,9 @@ from .options import case_options, judge
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @case_options
 @click.option("--id", "wanted", metavar="TEXT", help="Of a JSON report: only results whose id contains TEXT.")
-def command(file: Path, reports: tuple[str, ...], whole: bool, wanted: str | None, **options: Any) -> int:
+def command(
+    file: Path, reports: tuple[str, ...], whole: bool, baseline: Path | None, wanted: str | None, **options: Any
+) -> int:
     """Judge saved cases again: a spec file, or those of a JSON report that were not acceptable."""
     settings = Settings(**options)
     plan.check_names(settings)
@@ -29,7 +31,7 @@ def command(file: Path, reports: tuple[str, ...], whole: bool, wanted: str | Non
         jobs = _of_report(file, wanted, settings)
     else:
         jobs = list(plan.spec_jobs(load(file), settings, file.as_posix()))
-    return judge(jobs, settings, reports, len(jobs), whole=whole)
+    return judge(jobs, settings, reports, len(jobs), whole=whole, baseline=baseline)
 
 
 def _of_report(file: Path, wanted: str | None, settings: Settings) -> list[Job]:

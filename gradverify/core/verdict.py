@@ -168,13 +168,14 @@ HTML = '<pre style="font-family: monospace; line-height: 1.4">{code}</pre>'
 
 @dataclass(frozen=True, repr=False)
 class Verdict:
-    """The judgement of one case on one subject. `bool(verdict)` is that of its outcome.
+    """The judgement of one case on one subject. `bool(verdict)` is that of its outcome, or true where it is accepted.
 
     kind    what sort of fault was found, of FAIL and KNOWN
     reason  of INCONCLUSIVE
     coverage  of the branches of a custom backward pass, if they were looked for
     source  where the case, or the backward pass, is written: "ops.py:12"
     point   the values that it was judged at, as text
+    accepted  why the project accepts it, by whom and until when (`run.deviations`); "" where it does not
     forward  the graph that was judged, where something is wrong or loses digits; `backward`: its traced backward pass
     known   of KNOWN: the declared weakness of the subject (`frameworks.base.Form`) that explains the fault in full
     """
@@ -198,12 +199,13 @@ class Verdict:
     seconds: float = 0.0
     known: str = ""
     notes: tuple[str, ...] = ()
+    accepted: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     forward: Drawing | None = None
     backward: Drawing | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.outcome)
+        return bool(self.outcome) or bool(self.accepted)
 
     @property
     def power(self) -> float:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from contextlib import nullcontext
-from dataclasses import replace
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,15 @@ from ..report.ending import end_run
 from ..report.evidence import with_reproducer
 from ..report.records import Recorder, record
 from ..report.tally import tally
+from ..run.deviations import with_ledger
 from ..run.events import Event, JobJudged, RunFinished, listening
-from ..run.gate import CHECK
 from ..run.plan import SUFFIX, subjects_of, wants_random_graphs
 from ..run.runner import Settings
 from ..run.search import GROUP
 from ..run.signals import Terminated, stopping_on_sigterm
 from ..spec.keys import DEFAULT_DTYPES
 from .items import RECORDS, GradItem, NotAcceptable, RandomGraphs, SpecFile, summary_outcome
-from .options import settings_of, targets_of
+from .options import ledger_of, settings_of, targets_of
 
 TERMINATED = 143
 """The exit status of a run that SIGTERM ends, as of the command line."""
@@ -66,6 +65,9 @@ class Active:
         self.selected = [a for a in config.args if a.startswith(f"{GROUP}::")]
         self.settings = settings_of(config, examples=EXAMPLES if self.selected else 0)
         self.targets = targets_of(config)
+        stack = ExitStack()
+        stack.enter_context(with_ledger(ledger_of(config)))
+        config.add_cleanup(stack.close)
         self.recorder = Recorder()
         self.started = time.perf_counter()
         self.reports = not hasattr(config, "workerinput")
@@ -90,9 +92,7 @@ class Active:
         records = item.stash.setdefault(RECORDS, [])
 
         def keep(event: Event) -> None:
-            if isinstance(event, JobJudged) and event.job.id.startswith(CHECK):
-                name = f"{item.nodeid}::{event.job.id.removeprefix(CHECK)}"
-                event = replace(event, job=replace(event.job, id=name))
+            if isinstance(event, JobJudged) and event.job.id.startswith(f"{item.nodeid}::"):
                 records.append(record(with_reproducer(event) if self.targets else event))
 
         with listening(keep):

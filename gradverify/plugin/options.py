@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ..core.errors import GradverifyError
+from ..report.json import read
 from ..report.targets import Target, targets
 from ..run.config import read_config
+from ..run.deviations import Ledger, baseline_of, read_deviations
 from ..run.plan import check_names
 from ..run.runner import Settings
 
@@ -44,6 +47,16 @@ def targets_of(config: pytest.Config) -> list[Target]:
         return targets(option_of(config, "report") or ())
     except GradverifyError as e:
         raise pytest.UsageError(f"--gradverify-report: {e}") from None
+
+
+def ledger_of(config: pytest.Config) -> Ledger:
+    """What the project accepts, with the baseline that is asked for."""
+    file = option_of(config, "baseline")
+    try:
+        baseline = baseline_of(read(Path(file))["results"]) if file else None
+        return Ledger(read_deviations(config.rootpath), baseline)
+    except GradverifyError as e:
+        raise pytest.UsageError(f"--gradverify: {e}") from None
 
 
 def option_of(config: pytest.Config, name: str) -> Any:

@@ -21,7 +21,7 @@ def end_run(data: dict[str, Any], targets: Sequence[Target]) -> Iterator[str]:
         except OSError as e:
             yield f"report: {target.path} could not be written: {e.strerror or e}"
     if github.is_running():
-        yield from github.annotations(data)
+        yield from github.annotation_lines(data)
         try:
             github.write_summary(data)
         except OSError as e:

@@ -26,7 +26,7 @@ def is_running() -> bool:
     return os.environ.get(ACTIONS) == "true"
 
 
-def annotations(data: Mapping[str, Any]) -> Iterator[str]:
+def annotation_lines(data: Mapping[str, Any]) -> Iterator[str]:
     """The commands that make annotations: errors for what is not acceptable, then warnings for WEAK, ten of each at most.
 
     https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions

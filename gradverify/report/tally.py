@@ -17,7 +17,7 @@ class Row:
     """The verdicts on one subject in one dtype.
 
     counts      outcomes, kinds and reasons
-    expected    of the FAILs and KNOWNs, those that their author expected (`expect: fail`, `expect: raises`)
+    expected    of the FAILs and KNOWNs, those that their author expected (`expect: fail`, `expect: raises`) or accepts
     share       the worst error of a PASS, as a share of its budget, and the id of the case that it belongs to
     powers      of each PASS, the smallest relative error of an entry that it would have caught
     refused     how many gate
@@ -56,7 +56,7 @@ class Row:
             if not math.isnan(power):
                 self.powers.append(power)
         elif outcome.has_kind:
-            self.expected += r["ok"] and r["expect"] != "pass"
+            self.expected += r["ok"] and (r["expect"] != "pass" or bool(verdict.get("accepted")))
 
     def to_dict(self) -> dict[str, Any]:
         median, worst = (None if math.isnan(p) else p for p in self.power)

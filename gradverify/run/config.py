@@ -1,4 +1,4 @@
-"""`[tool.gradverify]` in pyproject.toml: the settings of a project, for the pytest plugin and the command line.
+"""`[tool.gradverify]` in pyproject.toml, or gradverify.toml: the settings of a project, for pytest and the command line.
 
     [tool.gradverify]
     fail_on = ["fail", "weak"]
@@ -11,7 +11,7 @@ over the table as well: the effort of calls of `check` and of the drop-ins that 
 from __future__ import annotations
 
 import os
-import tomllib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from ..checker.question import TRIALS, Effort
 from ..core.errors import BadInput, GradverifyError, UnknownName
 from ..core.outcome import GatePolicy
+from .project import TABLES, tables
 
 KEYS = ("fail_on", "effort")
 
@@ -47,28 +48,31 @@ def _configured_effort(folder: Path) -> Effort:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The project's settings, from the nearest pyproject.toml in `folder` or above; {} where it sets none.
+    """The project's settings, from pyproject.toml and gradverify.toml (`run.project`); {} where they set none.
 
     Raises GradverifyError, with the file, for a table that makes no sense.
     """
-    file = next((f for d in (folder, *folder.parents) if (f := d / "pyproject.toml").is_file()), None)
-    if file is None:
-        return {}
-    try:
-        table = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("gradverify", {})
-        for key in table:
-            if key not in KEYS:
-                raise UnknownName("key of [tool.gradverify]", key, KEYS)
-        found: dict[str, Any] = {}
-        if "effort" in table:
-            found["effort"] = as_effort(table["effort"])
-        given = table.get("fail_on")
-        if given is not None:
-            words = [given] if isinstance(given, str) else given
-            if not isinstance(words, list) or not all(isinstance(w, str) for w in words):
-                raise GradverifyError(f"fail_on is text or a list of texts, got {given!r}")
-            GatePolicy.of(words)
-            found["fail_on"] = tuple(words)
-    except (GradverifyError, OSError, ValueError) as e:
-        raise GradverifyError(f"{file}: {e}") from None
+    found: dict[str, Any] = {}
+    for file, table in tables(folder):
+        try:
+            found |= _settings({k: v for k, v in table.items() if k not in TABLES})
+        except (GradverifyError, ValueError) as e:
+            raise GradverifyError(f"{file}: {e}") from None
+    return found
+
+
+def _settings(table: Mapping[str, Any]) -> dict[str, Any]:
+    for key in table:
+        if key not in KEYS:
+            raise UnknownName("key of [tool.gradverify]", key, KEYS)
+    found: dict[str, Any] = {}
+    if "effort" in table:
+        found["effort"] = as_effort(table["effort"])
+    given = table.get("fail_on")
+    if given is not None:
+        words = [given] if isinstance(given, str) else given
+        if not isinstance(words, list) or not all(isinstance(w, str) for w in words):
+            raise GradverifyError(f"fail_on is text or a list of texts, got {given!r}")
+        GatePolicy.of(words)
+        found["fail_on"] = tuple(words)
     return found

@@ -191,7 +191,7 @@ def parsed(line: str) -> tuple[str, Mapping[str, str], str]:
 
 
 def test_annotations_are_read_as_they_were_meant(data: dict[str, Any]) -> None:
-    lines = list(github.annotations(data))
+    lines = list(github.annotation_lines(data))
     assert all("\n" not in line and "\r" not in line for line in lines)
     read = [parsed(line) for line in lines]
     refused = sum(not r["ok"] for r in data["results"])
@@ -202,14 +202,14 @@ def test_annotations_are_read_as_they_were_meant(data: dict[str, Any]) -> None:
 
 def test_an_annotation_stands_at_the_line_with_its_whole_text() -> None:
     odd = event(Outcome.FAIL, kind=FailKind.WRONG, message=ODD)
-    ((level, properties, message),) = map(parsed, github.annotations(run_of(odd)))
+    ((level, properties, message),) = map(parsed, github.annotation_lines(run_of(odd)))
     assert (level, properties["file"], properties["line"]) == ("error", "a.grad.yaml", "3")
     assert properties["title"] == "FAIL (wrong): c on torch in float64"
     assert "".join(ODD.split()) in "".join(message.split())
 
 
 def test_ten_annotations_and_how_many_more() -> None:
-    lines = list(github.annotations(run_of(*[event(Outcome.FAIL, kind=FailKind.WRONG)] * 30)))
+    lines = list(github.annotation_lines(run_of(*[event(Outcome.FAIL, kind=FailKind.WRONG)] * 30)))
     assert len(lines) == github.MOST
     assert "and 21 more" in lines[-1]
 
