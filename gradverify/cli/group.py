@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Mapping
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 import click
 
-from ..core.errors import GradverifyError
+from ..core.errors import JUDGED, GradverifyError
+from ..run.config import PROFILE, read_config, read_environment, with_effort
 from ..run.signals import Terminated, stopping_on_sigterm
 
 
@@ -40,6 +43,7 @@ COMMANDS: Mapping[str, str] = {
     "replay": "Judge saved cases again.",
     "explain": "The graph of an expression, its gradient to 20 digits, and verdicts.",
     "watch": "Run a Python program, and judge the custom gradients that it executes.",
+    "compare": "Compare two JSON reports.",
     "accept": "Accept what is off, with a reason, an owner and a last day.",
     "pin": "Pin custom gradients that are meant to be no gradients.",
     "campaign": "Judge random graphs by the hundred thousand.",
@@ -92,5 +96,22 @@ class Group(click.Group):
 
 @click.group(cls=Group, help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="gradverify")
-def main() -> None:
-    pass
+@click.option("--profile", metavar="NAME", help="Settings: dev, ci, thorough, or one of the project's own.")
+@click.option("--plugin", "plugins", multiple=True, metavar="MODULE", help="Import it first: it registers things.")
+@click.pass_context
+def main(ctx: click.Context, profile: str | None, plugins: tuple[str, ...]) -> None:
+    # What the files, the profile and the environment say, stands where the command line says nothing.
+    settings = {**read_config(Path.cwd(), profile or os.environ.get(PROFILE)), **read_environment()}
+    ctx.with_resource(with_effort(settings.pop("effort", None)))
+    settings = {{"report": "reports"}.get(k, k): v for k, v in settings.items()}
+    for name in ("subjects", "dtypes", "fail_on"):
+        if name in settings:
+            settings[name] = ",".join(settings[name])
+    ctx.default_map = dict.fromkeys(COMMANDS, settings)
+    if plugins:
+        sys.path.insert(0, str(Path.cwd()))
+    for module in plugins:
+        try:
+            importlib.import_module(module)
+        except JUDGED as e:
+            raise click.UsageError(f"--plugin {module} cannot be imported: {type(e).__name__}: {e}") from None

@@ -40,4 +40,5 @@ def command(
         len(jobs) + sum(s.examples for s in searches),
         whole=whole,
         baseline=baseline,
+        keep=True,
     )

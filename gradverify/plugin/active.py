@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from ..core.outcome import Outcome
-from ..report import github, json, terminal
+from ..report import json, terminal
 from ..report.ending import end_run
 from ..report.evidence import with_reproducer
 from ..report.records import Recorder, record
 from ..report.tally import tally
+from ..run.config import with_effort
 from ..run.deviations import with_ledger
 from ..run.events import Event, JobJudged, RunFinished, listening
 from ..run.plan import SUFFIX, subjects_of, wants_random_graphs
@@ -24,7 +25,7 @@ from ..run.search import GROUP
 from ..run.signals import Terminated, stopping_on_sigterm
 from ..spec.keys import DEFAULT_DTYPES
 from .items import RECORDS, GradItem, NotAcceptable, RandomGraphs, SpecFile, summary_outcome
-from .options import ledger_of, settings_of, targets_of
+from .options import ledger_of, option_of, settings_of, targets_of
 
 TERMINATED = 143
 """The exit status of a run that SIGTERM ends, as of the command line."""
@@ -67,6 +68,7 @@ class Active:
         self.targets = targets_of(config)
         stack = ExitStack()
         stack.enter_context(with_ledger(ledger_of(config)))
+        stack.enter_context(with_effort(option_of(config, "effort")))
         config.add_cleanup(stack.close)
         self.recorder = Recorder()
         self.started = time.perf_counter()
@@ -178,8 +180,9 @@ class Active:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if self.terminated:
             session.exitstatus = TERMINATED
-        if not self.reports or session.config.option.collectonly or not (self.targets or github.is_running()):
+        if not self.reports or session.config.option.collectonly:
             return
         interrupted = exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
         self.recorder(RunFinished(time.perf_counter() - self.started, interrupted))
-        self.ended = list(end_run(json.report_of(self.recorder, self.settings), self.targets))
+        data = json.report_of(self.recorder, self.settings)
+        self.ended = list(end_run(data, self.targets, session.config.rootpath))

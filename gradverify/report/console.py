@@ -77,16 +77,26 @@ class RunProgress:
 
 
 class RunEnd:
-    """Prints the table and writes the reports at the end of a run."""
+    """Prints the table and writes the reports at the end of a run, which is kept below `root` for `gradverify replay`."""
 
-    def __init__(self, console: Console, recorder: Recorder, settings: Settings, targets: Sequence[Target]) -> None:
-        self.console, self.recorder, self.settings, self.targets = console, recorder, settings, targets
+    def __init__(
+        self,
+        console: Console,
+        recorder: Recorder,
+        settings: Settings,
+        targets: Sequence[Target],
+        root: Path | None = None,
+    ) -> None:
+        self.console, self.recorder, self.settings = console, recorder, settings
+        self.targets, self.root = targets, root
 
     def __call__(self, event: Event) -> None:
         if not isinstance(event, RunFinished):
             return
         self.console.print(terminal.table(tally(self.recorder.records)))
-        for line in end_run(report_of(self.recorder, self.settings), self.targets):
+        if event.stopped:
+            self.console.print(event.stopped, style="yellow", highlight=False)
+        for line in end_run(report_of(self.recorder, self.settings), self.targets, self.root):
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from . import github
+from .folder import keep_last
 from .targets import Target
 
 
-def end_run(data: dict[str, Any], targets: Sequence[Target]) -> Iterator[str]:
+def end_run(data: dict[str, Any], targets: Sequence[Target], root: Path | None) -> Iterator[str]:
     """Write every report; yield the lines about it, and under GitHub Actions the annotations.
+
+    What was not acceptable is kept below `root`, if there is one, for `gradverify replay ID`.
 
     A report that cannot be written is a line, and the others are written all the same.
     """
+    if root is not None:
+        keep_last(root, data)
     for target in targets:
         try:
             target.write(data)

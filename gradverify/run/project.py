@@ -15,7 +15,7 @@ from ..core.errors import GradverifyError
 
 FILE = "gradverify.toml"
 
-TABLES = ("pin", "accept")
+TABLES = ("pin", "accept", "profiles")
 """What is no setting."""
 
 

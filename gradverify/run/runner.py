@@ -36,6 +36,8 @@ class Settings:
     strict    every outcome but PASS gates
     fail_on   the outcomes that gate, in the syntax of `core.outcome`; None: the default
     shrink    find the first wrong op and a smaller case on FAIL
+    max_failures  unacceptable verdicts after which a run ends; None: never
+    max_time      seconds after which a run begins nothing more; None: never
 
     Raises UnknownName and BadInput for a `fail_on` that makes no sense.
     """
@@ -48,6 +50,8 @@ class Settings:
     strict: bool = False
     fail_on: str | tuple[str, ...] | None = None
     shrink: bool = True
+    max_failures: int | None = None
+    max_time: float | None = None
 
     def __post_init__(self) -> None:
         _ = self.policy  # known before anything is judged
@@ -111,7 +115,8 @@ class Batch(Protocol):
 class Runner:
     """Jobs in, events out.
 
-    `run` judges in order and returns True where every job was acceptable; `judge_job` judges one (a pytest item).
+    `run` judges in order, up to the settings' limits, and returns True where every job was judged and acceptable (random
+    graphs that were not begun are no matter); `judge_job` judges one (a pytest item).
     """
 
     def __init__(self, settings: Settings, listeners: Sequence[Listener] = ()) -> None:
@@ -136,12 +141,25 @@ class Runner:
         s = self.settings
         tell(self.listeners, RunStarted(total, s.subjects or (), s.dtypes or (), s.seed))
         start = time.perf_counter()
-        ok, interrupted = True, True
+        failures, interrupted, why = 0, True, ""
+        left: list[Job | Batch] = []
         try:
             for job in jobs:
+                why = why or self._limit(failures, time.perf_counter() - start)
+                if why:
+                    left.append(job)
+                    continue
                 events = [self.judge_job(job)] if isinstance(job, Job) else job.run(self)
-                ok &= all(e.ok for e in events)
+                failures += sum(not e.ok for e in events)
             interrupted = False
         finally:
-            tell(self.listeners, RunFinished(time.perf_counter() - start, interrupted))
-        return ok
+            stopped = f"{why}: {len(left)} not begun" if left else ""
+            tell(self.listeners, RunFinished(time.perf_counter() - start, interrupted or bool(left), stopped))
+        return not failures and not any(isinstance(job, Job) for job in left)
+
+    def _limit(self, failures: int, seconds: float) -> str:
+        """The limit that the run has reached; "" for none."""
+        s = self.settings
+        if s.max_failures is not None and failures >= s.max_failures:
+            return f"stopped after {failures} failure{'' if failures == 1 else 's'} (--max-failures)"
+        return f"stopped after {seconds:.0f} s (--max-time)" if s.max_time is not None and seconds >= s.max_time else ""

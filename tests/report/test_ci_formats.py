@@ -218,15 +218,15 @@ def test_the_summary_is_added_to_what_others_wrote(tmp_path: Path, monkeypatch: 
     (tmp_path / "s.md").write_text("before\n")
     monkeypatch.setenv(github.ACTIONS, "true")
     monkeypatch.setenv(github.SUMMARY, str(tmp_path / "s.md"))
-    lines = list(end_run(run_of(event(Outcome.FAIL, kind=FailKind.WRONG)), []))
+    lines = list(end_run(run_of(event(Outcome.FAIL, kind=FailKind.WRONG)), [], tmp_path))
     assert lines[0].startswith("::error file=a.grad.yaml,line=3,")
     text = (tmp_path / "s.md").read_text()
     assert text.startswith("before\n## gradverify: 1 of 1 gradients are not acceptable")
     (tmp_path / "s.md").write_bytes(b"x" * github.MOST_SUMMARY)  # GitHub would refuse all of it
-    list(end_run(run_of(), []))
+    list(end_run(run_of(), [], tmp_path))
     assert (tmp_path / "s.md").stat().st_size == github.MOST_SUMMARY
     monkeypatch.delenv(github.ACTIONS)
-    assert list(end_run(run_of(), [])) == []
+    assert list(end_run(run_of(), [], tmp_path)) == []
 
 
 # ---- files
@@ -266,7 +266,7 @@ def test_a_report_that_fails_takes_no_other_with_it(tmp_path: Path) -> None:
     found = targets([f"json:{tmp_path}/gone/r.json", f"junit:{tmp_path}/r.xml"])
     (tmp_path / "gone").rmdir()
     (tmp_path / "gone").write_text("a file now")
-    first, second = end_run(run_of(*EVERY), found)
+    first, second = end_run(run_of(*EVERY), found, tmp_path)
     assert "could not be written" in first
     assert second == f"report: {tmp_path}/r.xml"
     assert (tmp_path / "r.xml").exists()
