@@ -1,4 +1,4 @@
-"""Who says a setting last: the file, a profile, the environment, the command line; and limits, replay by id, compare, --plugin."""
+"""Who says a setting last: file, profile, environment, command line; limits, replay by id, compare, --plugin."""
 
 from __future__ import annotations
 
