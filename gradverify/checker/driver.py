@@ -21,7 +21,7 @@ from ..judge.decide import decide
 from ..judge.exact import BackwardPass
 from ..judge.excuses import Lower
 from ..judge.laws import Extent
-from ..judge.orders import Below, definition_of
+from ..judge.orders import Below, by_definition, definition_of
 from ..trace import Traced
 from ..trace.drawing import kept
 from . import branches as branches  # declares its probe
@@ -269,6 +269,12 @@ def _judge_once(
         return (*opaque, None)
     exact = backward if _has_formula(q, own) else False
     verdict = judge_case(q, own, case, exact=exact, extent=point.extent, earlier=point.earlier)
+    if verdict.kind in IN_VALUES and q.below is not None and case.graph is own.graph:
+        below = q.below.at(point.args)  # before anybody reads FAIL: by the forward definition at this very point
+        if below is not None:
+            q = replace(q, below=below)
+            case = by_definition(below, arguments_of(own), case, seed=q.seed)
+            verdict = judge_case(q, own, case, exact=exact, extent=point.extent, earlier=point.earlier)
     if verdict.kind is FailKind.WRONG and own.custom and case.graph is own.graph and _decides(case):
         found = _second_opinion(q, own, case)
         if found is not None:  # then the graph is no definition, here and at the points around
@@ -276,6 +282,9 @@ def _judge_once(
     if verdict.outcome is Outcome.PASS and q.below is not None and case.graph is own.graph and own.graph is not None:
         verdict = _weigh_formula_below(q, q.below, own, case, verdict)
     return verdict, own, case
+
+
+IN_VALUES = (FailKind.WRONG, FailKind.PRECISION, FailKind.NON_FINITE)
 
 
 def _has_formula(q: Question, own: Traced) -> bool:
@@ -354,7 +363,7 @@ def judge_case(
     with q.limit_time(PASSES):
         verdict = decide(
             case, subject, function=function, custom=own.custom, exact=exact, extent=extent, seed=q.seed, earlier=earlier,
-            lower=None if case.graph is own.graph else _lower(q, own, case),
+            lower=_lower(q, own, case),
         )  # fmt: skip
     verdict = label_whole(verdict, own)
     if own.converges:

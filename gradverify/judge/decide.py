@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core.case import Case
 from ..core.errors import JUDGED, SpecError, Undefined, Unsupported
-from ..core.graph import Apply, Graph
+from ..core.graph import Apply
 from ..core.imports import imported, parsed
 from ..core.verdict import Comparison, Drawing, FailKind, Formula, Outcome, Reason, Verdict
 from ..core.wording import point_of
@@ -38,9 +38,10 @@ from .hypotheses import Explanation, explain
 from .hypotheses.second_call import Again, drawn_anew, hook_active, of_an_earlier_call, of_an_earlier_shape
 from .laws import Extent, Trial
 from .laws import registry as laws
-from .narrow import Narrow, find_narrow
+from .narrow import Narrow, find_narrow, find_narrow_sum
 from .reference import Reference, allowance, in_doubles, reference, truth_of
 from .stability import find_unstable
+from .wording import output_label
 
 LOST_DIGITS = 2.0**-8
 """An answer within this of the truth has the digits of bfloat16 at least, the coarsest format that gradients are
@@ -244,6 +245,7 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
         _check_values(answer, None if custom else subject)
         or _check_formula(answer, None if custom else subject)
         or _check_formats(answer)
+        or (_check_sums(answer) if custom else None)
         or _check_laws(trial, closest, manner.extent)
         or _check_stability(answer)
         or _pass(ref.truth, compared, notes)
@@ -308,7 +310,7 @@ def _check_structure(case: Case, seen: Observation, truth: Truth) -> _Finding | 
     if len(seen.outputs) != len(truth.outputs):
         problems.append(f"{len(seen.outputs)} outputs, the definition has {len(truth.outputs)}")
     for i, (out, want) in enumerate(zip(seen.outputs, truth.outputs)):
-        problems += _mismatch(_out(i, case.graph), out, want.shape, case.output_dtype(i))
+        problems += _mismatch(output_label(i, case.graph), out, want.shape, case.output_dtype(i))
     for name in case.wrt:
         g = seen.gradients.get(name)
         if g is None:
@@ -328,10 +330,6 @@ def _mismatch(label: str, got: np.ndarray, shape: tuple[int, ...], dtype: str) -
     return []
 
 
-def _out(i: int, graph: Graph) -> str:
-    return "out" if len(graph.outputs) == 1 else f"out{i}"
-
-
 def _rounded_once(case: Case, backward: Exact) -> frozenset[str]:
     """The inputs without the excuse that each cast of them rounds its cotangent: where the backward pass rounds once.
 
@@ -346,7 +344,7 @@ def _compare_all(case: Case, seen: Observation, ref: Reference) -> list[Compared
     """Compare every output and every gradient with its truth and budget."""
     fmt, truth, budget = FORMATS[case.dtype], ref.truth, ref.budget
     found = [
-        compare(_out(i, case.graph), got, want, allowed, fmt)
+        compare(output_label(i, case.graph), got, want, allowed, fmt)
         for i, (got, want, allowed) in enumerate(zip(seen.outputs, truth.outputs, budget.outputs))
     ]
     for name in case.wrt:
@@ -446,6 +444,22 @@ def _check_formats(answer: _Answer) -> _Finding | None:
     return _Finding(Outcome.WEAK, message=message, comparisons=answer.comparisons)
 
 
+def _check_sums(answer: _Answer) -> _Finding | None:
+    """The finding where a right formula adds up in 16 bits what it should add up in a wider dtype.
+
+    The budget does not ask for it: it excuses eight roundings of the result, as it cannot know how often a right
+    implementation rounds. Here the backward pass is known, and so is what a wider accumulator would give.
+    """
+    exact = answer.exact
+    if exact is None or not exact.formula.right or not ran(exact, answer.seen, answer.seed):
+        return None
+    narrow = find_narrow_sum(answer.case, exact, answer.seen, answer.ref)
+    if narrow is None:
+        return None
+    message = f"the formula is right, and digits are lost that need not be lost. {narrow}"
+    return _Finding(Outcome.WEAK, message=message, comparisons=answer.comparisons, facts={"narrow": asdict(narrow)})
+
+
 def _coarser_formats(exact: Exact, case: Case) -> list[str]:
     """The formats of the backward pass with fewer digits than all those that the definition computes in."""
     coarsest = max(FORMATS[d].roundoff for d in {case.dtype, *case.formats.values()})
@@ -459,7 +473,8 @@ def _check_stability(answer: _Answer) -> _Finding | None:
     unstable = find_unstable(answer.case, answer.ref.truth, answer.ref.budget, answer.seed)
     if unstable is None:
         return None
-    message = f"{unstable}; the gradient is right to what that leaves"
+    left = "is right to what that leaves" if unstable.of[1:] in answer.case.wrt else "is right"
+    message = f"{unstable}; the gradient {left}"
     return _Finding(Outcome.WEAK, message=message, comparisons=answer.comparisons)
 
 
