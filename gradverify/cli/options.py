@@ -81,7 +81,8 @@ def judge(
 ) -> int:
     """Run the jobs and return the exit code. What the project accepts, and a `baseline`, are weighed.
 
-    What is not acceptable is kept for `gradverify replay ID`, with `keep`. Unacceptable verdicts (or `every` one) are printed as they come, the table at the end.
+    Unacceptable verdicts (or `every` one) are printed as they come, the table at the end. With `keep` they can be replayed
+    by their ids.
     """
     recorder, screen = Recorder(), console()
     end = RunEnd(screen, recorder, settings, targets(reports), Path.cwd() if keep else None)

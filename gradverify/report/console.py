@@ -77,7 +77,7 @@ class RunProgress:
 
 
 class RunEnd:
-    """Prints the table and writes the reports at the end of a run; keeps its faults below `root`, for `gradverify replay`."""
+    """Prints the table and writes the reports at the end of a run. Keeps its faults below `root`, to be replayed."""
 
     def __init__(
         self,
