@@ -92,3 +92,39 @@ def test_a_path_or_a_file_that_is_no_good_is_a_usage_error(project: pytest.Pytes
     result = project.runpytest_inprocess("--gradverify")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*gradverify.toml*reason, owner, until is missing*"])
+
+
+WATCHED = """
+import torch
+
+class Half(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.sin()
+    @staticmethod
+    def backward(ctx, g):
+        return g * ctx.saved_tensors[0].sin()
+
+def test_it():
+    x = torch.tensor([0.5, 2.0], requires_grad=True)
+    Half.apply(x).sum().backward()
+"""
+
+
+def test_a_watched_definition_is_accepted_until_it_changes(pytester: pytest.Pytester) -> None:
+    """By `gradverify accept`, from the report of the run that failed."""
+    from click.testing import CliRunner
+
+    from gradverify.cli import main
+
+    file = pytester.makepyfile(test_it=WATCHED)
+    args = ("-p", "no:cacheprovider", "--gradverify-watch=project", "--gradverify-report=json:r.json")
+    pytester.runpytest_inprocess(*args).assert_outcomes(passed=1, failed=1)
+    made = CliRunner().invoke(main, ["accept", "r.json", "--reason", "known", "--owner", "ada"])
+    assert made.output.startswith("gradverify::test_it.Half[x=float32(2)*]: FAIL (wrong)"), made.output
+    pytester.runpytest_inprocess(*args).assert_outcomes(passed=2)
+    file.write_text(WATCHED.replace("ctx.saved_tensors[0].sin()", "ctx.saved_tensors[0].cos()"))
+    result = pytester.runpytest_inprocess(*args)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*accepted in gradverify.toml as FAIL (wrong), and it is PASS now*"])
