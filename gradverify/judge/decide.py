@@ -14,7 +14,7 @@ from ..core.case import Case
 from ..core.errors import JUDGED, SpecError, Undefined, Unsupported, clipped
 from ..core.graph import Apply
 from ..core.imports import imported, parsed
-from ..core.verdict import Comparison, FailKind, Formula, Outcome, Reason, Verdict
+from ..core.verdict import Comparison, Drawing, FailKind, Formula, Outcome, Reason, Verdict
 from ..core.wording import point_of
 from ..frameworks.base import Framework, Observation
 from ..frameworks.watching import unwatched
@@ -31,6 +31,7 @@ from .branches import Branches, branch_by_branch
 from .budget import RERUNS, SAFETY, Budget, several_casts
 from .compare import Compared, compare, hopeless
 from .departure import find_departure
+from .drawing import draw
 from .exact import BackwardPass, Exact, evaluate_backward, off_beyond, ran
 from .excuses import Lower, find_excuse
 from .hypotheses import Explanation, explain
@@ -60,6 +61,7 @@ class _Finding:
     known: str = ""
     formula: Formula | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    backward: Drawing | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +161,8 @@ def decide(
         known=finding.known,
         formula=finding.formula,
         facts=finding.facts,
+        forward=draw(case, seed) if finding.outcome in DRAWN else None,
+        backward=finding.backward,
     )
 
 
@@ -175,6 +179,10 @@ class Solved:
 
     def widen(self, allowed: np.ndarray, true: Estimate, share: float) -> np.ndarray:
         return np.asarray(allowed + share * float(np.max(np.abs(true.resolved), initial=0.0)))
+
+
+DRAWN = (Outcome.FAIL, Outcome.KNOWN, Outcome.WEAK)
+"""Outcomes whose graphs reports draw."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,7 +287,14 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
         or _check_stability(answer)
         or _pass(ref.truth, compared, notes)
     )
-    return replace(found, formula=backward.formula) if backward else found
+    return _add_backward(found, backward, seed) if backward else found
+
+
+def _add_backward(finding: _Finding, exact: Exact, seed: int) -> _Finding:
+    """The finding; with what is known of the backward pass, drawn where something is wrong."""
+    wrong = finding.facts.get("departure", {}).get("node")
+    drawing = draw(exact.asked, seed, wrong, lower=True) if exact.asked and finding.outcome in DRAWN else None
+    return replace(finding, formula=exact.formula, backward=drawing)
 
 
 def _as_precise_as(solver: Solved, ref: Reference) -> Reference:
