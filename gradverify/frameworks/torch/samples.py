@@ -93,12 +93,14 @@ class Arguments:
         )  # fmt: skip
         again.modes = list(_autocasts())
         again.shared = {k for k, (a, f) in enumerate(zip(self.given, self.flags)) if f and id(a) in memo.asked}
+        # Those that the call reaches by another way as well are written to when it runs again: the record stays as it is.
+        kept = [a.clone() if k in again.shared else a for k, a in enumerate(copies)]
         name = self.cls.__name__ if self.operator is None else definition.name
         return Sample(
             definition, self.described.signature, self.described.fixed, again.as_function(name, self.names),
-            tuple(self.names[k] for k in again.places), tuple(copies[k] for k in again.places), first=place,
+            tuple(self.names[k] for k in again.places), tuple(kept[k] for k in again.places), first=place,
             by_identity=bool(again.shared), modes=tuple(f"autocast({device}, {dtype})" for device, dtype in again.modes),
-            whole=tuple(zip(self.names, copies)), size=self.size, seat=seat,
+            whole=tuple(zip(self.names, kept)), size=self.size, seat=seat,
         )  # fmt: skip
 
 
