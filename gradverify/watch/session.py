@@ -16,7 +16,7 @@ from ..run.gate import tell_verdict
 from .imports import watching
 from .judge import LIMIT, Judged, judge
 from .look import look
-from .messages import look_lines, told
+from .messages import left_lines, look_lines, told
 from .order import in_order
 from .pins import apply_pin, read_pins
 from .quiet import undisturbed
@@ -82,8 +82,7 @@ class Watched:
                 yield ""
         yield from table_lines(rows(self.recorder, self.judged))
         yield from look_lines([f"{found.sample.id}: {text}" for found in self.judged for text in found.looks])
-        if self.left:
-            yield f"not judged, since the time for it was over: {', '.join(self.left)}"
+        yield from left_lines(self.left)
 
     def text(self) -> str:
         """`lines`, as one text."""
