@@ -87,7 +87,7 @@ def scalar() -> None:
 
         g = autograd.grad(f, (0, 1))
         candidates["autograd"] = lambda: g(0.5, 0.3)
-    show("1000 scalar mul/add/tanh, forward and backward", timed(candidates, 25), {"torch": 1.2, "autograd": 0.25})
+    show("1000 scalar mul/add/tanh, forward and backward", timed(candidates, 25), {"torch": 0.5, "autograd": 0.25})
 
 
 # ---- 200 elementwise ops on 256 x 256 ---------------------------------------------------------------------------
@@ -123,7 +123,7 @@ def elementwise() -> None:
     candidates: Candidates = {"engine": lambda: run(engine), "numpy by hand": lambda: by_hand(x0, y0)}
     if torch is not None:
         candidates["torch"] = lambda: run(torch)
-    show("200 elementwise ops on 256 x 256 float64", timed(candidates, 7), {"numpy by hand": 1.1})
+    show("200 elementwise ops on 256 x 256 float64", timed(candidates, 7), {"numpy by hand": 1.0})
     peaks = {}
     for name in ("engine", "numpy by hand"):
         tracemalloc.start()
@@ -161,7 +161,7 @@ def mlp() -> None:
     candidates: Candidates = {"engine": lambda: train(engine)}
     if torch is not None:
         candidates["torch"] = lambda: train(torch)
-    show("MLP 32x1000 -> 100 -> 2, 500 iterations, float32", timed(candidates, 5), {"torch": 1.2})
+    show("MLP 32x1000 -> 100 -> 2, 500 iterations, float32", timed(candidates, 5), {"torch": 0.8})
 
 
 # ---- ResNet-18 --------------------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ def resnet() -> None:
         )
         theirs = scope["resnet18"]()
         candidates["torch"] = lambda: step(torch, theirs, x)
-    show("ResNet-18 at 64 x 64, batch 8, forward and backward", timed(candidates, 4), {"torch": 4.0})
+    show("ResNet-18 at 64 x 64, batch 8, forward and backward", timed(candidates, 4), {"torch": 1.5})
 
 
 WORK = {"scalar": scalar, "elementwise": elementwise, "mlp": mlp, "resnet": resnet}
