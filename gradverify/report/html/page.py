@@ -218,7 +218,7 @@ def _detail(r: Mapping[str, Any], plots: Plots) -> Detail:
     elif drawing:
         place = next((i for i, s in enumerate(drawing["steps"]) if s["label"] == f"%{culprit.get('node')}"), None)
         backward = laid_out(drawing, place, gradients=True)
-        words = "the gradients run from the outputs to the inputs"
+        words = "of the forward graph: the gradients run from the outputs to the inputs"
     script, spec = culprit.get("script") or v["script"], culprit.get("spec") or v["spec"]
     notes = list(v["notes"])
     if max(len(script), len(spec)) > MOST_TEXT:
