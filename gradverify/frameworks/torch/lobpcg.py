@@ -49,7 +49,7 @@ def recognised(xp: Any) -> Iterator[None]:
             xp.note(LIMIT)
         return found
 
-    module._lobpcg = solve  # type: ignore[assignment]
+    module._lobpcg = solve
     try:
         yield
     finally:
