@@ -731,14 +731,18 @@ class TorchTracer(Tracer):
         """A fresh result, or a view whose value was mapped."""
         key = t.untyped_storage()._cdata
         value = self.lazily(t, value)
-        if _floating(t) and value.live:
-            self.seen_in(value, _dtype_name(t.dtype.to_real() if t.is_complex() else t.dtype))
+        self.computed_in(t, value)
         if key in self.stores:
             if self.stores[key].dtype == t.dtype:
                 self.stores[key].views.setdefault(_layout(t), value)
         elif value.live:
             length = _length(t)
             self.stores[key] = _Store(length, t.dtype, t.device, t.untyped_storage(), _layout(t), {_layout(t): value})
+
+    def computed_in(self, t: torch.Tensor, value: Value) -> None:
+        """`value` is what `t` holds: it is rounded to its dtype."""
+        if _floating(t) and value.live:
+            self.seen_in(value, _dtype_name(t.dtype.to_real() if t.is_complex() else t.dtype))
 
     def write(self, t: torch.Tensor, value: Value, before: np.ndarray) -> None:
         """`t` was written to; `before` is what its storage held if it was concrete."""
@@ -753,6 +757,7 @@ class TorchTracer(Tracer):
             store.flat = self.concrete(before)
             self.stores[key] = store
         value = self.lazily(t, value)
+        self.computed_in(t, value)
         if value.why:
             store.flat = value
         elif where.size == length and np.array_equal(where.ravel(), np.arange(length)):
