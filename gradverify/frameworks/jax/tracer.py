@@ -734,7 +734,7 @@ def _confirmed(traced: Traced, call: _Call, seed: int, xp: JaxTracer) -> str | N
     moved = nearby(traced.values, [] if xp.open_ended else moving, roundoff, seed)
     given = [half for x in call.arrays for half in _halves(x)]
 
-    def run_at(point: Mapping[str, np.ndarray]) -> tuple[Mapping[str, np.ndarray], list[np.ndarray]]:
+    def run_at(point: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
         """The point as the arrays have it, rounded, and the function's outputs there."""
         arrays = [jnp.asarray(point[a.name], dtype=x.dtype) for a, x in zip(replaceable, given)]
         there = [_array(x) for x in traced.function(*arrays)]
