@@ -140,9 +140,11 @@ def _with_ends(graph: Graph) -> Graph:
 
 
 def is_reachable(branch: Branch) -> bool:
-    """Can values take the other side? By intervals; floating-point inputs may be any number."""
+    """Can finite values take the other side? By intervals; floating-point inputs may be any number."""
     node = branch.graph.nodes[branch.node]
     assert isinstance(node, Apply)
+    if _are_one(branch.graph, *node.args):  # x != x, a test for NaN: of one value every comparison is decided
+        return False
     a, b = (_range_of(branch.graph, k, branch.values) for k in node.args)
     low, high = a.lo - b.hi, a.hi - b.lo
     if math.isnan(low) or math.isnan(high):
@@ -154,6 +156,21 @@ def is_reachable(branch: Branch) -> bool:
             return low <= 0 <= high and (low, high) != (0.0, 0.0)
         case _:
             return low <= 0 < high
+
+
+def _are_one(graph: Graph, a: int, b: int) -> bool:
+    """Are two nodes the same value: one node, or the same op of the same values, written twice?"""
+    if a == b:
+        return True
+    x, y = graph.nodes[a], graph.nodes[b]
+    if not (isinstance(x, Apply) and isinstance(y, Apply)):
+        return False
+    if (x.op, x.params, len(x.args)) != (y.op, y.params, len(y.args)):
+        return False
+    known = graph.found.setdefault("one", {})
+    if (a, b) not in known:
+        known[a, b] = all(_are_one(graph, i, j) for i, j in zip(x.args, y.args))
+    return bool(known[a, b])
 
 
 def _range_of(graph: Graph, k: int, values: Mapping[str, np.ndarray]) -> Interval:

@@ -24,7 +24,7 @@ MOST = 2.0
 
 
 SHARE = 0.25
-"""Of the time for judging, what slopes may take. They begin with small records, so that those without one are the large ones."""
+"""Of the time for judging, what slopes may take. They begin with small records: those without one are the large ones."""
 
 
 def in_order(samples: Iterable[Sample], end: float) -> list[Sample]:

@@ -70,6 +70,9 @@ UNREACHABLE = {
     "a square that is negative": lambda g, x: torch.where(x * x < -1, 0.0, g * slope(x)),
     "a tanh beyond 1": lambda g, x: torch.where(torch.tanh(x) > 1.5, 0.0, g * slope(x)),
     "a softplus below 0": lambda g, x: torch.where(F.softplus(x) < 0, 0.0, g * slope(x)),
+    "a test for NaN": lambda g, x: torch.where(x != x, 0.0, g * slope(x)),
+    "a test for NaN that is computed twice": lambda g, x: torch.where(torch.exp(x) != torch.exp(x), 0.0, g * slope(x)),
+    "a number that is less than itself": lambda g, x: torch.where(torch.sin(x) < torch.sin(x), 0.0, g * slope(x)),
     "a clamp of what lies inside": lambda g, x: g * slope(x) * (1 + torch.sin(x).clamp(-2, 2) - torch.sin(x)),
 }
 
