@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 class Project:
     """A project, as its source distribution is installed and tested.
 
-    name      as the package index has it
-    version   of the source distribution
-    package   what is imported
-    needs     other packages that its tests need, installed without their own dependencies
-    tests     arguments of pytest, from the distribution's root
-    patches   (file, old, new): what keeps an old suite from running with today's NumPy or PyTorch, and is no gradient
+    name        as the package index has it
+    version     of the source distribution; of a repository its commit
+    package     what is imported
+    tests       arguments of pytest, from the distribution's root: the files that run custom gradients
+    needs       other packages that its tests need, installed without their own dependencies
+    patches     (file, old, new): what keeps an old suite from running with today's NumPy or PyTorch, and is no gradient
+    repository  on GitHub, where the source distribution has no tests
     """
 
     name: str
@@ -23,27 +24,70 @@ class Project:
     tests: tuple[str, ...]
     needs: tuple[str, ...] = ()
     patches: tuple[tuple[str, str, str], ...] = field(default_factory=tuple)
+    repository: str = ""
 
+
+GPYTORCH = ("jaxtyping", "wadler_lindig", "linear_operator", "scikit-learn", "joblib", "threadpoolctl")
+
+MATPLOTLIB = ("matplotlib", "cycler", "kiwisolver", "pyparsing", "python-dateutil", "six", "contourpy", "pillow")
+
+JAX = (
+    "chex",
+    "equinox",
+    "jaxtyping",
+    "wadler_lindig",
+    "absl-py",
+    "toolz",
+    "typing_extensions",
+    "scikit-learn",
+    "joblib",
+    "threadpoolctl",
+    "narwhals",
+)
 
 PROJECTS = (
     Project("entmax", "1.0", "entmax", ("entmax/test_topk.py", "entmax/test_losses.py")),
-    Project("memcnn", "1.5.2", "memcnn", ("memcnn/models/tests", "-k", "not multi and not resnet"), ("tqdm", "SimpleITK")),
+    Project(
+        "memcnn", "1.5.2", "memcnn",
+        ("memcnn/models/tests/test_couplings.py", "memcnn/models/tests/test_revop.py",
+         "memcnn/models/tests/test_is_invertible_module.py", "-k", "not multi and not resnet"),
+        ("tqdm", "SimpleITK"),
+    ),
     Project(
         "pytorch_wavelets", "1.3.0", "pytorch_wavelets",
         ("tests/test_dwt.py", "tests/test_dwt1d.py", "tests/test_dwt_grad.py", "tests/test_dtcwt_grad.py"),
         ("PyWavelets", "six", "py3nvml", "xmltodict", "setuptools==80.9.0"),  # pkg_resources
     ),
+    Project("sparsemax", "0.1.9", "sparsemax", ("tests",)),
+    Project("torchdiffeq", "657943ac", "torchdiffeq", ("tests/gradient_tests.py", "-o", "python_files=*_tests.py"),
+            repository="rtqichen/torchdiffeq"),
+    Project("snntorch", "634fc223", "snntorch", ("tests/test_snntorch",), ("nir", "nirtorch"),
+            repository="jeshraghian/snntorch"),
+    Project(
+        "spikingjelly", "afb13226", "spikingjelly",
+        ("test/activation_based/test_neuron_variants.py", "test/activation_based/test_functional_neuron.py",
+         "test/activation_based/test_few_spike_neuron.py",
+         "test/activation_based/test_ilif_node.py"),
+        ("tqdm", *MATPLOTLIB), repository="fangwei123456/spikingjelly",
+    ),
     Project("norse", "1.0.0", "norse", ("norse/torch/functional",), ("nir", "nirtorch")),
     Project("linear_operator", "0.6.1", "linear_operator", ("test/functions",), ("jaxtyping", "wadler_lindig")),
     Project(
         "gpytorch", "1.15.2", "gpytorch",
-        ("test/functions", "test/variational/test_natural_variational_distribution.py",
-         "test/variational/test_ciq_variational_strategy.py"),
-        ("jaxtyping", "wadler_lindig", "linear_operator", "scikit-learn", "joblib", "threadpoolctl"),
+        ("test/functions", "test/variational/test_natural_variational_distribution.py"), GPYTORCH,
     ),
     Project("e3nn", "0.6.0", "e3nn", ("tests/math", "tests/nn/gate_test.py", "-o", "python_files=*_test.py"),
             ("opt_einsum_fx", "opt_einsum")),
     Project("torchsde", "0.2.6", "torchsde", ("tests/test_adjoint.py", "-k", "euler or midpoint"),
             ("trampoline", "boltons")),
+    Project("torchlpc", "0.7.2", "torchlpc", ("tests/test_grad.py",), ("numba", "llvmlite")),
+    Project("pyro-ppl", "ff6ae1c9", "pyro",
+            ("tests/ops/test_special.py", "tests/distributions/test_omt_mvn.py", "tests/distributions/test_gaussian_mixtures.py"), ("pyro-api", "opt_einsum", "tqdm"),
+            repository="pyro-ppl/pyro"),
+    Project("xitorch", "ad9eec1", "xitorch", ("xitorch/_tests/test_interp.py", "xitorch/_tests/test_integrate.py"), repository="xitorch/xitorch"),
     Project("numpyro", "0.22.0", "numpyro", ("test/test_distributions_util.py",), ("multipledispatch", "tqdm")),
+    Project("jaxopt", "2de13bf0", "jaxopt", ("tests/isotonic_test.py", "tests/projection_test.py", "-o", "python_files=*_test.py"),
+            JAX, repository="google/jaxopt"),
+    Project("optax", "2edbcbe2", "optax", ("optax/projections", "optax/losses/_classification_test.py", "-o", "python_files=*_test.py"),
+            JAX, repository="google-deepmind/optax"),
 )  # fmt: skip

@@ -37,7 +37,10 @@ def prepare(project: Project, folder: Path) -> tuple[list[Path], Path]:
     if project.needs and not needs.exists():
         command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", needs, *project.needs]
         subprocess.run(command, check=True)
-    if not sources.exists():
+    if not sources.exists() and project.repository:
+        there = f"https://github.com/{project.repository}"
+        subprocess.run(["git", "clone", "-q", "--depth", "1", there, sources / project.name], check=True)
+    elif not sources.exists():
         with tarfile.open(_archive(project, folder / "sdist")) as archive:
             archive.extractall(sources, filter="data")
         tree = next(p for p in sources.iterdir() if p.is_dir())
@@ -122,7 +125,9 @@ def examine(project: Project, folder: Path, limit: float, seconds: float, pairs:
         "project": f"{project.name} {project.version}",
         "tests": Counter(plain["tests"].values()),
         "definitions": len({r["verdict"]["facts"]["definition"] for r in results}),
-        "records": len(results),
+        "records": len(results) + sum(v == "skipped" for k, v in judged["tests"].items() if k.startswith("gradverify::")),
+        "left": sum(v == "skipped" for k, v in judged["tests"].items() if k.startswith("gradverify::")),
+        "ran": " ".join(project.tests),
         **{o: sum(r["verdict"]["outcome"] == o for r in results) for o in OUTCOMES},
         "plain": plain["seconds"],
         "recording": f"{statistics.median(shares):+.1f} ({min(shares):+.1f} to {max(shares):+.1f})" if shares else "",
@@ -134,25 +139,47 @@ def examine(project: Project, folder: Path, limit: float, seconds: float, pairs:
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
-    """The rows as Markdown."""
+    """The rows as Markdown, and a last one with their sums."""
+    sums = ("definitions", "records", *OUTCOMES, "left")
     heads = (
         "project",
         "tests",
-        "definitions",
-        "records",
-        *OUTCOMES,
+        *sums[:-1],
+        "no time",
         "suite, s",
         "recording, % of CPU time",
         "judging, s",
-        "suite unchanged",
+        "unchanged",
     )
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for r in rows:
         tests = ", ".join(f"{n} {o}" for o, n in r["tests"].items())
-        cells = [r["project"], tests, r["definitions"], r["records"], *(r[o] for o in OUTCOMES),
+        cells = [r["project"], tests, *(r[key] for key in sums),
                  f"{r['plain']:.1f}", r["recording"], f"{r['judging']:.1f}", "yes" if r["unchanged"] else "no"]  # fmt: skip
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    return lines
+    cells = ["all", "", *(sum(r[key] for r in rows) for key in sums), "", "", "", ""]
+    return [*lines, f"| {' | '.join(map(str, cells))} |"]
+
+
+def page(rows: list[dict[str, Any]]) -> list[str]:
+    """bench/results/suites.md."""
+    judged = sum(r[o] for r in rows for o in OUTCOMES)
+    open_ = sum(r["INCONCLUSIVE"] for r in rows)
+    lines = [
+        "# Public projects' own suites", "",
+        "By `python -m bench.suites.run --folder FOLDER --write`: other people's suites and custom gradients.",
+        "`no time` counts records that were left when the time for judging was over. The seconds are of a machine that did",
+        "other work beside it.", "",
+        *table(rows), "",
+        f"{judged - open_} of the {judged} records that were judged are decided ({100 * (judged - open_) / max(judged, 1):.1f} %).",
+        "", "## What was run", "",
+        *(f"* {r['project']}: `{r['ran']}`" for r in rows), "",
+        "## Every FAIL", "",
+    ]  # fmt: skip
+    for r in rows:
+        for name, kind, message in r["fails"]:
+            lines.append(f"* {kind}: `{name.removeprefix('gradverify::')}`. {' '.join(message.split())}")
+    return [*lines, ""]
 
 
 def main() -> None:
@@ -162,20 +189,29 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=600.0, help="seconds for one run of a suite")
     parser.add_argument("--pairs", type=int, default=3, help="runs with and without recording, in turns")
     parser.add_argument("--seconds", type=float, default=120.0, help="for judging")
+    parser.add_argument("--write", action="store_true", help="write bench/results/suites.md, of earlier runs as well")
+    parser.add_argument("--keep", action="store_true", help="run only what has not been run")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for project in PROJECTS:
-        if options.names and project.name not in options.names:
-            continue
-        row = examine(project, options.folder.resolve(), options.limit, options.seconds, options.pairs)
-        rows.append(row)
-        (options.folder / f"{project.name}-row.json").write_text(json.dumps(row, indent=1, default=str))
-        for name, kind, message in row["fails"]:
-            print(f"FAIL ({kind}): {name}\n    {message}")
-        for test, (before, after) in row["changed"].items():
-            print(f"changed: {test}: {before} -> {after}")
-    print("\n".join(table(rows)))
+        kept = options.folder / f"{project.name}-row.json"
+        if (not options.names or project.name in options.names) and not (options.keep and kept.exists()):
+            try:
+                row = examine(project, options.folder.resolve(), options.limit, options.seconds, options.pairs)
+            except (subprocess.SubprocessError, OSError, StopIteration) as e:
+                print(f"{project.name}: {e}", flush=True)
+                continue
+            kept.write_text(json.dumps(row, indent=1, default=str))
+            for name, kind, message in row["fails"]:
+                print(f"FAIL ({kind}): {name}\n    {message}")
+            for test, (before, after) in row["changed"].items():
+                print(f"changed: {test}: {before} -> {after}")
+        if kept.exists():
+            rows.append(json.loads(kept.read_text()))
+            print(table(rows[-1:])[2], flush=True)
+    if options.write:
+        (ROOT / "bench" / "results" / "suites.md").write_text("\n".join(page(rows)))
 
 
 if __name__ == "__main__":

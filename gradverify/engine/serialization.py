@@ -50,30 +50,70 @@ MOST_DEFLATED = 10
 tenth at best; deflate makes 1032 bytes of one by zeros alone."""
 
 
-def load(file: Name) -> dict[str, Any]:
-    """A state dict from a `.safetensors` or a `.pth` file (of torch.save, PyTorch 1.6 or later).
+def save(obj: Any, f: Any) -> None:
+    """Write tensors, and containers of them, to a path or a file: a pickle, which `load` reads.
+
+    PyTorch does not read it; `save_safetensors` writes what both do.
+    """
+    if hasattr(f, "write"):
+        pickle.dump(obj, f, protocol=4)
+    else:
+        Path(f).write_bytes(pickle.dumps(obj, protocol=4))
+
+
+def load(f: Any, map_location: Any = None, *, weights_only: bool = True) -> Any:
+    """What `save` wrote; or a state dict from a `.safetensors` or a `.pth` file (of torch.save, PyTorch 1.6 or later).
+
+    weights_only  read tensors and containers, and nothing that acts; else whatever the pickle names
 
     Raises OSError where the file cannot be read, pickle.UnpicklingError for a pickle that names anything but tensors or
-    puts them together wrongly, ValueError for a file of neither kind or one that does not keep to its format.
+    puts them together wrongly, ValueError for a file of no known kind or one that does not keep to its format.
     """
-    path = Path(file)
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{path} is no regular file")
+    if not weights_only:
+        return pickle.load(f) if hasattr(f, "read") else pickle.loads(Path(f).read_bytes())
+    what = str(getattr(f, "name", "the file")) if hasattr(f, "read") else str(f)
     try:
-        if zipfile.is_zipfile(path):
-            return _load_zip(path)
-        data = path.read_bytes()
-        if len(data) >= 8 and 0 < int.from_bytes(data[:8], "little") <= len(data) - 8 and data[8:9] == b"{":
-            return _load_safetensors(data)
+        return _load(f, what)
     except (OSError, ValueError, pickle.UnpicklingError):
         raise
     except (RecursionError, MemoryError):
-        raise ValueError(f"{path}: nested too deep, or too large") from None
+        raise ValueError(f"{what}: nested too deep, or too large") from None
     except zipfile.BadZipFile as e:
-        raise ValueError(f"{path} is a broken zip: {e}") from None
+        raise ValueError(f"{what} is a broken zip: {e}") from None
     except Exception as e:  # a pickle is a program: an unpickler lets what it meets escape
-        raise pickle.UnpicklingError(f"{path}: no state dict: {type(e).__name__}: {str(e)[:200]}") from None
-    raise ValueError(f"{path} is neither a safetensors file nor a zip of torch.save (PyTorch 1.6 or later)")
+        raise pickle.UnpicklingError(f"{what}: no state dict: {type(e).__name__}: {str(e)[:200]}") from None
+
+
+def _load(f: Any, what: str) -> Any:
+    if hasattr(f, "read"):
+        return _Plain(f).load()
+    path = Path(f)
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no regular file")
+    if zipfile.is_zipfile(path):
+        return _load_zip(path)
+    data = path.read_bytes()
+    if len(data) >= 8 and 0 < int.from_bytes(data[:8], "little") <= len(data) - 8 and data[8:9] == b"{":
+        return _load_safetensors(data)
+    if data[:1] == pickle.PROTO:
+        return _Plain(io.BytesIO(data)).load()
+    raise ValueError(f"{what} is neither a safetensors file nor a zip of torch.save (PyTorch 1.6 or later)")
+
+
+class _Plain(pickle.Unpickler):
+    """Knows what tensors and containers are made of; refuses every other name."""
+
+    known = {
+        ("collections", "OrderedDict"), ("gradverify.engine.tensor", "_rebuilt"), ("gradverify.engine.tensor", "Tensor"),
+        ("gradverify.engine.tensor", "Size"), ("gradverify.engine.nn.parameter", "_rebuilt"), ("numpy", "dtype"),
+        ("numpy", "ndarray"), ("numpy._core.multiarray", "_reconstruct"), ("numpy._core.numeric", "_frombuffer"),
+        ("numpy.core.multiarray", "_reconstruct"), ("numpy.core.numeric", "_frombuffer"),
+    }  # fmt: skip
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self.known:
+            raise pickle.UnpicklingError(f"the file asks for {module}.{name}; only tensors are read, nothing is run")
+        return super().find_class(module, name)
 
 
 def _dtype(name: str) -> np.dtype:

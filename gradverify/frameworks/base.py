@@ -338,6 +338,20 @@ class Framework(ABC):
         the framework's arrays have no identity."""
         return None
 
+    def with_vjp(
+        self,
+        forward: Callable[..., Any],
+        backward: Callable[..., Any],
+        arguments: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]],
+        names: tuple[str, ...],
+    ) -> Callable[..., Any]:
+        """`forward` with a backward pass that was written by hand, as a function of arrays that `run_vjp` takes.
+
+        Both are given the framework's arrays: `arguments(*arrays)` are the positional and keyword arguments of `forward`,
+        `backward` takes the cotangent (a tuple of several) before them, and returns the gradient, or one per array.
+        `names` are those of the arrays."""
+        raise Unsupported(f"{self.title} differentiates by itself: a backward pass by hand (`vjp`) cannot be given")
+
     # ---- what is known of it ------------------------------------------------------------------------------------------
 
     forms: Mapping[str, Form] = {}

@@ -39,6 +39,8 @@ FUNCTIONS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Those that judge a user's function and run no graphs: by the name of the function's framework."""
+BY_HAND = ("numpy", "cupy")
+"""Array libraries, which differentiate nothing: subjects of a spec that names a function and its `vjp`."""
 
 PACKAGES: Mapping[str, str | None] = MappingProxyType({"engine": None, "torch": "torch", "jax": "jax"})
 """Those that are judged where a run names none -> the package that must be installed for it."""
@@ -147,6 +149,8 @@ def find(name: str, device: str | None = None) -> Framework:
         return _REGISTERED[name]
     if name in BUILT_IN:
         return _built_in(BUILT_IN[name], device)
+    if name in BY_HAND:
+        return _built_in(FUNCTIONS[name], device)
     if name in _entries():
         made = _entries()[name].load()
         return made if isinstance(made, Framework) else made()

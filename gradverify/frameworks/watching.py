@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Protocol
-from weakref import WeakKeyDictionary
+from typing import Any, NamedTuple, Protocol
+from weakref import ref
 
 import numpy as np
 
@@ -156,6 +156,28 @@ MOST_ENTRIES = 2048
 """Entries of one array that are looked at, evenly spread, besides its smallest and largest: some 50 µs."""
 
 
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A call of a definition, before anybody copies it.
+
+    key     equal for calls whose description is the same: what can be had of it at no cost, and can be hashed
+    size    bytes that copies of its arrays take
+    arrays  its arrays, or MOST_ENTRIES of the entries of each; asked for where values decide
+    """
+
+    key: Hashable
+    size: int
+    arrays: Callable[[], Sequence[np.ndarray]]
+
+
+class Described(NamedTuple):
+    """A call in words: its signature, the arguments that are no arrays, and a name for each of `Call.arrays`."""
+
+    signature: str
+    fixed: str
+    names: Sequence[str]
+
+
 class Entry(Protocol):
     """What a recorder knows of one definition, and how a framework tells it more."""
 
@@ -166,13 +188,8 @@ class Entry(Protocol):
     def is_due(self) -> bool:
         """Is this execution looked at? Cheap: it is asked at every one."""
 
-    def wants(
-        self, signature: str, fixed: str, size: int, arrays: Callable[[], Mapping[str, np.ndarray]]
-    ) -> object | None:
-        """The seat of a call of this signature, with these other arguments: it is to be copied; None: it is not.
-
-        `arrays` gives its arrays by name, where their values decide, or MOST_ENTRIES of their entries.
-        """
+    def weigh(self, call: Call, describe: Callable[[], Described]) -> object | None:
+        """The seat of a call: it is to be copied; None: it adds nothing, or there is no room."""
 
     def keep(self, sample: Sample) -> None:
         """Keep the sample."""
@@ -209,16 +226,21 @@ class Met:
 
     def __init__(self, recorder: Recorder, definition_of: Callable[[Any], Definition | None]) -> None:
         self.recorder, self.definition_of = recorder, definition_of
-        self._known: WeakKeyDictionary[Any, tuple[Definition, Entry] | None] = WeakKeyDictionary()
+        self._known: dict[int, tuple[tuple[Definition, Entry] | None, ref[Any]]] = {}
 
     def entry(self, custom: Any) -> tuple[Definition, Entry] | None:
         """The definition of a custom gradient and its entry; None where it is not watched, or the judge calls it."""
-        if custom not in self._known:
-            definition = self.definition_of(custom)
-            entry = definition and self.recorder.entry(definition)
-            self._known[custom] = (definition, entry) if definition and entry else None
-        known = self._known[custom]
+        met = self._known.get(id(custom))
+        known = met[0] if met is not None else self._meet(custom)
         if known is not None and _unwatched.get():
             known[1].checked = True
             return None
         return known
+
+    def _meet(self, custom: Any) -> tuple[Definition, Entry] | None:
+        definition = self.definition_of(custom)
+        entry = definition and self.recorder.entry(definition)
+        found = (definition, entry) if definition and entry else None
+        known, key = self._known, id(custom)
+        known[key] = (found, ref(custom, lambda _: known.pop(key, None)))  # its id may be another's then
+        return found

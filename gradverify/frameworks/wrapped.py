@@ -45,6 +45,15 @@ class Wrapped(Framework):
     def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
         return self.inner.function(graph, dtype)
 
+    def with_vjp(
+        self,
+        forward: Callable[..., Any],
+        backward: Callable[..., Any],
+        arguments: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]],
+        names: tuple[str, ...],
+    ) -> Callable[..., Any]:
+        return self.inner.with_vjp(forward, backward, arguments, names)
+
     def run_vjp(
         self,
         function: Callable[..., Any],

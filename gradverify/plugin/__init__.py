@@ -31,7 +31,9 @@ OPTIONS = (
     ("watch-memory", "string", "MB", "that all recorded calls may take (default: 256)"),
     ("isolate", "string", "S", "judge specs and random graphs in another process, with S seconds for a case: a crash or a "
                                "hang costs one item (default: in this process)"),
-    ("report", "linelist", "FORMAT:PATH", "write a report, json:PATH; may be repeated"),
+    ("profile", "string", "NAME", "settings: dev, ci, thorough, or one of the project's own"),
+    ("baseline", "string", "FILE", "a JSON report of before: what is new, or has lost more digits, fails"),
+    ("report", "linelist", "FORMAT:PATH", "write a report: json, html, junit, sarif or markdown; may be repeated"),
 )  # fmt: skip
 
 MARKER = (

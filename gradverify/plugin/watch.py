@@ -20,7 +20,7 @@ from ..report.records import Recorder as Listener
 from ..run.events import JobJudged
 from ..watch.imports import watching
 from ..watch.judge import LIMIT, Judged, judge
-from ..watch.messages import facts, look_lines, told
+from ..watch.messages import facts, left_lines, look_lines, told
 from ..watch.order import in_order
 from ..watch.pins import Pin, apply_pin, read_pins
 from ..watch.quiet import undisturbed
@@ -196,12 +196,8 @@ class Watch:
         terminalreporter.section("gradverify: custom gradients of this suite")
         for line in found:
             terminalreporter.write_line(line)
-        for line in look_lines(self.looks):
+        for line in (*look_lines(self.looks), *left_lines(self.left, " (--gradverify-watch-seconds)")):
             terminalreporter.write_line(line)
-        if self.left:
-            terminalreporter.write_line(
-                f"not judged, since the time for it was over (--gradverify-watch-seconds): {', '.join(self.left)}"
-            )
 
 
 def _named(samples: list[Sample]) -> list[tuple[str, Sample]]:
@@ -248,9 +244,10 @@ class WatchItem(GradItem):
         with undisturbed():
             found = apply_pin(judge(sample, seed=settings.seed, limit=max(1.0, min(left, LIMIT))), watch.pins)
             found = replace(found, verdict=replace(found.verdict, facts={**found.verdict.facts, **facts(found)}))
-        verdict = found.verdict
         listener = Listener()
         event = tell_judged(found, self.nodeid, settings.policy, [listener])
+        verdict = event.verdict
+        found = replace(found, verdict=verdict)
         self.stash[RECORDS] = listener.records
         self.outcome = verdict.outcome
         watch.judged.append(found)

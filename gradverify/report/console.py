@@ -18,6 +18,7 @@ from ..run.events import Event, JobJudged, JobLost, Listener, RunFinished, RunSt
 from ..run.runner import Settings
 from . import campaign as pages
 from . import terminal
+from .ending import end_run
 from .evidence import glance
 from .folder import told
 from .json import report_of
@@ -86,19 +87,27 @@ class RunProgress:
 
 
 class RunEnd:
-    """Prints the table and writes the reports at the end of a run."""
+    """Prints the table and writes the reports at the end of a run. Keeps its faults below `root`, to be replayed."""
 
-    def __init__(self, console: Console, recorder: Recorder, settings: Settings, targets: Sequence[Target]) -> None:
-        self.console, self.recorder, self.settings, self.targets = console, recorder, settings, targets
+    def __init__(
+        self,
+        console: Console,
+        recorder: Recorder,
+        settings: Settings,
+        targets: Sequence[Target],
+        root: Path | None = None,
+    ) -> None:
+        self.console, self.recorder, self.settings = console, recorder, settings
+        self.targets, self.root = targets, root
 
     def __call__(self, event: Event) -> None:
         if not isinstance(event, RunFinished):
             return
         self.console.print(terminal.table(tally(self.recorder.records)))
-        data = report_of(self.recorder, self.settings)
-        for target in self.targets:
-            target.write(data)
-            self.console.print(f"report: {target.path}", highlight=False)
+        if event.stopped:
+            self.console.print(event.stopped, style="yellow", highlight=False)
+        for line in end_run(report_of(self.recorder, self.settings), self.targets, self.root):
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class CampaignProgress:

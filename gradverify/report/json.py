@@ -14,13 +14,14 @@ from ..core.errors import GradverifyError, clipped
 from ..core.files import read_regular
 from ..core.outcome import GatePolicy
 from ..run.runner import Settings
+from .files import replace_file
 from .records import Record, Recorder
 from .tally import tally
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
 
-FORMAT = 2
+FORMAT = 3
 """Counts up when the report changes in a way that breaks its readers."""
 
 MAX_BYTES = 1 << 30
@@ -71,13 +72,12 @@ def report(
 
 
 def write(path: Path, data: dict[str, Any]) -> None:
-    """Write the report, and make its folder. NaN and infinities are not JSON: `Verdict.to_dict` has none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write the report. NaN and infinities are not JSON: `Verdict.to_dict` has none."""
+    replace_file(path, json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a report of this format, or convert one of format 1; checked against the schema.
+    """Read a report of this format, or convert an older one; checked against the schema.
 
     Raises GradverifyError with one line on what is wrong.
     """
@@ -89,6 +89,8 @@ def read(path: Path) -> dict[str, Any]:
         raise GradverifyError(f"{path}: {clipped(str(e), 200)}") from None
     if isinstance(data, dict) and data.get("format") == 1:
         data = _from_format_1(data)
+    if isinstance(data, dict) and data.get("format") == 2:
+        data = {**data, "format": FORMAT}  # which lacks what format 3 may have
     try:
         fault = _fault(data)
     except RecursionError:
@@ -117,7 +119,7 @@ def _validator() -> Any:
 
 
 def _from_format_1(data: dict[str, Any]) -> dict[str, Any]:
-    """The same report in format 2: a FAIL that was known is KNOWN, and what was unsupported is laid to the subject."""
+    """The same report in this format: a FAIL that was known is KNOWN, and what was unsupported is laid to the subject."""
     try:
         for result in data["results"]:
             verdict = result["verdict"]

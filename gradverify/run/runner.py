@@ -39,6 +39,8 @@ class Settings:
     shrink    find the first wrong op and a smaller case on FAIL
     call      import the functions that cases name (`call:`); else such a case is INCONCLUSIVE
     isolate   seconds for a case, each of which is judged in another process then; None: in this one, without a limit
+    max_failures  unacceptable verdicts after which a run ends; None: never
+    max_time      seconds after which a run begins nothing more; None: never
 
     Raises UnknownName and BadInput for a `fail_on` that makes no sense.
     """
@@ -53,6 +55,8 @@ class Settings:
     shrink: bool = True
     call: bool = True
     isolate: float | None = None
+    max_failures: int | None = None
+    max_time: float | None = None
 
     def __post_init__(self) -> None:
         _ = self.policy  # known before anything is judged
@@ -148,7 +152,8 @@ class Batch(Protocol):
 class Runner:
     """Jobs in, events out.
 
-    `run` judges in order and returns True where every job was acceptable; `judge_job` judges one (a pytest item).
+    `run` judges in order, up to the settings' limits, and returns True where every job was judged and acceptable (random
+    graphs that were not begun are no matter); `judge_job` judges one (a pytest item).
     """
 
     def __init__(self, settings: Settings, listeners: Sequence[Listener] = ()) -> None:
@@ -181,16 +186,29 @@ class Runner:
         s = self.settings
         tell(self.listeners, RunStarted(total, s.subjects or (), s.dtypes or (), s.seed))
         start = time.perf_counter()
-        ok, interrupted = True, True
+        failures, interrupted, why = 0, True, ""
+        left: list[Job | Batch] = []
         try:
             for job in jobs:
+                why = why or self._limit(failures, time.perf_counter() - start)
+                if why:
+                    left.append(job)
+                    continue
                 try:
                     events = [self.judge_job(job)] if isinstance(job, Job) else job.run(self)
                 except Ended:  # it was told, and costs this case alone
-                    ok = False
+                    failures += 1
                     continue
-                ok &= all(e.ok for e in events)
+                failures += sum(not e.ok for e in events)
             interrupted = False
         finally:
-            tell(self.listeners, RunFinished(time.perf_counter() - start, interrupted))
-        return ok
+            stopped = f"{why}: {len(left)} not begun" if left else ""
+            tell(self.listeners, RunFinished(time.perf_counter() - start, interrupted or bool(left), stopped))
+        return not failures and not any(isinstance(job, Job) for job in left)
+
+    def _limit(self, failures: int, seconds: float) -> str:
+        """The limit that the run has reached; "" for none."""
+        s = self.settings
+        if s.max_failures is not None and failures >= s.max_failures:
+            return f"stopped after {failures} failure{'' if failures == 1 else 's'} (--max-failures)"
+        return f"stopped after {seconds:.0f} s (--max-time)" if s.max_time is not None and seconds >= s.max_time else ""

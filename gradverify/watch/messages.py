@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,14 @@ def look_lines(looks: Sequence[str]) -> Iterator[str]:
     if looks:
         yield "look at this: found beyond what was run, and gates nothing"
         yield from (f"  {line}" for text in looks for line in wrapped(text, WIDTH - 2))
+
+
+def left_lines(ids: Sequence[str], hint: str = "") -> Iterator[str]:
+    """What there was no time to judge: how many calls of which definitions."""
+    if ids:
+        counts = Counter(id.partition("[")[0] for id in ids)
+        calls = ", ".join(f"{n} of {name}" for name, n in counts.most_common())
+        yield from wrapped(f"not judged, since the time for it was over{hint}: {len(ids)} calls ({calls})")
 
 
 def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from random import Random
 
 import numpy as np
 
-from ..frameworks.watching import Definition, Sample
+from ..frameworks.watching import Call, Definition, Described, Sample
 from ..trace.call_site import place
-from .sketch import Features, sketch, sketch_of_cotangents
+from .sketch import Features, Seen, sketch, sketch_of_cotangents
 
 EAGER = 16
 """Executions of a definition in each test that are all looked at; of later ones those whose number is a power of two, so
 that a call that runs a million times is looked at twenty times more."""
 
-PATIENCE, SPARSE = 48, 2
-"""Calls in a row that were looked at and added nothing, after which only SPARSE of each test are: of three tests, and each
-takes about a millisecond."""
+PATIENCE = 48
+"""Calls in a row that were looked at and added nothing (those of three tests), after which of each test only those are whose
+number is a power of sixteen: the first, and four more of a long one."""
 
 VARIANTS = 6
 """Recorded calls of one definition that differ in arguments that are no arrays (a mode, an axis): each may take another path
@@ -38,6 +38,9 @@ BY_VALUE = 4
 
 LATE = 2
 """Further calls of one kind that have none, spread over the tests: the cotangents that they get may be others."""
+
+MOST_KEYS = 64
+"""Keys of calls of one definition that are known again; each takes some kilobytes."""
 
 FOLLOWED = 8
 """Tests after which a late call takes the place of another by chance only, so that each test has the same one."""
@@ -87,6 +90,15 @@ class _Group:
     tests: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """Calls of one key: their kind, the names of their arrays, and the features that they had."""
+
+    kind: tuple[str, str]
+    names: Sequence[str]
+    seen: Seen
+
+
 class Entry:
     """One definition: how often it ran, and the calls that are recorded.
 
@@ -107,6 +119,7 @@ class Entry:
         self.missed: Counter[str] = Counter()
         self.samples: list[Sample] = []
         self._groups: dict[tuple[str, str], _Group] = {}
+        self._known: dict[Hashable, _Known] = {}
         self._random = Random(0)
         self._test: object = None
         self._since = 0
@@ -116,19 +129,39 @@ class Entry:
         """Is this execution looked at?"""
         if self._test is not self.recorder.test:
             self._test, self._since = self.recorder.test, 0
-        self._since += 1
-        eager = EAGER if self.looked_at - self._kept_at < PATIENCE else SPARSE
-        return self._since <= eager or self._since & (self._since - 1) == 0
+        self._since = since = self._since + 1
+        if self.looked_at - self._kept_at < PATIENCE:
+            return since <= EAGER or since & (since - 1) == 0
+        return since & (since - 1) == 0 and since.bit_length() % 4 == 1
 
-    def wants(
-        self, signature: str, fixed: str, size: int, arrays: Callable[[], Mapping[str, np.ndarray]]
-    ) -> Seat | None:
-        """Where a call of this signature belongs; None where it adds nothing, or there is no room."""
+    def weigh(self, call: Call, describe: Callable[[], Described]) -> Seat | None:
+        """Where a call belongs; None where it adds nothing, or there is no room."""
         self.looked_at += 1
         limits = self.recorder.limits
-        if size > limits.bytes_each or self.recorder.size + size > limits.bytes_all:
+        if call.size > limits.bytes_each or self.recorder.size + call.size > limits.bytes_all:
             self.missed["it is too large, or the memory for records is used up"] += 1
             return None
+        arrays = call.arrays()
+        known = self._known.get(call.key)
+        if known is not None and not known.seen.has_new(arrays):
+            return self._late(known.kind, dict(zip(known.names, arrays)))
+        described = describe()
+        values = dict(zip(described.names, arrays))
+        seat, kind = self._seat(described.signature, described.fixed, values)
+        if kind is None:
+            return seat
+        if known is not None:
+            known.seen.add(arrays)
+        else:
+            if len(self._known) >= MOST_KEYS:
+                del self._known[next(iter(self._known))]
+            self._known[call.key] = _Known(kind, described.names, Seen(arrays))
+        return seat
+
+    def _seat(
+        self, signature: str, fixed: str, arrays: Mapping[str, np.ndarray]
+    ) -> tuple[Seat | None, tuple[str, str] | None]:
+        """Where a call belongs, as far as other calls tell; and its kind, if others of that are kept."""
         ranks = _without_sizes(signature)
         firsts = [s for s in self.samples if s.seat.why is Why.FIRST]
         alike = [s for s in firsts if s.seat.kind[0] == ranks]
@@ -137,22 +170,26 @@ class Entry:
             is_new = len(variants) < VARIANTS
         else:
             is_new = all(s.signature != signature for s in alike) and len({s.signature for s in alike}) < ALIKE
-        if is_new and len(firsts) < KINDS and (len(self.samples) < limits.samples or self._has_spare()):
-            return Seat((ranks, fixed), Why.FIRST, sketch(arrays()))
+        if is_new and len(firsts) < KINDS and (len(self.samples) < self.recorder.limits.samples or self._has_spare()):
+            return Seat((ranks, fixed), Why.FIRST, sketch(arrays)), (ranks, fixed)
         if not alike:
-            return None
+            return None, None
         kind = (ranks, fixed if fixed in variants else ANY)
-        group = self._groups.setdefault(kind, _Group())
-        features = sketch(arrays())
+        features = sketch(arrays)
         if self._is_worth(kind, features):
-            return Seat(kind, Why.VALUES, features)
+            return Seat(kind, Why.VALUES, features), kind
+        return self._late(kind, arrays), kind
+
+    def _late(self, kind: tuple[str, str], arrays: Mapping[str, np.ndarray]) -> Seat | None:
+        """A seat for a call whose values add nothing: for some of those of other tests, whose cotangents may be others."""
+        group = self._groups.setdefault(kind, _Group())
         if group.test is self.recorder.test:
             return None
         group.test, group.tests = self.recorder.test, group.tests + 1
         if group.tests > FOLLOWED and self._random.randrange(group.tests) >= LATE:
             return None
-        full = len(self.samples) >= limits.samples and not self._of(kind, Why.LATE)
-        return None if full else Seat(kind, Why.LATE, features)
+        full = len(self.samples) >= self.recorder.limits.samples and not self._of(kind, Why.LATE)
+        return None if full else Seat(kind, Why.LATE, sketch(arrays))
 
     def keep(self, sample: Sample) -> None:
         """Keep the sample, in the place of another where there is no room."""

@@ -203,6 +203,15 @@ class ForgetfulCheckpoint(Checkpoint):
         return first, second, x, *(d / 2 for d in rest)
 
 
+class CheckpointOfAnotherInput(Checkpoint):
+    """Right in its parameters; the halves of the input's gradient change places."""
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        first, second, x, *rest = Checkpoint.backward(ctx, g)
+        return first, second, x.roll(x.shape[-1] // 2, -1), *rest
+
+
 class Insisting(Checkpoint):
     """Works under .backward() alone, and frees the memory of its input."""
 

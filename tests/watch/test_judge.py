@@ -11,6 +11,7 @@ import torch
 from gradverify import FailKind, Outcome
 from gradverify.watch.judge import judge
 from gradverify.watch.look import look
+from gradverify.watch.order import suspicion
 from gradverify.watch.structure import keep_structure
 
 from . import functions as F
@@ -130,6 +131,32 @@ def test_parameters_that_are_reached_by_two_ways(how: str) -> None:
         )
         assert sample.by_identity
         assert judge(sample).verdict.outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("function", "outcome"),
+    [(F.Checkpoint, Outcome.PASS), (F.CheckpointOfAnotherInput, Outcome.FAIL), (F.ForgetfulCheckpoint, Outcome.FAIL)],
+)
+@pytest.mark.parametrize("before", ["a slope", "a judgement", "a run at other values", "probes"])
+def test_a_record_of_shared_parameters_stays_as_it_is(function: Any, outcome: Outcome, before: str) -> None:
+    layer = torch.nn.Linear(4, 3)
+    torch.nn.init.normal_(layer.weight, generator=torch.Generator().manual_seed(1))
+    sample = sample_of(lambda: function.apply(layer, 1, drawn(2, 4), *layer.parameters()).square().sum().backward())
+    kept = [a.clone() for a in sample.args]
+    match before:
+        case "a slope":
+            suspicion(sample)
+        case "a judgement":
+            judge(sample)
+        case "probes":
+            look(judge(sample))
+        case _:
+            sample.function(*(a + 1 for a in sample.args)).sum()
+    for a, b in zip(sample.args, kept):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+        assert not a.requires_grad
+    torch.testing.assert_close(dict(sample.whole)["tensors[1]"], kept[1], rtol=0, atol=0)
+    assert judge(sample).verdict.outcome is outcome
 
 
 @pytest.mark.parametrize(("function", "outcome"), [(F.Insisting, Outcome.PASS), (F.InsistingTwice, Outcome.FAIL)])

@@ -14,8 +14,8 @@ from gradverify.frameworks.torch.arrays import some_entries
 from gradverify.frameworks.watching import MOST_ENTRIES
 from gradverify.watch.imports import watching
 from gradverify.watch.judge import judge
-from gradverify.watch.record import BY_VALUE, LATE, Limits, Recorder, Why
-from gradverify.watch.sketch import sketch, sketch_of_cotangents
+from gradverify.watch.record import BY_VALUE, LATE, MOST_KEYS, Limits, Recorder, Why
+from gradverify.watch.sketch import Seen, sketch, sketch_of_cotangents
 from gradverify.watch.table import rows, table_lines
 
 from . import functions as F
@@ -146,6 +146,46 @@ def test_what_takes_the_same_branches_does_not() -> None:
     assert sketch({"x": array(5e-10), "y": array(1, dtype=np.int8)}) == sketch(
         {"x": array(6e-10), "y": array(1, dtype=np.int8)}
     )
+
+
+FORMS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
+    "float32": lambda rng: (rng.standard_normal(5) * 2.0 ** rng.integers(-12, 12)).astype(np.float32),
+    "float16": lambda rng: rng.standard_normal((2, 2)).astype(np.float16),
+    "float64": lambda rng: rng.integers(-1, 2, 5).astype(np.float64),
+    "large": lambda rng: rng.standard_normal(3 * MOST_ENTRIES) * 2.0 ** rng.integers(0, 12),
+    "one number": lambda rng: np.asarray(rng.standard_normal() * 100),
+    "complex64": lambda rng: (rng.standard_normal(5) + 1j * rng.standard_normal(5)).astype(np.complex64),
+    "infinite": lambda rng: np.where(rng.random(5) < 0.1, rng.choice([np.inf, np.nan], 5), rng.random(5)),
+    "int64": lambda rng: rng.integers(-20, 20, 3),
+    "bool": lambda rng: rng.random((2, 3)) < 0.7,
+    "empty": lambda rng: np.zeros((0, 3)),
+}
+
+
+@pytest.mark.parametrize("names", [*[(n,) for n in FORMS], ("float32", "float64", "int64"), ("complex64", "one number"),
+                                   ("large", "large"), ("float32", "one number", "infinite", "bool")])  # fmt: skip
+def test_a_look_up_tells_what_the_sketch_tells(names: tuple[str, ...]) -> None:
+    rng = np.random.default_rng(0)
+    calls = [[FORMS[n](rng) for n in names] for _ in range(120)]
+    seen, known = Seen(calls[0]), set(sketch(dict(enumerate(calls[0]))))  # type: ignore[arg-type]
+    told = []
+    for call in calls[1:]:
+        features = sketch(dict(enumerate(call)))  # type: ignore[arg-type]
+        told.append(seen.has_new(call))
+        assert told[-1] == (not features <= known)
+        if told[-1]:
+            seen.add(call)
+            known |= features
+    assert not all(told)
+
+
+def test_a_look_up_keeps_what_is_known_apart_by_keys() -> None:
+    def test(k: int) -> Callable[[], Any]:
+        return lambda: F.Spike.apply(drawn(3), float(k))  # a number that is drawn anew for each call
+
+    (entry,) = run_tests(*map(test, range(3 * MOST_KEYS))).entries.values()
+    assert len(entry._known) <= MOST_KEYS
+    assert len(entry.samples) <= Limits.samples
 
 
 def test_the_ends_of_a_large_array_are_seen() -> None:

@@ -14,7 +14,9 @@ from ...engine.tensor import Tensor
 from ...trace.callee import positional
 from ..watching import (
     MEANT,
+    Call,
     Definition,
+    Described,
     Entry,
     Met,
     Recorder,
@@ -80,7 +82,8 @@ def _sample(
     signature = signature_of((names[k], str(x.dtype), x.shape, k in places) for k, x in arrays.items())
     fixed = ", ".join(f"{names[k]}={a!r:.60}" for k, a in enumerate(args) if k not in arrays)
     size = sum(x.nbytes for x in arrays.values())
-    seat = entry.wants(signature, fixed, size, lambda: {names[k]: x for k, x in arrays.items()})
+    described = Described(signature, fixed, [names[k] for k in arrays])
+    seat = entry.weigh(Call((signature, fixed), size, lambda: list(arrays.values())), lambda: described)
     if seat is None:
         return None
     from ... import engine

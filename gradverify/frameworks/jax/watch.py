@@ -16,7 +16,20 @@ import jax
 import numpy as np
 
 from ...trace.callee import positional
-from ..watching import MEANT, Definition, Entry, Met, Recorder, Sample, line_of, named, signature_of, source_of
+from ..watching import (
+    MEANT,
+    Call,
+    Definition,
+    Described,
+    Entry,
+    Met,
+    Recorder,
+    Sample,
+    line_of,
+    named,
+    signature_of,
+    source_of,
+)
 
 
 @contextlib.contextmanager
@@ -95,7 +108,9 @@ def _sample(
     size = sum(values[k].nbytes for k in arrays)
     if not places:
         return None
-    seat = entry.wants(signature, fixed, size, lambda: {names[k]: np.asarray(values[k]) for k in arrays})
+    described = Described(signature, fixed, [names[k] for k in sorted(arrays)])
+    call = Call((signature, fixed), size, lambda: [np.asarray(values[k]) for k in sorted(arrays)])
+    seat = entry.weigh(call, lambda: described)
     if seat is None:
         return None
 

@@ -24,6 +24,7 @@ from ...trace import Traced
 from ..base import Call, Derived, Form, Framework, HolomorphicForm, Observation, Pushed, Template
 from ..forms import COMPLEX
 from ..graphs import Binding, compiled, over_pairs
+from ..numpy.handwritten import HandWritten, Named
 from ..tape import Tape
 from ..values import mutated, several
 from ..watching import Definition, Recorder, Sample, Script
@@ -125,6 +126,17 @@ class TorchFramework(Framework):
 
     def _bind(self, op: str) -> Callable[..., Any]:
         return self.table.get(op) or bindings()(op)
+
+    def with_vjp(
+        self,
+        forward: Callable[..., Any],
+        backward: Callable[..., Any],
+        arguments: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]],
+        names: tuple[str, ...],
+    ) -> Callable[..., Any]:
+        from .by_hand import differentiable
+
+        return differentiable(Named(HandWritten(forward, backward), arguments, names, self.is_array), names)
 
     def run_vjp(
         self,

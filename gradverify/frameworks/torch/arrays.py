@@ -78,6 +78,9 @@ def some_entries(t: Any, most: int) -> np.ndarray:
 
     t = t.detach()
     if t.numel() <= most or t.dtype is torch.bool:
+        if t.is_cpu and not (t.is_complex() or t.is_neg() or t.dtype is torch.bfloat16):
+            copy: np.ndarray = t.clone().numpy()
+            return copy
         return to_numpy(t.clone())
     flat = t.reshape(-1)
     some = flat[:: -(-flat.numel() // most)]

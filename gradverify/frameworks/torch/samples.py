@@ -10,14 +10,14 @@ import re
 import threading
 import types
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch.autograd import Function
 from torch.utils import _pytree as pytree
 
-from ..watching import MOST_ENTRIES, Definition, Entry, Sample, named, signature_of
+from ..watching import MOST_ENTRIES, Call, Definition, Described, Sample, named, signature_of
 from .arrays import some_entries
 
 PLAIN = (
@@ -40,49 +40,68 @@ class Hidden(Exception):
     """The values of a call cannot be seen."""
 
 
-def copy_call(
-    cls: type[Function], operator: Any, definition: Definition, entry: Entry, args: tuple[Any, ...],
-    kwargs: dict[str, Any], place: Callable[[], str],
-) -> Sample | None:  # fmt: skip
-    """The call as a sample; None where the entry has enough of its kind. Raises Hidden."""
-    from .watch import argument_names
+class Arguments:
+    """The arguments of a call as values, behind the wrappers of torch.func. Raises Hidden where there are none."""
 
-    if operator is not None:  # the last argument is PyTorch's own: what the operator was given by keyword
-        args, kwargs = args[:-1], dict(getattr(args[-1], "keyword_only_args", {}))
-    names = [*argument_names(cls, operator, len(args)), *kwargs]
-    given = [_value(a) if isinstance(a, torch.Tensor) else a for a in (*args, *kwargs.values())]
-    flags = [isinstance(a, torch.Tensor) and a.requires_grad for a in (*args, *kwargs.values())]
-    signature = signature_of(
-        (n, str(a.dtype).removeprefix("torch."), a.shape, f)
-        for n, a, f in zip(names, given, flags)
-        if isinstance(a, torch.Tensor)
-    )
-    fixed = ", ".join(f"{n}={_text(a)}" for n, a in zip(names, given) if not isinstance(a, torch.Tensor))
-    size = sum(a.numel() * a.element_size() for a in given if isinstance(a, torch.Tensor))
-    tensors = [(n, a) for n, a in zip(names, given) if isinstance(a, torch.Tensor)]
-    seat = entry.wants(
-        signature, fixed, size, lambda: {_seen_as(n, a): some_entries(a, MOST_ENTRIES) for n, a in tensors}
-    )
-    if seat is None:
-        return None
-    memo = _Memo()
-    for a in given:
-        if isinstance(a, torch.Tensor) and id(a) not in memo:
-            memo[id(a)] = _clone(a)
-    memo.asked.clear()
-    with _copiers():
-        copies = [dict.get(memo, id(a)) if isinstance(a, torch.Tensor) else _copied(a, memo) for a in given]
-    again = Again(
-        operator[0] if operator else _applier(cls), copies, list(kwargs), [k for k, f in enumerate(flags) if f]
-    )
-    again.modes = list(_autocasts())
-    again.shared = {k for k, (a, f) in enumerate(zip(given, flags)) if f and id(a) in memo.asked}
-    return Sample(
-        definition, signature, fixed, again.as_function(cls.__name__ if operator is None else definition.name, names),
-        tuple(names[k] for k in again.places), tuple(copies[k] for k in again.places), first=place(),
-        by_identity=bool(again.shared), modes=tuple(f"autocast({device}, {dtype})" for device, dtype in again.modes),
-        whole=tuple(zip(names, copies)), size=size, seat=seat,
-    )  # fmt: skip
+    def __init__(self, cls: type[Function], operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if operator is not None:  # the last argument is PyTorch's own: what the operator was given by keyword
+            args, kwargs = args[:-1], dict(getattr(args[-1], "keyword_only_args", {}))
+        self.cls, self.operator, self.count, self.keywords = cls, operator, len(args), list(kwargs)
+        values = (*args, *kwargs.values())
+        self.given = [_value(a) if isinstance(a, torch.Tensor) else a for a in values]
+        self.flags = [isinstance(a, torch.Tensor) and a.requires_grad for a in values]
+        self.tensors = [a for a in self.given if isinstance(a, torch.Tensor)]
+        self.size = sum(a.numel() * a.element_size() for a in self.tensors)
+
+    @property
+    def call(self) -> Call:
+        """The call for an entry to weigh."""
+        return Call(
+            (*map(_key, self.given, self.flags), *self.keywords), self.size,
+            lambda: [some_entries(a, MOST_ENTRIES) for a in self.tensors],
+        )  # fmt: skip
+
+    @functools.cached_property
+    def names(self) -> list[str]:
+        """What forward itself calls them."""
+        from .watch import argument_names
+
+        return [*argument_names(self.cls, self.operator, self.count), *self.keywords]
+
+    @functools.cached_property
+    def described(self) -> Described:
+        """The call in words."""
+        each = list(zip(self.names, self.given, self.flags))
+        signature = signature_of(
+            (n, str(a.dtype).removeprefix("torch."), a.shape, f) for n, a, f in each if isinstance(a, torch.Tensor)
+        )
+        fixed = ", ".join(f"{n}={_text(a)}" for n, a, _ in each if not isinstance(a, torch.Tensor))
+        return Described(signature, fixed, [_seen_as(n, a) for n, a, _ in each if isinstance(a, torch.Tensor)])
+
+    def copied(self, seat: object, definition: Definition, place: str) -> Sample:
+        """The call as a sample, over copies."""
+        memo = _Memo()
+        for a in self.tensors:
+            if id(a) not in memo:
+                memo[id(a)] = _clone(a)
+        memo.asked.clear()
+        with _copiers():
+            copies = [dict.get(memo, id(a)) if isinstance(a, torch.Tensor) else _copied(a, memo) for a in self.given]
+        again = Again(
+            self.operator[0] if self.operator else _applier(self.cls), copies, self.keywords,
+            [k for k, f in enumerate(self.flags) if f],
+        )  # fmt: skip
+        again.modes = list(_autocasts())
+        again.shared = {k for k, (a, f) in enumerate(zip(self.given, self.flags)) if f and id(a) in memo.asked}
+        # Those that the call reaches by another way as well are written to when it runs again: the record stays as it is.
+        kept = [a.clone() if k in again.shared else a for k, a in enumerate(copies)]
+        name = self.cls.__name__ if self.operator is None else definition.name
+        return Sample(
+            definition, self.described.signature, self.described.fixed, again.as_function(name, self.names),
+            tuple(self.names[k] for k in again.places), tuple(kept[k] for k in again.places), first=place,
+            by_identity=bool(again.shared), modes=tuple(f"autocast({device}, {dtype})" for device, dtype in again.modes),
+            whole=tuple(zip(self.names, kept)), size=self.size, seat=seat,
+        )  # fmt: skip
 
 
 def _value(t: torch.Tensor) -> torch.Tensor:
@@ -94,9 +113,16 @@ def _value(t: torch.Tensor) -> torch.Tensor:
         raise Hidden("it ran under vmap")
     if type(t) not in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer):
         raise Hidden(f"it was given a {type(t).__name__}")
-    if t.layout is not torch.strided or t.is_quantized or t.device.type == "meta":
+    if t.layout is not torch.strided or t.is_quantized or t.is_meta:
         raise Hidden("it was given a tensor without plain values (sparse, quantised, meta)")
     return t
+
+
+def _key(x: Any, differentiated: bool) -> Hashable:
+    """Equal for arguments that the description of a call says the same of."""
+    if isinstance(x, torch.Tensor):
+        return x.dtype, x.shape, differentiated, x.is_contiguous()
+    return type(x), x if type(x) in PLAIN else _text(x)
 
 
 def _seen_as(name: str, t: torch.Tensor) -> str:

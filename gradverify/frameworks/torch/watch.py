@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 from ...trace.callee import positional
 from ..watching import MEANT, Definition, Entry, Met, Recorder, Sample, line_of, source_of
 from .arrays import to_numpy
-from .samples import Hidden, copy_call
+from .samples import Arguments, Hidden
 
 GENERATED = "GeneratedBackwardFor_"
 """How PyTorch names the Function that it makes of a custom operator."""
@@ -54,9 +54,9 @@ def watching(recorder: Recorder) -> Iterator[None]:
 
 def _rebind(old: Any) -> None:
     """Renew the names of modules that hold `Foo.apply` from before the patch."""
-    for module in list(sys.modules.values()):
+    for package, module in list(sys.modules.items()):
         names = getattr(module, "__dict__", None)
-        if not isinstance(names, dict):
+        if not isinstance(names, dict) or package.split(".")[0] in OURS:
             continue
         for name, value in list(names.items()):
             if type(value) is types.MethodType and value.__func__ is old:
@@ -72,14 +72,14 @@ class _Watch:
 
     def run(self, cls: type[Function], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         known = self.met.entry(cls)
-        if known is None or torch.compiler.is_compiling():
+        if known is None:
             return self.original(cls, *args, **kwargs)
         definition, entry = known
         entry.executed += 1
-        if not torch.is_grad_enabled() or not any(isinstance(a, torch.Tensor) and a.requires_grad for a in args):
+        if not torch.is_grad_enabled() or not _requires_grad(args):
             entry.undifferentiated += 1
             return self.original(cls, *args, **kwargs)
-        if not entry.is_due():
+        if not entry.is_due() or torch.compiler.is_compiling():
             return self.original(cls, *args, **kwargs)
         sample = self._copied(cls, definition, entry, args, kwargs)
         if sample is None:
@@ -97,8 +97,17 @@ class _Watch:
         try:
             if torch._C._len_torch_dispatch_stack():
                 raise Hidden("a dispatch mode was on")
-            with torch._C.DisableTorchFunction(), torch._C._DisableFuncTorch(), torch.no_grad():
-                return copy_call(cls, operator_of(cls), definition, entry, args, kwargs, self.recorder.place)
+            if torch._C._are_functorch_transforms_active() or torch._C._len_torch_function_stack():
+                with _undisturbed():
+                    given = Arguments(cls, operator_of(cls), args, kwargs)
+                    seat = entry.weigh(given.call, lambda: given.described)
+            else:  # as in most programs: what is looked at needs no protection then, which takes as long as the look
+                given = Arguments(cls, operator_of(cls), args, kwargs)
+                seat = entry.weigh(given.call, lambda: given.described)
+            if seat is None:
+                return None
+            with _undisturbed():
+                return given.copied(seat, definition, self.recorder.place())
         except Hidden as e:
             entry.miss(str(e))
         except Exception as e:  # of a __deepcopy__, of a repr: what is recorded must never break a test
@@ -132,6 +141,20 @@ class _Watch:
                 sample.note_cotangent(arrived if len(cotangents) == count else _hidden)
 
         node.register_prehook(note)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A block whose operations no mode and no transformation of the program sees."""
+    with torch._C.DisableTorchFunction(), torch._C._DisableFuncTorch(), torch.no_grad():
+        yield
+
+
+def _requires_grad(args: tuple[Any, ...]) -> bool:
+    for a in args:  # noqa: SIM110 - any(...) takes three times as long, and each call of a program waits for it
+        if isinstance(a, torch.Tensor) and a.requires_grad:
+            return True
+    return False
 
 
 def _hidden() -> tuple[Any, ...]:
