@@ -29,7 +29,7 @@ def command(
     was not acceptable in the last run.
     """
     file = Path(what)
-    if not file.is_file():
+    if not file.exists() or file.is_dir():
         file, wanted = last_report(what), what
     settings = Settings(**options)
     plan.check_names(settings)

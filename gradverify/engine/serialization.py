@@ -198,8 +198,18 @@ def _parameter(data: Tensor, requires_grad: bool, *_: Any) -> Tensor:
     return data
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows how tensors are put together; refuses every other name."""
+class _Unpickler(pickle._Unpickler):
+    """Knows how tensors are put together; refuses every other name.
+
+    The one in Python: the one in C makes its memo as long as the largest index in the file says, a gigabyte for five bytes.
+    """
+
+    dispatch = {
+        code: load
+        for code, load in pickle._Unpickler.dispatch.items()
+        if bytes([code]) not in (pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.BYTEARRAY8, pickle.NEXT_BUFFER)
+    }
+    """Without what asks for memory, or for objects, that the file does not hold."""
 
     def __init__(self, data: bytes, archive: zipfile.ZipFile, root: str, size: int) -> None:
         super().__init__(io.BytesIO(data))

@@ -145,12 +145,20 @@ def rebuilt(size: tuple[int, ...], stride: tuple[int, ...], count: int = 2) -> b
         (rebuilt((2,), (1,), count=3), "not 3 entries"),
         (repacked(PTH, pickle.dumps([1, 2], 2)), "holds a list, and no state dict"),
         (repacked(PTH, pickle.dumps(OSError)), "only tensors are read"),
+        (repacked(PTH, b"\x80\x05\x96\xff\xff\xff\xff\xff\x00\x00\x00."), "no state dict"),
+        (repacked(PTH, b"\x80\x02\x82\x01."), "no state dict"),
     ],
 )  # fmt: skip
 def test_each_fault_has_its_sentence(tmp_path: Path, data: bytes, said: str) -> None:
     (tmp_path / "a").write_bytes(data)
     with pytest.raises(DOCUMENTED, match=said):
         load(tmp_path / "a")
+
+
+def test_an_index_of_the_memo_is_no_size(tmp_path: Path) -> None:
+    """C's unpickler makes room for all indices below it: 2 GB here."""
+    (tmp_path / "a").write_bytes(repacked(PTH, b"\x80\x02}r\xff\xff\xff\x0f."))
+    assert survives(lambda: load(tmp_path / "a"), *DOCUMENTED)
 
 
 def test_a_zip_bomb(tmp_path: Path) -> None:

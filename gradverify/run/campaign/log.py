@@ -206,6 +206,7 @@ def _is_entry(entry: Entry) -> bool:
         and is_text(entry.get("is"))
         and entry["is"] in _WORDS
         and type(entry.get("s")) in (int, float)
+        and 0 <= entry["s"] < 1e9
         and entry.get("kind", None) in (None, *_KINDS)
         and entry.get("reason", None) in (None, *_REASONS)
         and all(is_text(entry.get(key, "")) for key in ("message", "text", "spec", "known", "culprit"))
