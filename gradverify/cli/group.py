@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, str] = {
     "replay": "Judge saved cases again.",
     "explain": "The graph of an expression, its gradient to 20 digits, and verdicts.",
     "watch": "Run a Python program, and judge the custom gradients that it executes.",
+    "kernel": "Draft tests for the kernels of a file.",
     "pin": "Pin custom gradients that are meant to be no gradients.",
     "campaign": "Judge random graphs by the hundred thousand.",
     "conformance": "Check the laws of autograd on engines.",

@@ -188,7 +188,9 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
             return inconclusive(Reason.SUBJECT, str(e))
     custom, seed = manner.custom, manner.seed
     try:
-        function = own or (resolve_function(case, subject) if case.function else subject.function(case.graph, case.dtype))
+        function = own or (
+            resolve_function(case, subject) if case.function else subject.function(case.graph, case.dtype)
+        )
         seen = subject.run_vjp(function, case.values, case.wrt, case.cotangent)
     except Unsupported as e:
         return inconclusive(Reason.SUBJECT, str(e))

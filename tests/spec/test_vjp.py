@@ -37,7 +37,7 @@ void wrong(const float *g, const float *x, float *dx, long n) {
 }
 """
 
-BINDINGS = '''
+BINDINGS = """
 import ctypes
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def torch_backward(g, x):
 
 def torch_wrong(g, x):
     return run("wrong", g.numpy(), x.numpy())
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def test_check_judges_c_by_a_reference(in_c: ModuleType) -> None:
     assert wrong.outcome is Outcome.FAIL
 
 
-NUMBA = '''
+NUMBA = """
 import math
 
 import numba
@@ -209,7 +209,7 @@ def backward(g, x):
         s = 1 / (1 + math.exp(-x[i]))
         out[i] = g[i] * s * (1 + x[i] * (1 - s))
     return out
-'''
+"""
 
 
 def test_numba_compiles_while_a_function_is_traced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,7 +122,8 @@ class Launch:
             for k, v in enumerate(eqn.outvars)
         ]
         self.scratch = [
-            self.whole(self.blank(a, len(cells) + len(self.results) + k)) for k, a in enumerate(self.mapping.scratch_avals)
+            self.whole(self.blank(a, len(cells) + len(self.results) + k))
+            for k, a in enumerate(self.mapping.scratch_avals)
         ]
         self.index: tuple[int, ...] = ()
         self.program = 0

@@ -24,13 +24,13 @@ from ...core.errors import Unsupported
 from ...namespaces.dtypes import ROUNDOFF
 from ...trace.call_site import called_from, folder_of
 from ...trace.decompositions import fmod, logical_xor
+from ...trace.lanes import KNOWN, Codes, Lanes
 from ...trace.unwritten import PAYLOAD, never_written, payload_of
 from ...trace.value import Value
 from ..torch.beneath import Beneath
 from ..torch.tracer import INTEGERS, SELECTION, TorchTracer
 from .bounds import MOVES, Handle, mask_of
 from .interpreter import Patches, floats, is_float, mended
-from ...trace.lanes import KNOWN, Codes, Lanes
 from .memory import Memory, Region
 
 DTYPES = {tl.float16: "float16", tl.bfloat16: "bfloat16", tl.float32: "float32", tl.float64: "float64"}
