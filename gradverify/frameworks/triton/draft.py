@@ -23,8 +23,8 @@ from ...core.errors import JUDGED
 from ...core.limits import TimeLimit, time_limit
 
 TENSOR = frozenset(
-    "shape stride contiguous dtype device numel data_ptr view reshape is_contiguous ndim size dim element_size T to new_empty "
-    "new_zeros is_cuda transpose flatten unsqueeze".split()
+    "shape stride contiguous dtype device numel data_ptr view reshape is_contiguous ndim size dim element_size T to "
+    "new_empty new_zeros is_cuda transpose flatten unsqueeze".split()
 )
 """Attributes that tell a tensor."""
 
