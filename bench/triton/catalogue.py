@@ -13,6 +13,7 @@ import torch
 from bench import mutated
 
 FOLDER = Path(__file__).parent / "kernels"
+DTYPES = {name: getattr(torch, name) for name in mutated.DTYPES}
 
 
 class Kernel(mutated.Kernel):
@@ -20,7 +21,7 @@ class Kernel(mutated.Kernel):
 
     def point(self, dtype: str) -> tuple[Any, ...]:
         draw = torch.Generator().manual_seed(0)
-        return self.module.point(getattr(torch, dtype), lambda *shape: torch.randn(*shape, generator=draw))
+        return self.module.point(DTYPES[dtype], lambda *shape: torch.randn(*shape, generator=draw))
 
 
 def kernels() -> list[Kernel]:

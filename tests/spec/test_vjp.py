@@ -1,4 +1,4 @@
-"""`vjp:` in a spec: a backward pass beside its function, in C through ctypes or by Numba, for arrays of NumPy and of torch."""
+"""`vjp:` in a spec: a backward pass beside its function, in C through ctypes or by Numba."""
 
 from __future__ import annotations
 

@@ -146,12 +146,16 @@ class JaxFramework(Framework):
         import jax
 
         with jax.enable_x64(True), jax.default_device(self._device()):
+            given = [self.put(v) for v in values.values()], argnums(values, wrt), [self.put(g) for g in cotangent]
             try:
-                outputs, gradients = call.pull(
-                    [self.put(v) for v in values.values()],
-                    argnums(values, wrt),
-                    [self.put(g) for g in cotangent],
-                )
+                try:
+                    outputs, gradients = call.pull(*given)
+                except TypeError:
+                    # Code that counts in int32 may only run without x64, which is JAX's own default.
+                    if any(v.dtype.name in ("float64", "complex128") for v in (*values.values(), *cotangent)):
+                        raise
+                    with jax.enable_x64(False):
+                        outputs, gradients = call.pull(*given)
             except Unsupported:
                 raise
             except JUDGED as e:
