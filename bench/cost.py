@@ -281,7 +281,7 @@ def main() -> None:
     head = f"`python bench/cost.py {' '.join(sys.argv[1:])}`: Python {platform.python_version()}, "
     head += (
         ", ".join(f"{p} {version(p)}" for p in names)
-        + "; CPU seconds, one thread. Our own function. Load {os.getloadavg()[1]:.1f}."
+        + f"; CPU seconds, one thread. Our own function. Load {os.getloadavg()[1]:.1f}."
     )
     text = f"{head}\n\n{table(rows)}\n\n## By stage, in milliseconds\n\n{stages(rows)}\n"
     print(text)

@@ -63,6 +63,28 @@ def norm_of_nothing() -> float:
     return float(torch.autograd.grad(gradient.sum(), w)[0])
 
 
+def eigenvector_of(t: Any) -> Any:
+    """The first entry of the eigenvector of A + tE to the largest eigenvalue, A and E as in `second_of_lobpcg`."""
+    a = mp.matrix([[3 + 2 * t, 1, 0], [1, 1 - t, t / 2], [0, t / 2, mpf(-1)]])
+    values, vectors = mp.eigsy(a)
+    largest = max(range(3), key=lambda k: values[k])
+    return mp.fabs(vectors[0, largest])
+
+
+def second_of_lobpcg() -> float:
+    """d²/dt² of that entry by PyTorch, of a matrix that is stored by columns."""
+    import torch
+
+    a = torch.tensor([[3.0, 1, 0], [1, 1, 0], [0, 0, -1]], dtype=torch.float64)
+    along = torch.tensor([[2.0, 0, 0], [0, -1, 0.5], [0, 0.5, 0]], dtype=torch.float64)
+    start = torch.tensor([[1.0], [0.5], [0.25]], dtype=torch.float64)
+    x = a.T.contiguous().T.requires_grad_()
+    entry = torch.lobpcg(x, k=1, X=start, tol=1e-14)[1][0, 0].abs()
+    (gradient,) = torch.autograd.grad(entry, x, create_graph=True)
+    (second,) = torch.autograd.grad((gradient * along).sum(), x)
+    return float((second * along).sum())
+
+
 def cosine_at_zero() -> float:
     """The second derivative of cosine_similarity in a vector that is shorter than eps."""
     import torch
@@ -705,6 +727,17 @@ FINDINGS = (
     Finding(
         "pow at an exponent of 0, mixed second derivative", "torch", "float64", "d/dy d/dx torch.pow(x, y), x = 1.25, y = 0",
         mixed_of_power, lambda: 1 / mpf(1.25), "the branch y == 0 of d/dx is a constant to it; d/dx of d/dy is not",
+    ),
+    Finding(
+        "nextafter where both arguments are equal", "torch", "float64", "nextafter(x, x), x = [0.3]",
+        lambda: torch_gradient(lambda t, x: t.nextafter(x, x), 0.3, "float64"), lambda: mpf(1),
+        "nextafter(x, x) is x; the rule gives neither argument anything where they are equal",
+    ),
+    Finding(
+        "lobpcg of a matrix that is stored by columns, second order", "torch", "float64",
+        "d²/dt² of abs(U[0, 0]), U of torch.lobpcg(A + tE, k=1), A + tE = [[3+2t, 1, 0], [1, 1-t, t/2], [0, t/2, -1]]",
+        second_of_lobpcg, lambda: mp.diff(eigenvector_of, 0, 2),
+        "its Function saves A.contiguous(), a copy then, which no gradient reaches; stored by rows it is right",
     ),
     Finding(
         "vector_norm of a column without entries, second order", "torch", "float64",

@@ -17,7 +17,7 @@ from .checker.compositions import Judgement, judge_orders
 from .checker.orders import Mode
 from .checker.question import Effort, Question
 from .core.errors import BadInput, Unsupported
-from .core.outcome import ASSERTION, FailKind
+from .core.outcome import FailKind
 from .frameworks.autograd.arguments import run_once, unary
 from .run.config import as_effort, default_effort
 from .run.gate import tell_check
@@ -87,8 +87,8 @@ def _holds(judgement: Judgement) -> bool:
         if isinstance(judgement.error, BadInput):
             raise AssertionError(f"{judgement.name}: {judgement.error}") from judgement.error
         return False
-    tell_check(verdict.case, verdict)
-    if not ASSERTION.gate(verdict.outcome, verdict.kind):
+    verdict = tell_check(verdict.case, verdict)
+    if verdict:
         return True
     if verdict.reason is None:
         raise WrongGradient(verdict, f"{judgement.name}: {verdict.text()}")

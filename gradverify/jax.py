@@ -20,7 +20,6 @@ from .checker.compositions import Judgement, judge_orders
 from .checker.orders import Mode
 from .checker.question import Effort, Question
 from .core.errors import Unsupported
-from .core.outcome import ASSERTION
 from .core.verdict import Verdict
 from .run.config import as_effort, default_effort
 from .run.gate import tell_check
@@ -92,8 +91,8 @@ def _raise(judgement: Judgement) -> None:
         raise judgement.error
     if verdict is None:
         raise AssertionError(f"{what}: {judgement.error}") from judgement.error
-    tell_check(verdict.case, verdict)
-    if not ASSERTION.gate(verdict.outcome, verdict.kind):
+    verdict = tell_check(verdict.case, verdict)
+    if verdict:
         return
     if verdict.reason is None:
         raise WrongGradient(verdict, f"{what}: {verdict.text()}")

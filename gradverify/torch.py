@@ -26,7 +26,7 @@ from .checker.orders import Mode
 from .checker.question import Effort, Question
 from .checker.trace_case import trace_case
 from .core.errors import BadInput, Unsupported
-from .core.outcome import ASSERTION, FailKind, Outcome
+from .core.outcome import FailKind, Outcome
 from .core.verdict import Verdict
 from .frameworks.base import Call
 from .frameworks.registry import of_functions
@@ -378,8 +378,8 @@ def _run_forward_mode(func: Function, given: tuple[Any, ...]) -> None:
 
 def _raise(verdict: Verdict) -> None:
     """Raise GradcheckError, Undecided or Unsupported for an outcome that is not true."""
-    tell_check(verdict.case, verdict)
-    if not ASSERTION.gate(verdict.outcome, verdict.kind):
+    verdict = tell_check(verdict.case, verdict)
+    if verdict:
         return
     if verdict.reason is None:
         raise Wrong(verdict)

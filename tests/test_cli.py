@@ -176,7 +176,7 @@ def test_strict_and_unavailable(folder: Path) -> None:
     [
         (("run", "missing"), "does not exist"),
         (("run", "a.grad.yaml", "--subjects", "engin"), "unknown subject 'engin'; did you mean 'engine'"),
-        (("run", "a.grad.yaml", "--report", "html:x"), "json:PATH"),
+        (("run", "a.grad.yaml", "--report", "pdf:x"), "json:PATH"),
         (("run", "--examples", "-1"), "is not in the range"),
         (("run", "bad.grad.yaml"), "bad.grad.yaml:5:"),
         (("run", "empty", "--examples", "0"), "nothing to judge"),

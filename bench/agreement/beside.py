@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import subprocess
 import sys
 import time
 import traceback
@@ -27,6 +28,11 @@ PASSES, REJECTS, UNDECIDED, UNSUPPORTED, TIMED_OUT, BROKEN = (
     "passes", "rejects", "undecided", "unsupported", "timed out", "broken",
 )  # fmt: skip
 """What a checker may say of a call. A checker that raises what the checked function does not is broken."""
+
+
+TIMES = 3.0
+"""A call that takes its original longer than a third of the limit may take ours so many times that: half of what eig costs
+either of them is JAX's compiler."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class Log:
 
     def __init__(self, suite: str, checkout: Path, path: Path, limit: float) -> None:
         self.suite, self.checkout, self.path, self.limit = suite, checkout, path, limit
+        self.revision = revision()
         self.test = ""
         self.number = 0
         self._depth = 0
@@ -62,6 +69,14 @@ class Log:
     def start(self, test: str) -> None:
         """The calls that follow are those of this test."""
         self.test, self.number = test, 0
+
+    def end(self) -> None:
+        """All calls of the test are in the log: a run that continues leaves it out."""
+        self._write({"ended": self.test, "revision": self.revision})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        with self.path.open("a") as out:
+            out.write(json.dumps(line) + "\n")
 
     def beside(
         self,
@@ -79,11 +94,10 @@ class Log:
             result, raised, first = _run(original, rejections, None)
             after = _draws()
             _draw_from(before)
-            second = self._ours(ours, rejections)
+            second = self._ours(ours, rejections, max(self.limit, TIMES * first.seconds))
             _draw_from(after)
             row = Row(self.suite, self.test, self.number, call, first, second)
-            with self.path.open("a") as out:
-                out.write(json.dumps(asdict(row)) + "\n")
+            self._write(asdict(row))
             self.number += 1
         finally:
             self._depth -= 1
@@ -91,10 +105,10 @@ class Log:
             raise raised
         return result
 
-    def _ours(self, ours: Callable[[], Any], rejections: tuple[type[BaseException], ...]) -> Answer:
+    def _ours(self, ours: Callable[[], Any], rejections: tuple[type[BaseException], ...], seconds: float) -> Answer:
         start = time.perf_counter()
         try:
-            with warnings.catch_warnings(), time_limit(self.limit):
+            with warnings.catch_warnings(), time_limit(seconds):
                 warnings.simplefilter("ignore")
                 return _run(ours, rejections, Unsupported)[2]
         except TimeLimit as e:
@@ -118,9 +132,14 @@ def _run(
         else:
             outcome = REJECTS if isinstance(e, rejections) else BROKEN
         where = "" if outcome != BROKEN else " at " + _place(e)
-        text = f"{type(e).__name__}: {e}{where}"
+        text = f"{_contract(e, rejections)}: {e}{where}"
         return None, e, Answer(outcome, text, time.perf_counter() - start)
     return result, None, Answer(REJECTS if result is False else PASSES, "", time.perf_counter() - start)
+
+
+def _contract(e: BaseException, rejections: tuple[type[BaseException], ...]) -> str:
+    """The type that a suite catches `e` by: the first of `rejections` that it is an instance of, else its own."""
+    return next((r for r in rejections if isinstance(e, r)), type(e)).__name__
 
 
 def _place(e: BaseException) -> str:
@@ -156,13 +175,49 @@ def patched(*places: tuple[Any, str, Any]) -> Iterator[None]:
 
 
 def rows_of(path: Path) -> list[Row]:
-    """The rows of a log."""
-    found = []
+    """The rows of a log: of each test those of its last run that came to an end; of its last one if none did."""
+    runs, open_runs, _ = _runs(path)
+    return [row for test in {**open_runs, **runs} for row in runs.get(test, open_runs.get(test, []))]
+
+
+def ended(path: Path) -> frozenset[str]:
+    """The tests of a log that came to their end."""
+    return frozenset(_runs(path)[0]) if path.exists() else frozenset()
+
+
+def revisions(path: Path) -> dict[str, int]:
+    """How many tests of a log ended at which revision of ours."""
+    found: dict[str, int] = {}
+    for name in _runs(path)[2].values():
+        found[name] = found.get(name, 0) + 1
+    return found
+
+
+def _runs(path: Path) -> tuple[dict[str, list[Row]], dict[str, list[Row]], dict[str, str]]:
+    """By the test's name: the rows of its last run that ended, those since, and the revision of the run that ended."""
+    done: dict[str, list[Row]] = {}
+    since: dict[str, list[Row]] = {}
+    at: dict[str, str] = {}
     for line in path.read_text().splitlines():
         fields = json.loads(line)
+        if "ended" in fields:
+            test = fields["ended"]
+            done[test], at[test] = since.pop(test, []), fields["revision"]
+            continue
         fields["original"], fields["ours"] = Answer(**fields["original"]), Answer(**fields["ours"])
-        found.append(Row(**fields))
-    return found
+        row = Row(**fields)
+        if row.number == 0:
+            since[row.test] = []  # an earlier run of it was cut off
+        since.setdefault(row.test, []).append(row)
+    return done, since, at
+
+
+def revision() -> str:
+    """The commit that is checked out, "+" if files differ from it."""
+    here = Path(__file__).parent
+    command = ("git", "describe", "--always", "--dirty=+", "--exclude=*")
+    found = subprocess.run(command, cwd=here, capture_output=True, text=True)
+    return found.stdout.strip() or "unknown"
 
 
 def environment(**given: str) -> dict[str, str]:

@@ -26,8 +26,9 @@ def raised(message: str) -> str:
     return message.partition(":")[0]
 
 
-def page(suites: Mapping[str, Sequence[Row]], note: str = "") -> str:
-    """The page, of all suites that were run; `note` says which tests were left out."""
+def page(suites: Mapping[str, Sequence[Row]], at: Mapping[str, Mapping[str, int]], note: str = "") -> str:
+    """The page, of all suites that were run. `at` counts the tests by the revision that they ran at, `note` says which
+    tests were left out."""
     lines = [
         "# Agreement with the peers' own suites\n",
         f"`python -m bench.agreement.run SUITE --checkout DIR`, then `--write`; {versions()}; CPU, one thread.\n",
@@ -37,6 +38,11 @@ def page(suites: Mapping[str, Sequence[Row]], note: str = "") -> str:
         'and `effort="quick"`. Tests that call none are not run.\n',
         *([note + "\n"] if note else []),
         *counts(suites),
+        "",
+        *(
+            f"{SUITES[name].title}: {', '.join(f'{n} tests at {r}' for r, n in found.items())}."
+            for name, found in at.items()
+        ),
     ]
     for name, rows in suites.items():
         lines += ["", f"## {SUITES[name].title}\n", *disagreements(rows)]

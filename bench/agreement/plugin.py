@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from .beside import Log
+from .beside import Log, ended, rows_of
+from .page import agree
 from .selection import is_asked
 from .suites import SUITES
 
-CHECKOUT, EVERY, LIMIT, LOG, SUITE = (f"AGREEMENT_{n}" for n in ("CHECKOUT", "EVERY", "LIMIT", "LOG", "SUITE"))
+AGAIN, CHECKOUT, EVERY, LIMIT, LOG, SUITE = (
+    f"AGREEMENT_{n}" for n in ("AGAIN", "CHECKOUT", "EVERY", "LIMIT", "LOG", "SUITE")
+)
 """The environment variables by which the runner tells the plugin what it runs."""
 
 _stack = ExitStack()
@@ -30,15 +33,30 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     checkers = SUITES[os.environ[SUITE]].checkers
     asked = [i for i in items if is_asked(i.path, getattr(i, "originalname", None) or i.name, checkers)]
-    asked = asked[:: int(os.environ[EVERY])]
+    left_out = answered(_log[0].path, os.environ[AGAIN])
+    asked = [i for i in asked[:: int(os.environ[EVERY])] if name_of(i) not in left_out]
     config.hook.pytest_deselected(items=[i for i in items if i not in asked])
     items[:] = asked
 
 
+def answered(path: Path, again: str) -> frozenset[str]:
+    """The tests that need not be run: those that ended in the log, but for the ones that `again` asks for."""
+    if again == "all" or not path.exists():
+        return frozenset()
+    disagreeing = {row.test for row in rows_of(path) if not agree(row)} if again else set()
+    return ended(path) - disagreeing
+
+
+def name_of(item: pytest.Item) -> str:
+    """The name under which the log has a test: its file, class and function."""
+    return item.nodeid.rpartition("/")[2]
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    _log[0].start(item.nodeid.rpartition("/")[2])
+    _log[0].start(name_of(item))
     yield
+    _log[0].end()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

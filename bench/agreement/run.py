@@ -1,12 +1,15 @@
 """Other projects' own suites, call by call, with our checker beside theirs.
 
     python -m bench.agreement.run SUITE --checkout DIR [--only TEXT] [--every N] [--limit SECONDS] [--log FILE]
+                                    [--again all|disagreeing]
     python -m bench.agreement.run --write [--note TEXT]
 
 SUITE is autograd, jax or torch, DIR a checkout of that project's source at the installed version: HIPS/autograd,
 jax-ml/jax, pytorch/pytorch. Nothing of it is copied. Each call of the project's gradient checker runs as it is; then ours
-runs with the same arguments and effort="quick". The rows go to build/agreement/SUITE.jsonl; `--write` makes
-docs/agreement.md of the logs that are there. `--only` is pytest's -k. Needs pytest, for JAX absl-py, for PyTorch expecttest.
+runs with the same arguments and effort="quick". The rows go to build/agreement/SUITE.jsonl, and a run that was stopped
+continues there. `--again` runs tests that the log has already, all of them or those in which the checkers disagree; the
+last run of a test counts. `--write` makes docs/agreement.md of the logs that are there. `--only` is pytest's -k. Needs
+pytest, for JAX absl-py, for PyTorch expecttest.
 """
 
 from __future__ import annotations
@@ -18,9 +21,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from .beside import PASSES, Row, environment, rows_of
+from .beside import PASSES, Row, environment, revisions, rows_of
 from .page import page
-from .plugin import CHECKOUT, EVERY, LIMIT, LOG, SUITE
+from .plugin import AGAIN, CHECKOUT, EVERY, LIMIT, LOG, SUITE
 from .suites import SUITES
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +31,7 @@ PAGE = ROOT / "docs" / "agreement.md"
 LOGS = ROOT / "build" / "agreement"
 
 
-def run(suite: str, checkout: Path, log: Path, *, only: str, every: int, limit: float) -> int:
+def run(suite: str, checkout: Path, log: Path, *, only: str, every: int, limit: float, again: str) -> int:
     """Run the suite's tests under pytest in a process of its own; rows are appended to `log`. Returns pytest's status."""
     files = [str((checkout / f).resolve()) for f in SUITES[suite].files]
     command = [
@@ -39,7 +42,7 @@ def run(suite: str, checkout: Path, log: Path, *, only: str, every: int, limit: 
     if only:
         command += ["-k", only]
     where = {CHECKOUT: str(checkout.resolve()), LOG: str(log.resolve())}
-    variables = {SUITE: suite, EVERY: str(every), LIMIT: str(limit), **where}
+    variables = {SUITE: suite, EVERY: str(every), LIMIT: str(limit), AGAIN: again, **where}
     return subprocess.run(command, cwd=ROOT, env=environment(**variables)).returncode
 
 
@@ -60,8 +63,11 @@ def main() -> None:
     parser.add_argument(
         "--every", type=int, default=1, help="run each n-th of the tests that call a checker (default 1)"
     )
-    parser.add_argument("--limit", type=float, default=60.0, help="seconds per call of ours (default 60)")
+    parser.add_argument(
+        "--limit", type=float, default=60.0, help="seconds per call of ours, or three times the original's (default 60)"
+    )
     parser.add_argument("--log", type=Path, help="where the rows go (default build/agreement/SUITE.jsonl)")
+    parser.add_argument("--again", default="", choices=["all", "disagreeing"], help="of the tests that the log has")
     parser.add_argument("--note", default="", help="a sentence for the page: which tests were left out")
     parser.add_argument("--write", action="store_true", help="save docs/agreement.md from the logs")
     options = parser.parse_args()
@@ -70,12 +76,13 @@ def main() -> None:
             parser.error("--checkout says where the project's source is")
         log = options.log or LOGS / f"{options.suite}.jsonl"
         log.parent.mkdir(parents=True, exist_ok=True)
-        log.unlink(missing_ok=True)
-        run(options.suite, options.checkout, log, only=options.only, every=options.every, limit=options.limit)
+        chosen = {name: getattr(options, name) for name in ("only", "every", "limit", "again")}
+        run(options.suite, options.checkout, log, **chosen)
         print(summary(rows_of(log)))
     if options.write:
-        logs = [LOGS / f"{name}.jsonl" for name in SUITES]
-        PAGE.write_text(page({log.stem: rows_of(log) for log in logs if log.exists()}, options.note))
+        logs = [log for name in SUITES if (log := LOGS / f"{name}.jsonl").exists()]
+        at = {log.stem: revisions(log) for log in logs}
+        PAGE.write_text(page({log.stem: rows_of(log) for log in logs}, at, options.note))
 
 
 if __name__ == "__main__":

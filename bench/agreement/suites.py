@@ -30,6 +30,17 @@ def _function(f: Any) -> str:
     return str(getattr(f, "__qualname__", None) or type(f).__name__).replace("<locals>.", "")
 
 
+def _shapes(args: Any) -> str:
+    """The dtypes and shapes of arrays among (nested) arguments: "float32[3, 4], float32[]"."""
+    if isinstance(args, dict):
+        args = list(args.values())
+    if isinstance(args, list | tuple):
+        return ", ".join(text for text in map(_shapes, args) if text)
+    if hasattr(args, "shape") and hasattr(args, "dtype"):
+        return f"{str(args.dtype).removeprefix('torch.')}{list(args.shape)}"
+    return ""
+
+
 def _hips(log: Log) -> AbstractContextManager[None]:
     from autograd import test_util
 
@@ -41,7 +52,7 @@ def _hips(log: Log) -> AbstractContextManager[None]:
     def check_grads(f: Any, *options: Any, **named: Any) -> Any:
         def check(*args: Any, **kwargs: Any) -> Any:
             return log.beside(
-                f"check_grads({_function(f)})",
+                f"check_grads({_function(f)}) at {_shapes(args)}",
                 lambda: original(f, *options, **named)(*args, **kwargs),
                 lambda: ours(f, *options, **named, effort="quick")(*args, **kwargs),
                 expected,
@@ -64,7 +75,7 @@ def _jax(log: Log) -> AbstractContextManager[None]:
     def check_grads(f: Any, args: Any, order: Any, *options: Any, **named: Any) -> Any:
         modes = options[0] if options else named.get("modes", "default")
         return log.beside(
-            f"check_grads({_function(f)}, order={order}, modes={modes})",
+            f"check_grads({_function(f)}, order={order}, modes={modes}) at {_shapes(args)}",
             lambda: original(f, args, order, *options, **named),
             lambda: ours(f, args, order, *options, **named, effort="quick"),
             (AssertionError,),
@@ -85,7 +96,7 @@ def _torch(log: Log) -> AbstractContextManager[None]:
         def check(f: Any, inputs: Any, *rest: Any, **named: Any) -> Any:
             options = ", ".join(f"{k}={v}" for k, v in named.items() if isinstance(v, bool | float))
             return log.beside(
-                f"{name}({_function(f)}{', ' * bool(options)}{options})",
+                f"{name}({_function(f)}{', ' * bool(options)}{options}) at {_shapes(inputs)}",
                 lambda: original(f, inputs, *rest, **named),
                 lambda: getattr(ours, name)(f, inputs, *rest, **named, effort="quick"),
                 (ours.GradcheckError, ValueError, AssertionError),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,11 +18,11 @@ from ..frameworks.base import Framework
 from ..frameworks.recognise import asking
 from ..frameworks.registry import of_functions
 from ..frameworks.watching import unwatched
-from ..judge.decide import decide
+from ..judge.decide import Solved, decide
 from ..judge.exact import BackwardPass
 from ..judge.excuses import Lower
 from ..judge.laws import Extent
-from ..judge.orders import Below, definition_of
+from ..judge.orders import Below, by_definition, definition_of
 from ..trace import Traced
 from ..trace.drawing import kept
 from . import branches as branches  # declares its probe
@@ -30,6 +31,7 @@ from . import variations as variations  # declares its probes
 from .batches import why_no_batch, why_no_parts
 from .branches import COMPARISONS
 from .complex_adapter import label_whole, to_native
+from .keeping import kept_process
 from .opaque import Opaque, judge_opaque
 from .probes import Given, OtherArguments, OtherCase, OtherFunction, OtherQuestion, Probe, Resize, Variant, probes
 from .question import PASSES, Effort, Point, Question
@@ -55,6 +57,12 @@ def judge_question(q: Question, effort: Effort, first_asked: str = "") -> Verdic
 
     Raises BadInput for what cannot be judged because of the call itself.
     """
+    with kept_process(q.fn):
+        return _judge(q, effort, first_asked)
+
+
+def _judge(q: Question, effort: Effort, first_asked: str) -> Verdict:
+    """The verdict at the given point, then around it."""
     backward = BackwardPass()
     with asking() as asks:
         first, traced, case = judge_point(q, q.given, backward=backward)
@@ -173,7 +181,12 @@ def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> 
             other = replace(variant.case, name=f"{q.name}, {label}")
             traced = variant.traced or given.traced
             exact = given.backward if variant.exact and _has_formula(q, traced) else False
-            verdict = judge_case(q, traced, other, exact=exact, extent=probe.extent_for(given), earlier=variant.earlier)
+            asked = partial(judge_case, q, traced, other, extent=probe.extent_for(given), earlier=variant.earlier)
+            # What depends on the call before is another answer by the second time.
+            final = exact or not _has_formula(q, traced) or variant.earlier is not None
+            verdict = asked(exact=exact, explained=bool(final))
+            if verdict.kind in IN_VALUES and not final:
+                verdict = _with_formula(asked, verdict)
             if verdict.kind is FailKind.RAISED and given.case is not None and set(other.wrt) < set(given.case.wrt):
                 _refuse_where_forward_raises(q, traced, other)
             return verdict
@@ -184,13 +197,26 @@ def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> 
     )
 
 
+def _with_formula(asked: Callable[..., Verdict], first: Verdict) -> Verdict:
+    """A FAIL by values alone, asked again with the formula: a right one that loses digits is WEAK, or fine.
+
+    `first` stands where the function, asked once more in the same way, does not fail any more.
+    """
+    verdict = asked(exact=BackwardPass())
+    if verdict.outcome is not Outcome.PASS:
+        return verdict
+    return verdict if asked(exact=False).outcome is Outcome.FAIL else first
+
+
 def _judge_replayed(given: Given, point: Point) -> Verdict | None:
     """The verdict at a point by the trace of the given one; None where that does not decide."""
     replayed = replay(given, point)
     if replayed is None:
         return None
     case, own = replayed
-    verdict = judge_case(given.question, own, case, exact=given.backward, extent=point.extent, earlier=point.earlier)
+    verdict = judge_case(
+        given.question, own, case, exact=given.backward, extent=point.extent, earlier=point.earlier, explained=False
+    )
     return verdict if is_final(verdict) else None
 
 
@@ -269,6 +295,12 @@ def _judge_once(
         return (*opaque, None)
     exact = backward if _has_formula(q, own) else False
     verdict = judge_case(q, own, case, exact=exact, extent=point.extent, earlier=point.earlier)
+    if verdict.kind in IN_VALUES and q.below is not None and case.graph is own.graph:
+        below = q.below.at(point.args)  # before anybody reads FAIL: by the forward definition at this very point
+        if below is not None:
+            q = replace(q, below=below)
+            case = by_definition(below, arguments_of(own), case, seed=q.seed)
+            verdict = judge_case(q, own, case, exact=exact, extent=point.extent, earlier=point.earlier)
     if verdict.kind is FailKind.WRONG and own.custom and case.graph is own.graph and _decides(case):
         found = _second_opinion(q, own, case)
         if found is not None:  # then the graph is no definition, here and at the points around
@@ -276,6 +308,9 @@ def _judge_once(
     if verdict.outcome is Outcome.PASS and q.below is not None and case.graph is own.graph and own.graph is not None:
         verdict = _weigh_formula_below(q, q.below, own, case, verdict)
     return verdict, own, case
+
+
+IN_VALUES = (FailKind.WRONG, FailKind.PRECISION, FailKind.NON_FINITE)
 
 
 def _has_formula(q: Question, own: Traced) -> bool:
@@ -345,16 +380,19 @@ def judge_case(
     exact: bool | BackwardPass = False,
     extent: Extent = Extent.ALL,
     earlier: Case | None = None,
+    explained: bool = True,
 ) -> Verdict:
     """The verdict on a case of the traced function; with `exact` on the formula of its backward pass as well.
 
-    `extent` says which laws are asked, `earlier` what the function was asked before.
+    `extent` says which laws are asked, `earlier` what the function was asked before, `explained` whether it is looked for
+    what a wrong gradient comes of.
     """
     subject, function = to_native(_subject_of(own, q.device), own)
+    solver = Solved(own.stops_at, FIRST_DIGIT) if own.converges else None
     with q.limit_time(PASSES):
         verdict = decide(
             case, subject, function=function, custom=own.custom, exact=exact, extent=extent, seed=q.seed, earlier=earlier,
-            lower=None if case.graph is own.graph else _lower(q, own, case),
+            lower=_lower(q, own, case), explained=explained, solver=solver,
         )  # fmt: skip
     verdict = label_whole(verdict, own)
     if own.converges:
@@ -372,14 +410,17 @@ def _lower(q: Question, own: Traced, case: Case) -> Lower | None:
     return Lower(below.case.graph, lambda table: definition_of(below, names, case, seed=q.seed, table=table))
 
 
+FIRST_DIGIT = 0.1
+"""What a solver that is asked twice may differ by, of the largest entry: one that has found no digit has solved nothing."""
+
+
 def _weigh_convergence(verdict: Verdict) -> Verdict:
     """The verdict on a series, or a solver: its own definition to its last step, while its rule is of what it converges to.
 
     Where the two part in the last digits, that is its tolerance, and nobody's fault.
     """
     apart = _largest_gap(verdict)
-    near = verdict.kind is FailKind.PRECISION or (verdict.kind is FailKind.LAW and apart is None)
-    if verdict.outcome is not Outcome.FAIL or not near:
+    if verdict.outcome is not Outcome.FAIL or verdict.kind is not FailKind.PRECISION:
         return verdict
     gap = "" if apart is None else f" (the rule is off by {apart:.1e} from where it stops)"
     message = f"the definition stops once it has converged, and is no more precise than that{gap}: {verdict.message}"
@@ -413,21 +454,13 @@ def judge_without_definition(
     cotangent = cotangent_at(q, own, point, [o.shape for o in outputs], (own.dtype,) * len(outputs))
     box = Opaque(subject, own.function, own.values, wrt, cotangent, own.dtype, own.updated - set(wrt))
     with q.limit_time(PASSES):
-        return _weigh_solver(judge(q.title(point), box, (f"it cannot be traced: {why}",), seed=q.seed), box), own
-
-
-def _weigh_solver(verdict: Verdict, box: Opaque) -> Verdict:
-    """The verdict on a function without a graph; undecided where a solver that it calls explains it."""
-    if verdict.outcome is not Outcome.FAIL or verdict.kind not in (FailKind.WRONG, FailKind.PRECISION):
-        return verdict
-    solver, apart = find_solver(lambda: box.value(box.values)), _largest_gap(verdict)
-    if solver is None or not solver.explains(apart):
-        return verdict
-    message = (
-        f"{solver.name} stops at a tolerance of {solver.tolerance:.1e}, and the function is no more precise than what it "
-        f"adds up to (the rule is off by {apart:.1e} from the differences): {verdict.message}"
-    )
-    return replace(verdict, outcome=Outcome.INCONCLUSIVE, kind=None, reason=Reason.ORACLE, message=message)
+        found = judge(q.title(point), box, reasons := (f"it cannot be traced: {why}",), seed=q.seed)
+        if found.outcome is Outcome.FAIL and found.kind in (FailKind.WRONG, FailKind.PRECISION):
+            solver = find_solver(lambda: box.value(box.values))
+            if solver is not None:
+                box = replace(box, precision=solver.precision)
+                found = judge(q.title(point), box, (*reasons, str(solver)), seed=q.seed)
+    return found, own
 
 
 def _subject_of(traced: Traced, device: str | None) -> Framework:

@@ -13,6 +13,7 @@ from ..core.errors import JUDGED, Unsupported
 from ..core.verdict import FailKind, Outcome, Reason, Verdict
 from ..frameworks.registry import of_functions
 from ..judge.compare import Compared, compare
+from ..judge.decide import point_without_value
 from ..judge.draws import tangents_of
 from ..judge.excuses import with_forms
 from ..judge.holomorphic import pushforward_by_forms
@@ -71,6 +72,8 @@ def _judge(q: Question, batched: bool, fix_detached: bool) -> tuple[Verdict, Tra
     true = differences(case, tangents, seed=q.seed)
     if true is None:
         return verdict(Outcome.INCONCLUSIVE, "a comparison of the definition is undecidable here", reason=Reason.ORACLE)
+    if outside := point_without_value(true.values):
+        return verdict(Outcome.INCONCLUSIVE, outside[1], reason=outside[0])
     slopes = true.slopes
     shapes = [e.shape for e in slopes]
     if [p.shape for p in jvps] != shapes or any(str(p.dtype) != case.output_dtype(i) for i, p in enumerate(jvps)):

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from ..frameworks.base import Framework, Observation
 from ..judge.decide import reason_of_refusal
 from ..namespaces.dtypes import FORMATS, is_float, rounded, to_float64, ulp
 from ..oracle.blackbox import Slope, slope
+from .symmetric import NOTE, Symmetrised, is_symmetric, triangles_read
 
 STAIR = (
     "the function stands still at every step of the differences, and jumps by {:.3g} beyond: it is as coarse as that"
@@ -44,7 +45,10 @@ against it. It is no budget: in the dtype that the function is called in, the sl
 
 @dataclass(frozen=True, eq=False)
 class Opaque:
-    """A function over NumPy arrays at a point, with the subject that differentiates it."""
+    """A function over NumPy arrays at a point, with the subject that differentiates it.
+
+    precision  the relative error that its values and derivatives may have: that of a solver which it calls
+    """
 
     subject: Framework
     function: Callable[..., Any]
@@ -53,6 +57,12 @@ class Opaque:
     cotangent: tuple[np.ndarray, ...]
     dtype: str
     updated: frozenset[str] = frozenset()
+    precision: float = 0.0
+
+    @property
+    def excused(self) -> float:
+        """The relative error of a derivative that is not counted against it."""
+        return ROUNDINGS * FORMATS[self.dtype].roundoff + self.precision
 
     def __post_init__(self) -> None:  # a trace holds bfloat16 as float32
         own = {n: rounded(v, self.dtype) if is_float(v) else v for n, v in self.values.items()}
@@ -138,9 +148,10 @@ def judge_opaque_jvp(name: str, black_box: Opaque, reasons: tuple[str, ...], *, 
         terms = [np.asarray(p, dtype=np.float64) * g for p, g in zip(jvps, w)]
         predicted = sum(float(np.sum(t)) for t in terms)
         size = sum(float(np.sum(np.abs(t))) for t in terms)
-        allowed = measured.bound + ROUNDINGS * FORMATS[b.dtype].roundoff * size
+        allowed = measured.bound + b.excused * size
         error = abs(predicted - measured.value)
-        resolved |= allowed < 0.5 * max(abs(measured.value), size)
+        stands_still = measured.steepest == 0 and size == 0
+        resolved |= stands_still or allowed < 0.5 * max(abs(measured.value), size)
         if not error <= allowed:
             outcome, kind = Outcome.FAIL, FailKind.WRONG if np.isfinite(predicted) else FailKind.NON_FINITE
             message = (
@@ -189,41 +200,59 @@ def _judge(b: Opaque, seed: int, entries: int) -> Found:
                     return Outcome.INCONCLUSIVE, None, Reason.ORACLE, why, ()
                 return Outcome.FAIL, FailKind.NON_FINITE, None, what, ()
     found = _compare_slopes(b, gradients, seen, seed, entries)
-    if found[1] is FailKind.WRONG and (why := _reads_one_triangle(b, gradients, seed)):
-        return Outcome.INCONCLUSIVE, None, Reason.ORACLE, why, found[4]
-    return found
+    return _by_symmetric_changes(b, gradients, seed, entries) or found if found[1] is FailKind.WRONG else found
 
 
-def _reads_one_triangle(b: Opaque, gradients: Mapping[str, np.ndarray], seed: int) -> str:
-    """What to say where the function reads one triangle of a matrix, and its gradient is right among symmetric ones.
+def judge_symmetric(name: str, black_box: Opaque, *, seed: int = 0) -> Verdict | None:
+    """PASS where the gradient is right along symmetric changes of matrices that the function reads one triangle of.
 
-    That is how eigh and cholesky of every framework document it. "" where no argument is such a matrix.
+    None where there is no such matrix, one of them is not symmetric, or the gradient is wrong along those changes as well.
     """
+    b = black_box
+    read = triangles_read(b.subject, b.function, b.values)
+    if not read or not all(is_symmetric(b.values[n]) for n in read):
+        return None
+    found = judge_opaque(name, replace(b, subject=cast("Framework", Symmetrised(b.subject, read))), (NOTE,), seed=seed)
+    return found if found.outcome is Outcome.PASS else None
+
+
+def _by_symmetric_changes(b: Opaque, gradients: Mapping[str, np.ndarray], seed: int, entries: int) -> Found | None:
+    """What a gradient that is wrong by entries is along symmetric changes, where the function reads one triangle.
+
+    That is how eigh and cholesky of every framework document it. At a symmetric matrix it is right if it is right along
+    those; at another one nobody can say. None where it is wrong along them too.
+    """
+    read = triangles_read(b.subject, b.function, b.values)
+    if read and all(is_symmetric(b.values[n]) for n in read):
+        found = _judge(replace(b, subject=cast("Framework", Symmetrised(b.subject, read))), seed, entries)
+        return (*found[:3], NOTE, found[4]) if found[0] is Outcome.PASS else None
+    if not read or not _is_right_along_symmetric_changes(b, gradients, read, seed):
+        return None
+    name, triangle = next(iter(read.items()))
+    why = (
+        f"the function reads the {triangle} triangle of {name} alone, as of a symmetric matrix, and its gradient is that of "
+        f"one: right along every symmetric direction, and by entries a matter of convention. Ask it at {name} + {name}ᵀ"
+    )
+    return Outcome.INCONCLUSIVE, None, Reason.ORACLE, why, ()
+
+
+def _is_right_along_symmetric_changes(
+    b: Opaque, gradients: Mapping[str, np.ndarray], read: Collection[str], seed: int
+) -> bool:
     rng = np.random.default_rng([seed, 9])
-    draw = lambda x: rng.choice([-1.0, 1.0], x.shape) * rng.uniform(0.5, 1.0, x.shape)
-    read: dict[str, str] = {}
-    for n, g in gradients.items():
-        if g.ndim < 2 or g.shape[-1] != g.shape[-2] or g.shape[-1] < 2:
-            continue
-        for name, unread in (("lower", np.triu(draw(g), 1)), ("upper", np.tril(draw(g), -1))):
-            if b.slope({n: unread}).steepest == 0:
-                read[n] = name
-    if not read:
-        return ""
     for _ in range(DIRECTIONS):
-        u = {n: draw(g) * (1.0 if n in read else _length_scales(b.values[n])) for n, g in gradients.items()}
+        u = {
+            n: (1.0 if n in read else _length_scales(b.values[n])) * rng.choice([-1.0, 1.0], g.shape)
+            * rng.uniform(0.5, 1.0, g.shape) for n, g in gradients.items()
+        }  # fmt: skip
         u = {n: v + np.swapaxes(v, -1, -2) if n in read else v for n, v in u.items()}
         measured = b.slope(u)
         terms = [gradients[n] * u[n] for n in u]
         rounding = ROUNDINGS * FORMATS[b.dtype].roundoff * sum(float(np.sum(np.abs(t))) for t in terms)
         off = abs(sum(float(np.sum(t)) for t in terms) - measured.value)
         if not off <= measured.bound + rounding or not measured.bound < measured.steepest / 2:
-            return ""
-    name, triangle = next(iter(read.items()))
-    return (
-        f"the function reads the {triangle} triangle of {name} alone, as of a symmetric matrix, and its gradient is that of "
-        f"one: right along every symmetric direction, and by entries a matter of convention. Ask it at {name} + {name}ᵀ"
-    )
+            return False
+    return True
 
 
 def _length_scales(x: np.ndarray) -> np.ndarray:
@@ -233,7 +262,6 @@ def _length_scales(x: np.ndarray) -> np.ndarray:
 
 
 def _compare_slopes(b: Opaque, gradients: dict[str, np.ndarray], seen: Observation, seed: int, entries: int) -> Found:
-    roundoff = FORMATS[b.dtype].roundoff
     rng = np.random.default_rng([seed, 4])
     power = {n: np.full(g.shape, np.inf) for n, g in gradients.items()}
     resolved = False
@@ -246,7 +274,7 @@ def _compare_slopes(b: Opaque, gradients: dict[str, np.ndarray], seen: Observati
         if not np.isfinite(measured.bound):
             continue
         predicted = sum(float(np.sum(gradients[n] * u[n])) for n in u)
-        allowed = measured.bound + ROUNDINGS * roundoff * sum(float(np.sum(np.abs(gradients[n] * u[n]))) for n in u)
+        allowed = measured.bound + b.excused * sum(float(np.sum(np.abs(gradients[n] * u[n]))) for n in u)
         off = abs(predicted - measured.value)
         # A bound as large as the slopes themselves (at a kink) agrees with everything, and says nothing.
         resolved |= allowed <= measured.steepest / 2 or measured.steepest == 0
@@ -256,6 +284,10 @@ def _compare_slopes(b: Opaque, gradients: dict[str, np.ndarray], seen: Observati
             # Kinks of several entries may cancel along a direction: there the slopes of the two sides are no bound.
             why = f"along random direction {k + 1} the slopes of the two sides differ by {measured.kink:.3g}"
             return Outcome.INCONCLUSIVE, None, Reason.KINK, why, ()
+        if off > allowed and abs(predicted) > measured.steepest and _may_be_infinite(measured):
+            # A root of a singular matrix: the differences grow with every halving of the step, towards what is predicted.
+            why = f"along random direction {k + 1} no step gave a stable slope: it may be infinite"
+            return Outcome.INCONCLUSIVE, None, Reason.ORACLE, why, ()
         if off > allowed and not _fails_on_other_ladders(b, u, predicted, allowed - measured.bound):
             why = f"along random direction {k + 1} the differences depend on their steps: the function is too noisy"
             return Outcome.INCONCLUSIVE, None, Reason.ORACLE, why, ()
@@ -302,6 +334,7 @@ def _judge_entry(
     measured = _slope_of_entry(b, name, at, gradients[name].shape)
     got, want, bound = float(gradients[name][at]), measured.value / length, measured.bound / length
     budget = ROUNDINGS * FORMATS[b.dtype].roundoff * abs(got)
+    budget += b.precision * float(np.max(np.abs(gradients[name]), initial=0.0))
     error = abs(got - want)
     one = float(ulp(np.asarray(want if np.isfinite(want) else 0.0), FORMATS[b.dtype]))
     element = Element(f"d{name}", at, repr(got), f"{want:.12g}", error, bound, budget, error / one, budget / one)

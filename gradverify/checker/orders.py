@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from inspect import Parameter, Signature
-from typing import Literal
+from typing import Any, Literal
 
 from ..core.case import Case
+from ..core.errors import BadInput, Unsupported
 from ..frameworks.base import Derived, values_of
 from ..frameworks.registry import of_functions
 from ..judge.draws import tangents_of
 from ..judge.orders import Below
 from ..trace import Traced
 from .question import Question
+from .trace_case import trace_case
 
 Mode = Literal["rev", "fwd"]
 
@@ -32,11 +35,37 @@ def next_order(q: Question, traced: Traced, case: Case, mode: Mode, *, stop_grad
     below = None
     if not traced.detaches and q.surrogate is None:  # else another function than the whole one may be meant
         names = tuple(a.name for a in traced.arguments if a.role != "captured")
-        below = Below(case, names, forward=mode == "fwd", custom=traced.custom)
+        below = Below(case, names, mode == "fwd", traced.custom, lambda args: _below_at(q, traced, case, mode, args))
     return Question(
         fn, args, seed=q.seed, device=q.device, time_limit=q.time_limit, stop_gradients=stop_gradients, derived=True,
         below=below, framework=traced.framework,
     )  # fmt: skip
+
+
+def _below_at(q: Question, traced: Traced, case: Case, mode: Mode, args: Sequence[Any]) -> Below | None:
+    """The order below a derivative, with its function traced once more, at other arguments."""
+    before = tuple(a.name for a in traced.arguments if a.role != "captured")
+    fn = lambda *arrays: traced.function(*arrays)
+    fn.__name__ = fn.__qualname__ = q.name
+    fn.__signature__ = _signature(before)  # type: ignore[attr-defined]
+    asked = Question(
+        fn,
+        tuple(args),
+        seed=q.seed,
+        device=q.device,
+        time_limit=q.time_limit,
+        derived=q.derived,
+        framework=traced.framework,
+    )
+    try:
+        found, own = trace_case(asked)
+    except (BadInput, Unsupported):
+        return None
+    names = tuple(a.name for a in own.arguments if a.role != "captured")
+    new = dict(zip(before, names))
+    if len(names) != len(before) or not {new[n] for n in case.wrt} <= set(found.graph.inputs):
+        return None
+    return Below(replace(found, wrt=tuple(new[n] for n in case.wrt)), names, mode == "fwd", traced.custom)
 
 
 def vjp_fn(traced: Traced, case: Case, name: str) -> Derived:

@@ -33,9 +33,13 @@ class Solver:
     name: str
     tolerance: float
 
-    def explains(self, gap: float | None) -> bool:
-        """May a relative error of `gap` come of where the solver stops?"""
-        return gap is not None and gap <= STEPS * self.tolerance
+    @property
+    def precision(self) -> float:
+        """The relative error that may come of where the solver stops."""
+        return STEPS * self.tolerance
+
+    def __str__(self) -> str:
+        return f"{self.name} stops at a tolerance of {self.tolerance:.1e}: an error of {self.precision:.1e} is not seen"
 
 
 def find_solver(run: Callable[[], Any]) -> Solver | None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..core.case import Case, Mixed
-from ..core.errors import JUDGED, BadInput, Unsupported
+from ..core.errors import JUDGED, BadInput, Unsupported, clipped
 from ..core.verdict import FailKind
 from ..frameworks.recognise import title_of, trace_call
 from ..judge.draws import draw
@@ -157,7 +157,8 @@ def trace_at(
         raise
     except JUDGED as e:
         text = str(e).strip().splitlines()
-        raise BadInput(f"{describe_function(fn)} raised {type(e).__name__}{': ' + text[0] if text else ''}") from e
+        said = f": {clipped(text[0])}" if text else ""
+        raise BadInput(f"{describe_function(fn)} raised {type(e).__name__}{said}") from e
     if found.faults:
         raise Flawed(found, FailKind.LAW, "; ".join(found.faults))
     if not any(a.kind == "float" and a.role != "captured" for a in found.arguments):

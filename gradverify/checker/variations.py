@@ -284,8 +284,23 @@ def _resized(x: np.ndarray, axes: Sequence[int], length: int) -> np.ndarray:
         n = x.shape[axis]
         kept = np.take(x, np.arange(min(length, n)), axis=axis)
         more = _scale(np.take(x, np.arange(max(length - n, 0)) % n, axis=axis), 0.75)
-        x = np.concatenate([kept, more], axis=axis)
+        x = _with_runs_of(x, np.concatenate([kept, more], axis=axis))
     return np.ascontiguousarray(x)
+
+
+def _with_runs_of(given: np.ndarray, longer: np.ndarray) -> np.ndarray:
+    """The longer array, or the given one stretched to its length where each of its values has one run, and some a long one.
+
+    Such integers number the segments of a batch, or mask its end: of segments that come once more further on, a function may
+    take two for one.
+    """
+    if given.ndim != 1 or given.dtype.kind not in "iub" or len(longer) <= len(given):
+        return longer
+    starts = np.flatnonzero(given[1:] != given[:-1]) + 1
+    runs = given[np.r_[0, starts]] if given.size else given
+    if len(runs) < 2 or len(runs) == len(given) or len(np.unique(runs)) < len(runs):
+        return longer
+    return np.asarray(given[np.arange(len(longer)) * len(given) // len(longer)])
 
 
 def _scalars(given: Given) -> Iterator[Variant]:
@@ -452,7 +467,7 @@ def _change_batch(given: Given, change: Callable[[np.ndarray], np.ndarray], grow
                 sizes.append(x.shape[0])
             if not x.ndim or not sizes or x.shape[0] != sizes[0]:
                 return None
-            changed = change(x)
+            changed = _with_runs_of(x, change(x))
             sizes.append(len(changed))
             return changed
 

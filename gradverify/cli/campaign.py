@@ -15,7 +15,7 @@ from ..report import campaign as pages
 from ..report.console import CampaignProgress, console
 from ..run.campaign.log import Log
 from ..run.campaign.model import Spread, campaign
-from ..run.campaign.workers import run_campaign
+from ..run.campaign.workers import Scheduler, local, run_campaign
 from ..run.runner import Settings
 from .group import Exit
 from .options import judging_options
@@ -51,6 +51,13 @@ def _indices(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
 )
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes, of one thread each.")
 @click.option(
+    "--scheduler",
+    default="local",
+    show_default=True,
+    metavar="WHERE",
+    help="local; dask://HOST:PORT or dask://FILE.json, a cluster of Dask; dask://, a cluster of --jobs workers here.",
+)
+@click.option(
     "--limit",
     type=click.FloatRange(0, min_open=True),
     default=300.0,
@@ -78,6 +85,7 @@ def command(
     spread: Spread,
     order: int,
     jobs: int,
+    scheduler: str,
     limit: float,
     log_path: Path | None,
     markdown_path: Path | None,
@@ -101,11 +109,22 @@ def command(
     if markdown_path is not None:
         _check_writable(markdown_path)  # known before hours go by
     with nullcontext() if log_path is None else Log(log_path, asked) as log:
-        run_campaign(asked, [tally, CampaignProgress(console(), tally)], log, jobs)
+        run_campaign(asked, [tally, CampaignProgress(console(), tally)], log, _scheduler(scheduler, jobs))
     if markdown_path is not None:
         markdown_path.write_text(pages.markdown(tally, _command_line()), encoding="utf-8")
         click.echo(f"page: {markdown_path}")
     return Exit.OK if tally.ok else Exit.FAIL
+
+
+def _scheduler(where: str, jobs: int) -> Scheduler:
+    """Where a campaign is judged. Raises UsageError for a text that names no scheduler."""
+    if where == "local":
+        return local(jobs)
+    if not where.startswith("dask://"):
+        raise click.BadParameter(f"{where!r} is neither local nor dask://…", param_hint="--scheduler")
+    from ..run.campaign.cluster import dask
+
+    return dask(where.removeprefix("dask://"), jobs)
 
 
 def _check_writable(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -23,7 +24,13 @@ from .options import case_options, judge
 @click.option("--stability", is_flag=True, help="Draw the digits that rounding leaves of each step.")
 @case_options
 def command(
-    expression: str, inputs: tuple[str, ...], stability: bool, reports: tuple[str, ...], whole: bool, **options: Any
+    expression: str,
+    inputs: tuple[str, ...],
+    stability: bool,
+    reports: tuple[str, ...],
+    whole: bool,
+    baseline: Path | None,
+    **options: Any,
 ) -> int:
     """Show the graph of EXPRESSION, its gradient to 20 digits, and each subject's verdict.
 
@@ -51,4 +58,4 @@ def command(
     for line in stability_lines(case, settings.seed) if stability else ():
         click.echo(line)
     jobs = list(plan.spec_jobs(document, settings, "<expression>"))
-    return judge(jobs, settings, reports, len(jobs), every=True, whole=whole)
+    return judge(jobs, settings, reports, len(jobs), every=True, whole=whole, baseline=baseline)

@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Mapping
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 import click
 
-from ..core.errors import GradverifyError
+from ..core.errors import JUDGED, GradverifyError
+from ..run.config import PROFILE, read_config, read_environment, with_effort
+from ..run.signals import Terminated, stopping_on_sigterm
 
 
 class Exit(IntEnum):
     """OK: nothing gates. FAIL: something does. USAGE: wrong options, or a spec that cannot be read.
-    CRASH: gradverify itself failed. INTERRUPTED: by Ctrl-C."""
+    CRASH: gradverify itself failed. INTERRUPTED: by Ctrl-C. TERMINATED: by SIGTERM."""
 
     OK = 0
     FAIL = 1
     USAGE = 2
     CRASH = 3
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 HELP = """Is this gradient right? Says so with evidence, and without a tolerance to tune.
 
 \b
 Exit codes: 0 every verdict is acceptable, 1 one is not, 2 wrong usage or a spec that
-cannot be read, 3 a crash of gradverify itself, 130 interrupted.
+cannot be read, 3 a crash of gradverify itself, 130 interrupted, 143 terminated.
 """
 
 # Command, which is also the module that defines it -> what it does.
@@ -38,6 +43,8 @@ COMMANDS: Mapping[str, str] = {
     "replay": "Judge saved cases again.",
     "explain": "The graph of an expression, its gradient to 20 digits, and verdicts.",
     "watch": "Run a Python program, and judge the custom gradients that it executes.",
+    "compare": "Compare two JSON reports.",
+    "accept": "Accept what is off, with a reason, an owner and a last day.",
     "pin": "Pin custom gradients that are meant to be no gradients.",
     "campaign": "Judge random graphs by the hundred thousand.",
     "conformance": "Check the laws of autograd on engines.",
@@ -65,13 +72,15 @@ class Group(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command; an error that the user can mend is one line."""
         try:
-            code = super().main(*args, **{**kwargs, "standalone_mode": False})
+            with stopping_on_sigterm():
+                code = super().main(*args, **{**kwargs, "standalone_mode": False})
         except click.ClickException as e:
             e.show()
             code = Exit.USAGE
-        except (click.Abort, KeyboardInterrupt):
-            click.echo("interrupted", err=True)
-            code = Exit.INTERRUPTED
+        except (click.Abort, KeyboardInterrupt) as e:  # click makes an Abort of the other
+            is_told = isinstance(e, Terminated) or isinstance(e.__cause__, Terminated)
+            click.echo("terminated" if is_told else "interrupted", err=True)
+            code = Exit.TERMINATED if is_told else Exit.INTERRUPTED
         except GradverifyError as e:
             click.echo(f"error: {e}", err=True)
             code = Exit.USAGE
@@ -87,5 +96,22 @@ class Group(click.Group):
 
 @click.group(cls=Group, help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="gradverify")
-def main() -> None:
-    pass
+@click.option("--profile", metavar="NAME", help="Settings: dev, ci, thorough, or one of the project's own.")
+@click.option("--plugin", "plugins", multiple=True, metavar="MODULE", help="Import it first: it registers things.")
+@click.pass_context
+def main(ctx: click.Context, profile: str | None, plugins: tuple[str, ...]) -> None:
+    # What the files, the profile and the environment say, stands where the command line says nothing.
+    settings = {**read_config(Path.cwd(), profile or os.environ.get(PROFILE)), **read_environment()}
+    ctx.with_resource(with_effort(settings.pop("effort", None)))
+    settings = {{"report": "reports"}.get(k, k): v for k, v in settings.items()}
+    for name in ("subjects", "dtypes", "fail_on"):
+        if name in settings:
+            settings[name] = ",".join(settings[name])
+    ctx.default_map = dict.fromkeys(COMMANDS, settings)
+    if plugins:
+        sys.path.insert(0, str(Path.cwd()))
+    for module in plugins:
+        try:
+            importlib.import_module(module)
+        except JUDGED as e:
+            raise click.UsageError(f"--plugin {module} cannot be imported: {type(e).__name__}: {e}") from None

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ..core.errors import GradverifyError
+from ..report.folder import FOLDER, LAST
 from ..report.json import read
 from ..run import plan
 from ..run.events import Job
@@ -18,18 +19,33 @@ from .options import case_options, judge
 
 
 @click.command("replay")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("what")
 @case_options
 @click.option("--id", "wanted", metavar="TEXT", help="Of a JSON report: only results whose id contains TEXT.")
-def command(file: Path, reports: tuple[str, ...], whole: bool, wanted: str | None, **options: Any) -> int:
-    """Judge saved cases again: a spec file, or those of a JSON report that were not acceptable."""
+def command(
+    what: str, reports: tuple[str, ...], whole: bool, baseline: Path | None, wanted: str | None, **options: Any
+) -> int:
+    """Judge saved cases again. WHAT is a spec file, a JSON report (what was not acceptable in it), or part of the id of what
+    was not acceptable in the last run.
+    """
+    file = Path(what)
+    if not file.is_file():
+        file, wanted = last_report(what), what
     settings = Settings(**options)
     plan.check_names(settings)
     if file.suffix == ".json":
         jobs = _of_report(file, wanted, settings)
     else:
         jobs = list(plan.spec_jobs(load(file), settings, file.as_posix()))
-    return judge(jobs, settings, reports, len(jobs), whole=whole)
+    return judge(jobs, settings, reports, len(jobs), whole=whole, baseline=baseline)
+
+
+def last_report(id: str) -> Path:
+    """The report of the last run, kept in the project's folder. Raises GradverifyError where there is none."""
+    file = Path.cwd() / FOLDER / LAST
+    if not file.is_file():
+        raise GradverifyError(f"{id}: no such file, and no run has left anything in {FOLDER} to be replayed")
+    return file
 
 
 def _of_report(file: Path, wanted: str | None, settings: Settings) -> list[Job]:

@@ -19,7 +19,9 @@ from .options import case_options, judge
 @case_options
 @click.option("--examples", type=click.IntRange(0), default=100, show_default=True,
               help="Random graphs per subject and dtype; 0 for none.")  # fmt: skip
-def command(paths: tuple[Path, ...], reports: tuple[str, ...], whole: bool, **options: Any) -> int:
+def command(
+    paths: tuple[Path, ...], reports: tuple[str, ...], whole: bool, baseline: Path | None, **options: Any
+) -> int:
     """Judge the *.grad.yaml files in PATHS (default: the current folder), and random graphs.
 
     Random graphs belong to a run over folders: where PATHS are files, only these are judged.
@@ -31,4 +33,12 @@ def command(paths: tuple[Path, ...], reports: tuple[str, ...], whole: bool, **op
     searches = list(plan.searches(settings)) if plan.wants_random_graphs(paths) else []
     if not jobs and not searches:
         raise GradverifyError("nothing to judge: no *.grad.yaml file, and no random graphs")
-    return judge([*jobs, *searches], settings, reports, len(jobs) + sum(s.examples for s in searches), whole=whole)
+    return judge(
+        [*jobs, *searches],
+        settings,
+        reports,
+        len(jobs) + sum(s.examples for s in searches),
+        whole=whole,
+        baseline=baseline,
+        keep=True,
+    )

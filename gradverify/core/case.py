@@ -53,6 +53,7 @@ class Case:
     claims      input name -> a graph over the same inputs (and the cotangent, as `g`, or `g0`, `g1`, … for
                 several outputs, where it names it) that the author claims to be the gradient; held against the oracle too
     function    "package.module:name" of the user's own function, held against `graph` as its definition
+    vjp         "package.module:name" of its backward pass, where it has none of its own
     expect      what the author expects of the subject: negative cases say "fail" or "raises"
     invariants  names of the laws to check as well
     parts       pairs of outputs that are the real and the imaginary part of one complex number
@@ -72,6 +73,7 @@ class Case:
     wrt: tuple[str, ...]
     claims: Mapping[str, Graph] = field(default_factory=dict)
     function: str | None = None
+    vjp: str | None = None
     expect: Expect = "pass"
     invariants: tuple[str, ...] = ()
     source: Source = Source()

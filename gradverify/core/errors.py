@@ -55,8 +55,22 @@ JUDGED = (Exception, SystemExit, GeneratorExit)
 """What judged code may raise that is laid to it. A KeyboardInterrupt is the user's."""
 
 
+MOST_TEXT = 2000
+"""Characters of a text of somebody else's (an exception, a name) that a message quotes."""
+
+
+def clipped(text: str, most: int = MOST_TEXT) -> str:
+    """The text, without its middle where it is longer than `most` characters."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]} … ({len(text) - 2 * half:,} characters left out) … {text[-half:]}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`"; did you mean 'softplus'?"`, or an empty string where nothing comes close."""
+    if len(name) > MOST_TEXT:
+        return ""  # nobody's slip of the pen, and the comparison is quadratic
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
     if not close:
         return ""

@@ -28,6 +28,27 @@ class Constant:
     shape: Shape = ()
     kind: Kind = "float"
 
+    # A NaN is the same literal as a NaN: tuples compare it by identity, Python 3.13 compares field by field.
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Constant):
+            return NotImplemented
+        return (self.shape, self.kind) == (other.shape, other.kind) and _key(self.value) == _key(other.value)
+
+    def __hash__(self) -> int:
+        return hash((self.shape, self.kind, _key(self.value)))
+
+
+def _key(value: Any) -> Any:
+    """A literal in which NaNs are equal."""
+    if isinstance(value, tuple):
+        return tuple(map(_key, value))
+    if isinstance(value, complex):
+        return (_key(value.real), _key(value.imag)) if value != value else value
+    return _NAN if value != value else value
+
+
+_NAN = object()
+
 
 Site = tuple[str, int]
 """A file and a line of the user's program."""

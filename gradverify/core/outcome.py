@@ -118,6 +118,7 @@ class Reason(Enum):
     NO_KERNEL = "the oracle has no kernel for an operation, so it cannot say what the true gradient is"
     SUBJECT = "the subject cannot run this case: it lacks an operation, the dtype, or what a law asks for"
     UNAVAILABLE = "the subject is not installed, or its device is not there"
+    NOT_CALLED = "the case calls a function by its name, and this run imports nothing that a file names"
 
     def __str__(self) -> str:
         return self.value
@@ -128,7 +129,9 @@ class Reason(Enum):
         return self in _UNSUPPORTED
 
 
-_UNSUPPORTED = frozenset({Reason.UNTRACED, Reason.NO_RULE, Reason.NO_KERNEL, Reason.SUBJECT, Reason.UNAVAILABLE})
+_UNSUPPORTED = frozenset({
+    Reason.UNTRACED, Reason.NO_RULE, Reason.NO_KERNEL, Reason.SUBJECT, Reason.UNAVAILABLE, Reason.NOT_CALLED,
+})  # fmt: skip
 
 
 def reason_of(e: Unsupported, default: Reason) -> Reason:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
+from .errors import MOST_TEXT, clipped
 from .outcome import FailKind as FailKind
 from .outcome import Outcome as Outcome
 from .outcome import Reason as Reason
@@ -43,6 +44,20 @@ class Element:
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorMap:
+    """The errors of an array that fails, as shares of their budgets: a picture for reports.
+
+    shape    of the array
+    rows     the picture: the last axis across, all others down; a cell has the largest share of its entries
+    entries  the worst failing entries, the worst first
+    """
+
+    shape: tuple[int, ...]
+    rows: tuple[tuple[float, ...], ...]
+    entries: tuple[Element, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """One array compared whole: the gradient of one input, or one output.
 
@@ -54,6 +69,7 @@ class Comparison:
     power_typical  the same for the median entry
     unresolved how many non-zero entries rounding in the dtype leaves no digit of
     failing    how many entries failed, of `size`
+    errors     where they are; None where none failed
     """
 
     of: str
@@ -64,6 +80,7 @@ class Comparison:
     power: float = math.nan
     power_typical: float = math.nan
     unresolved: int = 0
+    errors: ErrorMap | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,18 +135,49 @@ class Culprit:
     script: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A node of a drawn graph.
+
+    label  what it is called: an input's name, `%3`
+    call   what it computes: `sum(%2, axis=0)`
+    args   the places of its arguments in the drawing
+    shape  of its value
+    site   the user's line, "ops.py:12"; "" where that is not known
+    lost   the decimal digits that rounding loses in this step alone
+    """
+
+    label: str
+    call: str
+    args: tuple[int, ...] = ()
+    shape: tuple[int, ...] = ()
+    site: str = ""
+    lost: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A graph as reports draw it: its steps in order, and the places of the outputs and of the first wrong step."""
+
+    steps: tuple[Step, ...]
+    outputs: tuple[int, ...]
+    wrong: int | None = None
+
+
 HTML = '<pre style="font-family: monospace; line-height: 1.4">{code}</pre>'
 
 
 @dataclass(frozen=True, repr=False)
 class Verdict:
-    """The judgement of one case on one subject. `bool(verdict)` is that of its outcome.
+    """The judgement of one case on one subject. `bool(verdict)` is that of its outcome, or true where it is accepted.
 
     kind    what sort of fault was found, of FAIL and KNOWN
     reason  of INCONCLUSIVE
     coverage  of the branches of a custom backward pass, if they were looked for
     source  where the case, or the backward pass, is written: "ops.py:12"
     point   the values that it was judged at, as text
+    accepted  why the project accepts it, by whom and until when (`run.deviations`); "" where it does not
+    forward  the graph that was judged, where something is wrong or loses digits; `backward`: its traced backward pass
     known   of KNOWN: the declared weakness of the subject (`frameworks.base.Form`) that explains the fault in full
     """
 
@@ -152,10 +200,17 @@ class Verdict:
     seconds: float = 0.0
     known: str = ""
     notes: tuple[str, ...] = ()
+    accepted: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    forward: Drawing | None = None
+    backward: Drawing | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.message) > 2 * MOST_TEXT:  # judged code raises what it likes
+            object.__setattr__(self, "message", clipped(self.message, 2 * MOST_TEXT))
 
     def __bool__(self) -> bool:
-        return bool(self.outcome)
+        return bool(self.outcome) or bool(self.accepted)
 
     @property
     def power(self) -> float:

@@ -38,6 +38,7 @@ def headline(v: Verdict, source: str = "", unmet: str = "") -> str:
     where = source or (v.source if ":" in v.source and not v.source.startswith("<") else "")
     case = v.case.removesuffix(GIVEN)
     on = f"{',' if ', ' in case else ''} on {v.subject} in {v.dtype}" if v.subject else ""
+    unmet += ", accepted" if v.accepted else ""
     return f"{v.outcome}{kind}{unmet}: {case}{on}" + (f" ({where})" if where else "")
 
 
@@ -53,6 +54,8 @@ def glance(v: Verdict, *, source: str = "", unmet: str = "", more: str = "") -> 
     lines = wrapped(headline(v, source, unmet))
     if v.message:
         lines += wrapped(v.message)
+    if v.accepted:
+        lines += wrapped(f"accepted: {v.accepted}")
     if v.culprit is not None:
         lines += wrapped(f"first wrong op: {v.culprit.text}")
     if v.reason:

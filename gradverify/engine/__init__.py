@@ -11,15 +11,19 @@ From `x * y` to its derivative, in six steps:
     autograd/walk.py: walk          `backward()` sends gradients along the edges, last node first
     nodes.py: OpNode.backward       the VJP texts, `g * y` and `g * x`, run over the arrays, or over tensors (create_graph)
 
-How to differentiate stands in none of them, but in the op table, `gradverify.ops`. `tensor` says what a tensor is, `tape`
+docs/how-autograd-works.md builds a small engine of this kind in eight steps. How to differentiate stands in none of these
+files, but in the op table, `gradverify.ops`. `tensor` says what a tensor is, `tape`
 what a node is.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from . import autograd, dtypes, fft, linalg, special
+import numpy as np
+
+from . import autograd, dtypes, fft, legacy, linalg, special
 from .api import aliases, methods
 from .api.conversion import contiguous_format, preserve_format
 from .api.creation import *  # noqa: F403
@@ -46,17 +50,55 @@ _functions = aliases.functions_by_name()
 methods.install(_functions)
 globals().update(_functions)
 globals().update(dtypes.DTYPES)
+globals().update(legacy.CONSTRUCTORS)
 
 # What is written in terms of the operators comes after they are installed.
-from . import func, nn, optim, utils  # noqa: E402
+from . import distributions, func, nn, optim, utils  # noqa: E402
 from .nn.functional import log_softmax, softmax  # noqa: E402
 from .nn.functional import relu_ as relu_  # noqa: E402
+from .serialization import load, save  # noqa: E402
+
+Tensor.softmax, Tensor.log_softmax = softmax, log_softmax
+pi, e, inf, nan = math.pi, math.e, math.inf, math.nan
+vmap = func.vmap
 
 
 def result_type(a: Any, b: Any) -> dtype:
     """The dtype that an arithmetic op of the two gives."""
     raws = [x._data if isinstance(x, Tensor) else x for x in (a, b)]
     return dtypes.of_numpy(dtypes.result_type(raws))
+
+
+def broadcast_shapes(*shapes: Any) -> Size:
+    """The shape of what the shapes are broadcast to. Raises RuntimeError where they do not fit."""
+    try:
+        return Size(np.broadcast_shapes(*((s,) if isinstance(s, int) else tuple(s) for s in shapes)))
+    except ValueError:
+        raise RuntimeError("Shape mismatch: objects cannot be broadcast to a single shape") from None
+
+
+def is_floating_point(input: Tensor) -> bool:
+    return input.is_floating_point()
+
+
+def is_nonzero(input: Tensor) -> bool:
+    return bool(input)
+
+
+def is_inference(input: Tensor) -> bool:
+    return input.is_inference()
+
+
+def _limits(of: Any) -> Any:
+    """`finfo` and `iinfo`: NumPy's, of a dtype of PyTorch."""
+
+    def info(kind: dtype | None = None) -> Any:
+        return of((get_default_dtype() if kind is None else kind).numpy)
+
+    return info
+
+
+finfo, iinfo = _limits(np.finfo), _limits(np.iinfo)
 
 
 class cuda:
@@ -74,10 +116,10 @@ class cuda:
 
 
 __all__ = [
-    "ENGINE", "EngineNamespace", "Generator", "Size", "Tensor", "autograd", "contiguous_format",
-    "cuda", "device", "dtype", "enable_grad",
-    "fft", "func", "get_default_dtype", "inference_mode", "is_anomaly_enabled", "is_grad_enabled",
-    "is_inference_mode_enabled", "linalg", "log_softmax", "manual_seed", "nn", "no_grad", "optim",
-    "preserve_format", "result_type",
-    "set_default_dtype", "set_grad_enabled", "softmax", "special", "utils",
+    "ENGINE", "EngineNamespace", "Generator", "Size", "Tensor", "autograd", "broadcast_shapes", "contiguous_format",
+    "cuda", "device", "distributions", "dtype", "enable_grad", "fft", "finfo", "func", "get_default_dtype", "iinfo",
+    "inference_mode", "is_anomaly_enabled", "is_floating_point", "is_grad_enabled", "is_inference",
+    "is_inference_mode_enabled", "is_nonzero", "linalg", "load", "log_softmax", "manual_seed", "nn", "no_grad",
+    "optim", "preserve_format", "result_type", "save", "set_default_dtype", "set_grad_enabled", "softmax", "special",
+    "utils", "vmap",
 ]  # fmt: skip

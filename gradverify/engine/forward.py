@@ -37,6 +37,16 @@ def with_tangent(x: Tensor, level: int, d: Tensor | None) -> Tensor:
     return out
 
 
+def check_size(primal: Tensor, tangent: Tensor) -> None:
+    """Raises RuntimeError where the two have different shapes."""
+    if primal._data.shape != tangent._data.shape:
+        raise RuntimeError(
+            f"Trying to set a forward gradient that has a different size than that of the original Tensor, this is not "
+            f"supported. Tensor is of size {list(primal.shape)} while the given forward gradient is of size "
+            f"{list(tangent.shape)}."
+        )
+
+
 def alias(x: Tensor) -> Tensor:
     """Another object for the same tensor: the same memory, history and tangents."""
     out = object.__new__(type(x))

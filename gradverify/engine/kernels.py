@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..namespaces.numpy import NumpyNamespace, native_index
-from ..ops.neural import patch_indices
+from ..ops.neural import convolve2d, patch_indices
 from . import wirtinger
 from .local_ops import LOCAL
 
@@ -60,12 +60,29 @@ class Kernels(NumpyNamespace):
         at = native_index(index)
         return x[at] if Ellipsis in at else x[(*at, Ellipsis)]  # the Ellipsis keeps a 0-d result a view
 
+    def im2col(self, x: Any, kernel: Any, stride: Any = (1, 1), dilation: Any = (1, 1)) -> Any:
+        """The definition's patches, laid out in memory as the matrix that a convolution multiplies: no copy there."""
+        n, c, h, w = x.shape
+        places = patch_indices(h, w, kernel, stride, dilation)
+        out: Any = None
+        for k, at in enumerate(places):
+            part = x[native_index(at)]
+            if out is None:
+                out = self.module.empty((c, len(places), n, *part.shape[2:]), x.dtype)
+            out[:, k] = part.transpose(1, 0, 2, 3)
+        return out.transpose(2, 0, 1, 3, 4)
+
+    def conv2d(self, x: Any, w: Any, **params: Any) -> Any:
+        """The definition's entries, in PyTorch's order in memory."""
+        return self.module.ascontiguousarray(convolve2d(self, x, w, **params))
+
     def col2im(self, x: Any, size: Any, kernel: Any, stride: Any = (1, 1), dilation: Any = (1, 1)) -> Any:
-        """The definition's sum of embedded patches, added up in one array instead of one per patch entry."""
-        out = self.zeros((*x.shape[:2], *size), like=x)
+        """The definition's sum of embedded patches, added up in one array, which has the channels outermost in memory."""
+        n, c = x.shape[:2]
+        out = self.zeros((c, n, *size), like=x)
         for k, at in enumerate(patch_indices(size[0], size[1], kernel, stride, dilation)):
-            out[native_index(at)] += x[:, :, k]
-        return out
+            out[native_index(at)] += x[:, :, k].transpose(1, 0, 2, 3)
+        return out.transpose(1, 0, 2, 3)
 
 
 KERNELS = Kernels()

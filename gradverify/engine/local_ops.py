@@ -33,6 +33,14 @@ LOCAL: Mapping[str, OpSpec] = {
             vjp=(lambda xp, g, out, x, at: shared_among(xp, g, _same(xp, x, out), x, None),),
         ),
         OpSpec(
+            name="bce_of_each", doc="binary cross-entropy, each logarithm cut off at -100, as PyTorch has it",
+            example="bce_of_each(x, y)", arity=2, shape=lambda s, t, **_: s,
+            define=lambda xp, x, y: -(y * _low(xp, xp.log(x)) + (1 - y) * _low(xp, xp.log1p(-x))),
+            # The derivative is PyTorch's too, which is finite at 0 and 1: its denominator is at least 1e-12.
+            vjp=(lambda xp, g, out, x, y: g * (x - y) / xp.maximum((1 - x) * x, _like(xp, x, 1e-12)),
+                 lambda xp, g, out, x, y: g * (xp.log1p(-x) - xp.log(x))),
+        ),
+        OpSpec(
             name="index", doc="x[at] for a native index that holds arrays", example="index(x, at=...)",
             shape=lambda s, **_: s, params={"at": Param("index")},
             define=lambda xp, x, at: x[at],
@@ -60,6 +68,14 @@ def _same(xp: Any, x: Any, value: Any) -> Any:
     """Where x equals the value, NaN counting as equal to NaN."""
     is_nan = lambda a: xp.not_equal(a, a)
     return xp.logical_or(xp.equal(x, value), xp.logical_and(is_nan(x), is_nan(value)))
+
+
+def _like(xp: Any, x: Any, value: float) -> Any:
+    return xp.full_like(x, value)
+
+
+def _low(xp: Any, x: Any) -> Any:
+    return xp.maximum(x, _like(xp, x, -100.0))
 
 
 def _put_add(xp: Any, x: Any, at: Any, shape: Any) -> Any:

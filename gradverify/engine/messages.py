@@ -9,7 +9,6 @@ import numpy as np
 
 from . import dtypes
 from .rules import Rule
-from .tape import Node
 
 INFERENCE = (
     "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference mode in computation "
@@ -22,12 +21,6 @@ DETACHED = (
     "Trying to use a saved tensor that has been detached in-place, i.e. with .detach_(). This is not supported, please use "
     "out-of-place `.detach()` instead"
 )
-
-
-def op_of(node: Node) -> str:
-    """The node's name without Backward0, as error messages have it."""
-    name = node.name()
-    return name.rstrip("0123456789").removesuffix("Backward") if name[-1].isdigit() else name
 
 
 def modified_error(data: Any, made: str, now: int, then: int) -> RuntimeError:

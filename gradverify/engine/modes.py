@@ -32,6 +32,7 @@ class _State(threading.local):
     birthmark: Mapping[str, Any] = {}
     saved_hooks: tuple[tuple[Callable[[Any], Any], Callable[[Any], Any]], ...] = ()
     no_saved_hooks: str | None = None  # why none may be set now
+    before_write: Callable[[Any], None] | None = None  # called with a tensor before its memory is written to
     plain = True
 
     def mark(self, inference: bool, level: int) -> None:

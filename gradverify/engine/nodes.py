@@ -14,12 +14,12 @@ import numpy as np
 from ..namespaces.base import Namespace
 from .dtypes import F32, F64
 from .kernels import KERNELS, gpu, kernels_for
-from .messages import DETACHED, INFERENCE, modified_error, op_of
+from .messages import DETACHED, INFERENCE, modified_error
 from .promotion import widen
 from .reads import SHAPE, VALUE
 from .rules import Plan, Rule
 from .saving import Packed, unpacked
-from .tape import FREED, Ghost, Node
+from .tape import FREED, Ghost, Node, op_of
 from .tensor import Tensor, wrap
 
 
@@ -212,8 +212,10 @@ class OpNode(Node):
         return out
 
     def release(self) -> None:
-        if self.plan.keeps:
-            self.saved, self.output, self.cell = Freed, None, None
+        if self.keeps:
+            self.saved = Freed
+            if self.output is not None:
+                self.output = self.cell = None
 
 
 def _run(vjp: Callable[..., Any], *args: Any, **params: Any) -> Any:

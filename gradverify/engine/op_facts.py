@@ -308,6 +308,7 @@ FACTS: Mapping[str, OpFacts] = {
     "clone": OpFacts(saves=("",), promotion=KEEP, complex=HOLOMORPHIC),
     "cast": OpFacts(saves=("",), promotion=KEEP, node="ToCopyBackward0", complex=HOLOMORPHIC),
     "pick_value": OpFacts(saves=("a out",), promotion=KEEP),
+    "bce_of_each": OpFacts(saves=("a b", "a"), node="BinaryCrossEntropyBackward0"),
     "index": OpFacts(saves=("a.shape",), promotion=KEEP, indexes=True, complex=HOLOMORPHIC),
     "index_put_add": OpFacts(saves=("",), promotion=KEEP, adds=True, complex=HOLOMORPHIC),
     "index_put": OpFacts(saves=("", "b.shape"), promotion=KEEP, indexes=True, complex=HOLOMORPHIC),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import dtypes
+from .modes import state
 from .tensor import Tensor
 
 PRECISION, THRESHOLD, EDGE_ITEMS, LINE_WIDTH = 4, 1000, 3, 80
@@ -131,6 +132,8 @@ def text(x: Tensor) -> str:
         suffixes.append(f"grad_fn=<{name}>")
     elif x.requires_grad:
         suffixes.append("requires_grad=True")
+    if x._tangents and state.duals and state.duals[-1] in x._tangents:
+        suffixes.append(f"tangent={text(x._tangents[state.duals[-1]])}")
     out = prefix + body
     width = len(out) - out.rfind("\n") + 1
     for suffix in suffixes:

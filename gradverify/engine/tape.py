@@ -176,3 +176,9 @@ def named(base: type, name: str) -> type:
     if key not in _classes:
         _classes[key] = type(name, (base,), {"__module__": "gradverify.engine.autograd"})
     return _classes[key]
+
+
+def op_of(node: Node) -> str:
+    """The node's name without Backward0, as error messages have it."""
+    name = node.name()
+    return name.rstrip("0123456789").removesuffix("Backward") if name[-1].isdigit() else name

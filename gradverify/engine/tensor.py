@@ -9,6 +9,7 @@ turns it into an array before anything writes to it or looks at it through a vie
 
 from __future__ import annotations
 
+import enum
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import numpy as np
 
 from . import dtypes
 from .modes import recording, state
-from .tape import Edge, Node, Nowhere, RemovableHandle, TensorHooks, hook_into, named
+from .tape import Edge, Node, Nowhere, RemovableHandle, TensorHooks, hook_into, named, op_of
 
 
 class Size(tuple):
@@ -70,6 +71,15 @@ class Tensor:
     if TYPE_CHECKING:  # what `api.methods` installs
         __add__: Any
         __mul__: Any
+        __sub__: Any
+        __rsub__: Any
+        __radd__: Any
+        __rmul__: Any
+        __truediv__: Any
+        __pow__: Any
+        __neg__: Any
+        softmax: Any
+        log_softmax: Any
         __getitem__: Any
 
         def __getattr__(self, name: str) -> Any: ...
@@ -137,6 +147,8 @@ class Tensor:
 
     @data.setter
     def data(self, new: Tensor) -> None:
+        if self._requires_grad and new.dtype.category < dtypes.FLOAT:
+            raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
         self._data = new._array()
 
     # ---- autograd --------------------------------------------------------------------------------------------------
@@ -451,14 +463,15 @@ class View:
 
     steps      the ops that lead from the base to the view
     version    the version of the base that the view's `grad_fn` belongs to
-    forbidden  why it must not be written to while grad mode is on, or None
+    forbidden  how it was made, if it must not be written to while grad mode is on for that; else None
+    output     which of the views of one call it is
     """
 
-    __slots__ = ("base", "forbidden", "steps", "version")
+    __slots__ = ("base", "forbidden", "output", "steps", "version")
 
-    def __init__(self, base: Tensor, steps: tuple[Step, ...], forbidden: str | None) -> None:
+    def __init__(self, base: Tensor, steps: tuple[Step, ...], forbidden: Creation | None) -> None:
         self.base, self.steps, self.forbidden = base, steps, forbidden
-        self.version = base._cell()[0]
+        self.version, self.output = base._cell()[0], 0
 
     def refresh(self, view: Tensor) -> None:
         """After a write through the base or another view, derive this view's `grad_fn` again."""
@@ -468,9 +481,7 @@ class View:
         if view._edge is None and not self.base._requires_grad:
             return
         if self.forbidden is not None:  # asked for again and again: the answer stays out
-            raise RuntimeError(
-                self.forbidden.replace("is being modified", "its base or another view of its base has been modified", 1)
-            )
+            raise forbidden_write(view, indirect=True)
         self.version = now
         with recording():
             again = self.base
@@ -484,22 +495,61 @@ class View:
         move_history(view, again._edge, True)
 
 
+class Creation(enum.Enum):
+    """How a view was made that must not be written to (PyTorch's CreationMeta)."""
+
+    NO_GRAD_MODE = enum.auto()
+    INFERENCE_MODE = enum.auto()
+    MULTIPLE_VIEWS = enum.auto()
+    CUSTOM_FUNCTION = enum.auto()
+
+
+_AMBIGUOUS = (
+    " Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the "
+    "view and the inplace either both inside the {0} block (if you don't want the inplace to be tracked) or both outside "
+    "(if you want the inplace to be tracked)."
+)
+
+_WHY = {
+    Creation.NO_GRAD_MODE: _AMBIGUOUS.format("no_grad"),
+    Creation.INFERENCE_MODE: _AMBIGUOUS.format("inference_mode"),
+    Creation.MULTIPLE_VIEWS: " This view is the output of a function that returns multiple views. Such functions do not "
+    "allow the output views to be modified inplace. You should replace the inplace operation by an out-of-place one.",
+    Creation.CUSTOM_FUNCTION: " This view was created inside a custom Function (or because an input was returned as-is) and "
+    "the autograd logic to handle view+inplace would override the custom backward associated with the custom Function, "
+    "leading to incorrect gradients. This behavior is forbidden. You can fix this by cloning the output of the custom "
+    "Function.",
+}
+
+
+def forbidden_write(view: Tensor, indirect: bool = False) -> RuntimeError:
+    """PyTorch's error for a write to a view, or (indirect) for the use of one after a write to its base."""
+    assert view._view is not None
+    assert view._view.forbidden is not None
+    made, what = view._view.forbidden, "its base or another view of its base has been" if indirect else "is being"
+    name = "" if view._edge is None else op_of(view._edge[0]).removesuffix("Backward")
+    output = "" if view._edge is None else f"Output {view._edge[1] or view._view.output} of {name} is a view"
+    if output and made not in (Creation.NO_GRAD_MODE, Creation.INFERENCE_MODE):
+        return RuntimeError(f"{output} and {what} modified inplace.{_WHY[made]}")
+    head = f"{output} of a view which was created" if output else "A view was created"
+    if made is Creation.INFERENCE_MODE:
+        return RuntimeError(f"{head} in inference mode and {what} modified inplace in normal mode.{_WHY[made]}")
+    return RuntimeError(f"{head} in no_grad mode and {what} modified inplace with grad mode enabled.{_WHY[made]}")
+
+
 def track(source: Tensor, out: Tensor, step: Step) -> None:
     """Note that `out` is a view of `source`, one step away, if the two share memory."""
     if isinstance(source._data, np.generic):
         source._array()
+    if source._inference:  # nothing about it is ever recorded
+        return
     if isinstance(out._data, np.generic) or out._data.base is None or not np.may_share_memory(source._data, out._data):
         return
     out._version_cell = source._cell()
     steps: tuple[Step, ...] = (step,)
     forbidden = None
     if not state.enabled:
-        forbidden = (
-            "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use "
-            "case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view and the "
-            "inplace either both inside the no_grad block (if you don't want the inplace to be tracked) or both outside (if "
-            "you want the inplace to be tracked)."
-        )
+        forbidden = Creation.INFERENCE_MODE if state.inference else Creation.NO_GRAD_MODE
     if source._view is not None:
         base, steps = source._view.base, source._view.steps + steps
         forbidden = source._view.forbidden or forbidden

@@ -20,7 +20,7 @@ from .dispatch import cast
 from .local_ops import is_gapless
 from .modes import state
 from .tape import FREED, Edge, Node
-from .tensor import Step, Tensor, move_history, wrap
+from .tensor import Step, Tensor, forbidden_write, move_history, wrap
 
 
 def write(x: Tensor, make: Callable[[Tensor], Tensor], alike: bool = False) -> Tensor:
@@ -32,7 +32,7 @@ def write(x: Tensor, make: Callable[[Tensor], Tensor], alike: bool = False) -> T
     """
     check_writable(x)
     requires = x.requires_grad
-    new = make(x)
+    new = make(_old_value(x) if state.saved_hooks and state.enabled and requires else x)
     if dtypes.CATEGORY[new._data.dtype] > dtypes.CATEGORY[x._data.dtype]:
         raise RuntimeError(
             f"result type {new.dtype.tensor_type.removesuffix('Tensor')} can't be cast to the desired output type "
@@ -44,7 +44,7 @@ def write(x: Tensor, make: Callable[[Tensor], Tensor], alike: bool = False) -> T
         new = cast(new, x._data.dtype)
     recorded = new._requires_grad and state.enabled
     if recorded and x._view is not None and x._view.forbidden is not None:
-        raise RuntimeError(x._view.forbidden)
+        raise forbidden_write(x)
     if recorded:
         _keep_old_value(new, x)
     overwrite(x, new._data, alike)
@@ -56,6 +56,15 @@ def write(x: Tensor, make: Callable[[Tensor], Tensor], alike: bool = False) -> T
         # what came out does not depend on x any more (zero_, fill_ of a constant)
         rebase(x, new)
     return x
+
+
+def _old_value(x: Tensor) -> Tensor:
+    """A copy of `x` with its history: what hooks on saved tensors may take for the value before the write."""
+    old = wrap(x._array().copy())
+    if x.grad_fn is not None:
+        old._edge, old._requires_grad = x._edge, True
+    old._tangents = x._tangents
+    return old
 
 
 def _write_tangents(x: Tensor, new: Tensor) -> None:
@@ -88,6 +97,8 @@ SHARED = (
 def overwrite(x: Tensor, data: Any, alike: bool = False) -> None:
     """Write into the memory of `x`, without recording."""
     check_writable(x)
+    if state.before_write is not None:
+        state.before_write(x)
     _store(x._array(), data, alike)
     x._cell()[0] += 1
 
@@ -148,7 +159,7 @@ def check_writable(x: Tensor, done: bool = False) -> None:
         return
     if x._view is not None:
         if x._view.forbidden is not None and x.requires_grad:
-            raise RuntimeError(x._view.forbidden)
+            raise forbidden_write(x)
         if x._view.base._edge is None and x.requires_grad:
             raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
     elif x._requires_grad and x._edge is None:

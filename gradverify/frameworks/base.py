@@ -176,6 +176,11 @@ class Framework(ABC):
         """A context in which hooks that change gradients are not called; what it yields says which were left out."""
         return nullcontext([])
 
+    def kept_modes(self, function: Callable[..., Any]) -> AbstractContextManager[None]:
+        """A context that leaves the framework's modes (its default dtype, …), and what `function` carries of it, as they
+        were, whatever runs in it."""
+        return nullcontext()
+
     def run_jvp(
         self,
         function: Callable[..., Any],
@@ -332,6 +337,20 @@ class Framework(ABC):
         """The function called with one and the same array where two of `args` fit each other; None where no two do, or
         the framework's arrays have no identity."""
         return None
+
+    def with_vjp(
+        self,
+        forward: Callable[..., Any],
+        backward: Callable[..., Any],
+        arguments: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]],
+        names: tuple[str, ...],
+    ) -> Callable[..., Any]:
+        """`forward` with a backward pass that was written by hand, as a function of arrays that `run_vjp` takes.
+
+        Both are given the framework's arrays: `arguments(*arrays)` are the positional and keyword arguments of `forward`,
+        `backward` takes the cotangent (a tuple of several) before them, and returns the gradient, or one per array.
+        `names` are those of the arrays."""
+        raise Unsupported(f"{self.title} differentiates by itself: a backward pass by hand (`vjp`) cannot be given")
 
     # ---- what is known of it ------------------------------------------------------------------------------------------
 

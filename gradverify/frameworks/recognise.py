@@ -17,13 +17,10 @@ from ..trace import Traced
 from ..trace.calls import closed_over
 from .base import Framework
 from .numpy.handwritten import HandWritten
-from .registry import of_functions, of_others
+from .registry import BY_HAND, of_functions, of_others
 
 FRAMEWORKS: tuple[str, ...] = ("torch", "jax", "tinygrad", "mlx", "engine", "autograd", "cupy", "numpy")
 """Built-in ones whose functions can be judged, in the order in which a function with arrays of several is theirs."""
-
-BY_HAND = ("numpy", "cupy")
-"""Array libraries, which differentiate nothing."""
 
 DEPTH = 3
 """How far functions are followed into those that they call, to see whether they use HIPS autograd or JAX."""

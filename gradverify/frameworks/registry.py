@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -38,6 +39,8 @@ FUNCTIONS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Those that judge a user's function and run no graphs: by the name of the function's framework."""
+BY_HAND = ("numpy", "cupy")
+"""Array libraries, which differentiate nothing: subjects of a spec that names a function and its `vjp`."""
 
 PACKAGES: Mapping[str, str | None] = MappingProxyType({"engine": None, "torch": "torch", "jax": "jax"})
 """Those that are judged where a run names none -> the package that must be installed for it."""
@@ -73,6 +76,13 @@ def reload() -> None:
 def installed() -> tuple[str, ...]:
     """The built-in frameworks that run graphs and are installed; none is imported."""
     return tuple(name for name, package in PACKAGES.items() if not package or importlib.util.find_spec(package))
+
+
+def loaded() -> Iterator[Framework]:
+    """Yield the built-in frameworks whose package somebody has imported."""
+    for name, package in PACKAGES.items():
+        if package and package in sys.modules:
+            yield find(name)
 
 
 def of_others() -> Iterator[Framework]:
@@ -139,6 +149,8 @@ def find(name: str, device: str | None = None) -> Framework:
         return _REGISTERED[name]
     if name in BUILT_IN:
         return _built_in(BUILT_IN[name], device)
+    if name in BY_HAND:
+        return _built_in(FUNCTIONS[name], device)
     if name in _entries():
         made = _entries()[name].load()
         return made if isinstance(made, Framework) else made()

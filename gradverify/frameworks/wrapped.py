@@ -45,6 +45,15 @@ class Wrapped(Framework):
     def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
         return self.inner.function(graph, dtype)
 
+    def with_vjp(
+        self,
+        forward: Callable[..., Any],
+        backward: Callable[..., Any],
+        arguments: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]],
+        names: tuple[str, ...],
+    ) -> Callable[..., Any]:
+        return self.inner.with_vjp(forward, backward, arguments, names)
+
     def run_vjp(
         self,
         function: Callable[..., Any],
@@ -66,6 +75,9 @@ class Wrapped(Framework):
 
     def without_hooks(self) -> AbstractContextManager[list[str]]:
         return self.inner.without_hooks()
+
+    def kept_modes(self, function: Callable[..., Any]) -> AbstractContextManager[None]:
+        return self.inner.kept_modes(function)
 
     def run_jvp(
         self,

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.verdict import Comparison, Element
+from ..core.verdict import Comparison, Element, ErrorMap
 from ..namespaces.dtypes import FloatFormat, ulp
 from ..oracle.estimate import Estimate
 
@@ -19,6 +20,12 @@ LARGEST = sys.float_info.max
 
 ERROR_OF_DIGITS = 0.5
 """An entry whose budget is more than half of it has no digit left that could be checked."""
+
+CELLS = 48
+"""Rows and columns at most of a picture of errors: cells of 6 pixels on a phone."""
+
+LISTED = 8
+"""Failing entries that are listed one by one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +111,21 @@ def _summary(
         float(relative.max()) if relative.size else math.nan,
         _median(relative) if relative.size else math.nan,
         unresolved,
+        _error_map(share, failing, lambda at: _element(of, at, got, want, d, r, b, fmt)) if failing.any() else None,
     )
+
+
+def _error_map(share: np.ndarray, failing: np.ndarray, element: Callable[[tuple[int, ...]], Element]) -> ErrorMap:
+    """The picture of an array's errors, and its worst failing entries."""
+    rows = share.reshape(-1, share.shape[-1]) if share.ndim else share.reshape(1, 1)
+    for axis, n in enumerate(rows.shape):
+        if n > CELLS:
+            starts = np.linspace(0, n, CELLS, endpoint=False).astype(int)
+            rows = np.maximum.reduceat(rows, starts, axis=axis)
+    flat = np.where(failing, share, -1.0).ravel()
+    worst = np.argsort(-flat, kind="stable")[: min(LISTED, int(failing.sum()))]
+    places = [tuple(int(i) for i in np.unravel_index(k, share.shape)) for k in worst]
+    return ErrorMap(share.shape, tuple(tuple(row) for row in rows.tolist()), tuple(map(element, places)))
 
 
 def _median(x: np.ndarray) -> float:
@@ -139,9 +160,13 @@ def _element(
     )
 
 
-def hopeless(want: Estimate, budget: np.ndarray) -> bool:
-    """Does rounding leave no digit of any nonzero entry?"""
+def hopeless(want: Estimate, budget: np.ndarray, underflow: float) -> bool:
+    """Does rounding leave no digit of any nonzero entry?
+
+    Of an entry below what a result that underflows may err by, a dtype need not have a digit: it is 0 to within that, and a
+    budget of a few of those tells it from all else.
+    """
     size = np.abs(want.hi)
     with np.errstate(all="ignore"):
-        nonzero = size > want.bound
+        nonzero = (size > want.bound) & ~((size < underflow) & (budget < 8 * underflow))
         return bool(nonzero.any() and (budget[nonzero] > ERROR_OF_DIGITS * size[nonzero]).all())

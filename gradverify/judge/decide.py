@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from ..core.case import Case
-from ..core.errors import JUDGED, SpecError, Undefined, Unsupported
-from ..core.graph import Apply, Graph
+from ..core.errors import JUDGED, SpecError, Undefined, Unsupported, clipped
+from ..core.graph import Apply
 from ..core.imports import imported, parsed
-from ..core.verdict import Comparison, FailKind, Formula, Outcome, Reason, Verdict
+from ..core.verdict import Comparison, Drawing, FailKind, Formula, Outcome, Reason, Verdict
 from ..core.wording import point_of
 from ..frameworks.base import Framework, Observation
 from ..frameworks.watching import unwatched
@@ -28,18 +28,20 @@ from ..oracle.second import dissent
 from ..oracle.truth import LADDER, Truth
 from . import complex_case as pairs
 from .branches import Branches, branch_by_branch
-from .budget import RERUNS, Budget, several_casts
+from .budget import RERUNS, SAFETY, Budget, several_casts
 from .compare import Compared, compare, hopeless
 from .departure import find_departure
+from .drawing import draw
 from .exact import BackwardPass, Exact, evaluate_backward, off_beyond, ran
 from .excuses import Lower, find_excuse
 from .hypotheses import Explanation, explain
 from .hypotheses.second_call import Again, drawn_anew, hook_active, of_an_earlier_call, of_an_earlier_shape
 from .laws import Extent, Trial
 from .laws import registry as laws
-from .narrow import Narrow, find_narrow
+from .narrow import Narrow, find_narrow, find_narrow_sum
 from .reference import Reference, allowance, in_doubles, reference, truth_of
 from .stability import find_unstable
+from .wording import output_label
 
 LOST_DIGITS = 2.0**-8
 """An answer within this of the truth has the digits of bfloat16 at least, the coarsest format that gradients are
@@ -59,6 +61,7 @@ class _Finding:
     known: str = ""
     formula: Formula | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    backward: Drawing | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +77,7 @@ class _Answer:
     unhooked  another call, without the hooks that it registers, and which these are; where the function is a user's
     earlier   a case that the same function was asked before, and that call once more
     lower     the function whose derivative the case is, at second order
+    explained  is it asked what a wrong gradient would come of?
     """
 
     case: Case
@@ -87,6 +91,7 @@ class _Answer:
     unhooked: Callable[[], tuple[Observation, list[str]]] | None = None
     earlier: tuple[Case, Callable[[], object]] | None = None
     lower: Lower | None = None
+    explained: bool = True
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -114,6 +119,8 @@ def decide(
     seed: int = 0,
     earlier: Case | None = None,
     lower: Lower | None = None,
+    explained: bool = True,
+    solver: Solved | None = None,
 ) -> Verdict:
     """The verdict on one case, without a culprit.
 
@@ -124,12 +131,15 @@ def decide(
     function that the case names, or the graph run on the subject. Where `custom` is false, `function` has no
     derivatives but the subject's own, so that a declared weakness of the subject may explain what it loses. `extent` says
     which of the default laws are asked. `earlier` is a case of other shapes that the function was asked before: it may have
-    kept something. At second order the case is a derivative of `lower`, whose ops tell which weaknesses these are.
+    kept something. At second order the case is a derivative of `lower`, whose ops tell which weaknesses these are. Where
+    `explained` is false nothing is looked for that a wrong gradient would come of. `solver` says how precise the function
+    is, where it is one.
 
     A function that cannot be imported is a FAIL (raised); what this raises is a defect of gradverify.
     """
     start = time.perf_counter()
-    manner = _Manner(custom, BackwardPass() if exact is True else exact or None, extent, seed, earlier, lower)
+    backward = BackwardPass() if exact is True else exact or None
+    manner = _Manner(custom, backward, extent, seed, earlier, lower, explained, solver)
     try:
         finding = _judge(case, subject, function, manner)
     except SpecError as e:
@@ -151,7 +161,28 @@ def decide(
         known=finding.known,
         formula=finding.formula,
         facts=finding.facts,
+        forward=draw(case, seed) if finding.outcome in DRAWN else None,
+        backward=finding.backward,
     )
+
+
+@dataclass(frozen=True)
+class Solved:
+    """How precise a function is that ends once it has converged, as shares of the largest entry of an array.
+
+    values  how far what it ends with, and the gradient there, may be from those of what it converges to
+    calls   how far those of another call may be
+    """
+
+    values: float
+    calls: float
+
+    def widen(self, allowed: np.ndarray, true: Estimate, share: float) -> np.ndarray:
+        return np.asarray(allowed + share * float(np.max(np.abs(true.resolved), initial=0.0)))
+
+
+DRAWN = (Outcome.FAIL, Outcome.KNOWN, Outcome.WEAK)
+"""Outcomes whose graphs reports draw."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +195,8 @@ class _Manner:
     seed: int
     earlier: Case | None
     lower: Lower | None
+    explained: bool
+    solver: Solved | None
 
 
 def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manner: _Manner) -> _Finding:
@@ -175,7 +208,7 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
     if not case.wrt:
         return inconclusive(Reason.SUBJECT, "no floating-point input is differentiated: there is no gradient to judge")
     if is_complex(case.graph):
-        own = own or (resolve_function(case) if case.function else None)
+        own = own or (resolve_function(case, subject) if case.function else None)
         try:
             real = pairs.real_case(case)
         except Unsupported as e:
@@ -187,7 +220,9 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
             return inconclusive(Reason.SUBJECT, str(e))
     custom, seed = manner.custom, manner.seed
     try:
-        function = own or (resolve_function(case) if case.function else subject.function(case.graph, case.dtype))
+        function = own or (
+            resolve_function(case, subject) if case.function else subject.function(case.graph, case.dtype)
+        )
         seen = subject.run_vjp(function, case.values, case.wrt, case.cotangent)
     except Unsupported as e:
         return inconclusive(Reason.SUBJECT, str(e))
@@ -197,7 +232,8 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
         true = truth_of(case, seed=seed)
     except Unsupported as e:
         return inconclusive(Reason.NO_KERNEL, f"the oracle has no kernel for it: {e}")
-    outside = _check_point(true)
+    without = point_without_value(true.outputs)
+    outside = without and inconclusive(*without)
     if seen.raised is not None:
         if outside and case.expect != "raises":
             return outside
@@ -212,9 +248,13 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
     if backward and backward.faults:
         return fail(FailKind.LAW, f"the backward pass: {'; '.join(backward.faults)}")
     ref = reference(case, seed=seed, once=_rounded_once(case, backward) if backward else frozenset())
+    if backward and backward.formula.right:
+        ref = _with_size_at_zeros(case, ref)
     claimed = _check_claims(case, ref)
     if claimed:
         return claimed
+    if manner.solver:
+        ref = _as_precise_as(manner.solver, ref)
     compared = _compare_all(case, seen, ref)
     notes: list[str] = []
     flipped = _find_flipped(case, seen, ref, compared, seed)
@@ -223,7 +263,10 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
         notes.append(_flipped_note(case, flipped))
     again = lambda values: subject.run_vjp(function, values, case.wrt, case.cotangent)
     custom = own is not None and custom
-    answer = _Answer(case, seen, ref, flipped, compared, seed, backward, again if custom else None, lower=manner.lower)
+    answer = _Answer(
+        case, seen, ref, flipped, compared, seed, backward, again if custom else None, lower=manner.lower,
+        explained=manner.explained,
+    )  # fmt: skip
     if own:
         answer = replace(answer, unhooked=lambda: _run_without_hooks(case, subject, function))
     earlier = manner.earlier
@@ -231,16 +274,34 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
         call = lambda: subject.run_vjp(function, earlier.values, earlier.wrt, earlier.cotangent)
         answer = replace(answer, earlier=(earlier, call))
     closest = flipped.reference if flipped else ref
-    trial = Trial(subject, function, case, seen, dict(closest.budget.gradients), notes)
+    allowed = dict(closest.budget.gradients)
+    if solver := manner.solver:
+        allowed = {n: solver.widen(b, closest.truth.gradients[n], solver.calls) for n, b in allowed.items()}
+    trial = Trial(subject, function, case, seen, allowed, notes)
     found = (
         _check_values(answer, None if custom else subject)
         or _check_formula(answer, None if custom else subject)
         or _check_formats(answer)
+        or (_check_sums(answer) if custom else None)
         or _check_laws(trial, closest, manner.extent)
         or _check_stability(answer)
         or _pass(ref.truth, compared, notes)
     )
-    return replace(found, formula=backward.formula) if backward else found
+    return _add_backward(found, backward, seed) if backward else found
+
+
+def _add_backward(finding: _Finding, exact: Exact, seed: int) -> _Finding:
+    """The finding; with what is known of the backward pass, drawn where something is wrong."""
+    wrong = finding.facts.get("departure", {}).get("node")
+    drawing = draw(exact.asked, seed, wrong, lower=True) if exact.asked and finding.outcome in DRAWN else None
+    return replace(finding, formula=exact.formula, backward=drawing)
+
+
+def _as_precise_as(solver: Solved, ref: Reference) -> Reference:
+    """The reference with a budget for where the solver stops."""
+    outputs = tuple(solver.widen(b, e, solver.values) for b, e in zip(ref.budget.outputs, ref.truth.outputs))
+    gradients = {n: solver.widen(b, ref.truth.gradients[n], solver.values) for n, b in ref.budget.gradients.items()}
+    return replace(ref, budget=replace(ref.budget, outputs=outputs, gradients=gradients))
 
 
 def _run_without_hooks(case: Case, subject: Framework, function: Any) -> tuple[Observation, list[str]]:
@@ -259,31 +320,41 @@ def reason_of_refusal(seen: Observation) -> Reason:
 
 def _describe(e: BaseException) -> str:
     text = str(e).strip().splitlines()
-    return f"{type(e).__name__}: {text[0]}" if text else type(e).__name__
+    return f"{type(e).__name__}: {clipped(text[0])}" if text else type(e).__name__
 
 
-def resolve_function(case: Case) -> Callable[..., Any]:
-    """The function that `call: package.module:name` names, over the case's inputs."""
+def resolve_function(case: Case, subject: Framework) -> Callable[..., Any]:
+    """The function that `call: package.module:name` names, over the case's inputs; with the backward pass of `vjp`.
+
+    Raises SpecError for what cannot be imported, and Unsupported where the subject takes no backward pass by hand."""
     assert case.function is not None
+    named = parsed(case.function)
+    found = _imported(case, "call", named.function)
+    names = tuple(case.graph.inputs)
+    if case.vjp is None:
+        return named.over(found, names)
+    arguments: Callable[..., Any] = named.over(lambda *args, **kwargs: (args, kwargs), names)
+    return subject.with_vjp(found, _imported(case, "vjp", case.vjp), arguments, names)
+
+
+def _imported(case: Case, key: str, name: str) -> Callable[..., Any]:
     file, line = case.source.file or "<case>", case.source.line or 1
     try:
-        named = parsed(case.function)
-        found: Any = imported(named.function)
+        found: Any = imported(name)
     except JUDGED as e:  # a module runs code of any kind
-        raise SpecError(f"call: {case.function!r} cannot be imported: {_describe(e)}", file=file, line=line) from e
+        raise SpecError(f"{key}: {name!r} cannot be imported: {_describe(e)}", file=file, line=line) from e
     if not callable(found):
-        what = type(found).__name__
-        raise SpecError(f"call: {case.function!r} is no function but a {what}", file=file, line=line)
-    return named.over(found, tuple(case.graph.inputs))
+        raise SpecError(f"{key}: {name!r} is no function but a {type(found).__name__}", file=file, line=line)
+    return found  # type: ignore[no-any-return]
 
 
-def _check_point(truth: Truth) -> _Finding | None:
-    """The finding where the definition has no value at the point, or none within the doubles."""
-    for e in truth.outputs:
+def point_without_value(values: Sequence[Estimate]) -> tuple[Reason, str] | None:
+    """Why nothing is judged where the definition has no value at the point, or none within the doubles; else None."""
+    for e in values:
         if np.isnan(e.hi).any():
-            return inconclusive(Reason.DOMAIN, "the definition has no finite value at this point")
+            return Reason.DOMAIN, "the definition has no finite value at this point"
         if np.isinf(e.hi).any():
-            return inconclusive(Reason.RANGE, "the value of the definition lies beyond the doubles")
+            return Reason.RANGE, "the value of the definition lies beyond the doubles"
     return None
 
 
@@ -293,7 +364,7 @@ def _check_structure(case: Case, seen: Observation, truth: Truth) -> _Finding | 
     if len(seen.outputs) != len(truth.outputs):
         problems.append(f"{len(seen.outputs)} outputs, the definition has {len(truth.outputs)}")
     for i, (out, want) in enumerate(zip(seen.outputs, truth.outputs)):
-        problems += _mismatch(_out(i, case.graph), out, want.shape, case.output_dtype(i))
+        problems += _mismatch(output_label(i, case.graph), out, want.shape, case.output_dtype(i))
     for name in case.wrt:
         g = seen.gradients.get(name)
         if g is None:
@@ -313,10 +384,6 @@ def _mismatch(label: str, got: np.ndarray, shape: tuple[int, ...], dtype: str) -
     return []
 
 
-def _out(i: int, graph: Graph) -> str:
-    return "out" if len(graph.outputs) == 1 else f"out{i}"
-
-
 def _rounded_once(case: Case, backward: Exact) -> frozenset[str]:
     """The inputs without the excuse that each cast of them rounds its cotangent: where the backward pass rounds once.
 
@@ -327,11 +394,25 @@ def _rounded_once(case: Case, backward: Exact) -> frozenset[str]:
     return backward.rounded_once & several if several else several
 
 
+def _with_size_at_zeros(case: Case, ref: Reference) -> Reference:
+    """The reference for a formula that is right: where the truth is 0 an entry is judged by the array's size.
+
+    There is no digit of it to lose. A right formula may reach that 0 by a difference of terms of the array's size, and
+    leaves SAFETY roundings of them, as it does of a result (`budget`).
+    """
+    allowed = {}
+    for n, b in ref.budget.gradients.items():
+        hi = ref.truth.gradients[n].hi
+        size = SAFETY * FORMATS[case.dtype_of(n)].arithmetic * np.max(np.abs(hi), initial=0.0, where=np.isfinite(hi))
+        allowed[n] = np.where(hi == 0, np.maximum(b, size), b)
+    return replace(ref, budget=replace(ref.budget, gradients=allowed))
+
+
 def _compare_all(case: Case, seen: Observation, ref: Reference) -> list[Compared]:
     """Compare every output and every gradient with its truth and budget."""
     fmt, truth, budget = FORMATS[case.dtype], ref.truth, ref.budget
     found = [
-        compare(_out(i, case.graph), got, want, allowed, fmt)
+        compare(output_label(i, case.graph), got, want, allowed, fmt)
         for i, (got, want, allowed) in enumerate(zip(seen.outputs, truth.outputs, budget.outputs))
     ]
     for name in case.wrt:
@@ -431,6 +512,22 @@ def _check_formats(answer: _Answer) -> _Finding | None:
     return _Finding(Outcome.WEAK, message=message, comparisons=answer.comparisons)
 
 
+def _check_sums(answer: _Answer) -> _Finding | None:
+    """The finding where a right formula adds up in 16 bits what it should add up in a wider dtype.
+
+    The budget does not ask for it: it excuses eight roundings of the result, as it cannot know how often a right
+    implementation rounds. Here the backward pass is known, and so is what a wider accumulator would give.
+    """
+    exact = answer.exact
+    if exact is None or not exact.formula.right or not ran(exact, answer.seen, answer.seed):
+        return None
+    narrow = find_narrow_sum(answer.case, exact, answer.seen, answer.ref)
+    if narrow is None:
+        return None
+    message = f"the formula is right, and digits are lost that need not be lost. {narrow}"
+    return _Finding(Outcome.WEAK, message=message, comparisons=answer.comparisons, facts={"narrow": asdict(narrow)})
+
+
 def _coarser_formats(exact: Exact, case: Case) -> list[str]:
     """The formats of the backward pass with fewer digits than all those that the definition computes in."""
     coarsest = max(FORMATS[d].roundoff for d in {case.dtype, *case.formats.values()})
@@ -444,7 +541,8 @@ def _check_stability(answer: _Answer) -> _Finding | None:
     unstable = find_unstable(answer.case, answer.ref.truth, answer.ref.budget, answer.seed)
     if unstable is None:
         return None
-    message = f"{unstable}; the gradient is right to what that leaves"
+    left = "is right to what that leaves" if unstable.of[1:] in answer.case.wrt else "is right"
+    message = f"{unstable}; the gradient {left}"
     return _Finding(Outcome.WEAK, message=message, comparisons=answer.comparisons)
 
 
@@ -538,7 +636,11 @@ def _right_under(allowed: Budget, case: Case, seen: Observation, ref: Reference)
 
 
 def _hopeless(case: Case, ref: Reference) -> bool:
-    return any(hopeless(ref.truth.gradients[n], ref.budget.gradients[n]) for n in case.wrt if n not in ref.truth.low)
+    return any(
+        hopeless(ref.truth.gradients[n], ref.budget.gradients[n], FORMATS[case.dtype_of(n)].underflow)
+        for n in case.wrt
+        if n not in ref.truth.low
+    )
 
 
 def _judge_failing(answer: _Answer) -> _Finding:
@@ -575,7 +677,7 @@ def _note_stagnation(finding: _Finding, answer: _Answer) -> _Finding:
 
 def _add_hypothesis(finding: _Finding, answer: _Answer) -> _Finding:
     """The finding; with a sentence, and a fact, where a hypothesis predicts the wrong gradients."""
-    if finding.kind not in (FailKind.WRONG, FailKind.PRECISION):
+    if not answer.explained or finding.kind not in (FailKind.WRONG, FailKind.PRECISION):
         return finding
     if _output_fails(answer):
         return finding

@@ -60,11 +60,13 @@ class Departure:
     text    the step, and its line
     repair  what makes the gradients right: "with 2 times its value"
     site    its line, where it is known
+    node    of the lowered backward pass
     """
 
     text: str
     repair: str
     site: Site | None
+    node: int
 
     def __str__(self) -> str:
         return f"The first wrong step of the backward pass is {self.text}: the gradients are right {self.repair}"
@@ -130,7 +132,8 @@ class _Search:
             return None
         best = min(found, key=lambda r: (r.rank, r.node))
         node = self.graph.nodes[best.node]
-        return Departure(with_line(self.graph, best.node), best.text, node.site if isinstance(node, Apply) else None)
+        site = node.site if isinstance(node, Apply) else None
+        return Departure(with_line(self.graph, best.node), best.text, site, best.node)
 
     # ---- what is right, and what may be wrong ------------------------------------------------------------------------
 

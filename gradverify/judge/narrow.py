@@ -71,24 +71,71 @@ def find_narrow(
     case: Case, exact: Exact, seen: Observation, ref: Reference, compared: Collection[Compared]
 ) -> Narrow | None:
     """The step, or the few steps, in a narrow dtype that the failing entries come of; None where there is none."""
-    failing = {c.comparison.of[1:]: c for c in compared if c.failing.any()}
-    if exact.asked is None or not failing.keys() <= exact.values.keys():
+    failing = {c.comparison.of[1:]: c.failing for c in compared if c.failing.any()}
+    worst = max((c.comparison for c in compared if c.failing.any()), key=lambda c: c.share).worst
+    if exact.asked is None or not failing.keys() <= exact.values.keys() or worst is None:
         return None
     try:
-        return _Replays(case, exact, seen, ref, failing).find()
-    except (Spent, ValueError, TypeError, IndexError, np.linalg.LinAlgError):
+        return _Replays(case, exact, seen, ref, failing, (worst.of[1:], worst.index)).find()
+    except UNREPLAYED:
         return None
+
+
+def find_narrow_sum(case: Case, exact: Exact, seen: Observation, ref: Reference) -> Narrow | None:
+    """A sum of more than FEW terms, accumulated in a narrow dtype, that leaves entries more than an ulp off.
+
+    Such an entry is no neighbour of the true value (it is not rounded faithfully), and is one with a wider accumulator. None
+    where there is no such sum, and where entries are off for another reason as well.
+    """
+    off = _ulps_off(case, exact, seen, ref)
+    entries = {n: e > 1 for n, e in off.items() if (e > 1).any()}
+    if exact.asked is None or not entries:
+        return None
+    try:
+        for name in sorted(entries, key=lambda n: float(-np.max(off[n]))):
+            index = tuple(int(i) for i in np.unravel_index(np.argmax(off[name]), off[name].shape))
+            found = _Replays(case, exact, seen, ref, {name: entries[name]}, (name, index)).find_sum()
+            if found is not None:
+                return found
+    except UNREPLAYED:
+        pass
+    return None
+
+
+UNREPLAYED = (Spent, ValueError, TypeError, IndexError, np.linalg.LinAlgError)
+
+
+def _ulps_off(case: Case, exact: Exact, seen: Observation, ref: Reference) -> dict[str, np.ndarray]:
+    """How far each entry of the gradients in 16 bits is off, in ulps of the true value; 0 where nobody can tell."""
+    found = {}
+    for name in exact.values:
+        got, want, fmt = seen.gradients.get(name), ref.truth.gradients[name], FORMATS[case.dtype_of(name)]
+        if got is not None and fmt.stores and name not in ref.truth.low:
+            with np.errstate(all="ignore"):
+                ulps = want.error_of(got) / ulp(np.asarray(want.hi), fmt)
+            found[name] = np.where(np.isfinite(ulps), ulps, 0.0)
+    return found
 
 
 class _Replays:
-    """The backward pass, replayed with some of its steps in a wider dtype."""
+    """The backward pass, replayed with some of its steps in a wider dtype.
+
+    entries  input name -> which entries of its gradient are to be explained
+    worst    the entry that is told of
+    """
 
     def __init__(
-        self, case: Case, exact: Exact, seen: Observation, ref: Reference, failing: Mapping[str, Compared]
+        self,
+        case: Case,
+        exact: Exact,
+        seen: Observation,
+        ref: Reference,
+        entries: Mapping[str, np.ndarray],
+        worst: tuple[str, tuple[int, ...]],
     ) -> None:
         asked = exact.asked
         assert asked is not None
-        self.case, self.asked, self.seen, self.ref, self.failing = case, asked, seen, ref, failing
+        self.case, self.asked, self.seen, self.ref, self.entries, self.worst = case, asked, seen, ref, entries, worst
         self.in_memory = False
         self.outputs = dict(zip(exact.values, asked.graph.outputs))
         self.purse = Purse(WORK)
@@ -103,7 +150,7 @@ class _Replays:
                 self.steps.setdefault((node.op, node.site), []).append(k)
 
     def find(self) -> Narrow | None:
-        if not self.steps or not self._is_faithful() or self.share(self.steps) > 1:
+        if not self.steps or not self._shows_the_error() or self.share(()) <= 1 or self.share(self.steps) > 1:
             return None
         alone = {step: s for step in self.steps if (s := self.share((step,))) <= 1}
         if alone:
@@ -115,17 +162,32 @@ class _Replays:
                 needed = rest
         return self._named(needed)
 
-    def _is_faithful(self) -> bool:
+    def find_sum(self) -> Narrow | None:
+        sums = [step for step, nodes in self.steps.items() if step[1] and _terms(self.asked.graph, nodes) > FEW]
+        if not sums or not self._shows_the_error():
+            return None
+        for step in sums:
+            on_its_line = [s for s in self.steps if s[1] == step[1]]  # the terms are rounded there
+            if self._ulps_at_worst(on_its_line) <= 1:
+                return self._named([step])
+        return None
+
+    def _shows_the_error(self) -> bool:
         """Does a replay show the error that was seen? Traces do not tell whether updates add up in memory."""
         for self.in_memory in (False, True):
             found = self.replay(())
-            if all(self._leaves(n, found[n]) <= FAITHFUL for n in self.failing):
-                return self.share(()) > 1
+            if all(self._leaves(n, found[n]) <= FAITHFUL for n in self.entries):
+                return True
         return False
+
+    def _ulps_at_worst(self, widened: Collection[Step]) -> float:
+        name, index = self.worst
+        want, fmt = self.ref.truth.gradients[name], FORMATS[self.case.dtype_of(name)]
+        return float((want.error_of(self.replay(widened)[name]) / ulp(np.asarray(want.hi), fmt))[index])
 
     def _leaves(self, name: str, replayed: np.ndarray) -> float:
         """How much of the error of the failing entries a replay leaves open."""
-        got, at_ = self.seen.gradients[name], self.failing[name].failing
+        got, at_ = self.seen.gradients[name], self.entries[name]
         if got is None:
             return np.inf
         error = self.ref.truth.gradients[name].error_of(got)[at_]
@@ -137,7 +199,7 @@ class _Replays:
         with np.errstate(all="ignore"):
             shares = [
                 np.max(np.where(np.isfinite(b), self.ref.truth.gradients[n].error_of(found[n]) / b, 0.0), initial=0.0)
-                for n in self.failing
+                for n in self.entries
                 for b in [self.ref.budget.gradients[n]]
             ]
         return float(np.nan_to_num(max(shares), nan=np.inf))
@@ -171,20 +233,19 @@ class _Replays:
         return to_float64(rounded(out, dtype)) if node.kind == "float" and dtype else out
 
     def _named(self, needed: list[Step]) -> Narrow:
-        worst = max(self.failing.values(), key=lambda c: c.comparison.share).comparison.worst
-        assert worst is not None
-        name = worst.of[1:]
+        name, index = self.worst
         want, fmt = self.ref.truth.gradients[name], FORMATS[self.case.dtype_of(name)]
+        got = self.seen.gradients[name]
+        assert got is not None
+        ulps = float((want.error_of(got) / ulp(np.asarray(want.hi), fmt))[index])
         lines = {site for _, site in needed if site}
-        whole = [*needed, *(step for step in self.steps if step[1] in lines)]  # and the terms are rounded on that line
-        error = want.error_of(self.replay(whole)[name])[worst.index]
-        left = float(error / ulp(np.asarray(want.hi[worst.index]), fmt))
+        left = self._ulps_at_worst([*needed, *(step for step in self.steps if step[1] in lines)])
         texts = [self._text(step) for step in needed]
         text = "; ".join(t for t, _ in texts[:FEW])
         if len(texts) > FEW:
             text = f"{len(texts)} steps in {self._dtype(needed[0])}, of which the first is: {texts[0][0]}"
         terms = texts[0][1] if len(texts) == 1 else 0
-        return Narrow(worst.of, text, self._dtype(needed[0]), self.wide, terms, worst.error_ulps, left)
+        return Narrow(f"d{name}", text, self._dtype(needed[0]), self.wide, terms, ulps, left)
 
     def _dtype(self, step: Step) -> str:
         return self.formats[self.steps[step][0]]
@@ -232,6 +293,21 @@ def _turns(graph: Graph, nodes: list[int]) -> int:
         if isinstance(node, Apply):
             depth[k] = (k in mine) + max((depth.get(a, 0) for a in node.args), default=0)
     return max(depth[k] for k in nodes)
+
+
+def _terms(graph: Graph, nodes: list[int]) -> int:
+    """How many terms these nodes add up, each to the sum of those before; at most one where they add up nothing."""
+    depth: dict[int, int] = {}
+    mine = set(nodes)
+    for k in range(nodes[0], nodes[-1] + 1):
+        node = graph.nodes[k]
+        if not isinstance(node, Apply):
+            continue
+        if node.op == "index_add" and k in mine:
+            depth[k] = int(np.prod(graph.nodes[node.args[2]].shape)) // max(int(np.prod(node.shape)), 1)
+        elif node.op in ("add", "subtract", *MOVES) or casts(graph, node):
+            depth[k] = (k in mine) + max((depth.get(a, 0) for a in node.args), default=0)
+    return max(depth.values(), default=0)
 
 
 def _starts_at_zero(graph: Graph, nodes: list[int]) -> bool:

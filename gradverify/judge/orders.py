@@ -8,9 +8,10 @@ two differ, the definition wins.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import Any
 
 import numpy as np
 
@@ -31,13 +32,25 @@ from .reference import Reference, in_doubles, reference, truth_of
 
 @dataclass(frozen=True, eq=False)
 class Below:
-    """The order below: its case, which of the case's inputs are arguments, whether its JVP was taken, or its VJP, and
-    whether that is a user's rule."""
+    """The order below.
+
+    case       of the function that was differentiated
+    arguments  which of its inputs are arguments
+    forward    was its JVP taken, not its VJP?
+    custom     is that a user's rule?
+    elsewhere  arguments, as arrays of the framework -> the order below at these; None where it cannot be traced there
+    """
 
     case: Case
     arguments: tuple[str, ...]
     forward: bool = False
     custom: bool = False
+    elsewhere: Callable[[Sequence[Any]], Below | None] | None = None
+
+    def at(self, args: Sequence[Any]) -> Below | None:
+        """The order below where the arguments of its derivative are `args`: its own arguments, then what it was pulled back
+        or pushed forward along."""
+        return self.elsewhere(args[: len(self.arguments)]) if self.elsewhere else None
 
 
 def by_definition(below: Below, names: Sequence[str], case: Case, *, seed: int = 0) -> Case:

@@ -21,10 +21,11 @@ from ..namespaces.nudged import Noise, NudgedNamespace
 from ..namespaces.run import forward, reverse
 from ..ops.build import lowered
 from ..oracle.balls import BALLS
+from ..oracle.estimate import Estimate
 from ..oracle.precision import working
 from ..oracle.truth import LADDER, SMALL, Truth
 from .budget import SAFETY, Budget, other_part
-from .wording import with_line
+from .wording import output_label, with_line
 
 MOVES = 4
 """Points next to the given one; the largest move of an entry counts."""
@@ -37,7 +38,7 @@ MARGIN = 10.0
 class Unstable:
     """A definition that loses digits.
 
-    of       the array that loses most, `dx`
+    of       the array that loses most, `dx` or `out`
     lost     decimal digits, of the `digits` that the dtype has
     where    the node of the lowered graph where they go, as text; "" where it is none alone
     """
@@ -60,42 +61,61 @@ def find_unstable(case: Case, true: Truth, allowed: Budget, seed: int = 0) -> Un
     graph = lowered(case.graph)
     if true.kinks or sum(math.prod(n.shape) for n in graph.nodes) > SMALL:
         return None
-    u = FORMATS[case.dtype].roundoff
+    u, tiny = FORMATS[case.dtype].roundoff, FORMATS[case.dtype].tiny
     half = math.sqrt(u)
+    arrays = _arrays(case, true, allowed)
     suspects = {}
-    sizes = {n: float(np.max(np.abs(e.hi), initial=0.0)) for n, e in true.gradients.items()}
-    for name, b in allowed.gradients.items():
-        # A part of a complex number has the digits of the whole; below the normal numbers there are none.
-        largest = max(sizes[name], sizes.get(other_part(name), 0.0))
-        known = np.isfinite(b) & (true.gradients[name].resolved != 0)
-        unsure = np.where(known, b, 0.0) > SAFETY * (half * largest + 2 * FORMATS[case.dtype].tiny)
-        if largest and unsure.any():
-            suspects[name] = unsure
+    for label, (want, b, size) in arrays.items():
+        known = np.isfinite(b) & (want.resolved != 0)
+        # Below the normal numbers there are no digits.
+        unsure = np.where(known, b, 0.0) > SAFETY * (half * size + 2 * tiny)
+        if size and unsure.any():
+            suspects[label] = unsure
     if not suspects:
         return None
     problem = _condition(case, graph, true, u, seed)
     if problem is None:
         return None
-    worst = None
-    for name, unsure in suspects.items():
+    ratios = {}
+    for label, unsure in suspects.items():
+        _, b, size = arrays[label]
         with np.errstate(all="ignore"):
-            fair = SAFETY * (problem[name] + u * max(sizes[name], sizes.get(other_part(name), 0.0)))
-            ratio = np.where(unsure, allowed.gradients[name] / fair, 0.0)
-        if worst is None or ratio.max() > worst[1]:
-            worst = name, float(ratio.max())
-    assert worst is not None
-    if worst[1] <= MARGIN * math.sqrt(max(graph.ops, 1)):
+            ratios[label] = float(np.max(np.where(unsure, b / (SAFETY * (problem[label] + u * size)), 0.0)))
+    over = {label: r for label, r in ratios.items() if r > MARGIN * math.sqrt(max(graph.ops, 1))}
+    if not over:
         return None
-    digits = -math.log10(FORMATS[case.dtype].roundoff)
-    lost = min(math.log10(worst[1]), digits)
+    gradients = {label: r for label, r in over.items() if label[1:] in case.wrt}
+    label = max(gradients or over, key=over.__getitem__)  # a gradient counts for more than a value
+    digits = -math.log10(u)
+    lost = min(math.log10(over[label]), digits)
     node = _where(case, graph, seed)
-    return Unstable(f"d{worst[0]}", lost, digits, with_line(graph, node) if node >= 0 else "")
+    return Unstable(label, lost, digits, with_line(graph, node) if node >= 0 else "")
+
+
+def _arrays(case: Case, true: Truth, allowed: Budget) -> dict[str, tuple[Estimate, np.ndarray, float]]:
+    """Each output and gradient by its label: the truth, the budget, and the largest entry.
+
+    A part of a complex number has the digits of the whole.
+    """
+    size = lambda e: float(np.max(np.abs(e.hi), initial=0.0))
+    other = {i: k for pair in case.parts for i, k in (pair, pair[::-1])}
+    outputs = [size(e) for e in true.outputs]
+    gradients = {n: size(e) for n, e in true.gradients.items()}
+    found = {
+        output_label(i, case.graph): (e, allowed.outputs[i], max(outputs[i], outputs[other.get(i, i)]))
+        for i, e in enumerate(true.outputs)
+    }
+    for n, e in true.gradients.items():
+        found[f"d{n}"] = e, allowed.gradients[n], max(gradients[n], gradients.get(other_part(n), 0.0))
+    return found
 
 
 def _condition(case: Case, graph: Graph, true: Truth, u: float, seed: int) -> dict[str, np.ndarray] | None:
-    """How far each entry of the gradient moves, in exact arithmetic, where inputs and cotangents move by a roundoff."""
+    """How far each entry of the outputs and gradients moves, in exact arithmetic, where inputs and cotangents move by a
+    roundoff; by label."""
     rng = np.random.default_rng([seed, 3])
-    moved = {n: np.zeros(true.gradients[n].shape) for n in case.wrt}
+    moved = {f"d{n}": np.zeros(true.gradients[n].shape) for n in case.wrt}
+    moved |= {output_label(i, case.graph): np.zeros(e.shape) for i, e in enumerate(true.outputs)}
     with working(LADDER[0]):
         try:
             for _ in range(MOVES):
@@ -103,11 +123,12 @@ def _condition(case: Case, graph: Graph, true: Truth, u: float, seed: int) -> di
                 nodes = forward(BALLS, graph, near, case.literal_dtype)
                 cotangent = [_near(g, u, rng) for g in case.cotangent]
                 adjoint = reverse(BALLS, graph, nodes, cotangent, case.wrt, dead=True)
-                for n in case.wrt:
-                    k = graph.inputs[n]
-                    if k in adjoint:
-                        there = np.asarray(adjoint[k], dtype=object).astype(np.float64)
-                        moved[n] = np.fmax(moved[n], np.abs(there - true.gradients[n].hi))
+                there = {f"d{n}": (adjoint.get(graph.inputs[n]), true.gradients[n]) for n in case.wrt}
+                there |= {output_label(i, case.graph): (nodes[o], true.outputs[i]) for i, o in enumerate(graph.outputs)}
+                for label, (balls, want) in there.items():
+                    if balls is not None:
+                        value = np.asarray(balls, dtype=object).astype(np.float64)
+                        moved[label] = np.fmax(moved[label], np.abs(value - want.hi))
         except (ZeroDivisionError, ValueError):
             return None
         finally:

@@ -53,3 +53,8 @@ def _has_sign(graph: Graph, k: int) -> bool:
 def with_line(graph: Graph, k: int) -> str:
     """`called`, and the line of the user's code where it is known."""
     return called(graph, k) + of_node(graph.nodes[k])
+
+
+def output_label(i: int, graph: Graph) -> str:
+    """What verdicts call an output: `out`, or `out0` and so on where there are several."""
+    return "out" if len(graph.outputs) == 1 else f"out{i}"

@@ -29,7 +29,11 @@ OPTIONS = (
     ("watch-seconds", "string", "S", "for judging what was recorded (default: 30, or a tenth of the suite's time)"),
     ("watch-samples", "string", "N", "recorded calls of one custom gradient (default: 12)"),
     ("watch-memory", "string", "MB", "that all recorded calls may take (default: 256)"),
-    ("report", "linelist", "FORMAT:PATH", "write a report, json:PATH; may be repeated"),
+    ("isolate", "string", "S", "judge specs and random graphs in another process, with S seconds for a case: a crash or a "
+                               "hang costs one item (default: in this process)"),
+    ("profile", "string", "NAME", "settings: dev, ci, thorough, or one of the project's own"),
+    ("baseline", "string", "FILE", "a JSON report of before: what is new, or has lost more digits, fails"),
+    ("report", "linelist", "FORMAT:PATH", "write a report: json, html, junit, sarif or markdown; may be repeated"),
 )  # fmt: skip
 
 MARKER = (

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from ..core.case import Case, Source
-from ..core.outcome import ASSERTION
 from ..core.verdict import Verdict
 from ..report.evidence import with_reproducer
 from ..report.records import Recorder
@@ -59,7 +58,7 @@ class Gradverify:
         """As `check`, but raises VerdictError for a verdict that is not true: FAIL and INCONCLUSIVE."""
         __tracebackhide__ = True
         event = self._judge(what, subject, dtype, inputs)
-        if ASSERTION.gate(event.verdict.outcome, event.verdict.kind):
+        if not event.verdict:
             raise VerdictError([event], self._node.config)
         return event.verdict
 

@@ -16,6 +16,7 @@ from ..report.evidence import with_reproducer
 from ..report.folder import told
 from ..report.records import Record, Recorder
 from ..run.events import Job, JobJudged
+from ..run.isolated import Ended
 from ..run.plan import searches, spec_jobs
 from ..run.runner import Runner, Settings
 from ..run.search import GROUP, Search
@@ -116,7 +117,7 @@ class GradItem(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any, **kwargs: Any) -> Any:
         """The evidence of the verdicts; for a crash of gradverify itself its traceback."""
-        if isinstance(excinfo.value, NotAcceptable | SpecError):
+        if isinstance(excinfo.value, NotAcceptable | SpecError | Ended):
             return str(excinfo.value)
         excinfo.traceback = excinfo.traceback.cut(path=__file__)  # pytest's own frames are of no help
         return super().repr_failure(excinfo, *args, **kwargs)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ..core.errors import GradverifyError
+from ..report.json import read
 from ..report.targets import Target, targets
-from ..run.config import read_config
+from ..run.config import PROFILE, read_config, read_environment
+from ..run.deviations import Ledger, baseline_of, read_deviations
 from ..run.plan import check_names
 from ..run.runner import Settings
 
@@ -34,8 +38,9 @@ def _settings(config: pytest.Config, default: Settings) -> Settings:
         device=option_of(config, "device") or default.device,
         examples=_count(config, "examples", default.examples),
         seed=_count(config, "seed", default.seed),
-        strict=bool(config.option.gradverify_strict or config.getini("gradverify_strict")),
-        fail_on=_names(option_of(config, "fail_on")) or read_config(config.rootpath).get("fail_on"),
+        strict=bool(option_of(config, "strict")),
+        isolate=number_of(config, "isolate", 0.0) or None,
+        fail_on=_names(option_of(config, "fail_on")),
     )
 
 
@@ -46,9 +51,33 @@ def targets_of(config: pytest.Config) -> list[Target]:
         raise pytest.UsageError(f"--gradverify-report: {e}") from None
 
 
+def ledger_of(config: pytest.Config) -> Ledger:
+    """What the project accepts, with the baseline that is asked for."""
+    file = option_of(config, "baseline")
+    try:
+        baseline = baseline_of(read(Path(file))["results"]) if file else None
+        return Ledger(read_deviations(config.rootpath), baseline)
+    except GradverifyError as e:
+        raise pytest.UsageError(f"--gradverify: {e}") from None
+
+
 def option_of(config: pytest.Config, name: str) -> Any:
+    """The value of an option: of the command line, the environment, the ini file, or the project's file and profile."""
     option = config.getoption(f"gradverify_{name}")
-    return config.getini(f"gradverify_{name}") if option is None else option
+    if option is not None:
+        return option
+    said = read_environment()
+    if name in said:
+        return _as_option(said[name])
+    ini = config.getini(f"gradverify_{name}")
+    if ini or ini == 0:
+        return ini
+    profile = config.getoption("gradverify_profile") or os.environ.get(PROFILE)
+    return _as_option(read_config(config.rootpath, profile).get(name))
+
+
+def _as_option(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def number_of(config: pytest.Config, name: str, default: float) -> float:

@@ -244,9 +244,10 @@ class WatchItem(GradItem):
         with undisturbed():
             found = apply_pin(judge(sample, seed=settings.seed, limit=max(1.0, min(left, LIMIT))), watch.pins)
             found = replace(found, verdict=replace(found.verdict, facts={**found.verdict.facts, **facts(found)}))
-        verdict = found.verdict
         listener = Listener()
         event = tell_judged(found, self.nodeid, settings.policy, [listener])
+        verdict = event.verdict
+        found = replace(found, verdict=verdict)
         self.stash[RECORDS] = listener.records
         self.outcome = verdict.outcome
         watch.judged.append(found)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from rich.table import Table
 
 from ..core.outcome import Outcome, Reason
 from ..core.outcome import Tally as Counts
@@ -135,6 +137,31 @@ class Tally:
         return total
 
 
+def finding(event: Bad) -> tuple[str, ...]:
+    """What events of one fault have in common: subject, outcome, culprit and shapes; else the number of the graph."""
+    what = event.how if isinstance(event, JobLost) else str(event.verdict.kind or event.verdict.outcome)
+    culprit = event.verdict.facts.get("culprit") if isinstance(event, JobJudged) else None
+    return event.job.subject, what, culprit or f"graph {event.job.number}"
+
+
+def findings(events: Iterable[Bad]) -> list[list[Bad]]:
+    """The events of each finding; the finding with most events first."""
+    found: dict[tuple[str, ...], list[Bad]] = {}
+    for event in events:
+        found.setdefault(finding(event), []).append(event)
+    return sorted(found.values(), key=len, reverse=True)
+
+
+def _others(events: Sequence[Bad]) -> str:
+    """The further graphs of a finding, as text; "" where there is none."""
+    if len(events) == 1:
+        return ""
+    numbers = ", ".join(f"{e.job.number} ({e.job.dtype})" for e in events[1 : SHOWN + 1])
+    return f"the same {finding(events[0])[2]}: {len(events) - 1} more, graphs {numbers}" + ", …" * (
+        len(events) > SHOWN + 1
+    )
+
+
 def is_acceptable(event: Bad) -> bool:
     """Is the event a verdict that does not gate?"""
     return isinstance(event, JobJudged) and event.ok
@@ -193,6 +220,17 @@ def _table(tally: Tally) -> tuple[list[str], list[list[str]]]:
     return headings, [cells(row) for row in [*rows, *([total] if len(rows) > 1 else [])]]
 
 
+def live(tally: Tally) -> Table:
+    """The table, for a terminal that shows it while the campaign runs."""
+    headings, rows = _table(tally)
+    table = Table(box=None, padding=(0, 1))
+    for k, name in enumerate(headings):
+        table.add_column(name, justify="left" if k < 2 else "right", no_wrap=True)
+    for cells in rows:
+        table.add_row(*cells)
+    return table
+
+
 def count_text(tally: Tally) -> str:
     """The numbers of graphs, cases and verdicts, as text."""
     total = tally.total
@@ -227,12 +265,14 @@ def plain(tally: Tally) -> list[str]:
     headings, rows = _table(tally)
     made = [*align([headings, *rows]), count_text(tally)]
     made += [line for line in (bound_text(tally), _several_codes(tally)) if line]
-    for event in tally.bad[:SHOWN]:
-        what, message, *_ = _describe(event)
+    found = findings(tally.bad)
+    for events in found[:SHOWN]:
+        what, message, *_ = _describe(events[0])
         made.append(f"{what}: {message.splitlines()[0] if message else ''}")
-        made.append(f"  {replay(event, tally.campaign)}")
-    if len(tally.bad) > SHOWN:
-        made.append(f"and {len(tally.bad) - SHOWN} more")
+        made.append(f"  {replay(events[0], tally.campaign)}")
+        made += [f"  {line}" for line in [_others(events)] if line]
+    if len(found) > SHOWN:
+        made.append(f"and {len(found) - SHOWN} more findings")
     return made
 
 
@@ -323,8 +363,9 @@ def _markdown(tally: Tally, command: str) -> Iterator[str]:
         yield from (f"* {r.name.lower()}: {r.value}" for r in OPEN if total.counts.reasons[r])
     if tally.bad:
         yield from ("", "## What is not as it should be")
-        for event in tally.bad[:SHOWN]:
-            job = event.job
+        found = findings(tally.bad)
+        for events in found[:SHOWN]:
+            event, job = events[0], events[0].job
             yield from ("", f"### {_describe(event)[0]}: graph {job.number}, {job.subject}, {job.dtype}", "")
             yield from (
                 f"`{replay(event, tally.campaign)}`",
@@ -333,8 +374,9 @@ def _markdown(tally: Tally, command: str) -> Iterator[str]:
                 evidence(event, tally.campaign),
                 "```",
             )
-        if len(tally.bad) > SHOWN:
-            yield from ("", f"And {len(tally.bad) - SHOWN} more, in the log.")
+            yield from ("", _others(events)) if len(events) > 1 else ()
+        if len(found) > SHOWN:
+            yield from ("", f"And {len(found) - SHOWN} more findings, in the log.")
     for title, counts in (("Known formulas", tally.known), ("What subjects cannot run", tally.unsupported)):
         if counts:
             yield from ("", f"## {title}", "", "| cases | subject | |", "|---:|---|---|")

@@ -10,13 +10,15 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..run.events import Event, JobJudged, JobLost, Listener, RunFinished, RunStarted
 from ..run.runner import Settings
 from . import campaign as pages
 from . import terminal
+from .ending import end_run
 from .evidence import glance
 from .folder import told
 from .json import report_of
@@ -61,8 +63,17 @@ class RunProgress:
             self.bar.stop()
         else:
             self.bar.update(self.task, advance=1, description=f"{event.job.subject} {event.job.dtype}")
-            if isinstance(event, JobJudged) and (self.every or not event.ok):
+            if isinstance(event, JobLost):
+                self._show_lost(event)
+            elif self.every or not event.ok:
                 self._show(event)
+
+    def _show_lost(self, event: JobLost) -> None:
+        self.console.print(f"{event.how}: {event.job.id}: {event.message}", style="red", markup=False, highlight=False)
+        for text in (event.text, event.spec) if self.whole else ():
+            if text:
+                self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print()
 
     def _show(self, event: JobJudged) -> None:
         shown = glance(event) if event.ok else told(event, Path.cwd(), whole=self.whole)
@@ -76,62 +87,82 @@ class RunProgress:
 
 
 class RunEnd:
-    """Prints the table and writes the reports at the end of a run."""
+    """Prints the table and writes the reports at the end of a run. Keeps its faults below `root`, to be replayed."""
 
-    def __init__(self, console: Console, recorder: Recorder, settings: Settings, targets: Sequence[Target]) -> None:
-        self.console, self.recorder, self.settings, self.targets = console, recorder, settings, targets
+    def __init__(
+        self,
+        console: Console,
+        recorder: Recorder,
+        settings: Settings,
+        targets: Sequence[Target],
+        root: Path | None = None,
+    ) -> None:
+        self.console, self.recorder, self.settings = console, recorder, settings
+        self.targets, self.root = targets, root
 
     def __call__(self, event: Event) -> None:
         if not isinstance(event, RunFinished):
             return
         self.console.print(terminal.table(tally(self.recorder.records)))
-        data = report_of(self.recorder, self.settings)
-        for target in self.targets:
-            target.write(data)
-            self.console.print(f"report: {target.path}", highlight=False)
+        if event.stopped:
+            self.console.print(event.stopped, style="yellow", highlight=False)
+        for line in end_run(report_of(self.recorder, self.settings), self.targets, self.root):
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class CampaignProgress:
-    """Shows progress, unacceptable outcomes (or every one, if the campaign says so), and the table at the end.
+    """Shows progress, each new finding (or every outcome, if the campaign says so), and the table at the end.
 
-    `tally` has counted an event before it comes here. What a log had already is not shown again.
+    On a terminal the table is there all the time. `tally` has counted an event before it comes here. What a log had
+    already is not shown again.
     """
 
     def __init__(self, console: Console, tally: pages.Tally) -> None:
         self.console, self.tally = console, tally
-        self.bar = Progress(
-            BarColumn(), TextColumn("{task.description}"),
-            console=console, transient=True, disable=not console.is_terminal,
-        )  # fmt: skip
+        self.bar = Progress(BarColumn(), TextColumn("{task.description}"), console=console)
         self.task = self.bar.add_task("", total=tally.campaign.verdicts)
+        self.screen = Live(console=console, transient=True, auto_refresh=False) if console.is_terminal else None
         self.begun = self.said = 0.0
         self.running = False
         self.now = 0
+        self.findings: set[tuple[str, ...]] = set()
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, RunFinished):
-            self.bar.stop()
+            if self.screen is not None:
+                self.screen.stop()
             for line in pages.plain(self.tally):
                 print(line)
         elif isinstance(event, RunStarted):
             self.running = event.total is not None  # of a session that the log tells of, nobody knows
             if self.running:
                 self.begun = self.said = time.perf_counter()
-                self.bar.start()
+                if self.screen is not None:
+                    self.screen.start()
         elif self.running:
             self._show(event)
 
     def _show(self, event: JobJudged | JobLost) -> None:
         self.now += 1
-        campaign = self.tally.campaign
-        if campaign.every or not pages.is_acceptable(event):
-            evidence = pages.evidence(event, campaign)
-            self.console.print(evidence, markup=False, highlight=False, soft_wrap=True)
-            self.console.print()
+        if self.tally.campaign.every or not pages.is_acceptable(event):
+            self._tell(event)
         at = time.perf_counter()
-        if at - self.said >= (0.2 if self.console.is_terminal else SAID_EVERY):
+        if at - self.said >= (0.5 if self.screen is not None else SAID_EVERY):
             self.said = at
             line = pages.progress(self.tally, at - self.begun, self.now)
-            self.bar.update(self.task, completed=self.tally.total.all, description=line)
-            if not self.console.is_terminal:
+            if self.screen is None:
                 self.console.print(line, highlight=False)
+                return
+            self.bar.update(self.task, completed=self.tally.total.all, description=line)
+            self.screen.update(Group(pages.live(self.tally), self.bar), refresh=True)
+
+    def _tell(self, event: JobJudged | JobLost) -> None:
+        """The evidence; of what was found before, one line."""
+        campaign, found = self.tally.campaign, pages.finding(event)
+        if found in self.findings and not campaign.every:
+            text = f"again, {found[2]}: graph {event.job.number} on {event.job.subject} in {event.job.dtype}"
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            return
+        self.findings.add(found)
+        self.console.print(pages.evidence(event, campaign), markup=False, highlight=False, soft_wrap=True)
+        self.console.print()

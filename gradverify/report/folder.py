@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..run.events import JobJudged
 from .evidence import glance, text, with_reproducer
+from .files import replace_file
 
 FOLDER = ".gradverify"
 """Below the project's root. It keeps itself out of version control."""
@@ -37,6 +40,22 @@ def save(root: Path, name: str, files: Mapping[str, str | bytes], of: str = "") 
     except OSError:
         return None
     return folder
+
+
+LAST = "last.json"
+"""The report of the last run: what was not acceptable in it, to be replayed by its id."""
+
+
+def keep_last(root: Path, data: Mapping[str, Any]) -> None:
+    """Keep what was not acceptable in a run; nothing where nothing can be written."""
+    kept = {**data, "results": [r for r in data["results"] if not r["ok"]]}
+    if not kept["results"] and not (root / FOLDER / LAST).exists():
+        return
+    try:
+        replace_file(root / FOLDER / LAST, json.dumps(kept, allow_nan=False))
+        replace_file(root / FOLDER / ".gitignore", "*\n")
+    except OSError:
+        return
 
 
 REPORT, REPRODUCER, SPEC = "report.txt", "reproduce.py", "case.grad.yaml"

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..core.errors import GradverifyError
+from ..core.errors import GradverifyError, clipped
+from ..core.files import read_regular
 from ..core.outcome import GatePolicy
 from ..run.runner import Settings
+from .files import replace_file
 from .records import Record, Recorder
 from .tally import tally
 
-FORMAT = 2
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
+
+FORMAT = 3
 """Counts up when the report changes in a way that breaks its readers."""
+
+MAX_BYTES = 1 << 30
+"""Of a report that is read: a million verdicts."""
 
 
 def schema() -> dict[str, Any]:
@@ -63,34 +72,54 @@ def report(
 
 
 def write(path: Path, data: dict[str, Any]) -> None:
-    """Write the report, and make its folder. NaN and infinities are not JSON: `Verdict.to_dict` has none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write the report. NaN and infinities are not JSON: `Verdict.to_dict` has none."""
+    replace_file(path, json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a report of this format, or convert one of format 1; checked against the schema.
+    """Read a report of this format, or convert an older one; checked against the schema.
 
     Raises GradverifyError with one line on what is wrong.
     """
-    import jsonschema
-
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_regular(path, MAX_BYTES).decode("utf-8"))
+    except RecursionError:
+        raise GradverifyError(f"{path}: nested too deep for a gradverify report") from None
     except (OSError, ValueError) as e:
-        raise GradverifyError(f"{path}: {e}") from None
+        raise GradverifyError(f"{path}: {clipped(str(e), 200)}") from None
     if isinstance(data, dict) and data.get("format") == 1:
         data = _from_format_1(data)
+    if isinstance(data, dict) and data.get("format") == 2:
+        data = {**data, "format": FORMAT}  # which lacks what format 3 may have
     try:
-        jsonschema.validate(data, schema())
-    except jsonschema.ValidationError as e:
-        raise GradverifyError(f"{path}: not a gradverify report: {e.json_path}: {e.message[:200]}") from None
+        fault = _fault(data)
+    except RecursionError:
+        raise GradverifyError(f"{path}: nested too deep for a gradverify report") from None
+    if fault is not None:
+        raise GradverifyError(
+            f"{path}: not a gradverify report: {clipped(fault.json_path, 200)}: {clipped(fault.message, 200)}"
+        )
     checked: dict[str, Any] = data
     return checked
 
 
+def _fault(data: Any) -> ValidationError | None:
+    """What of a report is not as the schema says."""
+    from jsonschema.exceptions import best_match
+
+    found: ValidationError | None = best_match(_validator().iter_errors(data))
+    return found
+
+
+@cache
+def _validator() -> Any:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(schema())
+
+
 def _from_format_1(data: dict[str, Any]) -> dict[str, Any]:
-    """The same report in format 2: a FAIL that was known is KNOWN, and what was unsupported is laid to the subject."""
+    """The same report in this format: a FAIL that was known is KNOWN, and what was unsupported is laid to the subject."""
     try:
         for result in data["results"]:
             verdict = result["verdict"]

@@ -82,13 +82,13 @@ def script(case: Case, subject: str, spec: str = "") -> str:
     if is_complex(case.graph):
         raise Unsupported("the case has complex numbers; `gradverify run` of the spec above shows it again")
     # Frameworks' own functions know no bfloat16 of NumPy's: gradverify puts it in.
-    template = TEMPLATES.get(subject) if case.dtype != "bfloat16" else None
+    template = TEMPLATES.get(subject) if case.dtype != "bfloat16" and case.vjp is None else None
     ours, truth = Slice(), Slice()
     if template is not None:
         needs, body = template.package, [_values(case), _forward(case, template, ours), template.body]
         ours.imports |= dict.fromkeys(template.imports)
     elif spec:
-        needs, body = "gradverify", [_through_gradverify(spec, subject, case.dtype)]
+        needs, body = "gradverify", [_through_gradverify(spec, subject, case.dtype, case.function)]
     else:
         raise Unsupported(f"no template of a script for {subject}")
     definition = _definition(case.graph, case.dtype, truth)
@@ -261,11 +261,18 @@ def _identifier(name: str) -> str:
     return f"{name}_" if clash or not name.isidentifier() else name
 
 
-def _through_gradverify(spec: str, subject: str, dtype: str) -> str:
+def _through_gradverify(spec: str, subject: str, dtype: str, called: str | None) -> str:
+    imports, function = "", "subject.function(case.graph, case.dtype)"
+    if called is not None:
+        module = called.partition(":")[0]
+        root = root_of(module, getattr(sys.modules.get(module), "__file__", None) or "")
+        imports = "from gradverify.judge.decide import resolve_function\n"
+        imports += f"import sys\n\nsys.path.insert(0, {root!r})\n" if root else ""
+        function = "resolve_function(case, subject)"
     return f'''\
 from gradverify.spec import loads
 from gradverify.frameworks import find
-
+{imports}
 SPEC = """\\
 {spec.replace(chr(92), chr(92) * 2).replace('"""', chr(92) + '"""').rstrip()}
 """
@@ -274,7 +281,7 @@ SPEC = """\\
 case = loads(SPEC).cases[0].case({dtype!r})
 values, cotangent, wrt = case.values, case.cotangent, case.wrt
 subject = find({subject!r})
-observed = subject.run_vjp(subject.function(case.graph, case.dtype), values, wrt, cotangent)
+observed = subject.run_vjp({function}, values, wrt, cotangent)
 if observed.raised is not None:
     raise observed.raised
 got = observed.gradients

@@ -17,7 +17,7 @@ class Row:
     """The verdicts on one subject in one dtype.
 
     counts      outcomes, kinds and reasons
-    expected    of the FAILs and KNOWNs, those that their author expected (`expect: fail`, `expect: raises`)
+    expected    of the FAILs and KNOWNs, those that their author expected (`expect: fail`, `expect: raises`) or accepts
     share       the worst error of a PASS, as a share of its budget, and the id of the case that it belongs to
     powers      of each PASS, the smallest relative error of an entry that it would have caught
     refused     how many gate
@@ -49,14 +49,14 @@ class Row:
         self.counts.add(outcome, kind, reason)
         self.refused += not r["ok"]
         if outcome is Outcome.PASS:
-            share = _number(verdict["share"])
+            share = figure(verdict["share"])
             if share >= self.share:
                 self.share, self.share_id = share, r["id"]
-            power = _number(verdict["power"])
+            power = figure(verdict["power"])
             if not math.isnan(power):
                 self.powers.append(power)
         elif outcome.has_kind:
-            self.expected += r["ok"] and r["expect"] != "pass"
+            self.expected += r["ok"] and (r["expect"] != "pass" or bool(verdict.get("accepted")))
 
     def to_dict(self) -> dict[str, Any]:
         median, worst = (None if math.isnan(p) else p for p in self.power)
@@ -96,6 +96,6 @@ def reason_texts(rows: Iterable[Row]) -> list[str]:
     return [f"{n} {reason.name.lower()}: {reason}" for reason, n in total.reasons.most_common()]
 
 
-def _number(value: Any) -> float:
+def figure(value: Any) -> float:
     """A figure as `Verdict.to_dict` writes it: None is NaN, and infinities are text."""
     return math.nan if value is None else float(value)

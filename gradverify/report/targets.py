@@ -6,22 +6,33 @@ the format's and whose object is the writer.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import GradverifyError, did_you_mean
-from . import json
+from .files import try_path
 
 GROUP = "gradverify.reports"
 
 Writer = Callable[[Path, dict[str, Any]], None]
 """Writes a run to a path, as plain data in the shape of `schema.json`."""
 
-_WRITERS: dict[str, Writer] = {"json": json.write}
+EXTRAS: Mapping[str, tuple[str, ...]] = {"html": ("jinja2", "matplotlib", "networkx")}
+"""A format that needs an extra of its name -> the packages that this installs."""
+
+
+def _ours(module: str, path: Path, data: dict[str, Any]) -> None:
+    """Write by the `write` of a module of this folder, which is imported then."""
+    importlib.import_module(f".{module}", __package__).write(path, data)
+
+
+_WRITERS: dict[str, Writer] = {name: partial(_ours, name) for name in ("json", "html", "junit", "sarif", "markdown")}
 
 
 def register_report(name: str, write: Writer) -> None:
@@ -53,12 +64,20 @@ class Target:
 
 
 def targets(texts: Iterable[str]) -> list[Target]:
-    """Parse FORMAT:PATH texts. Raises GradverifyError that says which formats there are."""
+    """Parse FORMAT:PATH texts, and try whether each can be written.
+
+    Raises GradverifyError that says which formats there are, what a format lacks, or why a path is no good.
+    """
     parsed = []
     for text in texts:
         kind, colon, path = text.partition(":")
         if not colon or not path or kind not in writers():
             known = ", ".join(f"{f}:PATH" for f in writers())
             raise GradverifyError(f"a report is written as {known}; got {text!r}{did_you_mean(kind, writers())}")
+        missing = [package for package in EXTRAS.get(kind, ()) if find_spec(package) is None]
+        if missing:
+            install = f"pip install 'gradverify[{kind}]'"
+            raise GradverifyError(f"{text}: {', '.join(missing)} is not installed: {install}")
+        try_path(Path(path))
         parsed.append(Target(kind, Path(path)))
     return parsed

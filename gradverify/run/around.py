@@ -40,7 +40,9 @@ def judge_around(job: Job, case: Case, verdict: Verdict, settings: Settings) -> 
         if found.outcome is Outcome.FAIL:
             return replace(found, message=f"{found.message} (found with {ENDS})")
     tried = (ENDS,) if others else ()
-    function = resolve_function(case)
+    if case.vjp is not None:  # written by hand, for the shapes of one call, and nobody promised more
+        return replace(verdict, facts={**verdict.facts, "tried": tried}) if tried else verdict
+    function = resolve_function(case, adapter)
     for reference in (None, _definition(case, adapter)):
         try:
             with adapter.enabling(case.dtype):

@@ -92,10 +92,11 @@ class JobLost:
 
 @dataclass(frozen=True)
 class RunFinished:
-    """The end of a run; `seconds` since its start."""
+    """The end of a run; `seconds` since its start. `stopped` says which limit ended it, and what was not begun."""
 
     seconds: float
     interrupted: bool = False
+    stopped: str = ""
 
 
 Event = RunStarted | JobJudged | JobLost | RunFinished

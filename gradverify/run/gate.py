@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from ..core.case import Source
 from ..core.outcome import ASSERTION, FailKind, GatePolicy, Outcome
 from ..core.verdict import Verdict
+from .deviations import current_ledger, name_of_call
 from .events import Job, JobJudged, Listener, tell
 
 
@@ -17,6 +18,8 @@ def acceptable(job: Job, verdict: Verdict, policy: GatePolicy) -> bool:
     An INCONCLUSIVE that the author explains never gates. An author who expects a fault wants it to be reported: as FAIL, as
     KNOWN or, where digits alone are lost, as WEAK.
     """
+    if verdict.accepted:
+        return True
     if verdict.outcome is Outcome.INCONCLUSIVE:
         return job.explained is not None or not policy.gate(verdict.outcome)
     if job.expect == "fail":
@@ -27,7 +30,9 @@ def acceptable(job: Job, verdict: Verdict, policy: GatePolicy) -> bool:
 
 
 def tell_verdict(job: Job, verdict: Verdict, policy: GatePolicy, listeners: Iterable[Listener] = ()) -> JobJudged:
-    """Tell the one event of a verdict: the only place where a verdict meets the gate."""
+    """Tell the one event of a verdict: the only place where a verdict meets the gate, and what the project accepts."""
+    if job.expect == "pass" and job.explained is None:
+        verdict = current_ledger().weigh(job, verdict, policy)
     event = JobJudged(job, verdict, acceptable(job, verdict, policy))
     tell(listeners, event)
     return event
@@ -38,7 +43,8 @@ LATEST: deque[JobJudged] = deque(maxlen=16)
 
 
 def tell_check(name: str, verdict: Verdict) -> Verdict:
-    """Tell the verdict of a call of `check`, and return it. Its gate is that of an assertion."""
-    job = Job(f"check::{name}", verdict.subject, verdict.dtype, source=Source("api"))
-    LATEST.append(tell_verdict(job, verdict, ASSERTION))
-    return verdict
+    """Tell the verdict of a call of `check`; return it as it stands beside what is accepted. Its gate is an assertion's."""
+    job = Job(name_of_call(name), verdict.subject, verdict.dtype, source=Source("api"))
+    event = tell_verdict(job, verdict, ASSERTION)
+    LATEST.append(event)
+    return event.verdict

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..core.case import Case
-from ..core.errors import Unsupported
+from ..core.errors import Unsupported, clipped
 from ..core.outcome import FailKind, GatePolicy, Outcome, Reason
 from ..core.verdict import Verdict
 from ..frameworks.base import Framework
@@ -22,6 +22,7 @@ from ..spec.write import dumps
 from .around import judge_around
 from .events import Job, JobJudged, JobLost, Listener, RunFinished, RunStarted, tell
 from .gate import tell_verdict
+from .isolated import Ended, isolated, sendable
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,10 @@ class Settings:
     strict    every outcome but PASS gates
     fail_on   the outcomes that gate, in the syntax of `core.outcome`; None: the default
     shrink    find the first wrong op and a smaller case on FAIL
+    call      import the functions that cases name (`call:`); else such a case is INCONCLUSIVE
+    isolate   seconds for a case, each of which is judged in another process then; None: in this one, without a limit
+    max_failures  unacceptable verdicts after which a run ends; None: never
+    max_time      seconds after which a run begins nothing more; None: never
 
     Raises UnknownName and BadInput for a `fail_on` that makes no sense.
     """
@@ -48,6 +53,10 @@ class Settings:
     strict: bool = False
     fail_on: str | tuple[str, ...] | None = None
     shrink: bool = True
+    call: bool = True
+    isolate: float | None = None
+    max_failures: int | None = None
+    max_time: float | None = None
 
     def __post_init__(self) -> None:
         _ = self.policy  # known before anything is judged
@@ -59,8 +68,22 @@ class Settings:
 
 
 def judge_case(case: Case, subject: str | Framework, settings: Settings = Settings()) -> Verdict:
-    """The verdict on one case, with the culprit on FAIL. Raises only for bad input or a crash of gradverify itself."""
+    """The verdict on one case, with the culprit on FAIL.
+
+    Raises only for bad input or a crash of gradverify itself, and `isolated.Ended` where it is judged in another process
+    that has ended.
+    """
+    if settings.isolate is not None and isinstance(subject, str):
+        alone = replace(settings, isolate=None)
+        return isolated(
+            judge_case, case, subject, alone, subject=subject, device=settings.device, limit=settings.isolate
+        )
     adapter = find(subject, settings.device) if isinstance(subject, str) else subject
+    if isinstance(case.function, str) and not settings.call:
+        message = f"{case.function[:200]} was not imported, as asked for"
+        return Verdict(
+            Outcome.INCONCLUSIVE, case.name, adapter.name, case.dtype, reason=Reason.NOT_CALLED, message=message
+        )
     many = case.source.kind == "generated"  # what random graphs ask is the framework's own rules, again and again
     extent = Extent.TURN if many else Extent.ALL
     verdict = decide(case, adapter, exact=not many, extent=extent, seed=settings.seed)
@@ -76,6 +99,12 @@ def judge_case(case: Case, subject: str | Framework, settings: Settings = Settin
     return replace(verdict, culprit=culprit)
 
 
+def _judged(job: Job, case: Case, settings: Settings) -> Verdict:
+    """The verdict on a job's case; of a user's function around it as well."""
+    verdict = judge_case(case, job.subject, settings)
+    return judge_around(job, case, verdict, settings) if case.function is not None and verdict else verdict
+
+
 def judge_second_order(case: Case, subject: str | Framework, settings: Settings = Settings()) -> Verdict:
     """The verdict on the VJP of a case's VJP, as the subject differentiates it; without a culprit."""
     adapter = find(subject, settings.device) if isinstance(subject, str) else subject
@@ -89,6 +118,18 @@ def judge_second_order(case: Case, subject: str | Framework, settings: Settings 
         )
     lower = Lower(case.graph, lambda table: second_order(case, settings.seed, table))
     return decide(second, adapter, function=function, custom=False, lower=lower, seed=settings.seed)
+
+
+def _since(start: float) -> float:
+    return time.perf_counter() - start
+
+
+def text_of(case: Case | None) -> str:
+    """The case as a spec; "" where there is none, or it is too large to be read."""
+    try:
+        return dumps(case) if case is not None else ""
+    except Unsupported:
+        return ""
 
 
 def _spec(case: Case, subject: Framework) -> str:
@@ -111,7 +152,8 @@ class Batch(Protocol):
 class Runner:
     """Jobs in, events out.
 
-    `run` judges in order and returns True where every job was acceptable; `judge_job` judges one (a pytest item).
+    `run` judges in order, up to the settings' limits, and returns True where every job was judged and acceptable (random
+    graphs that were not begun are no matter); `judge_job` judges one (a pytest item).
     """
 
     def __init__(self, settings: Settings, listeners: Sequence[Listener] = ()) -> None:
@@ -123,12 +165,20 @@ class Runner:
         start = time.perf_counter()
         try:
             case = job.build()
-            verdict = judge_case(case, job.subject, self.settings)
-            if case.function is not None and verdict:
-                verdict = judge_around(job, case, verdict, self.settings)
+            s = self.settings
+            if case.function is not None and s.isolate is not None:
+                alone = replace(s, isolate=None)
+                verdict = isolated(
+                    _judged, sendable(job), case, alone, subject=job.subject, device=s.device, limit=s.isolate
+                )
+            else:
+                verdict = _judged(job, case, self.settings)
+        except Ended as e:
+            tell(self.listeners, JobLost(job, e.lost.how, e.lost.message, e.lost.text, text_of(case), _since(start)))
+            raise
         except Exception as e:
-            message = f"{type(e).__name__}: {e}"
-            tell(self.listeners, JobLost(job, "error", message, seconds=time.perf_counter() - start))
+            message = clipped(f"{type(e).__name__}: {e}")
+            tell(self.listeners, JobLost(job, "error", message, seconds=_since(start)))
             raise
         return tell_verdict(job, verdict, self.settings.policy, self.listeners)
 
@@ -136,12 +186,29 @@ class Runner:
         s = self.settings
         tell(self.listeners, RunStarted(total, s.subjects or (), s.dtypes or (), s.seed))
         start = time.perf_counter()
-        ok, interrupted = True, True
+        failures, interrupted, why = 0, True, ""
+        left: list[Job | Batch] = []
         try:
             for job in jobs:
-                events = [self.judge_job(job)] if isinstance(job, Job) else job.run(self)
-                ok &= all(e.ok for e in events)
+                why = why or self._limit(failures, time.perf_counter() - start)
+                if why:
+                    left.append(job)
+                    continue
+                try:
+                    events = [self.judge_job(job)] if isinstance(job, Job) else job.run(self)
+                except Ended:  # it was told, and costs this case alone
+                    failures += 1
+                    continue
+                failures += sum(not e.ok for e in events)
             interrupted = False
         finally:
-            tell(self.listeners, RunFinished(time.perf_counter() - start, interrupted))
-        return ok
+            stopped = f"{why}: {len(left)} not begun" if left else ""
+            tell(self.listeners, RunFinished(time.perf_counter() - start, interrupted or bool(left), stopped))
+        return not failures and not any(isinstance(job, Job) for job in left)
+
+    def _limit(self, failures: int, seconds: float) -> str:
+        """The limit that the run has reached; "" for none."""
+        s = self.settings
+        if s.max_failures is not None and failures >= s.max_failures:
+            return f"stopped after {failures} failure{'' if failures == 1 else 's'} (--max-failures)"
+        return f"stopped after {seconds:.0f} s (--max-time)" if s.max_time is not None and seconds >= s.max_time else ""

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from ..core.case import Source
+from ..core.errors import SpecError, clipped
 from ..spec.document import loads
 from .events import Job
 from .runner import Settings
@@ -21,7 +22,11 @@ def saved_jobs(results: Iterable[Mapping[str, Any]], settings: Settings, file: s
         text = result["verdict"]["spec"]
         if not text:
             continue
-        spec = loads(text, f"{file}: {result['id']}").cases[0]
+        name = f"{file}: {clipped(result['id'], 200)}"
+        cases = loads(text, name).cases
+        if len(cases) != 1:
+            raise SpecError(f"{len(cases)} cases where one was saved", file=name)
+        (spec,) = cases
         for subject in settings.subjects or (result["subject"],):
             for dtype in settings.dtypes or (result["dtype"],):
                 build = partial(spec.case, dtype)

@@ -9,6 +9,7 @@ from ..core.case import Case, Source
 from ..core.verdict import Outcome, Reason, Verdict
 from ..frameworks.registry import find
 from . import runner as judging
+from .deviations import current_ledger
 from .events import Job, JobJudged, JobLost, tell
 
 GROUP = "gradverify"
@@ -54,6 +55,10 @@ class Search:
         else:
             try:
                 self._draw(runner.settings, events)
+            except judging.Ended as e:
+                lost = Job(self.id, self.subject, self.dtype, source=self.source)
+                tell(runner.listeners, JobLost(lost, e.lost.how, e.lost.message, e.lost.text, judging.text_of(e.case)))
+                raise
             except Exception as e:
                 lost = Job(self.id, self.subject, self.dtype, source=self.source)
                 tell(runner.listeners, JobLost(lost, "error", f"{type(e).__name__}: {e}"))
@@ -67,6 +72,7 @@ class Search:
         from ..strategies import cases
 
         quick = replace(settings, shrink=False)
+        accepts = current_ledger().accepts_ops_of(self.id)
         failing: list[Case] = []
 
         @hypothesis.seed(self.seed)
@@ -81,8 +87,15 @@ class Search:
         )
         @hypothesis.given(cases(dtypes=(self.dtype,)))
         def judge(case: Case) -> None:
-            verdict = judging.judge_case(case, self.subject, quick)
-            if _fails(verdict, settings):
+            try:
+                verdict = judging.judge_case(case, self.subject, quick)
+                if accepts and _fails(verdict, settings):  # which op it lies in decides
+                    whole = judging.judge_case(case, self.subject, replace(settings, shrink=True))
+                    verdict = verdict if _fails(events.weighed(whole), settings) else whole
+            except judging.Ended as e:
+                e.case = case
+                raise
+            if _fails(events.weighed(verdict), settings):
                 failing.append(case)
                 raise _Wrong
             if not failing:  # what Hypothesis tries while it shrinks is no example of the run's
@@ -104,12 +117,19 @@ class _Events:
         self.waiting: list[JobJudged] = []
 
     def add(self, case: Case | None, verdict: Verdict) -> None:
-        s = self.search
-        number = len(self.events) + len(self.waiting)
-        job = Job(f"{s.id}#{number}", s.subject, s.dtype, lambda: _with_source(case, s.source), s.source)
-        self.waiting.append(JobJudged(job, verdict, not _fails(verdict, self.runner.settings)))
+        verdict = self.weighed(verdict)
+        self.waiting.append(JobJudged(self._job(case), verdict, not _fails(verdict, self.runner.settings)))
         if self.events or verdict.outcome is not Outcome.INCONCLUSIVE:
             self._flush()
+
+    def weighed(self, verdict: Verdict) -> Verdict:
+        """The verdict of the next graph beside what the project accepts."""
+        return current_ledger().weigh(self._job(None), verdict, self.runner.settings.policy)
+
+    def _job(self, case: Case | None) -> Job:
+        s = self.search
+        number = len(self.events) + len(self.waiting)
+        return Job(f"{s.id}#{number}", s.subject, s.dtype, lambda: _with_source(case, s.source), s.source)
 
     def all(self) -> list[JobJudged]:
         if self.waiting and self.runner.settings.policy.gate(Outcome.INCONCLUSIVE):
@@ -125,8 +145,10 @@ class _Events:
 
 
 def _fails(verdict: Verdict, settings: judging.Settings) -> bool:
-    """Is the verdict decided, and does it gate?"""
-    return verdict.outcome is not Outcome.INCONCLUSIVE and settings.policy.gate(verdict.outcome, verdict.kind)
+    """Is the verdict decided, and does it gate, and is it not accepted?"""
+    if verdict.accepted or verdict.outcome is Outcome.INCONCLUSIVE:
+        return False
+    return settings.policy.gate(verdict.outcome, verdict.kind)
 
 
 def _with_source(case: Case | None, source: Source) -> Case:

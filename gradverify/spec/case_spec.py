@@ -61,6 +61,7 @@ class CaseSpec:
     cotangent: tuple[np.ndarray | None, ...] = ()
     wrt: tuple[str, ...] = ()
     function: str | None = None
+    vjp: str | None = None
     expect: Expect = "pass"
     invariants: tuple[str, ...] = ()
     subjects: tuple[str, ...] | None = None
@@ -89,6 +90,7 @@ class CaseSpec:
             wrt=self.wrt,
             claims=self.claims,
             function=self.function,
+            vjp=self.vjp,
             expect=self.expect,
             invariants=self.invariants,
             source=Source("spec", self.file, self.line, self.seed),

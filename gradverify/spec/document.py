@@ -41,6 +41,7 @@ from .keys import (
     VERSION,
 )
 from .nodes import Node, Scalar, Sequence, SourceText
+from .size import too_much
 from .values import Domain, overflows
 
 MAX_CASES = 10_000
@@ -125,6 +126,9 @@ class _Reader:
         name = self.name()
         nodes_of, inputs = self.inputs()
         graph = self.definition(inputs)
+        why_not = too_much(graph)
+        if why_not:
+            raise self.node.error(why_not)
         shared = self.shared | {"dtypes": self.dtypes(graph)}
         inputs, guards = place(graph, inputs, nodes_of)
         spec = CaseSpec(
@@ -137,6 +141,7 @@ class _Reader:
             cotangent=self.cotangent(graph),
             wrt=wrt,
             function=self.function(inputs),
+            vjp=self.vjp(),
             expect=read.as_choice(keys["expect"], "expect", EXPECTATIONS) if "expect" in keys else "pass",  # type: ignore[arg-type]
             note=read.as_text(keys["note"], "note") if "note" in keys else "",
             inconclusive=self.inconclusive(),
@@ -335,6 +340,18 @@ class _Reader:
         for name in named.inputs:
             if name not in inputs:
                 raise self.keys["call"].error(f"call: unknown input {shortened(name)!r}{did_you_mean(name, inputs)}")
+        return text
+
+    def vjp(self) -> str | None:
+        """The function that `vjp` names, not imported yet."""
+        if "vjp" not in self.keys:
+            return None
+        node = self.keys["vjp"]
+        if "call" not in self.keys:
+            raise node.error("vjp is the backward pass of `call`, and there is none")
+        text = read.as_text(node, "vjp")
+        if not re.match(CASE["vjp"].schema["pattern"], text) or text.endswith("\n"):
+            raise node.error(f"vjp is `package.module:function`, not {shortened(text)!r}")
         return text
 
     def inconclusive(self) -> dict[str, str]:

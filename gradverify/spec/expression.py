@@ -119,7 +119,8 @@ class Names:
     def __init__(self, inputs: Mapping[str, tuple[Shape, Kind]]) -> None:
         self.builder = ComplexBuilder()
         self.known: dict[str, int] = {name: self.builder.input(name, *of) for name, of in inputs.items()}
-        self._dependent: dict[int, bool] = {}
+        self._dependent: list[bool] = []
+        self._images: list[Interval] = []
 
     def bind(self, name: str, scalar: Scalar) -> None:
         self.known[name] = self.parse(scalar)
@@ -129,24 +130,32 @@ class Names:
         return _Parser(self, scalar).parse()
 
     def depends_on_input(self, k: int) -> bool:
-        if k not in self._dependent:
-            node = self.builder.nodes[k]
-            self._dependent[k] = isinstance(node, Input) or (
-                isinstance(node, Apply) and any(map(self.depends_on_input, node.args))
-            )
+        """Does the value of node k depend on an input?"""
+        for i in range(len(self._dependent), k + 1):  # arguments come before their ops: no recursion, each node once
+            node = self.builder.nodes[i]
+            args = node.args if isinstance(node, Apply) else ()
+            self._dependent.append(isinstance(node, Input) or any(self._dependent[a] for a in args))
         return self._dependent[k]
 
     def image(self, k: int) -> Interval:
         """Where the value of a node lies that depends on no input."""
+        for i in range(len(self._images), k + 1):
+            self._images.append(self._image(i))
+        return self._images[k]
+
+    def _image(self, k: int) -> Interval:
+        """The image of a node from those of its arguments."""
         node = self.builder.nodes[k]
-        if isinstance(node, Apply):
-            images = [self.image(a) for a in node.args]
-            shapes = tuple(self.builder.shape(a) for a in node.args)
-            try:
-                return spec_of(node.op).image(*images, shapes=shapes, **dict(node.params))
-            except (ArithmeticError, ValueError):
-                return Interval()
-        return hull(node.value) if isinstance(node, Constant) else Interval()
+        if isinstance(node, Constant):
+            return hull(node.value)
+        if not isinstance(node, Apply) or self.depends_on_input(k):
+            return Interval()
+        images = [self._images[a] for a in node.args]
+        shapes = tuple(self.builder.shape(a) for a in node.args)
+        try:
+            return spec_of(node.op).image(*images, shapes=shapes, **dict(node.params))
+        except (ArithmeticError, ValueError):
+            return Interval()
 
 
 def hull(value: Any) -> Interval:

@@ -102,6 +102,14 @@ CASE: Mapping[str, Key] = {
         {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*:"
                                       "[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*(\\(.*\\))?$"},
     ),
+    "vjp": Key(
+        "`package.module:function`, the backward pass of `call`, where that has none of its own (C through ctypes, Numba, "
+        "CuPy's RawKernel, a kernel without an `autograd.Function`): it is given the cotangent (a tuple of several), then "
+        "what `call` is given, and returns the gradient, or one per array. Subjects: `numpy`, `cupy`, `torch`, whose "
+        "arrays both functions get.",
+        {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*:"
+                                      "[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*$"},
+    ),
     "wrt": Key(
         "The inputs that are differentiated; default: all of them that are floating-point.",
         {"type": "array", "items": _text, "minItems": 1, "uniqueItems": True},

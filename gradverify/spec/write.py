@@ -307,6 +307,8 @@ def dumps(
     if case.function is not None:
         call = parsed(case.function)
         lines.append(f"    call: {scalar(call.renamed(lambda name: names.get(name, name)))}")
+    if case.vjp is not None:
+        lines.append(f"    vjp: {scalar(case.vjp)}")
     if case.expect != "pass":
         lines.append(f"    expect: {case.expect}")
     if case.invariants:

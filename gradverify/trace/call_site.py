@@ -32,7 +32,11 @@ def place(frame: FrameType) -> str:
 
 
 def at(path: str, line: int) -> str:
-    return f"{path.removeprefix(os.path.join(os.getcwd(), ''))}:{line}"
+    try:
+        folder = os.getcwd()
+    except OSError:  # somebody removed it
+        folder = ""
+    return f"{path.removeprefix(os.path.join(folder, ''))}:{line}"
 
 
 def site_in_run(run: CodeType, *roots: str) -> Site | None:

@@ -130,6 +130,7 @@ class Traced:
     custom     part of its backward pass is the user's own (an autograd.Function, a custom_vjp, a custom operator)
     branches   it decides on values: the graph is the branch, and the length of the loops, at this point
     converges  a loop under a rule of its own goes on until it has converged: the graph is no more precise than that
+    stops_at   where the graph is what it converges to, how far it may stop from there, as a share of the largest entry
     native     where arguments or outputs are complex, the function over them as they are, one array each; `function`
                takes and returns their parts, joined and split by the framework's own differentiable operations
     """
@@ -157,6 +158,7 @@ class Traced:
     from_arrays: frozenset[float] = frozenset()
     branches: bool = False
     converges: bool = False
+    stops_at: float = 0.0
     native: Callable[..., tuple[Any, ...]] | None = None
 
     @property

@@ -16,7 +16,7 @@ import numpy as np
 from ..checker.branches import sides_taken
 from ..checker.compositions import judge_orders
 from ..checker.driver import judge_point
-from ..checker.opaque import Opaque, judge_opaque
+from ..checker.opaque import Opaque, judge_opaque, judge_symmetric
 from ..checker.question import Point, Question
 from ..core.case import Case
 from ..core.errors import BadInput, GradverifyError, Unsupported
@@ -30,7 +30,6 @@ from ..judge.reference import reference
 from ..namespaces.dtypes import FORMATS
 from ..trace import Traced
 from .intent import CLOSE, Intent, recognise
-from .symmetry import judge_symmetric
 
 UNDECIDED = 1e-2
 """A PASS that would have caught nothing smaller is none: a wrong factor of a term hides below a percent of the gradient, and
@@ -176,23 +175,28 @@ def _at(q: Question, point: Point, limit: float) -> tuple[Verdict, Traced | None
 
 def _without_graph(q: Question, point: Point, limit: float, reason: Reason, why: str) -> Verdict:
     """The verdict of differences alone: where the graph takes too long to judge, or the call cannot be traced."""
-    framework = of_functions(q.framework or "")
-    arrays = [framework.get(a) for a in point.args]
     try:
         with time_limit(max(limit, LEAST)):
-            values = dict(zip(inspect.signature(q.fn).parameters, arrays))
-            seen = framework.run_vjp(q.fn, values, (), ())
-            dtypes = {str(x.dtype) for x in (*values.values(), *seen.outputs)}
-            if seen.raised is not None or len(dtypes) != 1 or not dtypes <= set(framework.dtypes):
+            box = _black_box(q, point)
+            if box is None:
                 return _open(q, reason, why)
-            dtype = dtypes.pop()
-            rng = np.random.default_rng([q.seed, *point.salt.encode()])
-            drawn = point.cotangent or tuple(rng.standard_normal(o.shape) for o in seen.outputs)
-            cotangent = tuple(g.astype(dtype) for g in drawn)
-            box = Opaque(framework, q.fn, values, tuple(values), cotangent, dtype)
             return judge_opaque(q.title(point), box, (why,), seed=q.seed, entries=FEW)
     except TimeLimit:
         return _open(q, Reason.ORACLE, f"{why}, and differences of the function take as long")
+
+
+def _black_box(q: Question, point: Point) -> Opaque | None:
+    """The call without a graph; None where it raises, or its arrays are of several dtypes."""
+    framework = of_functions(q.framework or "")
+    values = dict(zip(inspect.signature(q.fn).parameters, map(framework.get, point.args)))
+    seen = framework.run_vjp(q.fn, values, (), ())
+    dtypes = {str(x.dtype) for x in (*values.values(), *seen.outputs)}
+    if seen.raised is not None or len(dtypes) != 1 or not dtypes <= set(framework.dtypes):
+        return None
+    dtype = dtypes.pop()
+    rng = np.random.default_rng([q.seed, *point.salt.encode()])
+    drawn = point.cotangent or tuple(rng.standard_normal(o.shape) for o in seen.outputs)
+    return Opaque(framework, q.fn, values, tuple(values), tuple(g.astype(dtype) for g in drawn), dtype)
 
 
 FEW = 8
@@ -213,7 +217,8 @@ def _open(q: Question, reason: Reason, message: str) -> Verdict:
 def _along_symmetric_changes(q: Question, first: Verdict) -> Verdict | None:
     """PASS where the rule is right along them, of a function that reads one triangle; else None."""
     with contextlib.suppress(BadInput, Unsupported, TimeLimit), q.limit_time("the function"):
-        return judge_symmetric(q, first)
+        box = _black_box(q, Point(q.args, cotangent=q.cotangent))
+        return judge_symmetric(first.case, box, seed=q.seed) if box else None
     return None
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,16 +17,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..core.errors import BadInput, GradverifyError, UnknownName
+from ..core.errors import GradverifyError, UnknownName
 from ..core.imports import imported
 from ..core.outcome import FailKind, Outcome
 from ..frameworks.registry import of_functions
 from ..frameworks.watching import MEANT, Sample
 from ..namespaces.dtypes import FORMATS
+from ..run import project
+from ..run.project import FILE
 from .intent import KINDS
 from .judge import Judged, judge_against
-
-FILE = "gradverify.toml"
 
 KEYS = ("kind", "of", "reason", "factor", "rules")
 
@@ -70,19 +69,16 @@ def surrogate(*, of: Callable[..., Any]) -> Callable[[Cls], Cls]:
 
 def read_pins(folder: Path) -> dict[str, Pin]:
     """The pins of a project, by the definition's name. Raises GradverifyError, with the file, for what makes no sense."""
-    file = folder / FILE
-    if not file.is_file():
-        return {}
-    try:
-        table = tomllib.loads(file.read_text(encoding="utf-8")).get("pin", {})
-        return {name: _pin(name, entry) for name, entry in table.items()}
-    except (GradverifyError, OSError, ValueError, TypeError) as e:
-        raise GradverifyError(f"{file}: {e}") from None
+    found = {}
+    for name, (file, entry) in project.named(folder, "pin").items():
+        try:
+            found[name] = _pin(name, entry)
+        except (GradverifyError, ValueError, TypeError) as e:
+            raise GradverifyError(f"{file}: {e}") from None
+    return found
 
 
-def _pin(name: str, entry: Any) -> Pin:
-    if not isinstance(entry, dict):
-        raise BadInput(f'[pin."{name}"] is a table')
+def _pin(name: str, entry: Mapping[str, Any]) -> Pin:
     for key in entry:
         if key not in KEYS:
             raise UnknownName(f"key of [pin.{name}]", key, KEYS)
@@ -93,17 +89,10 @@ def _pin(name: str, entry: Any) -> Pin:
 
 def write_pins(folder: Path, pins: Mapping[str, Pin]) -> Path:
     """Add pins to a project's file. Raises GradverifyError for a definition that is pinned there."""
-    file, known = folder / FILE, read_pins(folder)
-    twice = sorted(set(known) & set(pins))
+    twice = sorted(set(read_pins(folder)) & set(pins))
     if twice:
-        raise GradverifyError(f"{file}: take the old pins out first; pinned already: {', '.join(twice)}")
-    text = (
-        file.read_text(encoding="utf-8")
-        if file.is_file()
-        else "# Custom gradients that are meant to be no gradients.\n"
-    )
-    file.write_text("\n".join([text.rstrip(), *(f"\n{_text(n, p)}" for n, p in pins.items())]) + "\n", encoding="utf-8")
-    return file
+        raise GradverifyError(f"{FILE}: take the old pins out first; pinned already: {', '.join(twice)}")
+    return project.add(folder, [_text(n, p) for n, p in pins.items()], "What this project means or accepts.")
 
 
 def _text(name: str, pin: Pin) -> str:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from ..core.case import Source
@@ -64,18 +65,19 @@ class Watched:
                 else:
                     self.judged.append(apply_pin(judge(sample, seed=seed, limit=max(1.0, min(left, LIMIT))), pins))
             self.judged = looked(self.judged, end, seed)
-        for found in self.judged:
-            tell_judged(found, f"gradverify::{found.sample.id}", DEFAULT)
+        for k, found in enumerate(self.judged):
+            event = tell_judged(found, f"gradverify::{found.sample.id}", DEFAULT)
+            self.judged[k] = replace(found, verdict=event.verdict)
         return self.judged
 
     def gates(self, policy: GatePolicy = DEFAULT) -> bool:
         """Does a judgement gate?"""
-        return any(policy.gate(j.verdict.outcome, j.verdict.kind) for j in self.judged)
+        return any(_gates(j, policy) for j in self.judged)
 
     def lines(self, policy: GatePolicy = DEFAULT) -> Iterator[str]:
         """What gates, what the probes found, and the table of definitions."""
         for found in self.judged:
-            if policy.gate(found.verdict.outcome, found.verdict.kind):
+            if _gates(found, policy):
                 yield told(found, self.root)
                 yield ""
         yield from table_lines(rows(self.recorder, self.judged))
@@ -85,6 +87,11 @@ class Watched:
     def text(self) -> str:
         """`lines`, as one text."""
         return "\n".join(self.lines())
+
+
+def _gates(judged: Judged, policy: GatePolicy) -> bool:
+    verdict = judged.verdict
+    return not verdict.accepted and policy.gate(verdict.outcome, verdict.kind)
 
 
 def looked(judged: list[Judged], end: float, seed: int) -> list[Judged]:

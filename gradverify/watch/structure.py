@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..checker.symmetric import is_symmetric
+
 
 def keep_structure(given: np.ndarray, changed: np.ndarray) -> np.ndarray:
     """The changed array, made symmetric, definite, triangular, a distribution, or sorted where the given one is."""
@@ -42,11 +44,6 @@ def _kept(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _square(x: np.ndarray) -> bool:
     return x.ndim >= 2 and x.shape[-1] == x.shape[-2] > 1
-
-
-def is_symmetric(x: np.ndarray) -> bool:
-    """Is it a symmetric matrix, or are all of a batch?"""
-    return _square(x) and np.array_equal(x, np.swapaxes(x, -1, -2))
 
 
 def _smallest(x: np.ndarray) -> float:

@@ -147,3 +147,50 @@ def test_complex_values_are_asked_of_what_computes_complex_numbers() -> None:
     for_reals = check(custom(forward, lambda g, x: (g * (c * (c * x).exp()).conj()).real), drawn(3))
     assert for_reals, for_reals.text()
     assert any("is one for real arguments" in s for s in for_reals.facts["skipped"])
+
+
+class TestSegments:
+    """Integers that number the segments of a batch: each has one run, at every size that is asked."""
+
+    @staticmethod
+    def suffix_within(v: Any, segment: Any) -> Any:
+        """Sums from each entry to the end of its run: a run that comes once more further on is another one."""
+        total = v.flip(0).cumsum(0).flip(0)
+        last = torch.cat([segment[1:] != segment[:-1], torch.tensor([True])])
+        places = torch.where(last, torch.arange(len(v)) + 1, len(v)).flip(0).cummin(0).values.flip(0)
+        return total - torch.cat([total, total.new_zeros(1)])[places]
+
+    def prefix_by_number(self) -> Any:
+        """Sums of what has the same number, wherever it stands, with a backward pass that relies on runs."""
+        same = lambda segment: (
+            (segment[:, None] == segment[None, :]) & torch.ones(len(segment), len(segment)).tril().bool()
+        )
+        return custom(
+            lambda x, s: same(s).to(x.dtype) @ x.exp(), lambda g, x, s: (self.suffix_within(g, s) * x.exp(), None)
+        )
+
+    @pytest.mark.parametrize(
+        "segment", [[0, 0, 0, 1, 1, 2, 2, 2, 2], [7, 7, 3, 3, 3, 3, 5, 5, 9], [5, 5, 5, 5, 5, 4, 4, 4, 4]]
+    )
+    def test_runs_stay_runs(self, segment: list[Any]) -> None:
+        verdict = check(self.prefix_by_number(), drawn(9), torch.tensor(segment), order=1)
+        assert verdict.outcome is Outcome.PASS, verdict.text()
+        assert any("length" in t for t in verdict.facts["tried"])
+
+    def test_a_wrong_tail_of_the_last_run_is_found(self) -> None:
+        def back(g: Any, x: Any, s: Any) -> Any:
+            d = self.suffix_within(g, s) * x.exp()
+            return d * (torch.arange(len(d)) < len(d) - len(d) % 3), None
+
+        wrong = custom(lambda x, s: TestSegments.prefix_by_number(self)(x, s), back)
+        with pytest.raises(AssertionError):
+            check(wrong, drawn(9), torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2]), order=1)
+
+    def test_indices_and_labels_are_repeated_as_they_are(self) -> None:
+        """Each is one of its own, or they come back: nothing says that they are runs."""
+        from gradverify.checker.variations import _with_runs_of
+
+        for given in ([0, 1, 2, 3], [0, 0, 1, 0], [4, 4, 4, 4]):
+            x = np.array(given)
+            longer = np.concatenate([x, x[:2]])
+            assert np.array_equal(_with_runs_of(x, longer), longer)

@@ -82,7 +82,8 @@ def test_an_assertion_lets_through_what_is_true() -> None:
 
 def test_why_there_was_nothing_to_judge() -> None:
     unsupported = {r for r in Reason if r.is_unsupported}
-    assert unsupported == {Reason.UNTRACED, Reason.NO_RULE, Reason.NO_KERNEL, Reason.SUBJECT, Reason.UNAVAILABLE}
+    assert unsupported == {Reason.UNTRACED, Reason.NO_RULE, Reason.NO_KERNEL, Reason.SUBJECT, Reason.UNAVAILABLE,
+                           Reason.NOT_CALLED}  # fmt: skip
     assert reason_of(NoRule("x"), Reason.UNTRACED) is Reason.NO_RULE
     assert reason_of(Unsupported("x"), Reason.UNTRACED) is Reason.UNTRACED
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -10,22 +11,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from gradverify.cli import Exit, main
 from gradverify.core.errors import GradverifyError, UnknownName
-from gradverify.core.verdict import Outcome
+from gradverify.core.outcome import GatePolicy
+from gradverify.core.verdict import Culprit, Outcome
 from gradverify.frameworks import register
 from gradverify.frameworks.engine.adapter import EngineFramework
 from gradverify.frameworks.registry import find, reload
 from gradverify.generate.campaign import seeded_case
 from gradverify.generate.structure import limits
 from gradverify.report import console
-from gradverify.report.campaign import Tally, markdown, plain
+from gradverify.report.campaign import Tally, findings, markdown, plain
+from gradverify.report.console import CampaignProgress
+from gradverify.run import crew
 from gradverify.run.campaign import log as logs
 from gradverify.run.campaign import model as campaigns
 from gradverify.run.campaign import workers
@@ -91,13 +97,13 @@ def shaky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judge in this process: for tests that are not about processes."""
 
-    def judge_tasks(c: Campaign, tasks: Iterator[workers.Task], jobs: int) -> Iterator[logs.Entry]:
+    def judge_tasks(c: Campaign, tasks: Iterator[workers.Task]) -> Iterator[logs.Entry]:
         for i, todo in tasks:
             for combo in todo:
                 verdict = judge_case(seeded_case(c.seed, i, combo.dtype, limits(None)), combo.subject)
                 yield {"i": i, **combo._asdict(), "s": 0.1, "is": verdict.outcome.value}
 
-    monkeypatch.setattr(workers, "judge_tasks", judge_tasks)
+    monkeypatch.setattr("gradverify.cli.campaign.local", lambda jobs: judge_tasks)
 
 
 def call(*args: str) -> Result:
@@ -183,9 +189,10 @@ def test_ctrl_c_ends_the_processes_and_keeps_the_log(tmp_path: Path) -> None:
 
 
 def test_a_process_makes_room_for_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "LIFE", 2)
+    monkeypatch.setattr(crew, "LIFE", 2)
     started = []
-    monkeypatch.setattr(workers, "_one_thread", lambda real=workers._one_thread: started.append(1) or real())
+    start = crew._Spawned.start
+    monkeypatch.setattr(crew._Spawned, "start", lambda self: (started.append(1), start(self)))
     c = small("engine", graphs=5)
     events: list[Event] = []
     workers.run_campaign(c, [events.append])
@@ -316,7 +323,7 @@ def test_a_subject_that_only_this_process_knows_is_refused() -> None:
     register(Here())
     result = call("--graphs", "1", "--subjects", "only-here")
     assert result.exit_code == Exit.USAGE
-    assert "a process of the campaign cannot start: UnknownName: unknown subject 'only-here'" in result.output
+    assert "a process cannot start: UnknownName: unknown subject 'only-here'" in result.output
 
 
 @pytest.mark.parametrize(("what", "ended"), [("abort", "SIGABRT"), ("exit", "exit code 7")])
@@ -450,3 +457,57 @@ def test_a_campaign_of_second_order(tmp_path: Path) -> None:
     other = call(*args)
     assert other.exit_code == Exit.USAGE
     assert "a log of another order (2, not 1)" in other.output
+
+
+def failed(i: int, subject: str = "torch", **more: Any) -> Event:
+    entry = {
+        "i": i,
+        "subject": subject,
+        "dtype": "float16",
+        "s": 0.5,
+        "is": "FAIL",
+        "kind": "wrong",
+        "message": f"m{i}",
+    }
+    return logs.to_event({**entry, **more}, 0, GatePolicy())
+
+
+def test_findings_of_one_fault_are_told_once() -> None:
+    c = Campaign(range(10), (Combo("torch", "float16"), Combo("jax", "float16")))
+    tally, screen = Tally(c), Console(file=io.StringIO(), width=200)
+    shown = CampaignProgress(screen, tally)
+    same = {"culprit": "softmax, argument 0, of [n, n]"}
+    events = [
+        replace(logs.to_event(logs.head(c), 0, c.policy), total=7), *(failed(i, **same) for i in (1, 2, 3)),
+        failed(4, culprit="softmax, argument 0, of [n]"), failed(5, "jax", **same), failed(6), failed(7),
+    ]  # fmt: skip
+    for event in events:
+        tally(event)
+        shown(event)
+    assert [len(f) for f in findings(tally.bad)] == [3, 1, 1, 1, 1]
+    text = screen.file.getvalue()
+    assert text.count("again: gradverify campaign") == 5
+    assert text.count("again, softmax, argument 0, of [n, n]: graph") == 2
+    (line,) = [line for line in plain(tally) if "the same" in line]
+    assert line.strip() == "the same softmax, argument 0, of [n, n]: 2 more, graphs 2 (float16), 3 (float16)"
+    assert markdown(tally, "gradverify campaign").count("### FAIL") == 5
+
+
+def test_a_culprit_s_shapes_are_sorts() -> None:
+    spec = "gradverify: 1\ncases:\n  - {name: a, expr: x @ y, inputs: {x: {shape: [7, 1]}, y: {shape: [1, 3]}}}\n"
+    assert logs._describe(Culprit(0, "matmul", 1, "", spec=spec)) == "matmul, argument 1, of [n, 1], [1, n]"
+    assert logs._describe(Culprit(0, "matmul", 1, "")) == "matmul, argument 1"
+
+
+def test_on_a_terminal_the_table_is_live() -> None:
+    c = Campaign(range(10), (Combo("torch", "float16"),))
+    tally, screen = Tally(c), Console(file=io.StringIO(), width=100, force_terminal=True)
+    shown = CampaignProgress(screen, tally)
+    for event in (replace(logs.to_event(logs.head(c), 0, c.policy), total=9), failed(1), failed(2)):
+        tally(event)
+        shown.said = 0.0
+        shown(event)
+    shown(RunFinished(1.0))
+    text = screen.file.getvalue()
+    assert "verdicts/s" in text
+    assert "2 of 10 verdicts, 2 FAIL" in text

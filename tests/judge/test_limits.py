@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
+import subprocess
 import sys
+import threading
 import time
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +126,146 @@ def test_a_callback_of_a_weak_reference_is_not_disturbed(monkeypatch: pytest.Mon
     with pytest.raises(TimeLimit):
         forgets()
     assert lost == []
+
+
+def in_thread(work: Any) -> list[BaseException]:
+    caught: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as e:
+            caught.append(e)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    return caught
+
+
+def test_a_thread_that_hangs_ends_in_time() -> None:
+    (caught,) = in_thread(hangs)
+    assert isinstance(caught, TimeLimit)
+    assert "0.1 s" in str(caught)
+
+
+def test_check_in_a_thread_has_its_limit() -> None:
+    def endless(x: np.ndarray) -> np.ndarray:
+        while True:
+            time.sleep(0.01)
+
+    (caught,) = in_thread(lambda: check(endless, np.ones(2), vjp=lambda g, x: g, time_limit=0.2))
+    assert isinstance(caught, BadInput)
+    assert "hangs" in str(caught)
+
+
+@pytest.mark.parametrize("blocked", [signal.SIGALRM, signal.SIGURG])
+def test_a_signal_that_is_blocked(blocked: signal.Signals) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {blocked})
+    try:
+        with pytest.raises(TimeLimit):
+            hangs()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def test_a_signal_that_the_code_blocks_itself() -> None:
+    def blocks() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGURG})
+        hangs()
+
+    try:
+        with pytest.raises(TimeLimit), time_limit(0.2):
+            blocks()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGURG})
+
+
+@pytest.mark.parametrize("taken", [signal.SIGALRM, signal.SIGURG])
+def test_signals_of_others_are_left_alone(taken: signal.Signals) -> None:
+    """The alarm of somebody else comes inside of our block, and their handler stays."""
+    heard: list[int] = []
+    handler = lambda signum, frame: heard.append(signum)
+    before = signal.signal(taken, handler)
+    try:
+        if taken == signal.SIGALRM:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(TimeLimit):
+            hangs()
+        assert signal.getsignal(taken) is handler
+        assert heard == [signal.SIGALRM] * (taken == signal.SIGALRM)
+    finally:
+        signal.signal(taken, before)
+
+
+def test_code_that_resets_the_alarm_is_not_killed() -> None:
+    """A timeout of the judged code's own, which restores the default action: "Alarm clock" with a limit by SIGALRM."""
+    script = (
+        "import signal, time\n"
+        "from gradverify.core.limits import TimeLimit, time_limit\n"
+        "try:\n"
+        "    with time_limit(0.3):\n"
+        "        signal.signal(signal.SIGALRM, signal.SIG_DFL); signal.signal(signal.SIGURG, signal.SIG_DFL)\n"
+        "        while True: time.sleep(0.01)\n"
+        "except TimeLimit: print('in time')\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stdout) == (0, "in time\n"), ran
+
+
+def test_a_block_that_catches_everything_is_over_time_all_the_same() -> None:
+    def deaf() -> int:
+        try:
+            while True:
+                time.sleep(0.01)
+        except BaseException:
+            return 3
+
+    with pytest.raises(TimeLimit), time_limit(0.1):
+        deaf()
+
+    def changes() -> None:
+        try:
+            deaf_but_once()
+        except BaseException as e:
+            raise ValueError("something else") from e
+
+    def deaf_but_once() -> None:
+        while True:
+            time.sleep(0.01)
+
+    with pytest.raises(TimeLimit), time_limit(0.1):
+        changes()
+
+
+def test_limits_nest() -> None:
+    with time_limit(30) as outer:
+        with pytest.raises(TimeLimit) as caught:
+            hangs()
+        assert caught.value.block is not outer
+    with pytest.raises(TimeLimit) as caught, time_limit(0.1) as outer, time_limit(30):
+        time.sleep(10)
+    assert caught.value.block is outer
+
+
+def test_nothing_comes_after_the_block() -> None:
+    """A thousand blocks that end just at their deadline."""
+    for _ in range(300):
+        with suppress(TimeLimit), time_limit(0.001):
+            time.sleep(0.001)
+    time.sleep(0.05)
+    assert signal.getsignal(signal.SIGURG) is signal.SIG_DFL
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_has_limits_of_its_own() -> None:
+    with time_limit(30):
+        child = os.fork()
+        if not child:
+            try:
+                hangs()
+            except TimeLimit:
+                os._exit(7)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

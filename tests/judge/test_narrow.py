@@ -151,3 +151,85 @@ def test_jax() -> None:
     scale.defvjp(lambda x, w: (scale(x, w), (x, w)), back)
     x, w = (jax.random.normal(jax.random.key(k), s).astype(jnp.bfloat16) for k, s in ((0, (128, 3)), (1, (3,))))
     assert named(judge(scale, x, w))["terms"] == 128  # on no line: JAX lays all of a custom rule to its call
+
+
+class TestSumsWithinTheBudget:
+    """What eight roundings of the result excuse, and a wider accumulator would not need."""
+
+    @staticmethod
+    def in_chunks(rows: Any) -> Any:
+        total = torch.zeros(rows.shape[1:], dtype=HALF)
+        for part in rows.split(4):
+            total += part.sum(0).to(HALF)
+        return total
+
+    @staticmethod
+    def turned_over(rows: Any) -> Any:
+        total = torch.zeros(1, rows.shape[1], dtype=HALF)
+        for part in rows.split(8):
+            total = (part.sum(0).to(HALF).flip(0) + total.flip(1)).flip(1)
+        return total[0]
+
+    @staticmethod
+    def kept_by_casts(rows: Any) -> Any:
+        total = torch.zeros(rows.shape[1:])
+        for part in rows.split(4):
+            total = (total + part.sum(0)).to(HALF).float()
+        return total
+
+    @staticmethod
+    def by_halves(rows: Any) -> Any:
+        """Log2 of 64 additions: a tree loses little, and its lines are no loop over the rows."""
+        while len(rows) > 1:
+            rows = rows[::2] + rows[1::2]
+        return rows[0]
+
+    @pytest.mark.parametrize("name", ["in_chunks", "turned_over", "kept_by_casts"])
+    def test_a_loop(self, name: str) -> None:
+        verdict = judge(scaled(sums=getattr(self, name)), drawn(64, 3), drawn(3, seed=1))
+        assert verdict.outcome is Outcome.WEAK or verdict.kind is FailKind.PRECISION, verdict.text()
+        assert "digits" in verdict.message
+        assert "of 16 terms" in verdict.message or "over 16 steps" in verdict.message
+        assert verdict.facts["narrow"]["left"] <= 1 < verdict.facts["narrow"]["ulps"]
+
+    def test_one_that_the_budget_excuses(self) -> None:
+        verdict = judge(scaled(sums=self.in_chunks), drawn(64, 3), drawn(3, seed=1))
+        assert verdict.outcome is Outcome.WEAK, verdict.text()
+        assert "digits are lost that need not be lost" in verdict.message
+        assert all(c.failing == 0 for c in verdict.comparisons)
+
+    @pytest.mark.parametrize("dtype", [HALF, torch.float16])
+    def test_wide_ones(self, dtype: Any) -> None:
+        wide = lambda t: accumulated(t, torch.float32)
+        for sums in (wide, self.by_halves, lambda t: t.sum(0)):
+            verdict = judge(scaled(sums=sums), drawn(64, 3, dtype=dtype), drawn(3, seed=1, dtype=dtype))
+            assert verdict.outcome is Outcome.PASS, verdict.text()
+
+    def test_three_branches_that_are_added_up_as_they_come(self) -> None:
+        def back(g: Any, x: Any) -> Any:
+            wide = x.float()
+            parts = [(g.float() * f(wide)).to(HALF) for f in (torch.cos, torch.exp, lambda x: 2 * x)]
+            total = parts[0]
+            for part in parts[1:]:
+                total = total + part
+            return total
+
+        f = custom(lambda x: (x.float().sin() + x.float().exp() + x.float() ** 2).to(HALF), back)
+        assert judge(f, drawn(16)).outcome is Outcome.PASS
+
+    def test_a_state_that_the_definition_keeps_narrow_too(self) -> None:
+        def run(x: Any) -> Any:
+            state = torch.zeros(3, dtype=HALF)
+            for row in x:
+                state = state * 0.5 + row
+            return state
+
+        def back(g: Any, x: Any) -> Any:
+            rows = []
+            for _ in x:
+                rows.append(g)
+                g = g * 0.5
+            return torch.stack(rows[::-1])
+
+        assert judge(custom(run, back), drawn(12, 3)).outcome is Outcome.PASS
+        assert judge(run, drawn(12, 3)).outcome is Outcome.PASS

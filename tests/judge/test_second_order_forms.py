@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gradverify import check
 from gradverify.core.case import Case
 from gradverify.core.outcome import FailKind, Outcome
 from gradverify.core.verdict import Verdict
@@ -19,7 +20,7 @@ from gradverify.judge.second_order import pulled, second_order
 from gradverify.run.runner import judge_case, judge_second_order
 from tests.helpers import case_of
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
 LOST = {
     "tanh": ("tanh(x)", "[6.0, -5.5, 0.3]", "float32"),
@@ -195,3 +196,48 @@ def test_pow_at_a_base_of_0(y: float) -> None:
     assert slope.tolist() == [float(y == 1.0), y * 2.0 ** (y - 1)]
     second = engine.autograd.grad(slope.sum(), [x])[0].tolist()
     assert second == [2.0 * (y == 2.0), y * (y - 1) * 2.0 ** (y - 2)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("effort", ["quick", "normal"])
+def test_a_double_backward_that_rounds_every_step(dtype: Any, effort: Any) -> None:
+    """The second derivative of gelu has a root at √2, where 2φ - x²φ cancels: torch computes its terms in 16 bits."""
+    x = torch.tensor([1.4141, -1.4141, 1.4131, 0.3], dtype=dtype, requires_grad=True)
+    verdict = check(torch.nn.functional.gelu, x, order=2, effort=effort)
+    assert verdict.outcome is Outcome.KNOWN, verdict.text()
+
+
+def test_a_root_that_another_point_alone_comes_near() -> None:
+    """The batch that is probed comes near √2: its definition is traced there, as it is at the given point."""
+    x = torch.linspace(-3, 3, 7, dtype=torch.float16, requires_grad=True)
+    verdict = check(torch.nn.functional.gelu, x, order=2)
+    assert verdict.outcome is Outcome.KNOWN, verdict.text()
+
+
+def test_a_wrong_double_backward_at_another_point() -> None:
+    """Right at the given point, where the slope is drawn for x < 2, and 1 % off beyond."""
+
+    class Cube(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return x**3
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            return Slope.apply(ctx.saved_tensors[0]) * g
+
+    class Slope(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return 3 * x * x
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            (x,) = ctx.saved_tensors
+            return g * 6 * x * torch.where(x < 2, 1.0, 1.01)
+
+    x = torch.tensor([0.5, 1.5], dtype=torch.float64, requires_grad=True)
+    with pytest.raises(AssertionError):
+        check(Cube.apply, x, order=2)

@@ -51,7 +51,6 @@ SOUND = {
     "a sine of a large number": (lambda x: torch.sin(100 * x), at(3.0, 5.0)),
     "a sum that nearly cancels": (lambda x: x.sum().tanh(), at(1e3, -1e3, 0.5)),
     "the log of a softmax": (lambda x: F.log_softmax(x, -1), at(0.0, 20.0, -10.0)),
-    "1 - cos(x), whose gradient is sin(x)": (lambda x: 1 - torch.cos(x), at(1e-3, 2e-3)),
     "a sound root of a quadratic": (lambda b: 1 / (-b - torch.sqrt(b * b - 1)), at(2e3, 3e3)),
 }
 
@@ -96,3 +95,34 @@ def test_a_coarse_function_that_leaves_sight_is_no_graph() -> None:
 
     verdict = judge(fn, at(1e-3, 2e-3))
     assert verdict.outcome is not Outcome.PASS, verdict.text()
+
+
+VALUES = {
+    "one minus cosine": (lambda x: 1 - torch.cos(x), at(1e-6, 2e-6, dtype="float64")),
+    "a power minus one": (lambda x: (1 + x) ** 12 - 1, at(1e-12, 3e-13, dtype="float64")),
+    "a mean of squares": (lambda x: (x * x).mean() - x.mean() ** 2, at(1000.0, 1001.0, 1002.5)),
+    "a log of a sum near one": (lambda x: torch.log(1 + torch.exp(x)), at(-14.0, -15.0)),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_value_that_cancels_while_its_gradient_does_not(name: str) -> None:
+    f, x = VALUES[name]
+    verdict = judge(f, x, order=1)
+    assert verdict.outcome is Outcome.WEAK, verdict.text()
+    assert "digits of out, which the problem has; the gradient is right" in verdict.message
+
+
+SOUND_VALUES = {
+    "a root of the cosine": (torch.cos, at(1.5707963, 2.0, dtype="float64")),
+    "centred": (lambda x: x - x.mean(), at(1000.0, 1001.0, 1002.0)),
+    "many turns": (lambda x: torch.sin(1e8 * x), at(0.3, 2.0, dtype="float64")),
+    "a sum that is one": (lambda x: x.softmax(0).sum() - 1, at(1.0, 2.0, 3.0)),
+    "a loss near its least value": (lambda x: ((x - 1) ** 2).mean(), at(1 + 1e-5, 1 - 2e-5)),
+}
+
+
+@pytest.mark.parametrize("name", SOUND_VALUES)
+def test_a_value_that_is_as_good_as_its_problem(name: str) -> None:
+    f, x = SOUND_VALUES[name]
+    assert judge(f, x, order=1).outcome is Outcome.PASS

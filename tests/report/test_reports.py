@@ -153,7 +153,7 @@ def test_json_report_keeps_to_its_schema_and_reads_back(tmp_path: Path) -> None:
     assert data["results"][3]["verdict"]["power"] is None
 
 
-@pytest.mark.parametrize("change", [{"format": 3}, {"extra": 1}, {"results": [{}]}])
+@pytest.mark.parametrize("change", [{"format": 4}, {"extra": 1}, {"results": [{}]}])
 def test_the_schema_refuses_what_is_no_report(tmp_path: Path, change: dict[str, Any]) -> None:
     path = tmp_path / "r.json"
     report.write(path, report.report(records(), Settings(), seconds=0.0) | change)
@@ -251,7 +251,7 @@ def test_a_report_of_format_1_is_read(tmp_path: Path) -> None:
     found = report.read(path)
     assert [r["verdict"]["outcome"] for r in found["results"]] == [r["verdict"]["outcome"] for r in data["results"]]
     assert found["results"][-1]["verdict"]["reason"] == "subject"
-    assert (found["format"], found["settings"]["fail_on"]) == (2, "all")
+    assert (found["format"], found["settings"]["fail_on"]) == (3, "all")
     path.write_text(json.dumps(old | {"results": 3}))
     with pytest.raises(GradverifyError, match="not a gradverify report"):
         report.read(path)

@@ -233,3 +233,16 @@ def test_lower_dtypes_and_casts(dtype: str) -> None:
     assert t.dtype == dtype
     t = trace(lambda x: x.astype(dtype) * 2, (x(),))
     assert t.notes == (f"a cast from float64 to {dtype} inside the function is the identity to the definition",)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: jax.lax.conv_general_dilated(x, jnp.ones((3, 2, 1, 2)), (1, 1), "VALID"),
+        lambda x: jnp.einsum("abcd,de->abce", x, jnp.ones((4, 2))),
+        lambda x: jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, 1, 1, 2), (1, 1, 1, 1), "VALID"),
+        lambda x: (jnp.cumsum(x, axis=2), x.sum()),
+    ],
+)
+def test_what_has_no_entries_is_no_obstacle(f):
+    assert trace(f, (jnp.ones((1, 2, 0, 4)),)).graph is not None

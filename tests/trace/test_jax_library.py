@@ -57,3 +57,14 @@ def test_what_their_formulas_lose_is_found(f, x):
 @pytest.mark.parametrize("f", [jnp.sinc, jnp.i0, jax.nn.squareplus])
 def test_ordinary_points_are_right(f):
     assert gv.check(f, np.array([0.7, -1.3, 2.2]), effort="quick").outcome is gv.Outcome.PASS
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (2, 4, 4), (1, 1), (2, 2, 2, 2)])
+def test_derivatives_of_slogdet_are_not_slogdet(shape: tuple[int, ...]) -> None:
+    """They bear its name in a jaxpr, with other operands and results."""
+    a = jnp.asarray(np.random.default_rng(3).normal(size=shape))
+    weights = jnp.arange(1.0, 1.0 + a[..., 0, 0].size).reshape(shape[:-2])
+    backward = lambda a: jax.grad(lambda a: (weights * jnp.linalg.slogdet(a)[1]).sum())(a)
+    forward = lambda a: jax.jvp(lambda a: jnp.linalg.slogdet(a)[1], (a,), (jnp.cos(a),))[1]
+    for derivative in (backward, forward):
+        assert trace(derivative, a).graph is not None

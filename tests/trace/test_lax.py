@@ -109,8 +109,16 @@ CASES: dict[str, Case] = {
     **{n: (running(getattr(lax, n)), X) for n in "cumsum cumprod cummax cummin cumlogsumexp".split()},
     "sort": (lambda x, y: (jnp.sort(x), lax.sort((x, y), num_keys=1), lax.sort((x * 0, y), num_keys=2)), X, Y),
     "top_k": (lambda x: lax.top_k(x, 2)[0], X),
-    "reduce_window_sum": (lambda x: lax.reduce_window(x, 0.0, lax.add, (1, 2), (1, 2), "SAME"), X),
-    "reduce_window_max": (lambda x: lax.reduce_window(x, -np.inf, lax.max, (2, 2), (1, 1), [(1, 0), (0, 1)]), X),
+    "reduce_window_sum": (
+        lambda x: [
+            lax.reduce_window(x, 0.0, lax.add, (1, 2), (1, 2), "SAME"),
+            lax.reduce_window(x, 0.0, lax.add, (2, 2), (1, 1), [(1, 0), (0, 2)], base_dilation=(2, 3)),
+        ], X),
+    "reduce_window_max": (
+        lambda x: [
+            lax.reduce_window(x, -np.inf, lax.max, (2, 2), (1, 1), [(1, 0), (0, 1)]),
+            lax.reduce_window(x, -np.inf, lax.max, (2, 3), (1, 2), "VALID", base_dilation=(1, 2)),
+        ], X),
     "reduce_window_min": (
         lambda x: lax.reduce_window(x, np.inf, lax.min, (1, 2), (1, 1), "VALID", window_dilation=(1, 2)), X),
     # shape
@@ -133,9 +141,9 @@ CASES: dict[str, Case] = {
     "scatter": (lambda x, y: x.at[jnp.array([1]), 1:].set(y[:1, :2]), X, Y),
     "scatter-add": (lambda x, y: x.at[jnp.array([1, 1, 7])].add(jnp.concatenate([y, y[:1]]), mode="drop"), X, Y),
     "scatter-sub": (lambda x, y: x.at[jnp.array([1, 1])].subtract(y), X, Y),
-    "scatter-mul": (lambda x, y: x.at[jnp.array([1, 0])].multiply(y), X, Y),
-    "scatter-max": (lambda x, y: x.at[jnp.array([1, 0])].max(y), X, Y),
-    "scatter-min": (lambda x, y: x.at[jnp.array([1, 0])].min(y), X, Y),
+    "scatter-mul": (lambda x, y: (x.at[jnp.array([1, 0])].multiply(y), x.at[jnp.array([1, 1])].multiply(y)), X, Y),
+    "scatter-max": (lambda x, y: (x.at[jnp.array([1, 0])].max(y), x.at[jnp.array([1, 1])].max(y)), X, Y),
+    "scatter-min": (lambda x, y: (x.at[jnp.array([1, 0])].min(y), x.at[jnp.array([0, 9])].min(y, mode="drop")), X, Y),
     # linear algebra
     "dot_general": (lambda a, c: (a @ a, jnp.einsum("bij,bkj->bik", c, c), jnp.tensordot(a, c, ((0,), (1,)))), A, C),
     "cholesky": (jnp.linalg.cholesky, spd(3)),

@@ -17,6 +17,7 @@ from ..tensor import Tensor, wrap
 from . import (
     comparison,
     complex_numbers,
+    composed,
     conversion,
     elementwise,
     indexing,
@@ -29,6 +30,7 @@ from . import (
 
 FAMILIES: tuple[ModuleType, ...] = (
     elementwise, comparison, reduction, selection, linalg, shape, joining, indexing, conversion, complex_numbers,
+    composed,
 )  # fmt: skip
 
 # Not differentiated: NumPy's own function does.

@@ -10,6 +10,7 @@ import numpy as np
 from ..tensor import Tensor, wrap
 from .call import normal_dim, run, run_as
 from .elementwise import mul
+from .shape import reshape
 
 __all__ = [
     "gather", "index_add", "index_select", "masked_fill", "masked_select", "nonzero", "scatter_add",
@@ -129,6 +130,10 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
 
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     at = normal_dim(dim, input._data.ndim)
+    if not input._data.ndim * index._data.ndim and input._data.ndim + index._data.ndim <= 1:
+        # PyTorch takes a 0-d tensor for one of a single entry here.
+        row = gather(reshape(input, 1) if not input._data.ndim else input, 0, wrap(index._array().reshape(-1)))
+        return reshape(row, index._data.shape)
     if input._data.ndim != index._data.ndim:
         raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
     n = input._data.shape[at] if input._data.ndim else 1

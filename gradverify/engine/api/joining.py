@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import dtypes
 from ..dispatch import cast
-from ..tensor import Tensor
+from ..tensor import Creation, Tensor
 from .call import normal_dim, run, run_as
 from .shape import reshape
 
@@ -64,20 +64,14 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
         _ = input.grad_fn  # a view that must not be used any more says so first
         raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     node = "UnbindBackward0"
-    return _forbid_writes(
-        node, [run_as(node, "getitem", input, index=(*lead, k)) for k in range(input._data.shape[at])]
-    )
+    return _forbid_writes([run_as(node, "getitem", input, index=(*lead, k)) for k in range(input._data.shape[at])])
 
 
-def _forbid_writes(node: str, parts: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Views that one call made together: none of them may be written to while recording (PyTorch's CreationMeta)."""
+def _forbid_writes(parts: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Views that one call made together: none of them may be written to while recording."""
     for k, part in enumerate(parts):
         if part._view is not None and part._view.forbidden is None:
-            part._view.forbidden = (
-                f"Output {k} of {node} is a view and is being modified inplace. This view is the output of a function that "
-                "returns multiple views. Such functions do not allow the output views to be modified inplace. You should "
-                "replace the inplace operation by an out-of-place one."
-            )
+            part._view.forbidden, part._view.output = Creation.MULTIPLE_VIEWS, k
     return tuple(parts)
 
 
@@ -100,7 +94,7 @@ def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Ten
     for size in sizes:
         parts.append(run_as(node, "getitem", input, index=(*lead, (start, start + size, 1))))
         start += size
-    return _forbid_writes(node, parts)
+    return _forbid_writes(parts)
 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:

@@ -23,22 +23,28 @@ from ..printing import text
 from ..rules import rule
 from ..tensor import Tensor, wrap
 from ..views import check_overlap, check_writable, write
-from . import complex_numbers, conversion, elementwise, indexing, linalg, shape, writing
+from . import complex_numbers, conversion, drawing, elementwise, indexing, linalg, shape, writing
 from .call import sizes_of
+from .creation import tensor
 
 METHODS_ONLY: dict[ModuleType, str] = {
     shape: "view view_as reshape_as expand expand_as repeat",
     conversion: "contiguous to type_as detach_",
     writing: "copy_ zero_ fill_ masked_fill_",
+    drawing: " ".join(drawing.__all__),
 }
 """Functions that are methods of Tensor only, by family."""
 
 NOT_METHODS = set(
-    "var_mean std_mean einsum tensordot broadcast_tensors cat stack hstack vstack meshgrid is_tensor concat numel".split()
+    "var_mean std_mean einsum tensordot broadcast_tensors cat stack hstack vstack meshgrid is_tensor concat numel "
+    "atleast_1d atleast_2d atleast_3d block_diag bucketize cdist column_stack dstack searchsorted trapezoid trapz".split()
 )
 
-IN_PLACE = [name for facts in FACTS.values() for name in facts.in_place.split()] + ["addcdiv", "floor_divide"]
-"""Functions of (tensor, ...) whose result is also written back: `x.add_(y)`. The last two are no ops of the table."""
+IN_PLACE = [name for facts in FACTS.values() for name in facts.in_place.split()] + [
+    "addcdiv", "floor_divide", "clamp_min", "clamp_max", "fmod", "frac", "copysign", "nan_to_num", "index_fill",
+    "index_copy", "scatter", "masked_scatter", "baddbmm", "addmv", "addmm", "deg2rad", "rad2deg",
+]  # fmt: skip
+"""Functions of (tensor, ...) whose result is also written back: `x.add_(y)`. The last ones are no ops of the table."""
 
 # Where no recording is needed, an in-place op is NumPy's own with out=.
 OUT = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide}
@@ -59,6 +65,8 @@ def _in_place(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
                 getattr(other, "dtype", data.dtype) == data.dtype and not isinstance(other, complex)
             ) and data.dtype.kind == "f" and getattr(other, "shape", ()) in ((), data.shape):  # fmt: skip
                 check_writable(self)
+                if state.before_write is not None:
+                    state.before_write(self)
                 quiet.run(kernel, data, other, data)
                 self._cell()[0] += 1
                 return self
@@ -128,6 +136,9 @@ def install(table: dict[str, Callable[..., Any]]) -> None:
         "cuda": _cuda,
         "new_zeros": _new(np.zeros),
         "new_ones": _new(np.ones),
+        "new_empty": _new(np.empty),
+        "new_full": _new_full,
+        "new_tensor": _new_tensor,
         "backward": _backward,
         "__repr__": text,
     }
@@ -196,3 +207,13 @@ def _new(make: Any) -> Callable[..., Tensor]:
         return wrap(make(sizes_of(size), kind)).requires_grad_(requires_grad)
 
     return method
+
+
+def _new_full(self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    kind = self._data.dtype if dtype is None else dtype.numpy
+    return wrap(np.full(sizes_of((size,)), fill_value, kind)).requires_grad_(requires_grad)
+
+
+def _new_tensor(self: Tensor, data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    made = tensor(data, dtype=dtypes.OF_NUMPY[self._data.dtype] if dtype is None else dtype)
+    return made.requires_grad_(requires_grad)

@@ -161,7 +161,7 @@ def broadcast_to(input: Tensor, *size: Any) -> Tensor:
 
 def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
     shape = np.broadcast_shapes(*(x._data.shape for x in tensors))
-    return tuple(expand(x, shape) for x in tensors)
+    return tuple(x if x._data.shape == shape else expand(x, shape) for x in tensors)
 
 
 def flip(input: Tensor, *dims: Any) -> Tensor:
@@ -197,12 +197,18 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     return run("diagonal", x)
 
 
-def diag(input: Tensor, diagonal_: int = 0) -> Tensor:
-    if input._data.ndim == 1 and diagonal_ == 0:
-        return run("diag_embed", input)
+_diagonal = diagonal  # `diag` has a parameter of that name
+
+
+def diag(input: Tensor, diagonal: int = 0) -> Tensor:
+    """The matrix with this diagonal, or the diagonal of a matrix (a copy)."""
+    if input._data.ndim == 1:
+        out = run("diag_embed", input)
+        k = diagonal
+        return run("pad", out, pads=((0, k), (k, 0)) if k > 0 else ((-k, 0), (0, -k))) if k else out
     if input._data.ndim == 2:
-        if diagonal_:
-            return clone(diagonal(input, diagonal_))
+        if diagonal:
+            return clone(_diagonal(input, diagonal))
         out = run_as("DiagonalBackward0_copy", "diagonal", input)  # PyTorch's name for the op that copies
         out._view, out._version_cell, out._data = None, None, np.array(out._data)
         return out

@@ -73,7 +73,7 @@ def _expand_values(x: Tensor, like: Tensor) -> Tensor | None:
 def _copy_into(input: Tensor, source: Tensor, node: str = "CopyBackwards", alike: bool | None = None) -> Tensor:
     def copied(x: Tensor) -> Tensor:
         y = source if source._data.dtype == x._data.dtype else cast(source, x._data.dtype)
-        return _overwrite_with(node, x, y)
+        return overwrite_with(node, x, y)
 
     if alike is None:
         alike = input._data.shape == source._data.shape and same_place(input, source)
@@ -94,7 +94,7 @@ def fill_(input: Tensor, value: Any, node: str = "FillBackward2", alike: bool = 
     if not state.duals and not (state.enabled and input.requires_grad):
         overwrite(input, value, alike)
         return input
-    return write(input, lambda x: _overwrite_with(node, x, _full_like(x, value)), alike)
+    return write(input, lambda x: overwrite_with(node, x, _full_like(x, value)), alike)
 
 
 class _OverwriteNode(Node):
@@ -109,7 +109,7 @@ class _OverwriteNode(Node):
         return [xp.zeros_like(g), xp.sum_to(g, self.shape)]
 
 
-def _overwrite_with(name: str, x: Tensor, y: Tensor) -> Tensor:
+def overwrite_with(name: str, x: Tensor, y: Tensor) -> Tensor:
     """The values of `y` in the shape of `x`, with both as its inputs."""
     if y._data.ndim > x._data.ndim or builtins.any(
         n not in (1, m) for n, m in zip(y._data.shape[::-1], x._data.shape[::-1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..api.shape import view_as
-from ..forward import alias, tangent, with_tangent
+from ..forward import check_size, tangent, with_tangent
 from ..modes import dual_numbers, state
 from ..tensor import Tensor
 
@@ -62,11 +62,10 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
     for name, x in ("primal", tensor), ("tangent", tangent):
         if not (x.is_floating_point() or x.is_complex()):
             raise ValueError(f"Expected {name} to be floating point or complex, but got: {x.dtype}")
-    if tensor._data.shape != tangent._data.shape:
+    check_size(tensor, tangent)
+    if tangent._tangents and state.duals[-1] in tangent._tangents:
         raise RuntimeError(
-            f"Trying to set a forward gradient that has a different size than that of the original Tensor, this is not "
-            f"supported. Tensor is of size {list(tensor.shape)} while the given forward gradient is of size "
-            f"{list(tangent.shape)}."
+            "Setting a forward grad that itself has a forward gradient at the same level0 is not supported."
         )
     if tensor._data.dtype != tangent._data.dtype:
         raise RuntimeError(f"Expected tangent to have the dtype of the primal, {tensor.dtype}, but got {tangent.dtype}")
@@ -80,4 +79,4 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
     d = tangent(tensor, state.duals[-1])
     if d is None:
         return UnpackedDualTensor(tensor, None)
-    return UnpackedDualTensor(with_tangent(tensor, state.duals[-1], None), alias(d))
+    return UnpackedDualTensor(with_tangent(tensor, state.duals[-1], None), d)

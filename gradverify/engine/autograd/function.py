@@ -16,13 +16,15 @@ import numpy as np
 from ...namespaces.base import Namespace
 from .. import dtypes
 from ..api.call import run
-from ..dispatch import cast
-from ..messages import modified_error, op_of
+from ..api.conversion import detach
+from ..dispatch import cast, has_tangent
+from ..forward import check_size, tangent, with_tangent
+from ..messages import modified_error
 from ..modes import no_grad, state
 from ..namespace import ENGINE
 from ..saving import Packed
-from ..tape import FREED, Edge, Node
-from ..tensor import Tensor, View, wrap
+from ..tape import FREED, Edge, Node, op_of
+from ..tensor import Creation, Tensor, View, wrap
 from ..views import check_writable, rebase
 
 
@@ -31,6 +33,9 @@ class FunctionCtx(Node):
 
     _forward_cls: type[Function]
     runs_on_none, simple = True, False
+    _saved_for_forward: tuple[Any, ...] = ()
+    _in_jvp = False
+    _materialize_non_diff_grads = True
 
     def __init__(self, args: Sequence[Any]) -> None:
         edges: list[Edge | None] = []
@@ -45,6 +50,7 @@ class FunctionCtx(Node):
         self._saved: list[tuple[Any, ...]] | None = []
         self._inputs = [(a._data.shape, a._data.dtype) if isinstance(a, Tensor) else None for a in args]
         self._outputs: list[tuple[Any, ...] | None] = []
+        self._constant: set[int] = set()  # the outputs that were marked as non-differentiable
 
     # ---- the user's side -------------------------------------------------------------------------------------------
 
@@ -59,11 +65,14 @@ class FunctionCtx(Node):
         self.to_save = tensors
 
     def save_for_forward(self, *tensors: Tensor | None) -> None:
-        """For `jvp`; the engine's forward derivatives are made of backward ones, so nothing is kept."""
+        """Keep tensors for `jvp`, which finds them as `saved_tensors`."""
+        self._saved_for_forward = tensors
 
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
         """The saved tensors. Raises RuntimeError where they were freed, or modified in place since."""
+        if self._in_jvp:
+            return self._saved_for_forward
         if self._saved is None:
             raise RuntimeError(FREED)
         out: list[Any] = []
@@ -107,8 +116,10 @@ class FunctionCtx(Node):
         create_graph = over is not None
         grads = [g] if self.outputs == 1 else [None] * self.outputs if g is None else g
         given: list[Any] = []
-        for meta, d in zip(self._outputs, grads):
-            if d is not None:
+        for k, (meta, d) in enumerate(zip(self._outputs, grads)):
+            if d is None and k in self._constant and not self._materialize_non_diff_grads:
+                given.append(None)
+            elif d is not None:
                 given.append(d if create_graph else wrap(d))
             elif self.materialize_grads and meta is not None:
                 given.append(wrap(np.zeros(*meta)))
@@ -127,7 +138,7 @@ class FunctionCtx(Node):
                 f"function {name} returned an incorrect number of gradients (expected {n}, got {len(back)})"
             )
         out: list[Any] = []
-        for k, (d, meta, edge) in enumerate(zip(back, self._inputs, self.edges)):
+        for k, (d, meta) in enumerate(zip(back, self._inputs)):
             if d is None:
                 out.append(None)
                 continue
@@ -138,9 +149,6 @@ class FunctionCtx(Node):
                 )
             if not isinstance(d, Tensor):
                 raise TypeError(f"expected Tensor or None as gradient {k} of {name}, got {type(d).__name__}")
-            if edge is None:
-                out.append(None)
-                continue
             shape, dtype = meta
             if d._data.shape != shape:
                 if not _expandable(shape, d._data.shape):
@@ -227,8 +235,77 @@ class Function(metaclass=_Meta):
             raise RuntimeError("Implementing both 'backward' and 'vjp' for a custom Function is not allowed.")
         return (cls.vjp if custom_vjp else cls.backward)(ctx, *grads)
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError(
+            "Legacy autograd function with non-static forward method is deprecated. Please use new-style autograd function "
+            "with static forward method. (Example: https://pytorch.org/docs/stable/autograd.html#torch.autograd.Function)"
+        )
+
     @classmethod
     def apply(cls, *args: Any) -> Any:
+        """Run `forward`, and record it as one op."""
+        if state.duals and any(isinstance(a, Tensor) and has_tangent(a) for a in args):
+            return cls._apply_dual(args)
+        return cls._record(args)[0]
+
+    @classmethod
+    def _apply_dual(cls, args: tuple[Any, ...]) -> Any:
+        """Run `forward` for the values and `jvp` for the tangents of the innermost level that an argument has one of."""
+        tensors = [a for a in args if isinstance(a, Tensor)]
+        level = max(k for a in tensors for k in a._tangents or () if k in state.duals)
+        tangents = [tangent(a, level) if isinstance(a, Tensor) else None for a in args]
+        primals = [with_tangent(a, level, None) if isinstance(a, Tensor) and a._tangents else a for a in args]
+        result, ctx = cls._record(tuple(primals))
+        given = [
+            wrap(np.zeros_like(a._array())) if d is None and ctx.materialize_grads and _is_float(a) else d
+            for a, d in zip(args, tangents)
+        ]
+        versions = [None if d is None else d._cell()[0] for d in given]
+        ctx._in_jvp = True
+        duals = state.duals
+        state.open(tuple(k for k in duals if k != level))
+        try:
+            found = cls.jvp(ctx, *given)
+        finally:
+            state.open(duals)
+            ctx._in_jvp = False
+        outputs, found = list(result) if isinstance(result, tuple) else [result], _as_tuple(found)
+        if len(found) != len(outputs):
+            raise RuntimeError(
+                f"Function's jvp returned an invalid number of forward gradients (expected {len(outputs)} but got "
+                f"{len(found)})"
+            )
+        for k, (out, d) in enumerate(zip(outputs, found)):
+            if d is None:
+                continue
+            if not isinstance(d, Tensor):
+                raise RuntimeError(f"expected Variable or None (got {type(d).__name__}) for grad output {k}.")
+            if k in ctx._constant or not _is_float(out):
+                raise RuntimeError(
+                    f"Function's jvp returned a gradient at position {k}, but  the corresponding forward output is not a "
+                    "differentiable Tensor.You should return None at that position instead."
+                )
+            check_size(out, d)
+            written = [i for i, p in enumerate(primals) if p is out]
+            if written and any(out is x for x in ctx.dirty_tensors):
+                i = written[0]
+                if d is not given[i] or d._cell()[0] == versions[i]:
+                    raise RuntimeError(
+                        "An inplace custom Function is not modifying the forward mode gradients inplace. If the forward is "
+                        "modifying an input inplace, then the jvp function must modify the corresponding gradient inplace."
+                    )
+                vars(args[i]).update({k: v for k, v in vars(out).items() if k != "_tangents"})
+                outputs[k] = out = args[i]
+            elif out._view is not None and d._view is None:
+                raise RuntimeError(
+                    "A custom Function's forward is returning a view (or an input as-is) but the jvp is not returning a "
+                    "view."
+                )
+            out._tangents = (out._tangents or {}) | {level: d}
+        return tuple(outputs) if isinstance(result, tuple) else outputs[0]
+
+    @classmethod
+    def _record(cls, args: tuple[Any, ...]) -> tuple[Any, FunctionCtx]:
         separate = cls.setup_context is not Function.setup_context
         if separate:  # setup_context and backward see the defaults of forward as well
             call = inspect.signature(cls.forward).bind(*args)
@@ -257,11 +334,15 @@ class Function(metaclass=_Meta):
                 ctx._outputs.append(None)
                 continue
             dirty = any(out is x for x in ctx.dirty_tensors)
+            if any(out is x for x in ctx.non_differentiable):
+                ctx._constant.add(k)
             if not dirty and any(out is a for a in args):
-                with no_grad():  # an input returned as it is must not lose its own history
-                    outputs[k] = out = run("reshape", out, shape=out._data.shape)
+                # An input returned as it is must not lose its own history.
+                outputs[k] = out = detach(out) if k in ctx._constant else _view_of(out)
             ctx._outputs.append((out._data.shape, out._data.dtype))
-            if not recorded or any(out is x for x in ctx.non_differentiable) or not _differentiable(out):
+            if not dirty and out._view is not None:
+                out._view = View(out._view.base, out._view.steps, Creation.CUSTOM_FUNCTION)
+            if not recorded or k in ctx._constant or not _differentiable(out):
                 continue
             if dirty:
                 if out._edge is not None:
@@ -271,21 +352,23 @@ class Function(metaclass=_Meta):
                 end._edge, end._requires_grad = (ctx, k), True
                 rebase(out, end)
             else:
-                if out._view is not None:
-                    out._view = View(out._view.base, out._view.steps, _forbidden_view(k, cls.__name__))
                 out._edge, out._requires_grad = (ctx, k), True
         ctx._saved = [_pack(x, outputs, args) for x in ctx.to_save] if recorded else []
         ctx.to_save = ()
-        return tuple(outputs) if many else outputs[0]
+        return (tuple(outputs) if many else outputs[0]), ctx
 
 
-def _forbidden_view(k: int, name: str) -> str:
-    return (
-        f"Output {k} of {name} is a view and is being modified inplace. This view was created inside a custom Function (or "
-        "because an input was returned as-is) and the autograd logic to handle view+inplace would override the custom "
-        "backward associated with the custom Function, leading to incorrect gradients. This behavior is forbidden. You can "
-        "fix this by cloning the output of the custom Function."
-    )
+def _view_of(x: Tensor) -> Tensor:
+    with no_grad():
+        return run("reshape", x, shape=x._data.shape)
+
+
+def _is_float(x: Any) -> bool:
+    return isinstance(x, Tensor) and _differentiable(x)
+
+
+def _as_tuple(x: Any) -> tuple[Any, ...]:
+    return x if isinstance(x, tuple) else (x,)
 
 
 def _differentiable(x: Tensor) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import dtypes
 from ..dispatch import apply, cast
 from ..modes import state
 from ..rules import rule
@@ -27,12 +28,39 @@ class _NodeOutput(NamedTuple):
 
 
 class GradientEdge(_NodeOutput):
-    """An output of a node: stands for the tensor that it made, without keeping its values."""
+    """An output of a node: stands for the tensor that it made, without keeping its values.
+
+    made  shape and dtype of that tensor, where they are known: to `get_gradient_edge`
+    """
 
     requires_grad, is_leaf = True, False
+    made: tuple[tuple[int, ...], np.dtype] | None = None
 
     def _gradient_edge(self) -> Edge:
         return self.node, self.output_nr
+
+
+def _seed_at_edge(k: int, out: GradientEdge, g: Any) -> Tensor:
+    if g is None:
+        if out.made is None:
+            raise RuntimeError("grad_outputs must be given where the output is a GradientEdge")
+        shape, dtype = out.made
+        if int(np.prod(shape)) != 1:
+            raise RuntimeError("grad can be implicitly created only for scalar outputs")
+        return wrap(np.ones(shape, dtype))
+    if out.made is not None:
+        shape, dtype = out.made
+        if g._data.shape != shape:
+            raise RuntimeError(
+                f"Mismatch in shape: grad_output[{k}] has a shape of {g.shape} and output[{k}] has a shape of "
+                f"torch.Size({list(shape)})."
+            )
+        if (g._data.dtype.kind == "c") != (dtype.kind == "c"):
+            raise RuntimeError(
+                "For complex Tensors, both grad_output and output are required to have the same dtype. Mismatch in dtype: "
+                f"grad_output[{k}] has a dtype of {g.dtype} and output[{k}] has a dtype of {dtypes.OF_NUMPY[dtype]}."
+            )
+    return g
 
 
 def _roots(outputs: Sequence[Tensor], gradients: Sequence[Any], create_graph: bool) -> list[tuple[Edge, Any]]:
@@ -43,9 +71,7 @@ def _roots(outputs: Sequence[Tensor], gradients: Sequence[Any], create_graph: bo
     seeds = []
     for k, (out, g) in enumerate(zip(outputs, gradients)):
         if isinstance(out, GradientEdge):
-            if g is None:
-                raise RuntimeError("grad_outputs must be given where the output is a GradientEdge")
-            seeds.append(g)
+            seeds.append(_seed_at_edge(k, out, g))
         elif g is None:
             if out.requires_grad and out._data.size != 1:
                 raise RuntimeError("grad can be implicitly created only for scalar outputs")
@@ -118,7 +144,8 @@ def backward(
         return
     # A non-leaf has no AccumulateGrad node. PyTorch makes it retain its gradient, from now on.
     for x in inner:
-        x.retain_grad()
+        if isinstance(x, Tensor):
+            x.retain_grad()
     walk(
         roots,
         retain_graph=retain,
@@ -145,6 +172,8 @@ def grad(
     `materialize_grads` (then zeros).
     """
     outs, given = _tuple(outputs), _tuple(inputs)
+    if not given:
+        raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
     if allow_unused is None:
         allow_unused = materialize_grads
     elif not allow_unused and materialize_grads:
@@ -172,6 +201,8 @@ def grad(
                     f"The differentiated Tensor at index {k} appears to not have been used in the graph. Set "
                     "allow_unused=True if this is the desired behavior."
                 )
+            if materialize_grads and isinstance(x, GradientEdge):
+                raise RuntimeError("materialize_grads cannot be used when the given input is a GradientEdge")
             zeros = wrap(np.zeros_like(x._data)) if materialize_grads else None
             result.append(zeros if zeros is None else zeros.requires_grad_(create_graph))
         else:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from ..modes import state
 from ..tape import Node, RemovableHandle
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from .gradients import GradientEdge
 from .walk import will_run
 
 __all__ = [
-    "GradientEdge", "Node", "disable_saved_tensors_hooks", "get_gradient_edge", "increment_version",
-    "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks",
+    "GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks", "get_gradient_edge",
+    "increment_version", "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks",
 ]  # fmt: skip
 
 
@@ -57,11 +58,71 @@ class disable_saved_tensors_hooks:
         state.no_saved_hooks = self._before
 
 
+class _Saved:
+    """A tensor that was saved for backward inside `allow_mutation_on_saved_tensors`."""
+
+    def __init__(self, tensor: Tensor, context: allow_mutation_on_saved_tensors) -> None:
+        self.tensor, self.context = tensor, context
+
+
+class allow_mutation_on_saved_tensors:
+    """Inside, saved tensors may be written to: backward reads what was saved, from a copy made before the write.
+
+    The backward pass has to run inside as well. The context is an object of two dictionaries: `cloned`, the copies, by what
+    stands on the tape for the saved tensor; and `tid_to_weakhandle`, which of those exist.
+    """
+
+    def __enter__(self) -> allow_mutation_on_saved_tensors:
+        if state.before_write is not None:
+            raise RuntimeError("allow_mutation_on_saved_tensors contexts cannot be nested")
+        self.cloned: weakref.WeakKeyDictionary[_Saved, Tensor] = weakref.WeakKeyDictionary()
+        self.tid_to_weakhandle: weakref.WeakValueDictionary[int, _Saved] = weakref.WeakValueDictionary()
+        self.is_open = True
+        self.hooks = saved_tensors_hooks(self._pack, self._unpack)
+        self.hooks.__enter__()
+        state.before_write = self._keep
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.is_open, state.before_write = False, None
+        self.hooks.__exit__(*exc)
+        self.clear()
+
+    def clear(self) -> None:
+        self.cloned.clear()
+        self.tid_to_weakhandle.clear()
+
+    def _pack(self, x: Tensor) -> _Saved:
+        # What two ops saved of one tensor, with no write between, is kept once.
+        array = x._array()
+        place = hash((array.__array_interface__["data"][0], array.shape, array.strides, array.dtype, x._cell()[0]))
+        saved = self.tid_to_weakhandle.get(place)
+        if saved is None or saved.tensor._version_cell is not x._version_cell:
+            saved = self.tid_to_weakhandle[place] = _Saved(x, self)
+        return saved
+
+    def _unpack(self, saved: _Saved) -> Tensor:
+        if not self.is_open:
+            raise AssertionError(
+                "Trying to backward outside of the 'allow_mutation_on_saved_tensors' context"
+                "in which the graph was originally recorded."
+            )
+        return self.cloned.get(saved, saved.tensor)
+
+    def _keep(self, x: Tensor) -> None:
+        """Copy what was saved in the memory that is about to be written to."""
+        for saved in list(self.tid_to_weakhandle.values()):
+            if saved.tensor._version_cell is x._version_cell and saved not in self.cloned:
+                self.cloned[saved] = wrap(saved.tensor._array().copy())
+
+
 def get_gradient_edge(tensor: Tensor) -> GradientEdge:
     """Where the gradient of `tensor` goes. Raises RuntimeError where it has none."""
     if not tensor.requires_grad:
         raise RuntimeError("It is not possible to get the gradient edge for a Tensor that does not require gradients")
-    return GradientEdge(*tensor._gradient_edge())
+    edge = GradientEdge(*tensor._gradient_edge())
+    edge.made = tuple(tensor._data.shape), tensor._data.dtype
+    return edge
 
 
 def increment_version(tensor: Tensor | Sequence[Tensor]) -> None:

@@ -9,6 +9,7 @@ tangents); otherwise they are plain arrays. The text is the same.
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -39,9 +40,15 @@ DEEP = 40
 
 
 class _Nested(threading.local):
-    """walks: how many this thread is in; running: the nodes of the innermost one, and its leaves."""
+    """What the thread's walks are.
+
+    walks    how many it is in
+    running  the nodes of the innermost one, its leaves, and those of its nodes that are needed (None: all)
+    number   the number of the innermost one, which no other has; None outside of all
+    """
 
     walks = 0
+    number: int | None = None
     running: tuple[Sequence[Node], Mapping[Node, int], set[Node] | None] = ((), {}, None)
 
 
@@ -52,6 +59,19 @@ def will_run(node: Node) -> bool:
     """Does the backward pass that is under way come by this node? PyTorch's _will_engine_execute_node."""
     order, leaves, needed = _nested.running
     return node in leaves or (node in needed if needed is not None else node in order)
+
+
+_numbers = itertools.count()
+
+
+def current_walk() -> int | None:
+    """The number of the backward pass that is under way; None outside of all."""
+    return _nested.number
+
+
+def is_whole() -> bool:
+    """Does the backward pass that is under way go to all leaves, rather than to those that were asked for?"""
+    return _nested.running[2] is None
 
 
 class GraphRoot(Node):
@@ -153,7 +173,8 @@ def _walk(
     state.enabled = create_graph
     silent = np.errstate(all="ignore")  # NumPy warns where PyTorch is silent
     silent.__enter__()
-    outer, _nested.running = _nested.running, (order, uses, needed)
+    outer, _nested.running = (_nested.running, _nested.number), (order, uses, needed)
+    _nested.number = next(_numbers)
     try:
         grads: Any
         for node in order:
@@ -188,7 +209,7 @@ def _walk(
                         _finish_leaf(target, pending, goals, tensors)
     finally:
         silent.__exit__(None, None, None)
-        _nested.running = outer
+        _nested.running, _nested.number = outer
         state.enabled = before
     return [goals.captured[places[edge]] for edge in capture or ()]
 
@@ -278,7 +299,8 @@ def _finish_leaf(node: Any, pending: dict[Node, Any], goals: Goals, tensors: boo
         have._cell()[0] += 1
     if leaf._post_accumulate:
         for hook in list(leaf._post_accumulate.values()):
-            hook(leaf)
+            if hook(leaf) is not None:
+                raise RuntimeError("Tensor post accumulate grad hooks should return None.")
     if node.post_hooks:
         run_post_hooks(node, [], g, tensors)
 

@@ -55,6 +55,8 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         return 5.0 / 3
     if nonlinearity == "relu":
         return math.sqrt(2.0)
+    if nonlinearity == "selu":
+        return 3.0 / 4
     if nonlinearity == "leaky_relu":
         return math.sqrt(2.0 / (1 + (0.01 if param is None else param) ** 2))
     raise ValueError(f"Unsupported nonlinearity {nonlinearity}")
@@ -82,3 +84,29 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     return normal_(tensor, 0.0, gain * math.sqrt(2.0 / sum(fans(tensor))))
+
+
+def trunc_normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> Tensor:
+    """Normal, drawn again outside of [a, b]."""
+    random, out = creation.default_generator.random, np.full(tensor._data.shape, np.nan)
+    while (outside := ~((out >= a) & (out <= b))).any():
+        out[outside] = random.normal(mean, std, int(outside.sum()))
+    return _fill(tensor, out)
+
+
+def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+    """A (semi-)orthogonal matrix (Saxe, McClelland & Ganguli 2013); more dims than two are flattened."""
+    if tensor._data.ndim < 2:
+        raise ValueError("Only tensors with 2 or more dimensions are supported")
+    rows = tensor._data.shape[0]
+    columns = tensor._data.size // max(rows, 1)
+    drawn = creation.default_generator.random.standard_normal((max(rows, columns), min(rows, columns)))
+    q, r = np.linalg.qr(drawn)
+    q = q * np.sign(np.diag(r))
+    return _fill(tensor, gain * (q.T if rows < columns else q).reshape(tensor._data.shape))
+
+
+def eye_(tensor: Tensor) -> Tensor:
+    if tensor._data.ndim != 2:
+        raise ValueError("Only tensors with 2 dimensions are supported")
+    return _fill(tensor, np.eye(*tensor._data.shape))

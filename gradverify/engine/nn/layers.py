@@ -33,7 +33,10 @@ class Sequential(Module):
 
     def __getitem__(self, k: int | slice) -> Any:
         modules = list(self._modules.values())
-        return Sequential(*modules[k]) if isinstance(k, slice) else modules[k]
+        if not isinstance(k, slice):
+            return modules[k]
+        part: Any = modules[k]
+        return type(self)(part) if isinstance(self, ModuleList) else Sequential(*part)
 
     def __setitem__(self, k: int, module: Module) -> None:
         self._modules[list(self._modules)[k]] = module
@@ -47,6 +50,34 @@ class Sequential(Module):
     def append(self, module: Module) -> Sequential:
         self.add_module(str(len(self)), module)
         return self
+
+    def extend(self, modules: Iterable[Module]) -> Sequential:
+        for module in modules:
+            self.append(module)
+        return self
+
+    __iadd__ = extend
+
+    def insert(self, k: int, module: Module) -> Sequential:
+        modules = list(self._modules.values())
+        modules.insert(k, module)
+        self._number(modules)
+        return self
+
+    def pop(self, k: int = -1) -> Any:
+        modules = list(self._modules.values())
+        module = modules.pop(k)
+        self._number(modules)
+        return module
+
+    def __delitem__(self, k: int | slice) -> None:
+        modules = list(self._modules.values())
+        del modules[k]
+        self._number(modules)
+
+    def _number(self, modules: Iterable[Any]) -> None:
+        self._modules.clear()
+        self._modules.update({str(k): module for k, module in enumerate(modules)})
 
 
 class ModuleList(Sequential):
@@ -72,6 +103,22 @@ class ModuleDict(Module):
 
     def __setitem__(self, name: str, module: Module) -> None:
         self.add_module(name, module)
+
+    def __delitem__(self, name: str) -> None:
+        del self._modules[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._modules
+
+    def update(self, modules: Any) -> None:
+        for name, module in modules.items() if hasattr(modules, "items") else modules:
+            self.add_module(name, module)
+
+    def pop(self, name: str) -> Any:
+        return self._modules.pop(name)
+
+    def clear(self) -> None:
+        self._modules.clear()
 
     def __len__(self) -> int:
         return len(self._modules)
@@ -222,13 +269,18 @@ class BatchNorm2d(_BatchNorm):
 
 class LayerNorm(Module):
     def __init__(
-        self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True
-    ) -> None:
+        self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True,
+        device: Any = None, dtype: Any = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
-        self.register_parameter("weight", Parameter(ones(shape)) if elementwise_affine else None)
-        self.register_parameter("bias", Parameter(zeros(shape)) if elementwise_affine and bias else None)
+        self.register_parameter(
+            "weight", Parameter(ones(shape, device=device, dtype=dtype)) if elementwise_affine else None
+        )
+        self.register_parameter(
+            "bias", Parameter(zeros(shape, device=device, dtype=dtype)) if elementwise_affine and bias else None
+        )
 
     def forward(self, input: Tensor) -> Tensor:
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
@@ -280,12 +332,12 @@ class MaxPool2d(_Pool):
         ceil_mode: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(kernel_size, stride, padding)
-        if return_indices:
-            raise NotImplementedError("MaxPool2d: return_indices=True is not supported by this engine")
-        self.dilation, self.ceil_mode = dilation, ceil_mode
+        self.dilation, self.ceil_mode, self.return_indices = dilation, ceil_mode, return_indices
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.max_pool2d(input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        return F.max_pool2d(
+            input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices
+        )
 
     def extra_repr(self) -> str:
         return (

@@ -9,32 +9,29 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from ..api.creation import as_tensor
 from ..dtypes import DTYPES
-from ..modes import no_grad
 from ..tape import RemovableHandle
 from ..tensor import Tensor
 from .hooks import EVERYWHERE, GradientHooks, Hooks, hook_last_node
-from .parameter import Parameter
-
-_EXTRA = "_extra_state"
-
-
-class IncompatibleKeys(NamedTuple):
-    """What `load_state_dict` did not find, and what it did not know."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
-
-    def __repr__(self) -> str:
-        if not self.missing_keys and not self.unexpected_keys:
-            return "<All keys matched successfully>"
-        return f"_IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
+from .parameter import Buffer, Parameter
+from .state import HasState
 
 
-class Module:
+def _hooks_with(kind: str, option: str | None = None) -> property:
+    """The module's hooks of a kind, by number, under the name that PyTorch has for them."""
+
+    def get(self: Module) -> dict[int, Any]:
+        own = self._hooks.get(kind)
+        if own is None:
+            return {}
+        return {key: hook for key, hook in own.hooks.items() if option is None or option in own.options[key]}
+
+    return property(get)
+
+
+class Module(HasState):
     """Base of all layers and models. Subclasses call `super().__init__()` first, and define `forward`."""
 
     training: bool
@@ -46,6 +43,8 @@ class Module:
     def __init__(self) -> None:
         for name, value in {
             "training": True, "_parameters": {}, "_buffers": {}, "_modules": {}, "_transient": set(), "_hooks": {},
+            "_state_dict_hooks": OrderedDict(), "_state_dict_pre_hooks": OrderedDict(),
+            "_load_state_dict_pre_hooks": OrderedDict(), "_load_state_dict_post_hooks": OrderedDict(),
         }.items():  # fmt: skip
             object.__setattr__(self, name, value)
 
@@ -151,6 +150,14 @@ class Module:
         self._one_way(old=True)
         return self._register("backward", hook, old=True)
 
+    _forward_hooks = _hooks_with("forward")
+    _forward_pre_hooks = _hooks_with("forward_pre")
+    _backward_hooks = _hooks_with("backward")
+    _backward_pre_hooks = _hooks_with("backward_pre")
+    _forward_hooks_with_kwargs = _hooks_with("forward", "with_kwargs")
+    _forward_hooks_always_called = _hooks_with("forward", "always_call")
+    _forward_pre_hooks_with_kwargs = _hooks_with("forward_pre", "with_kwargs")
+
     def _one_way(self, old: bool) -> None:
         hooks = self._hooks.get("backward")
         if hooks and any(("old" in options) != old for _, options in hooks.items()):
@@ -187,6 +194,10 @@ class Module:
                     f"cannot assign '{_typename(value)}' as child module '{name}' (torch.nn.Module or None expected)"
                 )
             self._modules[name] = None
+        elif isinstance(value, Buffer):
+            self._forget(name)
+            self._buffers[name] = value
+            (self._transient.discard if value.persistent else self._transient.add)(name)
         elif name in self._buffers:
             if value is not None and not isinstance(value, Tensor):
                 raise TypeError(
@@ -264,16 +275,19 @@ class Module:
 
     # ---- walking ---------------------------------------------------------------------------------------------------
 
-    def named_modules(self, memo: set[int] | None = None, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all below it, each once."""
+    def named_modules(
+        self, memo: set[int] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """This module and all below it, each once (unless remove_duplicate is False)."""
         memo = set() if memo is None else memo
         if id(self) in memo:
             return
-        memo.add(id(self))
+        if remove_duplicate:
+            memo.add(id(self))
         yield prefix, self
         for name, child in self._modules.items():
             if child is not None:
-                yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name)
+                yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
 
     def modules(self) -> Iterator[Module]:
         return (m for _, m in self.named_modules())
@@ -290,20 +304,24 @@ class Module:
 
     def _named(self, table: str, prefix: str, recurse: bool, once: bool = True) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
-        for at, module in self.named_modules(prefix=prefix) if recurse else [(prefix, self)]:
+        for at, module in self.named_modules(None, prefix, once) if recurse else [(prefix, self)]:
             for name, tensor in getattr(module, table).items():
                 if tensor is not None and not (once and id(tensor) in seen):
                     seen.add(id(tensor))
                     yield (f"{at}.{name}" if at else name), tensor
 
-    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
-        return self._named("_parameters", prefix, recurse)
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        return self._named("_parameters", prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         return (p for _, p in self.named_parameters(recurse=recurse))
 
-    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
-        return self._named("_buffers", prefix, recurse)
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        return self._named("_buffers", prefix, recurse, remove_duplicate)
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
         return (b for _, b in self.named_buffers(recurse=recurse))
@@ -317,6 +335,21 @@ class Module:
             module = found
         return module
 
+    def _get_tensor(self, target: str, table: str, kind: str) -> Any:
+        path, _, name = target.rpartition(".")
+        module = self.get_submodule(path)
+        if not hasattr(module, name):
+            raise AttributeError(f"{type(module).__name__} has no attribute `{name}`")
+        if name not in getattr(module, table):
+            raise AttributeError(f"`{name}` is not {kind}")
+        return getattr(module, name)
+
+    def get_parameter(self, target: str) -> Parameter:
+        return self._get_tensor(target, "_parameters", "an nn.Parameter")
+
+    def get_buffer(self, target: str) -> Tensor:
+        return self._get_tensor(target, "_buffers", "a buffer")
+
     def apply(self, fn: Callable[[Module], None]) -> Module:
         for child in self.children():
             child.apply(fn)
@@ -324,69 +357,6 @@ class Module:
         return self
 
     # ---- state -----------------------------------------------------------------------------------------------------
-
-    def state_dict(self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
-        """Name -> tensor (sharing the module's memory) of all parameters and persistent buffers.
-
-        keep_vars  the tensors themselves, still part of the graph
-        """
-        out = OrderedDict[str, Any]() if destination is None else destination
-        for name, tensor in self._own_state():
-            out[prefix + name] = tensor if keep_vars else tensor.detach()
-        if type(self).get_extra_state is not Module.get_extra_state:
-            out[prefix + _EXTRA] = self.get_extra_state()
-        for name, child in self._modules.items():
-            if child is not None:
-                child.state_dict(destination=out, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
-        return out
-
-    def get_extra_state(self) -> Any:
-        """What else belongs into the state dict. A subclass that defines it defines `set_extra_state` as well."""
-        raise RuntimeError("Reached a code path in Module.get_extra_state() that should never be called.")
-
-    def set_extra_state(self, state: Any) -> None:
-        """Take up what `get_extra_state` gave."""
-        raise RuntimeError("Reached a code path in Module.set_extra_state() that should never be called.")
-
-    def _own_state(self) -> Iterator[tuple[str, Tensor]]:
-        for name, tensor in self._parameters.items():
-            if tensor is not None:
-                yield name, tensor
-        for name, buffer in self._buffers.items():
-            if buffer is not None and name not in self._transient:
-                yield name, buffer
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
-        """Copies values into the tensors of that name. Raises RuntimeError that lists everything that does not fit."""
-        own = self.state_dict()
-        # Old checkpoints do not count batches; PyTorch does not miss it either.
-        missing = [k for k in own if k not in state_dict and not k.endswith("num_batches_tracked")]
-        unexpected = [k for k in state_dict if k not in own]
-        errors = []
-        if strict and missing:
-            errors.append("Missing key(s) in state_dict: " + ", ".join(f'"{k}"' for k in missing) + ". ")
-        if strict and unexpected:
-            errors.append("Unexpected key(s) in state_dict: " + ", ".join(f'"{k}"' for k in unexpected) + ". ")
-        for name, tensor in own.items():
-            if (
-                not name.endswith(_EXTRA)
-                and name in state_dict
-                and tuple(state_dict[name].shape) != tuple(tensor.shape)
-            ):
-                errors.append(
-                    f"size mismatch for {name}: copying a param with shape {state_dict[name].shape} from checkpoint, the "
-                    f"shape in current model is {tensor.shape}."
-                )
-        if errors:
-            raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t" + "\n\t".join(errors))
-        with no_grad():
-            for name, tensor in own.items():
-                if name in state_dict and name.endswith(_EXTRA):
-                    self.get_submodule(name.removesuffix(_EXTRA).rstrip(".")).set_extra_state(state_dict[name])
-                elif name in state_dict:
-                    value = state_dict[name]
-                    tensor.copy_(value if isinstance(value, Tensor) else _as_tensor(value))
-        return IncompatibleKeys(missing, unexpected)
 
     def train(self, mode: bool = True) -> Module:
         for module in self.modules():
@@ -458,9 +428,9 @@ class Module:
     def __repr__(self) -> str:
         extra = self.extra_repr()
         lines = [f"({name}): {_indent(repr(child))}" for name, child in self._modules.items()]
-        if not lines:
+        if not lines and "\n" not in extra:
             return f"{type(self).__name__}({extra})"
-        body = ([extra] if extra else []) + lines
+        body = (extra.split("\n") if extra else []) + lines
         return f"{type(self).__name__}(\n  " + "\n  ".join(body) + "\n)"
 
 
@@ -472,7 +442,3 @@ def _typename(value: Any) -> str:
     if isinstance(value, Tensor):
         return value.type()
     return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
-
-
-def _as_tensor(value: Any) -> Tensor:
-    return as_tensor(value)

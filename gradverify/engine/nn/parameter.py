@@ -31,6 +31,21 @@ class Parameter(Tensor):
         return out
 
 
+class Buffer(Tensor):
+    """A tensor that a Module registers as a buffer when it is assigned to it."""
+
+    persistent = True
+
+    def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Buffer:
+        source = empty(0) if data is None else data
+        out = object.__new__(cls)
+        out._data, out._version_cell, out.persistent = source._array(), source._cell(), persistent
+        return out
+
+    def __init__(self, data: Tensor | None = None, *, persistent: bool = True) -> None:
+        pass
+
+
 def _rebuilt(data: Any, requires_grad: bool) -> Parameter:
     from ..tensor import wrap
 

@@ -42,5 +42,20 @@ def clip_grad_value_(parameters: Iterable[Tensor] | Tensor, clip_value: float) -
             p._grad.clamp_(-clip_value, clip_value)
 
 
+def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
+    """Write the parts of a vector into the parameters, in order."""
+    start = 0
+    for p in parameters:
+        n = p.numel()
+        p.data = reshape(vec[start : start + n], tuple(p.shape)).data
+        start += n
+
+
+def get_total_norm(tensors: Iterable[Tensor], norm_type: float = 2.0) -> Tensor:
+    """The norm of all tensors taken together."""
+    norms = [np.linalg.norm(x._data.ravel(), norm_type) for x in tensors]
+    return wrap(np.float32(np.linalg.norm(np.array([0.0, *norms]), norm_type)))
+
+
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     return cat([reshape(p, -1) for p in parameters])

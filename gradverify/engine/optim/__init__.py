@@ -17,7 +17,10 @@ from ..modes import enable_grad
 from ..tensor import Tensor, wrap
 from . import lr_scheduler
 
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "lr_scheduler"]
+__all__ = [
+    "LBFGS", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "Optimizer", "RAdam", "RMSprop", "Rprop",
+    "lr_scheduler",
+]  # fmt: skip
 
 Group = dict[str, Any]
 
@@ -272,3 +275,257 @@ class AdamW(Adam):
         weight_decay: float = 1e-2, amsgrad: bool = False, *, maximize: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+
+
+def _moments(p: Any, g: Any, state: dict[str, Any], group: Group) -> tuple[Any, Any, Any]:
+    """The decayed gradient, and the running means of it and its square."""
+    if not state:
+        state["step"], state["exp_avg"], state["exp_avg_sq"] = 0, np.zeros_like(p), np.zeros_like(p)
+    state["step"] += 1
+    beta1, beta2 = group["betas"]
+    g = g + group["weight_decay"] * p if group["weight_decay"] else g
+    mean, square = state["exp_avg"], state["exp_avg_sq"]
+    mean += (1 - beta1) * (g - mean)
+    square *= beta2
+    square += (1 - beta2) * g * g
+    return g, mean, square
+
+
+class Adamax(Optimizer):
+    """Adam with the largest gradient in place of the root mean square (Kingma & Ba 2015, section 7.1)."""
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 2e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0, *, maximize: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
+        )
+
+    def update(self, p: Any, g: Any, state: dict[str, Any], group: Group) -> None:
+        (beta1, beta2), lr = group["betas"], group["lr"]
+        if not state:
+            state["step"], state["exp_avg"], state["exp_inf"] = 0, np.zeros_like(p), np.zeros_like(p)
+        state["step"] += 1
+        g = g + group["weight_decay"] * p if group["weight_decay"] else g
+        mean, largest = state["exp_avg"], state["exp_inf"]
+        mean += (1 - beta1) * (g - mean)
+        largest *= beta2
+        np.maximum(largest, np.abs(g) + group["eps"], out=largest)
+        p -= lr / (1 - beta1 ** state["step"]) * mean / largest
+
+
+class NAdam(Optimizer):
+    """Adam with Nesterov's momentum (Dozat 2016), its momentum growing by a schedule."""
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 2e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0, momentum_decay: float = 4e-3, *, maximize: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(params, {
+            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "momentum_decay": momentum_decay,
+            "maximize": maximize,
+        })  # fmt: skip
+
+    def update(self, p: Any, g: Any, state: dict[str, Any], group: Group) -> None:
+        product = state.get("mu_product", 1.0)
+        g, mean, square = _moments(p, g, state, group)
+        (beta1, beta2), lr, step = group["betas"], group["lr"], state["step"]
+        mu, following = (beta1 * (1 - 0.5 * 0.96 ** (k * group["momentum_decay"])) for k in (step, step + 1))
+        product = state["mu_product"] = product * mu
+        size = np.sqrt(square / (1 - beta2**step)) + group["eps"]
+        p -= lr * (1 - mu) / (1 - product) * g / size
+        p -= lr * following / (1 - product * following) * mean / size
+
+
+class RAdam(Optimizer):
+    """Adam whose adaptive rate waits until its variance is known (Liu et al. 2020, algorithm 2)."""
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0, *, maximize: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
+        )
+
+    def update(self, p: Any, g: Any, state: dict[str, Any], group: Group) -> None:
+        g, mean, square = _moments(p, g, state, group)
+        (beta1, beta2), lr, step = group["betas"], group["lr"], state["step"]
+        correction1, correction2 = 1 - beta1**step, 1 - beta2**step
+        longest = 2 / (1 - beta2) - 1
+        length = longest - 2 * step * beta2**step / correction2
+        move = lr * (mean / correction1)
+        if length > 5:
+            share = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+            move = move * (math.sqrt(correction2) / (np.sqrt(square) + group["eps"])) * math.sqrt(share)
+        p -= move
+
+
+class Adadelta(Optimizer):
+    """Steps in the units of the parameter (Zeiler 2012)."""
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1.0, rho: float = 0.9, eps: float = 1e-6, weight_decay: float = 0, *,
+        maximize: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(params, {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay, "maximize": maximize})
+
+    def update(self, p: Any, g: Any, state: dict[str, Any], group: Group) -> None:
+        rho, eps = group["rho"], group["eps"]
+        if not state:
+            state["step"], state["square_avg"], state["acc_delta"] = 0, np.zeros_like(p), np.zeros_like(p)
+        state["step"] += 1
+        g = g + group["weight_decay"] * p if group["weight_decay"] else g
+        square, moved = state["square_avg"], state["acc_delta"]
+        square *= rho
+        square += (1 - rho) * g * g
+        delta = np.sqrt(moved + eps) / np.sqrt(square + eps) * g
+        moved *= rho
+        moved += (1 - rho) * delta * delta
+        p -= group["lr"] * delta
+
+
+class Rprop(Optimizer):
+    """Steps by the signs of the gradients alone (Riedmiller & Braun 1993)."""
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1e-2, etas: tuple[float, float] = (0.5, 1.2),
+        step_sizes: tuple[float, float] = (1e-6, 50), *, maximize: bool = False,
+    ) -> None:  # fmt: skip
+        if not 0.0 < etas[0] < 1.0 < etas[1]:
+            raise ValueError(f"Invalid eta values: {etas[0]}, {etas[1]}")
+        super().__init__(params, {"lr": lr, "etas": etas, "step_sizes": step_sizes, "maximize": maximize})
+
+    def update(self, p: Any, g: Any, state: dict[str, Any], group: Group) -> None:
+        if not state:
+            state["step"], state["prev"], state["step_size"] = 0, np.zeros_like(p), np.full_like(p, group["lr"])
+        state["step"] += 1
+        (less, more), turn = group["etas"], g * state["prev"]
+        factor = np.where(turn > 0, more, np.where(turn < 0, less, 1.0)).astype(p.dtype)
+        state["step_size"] = np.clip(state["step_size"] * factor, *group["step_sizes"])
+        g = np.where(turn < 0, 0, g)
+        p -= np.sign(g) * state["step_size"]
+        state["prev"] = np.array(g)
+
+
+class LBFGS(Optimizer):
+    """Quasi-Newton steps from the last differences of gradients (Nocedal & Wright 2006, algorithms 7.4, 3.5 and 3.6).
+
+    `step` takes the closure, and calls it up to `max_eval` times. One group of parameters.
+    """
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1, max_iter: int = 20, max_eval: int | None = None,
+        tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, history_size: int = 100,
+        line_search_fn: str | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(params, {
+            "lr": lr, "max_iter": max_iter, "max_eval": max_iter * 5 // 4 if max_eval is None else max_eval,
+            "tolerance_grad": tolerance_grad, "tolerance_change": tolerance_change, "history_size": history_size,
+            "line_search_fn": line_search_fn,
+        })  # fmt: skip
+        if len(self.param_groups) != 1:
+            raise ValueError("LBFGS doesn't support per-parameter options (parameter groups)")
+        if line_search_fn not in (None, "strong_wolfe"):
+            raise RuntimeError("only 'strong_wolfe' is supported")
+        self._pairs: list[tuple[Any, Any]] = []
+        self._last: tuple[Any, Any] | None = None  # (step, gradient before it)
+        self._iterations = 0
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Returns the loss before the step."""
+        if closure is None:
+            raise TypeError("LBFGS.step() missing 1 required positional argument: 'closure'")
+        self._opt_called = True
+        group, evaluations = self.param_groups[0], 0
+        params = group["params"]
+
+        def ask(x: Any) -> tuple[float, Any]:
+            nonlocal evaluations
+            start = 0
+            for p in params:
+                p._array()[...] = x[start : start + p._data.size].reshape(p._data.shape)
+                p._cell()[0] += 1
+                start += p._data.size
+            evaluations += 1
+            with enable_grad():
+                loss = float(closure())
+            return loss, self._gradient(params)
+
+        x = np.concatenate([p._array().ravel() for p in params])
+        with enable_grad():
+            first = closure()
+        evaluations += 1
+        f, g = float(first), self._gradient(params)
+        for _ in range(group["max_iter"]):
+            if np.abs(g).max() <= group["tolerance_grad"] or evaluations >= group["max_eval"]:
+                break
+            d = -self._direction(g, group["history_size"])
+            slope = float(g @ d)
+            if slope > -group["tolerance_change"]:
+                break
+            self._iterations += 1
+            t = min(1.0, 1.0 / float(np.abs(g).sum())) * group["lr"] if self._iterations == 1 else group["lr"]
+            if group["line_search_fn"] is None:
+                self._last = t * d, g
+                x = x + t * d
+                f_before = f
+                f, g = ask(x)
+            else:
+                f_before = f
+                t, f, g_new = _strong_wolfe(ask, x, d, t, f, g, slope)
+                self._last = t * d, g
+                x, g = x + t * d, g_new
+            if np.abs(t * d).max() <= group["tolerance_change"] or abs(f - f_before) < group["tolerance_change"]:
+                break
+        ask(x)
+        return first
+
+    def _gradient(self, params: list[Tensor]) -> Any:
+        return np.concatenate([
+            np.zeros(p._data.size, p._data.dtype) if p._grad is None else np.array(p._grad._data).ravel() for p in params
+        ])  # fmt: skip
+
+    def _direction(self, g: Any, history: int) -> Any:
+        """The inverse Hessian's estimate times g, by the two loops."""
+        if self._last is not None:
+            s, y = self._last[0], g - self._last[1]
+            if float(s @ y) > 1e-10:
+                self._pairs = [*self._pairs, (s, y)][-history:]
+            self._last = None
+        q, shares = g.copy(), []
+        for s, y in reversed(self._pairs):
+            a = float(s @ q) / float(s @ y)
+            shares.append(a)
+            q = q - a * y
+        if self._pairs:
+            s, y = self._pairs[-1]
+            q = q * (float(s @ y) / float(y @ y))
+        for (s, y), a in zip(self._pairs, reversed(shares)):
+            q = q + (a - float(y @ q) / float(s @ y)) * s
+        return q
+
+
+def _strong_wolfe(
+    ask: Callable[[Any], tuple[float, Any]], x: Any, d: Any, t: float, f0: float, g0: Any, slope0: float
+) -> tuple[float, float, Any]:
+    """A step length of sufficient decrease (1e-4) and curvature (0.9), by bisection of a bracket."""
+    low, high = 0.0, math.inf
+    best = 0.0, f0, g0
+    for _ in range(25):
+        f, g = ask(x + t * d)
+        if not f <= f0 + 1e-4 * t * slope0:
+            high = t
+        else:
+            if f < best[1]:
+                best = t, f, g
+            slope = float(g @ d)
+            if abs(slope) <= 0.9 * abs(slope0):
+                return t, f, g
+            if slope < 0:
+                low = t
+            else:
+                high = t
+        t = 2 * t if high == math.inf else (low + high) / 2
+    return best

@@ -1,21 +1,24 @@
 """`torch.utils.checkpoint`: forget what a part of forward saved, and run that part again in backward.
 
-The one idea: what would be saved is packed into a number (`saved_tensors_hooks`); whoever unpacks the first one runs the
-part again, with hooks that collect what it saves, in the same order.
+The one idea: what would be saved is packed into a slot (`saved_tensors_hooks`); whoever unpacks the first one in a backward
+pass runs the part again, with hooks that collect what it saves, in the same order.
 """
 
 from __future__ import annotations
 
+import contextlib
+import weakref
 from collections.abc import Callable
 from typing import Any
 
-from .. import trees
+from .. import dtypes, trees
 from ..api import creation
 from ..autograd.function import Function
 from ..autograd.gradients import backward
 from ..autograd.graph import saved_tensors_hooks
-from ..modes import enable_grad, no_grad
-from ..tensor import Tensor
+from ..autograd.walk import current_walk, is_whole
+from ..modes import enable_grad, no_grad, state
+from ..tensor import Size, Tensor
 
 __all__ = ["CheckpointError", "checkpoint", "checkpoint_sequential", "set_checkpoint_early_stop"]
 
@@ -24,17 +27,26 @@ class CheckpointError(RuntimeError):
     """The part did not save the same tensors when it was run again."""
 
 
+class _Stop(Exception):
+    """Running a part again has saved everything that is needed."""
+
+
+_early_stop = True
+
+
 class set_checkpoint_early_stop:
-    """Whether running a part again stops at the last tensor that is needed; here it always runs to its end."""
+    """Whether running a part again stops at the last tensor that is needed, for checkpoints made inside."""
 
     def __init__(self, enable: bool) -> None:
         self.enable = enable
 
     def __enter__(self) -> None:
-        pass
+        global _early_stop
+        self.before, _early_stop = _early_stop, self.enable
 
     def __exit__(self, *exc: object) -> None:
-        pass
+        global _early_stop
+        _early_stop = self.before
 
 
 def checkpoint(
@@ -59,7 +71,12 @@ def checkpoint(
         if kwargs:
             raise ValueError("Unexpected keyword arguments: " + ",".join(kwargs))
         return _Reentrant.apply(function, preserve_rng_state, *args)
-    return _Part(function, args, kwargs, preserve_rng_state).run()
+    context = (contextlib.nullcontext(), contextlib.nullcontext()) if context_fn is None else context_fn()
+    if not state.enabled:
+        with context[0]:
+            return function(*args, **kwargs)
+    stop, check = _early_stop and early_stop, determinism_check != "none"
+    return _Part(function, args, kwargs, preserve_rng_state, stop, context, check).run((args, kwargs))
 
 
 def checkpoint_sequential(
@@ -97,54 +114,137 @@ class _Randomness:
             creation.default_generator.random.bit_generator.state = self.before
 
 
+class _SavedInputs(Function):
+    """Saves a part's tensors as an op would, so that a checkpoint around this one forgets them as well."""
+
+    @staticmethod
+    def forward(ctx: Any, anchor: Tensor, *tensors: Tensor) -> Any:
+        ctx.save_for_backward(*tensors)
+        return anchor.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        raise AssertionError("nobody differentiates this")
+
+
+class _Slot:
+    """Stands on the tape for a saved tensor. Once it is gone, nobody will ask for that tensor."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+Meta = tuple[Any, Any]  # shape and dtype
+
+
 class _Part:
-    """A part of forward, with what backward needs in order to run it again."""
+    """A part of forward, with what backward needs in order to run it again.
 
-    def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, preserve: bool) -> None:
-        self.function, self.given, self.randomness = function, (args, kwargs), _Randomness(preserve)
-        self.packed = 0
-        self.saved: list[Tensor] | None = None
+    slots       per saved tensor of the first run, its slot (weakly) and its shape and dtype
+    recomputed  per backward pass, the tensors that were saved again and not asked for yet
+    complete    has the first run ended? It may itself differentiate what it has computed so far
+    """
 
-    def run(self) -> Any:
-        args, kwargs = self.given
-        with saved_tensors_hooks(self._pack, self._unpack):
-            return self.function(*args, **kwargs)
+    complete = False
 
-    def _pack(self, x: Tensor) -> tuple[int, Any]:
-        self.packed += 1
-        return self.packed - 1, (x._data.shape, x._data.dtype)
+    def __init__(
+        self, function: Callable[..., Any], args: Any, kwargs: Any, preserve: bool, early_stop: bool, context: Any,
+        check: bool,
+    ) -> None:  # fmt: skip
+        self.function, self.randomness = function, _Randomness(preserve)
+        self.early_stop, self.context, self.check = early_stop, context, check
+        self.inputs = _SavedInputs.apply(creation.zeros(0, requires_grad=True), *trees.tensors((args, kwargs))).grad_fn
+        self.slots: list[tuple[weakref.ref[_Slot], Meta]] = []
+        self.recomputed: dict[int | None, dict[int, Tensor]] = {}
+        # The arguments are held by `inputs` alone.
+        self.structure = trees.map_tensors(lambda x: _HOLE, (args, kwargs))
 
-    def _unpack(self, packed: tuple[int, Any]) -> Tensor:
-        if self.saved is None:
-            self.saved = self._save_again()
-        k, meta = packed
-        if len(self.saved) != self.packed:
+    def run(self, given: Any) -> Any:
+        out = _run_under(self.context[0], self.function, self._pack, self._unpack, given)
+        self.complete = True
+        return out
+
+    def _arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        tensors = iter(self.inputs.saved_tensors)
+        return trees.map_leaves(lambda leaf: next(tensors) if leaf is _HOLE else leaf, self.structure)
+
+    def _pack(self, x: Tensor) -> _Slot:
+        slot = _Slot(len(self.slots))
+        self.slots.append((weakref.ref(slot), (x._data.shape, x._data.dtype)))
+        return slot
+
+    def _unpack(self, slot: _Slot) -> Tensor:
+        walk = current_walk()
+        if walk not in self.recomputed:
+            self.recomputed[walk] = self._save_again()
+        found = self.recomputed[walk].pop(slot.number, None)
+        if walk is None:  # outside of a backward pass nothing is kept
+            del self.recomputed[walk]
+        if found is None:
             raise CheckpointError(
-                "torch.utils.checkpoint: A different number of tensors was saved during the original forward and "
-                f"recomputation.\nNumber of tensors saved during forward: {self.packed}\nNumber of tensors saved during "
-                f"recomputation: {len(self.saved)}."
-            )
-        found = self.saved[k]
-        if (found._data.shape, found._data.dtype) != meta:
-            raise CheckpointError(
-                "torch.utils.checkpoint: Recomputed values for the following tensors have different metadata than during "
-                f"the forward pass.\ntensor at position {k}"
+                "torch.utils.checkpoint: Unpack is being triggered for a tensor that was already unpacked once. If you are "
+                "calling ctx.saved_tensors in backward, make sure to do so only once. Otherwise please open an issue with "
+                "details on your use case."
             )
         return found
 
-    def _save_again(self) -> list[Tensor]:
-        saved: list[Tensor] = []
-        apart = lambda x: x.detach().requires_grad_(x.requires_grad)
-        args, kwargs = trees.map_tensors(apart, self.given[0]), trees.map_tensors(apart, self.given[1])
-        with enable_grad(), self.randomness, saved_tensors_hooks(saved.append, _never):
-            self.function(*args, **kwargs)
+    def _save_again(self) -> dict[int, Tensor]:
+        """What the part saves when it is run again, by number. Raises CheckpointError where that is something else."""
+        saved: dict[int, Tensor] = {}
+        metas: list[Meta] = []
+
+        def pack(x: Tensor) -> Tensor:
+            number = len(metas)
+            metas.append((x._data.shape, x._data.dtype))
+            if number < len(self.slots) and self.slots[number][0]() is not None:
+                saved[number] = x
+            if self.early_stop and len(metas) == len(self.slots):
+                raise _Stop
+            return x
+
+        args = self._arguments()
+        with contextlib.suppress(_Stop), enable_grad(), self.randomness:
+            _run_under(self.context[1], self.function, pack, lambda x: x, args)
+        if not self.complete:
+            self.check = False
+        if not self.check:
+            return saved
+        if len(metas) != len(self.slots):
+            raise CheckpointError(
+                "torch.utils.checkpoint: A different number of tensors was saved during the original forward and "
+                f"recomputation.\nNumber of tensors saved during forward: {len(self.slots)}\nNumber of tensors saved during "
+                f"recomputation: {len(metas)}."
+            )
+        changed = [k for k, (meta, (_, before)) in enumerate(zip(metas, self.slots)) if meta != before]
+        if changed:
+            lines = [
+                f"tensor at position {k}:\nsaved metadata: {_described(self.slots[k][1])}\nrecomputed metadata: "
+                f"{_described(metas[k])}"
+                for k in changed
+            ]
+            raise CheckpointError(
+                "torch.utils.checkpoint: Recomputed values for the following tensors have different metadata than during "
+                "the forward pass.\n" + "\n".join(lines)
+            )
         return saved
 
 
-def _never(packed: Any) -> Tensor:
-    raise CheckpointError(
-        "torch.utils.checkpoint: Unpack is being triggered for a tensor that was already unpacked once."
-    )
+class _Hole:
+    """Stands for a tensor in a part's arguments."""
+
+
+_HOLE = _Hole()
+
+
+def _run_under(context: Any, function: Callable[..., Any], pack: Any, unpack: Any, given: Any) -> Any:
+    args, kwargs = given
+    with context, saved_tensors_hooks(pack, unpack):
+        return function(*args, **kwargs)
+
+
+def _described(meta: Meta) -> str:
+    shape, dtype = meta
+    return str({"shape": Size(shape), "dtype": dtypes.OF_NUMPY[dtype], "device": dtypes.CPU})
 
 
 class _Reentrant(Function):
@@ -158,6 +258,12 @@ class _Reentrant(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
+        if not is_whole():
+            raise RuntimeError(
+                "When use_reentrant=True, torch.utils.checkpoint is incompatible with .grad() or passing an `inputs` "
+                "parameter to .backward(). To resolve this error, you can either set use_reentrant=False, or call "
+                ".backward() without passing the `inputs` argument."
+            )
         points = [a.detach().requires_grad_(a.requires_grad) if isinstance(a, Tensor) else a for a in ctx.args]
         with enable_grad(), ctx.randomness:
             out = ctx.part(*points)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -217,6 +217,19 @@ class JaxFramework(Framework):
             except JUDGED:  # a function that branches on values has no jaxpr
                 return False
             return derivatives.drops_outputs(made.jaxpr)
+
+    @contextmanager
+    def kept_modes(self, function: Callable[..., Any]) -> Iterator[None]:
+        """Of all of `jax.config`."""
+        import jax
+
+        before = dict(jax.config.values)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if jax.config.values.get(name) != value:
+                    jax.config.update(name, value)
 
     def run_jvp(
         self, function: Callable[..., Any], values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray],

@@ -315,11 +315,24 @@ def top_k(xp: JaxTracer, x: Value, k: int, axis: int | None = None, **_: Any) ->
     return along(xp, xp.sort(x, axis=axis, descending=True), axis, 0, k), None
 
 
+def dilated(xp: JaxTracer, x: Value, steps: Any, value: float = 0.0) -> Value:
+    """Entries that stand `steps` apart along each axis, with `value` between them."""
+    shape = tuple((n - 1) * int(d) + 1 if n else 0 for n, d in zip(x.shape, steps))
+    index = tuple((None, None, int(d)) for d in steps)
+    wide = xp.embed(x, index=index, shape=shape)
+    if value == 0:
+        return wide
+    given = np.zeros(shape, dtype=bool)
+    given[tuple(slice(None, None, int(d)) for d in steps)] = True
+    return xp.where(xp.concrete(given), wide, value)
+
+
 def windows(
     xp: JaxTracer, x: Value, value: float, window: Any, strides: Any, padding: Any, base: Any, dilation: Any
 ) -> Value:
     """Every entry of a sliding window, stacked along a new first axis."""
-    xp.require(all(b == 1 for b in base or (1,)), "a reduction over windows with base dilation")
+    if base and any(b != 1 for b in base):
+        x = dilated(xp, x, base, value)
     x = padded(xp, x, [(int(a), int(b)) for a, b in padding], value)
     dilation = dilation or (1,) * x.ndim
     sizes = [(n - d * (w - 1) - 1) // s + 1 for n, w, s, d in zip(x.shape, window, strides, dilation)]
@@ -488,13 +501,27 @@ def scatter_add(xp: JaxTracer, x: Value, indices: Any, updates: Any, **_: Any) -
 
 @maps("scatter-mul scatter-max scatter-min")
 def scatter_combine(xp: JaxTracer, x: Value, indices: Any, updates: Any, **_: Any) -> Value:
-    """With one update for a place at most: then it is a gather, the op, and a replacement."""
+    """A gather, the op, and a replacement: in rounds, each with one update for a place at most."""
     spots = xp.landings().ravel()
-    kept = spots >= 0
-    xp.require(np.unique(spots[kept]).size == kept.sum(), f"{xp.primitive} with several updates for one place")
     op = {"mul": "multiply", "max": "maximum", "min": "minimum"}[xp.primitive[-3:]]
-    new = xp.call(op, xp.picked(x, spots[kept]), xp.picked(updates, np.flatnonzero(kept)))
-    return xp.placed(x, spots[kept], new)
+    turn = _turns(spots)
+    rounds = int(turn.max(initial=-1)) + 1
+    xp.require(rounds <= LONGEST_CHAIN, f"{xp.primitive} with more than {LONGEST_CHAIN} updates for one place")
+    for k in range(rounds):
+        now = np.flatnonzero((turn == k) & (spots >= 0))
+        if now.size:
+            x = xp.placed(x, spots[now], xp.call(op, xp.picked(x, spots[now]), xp.picked(updates, now)))
+    return x
+
+
+def _turns(spots: np.ndarray) -> np.ndarray:
+    """How many earlier entries equal each entry."""
+    order = np.argsort(spots, kind="stable")
+    ordered = spots[order]
+    first = np.searchsorted(ordered, ordered)
+    found = np.empty(spots.size, dtype=np.int64)
+    found[order] = np.arange(spots.size) - first
+    return found
 
 
 # ---- linear algebra -------------------------------------------------------------------------------------------------
@@ -611,9 +638,7 @@ def conv(
     xp.require(n in (1, 2, 3), f"a convolution over {n} axes")
     x, w = xp.permute_dims(x, axes=tuple(spec.lhs_spec)), xp.permute_dims(w, axes=tuple(spec.rhs_spec))
     if any(d != 1 for d in lhs_dilation):
-        sizes = [(m - 1) * d + 1 if m else 0 for m, d in zip(x.shape[2:], lhs_dilation)]
-        index = ((None, None, 1),) * 2 + tuple((None, None, int(d)) for d in lhs_dilation)
-        x = xp.embed(x, index=index, shape=(*x.shape[:2], *sizes))
+        x = dilated(xp, x, (1, 1, *lhs_dilation))
     x = padded(xp, x, [(0, 0), (0, 0), *((int(a), int(b)) for a, b in padding)])
     correlated = lambda x, w: correlation(
         xp, x, w, list(window_strides), [0] * n, list(rhs_dilation), feature_group_count

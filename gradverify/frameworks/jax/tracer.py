@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import tree_util
 
-from ...core.errors import JUDGED, Undefined, Unsupported
+from ...core.errors import JUDGED, ShapeError, Undefined, Unsupported
 from ...core.graph import Site
 from ...core.op import Kind
 from ...namespaces.dtypes import PRECISION, ROUNDOFF
@@ -30,9 +30,11 @@ from ...trace.base import Tracer, digest
 from ...trace.call_site import OURS, at
 from ...trace.callee import positional
 from ...trace.calls import captured, narrowest
-from ...trace.confirm import disagreement, nearby
+from ...trace.confirm import disagreement, farther, nearby
 from ...trace.value import PARTS, Argument, Output, Part, Role, Traced, Value, kind_of
+from .cells import Cell
 from .lax import CALLS, CONTROL, LIBRARY, LIBRARY_PAIRS, MAPPED
+from .pallas import Launch, unwritten
 
 MAX_STEPS = 1000
 """Trips of one loop that are unrolled, and no more: every trip adds the nodes of its body."""
@@ -88,6 +90,7 @@ def trace(
     results = walk.closed(closed, cells)
     leaves = tree_util.tree_flatten_with_path(shapes)[0]
     outputs, nodes = _outputs(xp, leaves, results, opaque)
+    faults = tuple(walk.faults) or unwritten([c.value() for c in results] if walk.blocks else [])
     graph = None
     if not nodes:
         opaque.insert(0, "the function returns no floating-point array")
@@ -111,15 +114,17 @@ def trace(
         "branches": BRANCH in xp.notes,
         "converges": CONVERGES in xp.notes,
         "native": call.native(kept) if paired else None,
+        "faults": faults,
+        "blocks": frozenset(walk.blocks),
         **xp.formats_of(graph),
     }
-    if graph is not None and confirm:
+    if graph is not None and confirm and not faults:
         why = _confirmed(Traced(graph=graph, **fields), call, seed, xp)
         if why:
             opaque.append(why)
             graph = None
     opaque = list(dict.fromkeys(opaque))
-    if opaque and strict:
+    if opaque and strict and not faults:
         raise Unsupported("; ".join(opaque))
     return Traced(graph=graph, **fields, notes=tuple(xp.notes), opaque=tuple(opaque))
 
@@ -176,9 +181,9 @@ class _Call:
             return str(path[1].key) + tree_util.keystr(path[2:])
         return positional(self.fn, path[1].idx) + tree_util.keystr(path[2:])
 
-    def inputs(self, xp: JaxTracer) -> tuple[list[Argument], list[_Cell]]:
+    def inputs(self, xp: JaxTracer) -> tuple[list[Argument], list[Cell]]:
         arguments: list[Argument] = []
-        cells: list[_Cell] = []
+        cells: list[Cell] = []
         for name, role, array in zip(self.names, self.roles, self.arrays):
             value = _array(array)
             for part, half in zip(_parts(array), _halves(array)):
@@ -187,7 +192,7 @@ class _Call:
                     Argument(label, kind_of(half.dtype), half.dtype.name, tuple(array.shape), role, part=part)
                 )
             entered = xp.input(name, value, value.dtype.kind in "fc")
-            cells.append(_Cell(array, symbol=entered))
+            cells.append(Cell(array, symbol=entered))
         for name, array in _closed_over(self.fn):
             for part, half in zip(_parts(array), _halves(np.asarray(array))):
                 xp.names.setdefault(digest(half), f"{name}.{part}" if part else name)
@@ -256,29 +261,11 @@ def _closed_over(fn: Any) -> list[tuple[str, Any]]:
 # ---- the walk -------------------------------------------------------------------------------------------------------
 
 
-class _Cell:
-    """A variable of a jaxpr: its value at the point, computed when asked for, and its node if it is live."""
-
-    __slots__ = ("array", "make", "symbol")
-
-    def __init__(self, array: Any = None, make: Callable[[], Any] | None = None, symbol: Value | None = None) -> None:
-        self.array, self.make, self.symbol = array, make, symbol
-
-    @property
-    def live(self) -> bool:
-        return self.symbol is not None and self.symbol.live
-
-    def value(self) -> Any:
-        if self.make is not None:
-            self.array, self.make = self.make(), None
-        return self.array
-
-
 class JaxTracer(Tracer):
     """The tracer that the mappings of `lax` call `xp`; it knows the equation at hand."""
 
     eqn: Any = None
-    cells: list[_Cell]
+    cells: list[Cell]
     outs: Callable[[], Any]
     open_ended = False
     """Does a loop go on until values say that it ends?"""
@@ -370,29 +357,38 @@ class _Walk:
     def __init__(self, xp: JaxTracer, stop_detached: bool) -> None:
         self.xp, self.stop_detached = xp, stop_detached
         self.custom, self.ruled = False, 0
+        self.launch: Launch | None = None
+        self.faults: dict[str, None] = {}
+        self.blocks: set[int] = set()
 
-    def closed(self, closed: Any, operands: list[_Cell]) -> list[_Cell]:
-        return self.open(closed.jaxpr, [_Cell(c) for c in closed.consts], operands)
+    def closed(self, closed: Any, operands: list[Cell]) -> list[Cell]:
+        return self.open(closed.jaxpr, [Cell(c) for c in closed.consts], operands)
 
-    def any(self, jaxpr: Any, operands: list[_Cell]) -> list[_Cell]:
+    def any(self, jaxpr: Any, operands: list[Cell]) -> list[Cell]:
         return self.closed(jaxpr, operands) if hasattr(jaxpr, "consts") else self.open(jaxpr, [], operands)
 
-    def open(self, jaxpr: Any, consts: list[_Cell], operands: list[_Cell]) -> list[_Cell]:
-        env: dict[Any, _Cell] = dict(zip(jaxpr.constvars, consts)) | dict(zip(jaxpr.invars, operands))
+    def open(self, jaxpr: Any, consts: list[Cell], operands: list[Cell]) -> list[Cell]:
+        env: dict[Any, Cell] = dict(zip(jaxpr.constvars, consts)) | dict(zip(jaxpr.invars, operands))
 
-        def read(v: Any) -> _Cell:
-            return _Cell(v.val) if hasattr(v, "val") else env[v]
+        def read(v: Any) -> Cell:
+            return Cell(v.val, constant=True) if hasattr(v, "val") else env[v]
 
         for eqn in jaxpr.eqns:
             for v, cell in zip(eqn.outvars, self.equation(eqn, [read(v) for v in eqn.invars])):
                 env[v] = cell
         return [read(v) for v in jaxpr.outvars]
 
-    def equation(self, eqn: Any, cells: list[_Cell]) -> list[_Cell]:
+    def equation(self, eqn: Any, cells: list[Cell]) -> list[Cell]:
         name = eqn.primitive.name
+        if self.launch is not None and name in self.launch.PRIMITIVES:
+            return self.launch.equation(eqn, cells)
         outs = _once(lambda: self.evaluated(eqn, cells))
-        if not any(c.live for c in cells):
-            return [_Cell(make=partial(_pick, outs, k)) for k in range(len(eqn.outvars))]
+        # Within a kernel calls are entered even so: they may ask which program instance they run in.
+        if not any(c.live for c in cells) and not (self.launch is not None and (name in CALLS or name in CONTROL)):
+            constant = all(c.constant for c in cells)
+            return [Cell(make=partial(_pick, outs, k), constant=constant) for k in range(len(eqn.outvars))]
+        if name == "pallas_call":
+            return Launch(self, eqn, cells).run()
         library = _library_op(eqn, cells)
         if library is not None:
             return self.noted(eqn, cells, outs, self.mapped(eqn, cells, outs, library))
@@ -405,25 +401,25 @@ class _Walk:
             finally:
                 self.ruled -= ruled
         if name in CONTROL:
-            enter: Callable[..., list[_Cell]] = getattr(self, CONTROL[name])
+            enter: Callable[..., list[Cell]] = getattr(self, CONTROL[name])
             return enter(eqn, cells)
         return self.noted(eqn, cells, outs, self.mapped(eqn, cells, outs))
 
-    def noted(self, eqn: Any, cells: list[_Cell], outs: Callable[[], Any], symbols: list[Value | None]) -> list[_Cell]:
+    def noted(self, eqn: Any, cells: list[Cell], outs: Callable[[], Any], symbols: list[Value | None]) -> list[Cell]:
         """The cells of an equation's results, whose formats are noted."""
         for s, v in zip(symbols, eqn.outvars):
             if s is not None and s.live and _kind(v.aval) in ("float", "complex"):
                 self.xp.seen_in(s, PRECISION.get(v.aval.dtype.name, v.aval.dtype.name))
-        return [_Cell(make=partial(_pick, outs, k), symbol=s) for k, s in enumerate(symbols)]
+        return [Cell(make=partial(_pick, outs, k), symbol=s) for k, s in enumerate(symbols)]
 
-    def evaluated(self, eqn: Any, cells: list[_Cell]) -> list[Any]:
+    def evaluated(self, eqn: Any, cells: list[Cell]) -> list[Any]:
         bound = eqn.primitive.get_bind_params(eqn.params)
         functions, params = ((), bound) if isinstance(bound, dict) else bound  # a pair until JAX 0.9
         out = eqn.primitive.bind(*functions, *(c.value() for c in cells), **params)
         return list(out) if eqn.primitive.multiple_results else [out]
 
     def mapped(
-        self, eqn: Any, cells: list[_Cell], outs: Callable[[], Any], library: Callable[..., Any] | None = None
+        self, eqn: Any, cells: list[Cell], outs: Callable[[], Any], library: Callable[..., Any] | None = None
     ) -> list[Value | None]:
         """One value per output: None for concrete ones, an unusable one for what has no counterpart."""
         xp, name = self.xp, eqn.primitive.name
@@ -449,6 +445,8 @@ class _Walk:
             why = str(e)
         except Exception as e:
             why = f"the mapping of {name} failed ({type(e).__name__}: {e})"
+        if why and not any(math.prod(v.aval.shape) for v in eqn.outvars):
+            return [None] * len(kinds)  # no entries: there is nothing to compute
         found: list[Value | None] = []
         for k, kind in enumerate(kinds):
             value = values[k] if k < len(values) else None
@@ -462,10 +460,13 @@ class _Walk:
                 found.append(value)
             else:
                 value = xp.as_kind(value, kind)
-                found.append(value if value.shape == shape else xp.spread(value, shape))
+                try:
+                    found.append(value if value.shape == shape else xp.spread(value, shape))
+                except ShapeError:
+                    found.append(xp.unusable(f"output {k} of {name} has another shape than its counterpart", kind))
         return found
 
-    def entered(self, cell: _Cell) -> Value:
+    def entered(self, cell: Cell) -> Value:
         if cell.symbol is not None:
             return cell.symbol
         value = cell.value()
@@ -476,21 +477,21 @@ class _Walk:
 
     # ---- control flow -----------------------------------------------------------------------------------------------
 
-    def cond(self, eqn: Any, cells: list[_Cell]) -> list[_Cell]:
+    def cond(self, eqn: Any, cells: list[Cell]) -> list[Cell]:
         index, *operands = cells
-        if index.live or not isinstance(index.array, int):
+        if not index.constant:
             self.xp.note(BRANCH)
         branches = eqn.params["branches"]
         return self.closed(branches[int(np.clip(int(index.value()), 0, len(branches) - 1))], operands)
 
-    def scan(self, eqn: Any, cells: list[_Cell]) -> list[_Cell]:
+    def scan(self, eqn: Any, cells: list[Cell]) -> list[Cell]:
         p = eqn.params
         consts, carry = cells[: p["num_consts"]], cells[p["num_consts"] : p["num_consts"] + p["num_carry"]]
         xs = cells[p["num_consts"] + p["num_carry"] :]
         length = p["length"]
         if length > MAX_STEPS:
             raise Unsupported(f"a scan of {length} steps: more than {MAX_STEPS} are not unrolled")
-        rows: list[list[_Cell]] = [[] for _ in eqn.outvars[len(carry) :]]
+        rows: list[list[Cell]] = [[] for _ in eqn.outvars[len(carry) :]]
         steps = range(length)[::-1] if p["reverse"] else range(length)
         for k in steps:
             out = self.closed(p["jaxpr"], [*consts, *carry, *(self.row(x, k) for x in xs)])
@@ -502,23 +503,23 @@ class _Walk:
         ]
         return [*carry, *stacked]
 
-    def row(self, x: _Cell, k: int) -> _Cell:
+    def row(self, x: Cell, k: int) -> Cell:
         symbol = self.xp.getitem(x.symbol, index=(k,)) if x.live and not _unusable(x) else x.symbol if x.live else None
-        return _Cell(make=lambda: x.value()[k], symbol=symbol)
+        return Cell(make=lambda: x.value()[k], symbol=symbol, constant=x.constant)
 
-    def stacked(self, cells: list[_Cell], aval: Any) -> _Cell:
+    def stacked(self, cells: list[Cell], aval: Any) -> Cell:
         if not cells:
-            return _Cell(jnp.zeros(aval.shape, aval.dtype))
+            return Cell(jnp.zeros(aval.shape, aval.dtype))
         make = lambda: jnp.stack([jnp.asarray(c.value()) for c in cells])
         bad = next((c.symbol for c in cells if _unusable(c)), None)
         if bad is not None:
-            return _Cell(make=make, symbol=bad)
+            return Cell(make=make, symbol=bad)
         if not any(c.live for c in cells):
-            return _Cell(make=make)
+            return Cell(make=make)
         values = [self.entered(c) for c in cells]
-        return _Cell(make=make, symbol=self.xp.stack([self.xp.matching(v, values[0]) for v in values], axis=0))
+        return Cell(make=make, symbol=self.xp.stack([self.xp.matching(v, values[0]) for v in values], axis=0))
 
-    def loop(self, eqn: Any, cells: list[_Cell]) -> list[_Cell]:
+    def loop(self, eqn: Any, cells: list[Cell]) -> list[Cell]:
         p = eqn.params
         a, b = p["cond_nconsts"], p["body_nconsts"]
         tests, bodies, carry = cells[:a], cells[a : a + b], cells[a + b :]
@@ -535,21 +536,21 @@ class _Walk:
             carry = [self.going(go, a, b) for a, b in zip(new, carry)] if np.ndim(go.value()) else new
         raise Unsupported(f"a while loop of more than {MAX_STEPS} trips")
 
-    def going(self, go: _Cell, new: _Cell, old: _Cell) -> _Cell:
+    def going(self, go: Cell, new: Cell, old: Cell) -> Cell:
         """A loop over a batch (`vmap`) runs while any of it goes on; those that are done keep what they had."""
         flags = np.asarray(go.value())
         rank = np.ndim(old.value())
         mask = np.broadcast_to(flags.reshape(flags.shape + (1,) * (rank - flags.ndim)), np.shape(old.value()))
         make = lambda: jnp.where(mask, new.value(), old.value())
         if not (new.live or old.live):
-            return _Cell(make=make)
+            return Cell(make=make)
         bad = next((c.symbol for c in (new, old) if _unusable(c)), None)
         values = (self.entered(new), self.entered(old))
         if bad is None and values[0].kind == "bool":
             bad = self.xp.unusable("a mask carried through a loop over a batch", "bool")
-        return _Cell(make=make, symbol=bad or self.xp.where(self.xp.concrete(mask), *values))
+        return Cell(make=make, symbol=bad or self.xp.where(self.xp.concrete(mask), *values))
 
-    def fold(self, eqn: Any, cells: list[_Cell]) -> list[_Cell]:
+    def fold(self, eqn: Any, cells: list[Cell]) -> list[Cell]:
         """lax.reduce with a computation of its own, entry after entry, in the order of the axes."""
         axes, shape = eqn.params["dimensions"], eqn.invars[0].aval.shape
         half = len(cells) // 2
@@ -569,16 +570,16 @@ class _Walk:
             carry = self.closed(every, [*carry, *(self.entry(x, index) for x in operands)])
         return carry
 
-    def widened(self, x: _Cell, shape: tuple[int, ...]) -> _Cell:
+    def widened(self, x: Cell, shape: tuple[int, ...]) -> Cell:
         symbol = x.symbol if x.symbol is None or _unusable(x) else self.xp.spread(x.symbol, shape)
-        return _Cell(make=lambda: jnp.broadcast_to(x.value(), shape), symbol=symbol)
+        return Cell(make=lambda: jnp.broadcast_to(x.value(), shape), symbol=symbol)
 
-    def entry(self, x: _Cell, index: tuple[Any, ...]) -> _Cell:
+    def entry(self, x: Cell, index: tuple[Any, ...]) -> Cell:
         plain = tuple((None, None, 1) if isinstance(i, slice) else i for i in index)
         symbol = x.symbol if x.symbol is None or _unusable(x) else self.xp.getitem(x.symbol, index=plain)
-        return _Cell(make=lambda: x.value()[index], symbol=symbol)
+        return Cell(make=lambda: x.value()[index], symbol=symbol)
 
-    def custom_linear_solve(self, eqn: Any, cells: list[_Cell]) -> list[_Cell]:
+    def custom_linear_solve(self, eqn: Any, cells: list[Cell]) -> list[Cell]:
         """Follow `solve`, which computes the result; the other functions say how to differentiate it."""
         lengths, jaxprs = eqn.params["const_lengths"], eqn.params["jaxprs"]
         sizes = [lengths.matvec, lengths.vecmat, lengths.solve, lengths.transpose_solve]
@@ -621,7 +622,7 @@ def _own(eqn: Any) -> bool:
     return OWN in _source(eqn)
 
 
-def _library_op(eqn: Any, cells: list[_Cell]) -> Callable[..., Any] | None:
+def _library_op(eqn: Any, cells: list[Cell]) -> Callable[..., Any] | None:
     """The mapping of a call of JAX's own library that is an op of the table; None for any other equation.
 
     A second operand is the parameter of squareplus, a number.
@@ -634,6 +635,10 @@ def _library_op(eqn: Any, cells: list[_Cell]) -> Callable[..., Any] | None:
     if not given or _kind(eqn.invars[first].aval) != "float":
         return None
     if name in LIBRARY_PAIRS:
+        # Derivatives of a call bear its name as well, and have other operands and results.
+        shapes = [tuple(v.aval.shape) for v in eqn.outvars]
+        if len(given) > 1 or shapes != 2 * [tuple(eqn.invars[first].aval.shape[:-2])]:
+            return None
         return lambda xp, *xs, **_: LIBRARY_PAIRS[name](xp, xs[first])
     op = LIBRARY.get(name, "")
     if not op or len(eqn.outvars) != 1:
@@ -644,6 +649,8 @@ def _library_op(eqn: Any, cells: list[_Cell]) -> Callable[..., Any] | None:
         if len(given) > 2 or op != "squareplus" or not number or not float(given[1].value()) > 0:
             return None
         params = {"b": float(given[1].value())}
+    if tuple(OPS[op].shape(tuple(eqn.invars[first].aval.shape), **params)) != tuple(eqn.outvars[0].aval.shape):
+        return None
     return lambda xp, *xs, **_: xp.call(op, xs[first], **params)
 
 
@@ -665,14 +672,14 @@ def _kind(aval: Any) -> Any:
     return kind_of(dtype)
 
 
-def _unusable(cell: _Cell) -> bool:
+def _unusable(cell: Cell) -> bool:
     return cell.symbol is not None and bool(cell.symbol.why)
 
 
 # ---- results --------------------------------------------------------------------------------------------------------
 
 
-def _outputs(xp: JaxTracer, leaves: Any, cells: list[_Cell], opaque: list[str]) -> tuple[tuple[Output, ...], list[int]]:
+def _outputs(xp: JaxTracer, leaves: Any, cells: list[Cell], opaque: list[str]) -> tuple[tuple[Output, ...], list[int]]:
     outputs: list[Output] = []
     nodes: list[int] = []
     for (path, aval), cell in zip(leaves, cells):
@@ -726,16 +733,24 @@ def _confirmed(traced: Traced, call: _Call, seed: int, xp: JaxTracer) -> str | N
     # A loop that ends here need not end nearby (a root of what has become negative), and XLA cannot be interrupted.
     moved = nearby(traced.values, [] if xp.open_ended else moving, roundoff, seed)
     given = [half for x in call.arrays for half in _halves(x)]
-    arrays = [jnp.asarray(moved[a.name], dtype=x.dtype) for a, x in zip(replaceable, given)]
-    moved |= {a.name: _array(x) for a, x in zip(replaceable, arrays)}
+
+    def run_at(point: Mapping[str, np.ndarray]) -> tuple[Mapping[str, np.ndarray], list[np.ndarray]]:
+        """The point as the arrays have it, rounded, and the function's outputs there."""
+        arrays = [jnp.asarray(point[a.name], dtype=x.dtype) for a, x in zip(replaceable, given)]
+        there = [_array(x) for x in traced.function(*arrays)]
+        return {**point, **{a.name: _array(x) for a, x in zip(replaceable, arrays)}}, there
+
     try:
         here = [_array(x) for x in traced.function(*given)]
-        there = [_array(x) for x in traced.function(*arrays)]
+        moved, there = run_at(moved)
     except JUDGED as e:
         xp.note(f"at or next to this point the function raised {type(e).__name__}: the graph was not confirmed")
         return None
+    further = None if xp.open_ended else lambda step: run_at(farther(traced.values, moving, step, seed))
     try:
-        why = disagreement(traced.graph, traced.values, moved, here, there, roundoff, traced.dtype, traced.leaves)
+        why = disagreement(
+            traced.graph, traced.values, moved, here, there, roundoff, traced.dtype, traced.leaves, further
+        )
     except (Unsupported, np.linalg.LinAlgError) as e:
         xp.note(f"the graph could not be confirmed in NumPy: {e}")
         return None

@@ -14,6 +14,7 @@ from ...trace import Traced
 from ...trace.value import HandWrittenFunction
 from ..base import Framework, Observation
 from ..values import mutated
+from .handwritten import HandWritten, Named
 
 BY_HAND = "{} has no gradients of its own: give check a function and its vjp"
 
@@ -43,6 +44,15 @@ class NumpyFramework(Framework):
 
     def get(self, array: Any) -> np.ndarray:
         return np.array(array)
+
+    def with_vjp(
+        self,
+        forward: Callable[..., Any],
+        backward: Callable[..., Any],
+        arguments: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]],
+        names: tuple[str, ...],
+    ) -> HandWrittenFunction:
+        return Named(HandWritten(forward, backward), arguments, names, self.is_array)
 
     @np.errstate(all="ignore")  # at the points that the judge chooses, a warning is nobody's
     def run_vjp(

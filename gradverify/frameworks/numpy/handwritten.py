@@ -155,3 +155,58 @@ class Flat(HandWrittenFunction):
             return by_name(returned, self.call, lambda a: a.dtype.kind == "f" or a.dtype.name == "bfloat16")
 
         return outputs, back
+
+
+class Named(HandWrittenFunction):
+    """A function that a spec names, with its VJP, over the case's inputs.
+
+    arguments  the inputs as positional and keyword arguments
+    names      of the inputs, in order
+    only       which of the outputs is asked for; the others' cotangents are zeros
+    """
+
+    def __init__(
+        self,
+        fn: HandWritten,
+        arguments: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]],
+        names: tuple[str, ...],
+        is_array: Callable[[Any], bool],
+        output: int | None = None,
+    ) -> None:
+        self.fn, self.arguments, self.names, self.is_array, self.output = fn, arguments, names, is_array, output
+
+    def __call__(self, *arrays: Any) -> tuple[Any, ...]:
+        return self.pull(*arrays)[0]
+
+    def only(self, k: int) -> Named:
+        return Named(self.fn, self.arguments, self.names, self.is_array, k)
+
+    def pull(self, *arrays: Any) -> tuple[tuple[Any, ...], Callable[[tuple[Any, ...]], dict[str, Any]]]:
+        given = arrays[: len(self.names)]
+        args, kwargs = self.arguments(*given)
+        call = FlatCall(self.fn, args, kwargs, self.is_array)
+        out = self.fn.forward(*args, **kwargs)
+        found = tuple(out) if isinstance(out, tuple | list) else (out,)
+
+        def back(cotangents: tuple[Any, ...]) -> dict[str, Any]:
+            weights = list(cotangents)
+            if self.output is not None:
+                weights = [np.zeros_like(o) for o in found]
+                weights[self.output] = cotangents[0]
+            weight = type(out)(weights) if isinstance(out, tuple | list) else weights[0]
+            gradients = by_name(self.fn.pull(None, weight, args, kwargs), call, _is_floating)
+            total: dict[str, Any] = dict.fromkeys(self.names)
+            for name, array in zip(call.names, call.arrays):
+                mine = next(n for n, a in zip(self.names, given) if a is array)
+                g = gradients[name]
+                total[mine] = g if total[mine] is None else total[mine] if g is None else total[mine] + g
+            return total
+
+        return (found if self.output is None else (found[self.output],)), back
+
+
+def _is_floating(array: Any) -> bool:
+    """Of an array of NumPy's kind, or of a tensor."""
+    if hasattr(array, "is_floating_point"):
+        return bool(array.is_floating_point())
+    return bool(array.dtype.kind == "f" or array.dtype.name == "bfloat16")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -428,6 +429,28 @@ MATH = {
 """Functions of `math`, which take a 0-d array for the number in it, and their namesakes."""
 
 
+Patch = tuple[Any, str, Any]
+"""A module or class, the name of an attribute, and its value."""
+
+COMPILE = "_compile_for_args"
+"""Numba's method that compiles a function for arguments of new types."""
+
+
+def _aside(patches: Sequence[Patch], before: Sequence[Patch], method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method, during which the patches are not there."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            for module, name, old in before:
+                setattr(module, name, old)
+            return method(*args, **kwargs)
+        finally:
+            for module, name, new in patches:
+                setattr(module, name, new)
+
+    return call
+
+
 def _inside(method: Callable[..., Any]) -> Callable[..., Any]:
     """A method of the tracer, in which `np.array` and its like are NumPy's own again."""
 
@@ -506,6 +529,10 @@ class NumpyTracer(Tracer):
         patches += [(math, n, _instead(_number, getattr(math, n), getattr(np, m))) for n, m in MATH.items()]
         tricks = np.lib.stride_tricks
         patches.append((tricks, "as_strided", _instead(self.strided, tricks.as_strided)))
+        dispatcher = getattr(sys.modules.get("numba.core.dispatcher"), "_DispatcherBase", None)
+        if dispatcher is not None:  # Numba knows functions by what they are, when it first compiles and ever after
+            aside = functools.partial(_aside, patches, [(m, n, getattr(m, n)) for m, n, _ in patches])
+            patches = [*patches, (dispatcher, COMPILE, aside(getattr(dispatcher, COMPILE)))]
         before = [(module, name, getattr(module, name)) for module, name, _ in patches]
         instead = {id(old): new for (_, _, new), (_, _, old) in zip(patches, before)}
         namespace: dict[str, Any] = names if isinstance(names, dict) else {}

@@ -24,6 +24,7 @@ from ...trace import Traced
 from ..base import Call, Derived, Form, Framework, HolomorphicForm, Observation, Pushed, Template
 from ..forms import COMPLEX
 from ..graphs import Binding, compiled, over_pairs
+from ..numpy.handwritten import HandWritten, Named
 from ..tape import Tape
 from ..values import mutated, several
 from ..watching import Definition, Recorder, Sample, Script
@@ -33,6 +34,7 @@ from .beneath import mended
 from .bindings import bindings
 from .forms import FORMS
 from .hooks import without_hooks
+from .modes import kept_modes
 
 LACKING = re.compile(
     r"not implemented for '(Half|BFloat16)'|Low precision dtypes not supported"
@@ -125,6 +127,17 @@ class TorchFramework(Framework):
     def _bind(self, op: str) -> Callable[..., Any]:
         return self.table.get(op) or bindings()(op)
 
+    def with_vjp(
+        self,
+        forward: Callable[..., Any],
+        backward: Callable[..., Any],
+        arguments: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]],
+        names: tuple[str, ...],
+    ) -> Callable[..., Any]:
+        from .by_hand import differentiable
+
+        return differentiable(Named(HandWritten(forward, backward), arguments, names, self.is_array), names)
+
     def run_vjp(
         self,
         function: Callable[..., Any],
@@ -134,6 +147,9 @@ class TorchFramework(Framework):
     ) -> Observation:
         with mended():
             return self._vjp("", function, values, wrt, cotangent)
+
+    def kept_modes(self, function: Callable[..., Any]) -> AbstractContextManager[None]:
+        return kept_modes(function)
 
     def without_hooks(self) -> AbstractContextManager[list[str]]:
         return without_hooks()

@@ -44,6 +44,7 @@ from .beneath import ALLOCATIONS, recorder
 from .beneath import mended as mended_beneath
 from .compiled import NOTE as COMPILED
 from .compiled import compiling, eager, is_compiled
+from .lobpcg import LIMIT, recognised
 
 FRESH = frozenset(
     "empty_like zeros_like ones_like full_like rand_like randn_like randint_like new_empty new_zeros new_ones new_full "
@@ -168,7 +169,8 @@ def trace(
         blocks=xp.beneath.blocks(),
         custom=custom,
         branches=SCALARS in xp.notes,
-        converges=CONVERGES in xp.notes and _ruled([leaf for _, leaf in leaves]),
+        converges=bool({CONVERGES, LIMIT} & xp.notes.keys()) and _ruled([leaf for _, leaf in leaves]),
+        stops_at=xp.stops_at,
         **xp.formats_of(graph),
         native=call.native(kept) if paired and not halved else None,
     )
@@ -238,7 +240,7 @@ def _watched(call: _Call, stop_detached: bool, wanting: Callable[[str], bool]) -
 def _run(call: _Call, stop_detached: bool, wanting: Callable[[str], bool]) -> Any:
     xp = TorchTracer(stop_detached)
     arguments, inputs = call.inputs(xp, wanting)
-    with _quiet(), xp.beneath.recording():
+    with _quiet(), xp.beneath.recording(), recognised(xp):
         result = call.run([t for _, t in inputs], watching=_Mode(xp, inputs))
     return xp, arguments, inputs, result
 
@@ -612,6 +614,7 @@ class TorchTracer(Tracer):
 
     def __init__(self, stop_detached: bool) -> None:
         super().__init__()
+        self.stops_at = 0.0
         self.stop_detached = stop_detached
         self.stores: dict[int, _Store] = {}
         self.failed: dict[str, None] = {}
@@ -728,14 +731,18 @@ class TorchTracer(Tracer):
         """A fresh result, or a view whose value was mapped."""
         key = t.untyped_storage()._cdata
         value = self.lazily(t, value)
-        if _floating(t) and value.live:
-            self.seen_in(value, _dtype_name(t.dtype.to_real() if t.is_complex() else t.dtype))
+        self.computed_in(t, value)
         if key in self.stores:
             if self.stores[key].dtype == t.dtype:
                 self.stores[key].views.setdefault(_layout(t), value)
         elif value.live:
             length = _length(t)
             self.stores[key] = _Store(length, t.dtype, t.device, t.untyped_storage(), _layout(t), {_layout(t): value})
+
+    def computed_in(self, t: torch.Tensor, value: Value) -> None:
+        """`value` is what `t` holds: it is rounded to its dtype."""
+        if _floating(t) and value.live:
+            self.seen_in(value, _dtype_name(t.dtype.to_real() if t.is_complex() else t.dtype))
 
     def write(self, t: torch.Tensor, value: Value, before: np.ndarray) -> None:
         """`t` was written to; `before` is what its storage held if it was concrete."""
@@ -750,6 +757,7 @@ class TorchTracer(Tracer):
             store.flat = self.concrete(before)
             self.stores[key] = store
         value = self.lazily(t, value)
+        self.computed_in(t, value)
         if value.why:
             store.flat = value
         elif where.size == length and np.array_equal(where.ravel(), np.arange(length)):
@@ -817,6 +825,15 @@ class _Escapes(TorchFunctionMode):
         super().__init__()
         self.seen: dict[str, None] = {}
         self.ours = False
+
+    @contextlib.contextmanager
+    def unseen(self) -> Iterator[None]:
+        """Within the block nothing leaves: what is read there, we read."""
+        before, self.ours = self.ours, True
+        try:
+            yield
+        finally:
+            self.ours = before
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")

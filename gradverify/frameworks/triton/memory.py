@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .lanes import Codes
+from ...trace.lanes import Codes
 
 NOBODY, SEVERAL = -1, -2
 """Instead of a program instance's number: who wrote a place, or read it, in this launch."""

@@ -24,12 +24,13 @@ from ...core.errors import Unsupported
 from ...namespaces.dtypes import ROUNDOFF
 from ...trace.call_site import called_from, folder_of
 from ...trace.decompositions import fmod, logical_xor
+from ...trace.lanes import KNOWN, Codes, Lanes
+from ...trace.unwritten import PAYLOAD, never_written, payload_of
 from ...trace.value import Value
 from ..torch.beneath import Beneath
 from ..torch.tracer import INTEGERS, SELECTION, TorchTracer
 from .bounds import MOVES, Handle, mask_of
 from .interpreter import Patches, floats, is_float, mended
-from .lanes import KNOWN, Codes, Lanes
 from .memory import Memory, Region
 
 DTYPES = {tl.float16: "float16", tl.bfloat16: "bfloat16", tl.float32: "float32", tl.float64: "float64"}
@@ -69,15 +70,6 @@ UNTOUCHED = (
 ROOT = str(Path(triton.__file__).parent)
 TORCH = folder_of(torch)
 BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-PAYLOAD = {2: 0x7FD5, 4: 0x7FC5EAD1, 8: 0x7FF85EAD5EAD5EAD}
-"""NaNs by their size in bytes, in memory that nobody has written yet."""
-PAYLOAD_HALF = 0x7ED5
-"""In float16, whose exponent is shorter."""
-
-
-def payload_of(size: int, half: bool) -> int:
-    """The bits of unwritten memory, of numbers of so many bytes (`half`: of float16); 0 for other sizes."""
-    return PAYLOAD_HALF if half else PAYLOAD.get(size, 0)
 
 
 class Recorder(Beneath):
@@ -123,7 +115,7 @@ class Recorder(Beneath):
         for k, t in enumerate(outputs if not self.found else ()):
             if self.launched and t.untyped_storage()._cdata in self.stores and (n := self._unwritten(t)):
                 name = "the result" if len(outputs) == 1 else f"result {k}"
-                self.found[f"{n} of {t.numel()} entries of {name} are never written"] = None
+                self.found[never_written(n, t.numel(), name)] = None
         return tuple(self.found)
 
     def _unwritten(self, t: torch.Tensor) -> int:

@@ -6,6 +6,7 @@ s                   seconds, of making the case, of its truth and of its verdict
 kind, reason, known of the verdict, where it has them
 message             of an INCONCLUSIVE
 text, spec          of a FAIL, and where no verdict came: the whole evidence, and the case
+culprit             of a FAIL: the first wrong op, its wrong argument and the shapes that it was given
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from io import TextIOWrapper
@@ -21,9 +23,13 @@ from types import TracebackType
 from typing import Any, get_args
 
 from ...core.case import Source
-from ...core.errors import GradverifyError
+from ...core.errors import GradverifyError, SpecError
+from ...core.files import check_regular
+from ...core.graph import Input
+from ...core.op import Shape
 from ...core.outcome import FailKind, GatePolicy, Outcome, Reason
-from ...core.verdict import Verdict
+from ...core.verdict import Culprit, Verdict
+from ...spec.document import loads
 from ..events import Event, How, Job, JobJudged, JobLost, RunStarted
 from ..gate import acceptable
 from .model import Campaign, Combo
@@ -79,10 +85,15 @@ class Log:
         self._begun = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: TextIOWrapper = path.open("a+", encoding="utf-8")
+            if path.exists():
+                check_regular(path.stat())  # opening a pipe that nobody reads would wait for ever
+            self._file: TextIOWrapper = path.open("a+", encoding="utf-8", errors="backslashreplace")
         except OSError as e:
             raise GradverifyError(f"{path}: cannot be written: {e.strerror}") from None
+        except ValueError as e:
+            raise GradverifyError(f"{path}: cannot be written: {e}") from None
         try:
+            self._lock()
             self._drop_torn_line()
             if self._first_line():
                 self._check(1, self._parse(1, self._first_line()))
@@ -94,11 +105,12 @@ class Log:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
-        self._file.close()
+        with suppress(OSError):  # a line that could not be written was told when it was appended
+            self._file.close()
 
     def __iter__(self) -> Iterator[Entry]:
         """All lines so far, heads included."""
-        with self.path.open(encoding="utf-8") as lines:
+        with self.path.open("rb") as lines:
             for n, line in enumerate(lines, 1):
                 entry = self._parse(n, line)
                 if "campaign" in entry:
@@ -118,9 +130,25 @@ class Log:
         except OSError as e:
             raise GradverifyError(f"{self.path}: cannot be written: {e.strerror}") from None
 
-    def _first_line(self) -> str:
-        self._file.seek(0)
-        return self._file.readline()
+    def _first_line(self) -> bytes:
+        with self.path.open("rb") as lines:
+            return lines.readline()
+
+    def _lock(self) -> None:
+        """Keep other campaigns off this log, until the file is closed or the process ends.
+
+        A network's file system without locks lets every campaign in.
+        """
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise GradverifyError(f"{self.path}: another campaign writes to this log") from None
+        except OSError:
+            return
 
     def _drop_torn_line(self) -> None:
         with self.path.open("rb+") as data:
@@ -134,13 +162,13 @@ class Log:
             if 0 < end < size:  # without any newline it is no log, which is said when it is read
                 data.truncate(end)
 
-    def _parse(self, n: int, line: str) -> Entry:
+    def _parse(self, n: int, line: bytes) -> Entry:
         try:
-            entry = json.loads(line)
-            if ("campaign" if n == 1 else "i") in entry or "campaign" in entry:
-                return entry
-        except (ValueError, TypeError):
-            pass
+            entry = json.loads(line.decode("utf-8"))
+        except (ValueError, RecursionError):
+            entry = None
+        if isinstance(entry, dict) and ("campaign" in entry if n == 1 or "campaign" in entry else _is_entry(entry)):
+            return entry
         raise GradverifyError(f"{self.path}:{n}: not the log of a campaign")
 
     def _check(self, n: int, found: Entry) -> None:
@@ -155,8 +183,33 @@ class Log:
         refuse("device", found.get("device"), self.head["device"])
         refuse("order", found.get("order", 1), self.head["order"])
         mine = self.head["versions"]
-        for name, was in found.get("versions", {}).items():
+        versions = found.get("versions")
+        if not isinstance(versions, dict) or not isinstance(found.get("code"), str):
+            raise GradverifyError(f"{self.path}:{n}: not the log of a campaign")
+        for name, was in versions.items():
             refuse(f"version of {name}", was, mine.get(name, was))
+
+
+_KINDS = frozenset(k.value for k in FailKind)
+_REASONS = frozenset(r.name.lower() for r in Reason)
+_WORDS = frozenset(o.value for o in Outcome) | frozenset(NO_VERDICT)
+
+
+def _is_entry(entry: Entry) -> bool:
+    """Is a line what `to_event` reads? A flipped byte, or a line of something else, is not."""
+    is_count = lambda x: type(x) is int and x >= 0
+    is_text = lambda x: isinstance(x, str)
+    return (
+        is_count(entry.get("i"))
+        and is_text(entry.get("subject"))
+        and is_text(entry.get("dtype"))
+        and is_text(entry.get("is"))
+        and entry["is"] in _WORDS
+        and type(entry.get("s")) in (int, float)
+        and entry.get("kind", None) in (None, *_KINDS)
+        and entry.get("reason", None) in (None, *_REASONS)
+        and all(is_text(entry.get(key, "")) for key in ("message", "text", "spec", "known", "culprit"))
+    )
 
 
 def read_log(c: Campaign, log: Iterable[Entry]) -> Iterator[Entry]:
@@ -187,8 +240,26 @@ def to_event(entry: Entry, seed: int, policy: GatePolicy) -> Event:
     verdict = Verdict(
         Outcome(entry["is"]), f"graph {i}", subject, dtype, FailKind(kind) if kind else None,
         Reason[reason.upper()] if reason else None, message, spec=spec, seconds=entry["s"], known=entry.get("known", ""),
+        facts={"culprit": entry["culprit"]} if entry.get("culprit") else {},
     )  # fmt: skip
     return JobJudged(job, verdict, acceptable(job, verdict, policy), text)
+
+
+def _describe(culprit: Culprit) -> str:
+    """Op, argument, and the sort of shapes: what the findings of one fault have in common."""
+    shapes = ""
+    if culprit.spec:
+        try:
+            graph = loads(culprit.spec).cases[0].graph
+        except SpecError:  # a case that is too large to be read
+            graph = None
+        shapes = ", ".join(_sort(n.shape) for n in graph.nodes if isinstance(n, Input)) if graph is not None else ""
+    return f"{culprit.op}, argument {culprit.argument}" + (f", of {shapes}" if shapes else "")
+
+
+def _sort(shape: Shape) -> str:
+    """A shape with n for every length but 0 and 1."""
+    return f"[{', '.join(str(n) if n < 2 else 'n' for n in shape)}]"
 
 
 def to_entry(verdict: Verdict, every: bool) -> Entry:
@@ -202,6 +273,8 @@ def to_entry(verdict: Verdict, every: bool) -> Entry:
         entry["known"] = verdict.known
     if verdict.outcome is Outcome.FAIL:
         entry |= {"message": verdict.message, "spec": verdict.spec}
+        if verdict.culprit is not None:
+            entry["culprit"] = _describe(verdict.culprit)
     if verdict.outcome is Outcome.FAIL or every:
         entry["text"] = verdict.text()
     return entry

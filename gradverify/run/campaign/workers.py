@@ -1,66 +1,40 @@
-"""The processes of a campaign. One that crashes or hangs costs its verdict and nothing else: a new one goes on.
-
-A process is given graphs one by one, and sends a message before each verdict and after it. So the parent knows at any
-time what each is at: the verdict under way is what a process died of. Processes are spawned, not forked: threads of a
-framework do not survive a fork, and the number of threads must be set before a framework is imported.
-"""
+"""The processes of a campaign. One that crashes or hangs costs its verdict and nothing else: a new one goes on."""
 
 from __future__ import annotations
 
-import faulthandler
-import os
-import signal
-import sys
-import tempfile
 import time
 import traceback
-from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import chain
+from queue import SimpleQueue
 
 from ...core.case import Case
-from ...core.errors import GradverifyError, Unsupported
+from ...core.errors import Unsupported
 from ...core.verdict import Outcome, Verdict
-from ...frameworks.registry import find
 from ...generate.campaign import seeded_case
 from ...generate.structure import limits
 from ...spec.write import dumps
+from ..crew import AHEAD, Process, Submitted, import_frameworks, mark
 from ..events import Listener, RunFinished, RunStarted, tell
 from ..runner import Settings, judge_case, judge_second_order
 from .log import Entry, Log, head, read_log, to_entry, to_event
 from .model import Campaign, Combo
 
 Task = tuple[int, list[Combo]]
+"""A graph, and what of it is to be judged."""
 
-ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
-}
-"""The processes are the parallelism. What the user has set stays."""
-
-LIFE = 3000
-"""Verdicts after which a process makes room for a new one: frameworks keep what they compiled."""
-
-START = 300.0
-"""Seconds that a process has to start in, imports of frameworks included."""
-
-GRACE = 2.0
-"""Seconds between the time limit, when a process writes where it is, and its end."""
-
-EVIDENCE = 4000
-"""Characters that are kept of what a process wrote before it ended."""
+Scheduler = Callable[[Campaign, Iterator[Task]], Iterator[Entry]]
+"""Yields the entries of all tasks, as they come. Raises GradverifyError where nothing can be judged at all."""
 
 
-def run_campaign(c: Campaign, listeners: Sequence[Listener], log: Log | None = None, jobs: int = 1) -> None:
-    """Tell the logged outcomes of the campaign, then judge the rest in `jobs` processes; each outcome is logged before
-    it is told.
+def run_campaign(
+    c: Campaign, listeners: Sequence[Listener], log: Log | None = None, judge: Scheduler | None = None
+) -> None:
+    """Tell the logged outcomes of the campaign, then judge the rest; each outcome is logged before it is told.
+
+    judge  where: in one process of this machine, by default
 
     The last RunStarted is this session's own, and its total what is left to judge.
     """
@@ -77,7 +51,7 @@ def run_campaign(c: Campaign, listeners: Sequence[Listener], log: Log | None = N
     tasks = ((i, [combo for combo in c.todo(i) if i not in done[combo]]) for i in c.graphs)
     start, interrupted = time.perf_counter(), True
     try:
-        for entry in judge_tasks(c, ((i, todo) for i, todo in tasks if todo), jobs):
+        for entry in (judge or local())(c, ((i, todo) for i, todo in tasks if todo)):
             if log is not None:
                 log.append(entry)
             tell(listeners, to_event(entry, c.seed, c.policy))
@@ -86,234 +60,140 @@ def run_campaign(c: Campaign, listeners: Sequence[Listener], log: Log | None = N
         tell(listeners, RunFinished(time.perf_counter() - start, interrupted))
 
 
-def judge_tasks(c: Campaign, tasks: Iterator[Task], jobs: int) -> Iterator[Entry]:
-    """The entries of all tasks, as they come.
+def local(jobs: int = 1) -> Scheduler:
+    """In so many processes of this machine."""
 
-    Raises GradverifyError where a process cannot even start: that is no crash of a case.
+    def judge(c: Campaign, tasks: Iterator[Task]) -> Iterator[Entry]:
+        with ExitStack() as stack:
+            yield from share(tasks, (stack.enter_context(Worker(c)) for _ in range(jobs)))
+
+    return judge
+
+
+def share(tasks: Iterator[Task], workers: Iterator[Worker]) -> Iterator[Entry]:
+    """Yield the entries of the tasks as they come. A worker is started when there is a task for it."""
+    done: SimpleQueue[tuple[Worker, Verdicting]] = SimpleQueue()
+    under_way = 0
+
+    def feed(worker: Worker) -> int:
+        """Give a worker verdicts until it has enough; how many it was given."""
+        given = 0
+        while worker.under_way < AHEAD:
+            if not worker.todo:
+                task = next(tasks, None)
+                if task is None:
+                    break
+                worker.graph, worker.todo = task[0], list(task[1])
+            worker.submit(done)
+            given += 1
+        return given
+
+    ahead = next(tasks, None)
+    while ahead is not None and (worker := next(workers, None)) is not None:
+        worker.graph, worker.todo = ahead[0], list(ahead[1])
+        under_way += 1
+        worker.submit(done)
+        ahead = next(tasks, None)
+    if ahead is not None:
+        tasks = chain([ahead], tasks)
+    while under_way:
+        worker, verdict = done.get()
+        entry = worker.entry(verdict)
+        under_way += feed(worker) - 1
+        yield entry
+
+
+@dataclass(frozen=True)
+class Verdicting:
+    """A verdict under way: of a graph on a subject in a dtype, since when."""
+
+    graph: int
+    combo: Combo
+    task: Submitted
+    since: float
+
+
+class Worker:
+    """A process that judges, seen from its parent.
+
+    graph, todo  the graph that it is at, and what of it is not submitted yet
+    under_way    verdicts that were submitted, and whose entries are not read
     """
-    again: deque[Task] = deque()  # what a process that ended had not begun
-    workers: list[_Worker] = []
-    with tempfile.TemporaryDirectory(prefix="gradverify-campaign-") as folder:
+
+    def __init__(self, c: Campaign) -> None:
+        self.campaign = c
+        self.process = Process(_prepare, (c,), c.limit)
+        self.graph, self.todo = 0, list[Combo]()
+        self.under_way = 0
+        self.read_at = 0.0
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.end()
+
+    def submit(self, done: SimpleQueue[tuple[Worker, Verdicting]]) -> None:
+        """Submit the next verdict of the graph; it is put into `done` when it has come."""
+        combo = self.todo.pop(0)
+        task = self.process.submit(_judge, self.graph, combo)
+        verdict = Verdicting(self.graph, combo, task, time.monotonic())
+        self.under_way += 1
+        task.future.add_done_callback(lambda _: done.put((self, verdict)))
+
+    def entry(self, v: Verdicting) -> Entry:
+        """The entry of a verdict that has come, or of how none came."""
+        self.under_way -= 1
+        begun, self.read_at = max(v.since, self.read_at), time.monotonic()
         try:
-            while True:
-                while len(workers) < jobs:
-                    task = again.popleft() if again else next(tasks, None)
-                    if task is None:
-                        break
-                    workers.append(_Worker(c, Path(folder), task))
-                if not workers:
-                    return
-                wait([w.connection for w in workers], timeout=min(w.left() for w in workers))
-                for worker in list(workers):
-                    yield from worker.read()
-                    if worker.free:
-                        old = worker.verdicts >= LIFE
-                        worker.give(None if old else again.popleft() if again else next(tasks, None))
-                    if worker.ended:
-                        again.extend(worker.remaining())
-                        workers.remove(worker)
-        finally:
-            for worker in workers:
-                worker.end()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """In the environment that a process starts with."""
-    added = {name: value for name, value in ONE_THREAD.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            del os.environ[name]
-
-
-@dataclass
-class _Worker:
-    """A worker process, seen from the parent.
-
-    task      the graph under way: its index, and what of it has not been begun
-    at        the verdict under way
-    built     does its case exist yet?
-    """
-
-    campaign: Campaign
-    folder: Path
-    task: Task | None
-    at: Combo | None = None
-    built: bool = False
-    ready: bool = False
-    free: bool = False
-    ended: bool = False
-    verdicts: int = 0
-    since: float = field(default_factory=time.monotonic)
-
-    def __post_init__(self) -> None:
-        context = get_context("spawn")
-        handle, name = tempfile.mkstemp(dir=self.folder, suffix=".txt")
-        os.close(handle)
-        self.said = Path(name)
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, self.campaign, name), daemon=True)
-        with _one_thread():
-            self.process.start()
-        theirs.close()
-        self.connection.send(self.task)
-
-    def left(self) -> float:
-        """Seconds until the worker counts as hanging."""
-        limit = self.campaign.limit + GRACE if self.ready else START
-        return max(self.since + limit - time.monotonic(), 0.01)
-
-    def give(self, task: Task | None) -> None:
-        """Send the worker its next graph, or stop it if there is none."""
-        self.free, self.task = False, task
-        if task is None:
-            self._send(None)
-            self.process.join(GRACE)
-            self.end()
-        else:
-            self.since = time.monotonic()
-            self._send(task)
-
-    def _send(self, task: Task | None) -> None:
-        with suppress(OSError):  # it ended meanwhile, which `read` will find
-            self.connection.send(task)
-
-    def read(self) -> Iterator[Entry]:
-        """Yield the worker's entries, and a crash or hang entry if it died."""
-        try:
-            while not self.ended and self.connection.poll():
-                yield from self._heard(*self.connection.recv())
-        except (EOFError, OSError):
-            self.process.join(START)
-            yield from self._lost("crash", f"the process ended with {_exit_name(self.process.exitcode)}")
-            return
-        if not self.free and not self.ended and self.left() <= 0.01:
-            self.process.kill()
-            self.process.join()
-            yield from self._lost("hang", f"no verdict within {self.campaign.limit:g} s")
-
-    def _heard(self, what: str, value: Any = None) -> Iterator[Entry]:
-        self.since = time.monotonic()
-        if what == "refused":
-            raise GradverifyError(f"a process of the campaign cannot start: {value}")
-        self.ready = True
-        if what == "began":
-            assert self.task is not None
-            self.at, self.built = value, False
-            self.task[1].remove(value)
-        elif what == "built":
-            self.built = True
-        elif what == "entry":
-            self.at = None
-            self.verdicts += 1
-            yield value
-        elif what == "free":
-            self.free, self.task = True, None
-
-    def _lost(self, what: str, message: str) -> Iterator[Entry]:
-        said = self.said.read_text(encoding="utf-8", errors="replace")[-EVIDENCE:].strip()
-        was_ready, seconds = self.ready, time.monotonic() - self.since
-        self.end()
-        if not was_ready:
-            raise GradverifyError(f"a process of the campaign cannot start: {message}\n{said}".rstrip())
-        if self.task is None:
-            return
-        i, todo = self.task
-        if (
-            self.at is None and todo
-        ):  # between two verdicts: laid to the one that comes, so that nothing is tried for ever
-            self.at, self.built = todo.pop(0), False
-        if self.at is None:
-            return
+            found: Entry = v.task.result()
+            return found
+        except Exception as e:
+            lost = self.process.lost(v.task, e)
         # What made the process end in the making of the case would end this one too.
-        spec = _spec(_case(self.campaign, i, self.at.dtype), self.at.subject) if self.built else ""
-        yield {
-            "i": i, "subject": self.at.subject, "dtype": self.at.dtype, "is": what, "s": round(seconds, 4),
-            "message": message, "text": said, "spec": spec,
+        spec = _spec(_case(self.campaign, v.graph, v.combo.dtype), v.combo.subject) if lost.marks else ""
+        return {
+            "i": v.graph, "subject": v.combo.subject, "dtype": v.combo.dtype, "is": lost.how,
+            "s": round(self.read_at - begun, 4), "message": lost.message, "text": lost.text, "spec": spec,
         }  # fmt: skip
-
-    def remaining(self) -> Iterator[Task]:
-        if self.task and self.task[1]:
-            yield self.task
-
-    def end(self) -> None:
-        self.ended = True
-        if self.process.is_alive():
-            self.process.kill()
-        self.process.join()
-        self.connection.close()
-        self.said.unlink(missing_ok=True)
-
-
-def _exit_name(code: int | None) -> str:
-    try:
-        return signal.Signals(-(code or 0)).name
-    except ValueError:
-        return f"exit code {code}"
 
 
 # What runs in the process.
 
-
-def _work(connection: Connection, c: Campaign, said: str) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, who ends us
-    own = os.open(said, os.O_WRONLY | os.O_APPEND)
-    for stream in (1, 2):  # of what is printed, the last words before a crash are worth keeping
-        os.dup2(own, stream)
-    faulthandler.enable(sys.__stderr__ or own)
-    try:
-        for name in dict.fromkeys(combo.subject for combo in c.combos):
-            _import_framework(name, c)
-    except Exception as e:
-        connection.send(("refused", f"{type(e).__name__}: {e}"))
-        return
-    connection.send(("ready",))
-    try:
-        while (task := connection.recv()) is not None:
-            _graph(connection, c, task, own)
-            connection.send(("free",))
-    except (EOFError, BrokenPipeError):
-        return  # the parent is gone
+_campaign: Campaign | None = None
+_last: tuple[tuple[int, str], Case] | None = None
+"""The case of a graph in a dtype, which several subjects share, with its truth."""
 
 
-def _import_framework(name: str, c: Campaign) -> None:
-    """Import a subject's framework, so that the time of the first verdict does not include it."""
-    case = _case(c, 0, "float64")
-    try:
-        find(name, c.device).function(case.graph, "float64")
-    except Unsupported:
-        return
+def _prepare(c: Campaign) -> None:
+    global _campaign
+    _campaign = c
+    import_frameworks(dict.fromkeys(combo.subject for combo in c.combos), c.device)
 
 
-def _graph(connection: Connection, c: Campaign, task: Task, own: int) -> None:
-    i, todo = task
+def _judge(i: int, combo: Combo) -> Entry:
+    """The entry of a verdict, or of an error of ours."""
+    global _last
+    c = _campaign
+    assert c is not None
+    start = time.perf_counter()
+    entry: Entry = {"i": i, "subject": combo.subject, "dtype": combo.dtype}
     case: Case | None = None
-    of = ""  # the dtype that it is of
-    for combo in todo:
-        connection.send(("began", combo))
-        os.ftruncate(own, 0)
-        faulthandler.dump_traceback_later(c.limit, file=own)
-        start = time.perf_counter()
-        entry: Entry = {"i": i, "subject": combo.subject, "dtype": combo.dtype}
-        try:
-            if case is None or of != combo.dtype:
-                case, of = _case(c, i, combo.dtype), combo.dtype
-            connection.send(("built",))
-            entry |= to_entry(_verdict(case, combo.subject, c), c.every)
-        except Exception as e:
-            spec = _spec(case, combo.subject) if case is not None else ""
-            entry |= {
-                "is": "error",
-                "message": f"{type(e).__name__}: {e}",
-                "text": traceback.format_exc(),
-                "spec": spec,
-            }
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-        connection.send(("entry", entry | {"s": round(time.perf_counter() - start, 4)}))
+    try:
+        if _last is None or _last[0] != (i, combo.dtype):
+            _last = (i, combo.dtype), _case(c, i, combo.dtype)
+        case = _last[1]
+        mark()
+        entry |= to_entry(_verdict(case, combo.subject, c), c.every)
+    except Exception as e:
+        spec = _spec(case, combo.subject) if case is not None else ""
+        entry |= {
+            "is": "error",
+            "message": f"{type(e).__name__}: {e}",
+            "text": traceback.format_exc(),
+            "spec": spec,
+        }
+    return entry | {"s": round(time.perf_counter() - start, 4)}
 
 
 def _case(c: Campaign, i: int, dtype: str) -> Case:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ...core.errors import Unsupported
-from ...trace.base import Tracer
-from ...trace.value import Value
+from ..core.errors import Unsupported
+from .base import Tracer
+from .value import Value
 
 KNOWN = -1
 SHIFT = 32

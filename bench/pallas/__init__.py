@@ -1,0 +1,1 @@
+"""Pallas kernels, right and mutated, and what gradverify.check says of them."""

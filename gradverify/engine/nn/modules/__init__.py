@@ -1,0 +1,5 @@
+"""`torch.nn.modules`: where PyTorch keeps its layers. Here it holds what belongs to all modules."""
+
+from . import module
+
+__all__ = ["module"]

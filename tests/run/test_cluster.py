@@ -1,0 +1,234 @@
+"""Campaigns on a cluster of Dask, and campaigns that are killed: nothing is lost, nothing is judged twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gradverify.core.errors import GradverifyError
+from gradverify.run.campaign import cluster
+from gradverify.run.campaign.log import Entry
+from gradverify.run.campaign.model import Campaign, Combo
+from gradverify.run.campaign.workers import Task, local
+
+GRAPHS = 30
+ARGS = ("--subjects", "engine", "--dtypes", "float32,float64", "--graphs", str(GRAPHS), "--seed", "5", "--jobs", "2")
+COMMAND = (sys.executable, "-m", "gradverify", "campaign", *ARGS)
+
+
+def entries(log: Path) -> list[Entry]:
+    return [e for e in map(json.loads, log.read_text().splitlines()) if "i" in e]
+
+
+def outcomes(log: Path) -> dict[tuple[int, str], str]:
+    """By graph and dtype. Raises where something was judged twice."""
+    found = entries(log)
+    twice = [k for k, n in Counter((e["i"], e["dtype"]) for e in found).items() if n > 1]
+    assert not twice
+    return {(e["i"], e["dtype"]): e["is"] for e in found}
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Processes below one."""
+    try:
+        children: list[str] = []
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            children += (thread / "children").read_text().split()
+    except OSError:
+        return
+    for child in map(int, children):
+        yield child
+        yield from descendants(child)
+
+
+def kill_and_resume(log: Path, kills: int, command: Sequence[str] = COMMAND) -> tuple[int, set[str]]:
+    """Run a campaign, ended by kill -9 of the client or of a process below it so many times; how often, and of what."""
+    rng, hit = random.Random(0), 0
+    whom: set[str] = set()
+    while hit < kills:
+        running = subprocess.Popen([*command, "--log", str(log)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        before = log.stat().st_size if log.exists() else 0
+        until = time.monotonic() + 120
+        while running.poll() is None and time.monotonic() < until:
+            if log.exists() and log.stat().st_size > before:
+                break  # it judges
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.2))
+        if running.poll() is not None:
+            break  # it was through
+        below = list(descendants(running.pid))
+        victim = running.pid if rng.random() < 0.6 or not below else rng.choice(below)
+        whom.add("client" if victim == running.pid else "below")
+        try:
+            os.kill(victim, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+        hit += 1
+        if victim != running.pid:
+            time.sleep(rng.uniform(0, 0.5))
+            running.kill()
+        running.wait()
+        for pid in below:  # they end with their parent, each as soon as it notices
+            for _ in range(500):
+                if not Path(f"/proc/{pid}").exists():
+                    break
+                time.sleep(0.02)
+            else:
+                raise AssertionError(f"process {pid} outlived its parent")
+    return hit, whom
+
+
+def finish(log: Path, command: Sequence[str] = COMMAND) -> dict[tuple[int, str], str]:
+    ended = subprocess.run([*command, "--log", str(log)], capture_output=True, text=True, timeout=600)
+    assert ended.returncode in (0, 1), ended.stderr
+    return outcomes(log)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
+@pytest.mark.parametrize("kills", [pytest.param(2, marks=pytest.mark.slow), pytest.param(36, marks=pytest.mark.slow)])
+def test_kill_9_loses_nothing(kills: int, tmp_path: Path) -> None:
+    log = tmp_path / "a.jsonl"
+    hit, _ = kill_and_resume(log, kills)
+    killed, whole = finish(log), finish(tmp_path / "b.jsonl")
+    assert hit
+    assert killed.keys() == whole.keys()
+    assert len(whole) == 2 * GRAPHS
+    crashed = [k for k in killed if killed[k] == "crash"]  # a process that was at a verdict was killed: it is named
+    assert len(crashed) <= hit
+    assert {k: v for k, v in killed.items() if k not in crashed} == {k: whole[k] for k in killed if k not in crashed}
+
+
+# A scheduler that runs in this process: what `cluster` makes of its answers.
+
+
+class Future:
+    def __init__(self, client: Client, args: tuple[Any, ...]) -> None:
+        self.client, self.args = client, args
+
+    def result(self) -> list[Entry]:
+        return self.client.answer(*self.args)
+
+    def release(self) -> None:
+        pass
+
+
+class Client:
+    """Answers with PASS for each verdict; dies of the graphs in `deadly` as Dask does, and has so many threads."""
+
+    def __init__(self, deadly: Sequence[tuple[int, str]] = (), threads: int = 3) -> None:
+        self.deadly, self.threads = set(deadly), threads
+        self.ranges: list[list[Task]] = []
+
+    def nthreads(self) -> dict[str, int]:
+        return {"tcp://a": self.threads}
+
+    def submit(self, function: Any, c: Campaign, tasks: list[Task], *own: Any, pure: bool) -> Future:
+        assert function is cluster.judge_range
+        self.ranges.append(tasks)
+        return Future(self, (tasks,))
+
+    def answer(self, tasks: list[Task]) -> list[Entry]:
+        distributed = pytest.importorskip("distributed")
+        if any((i, combo.dtype) in self.deadly for i, todo in tasks for combo in todo):
+            raise distributed.KilledWorker("judge_range-1", SimpleNamespace(address="tcp://a"), 4)
+        return [
+            {"i": i, "subject": c.subject, "dtype": c.dtype, "is": "PASS", "s": 2.0} for i, todo in tasks for c in todo
+        ]
+
+
+class Coming(list[Future]):
+    """What `as_completed` is: the last first, since no order may be relied on."""
+
+    add = list.append
+
+    def __next__(self) -> Future:
+        return self.pop()
+
+
+def on(client: Client, c: Campaign, monkeypatch: pytest.MonkeyPatch) -> list[Entry]:
+    distributed = pytest.importorskip("distributed")
+
+    monkeypatch.setattr(distributed, "as_completed", Coming)
+    return list(cluster._judge(client, c, ((i, list(c.todo(i))) for i in c.graphs)))
+
+
+CAMPAIGN = Campaign(range(50), (Combo("engine", "float32"), Combo("engine", "float64")))
+
+
+def test_a_verdict_that_ends_its_workers_is_found_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client([(17, "float32"), (18, "float64"), (49, "float64")])
+    found = on(client, CAMPAIGN, monkeypatch)
+    assert len(found) == 100
+    assert len({(e["i"], e["dtype"]) for e in found}) == 100
+    assert {(e["i"], e["dtype"]) for e in found if e["is"] == "crash"} == client.deadly
+
+
+def test_tasks_grow_to_what_takes_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client()
+    on(client, CAMPAIGN, monkeypatch)
+    assert {len(r) for r in client.ranges[:6]} == {cluster.FIRST}
+    assert {len(r) for r in client.ranges[6:-2]} == {2}  # of 4 s each
+    assert sorted(i for r in client.ranges for i, _ in r) == list(range(50))
+
+
+def test_a_worker_of_another_code_is_refused() -> None:
+    with pytest.raises(GradverifyError, match="another state of gradverify's code"):
+        cluster.judge_range(CAMPAIGN, [], "0123", {})
+
+
+def test_a_scheduler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(cluster, "WAIT", 0.2)
+    with pytest.raises(GradverifyError, match=r"the scheduler 127\.0\.0\.1:9 does not answer"):
+        next(cluster.dask("127.0.0.1:9", 1)(CAMPAIGN, iter([(0, list(CAMPAIGN.combos))])))
+
+
+def test_a_scheduler_that_goes_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed")
+
+    class Gone(Client):
+        register_plugin = unregister_worker_plugin = lambda self, *_, **__: None
+
+        def __enter__(self) -> Gone:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def answer(self, tasks: list[Task]) -> list[Entry]:
+            raise distributed.client.FutureCancelledError("judge_range-1", "scheduler-connection-lost")
+
+    monkeypatch.setattr(distributed, "Client", lambda **_: Gone())
+    monkeypatch.setattr(distributed, "as_completed", Coming)
+    judge = cluster.dask("10.0.0.1:8786", 1)
+    with pytest.raises(GradverifyError, match=r"the scheduler 10.0.0.1:8786 is gone: FutureCancelledError\. What was"):
+        list(judge(CAMPAIGN, iter([(0, list(CAMPAIGN.combos))])))
+
+
+def test_a_scheduler_of_a_name_that_nobody_knows() -> None:
+    ended = subprocess.run([*COMMAND, "--scheduler", "slurm"], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert "'slurm' is neither local nor dask://" in ended.stderr
+
+
+SMALL = Campaign(range(3), (Combo("engine", "float64"),), seed=5)
+
+
+@pytest.mark.slow
+def test_two_workers_of_dask_say_what_this_machine_says() -> None:
+    pytest.importorskip("distributed")
+    todo = lambda: ((i, list(SMALL.todo(i))) for i in SMALL.graphs)
+    of = lambda found: {(e["i"], e["dtype"]): e["is"] for e in found}
+    assert of(cluster.dask("", 2)(SMALL, todo())) == of(local()(SMALL, todo()))
