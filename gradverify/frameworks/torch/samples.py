@@ -86,7 +86,9 @@ class Arguments:
                 memo[id(a)] = _clone(a)
         memo.asked.clear()
         with _copiers():
-            copies = [dict.get(memo, id(a)) if isinstance(a, torch.Tensor) else _copied(a, memo) for a in self.given]
+            copies: list[Any] = [
+                dict.get(memo, id(a)) if isinstance(a, torch.Tensor) else _copied(a, memo) for a in self.given
+            ]
         again = Again(
             self.operator[0] if self.operator else _applier(self.cls), copies, self.keywords,
             [k for k, f in enumerate(self.flags) if f],
