@@ -1,4 +1,4 @@
-"""Kernels in files of their own, right and mutated, and what gradverify.check says of each: shared by triton/ and pallas/."""
+"""Kernels in files of their own, right and mutated, and what gradverify.check says of each; for triton/ and pallas/."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Mutant:
 
 
 class Kernel:
-    """A kernel's file: `function`, `point(dtype, rand)` and `MUTANTS`, each (kind, what is wrong, the text, the text instead)."""
+    """A kernel's file: `function`, `point(dtype, rand)` and `MUTANTS`: each (kind, what is wrong, text, text instead)."""
 
     def __init__(self, path: Path) -> None:
         self.name, self.path = path.stem, path

@@ -2,7 +2,8 @@
 
     python -m bench.pallas.jax_ops [NAME ...]
 
-One check at effort "quick" for each, in float32, without a reference: the forward kernel is the definition. (softmax has no VJP.)
+One check at effort "quick" for each, in float32, without a reference: the forward kernel is the definition. (softmax has
+no VJP.)
 """
 
 from __future__ import annotations

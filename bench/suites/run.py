@@ -178,7 +178,8 @@ def page(rows: list[dict[str, Any]]) -> list[str]:
         *([f"Not run, since their tests cannot be imported here: {', '.join(broken)}."] if broken else []),
         "", "## What was run", "",
         *(f"* {r['project']}: `{r['ran']}`" for r in rows), "",
-        "## Every FAIL", "", "As the sanitizer says it; docs/watch.md has what is behind those that were examined.", "",
+        "## Every FAIL", "",
+        "As the sanitizer says it; docs/watch.md has what is behind those that were examined.", "",
     ]  # fmt: skip
     for r in rows:
         for name, kind, message in r["fails"]:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -345,7 +345,7 @@ def _imported(case: Case, key: str, name: str) -> Callable[..., Any]:
         raise SpecError(f"{key}: {name!r} cannot be imported: {_describe(e)}", file=file, line=line) from e
     if not callable(found):
         raise SpecError(f"{key}: {name!r} is no function but a {type(found).__name__}", file=file, line=line)
-    return found  # type: ignore[no-any-return]
+    return cast("Callable[..., Any]", found)
 
 
 def point_without_value(values: Sequence[Estimate]) -> tuple[Reason, str] | None:

@@ -1,4 +1,4 @@
-"""Causal attention, a row of blocks of queries, keys in a loop with the online softmax, after jax.experimental.pallas.ops.gpu.attention."""
+"""Causal attention, a row of blocks of queries, keys in a loop with the online softmax, after Pallas's own attention."""
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +82,8 @@ MUTANTS = [
      "at[:, None] > at[None, :]"),
     ("term", "delta is left out", "ds = p * (g @ v.T - delta)", "ds = p * (g @ v.T)"),
     ("index", "dk of the keys in place of the queries", "(ds.T @ q)", "(ds.T @ k)"),
-    ("causal", "the backward pass has no mask", "jnp.where(at[:, None] >= at[None, :], jnp.exp(q @ k.T - lse_ref[...][:, None]), 0.0)",
+    ("causal", "the backward pass has no mask",
+     "jnp.where(at[:, None] >= at[None, :], jnp.exp(q @ k.T - lse_ref[...][:, None]), 0.0)",
      "jnp.exp(q @ k.T - lse_ref[...][:, None])"),
     ("sign", "dv has the wrong sign", "dv_ref[...] = (p.T @ g)", "dv_ref[...] = (-p.T @ g)"),
 ]  # fmt: skip

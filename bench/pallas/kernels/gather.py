@@ -1,4 +1,4 @@
-"""An embedding: a row for each token by masked loads, added up by a loop in the backward pass, after the examples of pl.load."""
+"""An embedding: a row for each token by masked loads, added up by a loop in the backward pass, after examples of pl.load."""
 
 from functools import partial
 
@@ -70,7 +70,8 @@ MUTANTS = [
     ("mask", "a row is read without a mask", "row = plgpu.load(g_ref.at[t, at], mask=at < n, other=0.0)",
      "row = plgpu.load(g_ref.at[t, at])"),
     ("other", "the tail of a row is not filled, and stored",
-     "row = plgpu.load(w_ref.at[ids_ref[0], at], mask=at < n, other=0.0)\n    plgpu.store(out_ref.at[0, at], row, mask=at < n)",
+     "row = plgpu.load(w_ref.at[ids_ref[0], at], mask=at < n, other=0.0)\n"
+     "    plgpu.store(out_ref.at[0, at], row, mask=at < n)",
      "row = plgpu.load(w_ref.at[ids_ref[0], at], mask=at < n - 1)\n    plgpu.store(out_ref.at[0, at], row, mask=at < n)"),
     ("term", "a row that occurs twice counts once", "old + row", "row"),
 ]  # fmt: skip

@@ -88,6 +88,7 @@ MUTANTS = [
     ("term", "the term through the variance is left out", " - xhat * jnp.mean(gw * xhat, axis=-1, keepdims=True)", ""),
     ("mask", "rows beyond the end are added to db", "g = jnp.where(inside, g_ref[...].astype(jnp.float32), 0.0)",
      "g = g_ref[...].astype(jnp.float32)"),
-    ("index", "all blocks write the first partial sum", 'pl.BlockSpec((1, n), lambda i: (i, 0)), jax', 'pl.BlockSpec((1, n), lambda i: (0 * i, 0)), jax'),
+    ("index", "all blocks write the first partial sum", 'pl.BlockSpec((1, n), lambda i: (i, 0)), jax',
+     'pl.BlockSpec((1, n), lambda i: (0 * i, 0)), jax'),
     ("sign", "db has the wrong sign", "db_ref[...] = jnp.sum(g,", "db_ref[...] = -jnp.sum(g,"),
 ]  # fmt: skip

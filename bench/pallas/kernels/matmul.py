@@ -1,4 +1,4 @@
-"""Matrix product over a grid of tiles with an accumulator, after Pallas's matmul tutorial; both gradients by the same kernel."""
+"""Matrix product over a grid of tiles with an accumulator, after Pallas's tutorial; both gradients by the same kernel."""
 
 from functools import partial
 

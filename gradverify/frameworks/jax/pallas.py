@@ -1,8 +1,8 @@
 """Kernels of Pallas: `pallas_call`, walked instance after instance, so that a kernel is a piece of the function's graph.
 
 A ref is a view of an array's memory (`Region`), every element of which has the code of what is recorded in it
-(`trace/lanes`). Reads gather codes into one value, writes put codes down, and what lies between is mapped as it is outside of
-a kernel. What an instance reads of a block's tail beyond the end of the array is NaN, as it is under Pallas's own
+(`trace/lanes`). Reads gather codes into one value, writes put codes down, and what lies between is mapped as it is outside
+of a kernel. What an instance reads of a block's tail beyond the end of the array is NaN, as it is under Pallas's own
 interpreter; a NaN that is stored to a result after such a read is a fault, and so is a read of memory that nobody wrote.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
 import jax.numpy as jnp
@@ -176,7 +177,8 @@ class Launch:
     def run(self) -> list[Cell]:
         outer, self.walk.launch = self.walk.launch, self
         try:
-            for self.program, self.index in enumerate(np.ndindex(*self.mapping.grid)):
+            for program, index in enumerate(np.ndindex(*self.mapping.grid)):
+                self.program, self.index = program, index
                 self.instance()
         finally:
             self.walk.launch = outer
@@ -423,7 +425,7 @@ def _indices(indexer: Any, shape: tuple[int, ...]) -> tuple[tuple[np.ndarray, ..
     is_slice = [hasattr(i, "stride") for i in indexer.indices]
     integers = [k for k, s in enumerate(is_slice) if not s]
     rank = len(indexer.int_indexer_shape)
-    together = all(b - a == 1 for a, b in zip(integers, integers[1:]))
+    together = all(b - a == 1 for a, b in pairwise(integers))
     first = integers[0] if integers and together else 0
     slices = [k for k, s in enumerate(is_slice) if s]
     before = [k for k in slices if k < first] if together else []

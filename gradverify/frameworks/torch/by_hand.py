@@ -22,7 +22,7 @@ def differentiable(function: HandWrittenFunction, names: tuple[str, ...]) -> Cal
             return outputs if len(outputs) > 1 else outputs[0]
 
         @staticmethod
-        @once_differentiable  # type: ignore[untyped-decorator]
+        @once_differentiable
         def backward(ctx: Any, *cotangents: torch.Tensor) -> Any:
             arrays = ctx.saved_tensors
             _, back = function.pull(*(a.detach() for a in arrays))
@@ -30,7 +30,7 @@ def differentiable(function: HandWrittenFunction, names: tuple[str, ...]) -> Cal
             return tuple(None if found[n] is None else _tensor(found[n], a) for n, a in zip(names, arrays))
 
     def call(*arrays: torch.Tensor) -> Any:
-        return ByHand.apply(*arrays)  # type: ignore[no-untyped-call]
+        return ByHand.apply(*arrays)
 
     return call
 

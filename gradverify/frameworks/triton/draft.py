@@ -1,4 +1,4 @@
-"""Tests drafted for the kernels of a file: which `@triton.jit` functions there are, which Functions launch them, and with what.
+"""Tests drafted for the kernels of a file: its `@triton.jit` functions, the Functions that launch them, and with what.
 
 The file's text says which kernels the forward and the backward pass launch, which parameters are tensors (by annotation, or
 by how they are used) and how many axes some have. What it does not say is tried: the Function is called with small tensors
@@ -161,8 +161,8 @@ def _argument(name: str, f: ast.FunctionDef, top: Mapping[str, ast.FunctionDef],
                 out.axes = out.axes or len(axes)
             case ast.Call(func=ast.Name(id=g), args=given) if g in top and depth:
                 of = [a.arg for a in (*top[g].args.posonlyargs, *top[g].args.args)]
-                for there, a in zip(of, given):
-                    if isinstance(a, ast.Name) and a.id == name:
+                for there, passed in zip(of, given):
+                    if isinstance(passed, ast.Name) and passed.id == name:
                         inner = _argument(there, top[g], top, depth - 1)
                         out.kind, out.axes = out.kind or inner.kind, out.axes or inner.axes
                         out.text = out.text or inner.text
