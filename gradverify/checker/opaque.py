@@ -216,6 +216,18 @@ def judge_symmetric(name: str, black_box: Opaque, *, seed: int = 0) -> Verdict |
     return found if found.outcome is Outcome.PASS else None
 
 
+def judge_even(name: str, black_box: Opaque, *, seed: int = 0) -> Verdict | None:
+    """The verdict along symmetric changes of all matrices that are symmetric and not diagonal; None where there is none.
+
+    A function of both triangles may be meant for symmetric matrices all the same. That cannot be told from its values, so
+    that this says what may be meant, and not what is right.
+    """
+    b = black_box
+    even = [n for n, x in b.values.items() if is_symmetric(x) and (np.triu(x, 1) != 0).any()]
+    subject = cast("Framework", Symmetrised(b.subject, even))
+    return judge_opaque(name, replace(b, subject=subject), (NOTE,), seed=seed) if even else None
+
+
 def _by_symmetric_changes(b: Opaque, gradients: Mapping[str, np.ndarray], seed: int, entries: int) -> Found | None:
     """What a gradient that is wrong by entries is along symmetric changes, where the function reads one triangle.
 

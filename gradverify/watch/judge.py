@@ -16,7 +16,7 @@ import numpy as np
 from ..checker.branches import sides_taken
 from ..checker.compositions import judge_orders
 from ..checker.driver import judge_point
-from ..checker.opaque import Opaque, judge_opaque, judge_symmetric
+from ..checker.opaque import Opaque, judge_even, judge_opaque, judge_symmetric
 from ..checker.question import Point, Question
 from ..core.case import Case
 from ..core.errors import BadInput, GradverifyError, Unsupported
@@ -123,6 +123,8 @@ def _recorded(sample: Sample, q: Question, limit: float) -> Judged:
     notes: list[str] = []
     if first.outcome is Outcome.FAIL and traced is not None:
         first, intent, notes = _reconsidered(sample, q, first, traced, case)
+    elif first.kind is FailKind.WRONG:
+        intent = _symmetric_without_graph(q, first)
     elif first.reason is Reason.ORACLE and traced is not None:
         first = _along_symmetric_changes(q, first) or first
     return _judged(Judged(sample, first, intent, tuple(looks), tuple(notes), sides=sides))
@@ -222,6 +224,18 @@ def _along_symmetric_changes(q: Question, first: Verdict) -> Verdict | None:
     return None
 
 
+def _symmetric_without_graph(q: Question, first: Verdict) -> Intent | None:
+    """What a rule without a graph may be meant for: right along symmetric changes of its symmetric matrices alone."""
+    with contextlib.suppress(BadInput, Unsupported, TimeLimit), q.limit_time("the function"):
+        box = _black_box(q, Point(q.args, cotangent=q.cotangent))
+        even = judge_even(first.case, box, seed=q.seed) if box else None
+        if even is not None and even.outcome is Outcome.PASS:
+            return Intent(
+                "symmetric", "the rule is right along symmetric changes of a symmetric matrix, and along no others"
+            )
+    return None
+
+
 def _reconsidered(
     sample: Sample, q: Question, first: Verdict, traced: Traced, case: Case | None
 ) -> tuple[Verdict, Intent | None, list[str]]:
@@ -241,7 +255,7 @@ def _reconsidered(
         gap = max((c.worst.error for c in first.comparisons if c.worst), default=math.nan)
         message = f"the forward pass iterates until it has converged, and the rule misses its derivative by {gap:.2g}"
         return replace(first, outcome=Outcome.INCONCLUSIVE, kind=None, reason=Reason.ORACLE, message=message), None, []
-    intent = recognise(q, traced, case)
+    intent = recognise(q, traced, case) if case is not None else _symmetric_without_graph(q, first)
     if intent is not None and intent.is_surrogate:
         return replace(first, outcome=Outcome.SURROGATE, kind=None, message=intent.text), intent, []
     return first, intent, []

@@ -310,6 +310,32 @@ def test_a_function_of_one_triangle(function: Any, outcome: Outcome) -> None:
     assert found.verdict.outcome is outcome
 
 
+@pytest.mark.parametrize(("factor", "kind"), [(1.0, "symmetric"), (1.01, None)])
+def test_a_function_of_both_triangles_that_is_meant_for_symmetric_matrices(factor: float, kind: str | None) -> None:
+    """A quadratic form of M² by its two triangles, out of the tracer's sight, with the gradient's symmetric part."""
+
+    class Form(F.Function):
+        @staticmethod
+        def forward(ctx: Any, m: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+            ctx.save_for_backward(m, v)
+            a, x = m.detach().numpy(), v.detach().numpy()
+            return torch.from_numpy(np.array(x @ a @ a @ np.arange(1.0, len(x) + 1)))
+
+        @staticmethod
+        def backward(ctx: Any, g: torch.Tensor) -> Any:
+            m, v = ctx.saved_tensors
+            w = torch.arange(1.0, len(v) + 1, dtype=m.dtype)
+            d = torch.outer(v, m @ w) + torch.outer(m.T @ v, w)
+            return factor * g * (d + d.T) / 2, None
+
+    a = drawn(3, 3, dtype=torch.float64).detach()
+    found = judged(
+        Form, (a + a.T).requires_grad_(), drawn(3, dtype=torch.float64, seed=1).detach(), loss=lambda out: out
+    )
+    assert found.verdict.outcome is Outcome.FAIL
+    assert (found.intent.kind if found.intent else None) == kind
+
+
 def test_a_matrix_that_is_symmetric_by_chance() -> None:
     class Transposed(F.Function):
         @staticmethod
