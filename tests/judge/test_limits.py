@@ -269,3 +269,34 @@ def test_a_forked_child_has_limits_of_its_own() -> None:
                 os._exit(7)
             os._exit(1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_functions_begin_under_a_profiler_after_a_limit_without_a_signal() -> None:
+    """A late exception that is taken by NULL leaves the eval breaker of CPython 3.11 set: they never did."""
+    program = """
+import signal, sys
+from gradverify.core.limits import TimeLimit, time_limit
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGURG})
+
+def swallow(work):
+    try:
+        work()
+    except TimeLimit:
+        pass
+
+def spin():
+    while True:
+        pass
+
+over = 0
+for _ in range(5):
+    try:
+        with time_limit(0.02):
+            swallow(spin)
+    except TimeLimit:
+        over += 1
+sys.setprofile(lambda *_: None)
+print(over, (lambda: len([1, 2]))())
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert ran.stdout.split() == ["5", "2"], ran.stderr
