@@ -184,5 +184,9 @@ def _relative(each: np.ndarray) -> float:
     """The scatter of an array over its reruns, along axis 0, relative to its largest entry; 0 for what is not finite."""
     if not each.size or not np.isfinite(each).all():
         return 0.0
+    largest = float(np.max(np.abs(each)))
+    if not largest:
+        return 0.0
+    each = each / largest  # whose squares are within the range
     size = float(np.max(np.abs(each.mean(axis=0))))
     return float(np.max(each.std(axis=0))) / size if size else 0.0

@@ -126,3 +126,12 @@ SOUND_VALUES = {
 def test_a_value_that_is_as_good_as_its_problem(name: str) -> None:
     f, x = SOUND_VALUES[name]
     assert judge(f, x, order=1).outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200, 1e300])
+def test_digits_are_counted_at_the_ends_of_the_range(size: float) -> None:
+    """The squares of a scatter leave the doubles there: a FAIL, whose graph is drawn, ended in an error of ours."""
+    squares = lambda g, x, y: (g * x / torch.sqrt(x * x + y * y), g * y / torch.sqrt(x * x + y * y))
+    x, y = at(size, 3.0, dtype="float64"), at(size / 2, 4.0, dtype="float64")
+    verdict = judge(custom(torch.hypot, squares), x, y, order=1)
+    assert verdict.outcome is Outcome.FAIL, verdict.text()
