@@ -328,7 +328,11 @@ def resolve_function(case: Case, subject: Framework) -> Callable[..., Any]:
 
     Raises SpecError for what cannot be imported, and Unsupported where the subject takes no backward pass by hand."""
     assert case.function is not None
-    named = parsed(case.function)
+    file, line = case.source.file or "<case>", case.source.line or 1
+    try:
+        named = parsed(case.function)
+    except ValueError as e:
+        raise SpecError(f"call: {e}", file=file, line=line) from e
     found = _imported(case, "call", named.function)
     names = tuple(case.graph.inputs)
     if case.vjp is None:
@@ -538,7 +542,7 @@ def _check_stability(answer: _Answer) -> _Finding | None:
     """The finding where the budget excuses what the definition loses, and its problem does not."""
     if answer.exact is None:
         return None
-    unstable = find_unstable(answer.case, answer.ref.truth, answer.ref.budget, answer.seed)
+    unstable = find_unstable(answer.case, answer.ref.truth, answer.ref.budget, answer.seen.outputs, answer.seed)
     if unstable is None:
         return None
     left = "is right to what that leaves" if unstable.of[1:] in answer.case.wrt else "is right"

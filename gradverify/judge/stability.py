@@ -8,7 +8,7 @@ to offer where the variance has six. A gradient that is right to such a budget i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,8 +53,12 @@ class Unstable:
         return f"unstable: {at}loses {self.lost:.1f} of {self.digits:.1f} digits of {self.of}, which the problem has"
 
 
-def find_unstable(case: Case, true: Truth, allowed: Budget, seed: int = 0) -> Unstable | None:
+def find_unstable(
+    case: Case, true: Truth, allowed: Budget, outputs: Sequence[np.ndarray], seed: int = 0
+) -> Unstable | None:
     """Where the definition loses more than half of the digits, and its problem does not; None where it is sound.
+
+    `outputs` are what the subject computed: one that has its digits loses none, whatever text the op table has for it.
 
     At a kink nothing is said, nor of graphs whose balls would take long.
     """
@@ -76,20 +80,23 @@ def find_unstable(case: Case, true: Truth, allowed: Budget, seed: int = 0) -> Un
     problem = _condition(case, graph, true, u, seed)
     if problem is None:
         return None
+    got = {output_label(i, case.graph): out for i, out in enumerate(outputs)}
     ratios = {}
     for label, unsure in suspects.items():
-        _, b, size = arrays[label]
+        want, b, size = arrays[label]
         with np.errstate(all="ignore"):
-            ratios[label] = float(np.max(np.where(unsure, b / (SAFETY * (problem[label] + u * size)), 0.0)))
+            fair = SAFETY * (problem[label] + u * size)
+            lost = want.error_of(got[label]) > fair if label in got else True
+            ratios[label] = float(np.max(np.where(unsure & lost, b / fair, 0.0)))
     over = {label: r for label, r in ratios.items() if r > MARGIN * math.sqrt(max(graph.ops, 1))}
     if not over:
         return None
     gradients = {label: r for label, r in over.items() if label[1:] in case.wrt}
     label = max(gradients or over, key=over.__getitem__)  # a gradient counts for more than a value
     digits = -math.log10(u)
-    lost = min(math.log10(over[label]), digits)
+    share = min(math.log10(over[label]), digits)
     node = _where(case, graph, seed)
-    return Unstable(label, lost, digits, with_line(graph, node) if node >= 0 else "")
+    return Unstable(label, share, digits, with_line(graph, node) if node >= 0 else "")
 
 
 def _arrays(case: Case, true: Truth, allowed: Budget) -> dict[str, tuple[Estimate, np.ndarray, float]]:
