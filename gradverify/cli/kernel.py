@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from ..core.errors import JUDGED, GradverifyError
+from ..frameworks import triton
 from .group import Exit
 
 
@@ -30,8 +31,9 @@ def command(file: Path, module: str | None, write: Path | None) -> int:
     if write is not None and write.exists():
         raise click.UsageError(f"{write} exists")
     os.environ["TRITON_INTERPRET"] = "1"
-    if importlib.util.find_spec("triton") is None or importlib.util.find_spec("torch") is None:
-        raise GradverifyError("kernels are run by Triton and PyTorch: pip install gradverify[torch] triton")
+    why_not = triton.unavailable()
+    if why_not is not None:
+        raise GradverifyError(why_not)
     from ..frameworks.triton import draft
 
     try:
