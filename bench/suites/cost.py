@@ -74,7 +74,7 @@ def in_turns(arguments: list[str], pairs: int) -> dict[str, Any]:
 
 
 def loop(calls: int) -> None:
-    """Print what a loop of small calls costs, in turns with the same loop without a watch, and the memory that it takes."""
+    """Run a loop of small calls with and without a watch, in turns, and print the ratio and the memory."""
     import torch
 
     from gradverify.watch.imports import watching

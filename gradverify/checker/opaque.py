@@ -68,6 +68,10 @@ class Opaque:
         own = {n: rounded(v, self.dtype) if is_float(v) else v for n, v in self.values.items()}
         object.__setattr__(self, "values", own)
 
+    def symmetrised(self, names: Collection[str]) -> Opaque:
+        """The function of the symmetric parts of some of its matrices."""
+        return replace(self, subject=cast("Framework", Symmetrised(self.subject, names)))
+
     def value(self, values: Mapping[str, np.ndarray]) -> float:
         """⟨cotangent, outputs⟩ at `values`; NaN where the function raises."""
         seen = self.subject.run_vjp(self.function, values, (), self.cotangent)
@@ -212,7 +216,7 @@ def judge_symmetric(name: str, black_box: Opaque, *, seed: int = 0) -> Verdict |
     read = triangles_read(b.subject, b.function, b.values)
     if not read or not all(is_symmetric(b.values[n]) for n in read):
         return None
-    found = judge_opaque(name, replace(b, subject=cast("Framework", Symmetrised(b.subject, read))), (NOTE,), seed=seed)
+    found = judge_opaque(name, b.symmetrised(read), (NOTE,), seed=seed)
     return found if found.outcome is Outcome.PASS else None
 
 
@@ -224,8 +228,7 @@ def judge_even(name: str, black_box: Opaque, *, seed: int = 0) -> Verdict | None
     """
     b = black_box
     even = [n for n, x in b.values.items() if is_symmetric(x) and (np.triu(x, 1) != 0).any()]
-    subject = cast("Framework", Symmetrised(b.subject, even))
-    return judge_opaque(name, replace(b, subject=subject), (NOTE,), seed=seed) if even else None
+    return judge_opaque(name, b.symmetrised(even), (NOTE,), seed=seed) if even else None
 
 
 def _by_symmetric_changes(b: Opaque, gradients: Mapping[str, np.ndarray], seed: int, entries: int) -> Found | None:
@@ -236,7 +239,7 @@ def _by_symmetric_changes(b: Opaque, gradients: Mapping[str, np.ndarray], seed: 
     """
     read = triangles_read(b.subject, b.function, b.values)
     if read and all(is_symmetric(b.values[n]) for n in read):
-        found = _judge(replace(b, subject=cast("Framework", Symmetrised(b.subject, read))), seed, entries)
+        found = _judge(b.symmetrised(read), seed, entries)
         return (*found[:3], NOTE, found[4]) if found[0] is Outcome.PASS else None
     if not read or not _is_right_along_symmetric_changes(b, gradients, read, seed):
         return None

@@ -17,9 +17,14 @@ from ..frameworks.base import Framework, Observation
 NOTE = "it reads one triangle of a matrix that is symmetric: held against symmetric changes, it is right"
 
 
+def is_square(x: np.ndarray) -> bool:
+    """Is it a square matrix of two rows at least, or a batch of such?"""
+    return x.ndim >= 2 and x.shape[-1] == x.shape[-2] > 1
+
+
 def is_symmetric(x: np.ndarray) -> bool:
-    """Is it a symmetric matrix of two rows at least, or are all of a batch?"""
-    return x.ndim >= 2 and x.shape[-1] == x.shape[-2] > 1 and np.array_equal(x, np.swapaxes(x, -1, -2))
+    """Is it a symmetric matrix, or are all of a batch?"""
+    return is_square(x) and np.array_equal(x, np.swapaxes(x, -1, -2))
 
 
 def triangles_read(framework: Framework, fn: Callable[..., Any], values: Mapping[str, np.ndarray]) -> dict[str, str]:
@@ -36,7 +41,7 @@ def triangles_read(framework: Framework, fn: Callable[..., Any], values: Mapping
     found: dict[str, str] = {}
     as_given = outputs(values)
     for name, x in values.items() if as_given is not None else ():
-        if x.dtype.kind != "f" or x.ndim < 2 or x.shape[-1] != x.shape[-2] or x.shape[-1] < 2:
+        if x.dtype.kind != "f" or not is_square(x):
             continue
         step = np.full_like(x, abs(x).max() / 2)
         moved = {"lower": x + np.triu(step, 1), "upper": x + np.tril(step, -1)}

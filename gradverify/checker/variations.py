@@ -289,10 +289,10 @@ def _resized(x: np.ndarray, axes: Sequence[int], length: int) -> np.ndarray:
 
 
 def _with_runs_of(given: np.ndarray, longer: np.ndarray) -> np.ndarray:
-    """The longer array, or the given one stretched to its length where each of its values has one run, and some a long one.
+    """The longer array; of an array that consists of runs, one in which each run is longer.
 
-    Such integers number the segments of a batch, or mask its end: of segments that come once more further on, a function may
-    take two for one.
+    Runs number the segments of a batch, or mask its end. Where the same number came once more further on, a function might
+    take two segments for one. An array of runs has no value in two places, and at least one value twice.
     """
     if given.ndim != 1 or given.dtype.kind not in "iub" or len(longer) <= len(given):
         return longer

@@ -25,7 +25,7 @@ DAYS = 90
 @click.option("--owner", required=True, help="Who looks at it again.")
 @click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help=f"The last day; by default in {DAYS} days.")
 def command(report: Path, ids: tuple[str, ...], reason: str, owner: str, until: datetime.datetime | None) -> None:
-    """Accept what is off in a JSON REPORT, in gradverify.toml.
+    """Accept faults of a JSON REPORT: write them to gradverify.toml.
 
     IDS are ids of the report, or patterns of them with *; without any, all that was not acceptable. What has
     expired, has got worse or passes by now fails.

@@ -77,7 +77,7 @@ class Kernels(NumpyNamespace):
         return self.module.ascontiguousarray(convolve2d(self, x, w, **params))
 
     def col2im(self, x: Any, size: Any, kernel: Any, stride: Any = (1, 1), dilation: Any = (1, 1)) -> Any:
-        """The definition's sum of embedded patches, added up in one array, which has the channels outermost in memory."""
+        """The definition's sum of patches, in one array with the channels outermost."""
         n, c = x.shape[:2]
         out = self.zeros((c, n, *size), like=x)
         for k, at in enumerate(patch_indices(size[0], size[1], kernel, stride, dilation)):

@@ -542,7 +542,7 @@ _WHY = {
 
 
 def forbidden_write(view: Tensor, indirect: bool = False) -> RuntimeError:
-    """PyTorch's error for a write to a view, or (indirect) for the use of one after a write to its base."""
+    """PyTorch's error for a write to this view. `indirect`: for its use after a write to its base."""
     assert view._view is not None
     assert view._view.forbidden is not None
     made, what = view._view.forbidden, "its base or another view of its base has been" if indirect else "is being"

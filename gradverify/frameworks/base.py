@@ -177,8 +177,7 @@ class Framework(ABC):
         return nullcontext([])
 
     def kept_modes(self, function: Callable[..., Any]) -> AbstractContextManager[None]:
-        """A context that leaves the framework's modes (its default dtype, …), and what `function` carries of it, as they
-        were, whatever runs in it."""
+        """A context that puts the framework's modes back (its default dtype, …), and the state of `function`'s modules."""
         return nullcontext()
 
     def run_jvp(

@@ -8,7 +8,7 @@ op on one line of the code: the turns of a loop.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,11 @@ import numpy as np
 from ..core.case import Case
 from ..core.graph import Apply, Constant, Graph, Input, Site
 from ..frameworks.base import Observation
-from ..namespaces.dtypes import FORMATS, is_float, rounded, to_float64, ulp
+from ..namespaces.dtypes import FORMATS, FloatFormat, is_float, rounded, to_float64, ulp
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import constant_array
 from ..ops import OPS
+from ..oracle.estimate import Estimate
 from ..trace.call_site import at
 from .budget import casts
 from .compare import Compared
@@ -111,10 +112,15 @@ def _ulps_off(case: Case, exact: Exact, seen: Observation, ref: Reference) -> di
     for name in exact.values:
         got, want, fmt = seen.gradients.get(name), ref.truth.gradients[name], FORMATS[case.dtype_of(name)]
         if got is not None and fmt.stores and name not in ref.truth.low:
-            with np.errstate(all="ignore"):
-                ulps = want.error_of(got) / ulp(np.asarray(want.hi), fmt)
+            ulps = _in_ulps(want, got, fmt)
             found[name] = np.where(np.isfinite(ulps), ulps, 0.0)
     return found
+
+
+def _in_ulps(want: Estimate, got: np.ndarray, fmt: FloatFormat) -> np.ndarray:
+    """The error of each entry, in ulps of its true value."""
+    with np.errstate(all="ignore"):
+        return np.asarray(want.error_of(got) / ulp(np.asarray(want.hi), fmt))
 
 
 class _Replays:
@@ -183,7 +189,7 @@ class _Replays:
     def _ulps_at_worst(self, widened: Collection[Step]) -> float:
         name, index = self.worst
         want, fmt = self.ref.truth.gradients[name], FORMATS[self.case.dtype_of(name)]
-        return float((want.error_of(self.replay(widened)[name]) / ulp(np.asarray(want.hi), fmt))[index])
+        return float(_in_ulps(want, self.replay(widened)[name], fmt)[index])
 
     def _leaves(self, name: str, replayed: np.ndarray) -> float:
         """How much of the error of the failing entries a replay leaves open."""
@@ -237,7 +243,7 @@ class _Replays:
         want, fmt = self.ref.truth.gradients[name], FORMATS[self.case.dtype_of(name)]
         got = self.seen.gradients[name]
         assert got is not None
-        ulps = float((want.error_of(got) / ulp(np.asarray(want.hi), fmt))[index])
+        ulps = float(_in_ulps(want, got, fmt)[index])
         lines = {site for _, site in needed if site}
         left = self._ulps_at_worst([*needed, *(step for step in self.steps if step[1] in lines)])
         texts = [self._text(step) for step in needed]
@@ -260,8 +266,7 @@ class _Replays:
         turns = _turns(graph, nodes)
         rounded_from = casts(graph, last)
         if op == "index_add":
-            terms = int(np.prod(graph.nodes[last.args[2]].shape)) // max(int(np.prod(last.shape)), 1)
-            return f"{op}{where} adds up in memory of {dtype}", max(terms, 1)
+            return f"{op}{where} adds up in memory of {dtype}", max(_updates(graph, last), 1)
         if op in ("add", "subtract") and turns > 1:
             terms = turns + (not _starts_at_zero(graph, nodes))
             return f"a sum of {terms} terms is accumulated in {dtype}{where}", terms
@@ -286,28 +291,32 @@ def _with_moved(asked: Case) -> dict[int, str]:
 
 def _turns(graph: Graph, nodes: list[int]) -> int:
     """The length of the longest chain of these nodes, each of which depends on the one before."""
-    depth: dict[int, int] = {}
-    mine = set(nodes)
-    for k in range(nodes[0], nodes[-1] + 1):
-        node = graph.nodes[k]
-        if isinstance(node, Apply):
-            depth[k] = (k in mine) + max((depth.get(a, 0) for a in node.args), default=0)
-    return max(depth[k] for k in nodes)
+    return _longest_chain(graph, nodes, lambda node: True)
 
 
 def _terms(graph: Graph, nodes: list[int]) -> int:
     """How many terms these nodes add up, each to the sum of those before; at most one where they add up nothing."""
+    last = graph.nodes[nodes[-1]]
+    assert isinstance(last, Apply)
+    if last.op == "index_add":
+        return _updates(graph, last)
+    return _longest_chain(graph, nodes, lambda node: node.op in ("add", "subtract", *MOVES) or bool(casts(graph, node)))
+
+
+def _longest_chain(graph: Graph, nodes: list[int], passes: Callable[[Apply], bool]) -> int:
+    """How many of these nodes stand on one path through nodes that pass."""
     depth: dict[int, int] = {}
     mine = set(nodes)
     for k in range(nodes[0], nodes[-1] + 1):
         node = graph.nodes[k]
-        if not isinstance(node, Apply):
-            continue
-        if node.op == "index_add" and k in mine:
-            depth[k] = int(np.prod(graph.nodes[node.args[2]].shape)) // max(int(np.prod(node.shape)), 1)
-        elif node.op in ("add", "subtract", *MOVES) or casts(graph, node):
+        if isinstance(node, Apply) and passes(node):
             depth[k] = (k in mine) + max((depth.get(a, 0) for a in node.args), default=0)
-    return max(depth.values(), default=0)
+    return max((depth.get(k, 0) for k in nodes), default=0)
+
+
+def _updates(graph: Graph, node: Apply) -> int:
+    """How many updates an index_add adds to each entry, on average."""
+    return int(np.prod(graph.nodes[node.args[2]].shape)) // max(int(np.prod(node.shape)), 1)
 
 
 def _starts_at_zero(graph: Graph, nodes: list[int]) -> bool:

@@ -118,8 +118,7 @@ def _arrays(case: Case, true: Truth, allowed: Budget) -> dict[str, tuple[Estimat
 
 
 def _condition(case: Case, graph: Graph, true: Truth, u: float, seed: int) -> dict[str, np.ndarray] | None:
-    """How far each entry of the outputs and gradients moves, in exact arithmetic, where inputs and cotangents move by a
-    roundoff; by label."""
+    """Label -> how far each entry moves in exact arithmetic, where inputs and cotangents move by a roundoff."""
     rng = np.random.default_rng([seed, 3])
     moved = {f"d{n}": np.zeros(true.gradients[n].shape) for n in case.wrt}
     moved |= {output_label(i, case.graph): np.zeros(e.shape) for i, e in enumerate(true.outputs)}

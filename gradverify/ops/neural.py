@@ -148,7 +148,7 @@ def crop2d(xp: Vocabulary, x: Array, padding: Pair) -> Array:
 
 
 def _as_columns(xp: Vocabulary, cols: Array, groups: int) -> Array:
-    """Patches (batch, channels, window, height, width) as (groups, what is multiplied, the places of all images).
+    """Patches (batch, channels, window, height, width) as matrices (groups, channels · window, places of all images).
 
     All images in one matrix: one product then reads the weights once.
     """

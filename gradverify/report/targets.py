@@ -28,7 +28,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {"html": ("jinja2", "matplotlib", "netwo
 
 
 def _ours(module: str, path: Path, data: dict[str, Any]) -> None:
-    """Write by the `write` of a module of this folder, which is imported then."""
+    """Import a module of this folder, and write the report with its `write`."""
     importlib.import_module(f".{module}", __package__).write(path, data)
 
 

@@ -52,7 +52,7 @@ EVIDENCE = 4000
 
 @dataclass(frozen=True)
 class Lost:
-    """What is known of a task that has no result.
+    """A task that ended without a result.
 
     how   error: it raised; crash: the process ended; hang: it had to be ended
     text  the last words of the process
@@ -200,7 +200,7 @@ def _begin(slots: list[tuple[str, str]], prepare: Callable[..., object], args: t
 
 
 def _speak_into(said: int) -> None:
-    """Of what is printed, the last words before a crash are worth keeping."""
+    """Send all that is printed to a file: a crash is reported with its last words."""
     for stream in (1, 2):
         os.dup2(said, stream)
     faulthandler.enable(said)
@@ -228,6 +228,6 @@ def _timed(slot: int, limit: float, work: Callable[..., Any], args: tuple[Any, .
 
 
 def mark() -> None:
-    """Note in a task how far it has come, for whoever asks what it died of (`Lost.marks`)."""
+    """Count a step of the running task. If its process dies, `Lost.marks` has the count."""
     if _marks is not None:
         os.write(_marks, b".")

@@ -1,4 +1,4 @@
-"""Cases judged in a process of their own, so that a subject that crashes or hangs costs one case, which is named."""
+"""Cases judged in another process. A subject that crashes or hangs costs one case, and the run names it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .events import Job
 
 
 class Ended(Exception):
-    """What was judged ended the process, or had to be ended; `case` is that of a drawn graph."""
+    """The process of a case has ended: by itself, or since it took too long. `case` is set for a drawn graph."""
 
     def __init__(self, lost: Lost) -> None:
         self.lost = lost

@@ -20,7 +20,7 @@ TABLES = ("pin", "accept", "profiles")
 
 
 def tables(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """(file, its table) of what there is, the one that holds last. Raises GradverifyError, with the file, for bad TOML."""
+    """The settings files that exist, each with its table; a later one wins. Raises GradverifyError for bad TOML."""
     found = []
     for name, inside in (("pyproject.toml", ("tool", "gradverify")), (FILE, ())):
         file = next((f for d in (folder, *folder.parents) if (f := d / name).is_file()), None)
@@ -48,7 +48,7 @@ def named(folder: Path, name: str) -> dict[str, tuple[Path, dict[str, Any]]]:
 
 
 def add(folder: Path, texts: Iterable[str], heading: str) -> Path:
-    """Add tables, as text, to the project's gradverify.toml, which is made with a `heading` if need be."""
+    """Append tables, given as text, to the project's gradverify.toml. A new file begins with `heading`."""
     file = next((f for d in (folder, *folder.parents) if (f := d / FILE).is_file()), folder / FILE)
     text = file.read_text(encoding="utf-8") if file.is_file() else f"# {heading}\n"
     file.write_text("\n".join([text.rstrip(), *(f"\n{t}" for t in texts)]) + "\n", encoding="utf-8")

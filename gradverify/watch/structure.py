@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..checker.symmetric import is_symmetric
+from ..checker.symmetric import is_square, is_symmetric
 
 
 def keep_structure(given: np.ndarray, changed: np.ndarray) -> np.ndarray:
@@ -32,7 +32,7 @@ def _kept(x: np.ndarray, y: np.ndarray) -> np.ndarray:
             low = _smallest(x) / abs(x).max() * abs(y).max()
             y = y + max(low - _smallest(y), 0.0) * np.eye(y.shape[-1])
         return y
-    if _square(x):
+    if is_square(x):
         for part in (np.tril, np.triu):
             if np.array_equal(x, part(x)):
                 return np.asarray(part(y))
@@ -40,10 +40,6 @@ def _kept(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         y = np.sort(y, axis=-1)
         return y if (np.diff(x, axis=-1) >= 0).all() else y[..., ::-1]
     return y
-
-
-def _square(x: np.ndarray) -> bool:
-    return x.ndim >= 2 and x.shape[-1] == x.shape[-2] > 1
 
 
 def _smallest(x: np.ndarray) -> float:

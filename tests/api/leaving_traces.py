@@ -21,6 +21,7 @@ import torch
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 import gradverify
+from tests.helpers import custom
 
 D = torch.float64
 
@@ -32,18 +33,11 @@ def setting(change: Callable[[], Any]) -> tuple[Callable[..., Any], Callable[...
         change()
         return x.sin()
 
-    class Late(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Any) -> Any:
-            ctx.save_for_backward(x)
-            return x.sin()
+    def late(g: Any, x: Any) -> Any:
+        change()
+        return g * x.cos()
 
-        @staticmethod
-        def backward(ctx: Any, g: Any) -> Any:
-            change()
-            return g * ctx.saved_tensors[0].cos()
-
-    return forward, lambda x: Late.apply(x)
+    return forward, custom(torch.sin, late)
 
 
 CHANGES: dict[str, Callable[[], Any]] = {

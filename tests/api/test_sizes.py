@@ -161,7 +161,7 @@ class TestSegments:
         return total - torch.cat([total, total.new_zeros(1)])[places]
 
     def prefix_by_number(self) -> Any:
-        """Sums of what has the same number, wherever it stands, with a backward pass that relies on runs."""
+        """Sums over all entries with the same number. The backward pass takes it that they stand together."""
         same = lambda segment: (
             (segment[:, None] == segment[None, :]) & torch.ones(len(segment), len(segment)).tril().bool()
         )

@@ -18,7 +18,7 @@ from gradverify.judge.decide import decide
 from gradverify.judge.excuses import Lower
 from gradverify.judge.second_order import pulled, second_order
 from gradverify.run.runner import judge_case, judge_second_order
-from tests.helpers import case_of
+from tests.helpers import case_of, custom
 
 torch = pytest.importorskip("torch")
 
@@ -217,27 +217,8 @@ def test_a_root_that_another_point_alone_comes_near() -> None:
 def test_a_wrong_double_backward_at_another_point() -> None:
     """Right at the given point, where the slope is drawn for x < 2, and 1 % off beyond."""
 
-    class Cube(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Any) -> Any:
-            ctx.save_for_backward(x)
-            return x**3
-
-        @staticmethod
-        def backward(ctx: Any, g: Any) -> Any:
-            return Slope.apply(ctx.saved_tensors[0]) * g
-
-    class Slope(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Any) -> Any:
-            ctx.save_for_backward(x)
-            return 3 * x * x
-
-        @staticmethod
-        def backward(ctx: Any, g: Any) -> Any:
-            (x,) = ctx.saved_tensors
-            return g * 6 * x * torch.where(x < 2, 1.0, 1.01)
-
+    slope = custom(lambda x: 3 * x * x, lambda g, x: g * 6 * x * torch.where(x < 2, 1.0, 1.01))
+    cube = custom(lambda x: x**3, lambda g, x: slope(x) * g)
     x = torch.tensor([0.5, 1.5], dtype=torch.float64, requires_grad=True)
     with pytest.raises(AssertionError):
-        check(Cube.apply, x, order=2)
+        check(cube, x, order=2)

@@ -26,7 +26,7 @@ cases:
 
 @cache
 def report() -> dict[str, Any]:
-    """What such a run comes to, in the shape of `schema.json`."""
+    """The JSON report of such a run."""
     import torch
 
     recorder = Recorder(with_reproducer)

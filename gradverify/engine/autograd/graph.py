@@ -110,7 +110,7 @@ class allow_mutation_on_saved_tensors:
         return self.cloned.get(saved, saved.tensor)
 
     def _keep(self, x: Tensor) -> None:
-        """Copy what was saved in the memory that is about to be written to."""
+        """Copy saved tensors that share memory with `x`, before a write to it."""
         for saved in list(self.tid_to_weakhandle.values()):
             if saved.tensor._version_cell is x._version_cell and saved not in self.cloned:
                 self.cloned[saved] = wrap(saved.tensor._array().copy())

@@ -110,3 +110,11 @@ def eye_(tensor: Tensor) -> Tensor:
     if tensor._data.ndim != 2:
         raise ValueError("Only tensors with 2 dimensions are supported")
     return _fill(tensor, np.eye(*tensor._data.shape))
+
+
+def reset_convolution(weight: Tensor, bias: Tensor | None) -> None:
+    """PyTorch's own start of a convolution's parameters."""
+    kaiming_uniform_(weight, a=math.sqrt(5))
+    if bias is not None:
+        bound = 1 / math.sqrt(fans(weight)[0])
+        uniform_(bias, -bound, bound)

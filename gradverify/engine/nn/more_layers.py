@@ -60,10 +60,7 @@ class _Convolution(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        if self.bias is not None:
-            bound = 1 / math.sqrt(init.fans(self.weight)[0])
-            init.uniform_(self.bias, -bound, bound)
+        init.reset_convolution(self.weight, self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         call = type(self).function

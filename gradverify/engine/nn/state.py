@@ -21,7 +21,7 @@ Hook = Callable[..., Any]
 
 
 class IncompatibleKeys(NamedTuple):
-    """What `load_state_dict` did not find, and what it did not know."""
+    """The keys that `load_state_dict` missed, and those that the module does not have."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]

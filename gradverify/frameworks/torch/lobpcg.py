@@ -23,7 +23,7 @@ LIMIT = "torch.lobpcg stops at a residual: the graph is what it converges to"
 
 @contextlib.contextmanager
 def recognised(xp: Any) -> Iterator[None]:
-    """Within the block, calls of torch.lobpcg are recorded as eigenpairs, which is noted.
+    """Record calls of torch.lobpcg in the block as eigenpairs, and note it.
 
     A generalised problem (B) is left to the record of its trips, as is what holds no input.
     """

@@ -125,7 +125,7 @@ def _own(module: Any) -> dict[str, Any]:
 
 
 def _attributes(module: Any) -> dict[str, tuple[Any, Any]]:
-    """Name -> the value of an attribute, and of a container what is in it."""
+    """Attribute -> (its value, a copy of it if it is a container)."""
     copied = lambda v: type(v).copy(v) if type(v) in _CONTAINERS else None
     return {name: (value, copied(value)) for name, value in _own(module).items()}
 

@@ -38,7 +38,7 @@ AHEAD = 2
 
 
 def dask(address: str, jobs: int) -> Scheduler:
-    """On the workers of a scheduler (`host:port`, or a file that it wrote), or on `jobs` workers here where it is empty.
+    """The workers of the scheduler at `address` (`host:port`, or a scheduler file); `jobs` local ones where it is empty.
 
     Raises GradverifyError where Dask is not installed or the scheduler does not answer.
     """
