@@ -20,9 +20,8 @@ def said(verdict: Verdict) -> str:
 
 
 def test_noise_that_is_drawn_anew() -> None:
-    torch.manual_seed(
-        1
-    )  # of 60 seeds one draws the same mask again, which the law of a second call finds, and names otherwise
+    # One seed of sixty draws the same mask again: then a law finds it, and says so in other words.
+    torch.manual_seed(1)
 
     def noisy(x: Any) -> Any:
         return x * (torch.rand(x.shape, dtype=x.dtype) < 0.5)
