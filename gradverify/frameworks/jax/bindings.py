@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, wraps
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,17 @@ def _table() -> Binding:
     def huber_loss(x: Array, y: Array, delta: float = 1.0) -> Array:
         d = jnp.abs(x - y)
         return jnp.mean(jnp.where(d <= delta, d * d / 2, delta * (d - delta / 2)))
+
+    def in_float32(norm: Callable[..., Array]) -> Callable[..., Array]:
+        """The norm of 16-bit arrays computed in float32, as Flax does: in float16 the slope of rsqrt(1e-5) overflows."""
+
+        @wraps(norm)
+        def widened(*xs: Array, **settings: Any) -> Array:
+            if xs[0].dtype.itemsize > 2:
+                return norm(*xs, **settings)
+            return norm(*(x.astype(jnp.float32) for x in xs), **settings).astype(xs[0].dtype)
+
+        return widened
 
     def standardize(x: Array, axis: int = -1, eps: float = 1e-5) -> Array:
         # By default the variance is mean(x*x) - mean(x)**2, which cancels.
@@ -177,9 +188,11 @@ def _table() -> Binding:
         # special functions
         "polygamma": lambda x, n: special.polygamma(n, x),
         # compositions: where JAX has no function, the expression that its users write
-        "standardize": standardize,
-        "layer_norm": lambda x, w, b, eps=1e-5: standardize(x, -1, eps) * w + b,
-        "rms_norm": lambda x, w, eps=1e-5: x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + eps) * w,
+        "standardize": in_float32(standardize),
+        "layer_norm": in_float32(lambda x, w, b, eps=1e-5: standardize(x, -1, eps) * w + b),
+        "rms_norm": in_float32(
+            lambda x, w, eps=1e-5: x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + eps) * w
+        ),
         "normalize": normalize,
         "cosine_similarity": lambda a, b, axis=-1, eps=1e-8: jnp.sum(
             normalize(a, axis, eps) * normalize(b, axis, eps), axis
@@ -197,5 +210,5 @@ def _table() -> Binding:
         "max_pool2d": max_pool2d,
         "avg_pool2d": avg_pool2d,
         "adaptive_avg_pool2d": adaptive_avg_pool2d,
-        "batch_norm": batch_norm,
+        "batch_norm": in_float32(batch_norm),
     }
