@@ -38,6 +38,11 @@ LITERAL_ULPS = 2.0
 """A literal errs by up to so many ulps of its format: the rounding of one that is typed to all its digits, and of three
 operations that made it from such (sqrt(2/pi) is a division and a root; 1 - beta a subtraction), half an ulp each."""
 
+APPROXIMATED = 2.0**-49
+"""Less of an entry is never claimed. The kernels of special functions are approximations to some ulps of a double (Cephes
+states 2 to 10 for most; W. J. Cody's erfcx 2), which a traced function contains as polynomials, and the rule of one is exact:
+16 ulps of 2**-53."""
+
 SHORT = 0.25
 """An integer is meant as it stands, and so is a literal of this share of its format's bits at most: 0.5, 1.25. (A decimal
 fraction has all p bits; the last 3p/4 bits of a rounded constant are zeros by chance once in 2**(3p/4).)"""
@@ -122,6 +127,8 @@ def evaluate_backward(
     if found is None:
         return _not("its value in exact arithmetic cannot be enclosed")
     exact = _compared(dict(zip(wrt, found)), want)
+    if exact.formula.right is False and (open_ := _left_open(graph, backward, literals, want)) is not None:
+        exact = _compared(dict(zip(wrt, found)), open_)
     formats = frozenset(d for d in backward.formats if d in FORMATS) or frozenset({case.dtype})
     return replace(exact, formats=formats, asked=_as_case(case, backward, traced))
 
@@ -329,6 +336,43 @@ def _evaluated(
     return None
 
 
+def _left_open(graph: Graph, backward: Traced, literals: _Literals, want: Truth) -> Truth | None:
+    """The truth with bounds as wide as the numbers that the definition alone has leave it; None where it has none.
+
+    A backward pass that has not the nodes and weights of a quadrature has the derivative of what they stand for: each of
+    them is as good as its format.
+    """
+    case = literals.case
+    needed = [graph.nodes[k] for k in graph.active]
+    arrays = [constant_array(n, "float64") for n in needed if isinstance(n, Constant)]
+    arrays += [to_float64(x) for n in needed if isinstance(n, Input) and is_float(x := backward.values[n.name])]
+    both = {abs(v) for x in arrays for v in x.ravel().tolist()}
+    alone = {size for size in literals.written | literals.given if size not in both and not literals.is_short(size)}
+    if not alone:
+        return None
+
+    def balls(array: np.ndarray) -> np.ndarray:
+        # The numbers of an array are made together, by angles or sums of up to as many steps as it has entries.
+        ulps = LITERAL_ULPS * array.size
+        return literals.each(array, lambda v: literals.rounded(v, ulps) if abs(v) in alone else arb(v))
+
+    try:
+        found = with_literals(
+            want, case.graph, case.values, case.cotangent, case.wrt, "float64",
+            literal=lambda node: balls(constant_array(node, "float64")),
+            arrays={n: balls(to_float64(v)) for n, v in case.values.items() if n not in case.wrt and is_float(v)},
+        )  # fmt: skip
+    except (ZeroDivisionError, ValueError, OverflowError):
+        return None
+    if found is None:
+        return None
+    widened = {
+        n: replace(e, bound=e.bound + found.gradients[n].bound + np.abs(found.gradients[n].hi - e.hi))
+        for n, e in want.gradients.items()
+    }
+    return replace(want, gradients=widened)
+
+
 class _Literals:
     """The literals of a backward pass as balls, each as wide as the roundings that it is made of.
 
@@ -337,13 +381,18 @@ class _Literals:
 
     def __init__(self, case: Case, backward: Traced, fmt: str) -> None:
         self.fmt, self.from_arrays, self.dtype = fmt, backward.from_arrays, case.literal_dtype
-        self.meant: dict[float, float] = {}
         self.case = case
-        for node in lowered(case.graph).nodes:
-            if isinstance(node, Constant) and node.kind == "float":
-                wide, narrow = (np.abs(constant_array(node, d)).ravel() for d in ("float64", case.literal_dtype))
-                self.meant |= dict(zip(narrow.tolist(), wide.tolist()))
-                self.meant |= {v: v for v in wide.tolist()}
+        written = [n for n in lowered(case.graph).nodes if isinstance(n, Constant) and n.kind == "float"]
+        wide, narrow = (
+            np.abs(np.concatenate([constant_array(n, d).ravel() for n in written] or [np.zeros(0)])).tolist()
+            for d in ("float64", case.literal_dtype)
+        )
+        self.meant: dict[float, list[float]] = {}
+        """The size of a number -> those in the definition that it stands for: 1 + 2**-51 is 1 in float32."""
+        for w, n in zip(wide, narrow):
+            self.meant.setdefault(n, []).append(w)
+        self.meant |= {w: [w] for w in wide}
+        self.written = frozenset(wide)
 
     @cached_property
     def given(self) -> frozenset[float]:
@@ -354,15 +403,15 @@ class _Literals:
         )
 
     def balls(self, node: Constant) -> np.ndarray:
-        return self._each(constant_array(node, "float64"), self._ball)
+        return self.each(constant_array(node, "float64"), self._ball)
 
     def made(self, array: np.ndarray, dtype: str) -> np.ndarray:
         """An array that was made in this dtype; numbers of the definition's own arrays mean themselves."""
         u = FORMATS[dtype].roundoff
-        return self._each(array, lambda v: arb(v) if abs(v) in self.given else self._ball(v, u))
+        return self.each(array, lambda v: arb(v) if abs(v) in self.given else self._ball(v, u))
 
     @staticmethod
-    def _each(array: np.ndarray, ball: Callable[[float], arb]) -> np.ndarray:
+    def each(array: np.ndarray, ball: Callable[[float], arb]) -> np.ndarray:
         out = np.empty(array.shape, dtype=object)
         for at in np.ndindex(array.shape):
             out[at] = ball(float(array[at]))
@@ -371,13 +420,19 @@ class _Literals:
     def _ball(self, v: float, made_in: float = 0.0) -> arb:
         size = abs(v)
         if size in self.meant:
-            return arb(math.copysign(self.meant[size], v))
-        if not math.isfinite(v) or v == round(v):
-            return arb(v)
+            least, most = min(self.meant[size]), max(self.meant[size])
+            ball = arb(least) if least == most else arb(least).union(arb(most))
+            return ball if v >= 0 else -ball
         u = made_in or self._roundoff(size)
-        if _bits(v) <= -SHORT * math.log2(u):
-            return arb(v)
-        return arb(v, 2 * u * LITERAL_ULPS * size)
+        return arb(v) if _is_short(v, u) else arb(v, 2 * u * LITERAL_ULPS * size)
+
+    def is_short(self, v: float) -> bool:
+        """Is this number of the definition meant as it stands?"""
+        return _is_short(v, _format_of(v))
+
+    def rounded(self, v: float, ulps: float) -> arb:
+        """A number of the definition, as good as so many ulps of the format that its digits fill."""
+        return arb(v, 2 * _format_of(v) * ulps * abs(v))
 
     def _roundoff(self, size: float) -> float:
         """Of the format that the number was computed in; an array's are taken for the case's, if that holds them."""
@@ -388,6 +443,17 @@ class _Literals:
         return FORMATS[self.fmt].roundoff
 
 
+def _is_short(v: float, u: float) -> bool:
+    return not math.isfinite(v) or v == round(v) or _bits(v) <= -SHORT * math.log2(u)
+
+
+def _format_of(v: float) -> float:
+    """The unit roundoff of the narrowest of float32 and float64 that holds a number: a double has a float32's digits by
+    chance once in 2**29."""
+    narrow = FORMATS["float32"].roundoff
+    return narrow if math.isfinite(v) and _bits(v) <= -math.log2(narrow) else FORMATS["float64"].roundoff
+
+
 def _bits(v: float) -> int:
     """The number of significant bits of a double."""
     n = abs(int(math.ldexp(math.frexp(v)[0], 53)))
@@ -395,11 +461,7 @@ def _bits(v: float) -> int:
 
 
 def _compared(got: Mapping[str, Estimate], want: Truth) -> Exact:
-    """Entry by entry: off by at least d - r, where d is the distance of the two values and r what their balls leave open.
-
-    Less than what a literal may err by is never claimed: a factor of 1 + ε is such a number.
-    """
-    least = LITERAL_ULPS * 2.0**-52
+    """Entry by entry: off by at least d - r, where d is the distance of the two values and r what their balls leave open."""
     power = math.nan  # zeros have no relative error
     errors: dict[str, np.ndarray] = {}
     worst: Element | None = None
@@ -417,12 +479,11 @@ def _compared(got: Mapping[str, Estimate], want: Truth) -> Exact:
             asked += int(smooth.sum())
             size = np.abs(t.hi)
             scale = np.maximum(size, np.max(size, initial=0.0) * 2.0**-53)
-            # Less than the last bit of a double is nothing that a backward pass could be made to show.
-            errors[name] = np.where(smooth & np.isfinite(d - r), np.maximum(d - r - 2.0**-53 * size, 0.0), 0.0)
+            errors[name] = np.where(smooth & np.isfinite(d - r), np.maximum(d - r - APPROXIMATED * size, 0.0), 0.0)
             known = smooth & (size > t.bound)
             relative = ((r + d) / size)[known & (errors[name] == 0)]
         if relative.size:
-            power = max(least, float(np.fmax(power, relative.max())))
+            power = max(APPROXIMATED, float(np.fmax(power, relative.max())))
         if errors[name].any():
             share = np.where(errors[name] > 0, errors[name] / np.where(scale > 0, scale, 1.0), 0.0)
             at = np.unravel_index(int(np.argmax(share)), share.shape)

@@ -10,14 +10,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from flint import arb
 
-from ..core.graph import Apply, Graph
+from ..core.graph import Apply, Constant, Graph
 from ..namespaces.run import forward, kink_distances, reverse
 from ..ops.build import lowered
 from .balls import BALLS
@@ -116,11 +116,12 @@ def truth(
 
 def with_literals(
     true: Truth, graph: Graph, values: Mapping[str, np.ndarray], cotangent: tuple[np.ndarray, ...], wrt: tuple[str, ...],
-    dtype: str,
+    dtype: str, literal: Callable[[Constant], Any] | None = None, arrays: Mapping[str, Any] | None = None,
 ) -> Truth | None:  # fmt: skip
     """The truth with float literals of another dtype, by the rules that `true` has confirmed at the same point.
 
-    None where nothing was confirmed, or at a kink.
+    `literal` makes the balls of a literal instead, and `arrays` has those of inputs. None where nothing was confirmed, or
+    at a kink.
     """
     if true.method != "confirmed" or true.kinks or true.suspects:
         return None
@@ -128,7 +129,7 @@ def with_literals(
         try:
             attempt = _Attempt(lowered(graph), values, cotangent, wrt, dtype, true.bits, 0)
             BALLS.undecided = 0
-            nodes = forward(BALLS, attempt.graph, attempt.values, dtype)
+            nodes = forward(BALLS, attempt.graph, {**attempt.values, **(arrays or {})}, dtype, literal=literal)
             if attempt.kinks(nodes) or BALLS.undecided:
                 return None
             found = {n: from_balls(g) for n, g in attempt.candidate(nodes, bool(true.dead)).items()}

@@ -131,6 +131,59 @@ def test_a_literal_of_the_definition_is_the_same_number() -> None:
     assert judge(custom(run, back), x).outcome is Outcome.PASS
 
 
+@pytest.mark.parametrize("near", [1 + 2.0**-51, 1 - 2.0**-53, 1 + 1e-12])
+def test_a_literal_that_the_dtype_rounds_to_another_is_not_taken_for_it(near: float) -> None:
+    """1 + 2**-51 is 1 in float32; 1.0 in the backward pass is 1 all the same."""
+    verdict = judge(
+        custom(lambda x: torch.sin(x * near) * 1.0, lambda g, x: g * near * (1.0 * torch.cos(x * near))),
+        torch.tensor([0.3, 2.0], dtype=torch.float32),
+    )
+    assert verdict.outcome is Outcome.PASS, verdict
+    assert verdict.formula is not None
+    assert verdict.formula.right
+
+
+def gauss(f: Any, a: Any, b: Any, n: int) -> Any:
+    nodes, weights = (torch.tensor(v) for v in np.polynomial.legendre.leggauss(n))
+    return (b - a) / 2 * (weights * f((b - a) / 2 * nodes + (a + b) / 2)).sum()
+
+
+COSINES = torch.tensor(np.cos(np.pi * (2 * np.arange(8) + 1) * np.arange(8)[:, None] / 16) / 2)
+COSINES[0] /= math.sqrt(2)
+
+
+@pytest.mark.parametrize(
+    "function, args",
+    [
+        # what a quadrature of three nodes integrates exactly, by the integrand at its ends
+        (
+            custom(
+                lambda a, b: gauss(lambda x: 1 + x + x**2, a, b, 3),
+                lambda g, a, b: (-g * (1 + a + a**2), g * (1 + b + b**2)),
+            ),
+            (torch.tensor(-0.7, dtype=torch.float64), torch.tensor(4.2, dtype=torch.float64)),
+        ),
+        # decimal fractions that cancel
+        (custom(lambda x: 1e3 * (0.1 * x) - 99 * x, lambda g, x: g * 1.0), (torch.tensor(0.7, dtype=torch.float64),)),
+        # an orthogonal matrix and its transpose
+        (custom(lambda x: COSINES.T @ (COSINES @ x), lambda g, x: g * 1.0), (torch.linspace(1, 2, 8).double(),)),
+    ],
+)
+def test_numbers_of_the_definition_alone_are_as_good_as_their_digits(function: Any, args: tuple[Any, ...]) -> None:
+    """The backward pass has the derivative of what nodes, weights and fractions stand for, and none of these numbers."""
+    verdict = judge(function, *args, order=1)
+    assert verdict.outcome is Outcome.PASS, verdict
+    assert verdict.formula is not None
+    assert verdict.formula.right
+
+
+def test_numbers_of_the_definition_alone_hide_no_error() -> None:
+    verdict = judge(
+        custom(lambda x: COSINES.T @ (COSINES @ x), lambda g, x: g * (1 + 1e-11)), torch.linspace(1, 2, 8).double()
+    )
+    assert verdict.outcome is Outcome.FAIL, verdict
+
+
 def test_what_was_traced_is_not_what_ran() -> None:
     """A factor that grows with every call is in the values, in none of the formulas."""
     calls = []

@@ -190,9 +190,7 @@ def _table() -> Binding:
         # compositions: where JAX has no function, the expression that its users write
         "standardize": in_float32(standardize),
         "layer_norm": in_float32(lambda x, w, b, eps=1e-5: standardize(x, -1, eps) * w + b),
-        "rms_norm": in_float32(
-            lambda x, w, eps=1e-5: x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + eps) * w
-        ),
+        "rms_norm": in_float32(lambda x, w, eps=1e-5: x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + eps) * w),
         "normalize": normalize,
         "cosine_similarity": lambda a, b, axis=-1, eps=1e-8: jnp.sum(
             normalize(a, axis, eps) * normalize(b, axis, eps), axis
