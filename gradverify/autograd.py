@@ -41,7 +41,7 @@ def check_grads(
     """Return the check of `f`'s derivatives with respect to `argnum`, a function of the arguments of `f`.
 
     As in HIPS autograd: `check_grads(f, modes=["rev"])(x, y)`. `modes` are "fwd" and "rev", by default both; at order 2
-    that is all four compositions. `effort="quick"` stays at the given point.
+    that is all four compositions. `effort="quick"` stays at the given point, in the given layouts in memory.
 
     The check raises AssertionError where a derivative is wrong, Undecided (an AssertionError) where that cannot be told,
     what `f` itself raises, and Unsupported for what cannot be honoured. A wrong derivative is told before an undecided one.
@@ -52,10 +52,11 @@ def check_grads(
     def check(*args: Any, **kwargs: Any) -> None:
         fn, given = unary(f, argnum, args, kwargs)
         fn(*given)  # what f raises is the caller's to see
-        question = Question(fn, given, framework="autograd", stop_gradients=stop_gradients)
+        chosen = default_effort() if effort is None else as_effort(effort)
+        relaid = 0 if chosen == "quick" else None
+        question = Question(fn, given, framework="autograd", stop_gradients=stop_gradients, relaid=relaid)
         asked: list[Mode] = [m for m in ("rev", "fwd") if m in wanted]
         lacking: list[Judgement] = []
-        chosen = default_effort() if effort is None else as_effort(effort)
         for judgement in judge_orders(question, order, asked, chosen, above="quick"):
             if judgement.order == 1 and judgement.verdict is not None and judgement.verdict.kind is FailKind.RAISED:
                 run_once(fn, given, judgement.modes[0])  # what autograd, or a rule, raises is the caller's as well
