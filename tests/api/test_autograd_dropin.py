@@ -16,6 +16,7 @@ from autograd.builtins import list as boxed_list  # noqa: E402
 from autograd.builtins import tuple as boxed_tuple  # noqa: E402
 from autograd.extend import defjvp, defvjp, primitive  # noqa: E402
 
+from gradverify import Outcome, check  # noqa: E402
 from gradverify.autograd import Undecided, check_grads, combo_check  # noqa: E402
 from gradverify.core.errors import Unsupported  # noqa: E402
 from gradverify.frameworks.recognise import trace  # noqa: E402
@@ -244,3 +245,15 @@ def test_wrong_jvps_at_kinks_of_the_graph() -> None:
     outside = rule(np.abs, None, jvp=lambda g, x: g * np.where(x == 0, 2.0, np.sign(x)))
     with pytest.raises(AssertionError, match="FAIL"):
         check_grads(outside, modes=["fwd"], order=1, effort="quick")(np.array([0.0, 3.0]))
+
+
+@pytest.mark.parametrize("axis", [None, 0, (0, 1)])
+@pytest.mark.parametrize("name", ["max", "min"])
+def test_extremes_of_complex_numbers_are_traced(name: str, axis: Any) -> None:
+    """NumPy orders them by their real part, and by the imaginary part among those of one real part."""
+    z = np.array([[1 + 2j, -1 + 0.5j, 0.3 - 1j], [0.7 + 1j, 2 - 1j, 0.4 + 4j]])
+    f = lambda z: getattr(anp, name)(z, axis=axis) * (1 + 2j)
+    verdict = check(f, z, order=1, effort="quick")
+    assert verdict.outcome is Outcome.PASS, verdict.text()
+    assert not any("no definition" in note for note in verdict.notes)
+    check_grads(f, effort="quick")(z)

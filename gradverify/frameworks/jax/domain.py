@@ -40,6 +40,7 @@ def inside(f: Callable[..., Any], args: tuple[Any, ...], out: Any, modes: Sequen
     touched = _touched(f, args, tree.unflatten(bad), modes)
     if count == total:
         return Inside(None, args, (count, total))
+
     def others(*xs: Any) -> Any:
         return [o[~b] if b.any() else o for o, b in zip(jax.tree_util.tree_leaves(f(*xs)), bad)]
 
@@ -80,9 +81,7 @@ def _touched(f: Callable[..., Any], args: tuple[Any, ...], bad: Any, modes: Sequ
     if "rev" in modes and not any(found):
         raise Unsupported("the value is NaN, and no gradient is")
     if "fwd" in modes:
-        along = tree_map(
-            lambda a: jnp.ones_like(a) if _inexact(a) else np.zeros(jnp.shape(a), jax.dtypes.float0), args
-        )
+        along = tree_map(lambda a: jnp.ones_like(a) if _inexact(a) else np.zeros(jnp.shape(a), jax.dtypes.float0), args)
         _, pushed = jax.jvp(f, args, along)
         shown = tree_map(lambda t, b: bool(jnp.isnan(t)[b].all()) if _inexact(t) else True, pushed, bad)
         if not all(jax.tree_util.tree_leaves(shown)):
