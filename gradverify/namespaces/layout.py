@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-
 MOST_SPREAD, SPARE = 4, 4096
 """A view keeps its layout in a copy where that takes at most so many times its own bytes, and so many more: a page."""
 
