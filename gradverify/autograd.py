@@ -16,7 +16,7 @@ from .api import WrongGradient
 from .checker.compositions import Judgement, judge_orders
 from .checker.orders import Mode
 from .checker.question import Effort, Question
-from .core.errors import BadInput, Unsupported
+from .core.errors import JUDGED, BadInput, Unsupported
 from .core.outcome import FailKind
 from .frameworks.autograd.arguments import run_once, unary
 from .run.config import as_effort, default_effort
@@ -86,6 +86,8 @@ def _holds(judgement: Judgement) -> bool:
     verdict = judgement.verdict
     if verdict is None:
         if isinstance(judgement.error, BadInput):
+            if judgement.order > 1 and isinstance(judgement.error.__cause__, JUDGED):
+                raise judgement.error.__cause__  # of a derivative, what autograd raises is the caller's too
             raise AssertionError(f"{judgement.name}: {judgement.error}") from judgement.error
         return False
     verdict = tell_check(verdict.case, verdict)
