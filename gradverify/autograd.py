@@ -58,8 +58,8 @@ def check_grads(
         asked: list[Mode] = [m for m in ("rev", "fwd") if m in wanted]
         lacking: list[Judgement] = []
         for judgement in judge_orders(question, order, asked, chosen, above="quick"):
-            if judgement.order == 1 and judgement.verdict is not None and judgement.verdict.kind is FailKind.RAISED:
-                run_once(fn, given, judgement.modes[0])  # what autograd, or a rule, raises is the caller's as well
+            if judgement.verdict is not None and judgement.verdict.kind is FailKind.RAISED:
+                run_once(fn, given, judgement.modes)  # what autograd, or a rule, raises is the caller's as well
             if not _holds(judgement):
                 lacking.append(judgement)
         if lacking:

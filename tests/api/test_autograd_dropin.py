@@ -274,7 +274,7 @@ def test_what_a_rule_raises_when_it_is_differentiated_is_the_callers() -> None:
     def cube(x: Any) -> Any:
         return x**3
 
-    def refuse(ans: Any, g: Any) -> Any:
+    def refuse(ans: Any, *args: Any) -> Any:
         raise KeyError("no second rule")
 
     @primitive  # type: ignore[untyped-decorator]
