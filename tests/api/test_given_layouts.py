@@ -106,20 +106,6 @@ def test_several_and_complex_inputs_are_all_kept() -> None:
     assert not gradcheck(both, (by_columns(), z), effort="quick", raise_exception=False)
 
 
-def test_lobpcg_by_rows_and_by_columns() -> None:
-    """PyTorch's second derivative is wrong for a matrix stored by columns alone (docs/findings.md)."""
-    start = torch.eye(6, 1, dtype=torch.float64)
-
-    def largest(a: Any) -> Any:
-        values, vectors = torch.lobpcg((a + a.mT) / 2, k=1, X=start, tol=1e-12)
-        return vectors * vectors.abs().argmax().eq(torch.arange(6)).unsqueeze(-1).mul(vectors).sum().sign(), values
-
-    generator = torch.Generator().manual_seed(3)
-    a = torch.rand(6, 6, dtype=torch.float64, generator=generator)
-    a = (a @ a.mT / 10).requires_grad_()
-    assert gradcheck(largest, a, effort="quick")
-
-
 def test_check_asks_all_layouts_at_any_effort() -> None:
     verdict = check(misreads_input(), by_rows(), effort="quick", order=1)
     assert (verdict.outcome, verdict.kind) == (Outcome.FAIL, FailKind.LAW)
