@@ -35,7 +35,7 @@ def unary(
 
 
 def run_once(f: Callable[..., Any], args: Sequence[Any], modes: Sequence[str]) -> None:
-    """Differentiate `f` once in each of `modes`, the outermost first, as autograd's own check does; raise what that raises."""
+    """Differentiate `f` in each of `modes`, the outermost first, as autograd's own check does; raise what that raises."""
     from autograd import make_jvp, make_vjp
     from autograd.core import vspace
 
