@@ -32,6 +32,7 @@ def inside(f: Callable[..., Any], args: tuple[Any, ...], out: Any, modes: Sequen
     import jax
     import jax.numpy as jnp
 
+    tree: Any
     leaves, tree = jax.tree_util.tree_flatten(out)
     bad = [np.asarray(jnp.isnan(o)) if _inexact(o) else np.zeros(jnp.shape(o), bool) for o in leaves]
     count, total = sum(int(b.sum()) for b in bad), sum(b.size for b in bad)
