@@ -37,6 +37,7 @@ EXPLANATIONS: tuple[Explanation, ...] = (
     Explanation("autograd", "over the time limit of the run: a solver that cannot be traced is differenced entry by entry. Asked by itself, its first order passed in 10 s, and its second reached our own limit of 120 s", "original", "odeint", "ran longer"),
     Explanation("autograd", "over the time limit of the run", "not checked", message="ran longer"),
     # ---- JAX
+    Explanation("jax", "the JVP of det where one matrix of a batch, of order 7, is zero: the oracle does not enclose it (the VJP is not come to)", "original", "DetGrad", "could not enclose"),
     Explanation("jax", "windows that hold nothing but padding have the value -inf", "original", "ReduceWindow", "beyond the doubles"),
     Explanation("jax", "over the time limit of the run", "not checked", message="ran longer"),
     # ---- PyTorch
