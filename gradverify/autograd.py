@@ -16,7 +16,7 @@ from .api import WrongGradient
 from .checker.compositions import Judgement, judge_orders
 from .checker.orders import Mode
 from .checker.question import Effort, Question
-from .core.errors import BadInput, Unsupported
+from .core.errors import JUDGED, BadInput, Unsupported
 from .core.outcome import FailKind
 from .frameworks.autograd.arguments import run_once, unary
 from .run.config import as_effort, default_effort
@@ -41,7 +41,7 @@ def check_grads(
     """Return the check of `f`'s derivatives with respect to `argnum`, a function of the arguments of `f`.
 
     As in HIPS autograd: `check_grads(f, modes=["rev"])(x, y)`. `modes` are "fwd" and "rev", by default both; at order 2
-    that is all four compositions. `effort="quick"` stays at the given point.
+    that is all four compositions. `effort="quick"` stays at the given point, in the given layouts in memory.
 
     The check raises AssertionError where a derivative is wrong, Undecided (an AssertionError) where that cannot be told,
     what `f` itself raises, and Unsupported for what cannot be honoured. A wrong derivative is told before an undecided one.
@@ -52,13 +52,14 @@ def check_grads(
     def check(*args: Any, **kwargs: Any) -> None:
         fn, given = unary(f, argnum, args, kwargs)
         fn(*given)  # what f raises is the caller's to see
-        question = Question(fn, given, framework="autograd", stop_gradients=stop_gradients)
+        chosen = default_effort() if effort is None else as_effort(effort)
+        relaid = 0 if chosen == "quick" else None
+        question = Question(fn, given, framework="autograd", stop_gradients=stop_gradients, relaid=relaid)
         asked: list[Mode] = [m for m in ("rev", "fwd") if m in wanted]
         lacking: list[Judgement] = []
-        chosen = default_effort() if effort is None else as_effort(effort)
         for judgement in judge_orders(question, order, asked, chosen, above="quick"):
-            if judgement.order == 1 and judgement.verdict is not None and judgement.verdict.kind is FailKind.RAISED:
-                run_once(fn, given, judgement.modes[0])  # what autograd, or a rule, raises is the caller's as well
+            if judgement.verdict is not None and judgement.verdict.kind is FailKind.RAISED:
+                run_once(fn, given, judgement.modes)  # what autograd, or a rule, raises is the caller's as well
             if not _holds(judgement):
                 lacking.append(judgement)
         if lacking:
@@ -85,6 +86,8 @@ def _holds(judgement: Judgement) -> bool:
     verdict = judgement.verdict
     if verdict is None:
         if isinstance(judgement.error, BadInput):
+            if judgement.order > 1 and isinstance(judgement.error.__cause__, JUDGED):
+                raise judgement.error.__cause__  # of a derivative, what autograd raises is the caller's too
             raise AssertionError(f"{judgement.name}: {judgement.error}") from judgement.error
         return False
     verdict = tell_check(verdict.case, verdict)

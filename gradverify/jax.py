@@ -8,6 +8,7 @@ AssertionError where something is not. What differs is in docs/migration.md: the
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,12 +16,13 @@ from typing import Any
 
 import jax
 
-from .api import WrongGradient, note_ignored
+from .api import GradverifyNote, WrongGradient, note_ignored
 from .checker.compositions import Judgement, judge_orders
 from .checker.orders import Mode
 from .checker.question import Effort, Question
 from .core.errors import Unsupported
 from .core.verdict import Verdict
+from .frameworks.jax.domain import inside
 from .run.config import as_effort, default_effort
 from .run.gate import tell_check
 
@@ -50,6 +52,9 @@ def check_grads(
     forward over reverse and reverse over reverse, as in JAX. `stop_gradients` says that `lax.stop_gradient` is meant: what
     it is given is held fixed then, where JAX's differences would follow it (and where the function is wrong without).
 
+    Where outputs are NaN their derivatives have to be: JAX finds NaN equal to NaN. The other outputs are judged, the entries
+    that NaN comes of moved to the value of another one, at that point alone; a GradverifyNote says so.
+
     Raises AssertionError where a derivative is wrong, Undecided (an AssertionError) where that cannot be told, what `f`
     itself raises, and Unsupported for what cannot be honoured: the mode "lin", primitives that cannot
     be traced.
@@ -62,10 +67,20 @@ def check_grads(
         jax.tree_util.tree_map(jax.numpy.asarray, list(args))
     )  # NumPy arrays and numbers are welcome, as in JAX
     given: tuple[Any, ...] = tuple(args)
-    f(*given)  # what f raises is the caller's to see
+    out = f(*given)  # what f raises is the caller's to see
     wanted: list[Mode] = [m for m in ("fwd", "rev") if m in modes]
     first = Question(f, given, stop_gradients=stop_gradients)
     chosen = default_effort() if effort is None else as_effort(effort)
+    try:
+        left = inside(f, given, out, wanted)
+    except Unsupported:
+        left = None  # the judge says what it finds there
+    if left is not None:
+        text = f"check_grads: {left.left[0]} of {left.left[1]} outputs are NaN, and their derivatives with them"
+        warnings.warn(f"{text}; what is judged is the others", GradverifyNote, stacklevel=2)
+        if left.fn is None:
+            return
+        first, chosen = replace(first, fn=left.fn, args=left.args), "quick"  # what is left elsewhere, nobody knows
     for judgement in judge_orders(first, order, wanted, chosen, derive=_derive, above="quick"):
         _raise(judgement)
 

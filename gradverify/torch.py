@@ -9,7 +9,7 @@ docs/migration.md: there is no tolerance, and float32 inputs can be judged.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -79,7 +79,8 @@ def gradcheck(
     there is one mode (outputs keep their shape and dtype where inputs move by `eps`). Dtypes of gradients are always checked
     (`check_grad_dtypes`). `nondet_tol` and the rest mean what they mean in PyTorch. `stop_gradients` says that what `func`
     detaches is meant to pass no gradient: it is held fixed then, where PyTorch's differences would follow it (and where
-    `func` is wrong without). `effort="quick"` stays at the given point.
+    `func` is wrong without). `effort="quick"` stays at the given point, and keeps inputs in the given layouts in memory
+    (cotangents are laid out otherwise at any effort: no caller of a backward pass chooses their layout).
 
     Returns True, or False with `raise_exception=False`. Raises GradcheckError where a gradient is wrong, Undecided (a
     GradcheckError) where that cannot be told, and Unsupported for what cannot be honoured: operations that cannot be
@@ -95,32 +96,20 @@ def gradcheck(
         check_forward_ad or not check_batched_forward_grad,
         "check_batched_forward_grad is about forward mode: it needs check_forward_ad",
     )
+    wanted = _Wanted(
+        eps=eps,
+        nondet_tol=nondet_tol,
+        undefined=check_undefined_grad,
+        batched=check_batched_grad,
+        batched_forward=check_batched_forward_grad,
+        forward=check_forward_ad,
+        backward=check_backward_ad,
+        masked=bool(masked),
+        stop_gradients=stop_gradients,
+        effort=default_effort() if effort is None else as_effort(effort),
+    )
     note_ignored("gradcheck", eps=eps != 1e-6, atol=atol != 1e-5, rtol=rtol != 1e-3, fast_mode=fast_mode)
-    given = _tupled(inputs)
-    _require_input_with_grad(given)
-    _require_strides(given)
-    try:
-        _check(
-            func,
-            given,
-            _Wanted(
-                eps=eps,
-                nondet_tol=nondet_tol,
-                undefined=check_undefined_grad,
-                batched=check_batched_grad,
-                batched_forward=check_batched_forward_grad,
-                forward=check_forward_ad,
-                backward=check_backward_ad,
-                masked=bool(masked),
-                stop_gradients=stop_gradients,
-                effort=default_effort() if effort is None else as_effort(effort),
-            ),
-        )
-    except (GradcheckError, Unsupported):
-        if raise_exception:
-            raise
-        return False
-    return True
+    return _answer(func, _tupled(inputs), wanted, raise_exception)
 
 
 def gradgradcheck(
@@ -164,40 +153,50 @@ def gradgradcheck(
             "functions of sparse tensors are judged at the first order alone: ask torch.autograd.gradgradcheck"
         )
     cotangents = _cotangents(func, given) if grad_outputs is None else _tupled(grad_outputs)
-    return gradcheck(
-        _backward_of(func, given, cotangents),
-        (*given, *cotangents),
+    wanted = _Wanted(
         eps=eps,
-        atol=atol,
-        rtol=rtol,
-        raise_exception=raise_exception,
         nondet_tol=nondet_tol,
-        check_undefined_grad=check_undefined_grad,
-        check_grad_dtypes=check_grad_dtypes,
-        check_batched_grad=check_batched_grad,
-        check_forward_ad=check_fwd_over_rev,
-        check_backward_ad=check_rev_over_rev,
-        fast_mode=fast_mode,
+        undefined=check_undefined_grad,
+        batched=check_batched_grad,
+        forward=check_fwd_over_rev,
+        backward=check_rev_over_rev,
         masked=masked,
         stop_gradients=stop_gradients,
-        effort=effort,
+        effort=default_effort() if effort is None else as_effort(effort),
+        cotangents=len(cotangents),
     )
+    note_ignored("gradgradcheck", eps=eps != 1e-6, atol=atol != 1e-5, rtol=rtol != 1e-3, fast_mode=fast_mode)
+    return _answer(_backward_of(func, given, cotangents), (*given, *cotangents), wanted, raise_exception)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Wanted:
-    """The options of a call of `gradcheck`."""
+    """The options of a call of `gradcheck`; the last `cotangents` of its inputs are those of `gradgradcheck`."""
 
     eps: float
     nondet_tol: float
     undefined: bool
     batched: bool
-    batched_forward: bool
+    batched_forward: bool = False
     forward: bool
     backward: bool
     masked: bool
     stop_gradients: bool
     effort: Effort
+    cotangents: int = 0
+
+
+def _answer(func: Function, given: tuple[Any, ...], wanted: _Wanted, raise_exception: bool) -> bool:
+    """True, or what a check raises; False in place of GradcheckError and Unsupported without `raise_exception`."""
+    _require_input_with_grad(given)
+    _require_strides(given)
+    try:
+        _check(func, given, wanted)
+    except (GradcheckError, Unsupported):
+        if raise_exception:
+            raise
+        return False
+    return True
 
 
 def _check(func: Function, given: tuple[Any, ...], wanted: _Wanted) -> None:
@@ -214,18 +213,16 @@ def _check(func: Function, given: tuple[Any, ...], wanted: _Wanted) -> None:
     if not outputs:
         _require_constant(func, given, result)
         return
-    question = Question(func, given, reference=definition, stop_gradients=wanted.stop_gradients)
+    relaid = wanted.cotangents if wanted.effort == "quick" else None
+    question = Question(func, given, reference=definition, stop_gradients=wanted.stop_gradients, relaid=relaid)
     if wanted.backward:
         _require_sound_backward(func, given)
         _judge(question, "rev", effort, wanted.nondet_tol)
         _require_reproducible(func, given, wanted.nondet_tol)
         if wanted.undefined:
-            _judge_undefined(func, given, len(outputs), wanted)
+            _judge_undefined(question, len(outputs), wanted.nondet_tol)
         if wanted.batched:
-            _judge(
-                Question(partial(_Batched.apply, func), given, stop_gradients=wanted.stop_gradients),
-                nondet_tol=wanted.nondet_tol,
-            )
+            _judge(replace(question, fn=partial(_Batched.apply, func), reference=None), nondet_tol=wanted.nondet_tol)
     if wanted.forward:
         _judge(question, "fwd", again=partial(_run_forward_mode, func, given))
         _run_forward_mode(func, given)
@@ -413,8 +410,9 @@ def _require_reproducible(func: Function, given: tuple[Any, ...], nondet_tol: fl
             )
 
 
-def _judge_undefined(func: Function, given: tuple[Any, ...], count: int, wanted: _Wanted) -> None:
+def _judge_undefined(question: Question, count: int, nondet_tol: float) -> None:
     """Judge undefined cotangents, which stand for zeros: of all outputs at once, and of all but one."""
+    func, given = question.fn, question.args
     leaves = _leaves(given)
     outputs = _differentiable(func(*given))
     if outputs:
@@ -432,7 +430,7 @@ def _judge_undefined(func: Function, given: tuple[Any, ...], count: int, wanted:
             )
     for i in range(count if count > 1 else 0):
         one = lambda *args, i=i: _differentiable(func(*args))[i]
-        _judge(Question(one, given, stop_gradients=wanted.stop_gradients), nondet_tol=wanted.nondet_tol)
+        _judge(replace(question, fn=one, reference=None), nondet_tol=nondet_tol)
 
 
 class _Batched(torch.autograd.Function):

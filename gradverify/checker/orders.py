@@ -36,9 +36,12 @@ def next_order(q: Question, traced: Traced, case: Case, mode: Mode, *, stop_grad
     if not traced.detaches and q.surrogate is None:  # else another function than the whole one may be meant
         names = tuple(a.name for a in traced.arguments if a.role != "captured")
         below = Below(case, names, mode == "fwd", traced.custom, lambda args: _below_at(q, traced, case, mode, args))
+    relaid = None
+    if q.relaid is not None:  # what is added, cotangents or tangents, is drawn, and nobody's layout
+        relaid = len(args) - sum(n in case.placed for n in values_of(traced, case))
     return Question(
         fn, args, seed=q.seed, device=q.device, time_limit=q.time_limit, stop_gradients=stop_gradients, derived=True,
-        below=below, framework=traced.framework,
+        below=below, framework=traced.framework, relaid=relaid,
     )  # fmt: skip
 
 

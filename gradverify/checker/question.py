@@ -52,6 +52,7 @@ class Question:
                all, where nobody says
     dtype      what the arguments were converted to, where that was asked for: no other dtype is tried then
     keep       (given, changed) -> the changed array with what must be kept of the given one, where a probe changes values
+    relaid     how many arrays, the last ones among the arguments, laws may lay out otherwise in memory; None: all of them
     sized      does the function read further arrays, of sizes that belong to those of the arguments? Then no size and no
                dtype is changed
     """
@@ -75,6 +76,7 @@ class Question:
     bounds: tuple[tuple[float, float] | None, ...] = ()
     dtype: str | None = None
     keep: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    relaid: int | None = None
     sized: bool = False
 
     @property

@@ -230,10 +230,17 @@ def build_case(q: Question, own: Traced, definition: Traced, point: Point, wrt: 
         wrt=wrt,
         mixed=mixed,
         parts=tuple((g[0], g[1]) for g in own.leaves if len(g) == 2),
-        placed=frozenset(a.name for a in own.arguments if a.role == "parameter"),
+        placed=_placed(q, own),
         source=source(q),
         updated=own.updated - set(wrt),
     )
+
+
+def _placed(q: Question, own: Traced) -> frozenset[str]:
+    """The inputs that no law lays out otherwise: the parameters of modules, and what the question says."""
+    arrays = list(dict.fromkeys(a.whole for a in own.arguments if a.role == "argument"))
+    stay = set() if q.relaid is None else set(arrays[: max(len(arrays) - q.relaid, 0)])
+    return frozenset(a.name for a in own.arguments if a.role == "parameter" or a.whole in stay)
 
 
 def _refuse_writes(q: Question, own: Traced, wrt: tuple[str, ...]) -> None:

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+MOST_SPREAD, SPARE = 4, 4096
+"""A view keeps its layout in a copy where that takes at most so many times its own bytes, and so many more: a page."""
+
 
 def core(x: np.ndarray) -> np.ndarray:
     """The writeable view: of an expanded axis (stride 0), whose entries share memory, one entry."""
@@ -20,7 +23,7 @@ def copy_layout(x: np.ndarray) -> np.ndarray:
         return np.array(x)
     low, high = np.lib.array_utils.byte_bounds(own)
     unit = own.itemsize
-    if high - low > 4 * own.nbytes + 4096 or any(s % unit for s in (high - low, *own.strides)):
+    if high - low > MOST_SPREAD * own.nbytes + SPARE or any(s % unit for s in (high - low, *own.strides)):
         return np.array(x)
     memory = np.zeros((high - low) // unit, dtype=own.dtype)
     start = own.__array_interface__["data"][0] - low
@@ -40,6 +43,15 @@ def laid_out(value: np.ndarray, strides: Sequence[int]) -> np.ndarray:
     view = np.lib.stride_tricks.as_strided(memory, value.shape, [s * value.itemsize for s in strides])
     view[...] = value
     return view
+
+
+def strides_of(x: np.ndarray) -> tuple[int, ...] | None:
+    """The strides in entries; None where it is contiguous, runs backwards, or is a slice of something much larger."""
+    if x.flags.c_contiguous or not x.size or min(x.strides) < 0 or any(s % x.itemsize for s in x.strides):
+        return None
+    strides = tuple(s // x.itemsize for s in x.strides)
+    span = 1 + sum((n - 1) * s for n, s in zip(x.shape, strides))
+    return strides if span <= MOST_SPREAD * x.size + SPARE // x.itemsize else None
 
 
 def strided_indices(shape: Sequence[int], strides: Sequence[int], offset: int = 0) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..core.errors import JUDGED, Unsupported
 from ..namespaces.dtypes import ROUNDOFF
+from ..namespaces.layout import strides_of
 from .base import Tracer
 from .callee import positional
 from .confirm import disagreement, farther, nearby, unread_but_used
@@ -183,9 +184,8 @@ def arguments(xp: Tracer, call: FlatCall, value: Callable[[Any], np.ndarray], dt
             half = read.real.dtype.name
             found += [Argument(f"{name}.{p}", "float", half, read.shape, "argument", wanted(array), p) for p in PARTS]
         else:
-            found.append(
-                Argument(name, kind_of(read.dtype), dtype(array), tuple(read.shape), "argument", wanted(array))
-            )
+            kind, shape, strides = kind_of(read.dtype), tuple(read.shape), strides_of(read)
+            found.append(Argument(name, kind, dtype(array), shape, "argument", wanted(array), strides=strides))
     return found
 
 

@@ -11,11 +11,13 @@ autograd = pytest.importorskip("autograd")
 
 import autograd.numpy as anp  # noqa: E402
 import scipy.special  # noqa: E402
+from autograd import test_util  # noqa: E402
 from autograd.builtins import dict as boxed_dict  # noqa: E402
 from autograd.builtins import list as boxed_list  # noqa: E402
 from autograd.builtins import tuple as boxed_tuple  # noqa: E402
 from autograd.extend import defjvp, defvjp, primitive  # noqa: E402
 
+from gradverify import Outcome, check  # noqa: E402
 from gradverify.autograd import Undecided, check_grads, combo_check  # noqa: E402
 from gradverify.core.errors import Unsupported  # noqa: E402
 from gradverify.frameworks.recognise import trace  # noqa: E402
@@ -244,3 +246,44 @@ def test_wrong_jvps_at_kinks_of_the_graph() -> None:
     outside = rule(np.abs, None, jvp=lambda g, x: g * np.where(x == 0, 2.0, np.sign(x)))
     with pytest.raises(AssertionError, match="FAIL"):
         check_grads(outside, modes=["fwd"], order=1, effort="quick")(np.array([0.0, 3.0]))
+
+
+@pytest.mark.parametrize("axis", [None, 0, (0, 1)])
+@pytest.mark.parametrize("name", ["max", "min"])
+def test_extremes_of_complex_numbers_are_traced(name: str, axis: Any) -> None:
+    """NumPy orders them by their real part, and by the imaginary part among those of one real part."""
+    z = np.array([[1 + 2j, -1 + 0.5j, 0.3 - 1j], [0.7 + 1j, 2 - 1j, 0.4 + 4j]])
+    f = lambda z: getattr(anp, name)(z, axis=axis) * (1 + 2j)
+    verdict = check(f, z, order=1, effort="quick")
+    assert verdict.outcome is Outcome.PASS, verdict.text()
+    assert not any("no definition" in note for note in verdict.notes)
+    check_grads(f, effort="quick")(z)
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_what_a_second_derivative_raises_is_the_callers(size: int) -> None:
+    """autograd has no gradient of rfft for odd lengths, which only the second derivative comes to."""
+    x = np.linspace(0.1, 1.0, size)
+    for check_ in (test_util.check_grads, check_grads):
+        with pytest.raises(NotImplementedError, match="odd length"):
+            check_(anp.fft.rfftn, modes=["rev"])(x)
+
+
+def test_what_a_rule_raises_when_it_is_differentiated_is_the_callers() -> None:
+    @primitive  # type: ignore[untyped-decorator]
+    def cube(x: Any) -> Any:
+        return x**3
+
+    def refuse(ans: Any, *args: Any) -> Any:
+        raise KeyError("no second rule")
+
+    @primitive  # type: ignore[untyped-decorator]
+    def slope(g: Any, x: Any) -> Any:
+        return 3 * g * x**2
+
+    defvjp(cube, lambda ans, x: lambda g: slope(g, x))
+    defvjp(slope, refuse, refuse)
+    for check_ in (test_util.check_grads, check_grads):
+        with pytest.raises(KeyError, match="no second rule"):
+            check_(cube, modes=["rev"])(1.5)
+    check_grads(cube, modes=["rev"], order=1)(1.5)

@@ -70,3 +70,15 @@ def test_its_second_derivative_loses_what_a_copy_cuts_off() -> None:
 
     verdict = check(gradient, a.detach().mT.contiguous().mT.requires_grad_(), effort="quick", order=1)
     assert (verdict.outcome, verdict.kind) == (Outcome.FAIL, FailKind.WRONG), verdict.text()
+
+
+def test_the_drop_in_at_effort_quick_asks_for_the_layout_that_is_given() -> None:
+    """By rows the second derivative is right; by columns it is wrong, which PyTorch's own check does not see at order 1."""
+    from gradverify.torch import gradgradcheck
+
+    f, a = pairs(2), matrix(6)
+    cotangents = [torch.linspace(1, 2, 2, dtype=a.dtype), torch.linspace(1, 2, 12, dtype=a.dtype).reshape(6, 2)]
+    by_columns = a.detach().mT.contiguous().mT.requires_grad_()
+    assert gradgradcheck(f, a, cotangents, effort="quick")
+    assert not gradgradcheck(f, by_columns, cotangents, effort="quick", raise_exception=False)
+    assert not gradgradcheck(f, a, cotangents, effort="normal", raise_exception=False)

@@ -34,17 +34,24 @@ def unary(
     return of_chosen, tuple(mapped(as_scalar, args[k]) for k in chosen)
 
 
-def run_once(f: Callable[..., Any], args: Sequence[Any], mode: str) -> None:
-    """Differentiate `f` once, as autograd's own check does; raise what that raises."""
+def run_once(f: Callable[..., Any], args: Sequence[Any], modes: Sequence[str]) -> None:
+    """Differentiate `f` in each of `modes`, the outermost first, as autograd's own check does; raise what that raises."""
     from autograd import make_jvp, make_vjp
     from autograd.core import vspace
 
-    of_all, at = (lambda given: f(*(given[k] for k in range(len(args))))), tuple(args)
-    if mode == "fwd":
-        make_jvp(of_all)(at)(vspace(at).ones())
-    else:
-        back, out = make_vjp(of_all)(at)
-        back(vspace(out).ones())
+    def derived(f: Callable[[Any], Any], mode: str) -> Callable[[Any], Any]:
+        def at(given: Any) -> Any:
+            if mode == "fwd":
+                return make_jvp(f)(given)(vspace(given).ones())[1]
+            back, out = make_vjp(f)(given)
+            return back(vspace(out).ones())
+
+        return at
+
+    of_all: Callable[[Any], Any] = lambda given: f(*(given[k] for k in range(len(args))))
+    for mode in reversed(modes):
+        of_all = derived(of_all, mode)
+    of_all(tuple(args))
 
 
 def as_scalar(x: Any) -> Any:

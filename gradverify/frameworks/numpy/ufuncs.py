@@ -43,7 +43,7 @@ from ...trace.decompositions import (
     singular,
     where,
 )
-from ...trace.value import Outputs, Value
+from ...trace.value import Complex, Outputs, Value
 
 if TYPE_CHECKING:
     from .tracer import NumpyTracer
@@ -293,9 +293,18 @@ def _extreme(op: str, start: Any) -> Map:
         initial: Any = NO,
         where: Any = True,
     ) -> Any:
+        if isinstance(a, Complex) and initial is NO and where is True:
+            return _complex_extreme(xp, op, a, axis, keepdims, start)
         return reduced(xp, op, a, axis, keepdims, initial, where, start)
 
     return call
+
+
+def _complex_extreme(xp: NumpyTracer, op: str, z: Complex, axis: Any, keepdims: Any, start: float) -> Value:
+    """By the real part, and by the imaginary part among those of one real part."""
+    first = xp.equal(z.re, reduced(xp, op, z.re, axis, True))
+    imag = xp.where(first, z.im, start)
+    return Complex(xp, reduced(xp, op, z.re, axis, keepdims), reduced(xp, op, imag, axis, keepdims))
 
 
 def _truth(op: str, start: Any) -> Map:
