@@ -17,12 +17,16 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 import argparse
+import ast
+import inspect
 import json
 import sys
+import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -42,6 +46,8 @@ class Row:
 
     relative  the largest error of an entry, as a share of its gradient's largest entry
     ulps      the largest error of an entry, in ulps of that entry
+    step      of a formula bug: "its line" where the wrong step is named on a line of the bug, "another line", or "" for no
+              step; of a precision bug: "named" where a narrow step is
     """
 
     kernel: str
@@ -53,6 +59,7 @@ class Row:
     seconds: float
     relative: float
     ulps: float
+    step: str = ""
 
 
 def gradients(function, point, cotangent):
@@ -81,15 +88,45 @@ def errors(kernel: Kernel, bug: str, dtype: torch.dtype) -> tuple[float, float]:
     return relative, ulps
 
 
+def lines_of(kernel: Kernel, bug: str) -> set[tuple[str, int]]:
+    """The files and lines of the statements that ask for this bug."""
+    found = set()
+    for pass_ in (kernel.forward, kernel.backward):
+        source, first = inspect.getsourcelines(pass_)
+        tree = ast.parse(textwrap.dedent("".join(source)))
+        for node in ast.walk(tree):
+            here = [node.test, *node.body] if isinstance(node, ast.If) else [node]
+            if (
+                isinstance(node, ast.stmt)
+                and not isinstance(node, ast.FunctionDef)
+                and any(isinstance(c, ast.Constant) and c.value == bug for part in here for c in ast.walk(part))
+            ):
+                lines = range(here[0].lineno, (here[-1].end_lineno or 0) + 1)
+                found |= {(inspect.getsourcefile(pass_) or "", first + n - 1) for n in lines}
+    return found
+
+
+def named_step(kernel: Kernel, bug: str, facts: Mapping[str, Any]) -> str:
+    """`Row.step`, of what the verdict knows."""
+    if bug in kernel.precision:
+        return "named" if "narrow" in facts else ""
+    if "departure" not in facts:
+        return ""
+    site = facts["departure"]["site"]
+    return "its line" if site and tuple(site) in lines_of(kernel, bug) else "another line"
+
+
 def judge(kernel: Kernel, bug: str, dtype: str, limit: float) -> Row:
     """The verdict on the kernel with this bug, and its errors."""
     kind = "right" if bug == RIGHT else "precision" if bug in kernel.precision else "formula"
     relative, ulps = errors(kernel, bug, DTYPES[dtype])
+    step = ""
     start = time.perf_counter()
     try:
         with time_limit(limit):
             verdict = gradverify.check(kernel.function(bug), *kernel.point(DTYPES[dtype]), effort="quick")
         outcome = f"{verdict.outcome}" + (f" ({verdict.kind})" if verdict.kind else "")
+        step = named_step(kernel, bug, verdict.facts)
         why = getattr(verdict, "formula", None)
         message = verdict.message or (f"{verdict.reason}" if verdict.reason else verdict.text())
         if why is not None and why.right is None:
@@ -98,7 +135,7 @@ def judge(kernel: Kernel, bug: str, dtype: str, limit: float) -> Row:
         outcome, message = "TIME", f"over {limit:g} s"
     except Exception as e:  # a crash is a finding
         outcome, message = "CRASH", f"{type(e).__name__}: {e}"
-    return Row(kernel.name, bug, kind, dtype, outcome, message, time.perf_counter() - start, relative, ulps)
+    return Row(kernel.name, bug, kind, dtype, outcome, message, time.perf_counter() - start, relative, ulps, step)
 
 
 def short(outcome: str) -> str:
@@ -115,9 +152,32 @@ def summary(rows: Sequence[Row]) -> str:
             if mine:
                 cells = " | ".join(map(str, (*counts, len(mine) - sum(counts))))
                 lines.append(f"| {kind} | {dtype} | {cells} |")
+    lines += ["", *steps(rows)]
     times = sorted(r.seconds for r in rows)
     lines.append(f"\nSeconds a verdict: {times[len(times) // 2]:.2f} in the median, {times[-1]:.1f} at most.")
     return "\n".join(lines)
+
+
+def steps(rows: Sequence[Row]) -> list[str]:
+    """Of how many FAILs of a formula the wrong step is named, and of how many lossy passes the narrow one."""
+    lines = [
+        "| formula bugs that FAIL | wrong step named, on the bug's line | on another line | not named |",
+        "|---|---|---|---|",
+    ]
+    for dtype in DTYPES:
+        mine = [r.step for r in rows if r.kind == "formula" and r.dtype == dtype and r.outcome.startswith("FAIL")]
+        if mine:
+            lines.append(
+                f"| {dtype} | " + " | ".join(str(mine.count(s)) for s in ("its line", "another line", "")) + " |"
+            )
+    lines += ["", "| precision bugs that FAIL or are WEAK | narrow step named | not named |", "|---|---|---|"]
+    for dtype in DTYPES:
+        mine = [
+            r.step for r in rows if r.kind == "precision" and r.dtype == dtype and r.outcome[:4] in ("FAIL", "WEAK")
+        ]
+        if mine:
+            lines.append(f"| {dtype} | {mine.count('named')} | {mine.count('')} |")
+    return lines
 
 
 LEGEND = """A cell has the outcome; the largest error of an entry, as a share of its gradient's largest entry; and the
@@ -177,7 +237,7 @@ def main() -> None:
                 r = judge(k, bug, dtype, options.limit)
                 rows.append(r)
                 print(f"{r.kernel} {r.dtype} {r.bug or 'right'} [{r.kind}]: {r.outcome} {r.seconds:.1f} s, off by "
-                      f"{r.relative:.1e}, {r.ulps:.2g} ulp. {r.message[:170]!r}", file=sys.stderr, flush=True)  # fmt: skip
+                      f"{r.relative:.1e}, {r.ulps:.2g} ulp [{r.step}]. {r.message[:170]!r}", file=sys.stderr, flush=True)  # fmt: skip
         if options.json:
             options.json.write_text(json.dumps([asdict(r) for r in rows]))
     before = [Row(**r) for r in json.loads(options.before.read_text())] if options.before else []
