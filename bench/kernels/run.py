@@ -46,8 +46,9 @@ class Row:
 
     relative  the largest error of an entry, as a share of its gradient's largest entry
     ulps      the largest error of an entry, in ulps of that entry
-    step      of a formula bug: "its line" where the wrong step is named on a line of the bug, "another line", or "" for no
-              step; of a precision bug: "named" where a narrow step is
+    step      of a formula bug: "its line" where the wrong step is named on a line of the bug, "a line that uses it" where on
+              one that uses what that line assigns (a number, say), "another line", or "" for no step; of a precision bug:
+              "named" where a narrow step is
     """
 
     kernel: str
@@ -88,22 +89,35 @@ def errors(kernel: Kernel, bug: str, dtype: torch.dtype) -> tuple[float, float]:
     return relative, ulps
 
 
-def lines_of(kernel: Kernel, bug: str) -> set[tuple[str, int]]:
-    """The files and lines of the statements that ask for this bug."""
-    found = set()
+Lines = set[tuple[str, int]]
+
+
+def lines_of(kernel: Kernel, bug: str) -> tuple[Lines, Lines]:
+    """The files and lines of the statements that ask for this bug, and of those that use what these assign."""
+    asking, using = set(), set()
     for pass_ in (kernel.forward, kernel.backward):
         source, first = inspect.getsourcelines(pass_)
-        tree = ast.parse(textwrap.dedent("".join(source)))
-        for node in ast.walk(tree):
-            here = [node.test, *node.body] if isinstance(node, ast.If) else [node]
-            if (
-                isinstance(node, ast.stmt)
-                and not isinstance(node, ast.FunctionDef)
-                and any(isinstance(c, ast.Constant) and c.value == bug for part in here for c in ast.walk(part))
-            ):
-                lines = range(here[0].lineno, (here[-1].end_lineno or 0) + 1)
-                found |= {(inspect.getsourcefile(pass_) or "", first + n - 1) for n in lines}
-    return found
+        file = inspect.getsourcefile(pass_) or ""
+        statements = [n for n in ast.walk(ast.parse(textwrap.dedent("".join(source)))) if isinstance(n, ast.stmt)]
+        names: set[str] = set()
+        for n in statements:
+            parts: list[ast.AST] = [n.test, *n.body] if isinstance(n, ast.If) else [] if hasattr(n, "body") else [n]
+            inner = [c for part in parts for c in ast.walk(part)]
+            if any(isinstance(c, ast.Constant) and c.value == bug for c in inner):
+                asking |= {(file, first + k - 1) for c in inner for k in _span(c)}
+                names |= {c.id for c in inner if isinstance(c, ast.Name) and isinstance(c.ctx, ast.Store)}
+        for n in statements:
+            loads = [
+                c for c in ast.walk(n) if isinstance(c, ast.Name) and isinstance(c.ctx, ast.Load) and c.id in names
+            ]
+            if loads and not hasattr(n, "body"):
+                using |= {(file, first + k - 1) for k in _span(n)}
+    return asking, using
+
+
+def _span(node: ast.AST) -> range:
+    first = getattr(node, "lineno", None)
+    return range(first, (getattr(node, "end_lineno", None) or first) + 1) if first else range(0)
 
 
 def named_step(kernel: Kernel, bug: str, facts: Mapping[str, Any]) -> str:
@@ -112,8 +126,9 @@ def named_step(kernel: Kernel, bug: str, facts: Mapping[str, Any]) -> str:
         return "named" if "narrow" in facts else ""
     if "departure" not in facts:
         return ""
-    site = facts["departure"]["site"]
-    return "its line" if site and tuple(site) in lines_of(kernel, bug) else "another line"
+    site = tuple(facts["departure"]["site"] or ())
+    asking, using = lines_of(kernel, bug)
+    return "its line" if site in asking else "a line that uses it" if site in using else "another line"
 
 
 def judge(kernel: Kernel, bug: str, dtype: str, limit: float) -> Row:
@@ -158,18 +173,21 @@ def summary(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+KINDS = {
+    "its line": "wrong step named, on the bug's line",
+    "a line that uses it": "on a line that uses what that assigns",
+    "another line": "on another line",
+    "": "not named",
+}
+
+
 def steps(rows: Sequence[Row]) -> list[str]:
     """Of how many FAILs of a formula the wrong step is named, and of how many lossy passes the narrow one."""
-    lines = [
-        "| formula bugs that FAIL | wrong step named, on the bug's line | on another line | not named |",
-        "|---|---|---|---|",
-    ]
+    lines = ["| formula bugs that FAIL | " + " | ".join(KINDS.values()) + " |", "|---" * (1 + len(KINDS)) + "|"]
     for dtype in DTYPES:
         mine = [r.step for r in rows if r.kind == "formula" and r.dtype == dtype and r.outcome.startswith("FAIL")]
         if mine:
-            lines.append(
-                f"| {dtype} | " + " | ".join(str(mine.count(s)) for s in ("its line", "another line", "")) + " |"
-            )
+            lines.append(f"| {dtype} | " + " | ".join(str(mine.count(k)) for k in KINDS) + " |")
     lines += ["", "| precision bugs that FAIL or are WEAK | narrow step named | not named |", "|---|---|---|"]
     for dtype in DTYPES:
         mine = [
@@ -236,8 +254,9 @@ def main() -> None:
                     continue
                 r = judge(k, bug, dtype, options.limit)
                 rows.append(r)
-                print(f"{r.kernel} {r.dtype} {r.bug or 'right'} [{r.kind}]: {r.outcome} {r.seconds:.1f} s, off by "
-                      f"{r.relative:.1e}, {r.ulps:.2g} ulp [{r.step}]. {r.message[:170]!r}", file=sys.stderr, flush=True)  # fmt: skip
+                head = f"{r.kernel} {r.dtype} {r.bug or 'right'} [{r.kind}]: {r.outcome} {r.seconds:.1f} s"
+                off = f"off by {r.relative:.1e}, {r.ulps:.2g} ulp"
+                print(f"{head}, {off} [{r.step}]. {r.message[:170]!r}", file=sys.stderr, flush=True)
         if options.json:
             options.json.write_text(json.dumps([asdict(r) for r in rows]))
     before = [Row(**r) for r in json.loads(options.before.read_text())] if options.before else []
