@@ -705,6 +705,8 @@ def _add_hypothesis(finding: _Finding, answer: _Answer) -> _Finding:
     asked = answer
     if answer.exact is not None and answer.exact.formula.right is False:
         finding = _add_departure(finding, answer.case, answer.exact)
+        if "hypothesis" in finding.facts:
+            return finding
         answer = _in_doubles(answer, answer.exact)
     ref = answer.flipped.reference if answer.flipped else answer.ref
     found = explain(answer.case, answer.seen, ref, answer.compared, seed=answer.seed)
@@ -739,6 +741,8 @@ def _add_departure(finding: _Finding, case: Case, exact: Exact) -> _Finding:
     if departure is None:
         return finding
     facts = {**finding.facts, "departure": asdict(departure)}
+    if departure.overwritten:
+        facts["hypothesis"] = Explanation("saved tensor written to", str(departure)).to_dict()
     return replace(finding, message=f"{finding.message}. {departure}", facts=facts)
 
 

@@ -24,7 +24,7 @@ from ..namespaces.dtypes import is_float, to_float64
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import forward, reverse
 from ..ops import OPS
-from ..ops.build import lowered
+from ..ops.build import lowered, lowered_with_origins
 from .budget import casts
 from .exact import MOVES, Exact
 from .hypotheses.constants import CONSTANTS, FRACTIONS
@@ -64,14 +64,18 @@ class Departure:
     repair  what makes the gradients right: "with 2 times its value"
     site    its line, where it is known
     node    of the lowered backward pass
+    overwritten  does it write to what the backward pass had kept?
     """
 
     text: str
     repair: str
     site: Site | None
     node: int
+    overwritten: bool = False
 
     def __str__(self) -> str:
+        if self.overwritten:
+            return f"The backward pass reads what was written to after it had been kept: {self.text}. {self.repair}"
         return f"The first wrong step of the backward pass is {self.text}: the gradients are right {self.repair}"
 
 
@@ -111,7 +115,9 @@ class _Search:
         asked = exact.asked
         assert asked is not None
         self.case = case
-        self.graph = lowered(asked.graph)
+        self.graph, origins = lowered_with_origins(asked.graph)
+        last = {k: j for j, k in enumerate(origins)}
+        self.overwrites = {last[k]: last[old] for k, old in exact.overwrites.items() if k in last and old in last}
         self.purse = Purse(WORK)
         self.want = [exact.true[n] for n in exact.values]
         if not all(np.isfinite(w).all() for w in self.want):
@@ -123,6 +129,8 @@ class _Search:
     def find(self) -> Departure | None:
         found: list[_Repair] = []
         try:
+            if overwritten := next((r for r in self.before_writes() if self.holds(r)), None):
+                return self._departure(overwritten, overwritten=True)
             if len(self.graph.active) > MOST:
                 found = [r for r in self.of_loops() if self.holds(r)]
             else:
@@ -134,10 +142,12 @@ class _Search:
             pass
         if not found:
             return None
-        best = min(found, key=lambda r: (r.rank, r.node))
+        return self._departure(min(found, key=lambda r: (r.rank, r.node)))
+
+    def _departure(self, best: _Repair, overwritten: bool = False) -> Departure:
         node = self.graph.nodes[best.node]
         site = node.site if isinstance(node, Apply) else None
-        return Departure(with_line(self.graph, best.node), best.text, site, best.node)
+        return Departure(with_line(self.graph, best.node), best.text, site, best.node, overwritten)
 
     # ---- what is right, and what may be wrong ------------------------------------------------------------------------
 
@@ -249,6 +259,13 @@ class _Search:
 
     def words(self, k: int) -> str:
         return called(self.graph, k, 1)
+
+    def before_writes(self) -> Iterator[_Repair]:
+        """What an array held before it was written to."""
+        for k, old in self.overwrites.items():
+            if k in self.graph.active and self.values[old] is not None:
+                text = f"With what that held before, {self.words(old)}, the gradients are right"
+                yield self._replaced(k, self.values[old], text, 0)
 
     def scaled(self, k: int) -> Iterator[_Repair]:
         """Try other numbers for the literals of the step, then a multiple of its result."""

@@ -57,6 +57,7 @@ class Exact:
     formats  the dtypes that the backward pass computes in
     asked    the backward pass as a case: its outputs are the gradients
     faults   what it did wrong in memory
+    overwrites  node of `asked` -> the node whose value its array held before it was written to
     """
 
     formula: Formula
@@ -66,6 +67,7 @@ class Exact:
     formats: frozenset[str] = frozenset()
     asked: Case | None = None
     faults: tuple[str, ...] = ()
+    overwrites: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def resolution(self) -> str:
@@ -123,7 +125,8 @@ def evaluate_backward(
         return _not("its value in exact arithmetic cannot be enclosed")
     exact = _compared(dict(zip(wrt, found)), want)
     formats = frozenset(d for d in backward.formats if d in FORMATS) or frozenset({case.dtype})
-    return replace(exact, formats=formats, asked=_as_case(case, backward, traced))
+    asked = _as_case(case, backward, traced)
+    return replace(exact, formats=formats, asked=asked, overwrites=backward.overwrites)
 
 
 class Faulty(Unsupported):
