@@ -167,7 +167,8 @@ def summary(rows: Sequence[Row]) -> str:
             if mine:
                 cells = " | ".join(map(str, (*counts, len(mine) - sum(counts))))
                 lines.append(f"| {kind} | {dtype} | {cells} |")
-    lines += ["", *steps(rows)]
+    if any(r.step for r in rows):
+        lines += ["", *steps(rows)]
     times = sorted(r.seconds for r in rows)
     lines.append(f"\nSeconds a verdict: {times[len(times) // 2]:.2f} in the median, {times[-1]:.1f} at most.")
     return "\n".join(lines)
