@@ -17,12 +17,16 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 import argparse
+import ast
+import inspect
 import json
 import sys
+import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -42,6 +46,9 @@ class Row:
 
     relative  the largest error of an entry, as a share of its gradient's largest entry
     ulps      the largest error of an entry, in ulps of that entry
+    step      of a formula bug: "its line" where the wrong step is named on a line of the bug, "a line that uses it" where on
+              one that uses what that line assigns (a number, say), "another line", or "" for no step; of a precision bug:
+              "named" where a narrow step is
     """
 
     kernel: str
@@ -53,6 +60,7 @@ class Row:
     seconds: float
     relative: float
     ulps: float
+    step: str = ""
 
 
 def gradients(function, point, cotangent):
@@ -81,15 +89,59 @@ def errors(kernel: Kernel, bug: str, dtype: torch.dtype) -> tuple[float, float]:
     return relative, ulps
 
 
+Lines = set[tuple[str, int]]
+
+
+def lines_of(kernel: Kernel, bug: str) -> tuple[Lines, Lines]:
+    """The files and lines of the statements that ask for this bug, and of those that use what these assign."""
+    asking, using = set(), set()
+    for pass_ in (kernel.forward, kernel.backward):
+        source, first = inspect.getsourcelines(pass_)
+        file = inspect.getsourcefile(pass_) or ""
+        statements = [n for n in ast.walk(ast.parse(textwrap.dedent("".join(source)))) if isinstance(n, ast.stmt)]
+        names: set[str] = set()
+        for n in statements:
+            parts: list[ast.AST] = [n.test, *n.body] if isinstance(n, ast.If) else [] if hasattr(n, "body") else [n]
+            inner = [c for part in parts for c in ast.walk(part)]
+            if any(isinstance(c, ast.Constant) and c.value == bug for c in inner):
+                asking |= {(file, first + k - 1) for c in inner for k in _span(c)}
+                names |= {c.id for c in inner if isinstance(c, ast.Name) and isinstance(c.ctx, ast.Store)}
+        for n in statements:
+            loads = [
+                c for c in ast.walk(n) if isinstance(c, ast.Name) and isinstance(c.ctx, ast.Load) and c.id in names
+            ]
+            if loads and not hasattr(n, "body"):
+                using |= {(file, first + k - 1) for k in _span(n)}
+    return asking, using
+
+
+def _span(node: ast.AST) -> range:
+    first = getattr(node, "lineno", None)
+    return range(first, (getattr(node, "end_lineno", None) or first) + 1) if first else range(0)
+
+
+def named_step(kernel: Kernel, bug: str, facts: Mapping[str, Any]) -> str:
+    """`Row.step`, of what the verdict knows."""
+    if bug in kernel.precision:
+        return "named" if "narrow" in facts else ""
+    if "departure" not in facts:
+        return ""
+    site = tuple(facts["departure"]["site"] or ())
+    asking, using = lines_of(kernel, bug)
+    return "its line" if site in asking else "a line that uses it" if site in using else "another line"
+
+
 def judge(kernel: Kernel, bug: str, dtype: str, limit: float) -> Row:
     """The verdict on the kernel with this bug, and its errors."""
     kind = "right" if bug == RIGHT else "precision" if bug in kernel.precision else "formula"
     relative, ulps = errors(kernel, bug, DTYPES[dtype])
+    step = ""
     start = time.perf_counter()
     try:
         with time_limit(limit):
             verdict = gradverify.check(kernel.function(bug), *kernel.point(DTYPES[dtype]), effort="quick")
         outcome = f"{verdict.outcome}" + (f" ({verdict.kind})" if verdict.kind else "")
+        step = named_step(kernel, bug, verdict.facts)
         why = getattr(verdict, "formula", None)
         message = verdict.message or (f"{verdict.reason}" if verdict.reason else verdict.text())
         if why is not None and why.right is None:
@@ -98,7 +150,7 @@ def judge(kernel: Kernel, bug: str, dtype: str, limit: float) -> Row:
         outcome, message = "TIME", f"over {limit:g} s"
     except Exception as e:  # a crash is a finding
         outcome, message = "CRASH", f"{type(e).__name__}: {e}"
-    return Row(kernel.name, bug, kind, dtype, outcome, message, time.perf_counter() - start, relative, ulps)
+    return Row(kernel.name, bug, kind, dtype, outcome, message, time.perf_counter() - start, relative, ulps, step)
 
 
 def short(outcome: str) -> str:
@@ -115,9 +167,36 @@ def summary(rows: Sequence[Row]) -> str:
             if mine:
                 cells = " | ".join(map(str, (*counts, len(mine) - sum(counts))))
                 lines.append(f"| {kind} | {dtype} | {cells} |")
+    if any(r.step for r in rows):
+        lines += ["", *steps(rows)]
     times = sorted(r.seconds for r in rows)
     lines.append(f"\nSeconds a verdict: {times[len(times) // 2]:.2f} in the median, {times[-1]:.1f} at most.")
     return "\n".join(lines)
+
+
+KINDS = {
+    "its line": "wrong step named, on the bug's line",
+    "a line that uses it": "on a line that uses what that assigns",
+    "another line": "on another line",
+    "": "not named",
+}
+
+
+def steps(rows: Sequence[Row]) -> list[str]:
+    """Of how many FAILs of a formula the wrong step is named, and of how many lossy passes the narrow one."""
+    lines = ["| formula bugs that FAIL | " + " | ".join(KINDS.values()) + " |", "|---" * (1 + len(KINDS)) + "|"]
+    for dtype in DTYPES:
+        mine = [r.step for r in rows if r.kind == "formula" and r.dtype == dtype and r.outcome.startswith("FAIL")]
+        if mine:
+            lines.append(f"| {dtype} | " + " | ".join(str(mine.count(k)) for k in KINDS) + " |")
+    lines += ["", "| precision bugs that FAIL or are WEAK | narrow step named | not named |", "|---|---|---|"]
+    for dtype in DTYPES:
+        mine = [
+            r.step for r in rows if r.kind == "precision" and r.dtype == dtype and r.outcome[:4] in ("FAIL", "WEAK")
+        ]
+        if mine:
+            lines.append(f"| {dtype} | {mine.count('named')} | {mine.count('')} |")
+    return lines
 
 
 LEGEND = """A cell has the outcome; the largest error of an entry, as a share of its gradient's largest entry; and the
@@ -176,8 +255,9 @@ def main() -> None:
                     continue
                 r = judge(k, bug, dtype, options.limit)
                 rows.append(r)
-                print(f"{r.kernel} {r.dtype} {r.bug or 'right'} [{r.kind}]: {r.outcome} {r.seconds:.1f} s, off by "
-                      f"{r.relative:.1e}, {r.ulps:.2g} ulp. {r.message[:170]!r}", file=sys.stderr, flush=True)  # fmt: skip
+                head = f"{r.kernel} {r.dtype} {r.bug or 'right'} [{r.kind}]: {r.outcome} {r.seconds:.1f} s"
+                off = f"off by {r.relative:.1e}, {r.ulps:.2g} ulp"
+                print(f"{head}, {off} [{r.step}]. {r.message[:170]!r}", file=sys.stderr, flush=True)
         if options.json:
             options.json.write_text(json.dumps([asdict(r) for r in rows]))
     before = [Row(**r) for r in json.loads(options.before.read_text())] if options.before else []

@@ -229,7 +229,10 @@ class Verdict:
         return max((c.share for c in self.comparisons), default=0.0)
 
     def describe_power(self) -> str:
-        """How far a PASS reaches: that of the formula, where it was evaluated, and that of the values."""
+        """How far a PASS reaches: that of the formula, where it was evaluated, and that of the values.
+
+        Where there is none, why not; where the function was held against differences of itself, what would reach farther.
+        """
         caught = (
             ""
             if math.isnan(self.power_of_values)
@@ -238,6 +241,11 @@ class Verdict:
         values = f"worst error {self.share:.0%} of its budget{caught}"
         if self.coverage is not None and self.coverage.branches:
             values += f"; {self.coverage}"
+        if "directions" in self.facts:
+            wider = "" if self.dtype == "float64" else " or float64"
+            return f"by differences of the function itself: {values}; a reference={wider} would raise the power"
+        if self.formula is not None and self.formula.right is None and self.formula.why:
+            return f"by values alone, as the backward pass was not evaluated exactly ({self.formula.why}): {values}"
         if self.formula is None or not self.formula.right:
             return values
         reach = "" if math.isnan(self.formula.power) else f" to {self.formula.power:.1e}"

@@ -36,10 +36,12 @@ from .exact import BackwardPass, Exact, evaluate_backward, off_beyond, ran
 from .excuses import Lower, find_excuse
 from .hypotheses import Explanation, explain
 from .hypotheses.second_call import Again, drawn_anew, hook_active, of_an_earlier_call, of_an_earlier_shape
+from .intermediates import find_narrow_intermediate
 from .laws import Extent, Trial
 from .laws import registry as laws
-from .narrow import Narrow, find_narrow, find_narrow_sum
+from .narrow import find_narrow, find_narrow_sum
 from .reference import Reference, allowance, in_doubles, reference, truth_of
+from .replay import Narrow
 from .stability import find_unstable
 from .wording import output_label
 
@@ -282,7 +284,7 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
         _check_values(answer, None if custom else subject)
         or _check_formula(answer, None if custom else subject)
         or _check_formats(answer)
-        or (_check_sums(answer) if custom else None)
+        or (_check_narrow(answer, subject, function) if custom else None)
         or _check_laws(trial, closest, manner.extent)
         or _check_stability(answer)
         or _pass(ref.truth, compared, notes)
@@ -519,8 +521,8 @@ def _check_formats(answer: _Answer) -> _Finding | None:
     return _Finding(Outcome.WEAK, message=message, comparisons=answer.comparisons)
 
 
-def _check_sums(answer: _Answer) -> _Finding | None:
-    """WEAK where a right formula adds up in 16 bits, and an entry is off for it.
+def _check_narrow(answer: _Answer, subject: Framework, function: Any) -> _Finding | None:
+    """WEAK where a right formula adds up in 16 bits, or rounds an intermediate to them, and an entry is off for it.
 
     The budget does not ask for it: it excuses eight roundings of the result, as it cannot know how often a right
     implementation rounds. Here the backward pass is known, and so is what a wider accumulator would give.
@@ -528,7 +530,11 @@ def _check_sums(answer: _Answer) -> _Finding | None:
     exact = answer.exact
     if exact is None or not exact.formula.right:
         return None
-    narrow = find_narrow_sum(answer.case, exact, answer.seen, answer.ref)
+    case = answer.case
+    narrow = find_narrow_sum(case, exact, answer.seen, answer.ref)
+    if narrow is None and answer.flipped is None:
+        call = lambda g: subject.run_vjp(function, case.values, case.wrt, g)
+        narrow = find_narrow_intermediate(case, exact, call, answer.seed)
     if narrow is None or not ran(exact, answer.seen, answer.seed):
         return None
     message = f"the formula is right, and digits are lost that need not be lost. {narrow}"
@@ -568,7 +574,7 @@ def _weigh_lost_digits(finding: _Finding, answer: _Answer) -> _Finding:
     if _output_fails(answer):
         return finding
     narrow = find_narrow(case, exact, answer.seen, answer.ref, answer.compared)
-    weighed = _weigh_rounding(finding, answer, exact, narrow is not None)
+    weighed = _weigh_rounding(finding, answer, exact, narrow)
     return _add_narrow(weighed, narrow) if narrow else weighed
 
 
@@ -577,13 +583,18 @@ def _add_narrow(finding: _Finding, narrow: Narrow) -> _Finding:
     return replace(finding, message=f"{finding.message}. {narrow}", facts=facts)
 
 
-def _weigh_rounding(finding: _Finding, answer: _Answer, exact: Exact, replayed: bool) -> _Finding:
-    """The finding about a right formula; `replayed`: its own rounding, replayed, explains the error."""
+def _weigh_rounding(finding: _Finding, answer: _Answer, exact: Exact, narrow: Narrow | None) -> _Finding:
+    """The finding about a right formula; `narrow`: a step of it whose rounding, replayed, explains the error.
+
+    WEAK as well, whatever it costs, where the step has an excuse: the backward pass is computed from the definition's 16-bit
+    output, or multiplies matrices of 16 bits. That is a choice of what is saved and on what is run.
+    """
     case = answer.case
     own = exact.rounding(answer.seed)
     computed = [FORMATS[d].roundoff for d in {case.dtype, *case.formats.values()}]
     half = math.sqrt(min(computed))
     weak = True
+    excused = narrow is not None and bool(narrow.excuse)
     for c in answer.compared:
         if not c.failing.any():
             continue
@@ -595,9 +606,9 @@ def _weigh_rounding(finding: _Finding, answer: _Answer, exact: Exact, replayed: 
             error = want.error_of(got)[c.failing]
             largest = np.max(np.abs(want.hi), initial=0.0)
             stored = FORMATS[case.dtype_of(name)].roundoff * np.abs(want.hi)[c.failing]
-            if not replayed and (error > own[name][c.failing]).any():
+            if narrow is None and (error > own[name][c.failing]).any():
                 return finding
-            weak &= bool((error - stored <= half * largest).all())
+            weak &= excused or bool((error - stored <= half * largest).all())
     narrower = _coarser_formats(exact, case)
     if narrower:
         message = f"the formula is right, and computed in {' and '.join(narrower)}: {finding.message}"
@@ -694,6 +705,8 @@ def _add_hypothesis(finding: _Finding, answer: _Answer) -> _Finding:
     asked = answer
     if answer.exact is not None and answer.exact.formula.right is False:
         finding = _add_departure(finding, answer.case, answer.exact)
+        if "hypothesis" in finding.facts:
+            return finding
         answer = _in_doubles(answer, answer.exact)
     ref = answer.flipped.reference if answer.flipped else answer.ref
     found = explain(answer.case, answer.seen, ref, answer.compared, seed=answer.seed)
@@ -728,6 +741,8 @@ def _add_departure(finding: _Finding, case: Case, exact: Exact) -> _Finding:
     if departure is None:
         return finding
     facts = {**finding.facts, "departure": asdict(departure)}
+    if departure.overwritten:
+        facts["hypothesis"] = Explanation("saved tensor written to", str(departure)).to_dict()
     return replace(finding, message=f"{finding.message}. {departure}", facts=facts)
 
 

@@ -10,7 +10,7 @@ values and cotangents of the definition is the one that is wrong: what comes aft
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -24,9 +24,9 @@ from ..namespaces.dtypes import is_float, to_float64
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import forward, reverse
 from ..ops import OPS
-from ..ops.build import lowered
+from ..ops.build import lowered, lowered_with_origins
 from .budget import casts
-from .exact import Exact
+from .exact import MOVES, Exact
 from .hypotheses.constants import CONSTANTS, FRACTIONS
 from .hypotheses.evidence import Purse, Spent, cost
 from .wording import SIGNS, UNSEEN, called, with_line
@@ -50,7 +50,10 @@ NEAR = 1e-4
 a fit has few digits."""
 
 MOST = 400
-"""Nodes of a backward pass that is looked into: a change of one costs a walk over those that depend on it."""
+"""Nodes of a backward pass that is looked into one by one: a change of one costs a walk over those that depend on it."""
+
+SIMPLE = (1.0, 2.0, 3.0, 4.0, 0.5, 0.25, 1 / 3)
+"""What a literal may be multiplied by before it is used elsewhere: 3 · 0.044715 beside 0.044715."""
 
 
 @dataclass(frozen=True)
@@ -61,31 +64,33 @@ class Departure:
     repair  what makes the gradients right: "with 2 times its value"
     site    its line, where it is known
     node    of the lowered backward pass
+    overwritten  does it write to what the backward pass had kept?
     """
 
     text: str
     repair: str
     site: Site | None
     node: int
+    overwritten: bool = False
 
     def __str__(self) -> str:
+        if self.overwritten:
+            return f"The backward pass reads what was written to after it had been kept: {self.text}. {self.repair}"
         return f"The first wrong step of the backward pass is {self.text}: the gradients are right {self.repair}"
+
+
+Changes = Mapping[int, Callable[[Any], Any]]
+"""Node -> what is made of its value."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Repair:
-    """A change of one node. `rank`: of several that hold the lowest is the simplest."""
+    """A change of a step, or of literals of it. `rank`: of several that hold the lowest is the simplest."""
 
     node: int
-    value: Any
+    changes: Changes
     text: str
     rank: int
-    literal: int | None = None
-
-    @property
-    def changed(self) -> int:
-        """The node that has the other value: the step, or a literal of it."""
-        return self.node if self.literal is None else self.literal
 
 
 def find_departure(case: Case, exact: Exact) -> Departure | None:
@@ -110,11 +115,13 @@ class _Search:
         asked = exact.asked
         assert asked is not None
         self.case = case
-        self.graph = lowered(asked.graph)
+        self.graph, origins = lowered_with_origins(asked.graph)
+        last = {k: j for j, k in enumerate(origins)}
+        self.overwrites = {last[k]: last[old] for k, old in exact.overwrites.items() if k in last and old in last}
         self.purse = Purse(WORK)
         self.want = [exact.true[n] for n in exact.values]
-        if len(self.graph.nodes) > MOST or not all(np.isfinite(w).all() for w in self.want):
-            raise Unsupported("too large, or not finite")
+        if not all(np.isfinite(w).all() for w in self.want):
+            raise Unsupported("not finite")
         given = {n: to_float64(v) if is_float(v) else v for n, v in asked.values.items()}
         self.values = forward(NUMPY, self.graph, given, "float64")
         self.steps = [k for k in sorted(self.graph.active) if isinstance(self.graph.nodes[k], Apply)]
@@ -122,18 +129,25 @@ class _Search:
     def find(self) -> Departure | None:
         found: list[_Repair] = []
         try:
-            for make in (self.scaled, self.other_operations, self.other_arguments):
-                found = found or [r for k in self.suspects for r in make(k) if self.holds(r)]
-            # What has a true cotangent's value may be one of several terms of what it should be.
-            found = found or [r for k in self.steps for r in self.true_cotangents(k) if self.holds(r)]
+            if overwritten := next((r for r in self.before_writes() if self.holds(r)), None):
+                return self._departure(overwritten, overwritten=True)
+            if len(self.graph.active) > MOST:
+                found = [r for r in self.of_loops() if self.holds(r)]
+            else:
+                for make in (self.scaled, self.other_operations, self.other_arguments):
+                    found = found or [r for k in self.suspects for r in make(k) if self.holds(r)]
+                # What has a true cotangent's value may be one of several terms of what it should be.
+                found = found or [r for k in self.steps for r in self.true_values(k) if self.holds(r)]
         except Spent:
-            return None
+            pass
         if not found:
             return None
-        best = min(found, key=lambda r: (r.rank, r.node))
+        return self._departure(min(found, key=lambda r: (r.rank, r.node)))
+
+    def _departure(self, best: _Repair, overwritten: bool = False) -> Departure:
         node = self.graph.nodes[best.node]
         site = node.site if isinstance(node, Apply) else None
-        return Departure(with_line(self.graph, best.node), best.text, site, best.node)
+        return Departure(with_line(self.graph, best.node), best.text, site, best.node, overwritten)
 
     # ---- what is right, and what may be wrong ------------------------------------------------------------------------
 
@@ -191,7 +205,7 @@ class _Search:
 
     def holds(self, repair: _Repair) -> bool:
         try:
-            found = self.outputs(repair.changed, repair.value)
+            found = self.outputs(repair.changes)
         except _IMPOSSIBLE:
             return False
         return found is not None and all(map(self._is_right, found, self.want))
@@ -201,17 +215,21 @@ class _Search:
         scale = float(np.max(np.abs(want), initial=0.0))
         return got.shape == want.shape and bool((np.abs(got - want) <= RIGHT * scale).all())
 
-    def outputs(self, k: int, value: Any) -> list[np.ndarray] | None:
-        """The gradients with another value of a node; None where it has another shape."""
-        self.purse.spend(cost(self.graph.nodes[j] for j in (k, *self.after(k))))
-        if np.shape(value) != np.shape(self.values[k]):
-            return None
-        changed: dict[int, Any] = {k: value}
-        for j in self.after(k):
-            node = self.graph.nodes[j]
-            assert isinstance(node, Apply)
-            args = [changed.get(a, self.values[a]) for a in node.args]
-            changed[j] = OPS[node.op].define(NUMPY, *args, **dict(node.params))
+    def outputs(self, changes: Changes) -> list[np.ndarray] | None:
+        """The gradients with other values of some nodes; None where one has another shape."""
+        after = sorted(set().union(*({k, *self.after(k)} for k in changes)))
+        self.purse.spend(cost(self.graph.nodes[j] for j in after))
+        changed: dict[int, Any] = {}
+        for j in after:
+            node, value = self.graph.nodes[j], self.values[j]
+            if isinstance(node, Apply) and any(a in changed for a in node.args):
+                args = [changed.get(a, self.values[a]) for a in node.args]
+                value = OPS[node.op].define(NUMPY, *args, **dict(node.params))
+            if j in changes:
+                value = changes[j](value)
+                if np.shape(value) != np.shape(self.values[j]):
+                    return None
+            changed[j] = value
         return [np.asarray(changed.get(o, self.values[o]), dtype=np.float64) for o in self.graph.outputs]
 
     def after(self, k: int) -> list[int]:
@@ -242,38 +260,65 @@ class _Search:
     def words(self, k: int) -> str:
         return called(self.graph, k, 1)
 
+    def before_writes(self) -> Iterator[_Repair]:
+        """What an array held before it was written to."""
+        for k, old in self.overwrites.items():
+            if k in self.graph.active and self.values[old] is not None:
+                text = f"With what that held before, {self.words(old)}, the gradients are right"
+                yield self._replaced(k, self.values[old], text, 0)
+
     def scaled(self, k: int) -> Iterator[_Repair]:
         """Try other numbers for the literals of the step, then a multiple of its result."""
-        node, value = self.node(k), self.values[k]
+        node = self.node(k)
         if node.kind != "float" or node.op in UNSEEN:
             return
         for i, a in enumerate(() if casts(self.graph, node) else node.args):
             literal = self.graph.nodes[a]
             if isinstance(literal, Constant) and literal.kind == "float" and math.prod(literal.shape) == 1:
                 yield from self._other_literal(k, i, float(np.ravel(literal.value)[0]))
-        yield from self._multiple(k, value)
+        yield from self._multiple(k)
 
     def _other_literal(self, k: int, i: int, was: float) -> Iterator[_Repair]:
-        """Another number in this step alone, or wherever the number stands."""
-        constant = self.node(k).args[i]
-        shape = self.graph.nodes[constant].shape
-        for node, at in ((k, partial(self._with_number, k, i, shape)), (constant, partial(np.full, shape))):
-            c = self._fitted(node, at, was)
+        """Another number in this step alone, wherever the number stands, or wherever that or a multiple of it does."""
+        shape = self.graph.nodes[self.node(k).args[i]].shape
+        alone = lambda c: {k: lambda _: self._with(k, i, np.full(shape, c))}
+        for at in (alone, *map(self._everywhere, self._twins(was))):
+            c = self._fitted(at, was)
             for number in [] if c is None else _meant(c):
                 if number != was:
-                    yield _Repair(
-                        k, at(number), f"with {_number(number)} for {was:.6g}", int(not _has_name(number)), node
-                    )
+                    text = f"with {_number(number)} for {was:.6g}"
+                    yield _Repair(k, at(number), text, int(not _has_name(number)))
 
-    def _with_number(self, k: int, i: int, shape: tuple[int, ...], c: float) -> Any:
-        return self._with(k, i, np.full(shape, c))
+    def _twins(self, was: float) -> list[dict[int, float]]:
+        """Literals that are this number, and those that are a small multiple or part of it: node -> how many times it."""
+        if not was or was == round(was):  # of small integers all are multiples
+            return [{k: 1.0 for k, v in self._literals.items() if v == was}]
+        ratios = {k: v / was for k, v in self._literals.items() if v}
+        same = {k: 1.0 for k, r in ratios.items() if r == 1}
+        simple = {k: m for k, r in ratios.items() for m in SIMPLE if abs(r - m) <= 4 * 2.0**-24 * m}
+        return [same, simple] if len(simple) > len(same) else [same]
 
-    def _fitted(self, k: int, at: Callable[[float], Any], was: float) -> float | None:
+    @cached_property
+    def _literals(self) -> dict[int, float]:
+        """The literals of the backward pass that are one number."""
+        return {
+            k: float(np.ravel(n.value)[0])
+            for k, n in enumerate(self.graph.nodes)
+            if isinstance(n, Constant) and n.kind == "float" and math.prod(n.shape) == 1
+        }
+
+    def _everywhere(self, twins: Mapping[int, float]) -> Callable[[float], Changes]:
+        def changes(c: float) -> Changes:
+            return {k: partial(_filled, c * m) for k, m in twins.items()}
+
+        return changes
+
+    def _fitted(self, at: Callable[[float], Changes], was: float) -> float | None:
         """The number for which the gradients are nearest to the true ones, by Gauss and Newton's method."""
         c, here = was, [np.asarray(self.values[o], dtype=np.float64) for o in self.graph.outputs]
         for _ in range(TURNS):
             step = STEP * max(abs(c), 1.0)
-            moved = self.outputs(k, at(c + step))
+            moved = self.outputs(at(c + step))
             if moved is None:
                 return None
             top = bottom = 0.0
@@ -284,20 +329,43 @@ class _Search:
             if not (bottom and math.isfinite(top / bottom)):
                 return None
             c += step * top / bottom
-            found = self.outputs(k, at(c))
+            found = self.outputs(at(c))
             if found is None or abs(top) <= RIGHT * bottom or all(map(self._is_right, found, self.want)):
                 break
             here = found
         return _rounded(c)
 
-    def _multiple(self, k: int, value: Any) -> Iterator[_Repair]:
-        c = self._fitted(k, lambda c: c * value, 1.0)
+    def _multiple(self, k: int, group: Collection[int] = ()) -> Iterator[_Repair]:
+        """A multiple of the result of a step, or of all those of one line."""
+        at = lambda c: {j: lambda v: c * v for j in group or (k,)}
+        c = self._fitted(at, 1.0)
         if c is None or c == 1.0:
             return
         text = (
             "without it" if c == 0 else "with the other sign of it" if c == -1 else f"with {_number(c)} times its value"
         )
-        yield _Repair(k, c * value, text, 2)
+        yield _Repair(k, at(c), text, 2)
+
+    def of_loops(self) -> Iterator[_Repair]:
+        """Of a pass that is too large to look into each node: other literals, and multiples of all steps of one line."""
+        for was in dict.fromkeys(self._literals.values()):
+            users = [k for k in self.steps if any(self._literals.get(a) == was for a in self.node(k).args)]
+            users = [k for k in users if not casts(self.graph, self.node(k))]
+            if users:
+                yield from self._of_all_turns(users[0], was)
+        lines: dict[tuple[str, Site | None], list[int]] = {}
+        for k in self.steps:
+            if self.node(k).kind == "float" and self.node(k).op not in UNSEEN:
+                lines.setdefault((self.node(k).op, self.node(k).site), []).append(k)
+        for group in lines.values():
+            yield from self._multiple(group[0], group)
+
+    def _of_all_turns(self, k: int, was: float) -> Iterator[_Repair]:
+        at = self._everywhere(self._twins(was)[0])
+        c = self._fitted(at, was)
+        for number in [] if c is None else _meant(c):
+            if number != was:
+                yield _Repair(k, at(number), f"with {_number(number)} for {was:.6g}", int(not _has_name(number)))
 
     def _applied(self, k: int, args: list[Any], op: str = "") -> Any:
         node = self.node(k)
@@ -307,7 +375,7 @@ class _Search:
         """The step is another operation on the same arguments, or on fewer."""
         for text, change in self._operations(k):
             try:
-                yield _Repair(k, change(), text, 3)
+                yield self._replaced(k, change(), text, 3)
             except _IMPOSSIBLE:
                 continue
 
@@ -353,28 +421,64 @@ class _Search:
             was = np.asarray(self.values[a])
             if was.dtype != np.float64 or not was.ndim:
                 continue
-            for j, other in enumerate(self.values):
-                known = other is not None and j not in depends and j != a and self.graph.nodes[j].kind == "float"
-                if known and np.shape(other) == was.shape and not np.array_equal(other, was):
-                    try:
-                        made = self._with(k, i, other)
-                    except _IMPOSSIBLE:
-                        continue
-                    yield _Repair(k, made, f"with {self.words(j)} for {self.words(a)}", 4)
+            own = [
+                (v, lambda j=j: self.words(j))
+                for j, v in enumerate(self.values)
+                if v is not None and j not in depends and j != a and self.graph.nodes[j].kind == "float"
+            ]
+            true = [
+                (v, lambda j=j: f"the definition's {called(self.true_graph, j, 1)}")
+                for j, v in self.true_arrays.items()
+            ]
+            for rank, others in ((4, own), (5, true)):
+                for other, words in others:
+                    if np.shape(other) == was.shape and not np.array_equal(other, was):
+                        try:
+                            made = self._with(k, i, other)
+                        except _IMPOSSIBLE:
+                            continue
+                        yield self._replaced(k, made, f"with {words()} for {self.words(a)}", rank)
 
-    def true_cotangents(self, k: int) -> Iterator[_Repair]:
-        """The step is to be the cotangent of a node of the definition, or its part along one edge."""
-        if k in self.graph.outputs:
+    @cached_property
+    def true_arrays(self) -> dict[int, np.ndarray]:
+        """The definition's values."""
+        return {j: v for j, v in self.definition[0].items() if v.ndim}
+
+    @staticmethod
+    def _replaced(k: int, value: Any, text: str, rank: int) -> _Repair:
+        return _Repair(k, {k: lambda _: value}, text, rank)
+
+    def true_values(self, k: int) -> Iterator[_Repair]:
+        """The step is to be a value of the definition, or the cotangent of a node of it, or its part along one edge.
+
+        Of a gradient itself that says nothing: the true one is right in its place.
+        """
+        if k in self.gradients:
             return
         shape = np.shape(self.values[k])
-        _, cotangents, sent = self.definition
+        values, cotangents, sent = self.definition
+        for j, v in values.items():
+            if v.shape == shape and v.ndim:
+                yield self._replaced(k, v, f"with the value of {with_line(self.true_graph, j)} in its place", 5)
         for j, g in cotangents.items():
             if g.shape == shape and not isinstance(self.true_graph.nodes[j], Constant):
-                yield _Repair(k, g, f"with the cotangent of {with_line(self.true_graph, j)} in its place", 5)
+                yield self._replaced(k, g, f"with the cotangent of {with_line(self.true_graph, j)} in its place", 6)
         for (j, i), g in sent.items():
             if g.shape == shape:
                 text = f"with the cotangent that {with_line(self.true_graph, j)} passes to its argument {i + 1} in its place"
-                yield _Repair(k, g, text, 6)
+                yield self._replaced(k, g, text, 7)
+
+    @cached_property
+    def gradients(self) -> frozenset[int]:
+        """The outputs, and what is only cast or moved to become one."""
+        found = set()
+        for k in self.graph.outputs:
+            while k not in found:
+                found.add(k)
+                node = self.graph.nodes[k]
+                if isinstance(node, Apply) and (node.op in MOVES or casts(self.graph, node)):
+                    k = (casts(self.graph, node) or node.args)[0]
+        return frozenset(found)
 
 
 _OTHERS: Mapping[str, tuple[str, ...]] = {
@@ -396,6 +500,10 @@ _CHANGES: Mapping[str, Callable[[Any], Any]] = {
     "the cube of {}": lambda a: a**3,
 }
 """What an argument should have been."""
+
+
+def _filled(c: float, like: Any) -> np.ndarray:
+    return np.full(np.shape(like), c)
 
 
 def _transposed(a: Any) -> np.ndarray:

@@ -62,6 +62,7 @@ class Exact:
     formats  the dtypes that the backward pass computes in
     asked    the backward pass as a case: its outputs are the gradients
     faults   what it did wrong in memory
+    overwrites  node of `asked` -> the node whose value its array held before it was written to
     """
 
     formula: Formula
@@ -71,6 +72,7 @@ class Exact:
     formats: frozenset[str] = frozenset()
     asked: Case | None = None
     faults: tuple[str, ...] = ()
+    overwrites: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def resolution(self) -> str:
@@ -130,7 +132,8 @@ def evaluate_backward(
     if exact.formula.right is False and (open_ := _left_open(graph, backward, literals, want)) is not None:
         exact = _compared(dict(zip(wrt, found)), open_)
     formats = frozenset(d for d in backward.formats if d in FORMATS) or frozenset({case.dtype})
-    return replace(exact, formats=formats, asked=_as_case(case, backward, traced))
+    asked = _as_case(case, backward, traced)
+    return replace(exact, formats=formats, asked=asked, overwrites=backward.overwrites)
 
 
 class Faulty(Unsupported):

@@ -46,6 +46,7 @@ class Tracer(Recorder):
         self.names: dict[bytes, str] = {}
         self.formats: dict[int, set[str]] = {}
         self.from_arrays: set[float] = set()
+        self.overwrites: dict[int, int] = {}
 
     def recast(self, value: Value, source: str, target: str) -> Value:
         """A value after a cast between formats: the identity to the definition, and a rounding to the budget; of the
@@ -64,11 +65,11 @@ class Tracer(Recorder):
                 self.formats.setdefault(part.node, set()).add(dtype)
 
     def formats_of(self, graph: Graph | None) -> dict[str, Any]:
-        """`formats`, `node_formats` and `from_arrays` of a Traced."""
+        """`formats`, `node_formats`, `from_arrays` and `overwrites` of a Traced."""
         seen = {k: self.formats[k] for k in graph.active if k in self.formats} if graph is not None else {}
         nodes = {k: max(of, key=lambda d: ROUNDOFF.get(d, 1.0)) for k, of in seen.items()}
         return {"formats": frozenset(d for of in seen.values() for d in of), "node_formats": nodes,
-                "from_arrays": frozenset(self.from_arrays)}  # fmt: skip
+                "from_arrays": frozenset(self.from_arrays), "overwrites": dict(self.overwrites)}  # fmt: skip
 
     def note(self, text: str) -> None:
         self.notes[text] = None

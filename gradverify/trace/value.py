@@ -127,6 +127,7 @@ class Traced:
     formats    the floating-point dtypes that values which depend on an input pass through on their way to an output
     node_formats  node of the graph -> the dtype of its value, where it is known; of several the coarsest
     from_arrays  sizes of the graph's literals that were an array's: as good as its dtype, not as a number in the code
+    overwrites  node -> the node whose value its array held before it was written to
     custom     part of its backward pass is the user's own (an autograd.Function, a custom_vjp, a custom operator)
     branches   it decides on values: the graph is the branch, and the length of the loops, at this point
     converges  a loop under a rule of its own goes on until it has converged: the graph is no more precise than that
@@ -156,6 +157,7 @@ class Traced:
     formats: frozenset[str] = frozenset()
     node_formats: Mapping[int, str] = field(default_factory=dict)
     from_arrays: frozenset[float] = frozenset()
+    overwrites: Mapping[int, int] = field(default_factory=dict)
     branches: bool = False
     converges: bool = False
     stops_at: float = 0.0

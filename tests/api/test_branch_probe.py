@@ -41,6 +41,70 @@ def test_what_a_branch_hides_is_found(name: str) -> None:
     assert "turns)" in verdict.message, verdict.message
 
 
+def jax_tanh(back: Any) -> Any:
+    jnp = pytest.importorskip("jax").numpy
+    fn = pytest.importorskip("jax").custom_vjp(jnp.tanh)
+    fn.defvjp(lambda x: (jnp.tanh(x), x), lambda x, g: (back(jnp, g, x),))
+    return fn
+
+
+OF_EACH = {
+    "a threshold of a sum": lambda xp, g, x: xp.where(2 * x + 1 < -8, 0 * g, g / xp.cosh(x) ** 2),
+    "one value of a difference": lambda xp, g, x: xp.where((x - 3) == 0.25, 0 * g, g / xp.cosh(x) ** 2),
+    "a clamp at 30": lambda xp, g, x: g / xp.cosh(xp.clip(x, -30, 30)) ** 2,
+}
+
+
+@pytest.mark.parametrize("name", OF_EACH)
+def test_in_jax(name: str) -> None:
+    """Of a function of JAX's own with a user's rule."""
+    with pytest.importorskip("jax").enable_x64(True):
+        verdict = check(jax_tanh(OF_EACH[name]), pytest.importorskip("jax").numpy.array([0.5, 1.5, -0.3, 0.8]))
+    assert verdict.outcome is Outcome.FAIL, verdict.text()
+    assert "turns)" in verdict.message, verdict.message
+
+
+@pytest.mark.parametrize("name", OF_EACH)
+def test_in_the_engine(name: str) -> None:
+    from gradverify import engine
+
+    class Tanh(engine.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return engine.tanh(x)
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            return OF_EACH[name](engine, g, *ctx.saved_tensors)
+
+    x = engine.tensor([0.5, 1.5, -0.3, 0.8], dtype=engine.float64, requires_grad=True)
+    verdict = check(lambda x: Tanh.apply(x), x)
+    assert verdict.outcome is Outcome.FAIL, verdict.text()
+    assert "turns)" in verdict.message, verdict.message
+
+
+TILES = {
+    "left at 0": lambda g, p: 0 * g,
+    "without its factor": lambda g, p: g * p,
+    "with the sign of the last row": lambda g, p: 2 * g * p * torch.sign(p[-1:]),
+}
+
+
+@pytest.mark.parametrize("rows", [3, 4, 8])
+@pytest.mark.parametrize("name", TILES)
+def test_the_last_partial_tile(name: str, rows: int) -> None:
+    """The given length is a multiple of all three."""
+
+    def back(g: Any, x: Any) -> Any:
+        tiles = [(a, b) for a, b in zip(g.split(rows), x.split(rows))]
+        return torch.cat([TILES[name](a, b) if len(b) < rows else 2 * a * b for a, b in tiles])
+
+    x = torch.linspace(-1, 1, 48, dtype=torch.float64).reshape(24, 2).requires_grad_()
+    verdict = check(custom(lambda x: x * x, back), x)
+    assert verdict.outcome is Outcome.FAIL, verdict.text()
+
+
 def test_the_message_names_the_point_and_the_branch() -> None:
     assert "args[0] < -3.0 at " in check(HIDDEN["a threshold"], X).message
 

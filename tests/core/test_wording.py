@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradverify.core.outcome import FailKind, Outcome
-from gradverify.core.verdict import Comparison, Element, Verdict
+from gradverify.core.verdict import Comparison, Element, Formula, Verdict
 from gradverify.core.wording import WIDTH, glance, in_few_digits, point_of
 
 
@@ -47,6 +47,20 @@ def test_lines_are_wrapped_and_no_graph_is_shown() -> None:
 def test_a_pass_says_how_far_it_reaches() -> None:
     fine = replace(WRONG, outcome=Outcome.PASS, kind=None, message="", comparisons=())
     assert fine.text().replace("\n", " ") == "PASS: Norm on torch in float32 (ops.py:12): worst error 0% of its budget"
+
+
+def test_a_pass_says_how_it_was_found() -> None:
+    fine = replace(WRONG, outcome=Outcome.PASS, kind=None, message="", comparisons=())
+    said = lambda v: v.text().replace("\n", " ").partition("(ops.py:12): ")[2]
+    values = "worst error 0% of its budget"
+    differences = replace(fine, facts={"directions": 3})
+    assert said(differences) == (
+        f"by differences of the function itself: {values}; a reference= or float64 would raise the power"
+    )
+    assert said(replace(differences, dtype="float64")).endswith("; a reference= would raise the power")
+    untraced = replace(fine, formula=Formula(None, why="no graph"))
+    assert said(untraced) == (f"by values alone, as the backward pass was not evaluated exactly (no graph): {values}")
+    assert said(replace(fine, formula=Formula(True))) == f"the formula is right; values: {values}"
 
 
 @pytest.mark.parametrize(

@@ -176,3 +176,131 @@ def test_numpy_by_hand() -> None:
     vjp = lambda g, x: g * np.cos(x) * 3
     verdict = judge(np.sin, np.linspace(-1, 1, 6), vjp=vjp)
     assert verdict.facts["departure"]["repair"] == "with 1 for 3"
+
+
+def test_a_number_in_all_turns_of_a_loop() -> None:
+    """A backward pass of some 600 nodes, which is too large to look into each."""
+
+    def run(x: Any) -> Any:
+        h, rows = torch.zeros_like(x[0]), []
+        for row in x:
+            h = torch.tanh(0.5 * h + row)
+            rows.append(h)
+        return torch.stack(rows)
+
+    def back(g: Any, x: Any) -> Any:
+        h, d, found = run(x), torch.zeros_like(x[0]), []
+        for k in range(len(x) - 1, -1, -1):
+            d = (g[k] + d) * (1 - h[k] * h[k])
+            found.append(d)
+            d = 0.4999 * d
+        return torch.stack(found[::-1])
+
+    x = torch.linspace(-1, 1, 120, dtype=torch.float64).reshape(40, 3).requires_grad_()
+    departure = found(run, back, x)
+    assert departure["repair"] == "with 1/2 for 0.4999"
+    assert departure["site"] == (__file__, line_of(back, "0.4999"))
+
+
+def test_a_number_and_a_multiple_of_it() -> None:
+    def back(g: Any, x: Any) -> Any:
+        c = 0.0447
+        return g * (1 + 3 * c * x * x) * torch.cos(x + c * x**3)
+
+    departure = found(lambda x: torch.sin(x + 0.044715 * x**3), back, at("float64"))
+    assert departure["repair"] in ("with 0.044715 for 0.0447", "with 0.134145 for 0.1341")
+
+
+def test_a_value_of_the_definition() -> None:
+    """eps beside the root, not under it: the reciprocal root is another number."""
+
+    def back(g: Any, x: Any) -> Any:
+        r = 1 / (x.square().mean(-1, keepdim=True).sqrt() + 1e-2)
+        h = x * r
+        return r * (g - h * (g * h).mean(-1, keepdim=True))
+
+    rows = torch.tensor([[0.3, -0.7], [1.1, 1.9], [-0.4, 0.9]], dtype=torch.float64, requires_grad=True)
+    departure = found(lambda x: x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-2), back, rows)
+    assert "the definition's rsqrt(" in departure["repair"] or "with the value of rsqrt(" in departure["repair"]
+    assert departure["site"] == (__file__, line_of(back, "r = 1"))
+
+
+def test_nothing_is_said_where_the_gradient_itself_is_replaced() -> None:
+    """The true gradient is right in the place of any other: that names no step."""
+
+    def back(g: Any, x: Any) -> Any:
+        return (g * (torch.atan(3 * x) + 0.1 * x**5 - torch.exp(-x))).clone()
+
+    fn = custom(torch.sin, back)
+    verdict = judge(lambda x: fn(x), at("float64"))
+    assert verdict.kind is FailKind.WRONG
+    assert "departure" not in verdict.facts, verdict.message
+
+
+class TestWrittenTo:
+    """What the forward pass keeps for the backward pass, and writes to afterwards."""
+
+    @staticmethod
+    def kept(run: Callable[..., Any], back: Callable[..., Any]) -> Callable[..., Any]:
+        """run(x) -> (output, what is kept); back(g, kept)."""
+
+        class Kept(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx: Any, x: Any) -> Any:
+                out, ctx.kept = run(x)
+                return out
+
+            @staticmethod
+            def backward(ctx: Any, g: Any) -> Any:
+                return back(g, ctx.kept)
+
+        return Kept.apply
+
+    @staticmethod
+    def by_the_next_op(x: Any) -> Any:
+        h = x.exp()
+        return h.sin_().clone(), h
+
+    @staticmethod
+    def by_a_scale(x: Any) -> Any:
+        h = x.exp()
+        out = h.sin()
+        h.mul_(0.5)
+        return out, h
+
+    @staticmethod
+    def by_two_writes(x: Any) -> Any:
+        h = x.exp()
+        out = h.sin()
+        h.add_(1).clamp_(max=2)
+        return out, h
+
+    @pytest.mark.parametrize("name", ["by_the_next_op", "by_a_scale"])
+    @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+    def test_it_is_named(self, name: str, dtype: str) -> None:
+        run = getattr(self, name)
+        verdict = judge(self.kept(run, lambda g, h: g * h.cos() * h), at(dtype))
+        assert verdict.kind is FailKind.WRONG, verdict.text()
+        assert verdict.facts["hypothesis"]["name"] == "saved tensor written to"
+        assert "was written to after it had been kept" in verdict.message
+        where = "sin_" if name == "by_the_next_op" else "mul_"
+        assert verdict.facts["departure"]["site"] == (__file__, line_of(run, where))
+
+    def test_a_right_one(self) -> None:
+        """What is written to is read as it is then."""
+        verdict = judge(self.kept(self.by_a_scale, lambda g, h: g * (2 * h).cos() * 2 * h), at("float64"))
+        assert verdict.outcome is Outcome.PASS, verdict.text()
+
+    @pytest.mark.parametrize(
+        "back",
+        [
+            lambda g, h: g * (2 * h).cos() * 2 * h * 1.5,
+            lambda g, h: -g * (2 * h).cos() * 2 * h,
+            lambda g, h: g.sign() * (2 * h).cos() * 2 * h,
+            lambda g, h: g * (2 * h).sin() * 2 * h,
+        ],
+    )
+    def test_silent_where_another_thing_is_true(self, back: Any) -> None:
+        verdict = judge(self.kept(self.by_a_scale, back), at("float64"))
+        assert verdict.outcome is Outcome.FAIL, verdict.text()
+        assert verdict.facts.get("hypothesis", {}).get("name") != "saved tensor written to"

@@ -233,3 +233,168 @@ class TestSumsWithinTheBudget:
 
         assert judge(custom(run, back), drawn(12, 3)).outcome is Outcome.PASS
         assert judge(run, drawn(12, 3)).outcome is Outcome.PASS
+
+
+class TestIntermediatesWithinTheBudget:
+    """What is rounded to 16 bits on the way of a pass in float32, where the budget of the result excuses it."""
+
+    @staticmethod
+    def gated(keep: Callable[[Any], Any]) -> Any:
+        """x·σ(x)·w in float32; `keep` stores silu for the gradient of w."""
+
+        def back(g: Any, x: Any, w: Any) -> Any:
+            g, x, w = g.float(), x.float(), w.float()
+            s = torch.sigmoid(x)
+            silu = keep(x * s)
+            return (g * w * s * (1 + x * (1 - s))).to(HALF), (g * silu).to(HALF)
+
+        return custom(lambda x, w: (x.float() * torch.sigmoid(x.float()) * w.float()).to(HALF), back)
+
+    def test_one_that_is_rounded_once(self) -> None:
+        stored = lambda t: t.to(HALF).float()
+        verdict = judge(self.gated(stored), drawn(64), drawn(64, seed=1))
+        assert verdict.outcome is Outcome.WEAK, verdict.text()
+        assert "digits are lost that need not be lost" in verdict.message
+        found = verdict.facts["narrow"]
+        assert found["of"].endswith("[1]")
+        assert "the result of multiply (shape [64]) is rounded to bfloat16 before it is used at " in found["text"]
+        assert line_of(TestIntermediatesWithinTheBudget.test_one_that_is_rounded_once, "stored =") in found["text"]
+        assert found["left"] <= 1 < found["ulps"] < 2  # two roundings of half an ulp to an ulp each
+        assert all(c.failing == 0 for c in verdict.comparisons)
+
+    @pytest.mark.parametrize(
+        "keep",
+        [
+            lambda t: (t.to(HALF) * 0.75).float() / 0.75,  # computed on, in 16 bits
+            lambda t: t.flip(0).to(HALF).flip(0).float(),
+            lambda t: t.to(torch.float64).to(HALF).to(torch.float64).float(),
+        ],
+    )
+    def test_other_ways_to_round_it(self, keep: Callable[[Any], Any]) -> None:
+        verdict = judge(self.gated(keep), drawn(64), drawn(64, seed=1))
+        assert verdict.outcome is Outcome.WEAK, verdict.text()
+        assert verdict.facts["narrow"]["dtype"] == "bfloat16"
+
+    def test_a_gradient_of_few_entries_shows_it_for_another_cotangent(self) -> None:
+        """One entry, of which the case's own cotangent leaves little to see."""
+        weak = [
+            judge(self.gated(lambda t: t.to(HALF).float()), drawn(1, seed=k), drawn(1, seed=k + 50)) for k in range(8)
+        ]
+        drawn_ones = [v.facts["narrow"]["drawn"] for v in weak if v.outcome is Outcome.WEAK]
+        assert any(drawn_ones), drawn_ones
+        assert any("cotangent" in v.message and "that were drawn" in v.message for v in weak)
+
+    @pytest.mark.parametrize("keep", [lambda t: t, lambda t: t.double().float()])
+    def test_wide_ones(self, keep: Callable[[Any], Any]) -> None:
+        assert judge(self.gated(keep), drawn(64), drawn(64, seed=1)).outcome is Outcome.PASS
+
+    def test_what_the_definition_rounds_as_well(self) -> None:
+        """silu is rounded before the product, so that autograd rounds it, and the cotangent g·w, as well."""
+
+        def run(x: Any, w: Any) -> Any:
+            return (x.float() * torch.sigmoid(x.float())).to(HALF) * w
+
+        def back(g: Any, x: Any, w: Any) -> Any:
+            wide = x.float()
+            s = torch.sigmoid(wide)
+            return ((g * w).float() * s * (1 + wide * (1 - s))).to(HALF), g * (wide * s).to(HALF)
+
+        assert judge(custom(run, back), drawn(64), drawn(64, seed=1)).outcome is Outcome.PASS
+
+    def test_what_is_computed_in_16_bits_throughout(self) -> None:
+        def back(g: Any, x: Any) -> Any:
+            s = torch.sigmoid(x)
+            return g * s * (1 + x * (1 - s))
+
+        assert judge(custom(lambda x: x * torch.sigmoid(x), back), drawn(64)).outcome is Outcome.PASS
+
+    def test_a_part_that_the_definition_computes_in_16_bits(self) -> None:
+        """tanh in 16 bits, its derivative op by op in 16 bits; exp beside it in float32."""
+
+        def run(x: Any) -> Any:
+            return (torch.tanh(x).float().exp() * x.float()).to(HALF)
+
+        def back(g: Any, x: Any) -> Any:
+            y = torch.tanh(x)
+            e = y.float().exp()
+            inner = (g.float() * e * x.float()).to(HALF)  # the cotangent of y
+            return ((g.float() * e).to(HALF).float() + (inner * (1 - y * y)).float()).to(HALF)
+
+        assert judge(custom(run, back), drawn(64)).outcome is Outcome.PASS
+
+    def test_operands_of_a_product_of_matrices_in_16_bits(self) -> None:
+        """The hardware multiplies matrices of 16 bits: ds.to(q.dtype) @ k, as every fused attention has it."""
+
+        def run(q: Any, k: Any) -> Any:
+            return torch.tanh(q.float() @ k.float().T).to(HALF)
+
+        def back(g: Any, q: Any, k: Any) -> Any:
+            t = torch.tanh(q.float() @ k.float().T)
+            ds = (g.float() * (1 - t * t)).to(HALF).float()
+            return (ds @ k.float()).to(HALF), (ds.T @ q.float()).to(HALF)
+
+        q, k = drawn(6, 4), drawn(5, 4, seed=1)
+        verdict = judge(custom(run, back), q, k)
+        assert verdict.outcome is Outcome.WEAK, verdict.text()
+        assert verdict.facts["narrow"]["excuse"] == "for a product of 16-bit matrices"
+        # Where the scores themselves are in 16 bits the definition rounds ds as well, and the budget has it.
+        in_half = lambda q, k: torch.tanh((q @ k.T).float()).to(HALF)
+        assert judge(custom(in_half, back), q, k).outcome is Outcome.PASS
+
+    def test_of_its_16_bit_output_it_is_weak_and_said(self) -> None:
+        """x/|x| of rows: what is lost is what the output's rounding costs, which the caller has as well."""
+
+        def run(x: Any) -> Any:
+            wide = x.float()
+            return (wide * torch.rsqrt((wide * wide).sum(-1, keepdim=True))).to(HALF)
+
+        class Normalised(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx: Any, x: Any) -> Any:
+                wide = x.float()
+                r = torch.rsqrt((wide * wide).sum(-1, keepdim=True))
+                y = (wide * r).to(HALF)
+                ctx.save_for_backward(y, r)
+                return y
+
+            @staticmethod
+            def backward(ctx: Any, g: Any) -> Any:
+                y, r = ctx.saved_tensors
+                g, y = g.float(), y.float()
+                return (r * (g - y * (g * y).sum(-1, keepdim=True))).to(HALF)
+
+        verdict = judge(lambda x: Normalised.apply(x), drawn(64, 8))
+        assert verdict.outcome is Outcome.WEAK, verdict.text()
+        assert verdict.facts["narrow"]["excuse"] == "as the definition rounds it"
+        assert "as the definition rounds it" in verdict.message
+
+        def back(g: Any, x: Any) -> Any:
+            g, wide = g.float(), x.float()
+            r = torch.rsqrt((wide * wide).sum(-1, keepdim=True)).to(HALF).float()
+            y = wide * r
+            return (r * (g - y * (g * y).sum(-1, keepdim=True))).to(HALF)
+
+        own = judge(custom(run, back), drawn(64, 8))
+        assert own.kind is FailKind.PRECISION, own.text()
+        assert not own.facts["narrow"]["excuse"]
+
+    def test_jax(self) -> None:
+        jax = pytest.importorskip("jax")
+        jnp = jax.numpy
+        wide = lambda a: a.astype(jnp.float32)
+        gate = jax.custom_vjp(lambda x, w: (wide(x) * jax.nn.sigmoid(wide(x)) * wide(w)).astype(x.dtype))
+
+        def rule(narrow: bool) -> Any:
+            def back(saved: Any, g: Any) -> Any:
+                x, w, g = map(wide, (*saved, g))
+                s = jax.nn.sigmoid(x)
+                silu = wide((x * s).astype(jnp.bfloat16)) if narrow else x * s
+                return (g * w * s * (1 + x * (1 - s))).astype(jnp.bfloat16), (g * silu).astype(jnp.bfloat16)
+
+            return back
+
+        x, w = (jax.random.normal(jax.random.key(k), (64,)).astype(jnp.bfloat16) for k in (0, 1))
+        for narrow, outcome in ((True, Outcome.WEAK), (False, Outcome.PASS)):
+            gate.defvjp(lambda x, w: (gate(x, w), (x, w)), rule(narrow))
+            verdict = judge(gate, x, w)
+            assert verdict.outcome is outcome, verdict.text()

@@ -106,6 +106,34 @@ def test_custom_rules_are_seen_through() -> None:
     agrees(t, np.sin(XN) + np.cos(XN))
 
 
+def with_rule(kind: str, fn: Any) -> Any:
+    """`fn` with a user's derivative."""
+    if kind == "vjp":
+        custom = jax.custom_vjp(fn)
+        custom.defvjp(lambda x: (fn(x), x), lambda x, g: (g * 7,))
+        return custom
+    custom = jax.custom_jvp(fn)
+    if kind == "jvp":
+        custom.defjvp(lambda primals, tangents: (fn(*primals), tangents[0] * 7))
+    else:
+        custom.defjvps(lambda t, y, x: t * 7)
+    return custom
+
+
+@pytest.mark.parametrize("kind", ["vjp", "jvp", "jvps"])
+@pytest.mark.parametrize("fn", [jnp.tanh, jax.nn.sigmoid, jax.nn.softplus, jax.scipy.special.erf])
+def test_a_users_rule_of_a_function_of_jax_is_custom(kind: str, fn: Any) -> None:
+    """Then its branches are looked for, and a declared weakness of JAX's does not excuse it."""
+    assert trace(with_rule(kind, fn), (x(),)).custom
+
+
+@pytest.mark.parametrize(
+    "fn", [jax.nn.relu, jax.nn.softplus, jax.nn.logsumexp, jax.nn.silu, jnp.sinc, jax.scipy.special.xlogy]
+)
+def test_rules_of_jax_are_not(fn: Any) -> None:
+    assert not trace(fn, (x(), x()) if fn is jax.scipy.special.xlogy else (x(),)).custom
+
+
 @pytest.mark.parametrize(
     "transform", [jax.jit, jax.grad, jax.vmap, jax.checkpoint, lambda f: lambda x: jax.jvp(f, (x,), (x,))[1]]
 )

@@ -83,6 +83,16 @@ def test_custom_vjp(error: float, outcome: Outcome) -> None:
     assert judge(sample).verdict.outcome is outcome
 
 
+def test_a_rule_of_a_function_of_jax() -> None:
+    """The function is JAX's, its rule is not."""
+    jax = pytest.importorskip("jax")
+    sine = jax.custom_vjp(jax.numpy.sin)
+    sine.defvjp(lambda x: (jax.numpy.sin(x), x), lambda x, g: (g * jax.numpy.cos(x) * 1.01,))
+    (sample,) = record(lambda: jax.grad(lambda t: sine(t).sum())(jax.numpy.array([0.5, 1.0]))).samples
+    assert judge(sample).verdict.outcome is Outcome.FAIL
+    assert not record(lambda: jax.grad(lambda t: jax.nn.relu(t).sum())(jax.numpy.array([0.5, 1.0]))).samples
+
+
 def test_custom_jvp() -> None:
     jax = pytest.importorskip("jax")
 

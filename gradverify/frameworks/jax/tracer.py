@@ -618,8 +618,43 @@ def _source(eqn: Any) -> str:
 
 
 def _own(eqn: Any) -> bool:
-    """Is the function called one of JAX's? By its file."""
-    return OWN in _source(eqn)
+    """Is the function called one of JAX's, and its rule too, where it has one? By their files."""
+    return OWN in _source(eqn) and _has_own_rule(eqn)
+
+
+def _has_own_rule(eqn: Any) -> bool:
+    """Is the rule of a custom_vjp or custom_jvp JAX's, or is there none? `custom_vjp(jnp.sin)` has a user's."""
+    rule = eqn.params.get("bwd", eqn.params.get("jvp_jaxpr_fun"))
+    info = getattr(rule, "debug_info", None)
+    source = str(getattr(info, "func_src_info", "") or "")
+    if not source:
+        return True
+    return OWN in source and all(OWN in fn.__code__.co_filename for fn in _rules_by_argument(rule))
+
+
+def _rules_by_argument(rule: Any) -> list[Any]:
+    """The functions that were given to `defjvps`, around which JAX writes a rule of its own."""
+    found: list[Any] = []
+    seen: set[int] = set()
+    left = [rule]
+    while left:
+        fn = left.pop()
+        if id(fn) in seen or len(seen) > 50:
+            continue
+        seen.add(id(fn))
+        fn = getattr(fn, "f", fn)  # of a function that JAX has wrapped
+        if isinstance(fn, partial):
+            left += [fn.func, *fn.args]
+        code = getattr(fn, "__code__", None)
+        if code is None:
+            continue
+        for name, cell in zip(code.co_freevars, getattr(fn, "__closure__", None) or ()):
+            value = cell.cell_contents
+            if name == "jvps" and OWN in code.co_filename:
+                found += [f for f in value if hasattr(f, "__code__")]
+            elif callable(value) or hasattr(value, "f"):
+                left.append(value)
+    return found
 
 
 def _library_op(eqn: Any, cells: list[Cell]) -> Callable[..., Any] | None:

@@ -77,12 +77,15 @@ def _watched(original: Callable[..., Any], recorder: Recorder) -> Callable[..., 
 
 
 def definition_of(fn: Any) -> Definition | None:
-    """Where a custom function is written; None for JAX's own."""
+    """Where a custom function is written; None for JAX's own: those whose rule is JAX's as well."""
     inner = inspect.unwrap(fn.fun) if callable(getattr(fn, "fun", None)) else None
-    module = getattr(inner, "__module__", None) or ""
-    if inner is None or module.split(".")[0] in ("jax", "jaxlib", "gradverify"):
+    if inner is None:
         return None
     rule = getattr(fn, "bwd", None) or getattr(fn, "jvp", None)
+    modules = [getattr(f, "__module__", None) or "" for f in (inner, rule) if f is not None]
+    module = next((m for m in modules if m.split(".")[0] not in ("jax", "jaxlib", "gradverify")), None)
+    if module is None:
+        return None
     forward, backward = source_of(inner), source_of(rule)
     backward = backward if backward[0] else forward
     return Definition(

@@ -1026,9 +1026,10 @@ class _Mode(TorchDispatchMode):
             values: list[Value | None] = [xp.find(r) if _strided(r) else None for r in results]
         else:
             values = self.mapped(functional, mapping, plain_args, plain_kwargs, results)
-        kept = [xp.find(t) for t in tensors] if self.passes_on() else [None] * len(tensors)
+        held = [xp.find(t) for t in tensors]
+        kept = held if self.passes_on() else [None] * len(tensors)
         out = func(*args, **kwargs)
-        for t, before, value, was in zip(tensors, befores, values, kept):
+        for t, before, value, was, old in zip(tensors, befores, values, kept, held):
             if not _integer(t):
                 value = value if value is not None else xp.concrete(_array(t))
                 if was is not None and not was.why and not t.is_complex():
@@ -1037,6 +1038,8 @@ class _Mode(TorchDispatchMode):
                 if value.kind == "bool" or t.is_complex():
                     value = xp.as_kind(value, _kind(t))
                 xp.write(t, value, before)
+                if old is not None and old.node is not None and value.node not in (None, old.node):
+                    xp.overwrites[value.node] = old.node
         return out
 
     def passes_on(self) -> bool:
