@@ -65,6 +65,65 @@ def test_what_may_be_meant_fails_until_it_is_pinned(function: Any, args: tuple[A
     assert found.intent.kind == kind
 
 
+def _spd(n: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    a = drawn(n, n, dtype=torch.float64).detach()
+    return (a @ a.T + torch.eye(n, dtype=torch.float64)).to(dtype).requires_grad_()
+
+
+NATURALS = (
+    (F.NaturalGaussian, lambda: (drawn(3, dtype=torch.float64), drawn(3, dtype=torch.float64).detach().abs().neg() - 1)),
+    (F.Preconditioned, lambda: (drawn(2, 5), drawn(5, 5, seed=1).detach())),
+    (F.NaturalCholesky, lambda: (_spd(4),)),
+    (F.NaturalCholesky, lambda: (_spd(16),)),  # whose product is symmetric up to rounding alone
+    (F.NaturalCholesky, lambda: (_spd(3, torch.float32),)),
+)
+
+
+def _sum_of_squares(out: Any) -> torch.Tensor:
+    outs = out if isinstance(out, tuple) else (out,)
+    return sum(((o - 0.3) ** 2).sum() for o in outs)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(("function", "args"), NATURALS)
+def test_a_natural_gradient_is_recognised(function: Any, args: Any) -> None:
+    found = judged(function, *(x.requires_grad_(k == 0 or x.ndim == 1) for k, x in enumerate(args())), loss=_sum_of_squares)
+    assert found.verdict.outcome is Outcome.FAIL
+    assert found.intent is not None
+    assert found.intent.kind == "preconditioned"
+
+
+@pytest.mark.parametrize(
+    ("function", "args"),
+    [
+        (F.WrongNaturalGaussian, NATURALS[0][1]),
+        (F.ForgetfulNorm, lambda: (drawn(2, 5),)),
+        (F.HalfWrongProduct, lambda: (drawn(2, 3), drawn(3, 4, seed=1))),
+        (F.SlightlyWrongExp, lambda: (drawn(4),)),
+    ],
+)
+def test_a_wrong_one_is_no_natural_gradient(function: Any, args: Any) -> None:
+    found = judged(function, *(x.requires_grad_() for x in args()), loss=_sum_of_squares)
+    assert found.verdict.outcome is Outcome.FAIL
+    assert found.intent is None
+
+
+def test_a_surrogate_for_one_of_several_arguments_can_be_pinned() -> None:
+    found = judged(F.Quantise, drawn(6), torch.tensor(0.4, requires_grad=True))
+    assert found.verdict.outcome is Outcome.FAIL
+    assert found.intent is not None
+    assert found.intent.kind == "surrogate"
+    assert "by x is zero" in found.intent.text
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_bisection_by_masks_misses_by_its_own_steps(seed: int) -> None:
+    y = drawn(20, dtype=torch.float64, seed=seed).detach().abs().requires_grad_()
+    found = judge(sample_of(lambda: F.Bisected.apply(y).sum().backward()), limit=60.0)
+    assert found.verdict.outcome is not Outcome.FAIL
+    wrong = judge(sample_of(lambda: F.WrongBisected.apply(y).sum().backward()), limit=60.0)
+    assert wrong.verdict.outcome is Outcome.FAIL
+
+
 def test_the_factor_is_named() -> None:
     assert judged(F.Doubled, drawn(3)).intent.factor == pytest.approx(2.0)  # type: ignore[union-attr]
     assert judged(F.Reverse, drawn(3), 0.25).intent.factor == pytest.approx(-0.25)  # type: ignore[union-attr]
