@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,24 @@ def prepare(project: Project, folder: Path) -> tuple[list[Path], Path]:
             archive.extractall(sources, filter="data")
         tree = next(p for p in sources.iterdir() if p.is_dir())
         for file, old, new in project.patches:
-            text = (tree / file).read_text()
+            text = (tree / file).read_text() if (tree / file).exists() else ""
             assert old in text, f"{file} has no {old!r}"
-            (tree / file).write_text(text.replace(old, new))
+            (tree / file).write_text(text.replace(old, new) if old else text or new)
     tree = next(p for p in sources.iterdir() if p.is_dir())
+    if project.wheel and not list(tree.glob(f"{project.package}/**/*.so")):
+        _take_compiled(project, folder / "wheels", tree)
     return [tree, ROOT, needs], tree
+
+
+def _take_compiled(project: Project, folder: Path, tree: Path) -> None:
+    """Unpack the compiled files of the project's wheel into its source tree."""
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:", "-d", folder]
+    subprocess.run([*command, project.wheel], check=True)
+    name = project.wheel.partition("==")[0].lower().replace("-", "_")
+    with zipfile.ZipFile(next(p for p in folder.glob("*.whl") if p.name.lower().startswith(f"{name}-"))) as wheel:
+        for member in wheel.namelist():
+            if member.endswith(".so"):
+                wheel.extract(member, tree)
 
 
 def _archive(project: Project, folder: Path) -> Path:
@@ -121,6 +135,10 @@ def examine(project: Project, folder: Path, limit: float, seconds: float, pairs:
                  limit + seconds)  # fmt: skip
     results = json.loads(report.read_text())["results"] if report.exists() else []
     theirs = {k: v for k, v in judged["tests"].items() if not k.startswith("gradverify::")}
+    changed = {k: v for k, v in theirs.items() if plain["tests"].get(k) != v}
+    for _ in range(2 if changed else 0):  # a test whose outcome varies without the watch as well is nobody's doing
+        again = run(path, tree, project, folder / f"{project.name}-again", [], limit)["tests"]
+        changed = {k: v for k, v in changed.items() if again.get(k) != v}
     return {
         "project": f"{project.name} {project.version}",
         "tests": Counter(plain["tests"].values()),
@@ -132,8 +150,8 @@ def examine(project: Project, folder: Path, limit: float, seconds: float, pairs:
         "plain": plain["seconds"],
         "recording": f"{statistics.median(shares):+.1f} ({min(shares):+.1f} to {max(shares):+.1f})" if shares else "",
         "judging": judged["seconds"] - plain["seconds"],
-        "unchanged": theirs == plain["tests"],
-        "changed": {k: (plain["tests"].get(k), v) for k, v in theirs.items() if plain["tests"].get(k) != v},
+        "unchanged": set(theirs) == set(plain["tests"]) and not changed,
+        "changed": {k: (plain["tests"].get(k), v) for k, v in changed.items()},
         "fails": [(r["id"], v["kind"], v["message"]) for r in results if (v := r["verdict"])["outcome"] == "FAIL"],
     }  # fmt: skip
 

@@ -71,7 +71,10 @@ def _spd(n: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
 
 
 NATURALS = (
-    (F.NaturalGaussian, lambda: (drawn(3, dtype=torch.float64), drawn(3, dtype=torch.float64).detach().abs().neg() - 1)),
+    (
+        F.NaturalGaussian,
+        lambda: (drawn(3, dtype=torch.float64), drawn(3, dtype=torch.float64).detach().abs().neg() - 1),
+    ),
     (F.Preconditioned, lambda: (drawn(2, 5), drawn(5, 5, seed=1).detach())),
     (F.NaturalCholesky, lambda: (_spd(4),)),
     (F.NaturalCholesky, lambda: (_spd(16),)),  # whose product is symmetric up to rounding alone
@@ -86,7 +89,9 @@ def _sum_of_squares(out: Any) -> torch.Tensor:
 
 @pytest.mark.parametrize(("function", "args"), NATURALS)
 def test_a_natural_gradient_is_recognised(function: Any, args: Any) -> None:
-    found = judged(function, *(x.requires_grad_(k == 0 or x.ndim == 1) for k, x in enumerate(args())), loss=_sum_of_squares)
+    found = judged(
+        function, *(x.requires_grad_(k == 0 or x.ndim == 1) for k, x in enumerate(args())), loss=_sum_of_squares
+    )
     assert found.verdict.outcome is Outcome.FAIL
     assert found.intent is not None
     assert found.intent.kind == "preconditioned"
