@@ -203,7 +203,8 @@ FINDINGS = (
             "the backward pass extends the cotangent, where the forward pass cuts the ends off; SFB2D as well, and the "
             "modes reflect and periodic"),
     Finding("pytorch_wavelets", "SFB2D", "gradient of highs[0, 0, 0, 0, 0], low needs none", synthesis_2d,
-            lambda: (mpf(TAPS[2]) + mpf(TAPS[3])) ** 2, "both gradients are computed where that of low is asked for, else none"),
+            lambda: (mpf(TAPS[2]) + mpf(TAPS[3])) ** 2,
+            "both gradients are computed where that of low is asked for, else none"),
     Finding("gpytorch", "LogNormalCDF", f"value at z = {Z}", log_normal_cdf(False), lambda: mp.log(mp.ncdf(mpf(Z))),
             "a rational function takes over from -1 down, and is good far down only (7e-14 at -8)"),
     Finding("gpytorch", "LogNormalCDF", f"gradient at z = {Z}", log_normal_cdf(True),
@@ -287,10 +288,9 @@ def table(findings: Sequence[Finding], last: str) -> str:
         for f in findings:
             got, want = mpf(f.got()), mpf(f.want())
             off = abs(got - want) / (abs(want) or 1)
-            lines.append(
-                f"| {f.project} {versions[f.project]} | `{f.definition}` | {f.what} | {mp.nstr(got, 15)} | {mp.nstr(want, 15)} | "
-                f"{mp.nstr(off, 2)} | {f.why} |"
-            )
+            cells = [f"{f.project} {versions[f.project]}", f"`{f.definition}`", f.what]
+            cells += [mp.nstr(got, 15), mp.nstr(want, 15), mp.nstr(off, 2), f.why]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -298,13 +298,13 @@ def part() -> str:
     """The part of docs/findings.md."""
     return (
         f"{HEADING}\n\n"
-        "`python -m bench.packages --folder FOLDER --write`. Each FAIL of bench/results/suites.md was examined by hand, and is\n"
-        "held here in float64 against a closed form in mpmath at 40 digits. These are wrong:\n\n"
+        "`python -m bench.packages --folder FOLDER --write`. Each FAIL of bench/results/suites.md was examined by hand, and\n"
+        "is held here in float64 against a closed form in mpmath at 40 digits. These are wrong:\n\n"
         f"{table(FINDINGS, 'true value')}\n\n"
         "These are no derivatives and are meant, so that they fail until they are pinned:\n\n"
         f"{table(MEANT, 'what is meant')}\n\n"
-        "spikingjelly's `DSRIFNode.DSRIFFunction` is meant too: the rule of its input and of its threshold is that of the mean\n"
-        "rate (differentiation on spike representation), where the true derivative by the input is 0.\n"
+        "spikingjelly's `DSRIFNode.DSRIFFunction` is meant too: the rule of its input and of its threshold is that of the\n"
+        "mean rate (differentiation on spike representation), where the true derivative by the input is 0.\n"
     )
 
 

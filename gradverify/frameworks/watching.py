@@ -80,6 +80,7 @@ class Sample:
     whole          arrays, and every other argument, by name: for a script
     size           bytes that the copies take
     seat           what the recorder's entry said when it wanted the call
+    widen          the same call in float64, where it was in float32 throughout; None where there is none
     """
 
     definition: Definition
@@ -98,6 +99,7 @@ class Sample:
     whole: Sequence[tuple[str, Any]] = ()
     size: int = 0
     seat: Any = None
+    widen: Callable[[], Sample | None] | None = None
 
     @property
     def id(self) -> str:

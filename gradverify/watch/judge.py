@@ -31,7 +31,7 @@ from ..frameworks.watching import Sample
 from ..judge.reference import reference
 from ..namespaces.dtypes import FORMATS
 from ..trace import Traced
-from .intent import CLOSE, Intent, natural, recognise
+from .intent import CLOSE, Intent, drawn, natural, recognise
 
 UNDECIDED = 1e-2
 """A PASS that would have caught nothing smaller is none: a wrong factor of a term hides below a percent of the gradient, and
@@ -129,7 +129,31 @@ def _recorded(sample: Sample, q: Question, limit: float) -> Judged:
         intent = _intent_without_graph(q, first)
     elif first.reason is Reason.ORACLE and traced is not None:
         first = _along_symmetric_changes(q, first) or first
+    if _is_coarse(first):
+        first, more = _in_float64(sample, first, q.seed, limit)
+        looks += more
     return _judged(Judged(sample, first, intent, tuple(looks), tuple(notes), sides=sides))
+
+
+def _is_coarse(verdict: Verdict) -> bool:
+    return verdict.outcome is Outcome.PASS and verdict.power > UNDECIDED
+
+
+def _in_float64(sample: Sample, first: Verdict, seed: int, limit: float) -> tuple[Verdict, list[str]]:
+    """A PASS of little power, with that of the same call in float64 where it passes there; else what is found there.
+
+    Differences resolve half of the digits at most: of float32 three, of which an entry that is small has none.
+    """
+    wide = sample.widen() if sample.widen is not None else None
+    if wide is None:
+        return first, []
+    found, *_ = _at(question_of(wide, seed, limit), Point(wide.args, cotangent=wide.cotangent()), limit)
+    if found.outcome is Outcome.FAIL and found.kind in CONTRADICTED:
+        return first, [f"in float64, at the same values: {found.message}"]
+    if found.outcome is not Outcome.PASS or _is_coarse(found):
+        return first, []
+    notes = (*first.notes, f"its power is that of the same call in float64: in {first.dtype} it is {first.power:.1g}")
+    return replace(found, dtype=first.dtype, notes=notes), []
 
 
 def _breaks_law(verdict: Verdict) -> bool:
@@ -150,7 +174,7 @@ def _sides(q: Question, traced: Traced | None, case: Case | None) -> Sides | Non
 def _judged(judged: Judged) -> Judged:
     """The judgement, where a PASS that would have caught nothing is none."""
     verdict = judged.verdict
-    if verdict.outcome is Outcome.PASS and verdict.power > UNDECIDED:
+    if _is_coarse(verdict):
         message = f"no error was found; one below {verdict.power:.1g} of an entry would not have been"
         verdict = replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=Reason.ORACLE, message=message)
     return replace(judged, verdict=verdict)
@@ -233,6 +257,9 @@ def _intent_without_graph(q: Question, first: Verdict) -> Intent | None:
         box = _black_box(q, Point(q.args, cotangent=q.cotangent))
         if box is None:
             return None
+        estimate = drawn(box)
+        if estimate is not None:
+            return estimate
         even = judge_even(first.case, box, seed=q.seed)
         if even is not None and even.outcome is Outcome.PASS:
             return Intent(

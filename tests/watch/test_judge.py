@@ -56,6 +56,7 @@ def test_what_is_meant_beyond_doubt_is_a_surrogate(function: Any, args: tuple[An
         (F.ClipGradient, (drawn(5),), "nonlinear"),
         (F.SymmetricSquare, (drawn(3, 3),), "symmetric"),
         (F.Inject, (drawn(3), torch.ones(3)), "injected"),
+        (F.Estimated, (drawn(5),), "drawn"),
     ],
 )
 def test_what_may_be_meant_fails_until_it_is_pinned(function: Any, args: tuple[Any, ...], kind: str) -> None:
@@ -232,6 +233,36 @@ def test_a_backward_that_insists_on_its_caller(function: Any, outcome: Outcome, 
     sample = sample_of(lambda: function.apply(layer, 1, x, *given).square().sum().backward())
     assert sample.by_identity is parameters
     assert judge(sample, limit=60.0).verdict.outcome is outcome
+
+
+class Slightly(F.Insisting):
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        first, second, x, *rest = F.Insisting.backward(ctx, g)
+        return first, second, x + 1e-6, *rest
+
+
+@pytest.mark.parametrize("parameters", [True, False])
+@pytest.mark.parametrize("layers", [2, 3])
+def test_what_differences_in_float32_leave_open_is_asked_in_float64(parameters: bool, layers: int) -> None:
+    inner = [torch.nn.Linear(8, 8), torch.nn.BatchNorm1d(8), torch.nn.Tanh()] * layers
+    net = torch.nn.Sequential(*inner)
+    for k, p in enumerate(net.parameters()):
+        torch.nn.init.normal_(p, generator=torch.Generator().manual_seed(k))
+    net.requires_grad_(parameters)
+    given = [*net.parameters()] if parameters else []
+    for function in (F.Insisting, Slightly):
+        sample = sample_of(
+            lambda f=function: f.apply(net, 1, drawn(4, 8) * 1, *given).add(1000).square().mean().backward()
+        )
+        found = judge(sample, limit=60.0)
+        right = function is F.Insisting
+        assert (found.verdict.outcome is Outcome.PASS) is right, found.verdict
+        if right:
+            assert any("in float64" in n for n in found.verdict.notes), found.verdict.power
+        elif found.verdict.outcome is not Outcome.FAIL:
+            assert any("in float64" in text for text in found.looks)
+    assert {p.dtype for p in net.parameters()} == {torch.float32}
 
 
 def test_a_sample_outlives_what_it_was_made_of() -> None:
