@@ -94,7 +94,7 @@ PROJECTS = (
     Project("xitorch", "ad9eec1", "xitorch", ("xitorch/_tests/test_interp.py", "xitorch/_tests/test_integrate.py"),
             repository="xitorch/xitorch"),
     Project("numpyro", "0.22.0", "numpyro", ("test/test_distributions_util.py",), ("multipledispatch", "tqdm")),
-    Project("jaxopt", "2de13bf0", "jaxopt", ("tests/isotonic_test.py", "tests/projection_test.py", "-o",
+    Project("jaxopt", "2de13bf0", "jaxopt", ("tests/isotonic_test.py", "-o",
             "python_files=*_test.py"),
             JAX, repository="google/jaxopt"),
     Project("optax", "2edbcbe2", "optax", ("optax/projections", "optax/losses/_classification_test.py", "-o",
