@@ -13,12 +13,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch.autograd import Function
 from torch.utils import _pytree as pytree
 
+from ...trace.callee import positional
 from ..watching import MOST_ENTRIES, Call, Definition, Described, Sample, named, signature_of
 from .arrays import some_entries
 
@@ -40,6 +42,19 @@ PLAIN = (
 
 class Hidden(Exception):
     """The values of a call cannot be seen."""
+
+
+def argument_names(cls: type[Function], operator: Any, count: int) -> list[str]:
+    """What forward itself calls its arguments."""
+    if operator is not None:
+        return [a.name for a in operator[0]._schema.arguments[:count]]
+    known = _NAMES.setdefault(cls, {})
+    if count not in known:  # a signature takes longer than all else of a look
+        known[count] = [positional(cls.apply, k) for k in range(count)]
+    return known[count]
+
+
+_NAMES: WeakKeyDictionary[type[Function], dict[int, list[str]]] = WeakKeyDictionary()
 
 
 class Arguments:
@@ -66,8 +81,6 @@ class Arguments:
     @functools.cached_property
     def names(self) -> list[str]:
         """What forward itself calls them."""
-        from .watch import argument_names
-
         return [*argument_names(self.cls, self.operator, self.count), *self.keywords]
 
     @functools.cached_property
