@@ -298,8 +298,8 @@ def part() -> str:
     """The part of docs/findings.md."""
     return (
         f"{HEADING}\n\n"
-        "`python -m bench.packages --folder FOLDER --write`. Each FAIL of bench/results/suites.md was examined by hand, and\n"
-        "is held here in float64 against a closed form in mpmath at 40 digits. These are wrong:\n\n"
+        "`python -m bench.packages --folder FOLDER --write`. Each FAIL of bench/results/suites.md was examined by hand,\n"
+        "and is held here in float64 against a closed form in mpmath at 40 digits. These are wrong:\n\n"
         f"{table(FINDINGS, 'true value')}\n\n"
         "These are no derivatives and are meant, so that they fail until they are pinned:\n\n"
         f"{table(MEANT, 'what is meant')}\n\n"

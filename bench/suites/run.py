@@ -141,6 +141,7 @@ def examine(project: Project, folder: Path, limit: float, seconds: float, pairs:
         changed = {k: v for k, v in changed.items() if again.get(k) != v}
     return {
         "project": f"{project.name} {project.version}",
+        "by": subprocess.run(["git", "log", "-1", "--format=%h"], cwd=ROOT, capture_output=True, text=True).stdout.strip(),
         "tests": Counter(plain["tests"].values()),
         "definitions": len({r["verdict"]["facts"]["definition"] for r in results}),
         "records": len(results) + sum(v == "skipped" for k, v in judged["tests"].items() if k.startswith("gradverify::")),
@@ -168,20 +169,22 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         "recording, % of CPU time",
         "judging, s",
         "unchanged",
+        "by",
     )
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for r in rows:
         tests = ", ".join(f"{n} {o}" for o, n in r["tests"].items())
         cells = [r["project"], tests, *(r[key] for key in sums),
-                 f"{r['plain']:.1f}", r["recording"], f"{r['judging']:.1f}", "yes" if r["unchanged"] else "no"]  # fmt: skip
+                 f"{r['plain']:.1f}", r["recording"], f"{r['judging']:.1f}", "yes" if r["unchanged"] else "no",
+                 r.get("by", "earlier")]  # fmt: skip
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    cells = ["all", "", *(sum(r[key] for r in rows) for key in sums), "", "", "", ""]
+    cells = ["all", "", *(sum(r[key] for r in rows) for key in sums), "", "", "", "", ""]
     return [*lines, f"| {' | '.join(map(str, cells))} |"]
 
 
 def page(rows: list[dict[str, Any]]) -> list[str]:
     """bench/results/suites.md."""
-    broken = [r["project"] for r in rows if set(r["tests"]) == {"error"}]
+    broken = [r["project"] for r in rows if set(r["tests"]) <= {"error"}]
     rows = [r for r in rows if r["project"] not in broken]
     judged = sum(r[o] for r in rows for o in OUTCOMES)
     open_ = sum(r["INCONCLUSIVE"] for r in rows)
@@ -189,7 +192,7 @@ def page(rows: list[dict[str, Any]]) -> list[str]:
         "# Public projects' own suites", "",
         "By `python -m bench.suites.run --folder FOLDER --write`: other people's suites and custom gradients.",
         "`no time` counts records that were left when the time for judging was over. The seconds are of a machine that did",
-        "other work beside it.", "",
+        "other work beside it: on a busy one more is left. `by` is the commit of gradverify that a row is from.", "",
         *table(rows), "",
         f"{judged - open_} of the {judged} records that were judged are decided",
         f"({100 * (judged - open_) / max(judged, 1):.1f} %).",
@@ -197,7 +200,7 @@ def page(rows: list[dict[str, Any]]) -> list[str]:
         "", "## What was run", "",
         *(f"* {r['project']}: `{r['ran']}`" for r in rows), "",
         "## Every FAIL", "",
-        "As the sanitizer says it; docs/watch.md has what is behind those that were examined.", "",
+        "As the sanitizer says it; docs/findings.md has what is behind them.", "",
     ]  # fmt: skip
     for r in rows:
         for name, kind, message in r["fails"]:
