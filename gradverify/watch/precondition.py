@@ -21,6 +21,9 @@ NOISE = 2.0**10
 """In units of u^(2/3), the error of a central difference at its best step (Press et al. 2007, section 5.7): ten bits for the
 third derivative and the condition."""
 
+NULL = 2.0**4
+"""In the same units: singular values below are noise of the differences. Of an ill-conditioned Jacobian more are true."""
+
 
 def is_preconditioned(black_box: Opaque, *, seed: int = 0) -> bool:
     """Is the rule P·g, with P symmetric, positive, and not diagonal?
@@ -61,7 +64,8 @@ def _is_zero_with_the_gradient(
 ) -> bool:
     """Is the rule zero for the cotangents that the true gradient is zero for?"""
     left, singular, _ = np.linalg.svd(jacobian)
-    null = left[:, np.append(singular, np.zeros(left.shape[1] - singular.size)) <= tolerance * singular[0]]
+    noise = NULL / NOISE * tolerance * singular[0]
+    null = left[:, np.append(singular, np.zeros(left.shape[1] - singular.size)) <= noise]
     for _ in range(2 if null.size else 0):
         given = _pull(b, null @ rng.standard_normal(null.shape[1]))
         if given is None or np.linalg.norm(given) > tolerance * size:

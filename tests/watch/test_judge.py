@@ -80,6 +80,7 @@ NATURALS = (
     (F.NaturalCholesky, lambda: (_spd(4),)),
     (F.NaturalCholesky, lambda: (_spd(16),)),  # whose product is symmetric up to rounding alone
     (F.NaturalCholesky, lambda: (_spd(3, torch.float32),)),
+    (F.NaturalCholesky, lambda: (_spd(5).detach() + 1e4 * torch.diag(torch.arange(5.0, dtype=torch.float64)),)),
 )
 
 
