@@ -158,8 +158,12 @@ def _wide(x: Any, memo: _Memo) -> Any:
         return type(x)(_wide(v, memo) for v in x)
     if isinstance(x, dict) and type(x) is dict:
         return {k: _wide(v, memo) for k, v in x.items()}
+    if isinstance(x, types.MethodType):
+        return types.MethodType(x.__func__, _wide(x.__self__, memo))
     if isinstance(x, torch.nn.Module):
-        made = copy.deepcopy(x)
+        if id(x) in memo:
+            return memo[id(x)]
+        made = memo[id(x)] = copy.deepcopy(x)
         for old, new in zip(x.modules(), made.modules()):
             for holder, kind in ((new._parameters, old._parameters), (new._buffers, old._buffers)):
                 for key, t in kind.items():
