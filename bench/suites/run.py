@@ -187,7 +187,7 @@ def page(rows: list[dict[str, Any]]) -> list[str]:
     broken = [r["project"] for r in rows if set(r["tests"]) <= {"error"}]
     rows = [r for r in rows if r["project"] not in broken]
     judged = sum(r[o] for r in rows for o in OUTCOMES)
-    open_ = sum(r["INCONCLUSIVE"] for r in rows)
+    open_, left = sum(r["INCONCLUSIVE"] for r in rows), sum(r["left"] for r in rows)
     lines = [
         "# Public projects' own suites", "",
         "By `python -m bench.suites.run --folder FOLDER --write`: other people's suites and custom gradients.",
@@ -195,7 +195,7 @@ def page(rows: list[dict[str, Any]]) -> list[str]:
         "other work beside it: on a busy one more is left. `by` is the commit of gradverify that a row is from.", "",
         *table(rows), "",
         f"{judged - open_} of the {judged} records that were judged are decided",
-        f"({100 * (judged - open_) / max(judged, 1):.1f} %); {sum(r['left'] for r in rows)} were left, and what fails is judged first.",
+        f"({100 * (judged - open_) / max(judged, 1):.1f} %); {left} were left, and what fails is judged first.",
         *([f"Not run, since their tests cannot be imported here: {', '.join(broken)}."] if broken else []),
         "", "## What was run", "",
         *(f"* {r['project']}: `{r['ran']}`" for r in rows), "",
