@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import io
 import json
 import resource
@@ -73,8 +74,12 @@ def in_turns(arguments: list[str], pairs: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+TEST = 500
+"""Calls of one test of the loop: in each the first sixteen are looked at anew, as in a suite."""
+
+
 def loop(calls: int) -> None:
-    """Run a loop of small calls with and without a watch, in turns, and print the ratio and the memory."""
+    """Run tests of small calls with and without a watch, in turns, and print the ratios and the memory."""
     import torch
 
     from gradverify.watch.imports import watching
@@ -94,28 +99,43 @@ def loop(calls: int) -> None:
             _, f = ctx.saved_tensors
             return None, g[0], ctx.t * g[0] * torch.cos(f)
 
-    def once(count: int) -> float:
-        generator = torch.Generator().manual_seed(0)
+    def test(number: int) -> float:
+        recorder.test = f"tests/test_step.py::test_{number}"
+        generator = torch.Generator().manual_seed(number)
         f = torch.randn(4, generator=generator).requires_grad_()
         started = time.process_time()
-        for k in range(count):
+        for k in range(TEST):
             Step.apply(1 / (k + 1), f, f).sum().backward()
         return time.process_time() - started
 
-    turn, shares = calls // 10, []
-    once(1000)
+    gc.collect()
+    gc.freeze()
     recorder = Recorder()
+    for k in range(20):
+        test(k)
+    doors = {False: torch.autograd.Function.__dict__["apply"]}
+    before, ratios = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, []
     with watching(recorder):
-        once(1000)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(10):
-        off = once(turn // 10)
-        with watching(recorder):
-            shares.append(once(turn) / (10 * off))
+        doors[True] = torch.autograd.Function.__dict__["apply"]
+        for k in range(calls // TEST):
+            seconds = {}
+            for watched in (True, False) if k % 2 else (False, True):
+                torch.autograd.Function.apply = doors[watched]  # type: ignore[method-assign]
+                seconds[watched] = test(k)
+            ratios.append(seconds[True] / seconds[False])
+        torch.autograd.Function.apply = doors[True]  # type: ignore[method-assign]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     (entry,) = recorder.entries.values()
-    print(f"{entry.executed} calls, {entry.looked_at} looked at, {len(entry.samples)} recorded ({recorder.size} bytes); "
-          f"{spread(shares)}; peak memory {peak / 1024:.1f} MB more")  # fmt: skip
+    print(f"{entry.executed} calls in tests of {TEST}, {entry.looked_at} looked at, {len(entry.samples)} recorded "
+          f"({recorder.size} bytes); {interval(ratios)}; peak memory {peak / 1024:.1f} MB more")  # fmt: skip
+
+
+def interval(ratios: list[float]) -> str:
+    """The median ratio in percent above 1, and the 95 % interval of the median by order statistics (Conover 1999, 3.2)."""
+    found, n = sorted(ratios), len(ratios)
+    k = max(int((n - 1.96 * n**0.5) / 2), 0)
+    low, mid, high = (100 * (r - 1) for r in (found[k], statistics.median(found), found[n - 1 - k]))
+    return f"{mid:+.2f} % (95 % interval of the median {low:+.2f} to {high:+.2f}, {n} pairs)"
 
 
 def spread(ratios: list[float]) -> str:

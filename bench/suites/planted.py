@@ -108,6 +108,7 @@ TARGETS = (
     Target("gpytorch", "gpytorch/functions/rbf_covariance.py", "RBFCovariance", ("test/functions/test_rbf_covariance.py",)),
     Target("e3nn", "e3nn/math/_soft_unit_step.py", "_SoftUnitStep",
            ("tests/math/soft_unit_step_test.py", "-o", "python_files=*_test.py")),
+    Target("sparsemax", "sparsemax/sparsemax.py", "SparsemaxFunction", ("tests",)),
 )  # fmt: skip
 
 
@@ -134,19 +135,42 @@ def examine(target: Target, folder: Path, kinds: list[str], seconds: float, limi
     return found
 
 
-def table(results: dict[str, dict[str, Any]]) -> list[str]:
-    """A row per kind, a column per project: found by gradverify, or not; and by the suite itself."""
-    heads = ["defect", *(f"{t.project}: `{t.function}`" for t in TARGETS if t.project in results)]
-    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
-    for kind in DEFECTS:
-        cells = [kind]
-        for found in results.values():
-            one = found.get(kind)
-            judged = 0 if one is None else one["passed"] + len(one["ours"])
-            cells.append("" if one is None else f"{len(one['ours'])} of {judged} FAIL"
-                         + (", the suite too" if one["theirs"] else ""))  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+PAGE = ROOT / "bench" / "results" / "planted.md"
+
+
+def columns(results: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
+    """By target, a cell per kind: found by gradverify, or not; and by the suite itself. Of no results, those of the page."""
+    found = _written()
+    for target in TARGETS:
+        if target.project in results:
+            found[_head(target)] = [_cell(results[target.project].get(kind)) for kind in DEFECTS]
+    return {head: found[head] for head in map(_head, TARGETS) if head in found}
+
+
+def _head(target: Target) -> str:
+    return f"{target.project}: `{target.function}`"
+
+
+def _cell(one: dict[str, Any] | None) -> str:
+    if one is None:
+        return ""
+    judged = one["passed"] + len(one["ours"])
+    return f"{len(one['ours'])} of {judged} FAIL" + (", the suite too" if one["theirs"] else "")
+
+
+def _written() -> dict[str, list[str]]:
+    """The columns of the page as it is."""
+    lines = PAGE.read_text().splitlines() if PAGE.exists() else []
+    rows = [[c.strip() for c in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    if [row[0] for row in rows[1:]] != list(DEFECTS):
+        return {}
+    return {head: list(cells) for head, *cells in list(zip(*rows))[1:]}
+
+
+def table(found: dict[str, list[str]]) -> list[str]:
+    """A row per kind, a column per project."""
+    lines = [f"| {' | '.join(['defect', *found])} |", f"|{'---|' * (len(found) + 1)}"]
+    return lines + [f"| {' | '.join([kind, *cells])} |" for kind, *cells in zip(DEFECTS, *found.values())]
 
 
 def main() -> None:
@@ -166,16 +190,19 @@ def main() -> None:
             found = examine(target, options.folder.resolve(), kinds, options.seconds, options.limit)
             found = {**(json.loads(kept.read_text()) if kept.exists() else {}), **found}  # of other kinds
             kept.write_text(json.dumps(found))
-            print("\n".join(table({target.project: found})), flush=True)
+            print("\n".join(table({_head(target): [_cell(found.get(k)) for k in DEFECTS]})), flush=True)
         if kept.exists():
             results[target.project] = json.loads(kept.read_text())
-    lines = table(results)
+    lines = table(columns(results))
     if options.write:
-        head = ["# Planted defects", "",
-                "By `python -m bench.suites.planted --folder FOLDER --write`: other people's Functions",
-                "and suites, defects of ours. `none at all` is the control;",
-            "`off by one` changes nothing where the last axis is of length 1.", ""]  # fmt: skip
-        (ROOT / "bench" / "results" / "planted.md").write_text("\n".join([*head, *lines, ""]))
+        head = [
+            "# Planted defects", "",
+            "By `python -m bench.suites.planted --folder FOLDER --write`: other people's Functions and suites, defects of",
+            "ours. `none at all` is the control. `off by one` changes nothing where the last axis is of length 1, nor,",
+            "like `tail left out`, in gpytorch's gradient: that is summed, and its last entry is 0 (a distance to itself).",
+            "",
+        ]  # fmt: skip
+        PAGE.write_text("\n".join([*head, *lines, ""]))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ class Project:
     package     what is imported
     tests       arguments of pytest, from the distribution's root: the files that run custom gradients
     needs       other packages that its tests need, installed without their own dependencies
-    patches     (file, old, new): what keeps an old suite from running with today's NumPy or PyTorch, and is no gradient
+    patches     (file, old, new): what keeps an old suite from running with today's NumPy or PyTorch, and is no gradient; a
+                file that is not there is written
+    wheel       its requirement, of a project with compiled parts: their files are taken from its wheel
     repository  on GitHub, where the source distribution has no tests
     """
 
@@ -25,6 +27,7 @@ class Project:
     needs: tuple[str, ...] = ()
     patches: tuple[tuple[str, str, str], ...] = field(default_factory=tuple)
     repository: str = ""
+    wheel: str = ""
 
 
 GPYTORCH = ("jaxtyping", "wadler_lindig", "linear_operator", "scikit-learn", "joblib", "threadpoolctl")
@@ -43,7 +46,10 @@ JAX = (
     "joblib",
     "threadpoolctl",
     "narwhals",
+    "cloudpickle",
 )
+
+EQUINOX = ("beartype", "jaxtyping", "wadler_lindig", "quax", "typing_extensions", "absl-py", "equinox==0.13.8")
 
 PROJECTS = (
     Project("entmax", "1.0", "entmax", ("entmax/test_topk.py", "entmax/test_losses.py")),
@@ -79,7 +85,7 @@ PROJECTS = (
     Project("e3nn", "0.6.0", "e3nn", ("tests/math", "tests/nn/gate_test.py", "-o", "python_files=*_test.py"),
             ("opt_einsum_fx", "opt_einsum")),
     Project("torchsde", "0.2.6", "torchsde", ("tests/test_adjoint.py", "-k", "euler or midpoint"),
-            ("trampoline", "boltons")),
+            ("trampoline", "boltons"), patches=(("tests/__init__.py", "", ""),)),
     Project("torchlpc", "0.7.2", "torchlpc", ("tests/test_grad.py",), ("numba", "llvmlite")),
     Project("pyro-ppl", "ff6ae1c9", "pyro",
             ("tests/ops/test_special.py", "tests/distributions/test_omt_mvn.py",
@@ -88,10 +94,23 @@ PROJECTS = (
     Project("xitorch", "ad9eec1", "xitorch", ("xitorch/_tests/test_interp.py", "xitorch/_tests/test_integrate.py"),
             repository="xitorch/xitorch"),
     Project("numpyro", "0.22.0", "numpyro", ("test/test_distributions_util.py",), ("multipledispatch", "tqdm")),
-    Project("jaxopt", "2de13bf0", "jaxopt", ("tests/isotonic_test.py", "tests/projection_test.py", "-o",
+    Project("jaxopt", "2de13bf0", "jaxopt", ("tests/isotonic_test.py", "-o",
             "python_files=*_test.py"),
             JAX, repository="google/jaxopt"),
     Project("optax", "2edbcbe2", "optax", ("optax/projections", "optax/losses/_classification_test.py", "-o",
             "python_files=*_test.py"),
             JAX, repository="google-deepmind/optax"),
+    Project("torchkbnufft", "bda32ab", "torchkbnufft", ("tests", "-k", "adjoint or grad"),
+            repository="mmuckley/torchkbnufft"),
+    Project("torchopt", "960fb0a", "torchopt", ("tests/test_accelerated_op.py", "tests/test_zero_order.py", "-W",
+            "ignore::FutureWarning"), ("optree", "graphviz", "functorch"), repository="metaopt/torchopt",
+            wheel="torchopt==0.7.3"),
+    Project("torchsort", "75df71d", "torchsort", ("tests",), repository="teddykoker/torchsort"),
+    Project("POT", "aed01202", "ot",
+            ("test/test_bregman.py", "test/test_gaussian.py", "test/test_ot.py", "-k", "backend or grad"),
+            repository="PythonOT/POT", wheel="POT==0.9.7"),
+    Project("lineax", "2f0e083", "lineax", ("tests/test_adjoint.py", "tests/test_jvp.py"), (*EQUINOX, "lineax"),
+            repository="patrick-kidger/lineax"),
+    Project("equinox", "9336d82", "equinox", ("tests/test_while_loop.py", "tests/test_ad.py"), EQUINOX,
+            repository="patrick-kidger/equinox"),
 )  # fmt: skip

@@ -80,6 +80,7 @@ class Sample:
     whole          arrays, and every other argument, by name: for a script
     size           bytes that the copies take
     seat           what the recorder's entry said when it wanted the call
+    widen          the same call in float64, where it was in float32 throughout; None where there is none
     """
 
     definition: Definition
@@ -98,6 +99,7 @@ class Sample:
     whole: Sequence[tuple[str, Any]] = ()
     size: int = 0
     seat: Any = None
+    widen: Callable[[], Sample | None] | None = None
 
     @property
     def id(self) -> str:
@@ -183,6 +185,7 @@ class Entry(Protocol):
 
     executed: int
     undifferentiated: int
+    quiet: int
     checked: bool
 
     def is_due(self) -> bool:
@@ -222,15 +225,21 @@ def unwatched() -> Iterator[None]:
 
 
 class Met:
-    """The definitions that a watch met, each looked up once: a call of one that is known costs a look in a dictionary."""
+    """The definitions that a watch met, each looked up once: a call of one that is known costs a look in a dictionary.
+
+    known       by the id of a custom gradient: its definition and entry, or None where it is not watched
+    is_judging  does the judge call now?
+    """
+
+    is_judging = staticmethod(_unwatched.get)
 
     def __init__(self, recorder: Recorder, definition_of: Callable[[Any], Definition | None]) -> None:
         self.recorder, self.definition_of = recorder, definition_of
-        self._known: dict[int, tuple[tuple[Definition, Entry] | None, ref[Any]]] = {}
+        self.known: dict[int, tuple[tuple[Definition, Entry] | None, ref[Any]]] = {}
 
     def entry(self, custom: Any) -> tuple[Definition, Entry] | None:
         """The definition of a custom gradient and its entry; None where it is not watched, or the judge calls it."""
-        met = self._known.get(id(custom))
+        met = self.known.get(id(custom))
         known = met[0] if met is not None else self._meet(custom)
         if known is not None and _unwatched.get():
             known[1].checked = True
@@ -241,6 +250,6 @@ class Met:
         definition = self.definition_of(custom)
         entry = definition and self.recorder.entry(definition)
         found = (definition, entry) if definition and entry else None
-        known, key = self._known, id(custom)
+        known, key = self.known, id(custom)
         known[key] = (found, ref(custom, lambda _: known.pop(key, None)))  # its id may be another's then
         return found

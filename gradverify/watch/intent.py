@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..checker.opaque import Opaque
 from ..checker.question import Question
 from ..core.case import Case
 from ..core.errors import BadInput, GradverifyError, Unsupported
@@ -19,12 +20,13 @@ from ..frameworks.registry import of_functions
 from ..judge.reference import reference
 from ..namespaces.dtypes import FORMATS
 from ..trace import Traced
+from .precondition import is_preconditioned
 
 CLOSE = 64.0
 """Units of roundoff, relative to a gradient's largest entry, within which two gradients are one: as many roundings as
 `checker.opaque.ROUNDINGS` allows a gradient of which nothing is known."""
 
-KINDS = ("surrogate", "partial", "identity", "injected", "factor", "nonlinear", "symmetric")
+KINDS = ("surrogate", "partial", "identity", "injected", "factor", "nonlinear", "symmetric", "preconditioned", "drawn")
 
 Gradients = Mapping[str, np.ndarray]
 
@@ -34,7 +36,7 @@ class Intent:
     """What a rule does instead of differentiating.
 
     kind  surrogate, partial (a surrogate on some entries), identity (of a forward pass that returns its input), injected,
-          factor, nonlinear (clipping), symmetric
+          factor, nonlinear (clipping), symmetric, preconditioned (a natural gradient), drawn (an estimate)
     text  one sentence
     factor  of the kind factor
     is_surrogate  is it meant beyond doubt: is the truth zero on all entries, or does the forward pass nothing at all?
@@ -78,7 +80,10 @@ def recognise(q: Question, traced: Traced, case: Case | None) -> Intent | None:
     try:
         with q.limit_time("the function"):
             look = _look(traced, case, of_functions(traced.framework, q.device), q.seed)
-            for ask in (_injected, _identity, _surrogate, _nonlinear, _factor, _symmetric, _partial):
+            for ask in (
+                _drawn, _injected, _identity, _surrogate, _nonlinear, _factor, _symmetric, _partial, _surrogate_of_some,
+                _natural,
+            ):  # fmt: skip
                 found = ask(look)
                 if found is not None:
                     return found
@@ -210,3 +215,55 @@ def _partial(look: _Look) -> Intent | None:
     return Intent(
         "partial", f"the rule passes a gradient where the function is flat, on {share}, and is right elsewhere"
     )
+
+
+def _surrogate_of_some(look: _Look) -> Intent | None:
+    """Is the truth zero on all entries of some inputs, where the rule is not, and the rule of others something else too?"""
+    flat = [n for n in look.case.wrt if not any(w[n].any() for w in look.want) and any(g[n].any() for g in look.got)]
+    if not flat:
+        return None
+    return Intent(
+        "surrogate",
+        f"the true derivative by {', '.join(flat)} is zero on all entries, and the rule is not: a surrogate gradient. The "
+        "rule is not the derivative by its other arguments either",
+    )
+
+
+NATURAL = (
+    "the rule is P·g of the gradient g, with one symmetric positive matrix P for every cotangent: a natural gradient, or a "
+    "preconditioner"
+)
+
+
+def _box(look: _Look) -> Opaque:
+    given = values_of(look.traced, look.case)
+    return Opaque(look.subject, look.traced.function, given, look.case.wrt, look.case.cotangent, look.case.dtype)
+
+
+def _drawn(look: _Look) -> Intent | None:
+    return drawn(_box(look))
+
+
+def drawn(black_box: Opaque) -> Intent | None:
+    """The intent of a rule that draws random numbers; None of one that gives the same again."""
+    b = black_box
+    seen = [b.subject.run_vjp(b.function, b.values, b.wrt, b.cotangent) for _ in range(2)]
+    if any(s.raised is not None for s in seen):
+        return None
+    outputs = [[o.tobytes() for o in s.outputs] for s in seen]
+    unit = CLOSE * FORMATS[b.dtype].roundoff
+    gradients = [{n: _wide(s.gradients.get(n), b.values[n]) for n in b.wrt} for s in seen]
+    if outputs[0] != outputs[1] or all(_close(gradients[0][n], gradients[1][n], unit) for n in b.wrt):
+        return None
+    return Intent(
+        "drawn", "the rule gives another gradient each time, at one point and value: an estimate by random numbers"
+    )
+
+
+def _natural(look: _Look) -> Intent | None:
+    return natural(_box(look))
+
+
+def natural(black_box: Opaque, *, seed: int = 0) -> Intent | None:
+    """The intent of a rule that is a preconditioned gradient; None of another."""
+    return Intent("preconditioned", NATURAL) if is_preconditioned(black_box, seed=seed) else None

@@ -7,7 +7,7 @@ import contextlib
 import inspect
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,8 +18,10 @@ from ..checker.compositions import judge_orders
 from ..checker.driver import judge_point
 from ..checker.opaque import Opaque, judge_even, judge_opaque, judge_symmetric
 from ..checker.question import Point, Question
+from ..checker.symmetric import is_symmetric, triangles_read
 from ..core.case import Case
 from ..core.errors import BadInput, GradverifyError, Unsupported
+from ..core.graph import Apply
 from ..core.limits import TimeLimit, time_limit
 from ..core.outcome import FailKind, Outcome, Reason, reason_of
 from ..core.verdict import Verdict
@@ -29,7 +31,7 @@ from ..frameworks.watching import Sample
 from ..judge.reference import reference
 from ..namespaces.dtypes import FORMATS
 from ..trace import Traced
-from .intent import CLOSE, Intent, recognise
+from .intent import CLOSE, Intent, drawn, natural, recognise
 
 UNDECIDED = 1e-2
 """A PASS that would have caught nothing smaller is none: a wrong factor of a term hides below a percent of the gradient, and
@@ -124,10 +126,34 @@ def _recorded(sample: Sample, q: Question, limit: float) -> Judged:
     if first.outcome is Outcome.FAIL and traced is not None:
         first, intent, notes = _reconsidered(sample, q, first, traced, case)
     elif first.kind is FailKind.WRONG:
-        intent = _symmetric_without_graph(q, first)
+        intent = _intent_without_graph(q, first)
     elif first.reason is Reason.ORACLE and traced is not None:
         first = _along_symmetric_changes(q, first) or first
+    if _is_coarse(first):
+        first, more = _in_float64(sample, first, q.seed, limit)
+        looks += more
     return _judged(Judged(sample, first, intent, tuple(looks), tuple(notes), sides=sides))
+
+
+def _is_coarse(verdict: Verdict) -> bool:
+    return verdict.outcome is Outcome.PASS and verdict.power > UNDECIDED
+
+
+def _in_float64(sample: Sample, first: Verdict, seed: int, limit: float) -> tuple[Verdict, list[str]]:
+    """A PASS of little power, with that of the same call in float64 where it passes there; else what is found there.
+
+    Differences resolve half of the digits at most: of float32 three, of which an entry that is small has none.
+    """
+    wide = sample.widen() if sample.widen is not None else None
+    if wide is None:
+        return first, []
+    found, *_ = _at(question_of(wide, seed, limit), Point(wide.args, cotangent=wide.cotangent()), limit)
+    if found.outcome is Outcome.FAIL and found.kind in CONTRADICTED:
+        return first, [f"in float64, at the same values: {found.message}"]
+    if found.outcome is not Outcome.PASS or _is_coarse(found):
+        return first, []
+    notes = (*first.notes, f"its power is that of the same call in float64: in {first.dtype} it is {first.power:.1g}")
+    return replace(found, dtype=first.dtype, notes=notes), []
 
 
 def _breaks_law(verdict: Verdict) -> bool:
@@ -148,7 +174,7 @@ def _sides(q: Question, traced: Traced | None, case: Case | None) -> Sides | Non
 def _judged(judged: Judged) -> Judged:
     """The judgement, where a PASS that would have caught nothing is none."""
     verdict = judged.verdict
-    if verdict.outcome is Outcome.PASS and verdict.power > UNDECIDED:
+    if _is_coarse(verdict):
         message = f"no error was found; one below {verdict.power:.1g} of an entry would not have been"
         verdict = replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=Reason.ORACLE, message=message)
     return replace(judged, verdict=verdict)
@@ -224,15 +250,22 @@ def _along_symmetric_changes(q: Question, first: Verdict) -> Verdict | None:
     return None
 
 
-def _symmetric_without_graph(q: Question, first: Verdict) -> Intent | None:
-    """What a rule without a graph may be meant for: right along symmetric changes of its symmetric matrices alone."""
+def _intent_without_graph(q: Question, first: Verdict) -> Intent | None:
+    """What a rule without a graph may be meant for: right along symmetric changes of its symmetric matrices alone, or a
+    natural gradient."""
     with contextlib.suppress(BadInput, Unsupported, TimeLimit), q.limit_time("the function"):
         box = _black_box(q, Point(q.args, cotangent=q.cotangent))
-        even = judge_even(first.case, box, seed=q.seed) if box else None
+        if box is None:
+            return None
+        estimate = drawn(box)
+        if estimate is not None:
+            return estimate
+        even = judge_even(first.case, box, seed=q.seed)
         if even is not None and even.outcome is Outcome.PASS:
             return Intent(
                 "symmetric", "the rule is right along symmetric changes of a symmetric matrix, and along no others"
             )
+        return natural(box, seed=q.seed)
     return None
 
 
@@ -251,11 +284,11 @@ def _reconsidered(
     other = _differences(q, traced, case) if case is not None else None
     if other is not None:  # the graph is no definition, and its zeros tell nothing of what is meant
         return replace(other, notes=(*first.notes, ITERATION)), None, [ITERATION]
-    if first.kind is FailKind.PRECISION and traced.branches:
+    if first.kind is FailKind.PRECISION and (traced.branches or (case is not None and _iterates(case, q.seed))):
         gap = max((c.worst.error for c in first.comparisons if c.worst), default=math.nan)
         message = f"the forward pass iterates until it has converged, and the rule misses its derivative by {gap:.2g}"
         return replace(first, outcome=Outcome.INCONCLUSIVE, kind=None, reason=Reason.ORACLE, message=message), None, []
-    intent = recognise(q, traced, case) if case is not None else _symmetric_without_graph(q, first)
+    intent = recognise(q, traced, case) if case is not None else _intent_without_graph(q, first)
     if intent is not None and intent.is_surrogate:
         return replace(first, outcome=Outcome.SURROGATE, kind=None, message=intent.text), intent, []
     return first, intent, []
@@ -265,6 +298,25 @@ ITERATION = (
     "differences of the function itself contradict the derivative of its graph: it is an iteration, or takes decisions "
     "between pieces as short as rounding. They are what the rule was held against"
 )
+
+ROUNDS = 8
+"""Decisions that each follow from the one before, from which on they are an iteration: as many bits of a bisection."""
+
+
+def _iterates(case: Case, seed: int) -> bool:
+    """Does the graph decide again and again on what it decided before, at last within rounding?
+
+    A bisection by `where` is no branch of the program. Where its last decisions turn with rounding, its result is one of
+    several that are as good.
+    """
+    depth: list[int] = []
+    for node in case.graph.nodes:
+        below = max((depth[k] for k in node.args), default=0) if isinstance(node, Apply) else 0
+        depth.append(below + (isinstance(node, Apply) and node.op in DECISIONS))
+    return max(depth, default=0) >= ROUNDS and reference(case, seed=seed).budget.branches
+
+
+DECISIONS = ("less", "less_equal", "greater", "greater_equal")
 
 SIDES = 2
 """Random directions along which differences have to contradict the graph: a graph that is wrong in one entry is wrong along
@@ -282,19 +334,23 @@ def _differences(q: Question, traced: Traced, case: Case) -> Verdict | None:
     box = Opaque(subject, traced.function, values_of(traced, case), case.wrt, case.cotangent, case.dtype)
     try:
         with q.limit_time("the function"):
-            if not _contradict(box, case, q.seed):
+            read = triangles_read(subject, traced.function, box.values)
+            even = {n for n in read if is_symmetric(box.values[n])}
+            box = box.symmetrised(even) if even else box  # by entries the derivative of a triangle is a convention
+            if not _contradict(box, case, q.seed, even):
                 return None
             return judge_opaque(case.name, box, traced.notes, seed=q.seed)
     except (BadInput, Unsupported, GradverifyError):
         return None
 
 
-def _contradict(box: Opaque, case: Case, seed: int) -> bool:
-    """Do differences contradict the derivative of the graph, along each of some directions?"""
+def _contradict(box: Opaque, case: Case, seed: int, even: Collection[str] = ()) -> bool:
+    """Do differences contradict the derivative of the graph, along each of some directions, symmetric ones of `even`?"""
     true = reference(case, seed=seed).truth
     rng = np.random.default_rng([seed, 15])
     for _ in range(SIDES):
         u = {n: _signs(rng, box.values[n]) for n in box.wrt}
+        u = {n: (d + np.swapaxes(d, -1, -2)) / 2 if n in even else d for n, d in u.items()}
         slope = box.slope(u)
         terms = [np.asarray(true.gradients[n].resolved, dtype=np.float64) * u[n] for n in box.wrt]
         graph, size = sum(float(np.sum(t)) for t in terms), sum(float(np.sum(np.abs(t))) for t in terms)

@@ -110,7 +110,7 @@ def pin_of(judged: Judged) -> Pin | None:
     """The pin that says that what was found is meant; None where no kind was recognised."""
     if judged.intent is None:
         return None
-    figures = rule_figures(judged.sample)
+    figures = rule_figures(judged.sample) if judged.intent.kind != "drawn" else None
     rules = {} if figures is None else {_key(judged.sample): figures}
     return Pin(judged.intent.kind, factor=judged.intent.factor, rules=rules)
 

@@ -19,6 +19,10 @@ EAGER = 16
 """Executions of a definition in each test that are all looked at; of later ones those whose number is a power of two, so
 that a call that runs a million times is looked at twenty times more."""
 
+WARM = 128
+"""Calls of a definition that are looked at before only those are in each test whose number is a power of four: a look takes
+as long as some calls of small arrays."""
+
 PATIENCE = 48
 """Calls in a row that were looked at and added nothing (those of three tests), after which of each test only those are whose
 number is a power of sixteen: the first, and four more of a long one."""
@@ -106,6 +110,7 @@ class Entry:
     checked          did gradverify's own judgements run it (`check` in a test, a spec)? Those calls count nowhere else
     undifferentiated how often nothing asked for its gradient: under no_grad, or none of its arguments requires grad
     looked_at        how many of the others were held against those that are recorded
+    quiet            how many of the next executions need not be looked at
     missed           how often a call could not be recorded, by the reason
     samples          the recorded calls
     """
@@ -121,18 +126,32 @@ class Entry:
         self._groups: dict[tuple[str, str], _Group] = {}
         self._known: dict[Hashable, _Known] = {}
         self._random = Random(0)
-        self._test: object = None
-        self._since = 0
-        self._kept_at = 0
+        self.quiet = 0
+        self._passed = self._since = self._kept_at = 0
 
     def is_due(self) -> bool:
         """Is this execution looked at?"""
-        if self._test is not self.recorder.test:
-            self._test, self._since = self.recorder.test, 0
-        self._since = since = self._since + 1
-        if self.looked_at - self._kept_at < PATIENCE:
-            return since <= EAGER or since & (since - 1) == 0
-        return since & (since - 1) == 0 and since.bit_length() % 4 == 1
+        if self.quiet:
+            self.quiet -= 1
+            return False
+        self._since += self._passed + 1
+        since, powers = self._since, self._powers()
+        if since < EAGER and powers == 2:
+            following = since + 1
+        else:
+            following = powers ** (_log(since, powers) + 1)
+        self.quiet = self._passed = following - since - 1
+        return True
+
+    def _powers(self) -> int:
+        """Calls are looked at in each test whose number is a power of this; below WARM the first sixteen as well."""
+        if self.looked_at - self._kept_at >= PATIENCE:
+            return 16
+        return 2 if self.looked_at < WARM else 4
+
+    def start_test(self) -> None:
+        """Look at calls anew: another test begins."""
+        self.quiet = self._passed = self._since = 0
 
     def weigh(self, call: Call, describe: Callable[[], Described]) -> Seat | None:
         """Where a call belongs; None where it adds nothing, or there is no room."""
@@ -259,6 +278,11 @@ class Entry:
                 sample.seat = replace(sample.seat, why=Why.VALUES)
 
 
+def _log(n: int, base: int) -> int:
+    """The exponent of the largest power of `base`, itself a power of two, that is at most n."""
+    return (n.bit_length() - 1) // (base.bit_length() - 1)
+
+
 ANY = "(others)"
 """Stands for other arguments of which there are so many that not each has calls of its own."""
 
@@ -274,14 +298,24 @@ class Recorder:
     """Everything that one watch met.
 
     wanted  is a definition watched?
-    test    what runs now: the id of a test; "" where there is none, and lines of the program say it
     """
 
     wanted: Callable[[Definition], bool] = lambda definition: True
     limits: Limits = Limits()
-    test: str = ""
+    _test: str = ""
     entries: dict[str, Entry] = field(default_factory=dict)
     size: int = 0
+
+    @property
+    def test(self) -> str:
+        """What runs now: the id of a test; "" where there is none, and lines of the program say it."""
+        return self._test
+
+    @test.setter
+    def test(self, id: str) -> None:
+        self._test = id
+        for entry in self.entries.values():
+            entry.start_test()
 
     def entry(self, definition: Definition) -> Entry | None:
         """The entry of a definition; None where it is not watched."""

@@ -343,3 +343,141 @@ class WrongLogDet(LogDet):
     def backward(ctx: Any, g: torch.Tensor) -> Any:
         (lower,) = ctx.saved_tensors
         return g * 1.02 * torch.cholesky_inverse(lower)
+
+
+class NaturalGaussian(Function):
+    """Mean and deviation of a Gaussian from its natural parameters, with the gradient by its expectation parameters."""
+
+    factor = 1.0
+
+    @staticmethod
+    def forward(ctx, a, b):
+        mean, deviation = -a / (2 * b), (-1 / (2 * b)).sqrt()
+        ctx.save_for_backward(mean, deviation)
+        return mean, deviation
+
+    @classmethod
+    def backward(cls, ctx, gm, gs):
+        mean, deviation = ctx.saved_tensors
+        return gm - cls.factor * gs * mean / deviation, gs / (2 * deviation)
+
+
+class WrongNaturalGaussian(NaturalGaussian):
+    factor = 0.5
+
+
+class Preconditioned(Function):
+    """A linear map, whose gradient is smoothed along the axis."""
+
+    @staticmethod
+    def forward(ctx, x, w):
+        ctx.save_for_backward(w)
+        return x @ w
+
+    @staticmethod
+    def backward(ctx, g):
+        (w,) = ctx.saved_tensors
+        d = g @ w.T
+        return (d + 0.25 * (d.roll(1, -1) + d.roll(-1, -1))), None
+
+
+class NaturalCholesky(Function):
+    """A Cholesky factor, with the gradient by the inverse's entries: P is (S ⊗ S) on symmetric matrices."""
+
+    @staticmethod
+    def forward(ctx, x):
+        factor = torch.linalg.cholesky(x)
+        ctx.save_for_backward(x)
+        return factor
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        with torch.enable_grad():
+            y = x.detach().requires_grad_()
+            (d,) = torch.autograd.grad(torch.linalg.cholesky(y), y, g)
+        return x @ d @ x
+
+
+class ForgetfulNorm(Function):
+    """Standardised rows, whose rule leaves a term out: J·R is symmetric and positive, and R is not 0 where Jᵀ is."""
+
+    @staticmethod
+    def forward(ctx, x):
+        centred = x - x.mean(-1, keepdim=True)
+        deviation = centred.pow(2).mean(-1, keepdim=True).sqrt()
+        ctx.save_for_backward(deviation)
+        return centred / deviation
+
+    @staticmethod
+    def backward(ctx, g):
+        (deviation,) = ctx.saved_tensors
+        return (g - g.mean(-1, keepdim=True)) / deviation
+
+
+class HalfWrongProduct(Function):
+    """A product of matrices with a factor on one of its gradients: P is diagonal."""
+
+    @staticmethod
+    def forward(ctx, x, w):
+        ctx.save_for_backward(x, w)
+        return x @ w
+
+    @staticmethod
+    def backward(ctx, g):
+        x, w = ctx.saved_tensors
+        return 1.01 * g @ w.T, x.T @ g
+
+
+class Quantise(Function):
+    """Rounding to multiples of a scale: straight through for x, and a gradient of the scale that is meant too."""
+
+    @staticmethod
+    def forward(ctx, x, scale):
+        ctx.save_for_backward(x, scale)
+        return (x / scale).round() * scale
+
+    @staticmethod
+    def backward(ctx, g):
+        x, scale = ctx.saved_tensors
+        return g, (g * ((x / scale).round() - x / scale)).sum().reshape(scale.shape)
+
+
+class Bisected(Function):
+    """x with x² = y, by a bisection of masks in the forward pass; the loss's gradient is x itself."""
+
+    factor = 1.0
+
+    @staticmethod
+    def forward(ctx, y):
+        low, width = torch.zeros_like(y), y + 1
+        for _ in range(52):
+            width = width / 2
+            middle = low + width
+            low = torch.where(middle * middle <= y, middle, low)
+        ctx.save_for_backward(low)
+        return y * low - low.pow(3) / 3
+
+    @classmethod
+    def backward(cls, ctx, g):
+        (x,) = ctx.saved_tensors
+        return g * cls.factor * x
+
+
+class WrongBisected(Bisected):
+    factor = 1.001
+
+
+class Estimated(Function):
+    """A square, whose gradient is estimated by differences along drawn directions."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return (x * x).sum()
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        u = torch.randn_like(x)
+        return g * u * (((x + 1e-2 * u) ** 2).sum() - (x * x).sum()) / 1e-2

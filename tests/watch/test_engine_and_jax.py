@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 
 from gradverify import Outcome, engine
 from gradverify.engine.autograd.function import Function
+from gradverify.frameworks.registry import of_functions
 from gradverify.watch.judge import judge
 
 from .helpers import record
@@ -48,6 +52,61 @@ def test_the_engine(function: type[Function], outcome: Outcome) -> None:
     np.testing.assert_allclose(x.grad.numpy()[1], 2 * 2 * 3 * 1 + (0 if function is Cube else 2 / 100), rtol=1e-6)
     assert judge(sample).verdict.outcome is outcome
     assert "backward" not in vars(Cube._backward_cls)
+
+
+class RoughCube(Cube):
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return 3 * Cube.backward(ctx, g)[0], None
+
+
+class Ratio(Function):
+    """Two outputs, an argument that is not differentiated, one that is no array."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Any, weights: Any, power: int, *rest: Any) -> Any:
+        ctx.save_for_backward(values, weights)
+        return values * weights, values / 2
+
+    @staticmethod
+    def backward(ctx: Any, g: Any, h: Any) -> Any:
+        _, weights = ctx.saved_tensors
+        return g * weights + h, None, None
+
+
+RUNS = {
+    "one output": lambda: RoughCube.apply(engine.tensor([0.5, -1.0], requires_grad=True), 2.0).sum().backward(),
+    "a scalar": lambda: RoughCube.apply(engine.tensor(0.5, requires_grad=True), -1.5).backward(),
+    "several outputs": lambda: (
+        Ratio.apply(engine.tensor([[1.0], [2.0]], requires_grad=True), engine.tensor([[3.0], [-1.0]]), 2)[1]
+        .sum()
+        .backward()
+    ),
+    "float64": lambda: RoughCube.apply(engine.from_numpy(np.array([0.5, 3.0])).requires_grad_(), 2.0).sum().backward(),
+}
+
+
+@pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
+def test_a_script_of_the_engine_shows_the_fault(run: Any, tmp_path: Path) -> None:
+    (sample,) = record(run).samples
+    script = of_functions("engine").script(sample)
+    assert script is not None
+    (tmp_path / "reproduce.py").write_text(script.text)
+    np.savez(tmp_path / "inputs.npz", **script.arrays)
+    done = subprocess.run([sys.executable, "reproduce.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rule, *slopes = (float(line.rpartition(": ")[2]) for line in done.stdout.splitlines() if line.startswith("slope"))
+    assert abs(rule - slopes[2]) > 0.3 * abs(rule)
+    assert slopes[1] == pytest.approx(slopes[2], rel=1e-2)
+    assert "import torch" not in script.text
+
+
+def test_a_function_of_the_engine_that_no_script_can_import() -> None:
+    class Inner(WrongCube):
+        pass
+
+    (sample,) = record(lambda: Inner.apply(engine.tensor([1.0], requires_grad=True), 2.0).backward()).samples
+    assert of_functions("engine").script(sample) is None
 
 
 def test_an_engine_without_gradients_is_counted() -> None:

@@ -56,6 +56,7 @@ def test_what_is_meant_beyond_doubt_is_a_surrogate(function: Any, args: tuple[An
         (F.ClipGradient, (drawn(5),), "nonlinear"),
         (F.SymmetricSquare, (drawn(3, 3),), "symmetric"),
         (F.Inject, (drawn(3), torch.ones(3)), "injected"),
+        (F.Estimated, (drawn(5),), "drawn"),
     ],
 )
 def test_what_may_be_meant_fails_until_it_is_pinned(function: Any, args: tuple[Any, ...], kind: str) -> None:
@@ -63,6 +64,71 @@ def test_what_may_be_meant_fails_until_it_is_pinned(function: Any, args: tuple[A
     assert found.verdict.outcome is Outcome.FAIL
     assert found.intent is not None
     assert found.intent.kind == kind
+
+
+def _spd(n: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    a = drawn(n, n, dtype=torch.float64).detach()
+    return (a @ a.T + torch.eye(n, dtype=torch.float64)).to(dtype).requires_grad_()
+
+
+NATURALS = (
+    (
+        F.NaturalGaussian,
+        lambda: (drawn(3, dtype=torch.float64), drawn(3, dtype=torch.float64).detach().abs().neg() - 1),
+    ),
+    (F.Preconditioned, lambda: (drawn(2, 5), drawn(5, 5, seed=1).detach())),
+    (F.NaturalCholesky, lambda: (_spd(4),)),
+    (F.NaturalCholesky, lambda: (_spd(16),)),  # whose product is symmetric up to rounding alone
+    (F.NaturalCholesky, lambda: (_spd(3, torch.float32),)),
+    (F.NaturalCholesky, lambda: (_spd(5).detach() + 1e4 * torch.diag(torch.arange(5.0, dtype=torch.float64)),)),
+)
+
+
+def _sum_of_squares(out: Any) -> torch.Tensor:
+    outs = out if isinstance(out, tuple) else (out,)
+    return sum(((o - 0.3) ** 2).sum() for o in outs)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(("function", "args"), NATURALS)
+def test_a_natural_gradient_is_recognised(function: Any, args: Any) -> None:
+    found = judged(
+        function, *(x.requires_grad_(k == 0 or x.ndim == 1) for k, x in enumerate(args())), loss=_sum_of_squares
+    )
+    assert found.verdict.outcome is Outcome.FAIL
+    assert found.intent is not None
+    assert found.intent.kind == "preconditioned"
+
+
+@pytest.mark.parametrize(
+    ("function", "args"),
+    [
+        (F.WrongNaturalGaussian, NATURALS[0][1]),
+        (F.ForgetfulNorm, lambda: (drawn(2, 5),)),
+        (F.HalfWrongProduct, lambda: (drawn(2, 3), drawn(3, 4, seed=1))),
+        (F.SlightlyWrongExp, lambda: (drawn(4),)),
+    ],
+)
+def test_a_wrong_one_is_no_natural_gradient(function: Any, args: Any) -> None:
+    found = judged(function, *(x.requires_grad_() for x in args()), loss=_sum_of_squares)
+    assert found.verdict.outcome is Outcome.FAIL
+    assert found.intent is None
+
+
+def test_a_surrogate_for_one_of_several_arguments_can_be_pinned() -> None:
+    found = judged(F.Quantise, drawn(6), torch.tensor(0.4, requires_grad=True))
+    assert found.verdict.outcome is Outcome.FAIL
+    assert found.intent is not None
+    assert found.intent.kind == "surrogate"
+    assert "by x is zero" in found.intent.text
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_bisection_by_masks_misses_by_its_own_steps(seed: int) -> None:
+    y = drawn(20, dtype=torch.float64, seed=seed).detach().abs().requires_grad_()
+    found = judge(sample_of(lambda: F.Bisected.apply(y).sum().backward()), limit=60.0)
+    assert found.verdict.outcome is not Outcome.FAIL
+    wrong = judge(sample_of(lambda: F.WrongBisected.apply(y).sum().backward()), limit=60.0)
+    assert wrong.verdict.outcome is Outcome.FAIL
 
 
 def test_the_factor_is_named() -> None:
@@ -168,6 +234,42 @@ def test_a_backward_that_insists_on_its_caller(function: Any, outcome: Outcome, 
     sample = sample_of(lambda: function.apply(layer, 1, x, *given).square().sum().backward())
     assert sample.by_identity is parameters
     assert judge(sample, limit=60.0).verdict.outcome is outcome
+
+
+class Slightly(F.Insisting):
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> Any:
+        first, second, x, *rest = F.Insisting.backward(ctx, g)
+        return first, second, x + 1e-6, *rest
+
+
+@pytest.mark.parametrize("parameters", [True, False])
+@pytest.mark.parametrize("layers", [2, 3])
+def test_what_differences_in_float32_leave_open_is_asked_in_float64(parameters: bool, layers: int) -> None:
+    inner = [torch.nn.Linear(8, 8), torch.nn.BatchNorm1d(8), torch.nn.Tanh()] * layers
+    net = torch.nn.Sequential(*inner)
+    for k, p in enumerate(net.parameters()):
+        torch.nn.init.normal_(p, generator=torch.Generator().manual_seed(k))
+    net.requires_grad_(parameters)
+    given = [*net.parameters()] if parameters else []
+    for function in (F.Insisting, Slightly):
+        sample = sample_of(
+            lambda f=function: (
+                f.apply(net if layers == 2 else net.forward, 1, drawn(4, 8) * 1, *given)
+                .add(1000)
+                .square()
+                .mean()
+                .backward()
+            )
+        )
+        found = judge(sample, limit=60.0)
+        right = function is F.Insisting
+        assert (found.verdict.outcome is Outcome.PASS) is right, found.verdict
+        if right:
+            assert any("in float64" in n for n in found.verdict.notes), found.verdict.power
+        elif found.verdict.outcome is not Outcome.FAIL:
+            assert any("in float64" in text for text in found.looks)
+    assert {p.dtype for p in net.parameters()} == {torch.float32}
 
 
 def test_a_sample_outlives_what_it_was_made_of() -> None:

@@ -17,7 +17,7 @@ from ..base import Derived, Framework, Observation, Template
 from ..graphs import compiled, over_pairs
 from ..tape import Tape
 from ..values import mutated
-from ..watching import Recorder
+from ..watching import Recorder, Sample, Script
 
 TEMPLATE = Template(
     framework="engine",
@@ -139,6 +139,11 @@ class EngineFramework(Framework):
         from .memory import poisoned
 
         return poisoned()
+
+    def script(self, sample: Sample) -> Script | None:
+        from .scripts import script
+
+        return script(sample)
 
     def lift_vjp(
         self,

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ...core.imports import importable
 from ...engine.autograd.function import Function
 from ...engine.modes import state
 from ...engine.tensor import Tensor
@@ -68,7 +69,8 @@ def definition_of(cls: type[Function]) -> Definition:
     forward, backward = source_of(cls.forward), source_of(cls.backward)
     return Definition(
         f"{cls.__module__}.{cls.__qualname__.replace('.<locals>', '')}", "engine", cls.__module__, backward[0],
-        line_of(forward), line_of(backward), meant=getattr(cls, MEANT, None),
+        line_of(forward), line_of(backward), importable(f"{cls.__module__}:{cls.__qualname__}", cls),
+        meant=getattr(cls, MEANT, None),
     )  # fmt: skip
 
 

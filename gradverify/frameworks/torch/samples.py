@@ -11,12 +11,16 @@ import threading
 import types
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch.autograd import Function
 from torch.utils import _pytree as pytree
 
+from ...trace.callee import positional
 from ..watching import MOST_ENTRIES, Call, Definition, Described, Sample, named, signature_of
 from .arrays import some_entries
 
@@ -38,6 +42,19 @@ PLAIN = (
 
 class Hidden(Exception):
     """The values of a call cannot be seen."""
+
+
+def argument_names(cls: type[Function], operator: Any, count: int) -> list[str]:
+    """What forward itself calls its arguments."""
+    if operator is not None:
+        return [a.name for a in operator[0]._schema.arguments[:count]]
+    known = _NAMES.setdefault(cls, {})
+    if count not in known:  # a signature takes longer than all else of a look
+        known[count] = [positional(cls.apply, k) for k in range(count)]
+    return known[count]
+
+
+_NAMES: WeakKeyDictionary[type[Function], dict[int, list[str]]] = WeakKeyDictionary()
 
 
 class Arguments:
@@ -64,8 +81,6 @@ class Arguments:
     @functools.cached_property
     def names(self) -> list[str]:
         """What forward itself calls them."""
-        from .watch import argument_names
-
         return [*argument_names(self.cls, self.operator, self.count), *self.keywords]
 
     @functools.cached_property
@@ -98,12 +113,64 @@ class Arguments:
         # Those that the call reaches by another way as well are written to when it runs again: the record stays as it is.
         kept = [a.clone() if k in again.shared else a for k, a in enumerate(copies)]
         name = self.cls.__name__ if self.operator is None else definition.name
-        return Sample(
+        sample = Sample(
             definition, self.described.signature, self.described.fixed, again.as_function(name, self.names),
             tuple(self.names[k] for k in again.places), tuple(kept[k] for k in again.places), first=place,
             by_identity=bool(again.shared), modes=tuple(f"autocast({device}, {dtype})" for device, dtype in again.modes),
             whole=tuple(zip(self.names, kept)), size=self.size, seat=seat,
         )  # fmt: skip
+        if not again.modes:
+            sample.widen = functools.partial(_widened, sample, again, kept, self.names, name)
+        return sample
+
+
+def _widened(sample: Sample, again: Again, kept: Sequence[Any], names: Sequence[str], name: str) -> Sample | None:
+    """The call with float64 in place of float32, in arguments, modules and containers; None where nothing is float32.
+
+    What a closure holds stays as it is: such a call raises, or mixes dtypes.
+    """
+    if not any(isinstance(a, torch.Tensor) and a.dtype is torch.float32 for a in kept):
+        return None
+    memo = _Memo()
+    copies = [_wide(a, memo) for a in again.values]
+    for k in again.shared:  # which another run has written to since
+        with torch.no_grad():
+            copies[k].copy_(kept[k])
+    given = [c.detach().clone() if k in again.shared else c for k, c in enumerate(copies)]
+    wide = Again(again.fn, copies, again.keywords, again.places)
+    wide.shared, wide.written = again.shared, again.written
+    outputs = tuple((shape, "float64" if dtype == "float32" else dtype) for shape, dtype in sample.outputs)
+    cotangents = [tuple(None if g is None else g.astype(np.float64) for g in given) for given in sample.cotangents]
+    return replace(
+        sample, function=wide.as_function(name, names), args=tuple(given[k] for k in again.places), outputs=outputs,
+        cotangents=cotangents, whole=tuple(zip(names, given)), widen=None,
+    )  # fmt: skip
+
+
+def _wide(x: Any, memo: _Memo) -> Any:
+    """A copy with float64 in place of float32; tensors that modules share with the arguments stay shared."""
+    if isinstance(x, torch.Tensor):
+        if id(x) not in memo:
+            wide = x.detach().to(torch.float64) if x.dtype is torch.float32 else _clone(x)
+            memo[id(x)] = torch.nn.Parameter(wide, x.requires_grad) if isinstance(x, torch.nn.Parameter) else wide
+        return memo[id(x)]
+    if isinstance(x, tuple | list) and type(x) in (tuple, list):
+        return type(x)(_wide(v, memo) for v in x)
+    if isinstance(x, dict) and type(x) is dict:
+        return {k: _wide(v, memo) for k, v in x.items()}
+    if isinstance(x, types.MethodType):
+        return types.MethodType(x.__func__, _wide(x.__self__, memo))
+    if isinstance(x, torch.nn.Module):
+        if id(x) in memo:
+            return memo[id(x)]
+        made = memo[id(x)] = copy.deepcopy(x)
+        for old, new in zip(x.modules(), made.modules()):
+            for holder, kind in ((new._parameters, old._parameters), (new._buffers, old._buffers)):
+                for key, t in kind.items():
+                    if t is not None:
+                        holder[key] = _wide(t, memo)
+        return made
+    return x
 
 
 def _value(t: torch.Tensor) -> torch.Tensor:

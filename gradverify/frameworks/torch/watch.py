@@ -18,7 +18,6 @@ import torch
 from torch.autograd import Function
 from torch.utils import _pytree as pytree
 
-from ...trace.callee import positional
 from ..watching import MEANT, Definition, Entry, Met, Recorder, Sample, line_of, source_of
 from .arrays import to_numpy
 from .samples import Arguments, Hidden
@@ -37,9 +36,28 @@ def watching(recorder: Recorder) -> Iterator[None]:
     given = Function.__dict__["apply"]
     watch = _Watch(recorder, given.__func__)
 
-    @functools.wraps(given.__func__)
+    # Each call of a program waits for this: names are local, and nothing is called that need not be.
+    original, run, known = watch.original, watch.run, watch.met.known
+    is_judging, asks_gradient, tensor = watch.met.is_judging, torch.is_grad_enabled, torch.Tensor
+
+    @functools.wraps(original)
     def apply(cls: type[Function], *args: Any, **kwargs: Any) -> Any:
-        return watch.run(cls, args, kwargs)
+        met = known.get(id(cls))
+        if met is None or met[0] is None or is_judging():
+            return run(cls, args, kwargs)
+        entry = met[0][1]
+        entry.executed += 1
+        if entry.quiet:
+            entry.quiet -= 1
+            return original(cls, *args, **kwargs)
+        if asks_gradient():
+            for a in args:
+                if isinstance(a, tensor) and a.requires_grad:
+                    if entry.is_due():
+                        return watch.record(cls, met[0], args, kwargs)
+                    return original(cls, *args, **kwargs)
+        entry.undifferentiated += 1
+        return original(cls, *args, **kwargs)
 
     ours = classmethod(apply)
     Function.apply = ours  # type: ignore[method-assign, assignment]
@@ -71,15 +89,25 @@ class _Watch:
         self.met = Met(recorder, definition_of)
 
     def run(self, cls: type[Function], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The first call of a Function, and those that are not watched."""
         known = self.met.entry(cls)
         if known is None:
             return self.original(cls, *args, **kwargs)
-        definition, entry = known
+        entry = known[1]
         entry.executed += 1
         if not torch.is_grad_enabled() or not _requires_grad(args):
             entry.undifferentiated += 1
             return self.original(cls, *args, **kwargs)
-        if not entry.is_due() or torch.compiler.is_compiling():
+        if not entry.is_due():
+            return self.original(cls, *args, **kwargs)
+        return self.record(cls, known, args, kwargs)
+
+    def record(
+        self, cls: type[Function], known: tuple[Definition, Entry], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """A call that is looked at."""
+        definition, entry = known
+        if torch.compiler.is_compiling():
             return self.original(cls, *args, **kwargs)
         sample = self._copied(cls, definition, entry, args, kwargs)
         if sample is None:
@@ -217,13 +245,6 @@ def definition_of(cls: type[Function]) -> Definition | None:
         importable=found is cls,
         meant=getattr(cls, MEANT, None),
     )
-
-
-def argument_names(cls: type[Function], operator: Any, count: int) -> list[str]:
-    """What forward itself calls its arguments."""
-    if operator is not None:
-        return [a.name for a in operator[0]._schema.arguments[:count]]
-    return [positional(cls.apply, k) for k in range(count)]
 
 
 def all_definitions() -> Iterator[Definition]:
