@@ -49,6 +49,7 @@ COMMANDS: Mapping[str, str] = {
     "pin": "Pin custom gradients that are meant to be no gradients.",
     "campaign": "Judge random graphs by the hundred thousand.",
     "conformance": "Check the laws of autograd on engines.",
+    "outcome": "What an outcome means, and what to do about it.",
     "ops": "The op table, or one op of it in detail.",
     "schema": "The JSON Schema of spec files or of reports.",
 }
