@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, str] = {
     "watch": "Run a Python program, and judge the custom gradients that it executes.",
     "compare": "Compare two JSON reports.",
     "accept": "Accept what is off, with a reason, an owner and a last day.",
+    "write": "Draft tests for every custom gradient of a module.",
     "kernel": "Draft tests for the kernels of a file.",
     "pin": "Pin custom gradients that are meant to be no gradients.",
     "campaign": "Judge random graphs by the hundred thousand.",

@@ -98,7 +98,9 @@ def table(rows: Sequence[Row]) -> Any:
         texts = [Text(c) for c in cells(row, shown)]
         for text, outcome in zip(texts[2:], shown):
             notable = outcome is not Outcome.PASS
-            if notable and row.counts[outcome] > row.accepted[outcome] + (row.expected if outcome is Outcome.FAIL else 0):
+            if notable and row.counts[outcome] > row.accepted[outcome] + (
+                row.expected if outcome is Outcome.FAIL else 0
+            ):
                 text.stylize(outcome.style)
         made.add_row(*texts)
     figures: list[Any] = [made, Text(LEGEND, style="dim")] if there else []

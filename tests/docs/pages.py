@@ -192,9 +192,10 @@ def parse(line: str) -> None:
     import click
 
     from gradverify.cli import main
+    from gradverify.core.errors import GradverifyError
 
     words = shlex.split(line.replace("…", "x"), comments=True)
-    if "gradverify" in words[:3]:
+    if words[:1] == ["gradverify"] or words[:3] == ["python", "-m", "gradverify"]:
         words = words[words.index("gradverify") + 1 :]
         try:
             with chdir(tempfile.gettempdir()):
@@ -202,10 +203,10 @@ def parse(line: str) -> None:
                 rest = [*ctx._protected_args, *ctx.args]
                 name, command, given = main.resolve_command(ctx, rest) if rest else (None, None, [])
                 if command is None:
-                    return
+                    raise GradverifyError("there is no such command")
                 known = {o for p in command.params for o in (*p.opts, *p.secondary_opts)}
-        except click.ClickException as e:
-            raise Differs(f"{line}: {e.message}") from None
+        except (click.ClickException, GradverifyError) as e:
+            raise Differs(f"{line}: {e}") from None
         stop = given.index("--") if "--" in given else len(given)
         for option in (w.partition("=")[0] for w in given[:stop] if w.startswith("--")):
             if option not in known:
@@ -230,7 +231,7 @@ def pytest_options() -> set[str]:
 def pages() -> Iterator[Path]:
     """The pages that this runs; generated ones have tests of their own."""
     for path in sorted((ROOT / "docs").rglob("*.md")):
-        if "_build" not in path.parts and path.name not in GENERATED:
+        if "results" not in path.parts and path.name not in GENERATED:
             yield path
 
 

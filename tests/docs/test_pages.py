@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from gradverify.checker import probes
 from gradverify.core.errors import SpecError, UnknownName
 from gradverify.report import outcomes
-
-from .pages import ROOT, Differs, Page, pages, parse
+from tests.docs.pages import ROOT, Differs, Page, pages, parse
 
 DOCS = ROOT / "docs"
 
@@ -23,7 +23,8 @@ SLOW = ("triton", "tutorial", "ci")
     "path",
     [pytest.param(p, id=str(p.relative_to(ROOT)), marks=[pytest.mark.slow] if p.stem in SLOW else []) for p in pages()],
 )
-def test_every_block_runs(path: Path, tmp_path: Path) -> None:
+def test_every_block_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "_REGISTERED", {})  # a page adds one of its own
     pytest.importorskip("torch", reason="PyTorch is not installed")
     for module in re.findall(r"^import (jax|triton|autograd)\b|^from (jax|triton|autograd)\b", path.read_text(), re.M):
         pytest.importorskip("".join(module))
@@ -50,7 +51,9 @@ def test_the_site_has_the_pages_that_the_package_has() -> None:
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
-@pytest.mark.parametrize("path", [*sorted(DOCS.rglob("*.md")), ROOT / "README.md"], ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", [*sorted(DOCS.rglob("*.md")), ROOT / "README.md"], ids=lambda p: str(p.relative_to(ROOT))
+)
 def test_links_lead_to_files(path: Path) -> None:
     if "results" in path.parts:
         return

@@ -19,7 +19,15 @@ from gradverify.core.errors import GradverifyError
 from gradverify.core.outcome import FailKind, GatePolicy, Outcome, Reason
 from gradverify.core.verdict import Comparison, Culprit, Verdict
 from gradverify.run import deviations as known
-from gradverify.run.deviations import Deviation, Earlier, Ledger, _rounded_up, baseline_of, read_deviations, write_deviations
+from gradverify.run.deviations import (
+    Deviation,
+    Earlier,
+    Ledger,
+    _rounded_up,
+    baseline_of,
+    read_deviations,
+    write_deviations,
+)
 from gradverify.run.events import Job
 from gradverify.run.gate import tell_check, tell_verdict
 from tests.test_cli import Off
