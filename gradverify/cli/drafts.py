@@ -107,7 +107,10 @@ def _value(text: str, framework: Framework) -> Any:
     })  # fmt: skip
 
 
-HEAD = '''"""Drafted by `gradverify write {module}`: look at the arguments, and give values of every sort that it tells apart."""
+HEAD = '''"""Drafted by `gradverify write {module}`: look at the arguments.
+
+Give values of every sort that a function tells apart: both sides of each branch.
+"""
 
 {imports}
 import {module}

@@ -45,12 +45,12 @@ def function_classes(module: ModuleType, base: type) -> Iterator[Custom]:
             isinstance(cls, type) and issubclass(cls, base) and cls is not base and cls.__module__ == module.__name__
         ):
             continue
+        function: Any = cls
         own = "setup_context" in {n for c in cls.__mro__ if c.__module__ != base.__module__ for n in vars(c)}
-        forward: Any = cls.forward  # type: ignore[attr-defined]
+        forward = function.forward
         code = getattr(forward, "__code__", None)
-        yield Custom(
-            name, cls.apply, ".apply", parameters(forward)[0 if own else 1 :], code.co_firstlineno if code else 0
-        )  # type: ignore[attr-defined]
+        line = code.co_firstlineno if code else 0
+        yield Custom(name, function.apply, ".apply", parameters(forward)[0 if own else 1 :], line)
 
 
 def parameters(fn: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:

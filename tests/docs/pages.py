@@ -224,8 +224,8 @@ def pytest_options() -> set[str]:
     config = pytest.Config.fromdictargs({}, [])
     if not config.pluginmanager.hasplugin("gradverify"):
         config.pluginmanager.import_plugin("gradverify.plugin")
-    return {name for o in config._parser._anonymous.options + sum((g.options for g in config._parser._groups), [])
-            for name in o.names()}  # fmt: skip
+    options = [*config._parser._anonymous.options, *(o for g in config._parser._groups for o in g.options)]
+    return {name for option in options for name in option.names()}
 
 
 def pages() -> Iterator[Path]:

@@ -130,11 +130,8 @@ def test_what_is_accepted_is_called_so() -> None:
     recorder(event(Outcome.FAIL, kind=FailKind.WRONG))
     recorder(event(Outcome.WEAK, ok=True, accepted="float16 sums (ada)"))
     (row,) = tally(recorder.records)
-    assert terminal.cells(row, (Outcome.PASS, Outcome.WEAK, Outcome.FAIL))[2:5] == (
-        "0",
-        "1 (1 accepted)",
-        "3 (1 expected, 1 accepted)",
-    )
+    counts = terminal.cells(row, (Outcome.PASS, Outcome.WEAK, Outcome.FAIL))[2:5]
+    assert counts == ("0", "1 (1 accepted)", "3 (1 expected, 1 accepted)")
     assert (row.to_dict()["expected"], row.to_dict()["accepted"]) == (1, 2)
 
 
