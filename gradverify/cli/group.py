@@ -20,7 +20,8 @@ from ..run.signals import Terminated, stopping_on_sigterm
 
 class Exit(IntEnum):
     """OK: nothing gates. FAIL: something does. USAGE: wrong options, or a spec that cannot be read.
-    CRASH: gradverify itself failed. INTERRUPTED: by Ctrl-C. TERMINATED: by SIGTERM."""
+    CRASH: gradverify itself failed. INTERRUPTED: by Ctrl-C. TERMINATED: by SIGTERM.
+    PIPE: whoever reads the output is gone."""
 
     OK = 0
     FAIL = 1
@@ -28,6 +29,7 @@ class Exit(IntEnum):
     CRASH = 3
     INTERRUPTED = 130
     TERMINATED = 143
+    PIPE = 141
 
 
 HELP = """Is this gradient right? Says so with evidence, and without a tolerance to tune.
@@ -87,9 +89,12 @@ class Group(click.Group):
         except GradverifyError as e:
             click.echo(f"error: {e}", err=True)
             code = Exit.USAGE
-        except SystemExit:
-            click.echo("error: the judged code ended the process", err=True)
-            code = Exit.CRASH
+        except SystemExit as e:
+            if isinstance(e.__context__, BrokenPipeError):  # click exits where the reader is gone: `… | head`
+                code = Exit.PIPE
+            else:
+                click.echo("error: the judged code ended the process", err=True)
+                code = Exit.CRASH
         except Exception:
             traceback.print_exc()
             click.echo("error: gradverify itself failed; please report the lines above", err=True)
