@@ -101,10 +101,13 @@ def _options(p: inspect.Parameter) -> tuple[str, ...]:
 
 
 def _value(text: str, framework: Framework) -> Any:
-    return eval(text, {
-        "draw": lambda *shape: framework.put(np.random.default_rng(0).standard_normal(shape).astype(np.float32)),
-        "integers": lambda *shape: framework.put(np.random.default_rng(0).integers(0, 2, shape)),
-    })  # fmt: skip
+    def draw(*shape: int) -> Any:
+        return framework.put(np.asarray(np.random.default_rng(0).standard_normal(shape), np.float32))
+
+    def integers(*shape: int) -> Any:
+        return framework.put(np.asarray(np.random.default_rng(0).integers(0, 2, shape)))
+
+    return eval(text, {"draw": draw, "integers": integers})  # a text of this module
 
 
 HEAD = '''"""Drafted by `gradverify write {module}`: look at the arguments.

@@ -1,8 +1,8 @@
 """Five users' first hour, each as a page of commands with what they read on screen.
 
-The pages are docs/tutorial.md (a CI maintainer's start as well) and docs/howto/*.md: what is documented is what is walked. Here
-they are walked from a fresh environment that a wheel was installed into, with the time to the first verdict; `tests/docs` walks the
-same pages in the environment of the tests.
+The pages are docs/tutorial.md and docs/howto/*.md: what is documented is what is walked. Here they are walked from a fresh
+environment that a wheel was installed into, and the time is printed; `tests/docs` walks the same pages in the environment of
+the tests.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def walk(bin: Path, page: str, tmp_path: Path, more: list[str]) -> None:
         made.mkdir(parents=True)
     (tests / "tests" / "__init__.py").write_text("")
     shutil.copy(ROOT / "tests" / "docs" / "pages.py", tests / "tests" / "docs")
-    for path in more:
+    if more:
         (empty / "sitecustomize.py").write_text(f"import sys\nsys.path += {more!r}\n")
     text = SCRIPT.format(tests=str(tests), more=more, empty=str(empty), page=str(ROOT / page), folder=str(folder))
     done = subprocess.run([bin / "python", "-c", text], cwd=folder, capture_output=True, text=True, timeout=600)
