@@ -55,7 +55,7 @@ def _markers_with_a_meaning(config: pytest.Config) -> set[str]:
     """The markers that pytest and its plugins declared, and the project did not."""
     name = lambda line: re.split(r"[:(]", line)[0].strip()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # newer versions of pytest have no other way to the project's own lines
+        warnings.simplefilter("ignore", DeprecationWarning)  # pytest has no other way to these lines
         own = config.inicfg.get("markers", ())
     own = getattr(own, "value", own)
     projects = {name(line) for line in (own.splitlines() if isinstance(own, str) else own)}
