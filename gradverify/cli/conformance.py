@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
 from pathlib import Path
 
 import click
 
 from ..conformance import engines as known
 from ..conformance import law, scorecard
+from ..core.errors import JUDGED, GradverifyError
 from .group import Exit
+
+
+def _load(text: str) -> known.Engine:
+    """The Engine that `FILE.py:NAME` names. Raises GradverifyError; its folder becomes importable."""
+    file, _, name = text.rpartition(":")
+    path = Path(file)
+    if not path.is_file() or not name.isidentifier():
+        raise click.UsageError(f"--engine {text}: FILE.py:NAME is wanted, such as mine.py:ENGINE")
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        found = runpy.run_path(str(path)).get(name)
+    except JUDGED as e:
+        raise GradverifyError(f"--engine {text}: {file} raises {type(e).__name__}: {e}") from None
+    if not isinstance(found, known.Engine):
+        has = "has no such name" if found is None else f"is {found!r}"
+        raise GradverifyError(f"--engine {text}: a gradverify.conformance.engines.Engine is wanted, and {name} {has}")
+    return found
 
 
 @click.command("conformance")
 @click.argument("engines", nargs=-1)
+@click.option("--engine", "own", multiple=True, metavar="FILE.py:NAME", help="An Engine of your own; may be repeated.")
 @click.option("--law", "wanted", multiple=True, metavar="NAME", help="Only this law; may be repeated.")
 @click.option(
     "--steps", type=click.IntRange(0), default=2000, show_default=True, help="Of random programs; 0 for none."
@@ -24,6 +45,7 @@ from .group import Exit
 )
 def command(
     engines: tuple[str, ...],
+    own: tuple[str, ...],
     wanted: tuple[str, ...],
     steps: int,
     seed: int,
@@ -31,7 +53,8 @@ def command(
     markdown_path: Path | None,
 ) -> int:
     """Check the laws of autograd on ENGINES (default: those that are installed), and print a script for each broken one."""
-    asked = [known.find(name) for name in engines] or [e for e in known.ENGINES.values() if e.unavailable() is None]
+    asked = [known.find(name) for name in engines] + [_load(text) for text in own]
+    asked = asked or [e for e in known.ENGINES.values() if e.unavailable() is None]
     names = [law.find(name).name for name in wanted] or None
     cards = []
     for engine in asked:

@@ -20,7 +20,8 @@ from ..run.signals import Terminated, stopping_on_sigterm
 
 class Exit(IntEnum):
     """OK: nothing gates. FAIL: something does. USAGE: wrong options, or a spec that cannot be read.
-    CRASH: gradverify itself failed. INTERRUPTED: by Ctrl-C. TERMINATED: by SIGTERM."""
+    CRASH: gradverify itself failed. INTERRUPTED: by Ctrl-C. TERMINATED: by SIGTERM.
+    PIPE: whoever reads the output is gone."""
 
     OK = 0
     FAIL = 1
@@ -28,6 +29,7 @@ class Exit(IntEnum):
     CRASH = 3
     INTERRUPTED = 130
     TERMINATED = 143
+    PIPE = 141
 
 
 HELP = """Is this gradient right? Says so with evidence, and without a tolerance to tune.
@@ -45,10 +47,12 @@ COMMANDS: Mapping[str, str] = {
     "watch": "Run a Python program, and judge the custom gradients that it executes.",
     "compare": "Compare two JSON reports.",
     "accept": "Accept what is off, with a reason, an owner and a last day.",
+    "write": "Draft tests for every custom gradient of a module.",
     "kernel": "Draft tests for the kernels of a file.",
     "pin": "Pin custom gradients that are meant to be no gradients.",
     "campaign": "Judge random graphs by the hundred thousand.",
     "conformance": "Check the laws of autograd on engines.",
+    "outcome": "What an outcome means, and what to do about it.",
     "ops": "The op table, or one op of it in detail.",
     "schema": "The JSON Schema of spec files or of reports.",
 }
@@ -85,9 +89,12 @@ class Group(click.Group):
         except GradverifyError as e:
             click.echo(f"error: {e}", err=True)
             code = Exit.USAGE
-        except SystemExit:
-            click.echo("error: the judged code ended the process", err=True)
-            code = Exit.CRASH
+        except SystemExit as e:
+            if isinstance(e.__context__, BrokenPipeError):  # click exits where the reader is gone: `… | head`
+                code = Exit.PIPE
+            else:
+                click.echo("error: the judged code ended the process", err=True)
+                code = Exit.CRASH
         except Exception:
             traceback.print_exc()
             click.echo("error: gradverify itself failed; please report the lines above", err=True)

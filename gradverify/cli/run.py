@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ..core.errors import GradverifyError
 from ..run import plan
@@ -31,6 +32,11 @@ def command(
     files = list(plan.spec_files(paths or (Path(),)))
     jobs = [job for file in files for job in plan.spec_jobs(load(file), settings, file.as_posix())]
     searches = list(plan.searches(settings)) if plan.wants_random_graphs(paths) else []
+    if searches and not plan.can_draw():
+        if click.get_current_context().get_parameter_source("examples") is ParameterSource.COMMANDLINE:
+            raise GradverifyError(plan.NO_GRAPHS)
+        click.echo(plan.NO_GRAPHS, err=True)
+        searches = []
     if not jobs and not searches:
         raise GradverifyError("nothing to judge: no *.grad.yaml file, and no random graphs")
     return judge(

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from .engines import CAPABILITIES, Engine
-from .session import Broken, Session
+from .session import Broken, Lacks, Session
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,14 @@ class Law:
         return missing - {"gpu"} if "gpu" in missing and engine.sees_gpu() else missing
 
     def check(self, engine: Engine) -> Broken | None:
-        """The violation of the law by the engine; None where it keeps the law."""
+        """The violation of the law by the engine; None where it keeps the law. Raises Lacks for a word that it has not."""
         t = Session(engine)
         try:
             self.program(t)
         except Broken as broken:
             return broken
+        except Lacks:
+            raise
         except Exception as e:
             message = str(e).strip().partition("\n")[0]
             script = t.script()

@@ -113,7 +113,14 @@ def importable(function: str, wanted: Any) -> bool:
     return bool(found == wanted)
 
 
-def imported(name: str) -> Any:
-    """Import what `package.module:name` names; the name may have dots. Raises ImportError, AttributeError, ValueError."""
+def imported(name: str, beside: str | None = None) -> Any:
+    """Import what `package.module:name` names; the name may have dots. Raises ImportError, AttributeError, ValueError.
+
+    beside  a file whose folder is looked at first, as Python does with the folder of a script; it stays in `sys.path`, since
+            a function may import when it is called
+    """
     module, _, attribute = name.partition(":")
+    folder = os.path.dirname(os.path.abspath(beside)) if beside else ""
+    if folder and folder not in sys.path and os.path.isdir(folder):
+        sys.path.insert(0, folder)
     return reduce(getattr, attribute.split("."), importlib.import_module(module))

@@ -17,7 +17,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .outcome import Outcome
+from .outcome import FailKind, Outcome, Reason
 
 if TYPE_CHECKING:
     from .verdict import Comparison, Element, Verdict
@@ -40,6 +40,13 @@ def headline(v: Verdict, source: str = "", unmet: str = "") -> str:
     on = f"{',' if ', ' in case else ''} on {v.subject} in {v.dtype}" if v.subject else ""
     unmet += ", accepted" if v.accepted else ""
     return f"{v.outcome}{kind}{unmet}: {case}{on}" + (f" ({where})" if where else "")
+
+
+def page_name(outcome: Outcome, kind: FailKind | None, reason: Reason | None) -> str:
+    """The name of the page that says what to do about an outcome: `gradverify outcome wrong`."""
+    if outcome is Outcome.FAIL and kind is not None:
+        return str(kind)
+    return reason.name.lower() if reason is not None else str(outcome).lower()
 
 
 def glance(v: Verdict, *, source: str = "", unmet: str = "", more: str = "") -> list[str]:
@@ -84,6 +91,8 @@ def evidence(v: Verdict, *, source: str = "", unmet: str = "") -> Iterator[str]:
     yield from _part("spec: paste it into a .grad.yaml file", (c.spec if c else "") or v.spec)
     yield from _part("stand-alone reproducer", (c.script if c else "") or v.script)
     yield from (f"note: {note}" for note in v.notes)
+    if v.outcome is not Outcome.PASS:
+        yield f"what to do: gradverify outcome {page_name(v.outcome, v.kind, v.reason)}"
 
 
 def wrapped(text: str, width: int = WIDTH) -> list[str]:

@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from ..core.graph import Graph
 from ..core.op import Define, Vjp
 from ..trace import Traced
 from ..trace.calls import change_arrays
+from .customs import Custom, Draws
 from .opaque import trace_opaque
 from .tape import Tape
 from .watching import Definition, Recorder, Sample, Script
@@ -403,6 +405,13 @@ class Framework(ABC):
 
     def custom_definitions(self) -> Iterable[Definition]:
         """Every custom gradient that is defined in this process, executed or not, but for the framework's own."""
+        return ()
+
+    draws: Draws | None = None
+    """How a drafted test makes arrays; None: no tests are drafted for this framework."""
+
+    def customs_of(self, module: ModuleType) -> Iterable[Custom]:
+        """The custom gradients that a module defines under a name of its own."""
         return ()
 
     def script(self, sample: Sample) -> Script | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from ..core.graph import Graph
 from ..trace import Traced
 from .base import Call, Derived, Framework, Observation, Pushed
+from .customs import Custom, Draws
 from .tape import Tape
 from .watching import Definition, Recorder, Sample, Script
 
@@ -196,6 +198,13 @@ class Wrapped(Framework):
 
     def custom_definitions(self) -> Iterable[Definition]:
         return self.inner.custom_definitions()
+
+    @property
+    def draws(self) -> Draws | None:  # type: ignore[override]
+        return self.inner.draws
+
+    def customs_of(self, module: ModuleType) -> Iterable[Custom]:
+        return self.inner.customs_of(module)
 
     def script(self, sample: Sample) -> Script | None:
         return self.inner.script(sample)

@@ -344,7 +344,7 @@ def resolve_function(case: Case, subject: Framework) -> Callable[..., Any]:
 
 def _imported(case: Case, key: str, name: str) -> Callable[..., Any]:
     try:
-        found: Any = imported(name)
+        found: Any = imported(name, case.source.file)
     except JUDGED as e:  # a module runs code of any kind
         raise _spec_error(case, f"{key}: {name!r} cannot be imported: {_describe(e)}") from e
     if not callable(found):
@@ -782,6 +782,10 @@ def _only_where_no_side_exists(compared: list[Compared], case: Case, truth: Trut
     return True
 
 
+MANY = 1000.0
+"""Budgets from which on a message states the budget: its size beside the error's says more than a large multiple."""
+
+
 def _how_wrong(bad: Compared, case: Case, seen: Observation, truth: Truth) -> tuple[FailKind, str]:
     """The kind of error (wrong, or digits lost), and a sentence that describes it."""
     of, worst = bad.comparison.of, bad.comparison.worst
@@ -790,11 +794,14 @@ def _how_wrong(bad: Compared, case: Case, seen: Observation, truth: Truth) -> tu
     with np.errstate(all="ignore"):
         relative = ((got.astype(np.float64) - want.hi) - want.lo)[bad.failing] / want.hi[bad.failing]
     size = abs(float(want.hi[worst.index]))
-    share = "infinitely" if not math.isfinite(bad.comparison.share) else f"{bad.comparison.share:.2g} times"
+    share = bad.comparison.share
     head = f"{worst.where} is off by {worst.error:.2g}"
     if size:
         head += f" ({worst.error / size:.2g} relative)"
-    head += f", {share} what rounding in {case.dtype} excuses"
+    if share < MANY:
+        head += f", {share:.2g} times what rounding in {case.dtype} excuses"
+    else:
+        head += f", where rounding in {case.dtype} excuses {worst.budget:.1g}"
     constant = relative.size >= 4 and np.isfinite(relative).all() and np.std(relative) < 0.01 * abs(np.mean(relative))
     if constant:
         return (

@@ -19,7 +19,7 @@ from ..report.tally import tally
 from ..run.config import with_effort
 from ..run.deviations import with_ledger
 from ..run.events import Event, JobJudged, RunFinished, listening
-from ..run.plan import SUFFIX, subjects_of, wants_random_graphs
+from ..run.plan import NO_GRAPHS, SUFFIX, can_draw, subjects_of, wants_random_graphs
 from ..run.runner import Settings
 from ..run.search import GROUP
 from ..run.signals import Terminated, stopping_on_sigterm
@@ -77,6 +77,11 @@ class Active:
         self.terminated = False
         wanted = bool(self.selected) or wants_random_graphs(paths)
         self.random_graphs = specs and wanted and self.settings.examples > 0
+        self.lacks_hypothesis = self.random_graphs and not can_draw()
+        if self.lacks_hypothesis:
+            if self.selected or config.getoption("gradverify_examples", None):
+                raise pytest.UsageError(NO_GRAPHS)
+            self.random_graphs = False
         config.args[:] = paths
 
     @pytest.hookimpl(wrapper=True)
@@ -145,6 +150,7 @@ class Active:
         s = self.settings
         dtypes = ", ".join(s.dtypes) if s.dtypes else f"as each spec says, else {', '.join(DEFAULT_DTYPES)}"
         graphs = f"{s.examples} random graphs each, seed {s.seed}" if self.random_graphs else "no random graphs"
+        graphs = NO_GRAPHS if self.lacks_hypothesis else graphs
         return f"gradverify: on {', '.join(subjects_of(s))} ({s.device}); dtypes {dtypes}; {graphs}"
 
     def pytest_report_teststatus(self, report: pytest.CollectReport | pytest.TestReport) -> Any:

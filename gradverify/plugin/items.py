@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,9 @@ def shown(events: Iterable[JobJudged], config: pytest.Config) -> list[str]:
 def _markers_with_a_meaning(config: pytest.Config) -> set[str]:
     """The markers that pytest and its plugins declared, and the project did not."""
     name = lambda line: re.split(r"[:(]", line)[0].strip()
-    own = config.inicfg.get("markers", ())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # pytest has no other way to these lines
+        own = config.inicfg.get("markers", ())
     own = getattr(own, "value", own)
     projects = {name(line) for line in (own.splitlines() if isinstance(own, str) else own)}
     declared = {name(line) for line in config.getini("markers")}

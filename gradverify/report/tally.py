@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,8 @@ class Row:
     """The verdicts on one subject in one dtype.
 
     counts      outcomes, kinds and reasons
-    expected    of the FAILs and KNOWNs, those that their author expected (`expect: fail`, `expect: raises`) or accepts
+    expected    of the FAILs and KNOWNs, those that their author expected (`expect: fail`, `expect: raises`)
+    accepted    those that the project accepts, by outcome
     share       the worst error of a PASS, as a share of its budget, and the id of the case that it belongs to
     powers      of each PASS, the smallest relative error of an entry that it would have caught
     refused     how many gate
@@ -27,6 +29,7 @@ class Row:
     dtype: str
     counts: Tally = field(default_factory=Tally)
     expected: int = 0
+    accepted: Counter[Outcome] = field(default_factory=Counter)
     share: float = 0.0
     share_id: str = ""
     powers: list[float] = field(default_factory=list)
@@ -48,6 +51,8 @@ class Row:
         outcome, kind, reason = outcome_of(verdict)
         self.counts.add(outcome, kind, reason)
         self.refused += not r["ok"]
+        if r["ok"] and verdict.get("accepted"):
+            self.accepted[outcome] += 1
         if outcome is Outcome.PASS:
             share = figure(verdict["share"])
             if share >= self.share:
@@ -56,7 +61,7 @@ class Row:
             if not math.isnan(power):
                 self.powers.append(power)
         elif outcome.has_kind:
-            self.expected += r["ok"] and (r["expect"] != "pass" or bool(verdict.get("accepted")))
+            self.expected += r["ok"] and r["expect"] != "pass" and not verdict.get("accepted")
 
     def to_dict(self) -> dict[str, Any]:
         median, worst = (None if math.isnan(p) else p for p in self.power)
@@ -65,6 +70,7 @@ class Row:
             "dtype": self.dtype,
             **{str(o).lower(): self.counts[o] for o in Outcome},
             "expected": self.expected,
+            "accepted": self.accepted.total(),
             "worst_share": self.share,
             "worst_share_id": self.share_id,
             "power_median": median,

@@ -33,12 +33,17 @@ def headings(rows: Sequence[Row]) -> tuple[str, ...]:
 
 def cells(row: Row, shown: Sequence[Outcome] = tuple(Outcome)) -> tuple[str, ...]:
     """One line of the table, as text."""
-    counts = [str(row.counts[o]) for o in shown]
-    if row.expected:
-        counts[shown.index(Outcome.FAIL)] += f" ({row.expected} expected)"
+    counts = [f"{row.counts[o]}{_excused(row, o)}" for o in shown]
     median, worst = row.power
     share = f"{row.share:.0%}" if row.counts[Outcome.PASS] else "-"
     return (row.subject, row.dtype, *counts, share, _error(median), _error(worst))
+
+
+def _excused(row: Row, outcome: Outcome) -> str:
+    """How many of an outcome are expected, or accepted."""
+    expected = row.expected if outcome is Outcome.FAIL else 0
+    parts = [f"{n} {word}" for n, word in ((expected, "expected"), (row.accepted[outcome], "accepted")) if n]
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _error(x: float) -> str:
@@ -61,7 +66,8 @@ def plain(rows: Sequence[Row]) -> list[str]:
     there, absent = _parted(rows)
     shown = columns(there)
     table = [headings(there), *(cells(row, shown) for row in there)] if there else []
-    return [*(align(table) if table else []), *(LEGEND.splitlines() if table else []), *_inconclusive(there), *absent]
+    legend = LEGEND.splitlines() if table else []
+    return [*(align(table) if table else []), *legend, *_inconclusive(there), *_help(there), *absent]
 
 
 def _parted(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
@@ -92,11 +98,23 @@ def table(rows: Sequence[Row]) -> Any:
         texts = [Text(c) for c in cells(row, shown)]
         for text, outcome in zip(texts[2:], shown):
             notable = outcome is not Outcome.PASS
-            if notable and row.counts[outcome] > (row.expected if outcome is Outcome.FAIL else 0):
+            if notable and row.counts[outcome] > row.accepted[outcome] + (
+                row.expected if outcome is Outcome.FAIL else 0
+            ):
                 text.stylize(outcome.style)
         made.add_row(*texts)
     figures: list[Any] = [made, Text(LEGEND, style="dim")] if there else []
-    return Group(*figures, *(Text(line) for line in (*_inconclusive(there), *absent)))
+    return Group(*figures, *(Text(line) for line in (*_inconclusive(there), *_help(there), *absent)))
+
+
+def _help(rows: Sequence[Row]) -> list[str]:
+    """Where it is said what to do, if something gates."""
+    if not any(row.refused for row in rows):
+        return []
+    kinds = dict.fromkeys(str(kind) for row in rows for kind in row.counts.kinds)
+    reasons = dict.fromkeys(reason.name.lower() for row in rows for reason in row.counts.reasons)
+    names = [*kinds, *reasons] or ["weak"]
+    return [f"what to do: gradverify outcome {names[0]}" + (f" (and {', '.join(names[1:])})" if names[1:] else "")]
 
 
 def _inconclusive(rows: Sequence[Row]) -> list[str]:

@@ -35,6 +35,9 @@ from .events import Job
 
 KEYS = ("outcome", "kind", "share", "reason", "owner", "until")
 
+EXPONENT = 1e6
+"""Shares from here on are written with an exponent: nobody counts the zeros of 809000000000.0."""
+
 NEEDED = ("outcome", "reason", "owner", "until")
 
 ROUNDINGS = 2.0
@@ -136,12 +139,13 @@ _KNOWN_BEFORE = "as in the baseline"
 
 
 def _with(v: Verdict, text: str) -> Verdict:
-    return replace(v, message=f"{v.message}. {text}" if v.message else text)
+    """The verdict with what has changed in the first line of its message."""
+    return replace(v, message=f"{text}\n{v.message}" if v.message else text)
 
 
 def _failed(v: Verdict, text: str, kind: FailKind = FailKind.CLAIM) -> Verdict:
     return replace(
-        v, outcome=Outcome.FAIL, kind=kind, reason=None, message=f"{text}; {v.message}" if v.message else text
+        v, outcome=Outcome.FAIL, kind=kind, reason=None, message=f"{text}\n{v.message}" if v.message else text
     )
 
 
@@ -220,11 +224,12 @@ def _text(d: Deviation) -> str:
 
 
 def _rounded_up(x: float) -> str:
-    """Three digits, no less than x: TOML's `inf` is a number."""
+    """Three digits, no less than x, as a float of TOML: `380.0`, `8.09e11`, `inf`."""
     if not math.isfinite(x) or x <= 0:
         return repr(x)
     unit = 10.0 ** (math.floor(math.log10(x)) - 2)
-    return repr(float(f"{math.ceil(x / unit) * unit:.6g}"))
+    up = float(f"{math.ceil(x / unit) * unit:.6g}")
+    return repr(up) if up < EXPONENT else f"{up:.2e}".replace("e+", "e")
 
 
 def baseline_of(results: Iterable[Mapping[str, Any]]) -> dict[str, Earlier]:

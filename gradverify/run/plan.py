@@ -6,6 +6,7 @@ comes.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -97,6 +98,14 @@ def _job(spec: CaseSpec, subject: str, dtype: str, path: str) -> Job:
         expect=spec.expect,
         explained=spec.explained(subject),
     )
+
+
+NO_GRAPHS = "no random graphs: Hypothesis draws them, and is not installed: pip install 'gradverify[graphs]'"
+
+
+def can_draw() -> bool:
+    """Is Hypothesis there, which draws random graphs?"""
+    return importlib.util.find_spec("hypothesis") is not None
 
 
 def searches(settings: Settings) -> Iterator[Search]:

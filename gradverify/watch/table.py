@@ -28,7 +28,7 @@ def rows(recorder: Recorder, judged: Sequence[Judged]) -> list[Row]:
             "outcomes": [str(j.verdict.outcome) for j in its], "missed": dict(entry.missed),
             "sides": _sides(j.sides or {} for j in its), "graphs": sum(j.sides is not None for j in its),
             "passed": sum(j.verdict.outcome is Outcome.PASS for j in its), "probed": sum(j.probed for j in its),
-            "checked": entry.checked,
+            "checked": entry.checked, "accepted": sum(bool(j.verdict.accepted) for j in its),
         })  # fmt: skip
     known = {r["name"] for r in found}
     for framework in known_frameworks():
@@ -44,7 +44,7 @@ def _row(name: str, backward: str) -> Row:
     return {
         "name": name, "backward": backward, "executed": 0, "looked_at": 0, "undifferentiated": 0, "recorded": 0,
         "outcomes": [], "missed": {}, "sides": {}, "graphs": 0, "passed": 0, "probed": 0,
-        "checked": False,
+        "checked": False, "accepted": 0,
     }  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def merged(tables: Iterable[Sequence[Row]]) -> list[Row]:
             found[row["name"]] = {**row, "outcomes": list(row["outcomes"]), "missed": dict(row["missed"])}
             continue
         old = found[row["name"]]
-        for key in ("executed", "looked_at", "undifferentiated", "recorded", "graphs", "passed", "probed"):
+        for key in ("executed", "looked_at", "undifferentiated", "recorded", "graphs", "passed", "probed", "accepted"):
             old[key] += row[key]
         old["checked"] |= row["checked"]
         old["sides"] = _sides([old["sides"], row["sides"]])
@@ -118,11 +118,15 @@ def _branches(row: Row) -> str:
     return f"{len(row['sides']) - len(_open(row))}/{len(row['sides'])}" if row["sides"] else "none"
 
 
+def _accepted(row: Row) -> str:
+    return "accepted" if row["accepted"] == len(row["outcomes"]) == 1 else f"{row['accepted']} accepted"
+
+
 def _outcome(row: Row) -> str:
     counts = [(o, row["outcomes"].count(str(o))) for o in WORST_FIRST]
     text = ", ".join(f"{n} {o}" if n > 1 else str(o) for o, n in counts if n)
     if text:
-        return text
+        return f"{text} ({_accepted(row)})" if row["accepted"] else text
     if row["executed"] == row["undifferentiated"]:
         return "(nothing asked for its gradient)"
     return "(not judged)" if row["recorded"] else "(not recorded)"

@@ -122,6 +122,19 @@ def test_plain_and_rich_tables_say_the_same() -> None:
     assert max(map(len, lines[:6])) <= 100
 
 
+def test_what_is_accepted_is_called_so() -> None:
+    """An accepted FAIL is no expected one."""
+    recorder = Recorder()
+    recorder(event(Outcome.FAIL, kind=FailKind.WRONG, ok=True, accepted="float16 sums (ada)"))
+    recorder(event(Outcome.FAIL, kind=FailKind.RAISED, expect="raises", ok=True))
+    recorder(event(Outcome.FAIL, kind=FailKind.WRONG))
+    recorder(event(Outcome.WEAK, ok=True, accepted="float16 sums (ada)"))
+    (row,) = tally(recorder.records)
+    counts = terminal.cells(row, (Outcome.PASS, Outcome.WEAK, Outcome.FAIL))[2:5]
+    assert counts == ("0", "1 (1 accepted)", "3 (1 expected, 1 accepted)")
+    assert (row.to_dict()["expected"], row.to_dict()["accepted"]) == (1, 2)
+
+
 def test_subjects_that_are_not_there_are_one_line() -> None:
     """Rows of frameworks that are not installed hide what was judged."""
     recorder = Recorder()
@@ -200,7 +213,7 @@ def test_text_of_a_failure() -> None:
         "    oracle  right to within 1e-30",
     ]
     assert "whole" not in lines  # the reduced graph stands in for it
-    assert lines[-1] == "note: odd"
+    assert lines[-2:] == ["note: odd", "what to do: gradverify outcome wrong"]
 
 
 def test_text_names_an_unmet_expectation_and_strictness() -> None:

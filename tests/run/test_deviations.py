@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,15 @@ from gradverify.core.errors import GradverifyError
 from gradverify.core.outcome import FailKind, GatePolicy, Outcome, Reason
 from gradverify.core.verdict import Comparison, Culprit, Verdict
 from gradverify.run import deviations as known
-from gradverify.run.deviations import Deviation, Earlier, Ledger, baseline_of, read_deviations, write_deviations
+from gradverify.run.deviations import (
+    Deviation,
+    Earlier,
+    Ledger,
+    _rounded_up,
+    baseline_of,
+    read_deviations,
+    write_deviations,
+)
 from gradverify.run.events import Job
 from gradverify.run.gate import tell_check, tell_verdict
 from tests.test_cli import Off
@@ -230,7 +239,7 @@ def test_accept_from_a_report_until_it_is_mended(folder: Path) -> None:
     assert made.output.startswith("a.grad.yaml::growth[off-float64]: FAIL (precision)\nwritten to ")
     again = call("run", "a.grad.yaml", "--report", "json:r.json")
     assert again.exit_code == Exit.OK, again.output
-    assert "1 (1 expected)" in again.output
+    assert "1 (1 accepted)" in again.output
     first = json.loads((folder / "r.json").read_text())["results"][0]
     assert (first["ok"], first["verdict"]["outcome"]) == (True, "FAIL")
     assert first["verdict"]["accepted"].startswith("known (ada, until ")
@@ -323,3 +332,19 @@ def test_specs_that_expect_a_fault_are_weighed_by_their_authors_alone() -> None:
     with known.with_ledger(Ledger({"a::c": DEVIATION}, today=TODAY)):
         job = Job("a::c", "torch", "float32", source=Source("spec", "a", 1), expect="fail")
         assert tell_verdict(job, verdict(Outcome.PASS), DEFAULT).verdict.outcome is Outcome.PASS
+
+
+def test_what_has_changed_is_a_line_of_its_own() -> None:
+    """It once ended a paragraph about other things."""
+    worse = replace(verdict(Outcome.FAIL, 383.0, FailKind.PRECISION), message="dx[0] is off")
+    lines = weighed(worse).message.splitlines()
+    assert lines == [lines[0], "dx[0] is off"]
+    assert lines[0].startswith("accepted in ")
+
+
+@pytest.mark.parametrize("share", [0.5, 3.001, 379.4, 999999.0, 1e6, 8.0851e11, 1e300, math.inf])
+def test_a_share_is_written_as_people_read_it_and_never_below(share: float) -> None:
+    text = _rounded_up(share)
+    assert len(text) <= 9, text
+    assert share <= tomllib.loads(f"x = {text}")["x"] <= share * 1.01
+    assert isinstance(tomllib.loads(f"x = {text}")["x"], float)

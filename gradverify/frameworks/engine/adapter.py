@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ...namespaces.dtypes import numpy_dtype
 from ...namespaces.layout import copy_layout
 from ...trace import Traced
 from ..base import Derived, Framework, Observation, Template
+from ..customs import Custom, Draws, function_classes
 from ..graphs import compiled, over_pairs
 from ..tape import Tape
 from ..values import mutated
@@ -44,6 +46,7 @@ class EngineFramework(Framework):
     title = "the engine"
     roots = ("gradverify.engine",)
     template = TEMPLATE
+    draws = Draws(("import gradverify.engine as engine",), "engine.tensor({values})")
     dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
     negative_strides = True
     narrow_literals = True
@@ -114,6 +117,11 @@ class EngineFramework(Framework):
         from .watch import watching
 
         return watching(recorder)
+
+    def customs_of(self, module: ModuleType) -> Iterable[Custom]:
+        from ...engine.autograd.function import Function
+
+        return function_classes(module, Function)
 
     def is_array(self, x: Any) -> bool:
         import gradverify.engine as engine

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from ...core.graph import Constant, Graph
 from ...namespaces.dtypes import numpy_dtype
 from ...trace import Traced
 from ..base import Call, Derived, Form, Framework, HolomorphicForm, Observation, Pushed, Template
+from ..customs import Custom, Draws, parameters
 from ..forms import COMPLEX
 from ..graphs import Binding, compiled, over_pairs
 from ..values import argnums, restricted
@@ -65,6 +68,7 @@ class JaxFramework(Framework):
     roots = ("jax", "jaxlib")
     watches = "jax"
     template = TEMPLATE
+    draws = Draws(("import jax.numpy as jnp",), "jnp.asarray({values})")
     conjugates = True
     clamps_indices = True
     narrow_literals = True
@@ -182,6 +186,18 @@ class JaxFramework(Framework):
 
     def get(self, array: Any) -> np.ndarray:
         return np.array(array)
+
+    def customs_of(self, module: ModuleType) -> Iterable[Custom]:
+        if "jax" not in sys.modules:
+            return ()
+        import jax
+
+        kinds = (jax.custom_vjp, jax.custom_jvp)
+        return [
+            Custom(name, f, "", parameters(f.fun), getattr(getattr(f.fun, "__code__", None), "co_firstlineno", 0))
+            for name, f in vars(module).items()
+            if isinstance(f, kinds) and f.fun.__module__ == module.__name__
+        ]
 
     def is_array(self, x: Any) -> bool:
         import jax

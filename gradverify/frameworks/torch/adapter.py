@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from ...namespaces.dtypes import complex_name
 from ...ops.complex.lowering import is_complex
 from ...trace import Traced
 from ..base import Call, Derived, Form, Framework, HolomorphicForm, Observation, Pushed, Template
+from ..customs import Custom, Draws, function_classes
 from ..forms import COMPLEX
 from ..graphs import Binding, compiled, over_pairs
 from ..numpy.handwritten import HandWritten, Named
@@ -76,6 +78,7 @@ class TorchFramework(Framework):
     title = "PyTorch"
     roots = ("torch",)
     template = TEMPLATE
+    draws = Draws(("import torch",), "torch.tensor({values})")
     compiler = "torch.compile"
     dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
     pull_modes = (CREATE_GRAPH, EDITED, BATCHED, RETAINED, VIEWS)
@@ -309,6 +312,13 @@ class TorchFramework(Framework):
         from .watch import all_definitions
 
         return all_definitions()
+
+    def customs_of(self, module: ModuleType) -> Iterable[Custom]:
+        if "torch" not in sys.modules:
+            return ()
+        import torch
+
+        return function_classes(module, torch.autograd.Function)
 
     def script(self, sample: Sample) -> Script | None:
         from .scripts import script
