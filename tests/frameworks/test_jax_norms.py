@@ -14,7 +14,7 @@ CONSTANT = "{shape: [2, 3], values: 1}"
 
 
 @pytest.mark.parametrize(
-    "expr, inputs",
+    ("expr", "inputs"),
     [
         ("layer_norm(x, w, b)", f"x: {CONSTANT}, w: {{shape: [3]}}, b: {{shape: [3]}}"),
         ("standardize(x)", f"x: {CONSTANT}"),

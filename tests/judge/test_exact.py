@@ -153,7 +153,7 @@ COSINES[0] /= math.sqrt(2)
 
 
 @pytest.mark.parametrize(
-    "function, args",
+    ("function", "args"),
     [
         # what a quadrature of three nodes integrates exactly, by the integrand at its ends
         (
