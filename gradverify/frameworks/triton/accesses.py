@@ -172,6 +172,8 @@ class Accesses:
                 self.undefined[
                     f"lanes that the mask of the load at {self.marks.here()} leaves out, and no other= fills"
                 ] = None
+            if floating and (codes == KNOWN).all():
+                out.attr["exact"] = floats(out).astype(np.float64)
             return self.marks.mark(out, codes.reshape(active.shape))
 
         return load

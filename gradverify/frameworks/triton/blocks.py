@@ -14,7 +14,7 @@ from ...trace.lanes import KNOWN, Codes
 from ..torch.tracer import INTEGERS
 from .bounds import Handle
 from .interpreter import floats, is_float
-from .marks import DTYPES, Marks, codes_of
+from .marks import DTYPES, Marks, codes_of, widen
 
 
 class Blocks:
@@ -41,6 +41,7 @@ class Blocks:
     def _dot(self, old: Any) -> Any:
         def dot(builder: Any, a: Handle, b: Handle, d: Handle, *rest: Any) -> Handle:
             out = old(builder, a, b, d, *rest)
+            widen(out, lambda x, y, z: np.matmul(x, y) + z, a, b, d)
             if not any("codes" in h.attr for h in (a, b, d)):
                 return out
             dtype = DTYPES.get(out.dtype.scalar, "")
@@ -78,7 +79,7 @@ class Blocks:
     def reduce(self, old: Any) -> Any:
         def reduce(ops: Any, given: Any) -> Any:
             if not any("codes" in t.handle.attr or "taint" in t.handle.attr for t in given):
-                return old(ops, given)
+                return _widened(ops, given, old(ops, given))
             combine, standard = ops.combine_fn, tl.standard
             first = given[0].handle
             if combine in (standard._argmin_combine_tie_break_left, standard._argmax_combine_tie_break_left):
@@ -207,6 +208,20 @@ class Blocks:
             self.marks.taint(h, [r[i].handle for r in rows])
             out.append(tl.tensor(h, tl.block_type(t.dtype, list(shape))))
         return out
+
+
+def _widened(ops: Any, given: Any, out: Any) -> Any:
+    """`out`, with the sum, maximum or minimum of a known block in doubles."""
+    standard = tl.standard
+    known = {
+        standard._sum_combine: np.add,
+        standard._elementwise_max: np.maximum,
+        standard._elementwise_min: np.minimum,
+    }
+    whole, op = out[0] if isinstance(out, tuple | list) else out, known.get(ops.combine_fn)
+    if op is not None and len(given) == 1:
+        widen(whole.handle, lambda x: op.reduce(x, axis=ops.axis).reshape(whole.handle.data.shape), given[0].handle)
+    return out
 
 
 def _several(x: Any) -> tuple[Any, ...]:

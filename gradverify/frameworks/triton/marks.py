@@ -1,8 +1,8 @@
 """What the handles of the interpreter carry beside their numbers, and what is recorded of a step that makes a new one.
 
 `attr["codes"]` says, lane by lane, which entry of which node a lane is (`trace/lanes`); without it all are known.
-`attr["exact"]` has numbers that are made of literals and integers alone in doubles. `attr["taint"]` says why nothing made of
-a handle passes for known.
+`attr["exact"]` has in doubles what is made of literals, integers and known memory alone. `attr["taint"]` says why nothing
+made of a handle passes for known.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def exact(h: Handle) -> np.ndarray:
 
 
 def widen(out: Handle, op: Any, *args: Handle) -> None:
-    """`out` in doubles, where it is made of literals and integers alone (1 / n)."""
+    """`out` in doubles, where it is made of known numbers alone (1 / n, exp of a target that is not differentiated)."""
     if is_float(out) and any("exact" in a.attr for a in args) and not any("codes" in a.attr for a in args):
         with np.errstate(all="ignore"):
             out.attr["exact"] = np.asarray(op(*(np.asarray(exact(a), dtype=np.float64) for a in args)))

@@ -15,7 +15,7 @@ from ...trace.lanes import KNOWN, Codes
 from ...trace.value import Value
 from ..torch.tracer import INTEGERS
 from .bounds import MOVES, Handle
-from .interpreter import floats, is_float
+from .interpreter import MISSING, floats, is_float
 from .marks import DTYPES, Marks, codes_of, dtype_of, exact, widen
 
 UNARY: dict[Any, str] = {
@@ -51,10 +51,10 @@ class Ops:
             "unary_op": self._unary, "binary_op": self._binary, "ternary_op": self._ternary, "cast_impl": self._cast,
             "create_fp_to_fp": self._cast, "create_bitcast": self._bitcast, "create_int_to_ptr": self._bitcast,
             "create_ptr_to_int": self._bitcast, "create_addptr": self._addptr, "create_device_function": self._device,
-            "create_fma": self._elementary(lambda x, y, z: x * y + z),
-            "create_rsqrt": self._elementary(lambda x: xp.rsqrt(x)),
-            "create_erf": self._elementary(lambda x: xp.erf(x)),
-            "create_fabs": self._elementary(lambda x: xp.abs(x)),
+            "create_fma": self._elementary(lambda x, y, z: x * y + z, lambda x, y, z: x * y + z),
+            "create_rsqrt": self._elementary(lambda x: xp.rsqrt(x), lambda x: 1 / np.sqrt(x)),
+            "create_erf": self._elementary(lambda x: xp.erf(x), MISSING["erf"]),
+            "create_fabs": self._elementary(lambda x: xp.abs(x), np.abs),
             **{f"create_{name}": self._move for name in MOVES.split()},
             **{name: self._literal for name in ("get_fp16", "get_bf16", "get_fp32", "get_fp64")},
         }  # fmt: skip
@@ -102,6 +102,7 @@ class Ops:
             if op is np.where:
                 return self._select(out, a, b, c)
             if op is np.clip:
+                widen(out, op, a, b, c)
                 return self.marks.operation(
                     out, lambda x, lo, hi: self.xp.minimum(self.xp.maximum(x, lo), hi), [a, b, c]
                 )
@@ -111,6 +112,8 @@ class Ops:
 
     def _select(self, out: Handle, cond: Handle, a: Handle, b: Handle) -> Handle:
         self.marks.taint(out, (a, b))
+        if "codes" not in cond.attr:
+            widen(out, lambda x, y: np.where(cond.data, x, y), a, b)
         if not (is_float(out) or out.data.dtype == np.bool_):
             if "codes" in cond.attr:
                 self.xp.note(INTEGERS)
@@ -130,8 +133,8 @@ class Ops:
             return self.xp.logical_or(self.xp.logical_and(c, x), self.xp.logical_and(self.xp.logical_not(c), y))
         return self.xp.where(c, x, y)
 
-    def _elementary(self, make: Callable[..., Value]) -> Callable[[Any], Any]:
-        """A builder's method of handles alone, recorded as `make` of them."""
+    def _elementary(self, make: Callable[..., Value], exactly: Any = None) -> Callable[[Any], Any]:
+        """A builder's method of handles alone, recorded as `make` of them, and in doubles `exactly` of known ones."""
 
         def wrap(old: Any) -> Any:
             def method(builder: Any, *args: Any) -> Handle:
@@ -146,6 +149,7 @@ class Ops:
     def _device(self, old: Any) -> Any:
         def device(builder: Any, name: str, handles: list[Handle]) -> Handle:
             out = old(builder, name, handles)
+            widen(out, MISSING[name], *handles)
             make = DEVICE.get(name, lambda xp, *args: xp.call(name, *args))
             return self.marks.operation(out, lambda *args: make(self.xp, *args), handles)
 
