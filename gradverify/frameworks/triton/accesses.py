@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import triton.language as tl
+from torch.utils._python_dispatch import _disable_current_modes
 from triton.runtime import interpreter as ti
 
 from ...core.errors import Unsupported
@@ -32,7 +33,9 @@ class Accesses:
     """Hooks of what reads and writes memory.
 
     found         what went wrong, one text each
-    unwritten     storages that nobody had written when they were allocated, by their address in PyTorch
+    unwritten     tensors that nobody had written when they were allocated, by their storage's address in PyTorch
+    names         the kernels' names for storages, by the same addresses
+    given_nan     whether a kernel was given NaNs that are not of our own
     synchronised  whether the kernel that runs uses locks, so that who writes first is no question
     undefined     what the kernel that runs has read that nobody wrote
     """
@@ -41,7 +44,9 @@ class Accesses:
         self.marks, self.xp, self.lanes = marks, marks.xp, marks.lanes
         self.memory = Memory()
         self.found: dict[str, None] = {}
-        self.unwritten: dict[int, Any] = {}
+        self.unwritten: dict[int, torch.Tensor] = {}
+        self.names: dict[int, str] = {}
+        self.given_nan = False
         self.synchronised = False
         self.undefined: dict[str, None] = {}
 
@@ -63,6 +68,10 @@ class Accesses:
         for name, arg in named.items():
             for t in _tensors(arg):
                 self.memory.enter(t.untyped_storage(), name)
+                if t.is_floating_point() and t.untyped_storage()._cdata not in self.unwritten:
+                    with _disable_current_modes():
+                        self.given_nan |= bool(torch.isnan(t.detach()).any())
+                self.names.setdefault(t.untyped_storage()._cdata, f"{name} of {self.marks.kernel}")
         for store in self.xp.stores.values():  # what tables of pointers may point to
             self.memory.enter(store.keep)
 

@@ -64,7 +64,7 @@ class Recorder(Beneath):
             return
         with _disable_current_modes():
             torch.empty(0, dtype=BITS[size]).set_(storage).fill_(payload_of(size, t.dtype is torch.float16))
-        self.accesses.unwritten[storage._cdata] = storage
+        self.accesses.unwritten[storage._cdata] = t.detach()
 
     def blocks(self) -> frozenset[int]:
         return frozenset(self.over_blocks.ranges)
@@ -74,7 +74,22 @@ class Recorder(Beneath):
             if self.launched and t.untyped_storage()._cdata in self.accesses.unwritten and (n := self._unwritten(t)):
                 name = "the result" if len(outputs) == 1 else f"result {k}"
                 self.accesses.found[never_written(n, t.numel(), name)] = None
+        asked = self.launched and not self.accesses.found and not self.accesses.given_nan
+        for t in outputs if asked else ():
+            if t.is_floating_point() and self._is_nan(t):
+                self._name_unwritten()
         return tuple(self.accesses.found)
+
+    def _is_nan(self, t: torch.Tensor) -> bool:
+        with _disable_current_modes():
+            return bool(torch.isnan(t.detach()).any())
+
+    def _name_unwritten(self) -> None:
+        """Note the memory of kernels that kept our NaNs: what is NaN afterwards may be made of it."""
+        for key, t in self.accesses.unwritten.items():
+            name = self.accesses.names.get(key)
+            if name is not None and (n := self._unwritten(t)):
+                self.accesses.found[f"{never_written(n, t.numel(), name)}, and the result is made of them"] = None
 
     def _unwritten(self, t: torch.Tensor) -> int:
         size = t.element_size()
