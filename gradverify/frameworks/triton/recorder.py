@@ -23,7 +23,7 @@ from ..torch.tracer import TorchTracer
 from .accesses import Accesses
 from .blocks import Blocks
 from .interpreter import Patches, mended
-from .marks import Marks
+from .marks import ROOT, Marks
 from .ops import Ops
 
 UNTOUCHED = (
@@ -39,6 +39,8 @@ BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 class Recorder(Beneath):
     """Records the kernels that run while one function is traced."""
+
+    roots = (ROOT,)
 
     def __init__(self, xp: TorchTracer) -> None:
         self.xp = xp
