@@ -331,8 +331,8 @@ Seconds are the processor's. {said}.
 BY_HAND = """## Each FAIL by hand, against mpmath
 
 * `cross_entropy`: true. With three times the loss, logits whose columns are not contiguous, and 3 x 5 normal numbers, the
-  gradient is off by up to 6.6; with contiguous logits by 7e-8. The kernel that multiplies the saved gradient is given the stride of
-  the rows alone.
+  gradient is off by up to 6.6; with contiguous logits by 7e-8. The kernel that multiplies the saved one is given the stride
+  of the rows alone.
 * `fused_linear_kl_div`: true, and of the same sort: right for a cotangent of 1, for which nothing is multiplied, and for
   contiguous inputs; for a cotangent of 3 and column-major inputs dx[0, 1] is -3.56, where mpmath has -0.395.
 * `cross_entropy_all`: true. The second output, z_loss, requires grad; its gradient is 0, where mpmath has 5.9e-3 for
