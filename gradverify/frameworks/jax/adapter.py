@@ -145,7 +145,7 @@ class JaxFramework(Framework):
     ) -> Observation:
         import jax
 
-        theirs = bool(jax.config.jax_enable_x64)
+        theirs = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
         doubles = any(v.dtype.name in ("float64", "complex128") for v in (*values.values(), *cotangent))
         with jax.enable_x64(True), jax.default_device(self._device()):
             given = [self.put(v) for v in values.values()], argnums(values, wrt), [self.put(g) for g in cotangent]
