@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import json
 import math
+import re
 import sys
 import tempfile
 import time
@@ -130,7 +131,12 @@ def judge(kernel: Kernel, mutant: Mutant | None, dtype: str, limit: float = 300.
         outcome, message = "TIME", f"over {limit:g} s"
     except Exception as e:  # a crash is a finding
         outcome, message = "CRASH", f"{type(e).__name__}: {e}"
-    return Row(kernel.name, about, kind, dtype, outcome, power, time.process_time() - start, message)
+    return Row(kernel.name, about, kind, dtype, outcome, power, time.process_time() - start, without_folder(message))
+
+
+def without_folder(message: str) -> str:
+    """The message without the folder that a mutant's file was written to."""
+    return re.sub(r"\S*gradverify-\w+/", "", message)
 
 
 def is_caught(row: Row) -> bool:
@@ -170,7 +176,7 @@ def every(rows: Sequence[Row]) -> str:
     lines = ["| kernel | kind | mutant | dtype | outcome | message |", "|---|---|---|---|---|---|"]
     for r in rows:
         if r.kind:
-            message = r.message.splitlines()[0][:150].replace("|", "\\|") if r.message else ""
+            message = without_folder(" ".join(r.message.split()))[:150].replace("|", "\\|") if r.message else ""
             lines.append(f"| {r.kernel} | {r.kind} | {r.mutant} | {r.dtype} | {r.outcome} | {message} |")
     return "\n".join(lines)
 

@@ -29,14 +29,14 @@ def command(what: str, seconds: float | None, fail_on: Any, program: tuple[str, 
     """
     policy = GatePolicy.of(fail_on)
     with watch(what) as watched:
-        code = _run(list(program))
+        code = run_program(list(program))
     watched.judge(seconds)
     for line in watched.lines(policy):
         click.echo(line)
     return code or (Exit.FAIL if watched.gates(policy) else Exit.OK)
 
 
-def _run(program: list[str]) -> int:
+def run_program(program: list[str]) -> int:
     """Run the program as `python` would, in this process; its exit code."""
     if Path(program[0]).name.startswith("python"):
         program = program[1:]

@@ -39,8 +39,8 @@ LITERAL_ULPS = 2.0
 operations that made it from such (sqrt(2/pi) is a division and a root; 1 - beta a subtraction), half an ulp each."""
 
 APPROXIMATED = 2.0**-49
-"""Less of an entry is never claimed, 16 units of 2**-53. The kernels of special functions are approximations to some ulps of a
-double (Cephes states 2 to 10 for most), which a traced function contains as polynomials, where the rule is exact."""
+"""Less of an entry is never claimed, 16 units of 2**-53. The kernels of special functions are approximations to some ulps of
+a double (Cephes states 2 to 10 for most), which a traced function contains as polynomials, where the rule is exact."""
 
 SHORT = 0.25
 """An integer is meant as it stands, and so is a literal of this share of its format's bits at most: 0.5, 1.25. (A decimal

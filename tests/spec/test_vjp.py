@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -223,3 +224,77 @@ def test_numba_compiles_while_a_function_is_traced(tmp_path: Path, monkeypatch: 
     silu = lambda x: x / (1 + np.exp(-x))
     verdict = gradverify.check(by_numba.forward, x, vjp=by_numba.backward, reference=silu, effort="quick")
     assert verdict.outcome is Outcome.PASS
+
+
+CUDA = """
+import math
+
+import numpy as np
+from numba import cuda
+
+
+@cuda.jit
+def silu(x, y):
+    k = cuda.grid(1)
+    if k < x.size:
+        y[k] = x[k] / (1 + math.exp(-x[k]))
+
+
+@cuda.jit
+def silu_backward(g, x, dx):
+    k = cuda.grid(1)
+    if k < x.size:
+        s = 1 / (1 + math.exp(-x[k]))
+        dx[k] = g[k] * s * (1 + x[k] * (1 - s))
+
+
+@cuda.jit
+def wrong_backward(g, x, dx):
+    k = cuda.grid(1)
+    if k < x.size - 1:  # the last entry is left out
+        s = 1 / (1 + math.exp(-x[k]))
+        dx[k] = g[k] * s * (1 + x[k] * (1 - s))
+
+
+def launched(kernel, *arrays):
+    out = np.zeros(arrays[0].shape, arrays[0].dtype)
+    kernel[(out.size + 3) // 4, 4](*map(np.ascontiguousarray, arrays), out)
+    return out
+
+
+def forward(x):
+    return launched(silu, x)
+
+
+def backward(g, x):
+    return launched(silu_backward, g, x)
+
+
+def wrong(g, x):
+    return launched(wrong_backward, g, x)
+"""
+
+ASK = """
+import numpy as np
+import by_cuda, gradverify
+
+x = np.linspace(-2.0, 2.0, 6)
+silu = lambda x: x / (1 + np.exp(-x))
+for vjp in (by_cuda.backward, by_cuda.wrong):
+    print(gradverify.check(by_cuda.forward, x, vjp=vjp, reference=silu, effort="quick").outcome.name)
+"""
+
+
+def test_numba_cuda_under_its_simulator(tmp_path: Path) -> None:
+    """In a process of its own: the simulator is chosen before Numba is imported."""
+    pytest.importorskip("numba", reason="Numba is not installed")
+    (tmp_path / "by_cuda.py").write_text(CUDA)
+    (tmp_path / "ask.py").write_text(ASK)
+    env = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}
+    done = subprocess.run(
+        [sys.executable, "ask.py"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120
+    )
+    if "No module named" in done.stderr and "cuda" in done.stderr:
+        pytest.skip("this Numba has no CUDA target: pip install numba-cuda")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["PASS", "FAIL"]

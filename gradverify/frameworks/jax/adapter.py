@@ -149,14 +149,17 @@ class JaxFramework(Framework):
     ) -> Observation:
         import jax
 
+        theirs = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
+        doubles = any(v.dtype.name in ("float64", "complex128") for v in (*values.values(), *cotangent))
         with jax.enable_x64(True), jax.default_device(self._device()):
             given = [self.put(v) for v in values.values()], argnums(values, wrt), [self.put(g) for g in cotangent]
             try:
                 try:
                     outputs, gradients = call.pull(*given)
                 except TypeError:
-                    # Code that counts in int32 may only run without x64, which is JAX's own default.
-                    if any(v.dtype.name in ("float64", "complex128") for v in (*values.values(), *cotangent)):
+                    # x64 is our choice, not the caller's: code that counts in int32 may only run without it. Where the
+                    # caller has it on, or there are doubles, which are float32 without it, the error is the function's.
+                    if theirs or doubles:
                         raise
                     with jax.enable_x64(False):
                         outputs, gradients = call.pull(*given)

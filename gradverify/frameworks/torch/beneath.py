@@ -21,7 +21,12 @@ ALLOCATIONS = frozenset("empty empty_like new_empty empty_strided new_empty_stri
 
 
 class Beneath:
-    """What the tracer asks of a recorder; this one records nothing."""
+    """What the tracer asks of a recorder; this one records nothing.
+
+    roots  folders of what runs beneath, whose lines are not the user's
+    """
+
+    roots: tuple[str, ...] = ()
 
     def recording(self) -> AbstractContextManager[None]:
         """Within the block, what runs beneath is recorded into the trace."""

@@ -636,7 +636,7 @@ class TorchTracer(Tracer):
         self.beneath = recorder(self)
 
     def site(self) -> Site | None:
-        return site_in_run(_Call.run.__code__, ROOT)
+        return site_in_run(_Call.run.__code__, ROOT, *self.beneath.roots)
 
     # what a mapping may ask
     def read(self, i: int) -> np.ndarray:

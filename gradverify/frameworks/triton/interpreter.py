@@ -6,6 +6,8 @@
   which is what the compiler makes of it.
 * The functions of libdevice are missing.
 * Configurations of an autotuned kernel are timed on a GPU. Here the first is taken.
+* Atomic additions of these formats are refused. Here each lane in turn is added and rounded.
+* The index of a loop is a Python number, and has no `.to`. Here it is one that has.
 * An access beyond the end of a tensor's memory reads, or overwrites, what lies there (`bounds`).
 
 `TRITON_INTERPRET=1` must have been set where the kernels were defined; else they are compiled, and need a GPU.
@@ -27,7 +29,7 @@ from triton.language.extra import libdevice
 from triton.runtime import autotuner
 from triton.runtime import interpreter as ti
 
-from .bounds import Handle, patch_bounds
+from .bounds import Handle, mask_of, patch_bounds
 
 NARROW: dict[Any, np.dtype[Any]] = {
     tl.bfloat16: np.dtype(ml_dtypes.bfloat16),
@@ -112,6 +114,29 @@ def _in_float32(old: Any) -> Any:
 def _dot(old: Any) -> Any:
     def method(self: Any, a: Handle, b: Handle, d: Handle, *rest: Any) -> Any:
         return old(self, widened(a), widened(b), d, *rest)
+
+    return method
+
+
+def _atomic(old: Any) -> Any:
+    """Additions and exchanges in the narrow formats, lane by lane."""
+
+    def method(self: Any, op: Any, ptrs: Handle, value: Handle, mask: Any, *rest: Any) -> Handle:
+        kinds = ti._ir.ATOMIC_OP
+        if not is_narrow(value) or op not in (kinds.ADD, kinds.FADD, kinds.XCHG):
+            return old(self, op, ptrs, value, mask, *rest)
+        shape = ptrs.data.shape
+        numbers = np.broadcast_to(floats(value), shape).ravel()
+        lanes = np.nonzero(mask_of(mask, shape).ravel())[0]
+        bits = np.zeros(numbers.size, dtype=value.data.dtype)
+        word: Any = np.ctypeslib.as_ctypes_type(bits.dtype)
+        for k in lanes:
+            memory = word.from_address(int(ptrs.data.ravel()[k]))
+            bits[k] = memory.value
+            before = floats(ti.TensorHandle(bits[k : k + 1], value.dtype))
+            after = numbers[k : k + 1] if op == kinds.XCHG else before + numbers[k : k + 1]
+            memory.value = int(rounded(after, value.dtype.scalar).data[0])
+        return ti.TensorHandle(bits.reshape(shape), value.dtype.scalar)
 
     return method
 
@@ -211,18 +236,50 @@ def _stub(name: str) -> Callable[..., Any]:
     return scope[name]
 
 
+class LoopIndex(int):
+    """The index of a kernel's loop: a number, with `to`, which gives a tensor as in a compiled kernel."""
+
+    def to(self, dtype: Any, *_: Any, **__: Any) -> Any:
+        return ti.interpreter_semantic.to_tensor(int(self)).to(dtype)
+
+
+def _of_indices(name: str) -> Callable[[Any, Any], Any]:
+    def method(self: Any, other: Any) -> Any:
+        out = getattr(int, name)(self, other)
+        return LoopIndex(out) if isinstance(out, int) else out
+
+    return method
+
+
+for _name in "add radd sub rsub mul rmul floordiv rfloordiv mod rmod".split():
+    setattr(LoopIndex, f"__{_name}__", _of_indices(f"__{_name}__"))
+
+
+def _indices(*bounds: Any, **options: Any) -> Iterator[LoopIndex]:
+    """`range`, and `tl.range` with its hints for the compiler."""
+    start, stop, step = (0, *bounds, 1) if len(bounds) == 1 else bounds if len(bounds) == 3 else (*bounds, 1)
+    return map(LoopIndex, range(start, stop, options.get("step") or (1 if step is None else step)))
+
+
 class _Language:
     """What `_patch_lang` does once for each call of each device function, done once for each launch, and undone after it."""
 
     def __init__(self) -> None:
         self.done: set[int] = set()
         self.scopes: list[Any] = []
+        self.loops: list[tuple[dict[str, Any], Any]] = []
 
     def patching(self, old: Any) -> Any:
         def patch(fn: Any) -> Any:
+            scope = fn.__globals__
+            if scope.get("range") is not _indices:
+                self.loops.append((scope, scope.get("range", self)))
+                scope["range"] = _indices
             modules = {id(m) for m in fn.__globals__.values() if m is tl or m is tl.core}
             if not modules or not modules <= self.done:  # without the language, the old one says so
                 self.scopes.append(old(fn))
+                for module in {id(m): m for m in fn.__globals__.values() if m is tl or m is tl.core}.values():
+                    self.scopes[-1].set_attr(module, "range", _indices)
                 self.done |= modules
             return ti._LangPatchScope()
 
@@ -236,6 +293,12 @@ class _Language:
                 self.done.clear()
                 while self.scopes:
                     self.scopes.pop().restore()
+                while self.loops:
+                    scope, before = self.loops.pop()
+                    if before is self:
+                        del scope["range"]
+                    else:
+                        scope["range"] = before
 
         return launch
 
@@ -274,6 +337,7 @@ def _mend(patches: Patches) -> None:
     for kind in (ti.ReduceOps, ti.ScanOps):
         patches.set(kind, "apply", _whole(kind.apply))
     patches.set(ti, "_implicit_cvt", _argument(ti._implicit_cvt))
+    patches.wrap(builder, "create_atomic_rmw", _atomic)
     patch_bounds(patches)
     patches.set(autotuner.Autotuner, "_bench", lambda self, *args, config, **meta: [0.0, 0.0, 0.0])
     language = _Language()
