@@ -39,6 +39,7 @@ class GraphBuilder:
         self.nodes: list[Node] = []
         self.site: Site | None = None
         self._constants: dict[tuple[str, Any, str], int] = {}
+        self._names: set[str] = set()
 
     def shape(self, k: int) -> Shape:
         return self.nodes[k].shape
@@ -47,8 +48,9 @@ class GraphBuilder:
         return self.nodes[k].kind
 
     def input(self, name: str, shape: Shape, kind: Kind = "float") -> int:
-        if any(isinstance(n, Input) and n.name == name for n in self.nodes):
+        if name in self._names:
             raise ShapeError(f"two inputs are called {name!r}")
+        self._names.add(name)
         return self._append(Input(name, tuple(shape), kind))
 
     def constant(self, value: Any, kind: Kind = "float") -> int:
