@@ -223,9 +223,22 @@ def lowered(graph: Graph, table: Mapping[str, OpSpec] = OPS) -> Graph:
 
 
 def lowered_with_origins(graph: Graph, table: Mapping[str, OpSpec] = OPS) -> tuple[Graph, Sequence[int]]:
-    """The lowered graph, and which node of `graph` each of its nodes comes from."""
+    """The lowered graph, and which node of `graph` each of its nodes comes from.
+
+    By the table of all ops a graph is lowered once, so that what walks find out about the lowered one is kept as well.
+    """
+    if table is not OPS:
+        return _lowered(graph, table) or (graph, range(len(graph.nodes)))
+    if "lowered" not in graph.found:
+        graph.found["lowered"] = _lowered(graph, table)
+    found: tuple[Graph, Sequence[int]] | None = graph.found["lowered"]
+    return found or (graph, range(len(graph.nodes)))
+
+
+def _lowered(graph: Graph, table: Mapping[str, OpSpec]) -> tuple[Graph, Sequence[int]] | None:
+    """The lowered graph with the origins of its nodes; None where it is the graph itself."""
     if not any(isinstance(n, Apply) and table[n.op].composite for n in graph.nodes):
-        return graph, range(len(graph.nodes))
+        return None
     builder = GraphBuilder()
     recorder = Recorder(builder)
     new: list[int] = []
