@@ -7,6 +7,7 @@ backward pass draws is something else: a mask that is drawn anew there is anothe
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -14,23 +15,31 @@ from typing import Any
 
 import numpy as np
 
-_depth = 0
-"""How many blocks of `kept` the process is in."""
+NUMPY: Any = np.random
+"""NumPy's stubs do not know of its bit generator, which is public since 1.24."""
+
+
+class _Blocks(threading.local):
+    """How many blocks of `kept` the thread is in."""
+
+    depth = 0
+
+
+_blocks = _Blocks()
 
 
 @contextmanager
 def kept() -> Iterator[None]:
     """A block that leaves both generators as they were."""
-    global _depth
-    python, numpy, generator = random.getstate(), np.random.get_state(legacy=False), np.random.get_bit_generator()
-    _depth += 1
+    python, numpy, generator = random.getstate(), np.random.get_state(legacy=False), NUMPY.get_bit_generator()
+    _blocks.depth += 1
     try:
         yield
     finally:
-        _depth -= 1
+        _blocks.depth -= 1
         random.setstate(python)
-        if np.random.get_bit_generator() is not generator:
-            np.random.set_bit_generator(generator)
+        if NUMPY.get_bit_generator() is not generator:
+            NUMPY.set_bit_generator(generator)
         np.random.set_state(numpy)
 
 
@@ -61,22 +70,22 @@ def _replaced(seed: int) -> Iterator[Callable[[], bool]]:
     which forgets but the half of a pair of normal numbers that it keeps for the next call. Within a block of `kept` that is
     put back in the end.
     """
-    if not _depth:
+    if not _blocks.depth:
         with kept(), _replaced(seed) as drawn:
             yield drawn
         return
-    python, numpy = random.getstate(), np.random.get_bit_generator()
+    python, numpy = random.getstate(), NUMPY.get_bit_generator()
     mine = _spare.pop() if _spare else np.random.MT19937()
     random.seed(seed)
-    np.random.set_bit_generator(mine)
+    NUMPY.set_bit_generator(mine)
     np.random.seed(seed)
     try:
-        yield lambda: np.random.get_bit_generator() is not mine or _places(random, np.random) != _begun(seed)  # type: ignore[arg-type]
+        yield lambda: NUMPY.get_bit_generator() is not mine or _places(random, NUMPY) != _begun(seed)
     finally:
         random.setstate(python)
-        if np.random.get_bit_generator() is mine:
+        if NUMPY.get_bit_generator() is mine:
             _spare.append(mine)
-        np.random.set_bit_generator(numpy)
+        NUMPY.set_bit_generator(numpy)
 
 
 @lru_cache(maxsize=16)
@@ -85,7 +94,7 @@ def _begun(seed: int) -> tuple[object, ...]:
     return _places(random.Random(seed), np.random.RandomState(seed))
 
 
-def _places(python: random.Random, numpy: np.random.RandomState) -> tuple[object, ...]:
-    """How far each generator has come, but for whole turns of its 624 words."""
+def _places(python: Any, numpy: Any) -> tuple[object, ...]:
+    """How far a module, or an object, for each of the two has come, but for whole turns of its 624 words."""
     state: Mapping[str, Any] = numpy.get_state(legacy=False)
     return python.getstate(), state["state"]["pos"], state["has_gauss"], state["state"]["key"][:4].tobytes()
