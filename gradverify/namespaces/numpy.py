@@ -70,7 +70,8 @@ class NumpyNamespace(Namespace):
     def __init__(self, module: Any = np, name: str = "numpy") -> None:
         self.module: ArrayModule = module
         self.name = name
-        vars(self).update(_ufuncs(type(self), module))
+        kind: Any = type(self)
+        vars(self).update(_ufuncs(kind, module))
 
     def registered(self, kernel: Kernel) -> Run | None:
         return None if isinstance(kernel.numpy, Own) else kernel.numpy

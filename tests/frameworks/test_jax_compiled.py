@@ -80,3 +80,14 @@ def test_few_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     for c in (1.0, 2.0, 3.0):
         gradients(lambda x, y, c=c: c * x * y)
     assert len(adapter._EXECUTABLES) == 2
+
+
+@pytest.mark.parametrize("captured", [True, False])
+def test_a_large_constant_is_part_of_the_program_to_its_last_entry(captured: bool) -> None:
+    x, a = np.linspace(1.0, 2.0, 50_000), np.zeros(50_000)
+    for k in (3, 25_000, 49_999):
+        a[k] += 0.5  # exact in the 32 bits that JAX may make of it
+        given = jax.numpy.asarray(a) if captured else a.copy()
+        seen = JAX.run_vjp_by(adapter.JITTED, lambda x, a=given: a * x, {"x": x}, ("x",), (np.ones_like(x),))
+        np.testing.assert_array_equal(seen.gradients["x"], a)
+    assert len(adapter._EXECUTABLES) == 3

@@ -7,6 +7,7 @@ digits in `forms.jax`.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import re
 from collections import OrderedDict
@@ -319,7 +320,7 @@ class _Program(_Pullback):
 
 
 _EXECUTABLES: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
-"""What XLA compiled last, by the program in StableHLO, its signature, and whether 64 bits are on. It is most of the time of
+"""What XLA compiled last, by the program in StableHLO, which has all dtypes, and its signature. It is most of the time of
 a check, and a function is checked at several points."""
 
 EXECUTABLES = 128
@@ -337,12 +338,13 @@ class _Compiled(_Program):
         )
         text = lowered.as_text()
         if "callback" in text:  # by the address of a function of Python, which another one may get
-            return lowered.compile()(leaves, cotangent)  # type: ignore[no-any-return]
+            return lowered.compile()(leaves, cotangent)
         devices = tuple(str(x.device) for x in (*leaves, *cotangent))
-        key = text, str(lowered.in_tree), str(lowered.out_tree), devices, jax.config.jax_enable_x64
+        digest = hashlib.blake2b(text.encode()).digest()  # a text has the arrays that a function closes over
+        key = digest, str(lowered.in_tree), str(lowered.out_tree), devices
         if key not in _EXECUTABLES:
             _EXECUTABLES[key] = lowered.compile()
             while len(_EXECUTABLES) > EXECUTABLES:
                 _EXECUTABLES.popitem(last=False)
         _EXECUTABLES.move_to_end(key)
-        return _EXECUTABLES[key](leaves, cotangent)  # type: ignore[no-any-return]
+        return _EXECUTABLES[key](leaves, cotangent)
