@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..core.activity import doing
 from ..core.case import Case
 from ..core.errors import BadInput, Unsupported
 from ..core.graph import Apply
@@ -57,14 +58,14 @@ def judge_question(q: Question, effort: Effort, first_asked: str = "") -> Verdic
 
     Raises BadInput for what cannot be judged because of the call itself.
     """
-    with kept_process(q.fn):
+    with doing(q.name), kept_process(q.fn):
         return _judge(q, effort, first_asked)
 
 
 def _judge(q: Question, effort: Effort, first_asked: str) -> Verdict:
     """The verdict at the given point, then around it."""
     backward = BackwardPass()
-    with asking() as asks:
+    with doing(q.given.name), asking() as asks:
         first, traced, case = judge_point(q, q.given, backward=backward)
         given = Given(q, first, traced, case, effort, asks(), backward=backward)
     walk = _Walk(given, first_asked)
@@ -106,7 +107,8 @@ class _Walk:
                 if not probe.is_affordable(self.given, variant):
                     continue
                 label = variant.label.replace("{}", probe.name) or probe.name
-                verdict, why_not = self._judge(probe, variant, label)
+                with doing(label):
+                    verdict, why_not = self._judge(probe, variant, label)
                 if verdict is None:
                     self._skip(probe, label, why_not)
                     continue

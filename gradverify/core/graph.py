@@ -152,6 +152,10 @@ class Graph:
 
     def text(self) -> str:
         """The graph, one line per node, as people read it."""
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
         lines = []
         for k, node in enumerate(self.nodes):
             shape = f"{node.kind}[{', '.join(map(str, node.shape))}]"

@@ -180,4 +180,13 @@ def rule(name: str, node: str | None = None) -> Rule:
         if spec is None:
             raise UnknownName("op", name, [*OPS, *LOCAL])
         found = _rules[name, node] = Rule(spec, node or node_name(name), facts_of(name).saves)
+        _by_kernel.setdefault(found.kernel, found)
     return found
+
+
+_by_kernel: dict[Callable[..., Any], Rule] = {}
+
+
+def rule_of(kernel: Callable[..., Any]) -> Rule | None:
+    """The rule that runs this kernel, the first one of several; None where none does."""
+    return _by_kernel.get(kernel)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import string
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -306,26 +306,10 @@ class NudgedNamespace(NumpyNamespace):
         super().__init__(np, "nudged")
         self.seen_nudged = False
         self.noise = noise
-        for name in _ENTRY_BY_ENTRY:
-            setattr(self, name, self._nudged(name, getattr(NUMPY, name), KERNELS[name].nudge))
 
     def registered(self, kernel: Kernel) -> Run | None:
         run = super().registered(kernel)
-        return None if run is None else self._nudged(kernel.name, run, kernel.nudge)
-
-    def _nudged(self, name: str, kernel: Run, nudge: Nudge | Run) -> Run:
-        """A kernel that works entry by entry, its result nudged by the error model."""
-
-        def run(*args: Any, **params: Any) -> Nudged:
-            arrays = aligned(*(self._raised(a) if isinstance(a, np.ndarray) else a for a in args))
-            out = np.atleast_1d(kernel(*arrays, **params))
-            if nudge in (Nudge.DECISION, Nudge.STEP):
-                return self._made(self.noise.took(out))
-            if nudge is Nudge.ULPS:
-                return self._made(self.noise.one(out, _ulps(name)))
-            return self._made(out if isinstance(nudge, Nudge) else nudge(self.noise, out, *arrays, **params))
-
-        return run
+        return None if run is None else partial(_entry_by_entry(kernel.name, run, kernel.nudge), self)
 
     def each(self, arrays: np.ndarray) -> Nudged:
         """An array of its own in each rerun, along axis 0."""
@@ -576,6 +560,25 @@ class NudgedNamespace(NumpyNamespace):
 
     def solve_triangular(self, a: Any, b: Any, upper: bool = False, unit_diagonal: bool = False) -> Any:
         return super().solve_triangular(self._raised(a), self._raised(b), upper, unit_diagonal)
+
+
+def _entry_by_entry(name: str, kernel: Run, nudge: Nudge | Run) -> Callable[..., Nudged]:
+    """A method of `NudgedNamespace` for a kernel that works entry by entry, its result nudged by the error model."""
+
+    def run(xp: NudgedNamespace, *args: Any, **params: Any) -> Nudged:
+        arrays = aligned(*(xp._raised(a) if isinstance(a, np.ndarray) else a for a in args))
+        out = np.atleast_1d(kernel(*arrays, **params))
+        if nudge in (Nudge.DECISION, Nudge.STEP):
+            return xp._made(xp.noise.took(out))
+        if nudge is Nudge.ULPS:
+            return xp._made(xp.noise.one(out, _ulps(name)))
+        return xp._made(out if isinstance(nudge, Nudge) else nudge(xp.noise, out, *arrays, **params))
+
+    return run
+
+
+for _name in _ENTRY_BY_ENTRY:
+    setattr(NudgedNamespace, _name, _entry_by_entry(_name, getattr(NUMPY, _name), KERNELS[_name].nudge))
 
 
 def _or_nan(kernel: Callable[..., Any], *args: np.ndarray) -> np.ndarray:

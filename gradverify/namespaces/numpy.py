@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -55,16 +57,21 @@ class ArrayModule(Protocol):
     def __getattr__(self, name: str, /) -> Callable[..., Any]: ...
 
 
+@cache
+def _ufuncs(kind: type, module: Any) -> Mapping[str, Callable[..., Any]]:
+    """The module's ufuncs by the vocabulary's names, but for those that a namespace of this kind has methods for."""
+    found = {u: getattr(module, u, None) or getattr(module, LEGACY.get(u, u)) for u in UFUNCS if not hasattr(kind, u)}
+    return MappingProxyType(found)
+
+
 class NumpyNamespace(Namespace):
     """NumPy's kernels under the vocabulary's names."""
 
     def __init__(self, module: Any = np, name: str = "numpy") -> None:
         self.module: ArrayModule = module
         self.name = name
-        for ufunc in UFUNCS:
-            # A subclass's own method wins over the module's ufunc.
-            if not hasattr(type(self), ufunc):
-                setattr(self, ufunc, getattr(module, ufunc, None) or getattr(module, LEGACY.get(ufunc, ufunc)))
+        kind: Any = type(self)
+        vars(self).update(_ufuncs(kind, module))
 
     def registered(self, kernel: Kernel) -> Run | None:
         return None if isinstance(kernel.numpy, Own) else kernel.numpy

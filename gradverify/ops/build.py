@@ -39,6 +39,7 @@ class GraphBuilder:
         self.nodes: list[Node] = []
         self.site: Site | None = None
         self._constants: dict[tuple[str, Any, str], int] = {}
+        self._names: set[str] = set()
 
     def shape(self, k: int) -> Shape:
         return self.nodes[k].shape
@@ -47,8 +48,9 @@ class GraphBuilder:
         return self.nodes[k].kind
 
     def input(self, name: str, shape: Shape, kind: Kind = "float") -> int:
-        if any(isinstance(n, Input) and n.name == name for n in self.nodes):
+        if name in self._names:
             raise ShapeError(f"two inputs are called {name!r}")
+        self._names.add(name)
         return self._append(Input(name, tuple(shape), kind))
 
     def constant(self, value: Any, kind: Kind = "float") -> int:
@@ -221,9 +223,22 @@ def lowered(graph: Graph, table: Mapping[str, OpSpec] = OPS) -> Graph:
 
 
 def lowered_with_origins(graph: Graph, table: Mapping[str, OpSpec] = OPS) -> tuple[Graph, Sequence[int]]:
-    """The lowered graph, and which node of `graph` each of its nodes comes from."""
+    """The lowered graph, and which node of `graph` each of its nodes comes from.
+
+    By the table of all ops a graph is lowered once, so that what walks find out about the lowered one is kept as well.
+    """
+    if table is not OPS:
+        return _lowered(graph, table) or (graph, range(len(graph.nodes)))
+    if "lowered" not in graph.found:
+        graph.found["lowered"] = _lowered(graph, table)
+    found: tuple[Graph, Sequence[int]] | None = graph.found["lowered"]
+    return found or (graph, range(len(graph.nodes)))
+
+
+def _lowered(graph: Graph, table: Mapping[str, OpSpec]) -> tuple[Graph, Sequence[int]] | None:
+    """The lowered graph with the origins of its nodes; None where it is the graph itself."""
     if not any(isinstance(n, Apply) and table[n.op].composite for n in graph.nodes):
-        return graph, range(len(graph.nodes))
+        return None
     builder = GraphBuilder()
     recorder = Recorder(builder)
     new: list[int] = []

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -169,6 +170,8 @@ class _Attempt:
         nodes = forward(BALLS, self.graph, self.values, self.dtype)
         outputs = tuple(from_balls(BALLS.asarray(nodes[o])) for o in self.graph.outputs)
         kinks = self.kinks(nodes)
+        if any(np.isnan(e.hi).any() for e in outputs) or self.is_beyond_doubles(nodes):
+            return self.without_gradient(outputs, kinks)
         for dead in (False, True):
             candidate = self.candidate(nodes, dead)
             estimates = {n: from_balls(g) for n, g in candidate.items()}
@@ -191,6 +194,22 @@ class _Attempt:
                 outputs, gradients, bits=self.bits, unresolved=_unresolved(gradients, self.size(outputs, gradients))
             )
         return self.by_entry(outputs, candidate)
+
+    def is_beyond_doubles(self, nodes: list[Any]) -> bool:
+        """Does an entry of an output surely lie beyond the largest double?"""
+        entries = (v for o in self.graph.outputs for v in BALLS.asarray(nodes[o]).ravel().tolist())
+        return any(v.is_finite() and abs(v) > sys.float_info.max for v in entries)
+
+    def without_gradient(self, outputs: tuple[Estimate, ...], kinks: tuple[str, ...]) -> Truth:
+        """What is said where the function has no value, or none within the doubles: nothing is judged there.
+
+        To difference every entry of it would cost two walks each. More bits may still find a value where a ball was too
+        wide for one, and none within the doubles.
+        """
+        kinks = kinks or ("an undecidable comparison",) * bool(BALLS.undecided)
+        unknown = {n: _unknown(self.values[n].shape) for n in self.wrt}
+        unresolved = math.inf if any(np.isnan(e.hi).any() for e in outputs) else 0.0
+        return Truth(outputs, unknown, kinks=kinks, bits=self.bits, unresolved=unresolved)
 
     def kinks(self, nodes: list[Any]) -> tuple[str, ...]:
         at: list[str] = []

@@ -8,12 +8,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ..core import activity
 from ..run.events import Event, JobJudged, JobLost, Listener, RunFinished, RunStarted
 from ..run.runner import Settings
 from . import campaign as pages
@@ -54,13 +56,16 @@ class RunProgress:
         columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
         self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self.task = self.bar.add_task("")
+        self.hidden = ExitStack()
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, RunStarted):
+            self.hidden.enter_context(activity.hidden())  # the bar is a sign of life
             self.bar.update(self.task, total=event.total)
             self.bar.start()
         elif isinstance(event, RunFinished):
             self.bar.stop()
+            self.hidden.close()
         else:
             self.bar.update(self.task, advance=1, description=f"{event.job.subject} {event.job.dtype}")
             if isinstance(event, JobLost):

@@ -7,20 +7,39 @@ backward pass draws is something else: a mask that is drawn anew there is anothe
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
+
+NUMPY: Any = np.random
+"""NumPy's stubs do not know of its bit generator, which is public since 1.24."""
+
+
+class _Blocks(threading.local):
+    """How many blocks of `kept` the thread is in."""
+
+    depth = 0
+
+
+_blocks = _Blocks()
 
 
 @contextmanager
 def kept() -> Iterator[None]:
     """A block that leaves both generators as they were."""
-    python, numpy = random.getstate(), np.random.get_state(legacy=False)
+    python, numpy, generator = random.getstate(), np.random.get_state(legacy=False), NUMPY.get_bit_generator()
+    _blocks.depth += 1
     try:
         yield
     finally:
+        _blocks.depth -= 1
         random.setstate(python)
+        if NUMPY.get_bit_generator() is not generator:
+            NUMPY.set_bit_generator(generator)
         np.random.set_state(numpy)
 
 
@@ -31,18 +50,51 @@ def replayed(seed: int, generators: Sequence[np.random.Generator] = ()) -> Itera
     What it yields tells whether something was drawn from the two.
     """
     before = [g.bit_generator.state for g in generators]
-    with kept():
-        random.seed(seed)
-        np.random.seed(seed)
-        begun = _places()
+    with _replaced(seed) as drawn:
         try:
-            yield lambda: _places() != begun
+            yield drawn
         finally:
             for g, b in zip(generators, before):
                 g.bit_generator.state = b
 
 
-def _places() -> tuple[object, ...]:
-    """How far each generator has come, but for whole turns of its 624 words."""
-    numpy = np.random.get_state(legacy=False)
-    return random.getstate(), numpy["state"]["pos"], numpy["has_gauss"], numpy["state"]["key"][:4].tobytes()
+_spare: list[np.random.MT19937] = []
+"""Generators to put in the place of NumPy's: to make one costs as much as a short function."""
+
+
+@contextmanager
+def _replaced(seed: int) -> Iterator[Callable[[], bool]]:
+    """A block with other generators, which begin from `seed`.
+
+    To read the 624 words of NumPy's and to write them back takes a hundred times as long as to put another one in its place,
+    which forgets but the half of a pair of normal numbers that it keeps for the next call. Within a block of `kept` that is
+    put back in the end.
+    """
+    if not _blocks.depth:
+        with kept(), _replaced(seed) as drawn:
+            yield drawn
+        return
+    python, numpy = random.getstate(), NUMPY.get_bit_generator()
+    mine = _spare.pop() if _spare else np.random.MT19937()
+    random.seed(seed)
+    NUMPY.set_bit_generator(mine)
+    np.random.seed(seed)
+    try:
+        yield lambda: NUMPY.get_bit_generator() is not mine or _places(random, NUMPY) != _begun(seed)
+    finally:
+        random.setstate(python)
+        if NUMPY.get_bit_generator() is mine:
+            _spare.append(mine)
+        NUMPY.set_bit_generator(numpy)
+
+
+@lru_cache(maxsize=16)
+def _begun(seed: int) -> tuple[object, ...]:
+    """Where generators stand that begin from `seed`."""
+    return _places(random.Random(seed), np.random.RandomState(seed))
+
+
+def _places(python: Any, numpy: Any) -> tuple[object, ...]:
+    """How far a module, or an object, for each of the two has come, but for whole turns of its 624 words."""
+    state: Mapping[str, Any] = numpy.get_state(legacy=False)
+    return python.getstate(), state["state"]["pos"], state["has_gauss"], state["state"]["key"][:4].tobytes()

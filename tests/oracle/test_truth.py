@@ -126,6 +126,17 @@ def test_outside_the_domain_there_is_no_value() -> None:
     assert found.outputs[0].hi[1] == pytest.approx(np.log(2), rel=1e-15)
 
 
+@pytest.mark.parametrize(("op", "x"), [("exp", 1e3), ("log", -1.0)])
+def test_where_there_is_no_value_no_entry_is_differenced(op: str, x: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    walks: list[object] = []
+    forward = module.forward
+    monkeypatch.setattr(module, "forward", lambda *args: (walks.append(args), forward(*args))[1])
+    found = ask(*one(op, np.full(50, x)))
+    assert not np.isfinite(found.outputs[0].hi).any()
+    assert np.isinf(found.gradients["x0"].bound).all()
+    assert len(walks) <= len(module.LADDER)  # one a rung
+
+
 def test_an_input_without_influence_has_a_zero_gradient() -> None:
     b = GraphBuilder()
     x, _ = b.input("x", (2,)), b.input("unused", (3,))

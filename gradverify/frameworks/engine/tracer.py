@@ -196,9 +196,10 @@ class EngineTracer(NumpyTracer):
             self.detach_sites[f"{called_from()} (under no_grad)"] = None
             if self.stop_detached:
                 return run(body, *plain(raws), **params)
-        name = next((r.name for r in rules._rules.values() if r.kernel == body), "")
-        if name not in OPS or rules.rule(name).view:
+        known = rules.rule_of(body)
+        if known is None or known.name not in OPS or rules.rule(known.name).view:
             return run(body, *raws, **params)
+        name = known.name
         with self.busy(True):
             entered = self.entered(raws)
             result = run(body, *plain(raws), **params)

@@ -7,9 +7,11 @@ digits in `forms.jax`.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import re
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
@@ -137,7 +139,7 @@ class JaxFramework(Framework):
     ) -> Observation:
         """Compiled as a whole, forward and backward pass, as a training step is: XLA may fuse, reorder and drop. Or the
         pullback alone over a batch."""
-        call = _Program(function) if mode == JITTED else _Batch(function)
+        call = _Compiled(function) if mode == JITTED else _Batch(function)
         return self._vjp(call, values, wrt, cotangent)
 
     def _vjp(
@@ -334,3 +336,34 @@ class _Program(_Pullback):
 
     def pull(self, leaves: list[Any], wrt: list[int], cotangent: list[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         return self._jitted(leaves, tuple(wrt), cotangent)
+
+
+_EXECUTABLES: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+"""What XLA compiled last, by the program in StableHLO, which has all dtypes, and its signature. It is most of the time of
+a check, and a function is checked at several points."""
+
+EXECUTABLES = 128
+
+
+class _Compiled(_Program):
+    """A function, compiled for one call; by what was compiled before, where that was the same program."""
+
+    def pull(self, leaves: list[Any], wrt: list[int], cotangent: list[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        import jax
+
+        # With arguments that it does not use: what is left out is not in the text.
+        lowered = jax.jit(super(_Program, self).pull, static_argnums=1, keep_unused=True).lower(
+            leaves, tuple(wrt), cotangent
+        )
+        text = lowered.as_text()
+        if "callback" in text:  # by the address of a function of Python, which another one may get
+            return lowered.compile()(leaves, cotangent)
+        devices = tuple(str(x.device) for x in (*leaves, *cotangent))
+        digest = hashlib.blake2b(text.encode()).digest()  # a text has the arrays that a function closes over
+        key = digest, str(lowered.in_tree), str(lowered.out_tree), devices
+        if key not in _EXECUTABLES:
+            _EXECUTABLES[key] = lowered.compile()
+            while len(_EXECUTABLES) > EXECUTABLES:
+                _EXECUTABLES.popitem(last=False)
+        _EXECUTABLES.move_to_end(key)
+        return _EXECUTABLES[key](leaves, cotangent)
