@@ -95,11 +95,10 @@ def _load(file: Path, name: str, folder: Path | None) -> ModuleType:
 
 def _recorded(program: Path) -> dict[str, tuple[Any, Any]]:
     """By the name of a definition: the arguments of its first recorded call, and the names of the differentiated ones."""
-    from ..frameworks.torch.beneath import mended
     from ..watch.session import watch
     from .watch import run_program
 
-    with mended(), watch("all") as watched:
+    with triton.mended(), watch("all") as watched:
         code = run_program([str(program)])
     if code:
         raise GradverifyError(f"{program} ended with exit code {code}")
