@@ -172,8 +172,9 @@ def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> 
             replayed = _judge_replayed(given, point)
             if replayed is not None:
                 return replayed
-            verdict, _, there = judge_point(q, point, given.is_opaque)
+            verdict, traced, there = judge_point(q, point, given.is_opaque)
             if verdict.outcome is Outcome.FAIL and variant.resize is not None:
+                _refuse_unequal_lengths(given, traced, variant.resize)
                 _refuse_other_sizes(given, there, variant.resize)
             return verdict
         case OtherFunction():
@@ -233,6 +234,18 @@ def _refuse_out_of_bounds(given: Given, args: tuple[Any, ...]) -> None:
 
     if given.question.bounds:
         of_functions(given.traced.framework).replace(look, args)
+
+
+def _refuse_unequal_lengths(given: Given, there: Traced, resize: Resize) -> None:
+    """Raise Unsupported where the forward pass goes wrong in memory, and an array has kept the length that others left.
+
+    A kernel without a check takes two lengths for one: rows that are longer than their weight are no input of it.
+    """
+    if not there.faults:
+        return
+    kept = {a.name: a.shape for a in given.traced.arguments if a.role != "captured"}
+    if any(a.shape.count(resize.old) and a.shape == kept.get(a.name) for a in there.arguments):
+        raise Unsupported(f"the function takes its arguments for equally long: {'; '.join(there.faults)}")
 
 
 def _refuse_other_sizes(given: Given, there: Case | None, resize: Resize) -> None:

@@ -217,3 +217,22 @@ def test_mutants_stand_in_their_kernels() -> None:
     assert sum(len(k.mutants) for k in BY_NAME.values()) >= 80
     for kernel in BY_NAME.values():
         assert all(kernel.text.count(m.old) == 1 and m.old != m.new for m in kernel.mutants), kernel.name
+
+
+@pytest.mark.parametrize("shape", [(2, 6), (5,), (2, 2, 3)])
+def test_a_kernel_that_takes_two_lengths_for_one_is_asked_about_no_others(shape: tuple[int, ...]) -> None:
+    """Rows that are longer than their weight are no input: that the kernel reads beyond it there is nobody's bug."""
+    draw = torch.Generator().manual_seed(0)
+    x, w = (torch.randn(s, generator=draw).requires_grad_() for s in (shape, shape[-1:]))
+    verdict = gradverify.check(launches.Weighted.apply, x, w, order=1)
+    assert verdict.outcome is Outcome.PASS, verdict.text()
+
+
+def test_a_tail_that_only_another_size_has_is_found() -> None:
+    """All arrays are longer there: what is read beyond their end is the kernel's fault."""
+
+    x, w = (torch.linspace(1, 2, 4).requires_grad_() for _ in "xw")
+    verdict = gradverify.check(launches.InFours.apply, x, w, order=1)
+    assert verdict.outcome is Outcome.FAIL
+    assert "beyond its end" in verdict.message, verdict.text()
+    assert "found with" in verdict.message

@@ -370,3 +370,38 @@ def maxima(x):
 
 
 REFUSED = {"ordered": by_rows(ordered), "largest": maxima}
+
+
+@triton.jit
+def weighted(x, w, y, n, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    at = tl.arange(0, BLOCK)
+    v = tl.load(x + row * n + at, mask=at < n, other=0.0)
+    tl.store(y + row * n + at, v * tl.load(w + at, mask=at < n, other=0.0), mask=at < n)
+
+
+class Weighted(torch.autograd.Function):
+    """Rows times a weight, or pairs of two vectors: the first argument's length is taken for the other's."""
+
+    @staticmethod
+    def forward(ctx, x, w):
+        ctx.save_for_backward(x, w)
+        y, n = torch.empty_like(x), x.shape[-1]
+        weighted[(x.numel() // n,)](x.contiguous(), w.contiguous(), y, n, triton.next_power_of_2(n))
+        return y
+
+    @staticmethod
+    def backward(ctx, g):
+        x, w = ctx.saved_tensors
+        return g * w, (g * x).reshape(-1, w.shape[0]).sum(0)
+
+
+class InFours(Weighted):
+    """The kernel's length is rounded up to a multiple of 4, and its mask with it."""
+
+    @staticmethod
+    def forward(ctx, x, w):
+        ctx.save_for_backward(x, w)
+        y, n = torch.empty_like(x), -(-x.shape[-1] // 4) * 4
+        weighted[(x.numel() // x.shape[-1],)](x.contiguous(), w.contiguous(), y, n, triton.next_power_of_2(n))
+        return y
