@@ -11,6 +11,7 @@ import torch
 
 import gradverify
 from gradverify import FailKind, Outcome
+from gradverify.core.errors import GradverifyNote
 
 jax = pytest.importorskip("jax")
 jnp, lax = jax.numpy, jax.lax
@@ -163,8 +164,9 @@ def test_a_masked_entry_passes(f: Any) -> None:
 
 @pytest.mark.parametrize("f", [jax.nn.mish, jax.nn.softplus, jax.nn.squareplus])
 def test_nan_has_no_derivative(f: Any) -> None:
-    from gradverify.jax import Undecided, check_grads
+    """Nothing but that is asked of NaN, and a note says so."""
+    from gradverify.jax import check_grads
 
-    with pytest.raises(Undecided, match="infinite or NaN"):
+    with pytest.warns(GradverifyNote, match="1 of 1 outputs are NaN"):
         check_grads(f, (math.nan,), 1, ("fwd",), effort="quick")
     check_grads(jax.nn.softplus, (-math.inf,), 1, effort="quick")
