@@ -173,7 +173,9 @@ def test_how_many_processes_changes_nothing(tmp_path: Path) -> None:
 def test_ctrl_c_ends_the_processes_and_keeps_the_log(tmp_path: Path) -> None:
     log = tmp_path / "a.jsonl"
     command = [sys.executable, "-m", "gradverify", "campaign", "--subjects", "engine", "--log", str(log)]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    # A suite that runs in the background of a shell ignores SIGINT, and so would what it starts.
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=heard)
     for _ in range(600):
         if log.exists() and log.read_bytes().count(b"\n") > 3:
             break
