@@ -64,6 +64,20 @@ def normed(x: torch.Tensor) -> torch.Tensor:
     return d / ((d * d).mean(-1, keepdim=True) + 1e-5).sqrt()
 
 
+def by_rows(run: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The function row by row, as a kernel's instances have it."""
+    return lambda x: torch.stack([run(row) for row in x])
+
+
+def root_mean_square(x: Any) -> Any:
+    return x / ((x * x).mean(-1, keepdim=True) + 1e-5).sqrt()
+
+
+def root_mean_square_back(g: Any, x: Any, sign: float) -> Any:
+    r = 1 / ((x * x).mean(-1, keepdim=True) + 1e-5).sqrt()
+    return r * (g - sign * x * r * (g * x * r).mean(-1, keepdim=True))
+
+
 def normed_back(g: Any, x: Any, mean: float, variance: float) -> Any:
     d = x - x.mean(-1, keepdim=True)
     r = 1 / ((d * d).mean(-1, keepdim=True) + 1e-5).sqrt()
@@ -140,6 +154,10 @@ MISTAKES = [
     Mistake("tail", SIN, tail, (normal(7),), "left out", "[4:7]"),
     Mistake("masked", SIN, lambda g, x: torch.where(x > 0.7, 0.0, g * x.cos()), (normal(36),), "masked", "args[0] is at least"),
     Mistake("no-mean", normed, lambda g, x: normed_back(g, x, 0, 1), (m34,), "missing term", "mean(args[0]"),
+    Mistake("rows-without-mean", by_rows(normed), lambda g, x: normed_back(g, x, 0, 1), (m34,), "missing term", "in all 3 turns"),
+    Mistake("rows-without-square", by_rows(root_mean_square), lambda g, x: root_mean_square_back(g, x, 0), (m34,), "missing term", "mean(", ("sign of a term", "formula")),
+    Mistake("rows-of-softmax", by_rows(lambda x: x.exp() / x.exp().sum()), lambda g, x: g * x.softmax(-1), (m34,), "missing term", "in all 3 turns", ("formula", "sign of a term")),
+    Mistake("rows-with-a-wrong-sign", by_rows(root_mean_square), lambda g, x: root_mean_square_back(g, x, -1), (m34,), "sign of a term", "in all 3 turns", ("factor of a term",)),
     Mistake("no-variance", normed, lambda g, x: normed_back(g, x, 1, 0), (m34,), "missing term", "mean(", ("sign of a term", "formula")),
     Mistake("variance-added", normed, lambda g, x: normed_back(g, x, 1, -1), (m34,), "sign of a term", "wrong sign", ("formula", "factor of a term")),
     Mistake("variance-twice", normed, lambda g, x: normed_back(g, x, 1, 2), (m34,), "formula", "without 0.5 in 0.5 * g", ("factor of a term",)),

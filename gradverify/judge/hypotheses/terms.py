@@ -62,7 +62,8 @@ def _weighted(parts: tuple[Edge, ...], c: float, text: str, tries: int = 1) -> G
 
 
 def _terms(e: Evidence) -> Iterator[tuple[tuple[Edge, ...], str]]:
-    """The edges by themselves, then all edges of a node together.
+    """The edges by themselves, then all edges of a node together, then those that a loop, or the instances of a kernel,
+    have alike.
 
     Of a chain every edge has the same part. People know a term by its reduction or product, so that those come first.
     """
@@ -72,6 +73,14 @@ def _terms(e: Evidence) -> Iterator[tuple[tuple[Edge, ...], str]]:
         mine = tuple(edge for edge in e.edges if edge[0] == k)
         if len(mine) > 1:
             yield mine, e.call(k)
+    alike: dict[Any, list[Edge]] = {}
+    for k, i in e.edges:
+        node = e.node(k)
+        if node.site is not None:
+            alike.setdefault((node.op, node.site, i, node.shape), []).append((k, i))
+    for edges in sorted(alike.values(), key=lambda edges: e.node(edges[0][0]).op in ELEMENTWISE):
+        if len(edges) > 1:
+            yield tuple(edges), f"{e.edge_text(edges[-1])}, in all {len(edges)} turns"
 
 
 _MASKS = frozenset("where relu clip maximum minimum leaky_relu relu6 hardtanh tril triu".split())
