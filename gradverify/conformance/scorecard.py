@@ -191,6 +191,19 @@ def as_json(cards: Sequence[Scorecard]) -> str:
     return json.dumps({"gradverify": 1, "conformance": [plain(c) for c in cards]}, indent=1, ensure_ascii=False) + "\n"
 
 
+def badge(card: Scorecard) -> str:
+    """A badge as https://shields.io/badges/endpoint-badge reads it: a JSON object of version 1.
+
+    It counts the laws that hold of those that the engine has the means for; a known deviation does not hold.
+    """
+    counts = card.counts()
+    asked = len(card.lines) - counts[Standing.LACKS]
+    holds = counts[Standing.HOLDS] + counts[Standing.STALE]
+    colour = "lightgrey" if not asked else "brightgreen" if holds == asked else "yellow" if card.ok else "red"
+    message = f"{holds} of {asked} laws" if asked else "no law judged"
+    return json.dumps({"schemaVersion": 1, "label": "gradients", "message": message, "color": colour}, indent=1) + "\n"
+
+
 OWN = '''## A law of your own
 
 ```python
