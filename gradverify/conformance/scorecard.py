@@ -31,7 +31,7 @@ MACHINE_NEEDS = frozenset({"flags", "hooks", "inplace", "views", "versions", "fu
 
 class Standing(StrEnum):
     """HOLDS · BROKEN · KNOWN: broken, and listed in `deviations` · STALE: listed there, and holds · LACKS: the engine has
-    not what the law is about."""
+    no means for the law."""
 
     HOLDS = "holds"
     BROKEN = "broken"
@@ -259,7 +259,7 @@ def _markdown(cards: Sequence[Scorecard]) -> Iterator[str]:
     yield from (
         "# Conformance: the laws of autograd, engine by engine",
         "",
-        f"Made by `{command}`; do not edit. ✓ holds, ✗ broken, ✗¹ a known deviation (below), – the engine has not what "
+        f"Made by `{command}`; do not edit. ✓ holds, ✗ broken, ✗¹ a known deviation (below), – the engine lacks what "
         "the law is about. Values are small integers, so nothing is rounded and nothing tolerated.",
         "",
         "| | " + " | ".join(f"{c.engine} {c.version}" for c in cards) + " |",
