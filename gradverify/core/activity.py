@@ -1,8 +1,8 @@
 """Signs of life: what takes more than two seconds says what it is doing, and leaves nothing there.
 
-On a terminal it is written behind the cursor and taken away again, to the terminal itself: pytest and others have other uses for
-standard output. In a notebook it is a line below the cell, which is emptied. Nothing is shown where nobody looks (in CI), in
-worker processes, or from the background.
+On a terminal it is written behind the cursor and taken away again, to the terminal itself: pytest and others have other
+uses for standard output. In a notebook it is a line below the cell, which is emptied. Nothing is shown where nobody looks
+(in CI), in worker processes, or from the background.
 """
 
 from __future__ import annotations
