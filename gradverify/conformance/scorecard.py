@@ -285,11 +285,7 @@ def _markdown(cards: Sequence[Scorecard]) -> Iterator[str]:
         said = " ".join(laws()[name].doc.split()) if name in laws() else (
             "Random programs, step by step against another engine: every flag, value, gradient and error type agrees."
         )  # fmt: skip
-        where = (
-            f" [{_where(laws()[name].source)}]({laws()[name].source})"
-            if name in laws() and "://" in laws()[name].source
-            else ""
-        )
+        where = f" {_link(laws()[name].source)}" if name in laws() and "://" in laws()[name].source else ""
         signs = " | ".join(SIGNS[x.standing] if x else "" for x in lines)
         yield f"| **{name}** {said}{where} | {signs} |"
     yield ""
@@ -301,8 +297,11 @@ def _markdown(cards: Sequence[Scorecard]) -> Iterator[str]:
                 yield from ("", f"### {card.engine}: {line.law}", "", line.why, "", "```python", *line.script, "```")
 
 
-def _where(source: str) -> str:
-    return source.partition("://")[2].partition("/")[0]
+def _link(source: str) -> str:
+    """A source with an address as Markdown: what stands before the address, then a link of its host's name."""
+    words, start, rest = source.partition("https://")
+    host = rest.partition("/")[0]
+    return f"{words.rstrip(' ;')} [{host}]({start}{rest})".strip()
 
 
 def unknown_deviations() -> list[str]:

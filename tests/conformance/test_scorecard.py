@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -167,3 +168,12 @@ def test_the_command_writes_a_badge_of_one_engine(tmp_path: Path) -> None:
         assert refused.exit_code == 2
         assert "one engine" in refused.output
         assert not (tmp_path / "b.json").exists()
+
+
+def test_every_link_of_the_page_is_an_address() -> None:
+    """A source may have words before its address: they stand before the link."""
+    links = re.findall(r"\]\(([^)]*)\)", PAGE.read_text(encoding="utf-8"))
+    assert links
+    assert all(re.fullmatch(r"https?://\S+|[\w./#-]+", link) for link in links)
+    assert scorecard._link("https://a.org/b") == "[a.org](https://a.org/b)"
+    assert scorecard._link("Schwarz; https://a.org/b#c") == "Schwarz [a.org](https://a.org/b#c)"
