@@ -7,6 +7,7 @@ last its answers are spoilt in ways that the judge must notice. Every failure is
 
 from __future__ import annotations
 
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from ..core.case import Case
-from ..core.errors import Unsupported
+from ..core.errors import JUDGED, Unsupported
 from ..core.graph import Graph
-from ..core.verdict import Outcome, Verdict
+from ..core.verdict import FailKind, Outcome, Verdict
 from ..frameworks.base import Framework, Observation
 from ..frameworks.wrapped import Wrapped
 from ..generate.campaign import seeded_cases
@@ -55,6 +56,10 @@ EXPRESSIONS: tuple[tuple[str, dict[str, np.ndarray]], ...] = (
 
 SLIGHT = {"float64": 1e-10, "float32": 1e-4}
 """A relative error that must show: far above the 2e-16 (6e-8) of the roundoff, far below what differences would see."""
+
+
+ADAPTER = "adapter"
+"""Where a failure is that no op or case has, in `Failure.where`."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,7 @@ class FrameworkReport:
         )
 
     def text(self) -> str:
-        """The report, the table of op by outcome without the ops that only pass, and every failure."""
+        """The report, the table of op by outcome without ops that only pass, and the first failure of each op or case."""
         outcomes = [o for o in self.judged if any(o in row for row in self.table.values())]
         odd = {op: row for op, row in self.table.items() if set(row) - {str(Outcome.PASS), LACKS}}
         width = max(map(len, [*odd, "op"]), default=2)
@@ -118,7 +123,12 @@ class FrameworkReport:
                 cells = (str(row.get(o, "-")).rjust(len(o)) for o in outcomes)
                 lines.append("  ".join([op.ljust(width), *cells]))
             lines.append(f"{len(self.table) - len(odd)} more ops only pass, or are lacked")
-        return "\n".join([*lines, *(f"\n{failure}" for failure in self.failures)])
+        alike: dict[str, list[Failure]] = {}
+        for f in self.failures:
+            alike.setdefault(f"{f.where}: {f.message}" if f.where == ADAPTER else f.where, []).append(f)
+        for first, *others in alike.values():
+            lines += ["", str(first), *([f"and {len(others)} more of {first.where}"] if others else [])]
+        return "\n".join(lines)
 
 
 class UnsoundFramework(AssertionError):
@@ -158,7 +168,7 @@ def check_framework(
             )
             continue
         for message in (*_own_part(framework, passed[0]), *_runs_another(framework, passed)):
-            check.fail("adapter", dtype, message)
+            check.fail(ADAPTER, dtype, message)
         _inject_faults(framework, passed, dtype, check)
     for op in OPS:
         if op in wrong:
@@ -208,19 +218,29 @@ class _Check:
         return verdict.outcome is Outcome.PASS
 
     def verdict(self, case: Case, where: str) -> Verdict:
-        verdict = decide(case, self.framework, seed=self.seed)
+        """The verdict; a FAIL of the adapter's own making where it raises out of its methods."""
+        try:
+            verdict = decide(case, self.framework, seed=self.seed)
+        except JUDGED as e:
+            at = traceback.extract_tb(e.__traceback__)[-1]
+            message = (
+                f"{self.framework.name} raised {type(e).__name__} out of the adapter, at {at.filename}:{at.lineno}: {e}"
+            )
+            verdict = Verdict(
+                Outcome.FAIL, case.name, self.framework.name, case.dtype, FailKind.RAISED, None, message
+            )  # fmt: skip
         self.counts[_label(verdict)] += 1
         if verdict.outcome is Outcome.FAIL:
             self.fail(where, case.dtype, verdict.text())
         return verdict
 
-    def drawn(self, op: str, count: int) -> Iterator[Case]:
-        """Cases of one op, in the widest dtype."""
-        widest = min(self.framework.dtypes, key=lambda d: FORMATS[d].roundoff)
-        return seeded_cases(self.seed, count, widest, ops=(op,), max_ops=1, max_elements=12)
+    def drawn(self, op: str, count: int, dtype: str) -> Iterator[Case]:
+        """Cases of one op."""
+        return seeded_cases(self.seed, count, dtype, ops=(op,), max_ops=1, max_elements=12)
 
     def found_out(self, op: str, why: str) -> None:
-        verdicts = (decide(case, self.framework, seed=self.seed) for case in self.drawn(op, 40))
+        widest = min(self.framework.dtypes, key=lambda d: FORMATS[d].roundoff)
+        verdicts = (decide(case, self.framework, seed=self.seed) for case in self.drawn(op, 40, widest))
         if any(v.outcome.has_kind for v in verdicts):
             self.weak[op] = why
         else:
@@ -229,11 +249,11 @@ class _Check:
             )
 
     def single(self, op: str) -> None:
-        """An op by itself; several draws, since some of its parameters may be refused and others not."""
+        """An op by itself, in each dtype; several draws, since some of its parameters may be refused and others not."""
         if OPS[op].result != "float" or not OPS[op].generate:
             return
         row = self.table[op] = Counter()
-        for case in self.drawn(op, 3):
+        for case in (c for dtype in self.framework.dtypes for c in self.drawn(op, 3, dtype)):
             verdict = self.verdict(case, op)
             row[_label(verdict)] += 1
             if verdict.known:
@@ -432,4 +452,4 @@ def _inject_faults(framework: Framework, passed: list[Case], dtype: str, check: 
         if any(decide(case, spoilt).outcome.has_kind for case in passed):
             check.noticed[fault] = None
         else:
-            check.fail("adapter", dtype, f"{framework.name}, {dtype}: an injected fault goes unnoticed: {fault}")
+            check.fail(ADAPTER, dtype, f"{framework.name}, {dtype}: an injected fault goes unnoticed: {fault}")

@@ -91,7 +91,10 @@ def test_all_failures_are_reported_with_a_score_and_a_table() -> None:
     assert {f.where for f in report.failures} == {"sin(x) * exp(y)", "matmul(M, x)", "sin", "matmul"}
     text = str(raised.value)
     assert "right about 8 of 10 ops that it runs" in text
-    assert all(str(failure) in text for failure in report.failures)
+    for where in {f.where for f in report.failures}:
+        first, *others = [f for f in report.failures if f.where == where]
+        assert str(first) in text
+        assert (f"and {len(others)} more of {where}" in text) == bool(others)
     rows = {line.split()[0]: line for line in text.splitlines() if line.strip()}
     assert "FAIL" in rows["op"]
     assert "cos " not in text.partition("more ops only pass")[0]
@@ -113,6 +116,46 @@ def test_each_fault_of_an_adapter_is_a_failure_of_its_own() -> None:
     said = [f.message for f in raised.value.report.failures if f.where == "adapter"]
     assert any("is 'forward', not 'backward'" in m for m in said)
     assert any("Unsupported is lost" in m for m in said)
+
+
+@pytest.mark.parametrize("method", ["function", "run_vjp"])
+def test_what_an_adapter_raises_of_its_own_is_a_failure_of_that_op(method: str) -> None:
+    class Raises(Small):
+        def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
+            self.is_off = any(getattr(node, "op", "") == "matmul" for node in graph.nodes)
+            if self.is_off and method == "function":
+                raise KeyError("a mistake of its author's")
+            return super().function(graph, dtype)
+
+        def run_vjp(self, *args: Any) -> Observation:
+            if self.is_off and method == "run_vjp":
+                raise ValueError("a mistake of its author's")
+            return super().run_vjp(*args)
+
+    with pytest.raises(UnsoundFramework, match="a mistake of") as raised:
+        check_framework(Raises(), graphs=5)
+    report = raised.value.report
+    assert report.broken == ("matmul",)
+    assert set(report.ops) == Small.has - {"matmul"}
+    assert {f.where for f in report.failures} == {"matmul(M, x)", "matmul"}
+
+
+def test_an_op_is_judged_in_each_dtype() -> None:
+    class Narrow(Small):
+        dtypes = ("float32", "float64")
+
+        def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
+            self.is_off = dtype == "float32" and any(getattr(node, "op", "") == "exp" for node in graph.nodes)
+            return super().function(graph, dtype)
+
+        def run_vjp(self, *args: Any) -> Observation:
+            seen = super().run_vjp(*args)
+            return replace(seen, outputs=tuple(o + o.dtype.type(1) for o in seen.outputs)) if self.is_off else seen
+
+    with pytest.raises(UnsoundFramework) as raised:
+        check_framework(Narrow(), graphs=0)
+    assert raised.value.report.broken == ("exp",)
+    assert {f.dtype for f in raised.value.report.failures} == {"float32"}
 
 
 def test_a_list_that_outlived_a_repair_is_found_beside_other_failures() -> None:
