@@ -43,6 +43,12 @@ def _load(text: str) -> known.Engine:
 @click.option(
     "--markdown", "markdown_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the page here."
 )
+@click.option(
+    "--badge",
+    "badge_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a badge for shields.io here: of one engine, and of all laws.",
+)
 def command(
     engines: tuple[str, ...],
     own: tuple[str, ...],
@@ -51,10 +57,13 @@ def command(
     seed: int,
     json_path: Path | None,
     markdown_path: Path | None,
+    badge_path: Path | None,
 ) -> int:
     """Check the laws of autograd on ENGINES (default: those that are installed), and print a script for each broken one."""
     asked = [known.find(name) for name in engines] + [_load(text) for text in own]
     asked = asked or [e for e in known.ENGINES.values() if e.unavailable() is None]
+    if badge_path is not None and (len(asked) != 1 or wanted):
+        raise click.UsageError("--badge: name one engine, and no --law: a badge counts all laws of one engine")
     names = [law.find(name).name for name in wanted] or None
     cards = []
     for engine in asked:
@@ -63,6 +72,8 @@ def command(
             click.echo(line)
     if json_path is not None:
         json_path.write_text(scorecard.as_json(cards), encoding="utf-8")
+    if badge_path is not None:
+        badge_path.write_text(scorecard.badge(cards[0]), encoding="utf-8")
     if markdown_path is not None:
         markdown_path.write_text(scorecard.markdown(cards), encoding="utf-8")
     return Exit.OK if all(card.ok for card in cards) else Exit.FAIL

@@ -31,7 +31,7 @@ MACHINE_NEEDS = frozenset({"flags", "hooks", "inplace", "views", "versions", "fu
 
 class Standing(StrEnum):
     """HOLDS · BROKEN · KNOWN: broken, and listed in `deviations` · STALE: listed there, and holds · LACKS: the engine has
-    not what the law is about."""
+    no means for the law."""
 
     HOLDS = "holds"
     BROKEN = "broken"
@@ -191,6 +191,19 @@ def as_json(cards: Sequence[Scorecard]) -> str:
     return json.dumps({"gradverify": 1, "conformance": [plain(c) for c in cards]}, indent=1, ensure_ascii=False) + "\n"
 
 
+def badge(card: Scorecard) -> str:
+    """A badge as https://shields.io/badges/endpoint-badge reads it: a JSON object of version 1.
+
+    It counts the laws that hold of those that the engine has the means for; a known deviation does not hold.
+    """
+    counts = card.counts()
+    asked = len(card.lines) - counts[Standing.LACKS]
+    holds = counts[Standing.HOLDS] + counts[Standing.STALE]
+    colour = "lightgrey" if not asked else "brightgreen" if holds == asked else "yellow" if card.ok else "red"
+    message = f"{holds} of {asked} laws" if asked else "no law judged"
+    return json.dumps({"schemaVersion": 1, "label": "gradients", "message": message, "color": colour}, indent=1) + "\n"
+
+
 OWN = '''## A law of your own
 
 ```python
@@ -246,7 +259,7 @@ def _markdown(cards: Sequence[Scorecard]) -> Iterator[str]:
     yield from (
         "# Conformance: the laws of autograd, engine by engine",
         "",
-        f"Made by `{command}`; do not edit. ✓ holds, ✗ broken, ✗¹ a known deviation (below), – the engine has not what "
+        f"Made by `{command}`; do not edit. ✓ holds, ✗ broken, ✗¹ a known deviation (below), – the engine lacks what "
         "the law is about. Values are small integers, so nothing is rounded and nothing tolerated.",
         "",
         "| | " + " | ".join(f"{c.engine} {c.version}" for c in cards) + " |",
@@ -272,11 +285,7 @@ def _markdown(cards: Sequence[Scorecard]) -> Iterator[str]:
         said = " ".join(laws()[name].doc.split()) if name in laws() else (
             "Random programs, step by step against another engine: every flag, value, gradient and error type agrees."
         )  # fmt: skip
-        where = (
-            f" [{_where(laws()[name].source)}]({laws()[name].source})"
-            if name in laws() and "://" in laws()[name].source
-            else ""
-        )
+        where = f" {_link(laws()[name].source)}" if name in laws() and "://" in laws()[name].source else ""
         signs = " | ".join(SIGNS[x.standing] if x else "" for x in lines)
         yield f"| **{name}** {said}{where} | {signs} |"
     yield ""
@@ -288,8 +297,11 @@ def _markdown(cards: Sequence[Scorecard]) -> Iterator[str]:
                 yield from ("", f"### {card.engine}: {line.law}", "", line.why, "", "```python", *line.script, "```")
 
 
-def _where(source: str) -> str:
-    return source.partition("://")[2].partition("/")[0]
+def _link(source: str) -> str:
+    """A source with an address as Markdown: what stands before the address, then a link of its host's name."""
+    words, start, rest = source.partition("https://")
+    host = rest.partition("/")[0]
+    return f"{words.rstrip(' ;')} [{host}]({start}{rest})".strip()
 
 
 def unknown_deviations() -> list[str]:

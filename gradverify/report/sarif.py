@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..core.outcome import FailKind, Outcome, Reason
+from . import outcomes
 from .files import encoded, replace_file
 from .sentences import Sentence, sentence_of
 
@@ -50,11 +51,12 @@ def write(path: Path, data: dict[str, Any]) -> None:
 def log_of(data: Mapping[str, Any]) -> dict[str, Any]:
     """The log: one run, whose results are all that is no acceptable PASS."""
     sentences = [s for s in map(sentence_of, data["results"]) if s.is_notable]
-    names = sorted({_rule_id(s) for s in sentences})
+    pages = {_rule_id(s): s.page for s in sentences}
+    names = sorted(pages)
     driver = {
         "name": "gradverify",
         "semanticVersion": data["gradverify"],
-        "rules": [_rule(name) for name in names],
+        "rules": [_rule(name, pages[name]) for name in names],
     }
     notified = [
         {
@@ -85,8 +87,8 @@ def _rule_id(s: Sentence) -> str:
     return "gradverify/" + "-".join(words).replace("_", "-")
 
 
-def _rule(name: str) -> dict[str, Any]:
-    """The rule (section 3.49) of an outcome and kind, or reason."""
+def _rule(name: str, page: str) -> dict[str, Any]:
+    """The rule (section 3.49) of an outcome and kind, or reason. Its help (3.49.12) is the page of `gradverify outcome`."""
     outcome, _, kind = name.removeprefix("gradverify/").partition("-")
     text = OTHERS.get(Outcome(outcome.upper()), "")
     if kind:
@@ -94,6 +96,8 @@ def _rule(name: str) -> dict[str, Any]:
         reasons = {r.name.lower().replace("_", "-"): f"Nothing is claimed: {r}." for r in Reason}
         text = {**kinds, **reasons}.get(kind, text)
     level = "error" if outcome == "fail" else "warning" if outcome == "weak" else "note"
+    about = outcomes.read_alone(page) if page else ""
+    helped = {"help": {"text": f"gradverify outcome {page}\n\n{about}", "markdown": about}} if about else {}
     return {
         "id": name,
         "name": "".join(w.capitalize() for w in re.findall(r"[a-z]+", f"{outcome} {kind}")),
@@ -101,6 +105,7 @@ def _rule(name: str) -> dict[str, Any]:
         "fullDescription": {"text": text},
         "defaultConfiguration": {"level": level},
         "properties": {"tags": ["gradient", outcome]},
+        **helped,
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..core.outcome import Outcome, Reason
 from ..core.wording import GIVEN, in_few_digits
+from . import outcomes
 from .tally import figure
 
 
@@ -17,6 +18,7 @@ class Sentence:
     """What is said of a result.
 
     heading     "FAIL (wrong)"
+    page        "wrong": what `gradverify outcome` calls the page about it; ""
     title       "FAIL (wrong): norm on torch in float32"
     summary     one line: what is wrong, or why nothing is claimed
     text        the summary, the worst entry, the point, the notes
@@ -28,6 +30,7 @@ class Sentence:
     outcome: Outcome
     is_ok: bool
     heading: str
+    page: str
     title: str
     summary: str
     text: str
@@ -68,6 +71,7 @@ def sentence_of(result: Mapping[str, Any]) -> Sentence:
         outcome=outcome,
         is_ok=result["ok"],
         heading=heading,
+        page=outcomes.name_of(v),
         title=title,
         summary=summary,
         text="\n".join(lines),

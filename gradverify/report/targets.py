@@ -23,7 +23,7 @@ GROUP = "gradverify.reports"
 Writer = Callable[[Path, dict[str, Any]], None]
 """Writes a run to a path, as plain data in the shape of `schema.json`."""
 
-EXTRAS: Mapping[str, tuple[str, ...]] = {"html": ("jinja2", "matplotlib", "networkx")}
+EXTRAS: Mapping[str, tuple[str, ...]] = {"html": ("jinja2", "markdown_it", "matplotlib", "networkx")}
 """A format that needs an extra of its name -> the packages that this installs."""
 
 

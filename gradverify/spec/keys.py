@@ -125,7 +125,7 @@ CASE: Mapping[str, Key] = {
         {"enum": list(EXPECTATIONS)},
     ),
     "inconclusive": Key(
-        "Why no verdict is to be had here, as text or by subject: an explained INCONCLUSIVE is fine.",
+        "Why there is no verdict here, as text or by subject: an explained INCONCLUSIVE is fine.",
         {"oneOf": [_text, {"type": "object", "additionalProperties": _text, "minProperties": 1}]},
     ),
     "note": Key("For the reader; reports quote it.", {"type": "string"}),

@@ -13,7 +13,7 @@ from gradverify.core.errors import Unsupported
 from gradverify.core.graph import Graph
 from gradverify.frameworks.base import Observation
 from gradverify.frameworks.engine.adapter import EngineFramework
-from gradverify.testing import check_framework
+from gradverify.testing import UnsoundFramework, check_framework
 
 
 class Small(EngineFramework):
@@ -55,11 +55,115 @@ def gradients(change: Callable[[np.ndarray], Any]) -> Any:
 def test_a_sound_adapter_is_reported_on() -> None:
     report = check_framework(Small(), graphs=10)
     assert set(report.ops) == Small.has
-    assert report.unsupported["cos"] == "small has no cos"
+    assert report.lacks["cos"] == "small has no cos"
     assert report.judged["PASS"] >= 30
     assert "FAIL" not in report.judged
     assert {"flipped sign", "one entry off by 1e-10", "ignored cotangent", "written-to input"} <= set(report.faults)
-    assert str(report).startswith("small (float64): 10 of ")
+    assert str(report).startswith("small (float64): right about 10 of 10 ops that it runs, lacks ")
+
+
+class Slips(Small):
+    """Small, whose gradients are off for graphs with sin or with matmul."""
+
+    def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
+        self.is_off = {getattr(node, "op", "") for node in graph.nodes} & {"sin", "matmul"}
+        return super().function(graph, dtype)
+
+    def run_vjp(self, *args: Any) -> Observation:
+        seen = super().run_vjp(*args)
+        if not self.is_off or seen.raised:
+            return seen
+        return replace(seen, gradients={n: g if g is None else g * 1.5 for n, g in seen.gradients.items()})
+
+
+def test_all_failures_are_reported_with_a_score_and_a_table() -> None:
+    with pytest.raises(UnsoundFramework) as raised:
+        check_framework(Slips(), graphs=10)
+    report = raised.value.report
+    assert set(report.broken) == {"sin", "matmul"}
+    assert set(report.ops) == Small.has - {"sin", "matmul"}
+    assert report.score == 8 / 10
+    assert report.lacks["cos"] == "small has no cos"
+    assert report.table["sin"]["FAIL"] >= 1
+    assert report.table["exp"].keys() == {"PASS"}
+    assert report.table["cos"].keys() == {"lacks"}
+    # Fixed cases with these ops, and the ops alone. Random graphs are of the others, and pass.
+    assert {f.where for f in report.failures} == {"sin(x) * exp(y)", "matmul(M, x)", "sin", "matmul"}
+    text = str(raised.value)
+    assert "right about 8 of 10 ops that it runs" in text
+    for where in {f.where for f in report.failures}:
+        first, *others = [f for f in report.failures if f.where == where]
+        assert str(first) in text
+        assert (f"and {len(others)} more of {where}" in text) == bool(others)
+    rows = {line.split()[0]: line for line in text.splitlines() if line.strip()}
+    assert "FAIL" in rows["op"]
+    assert "cos " not in text.partition("more ops only pass")[0]
+
+
+def test_each_fault_of_an_adapter_is_a_failure_of_its_own() -> None:
+    class Two(Small):
+        def run_vjp(self, function: Any, values: Any, wrt: Any, cotangent: Any) -> Observation:
+            try:
+                seen = super().run_vjp(function, values, wrt, cotangent)
+            except Unsupported:
+                return Observation(raised=RuntimeError("lost"), stage="forward")
+            if isinstance(seen.raised, ZeroDivisionError):
+                return replace(seen, stage="backward")
+            return seen
+
+    with pytest.raises(UnsoundFramework) as raised:
+        check_framework(Two(), graphs=0)
+    said = [f.message for f in raised.value.report.failures if f.where == "adapter"]
+    assert any("is 'forward', not 'backward'" in m for m in said)
+    assert any("Unsupported is lost" in m for m in said)
+
+
+@pytest.mark.parametrize("method", ["function", "run_vjp"])
+def test_what_an_adapter_raises_of_its_own_is_a_failure_of_that_op(method: str) -> None:
+    class Raises(Small):
+        def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
+            self.is_off = any(getattr(node, "op", "") == "matmul" for node in graph.nodes)
+            if self.is_off and method == "function":
+                raise KeyError("a mistake of its author's")
+            return super().function(graph, dtype)
+
+        def run_vjp(self, *args: Any) -> Observation:
+            if self.is_off and method == "run_vjp":
+                raise ValueError("a mistake of its author's")
+            return super().run_vjp(*args)
+
+    with pytest.raises(UnsoundFramework, match="a mistake of") as raised:
+        check_framework(Raises(), graphs=5)
+    report = raised.value.report
+    assert report.broken == ("matmul",)
+    assert set(report.ops) == Small.has - {"matmul"}
+    assert {f.where for f in report.failures} == {"matmul(M, x)", "matmul"}
+
+
+def test_an_op_is_judged_in_each_dtype() -> None:
+    class Narrow(Small):
+        dtypes = ("float32", "float64")
+
+        def function(self, graph: Graph, dtype: str) -> Callable[..., Any]:
+            self.is_off = dtype == "float32" and any(getattr(node, "op", "") == "exp" for node in graph.nodes)
+            return super().function(graph, dtype)
+
+        def run_vjp(self, *args: Any) -> Observation:
+            seen = super().run_vjp(*args)
+            return replace(seen, outputs=tuple(o + o.dtype.type(1) for o in seen.outputs)) if self.is_off else seen
+
+    with pytest.raises(UnsoundFramework) as raised:
+        check_framework(Narrow(), graphs=0)
+    assert raised.value.report.broken == ("exp",)
+    assert {f.dtype for f in raised.value.report.failures} == {"float32"}
+
+
+def test_a_list_that_outlived_a_repair_is_found_beside_other_failures() -> None:
+    with pytest.raises(UnsoundFramework) as raised:
+        check_framework(Slips(), graphs=0, wrong={"sin": "off by a half", "exp": "for no reason"})
+    report = raised.value.report
+    assert report.weak == {"sin": "off by a half"}
+    assert {f.where for f in report.failures} == {"sin(x) * exp(y)", "matmul(M, x)", "matmul", "exp"}
 
 
 def _kept() -> Any:
@@ -178,7 +282,9 @@ def test_a_subject_that_runs_nothing() -> None:
     class Nothing(Small):
         has = frozenset()
 
-    with pytest.raises(AssertionError, match="runs none of the fixed cases in float64; the first reason: small has no"):
+    with pytest.raises(
+        AssertionError, match="runs none of the fixed cases in float64 rightly; the first reason: small has no"
+    ):
         check_framework(Nothing())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,54 @@ def test_the_page_is_of_these_laws() -> None:
     assert page.count("\n| **") == len(laws()) + 1
     head = next(line for line in page.splitlines() if line.startswith("| | "))
     assert head.count("|") - 2 >= 5
+
+
+def card(*standings: Standing, ok: bool = True) -> scorecard.Scorecard:
+    lines = tuple(scorecard.Line(f"law{i}", s) for i, s in enumerate(standings))
+    return scorecard.Scorecard("e", "1", lines, ok)
+
+
+@pytest.mark.parametrize(
+    ("made", "message", "colour"),
+    [
+        (card(Standing.HOLDS, Standing.HOLDS, Standing.LACKS), "2 of 2 laws", "brightgreen"),
+        (card(Standing.HOLDS, Standing.KNOWN), "1 of 2 laws", "yellow"),
+        (card(Standing.HOLDS, Standing.BROKEN, Standing.LACKS, ok=False), "1 of 2 laws", "red"),
+        (card(Standing.LACKS), "no law judged", "lightgrey"),
+    ],
+)
+def test_a_badge_counts_the_laws_that_the_engine_has_the_means_for(
+    made: scorecard.Scorecard, message: str, colour: str
+) -> None:
+    assert json.loads(scorecard.badge(made)) == {
+        "schemaVersion": 1, "label": "gradients", "message": message, "color": colour,
+    }  # fmt: skip
+
+
+def test_the_command_writes_a_badge_of_one_engine(tmp_path: Path) -> None:
+    page = (PAGE.parent / "howto" / "own-engine.md").read_text()
+    for name in ("tape.py", "laws.py"):
+        (tmp_path / name).write_text(page.partition(f"```python\n# {name}\n")[2].partition("```")[0])
+    path = tmp_path / "badge.json"
+    mine = ["--engine", f"{tmp_path / 'laws.py'}:ENGINE"]
+    result = CliRunner().invoke(main, ["conformance", *mine, "--badge", str(path)])
+    assert result.exit_code == 0, result.output
+    made = json.loads(path.read_text())
+    assert made["color"] == "brightgreen"
+    holds, _, asked = made["message"].removesuffix(" laws").partition(" of ")
+    assert holds == asked
+    assert f"{holds} holds" in result.output
+    for more in (["--law", "adds_across_calls"], ["engine"]):
+        refused = CliRunner().invoke(main, ["conformance", *mine, *more, "--badge", str(tmp_path / "b.json")])
+        assert refused.exit_code == 2
+        assert "one engine" in refused.output
+        assert not (tmp_path / "b.json").exists()
+
+
+def test_every_link_of_the_page_is_an_address() -> None:
+    """A source may have words before its address: they stand before the link."""
+    links = re.findall(r"\]\(([^)]*)\)", PAGE.read_text(encoding="utf-8"))
+    assert links
+    assert all(re.fullmatch(r"https?://\S+|[\w./#-]+", link) for link in links)
+    assert scorecard._link("https://a.org/b") == "[a.org](https://a.org/b)"
+    assert scorecard._link("Schwarz; https://a.org/b#c") == "Schwarz [a.org](https://a.org/b#c)"

@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,88 @@ def test_what_raises_is_done_no_longer() -> None:
     with pytest.raises(ZeroDivisionError), activity.doing("f"):
         _ = 1 / 0
     assert not activity._doing
+
+
+CELL = """\
+import os, time
+os.environ.pop("CI", None)
+os.environ.pop("PYTEST_XDIST_WORKER", None)
+from gradverify.core import activity
+activity.AFTER, activity.EVERY = 0.2, 0.05
+with activity.doing("f"):
+    with activity.doing("other values"):
+        time.sleep({seconds})
+"""
+
+
+def test_in_a_notebook_a_line_below_the_cell_is_shown_updated_and_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against stand-ins for IPython and its kernel; with these themselves below."""
+    shown: list[str] = []
+
+    class Shell:
+        pass
+
+    class Handle:
+        def update(self, data: dict[str, str], raw: bool) -> None:
+            shown.append(data["text/plain"])
+
+    def display(data: dict[str, str], raw: bool, display_id: bool) -> Handle:
+        shown.append("new: " + data["text/plain"])
+        return Handle()
+
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    ipython = types.SimpleNamespace(get_ipython=Shell, display=types.SimpleNamespace(display=display))
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "ipykernel.zmqshell", types.SimpleNamespace(ZMQInteractiveShell=Shell))
+    monkeypatch.setattr(activity, "AFTER", 0.1)
+    monkeypatch.setattr(activity, "EVERY", 0.02)
+    activity._display.cache_clear()
+    monkeypatch.setattr(activity, "_watcher", None)
+    try:
+        for _ in range(2):
+            with activity.doing("f"):
+                time.sleep(0.5)
+    finally:
+        activity._display.cache_clear()
+        activity._watcher = None
+    first = shown.index("")
+    assert shown[0] == "new: [f, 0 s]"
+    assert set(shown[1:first]) == {"[f, 0 s]"}
+    assert shown[first + 1] == "new: [f, 0 s]"
+    assert shown[-1] == ""
+
+
+def test_ipython_on_a_terminal_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    ipython = types.SimpleNamespace(get_ipython=object)
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "ipykernel.zmqshell", types.SimpleNamespace(ZMQInteractiveShell=str))
+    monkeypatch.setenv("TERM", "dumb")
+    activity._display.cache_clear()
+    assert activity._display() is None
+    activity._display.cache_clear()
+
+
+@pytest.mark.slow
+def test_in_jupyter() -> None:
+    """A kernel runs two cells: the one that takes long has one line, emptied at its end; verdicts are shown in colour."""
+    client = pytest.importorskip("nbclient")
+    nbformat = pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
+    check = (
+        "from gradverify.spec import loads\nimport gradverify\n"
+        "spec = loads('gradverify: 1\\ncases:\\n  - {name: gate, expr: tanh(x), inputs: {x: [1.0]}}')\n"
+        "gradverify.judge_case(spec.cases[0].case('float64'), 'engine')"
+    )
+    cells = [nbformat.v4.new_code_cell(c) for c in (CELL.format(seconds=1.0), CELL.format(seconds=0.0), check)]
+    book = nbformat.v4.new_notebook(cells=cells)
+    with pytest.MonkeyPatch.context() as env:
+        env.setenv("PYTHONPATH", os.pathsep.join([str(Path(activity.__file__).parents[2]), *filter(None, sys.path)]))
+        done = client.NotebookClient(book, timeout=60, store_widget_state=False).execute()
+    slow, quick, verdict = (cell.outputs for cell in done.cells)
+    assert [o.data["text/plain"] for o in slow] == [""]
+    assert quick == []
+    assert "PASS" in verdict[0].data["text/html"]
+    assert verdict[0].data["text/plain"].startswith("<PASS: gate")

@@ -20,7 +20,7 @@ import pytest
 from gradverify.core.errors import GradverifyError
 from gradverify.core.outcome import FailKind, Outcome, Reason
 from gradverify.core.verdict import Verdict
-from gradverify.report import github, junit, markdown, sarif
+from gradverify.report import github, junit, markdown, outcomes, sarif
 from gradverify.report.ending import end_run
 from gradverify.report.files import replace_file
 from gradverify.report.json import read, report
@@ -88,6 +88,18 @@ def test_sarif_keeps_to_the_standard(data: dict[str, Any]) -> None:
             assert "\\" not in uri
             assert " " not in uri
             assert place["physicalLocation"]["region"]["startLine"] >= 1  # 3.30.5
+
+
+def test_the_help_of_a_sarif_rule_is_the_page_of_gradverify_outcome() -> None:
+    rules = sarif.log_of(run_of(*EVERY))["runs"][0]["tool"]["driver"]["rules"]
+    assert rules
+    for rule in rules:
+        first, _, rest = rule["help"]["text"].partition("\n\n")
+        command, name = first.rsplit(" ", 1)
+        assert command == "gradverify outcome"
+        assert name.replace("_", "-") in rule["id"]
+        assert rest == rule["help"]["markdown"] == outcomes.read_alone(name)  # 3.11.9: text is there where markdown is
+        assert "](" not in rest
 
 
 def test_sarif_has_all_that_is_no_acceptable_pass() -> None:

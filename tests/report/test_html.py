@@ -14,8 +14,10 @@ import pytest
 
 from gradverify.core.errors import GradverifyError
 from gradverify.core.verdict import Drawing, Step
+from gradverify.report import outcomes
 from gradverify.report import targets as formats
 from gradverify.report.html import render, write
+from gradverify.report.html.guide import guides
 from gradverify.report.html.layout import laid_out
 from gradverify.report.json import read
 from gradverify.report.json import write as write_json
@@ -102,6 +104,37 @@ def test_every_result_is_in_the_table_and_each_fault_has_its_evidence(page: str)
 def test_what_a_user_calls_things_is_no_markup(page: str) -> None:
     assert "<growth>" not in page
     assert "&lt;no&gt;" in page
+
+
+def test_each_fault_links_to_the_page_about_its_outcome(page: str) -> None:
+    tree = Tree(page)
+    notable = {outcomes.name_of(r["verdict"]) for r in report()["results"] if r["verdict"]["outcome"] != "PASS"}
+    assert {f"outcome-{name}" for name in notable} <= set(tree.ids)
+    shown = [r for r in report()["results"] if r["verdict"]["outcome"] in ("FAIL", "KNOWN", "WEAK")]
+    linked = [link for link in tree.links if link.startswith("#outcome-")]
+    assert sorted(linked) == sorted(f"#outcome-{outcomes.name_of(r['verdict'])}" for r in shown)
+    assert "What to do" in "".join(tree.texts)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in outcomes.names()])
+def test_each_page_about_an_outcome_stands_by_itself(name: str) -> None:
+    (guide,) = guides([name])
+    tree = Tree(guide.body)
+    assert "h4" in tree.tags
+    assert not {"h1", "h2", "h3"} & set(tree.tags)
+    assert all("://" in link for link in tree.links)
+    words = lambda text: re.findall(r"[A-Za-z]{3,}", text)
+    said = "".join(tree.texts)
+    written = re.sub(r"<!--(?s:.*?)-->|\]\([^)]*\)|^ *```.*$", "", outcomes.read(name).partition("\n")[2], flags=re.M)
+    assert words(said) == words(written)
+
+
+def test_a_verdict_that_no_page_is_about_has_no_link() -> None:
+    run = report()
+    (odd, *_) = [r for r in run["results"] if r["verdict"]["outcome"] == "FAIL"]
+    changed = {**odd, "verdict": {**odd["verdict"], "kind": "of tomorrow"}}
+    tree = Tree(render({**run, "results": [changed]}))
+    assert not [link for link in tree.links if link.startswith("#outcome-")]
 
 
 def test_a_wrong_op_and_a_wrong_step_are_marked_in_their_drawings(page: str) -> None:

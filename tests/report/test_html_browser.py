@@ -143,6 +143,16 @@ def test_it_works_by_keyboard_alone(page: Any) -> None:
     assert page.evaluate("document.activeElement.className") == "copy"
 
 
+def test_the_page_about_an_outcome_is_opened_by_its_link(page: Any) -> None:
+    link = page.locator('a[href^="#outcome-"]').first
+    guide = page.locator(link.get_attribute("href"))
+    assert not guide.get_by_text("What to do", exact=True).is_visible()
+    link.focus()
+    page.keyboard.press("Enter")
+    assert guide.get_by_text("What to do", exact=True).is_visible()
+    assert guide.evaluate("e => e.getBoundingClientRect().top < innerHeight && e.getBoundingClientRect().bottom > 0")
+
+
 def walk(page: Any, there: Any, most: int = 60) -> Any:
     """Press Tab until something is reached."""
     for _ in range(most):
@@ -265,8 +275,7 @@ def test_everything_has_a_name(page: Any) -> None:
 def test_pictures_of_a_failure(browser: Any, address: str, name: str, options: dict[str, Any]) -> None:
     """The failing custom gradient fills the screen; with GRADVERIFY_SHOTS it is the picture in the docs."""
     with opened(browser, address, **options) as page:
-        article = page.locator("article", has_text="check::Custom").first
-        article.scroll_into_view_if_needed()
+        article = page.locator("article", has_text="::Custom").first
         article.evaluate("e => e.scrollIntoView()")
         assert article.locator(".graph svg").count() == 2
         assert article.locator("figure.plot").count() == 1

@@ -147,7 +147,7 @@ class CaseLaw:
     name     what a case calls it in `invariants`
     doc      the law, as a sentence
     check    returns "" where the law holds, else what broke it, as a sentence's end. Raises Unsupported, with the reason,
-             where the subject has not what the law is about
+             where the subject lacks what the law is about
     default  it is checked in every case, in the order of declaration (a law from an entry point only where a case names it)
     clears_together  the combined calls (`declare_combined`) show as well that it holds
     """

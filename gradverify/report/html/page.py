@@ -10,7 +10,9 @@ from typing import Any
 
 from ...core.outcome import Outcome
 from ...core.wording import in_few_digits
+from .. import outcomes as pages
 from ..tally import figure
+from .guide import Guide, guides, place_of
 from .layout import Layout, laid_out
 from .plots import Plots
 
@@ -22,6 +24,8 @@ MOST_DETAILS = 100
 
 MOST_TEXT = 20_000
 """Characters of a script or a spec: a longer one, of a large array, is in the JSON report."""
+
+PASS = str(Outcome.PASS)
 
 DRAWN = (str(Outcome.FAIL), str(Outcome.KNOWN), str(Outcome.WEAK))
 
@@ -74,7 +78,10 @@ class Detail:
 
 @dataclass(frozen=True)
 class Result:
-    """A row of the table. `place` names it in links; `share` and `power` are sorted by, and said as text."""
+    """A row of the table. `place` names it in links, `guide` the page about its outcome, if there is one.
+
+    `share` and `power` are sorted by, and said as text.
+    """
 
     place: str
     id: str
@@ -87,6 +94,7 @@ class Result:
     power: float
     seconds: float
     accepted: str
+    guide: str
     detail: Detail | None
 
     @property
@@ -110,6 +118,7 @@ class Page:
     results: Sequence[Result]
     left_out: int
     undrawn: int
+    guides: Sequence[Guide]
     errors: Sequence[Mapping[str, str]]
     shares: str
     powers: str
@@ -156,6 +165,7 @@ def page_of(data: Mapping[str, Any]) -> Page:
         results=[_result(i, r, plots if id(r) in drawn else None) for i, r in enumerate(shown)],
         left_out=len(every) - len(shown),
         undrawn=max(len(wanted) - MOST_DETAILS, 0),
+        guides=guides({pages.name_of(r["verdict"]) for r in shown if not r["ok"] or r["verdict"]["outcome"] != PASS}),
         errors=data["errors"],
         shares=_histogram(plots, every, "share", "error of a PASS, as a share of its budget"),
         powers=_histogram(plots, every, "power", "smallest relative error that a PASS would have caught"),
@@ -198,6 +208,7 @@ def _result(number: int, r: Mapping[str, Any], plots: Plots | None) -> Result:
         power=figure(v["power"]) if v["outcome"] == str(Outcome.PASS) else math.nan,
         seconds=v["seconds"],
         accepted=v.get("accepted", ""),
+        guide=place_of(name) if (name := pages.name_of(v)) else "",
         detail=None if plots is None else _detail(r, plots),
     )
 

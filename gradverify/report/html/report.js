@@ -60,6 +60,17 @@
     }
   });
 
+  // A link to a page about an outcome opens it.
+  function reveal() {
+    const target = document.getElementById(location.hash.slice(1));
+    if (target instanceof HTMLDetailsElement) {
+      target.open = true;
+      target.scrollIntoView();
+    }
+  }
+  addEventListener("hashchange", reveal);
+  reveal();
+
   // A large drawing is scrolled to its first wrong step.
   for (const wrong of document.querySelectorAll(".box.wrong")) {
     const area = wrong.closest(".scroll");

@@ -5,8 +5,10 @@ docs/outcomes has copies of them (`scripts/docs --write`); every block of a page
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
+from typing import Any
 
 from ...core.errors import UnknownName
 from ...core.outcome import FailKind, Outcome, Reason
@@ -24,6 +26,12 @@ def names() -> Iterator[tuple[str, str]]:
                 yield name, f"{outcome} ({name})" if kind or reason else str(outcome)
 
 
+def name_of(verdict: Mapping[str, Any]) -> str:
+    """The name of the page about a verdict in the shape of the JSON report; "" where there is none."""
+    name: str = verdict["kind"] or verdict["reason"] or verdict["outcome"].lower()
+    return name if any(name == n for n, _ in names()) else ""
+
+
 def read(name: str) -> str:
     """The page, in Markdown. Raises UnknownName."""
     known = [n for n, _ in names()]
@@ -31,3 +39,9 @@ def read(name: str) -> str:
     if name not in known:
         raise UnknownName("outcome", name, known)
     return (files(__package__) / f"{name}.md").read_text(encoding="utf-8")
+
+
+def read_alone(name: str) -> str:
+    """The page for where no other page is: links are left as their words, comments out. Raises UnknownName."""
+    text = re.sub(r"<!--.*?-->\n*", "", read(name), flags=re.DOTALL)
+    return re.sub(r"\[([^\[\]]+)\]\((?![a-z]+://)[^()]*\)", r"\1", text)
