@@ -525,7 +525,12 @@ def _meant(c: float) -> list[float]:
 
 
 def _has_name(c: float) -> bool:
-    return float(f"{c:.2e}") == c or c == round(c) or abs(c) in {*FRACTIONS.values(), *CONSTANTS.values()}
+    return (
+        float(f"{c:.2e}") == c
+        or not math.isfinite(c)
+        or c == round(c)
+        or abs(c) in {*FRACTIONS.values(), *CONSTANTS.values()}
+    )
 
 
 def _number(c: float) -> str:
