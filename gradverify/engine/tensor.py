@@ -9,6 +9,7 @@ turns it into an array before anything writes to it or looks at it through a vie
 
 from __future__ import annotations
 
+import copy
 import enum
 import weakref
 from collections import OrderedDict
@@ -371,11 +372,18 @@ class Tensor:
             return format(self.item(), spec)
         return object.__format__(self, spec)
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if not self.is_leaf:
             raise RuntimeError(
                 "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment."
             )
+        rebuild, parts = self.__reduce_ex__(2)
+        out = rebuild(*copy.deepcopy(parts, memo))
+        memo[id(self)] = out
+        return out
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickled as a leaf: the graph stays behind."""
         return _rebuilt, (type(self), np.array(self._data), self._requires_grad, self._grad)
 
     def size(self, dim: int | None = None) -> Any:
@@ -406,7 +414,13 @@ class Tensor:
         strides = tuple(s // self._data.dtype.itemsize for s in self._array().strides)
         return strides if dim is None else strides[dim]
 
-    def is_contiguous(self) -> bool:
+    def is_contiguous(self, *, memory_format: Any = None) -> bool:
+        """Do the entries lie row by row? That is the one order asked for here: NotImplementedError for another."""
+        if memory_format is not None and repr(memory_format) not in (
+            "torch.contiguous_format",
+            "torch.preserve_format",
+        ):
+            raise NotImplementedError(f"is_contiguous: memory_format={memory_format} is not supported by this engine")
         return bool(self._array().flags.c_contiguous)
 
     def data_ptr(self) -> int:
