@@ -48,7 +48,7 @@ from .tensor import Size, Tensor
 above.record_composite, above.apply_dual = record_composite, apply_dual
 _functions = aliases.functions_by_name()
 methods.install(_functions)
-globals().update(_functions)
+globals().update(aliases.functions_of_the_module(_functions))
 globals().update(dtypes.DTYPES)
 globals().update(legacy.CONSTRUCTORS)
 

@@ -77,7 +77,10 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
         )
     if tensor._data.dtype != tangent._data.dtype:
         raise RuntimeError(f"Expected tangent to have the dtype of the primal, {tensor.dtype}, but got {tangent.dtype}")
-    return with_tangent(view_as(tensor, tensor), state.duals[-1], tangent)
+    dual = with_tangent(view_as(tensor, tensor), state.duals[-1], tangent)
+    if dual._view is not None:  # what is written to the dual does not change the tangents of `tensor`, which has none
+        dual._view.dual = None, ()
+    return dual
 
 
 def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTensor:
