@@ -293,3 +293,76 @@ def test_parts_that_may_be_written_to(torch: Any) -> None:
         first.mul_(second)
         first.sum().backward()
         assert leaf.grad.tolist() == [[3.0, 4.0], [1.0, 2.0]]
+
+
+class WrongConjugate:
+    """A holomorphic function whose backward forgets to conjugate: right for real numbers, wrong for others."""
+
+    @staticmethod
+    def of(torch: Any) -> Any:
+        class Square(torch.autograd.Function):  # type: ignore[misc, name-defined]
+            @staticmethod
+            def forward(ctx: Any, z: Any) -> Any:
+                ctx.save_for_backward(z)
+                return z * z
+
+            @staticmethod
+            def backward(ctx: Any, g: Any) -> Any:
+                return 2 * ctx.saved_tensors[0] * g
+
+        return Square.apply
+
+
+@BOTH
+def test_gradcheck_of_complex_numbers(torch: Any) -> None:
+    z = torch.tensor([0.3 + 0.7j, -1.2 + 0.4j], dtype=torch.complex128, requires_grad=True)
+    x = torch.tensor([0.5, -2.0], dtype=torch.float64, requires_grad=True)
+    check = torch.autograd.gradcheck
+    assert check(lambda z: torch.pow(torch.tensor([-1.0, -2.5], dtype=torch.float64), z), (z,))
+    assert check(lambda z: z * z.conj(), (z,))
+    assert check(lambda z: z.abs(), (z,))
+    assert check(lambda x: torch.complex(x, x * x), (x,))
+    assert check(lambda x, z: x * z, (x, z))
+    wrong = WrongConjugate.of(torch)
+    assert check(wrong, (x,))
+    assert not check(wrong, (z,), raise_exception=False)
+
+
+@BOTH
+def test_medians_of_what_is_a_number(torch: Any) -> None:
+    nan = float("nan")
+    x = torch.tensor([[3.0, nan, 1.0, 2.0], [nan, nan, nan, nan], [4.0, 7.0, 5.0, 6.0]], requires_grad=True)
+    values, at = torch.nanmedian(x, 1)
+    assert (values[0].item(), values[2].item(), at[0].item(), at[2].item()) == (2.0, 5.0, 3, 2)
+    assert values[1] != values[1]
+    assert torch.nanmedian(x).item() == 4.0
+    torch.nanmedian(x, 0, keepdim=True).values.sum().backward()
+    assert x.grad[2].tolist() == [0.0, 1.0, 0.0, 0.0]
+    for f in (torch.median, torch.nanmedian):
+        for entries in ([1.0, 0.0, 1.0, 0.0, 1.0, 0.0], [nan] * 3):
+            y = torch.tensor(entries, requires_grad=True)
+            f(y).backward()
+            assert abs(y.grad.sum().item() - 1) < 1e-6
+            assert (y.grad == 1 / 3).sum().item() == 3
+
+
+@BOTH
+def test_truth_values_have_no_gradient(torch: Any) -> None:
+    x = torch.tensor([-1.0, 2.0], requires_grad=True)
+    for y in torch.signbit(x), torch.isin(x, torch.tensor([2.0])):
+        assert (y.dtype, y.requires_grad) == (torch.bool, False)
+    assert torch.signbit(x).tolist() == [True, False]
+    assert torch.isin(x, torch.tensor([2.0, 3.0])).tolist() == [False, True]
+
+
+@BOTH
+def test_hooks_that_are_opened_in_a_backward_pass_end_with_it(torch: Any) -> None:
+    seen = []
+    inner = torch.autograd.graph.saved_tensors_hooks(lambda x: seen.append("inner") or x, lambda x: x)
+    outer = torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: inner.__enter__() or x)
+    x = torch.ones(2, requires_grad=True)
+    with outer:
+        y = x.sin().sum()
+    y.backward()
+    (x * x).sum().backward()
+    assert not seen

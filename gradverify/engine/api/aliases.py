@@ -35,7 +35,7 @@ FAMILIES: tuple[ModuleType, ...] = (
 )  # fmt: skip
 
 # Not differentiated: NumPy's own function does.
-PLAIN = "isnan isinf logical_xor bitwise_and bitwise_or bitwise_xor bitwise_not".split()
+PLAIN = "isnan isinf isin signbit logical_xor bitwise_and bitwise_or bitwise_xor bitwise_not".split()
 
 NO_OUT = set("split chunk unbind tensor_split broadcast_tensors meshgrid var_mean std_mean einsum".split())
 """Functions of no view either that PyTorch gives no `out=`."""

@@ -225,6 +225,11 @@ class Function(metaclass=_Meta):
     generate_vmap_rule = False
     """PyTorch's vmap asks for it; here vmap runs a Function row by row."""
 
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        """PyTorch's rule for a batch. Functions are run row by row here, so that nothing calls it."""
+        raise NotImplementedError("vmap is not implemented for this autograd.Function")
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         warnings.warn(
             f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you should invoke "

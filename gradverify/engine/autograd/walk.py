@@ -180,7 +180,7 @@ def _walk(
             anomaly.check(node, grads)
         return run_post_hooks(node, grads, g, tensors) if node.post_hooks else grads
 
-    before = state.enabled
+    before, hooks = state.enabled, state.saved_hooks
     state.enabled = create_graph
     silent = np.errstate(all="ignore")  # NumPy warns where PyTorch is silent
     silent.__enter__()
@@ -225,6 +225,8 @@ def _walk(
         silent.__exit__(None, None, None)
         _nested.running, _nested.number, _nested.callbacks = outer
         state.enabled = before
+        if state.saved_hooks is not hooks:  # what a hook opened and did not close ends with the pass
+            state.hook_saved(hooks)
     return [goals.captured[places[edge]] for edge in capture or ()]
 
 

@@ -401,7 +401,7 @@ class CyclicLR(LRScheduler):
         return self._scale_fn_ref(x)
 
     @property
-    def _scale_fn_ref(self) -> Factor:
+    def _scale_fn_ref(self) -> Callable[[float], float]:
         """The function itself: the user's, or that of the mode (after a state dict was loaded, of the mode loaded)."""
         if self._scale_fn_custom is not None:
             return self._scale_fn_custom
