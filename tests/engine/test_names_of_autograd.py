@@ -366,3 +366,14 @@ def test_hooks_that_are_opened_in_a_backward_pass_end_with_it(torch: Any) -> Non
     y.backward()
     (x * x).sum().backward()
     assert not seen
+
+
+@BOTH
+def test_running_statistics_have_no_tangent(torch: Any) -> None:
+    fw, x, ones = torch.autograd.forward_ad, torch.rand(3, 2), torch.ones(2)
+    with fw.dual_level():
+        dual, statistic = fw.make_dual(x, x), fw.make_dual(ones, ones)
+        torch.nn.functional.batch_norm(dual, ones, ones)
+        for given in (statistic, ones), (ones, statistic):
+            with pytest.raises(RuntimeError, match="not differentiable wrt running_mean and running_var"):
+                torch.nn.functional.batch_norm(dual, *given)

@@ -15,6 +15,7 @@ from ..api.elementwise import add, clamp, div, mul, sub
 from ..api.linalg import matmul
 from ..api.reduction import sum
 from ..api.shape import reshape, t, unsqueeze
+from ..modes import state
 from ..tensor import Tensor, wrap
 from ..views import write
 
@@ -181,6 +182,10 @@ def batch_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """With the batch's own statistics (training; the running ones are updated in place), or with the running ones."""
+    if state.duals and input._tangents and any(x is not None and x._tangents for x in (running_mean, running_var)):
+        raise RuntimeError(
+            "batch_norm is not differentiable wrt running_mean and running_var, they cannot have forward grad defined"
+        )
     channels, dtype = input.shape[1], input._data.dtype
     w = wrap(np.ones(channels, dtype)) if weight is None else weight
     b = wrap(np.zeros(channels, dtype)) if bias is None else bias
