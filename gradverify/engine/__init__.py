@@ -48,12 +48,12 @@ from .tensor import Size, Tensor
 above.record_composite, above.apply_dual = record_composite, apply_dual
 _functions = aliases.functions_by_name()
 methods.install(_functions)
-globals().update(_functions)
+globals().update(aliases.functions_of_the_module(_functions))
 globals().update(dtypes.DTYPES)
 globals().update(legacy.CONSTRUCTORS)
 
 # What is written in terms of the operators comes after they are installed.
-from . import distributions, func, nn, optim, utils  # noqa: E402
+from . import distributions, func, nn, optim, testing, utils  # noqa: E402
 from .nn.functional import log_softmax, softmax  # noqa: E402
 from .nn.functional import relu_ as relu_  # noqa: E402
 from .serialization import load, save  # noqa: E402
@@ -121,5 +121,5 @@ __all__ = [
     "inference_mode", "is_anomaly_enabled", "is_floating_point", "is_grad_enabled", "is_inference",
     "is_inference_mode_enabled", "is_nonzero", "linalg", "load", "log_softmax", "manual_seed", "nn", "no_grad",
     "optim", "preserve_format", "result_type", "save", "set_default_dtype", "set_grad_enabled", "softmax", "special",
-    "utils", "vmap",
+    "testing", "utils", "vmap",
 ]  # fmt: skip

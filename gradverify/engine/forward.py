@@ -21,7 +21,7 @@ from .dispatch import apply, cast
 from .modes import recording, state
 from .namespace import ENGINE
 from .rules import Rule, rule
-from .tensor import Tensor, mark_leaf, wrap
+from .tensor import Tensor, View, mark_leaf, wrap
 
 
 def tangent(x: Any, level: int) -> Tensor | None:
@@ -66,6 +66,8 @@ def apply_dual(op: Rule, args: Sequence[Any], params: Mapping[str, Any]) -> Tens
     tangents = [tangent(a, level) for a in args]
     primals = [a if d is None else with_tangent(a, level, None) for a, d in zip(args, tangents)]
     out = apply(op, primals, params)
+    if out._view is not None:
+        _point_to_originals(out._view, primals, args)
     if out._edge is not None:
         _save_duals(out._edge[0], primals, args)
     if op.spec.result != "float" or out._data.dtype.kind not in "fcV":
@@ -76,6 +78,15 @@ def apply_dual(op: Rule, args: Sequence[Any], params: Mapping[str, Any]) -> Tens
         if out._edge is not None:
             out._edge[0].__dict__["tangents"] = out._tangents
     return out
+
+
+def _point_to_originals(view: View, primals: Sequence[Any], args: Sequence[Any]) -> None:
+    """A view is one of the tensor itself, not of the stand-in without its tangent: a write to it changes the tensor."""
+    for p, a in zip(primals, args):
+        if p is not a and view.base is p:
+            view.base = a
+        if p is not a and view.dual is not None and view.dual[0] is p:
+            view.dual = a, view.dual[1]
 
 
 def _save_duals(node: Any, primals: Sequence[Any], args: Sequence[Any]) -> None:

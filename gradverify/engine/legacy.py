@@ -28,7 +28,11 @@ def _constructor(name: str, dtype: str) -> type:
             return args[0].to(kind) if isinstance(args[0], Tensor) else tensor(args[0], dtype=kind)
         return wrap(np.zeros(args if args else (0,), kind.numpy))
 
-    return _Kind(name, (), {"__new__": new, "kind": kind, "__doc__": f"A tensor of {dtype}: of data, or of sizes."})
+    return _Kind(
+        name,
+        (),
+        {"__new__": new, "kind": kind, "dtype": kind, "__doc__": f"A tensor of {dtype}: of data, or of sizes."},
+    )
 
 
 CONSTRUCTORS = {

@@ -18,13 +18,36 @@ from .messages import DETACHED, INFERENCE, modified_error
 from .promotion import widen
 from .reads import SHAPE, VALUE
 from .rules import Plan, Rule
-from .saving import Packed, unpacked
+from .saving import Packed, SavedTensor, unpacked
 from .tape import FREED, Ghost, Node, op_of
 from .tensor import Tensor, wrap
 
 
 class Freed:
     """What stands in `saved` after the saved values were released."""
+
+
+def _raw_saved_value(name: str, position: int | None) -> property:
+    """The property `_raw_saved_<name>`: the place of a saved value, to set hooks on."""
+
+    def get(self: OpNode) -> SavedTensor:
+        if self.saved is Freed:
+            raise RuntimeError(FREED)
+        if position is None:
+            if self.output is None or isinstance(self.output, Ghost):
+                raise AttributeError(f"'{type(self).__name__}' object has no attribute '_raw_saved_{name}'")
+            return SavedTensor.at(
+                lambda: self.output if self.packs_output else wrap(self.output), self._pack_output, None
+            )
+        if position >= len(self.saved) or not isinstance(self.saved[position], Tensor | Packed):
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '_raw_saved_{name}'")
+        return SavedTensor.at(
+            lambda: None if self.saved is Freed else self.saved[position],
+            lambda packed: self._pack_argument(position, packed),
+            self.edges[position],
+        )
+
+    return property(get)
 
 
 def _saved_value(name: str, position: int | None) -> property:
@@ -37,7 +60,9 @@ def _saved_value(name: str, position: int | None) -> property:
         if self.saved is Freed:
             raise RuntimeError(FREED)
         if position is None and self.packs_output:
-            return unpacked(self)._saved_output()
+            value = unpacked(self)._saved_output()
+            value._edge = (self, 0)
+            return value
         if position is None and self.cell is not None:
             return self._saved_output()
         if position is not None and position < len(self.saved):
@@ -80,6 +105,18 @@ class OpNode(Node):
     _saved_exponent, _saved_mat2 = _saved_value("exponent", 1), _saved_value("mat2", 1)
     _saved_vec, _saved_tensor = _saved_value("vec", 1), _saved_value("tensor", 1)
     _saved_result = _saved_value("result", None)
+    _raw_saved_self, _raw_saved_other = _raw_saved_value("self", 0), _raw_saved_value("other", 1)
+    _raw_saved_exponent, _raw_saved_mat2 = _raw_saved_value("exponent", 1), _raw_saved_value("mat2", 1)
+    _raw_saved_result = _raw_saved_value("result", None)
+
+    def _pack_argument(self, position: int, packed: Packed) -> None:
+        self.saved = [packed if k == position else a for k, a in enumerate(self.saved)]
+        if self.versions is not None:
+            self.versions = {k: v for k, v in self.versions.items() if k != position}
+        self.packed = True
+
+    def _pack_output(self, packed: Packed) -> None:
+        self.output, self.cell, self.packs_output, self.packed = packed, None, True, True
 
     def _note_dtypes(self, args: tuple[Any, ...], out: Tensor) -> None:
         self.metas = []

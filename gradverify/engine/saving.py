@@ -52,6 +52,49 @@ class Packed:
         return out
 
 
+class SavedTensor:
+    """What a node has saved at one place, to set hooks on: `node._raw_saved_self`."""
+
+    _edge: Edge | None
+    _get: Callable[[], Any]
+    _put: Callable[[Packed], None]
+
+    def __init__(self) -> None:
+        raise RuntimeError("Trying to create a SavedTensor object from Python is forbidden.")
+
+    @classmethod
+    def at(cls, get: Callable[[], Any], put: Callable[[Packed], None], edge: Edge | None) -> SavedTensor:
+        """`get` gives what is saved (a tensor, a Packed or None), `put` sets it; `edge` is where the tensor comes from."""
+        out = object.__new__(cls)
+        out._get, out._put, out._edge = get, put, edge
+        return out
+
+    def register_hooks(self, *hooks: Hook) -> None:
+        """Pack what is saved; backward reads it unpacked.
+
+        Raises TypeError for other than two functions, RuntimeError where nothing is saved, or hooks are set already.
+        """
+        if len(hooks) != 2 or not all(callable(hook) for hook in hooks):
+            raise TypeError(
+                "register_hooks(): incompatible function arguments. The following argument types are supported:\n"
+                "    1. (self: SavedTensor, pack_hook: Callable, unpack_hook: Callable) -> None"
+            )
+        value = self._get()
+        if value is None:
+            raise RuntimeError("Calling register_hooks on a saved tensor with value None is forbidden")
+        if isinstance(value, Packed):
+            raise RuntimeError(
+                "Calling register_hooks on a saved tensor whose hooks have already been set. Hint: only one pair of hooks "
+                "is allowed at a time."
+            )
+        before = state.saved_hooks
+        state.hook_saved((hooks,))
+        try:
+            self._put(Packed(value, self._edge))
+        finally:
+            state.hook_saved(before)
+
+
 def pack_saved(node: Any, out: Tensor) -> None:
     """Pack what an op's node has saved."""
     plan = node.plan
@@ -71,6 +114,9 @@ def unpacked(node: Any) -> Any:
     out = copy.copy(node)
     out.packed = False
     out.saved = [s.tensor() if isinstance(s, Packed) else s for s in node.saved]
+    # What a hook gives counts as it is, whatever was written to it since.
+    versions = {k: v._cell()[0] for k, (v, s) in enumerate(zip(out.saved, node.saved)) if isinstance(s, Packed)}
+    out.versions = (node.versions or {}) | versions
     if node.packs_output:
         tensor = node.output.tensor()
         out.output, out.cell, out.version = tensor._data, tensor._cell(), tensor._cell()[0]

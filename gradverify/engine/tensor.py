@@ -9,6 +9,7 @@ turns it into an array before anything writes to it or looks at it through a vie
 
 from __future__ import annotations
 
+import copy
 import enum
 import weakref
 from collections import OrderedDict
@@ -152,8 +153,14 @@ class Tensor:
         """The same memory, outside of autograd: not even the version counter is shared."""
         return wrap(self._array())
 
+    @data.deleter
+    def data(self) -> None:
+        raise RuntimeError("Deleting tensor data is not allowed. Delete tensor instead!")
+
     @data.setter
     def data(self, new: Tensor) -> None:
+        if not isinstance(new, Tensor):
+            raise TypeError(f"Variable data has to be a tensor, but got {type(new).__name__}")
         if self._requires_grad and new.dtype.category < dtypes.FLOAT:
             raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
         self._data = new._array()
@@ -179,6 +186,10 @@ class Tensor:
         if value and self._inference and not state.inference:
             raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
         self._requires_grad = bool(value)
+
+    @requires_grad.deleter
+    def requires_grad(self) -> None:
+        raise RuntimeError("requires_grad must be a bool")
 
     @property
     def _borrows(self) -> bool:
@@ -371,11 +382,18 @@ class Tensor:
             return format(self.item(), spec)
         return object.__format__(self, spec)
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if not self.is_leaf:
             raise RuntimeError(
                 "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment."
             )
+        rebuild, parts = self.__reduce_ex__(2)
+        out = rebuild(*copy.deepcopy(parts, memo))
+        memo[id(self)] = out
+        return out
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickled as a leaf: the graph stays behind."""
         return _rebuilt, (type(self), np.array(self._data), self._requires_grad, self._grad)
 
     def size(self, dim: int | None = None) -> Any:
@@ -390,6 +408,10 @@ class Tensor:
         return self._data.size
 
     nelement = numel
+
+    def to_dense(self, dtype: Any = None, *, masked_grad: bool | None = None) -> Tensor:
+        """The tensor itself: all tensors are dense here."""
+        return self if dtype is None else self.to(dtype)
 
     def element_size(self) -> int:
         return self._data.dtype.itemsize
@@ -406,7 +428,13 @@ class Tensor:
         strides = tuple(s // self._data.dtype.itemsize for s in self._array().strides)
         return strides if dim is None else strides[dim]
 
-    def is_contiguous(self) -> bool:
+    def is_contiguous(self, *, memory_format: Any = None) -> bool:
+        """Do the entries lie row by row? That is the one order asked for here: NotImplementedError for another."""
+        if memory_format is not None and repr(memory_format) not in (
+            "torch.contiguous_format",
+            "torch.preserve_format",
+        ):
+            raise NotImplementedError(f"is_contiguous: memory_format={memory_format} is not supported by this engine")
         return bool(self._array().flags.c_contiguous)
 
     def data_ptr(self) -> int:
@@ -484,13 +512,23 @@ class View:
     version    the version of the base that the view's `grad_fn` belongs to
     forbidden  how it was made, if it must not be written to while grad mode is on for that; else None
     output     which of the views of one call it is
+    dual       the dual number on the way from the base, whose tangents are not the base's, and the steps from there;
+               (None, ()): the view is one itself
     """
 
-    __slots__ = ("base", "forbidden", "output", "steps", "version")
+    __slots__ = ("base", "dual", "forbidden", "output", "steps", "version")
+
+    dual: tuple[Tensor | None, tuple[Step, ...]] | None
 
     def __init__(self, base: Tensor, steps: tuple[Step, ...], forbidden: Creation | None) -> None:
         self.base, self.steps, self.forbidden = base, steps, forbidden
-        self.version, self.output = base._cell()[0], 0
+        self.version, self.output, self.dual = base._cell()[0], 0, None
+
+    def tangent_base(self, view: Tensor) -> tuple[Tensor, tuple[Step, ...]]:
+        """Whose tangents a write to the view changes, and the steps from there."""
+        if self.dual is None:
+            return self.base, self.steps
+        return (view if self.dual[0] is None else self.dual[0]), self.dual[1]
 
     def refresh(self, view: Tensor) -> None:
         """After a write through the base or another view, derive this view's `grad_fn` again."""
@@ -575,6 +613,9 @@ def track(source: Tensor, out: Tensor, step: Step) -> None:
     else:
         base = source
     out._view = View(base, steps, forbidden)
+    if source._view is not None and source._view.dual is not None:
+        dual, after = source._view.dual
+        out._view.dual = (source if dual is None else dual), (*after, step)
 
 
 def move_history(x: Tensor, edge: Edge | None, requires_grad: bool) -> None:

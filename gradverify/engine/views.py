@@ -69,12 +69,12 @@ def _old_value(x: Tensor) -> Tensor:
 
 def _write_tangents(x: Tensor, new: Tensor) -> None:
     """The tangents of what was written become those of `x`; for a view they are written into those of its base."""
-    base = x if x._view is None else x._view.base
+    base, steps = (x, ()) if x._view is None else x._view.tangent_base(x)
     for level in {**(x._tangents or {}), **(new._tangents or {})}:
         if not base._tangents or level not in base._tangents:
             base._tangents = (base._tangents or {}) | {level: wrap(np.zeros_like(base._array()))}
         part = base._tangents[level]
-        for step in x._view.steps if x._view is not None else ():
+        for step in steps:
             part = step(part)
         d = (new._tangents or {}).get(level)
         write(part, partial(_as_written, d))

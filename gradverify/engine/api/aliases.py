@@ -27,6 +27,7 @@ from . import (
     selection,
     shape,
 )
+from .into import takes_out
 
 FAMILIES: tuple[ModuleType, ...] = (
     elementwise, comparison, reduction, selection, linalg, shape, joining, indexing, conversion, complex_numbers,
@@ -34,7 +35,10 @@ FAMILIES: tuple[ModuleType, ...] = (
 )  # fmt: skip
 
 # Not differentiated: NumPy's own function does.
-PLAIN = "isnan isinf logical_xor bitwise_and bitwise_or bitwise_xor bitwise_not".split()
+PLAIN = "isnan isinf isin signbit logical_xor bitwise_and bitwise_or bitwise_xor bitwise_not".split()
+
+NO_OUT = set("split chunk unbind tensor_split broadcast_tensors meshgrid var_mean std_mean einsum".split())
+"""Functions of no view either that PyTorch gives no `out=`."""
 
 # A second name of a function that translates.
 SYNONYMS = {"concat": "cat", "clip": "clamp", "swapaxes": "transpose", "moveaxis": "movedim", "ger": "outer"}
@@ -50,6 +54,12 @@ def functions_by_name() -> dict[str, Callable[..., Any]]:
     for family in FAMILIES:
         table |= {name: getattr(family, name) for name in family.__all__}
     return table | {name: table[f] for name, f in SYNONYMS.items()}
+
+
+def functions_of_the_module(table: dict[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
+    """The functions as `torch.NAME`: those of values take `out=`, which methods do not."""
+    views = {*shape.__all__, *indexing.__all__, *conversion.__all__, *complex_numbers.__all__}
+    return {name: f if name in views or name in NO_OUT else takes_out(name, f) for name, f in table.items()}
 
 
 def _run_op(name: str, op: str) -> Callable[..., Any]:

@@ -81,6 +81,8 @@ def type_(input: Tensor, dtype: Any = None) -> Any:
         return f"torch.{'cuda.' if input.is_cuda else ''}{input.dtype.tensor_type}"
     if isinstance(dtype, str):
         dtype = next(d for d in dtypes.DTYPES.values() if dtype.endswith(d.tensor_type))
+    elif isinstance(dtype, type):  # torch.DoubleTensor
+        dtype = dtype.dtype  # type: ignore[attr-defined]
     return to(input, dtype)
 
 

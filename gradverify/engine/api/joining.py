@@ -101,6 +101,8 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     if not input._data.ndim:
         raise RuntimeError("chunk expects at least a 1-dimensional tensor")
     n = input._data.shape[normal_dim(dim, input._data.ndim)]
+    if not n:  # as many as asked for, of nothing each
+        return split(input, [0] * chunks, dim)
     return split(input, builtins.max(-(-n // chunks), 1), dim)
 
 

@@ -21,11 +21,11 @@ from ..modes import state
 from ..op_facts import FACTS
 from ..printing import text
 from ..rules import rule
-from ..tensor import Tensor, wrap
+from ..tensor import Size, Tensor, wrap
 from ..views import check_overlap, check_writable, write
 from . import complex_numbers, conversion, drawing, elementwise, indexing, linalg, shape, writing
 from .call import sizes_of
-from .creation import tensor
+from .creation import bernoulli, tensor
 
 METHODS_ONLY: dict[ModuleType, str] = {
     shape: "view view_as reshape_as expand expand_as repeat",
@@ -134,6 +134,11 @@ def install(table: dict[str, Callable[..., Any]]) -> None:
         "type": conversion.type_,
         "cpu": lambda self: conversion.to(self, "cpu"),
         "cuda": _cuda,
+        "new": _new_by_kind,
+        "bernoulli": bernoulli,
+        "unsafe_chunk": _writable(table["chunk"]),
+        "unsafe_split": _writable(table["split"]),
+        "unsafe_split_with_sizes": _writable(table["split"]),
         "new_zeros": _new(np.zeros),
         "new_ones": _new(np.ones),
         "new_empty": _new(np.empty),
@@ -146,6 +151,8 @@ def install(table: dict[str, Callable[..., Any]]) -> None:
     for name in IN_PLACE:
         if name in table:
             methods[f"{name}_"] = _in_place(name, table[name])
+    for name in ("eq", "ne", "lt", "le", "gt", "ge"):
+        methods[f"{name}_"] = _compare_in_place(name, table[name])
     for name, op in (
         ("__add__", "add"), ("__sub__", "subtract"), ("__mul__", "multiply"), ("__truediv__", "divide"),
     ):  # fmt: skip
@@ -195,6 +202,40 @@ def _backward(
 
 
 _backward.__name__ = _backward.__qualname__ = "backward"
+
+
+def _compare_in_place(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The truth values as numbers of the tensor's dtype. The gradient is 0: no small change of an entry changes them."""
+
+    def method(self: Tensor, other: Any) -> Tensor:
+        def compared(x: Tensor) -> Tensor:
+            found = wrap(function(x, other)._data.astype(x._data.dtype))
+            return apply(rule("where"), (wrap(np.ones(x._data.shape, bool)), found, x))
+
+        return write(self, compared)
+
+    method.__name__ = method.__qualname__ = f"{name}_"
+    method.__doc__ = f"`{name}`, written into the tensor's own memory."
+    return method
+
+
+def _writable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of several views that may be written to: they are said not to overlap, and are taken for no views."""
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        parts = function(self, *args, **kwargs)
+        for part in parts:
+            part._view = part._version_cell = None
+        return parts
+
+    return method
+
+
+def _new_by_kind(self: Tensor, *args: Any) -> Tensor:
+    """`x.new(2, 3)` is uninitialised, `x.new([1, 2])` holds the data; of the dtype of x. From before `new_empty`."""
+    if len(args) == 1 and not isinstance(args[0], int | Size):
+        return wrap(np.array(args[0]._data if isinstance(args[0], Tensor) else args[0], dtype=self._data.dtype))
+    return wrap(np.zeros(sizes_of(args) if args else (0,), self._data.dtype))
 
 
 def _cuda(self: Tensor, device: int | None = None) -> Tensor:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
+
 from .. import dtypes
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from .call import Dim, axes_or_all, normal_dim, run, run_as, to_dtype
 
 __all__ = [
@@ -83,6 +86,12 @@ def _mean_beside(input: Tensor, dim: Any, keepdim: bool) -> Tensor:
 
 def norm(input: Tensor, p: Any = 2.0, dim: Dim = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
     order = 2.0 if p in (None, "fro") else float(p)
+    if order == 0:  # the number of entries that are not 0, which no small change of one changes
+        x = to_dtype(input, dtype)
+        one = run("where", wrap(x._data != 0), wrap(np.ones_like(x._data)), run("multiply", x, 0.0))
+        return run("sum", one, axis=axes_or_all(dim), keepdims=keepdim)
+    if order == -math.inf:
+        return run("min", run("abs", to_dtype(input, dtype)), axis=axes_or_all(dim), keepdims=keepdim)
     return run("vector_norm", to_dtype(input, dtype), axis=axes_or_all(dim), keepdims=keepdim, ord=order)
 
 

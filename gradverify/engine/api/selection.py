@@ -11,7 +11,7 @@ from .call import normal_dim, require_order, run, run_as
 from .conversion import clone
 
 __all__ = [
-    "argsort", "max", "median", "min", "sort", "topk",
+    "argsort", "max", "median", "min", "nanmedian", "sort", "topk",
 ]  # fmt: skip
 
 
@@ -112,6 +112,26 @@ def _middle(x: np.ndarray, axis: int) -> np.ndarray:
     middle = np.take(np.argsort(x, axis=axis, kind="stable"), (x.shape[axis] - 1) // 2, axis=axis)
     unordered = np.isnan(x) if x.dtype.kind == "f" else np.zeros_like(x, bool)
     return np.where(unordered.any(axis=axis), unordered.argmax(axis=axis), middle)
+
+
+def _middle_of_numbers(x: np.ndarray, axis: int) -> np.ndarray:
+    """The index of the lower median along an axis, of what is not NaN; of the first NaN where there is nothing else."""
+    count = (
+        (~np.isnan(x)).sum(axis=axis, keepdims=True) if x.dtype.kind == "f" else np.full((1,) * x.ndim, x.shape[axis])
+    )
+    order = np.argsort(x, axis=axis, kind="stable")  # NaN come last
+    place = np.broadcast_to(np.maximum(count - 1, 0) // 2, tuple(1 if k == axis else n for k, n in enumerate(x.shape)))
+    return np.take_along_axis(order, place, axis).squeeze(axis)
+
+
+def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The lower median of what is not NaN, as PyTorch's."""
+    require_order("nanmedian", input)
+    if dim is None:
+        return pick_value("NanmedianBackward0", input, int(_middle_of_numbers(input._array().ravel(), 0)))
+    dim = normal_dim(dim, input._data.ndim)
+    middle = _middle_of_numbers(np.atleast_1d(input._data), dim)
+    return pick_entries("NanmedianBackward1", input, middle, dim, keepdim, "nanmedian")
 
 
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:

@@ -12,6 +12,10 @@ from ..tensor import Tensor
 __all__ = ["UnpackedDualTensor", "dual_level", "enter_dual_level", "exit_dual_level", "make_dual", "unpack_dual"]
 
 
+_current_level = -1
+"""PyTorch's name for the level that is open; -1: none."""
+
+
 class UnpackedDualTensor(NamedTuple):
     """What `unpack_dual` returns. `tangent` is None where the tensor has none at this level."""
 
@@ -23,13 +27,17 @@ class dual_level:
     """`with dual_level():` tensors inside may have tangents. Levels by hand do not nest, as in PyTorch."""
 
     def __enter__(self) -> int:
+        global _current_level
         if state.duals:
             raise RuntimeError("Nested forward mode AD is not supported at the moment")
         self._level = dual_numbers()
         self._level.__enter__()
+        _current_level = 0
         return 0
 
     def __exit__(self, *exc: object) -> None:
+        global _current_level
+        _current_level = -1
         self._level.__exit__(*exc)
 
 
@@ -69,7 +77,10 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
         )
     if tensor._data.dtype != tangent._data.dtype:
         raise RuntimeError(f"Expected tangent to have the dtype of the primal, {tensor.dtype}, but got {tangent.dtype}")
-    return with_tangent(view_as(tensor, tensor), state.duals[-1], tangent)
+    dual = with_tangent(view_as(tensor, tensor), state.duals[-1], tangent)
+    if dual._view is not None:  # what is written to the dual does not change the tangents of `tensor`, which has none
+        dual._view.dual = None, ()
+    return dual
 
 
 def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTensor:

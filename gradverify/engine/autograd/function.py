@@ -22,7 +22,7 @@ from ..forward import check_size, tangent, with_tangent
 from ..messages import modified_error
 from ..modes import no_grad, state
 from ..namespace import ENGINE
-from ..saving import Packed
+from ..saving import Packed, SavedTensor
 from ..tape import FREED, Edge, Node, op_of
 from ..tensor import Creation, Tensor, View, wrap
 from ..views import check_writable, rebase
@@ -94,6 +94,32 @@ class FunctionCtx(Node):
                 raise modified_error(tensor._data, made, cell[0], version)
             out.append(tensor)
         return tuple(out)
+
+    @property
+    def _raw_saved_tensors(self) -> tuple[SavedTensor, ...]:
+        """The places of the saved tensors, to set hooks on."""
+        if self._saved is None:
+            raise RuntimeError(FREED)
+        return tuple(self._saved_at(k) for k in range(len(self._saved)))
+
+    def _saved_at(self, k: int) -> SavedTensor:
+        def get() -> Any:
+            entry = self._saved[k][0] if self._saved else None
+            return entry if entry is None or isinstance(entry, Packed) else self.saved_tensors[k]
+
+        def put(packed: Packed) -> None:
+            assert self._saved is not None
+            self._saved[k] = packed, None, 0
+
+        value = get()
+        leads_on = isinstance(value, Tensor) and value.requires_grad
+        return SavedTensor.at(get, put, value._gradient_edge() if leads_on else None)
+
+    @property
+    def saved_variables(self) -> tuple[Any, ...]:
+        """The old name of `saved_tensors`."""
+        warnings.warn("'saved_variables' is deprecated; use 'saved_tensors'", DeprecationWarning, stacklevel=2)
+        return self.saved_tensors
 
     def mark_dirty(self, *tensors: Tensor) -> None:
         """These inputs were modified in place; each must be returned."""
@@ -195,6 +221,14 @@ class Function(metaclass=_Meta):
     Or with `forward(*args)` and `setup_context(ctx, inputs, output)`. Anything that PyTorch's tutorial on extending autograd
     does works here.
     """
+
+    generate_vmap_rule = False
+    """PyTorch's vmap asks for it; here vmap runs a Function row by row."""
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        """PyTorch's rule for a batch. Functions are run row by row here, so that nothing calls it."""
+        raise NotImplementedError("vmap is not implemented for this autograd.Function")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         warnings.warn(
@@ -356,6 +390,10 @@ class Function(metaclass=_Meta):
         ctx._saved = [_pack(x, outputs, args) for x in ctx.to_save] if recorded else []
         ctx.to_save = ()
         return (tuple(outputs) if many else outputs[0]), ctx
+
+
+class InplaceFunction(Function):
+    """A Function that may write to its inputs. Any may: the class is from before there was `ctx.mark_dirty`."""
 
 
 def _view_of(x: Tensor) -> Tensor:

@@ -182,6 +182,14 @@ def grad(
         )
     gradients = [None] * len(outs) if grad_outputs is None else list(_tuple(grad_outputs))
     if is_grads_batched:
+        for k, (y, g) in enumerate(zip(outs, gradients)):
+            if g is not None and tuple(g.shape[1:]) != tuple(y.shape):
+                raise RuntimeError(
+                    "If `is_grads_batched=True`, we interpret the first dimension of each grad_output as the batch "
+                    "dimension. The sizes of the remaining dimensions are expected to match the shape of corresponding "
+                    f"output, but a mismatch was detected: grad_output[{k}] has a shape of {g.shape} and output[{k}] has a "
+                    f"shape of {y.shape}."
+                )
         rows = [
             grad(outs, given, [None if g is None else g[k] for g in gradients], True, create_graph, True, allow_unused)
             for k in range(len(next(g for g in gradients if g is not None)))

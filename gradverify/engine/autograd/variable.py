@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..tensor import Tensor, wrap
+from .walk import queue_callback
 
 
 class _IsTensor(type):
@@ -12,8 +13,16 @@ class _IsTensor(type):
         return isinstance(instance, Tensor)
 
 
+class _Engine:
+    """What PyTorch calls the execution engine, as far as scripts ask it for something."""
+
+    queue_callback = staticmethod(queue_callback)
+
+
 class Variable(metaclass=_IsTensor):
     """`Variable(data, requires_grad=True)` is a tensor over the same memory."""
+
+    _execution_engine = _Engine()
 
     def __new__(cls, data: Any = None, requires_grad: bool = False, volatile: bool = False) -> Any:
         if data is None:

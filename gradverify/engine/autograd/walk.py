@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -45,11 +45,13 @@ class _Nested(threading.local):
     walks    how many it is in
     running  the nodes of the innermost one, its leaves, and those of its nodes that are needed (None: all)
     number   the number of the innermost one, which no other has; None outside of all
+    callbacks  what is called when the innermost one has come to its end
     """
 
     walks = 0
     number: int | None = None
     running: tuple[Sequence[Node], Mapping[Node, int], set[Node] | None] = ((), {}, None)
+    callbacks: list[Callable[[], Any]] | None = None
 
 
 _nested = _Nested()
@@ -67,6 +69,15 @@ _numbers = itertools.count()
 def current_walk() -> int | None:
     """The number of the backward pass that is under way; None outside of all."""
     return _nested.number
+
+
+def queue_callback(callback: Callable[[], Any]) -> None:
+    """Call it when the backward pass that is under way has come to its end. Raises RuntimeError outside of all."""
+    if _nested.number is None:
+        raise RuntimeError("Final callbacks can only be installed during backward pass.")
+    if _nested.callbacks is None:
+        _nested.callbacks = []
+    _nested.callbacks.append(callback)
 
 
 def is_whole() -> bool:
@@ -169,12 +180,12 @@ def _walk(
             anomaly.check(node, grads)
         return run_post_hooks(node, grads, g, tensors) if node.post_hooks else grads
 
-    before = state.enabled
+    before, hooks = state.enabled, state.saved_hooks
     state.enabled = create_graph
     silent = np.errstate(all="ignore")  # NumPy warns where PyTorch is silent
     silent.__enter__()
-    outer, _nested.running = (_nested.running, _nested.number), (order, uses, needed)
-    _nested.number = next(_numbers)
+    outer, _nested.running = (_nested.running, _nested.number, _nested.callbacks), (order, uses, needed)
+    _nested.number, _nested.callbacks = next(_numbers), None
     try:
         grads: Any
         for node in order:
@@ -207,10 +218,15 @@ def _walk(
                     if not uses[target]:
                         d = grads[k] = have = None  # see `_is_unshared`
                         _finish_leaf(target, pending, goals, tensors)
+        if _nested.callbacks is not None:
+            for callback in _nested.callbacks:  # which may queue others
+                callback()
     finally:
         silent.__exit__(None, None, None)
-        _nested.running, _nested.number = outer
+        _nested.running, _nested.number, _nested.callbacks = outer
         state.enabled = before
+        if state.saved_hooks is not hooks:  # what a hook opened and did not close ends with the pass
+            state.hook_saved(hooks)
     return [goals.captured[places[edge]] for edge in capture or ()]
 
 

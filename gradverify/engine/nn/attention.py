@@ -90,6 +90,11 @@ class MultiheadAttention(Module):
         mask = _as_addend(attn_mask, scores)
         if mask is not None:
             scores = add(scores, reshape(mask, (n, self.num_heads, *mask.shape[1:])) if mask.dim() == 3 else mask)
+        if key_padding_mask is not None:
+            wanted = (n, k.shape[-2]) if batched else (k.shape[-2],)
+            assert tuple(key_padding_mask.shape) == wanted, (
+                f"expecting key_padding_mask shape of {wanted}, but got {key_padding_mask.shape}"
+            )
         hidden = _as_addend(key_padding_mask, scores)
         if hidden is not None:
             scores = add(scores, reshape(hidden, (n, 1, 1, hidden.shape[-1])))
@@ -111,7 +116,11 @@ class MultiheadAttention(Module):
 
 
 def _activation(given: str | Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    return {"relu": F.relu, "gelu": F.gelu}[given] if isinstance(given, str) else given
+    if not isinstance(given, str):
+        return given
+    if given not in ("relu", "gelu"):
+        raise RuntimeError(f"activation should be relu/gelu, not {given}")
+    return F.relu if given == "relu" else F.gelu
 
 
 class _Layer(Module):
@@ -134,7 +143,7 @@ class _Layer(Module):
         self.linear2 = Linear(dim_feedforward, d_model, bias, device, dtype)
         self.norm_first = norm_first
         for k in range(1, 4 if crossed else 3):
-            setattr(self, f"norm{k}", LayerNorm(d_model, layer_norm_eps, bias=bias))
+            setattr(self, f"norm{k}", LayerNorm(d_model, layer_norm_eps, bias=bias, device=device, dtype=dtype))
         for k in range(1, 4 if crossed else 3):
             setattr(self, f"dropout{k}", Dropout(dropout))
         self.activation = _activation(activation)
@@ -219,9 +228,13 @@ class Transformer(Module):
     ) -> None:  # fmt: skip
         super().__init__()
         given = (d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias)
-        norm = lambda: LayerNorm(d_model, layer_norm_eps, bias=bias)
-        self.encoder = custom_encoder or TransformerEncoder(TransformerEncoderLayer(*given), num_encoder_layers, norm())
-        self.decoder = custom_decoder or TransformerDecoder(TransformerDecoderLayer(*given), num_decoder_layers, norm())
+        norm = lambda: LayerNorm(d_model, layer_norm_eps, bias=bias, device=device, dtype=dtype)
+        self.encoder = custom_encoder or TransformerEncoder(
+            TransformerEncoderLayer(*given, device, dtype), num_encoder_layers, norm()
+        )
+        self.decoder = custom_decoder or TransformerDecoder(
+            TransformerDecoderLayer(*given, device, dtype), num_decoder_layers, norm()
+        )
         for p in self.parameters():
             if p.dim() > 1:
                 init.xavier_uniform_(p)
@@ -232,6 +245,11 @@ class Transformer(Module):
         memory_mask: Tensor | None = None, src_key_padding_mask: Tensor | None = None,
         tgt_key_padding_mask: Tensor | None = None, memory_key_padding_mask: Tensor | None = None, **_: Any,
     ) -> Tensor:  # fmt: skip
+        batched = src.dim() == 3
+        if batched and src.shape[0 if self.batch_first else 1] != tgt.shape[0 if self.batch_first else 1]:
+            raise RuntimeError("the batch number of src and tgt must be equal")
+        if src.shape[-1] != self.d_model or tgt.shape[-1] != self.d_model:
+            raise RuntimeError("the feature number of src and tgt must be equal to d_model")
         memory = self.encoder(src, src_mask, src_key_padding_mask)
         return self.decoder(tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask)
 

@@ -14,7 +14,8 @@ from ..api.call import run, run_as
 from ..api.elementwise import add, clamp, div, mul, sub
 from ..api.linalg import matmul
 from ..api.reduction import sum
-from ..api.shape import broadcast_to, reshape, t, unsqueeze
+from ..api.shape import reshape, t, unsqueeze
+from ..modes import state
 from ..tensor import Tensor, wrap
 from ..views import write
 
@@ -181,6 +182,10 @@ def batch_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """With the batch's own statistics (training; the running ones are updated in place), or with the running ones."""
+    if state.duals and input._tangents and any(x is not None and x._tangents for x in (running_mean, running_var)):
+        raise RuntimeError(
+            "batch_norm is not differentiable wrt running_mean and running_var, they cannot have forward grad defined"
+        )
     channels, dtype = input.shape[1], input._data.dtype
     w = wrap(np.ones(channels, dtype)) if weight is None else weight
     b = wrap(np.zeros(channels, dtype)) if bias is None else bias
@@ -283,6 +288,12 @@ def _reduce(node: str, each: Tensor, reduction: str) -> Tensor:
     return run_as(node, reduction, each)
 
 
+def _require_shape(input: Tensor, target: Tensor, error: str) -> None:
+    """Raises ValueError where the two shapes differ; `error` names them by {target} and {input}."""
+    if input.shape != target.shape:
+        raise ValueError(error.format(target=target.shape, input=input.shape))
+
+
 def _check_shapes(input: Tensor, target: Tensor, name: str) -> None:
     if input.shape != target.shape:
         import warnings
@@ -310,12 +321,16 @@ def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
 
 def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0) -> Tensor:
     _check_shapes(input, target, "huber_loss")
+    if delta <= 0:
+        raise RuntimeError(f"huber_loss does not support non-positive values for delta, got {delta}.")
     d = sub(input, target)
     c = clamp(d, -delta, delta)
     return _reduce("HuberLossBackward0", run_as("HuberLossBackward0", "multiply", c, sub(d, mul(c, 0.5))), reduction)
 
 
 def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+    if beta < 0:
+        raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
     if beta == 0:
         return l1_loss(input, target, reduction)
     _check_shapes(input, target, "smooth_l1_loss")
@@ -389,10 +404,15 @@ def binary_cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
 ) -> Tensor:
     """Logarithms are cut off at -100, as PyTorch does, so that a certain and wrong prediction costs 100."""
+    _require_shape(
+        input,
+        target,
+        "Using a target size ({target}) that is different to the input size ({input}) is deprecated. Please ensure they "
+        "have the same size.",
+    )
     if input._data.size and not (np.all(input._data >= 0) and np.all(input._data <= 1)):
         raise RuntimeError("all elements of input should be between 0 and 1")
-    goal = target if target._data.shape == input._data.shape else broadcast_to(target, input.shape)
-    each = run_as("BinaryCrossEntropyBackward0", "bce_of_each", input, goal)
+    each = run_as("BinaryCrossEntropyBackward0", "bce_of_each", input, target)
     each = each if weight is None else mul(each, weight)
     return _reduce("BinaryCrossEntropyBackward0", each, reduction)
 
@@ -405,6 +425,7 @@ def binary_cross_entropy_with_logits(
     pos_weight: Tensor | None = None,
 ) -> Tensor:
     """-t log σ(x) - (1 - t) log σ(-x), from the logits, so that nothing is lost in the tails."""
+    _require_shape(input, target, "Target size ({target}) must be the same as input size ({input})")
     positive, negative = run("softplus", run("negative", input)), run("softplus", input)
     goal = mul(target, positive)
     each = add(goal if pos_weight is None else mul(goal, pos_weight), mul(sub(1, target), negative))

@@ -24,7 +24,8 @@ from ..tensor import Tensor, wrap
 from . import basics
 
 __all__ = [
-    "adaptive_avg_pool1d", "adaptive_max_pool2d", "alpha_dropout", "avg_pool1d", "bilinear", "conv1d", "conv3d",
+    "adaptive_avg_pool1d", "adaptive_max_pool2d", "alpha_dropout", "avg_pool1d", "bilinear", "channel_shuffle", "conv1d",
+    "conv3d",
     "conv_transpose1d", "conv_transpose2d", "cosine_embedding_loss", "dropout1d", "dropout2d", "dropout3d",
     "embedding_bag", "feature_alpha_dropout", "fold", "gaussian_nll_loss", "glu", "group_norm", "gumbel_softmax",
     "hardshrink",
@@ -161,8 +162,15 @@ _NUMPY_MODES: dict[str, Any] = {"reflect": "reflect", "replicate": "edge", "circ
 
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
     """`pad` counts from the last dim: (left, right, top, bottom, ...); a negative number takes entries away."""
-    pairs = [(pad[k], pad[k + 1]) for k in range(0, len(pad), 2)]
     ndim = input._data.ndim
+    if len(pad) % 2:
+        raise RuntimeError(f"Padding length must be divisible by 2, but got {len(pad)}")
+    if len(pad) > 2 * ndim:
+        raise RuntimeError(
+            f"Padding length should be less than or equal to two times the input dimension but got padding length "
+            f"{len(pad)} and input of dimension {ndim}"
+        )
+    pairs = [(pad[k], pad[k + 1]) for k in range(0, len(pad), 2)]
     if mode != "constant":
         for k, (left, right) in enumerate(pairs):
             n = input.shape[ndim - 1 - k]
@@ -186,9 +194,34 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     return add(out, wrap(frame))
 
 
+def _require_image(input: Tensor, name: str, what: str, factor: int) -> None:
+    """Raises RuntimeError where the input has fewer than three dims, or the factor is not positive."""
+    if input._data.ndim < 3:
+        raise RuntimeError(
+            f"{name} expects input to have at least 3 dimensions, but got input with {input._data.ndim} dimension(s)"
+        )
+    if factor < 1:
+        raise RuntimeError(f"{name} expects a positive {what}, but got {factor}")
+
+
+def channel_shuffle(input: Tensor, groups: int) -> Tensor:
+    """The channels (dim 1) of `groups` groups, interleaved: the first of each group, then the second of each."""
+    n, c, *rest = input.shape
+    if c % groups:
+        raise RuntimeError(f"Number of channels must be divisible by groups. Got {c} channels and {groups} groups.")
+    x = reshape(input, (n, groups, c // groups, *rest))
+    return reshape(transpose(x, 1, 2), (n, c, *rest))
+
+
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """(…, C r², H, W) as (…, C, H r, W r)."""
+    _require_image(input, "pixel_shuffle", "upscale_factor", upscale_factor)
     r, (*lead, c, h, w) = upscale_factor, input.shape
+    if c % (r * r):
+        raise RuntimeError(
+            "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, but "
+            f"input.size(-3)={c} is not divisible by {r * r}"
+        )
     x = reshape(input, (*lead, c // (r * r), r, r, h, w))
     n = len(lead)
     x = permute(x, (*range(n), n, n + 3, n + 1, n + 4, n + 2))
@@ -197,7 +230,14 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
 
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """(…, C, H r, W r) as (…, C r², H, W)."""
+    _require_image(input, "pixel_unshuffle", "downscale_factor", downscale_factor)
     r, (*lead, c, h, w) = downscale_factor, input.shape
+    for size, k, name in (h, -2, "height"), (w, -1, "width"):
+        if size % r:
+            raise RuntimeError(
+                f"pixel_unshuffle expects {name} to be divisible by downscale_factor, but input.size({k})={size} is not "
+                f"divisible by {r}"
+            )
     x = reshape(input, (*lead, c, h // r, r, w // r, r))
     n = len(lead)
     x = permute(x, (*range(n), n, n + 2, n + 4, n + 1, n + 3))
@@ -208,6 +248,13 @@ def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
     """The patches under a sliding window as columns: (batch, channels * kernel, positions)."""
     x = unsqueeze(input, 0) if input._data.ndim == 3 else input
     p = basics._pair(padding)
+    blocks = _blocks(tuple(x.shape[2:]), kernel_size, dilation, padding, stride)
+    if min(blocks) < 1:
+        raise RuntimeError(
+            f"Given input with spatial size {tuple(x.shape[2:])}, kernel_size={basics._pair(kernel_size)}, "
+            f"dilation={basics._pair(dilation)}, padding={p}, calculated shape of the array of sliding blocks as {blocks}, "
+            "but its components must be at least one."
+        )
     x = run("pad", x, pads=((0, 0), (0, 0), (p[0],) * 2, (p[1],) * 2)) if any(p) else x
     out = run(
         "im2col", x, kernel=basics._pair(kernel_size), stride=basics._pair(stride), dilation=basics._pair(dilation)
@@ -217,6 +264,12 @@ def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
     return reshape(out, out.shape[1:]) if input._data.ndim == 3 else out
 
 
+def _blocks(size: tuple[int, ...], kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> tuple[int, ...]:
+    """In how many places the window lies, per dim."""
+    kernel, step, edge, gap = (basics._pair(v) for v in (kernel_size, stride, padding, dilation))
+    return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in zip(size, edge, gap, kernel, step))
+
+
 def fold(
     input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
 ) -> Tensor:
@@ -224,7 +277,23 @@ def fold(
     x = unsqueeze(input, 0) if input._data.ndim == 2 else input
     (h, w), (kh, kw), p = basics._pair(output_size), basics._pair(kernel_size), basics._pair(padding)
     s, d = basics._pair(stride), basics._pair(dilation)
-    oh, ow = ((n + 2 * q - e * (k - 1) - 1) // t + 1 for n, q, e, k, t in zip((h, w), p, d, (kh, kw), s))
+    oh, ow = _blocks((h, w), kernel_size, dilation, padding, stride)
+    given = f"output_size=({h}, {w}), kernel_size=({kh}, {kw}), dilation={d}, padding={p}, stride={s}"
+    if x.shape[1] % (kh * kw):
+        raise RuntimeError(
+            "Expected size of input's dimension 1 to be divisible by the product of kernel_size, but got "
+            f"input.size(1)={x.shape[1]} and kernel_size=({kh}, {kw})."
+        )
+    if min(oh, ow) < 1:
+        raise RuntimeError(
+            f"Given {given}, calculated shape of the array of sliding blocks as ({oh}, {ow}), "
+            "which is too small (non-positive)"
+        )
+    if x.shape[2] != oh * ow:
+        raise RuntimeError(
+            f"Given {given}, expected size of input's dimension 2 to match the calculated number of sliding blocks {oh} * "
+            f"{ow} = {oh * ow}, but got input.size(2)={x.shape[2]}."
+        )
     cols = reshape(x, (x.shape[0], x.shape[1] // (kh * kw), kh * kw, oh, ow))
     out = run("col2im", cols, size=(h + 2 * p[0], w + 2 * p[1]), kernel=(kh, kw), stride=s, dilation=d)
     out = getitem(out, (..., slice(p[0], p[0] + h), slice(p[1], p[1] + w)))
@@ -603,6 +672,17 @@ def cosine_embedding_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: str = "mean"
 ) -> Tensor:
     """1 - cos where the target is 1, max(0, cos - margin) where it is -1; PyTorch adds 1e-12 to both squared norms."""
+    ndim = input1._data.ndim
+    if target._data.ndim > 1:
+        raise RuntimeError(f"0D or 1D target tensor expected, multi-target not supported, got {target.shape}")
+    if target._data.ndim == 1 and (ndim != 2 or input2._data.ndim != 2):
+        raise RuntimeError(
+            f"1D target tensor expects 2D input tensors, but found inputs with sizes {input1.shape} and {input2.shape}."
+        )
+    if target._data.ndim == 0 and (ndim != 1 or input2._data.ndim != 1):
+        raise RuntimeError(
+            f"0D target tensor expects 1D input tensors, but found inputs with sizes {input1.shape} and {input2.shape}."
+        )
     dot = sum(mul(input1, input2), -1)
     squares = [add(sum(run("square", x), -1), 1e-12) for x in (input1, input2)]
     cos = div(dot, run("sqrt", mul(*squares)))
@@ -681,8 +761,11 @@ def gaussian_nll_loss(
         var = _fits(input, np.full(input._data.shape, var))
     if (var._data < 0).any():
         raise ValueError("var has negative entry/entries")
-    if var.shape != input.shape and var.shape == input.shape[:-1]:
-        var = unsqueeze(var, -1)
+    if var.shape != input.shape:
+        if var.shape == input.shape[:-1]:
+            var = unsqueeze(var, -1)
+        elif var.shape[:-1] != input.shape[:-1] or var.shape[-1] != 1:
+            raise ValueError("var is of incorrect size")
     held = add(var, wrap(np.maximum(eps - var._data, 0).astype(var._data.dtype)))
     each = mul(add(run("log", held), div(run("square", sub(input, target)), held)), 0.5)
     return _reduced(add(each, 0.5 * math.log(2 * math.pi)) if full else each, reduction)

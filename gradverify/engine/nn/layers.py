@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..api.creation import empty, ones, randn, zeros
@@ -59,7 +59,10 @@ class Sequential(Module):
     __iadd__ = extend
 
     def insert(self, k: int, module: Module) -> Sequential:
+        assert isinstance(module, Module), f"module should be of type: {Module}"
         modules = list(self._modules.values())
+        if type(self) is Sequential and not -len(modules) <= k <= len(modules):
+            raise IndexError(f"Index out of range: {k}")
         modules.insert(k, module)
         self._number(modules)
         return self
@@ -93,10 +96,10 @@ class ModuleList(Sequential):
 class ModuleDict(Module):
     """A dict of modules."""
 
-    def __init__(self, modules: dict[str, Module] | None = None) -> None:
+    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] | None = None) -> None:
         super().__init__()
-        for name, module in (modules or {}).items():
-            self.add_module(name, module)
+        if modules is not None:
+            self.update(modules)
 
     def __getitem__(self, name: str) -> Any:
         return self._modules[name]
@@ -111,8 +114,18 @@ class ModuleDict(Module):
         return name in self._modules
 
     def update(self, modules: Any) -> None:
-        for name, module in modules.items() if hasattr(modules, "items") else modules:
-            self.add_module(name, module)
+        if not isinstance(modules, Iterable):
+            raise TypeError(
+                "ModuleDict.update should be called with an iterable of key/value pairs, but got "
+                + type(modules).__name__
+            )
+        for k, pair in enumerate(modules.items() if isinstance(modules, Mapping | ModuleDict) else modules):
+            if not isinstance(pair, Iterable):
+                raise TypeError(f"ModuleDict update sequence element #{k} should be Iterable; is {type(pair).__name__}")
+            parts = tuple(pair)
+            if len(parts) != 2:
+                raise ValueError(f"ModuleDict update sequence element #{k} has length {len(parts)}; 2 is required")
+            self.add_module(*parts)
 
     def pop(self, name: str) -> Any:
         return self._modules.pop(name)
@@ -238,7 +251,7 @@ class _BatchNorm(Module):
             wanted = " or ".join(f"{r}D" for r in self.ranks)
             raise ValueError(f"expected {wanted} input (got {input.dim()}D input)")
         momentum = 0.0 if self.momentum is None else self.momentum
-        if self.training and self.num_batches_tracked is not None:
+        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             if self.momentum is None:  # a plain average over all batches
                 momentum = 1.0 / float(self.num_batches_tracked)
@@ -463,9 +476,29 @@ MSELoss = _loss("MSELoss", F.mse_loss)
 L1Loss = _loss("L1Loss", F.l1_loss)
 HuberLoss = _loss("HuberLoss", F.huber_loss, delta=1.0)
 SmoothL1Loss = _loss("SmoothL1Loss", F.smooth_l1_loss, beta=1.0)
-BCELoss = _loss("BCELoss", F.binary_cross_entropy, weight=None)
-BCEWithLogitsLoss = _loss("BCEWithLogitsLoss", F.binary_cross_entropy_with_logits, weight=None, pos_weight=None)
 KLDivLoss = _loss("KLDivLoss", F.kl_div, log_target=False)
+
+
+class _WeightedLoss(_Loss):
+    """These take the weights first."""
+
+    defaults = {"weight": None}
+
+    def __init__(self, weight: Tensor | None = None, reduction: str = "mean", **kwargs: Any) -> None:
+        super().__init__(reduction, weight=weight, **kwargs)
+
+
+class BCELoss(_WeightedLoss):
+    """`nn.functional.binary_cross_entropy`."""
+
+    function = staticmethod(F.binary_cross_entropy)
+
+
+class BCEWithLogitsLoss(_WeightedLoss):
+    """`nn.functional.binary_cross_entropy_with_logits`."""
+
+    function = staticmethod(F.binary_cross_entropy_with_logits)
+    defaults = {"weight": None, "pos_weight": None}
 
 
 class _ClassLoss(_Loss):

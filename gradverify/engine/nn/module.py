@@ -11,7 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..dtypes import DTYPES
+from ..dtypes import DTYPES, device, dtype
+from ..modes import no_grad
 from ..tape import RemovableHandle
 from ..tensor import Tensor
 from .hooks import EVERYWHERE, GradientHooks, Hooks, hook_last_node
@@ -40,13 +41,22 @@ class Module(HasState):
     _modules: dict[str, Module | None]
     _transient: set[str]
 
-    def __init__(self) -> None:
+    call_super_init = False
+    """Does the constructor call that of the next class, as that of a mixin behind this one?"""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if not self.call_super_init and (args or kwargs):
+            what = f"keyword argument '{next(iter(kwargs))}'" if kwargs else f"{len(args) + 1} were given"
+            error = f"got an unexpected {what}" if kwargs else f"takes 1 positional argument but {what}"
+            raise TypeError(f"{type(self).__name__}.__init__() {error}")
         for name, value in {
             "training": True, "_parameters": {}, "_buffers": {}, "_modules": {}, "_transient": set(), "_hooks": {},
             "_state_dict_hooks": OrderedDict(), "_state_dict_pre_hooks": OrderedDict(),
             "_load_state_dict_pre_hooks": OrderedDict(), "_load_state_dict_post_hooks": OrderedDict(),
         }.items():  # fmt: skip
             object.__setattr__(self, name, value)
+        if self.call_super_init:
+            super().__init__(*args, **kwargs)
 
     def forward(self, *input: Any) -> Any:
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
@@ -177,7 +187,7 @@ class Module(HasState):
             object.__setattr__(self, name, value)
             return
         if isinstance(value, Parameter):
-            self._forget(name)
+            self._forget(name, but=self._parameters)
             self._parameters[name] = value
         elif name in self._parameters:
             if value is not None:
@@ -186,7 +196,7 @@ class Module(HasState):
                 )
             self._parameters[name] = None
         elif isinstance(value, Module):
-            self._forget(name)
+            self._forget(name, but=self._modules)
             self._modules[name] = value
         elif name in self._modules:
             if value is not None:
@@ -195,7 +205,7 @@ class Module(HasState):
                 )
             self._modules[name] = None
         elif isinstance(value, Buffer):
-            self._forget(name)
+            self._forget(name, but=self._buffers)
             self._buffers[name] = value
             (self._transient.discard if value.persistent else self._transient.add)(name)
         elif name in self._buffers:
@@ -214,16 +224,23 @@ class Module(HasState):
                 return found[name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
+    def __dir__(self) -> list[str]:
+        tables = (self._parameters, self._buffers, self._modules)
+        names = {*super().__dir__(), *(name for table in tables for name in table)}
+        return sorted(name for name in names if not name[:1].isdigit())
+
     def __delattr__(self, name: str) -> None:
         if any(name in table for table in (self._parameters, self._buffers, self._modules)):
             self._forget(name)
         else:
             object.__delattr__(self, name)
 
-    def _forget(self, name: str) -> None:
+    def _forget(self, name: str, but: Any = None) -> None:
+        """Take a name out of all tables but one, in which what is assigned keeps its place."""
         self.__dict__.pop(name, None)
         for table in (self._parameters, self._buffers, self._modules):
-            table.pop(name, None)
+            if table is not but:
+                table.pop(name, None)
 
     def _check_name(self, kind: str, name: Any, table: Mapping[str, Any]) -> None:
         """Raises PyTorch's error for a name that cannot be an attribute, or is one already."""
@@ -359,8 +376,11 @@ class Module(HasState):
     # ---- state -----------------------------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Module:
-        for module in self.modules():
-            module.training = mode
+        if not isinstance(mode, bool):
+            raise ValueError("training mode is expected to be boolean")
+        self.training = mode
+        for child in self.children():
+            child.train(mode)
         return self
 
     def eval(self) -> Module:
@@ -384,9 +404,11 @@ class Module(HasState):
         for module in self.modules():
             for p in module._parameters.values():
                 if p is not None:
-                    p.data = change(p.data)
-                    if p._grad is not None:
-                        p._grad = change(p._grad)
+                    with no_grad():  # on the tensors themselves: what is written to them counts as a write
+                        p.data = change(p)
+                        if p._grad is not None:
+                            changed = change(p._grad)
+                            p._grad = changed if changed is p._grad else changed.requires_grad_(p._grad.requires_grad)
             for name, b in module._buffers.items():
                 if b is not None:
                     module._buffers[name] = change(b)
@@ -394,6 +416,8 @@ class Module(HasState):
 
     def to(self, *args: Any, **kwargs: Any) -> Module:
         """Moves or converts; integer buffers keep their dtype."""
+
+        _check_move(args, kwargs)
 
         def change(x: Tensor) -> Tensor:
             like = x.to(*args, **kwargs)
@@ -432,6 +456,22 @@ class Module(HasState):
             return f"{type(self).__name__}({extra})"
         body = (extra.split("\n") if extra else []) + lines
         return f"{type(self).__name__}(\n  " + "\n  ".join(body) + "\n)"
+
+
+def _check_move(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raises TypeError for what is no device, dtype or tensor, and for a dtype that is not floating point."""
+    if "copy" in kwargs:
+        raise RuntimeError(".to() does not accept copy argument")
+    first, rest = (args[0], args[1:]) if args else (None, ())
+    starts_with_place = isinstance(first, str | device | None) or type(first) is int
+    if not starts_with_place and not isinstance(first, dtype | Tensor):
+        raise TypeError("to() received an invalid combination of arguments")
+    if starts_with_place and rest and not isinstance(rest[0], dtype | None):
+        raise TypeError("to() received an invalid combination of arguments")
+    given = [*args, kwargs.get("dtype"), kwargs.get("tensor")]
+    kinds = [x.dtype if isinstance(x, Tensor) else x for x in given if isinstance(x, dtype | Tensor)]
+    if any(not (k.is_floating_point or k.is_complex) for k in kinds):
+        raise TypeError(f"nn.Module.to only accepts floating point or complex dtypes, but got desired dtype={kinds[0]}")
 
 
 def _indent(text: str) -> str:

@@ -208,6 +208,7 @@ Fold = _layer(
     stride=1,
 )
 PixelShuffle = _layer("PixelShuffle", F.pixel_shuffle, _named("upscale_factor"), upscale_factor=...)
+ChannelShuffle = _layer("ChannelShuffle", F.channel_shuffle, _named("groups"), groups=...)
 PixelUnshuffle = _layer("PixelUnshuffle", F.pixel_unshuffle, _named("downscale_factor"), downscale_factor=...)
 
 
@@ -291,11 +292,14 @@ class PReLU(Module):
 class Bilinear(Module):
     """x Wᵏ y + b for each output k."""
 
-    def __init__(self, in1_features: int, in2_features: int, out_features: int, bias: bool = True) -> None:
+    def __init__(
+        self, in1_features: int, in2_features: int, out_features: int, bias: bool = True, device: Any = None,
+        dtype: Any = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
-        self.weight = Parameter(empty(out_features, in1_features, in2_features))
-        self.register_parameter("bias", Parameter(empty(out_features)) if bias else None)
+        self.weight = Parameter(empty(out_features, in1_features, in2_features, device=device, dtype=dtype))
+        self.register_parameter("bias", Parameter(empty(out_features, device=device, dtype=dtype)) if bias else None)
         for p in self.parameters():
             init.uniform_(p, -1 / math.sqrt(in1_features), 1 / math.sqrt(in1_features))
 

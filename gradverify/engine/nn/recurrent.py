@@ -84,12 +84,25 @@ class RNNCellBase(Module):
             raise ValueError(f"{type(self).__name__}: Expected input to be 1D or 2D, got {input.dim()}D instead")
         batched = input.dim() == 2
         x = input if batched else unsqueeze(input, 0)
+        if self.mode not in _STEPS:
+            raise RuntimeError(f"Unknown nonlinearity: {getattr(self, 'nonlinearity', self.mode)}")
         many = self.mode == "LSTM"
+        if x.shape[1] != self.input_size:
+            raise RuntimeError(f"input has inconsistent input_size: got {x.shape[1]} expected {self.input_size}")
         if hx is None:
             start = zeros(x.shape[0], self.hidden_size, dtype=OF_NUMPY[x._data.dtype])
             hx = (start, start) if many else start
         elif not batched:
             hx = tuple(unsqueeze(h, 0) for h in hx) if many else unsqueeze(hx, 0)
+        for k, h in enumerate(hx if many else [hx]):
+            if h.shape[0] != x.shape[0]:
+                raise RuntimeError(
+                    f"Input batch size {x.shape[0]} doesn't match hidden{k if many else ''} batch size {h.shape[0]}"
+                )
+            if h.shape[1] != self.hidden_size:
+                raise RuntimeError(
+                    f"hidden{k if many else ''} has inconsistent hidden_size: got {h.shape[1]}, expected {self.hidden_size}"
+                )
         out = _STEPS[self.mode](x, hx, (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh))
         if batched:
             return out
@@ -107,8 +120,6 @@ class RNNCell(RNNCellBase):
         dtype: Any = None,
     ) -> None:  # fmt: skip
         super().__init__(input_size, hidden_size, bias, device, dtype)
-        if nonlinearity not in ("tanh", "relu"):
-            raise RuntimeError(f"Unknown nonlinearity: {nonlinearity}")
         self.nonlinearity = nonlinearity
 
     @property
@@ -132,24 +143,38 @@ class GRUCell(RNNCellBase):
 
 
 class RNNBase(Module):
-    """A sequence (length, batch, input) through layers of cells; (batch, length, input) with batch_first."""
+    """A sequence (length, batch, input) through layers of cells; (batch, length, input) with batch_first.
+
+    proj_size  LSTM: h is W h, with a weight_hr (proj_size, hidden) per layer; 0: as it is (Sak et al. 2014)
+    """
 
     def __init__(
         self, mode: str, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True,
-        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, device: Any = None, dtype: Any = None,
+        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0,
+        device: Any = None, dtype: Any = None,
     ) -> None:  # fmt: skip
         super().__init__()
+        if proj_size < 0:
+            raise ValueError("proj_size should be a positive integer or zero to disable projections")
+        if proj_size >= hidden_size > 0:
+            raise ValueError("proj_size has to be smaller than hidden_size")
+        self.proj_size = proj_size
         self.mode, self.input_size, self.hidden_size, self.num_layers = mode, input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, float(dropout), bidirectional
         rows, directions = _GATES[mode] * hidden_size, 2 if bidirectional else 1
         for layer in range(num_layers):
-            width = input_size if not layer else hidden_size * directions
+            width = input_size if not layer else self._out_size * directions
             for suffix in self._suffixes(layer):
-                shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, width), "weight_hh": (rows, hidden_size)}
+                shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, width), "weight_hh": (rows, self._out_size)}
                 shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)} if bias else {}
+                shapes |= {"weight_hr": (proj_size, hidden_size)} if proj_size else {}
                 for name, shape in shapes.items():
                     self.register_parameter(f"{name}_{suffix}", Parameter(empty(shape, device=device, dtype=dtype)))
         self.reset_parameters()
+
+    @property
+    def _out_size(self) -> int:
+        return self.proj_size or self.hidden_size
 
     def _suffixes(self, layer: int) -> list[str]:
         return [f"l{layer}"] + ([f"l{layer}_reverse"] if self.bidirectional else [])
@@ -163,6 +188,7 @@ class RNNBase(Module):
     @property
     def all_weights(self) -> list[list[Parameter]]:
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if self.bias else 2]
+        names += ("weight_hr",) if self.proj_size else ()
         return [
             [getattr(self, f"{n}_{suffix}") for n in names]
             for k in range(self.num_layers)
@@ -180,10 +206,15 @@ class RNNBase(Module):
         x = transpose(input, 0, 1) if batched and self.batch_first else input if batched else unsqueeze(input, 1)
         count = self.num_layers * (2 if self.bidirectional else 1)
         if hx is None:
-            start = zeros(count, x.shape[1], self.hidden_size, dtype=OF_NUMPY[x._data.dtype])
-            hx = (start, start) if many else start
+            made = lambda size: zeros(count, x.shape[1], size, dtype=OF_NUMPY[x._data.dtype])
+            hx = (made(self._out_size), made(self.hidden_size)) if many else made(self.hidden_size)
         elif not batched:
             hx = tuple(unsqueeze(h, 1) for h in hx) if many else unsqueeze(hx, 1)
+        sizes = (self._out_size, self.hidden_size) if many else (self.hidden_size,)
+        for k, (h, size) in enumerate(zip(hx if many else [hx], sizes)):
+            wanted = (count, x.shape[1], size)
+            if tuple(h.shape) != wanted:
+                raise RuntimeError(f"Expected hidden{f'[{k}]' if many else ''} size {wanted}, got {list(h.shape)}")
         ends: list[Any] = []
         for layer in range(self.num_layers):
             outs = []
@@ -210,12 +241,14 @@ class RNNBase(Module):
         outs = []
         for k in reversed(range(x.shape[0])) if backwards else range(x.shape[0]):
             state = step(x[k], state, weights)
+            if self.proj_size:
+                state = F.linear(state[0], getattr(self, f"weight_hr_{suffix}")), state[1]
             outs.append(state[0] if self.mode == "LSTM" else state)
         out = stack(outs, 0)
         return flip(out, 0) if backwards else out, state
 
     def extra_repr(self) -> str:
-        out = f"{self.input_size}, {self.hidden_size}"
+        out = f"{self.input_size}, {self.hidden_size}" + (f", proj_size={self.proj_size}" if self.proj_size else "")
         for name, usual in (
             ("num_layers", 1), ("bias", True), ("batch_first", False), ("dropout", 0), ("bidirectional", False),
         ):  # fmt: skip
@@ -224,14 +257,28 @@ class RNNBase(Module):
         return out
 
 
+def _refuse_projection(options: dict[str, Any]) -> None:
+    if "proj_size" in options:
+        raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
+
+
 class RNN(RNNBase):
     """Layers of `RNNCell`. Returns (outputs, last states)."""
 
     def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", **rest: Any
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        *args: Any,
+        **rest: Any,
     ) -> None:
+        _refuse_projection(rest)
+        if nonlinearity not in ("tanh", "relu"):
+            raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
         self.__dict__["nonlinearity"] = nonlinearity
-        super().__init__(f"RNN_{nonlinearity.upper()}", input_size, hidden_size, num_layers, **rest)
+        super().__init__(f"RNN_{nonlinearity.upper()}", input_size, hidden_size, num_layers, *args, **rest)
 
 
 class LSTM(RNNBase):
@@ -245,4 +292,5 @@ class GRU(RNNBase):
     """Layers of `GRUCell`. Returns (outputs, last states)."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        _refuse_projection(kwargs)
         super().__init__("GRU", *args, **kwargs)

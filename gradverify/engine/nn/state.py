@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..api.creation import as_tensor
 from ..modes import no_grad
 from ..tape import RemovableHandle, hook_into
 from ..tensor import Tensor
@@ -170,8 +169,12 @@ class HasState:
     def _load_tensor(
         self, name: str, tensor: Tensor, key: str, value: Any, metadata: Mapping[str, Any], errors: list[str]
     ) -> None:
-        value = value if isinstance(value, Tensor) else as_tensor(value)
-        if tuple(value.shape) != tuple(tensor.shape):
+        if not isinstance(value, Tensor):
+            errors.append(
+                f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from '
+                f"checkpoint but received {type(value)}"
+            )
+        elif tuple(value.shape) != tuple(tensor.shape):
             errors.append(
                 f"size mismatch for {key}: copying a param with shape {value.shape} from checkpoint, the shape in current "
                 f"model is {tensor.shape}."

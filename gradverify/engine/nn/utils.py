@@ -9,6 +9,12 @@ import numpy as np
 from ..api.joining import cat
 from ..api.shape import reshape
 from ..tensor import Tensor, wrap
+from .normed_weights import remove_spectral_norm, remove_weight_norm, spectral_norm, weight_norm
+
+__all__ = [
+    "clip_grad_norm_", "clip_grad_value_", "get_total_norm", "parameters_to_vector", "remove_spectral_norm",
+    "remove_weight_norm", "spectral_norm", "vector_to_parameters", "weight_norm",
+]  # fmt: skip
 
 
 def clip_grad_norm_(

@@ -15,11 +15,11 @@ import numpy as np
 from ..dispatch import quiet
 from ..modes import enable_grad
 from ..tensor import Tensor, wrap
-from . import lr_scheduler
+from . import lr_scheduler, swa_utils
 
 __all__ = [
     "LBFGS", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "Optimizer", "RAdam", "RMSprop", "Rprop",
-    "lr_scheduler",
+    "lr_scheduler", "swa_utils",
 ]  # fmt: skip
 
 Group = dict[str, Any]

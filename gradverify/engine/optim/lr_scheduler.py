@@ -43,6 +43,7 @@ class LRScheduler:
                     "recommended)"
                 )
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+        optimizer._step_at_schedule = vars(optimizer).get("step")
         self._initial_step()
 
     def _initial_step(self) -> None:
@@ -58,7 +59,16 @@ class LRScheduler:
 
     def step(self, epoch: int | None = None) -> None:
         """Go on to the next epoch; or (deprecated) to a given one, by the closed form where there is one."""
-        if self._step_count == 1 and not getattr(self.optimizer, "_opt_called", True):
+        replaced = vars(self.optimizer).get("step") is not getattr(self.optimizer, "_step_at_schedule", None)
+        if self._step_count == 1 and replaced:
+            warnings.warn(
+                "Seems like `optimizer.step()` has been overridden after learning rate scheduler initialization. Please, "
+                "make sure to call `optimizer.step()` before `lr_scheduler.step()`. See more details at "
+                "https://pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate",
+                UserWarning,
+                stacklevel=2,
+            )
+        elif self._step_count == 1 and not getattr(self.optimizer, "_opt_called", True):
             warnings.warn(
                 "Detected call of `lr_scheduler.step()` before `optimizer.step()`. In PyTorch 1.1.0 and later, you should "
                 "call them in the opposite order: `optimizer.step()` before `lr_scheduler.step()`.  Failure to do this will "
@@ -374,7 +384,7 @@ class CyclicLR(LRScheduler):
         self.total_size, self.step_ratio = up + down, up / (up + down)
         if mode not in ("triangular", "triangular2", "exp_range") and scale_fn is None:
             raise ValueError("mode is invalid and scale_fn is None")
-        self.mode, self.gamma, self._own_scale = mode, gamma, scale_fn
+        self.mode, self.gamma, self._scale_fn_custom = mode, gamma, scale_fn
         self.scale_mode = scale_mode if scale_fn is not None else "iterations" if mode == "exp_range" else "cycle"
         self.cycle_momentum = cycle_momentum
         if cycle_momentum:
@@ -388,10 +398,16 @@ class CyclicLR(LRScheduler):
 
     def scale_fn(self, x: float) -> float:
         """How high the x-th cycle (or iteration) goes, as a share of the first."""
-        if self._own_scale is not None:
-            return self._own_scale(x)
-        return (
-            1.0 if self.mode == "triangular" else 1 / (2.0 ** (x - 1)) if self.mode == "triangular2" else self.gamma**x
+        return self._scale_fn_ref(x)
+
+    @property
+    def _scale_fn_ref(self) -> Callable[[float], float]:
+        """The function itself: the user's, or that of the mode (after a state dict was loaded, of the mode loaded)."""
+        if self._scale_fn_custom is not None:
+            return self._scale_fn_custom
+        gamma = self.gamma
+        return {"triangular": lambda x: 1.0, "triangular2": lambda x: 1 / (2.0 ** (x - 1))}.get(
+            self.mode, lambda x: gamma**x
         )
 
     def get_lr(self) -> list[float]:
@@ -406,15 +422,15 @@ class CyclicLR(LRScheduler):
 
     def state_dict(self) -> dict[str, Any]:
         out = super().state_dict()
-        own = out.pop("_own_scale")
-        return out | {"_own_scale": None if own is None or hasattr(own, "__code__") else dict(vars(own))}
+        own = out.pop("_scale_fn_custom")
+        return out | {"_scale_fn_custom": None if own is None or hasattr(own, "__code__") else dict(vars(own))}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         state = dict(state_dict)
-        own = state.pop("_own_scale", None)
+        own = state.pop("_scale_fn_custom", None)
         super().load_state_dict(state)
-        if own is not None and self._own_scale is not None:
-            vars(self._own_scale).update(own)
+        if own is not None and self._scale_fn_custom is not None:
+            vars(self._scale_fn_custom).update(own)
 
 
 def _momentum_is_beta(optimizer: Any) -> bool:

@@ -1,5 +1,5 @@
 """`torch.nn.modules`: where PyTorch keeps its layers. Here it holds what belongs to all modules."""
 
-from . import module
+from . import module, utils
 
-__all__ = ["module"]
+__all__ = ["module", "utils"]
