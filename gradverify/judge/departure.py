@@ -291,7 +291,7 @@ class _Search:
 
     def _twins(self, was: float) -> list[dict[int, float]]:
         """Literals that are this number, and those that are a small multiple or part of it: node -> how many times it."""
-        if not was or was == round(was):  # of small integers all are multiples
+        if not was or not math.isfinite(was) or was == round(was):  # of small integers all are multiples
             return [{k: 1.0 for k, v in self._literals.items() if v == was}]
         ratios = {k: v / was for k, v in self._literals.items() if v}
         same = {k: 1.0 for k, r in ratios.items() if r == 1}
@@ -512,7 +512,7 @@ def _transposed(a: Any) -> np.ndarray:
 
 def _rounded(c: float) -> float:
     """The number that a fit means: a simple fraction where it is one to the fit's digits."""
-    for d in range(1, 13):
+    for d in range(1, 13) if math.isfinite(c) else ():
         if abs(c * d - round(c * d)) <= 1e-8 * max(1.0, abs(c * d)):
             return round(c * d) / d
     return next((s * v for v in CONSTANTS.values() for s in (1, -1) if abs(c - s * v) <= 1e-8 * v), c)

@@ -304,3 +304,19 @@ class TestWrittenTo:
         verdict = judge(self.kept(self.by_a_scale, back), at("float64"))
         assert verdict.outcome is Outcome.FAIL, verdict.text()
         assert verdict.facts.get("hypothesis", {}).get("name") != "saved tensor written to"
+
+
+def test_a_mask_of_another_width_is_named() -> None:
+    """Its literal is minus infinity, of which nothing is a multiple."""
+    inside = lambda width: (torch.arange(4)[:, None] - torch.arange(4)).abs() < width
+
+    def run(x: Any, width: int = 2) -> Any:
+        return torch.softmax(torch.where(inside(width), x, -math.inf), -1)
+
+    def back(g: Any, x: Any) -> Any:
+        p = run(x, 3)
+        return p * (g - (g * p).sum(-1, keepdim=True))
+
+    verdict = judge(custom(run, back), torch.linspace(-1, 2, 16, dtype=torch.float64).reshape(4, 4) ** 2)
+    assert verdict.outcome is Outcome.FAIL
+    assert "where" in verdict.message
