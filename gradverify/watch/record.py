@@ -325,9 +325,9 @@ class Recorder:
             self.entries[definition.name] = Entry(definition, self)
         return self.entries[definition.name]
 
-    def place(self) -> str:
-        """The test that runs, or the line of the program that a framework was called from."""
-        return self.test or _line()
+    def place(self, line: str = "") -> str:
+        """The test that runs, or the line of the program that a framework was called from, `line` where that is known."""
+        return self.test or line or _line()
 
     @property
     def samples(self) -> list[Sample]:
