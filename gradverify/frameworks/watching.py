@@ -207,6 +207,9 @@ class Recorder(Protocol):
     def entry(self, definition: Definition) -> Entry | None:
         """Its entry; None for a definition that is not watched."""
 
+    def replaces(self, definition: Definition) -> None:
+        """Note that a hook, which `definition` says the place of, gave another gradient than it was given."""
+
     def place(self, line: str = "") -> str:
         """The test, or the line of the script, that runs now: `line` where the caller knows it."""
 

@@ -63,7 +63,8 @@ def staged(fn: Any, listener: Listener, most: int) -> tuple[Any, Any]:
     """
     stage = _Stage(listener, most, tuple(fn.nondiff_argnums), fn.symbolic_zeros)
     if isinstance(fn, jax.custom_vjp):
-        assert fn.fwd is not None and fn.bwd is not None
+        assert fn.fwd is not None
+        assert fn.bwd is not None
         fwd, bwd = stage.forward(fn.fwd), stage.backward(fn.bwd)
 
         def copied(symbolic_zeros: bool) -> Any:
