@@ -62,8 +62,8 @@ def before_module(module: Any, grad_output: Any) -> Any:
     return tuple(2 * g for g in grad_output)
 
 
-def on_tensor(hook: Callable[..., Any]) -> Callable[[], list[torch.Tensor]]:
-    def run() -> list[torch.Tensor]:
+def on_tensor(hook: Callable[..., Any]) -> Callable[[], list[Any]]:
+    def run() -> list[Any]:
         x = torch.tensor([0.5, -2.0], requires_grad=True)
         y = x * 3
         y.register_hook(hook)
@@ -73,8 +73,8 @@ def on_tensor(hook: Callable[..., Any]) -> Callable[[], list[torch.Tensor]]:
     return run
 
 
-def on_module(name: str, hook: Callable[..., Any]) -> Callable[[], list[torch.Tensor]]:
-    def run() -> list[torch.Tensor]:
+def on_module(name: str, hook: Callable[..., Any]) -> Callable[[], list[Any]]:
+    def run() -> list[Any]:
         layer = torch.nn.Linear(2, 2)
         with torch.no_grad():
             for p in layer.parameters():
@@ -87,7 +87,7 @@ def on_module(name: str, hook: Callable[..., Any]) -> Callable[[], list[torch.Te
     return run
 
 
-RUNS: dict[str, tuple[Callable[[], list[torch.Tensor]], str]] = {
+RUNS: dict[str, tuple[Callable[[], list[Any]], str]] = {
     "a function": (on_tensor(halve), "halve"),
     "a partial function": (on_tensor(functools.partial(clip, limit=0.5)), "clip"),
     "an object": (on_tensor(Scale()), "Scale.__call__"),
@@ -104,8 +104,8 @@ RUNS: dict[str, tuple[Callable[[], list[torch.Tensor]], str]] = {
 
 
 @pytest.mark.parametrize(("run", "name"), RUNS.values(), ids=RUNS)
-def test_who_replaces_gradients_is_listed(run: Callable[[], list[torch.Tensor]], name: str) -> None:
-    found: list[list[torch.Tensor]] = []
+def test_who_replaces_gradients_is_listed(run: Callable[[], list[Any]], name: str) -> None:
+    found: list[list[Any]] = []
     recorder = record(lambda: found.append(run()))
     assert all(torch.equal(a, b) for a, b in zip(found[0], run(), strict=True))
     names = [h.definition.name for h in recorder.hooks.values()]
@@ -169,6 +169,7 @@ def test_a_hook_can_be_removed_and_ends_with_the_watch() -> None:
 
     recorder = record(run)
     x.sum().backward()
+    assert x.grad is not None
     assert x.grad.tolist() == [0.5, 0.5]
     assert not recorder.hooks
     assert torch.Tensor.register_hook.__module__ == "torch._tensor"
