@@ -16,6 +16,7 @@ from gradverify.watch.judge import judge
 from .helpers import record
 
 jax = pytest.importorskip("jax")
+export = pytest.importorskip("jax.export")
 jnp = jax.numpy
 
 
@@ -162,6 +163,24 @@ def test_containers_of_somebody_elses_get_no_symbolic_zeros() -> None:
     (sample,) = record(lambda: jax.jit(jax.grad(lambda x: product(Pair(x, W)).sum()))(X)).samples
     assert len(sample.names) == 2
     assert judge(sample).verdict.outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize("make", [softplus, sine])
+def test_an_exported_function_is_what_it_was(make: Any) -> None:
+    """What is written to a file has no callbacks."""
+    exported: list[Any] = []
+    recorder = record(lambda: exported.append(export.export(jax.jit(jax.grad(loss(make()))))(X)))
+    assert "callback" not in exported[0].mlir_module()
+    assert same(exported[0].call(X), jax.jit(jax.grad(loss(make())))(X))
+    assert not recorder.samples
+
+
+def test_a_donated_argument() -> None:
+    found: list[Any] = []
+    run = jax.jit(jax.grad(loss(softplus())), donate_argnums=0)
+    (sample,) = record(lambda: found.append(run(X + 0))).samples
+    assert same(found[0], jax.jit(jax.grad(loss(softplus())))(X))
+    np.testing.assert_array_equal(sample.args[0], X)
 
 
 def test_without_a_gradient_it_is_counted_as_undifferentiated() -> None:

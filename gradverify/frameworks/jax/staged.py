@@ -225,7 +225,7 @@ class _Stage:
             except Exception as e:
                 listener.misses(f"its values cannot be handed over ({type(e).__name__})")
 
-        jax.debug.callback(arrived, *_few_rows.bind(*arrays))
+        _hand_over.bind(*arrays, callback=arrived)
 
 
 def _is_floating(x: Any) -> bool:
@@ -261,34 +261,71 @@ def _answered(found: Any, saved: _Saved) -> tuple[bool, ...]:
     return tuple(a and b for a, b in zip(saved.perturbed, has))
 
 
-# ---- rows of a vmap -------------------------------------------------------------------------------------------------
+# ---- the callback ---------------------------------------------------------------------------------------------------
 
-_few_rows = Primitive("gradverify_few_rows")
-"""The identity; under `vmap` some rows as an array of their own, which no vmap maps: one callback takes them all."""
-_few_rows.multiple_results = True
-_few_rows.def_impl(lambda *arrays: list(arrays))
-_few_rows.def_abstract_eval(lambda *avals: list(avals))
+(_EFFECT,) = jax.make_jaxpr(lambda x: jax.debug.callback(lambda value: None, x))(np.float32(0)).effects
+
+_hand_over = Primitive("gradverify_hand_over")
+"""`jax.debug.callback` in a twentieth of its time, which in a scan each step waits for; under `vmap` of some rows alone."""
+_hand_over.multiple_results = True
 
 
-def _batched(arrays: Sequence[Any], dims: Sequence[int | None]) -> tuple[list[Any], list[None]]:
+def _called(*arrays: Any, callback: Callable[..., None]) -> list[Any]:
+    callback(*arrays)
+    return []
+
+
+def _typed(*avals: Any, callback: Callable[..., None]) -> tuple[list[Any], set[Any]]:
+    return [], {_EFFECT}
+
+
+def _batched(
+    arrays: Sequence[Any], dims: Sequence[int | None], *, callback: Callable[..., None]
+) -> tuple[list[Any], list[Any]]:
     size = next(np.shape(x)[d] for x, d in zip(arrays, dims) if d is not None)
     rows = np.unique(np.linspace(0, size - 1, LANES).round().astype(int)) if size else np.zeros(0, int)
     chosen = [
-        jax.numpy.broadcast_to(x, (len(rows), *np.shape(x)))
-        if d is None
-        else jax.numpy.moveaxis(x, d, 0)[rows]
+        jax.numpy.broadcast_to(x, (len(rows), *np.shape(x))) if d is None else jax.numpy.moveaxis(x, d, 0)[rows]
         for x, d in zip(arrays, dims)
-    ]  # fmt: skip
-    return _few_rows.bind(*chosen), [None] * len(chosen)
+    ]
+    return _hand_over.bind(*chosen, callback=callback), []
 
 
-def _pushed(primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    return _few_rows.bind(*primals), [ad.Zero(SymbolicZero.from_primal_value(x).aval) for x in primals]
+def _pushed(
+    primals: Sequence[Any], tangents: Sequence[Any], *, callback: Callable[..., None]
+) -> tuple[list[Any], list[Any]]:
+    return _hand_over.bind(*primals, callback=callback), []
 
 
-batching.primitive_batchers[_few_rows] = _batched
-ad.primitive_jvps[_few_rows] = _pushed
-mlir.register_lowering(_few_rows, lambda context, *arrays: list(arrays))
+def _lowered(context: Any, *arrays: Any, callback: Callable[..., None]) -> Any:
+    parameters = getattr(context.module_context, "lowering_parameters", None)
+    if getattr(parameters, "for_export", False):  # what is written to a file cannot call back
+        return []
+    if getattr(context.module_context.axis_context, "num_devices", None) != 1:
+        staged = mlir.lower_fun(lambda *given: _by_jax(callback, *given), multiple_results=True)
+        return staged(context, *arrays)
+
+    def run(*values: Any) -> tuple[()]:
+        callback(*values)
+        return ()
+
+    outs, _, _ = mlir.emit_python_callback(
+        context, run, None, list(arrays), context.avals_in, context.avals_out, has_side_effect=True
+    )
+    return outs
+
+
+def _by_jax(callback: Callable[..., None], *arrays: Any) -> list[Any]:
+    """JAX's own, which knows of several devices."""
+    jax.debug.callback(callback, *arrays)
+    return []
+
+
+_hand_over.def_impl(_called)
+_hand_over.def_effectful_abstract_eval(_typed)
+batching.primitive_batchers[_hand_over] = _batched
+ad.primitive_jvps[_hand_over] = _pushed
+mlir.register_lowering(_hand_over, _lowered)
 
 
 def _rows(arrays: list[np.ndarray], shapes: list[tuple[int, ...]]) -> list[list[np.ndarray]]:
