@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -201,6 +203,10 @@ def test_runs_after_the_watch_are_nobodys() -> None:
     before = entry.executed
     run(2 * X).block_until_ready()
     assert (entry.executed, len(entry.samples)) == (before, 1)
+    gone = weakref.ref(recorder)
+    del recorder, entry
+    gc.collect()
+    assert gone() is None
 
 
 def test_runs_of_a_judgement_are_nobodys() -> None:

@@ -98,10 +98,13 @@ def _watched(original: Callable[..., Any], recorder: Recorder, hidden: _Hidden) 
 
 
 class _Hidden:
-    """Custom gradients that were called with hidden values: what their rules hand over becomes samples."""
+    """Custom gradients that were called with hidden values: what their rules hand over becomes samples.
+
+    Compiled code outlives the watch, and reaches this: what was recorded is held weakly.
+    """
 
     def __init__(self, recorder: Recorder) -> None:
-        self.recorder = recorder
+        self.recorder = weakref.ref(recorder)
         self.is_over = False
         self.lock = Lock()
         self.kept: list[tuple[Sample, list[Any]]] = []
@@ -128,7 +131,8 @@ class _Hidden:
             known = (self, rules, listener, staged(fn, listener, MOST_BYTES))
             fn.__dict__[TWINS] = known  # its own: rules reach the function that they belong to, and go with it
         _, _, listener, (zeros, plain) = known
-        if not listener.is_called(self.recorder.place()):
+        recorder = self.recorder()
+        if recorder is None or not listener.is_called(entry, recorder.place()):
             return None
         return zeros if is_plain(structure) else plain
 
@@ -156,48 +160,52 @@ class _Listener:
     """
 
     def __init__(self, hidden: _Hidden, fn: weakref.ref[Any], definition: Definition, entry: Entry) -> None:
-        self.hidden, self.fn, self.definition, self.entry = hidden, fn, definition, entry
+        self.hidden, self.fn, self.definition, self.entry = hidden, fn, definition, weakref.ref(entry)
         self.called = self.untraced = self.unrun = 0
         self.place = ""
 
-    def is_called(self, place: str) -> bool:
+    def is_called(self, entry: Entry, place: str) -> bool:
         """Count a call, at this place. Is it watched?"""
         self.called += 1
         if self.called > TRACES and self.called & (self.called - 1):
             return False
         self.place = self.place or place  # a rule may call the function itself
         self.untraced += 1
-        self.entry.undifferentiated += 1
+        entry.undifferentiated += 1
         return True
 
     def begins(self) -> None:
-        if self.untraced:
+        entry = self._open()
+        if entry is not None and self.untraced:
             self.untraced -= 1
             self.unrun += 1
-            self.entry.undifferentiated -= 1
+            entry.undifferentiated -= 1
 
     def misses(self, why: str) -> None:
-        self.entry.miss(why)
+        entry = self._open()
+        if entry is not None:
+            entry.miss(why)
 
     def is_due(self) -> bool:
-        if self.hidden.is_over:
+        entry = self._open()
+        if entry is None:
             return False
         if is_anybody_judging():
-            self.entry.checked = True
+            entry.checked = True
             return False
         if self.unrun:
             self.unrun -= 1
         else:
-            self.entry.executed += 1
-        return self.entry.is_due()
+            entry.executed += 1
+        return entry.is_due()
 
     def arrives(self, call: Arrived, values: list[Any], cotangents: Cotangents | None) -> None:
-        hidden, fn = self.hidden, self.fn()
-        if fn is None:
+        hidden, entry, fn, recorder = self.hidden, self._open(), self.fn(), self.hidden.recorder()
+        if entry is None or fn is None or recorder is None:
             return
         with hidden.lock:
-            place = hidden.recorder.place(self.place)
-            sample = _sample(fn, self.definition, self.entry, values, call.structure, call.places, place)
+            place = recorder.place(self.place)
+            sample = _sample(fn, self.definition, entry, values, call.structure, call.places, place)
             if sample is None:
                 return
             sample.outputs = call.outputs
@@ -206,7 +214,11 @@ class _Listener:
             else:
                 sample.note_cotangent(lambda: cotangents)
             hidden.kept.append((sample, values))
-            self.entry.keep(sample)
+            entry.keep(sample)
+
+    def _open(self) -> Entry | None:
+        """The entry, while the watch goes on."""
+        return None if self.hidden.is_over else self.entry()
 
 
 def definition_of(fn: Any) -> Definition | None:
