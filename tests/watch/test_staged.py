@@ -123,6 +123,13 @@ def test_some_rows_of_a_vmap_are_recorded_by_one_callback() -> None:
     assert len(values) <= 4
 
 
+def test_no_row_and_no_entry() -> None:
+    grad = jax.grad(lambda x: softplus()(x, 1.0).sum())
+    assert not record(lambda: jax.vmap(grad)(jnp.zeros(0))).samples
+    (sample,) = record(lambda: jax.jit(grad)(jnp.zeros((0, 3)))).samples
+    assert sample.args[0].shape == (0, 3)
+
+
 def test_static_arguments_and_trees() -> None:
     @partial(jax.custom_vjp, nondiff_argnums=(0, 2))
     def power(fn: Any, x: Any, n: int, scale: Any) -> Any:

@@ -330,5 +330,6 @@ mlir.register_lowering(_hand_over, _lowered)
 
 def _rows(arrays: list[np.ndarray], shapes: list[tuple[int, ...]]) -> list[list[np.ndarray]]:
     """The arrays of each row: leading axes are those of vmaps."""
-    flat = [x.reshape(-1, *s) if x.size else np.zeros((1, *s), x.dtype) for x, s in zip(arrays, shapes)]
-    return [[np.array(x[k]) for x in flat] for k in range(max((len(x) for x in flat), default=0))]
+    count = int(np.prod(arrays[0].shape[: arrays[0].ndim - len(shapes[0])])) if arrays else 0
+    flat = [x.reshape(count, *s) for x, s in zip(arrays, shapes)]
+    return [[np.array(x[k]) for x in flat] for k in range(count)]
