@@ -207,20 +207,33 @@ class Recorder(Protocol):
     def entry(self, definition: Definition) -> Entry | None:
         """Its entry; None for a definition that is not watched."""
 
-    def place(self) -> str:
-        """The test, or the line of the script, that runs now."""
+    def replaces(self, definition: Definition) -> None:
+        """Note that a hook, which `definition` says the place of, gave another gradient than it was given."""
+
+    def place(self, line: str = "") -> str:
+        """The test, or the line of the script, that runs now: `line` where the caller knows it."""
 
 
 _unwatched: ContextVar[bool] = ContextVar("unwatched", default=False)
+
+_judgements: list[None] = []
+"""One entry for each block of `unwatched` that is open on any thread: callbacks of a runtime have threads of their own."""
+
+
+def is_anybody_judging() -> bool:
+    """Is a judgement made on any thread?"""
+    return bool(_judgements)
 
 
 @contextmanager
 def unwatched() -> Iterator[None]:
     """Within the block no call is recorded: those of a judgement are no calls of the project's."""
     token = _unwatched.set(True)
+    _judgements.append(None)
     try:
         yield
     finally:
+        _judgements.pop()
         _unwatched.reset(token)
 
 

@@ -143,10 +143,10 @@ class Watch:
         self._remember(items)
         if hasattr(self.config, "workeroutput"):
             self.config.workeroutput["gradverify_watch"] = {
-                "table": rows(self.recorder, self.judged), "looks": self.looks, "left": self.left
+                "table": rows(self.recorder, self.judged, self.pins), "looks": self.looks, "left": self.left
             }  # fmt: skip
         else:
-            self.tables.append(rows(self.recorder, self.judged))
+            self.tables.append(rows(self.recorder, self.judged, self.pins))
 
     def _look(self) -> None:
         """Ask the probes about what passed, while there is time."""

@@ -28,6 +28,9 @@ from ..run.project import FILE
 from .intent import KINDS
 from .judge import Judged, judge_against
 
+HOOK = "hook"
+"""The kind of a pin that says that a hook replaces gradients on purpose."""
+
 KEYS = ("kind", "of", "reason", "factor", "rules")
 
 FIGURES = 6
@@ -38,7 +41,7 @@ FIGURES = 6
 class Pin:
     """What a definition's rule is meant to be.
 
-    kind    of `intent.Intent`
+    kind    of `intent.Intent`, or HOOK
     of      the function whose gradient is meant: "module:name", or a function
     factor  of the kinds factor and identity
     rules   what the rule gives at fixed points, by signature and other arguments
@@ -82,8 +85,8 @@ def _pin(name: str, entry: Mapping[str, Any]) -> Pin:
     for key in entry:
         if key not in KEYS:
             raise UnknownName(f"key of [pin.{name}]", key, KEYS)
-    if entry.get("kind") not in KINDS:
-        raise UnknownName("kind of pin", str(entry.get("kind")), KINDS)
+    if entry.get("kind") not in (*KINDS, HOOK):
+        raise UnknownName("kind of pin", str(entry.get("kind")), (*KINDS, HOOK))
     return Pin(**entry)
 
 

@@ -278,6 +278,15 @@ class Entry:
                 sample.seat = replace(sample.seat, why=Why.VALUES)
 
 
+@dataclass(eq=False)
+class Hook:
+    """A hook that gave other gradients than it was given: how often, and the test where it did so first."""
+
+    definition: Definition
+    first: str
+    replaced: int = 0
+
+
 def _log(n: int, base: int) -> int:
     """The exponent of the largest power of `base`, itself a power of two, that is at most n."""
     return (n.bit_length() - 1) // (base.bit_length() - 1)
@@ -298,12 +307,14 @@ class Recorder:
     """Everything that one watch met.
 
     wanted  is a definition watched?
+    hooks   those that replaced gradients, by name and line
     """
 
     wanted: Callable[[Definition], bool] = lambda definition: True
     limits: Limits = Limits()
     _test: str = ""
     entries: dict[str, Entry] = field(default_factory=dict)
+    hooks: dict[tuple[str, str], Hook] = field(default_factory=dict)
     size: int = 0
 
     @property
@@ -325,9 +336,18 @@ class Recorder:
             self.entries[definition.name] = Entry(definition, self)
         return self.entries[definition.name]
 
-    def place(self) -> str:
-        """The test that runs, or the line of the program that a framework was called from."""
-        return self.test or _line()
+    def replaces(self, definition: Definition) -> None:
+        """Note that a hook replaced a gradient."""
+        key = (definition.name, definition.backward)
+        if key not in self.hooks:
+            if not self.wanted(definition):
+                return
+            self.hooks[key] = Hook(definition, self.place())
+        self.hooks[key].replaced += 1
+
+    def place(self, line: str = "") -> str:
+        """The test that runs, or the line of the program that a framework was called from, `line` where that is known."""
+        return self.test or line or _line()
 
     @property
     def samples(self) -> list[Sample]:

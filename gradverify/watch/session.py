@@ -80,7 +80,7 @@ class Watched:
             if _gates(found, policy):
                 yield told(found, self.root)
                 yield ""
-        yield from table_lines(rows(self.recorder, self.judged))
+        yield from table_lines(rows(self.recorder, self.judged, read_pins(self.root)))
         yield from look_lines([f"{found.sample.id}: {text}" for found in self.judged for text in found.looks])
         yield from left_lines(self.left)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from ..core.outcome import Outcome
 from ..frameworks.recognise import known_frameworks
 from .judge import Judged
+from .pins import HOOK, Pin
 from .record import Recorder
 
 Row = dict[str, Any]
@@ -16,8 +18,13 @@ Row = dict[str, Any]
 WORST_FIRST = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.SURROGATE, Outcome.WEAK, Outcome.KNOWN, Outcome.PASS)
 
 
-def rows(recorder: Recorder, judged: Sequence[Judged]) -> list[Row]:
-    """A row per definition."""
+COUNTS = (
+    "executed", "looked_at", "undifferentiated", "recorded", "graphs", "passed", "probed", "accepted", "replaced",
+)  # fmt: skip
+
+
+def rows(recorder: Recorder, judged: Sequence[Judged], pins: Mapping[str, Pin] = MappingProxyType({})) -> list[Row]:
+    """A row per definition, and per hook that replaced gradients."""
     found = []
     for entry in recorder.entries.values():
         name = entry.definition.name
@@ -36,6 +43,10 @@ def rows(recorder: Recorder, judged: Sequence[Judged]) -> list[Row]:
             if d.name not in known and recorder.wanted(d):
                 known.add(d.name)
                 found.append(_row(d.name, d.backward))
+    for hook in recorder.hooks.values():
+        d, pin = hook.definition, pins.get(hook.definition.name)
+        meant = pin.reason or "pinned" if pin is not None and pin.kind == HOOK else ""
+        found.append({**_row(d.name, d.backward), "replaced": hook.replaced, "first": hook.first, "meant": meant})
     return found
 
 
@@ -44,7 +55,7 @@ def _row(name: str, backward: str) -> Row:
     return {
         "name": name, "backward": backward, "executed": 0, "looked_at": 0, "undifferentiated": 0, "recorded": 0,
         "outcomes": [], "missed": {}, "sides": {}, "graphs": 0, "passed": 0, "probed": 0,
-        "checked": False, "accepted": 0,
+        "checked": False, "accepted": 0, "replaced": 0, "first": "", "meant": "",
     }  # fmt: skip
 
 
@@ -59,13 +70,14 @@ def _sides(all_sides: Iterable[Mapping[str, tuple[str, Iterable[bool]]]]) -> dic
 
 def merged(tables: Iterable[Sequence[Row]]) -> list[Row]:
     """The tables of several processes as one."""
-    found: dict[str, Row] = {}
+    found: dict[tuple[str, str], Row] = {}
     for row in (r for table in tables for r in table):
-        if row["name"] not in found:
-            found[row["name"]] = {**row, "outcomes": list(row["outcomes"]), "missed": dict(row["missed"])}
+        place = (row["name"], row["backward"])
+        if place not in found:
+            found[place] = {**row, "outcomes": list(row["outcomes"]), "missed": dict(row["missed"])}
             continue
-        old = found[row["name"]]
-        for key in ("executed", "looked_at", "undifferentiated", "recorded", "graphs", "passed", "probed", "accepted"):
+        old = found[place]
+        for key in COUNTS:
             old[key] += row[key]
         old["checked"] |= row["checked"]
         old["sides"] = _sides([old["sides"], row["sides"]])
@@ -96,14 +108,21 @@ def table_lines(table: Sequence[Row]) -> list[str]:
     checked = [r["name"] for r in table if r["checked"] and not r["executed"]]
     if checked:
         lines.append(f"executed by checks of their own alone: {', '.join(checked)}")
-    never = [r for r in table if not r["executed"] and not r["checked"]]
+    never = [r for r in table if not (r["executed"] or r["checked"] or r["replaced"])]
     if never:
         lines.append(f"defined and never executed: {', '.join(r['name'] for r in never)}")
+    lines += [_hook_line(r) for r in table if r["replaced"]]
     for r in met:
         lines += [f"{r['name']}: a branch was taken on one side only: {text}" for text in _open(r)]
         for why, n in r["missed"].items():
             lines.append(f"{r['name']}: {n} calls not recorded: {why}")
     return lines
+
+
+def _hook_line(row: Row) -> str:
+    times = "once" if row["replaced"] == 1 else f"{row['replaced']} times"
+    meant = f"it is meant ({row['meant']})" if row["meant"] else f'nobody judges what it gives (pin: kind = "{HOOK}")'
+    return f"a hook at {row['backward']} replaces gradients: {row['name']}, {times}, first in {row['first']}; {meant}"
 
 
 def _open(row: Row) -> list[str]:

@@ -20,6 +20,7 @@ from torch.utils import _pytree as pytree
 
 from ..watching import MEANT, Definition, Entry, Met, Recorder, Sample, line_of, source_of
 from .arrays import to_numpy
+from .replaced import watching_hooks
 from .samples import Arguments, Hidden
 
 GENERATED = "GeneratedBackwardFor_"
@@ -63,7 +64,8 @@ def watching(recorder: Recorder) -> Iterator[None]:
     Function.apply = ours  # type: ignore[method-assign, assignment]
     _rebind(given.__func__)
     try:
-        yield
+        with watching_hooks(recorder):
+            yield
     finally:
         if Function.__dict__["apply"] is ours:
             Function.apply = given  # type: ignore[method-assign]
