@@ -9,6 +9,7 @@ alone (Go preempts by it for the same reasons; golang.org/design/24543).
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -42,13 +43,14 @@ SIGNAL = getattr(signal, "SIGURG", None)
 
 
 def _is_no_place_to_raise(frame: FrameType | None) -> bool:
-    """Is an import running, or a callback of a weak reference?
+    """Is an import running, or a callback of a weak reference or of the garbage collector?
 
-    Both end soon. An exception would leave the module half imported, and would be lost in the callback.
+    All end soon. An exception would leave the module half imported, and would be lost in a callback.
     """
+    collecting = {code for c in gc.callbacks if (code := getattr(c, "__code__", None)) is not None}
     while frame is not None:
         file = frame.f_code.co_filename
-        if file.startswith("<frozen importlib") or file == weakref.__file__:
+        if file.startswith("<frozen importlib") or file == weakref.__file__ or frame.f_code in collecting:
             return True
         frame = frame.f_back
     return False

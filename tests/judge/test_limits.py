@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import signal
@@ -125,6 +126,33 @@ def test_a_callback_of_a_weak_reference_is_not_disturbed(monkeypatch: pytest.Mon
 
     with pytest.raises(TimeLimit):
         forgets()
+    assert lost == []
+
+
+def test_a_callback_of_the_garbage_collector_is_not_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hypothesis and JAX have such callbacks."""
+    lost: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: lost.append(unraisable.exc_type))
+    times: list[float] = []
+
+    def takes_long(phase: str, info: dict[str, int]) -> None:
+        until = time.perf_counter() + 0.3
+        while not times and time.perf_counter() < until:
+            pass
+        times.append(time.perf_counter())
+
+    def collects() -> None:
+        with time_limit(0.1):
+            gc.collect()
+            while True:
+                time.sleep(0.01)
+
+    gc.callbacks.append(takes_long)
+    try:
+        with pytest.raises(TimeLimit):
+            collects()
+    finally:
+        gc.callbacks.remove(takes_long)
     assert lost == []
 
 
