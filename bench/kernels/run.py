@@ -183,7 +183,7 @@ KINDS = {
 
 
 def steps(rows: Sequence[Row]) -> list[str]:
-    """Of how many FAILs of a formula the wrong step is named, and of how many lossy passes the narrow one."""
+    """Count where a verdict names the step: the wrong one of a wrong formula, the narrow one of a pass that loses digits."""
     lines = ["| formula bugs that FAIL | " + " | ".join(KINDS.values()) + " |", "|---" * (1 + len(KINDS)) + "|"]
     for dtype in DTYPES:
         mine = [r.step for r in rows if r.kind == "formula" and r.dtype == dtype and r.outcome.startswith("FAIL")]

@@ -131,7 +131,7 @@ def loop(calls: int) -> None:
 
 
 def interval(ratios: list[float]) -> str:
-    """The median ratio in percent above 1, and the 95 % interval of the median by order statistics (Conover 1999, 3.2)."""
+    """The median ratio and its 95 % interval, in percent above 1; by order statistics (Conover 1999, 3.2)."""
     found, n = sorted(ratios), len(ratios)
     k = max(int((n - 1.96 * n**0.5) / 2), 0)
     low, mid, high = (100 * (r - 1) for r in (found[k], statistics.median(found), found[n - 1 - k]))

@@ -522,7 +522,7 @@ def _check_formats(answer: _Answer) -> _Finding | None:
 
 
 def _check_narrow(answer: _Answer, subject: Framework, function: Any) -> _Finding | None:
-    """WEAK where a right formula adds up in 16 bits, or rounds an intermediate to them, and an entry is off for it.
+    """WEAK where a right formula adds up in 16 bits, or rounds an intermediate to 16 bits, and that costs an entry digits.
 
     The budget does not ask for it: it excuses eight roundings of the result, as it cannot know how often a right
     implementation rounds. Here the backward pass is known, and so is what a wider accumulator would give.

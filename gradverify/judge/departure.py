@@ -449,9 +449,9 @@ class _Search:
         return _Repair(k, {k: lambda _: value}, text, rank)
 
     def true_values(self, k: int) -> Iterator[_Repair]:
-        """The step is to be a value of the definition, or the cotangent of a node of it, or its part along one edge.
+        """A step replaced by a value of the definition, a cotangent of one of its nodes, or a part of one along an edge.
 
-        Of a gradient itself that says nothing: the true one is right in its place.
+        A gradient itself is not replaced: the true one is right in its place, which names nothing.
         """
         if k in self.gradients:
             return

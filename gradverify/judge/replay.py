@@ -1,4 +1,4 @@
-"""The traced backward pass, replayed with every node rounded to its dtype, and with some of its steps in a wider one."""
+"""The traced backward pass, replayed: every node is rounded to its dtype, or chosen ones to a wider dtype."""
 
 from __future__ import annotations
 

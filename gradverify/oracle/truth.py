@@ -201,7 +201,7 @@ class _Attempt:
         return any(v.is_finite() and abs(v) > sys.float_info.max for v in entries)
 
     def without_gradient(self, outputs: tuple[Estimate, ...], kinks: tuple[str, ...]) -> Truth:
-        """What is said where the function has no value, or none within the doubles: nothing is judged there.
+        """The Truth where the function has no value, or none within the doubles: no gradient is looked for.
 
         To difference every entry of it would cost two walks each. More bits may still find a value where a ball was too
         wide for one, and none within the doubles.

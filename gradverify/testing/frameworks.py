@@ -112,7 +112,7 @@ class FrameworkReport:
         )
 
     def text(self) -> str:
-        """The report, the table of op by outcome without ops that only pass, and the first failure of each op or case."""
+        """The report: its score, the ops that do not only pass, by outcome, and the first failure of each op or case."""
         outcomes = [o for o in self.judged if any(o in row for row in self.table.values())]
         odd = {op: row for op, row in self.table.items() if set(row) - {str(Outcome.PASS), LACKS}}
         width = max(map(len, [*odd, "op"]), default=2)
@@ -313,7 +313,7 @@ def _declaration(framework: Framework) -> None:
 
 
 def _own_part(framework: Framework, case: Case) -> Iterator[str]:
-    """What is wrong where given arrays must stay unchanged, results share no memory, and exceptions be reported."""
+    """Faults of the adapter itself: it changes given arrays, its results share memory, or it hides an exception."""
     function = framework.function(case.graph, case.dtype)
     values = {n: np.array(v) for n, v in case.values.items()}
     cotangent = tuple(np.array(g) for g in case.cotangent)

@@ -95,6 +95,6 @@ def _begun(seed: int) -> tuple[object, ...]:
 
 
 def _places(python: Any, numpy: Any) -> tuple[object, ...]:
-    """How far a module, or an object, for each of the two has come, but for whole turns of its 624 words."""
+    """How far the two generators have come, within the 624 words that each makes at a time."""
     state: Mapping[str, Any] = numpy.get_state(legacy=False)
     return python.getstate(), state["state"]["pos"], state["has_gauss"], state["state"]["key"][:4].tobytes()

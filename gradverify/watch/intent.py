@@ -218,7 +218,7 @@ def _partial(look: _Look) -> Intent | None:
 
 
 def _surrogate_of_some(look: _Look) -> Intent | None:
-    """Is the truth zero on all entries of some inputs, where the rule is not, and the rule of others something else too?"""
+    """Does the rule give some inputs a gradient where the truth is zero in every entry, and is it off for others as well?"""
     flat = [n for n in look.case.wrt if not any(w[n].any() for w in look.want) and any(g[n].any() for g in look.got)]
     if not flat:
         return None

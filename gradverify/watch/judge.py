@@ -304,9 +304,9 @@ ROUNDS = 8
 
 
 def _iterates(case: Case, seed: int) -> bool:
-    """Does the graph decide again and again on what it decided before, at last within rounding?
+    """Is the graph a bisection by `where`: does each decision rest on the one before, the last ones within rounding?
 
-    A bisection by `where` is no branch of the program. Where its last decisions turn with rounding, its result is one of
+    Such a bisection is no branch of the program. Where its last decisions turn with rounding, its result is one of
     several that are as good.
     """
     depth: list[int] = []

@@ -346,7 +346,7 @@ class Recorder:
         self.hooks[key].replaced += 1
 
     def place(self, line: str = "") -> str:
-        """The test that runs, or the line of the program that a framework was called from, `line` where that is known."""
+        """The test that runs; outside of tests the line of the program that called the framework: `line`, where given."""
         return self.test or line or _line()
 
     @property

@@ -1,4 +1,4 @@
-"""At effort quick the drop-ins keep inputs in the layouts in memory that they are given in, as the originals do."""
+"""At effort quick the drop-ins keep the memory layout of their inputs, as the originals do."""
 
 from __future__ import annotations
 

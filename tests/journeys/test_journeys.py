@@ -1,4 +1,4 @@
-"""Five users' first hour, each as a page of commands with what they read on screen.
+"""Five users' first hour: pages of commands, with the output that they read on screen.
 
 The pages are docs/tutorial.md and docs/howto/*.md: what is documented is what is walked. Here they are walked from a fresh
 environment that a wheel was installed into, and the time is printed; `tests/docs` walks the same pages in the environment of

@@ -180,7 +180,7 @@ def test_numpy_by_hand() -> None:
 
 
 def test_a_number_in_all_turns_of_a_loop() -> None:
-    """A backward pass of some 600 nodes, which is too large to look into each."""
+    """A backward pass of some 600 nodes is too large to try each of them."""
 
     def run(x: Any) -> Any:
         h, rows = torch.zeros_like(x[0]), []

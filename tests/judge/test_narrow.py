@@ -236,7 +236,7 @@ class TestSumsWithinTheBudget:
 
 
 class TestIntermediatesWithinTheBudget:
-    """What is rounded to 16 bits on the way of a pass in float32, where the budget of the result excuses it."""
+    """Intermediates of a float32 pass that are rounded to 16 bits; the budget of the result excuses the error."""
 
     @staticmethod
     def gated(keep: Callable[[Any], Any]) -> Any:

@@ -115,7 +115,7 @@ def _middle(x: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _middle_of_numbers(x: np.ndarray, axis: int) -> np.ndarray:
-    """The index of the lower median along an axis, of what is not NaN; of the first NaN where there is nothing else."""
+    """The index of the lower median of the numbers along an axis; where all are NaN, that of the first."""
     count = (
         (~np.isnan(x)).sum(axis=axis, keepdims=True) if x.dtype.kind == "f" else np.full((1,) * x.ndim, x.shape[axis])
     )

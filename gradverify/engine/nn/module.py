@@ -236,7 +236,7 @@ class Module(HasState):
             object.__delattr__(self, name)
 
     def _forget(self, name: str, but: Any = None) -> None:
-        """Take a name out of all tables but one, in which what is assigned keeps its place."""
+        """Take a name out of all tables except `but`, where an assignment keeps the name's place."""
         self.__dict__.pop(name, None)
         for table in (self._parameters, self._buffers, self._modules):
             if table is not but:
@@ -459,7 +459,7 @@ class Module(HasState):
 
 
 def _check_move(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Raises TypeError for what is no device, dtype or tensor, and for a dtype that is not floating point."""
+    """Raises TypeError for anything but a device, a floating-point dtype or a tensor."""
     if "copy" in kwargs:
         raise RuntimeError(".to() does not accept copy argument")
     first, rest = (args[0], args[1:]) if args else (None, ())

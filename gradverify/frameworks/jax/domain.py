@@ -14,7 +14,7 @@ from ...core.errors import Unsupported
 
 @dataclass(frozen=True)
 class Inside:
-    """What is left to judge of a function that is NaN in some outputs.
+    """The outputs of a function that are not NaN, as a function of their own.
 
     fn     its other outputs; None where all are NaN
     args   the arguments, in which the entries that NaN comes of have the value of another entry

@@ -1,4 +1,4 @@
-"""What the handles of the interpreter carry beside their numbers, and what is recorded of a step that makes a new one.
+"""Marks that the interpreter's handles carry beside their numbers, and how a step marks the handle that it makes.
 
 `attr["codes"]` says, lane by lane, which entry of which node a lane is (`trace/lanes`); without it all are known.
 `attr["exact"]` has in doubles what is made of literals, integers and known memory alone. `attr["taint"]` says why nothing
@@ -93,7 +93,7 @@ def exact(h: Handle) -> np.ndarray:
 
 
 def widen(out: Handle, op: Any, *args: Handle) -> None:
-    """`out` in doubles, where it is made of known numbers alone (1 / n, exp of a target that is not differentiated)."""
+    """Keep `out` in doubles as well where all that it is made of is known: 1 / n, exp of a target without a gradient."""
     if is_float(out) and any("exact" in a.attr for a in args) and not any("codes" in a.attr for a in args):
         with np.errstate(all="ignore"):
             out.attr["exact"] = np.asarray(op(*(np.asarray(exact(a), dtype=np.float64) for a in args)))

@@ -62,8 +62,7 @@ def _weighted(parts: tuple[Edge, ...], c: float, text: str, tries: int = 1) -> G
 
 
 def _terms(e: Evidence) -> Iterator[tuple[tuple[Edge, ...], str]]:
-    """The edges by themselves, then all edges of a node together, then those that a loop, or the instances of a kernel,
-    have alike.
+    """Yield single edges, then all edges of one node, then those that all turns of a loop (or instances of a kernel) share.
 
     Of a chain every edge has the same part. People know a term by its reduction or product, so that those come first.
     """
