@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
@@ -211,6 +212,12 @@ class Verdict:
 
     def __bool__(self) -> bool:
         return bool(self.outcome) or bool(self.accepted)
+
+    @property
+    def status(self) -> Outcome:
+        """Deprecated: the name of `outcome` before outcomes had one name each."""
+        warnings.warn("Verdict.status is called outcome now", DeprecationWarning, stacklevel=2)
+        return self.outcome
 
     @property
     def power(self) -> float:

@@ -115,3 +115,9 @@ def test_the_config_file(tmp_path: Path) -> None:
         file.write_text(f"[tool.gradverify]\n{text}\n")
         with pytest.raises(GradverifyError, match=said):
             read_config(tmp_path)
+
+
+def test_the_old_name_of_the_outcome_says_that_it_is_old():
+    verdict = Verdict(O.WEAK, "case", "torch", "float64")
+    with pytest.warns(DeprecationWarning, match="called outcome now"):
+        assert verdict.status is O.WEAK
