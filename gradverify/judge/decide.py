@@ -42,6 +42,7 @@ from .laws import registry as laws
 from .narrow import find_narrow, find_narrow_sum
 from .reference import Reference, allowance, in_doubles, reference, truth_of
 from .replay import Narrow
+from .roundings import may_round
 from .stability import find_unstable
 from .wording import output_label
 
@@ -250,7 +251,7 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
     if backward and backward.faults:
         return fail(FailKind.LAW, f"the backward pass: {'; '.join(backward.faults)}")
     ref = reference(case, seed=seed, once=_rounded_once(case, backward) if backward else frozenset())
-    if backward and backward.formula.right:
+    if backward and _is_right_to_its_arithmetic(backward, seed):
         ref = _with_size_at_zeros(case, ref)
     claimed = _check_claims(case, ref)
     if claimed:
@@ -403,8 +404,13 @@ def _rounded_once(case: Case, backward: Exact) -> frozenset[str]:
     return backward.rounded_once & several if several else several
 
 
+def _is_right_to_its_arithmetic(exact: Exact, seed: int) -> bool:
+    """Is the formula right, or off by less than its own arithmetic resolves?"""
+    return exact.formula.right is not None and (exact.formula.right or not off_beyond(exact, seed))
+
+
 def _with_size_at_zeros(case: Case, ref: Reference) -> Reference:
-    """The reference for a formula that is right: where the truth is 0 an entry is judged by the array's size.
+    """The reference for a formula that is right to its arithmetic: where the truth is 0 an entry is judged by the array's size.
 
     There is no digit of it to lose. A right formula may reach that 0 by a difference of terms of the array's size, and
     leaves SAFETY roundings of them, as it does of a result (`budget`).
@@ -542,9 +548,13 @@ def _check_narrow(answer: _Answer, subject: Framework, function: Any) -> _Findin
 
 
 def _coarser_formats(exact: Exact, case: Case) -> list[str]:
-    """The formats of the backward pass with fewer digits than all those that the definition computes in."""
+    """The formats of the backward pass with fewer digits than all those that the definition computes in.
+
+    One that holds masks alone does not count: no digit is lost there.
+    """
     coarsest = max(FORMATS[d].roundoff for d in {case.dtype, *case.formats.values()})
-    return sorted(d for d in exact.formats if FORMATS[d].roundoff > coarsest)
+    coarser = [d for d in exact.formats if FORMATS[d].roundoff > coarsest]
+    return sorted(d for d in coarser if exact.asked is None or may_round(exact.asked, d))
 
 
 def _check_stability(answer: _Answer) -> _Finding | None:
@@ -562,15 +572,17 @@ def _check_stability(answer: _Answer) -> _Finding | None:
 def _weigh_lost_digits(finding: _Finding, answer: _Answer) -> _Finding:
     """A FAIL of values; where the formula is right and its own rounding explains them, digits are lost and nothing else.
 
+    A formula that is off by less than its arithmetic resolves counts as right, but for what it is off by.
+
     WEAK where every failing entry keeps half of the digits of the dtype that the definition computes in (an error of √u,
     relative to the gradient's largest entry), else FAIL (precision); so is a backward pass in a narrower dtype than that.
     """
     exact, case = answer.exact, answer.case
-    if finding.kind is FailKind.PRECISION and exact is not None and exact.formula.right is False:
-        wrong = _check_formula(answer, None)
-        return replace(wrong, message=f"{wrong.message}; {finding.message}") if wrong and wrong.kind else finding
-    if exact is None or not exact.formula.right or finding.kind not in (FailKind.WRONG, FailKind.PRECISION):
+    if exact is None or finding.kind not in (FailKind.WRONG, FailKind.PRECISION):
         return finding
+    if not _is_right_to_its_arithmetic(exact, answer.seed):
+        wrong = _check_formula(answer, None) if finding.kind is FailKind.PRECISION else None
+        return replace(wrong, message=f"{wrong.message}; {finding.message}") if wrong else finding
     if _output_fails(answer):
         return finding
     narrow = find_narrow(case, exact, answer.seen, answer.ref, answer.compared)
@@ -590,7 +602,7 @@ def _weigh_rounding(finding: _Finding, answer: _Answer, exact: Exact, narrow: Na
     output, or multiplies matrices of 16 bits. That is a choice of what is saved and on what is run.
     """
     case = answer.case
-    own = exact.rounding(answer.seed)
+    own = {n: allowed + exact.error.get(n, 0.0) for n, allowed in exact.rounding(answer.seed).items()}
     computed = [FORMATS[d].roundoff for d in {case.dtype, *case.formats.values()}]
     half = math.sqrt(min(computed))
     weak = True
@@ -614,7 +626,8 @@ def _weigh_rounding(finding: _Finding, answer: _Answer, exact: Exact, narrow: Na
         message = f"the formula is right, and computed in {' and '.join(narrower)}: {finding.message}"
         return replace(finding, kind=FailKind.PRECISION, message=message)
     lost = math.log10(max(c.comparison.share for c in answer.compared if c.failing.any()))
-    digits = f"the formula is right, and loses about {max(lost, 0.1):.1f} digits that need not be lost"
+    right = "is right" if exact.formula.right else f"is right to its own arithmetic ({exact.resolution})"
+    digits = f"the formula {right}, and loses about {max(lost, 0.1):.1f} digits that need not be lost"
     message = f"{digits}: {finding.message}"
     if weak:
         return _Finding(Outcome.WEAK, message=message, comparisons=finding.comparisons)

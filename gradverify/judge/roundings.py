@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..core.case import Case
-from ..core.graph import Apply, Constant, Graph
-from ..namespaces.dtypes import FORMATS, is_float, to_float64
+from ..core.graph import Apply, Constant, Graph, Input
+from ..namespaces.dtypes import FORMATS, is_float, rounded, to_float64
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import forward, reverse
 from ..ops.build import lowered_with_origins
@@ -32,6 +32,22 @@ def computes_wide(case: Case) -> bool:
         and not FORMATS[case.formats[k]].stores
         for k, n in enumerate(case.graph.nodes)
     )
+
+
+def may_round(case: Case, dtype: str) -> bool:
+    """May a step of the case in `dtype` round? Not where all of them hold masks, signs and counts that it represents."""
+    graph = case.graph
+    steps = [k for k, d in case.formats.items() if d == dtype and not isinstance(graph.nodes[k], Input)]
+    follows = [False] * len(graph.nodes)  # does the node move with a float input?
+    for k, n in enumerate(graph.nodes):
+        moved = isinstance(n, Input) or (isinstance(n, Apply) and n.op != "sign" and any(follows[a] for a in n.args))
+        follows[k] = moved and n.kind in ("float", "complex")
+    if not steps or any(follows[k] for k in steps):
+        return True
+    given = {n: to_float64(v) if is_float(v) else v for n, v in case.values.items()}
+    with np.errstate(all="ignore"):
+        values = [np.asarray(v, dtype=np.float64) for v in forward(NUMPY, graph, given, "float64")]
+    return any(not np.array_equal(rounded(values[k], dtype), values[k], equal_nan=True) for k in steps)
 
 
 class Excused:

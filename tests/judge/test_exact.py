@@ -344,3 +344,84 @@ def test_float32_within_float64() -> None:
     w = torch.tensor([0.5, -1.5], dtype=torch.float64, requires_grad=True)
     v = gradverify.check(_through(torch.float32, "sum").apply, x, w, effort="quick")
     assert (v.outcome, v.kind) == (Outcome.FAIL, FailKind.PRECISION)
+
+
+class Masked(torch.autograd.Function):
+    """max(x, 0), whose backward pass multiplies by what `mask` makes of x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, mask: Any) -> Any:
+        ctx.save_for_backward(x)
+        ctx.mask = mask
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (x,) = ctx.saved_tensors
+        return ctx.mask(x) * g, None
+
+
+SIDES = torch.tensor([0.3, -1.2, 2.1, -0.7], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        lambda x: (x >= 0).float(),
+        lambda x: (x >= 0).bfloat16(),
+        lambda x: ((x.sign() + 1) / 2).half(),
+        lambda x: torch.where(x > 0, torch.ones(4), torch.zeros(4)),
+        lambda x: (x > 0).float() * torch.ones(4),
+    ],
+    ids=["float32", "bfloat16", "signs", "two literals", "two masks"],
+)
+def test_a_mask_in_a_coarser_format_loses_nothing(mask: Any) -> None:
+    v = gradverify.check(lambda x: Masked.apply(x, mask), SIDES, order=1, effort="quick")
+    assert v.outcome is Outcome.PASS, v.message
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [lambda x: (x > 0).float() * x.float() / x.float(), lambda x: torch.where(x > 0, x.float(), torch.zeros(4)) / x],
+    ids=["a quotient", "a masked value"],
+)
+def test_a_value_behind_a_mask_is_rounded(mask: Any) -> None:
+    v = gradverify.check(lambda x: Masked.apply(x, mask), SIDES, order=1, effort="quick")
+    assert v.outcome is not Outcome.PASS
+    assert "float32" in v.message
+
+
+def sum_with_a_floor(weights: Any, floor: float) -> Any:
+    return weights.sum(-1, keepdim=True) + floor
+
+
+class Blockwise(torch.autograd.Function):
+    """softmax(scores) v, with a floor under the sum that the backward pass does not know of."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Any, v: Any, floor: float) -> Any:
+        top = scores.amax(-1, keepdim=True)
+        total = sum_with_a_floor((scores - top).exp(), floor)
+        out = (scores - top).exp() @ v / total
+        ctx.save_for_backward(scores, v, out, total.log() + top)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        scores, v, out, lse = ctx.saved_tensors
+        p = (scores - lse).exp()
+        return p * (g @ v.T - (g * out).sum(-1, keepdim=True)), p.T @ g, None
+
+
+@pytest.mark.parametrize("masked", [0, 1, 2])
+def test_a_formula_that_is_off_below_its_arithmetic_keeps_the_excuse_of_its_rounding(masked: int) -> None:
+    """In float32: the floor is below its digits; the first row sees one key alone, so that its true gradient is 0."""
+    torch.manual_seed(masked)
+    seen = torch.ones(3, 3, dtype=torch.bool).tril() if masked < 2 else torch.eye(3, dtype=torch.bool)
+    hidden = torch.zeros(3, 3).masked_fill(~seen, -1e30)
+    f = lambda q, v: Blockwise.apply(q * 3 + hidden, v, 1e-10)
+    v = gradverify.check(f, torch.randn(3, 3), torch.randn(3, 4) * 10.0**masked, order=1)
+    assert v.outcome is Outcome.WEAK, v.message
+    f = lambda q, v: Blockwise.apply(q * 3 + hidden, v, 1e-3)
+    v = gradverify.check(f, torch.randn(3, 3), torch.randn(3, 4) * 10.0**masked, order=1)
+    assert v.outcome is Outcome.FAIL, v.message

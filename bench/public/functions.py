@@ -1,31 +1,16 @@
-"""`check` on differentiable functions of public packages, as they are: nobody here wrote them.
-
-    python -m bench.public --folder /scratch/public [--only TEXT] [--seconds S] [--write]      (from the repository root)
-
-installs PACKAGES into FOLDER, and nothing else that they depend on, and checks each function at its drawn arguments:
-PyTorch's at default effort and order 1, JAX's at effort quick. A FAIL is held against central differences at three steps,
-which know nothing of the judge. `--write` saves bench/results/public.md. Each function runs in a process of its own.
-"""
+"""Differentiable functions of public packages, with their arguments: nobody here wrote the functions."""
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import importlib.util
-import subprocess
 import sys
-import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pebble import ProcessPool
-
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "bench" / "results" / "public.md"
 
 PACKAGES = """
 timm==1.0.31 zuko==1.6.0 pyro-ppl==1.9.2 pyro-api hypll==0.1.1 geoopt==0.5.1 botorch==0.18.1 gpytorch linear_operator
@@ -36,19 +21,21 @@ cloudpickle gast six tqdm toolz chex multipledispatch pyre-extensions typing_ins
 opt_einsum tyro
 """.split()
 
-STEPS = (1e-4, 1e-5, 1e-6)
-
 Function = Callable[..., Any]
 
 
 @dataclass(frozen=True)
 class Public:
-    """A function of a package, `package.name`, and its arguments in float64."""
+    """A function of a package, `package.name`, and its arguments in float64.
+
+    `meant` says why the gradient is not the function's where its authors say so; `known` what a FAIL comes to.
+    """
 
     name: str
     function: Function
     arguments: tuple[np.ndarray, ...]
     framework: str = "torch"
+    meant: str = ""
 
 
 RNG = np.random.default_rng(3)
@@ -265,131 +252,3 @@ def jax_functions() -> list[Public]:
           for m in ("cubic", "akima", "monotonic")),
     ]  # fmt: skip
     return [Public(name, f, args, "jax") for name, f, args in rows]
-
-
-FUNCTIONS = (*torch_functions(), *jax_functions())
-
-
-@dataclass(frozen=True)
-class Row:
-    name: str
-    outcome: str
-    power: float | None
-    message: str
-    seconds: float
-    off: str = ""
-
-
-def judged(k: int, folder: str) -> Row:
-    """The verdict on a function, in this process."""
-    sys.path.append(folder)
-    warnings.simplefilter("ignore")
-    public = FUNCTIONS[k]
-    function, values = public.function, public.arguments
-    from gradverify import check
-
-    function.__name__ = function.__qualname__ = public.name.partition(",")[0].rpartition(".")[2]
-    start = time.process_time()
-    if public.framework == "jax":
-        import jax
-        import jax.numpy as jnp
-
-        jax.config.update("jax_enable_x64", True)
-        verdict = check(function, *map(jnp.asarray, values), effort="quick", order=1)
-    else:
-        import torch
-
-        verdict = check(function, *(torch.tensor(v) for v in values), order=1)
-    seconds = time.process_time() - start
-    off = differences(public.framework, function, values) if verdict.outcome.value == "FAIL" else ""
-    return Row(public.name, verdict.outcome.value, verdict.power, verdict.message, seconds, off)
-
-
-def differences(framework: str, function: Function, values: tuple[np.ndarray, ...]) -> str:
-    """How far the gradient of a drawn pairing is from central differences, relative to its largest entry, by step."""
-    g = np.random.default_rng(5)
-    if framework == "jax":
-        import jax
-        import jax.numpy as jnp
-
-        shape = np.shape(function(*map(jnp.asarray, values)))
-        weights = jnp.asarray(g.normal(size=shape))
-        loss: Any = lambda *xs: (function(*xs) * weights).sum()
-        gradients = [np.asarray(d) for d in jax.grad(loss, tuple(range(len(values))))(*map(jnp.asarray, values))]
-        value: Any = lambda *xs: float(loss(*map(jnp.asarray, xs)))
-    else:
-        import torch
-
-        inputs = [torch.tensor(v, requires_grad=True) for v in values]
-        out = function(*inputs)
-        weight = torch.tensor(g.normal(size=tuple(out.shape)))
-        gradients = [np.asarray(d) for d in torch.autograd.grad((out * weight).sum(), inputs)]
-        value = lambda *xs: float((function(*map(torch.tensor, xs)) * weight).sum())
-    size = max(float(np.abs(d).max()) for d in gradients) or 1.0
-    found = []
-    for step in STEPS:
-        worst = 0.0
-        for k, x in enumerate(values):
-            for at in np.ndindex(x.shape):
-                moved = [np.array(v) for v in values]
-                moved[k][at] = x[at] + step
-                up = value(*moved)
-                moved[k][at] = x[at] - step
-                worst = max(worst, abs((up - value(*moved)) / (2 * step) - gradients[k][at]))
-        found.append(f"{worst / size:.2g}")
-    return ", ".join(found)
-
-
-def page(rows: list[Row], left: list[str]) -> str:
-    counts = {o: sum(r.outcome == o for r in rows) for o in sorted({r.outcome for r in rows})}
-    lines = [
-        "# Functions of public packages",
-        "",
-        "Inputs: not ours. The functions are those of the packages; the arguments are drawn or chosen by us.",
-        "`python -m bench.public --folder FOLDER --write`: `check` at order 1, PyTorch's at default effort, JAX's at quick.",
-        "",
-        f"{len(rows)} functions: {', '.join(f'{n} {o}' for o, n in counts.items())}.",
-        "",
-        "| function | outcome | power | CPU seconds | off from central differences (steps 1e-4, 1e-5, 1e-6) |",
-        "|---|---|---|---|---|",
-    ]
-    for r in rows:
-        power = f"{r.power:.1e}" if r.power is not None and np.isfinite(r.power) else ""
-        lines.append(f"| {r.name} | {r.outcome} | {power} | {r.seconds:.1f} | {r.off} |")
-    told = [r for r in rows if r.outcome not in ("PASS",)]
-    if told:
-        lines += ["", "| function | what is said |", "|---|---|"]
-        lines += [f"| {r.name} | {' '.join(r.message.split()).replace('|', '/')} |" for r in told]
-    if left:
-        lines += ["", *(f"* {line}" for line in left)]
-    return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True, help="for the packages")
-    parser.add_argument("--only", default="", help="functions with this text in their names")
-    parser.add_argument("--seconds", type=float, default=300.0, help="for each function")
-    parser.add_argument("--installed", action="store_true", help="the packages are in FOLDER")
-    parser.add_argument("--write", action="store_true")
-    options = parser.parse_args()
-    if not options.installed:
-        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(options.folder), *PACKAGES]
-        subprocess.run(pip, check=True)
-    rows, left = [], []
-    asked = [k for k, f in enumerate(FUNCTIONS) if options.only in f.name]
-    with ProcessPool(max_workers=1, max_tasks=1) as pool:
-        for k in asked:
-            name = FUNCTIONS[k].name
-            try:
-                rows.append(pool.schedule(judged, args=(k, str(options.folder)), timeout=options.seconds).result())
-                print(rows[-1], flush=True)
-            except Exception as e:  # it raised, ran too long or died
-                left.append(f"{name}: {type(e).__name__}: {str(e)[:200]}")
-                print(left[-1], flush=True)
-    if options.write:
-        PAGE.write_text(page(rows, left), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
