@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..core.case import Case
-from ..core.graph import Apply, Graph
+from ..core.graph import Apply, Constant, Graph
 from ..namespaces.dtypes import is_float, to_float64
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import forward
@@ -91,6 +91,19 @@ def why_no_parts(given: Graph, doubled: Graph, old: int, new: int) -> str:
             parts |= {Fraction(n, old).denominator for n, m in zip(a.shape, b.shape) if n and m == 2 * n}
     cut = next((p for p in sorted(parts) if new % p), 0)
     return f"the function cuts axes of length {old} into {cut} equal parts, which {new} has not" if cut else ""
+
+
+def why_no_index(given: Case, old: int, new: int) -> str:
+    """Why axes of length `old` cannot be cut to `new`: integers that the function holds may name an entry that is gone.
+
+    Targets name their classes so. A function that masks a target out of range away computes something else: one part of a
+    loss, of which other processes compute the rest. Empty where there are no such integers.
+    """
+    held = [np.asarray(n.value) for n in given.graph.nodes if isinstance(n, Constant) and n.kind == "int"]
+    held += [v for v in given.values.values() if v.dtype.kind in "iu"]
+    if any(((v >= new) & (v < old)).any() for v in held):
+        return f"integers of the function name entries of axes of length {old}, which {new} has not"
+    return ""
 
 
 def _outputs(graph: Graph, values: dict[str, np.ndarray], dtype: str) -> list[np.ndarray]:

@@ -29,7 +29,7 @@ from ..trace.drawing import kept
 from . import branches as branches  # declares its probe
 from . import same_point as same_point  # declares its probes
 from . import variations as variations  # declares its probes
-from .batches import why_no_batch, why_no_parts
+from .batches import why_no_batch, why_no_index, why_no_parts
 from .branches import COMPARISONS
 from .complex_adapter import label_whole, to_native
 from .keeping import kept_process
@@ -252,7 +252,7 @@ def _refuse_other_sizes(given: Given, there: Case | None, resize: Resize) -> Non
     """Raise Unsupported where the function at another size is not the one at the given size."""
     if given.case is None or there is None:
         return
-    why_not = why_no_batch(given.case, there)
+    why_not = why_no_batch(given.case, there) or why_no_index(given.case, resize.old, resize.new)
     if not why_not and resize.new % resize.old:
         try:
             doubled, _ = trace_case(given.question, Point(resize.doubled(), "twice as long"))

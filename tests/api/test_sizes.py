@@ -194,3 +194,50 @@ class TestSegments:
             x = np.array(given)
             longer = np.concatenate([x, x[:2]])
             assert np.array_equal(_with_runs_of(x, longer), longer)
+
+
+def part_of_a_cross_entropy(target: Any) -> Any:
+    """The share of one process in the cross entropy of all: targets beyond its classes are others'."""
+
+    def forward(x: Any) -> Any:
+        x = x - x.max(1, keepdim=True).values
+        here = target < x.shape[1]
+        picked = x.gather(1, torch.where(here, target, 0).unsqueeze(1)).squeeze(1)
+        return x.exp().sum(1).log() - torch.where(here, picked, 0.0)
+
+    def backward(g: Any, x: Any) -> Any:
+        here = (target < x.shape[1]).to(x.dtype).unsqueeze(1)
+        hot = torch.zeros_like(x).scatter(1, torch.where(target < x.shape[1], target, 0).unsqueeze(1), here)
+        return g.unsqueeze(1) * (x.softmax(1) - hot)
+
+    return custom(forward, backward)
+
+
+@pytest.mark.parametrize("target", [[1, 0, 3], [3, 3, 2], [0, 3, 0]])
+def test_targets_keep_their_classes(target: list[int]) -> None:
+    v = check(part_of_a_cross_entropy(torch.tensor(target)), drawn(3, 4), order=1)
+    assert v.outcome is Outcome.PASS, v.message
+
+
+def test_targets_that_are_arguments_keep_their_classes() -> None:
+    def f(x: Any, target: Any) -> Any:
+        return part_of_a_cross_entropy(target)(x)
+
+    v = check(f, drawn(3, 5), torch.tensor([4, 0, 1]), order=1)
+    assert v.outcome is Outcome.PASS, v.message
+
+
+def test_a_tail_of_what_holds_indices_is_found_at_longer_axes() -> None:
+    index = torch.tensor([3, 0, 1, 2])
+
+    def forward(x: Any) -> Any:
+        return x[:, index] * 2 + x.sum(1, keepdim=True) * 1.0
+
+    def backward(g: Any, x: Any) -> Any:
+        dx = (g.sum(1, keepdim=True) * torch.ones_like(x)).index_add(1, index, 2 * g)
+        if x.shape[1] % 4:
+            dx[:, -1] = 0
+        return dx
+
+    v = check(custom(forward, backward), drawn(3, 4), order=1)
+    assert v.outcome is Outcome.FAIL
