@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -74,6 +74,10 @@ def compare(
         )
         failing = (non_finite | (d - r > b)) & ~passing & np.isfinite(b)
     comparison = _summary(of, wide, want, d, r, b, failing, non_finite, fmt)
+    worst = comparison.worst
+    if worst is not None and low is not None and high is not None and np.isnan(want.hi[worst.index]):
+        sides = f"{low[worst.index]:.6g} to {high[worst.index]:.6g}"
+        comparison = replace(comparison, worst=replace(worst, want=sides))
     return Compared(comparison, failing, passing, non_finite)
 
 

@@ -253,6 +253,8 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
     ref = reference(case, seed=seed, once=_rounded_once(case, backward) if backward else frozenset())
     if backward and _is_right_to_its_arithmetic(backward, seed):
         ref = _with_size_at_zeros(case, ref)
+    if ref.truth.low:
+        ref = _with_size_of_sides(case, ref, seen)
     claimed = _check_claims(case, ref)
     if claimed:
         return claimed
@@ -420,6 +422,24 @@ def _with_size_at_zeros(case: Case, ref: Reference) -> Reference:
         hi = ref.truth.gradients[n].hi
         size = SAFETY * FORMATS[case.dtype_of(n)].arithmetic * np.max(np.abs(hi), initial=0.0, where=np.isfinite(hi))
         allowed[n] = np.where(hi == 0, np.maximum(b, size), b)
+    return replace(ref, budget=replace(ref.budget, gradients=allowed))
+
+
+def _with_size_of_sides(case: Case, ref: Reference, seen: Observation) -> Reference:
+    """The reference for answers at a kink whose convention has no value, as √(x² + y²) at 0: its slopes to each side have.
+
+    Rounding that passes through the kink has no bound there; that of a rule with a value of its own leaves SAFETY roundings
+    of the slopes. An answer that is not finite stays undecided.
+    """
+    allowed = dict(ref.budget.gradients)
+    for n, low in ref.truth.low.items():
+        got = seen.gradients.get(n)
+        with np.errstate(invalid="ignore"):
+            size = np.maximum(np.abs(low), np.abs(ref.truth.high[n]))
+        known = (
+            ~np.isfinite(allowed[n]) & np.isfinite(size) & (np.isfinite(to_float64(got)) if got is not None else True)
+        )
+        allowed[n] = np.where(known, SAFETY * FORMATS[case.dtype_of(n)].arithmetic * size, allowed[n])
     return replace(ref, budget=replace(ref.budget, gradients=allowed))
 
 
@@ -613,6 +633,8 @@ def _weigh_rounding(finding: _Finding, answer: _Answer, exact: Exact, narrow: Na
         name = c.comparison.of[1:]
         want, got = answer.ref.truth.gradients[name], answer.seen.gradients[name]
         if got is None or name not in own:
+            return finding
+        if not np.isfinite(want.hi[c.failing]).all():  # at a kink: the formula has been held against no value there
             return finding
         with np.errstate(all="ignore"):
             error = want.error_of(got)[c.failing]
@@ -809,7 +831,7 @@ def _how_wrong(bad: Compared, case: Case, seen: Observation, truth: Truth) -> tu
     size = abs(float(want.hi[worst.index]))
     share = bad.comparison.share
     head = f"{worst.where} is off by {worst.error:.2g}"
-    if size:
+    if size and math.isfinite(size):
         head += f" ({worst.error / size:.2g} relative)"
     if share < MANY:
         head += f", {share:.2g} times what rounding in {case.dtype} excuses"

@@ -10,6 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import gradverify  # noqa: E402
+from gradverify.core.outcome import FailKind, Outcome  # noqa: E402
 
 F32, F64 = torch.float32, torch.float64
 
@@ -80,3 +81,51 @@ def test_forward_over_forward_is_held_against_the_definition() -> None:
     a = torch.autograd.functional.hessian(products, x.detach())  # by reverse mode: right
     b = torch.func.jvp(lambda x: torch.func.jvp(products, (x,), (x * 0 + 1,))[1], (x.detach(),), (x.detach(),))[1]
     assert (verdict.outcome.name == "FAIL") == (abs(float(a - b)) > 1e-9)
+
+
+def _norm(value: Any, slope: Any) -> Any:
+    class Norm(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            out = value(x)
+            ctx.save_for_backward(x, out)
+            return out
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            x, out = ctx.saved_tensors
+            return slope(g.unsqueeze(-1), x, out.unsqueeze(-1))
+
+    return Norm.apply
+
+
+def _zero_at_zero(g: Any, x: Any, out: Any) -> Any:
+    return torch.where(out == 0, 0.0, g * x / out)
+
+
+NORMS = {
+    "squares and a root": lambda x: (x * x).sum(-1).sqrt(),
+    "powers": lambda x: (x**2).sum(-1) ** 0.5,
+    "pairs": lambda x: (x[..., 0] * x[..., 0] + x[..., 1] * x[..., 1]).sqrt(),
+    "a product with its own": lambda x: torch.einsum("...i,...i->...", x, x).sqrt(),
+}
+AT_ZERO = ((0.0, 0.0), (3.0, 4.0))
+
+
+@pytest.mark.parametrize("of", NORMS)
+def test_a_norm_by_a_root_has_slopes_to_each_side_of_zero(of: str) -> None:
+    x = torch.tensor(AT_ZERO, dtype=torch.float64)
+    v = gradverify.check(_norm(NORMS[of], _zero_at_zero), x, order=1, effort="quick")
+    assert v.outcome is Outcome.PASS, v.message
+    one_side = _norm(NORMS[of], lambda g, x, out: torch.where(out == 0, g, g * x / out))
+    assert gradverify.check(one_side, x, order=1, effort="quick").outcome is Outcome.PASS
+    three = _norm(NORMS[of], lambda g, x, out: torch.where(out == 0, 3 * g, g * x / out))
+    v = gradverify.check(three, x, order=1, effort="quick")
+    assert (v.outcome, v.kind) == (Outcome.FAIL, FailKind.WRONG)
+    assert " to " in v.comparisons[-1].worst.want
+
+
+@pytest.mark.parametrize("of", NORMS)
+def test_nan_at_the_kink_of_a_root_stays_undecided(of: str) -> None:
+    v = gradverify.check(NORMS[of], torch.tensor(AT_ZERO, dtype=torch.float64), order=1, effort="quick")
+    assert v.outcome is Outcome.INCONCLUSIVE
