@@ -11,7 +11,6 @@ import importlib.util
 import sys
 import types
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,11 +21,13 @@ PACKAGES = """
 kornia==0.9.0 deepinv==0.5.0 ring_attention_pytorch==0.5.20 reformer_pytorch==1.4.4 revtorch==0.2.4 torch-struct==0.5
 compressai==1.2.8 fairscale==0.4.13 qpth==0.0.18 optimum-quanto==0.2.7 pytorch_revgrad==0.2.0 efficientnet_pytorch==0.7.1
 geffnet==1.0.2 echoAI==0.1.3 entmax==1.3 iunets==0.1 kymatio==0.3.0 pytorch_optimizer==4.1.0 speechbrain==1.1.2
-snntorch==1.0.0 spikingjelly==2.0.0 linformer==0.2.3 monai==1.6.1 brevitas==0.13.4 torchdeq==0.1.0 norse==1.1.0
+snntorch==1.0.0 spikingjelly==2.0.0 linformer==0.2.3 monai==1.6.1 brevitas==0.13.4 torchdeq==0.1.0 norse==1.0.0
 """.split()
 
-MISSING = ("torchvision", "tqdm", "hyper_connections", "colt5_attention", "CoLT5_attention", "kornia_rs", "pandas", "requests",
-           "matplotlib", "PIL", "cvxpy", "torchaudio", "huggingface_hub", "safetensors", "natsort", "h5py", "seaborn")  # fmt: skip
+NEEDED = ["einops==0.8.1", "tqdm", "local-attention", "autoray"]
+MISSING = ("torchvision", "hyper_connections", "colt5_attention", "CoLT5_attention", "kornia_rs", "pandas",
+           "requests", "matplotlib", "PIL", "cvxpy",
+           "torchaudio", "huggingface_hub", "safetensors", "natsort", "h5py", "seaborn")  # fmt: skip
 WHOLE = ("deepinv", "brevitas", "monai")  # whose modules ask for the package itself
 RNG = np.random.default_rng(11)
 
@@ -85,11 +86,11 @@ def rule(module: str, name: str, *rest: Any, first: bool = False) -> Function:
     return call
 
 
-def long(*values: Any) -> Function:
+def scalar(value: int) -> Function:
     def make() -> Any:
         import torch
 
-        return torch.tensor(values)
+        return torch.tensor(value)
 
     return make
 
@@ -120,7 +121,7 @@ def programme(kind: str) -> Function:
             p, g, h = args
             return function(eye, p, g, h, none, none)
         (a, p) = args
-        g, h = torch.cat([eye, -eye]), torch.full((6,), 0.4, dtype=torch.float64)
+        g, h = torch.cat([eye, -eye]), torch.full((6,), 9.0, dtype=torch.float64)
         return function(a @ a.T + eye, p, g, h, none, none)
 
     return call
@@ -251,7 +252,9 @@ def equilibrium(w: Any, x: Any) -> Any:
         for _ in range(200):
             z = f(z)
     functor = here.backward_factory(
-        grad_type="ift", b_solver=solvers.get_solver("fixed_point_iter"), b_solver_kwargs={"max_iter": 200, "tol": 1e-14}
+        grad_type="ift",
+        b_solver=solvers.get_solver("fixed_point_iter"),
+        b_solver_kwargs={"max_iter": 200, "tol": 1e-14},
     )
     return functor(torch.nn.Module(), f, z)[0]
 
@@ -272,7 +275,8 @@ rows: list[tuple[str, Function, tuple[np.ndarray, ...], str]] = [
     ("ring_attention, causal", attention(True, False, 4), (normal(1, 6, 2, 3), normal(1, 6, 2, 3), normal(1, 6, 2, 3)), ""),
     ("ring_attention, causal, clamped", attention(True, True, 4),
      (normal(1, 6, 2, 3), normal(1, 6, 2, 3), normal(1, 6, 2, 3)), ""),
-    ("ring_attention, grouped heads", attention(True, False, 2), (normal(1, 4, 4, 3), normal(1, 4, 2, 3), normal(1, 4, 2, 3)), ""),
+    ("ring_attention, grouped heads", attention(True, False, 2),
+     (normal(1, 4, 4, 3), normal(1, 4, 2, 3), normal(1, 4, 2, 3)), ""),
     ("ring_attention, causal, more keys", attention(True, False, 8),
      (normal(1, 3, 2, 3), normal(1, 6, 2, 3), normal(1, 6, 2, 3)), ""),
     ("ring_attention, masked", masked_attention, (normal(1, 6, 2, 3), normal(1, 6, 2, 3), normal(1, 6, 2, 3)), ""),
@@ -280,7 +284,7 @@ rows: list[tuple[str, Function, tuple[np.ndarray, ...], str]] = [
     ("linformer._ReversibleFunction", reversible("linformer.reversible"), (normal(1, 2, 6),), ""),
     ("revtorch._ReversibleModuleFunction", reversible("revtorch.revtorch"), (normal(1, 2, 6),), ""),
     ("torch_struct._SimplexProject", rule("torch_struct.semirings.sparse_max", "_SimplexProject", -1), (x5,), ""),
-    ("torch_struct._SparseMaxGrad", lambda x: rule("torch_struct.semirings.sparse_max", "_SparseMaxGrad")(x, __import__("torch").tensor(-1)),
+    ("torch_struct._SparseMaxGrad", rule("torch_struct.semirings.sparse_max", "_SparseMaxGrad", scalar(-1)),
      (a([[0.3, 0.7, 0.0], [0.2, 0.2, 0.6]]),), "the derivative of a projection, of which the function gives the value"),
     ("torch_struct._SampledLogSumExp", sampled("_SampledLogSumExp"), (x5,), "a gradient drawn anew"),
     ("torch_struct.CheckpointSemiring", checkpointed(False), (normal(1, 2, 3, 4), normal(1, 2, 4, 2)), ""),
@@ -291,7 +295,8 @@ rows: list[tuple[str, Function, tuple[np.ndarray, ...], str]] = [
     ("fairscale._VocabParallelCrossEntropy", cross_entropy, (normal(3, 4),), ""),
     ("qpth.QPFunction, active constraints", programme("one"),
      (a([[-1.0, -2.0, 0.5]]), a([[1.0, 0.2, 0.3], [-0.1, 1.0, 0.4]]), a([0.3, 0.4])), ""),
-    ("qpth.QPFunction, a batch with one Q", programme("batch"), (normal(3, 3, times=0.4), a([[-1.0, -2.0, 0.5], [0.3, 1.0, -2.0]])), ""),
+    ("qpth.QPFunction, a batch with one Q", programme("batch"),
+     (normal(3, 3, times=0.4), a([[-1.0, -2.0, 0.5], [0.3, 1.0, -2.0]])), ""),
     ("quanto.QuantizedLinearFunction", rule("optimum.quanto.tensor.function", "QuantizedLinearFunction"),
      (normal(2, 3), normal(4, 3), normal(4)), ""),
     ("pytorch_revgrad.RevGrad", rule("pytorch_revgrad.functional", "RevGrad", real(0.7)), (x5,), "gradient reversal"),
@@ -310,18 +315,23 @@ rows: list[tuple[str, Function, tuple[np.ndarray, ...], str]] = [
     ("iunets.cayley", rule("iunets.cayley", "cayley"), (normal(3, 3, times=0.4),), ""),
     ("iunets.expm", rule("iunets.expm", "expm"), (normal(3, 3, times=0.4),), ""),
     ("kymatio.ModulusStable", rule("kymatio.backend.torch_backend", "ModulusStable"), (normal(2, 3, 2),), ""),
-    ("kymatio.ModulusStable, a zero", rule("kymatio.backend.torch_backend", "ModulusStable"), (a([[0.0, 0.0], [3.0, 4.0]]),), ""),
-    ("pytorch_optimizer.ComputeNormalization, t 0.7", rule("pytorch_optimizer.loss.bi_tempered", "ComputeNormalization", 0.7, 60), (x5,), ""),
-    ("pytorch_optimizer.ComputeNormalization, t 1.3", rule("pytorch_optimizer.loss.bi_tempered", "ComputeNormalization", 1.3, 60), (x5,), ""),
+    ("kymatio.ModulusStable, a zero", rule("kymatio.backend.torch_backend", "ModulusStable"),
+     (a([[0.0, 0.0], [3.0, 4.0]]),), ""),
+    ("pytorch_optimizer.ComputeNormalization, t 0.7",
+     rule("pytorch_optimizer.loss.bi_tempered", "ComputeNormalization", 0.7, 60), (x5,), ""),
+    ("pytorch_optimizer.ComputeNormalization, t 1.3",
+     rule("pytorch_optimizer.loss.bi_tempered", "ComputeNormalization", 1.3, 60), (x5,), ""),
     ("speechbrain.QuaternionLinearCustomBackward", quaternion,
      (normal(2, 4), normal(1, 2), normal(1, 2), normal(1, 2), normal(1, 2), normal(8)), ""),
     *((f"snntorch.{n}", rule("snntorch.surrogate", n, *rest), (x5,), SURROGATE)
-      for n, rest in (("Triangular", (1,)), ("FastSigmoid", (25,)), ("ATan", (2.0,)), ("Sigmoid", (25,)), ("SpikeRateEscape", (1, 25)))),
+      for n, rest in (("Triangular", (1,)), ("FastSigmoid", (25,)), ("ATan", (2.0,)), ("Sigmoid", (25,)),
+                      ("SpikeRateEscape", (1, 25)))),
     *((f"spikingjelly.{n}", rule("spikingjelly.activation_based.surrogate", n, *rest), (x5,), SURROGATE)
       for n, rest in (("sigmoid", (4.0,)), ("soft_sign", (2.0,)), ("piecewise_quadratic", (1.0,)), ("erf", (2.0,)))),
     *((f"brevitas.{n}", rule("brevitas.ops.autograd_ste_ops", n), (x5,), SURROGATE)
       for n in ("RoundSteFn", "CeilSteFn", "FloorSteFn", "BinarySignSteFn", "TernarySignSteFn", "RoundToZeroSteFn")),
-    ("brevitas.ScalarClampSteFn", rule("brevitas.ops.autograd_ste_ops", "ScalarClampSteFn", -1.0, 1.0), (x5,), "a gradient beyond the clamp"),
+    ("brevitas.ScalarClampSteFn", rule("brevitas.ops.autograd_ste_ops", "ScalarClampSteFn", -1.0, 1.0), (x5,),
+     "a gradient beyond the clamp"),
     ("brevitas.AbsBinarySignGradFn", rule("brevitas.ops.autograd_ste_ops", "AbsBinarySignGradFn"), (x5,), ""),
     ("monai._AutoGradReLU", rule("monai.visualize.gradient_based", "_AutoGradReLU"), (x5,), "guided backpropagation"),
     ("torchdeq.IFTGrad", equilibrium, (normal(3, 3, times=0.2), normal(2, 3)), ""),

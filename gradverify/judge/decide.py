@@ -412,7 +412,7 @@ def _is_right_to_its_arithmetic(exact: Exact, seed: int) -> bool:
 
 
 def _with_size_at_zeros(case: Case, ref: Reference) -> Reference:
-    """The reference for a formula that is right to its arithmetic: where the truth is 0 an entry is judged by the array's size.
+    """The reference for a formula that is right to its arithmetic: where the truth is 0 an entry has the array's size.
 
     There is no digit of it to lose. A right formula may reach that 0 by a difference of terms of the array's size, and
     leaves SAFETY roundings of them, as it does of a result (`budget`).
@@ -737,6 +737,8 @@ def _add_hypothesis(finding: _Finding, answer: _Answer) -> _Finding:
     from_calls = _explain_by_calls(answer)
     if from_calls is not None:
         return _with_hypothesis(finding, from_calls)
+    if answer.again is not None and _stands_still(answer):
+        return _with_hypothesis(finding, Explanation("a function that stands still", STANDS_STILL))
     asked = answer
     if answer.exact is not None and answer.exact.formula.right is False:
         finding = _add_departure(finding, answer.case, answer.exact)
@@ -748,6 +750,18 @@ def _add_hypothesis(finding: _Finding, answer: _Answer) -> _Finding:
     if found is None and asked.again and "departure" not in finding.facts:
         found = of_an_earlier_call(asked.case, asked.seen, asked.ref, asked.again, asked.seed)
     return finding if found is None else _with_hypothesis(finding, found)
+
+
+STANDS_STILL = (
+    "The function stands still around the point, as a step does: its gradient is 0 in every entry. Where the backward pass "
+    "is meant for another function, say which: check(..., surrogate_of=...)"
+)
+
+
+def _stands_still(answer: _Answer) -> bool:
+    """Is the true gradient 0 in every entry of every input, as far as the oracle sees?"""
+    gradients = [answer.ref.truth.gradients[n] for n in answer.case.wrt]
+    return not answer.ref.truth.kinks and not any(e.resolved.any() for e in gradients)
 
 
 def _explain_by_calls(answer: _Answer) -> Explanation | None:
