@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from pebble import ProcessPool
 
-from . import functions, gradients
+from . import faults, functions, gradients
 from .functions import Function, Public
 
 ROOT = Path(__file__).parents[2]
@@ -185,7 +185,18 @@ def main() -> None:
                 left.append(f"{name}: {type(e).__name__}: {str(e)[:200]}")
                 print(left[-1], flush=True)
     if options.write:
-        (ROOT / "bench" / "results" / PAGES[options.kind]).write_text(page(options.kind, rows, left), encoding="utf-8")
+        sys.path += [str(options.folder), *map(str, options.folder.glob("unpacked/*"))]
+        text = page(options.kind, rows, left)
+        if options.kind == "gradients":
+            head = [
+                "",
+                "## Held against closed forms",
+                "",
+                "What the plainest FAILs come to, beside mpmath at 40 digits:",
+                "",
+            ]
+            text += "\n".join([*head, *faults.table()]) + "\n"
+        (ROOT / "bench" / "results" / PAGES[options.kind]).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ geffnet==1.0.2 echoAI==0.1.3 entmax==1.3 iunets==0.1 kymatio==0.3.0 pytorch_opti
 snntorch==1.0.0 spikingjelly==2.0.0 linformer==0.2.3 monai==1.6.1 brevitas==0.13.4 torchdeq==0.1.0 norse==1.0.0
 """.split()
 
-NEEDED = ["einops==0.8.1", "tqdm", "local-attention", "autoray"]
+NEEDED = ["einops==0.8.1", "tqdm", "local-attention", "autoray", "beartype", "jaxtyping", "wadler_lindig"]
 MISSING = ("torchvision", "hyper_connections", "colt5_attention", "CoLT5_attention", "kornia_rs", "pandas",
            "requests", "matplotlib", "PIL", "cvxpy",
            "torchaudio", "huggingface_hub", "safetensors", "natsort", "h5py", "seaborn")  # fmt: skip
