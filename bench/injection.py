@@ -207,8 +207,8 @@ def main() -> None:
             "must be reported, FAIL or WEAK; a hundredth of it must pass. The stated power is the formula's where the "
             "backward pass was evaluated exactly, and that of the values in the dtype where it was not. Cases whose "
             "gradients are all zero, or of which rounding leaves no digit, state none: they are in PASS alone. The "
-            "stated power is that of the least resolved entry, and the error is in all of them: a hundredth of it is reported where other entries "
-            "are resolved a hundred times better (their lines are below the tables).\n\n"
+            "stated power is that of the least resolved entry, and the error is in all of them: a hundredth "
+            "of it is reported where other entries are resolved a hundred times better (listed below the tables).\n\n"
         )
         RESULTS.write_text(f"{head}{text}\n")
 

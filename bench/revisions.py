@@ -198,7 +198,8 @@ def main() -> None:
             "# What the formula costs beside the values\n\n`python bench/revisions.py BEFORE --write`: "
             f"{trees}, the parent of the first revision that evaluates the backward pass exactly. CPU time of one core, the "
             f"best of {options.repeat} in turns; the functions are ours. All that has been added since is in the ratio "
-            "(laws, probes, branches of the backward pass, second orders); what of it is the formula is in a column of its own.\n\n"
+            "(laws, probes, branches of the backward pass, second orders); what of it is the formula is in a column "
+            "of its own.\n\n"
             f"{text}\n"
         )
     return None
