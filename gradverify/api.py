@@ -88,7 +88,8 @@ def check(
                 forward and forward over forward
     effort      "quick" judges the given point; "normal" also other values, other batch sizes and float32 where the arguments
                 allow; "thorough" more of them. The laws (repeated calls, scaled and signed cotangents, strided memory,
-                purity) are asked one by one at the given point, with "thorough" at each. Default: what the environment
+                purity) are asked one by one at the given point, with "thorough" at each. What cannot be traced is asked by
+                at most 600, 2,400 and 9,600 forward calls (docs/usage.md). Default: what the environment
                 variable GRADVERIFY_EFFORT says, or `effort` in `[tool.gradverify]` of pyproject.toml, or "normal"
     time_limit  seconds for each run of the function; None for no limit
     vjp         the backward pass of a function of NumPy or CuPy: `vjp(cotangent, *args)` returns the gradient, or one per

@@ -30,10 +30,12 @@ from . import branches as branches  # declares its probe
 from . import same_point as same_point  # declares its probes
 from . import variations as variations  # declares its probes
 from .batches import why_no_batch, why_no_index, why_no_parts
+from .black_box import Opaque
 from .branches import COMPARISONS
+from .calls import Calls
 from .complex_adapter import label_whole, to_native
 from .keeping import kept_process
-from .opaque import Opaque, judge_opaque
+from .opaque import judge_opaque
 from .probes import Given, OtherArguments, OtherCase, OtherFunction, OtherQuestion, Probe, Resize, Variant, probes
 from .question import PASSES, Effort, Point, Question
 from .replay import is_final, replay
@@ -59,7 +61,7 @@ def judge_question(q: Question, effort: Effort, first_asked: str = "") -> Verdic
     Raises BadInput for what cannot be judged because of the call itself.
     """
     with doing(q.name), kept_process(q.fn):
-        return _judge(q, effort, first_asked)
+        return _judge(q if q.calls else replace(q, calls=Calls.of(effort)), effort, first_asked)
 
 
 def _judge(q: Question, effort: Effort, first_asked: str) -> Verdict:
@@ -194,7 +196,7 @@ def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> 
                 _refuse_where_forward_raises(q, traced, other)
             return verdict
         case OtherQuestion():
-            return judge_question(variant.question, "quick")
+            return judge_question(replace(variant.question, calls=q.calls), "quick")
     raise TypeError(
         f"the probe {probe.name!r} makes a {type(variant).__name__}, which is no Variant that can be judged"
     )
@@ -379,7 +381,7 @@ def _second_opinion(q: Question, own: Traced, case: Case) -> Verdict | None:
     free = {a.name: own.values[a.name] for a in own.arguments if a.role != "captured"}
     box = Opaque(subject, own.function, free, case.wrt, case.cotangent, case.dtype, case.updated)
     with q.limit_time(PASSES):
-        found = judge_opaque(case.name, box, own.notes, seed=q.seed, entries=0)  # a FAIL is the graph's to explain
+        found = judge_opaque(case.name, box, own.notes, seed=q.seed, naming=False)  # a FAIL is the graph's to explain
     sure = all(not c.unresolved and not c.power > AGREES for c in found.comparisons)
     if found.outcome is not Outcome.PASS or not sure or all(math.isnan(c.power) for c in found.comparisons):
         return None
@@ -467,14 +469,17 @@ def judge_without_definition(
         return None
     wrt = wanted_inputs(q, own)
     cotangent = cotangent_at(q, own, point, [o.shape for o in outputs], (own.dtype,) * len(outputs))
-    box = Opaque(subject, own.function, own.values, wrt, cotangent, own.dtype, own.updated - set(wrt))
+    box = Opaque(
+        subject, own.function, own.values, wrt, cotangent, own.dtype, own.updated - set(wrt), calls=q.calls or Calls()
+    )
+    judge = partial(judge, seed=q.seed, elsewhere=is_opaque)
     with q.limit_time(PASSES):
-        found = judge(q.title(point), box, reasons := (f"it cannot be traced: {why}",), seed=q.seed)
+        found = judge(q.title(point), box, reasons := (f"it cannot be traced: {why}",))
         if found.outcome is Outcome.FAIL and found.kind in (FailKind.WRONG, FailKind.PRECISION):
-            solver = find_solver(lambda: box.value(box.values))
+            solver = find_solver(box.run)
             if solver is not None:
                 box = replace(box, precision=solver.precision)
-                found = judge(q.title(point), box, (*reasons, str(solver)), seed=q.seed)
+                found = judge(q.title(point), box, (*reasons, str(solver)))
     return found, own
 
 

@@ -15,6 +15,7 @@ from ..core.limits import TimeLimit, time_limit
 from ..judge.laws import Extent
 from ..judge.orders import Below
 from ..trace.callee import name_of, qualified_name_of
+from .calls import Calls
 
 Effort = Literal["quick", "normal", "thorough"]
 
@@ -53,6 +54,7 @@ class Question:
     dtype      what the arguments were converted to, where that was asked for: no other dtype is tried then
     keep       (given, changed) -> the changed array with what must be kept of the given one, where a probe changes values
     relaid     how many arrays, the last ones among the arguments, laws may lay out otherwise in memory; None: all of them
+    calls      the forward calls that may be made where the function has no definition; None: those of the effort
     sized      does the function read further arrays, of sizes that belong to those of the arguments? Then no size and no
                dtype is changed
     """
@@ -78,6 +80,7 @@ class Question:
     keep: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     relaid: int | None = None
     sized: bool = False
+    calls: Calls | None = None
 
     @property
     def name(self) -> str:

@@ -249,8 +249,9 @@ class Verdict:
         if self.coverage is not None and self.coverage.branches:
             values += f"; {self.coverage}"
         if "directions" in self.facts:
-            wider = "" if self.dtype == "float64" else " or float64"
-            return f"by differences of the function itself: {values}; a reference={wider} would raise the power"
+            better = ["a reference=", *["float64"] * (self.dtype != "float64")]
+            better += ["a higher effort="] * bool(self.facts.get("more_calls_would_help"))
+            return f"by {_describe_looks(self.facts)}: {values}; {' or '.join(better)} would raise the power"
         if self.formula is not None and self.formula.right is None and self.formula.why:
             return f"by values alone, as the backward pass was not evaluated exactly ({self.formula.why}): {values}"
         if self.formula is None or not self.formula.right:
@@ -307,3 +308,14 @@ class Verdict:
         console = Console(file=StringIO(), record=True, width=WIDTH, force_jupyter=False)
         console.print(self, soft_wrap=True)
         return console.export_html(inline_styles=True, code_format=HTML)
+
+
+def _describe_looks(facts: Mapping[str, Any]) -> str:
+    """How a function without a definition was looked at, and by how many calls of it."""
+    looks = [f"{facts['directions']} random directions" if facts["directions"] != 1 else "one random direction"]
+    if facts.get("groups"):
+        looks.append(f"{facts['groups']} of the smallest entries")
+    if "entries" in facts:
+        looks.append(f"{facts['alone']} of {facts['entries']:,} entries by themselves")
+    calls = f"; {facts['calls']:,} forward calls of at most {facts['most_calls']:,}" if "calls" in facts else ""
+    return f"differences of the function itself ({', '.join(looks)}{calls})"

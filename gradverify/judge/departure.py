@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -29,6 +29,7 @@ from .budget import casts
 from .exact import MOVES, Exact
 from .hypotheses.constants import CONSTANTS, FRACTIONS
 from .hypotheses.evidence import Purse, Spent, cost
+from .turns import by_line, steps_of_turns
 from .wording import SIGNS, UNSEEN, called, with_line
 
 RIGHT = 1e-9
@@ -83,14 +84,21 @@ Changes = Mapping[int, Callable[[Any], Any]]
 """Node -> what is made of its value."""
 
 
+_NOTHING: Mapping[int, int] = {}
+
+
 @dataclass(frozen=True, eq=False)
 class _Repair:
-    """A change of a step, or of literals of it. `rank`: of several that hold the lowest is the simplest."""
+    """A change of a step, or of literals of it. `rank`: of several that hold the lowest is the simplest.
+
+    `grown`: the lengths of axes that become longer, where the changed values have other shapes.
+    """
 
     node: int
     changes: Changes
     text: str
     rank: int
+    grown: Mapping[int, int] = field(default_factory=dict)
 
 
 def find_departure(case: Case, exact: Exact) -> Departure | None:
@@ -134,7 +142,7 @@ class _Search:
             if len(self.graph.active) > MOST:
                 found = [r for r in self.of_loops() if self.holds(r)]
             else:
-                for make in (self.scaled, self.other_operations, self.other_arguments):
+                for make in (self.scaled, self.unsliced, self.other_operations, self.other_arguments):
                     found = found or [r for k in self.suspects for r in make(k) if self.holds(r)]
                 # What has a true cotangent's value may be one of several terms of what it should be.
                 found = found or [r for k in self.steps for r in self.true_values(k) if self.holds(r)]
@@ -205,7 +213,7 @@ class _Search:
 
     def holds(self, repair: _Repair) -> bool:
         try:
-            found = self.outputs(repair.changes)
+            found = self.outputs(repair.changes, repair.grown)
         except _IMPOSSIBLE:
             return False
         return found is not None and all(map(self._is_right, found, self.want))
@@ -215,8 +223,8 @@ class _Search:
         scale = float(np.max(np.abs(want), initial=0.0))
         return got.shape == want.shape and bool((np.abs(got - want) <= RIGHT * scale).all())
 
-    def outputs(self, changes: Changes) -> list[np.ndarray] | None:
-        """The gradients with other values of some nodes; None where one has another shape."""
+    def outputs(self, changes: Changes, grown: Mapping[int, int] = _NOTHING) -> list[np.ndarray] | None:
+        """The gradients with other values of some nodes; None where one has another shape, unless axes are `grown`."""
         after = sorted(set().union(*({k, *self.after(k)} for k in changes)))
         self.purse.spend(cost(self.graph.nodes[j] for j in after))
         changed: dict[int, Any] = {}
@@ -224,10 +232,10 @@ class _Search:
             node, value = self.graph.nodes[j], self.values[j]
             if isinstance(node, Apply) and any(a in changed for a in node.args):
                 args = [changed.get(a, self.values[a]) for a in node.args]
-                value = OPS[node.op].define(NUMPY, *args, **dict(node.params))
+                value = OPS[node.op].define(NUMPY, *args, **_longer(dict(node.params), args, grown))
             if j in changes:
                 value = changes[j](value)
-                if np.shape(value) != np.shape(self.values[j]):
+                if np.shape(value) != np.shape(self.values[j]) and not grown:
                     return None
             changed[j] = value
         return [np.asarray(changed.get(o, self.values[o]), dtype=np.float64) for o in self.graph.outputs]
@@ -314,7 +322,11 @@ class _Search:
         return changes
 
     def _fitted(self, at: Callable[[float], Changes], was: float) -> float | None:
-        """The number for which the gradients are nearest to the true ones, by Gauss and Newton's method."""
+        """The number for which the gradients are nearest to the true ones, by Gauss and Newton's method.
+
+        None where it decides one entry and has no name: some number makes any single entry right.
+        """
+        entries = 0
         c, here = was, [np.asarray(self.values[o], dtype=np.float64) for o in self.graph.outputs]
         for _ in range(TURNS):
             step = STEP * max(abs(c), 1.0)
@@ -322,6 +334,7 @@ class _Search:
             if moved is None:
                 return None
             top = bottom = 0.0
+            entries = max(entries, sum(int(np.count_nonzero(m != h)) for m, h in zip(moved, here)))
             for h, m, w in zip(here, moved, self.want):
                 scale = float(np.max(np.abs(w), initial=0.0)) or 1.0
                 top += float(np.sum((w - h) * (m - h))) / scale**2
@@ -333,7 +346,8 @@ class _Search:
             if found is None or abs(top) <= RIGHT * bottom or all(map(self._is_right, found, self.want)):
                 break
             here = found
-        return _rounded(c)
+        c = _rounded(c)
+        return c if entries > 1 or _has_name(c) else None
 
     def _multiple(self, k: int, group: Collection[int] = ()) -> Iterator[_Repair]:
         """A multiple of the result of a step, or of all those of one line."""
@@ -353,12 +367,18 @@ class _Search:
             users = [k for k in users if not casts(self.graph, self.node(k))]
             if users:
                 yield from self._of_all_turns(users[0], was)
-        lines: dict[tuple[str, Site | None], list[int]] = {}
-        for k in self.steps:
-            if self.node(k).kind == "float" and self.node(k).op not in UNSEEN:
-                lines.setdefault((self.node(k).op, self.node(k).site), []).append(k)
-        for group in lines.values():
+        seen = [k for k in self.steps if self.node(k).kind == "float" and self.node(k).op not in UNSEEN]
+        lines = by_line(self.graph, seen).values()
+        for group in lines:
             yield from self._multiple(group[0], group)
+        for k in self.steps:
+            yield from self.unsliced(k)
+        step = steps_of_turns(self.graph)
+        for group in lines:
+            for number in dict.fromkeys(step.get(k, 0) for k in group):
+                part = [k for k in group if step.get(k, 0) == number]
+                if len(part) < len(group):
+                    yield from self._multiple(part[0], part)
 
     def _of_all_turns(self, k: int, was: float) -> Iterator[_Repair]:
         at = self._everywhere(self._twins(was)[0])
@@ -412,6 +432,20 @@ class _Search:
         args = self.args(k)
         args[i] = value
         return self._applied(k, args)
+
+    def unsliced(self, k: int) -> Iterator[_Repair]:
+        """The step takes a part of an array, all of which should be added up; with all parts that are taken on its line."""
+        node = self.node(k)
+        if node.op != "getitem" or node.kind != "float":
+            return
+        beside = [j for j in self.steps if self.node(j).op == "getitem" and self.node(j).site == node.site is not None]
+        for group in dict.fromkeys([(k,), tuple(beside)]):
+            if group and k == group[0]:
+                given = {j: self.values[self.node(j).args[0]] for j in group}
+                changes = {j: partial(_given, value) for j, value in given.items()}
+                lengths = [(a, b) for j, v in given.items() for a, b in zip(self.node(j).shape, np.shape(v)) if a != b]
+                text = f"with all of {self.words(node.args[0])}, of which a part is taken there"
+                yield _Repair(k, changes, text, 2, dict(lengths))
 
     def other_arguments(self, k: int) -> Iterator[_Repair]:
         """An argument of the step is another value of the definition or of the backward pass, of the same shape."""
@@ -504,6 +538,19 @@ _CHANGES: Mapping[str, Callable[[Any], Any]] = {
 
 def _filled(c: float, like: Any) -> np.ndarray:
     return np.full(np.shape(like), c)
+
+
+def _longer(params: dict[str, Any], args: list[Any], grown: Mapping[int, int]) -> dict[str, Any]:
+    """The parameters of an op; a shape among them that its argument has outgrown is longer along one axis, the first fit."""
+    shape, size = params.get("shape", ()), np.size(args[0]) if args else 0
+    if not grown or not shape or size <= math.prod(shape):
+        return params
+    longer = ((*shape[:k], grown[n], *shape[k + 1 :]) for k, n in enumerate(shape) if n in grown)
+    return {**params, "shape": next((s for s in longer if math.prod(s) == size), shape)}
+
+
+def _given(value: Any, _: Any) -> Any:
+    return value
 
 
 def _transposed(a: Any) -> np.ndarray:

@@ -56,11 +56,15 @@ class Excused:
     def __init__(self, case: Case, graph: Graph, formats: Mapping[int, str], values: list[Any]) -> None:
         self.graph, self.formats, self.values = graph, formats, values
         self.known: dict[int, list[np.ndarray]] = {}
+        self.returned: dict[int, list[np.ndarray]] = {}
         self.computed: dict[int, list[np.ndarray]] = {}
         self._look_up(case)
 
     def _look_up(self, case: Case) -> None:
-        """Sort the definition's values of 16 bits and their cotangents, whole and along each edge, by their size."""
+        """Sort the definition's values of 16 bits and their cotangents, whole and along each edge, by their size.
+
+        The cotangents of inputs stand apart (`returned`): autograd adds them up and returns them, and reads none of them.
+        """
         graph, origins = lowered_with_origins(case.graph)
         given = {n: to_float64(v) if is_float(v) else v for n, v in case.values.items()}
         names = {k: n for n, k in graph.inputs.items()}
@@ -69,12 +73,13 @@ class Excused:
             dtype = case.dtype_of(names[k]) if k in names else case.formats.get(origins[k], case.dtype)
             return dtype in FORMATS and FORMATS[dtype].stores and graph.nodes[k].kind == "float"
 
-        def note(k: int, value: Any) -> None:
+        def note(k: int, value: Any, is_cotangent: bool = True) -> None:
             node = graph.nodes[k]
             if not is_narrow(k) or isinstance(node, Constant):
                 return
             found = np.sort(np.asarray(value, dtype=np.float64), axis=None)
-            self.known.setdefault(found.size, []).append(found)
+            table = self.returned if is_cotangent and isinstance(node, Input) else self.known
+            table.setdefault(found.size, []).append(found)
             if isinstance(node, Apply) and not casts(graph, node):
                 self.computed.setdefault(found.size, []).append(found)
 
@@ -86,7 +91,10 @@ class Excused:
             nodes = forward(NUMPY, graph, given, "float64")
             cotangent = [to_float64(g) for g in case.cotangent]
             adjoint = reverse(NUMPY, graph, nodes, cotangent, case.wrt, dead=True, arriving=arriving)
-        for k, value in (*enumerate(nodes), *adjoint.items()):
+        for k, value in enumerate(nodes):
+            if value is not None:
+                note(k, value, is_cotangent=False)
+        for k, value in adjoint.items():
             if value is not None:
                 note(k, value)
 
@@ -95,8 +103,25 @@ class Excused:
         return {k for k in narrow if any(excuses(k) for excuses in tests)}
 
     def is_known(self, k: int) -> bool:
-        """Is the node a value that the definition rounds to 16 bits, or the cotangent of one?"""
-        return self._stands_in(self.known, k)
+        """Is the node a value that the definition rounds to 16 bits, or the cotangent of one?
+
+        One of an input counts where nothing but a gradient is made of it. That a norm's gradient is rounded when it is
+        returned excuses no projection on the rounded one.
+        """
+        return self._stands_in(self.known, k) or (self._stands_in(self.returned, k) and k in self._only_returned)
+
+    @cached_property
+    def _only_returned(self) -> frozenset[int]:
+        """The nodes that are only moved, cast, and added up to become gradients."""
+        found: set[int] = set()
+        for k in sorted(self.graph.active, reverse=True):
+            if all(n in found and self._moves_or_adds(n) for n in self._users.get(k, ())):
+                found.add(k)
+        return frozenset(found)
+
+    def _moves_or_adds(self, k: int) -> bool:
+        node = self.graph.nodes[k]
+        return isinstance(node, Apply) and (node.op in ("add", "index_add") or self._only_moves(k))
 
     def _is_sum(self, k: int) -> bool:
         """Is the node a part of a sum of known cotangents? Autograd adds up those of one value in its dtype, one by one."""

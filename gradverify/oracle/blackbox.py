@@ -87,11 +87,13 @@ def noise_of(phi: Callable[[float], float], length: float) -> float:
     return largest * 2.0**-52
 
 
-def slope(phi: Callable[[float], float], length: float = 1.0, floor: float = 0.0) -> Slope:
+def slope(phi: Callable[[float], float], length: float = 1.0, floor: float = 0.0, resolution: float = 0.0) -> Slope:
     """φ'(0) for φ: R → R, evaluated at |t| <= length/2; `length` is the scale on which φ varies, in units of t. The noise
-    is at least `floor`: values of few digits stand still for steps below them, and show none.
+    is at least `floor`: values of few digits stand still for steps below them, and show none. Two t that are nearer to
+    each other than `resolution` are one point.
 
-    Costs about 2·len(LADDER) + POINTS calls.
+    Costs 2·len(LADDER) + POINTS calls where φ moves at all steps of the ladder, some twenty more where it stands still at
+    the smallest ones, and up to 4·FAR + 2·HALVINGS more where it stands still at all of them.
     """
     sigma = max(noise_of(phi, length), floor)
     if not math.isfinite(sigma):
@@ -109,11 +111,16 @@ def slope(phi: Callable[[float], float], length: float = 1.0, floor: float = 0.0
     moves = np.fmax(np.abs(right - middle), np.abs(left - middle))
     steepest = float(np.max((moves / steps)[np.isfinite(moves)], initial=0.0))
     if steepest == 0:
-        stair = max(_first_jump(phi, middle, s * steps[0], s * length * 2.0**FAR) for s in (1.0, -1.0))
+        stair = max(_jump_afar(phi, middle, s * steps[0], s * length * 2.0**FAR, resolution) for s in (1.0, -1.0))
     else:
         stair = 0.0
         # Values that stand still below some step and jump there are as coarse as that jump.
-        sigma = max(sigma, *(_first_jump(phi, middle, s * steps[-1], s * steps[0]) for s in (1.0, -1.0)))
+        for side, sign in ((right, 1.0), (left, -1.0)):
+            moving = np.flatnonzero(side != middle)
+            if moving.size and moving[-1] < len(steps) - 1:
+                k = int(moving[-1])
+                ends = sign * float(steps[k + 1]), sign * float(steps[k])
+                sigma = max(sigma, _height(phi, middle, *ends, float(side[k]), resolution))
         noisy = 3 * NOISE * sigma / steps[:-1]
     best = Slope(math.nan, math.inf, sigma, math.nan, steepest, stair=stair)
     values = np.concatenate([right, left, [middle]])
@@ -152,29 +159,38 @@ COARSE = 64.0
 has moved by at twice the distance, makes a step: continuous functions move by their slope times an ulp there."""
 
 
-def _first_jump(phi: Callable[[float], float], middle: float, near: float, far: float) -> float:
-    """The height of the step at which φ, which stands still at `near`, first leaves φ(0); 0 where it goes off smoothly.
+HALVINGS = 60
+"""Of the stretch that a step is in: what is left is a double's last bits."""
 
-    0 as well where φ moves at `near` already, or nowhere up to `far`.
+
+def _jump_afar(phi: Callable[[float], float], middle: float, near: float, far: float, resolution: float) -> float:
+    """The height of the step at which φ, which stands still up to `near`, first leaves φ(0); 0 where it goes off smoothly.
+
+    0 as well where φ moves nowhere up to `far`.
     """
-    still, moved = near, near
-    if phi(still) != middle:
-        return 0.0
-    while phi(moved) == middle:
-        still = moved
+    still, moved = near, 2.0 * near
+    while (there := phi(moved)) == middle:
         if abs(moved) >= abs(far):
             return 0.0
-        moved *= 2.0
-    reached = abs(phi(moved) - middle)
-    for _ in range(60):
+        still, moved = moved, 2.0 * moved
+    return _height(phi, middle, still, moved, there, resolution)
+
+
+def _height(
+    phi: Callable[[float], float], middle: float, still: float, moved: float, there: float, resolution: float
+) -> float:
+    """The height of the step between `still`, where φ is φ(0), and `moved`, where it is `there`; 0 of a continuous φ."""
+    reached, is_step = abs(there - middle), False
+    for _ in range(HALVINGS):
         between = still + (moved - still) / 2
-        if between in (still, moved):
+        height, size = abs(there - middle), max(abs(there), abs(middle))
+        is_step = math.isfinite(height) and height > COARSE * 2.0**-53 * size and not height <= reached / COARSE
+        is_smooth = math.isfinite(height) and not is_step
+        if is_smooth or between in (still, moved) or abs(moved - still) < resolution:
             break
-        if phi(between) == middle:
+        value = phi(between)
+        if value == middle:
             still = between
         else:
-            moved = between
-    height = abs(phi(moved) - middle)
-    size = max(abs(phi(moved)), abs(middle))
-    is_step = math.isfinite(height) and height > COARSE * 2.0**-53 * size and height > reached / COARSE
-    return float(height) if is_step else 0.0
+            moved, there = between, value
+    return float(abs(there - middle)) if is_step else 0.0

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..checker.opaque import Opaque
+from ..checker.black_box import Opaque
 from ..checker.question import Question
 from ..core.case import Case
 from ..core.errors import BadInput, GradverifyError, Unsupported
@@ -24,7 +24,7 @@ from .precondition import is_preconditioned
 
 CLOSE = 64.0
 """Units of roundoff, relative to a gradient's largest entry, within which two gradients are one: as many roundings as
-`checker.opaque.ROUNDINGS` allows a gradient of which nothing is known."""
+`checker.black_box.ROUNDINGS` allows a gradient of which nothing is known."""
 
 KINDS = ("surrogate", "partial", "identity", "injected", "factor", "nonlinear", "symmetric", "preconditioned", "drawn")
 

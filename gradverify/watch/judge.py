@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from ..checker.black_box import Opaque
 from ..checker.branches import sides_taken
 from ..checker.compositions import judge_orders
 from ..checker.driver import judge_point
-from ..checker.opaque import Opaque, judge_even, judge_opaque, judge_symmetric
+from ..checker.opaque import judge_even, judge_opaque, judge_symmetric
 from ..checker.question import Point, Question
 from ..checker.symmetric import is_symmetric, triangles_read
 from ..core.case import Case
@@ -208,7 +209,7 @@ def _without_graph(q: Question, point: Point, limit: float, reason: Reason, why:
             box = _black_box(q, point)
             if box is None:
                 return _open(q, reason, why)
-            return judge_opaque(q.title(point), box, (why,), seed=q.seed, entries=FEW)
+            return judge_opaque(q.title(point), box, (why,), seed=q.seed)
     except TimeLimit:
         return _open(q, Reason.ORACLE, f"{why}, and differences of the function take as long")
 
@@ -226,10 +227,6 @@ def _black_box(q: Question, point: Point) -> Opaque | None:
     drawn = point.cotangent or tuple(rng.standard_normal(o.shape) for o in seen.outputs)
     return Opaque(framework, q.fn, values, tuple(values), tuple(g.astype(dtype) for g in drawn), dtype)
 
-
-FEW = 8
-"""Entries of a wrong gradient that are differenced one by one, where there was no time for its graph: each takes a hundred
-calls or more, and a FAIL that is not explained in time would be lost."""
 
 LEAST = 5.0
 """Seconds that differences get at least: some thousand calls of a function that takes milliseconds."""

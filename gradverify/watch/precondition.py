@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..checker.opaque import Opaque
+from ..checker.black_box import Opaque
 from ..namespaces.dtypes import FORMATS, rounded
 
 MOST = 512

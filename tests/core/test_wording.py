@@ -53,10 +53,14 @@ def test_a_pass_says_how_it_was_found() -> None:
     fine = replace(WRONG, outcome=Outcome.PASS, kind=None, message="", comparisons=())
     said = lambda v: v.text().replace("\n", " ").partition("(ops.py:12): ")[2]
     values = "worst error 0% of its budget"
-    differences = replace(fine, facts={"directions": 3})
+    looks = {"directions": 3, "groups": 0, "alone": 2, "entries": 1035, "calls": 480, "most_calls": 600}
+    differences = replace(fine, facts=looks)
+    how = "3 random directions, 2 of 1,035 entries by themselves; 480 forward calls of at most 600"
     assert said(differences) == (
-        f"by differences of the function itself: {values}; a reference= or float64 would raise the power"
+        f"by differences of the function itself ({how}): {values}; a reference= or float64 would raise the power"
     )
+    more = replace(differences, facts={**looks, "more_calls_would_help": True})
+    assert said(more).endswith("; a reference= or float64 or a higher effort= would raise the power")
     assert said(replace(differences, dtype="float64")).endswith("; a reference= would raise the power")
     untraced = replace(fine, formula=Formula(None, why="no graph"))
     assert said(untraced) == (f"by values alone, as the backward pass was not evaluated exactly (no graph): {values}")

@@ -321,3 +321,45 @@ def test_a_mask_of_another_width_is_named() -> None:
     verdict = judge(custom(run, back), torch.linspace(-1, 2, 16, dtype=torch.float64).reshape(4, 4) ** 2)
     assert verdict.outcome is Outcome.FAIL
     assert "where" in verdict.message
+
+
+class TestWhatIsLeftOut:
+    """A part of an array is taken where all of it should be added up."""
+
+    @staticmethod
+    def back_of_rows(g: Any, x: Any, w: Any) -> Any:
+        return g * w, (g * x)[:-1].sum(0)
+
+    @staticmethod
+    def back_of_products(g: Any, x: Any, w: Any) -> Any:
+        part, given = x[1:], g[1:]
+        return g @ w.T, (part[:, :, None] * given[:, None, :]).sum(0)
+
+    @staticmethod
+    def back_of_a_number(g: Any, x: Any, w: Any) -> Any:
+        rows = (g * x).sum(-1)
+        return g * w, rows[:3].sum()
+
+    CASES = {
+        "rows": (lambda x, w: x * w, "[:-1]", (3,)),
+        "products": (lambda x, w: x @ w, "x[1:], g[1:]", (3, 4)),
+        "a_number": (lambda x, w: x * w, "rows[:3]", ()),
+    }
+
+    @pytest.mark.parametrize("name", CASES)
+    def test_it_is_named(self, name: str) -> None:
+        run, text, shape = self.CASES[name]
+        back = getattr(self, f"back_of_{name}")
+        draw = torch.Generator().manual_seed(3)
+        x, w = (torch.randn(s, generator=draw, dtype=torch.float64).requires_grad_() for s in ((5, 3), shape))
+        departure = found(run, back, x, w)
+        assert "of which a part is taken there" in departure["repair"]
+        assert departure["site"] == (__file__, line_of(back, text))
+
+    def test_some_number_makes_a_single_entry_right(self) -> None:
+        """dw is one entry, of another formula: no multiple of a step is named for it."""
+        back = lambda g, x, w: (g * w, (g * x * x.exp()).sum())
+        draw = torch.Generator().manual_seed(3)
+        x, w = (torch.randn(s, generator=draw, dtype=torch.float64).requires_grad_() for s in ((5, 3), ()))
+        verdict = judge(custom(lambda x, w: x * w, back), x, w)
+        assert "times its value" not in verdict.facts.get("departure", {}).get("repair", "")

@@ -78,6 +78,18 @@ def root_mean_square_back(g: Any, x: Any, sign: float) -> Any:
     return r * (g - sign * x * r * (g * x * r).mean(-1, keepdim=True))
 
 
+def two_products(x: Any) -> Any:
+    """Of each row two products, on one line, that go the same way on."""
+    return torch.stack([torch.sin(t) for r in x for t in (r * r.exp().sum(), r * r)])
+
+
+def two_products_back(g: Any, x: Any, first: float, second: float) -> Any:
+    e, d = x.exp(), g.reshape(len(x), 2, -1)
+    s = e.sum(-1, keepdim=True)
+    a, b = d[:, 0] * (x * s).cos(), d[:, 1] * (x * x).cos()
+    return first * (a * s + (a * x).sum(-1, keepdim=True) * e) + second * 2 * b * x
+
+
 def normed_back(g: Any, x: Any, mean: float, variance: float) -> Any:
     d = x - x.mean(-1, keepdim=True)
     r = 1 / ((d * d).mean(-1, keepdim=True) + 1e-5).sqrt()
@@ -186,6 +198,9 @@ MISTAKES = [
     Mistake("g-in-float16", lambda x: x.exp() + x, lambda g, x: g.half().double() * (x.exp() + 1), (x5,), "narrower dtype", "cotangent of"),
     Mistake("bfloat16-minus", SIN, lambda g, x: -g * x.cos(), (normal(40, dtype=BF16),), "factor", "sign is flipped"),
     Mistake("float32-term", normed, lambda g, x: normed_back(g, x, 1, 0), (normal(3, 6, dtype=F32),), "missing term", "mean(", ("sign of a term", "formula")),
+    Mistake("sign-of-one-product", two_products, lambda g, x: two_products_back(g, x, 1, -1), (m34,), "term of one step", "the wrong sign of the term that comes through getitem(args[0]) * getitem(args[0])"),
+    Mistake("one-product-missing", two_products, lambda g, x: two_products_back(g, x, 0, 1), (m34,), "term of one step", "in all 3 turns"),
+    Mistake("square-missing", two_products, lambda g, x: two_products_back(g, x, 1, 0), (m34,), "term of one step", "in all 3 turns"),
     Mistake("another-function", SIN, lambda g, x: g * (x.tanh() + 0.3), (x5,), ""),
     Mistake("one-entry-bfloat16", SIN, lambda g, x: g * (x.cos() + 0.25), (normal(1, dtype=BF16),), ""),
     Mistake("noise", SIN, lambda g, x: g * (x.cos() + 1e-3 * (37 * x).sin()), (x5,), ""),

@@ -398,3 +398,96 @@ class TestIntermediatesWithinTheBudget:
             gate.defvjp(lambda x, w: (gate(x, w), (x, w)), rule(narrow))
             verdict = judge(gate, x, w)
             assert verdict.outcome is outcome, verdict.text()
+
+
+class TestGradientsOfInputsThatAreUsedAgain:
+    """A gradient that is rounded when it is returned excuses nothing that is computed from the rounded one."""
+
+    @staticmethod
+    def weight_norm(keep: Callable[[Any], Any]) -> Any:
+        def back(g: Any, v: Any, m: Any) -> Any:
+            g, v, scale = g.float(), v.float(), m.float()[:, None]
+            norm = v.norm(dim=1, keepdim=True)
+            along = keep((g * v / norm).sum(1, keepdim=True))
+            return (scale / norm * (g - v / norm * along)).to(m.dtype), along[:, 0].to(m.dtype)
+
+        return custom(
+            lambda v, m: (m.float()[:, None] * v.float() / v.float().norm(dim=1, keepdim=True)).to(v.dtype), back
+        )
+
+    @staticmethod
+    def sphere(keep: Callable[[Any], Any]) -> Any:
+        """s·x/|x|, whose gradient of s is the product with the direction."""
+
+        def back(g: Any, x: Any, s: Any) -> Any:
+            g, x, scale = g.float(), x.float(), s.float()
+            norm = x.norm()
+            ds = keep((g * x / norm).sum())
+            return (scale / norm * (g - x / norm * ds)).to(s.dtype), ds.to(s.dtype)
+
+        return custom(lambda x, s: (s.float() * x.float() / x.float().norm()).to(x.dtype), back)
+
+    @staticmethod
+    def reflection(keep: Callable[[Any], Any]) -> Any:
+        """x - a·w(w·x)/(w·w), with a weight a."""
+
+        def run(w: Any, x: Any, a: Any) -> Any:
+            w, x = w.float(), x.float()
+            return (x - a.float() * w * (w * x).sum() / (w * w).sum()).to(a.dtype)
+
+        def back(g: Any, w: Any, x: Any, a: Any) -> Any:
+            dtype = a.dtype
+            g, w, x, a = g.float(), w.float(), x.float(), a.float()
+            n, wx, wg = (w * w).sum(), (w * x).sum(), (w * g).sum()
+            da = keep(-wx * wg / n)
+            dw = -a * (g * wx + x * wg) / n - 2 * w * a * da / n
+            return dw.to(dtype), (g - a * w * wg / n).to(dtype), da.to(dtype)
+
+        return custom(run, back)
+
+    @staticmethod
+    def temperature(keep: Callable[[Any], Any]) -> Any:
+        """softmax(t·x): the gradient of t is ⟨x, ds⟩, and is none of what dx is made of, but for an aside that cancels."""
+
+        def back(g: Any, x: Any, t: Any) -> Any:
+            dtype = t.dtype
+            g, x, t = g.float(), x.float(), t.float()
+            p = torch.softmax(t * x, 0)
+            ds = p * (g - (p * g).sum())
+            dt = (ds * x).sum()
+            return (t * ds + x * (keep(dt) - dt)).to(dtype), dt.to(dtype)
+
+        return custom(lambda x, t: torch.softmax(t.float() * x.float(), 0).to(x.dtype), back)
+
+    HALVED = staticmethod(lambda t: t.to(HALF).float())
+    POINTS = {
+        "weight_norm": (drawn(6, 8), drawn(6, seed=1)),
+        "sphere": (drawn(4), drawn(seed=1)),
+        "reflection": (drawn(64), drawn(64, seed=1), drawn(seed=2)),
+        "temperature": (drawn(64), drawn(seed=2)),
+    }
+
+    @pytest.mark.parametrize("name", POINTS)
+    def test_rounded_before_they_are_used(self, name: str) -> None:
+        verdict = judge(getattr(self, name)(self.HALVED), *self.POINTS[name])
+        assert verdict.outcome in (Outcome.FAIL, Outcome.WEAK), verdict.text()
+        assert "narrow" in verdict.facts
+
+    @pytest.mark.parametrize("name", POINTS)
+    def test_wide_ones(self, name: str) -> None:
+        verdict = judge(getattr(self, name)(lambda t: t), *self.POINTS[name])
+        assert verdict.outcome is Outcome.PASS, verdict.text()
+
+    def test_what_is_added_up_in_16_bits_and_returned(self) -> None:
+        """x is used three times, and autograd adds up three gradients of 16 bits; so may a rule."""
+
+        def back(g: Any, x: Any) -> Any:
+            wide, g = x.float(), g.float()
+            parts = [
+                (g * f(wide)).to(HALF) for f in (torch.cos, lambda t: -torch.sin(t), lambda t: 1 - torch.tanh(t) ** 2)
+            ]
+            return parts[0] + parts[1] + parts[2]
+
+        run = lambda x: (torch.sin(x.float()) + torch.cos(x.float()) + torch.tanh(x.float())).to(x.dtype)
+        verdict = judge(custom(run, back), drawn(32))
+        assert verdict.outcome is Outcome.PASS, verdict.text()

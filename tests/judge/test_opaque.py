@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradverify.checker.opaque import Opaque, judge_opaque
+from gradverify.checker.black_box import Opaque
+from gradverify.checker.opaque import judge_opaque
 from gradverify.core.verdict import FailKind, Outcome, Reason
 from gradverify.frameworks.base import Framework, Observation
 

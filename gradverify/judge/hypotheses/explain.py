@@ -29,6 +29,7 @@ from .terms import (
     reduction,
     sign_of_term,
     straight_through,
+    term_of_one_step,
     two_terms,
     written,
 )
@@ -69,6 +70,7 @@ HYPOTHESES = (
     written,
     formula,
     factor_of_term,
+    term_of_one_step,
     narrower,
     two_terms,
     unnamed_factor,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -13,28 +13,48 @@ from ...core.graph import Apply
 from ...namespaces.kernels import ELEMENTWISE
 from ...namespaces.numpy import NUMPY
 from ...ops import OPS
+from ..turns import steps_of_turns
 from .constants import factors, named_factor
 from .evidence import Edge, Evidence, Walk
 from .registry import WOULD_BE, Guess, bound, hypothesis
 
+Parts = tuple[tuple[Edge, ...], str]
+"""A term: the edges that it comes along, and what they are called."""
+
 
 @hypothesis("missing term", "The term that comes through a node is missing.")
 def missing_term(e: Evidence) -> Iterator[Guess]:
-    for parts, where, span in _weights(e):
-        if span[0] <= 0 <= span[1]:
-            yield _weighted(parts, 0.0, f"without the term that comes through {where}")
+    yield from _missing(e, _terms(e))
 
 
 @hypothesis("sign of a term", "The term that comes through a node has the wrong sign.")
 def sign_of_term(e: Evidence) -> Iterator[Guess]:
-    for parts, where, span in _weights(e):
+    yield from _with_other_sign(e, _terms(e))
+
+
+@hypothesis(
+    "term of one step", "What one step of a loop adds is missing in all turns, or has the wrong sign.", last=True
+)
+def term_of_one_step(e: Evidence) -> Iterator[Guess]:
+    yield from _missing(e, _steps(e))
+    yield from _with_other_sign(e, _steps(e))
+
+
+def _missing(e: Evidence, terms: Iterator[Parts]) -> Iterator[Guess]:
+    for parts, where, span in _weights(e, terms):
+        if span[0] <= 0 <= span[1]:
+            yield _weighted(parts, 0.0, f"without the term that comes through {where}")
+
+
+def _with_other_sign(e: Evidence, terms: Iterator[Parts]) -> Iterator[Guess]:
+    for parts, where, span in _weights(e, terms):
         if span[0] <= -1 <= span[1]:
             yield _weighted(parts, -1.0, f"with the wrong sign of the term that comes through {where}")
 
 
 @hypothesis("factor of a term", "The term that comes through a node is counted twice, or has a wrong factor.")
 def factor_of_term(e: Evidence) -> Iterator[Guess]:
-    for parts, where, span in _weights(e):
+    for parts, where, span in _weights(e, _terms(e)):
         if span[0] <= 0 <= span[1] or span[0] <= -1 <= span[1]:
             continue
         named = named_factor(e, span)
@@ -44,9 +64,9 @@ def factor_of_term(e: Evidence) -> Iterator[Guess]:
             yield _weighted(parts, c, f"with the term that comes through {where}, {counted}", tries)
 
 
-def _weights(e: Evidence) -> Iterator[tuple[tuple[Edge, ...], str, tuple[float, float]]]:
+def _weights(e: Evidence, terms: Iterator[Parts]) -> Iterator[tuple[tuple[Edge, ...], str, tuple[float, float]]]:
     """Yield each term that explains the answer: its edges, where it comes from, and the weights it needs."""
-    for parts, where in _terms(e):
+    for parts, where in terms:
         part = {n: sum(e.plain.through(p)[n] for p in parts) for n in e.names}
         if all(np.allclose(part[n], e.want[n], rtol=math.sqrt(e.format.roundoff), atol=0) for n in e.names):
             continue  # it is all of the gradient: a factor of it is one of the whole
@@ -72,14 +92,41 @@ def _terms(e: Evidence) -> Iterator[tuple[tuple[Edge, ...], str]]:
         mine = tuple(edge for edge in e.edges if edge[0] == k)
         if len(mine) > 1:
             yield mine, e.call(k)
-    alike: dict[Any, list[Edge]] = {}
+    for edges in _alike(e, {}):
+        yield edges, _in_all_turns(e, edges)
+
+
+def _steps(e: Evidence) -> Iterator[Parts]:
+    """Yield the edges of one step of a loop, where that is less than all of its op and line; then all of each such step."""
+    step = steps_of_turns(e.flat)
+    known = set(_alike(e, {}))
+    for whole in (False, True):
+        for edges in _alike(e, step, whole):
+            if edges not in known:
+                known.add(edges)
+                yield edges, _in_all_turns(e, edges)
+
+
+def _alike(e: Evidence, step: Mapping[int, int], whole: bool = False) -> list[tuple[Edge, ...]]:
+    """The edges of one op, line and step that are the same argument; with `whole`, any. Those of one node are left out."""
+    found: dict[Any, list[Edge]] = {}
     for k, i in e.edges:
         node = e.node(k)
         if node.site is not None:
-            alike.setdefault((node.op, node.site, i, node.shape), []).append((k, i))
-    for edges in sorted(alike.values(), key=lambda edges: e.node(edges[0][0]).op in ELEMENTWISE):
-        if len(edges) > 1:
-            yield tuple(edges), f"{e.edge_text(edges[-1])}, in all {len(edges)} turns"
+            key = node.op, node.site, node.shape, step.get(k, 0), None if whole else i
+            found.setdefault(key, []).append((k, i))
+    several = [tuple(edges) for edges in found.values() if len({k for k, _ in edges}) > 1]
+    return sorted(several, key=lambda edges: e.node(edges[0][0]).op in ELEMENTWISE)
+
+
+def _in_all_turns(e: Evidence, edges: tuple[Edge, ...]) -> str:
+    """What edges of one line are called: by the last of them, or by their op where they are several steps of a turn."""
+    step = steps_of_turns(e.flat)
+    nodes = dict.fromkeys(k for k, _ in edges)
+    steps = len({step.get(k, 0) for k in nodes})
+    turns = f"in all {len(nodes) // steps} turns"
+    last = e.edge_text(edges[-1]) if len(nodes) == len(edges) else e.call(edges[-1][0])
+    return f"{last}, {turns}" if steps == 1 else f"the {steps} nodes {e.node(edges[-1][0]).op} beside {last}, {turns}"
 
 
 _MASKS = frozenset("where relu clip maximum minimum leaky_relu relu6 hardtanh tril triu".split())
