@@ -28,7 +28,8 @@ def nearby(
     rng = np.random.default_rng(seed)
     out = dict(values)
     sizes = np.unique(np.concatenate([np.zeros(0), *(np.abs(values[n].astype(np.float64)).ravel() for n in moving)]))
-    steps = rng.uniform(0.5, 1.0, sizes.size) * rng.choice([-1.0, 1.0], sizes.size) * roundoff**0.5
+    size = rng.uniform(0.5, 1.0, sizes.size)
+    steps = size * (2.0 * rng.integers(0, 2, sizes.size) - 1.0) * roundoff**0.5
     for name in moving:
         x = values[name].astype(np.float64)
         step = steps[np.searchsorted(sizes, np.abs(x))] if x.size else np.zeros(x.shape)
