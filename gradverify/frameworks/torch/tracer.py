@@ -650,7 +650,9 @@ class TorchTracer(Tracer):
         self.uses: dict[
             str, None
         ] = {}  # like `detach_sites`: of what was detached out of sight, or computed from what was
-        self.detached: dict[int, tuple[Any, Where | None]] = {}  # by identity: they are kept, so that no id is used twice
+        self.detached: dict[
+            int, tuple[Any, Where | None]
+        ] = {}  # by identity: they are kept, so that no id is used twice
         self.statistics: set[int] = set()  # storages that operators took as running statistics
         self.resolved: dict[int, torch.Tensor] = {}  # copies of lazy conjugates, made below autograd for the next call
         self.escapes = _Escapes()
