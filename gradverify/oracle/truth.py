@@ -281,8 +281,14 @@ class _Attempt:
     def ends(self, direction: Mapping[str, np.ndarray]) -> tuple[tuple[Any, ...], ...]:
         """The outputs at x + t·u for t = h, -h, h/2 and -h/2."""
         h = arb(2) ** -step_exponent(self.bits)
-        walks = (self.nodes_at(t, direction) for t in (h, -h, h / 2, -h / 2))
-        return tuple(tuple(nodes[o] for o in self.graph.outputs) for nodes in walks)
+        found = []
+        for t in (h, h / 2):
+            steps = {n: BALLS.multiply(t, u) for n, u in direction.items()}
+            for moved in (BALLS.add, BALLS.subtract):
+                values = {**self.values, **{n: moved(self.values[n], step) for n, step in steps.items()}}
+                nodes = forward(BALLS, self.graph, values, self.dtype)
+                found.append(tuple(nodes[o] for o in self.graph.outputs))
+        return tuple(found)
 
     def difference(self, ends: tuple[tuple[Any, ...], ...]) -> tuple[arb, arb]:
         """The central difference of ⟨cotangent, f⟩ by its ends; an output that does not move cancels."""
