@@ -16,6 +16,8 @@ the median one. It is put to the test with PyTorch: an entry of the gradient, dr
 than the verdict's figure for the least resolved one, and must be named (an error of some ulps is WEAK).
 
 The second table is the time of one such verdict by stage (`bench/stages.py` says which is what).
+
+With `--framework`, `--write` replaces the rows of these frameworks, and leaves those of the others with their own heading.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -259,6 +261,21 @@ def stages(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def merged(text: str, old: str, measured: Sequence[str]) -> str:
+    """The new tables with the rows of the old ones that are of frameworks not measured; the old heading says whose run."""
+    left = [f for f in FRAMEWORKS if f not in measured]
+    rows = [line for line in old.splitlines() if line.startswith(tuple(f"| {f} |" for f in left))]
+    heads = [line for line in old.splitlines() if line.startswith(("`python bench/cost.py", "Rows of "))]
+    if not rows:
+        return text
+    heading, first, title, second = text.rstrip().split("\n\n")
+    by_stage = second.splitlines()[0].count("|")
+    parts = [[r for r in rows if (r.count("|") == by_stage) is stage] for stage in (False, True)]
+    others = "\n\n".join(f"Rows of {', '.join(left)}: {h}" if h.startswith("`") else h for h in heads)
+    tables = ("\n".join([table, *part]) for table, part in zip((first, second), parts))
+    return "\n\n".join([heading, others, next(tables), title, next(tables)]) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help=f"save the tables as {RESULTS.name} in bench/results")
@@ -286,6 +303,7 @@ def main() -> None:
     text = f"{head}\n\n{table(rows)}\n\n## By stage, in milliseconds\n\n{stages(rows)}\n"
     print(text)
     if options.write:
+        text = merged(text, RESULTS.read_text(encoding="utf-8"), options.framework)
         RESULTS.write_text(f"# What a verdict costs\n\n{(__doc__ or '').strip()}\n\n{text}", encoding="utf-8")
 
 

@@ -114,6 +114,12 @@ class Graph:
         return frozenset(seen)
 
     @cached_property
+    def steps(self) -> tuple[tuple[int, Node, dict[str, Any]], ...]:
+        """The nodes that an output depends on, in order, with index and parameters: what a walk goes through."""
+        found = ((k, self.nodes[k]) for k in sorted(self.active))
+        return tuple((k, n, dict(n.params) if isinstance(n, Apply) else {}) for k, n in found)
+
+    @cached_property
     def found(self) -> dict[Any, Any]:
         """Cache of derived facts, keyed by caller.
 
@@ -208,16 +214,12 @@ def evaluate(
     apply: Callable[[Apply, list[Any]], Any],
 ) -> list[Any]:
     """The value of every node, in order (None for nodes that no output needs): the one walk behind every interpreter."""
-    values: list[Any] = []
-    for k, node in enumerate(graph.nodes):
-        if k not in graph.active:
-            values.append(None)
-        elif isinstance(node, Input):
-            values.append(leaf(node))
-        elif isinstance(node, Constant):
-            values.append(constant(node))
+    values: list[Any] = [None] * len(graph.nodes)
+    for k, node, _ in graph.steps:
+        if isinstance(node, Apply):
+            values[k] = apply(node, [values[a] for a in node.args])
         else:
-            values.append(apply(node, [values[a] for a in node.args]))
+            values[k] = leaf(node) if isinstance(node, Input) else constant(node)
     return values
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..core.errors import Unsupported
-from ..core.graph import Apply, Constant, Graph, Input, evaluate
+from ..core.graph import Apply, Constant, Graph, Input
 from ..ops.complex.lowering import is_complex, spec_of
 from .values import several
 
@@ -32,29 +32,47 @@ def compiled(
     """
     bound = {n.op: bind(n.op) for n in graph.nodes if isinstance(n, Apply)}
     names = list(graph.inputs)
+    # What the nodes themselves say is read once: laws run the function again and again.
+    steps = [
+        (k, node, *_changes(graph, node), bound[node.op], params)
+        if isinstance(node, Apply)
+        else (k, node, (), (), None, {})
+        for k, node, params in graph.steps
+    ]
 
     def run(*arrays: Any) -> Any:
         given = dict(zip(names, arrays))
-
-        def leaf(node: Input) -> Any:
-            return given[node.name]
-
-        def apply(node: Apply, args: list[Any]) -> Any:
-            for i, a in enumerate(node.args):
-                literal = graph.nodes[a]
-                # An integer literal may stand where a float is wanted: frameworks promote it, some to float32.
-                if isinstance(literal, Constant) and literal.kind == "int" and spec_of(node.op).argument(i) == "float":
-                    args[i] = constant(replace(literal, kind="float"))
-            kinds = [graph.nodes[a].kind for a in node.args]
-            if "complex" in kinds and not spec_of(node.op).broadcasts:
-                args = [widen(x) if kind == "float" else x for x, kind in zip(args, kinds)]
-            return bound[node.op](*args, **dict(node.params))
-
-        values = evaluate(graph, leaf=leaf, constant=constant, apply=apply)
+        values: list[Any] = [None] * len(graph.nodes)
+        for k, node, literals, widened, function, params in steps:
+            if not isinstance(node, Apply):
+                values[k] = given[node.name] if isinstance(node, Input) else constant(node)
+                continue
+            args = [values[a] for a in node.args]
+            for i, literal in literals:
+                args[i] = constant(literal)
+            for i in widened:
+                args[i] = widen(args[i])
+            values[k] = function(*args, **params)
         outs = tuple(values[o] for o in graph.outputs)
         return outs[0] if len(outs) == 1 else outs
 
     return over_pairs(run, graph, bind) if is_complex(graph) else run
+
+
+def _changes(graph: Graph, node: Apply) -> tuple[tuple[tuple[int, Constant], ...], tuple[int, ...]]:
+    """The arguments that are literals of another kind, and those that are made complex first.
+
+    An integer literal may stand where a float is wanted: frameworks promote it, some to float32.
+    """
+    spec, given = spec_of(node.op), [graph.nodes[a] for a in node.args]
+    literals = tuple(
+        (i, replace(n, kind="float"))
+        for i, n in enumerate(given)
+        if isinstance(n, Constant) and n.kind == "int" and spec.argument(i) == "float"
+    )
+    kinds = [n.kind for n in given]
+    widened = "complex" in kinds and not spec.broadcasts
+    return literals, tuple(i for i, kind in enumerate(kinds) if widened and kind == "float")
 
 
 def over_pairs(

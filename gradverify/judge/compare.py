@@ -57,7 +57,9 @@ def compare(
     """
     wide = np.asarray(got).astype(np.float64)
     with np.errstate(all="ignore"):
-        d = want.error_of(wide)
+        d = np.abs((wide - want.hi) - want.lo)
+        if low is None and np.isfinite(d + want.bound + budget).all():
+            return _compare_finite(of, wide, want, d, budget, fmt)
         if low is not None and high is not None:
             # Distance to the interval of defensible answers, where that is smaller than to the convention.
             aside = np.maximum(np.maximum(low - wide, wide - high), 0.0)
@@ -79,6 +81,15 @@ def compare(
         sides = f"{low[worst.index]:.6g} to {high[worst.index]:.6g}"
         comparison = replace(comparison, worst=replace(worst, want=sides))
     return Compared(comparison, failing, passing, non_finite)
+
+
+def _compare_finite(
+    of: str, wide: np.ndarray, want: Estimate, d: np.ndarray, b: np.ndarray, fmt: FloatFormat
+) -> Compared:
+    """`compare` where all numbers are finite, and no kink is near: most arrays, at a third of the price."""
+    r = want.bound
+    passing, failing, none = d + r <= b, d - r > b, np.zeros(d.shape, dtype=bool)
+    return Compared(_summary(of, wide, want, d, r, b, failing, none, fmt), failing, passing, none)
 
 
 def _summary(

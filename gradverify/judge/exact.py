@@ -31,6 +31,7 @@ from ..oracle.estimate import Estimate, from_balls
 from ..oracle.precision import working
 from ..oracle.truth import LADDER, Truth, truth, with_literals
 from ..trace import Traced
+from ..trace.drawing import kept_once
 from ..trace.value import HandWrittenFunction
 from .budget import Conditions, budget, casts
 
@@ -174,7 +175,8 @@ def trace_backward(case: Case, subject: Framework, function: Any) -> Traced:
     Raises Unsupported, with the reason, where it has no graph; Faulty where it does in memory what it may not.
     """
     try:
-        backward = subject.trace_vjp(several(function), case.values, case.wrt, case.cotangent)
+        with kept_once():
+            backward = subject.trace_vjp(several(function), case.values, case.wrt, case.cotangent)
     except Unsupported:
         raise
     except JUDGED as e:  # under a tracer a function may do what it does not do else

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.graph import Apply, Constant, Graph, Input, dependents, evaluate, walk_back
+from ..core.graph import Apply, Constant, Graph, Input, dependents, walk_back
 from ..core.op import OpSpec
 from ..ops import OPS
 from .dtypes import NUMPY_KINDS, rounded, to_float64
@@ -47,10 +47,15 @@ def forward(
         array = graph.found[key].copy()  # whose it is from here on is not known here
         return xp.asarray(array) if node.kind == "float" else array
 
-    def apply(node: Apply, args: list[Any]) -> Any:
+    found: list[Any] = [None] * len(graph.nodes)
+    for k, node, params in graph.steps:
+        if not isinstance(node, Apply):
+            found[k] = values[node.name] if isinstance(node, Input) else constant(node)
+            continue
         spec = table[node.op]
         if before is not None:
             before(node)
+        args = [found[a] for a in node.args]
         for i, a in enumerate(args):
             # An integer literal may stand where a float is wanted.
             if (
@@ -60,9 +65,8 @@ def forward(
                 and spec.argument(i) == "float"
             ):
                 args[i] = xp.asarray(np.asarray(a, dtype=np.float64))
-        return spec.define(xp, *args, **dict(node.params))
-
-    return evaluate(graph, leaf=lambda node: values[node.name], constant=constant, apply=apply)
+        found[k] = spec.define(xp, *args, **params)
+    return found
 
 
 def carries(node: Apply, i: int) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
-import mpmath
 import numpy as np
 
 
@@ -41,8 +41,26 @@ class Estimate:
         hi, lo = float(self.hi[index]), float(self.lo[index])
         if not np.isfinite(hi):
             return str(hi)
-        with mpmath.workprec(140):
-            return str(mpmath.nstr(mpmath.mpf(hi) + mpmath.mpf(lo), n))
+        return _text(WIDE.add(Decimal(hi), Decimal(lo)), n)
+
+
+WIDE = Context(prec=45)
+"""The decimal digits of a double-double, and some."""
+
+
+def _text(x: Decimal, n: int) -> str:
+    """A number to n digits, as `mpmath.nstr` writes it, which takes ten times as long."""
+    if not x:
+        return "0.0"
+    sign, digits, _ = (rounded := Context(prec=n, rounding=ROUND_HALF_UP).plus(x)).as_tuple()
+    text, point = "".join(map(str, digits)).rstrip("0"), rounded.adjusted()
+    if not min(-(n // 3), -5) < point < n:
+        body = f"{text[0]}.{text[1:] or '0'}e{point:+d}"
+    elif point < 0:
+        body = f"0.{'0' * (-point - 1)}{text}"
+    else:
+        body = f"{text[: point + 1].ljust(point + 1, '0')}.{text[point + 1 :] or '0'}"
+    return f"{'-' * sign}{body}"
 
 
 def _split(x: Any) -> tuple[float, float, float]:

@@ -163,3 +163,36 @@ class SideSlopes:
                 same = [a.mid() == b.mid() and a.rad() == b.rad() for a, b in zip(terms, self.base)]
                 changed |= ~np.array(same, dtype=bool)
         return changed
+
+
+def widen(
+    low: dict[str, np.ndarray],
+    high: dict[str, np.ndarray],
+    masks: Mapping[str, np.ndarray],
+    hulls: Mapping[str, tuple[np.ndarray, np.ndarray]],
+) -> None:
+    """Widen the bounds of what is defensible in the entries of `masks`: moved alone, they have one slope, and together they
+    have not (the median of equal ones: any of them may be it). Then the gradients nearby are, and what lies between them.
+    An entry that none of those shows has the bounds that the others have: few of many cones were seen."""
+    hulls = {n: (np.fmin(low[n], a), np.fmax(high[n], b)) for n, (a, b) in hulls.items()}
+    shown = {n: m & (hulls[n][0] < hulls[n][1]) for n, m in masks.items()}
+    least = min((float(hulls[n][0][s].min()) for n, s in shown.items() if s.any()), default=np.inf)
+    most = max((float(hulls[n][1][s].max()) for n, s in shown.items() if s.any()), default=-np.inf)
+    for n, m in masks.items():
+        below, above = hulls[n]
+        rest = m & ~shown[n]
+        low[n] = np.where(m, np.where(rest, np.fmin(below, least), below), low[n])
+        high[n] = np.where(m, np.where(rest, np.fmax(above, most), above), high[n])
+
+
+def widen_ties(
+    low: dict[str, np.ndarray],
+    high: dict[str, np.ndarray],
+    masks: Mapping[str, np.ndarray],
+    nearby: Mapping[str, tuple[np.ndarray, np.ndarray]] | None,
+) -> None:
+    """Widen the bounds of entries that have a side by the gradients nearby (`tied_bounds`)."""
+    for n, (least, most) in (nearby or {}).items():
+        has_side = masks[n] & ~np.isnan(low[n])
+        low[n] = np.where(has_side, np.fmin(low[n], least), low[n])
+        high[n] = np.where(has_side, np.fmax(high[n], most), high[n])

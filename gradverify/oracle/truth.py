@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,7 +25,8 @@ from .balls import BALLS
 from .estimate import Estimate, from_balls
 from .neighbours import apart, neighbours, tied_bounds
 from .precision import step_exponent, working
-from .sides import Sides, SideSlopes
+from .shared import Point, find, keep, key_of
+from .sides import Sides, SideSlopes, widen, widen_ties
 from .ties import Along, along_ties
 
 LADDER = (256, 512, 1024, 4096)
@@ -105,8 +106,11 @@ def truth(
     for bits in LADDER if small else LADDER[:-1]:
         with working(bits):
             try:
-                attempt = _Attempt(flat, values, cotangent, wrt, dtype, bits, seed)
-                found = replace(attempt.run(), dead=attempt.dead, idle=attempt.idle)
+                for key in (key_of(values, wrt, dtype, bits, seed) if small else b"", b""):
+                    attempt = _Attempt(flat, values, cotangent, wrt, dtype, bits, seed, key)
+                    found = replace(attempt.run(), dead=attempt.dead, idle=attempt.idle)
+                    if attempt.known is None or (found.method == "confirmed" and found.unresolved <= wanted):
+                        break  # else the direction that another cotangent chose resolves too little
             finally:
                 BALLS.matrices.clear()
         if found.unresolved <= wanted or found.kinks or found.suspects:
@@ -152,11 +156,14 @@ class _Attempt:
         dtype: str,
         bits: int,
         seed: int,
+        key: bytes = b"",
     ) -> None:
         self.graph, self.wrt, self.dtype, self.bits = graph, wrt, dtype, bits
+        self.key, self.known = key, find(graph, key) if key else None
         self.rng = np.random.default_rng([seed, bits])
         self.dead: dict[int, np.ndarray] = {}
         self.idle: frozenset[int] = frozenset()
+        self.nodes: list[Any] = []
         self.joint = False  # are there kinks that no entry meets alone?
         floats = {n: graph.nodes[k].kind == "float" for n, k in graph.inputs.items()}
         self.values = {n: BALLS.asarray(_wide(v)) if floats[n] else np.asarray(v) for n, v in values.items()}
@@ -167,9 +174,9 @@ class _Attempt:
 
     def run(self) -> Truth:
         BALLS.undecided = 0
-        nodes = forward(BALLS, self.graph, self.values, self.dtype)
+        nodes = self.known.nodes if self.known else forward(BALLS, self.graph, self.values, self.dtype)
         outputs = tuple(from_balls(BALLS.asarray(nodes[o])) for o in self.graph.outputs)
-        kinks = self.kinks(nodes)
+        kinks = () if self.known else self.kinks(nodes)
         if any(np.isnan(e.hi).any() for e in outputs) or self.is_beyond_doubles(nodes):
             return self.without_gradient(outputs, kinks)
         for dead in (False, True):
@@ -188,6 +195,7 @@ class _Attempt:
             finite = all(np.isfinite(e.hi).all() for e in found.gradients.values())
             along = along_ties(self, nodes, candidate) if finite and not undecided else ()
             return replace(found, along=along)
+        self.nodes = nodes
         gradients, agrees = self.confirmed(candidate, estimates)
         if agrees:
             return Truth(
@@ -248,14 +256,13 @@ class _Attempt:
 
     def pairing(self, nodes: list[Any]) -> arb:
         """⟨cotangent, outputs⟩."""
-        total = arb(0)
-        for o, c in zip(self.graph.outputs, self.cotangent):
-            total += BALLS.sum(BALLS.multiply(c, nodes[o]))[()]
-        return total
+        return self.paired([nodes[o] for o in self.graph.outputs])
 
-    def moved(self, t: arb, direction: Mapping[str, np.ndarray]) -> arb:
-        """⟨cotangent, f(x + t·u)⟩; an output that does not move is the same constant at every t and cancels."""
-        return self.pairing(self.nodes_at(t, direction))
+    def paired(self, outputs: Sequence[Any]) -> arb:
+        total = arb(0)
+        for o, c in zip(outputs, self.cotangent):
+            total += BALLS.sum(BALLS.multiply(c, o))[()]
+        return total
 
     def nodes_at(self, t: arb, direction: Mapping[str, np.ndarray]) -> list[Any]:
         values = dict(self.values)
@@ -269,10 +276,25 @@ class _Attempt:
         D(h) = f' + c·h² + …, so D(h) - D(h/2) = 3/4·c·h²: three times what D(h/2) still errs by. The balls bring
         the bound on rounding. The whole difference is kept as the bound.
         """
+        return self.difference(self.ends(direction))
+
+    def ends(self, direction: Mapping[str, np.ndarray]) -> tuple[tuple[Any, ...], ...]:
+        """The outputs at x + t·u for t = h, -h, h/2 and -h/2."""
         h = arb(2) ** -step_exponent(self.bits)
-        wide = (self.moved(h, direction) - self.moved(-h, direction)) / (2 * h)
-        h = h / 2
-        fine = (self.moved(h, direction) - self.moved(-h, direction)) / (2 * h)
+        found = []
+        for t in (h, h / 2):
+            steps = {n: BALLS.multiply(t, u) for n, u in direction.items()}
+            for moved in (BALLS.add, BALLS.subtract):
+                values = {**self.values, **{n: moved(self.values[n], step) for n, step in steps.items()}}
+                nodes = forward(BALLS, self.graph, values, self.dtype)
+                found.append(tuple(nodes[o] for o in self.graph.outputs))
+        return tuple(found)
+
+    def difference(self, ends: tuple[tuple[Any, ...], ...]) -> tuple[arb, arb]:
+        """The central difference of ⟨cotangent, f⟩ by its ends; an output that does not move cancels."""
+        h = arb(2) ** -step_exponent(self.bits)
+        a, b, c, d = map(self.paired, ends)
+        wide, fine = (a - b) / (2 * h), (c - d) / h
         return fine, abs(wide - fine).upper() + fine.rad()
 
     def lengths(self, name: str) -> np.ndarray:
@@ -292,6 +314,8 @@ class _Attempt:
         weigh as much as large ones, but no step leaves the neighbourhood of its entry. Entries of `held` do not move, and
         nothing is said of them.
         """
+        if self.known is not None:
+            return self.held_against(candidate, estimates, self.known)
         # What the balls cannot tell from zero weighs nothing.
         weight = {n: np.where(np.abs(e.hi) > e.bound, np.abs(e.hi), 0) * self.lengths(n) for n, e in estimates.items()}
         every = np.concatenate([w.ravel() for w in weight.values()] or [np.zeros(0)])
@@ -309,7 +333,17 @@ class _Attempt:
                 told[held[n]] = arb(0)
                 candidate = {**candidate, n: told}
             direction[n] = BALLS.asarray(u)
-        difference, error = self.central(direction)
+        point = Point(self.key, self.nodes, direction, size, self.ends(direction))
+        if self.key and held is None:
+            keep(self.graph, point)
+        return self.held_against(candidate, estimates, point)
+
+    def held_against(
+        self, candidate: Mapping[str, np.ndarray], estimates: Mapping[str, Estimate], point: Point
+    ) -> tuple[dict[str, Estimate], bool]:
+        """Hold ĝ against the difference along the point's direction."""
+        direction, size = point.direction, point.size
+        difference, error = self.difference(point.ends)
         predicted = arb(0)
         for n, u in direction.items():
             predicted += BALLS.sum(BALLS.multiply(candidate[n], u))[()]
@@ -431,7 +465,7 @@ class _Attempt:
                     high[n][at] = float(np.sum(np.fmax(right, left)))
                     sides.note(n, at, right, left, float(self.lengths(n)[at]))
             scale = self.size(outputs, self.finite(gradients))
-            _widen_ties(low, high, masks, tied_bounds(self, masks, scale))
+            widen_ties(low, high, masks, tied_bounds(self, masks, scale))
         found = Truth(outputs, gradients, low, high, method="one-sided", kinks=kinks, bits=self.bits,
                       unresolved=_unresolved(gradients, self.size(outputs, gradients)))  # fmt: skip
         return found, sides
@@ -459,7 +493,7 @@ class _Attempt:
         fine = self.unshared(fine, sides, nodes, told_apart)
         gradients, low, high, taken = dict(found.gradients), dict(found.low), dict(found.high), {}
         candidate = dict(candidate)
-        _widen(low, high, {n: one_slope[n] & ~m for n, m in fine.items()}, {n: near.hull(n) for n in fine})
+        widen(low, high, {n: one_slope[n] & ~m for n, m in fine.items()}, {n: near.hull(n) for n in fine})
         for n, m in fine.items():
             taken[n] = gradients[n].resolved
             if m.any():
@@ -517,39 +551,6 @@ def _cancels(g: np.ndarray) -> bool:
     entries = g.ravel().tolist()
     # v == 0: certainly so. (v != 0 would ask whether it certainly is not.)
     return all(v.contains(0) for v in entries) and not all(v == 0 for v in entries)
-
-
-def _widen(
-    low: dict[str, np.ndarray],
-    high: dict[str, np.ndarray],
-    masks: Mapping[str, np.ndarray],
-    hulls: Mapping[str, tuple[np.ndarray, np.ndarray]],
-) -> None:
-    """Widen the bounds of what is defensible in the entries of `masks`: moved alone, they have one slope, and together they
-    have not (the median of equal ones: any of them may be it). Then the gradients nearby are, and what lies between them.
-    An entry that none of those shows has the bounds that the others have: few of many cones were seen."""
-    hulls = {n: (np.fmin(low[n], a), np.fmax(high[n], b)) for n, (a, b) in hulls.items()}
-    shown = {n: m & (hulls[n][0] < hulls[n][1]) for n, m in masks.items()}
-    least = min((float(hulls[n][0][s].min()) for n, s in shown.items() if s.any()), default=np.inf)
-    most = max((float(hulls[n][1][s].max()) for n, s in shown.items() if s.any()), default=-np.inf)
-    for n, m in masks.items():
-        below, above = hulls[n]
-        rest = m & ~shown[n]
-        low[n] = np.where(m, np.where(rest, np.fmin(below, least), below), low[n])
-        high[n] = np.where(m, np.where(rest, np.fmax(above, most), above), high[n])
-
-
-def _widen_ties(
-    low: dict[str, np.ndarray],
-    high: dict[str, np.ndarray],
-    masks: Mapping[str, np.ndarray],
-    nearby: Mapping[str, tuple[np.ndarray, np.ndarray]] | None,
-) -> None:
-    """Widen the bounds of entries that have a side by the gradients nearby (`tied_bounds`)."""
-    for n, (least, most) in (nearby or {}).items():
-        has_side = masks[n] & ~np.isnan(low[n])
-        low[n] = np.where(has_side, np.fmin(low[n], least), low[n])
-        high[n] = np.where(has_side, np.fmax(high[n], most), high[n])
 
 
 def _parts(e: Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -15,6 +15,9 @@ from ..namespaces.run import constant_array, forward
 from ..ops import OPS
 from .value import kind_of
 
+FEW = 1024
+"""Numbers of which a search finds each in less time than a sort that remembers where they were."""
+
 
 def nearby(
     values: Mapping[str, np.ndarray], moving: Sequence[str], roundoff: float, seed: int
@@ -27,11 +30,20 @@ def nearby(
     """
     rng = np.random.default_rng(seed)
     out = dict(values)
-    sizes = np.unique(np.concatenate([np.zeros(0), *(np.abs(values[n].astype(np.float64)).ravel() for n in moving)]))
-    steps = rng.uniform(0.5, 1.0, sizes.size) * rng.choice([-1.0, 1.0], sizes.size) * roundoff**0.5
+    every = [np.abs(values[n].astype(np.float64)).ravel() for n in moving]
+    whole = np.concatenate([np.zeros(0), *every])
+    if whole.size > FEW:
+        sizes, where = np.unique(whole, return_inverse=True)
+    else:
+        sizes = np.unique(whole)
+        where = np.searchsorted(sizes, whole)
+    size = rng.uniform(0.5, 1.0, sizes.size)
+    steps = size * (2.0 * rng.integers(0, 2, sizes.size) - 1.0) * roundoff**0.5
+    at = 0
     for name in moving:
         x = values[name].astype(np.float64)
-        step = steps[np.searchsorted(sizes, np.abs(x))] if x.size else np.zeros(x.shape)
+        step = steps[where[at : at + x.size]].reshape(x.shape)
+        at += x.size
         if x.ndim >= 2 and x.shape[-1] == x.shape[-2] and x.size:
             if _symmetric(x, 64 * roundoff):
                 step = np.tril(step) + np.swapaxes(np.tril(step, -1), -1, -2)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -41,6 +41,13 @@ def kept() -> Iterator[None]:
         if NUMPY.get_bit_generator() is not generator:
             NUMPY.set_bit_generator(generator)
         np.random.set_state(numpy)
+
+
+@contextmanager
+def kept_once() -> Iterator[None]:
+    """A block of `kept`, where the thread is in none: of many runs within it none reads the states by itself."""
+    with nullcontext() if _blocks.depth else kept():
+        yield
 
 
 @contextmanager

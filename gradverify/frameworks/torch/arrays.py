@@ -23,7 +23,8 @@ def tensor(value: np.ndarray, device: str = "cpu") -> Any:
     if value.dtype == _BFLOAT16:  # torch.from_numpy knows NumPy's own dtypes only: the same bits as integers
         return tensor(value.view(np.int16), device).view(torch.bfloat16)
     if _is_alone(value):
-        return torch.from_numpy(np.array(value)).to(device)
+        made = torch.from_numpy(np.array(value))
+        return made if device == "cpu" else made.to(device)
     strides = [s // value.itemsize for s in value.strides]
     own = core(value)
     made = torch.from_numpy(np.array(own, order="C")).to(device)

@@ -33,7 +33,7 @@ from ...core.op import Kind
 from ...namespaces.dtypes import ROUNDOFF
 from ...namespaces.layout import strided_indices
 from ...trace.base import CONVENTION, Tracer, digest
-from ...trace.call_site import frames, place, site_in_run
+from ...trace.call_site import at, frames, site_in_run
 from ...trace.callee import positional
 from ...trace.calls import captured, narrowest
 from ...trace.confirm import disagreement, farther, nearby, read_but_ignored, unread_but_used
@@ -99,6 +99,11 @@ STRAIGHT_THROUGH = frozenset(
     }
 )
 """Functions of PyTorch, by module and name, that detach what they compute with on purpose, as their documentation says."""
+
+_STRAIGHT = frozenset(name for _, name in STRAIGHT_THROUGH)
+
+Where = tuple[str, int, str]
+"""A file, a line, and what was done there."""
 
 
 PASSED_ON = frozenset({("torch.nn.functional", "gaussian_nll_loss")})
@@ -609,6 +614,22 @@ def _positions(layout: tuple[Any, ...]) -> np.ndarray:
     return strided_indices(shape, strides, offset)
 
 
+class _Arrays(Sequence[np.ndarray]):
+    """The values of some tensors, each read when it is first asked for: few mappings look at what PyTorch returned."""
+
+    def __init__(self, tensors: Sequence[torch.Tensor]) -> None:
+        self.tensors = tensors
+        self.read: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+    def __getitem__(self, k: Any) -> Any:
+        if k not in self.read:
+            self.read[k] = _array(self.tensors[k])
+        return self.read[k]
+
+
 class TorchTracer(Tracer):
     """The tracer that the mappings of `aten` call `xp`; it knows the call at hand."""
 
@@ -618,7 +639,7 @@ class TorchTracer(Tracer):
         self.stop_detached = stop_detached
         self.stores: dict[int, _Store] = {}
         self.failed: dict[str, None] = {}
-        self.outs: list[np.ndarray] = []
+        self.outs: Sequence[np.ndarray] = []
         self.out_dtypes: list[torch.dtype] = []
         self.flat_args: list[Any] = []
         self.tensors: dict[int, torch.Tensor] = {}
@@ -629,7 +650,9 @@ class TorchTracer(Tracer):
         self.uses: dict[
             str, None
         ] = {}  # like `detach_sites`: of what was detached out of sight, or computed from what was
-        self.detached: dict[int, tuple[Any, str | None]] = {}  # by identity: they are kept, so that no id is used twice
+        self.detached: dict[
+            int, tuple[Any, Where | None]
+        ] = {}  # by identity: they are kept, so that no id is used twice
         self.statistics: set[int] = set()  # storages that operators took as running statistics
         self.resolved: dict[int, torch.Tensor] = {}  # copies of lazy conjugates, made below autograd for the next call
         self.escapes = _Escapes()
@@ -780,18 +803,22 @@ class TorchTracer(Tracer):
                 self.note(CONVENTION)
             else:
                 self.note(STOPPED if self.stop_detached else DETACHED)
-                (self.detach_sites if known else self.uses)[where] = None
+                (self.detach_sites if known else self.uses)[f"{at(*where[:2])} ({where[2]})"] = None
             if where is None or self.stop_detached:
                 value = self.known(x)
         self.tensors[id(value)] = x
         return value
 
-    def here(self, what: str) -> str | None:
+    def here(self, what: str) -> Where | None:
         """Where the function does `what`; None where that is inside of what PyTorch documents to pass no gradient."""
-        around = list(frames(ROOT))
-        if any((f.f_globals.get("__name__"), f.f_code.co_name) in STRAIGHT_THROUGH for f in around):
-            return None
-        return f"{place(around[-1])} ({what})"
+        last = None
+        for last in frames(ROOT):
+            if last.f_code.co_name in _STRAIGHT and (
+                (last.f_globals.get("__name__"), last.f_code.co_name) in STRAIGHT_THROUGH
+            ):
+                return None
+        assert last is not None
+        return last.f_code.co_filename, last.f_lineno, what
 
     def detaching(self, func: Any, out: Any) -> None:
         """Remembers where, if a call detaches its results, or runs where nothing is recorded. By the tensors
@@ -800,7 +827,7 @@ class TorchTracer(Tracer):
         if not self.sees_grad or not (quiet or func is torch.ops.aten.detach.default):
             return
         name = getattr(func, "__name__", str(func)).partition(".")[0]
-        live = [t for t in _leaves(out) if _strided(t) and t.untyped_storage()._cdata in self.stores]
+        live = [t for t in _tensors(out) if _strided(t) and t.untyped_storage()._cdata in self.stores]
         if live:
             what = f"{name}, under no_grad" if quiet else "detach"
             self.detached |= dict.fromkeys(map(id, live), (live, self.here(what)))
@@ -897,16 +924,18 @@ class _Mode(TorchDispatchMode):
     def seen(self, func: Any, args: Any, kwargs: Any) -> Any:
         if not isinstance(func, torch._ops.OpOverload):
             return self.higher_order(func, args, kwargs)
-        if torch.Tag.nondeterministic_seeded in func.tags:
+        facts = _facts_of(func)
+        if facts.draws:
             self.xp.note(RANDOM)
-        given = [x for x in _leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
-        self.xp.statistics |= {
-            x.untyped_storage()._cdata for k, x in enumerate(args) if k in _statistics_of(func) and _strided(x)
-        }
+        given = _tensors((args, kwargs))
+        if facts.statistics:
+            self.xp.statistics |= {
+                x.untyped_storage()._cdata for k, x in enumerate(args) if k in facts.statistics and _strided(x)
+            }
         if any(x.layout is not torch.strided for x in given):
             return self.failing(func, args, kwargs, f"{func} on a tensor of another layout than strided")
         live = [x for x in given if x.untyped_storage()._cdata in self.xp.stores]
-        name = func._schema.name.partition("::")[2]
+        name = facts.name
         if not live or name in FRESH:
             out = self.kept(func(*args, **kwargs))
             if name in ALLOCATIONS:
@@ -921,9 +950,9 @@ class _Mode(TorchDispatchMode):
             return self.opaque(
                 (args, kwargs), func(*args, **kwargs), f"{func} draws with parameters that depend on the inputs"
             )
-        if func._schema.is_mutable:
+        if facts.is_mutable:
             return self.mutating(func, args, kwargs)
-        mapping = MAPPED.get(_overload(func)) if func.namespace == "aten" else None
+        mapping = MAPPED.get(facts.overload) if facts.is_aten else None
         if mapping is None:
             return self.unmapped(func, args, kwargs)
         out = func(*args, **kwargs)
@@ -944,7 +973,7 @@ class _Mode(TorchDispatchMode):
 
     def kept(self, out: Any) -> Any:
         """Results stay alive, so that no storage's address is used twice."""
-        self.keep += [x.untyped_storage() for x in _leaves(out) if _strided(x)]
+        self.keep += [x.untyped_storage() for x in _tensors(out) if _strided(x)]
         return out
 
     def record(self, func: Any, mapping: Any, args: Any, kwargs: Any, out: Any) -> None:
@@ -965,7 +994,7 @@ class _Mode(TorchDispatchMode):
         xp.passes_on = func is torch.ops.aten.detach.default  # also what autograd does to what it saves
         why, result = "", None
         try:
-            xp.outs, xp.out_dtypes = [_array(t) for t in tensors], [t.dtype for t in tensors]
+            xp.outs, xp.out_dtypes = _Arrays(tensors), [t.dtype for t in tensors]
             entered, named = _mapped(xp.entered, (tuple(args), kwargs))
             result = mapping(xp, *entered, **named)
         except Undefined:
@@ -1138,10 +1167,52 @@ def _overload(func: Any) -> str:
     return name if func._overloadname == "default" else f"{name}.{func._overloadname}"
 
 
-@functools.cache
-def _statistics_of(func: Any) -> frozenset[int]:
-    """The positions of an operator's arguments that are running statistics."""
-    return frozenset(k for k, a in enumerate(func._schema.arguments) if a.name in STATISTICS)
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What an operator's declaration says of it; `statistics` are the positions of arguments that are running statistics."""
+
+    func: Any
+    name: str
+    overload: str
+    is_aten: bool
+    is_mutable: bool
+    draws: bool
+    statistics: frozenset[int]
+
+
+_FACTS: dict[int, _Facts] = {}
+"""By identity, since to hash an operator is a call of Python's; each is kept in its facts."""
+
+
+def _facts_of(func: Any) -> _Facts:
+    found = _FACTS.get(id(func))
+    if found is None:
+        schema = func._schema
+        found = _FACTS[id(func)] = _Facts(
+            func,
+            schema.name.partition("::")[2],
+            _overload(func),
+            func.namespace == "aten",
+            schema.is_mutable,
+            torch.Tag.nondeterministic_seeded in func.tags,
+            frozenset(k for k, a in enumerate(schema.arguments) if a.name in STATISTICS),
+        )
+    return found
+
+
+def _tensors(x: Any) -> list[torch.Tensor]:
+    """The tensors among the leaves of nested tuples, lists and dictionaries, in order."""
+    found: list[torch.Tensor] = []
+    left = [x]
+    while left:
+        item = left.pop()
+        if isinstance(item, torch.Tensor):
+            found.append(item)
+        elif isinstance(item, tuple | list):
+            left.extend(reversed(item))
+        elif isinstance(item, dict):
+            left.extend(reversed(item.values()))
+    return found
 
 
 def _leaves(x: Any) -> list[Any]:
