@@ -12,6 +12,7 @@ import numpy as np
 from ..core.case import Case
 from ..core.errors import BadInput
 from ..core.limits import TimeLimit, time_limit
+from ..frameworks.base import Programs
 from ..judge.laws import Extent
 from ..judge.orders import Below
 from ..trace.callee import name_of, qualified_name_of
@@ -55,6 +56,7 @@ class Question:
     relaid     how many arrays, the last ones among the arguments, laws may lay out otherwise in memory; None: all of them
     sized      does the function read further arrays, of sizes that belong to those of the arguments? Then no size and no
                dtype is changed
+    programs   what stands for the function's own calls, within one walk around its given point
     """
 
     fn: Callable[..., Any]
@@ -78,6 +80,7 @@ class Question:
     keep: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     relaid: int | None = None
     sized: bool = False
+    programs: Programs = field(default_factory=Programs)
 
     @property
     def name(self) -> str:
