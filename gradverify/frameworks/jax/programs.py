@@ -214,8 +214,12 @@ class _Text:
             self.array(np.asarray(x))
         elif x is None or isinstance(x, bool | int | str | bytes):
             self.say(type(x).__qualname__, repr(x))
+        elif type(x).__name__ in ("Mesh", "AbstractMesh"):
+            if not x.empty:  # its text does not name the devices
+                raise Unkeyed
+            self.say(type(x).__qualname__)
         else:
-            said = repr(x)  # dimension numbers, shardings, dtypes, …
-            if " at 0x" in said or callable(x) and not isinstance(x, type):
+            said = repr(x)  # dimension numbers, dtypes, precisions, …
+            if " at 0x" in said or type(x).__name__.endswith("Sharding") or callable(x) and not isinstance(x, type):
                 raise Unkeyed
             self.say(type(x).__module__, type(x).__qualname__, said)
