@@ -31,7 +31,8 @@ from ..watching import Recorder
 from . import casting, derivatives
 from .bindings import bindings
 from .forms import FORMS, PARTIAL_SUMS
-from .programs import NoProgram, Store, compiled as compiled_program
+from .programs import NoProgram, Pullback, Store, count_compiling_apart
+from .programs import compiled as compiled_program
 
 LACKING = re.compile(
     r"dtype=(float16|bfloat16) is not supported|Reverse-mode differentiation does not work|gradient with respect to .* not"
@@ -130,7 +131,7 @@ class JaxFramework(Framework):
         if isinstance(function, _Program):
             return self._vjp(function, values, wrt, cotangent)
         call = _Pullback(function)
-        return self._vjp(_Stored(call, _used.store) if _used.store else call, values, wrt, cotangent)
+        return self._vjp(_Stored(call, _used.store, values.values()) if _used.store else call, values, wrt, cotangent)
 
     compiles_calls = True
     has_strides = False
@@ -159,7 +160,7 @@ class JaxFramework(Framework):
         store = _used.store
         if store is None or store.sparing:
             return self._vjp(_Compiled(function) if mode == JITTED else _Batch(function), values, wrt, cotangent)
-        call = _Stored(_Pullback(function) if mode == JITTED else _Batch(function), store)
+        call = _Stored(_Pullback(function) if mode == JITTED else _Batch(function), store, values.values())
         return self._vjp(call, values, wrt, cotangent)
 
     def _vjp(
@@ -174,7 +175,10 @@ class JaxFramework(Framework):
         # Graphs of our own have int64 indices; a user's function runs as its user has it, so that what JAX compiled for it
         # in that mode serves, and code that counts in int32 runs.
         graph = isinstance(call.function, _Program) or isinstance(call, _Program)
-        with jax.enable_x64(graph or casting.needs_x64(*values.values(), *cotangent)), jax.default_device(self._device()):
+        with (
+            jax.enable_x64(graph or casting.needs_x64(*values.values(), *cotangent)),
+            jax.default_device(self._device()),
+        ):
             given = [self.put(v) for v in values.values()], argnums(values, wrt), [self.put(g) for g in cotangent]
             try:
                 outputs, gradients = call.pull(*given)
@@ -254,7 +258,7 @@ class JaxFramework(Framework):
         replaceable = [a for a in traced.arguments if a.role != "captured"]
         wrt = [k for k, a in enumerate(replaceable) if a.kind == "float"]
         outputs = [o for o in traced.outputs if o.position is not None]
-        zeros = [np.zeros(o.shape, numpy_dtype(o.dtype, o.kind)) for o in outputs]
+        zeros = [np.zeros(o.shape, numpy_dtype(o.dtype)) for o in outputs]
         store = _used.store
         assert store is not None
 
@@ -283,6 +287,7 @@ class JaxFramework(Framework):
         """Of all of `jax.config`."""
         import jax
 
+        count_compiling_apart()
         before = dict(jax.config.values)
         try:
             yield
@@ -329,15 +334,19 @@ class _Pullback:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function, self.stage = function, "forward"
 
+    def linearized(self, leaves: list[Any], wrt: list[int]) -> tuple[Any, Callable[..., Any]]:
+        """The result and its pullback."""
+        import jax
+
+        return jax.vjp(restricted(self.function, leaves, wrt), *(leaves[k] for k in wrt))
+
     def pulled(self, back: Callable[..., Any], cotangent: Any) -> Any:
         return back(cotangent)
 
     def pull(self, leaves: list[Any], wrt: list[int], cotangent: list[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """The outputs, and the gradients of the leaves `wrt`."""
-        import jax
-
         self.stage = "forward"
-        result, back = jax.vjp(restricted(self.function, leaves, wrt), *(leaves[k] for k in wrt))
+        result, back = self.linearized(leaves, wrt)
         self.stage = "backward"
         several = isinstance(result, tuple | list)
         gradients = self.pulled(back, type(result)(cotangent) if several else cotangent[0])
@@ -374,11 +383,18 @@ class _Program(_Pullback):
 
 
 class _Stored(_Pullback):
-    """`call`, by the program that a check keeps of its function; as it is where there is none."""
+    """`call` at the point of these arrays, by the program that a check keeps of its function; where there is none as it is,
+    with one forward pass for all cotangents at a point."""
 
-    def __init__(self, call: _Pullback, store: Store) -> None:
+    def __init__(self, call: _Pullback, store: Store, point: Iterable[np.ndarray] = ()) -> None:
         super().__init__(call.function)
-        self.call, self.store = call, store
+        self.call, self.store, self.given = call, store, (call.function, *point)
+
+    def linearized(self, leaves: list[Any], wrt: list[int]) -> tuple[Any, Callable[..., Any]]:
+        last = self.store.pullback
+        if last is None or not last.is_of(self.given, wrt):
+            last = self.store.pullback = Pullback(self.given, wrt, self.call.linearized(leaves, wrt))
+        return last.result
 
     def program(self, leaves: list[Any], wrt: list[int], cotangent: list[Any]) -> Any:
         """The outputs and the gradients by the program. Raises NoProgram."""
@@ -390,11 +406,12 @@ class _Stored(_Pullback):
 
     def pull(self, leaves: list[Any], wrt: list[int], cotangent: list[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         try:
-            return self.program(leaves, wrt, cotangent)  # type: ignore[no-any-return]
+            return self.program(leaves, wrt, cotangent)
         except NoProgram:
-            return self.call.pull(leaves, wrt, cotangent)
-        finally:
-            self.stage = self.call.stage
+            return super().pull(leaves, wrt, cotangent)
+
+    def pulled(self, back: Callable[..., Any], cotangent: Any) -> Any:
+        return self.call.pulled(back, cotangent)
 
 
 class _Compiled(_Pullback):
@@ -403,7 +420,7 @@ class _Compiled(_Pullback):
     def pull(self, leaves: list[Any], wrt: list[int], cotangent: list[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         plain = super().pull
         program = compiled_program(lambda leaves, cotangent: plain(leaves, wrt, cotangent), (leaves, cotangent))
-        return program(leaves, cotangent)  # type: ignore[no-any-return]
+        return program(leaves, cotangent)
 
 
 class _Used(threading.local):

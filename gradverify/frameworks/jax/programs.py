@@ -1,7 +1,7 @@
 """Programs that stand for a function's own calls within one check: traced and compiled once for each shape.
 
-Eagerly, JAX runs the function's Python code at every call, and compiles every loop in it anew. A program is traced once for a
-function, its shapes and dtypes; it is compiled once for all traces that come out the same, in whatever check. A function
+Eagerly, JAX runs the function's Python code at every call, and compiles every loop in it anew. A program is traced once for
+a function, its shapes and dtypes; it is compiled once for all traces that come out the same, in whatever check. A function
 that cannot be traced without values (`if x > 0`) is called as it is.
 """
 
@@ -11,11 +11,14 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...core.errors import JUDGED
+from ...core.limits import add_time, count_apart
 
 _EXECUTABLES: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
 """What XLA compiled last, by the program and its signature. It is most of the time of a check, and a function is checked at
@@ -25,6 +28,26 @@ EXECUTABLES = 128
 
 LOOPS = ("while", "scan", "cond", "pallas_call", "custom_linear_solve")
 """Primitives with a jaxpr of their own, for which an eager call compiles anew: the jaxpr is another object each time."""
+
+
+COMPILING = ("/jax/core/compile/backend_compile_duration", "/jax/core/compile/jaxpr_to_mlir_module_duration")
+"""The events of `jax.monitoring` by which JAX tells how long it has compiled."""
+
+
+@cache
+def count_compiling_apart() -> None:
+    """Let no time limit count what JAX compiles: that a loop takes XLA a minute is no hang of its author's."""
+    import jax
+    from jax import monitoring
+
+    folder = Path(jax.__file__).parent / "_src"
+    count_apart(str(folder / "compiler.py"), str(folder / "interpreters" / "mlir.py"))
+
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
+        if event in COMPILING:
+            add_time(duration_secs)
+
+    monitoring.register_event_duration_secs_listener(listen)
 
 
 class NoProgram(Exception):
@@ -41,6 +64,22 @@ class Held:
 
 
 @dataclass(eq=False)
+class Pullback:
+    """The last pullback of a function without a program: other cotangents at its point need no forward pass.
+
+    `given` are the function and the arrays of the point, by identity; `wrt` what it is differentiated by.
+    """
+
+    given: tuple[Any, ...]
+    wrt: list[int]
+    result: tuple[Any, Callable[..., Any]]
+
+    def is_of(self, given: tuple[Any, ...], wrt: list[int]) -> bool:
+        same = len(given) == len(self.given) and all(a is b for a, b in zip(given, self.given))
+        return same and wrt == self.wrt
+
+
+@dataclass(eq=False)
 class Store:
     """The programs of one check.
 
@@ -51,6 +90,7 @@ class Store:
     sparing: bool = False
     refused: bool = False
     held: dict[int, Held] = field(default_factory=dict)
+    pullback: Pullback | None = None
 
     def of(self, function: Any) -> Held:
         found = self.held.get(id(function))
@@ -74,7 +114,7 @@ class Store:
         program = held.compiled.get(key)
         if program is None:
             try:
-                program = compiled(make(static), arrays, "loops" if self.sparing else "")
+                program = compiled(make(static), arrays, self.sparing)
             except NoProgram:
                 self.refused = held.refused = True
                 raise
@@ -87,30 +127,33 @@ class Store:
         return program(*arrays)
 
 
-def compiled(function: Callable[..., Any], arrays: Sequence[Any], unless: str = "") -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], arrays: Sequence[Any], sparing: bool = False) -> Callable[..., Any]:
     """The program of `function` over `arrays`; what XLA compiled before serves again, where it was the same program.
 
-    With `unless` "loops" raises NoProgram for a function without any.
+    `sparing` compiles a function with loops alone, and raises NoProgram for another one.
     """
     import jax
 
     # With arguments that it does not use: what is left out is not in the program.
     staged = jax.jit(function, keep_unused=True).trace(*arrays)
-    if unless and not any(e.primitive.name in LOOPS for e in equations(staged.jaxpr.jaxpr)):
-        raise NoProgram
+    wanted = not sparing or any(e.primitive.name in LOOPS for e in equations(staged.jaxpr.jaxpr))
     try:
         digest = program_key(staged.jaxpr)
-    except Unkeyed:  # by the address of a function of Python, which another one may get
-        return staged.lower().compile()  # type: ignore[no-any-return]
+    except Unkeyed as e:  # by the address of a function of Python, which another one may get
+        if not wanted:
+            raise NoProgram from e
+        return staged.lower().compile()
     devices = tuple(str(x.device) for x in jax.tree_util.tree_leaves(arrays))
     trees = str(jax.tree_util.tree_structure(arrays)), str(staged.out_info)
     key = digest, trees, devices, bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
     if key not in _EXECUTABLES:
+        if not wanted:
+            raise NoProgram
         _EXECUTABLES[key] = staged.lower().compile()
         while len(_EXECUTABLES) > EXECUTABLES:
             _EXECUTABLES.popitem(last=False)
     _EXECUTABLES.move_to_end(key)
-    return _EXECUTABLES[key]  # type: ignore[no-any-return]
+    return _EXECUTABLES[key]
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:
@@ -220,6 +263,6 @@ class _Text:
             self.say(type(x).__qualname__)
         else:
             said = repr(x)  # dimension numbers, dtypes, precisions, …
-            if " at 0x" in said or type(x).__name__.endswith("Sharding") or callable(x) and not isinstance(x, type):
+            if " at 0x" in said or type(x).__name__.endswith("Sharding") or (callable(x) and not isinstance(x, type)):
                 raise Unkeyed
             self.say(type(x).__module__, type(x).__qualname__, said)
