@@ -1,7 +1,8 @@
 """JAX as a subject: its own ops and rules through jax.vjp, with 64-bit types enabled for the call alone.
 
 A graph runs as one compiled program, as JAX's users run theirs (and three times faster, since each op by itself would
-be compiled too); a user's own callable runs as it is. The ops are in `bindings.jax`, the formulas that are known to lose
+be compiled too). A user's own callable runs as it is at the given point; where `reusing` allows it, by a program that is
+compiled once for its shapes (`programs`). The ops are in `bindings.jax`, the formulas that are known to lose
 digits in `forms.jax`.
 """
 
