@@ -90,8 +90,10 @@ def check(
                 allow; "thorough" more of them. The laws (repeated calls, scaled and signed cotangents, strided memory,
                 purity) are asked one by one at the given point, with "thorough" at each. What cannot be traced is asked by
                 at most 600, 2,400 and 9,600 forward calls (docs/usage.md). Default: what the environment
-                variable GRADVERIFY_EFFORT says, or `effort` in `[tool.gradverify]` of pyproject.toml, or "normal"
-    time_limit  seconds for each run of the function; None for no limit
+                variable GRADVERIFY_EFFORT says, or `effort` in `[tool.gradverify]` of pyproject.toml, or "normal". JAX's
+                function is called as it is at the given point, and again; all else is asked of one program for each
+                shape, where that agrees with those calls
+    time_limit  seconds for each run of the function, not counting what JAX compiles; None for no limit
     vjp         the backward pass of a function of NumPy or CuPy: `vjp(cotangent, *args)` returns the gradient, or one per
                 argument. Cotangents have the structure of what `fn` returns
     residuals   `fn` returns `(out, residuals)`, and the backward pass is `vjp(residuals, cotangent)`

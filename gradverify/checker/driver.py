@@ -15,7 +15,7 @@ from ..core.case import Case
 from ..core.errors import BadInput, Unsupported
 from ..core.graph import Apply
 from ..core.verdict import FailKind, Outcome, Reason, Verdict
-from ..frameworks.base import Framework
+from ..frameworks.base import Framework, Programs
 from ..frameworks.recognise import asking
 from ..frameworks.registry import of_functions
 from ..frameworks.watching import unwatched
@@ -67,6 +67,7 @@ def judge_question(q: Question, effort: Effort, first_asked: str = "") -> Verdic
 def _judge(q: Question, effort: Effort, first_asked: str) -> Verdict:
     """The verdict at the given point, then around it."""
     backward = BackwardPass()
+    q = replace(q, programs=Programs(sparing=effort == "quick"))
     with doing(q.given.name), asking() as asks:
         first, traced, case = judge_point(q, q.given, backward=backward)
         given = Given(q, first, traced, case, effort, asks(), backward=backward)
@@ -181,11 +182,13 @@ def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> 
             return verdict
         case OtherFunction():
             point = replace(q.given, extent=probe.extent_for(given))
-            return judge_point(replace(q, fn=variant.fn), point, given.is_opaque)[0]
+            return judge_point(replace(q, fn=variant.fn, programs=Programs()), point, given.is_opaque)[0]
         case OtherCase():
             other = replace(variant.case, name=f"{q.name}, {label}")
             traced = variant.traced or given.traced
             exact = given.backward if variant.exact and _has_formula(q, traced) else False
+            if variant.earlier is not None:  # what that call left behind, a program would not see
+                q = replace(q, programs=Programs(agree=False))
             asked = partial(judge_case, q, traced, other, extent=probe.extent_for(given), earlier=variant.earlier)
             # What depends on the call before is another answer by the second time.
             final = exact or not _has_formula(q, traced) or variant.earlier is not None
@@ -409,7 +412,7 @@ def judge_case(
     with q.limit_time(PASSES):
         verdict = decide(
             case, subject, function=function, custom=own.custom, exact=exact, extent=extent, seed=q.seed, earlier=earlier,
-            lower=_lower(q, own, case), explained=explained, solver=solver,
+            lower=_lower(q, own, case), explained=explained, solver=solver, programs=q.programs,
         )  # fmt: skip
     verdict = label_whole(verdict, own)
     if own.converges:

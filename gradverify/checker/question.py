@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,9 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .. import frameworks
 from ..core.case import Case
 from ..core.errors import BadInput
 from ..core.limits import TimeLimit, time_limit
+from ..frameworks.base import Programs
 from ..judge.laws import Extent
 from ..judge.orders import Below
 from ..trace.callee import name_of, qualified_name_of
@@ -57,6 +61,7 @@ class Question:
     calls      the forward calls that may be made where the function has no definition; None: those of the effort
     sized      does the function read further arrays, of sizes that belong to those of the arguments? Then no size and no
                dtype is changed
+    programs   what stands for the function's own calls, within one walk around its given point
     """
 
     fn: Callable[..., Any]
@@ -81,6 +86,7 @@ class Question:
     relaid: int | None = None
     sized: bool = False
     calls: Calls | None = None
+    programs: Programs = field(default_factory=Programs)
 
     @property
     def name(self) -> str:
@@ -98,7 +104,7 @@ class Question:
 
     @contextmanager
     def limit_time(self, what: str) -> Iterator[None]:
-        """Raise BadInput ("`what` hangs") where the block runs into the time limit."""
+        """Raise BadInput where the block runs into the time limit: "`what` hangs" where the function was running then."""
         block = None
         try:
             with time_limit(self.time_limit) as block:
@@ -106,7 +112,25 @@ class Question:
         except TimeLimit as e:
             if e.block is not block:
                 raise  # the limit of a caller of ours
+            if not _was_called(e):
+                raise BadInput(f"judging it takes too long: {e}, with the function not called. {LONGER}") from None
             raise BadInput(f"{what} hangs: {e}") from None
+
+
+LONGER = 'A larger time_limit= lets it go on; effort="quick", or fewer entries, ask for less'
+
+ADAPTERS = os.path.dirname(os.path.abspath(frameworks.__file__))
+"""The only code that calls a judged function."""
+
+
+def _was_called(e: BaseException | None) -> bool:
+    """Was the judged function, or its framework, running when this was raised?"""
+    while e is not None:
+        frames = traceback.walk_tb(e.__traceback__)
+        if any(frame.f_code.co_filename.startswith(ADAPTERS) for frame, _ in frames):
+            return True
+        e = e.__cause__
+    return False
 
 
 @dataclass(frozen=True, eq=False)

@@ -150,7 +150,7 @@ def trace_at(
     """
     fixed = {"stop_detached": True, "confirm": False} if fix_detached else {}
     try:
-        with q.limit_time(describe_function(fn)):
+        with q.limit_time(describe_function(fn)), q.programs.block():
             options = {**fixed, "seed": q.seed, "strict": strict, "framework": q.framework}
             found = trace_call(fn, point.args, q.kwargs, options)
     except (Unsupported, BadInput):

@@ -42,15 +42,31 @@ IMPORTING = 0.05
 SIGNAL = getattr(signal, "SIGURG", None)
 
 
+_apart: set[str] = set()
+"""Files whose code is not counted: while it runs no limit is enforced, and afterwards it says what it took."""
+
+
+def count_apart(*files: str) -> None:
+    """Let every limit wait while code of `files` runs; whoever knows how long that took says so by `add_time`."""
+    _apart.update(files)
+
+
+def add_time(seconds: float) -> None:
+    """Put off the ends of this thread's open blocks by what something took that is not theirs: a compiler, say."""
+    _watchdog.add_time(threading.get_ident(), seconds)
+
+
 def _is_no_place_to_raise(frame: FrameType | None) -> bool:
-    """Is an import running, or a callback of a weak reference or of the garbage collector?
+    """Is an import running, a callback of a weak reference or of the garbage collector, or what is counted apart?
 
     All end soon. An exception would leave the module half imported, and would be lost in a callback.
     """
     collecting = {code for c in gc.callbacks if (code := getattr(c, "__code__", None)) is not None}
     while frame is not None:
         file = frame.f_code.co_filename
-        if file.startswith("<frozen importlib") or file == weakref.__file__ or frame.f_code in collecting:
+        if file.startswith("<frozen importlib") or file == weakref.__file__ or file in _apart:
+            return True
+        if frame.f_code in collecting:
             return True
         frame = frame.f_back
     return False
@@ -62,12 +78,17 @@ class _Limit:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.thread = threading.get_ident()
-        self.next = time.monotonic() + seconds
+        self.end = self.next = time.monotonic() + seconds
+        self.apart = 0.0
         self.over = self.done = self.raised = False
         self.by_signal = False
 
     def error(self) -> TimeLimit:
-        return TimeLimit(f"it ran longer than {self.seconds:g} s", self)
+        return TimeLimit(self.text(), self)
+
+    def text(self) -> str:
+        said = f"it ran longer than {self.seconds:g} s"
+        return f"{said} (compiling took {self.apart:.0f} s, which are not counted)" if self.apart >= 1 else said
 
     def error_class(self) -> type[TimeLimit]:
         """A class whose exceptions are `error()`: an asynchronous exception is given as a class."""
@@ -75,7 +96,7 @@ class _Limit:
 
         class Over(TimeLimit):
             def __init__(self, *_: object) -> None:
-                super().__init__(f"it ran longer than {limit.seconds:g} s", limit)
+                super().__init__(limit.text(), limit)
 
         Over.__name__ = Over.__qualname__ = TimeLimit.__name__
         return Over
@@ -130,6 +151,14 @@ class _Watchdog:
                 self.open.remove(limit)
             if limit.raised and not limit.by_signal:  # one that has not come yet must not come any more
                 _take_late_exception()
+
+    def add_time(self, thread: int, seconds: float) -> None:
+        with self.change:
+            for limit in self.open:
+                if limit.thread == thread and not limit.raised:
+                    limit.apart += seconds
+                    limit.end += seconds
+                    limit.next, limit.over = limit.end, False
 
     def first_over(self) -> _Limit | None:
         """The outermost block of the main thread whose time is over; None where a signal is somebody else's."""

@@ -114,6 +114,26 @@ class Template:
     body: str
 
 
+@dataclass(eq=False)
+class Programs:
+    """What stands for a function's own calls within one check, where it was found to agree with them.
+
+    sparing  is it a check of few calls, which compiles only what each call would compile anew?
+    agree    do both agree at the given point, within the budget? None until that was asked
+    of       the framework for which that was found
+    held     the framework's own
+    """
+
+    sparing: bool = False
+    agree: bool | None = None
+    of: Framework | None = None
+    held: Any = None
+
+    def block(self) -> AbstractContextManager[None]:
+        """A block in which they stand for the function's own calls, if they may."""
+        return self.of.reusing(self) if self.agree and self.of is not None else contextlib.nullcontext()
+
+
 class Framework(ABC):
     """An adapter to something that differentiates."""
 
@@ -173,6 +193,13 @@ class Framework(ABC):
     ) -> Observation:
         """As `run_vjp`, by one of `pull_modes`. Outputs and `mutated` may be empty: only gradients are compared."""
         raise Unsupported(f"{self.title} has no mode {mode!r} of asking for a VJP")
+
+    def reusing(self, programs: Programs) -> AbstractContextManager[None]:
+        """Within the block, calls of a function may run a program that was compiled once for its shapes.
+
+        Its Python code does not run then, and its values may round otherwise: whoever asks about repeated calls, or about
+        the call as it is, does so outside."""
+        return contextlib.nullcontext()
 
     def without_hooks(self) -> AbstractContextManager[list[str]]:
         """A context in which hooks that change gradients are not called; what it yields says which were left out."""
@@ -367,6 +394,12 @@ class Framework(ABC):
 
     negative_strides: bool = False
     """Do its arrays have negative strides?"""
+
+    has_strides: bool = True
+    """Can its arrays lie in memory in more than one way?"""
+
+    compiles_calls: bool = False
+    """Does `reusing` make calls cheaper?"""
 
     clamps_indices: bool = False
     """Does an index beyond the end of an axis give something, instead of an error? (JAX clamps it.)"""

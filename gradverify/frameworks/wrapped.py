@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.graph import Graph
 from ..trace import Traced
-from .base import Call, Derived, Framework, Observation, Pushed
+from .base import Call, Derived, Framework, Observation, Programs, Pushed
 from .customs import Custom, Draws
 from .tape import Tape
 from .watching import Definition, Recorder, Sample, Script
@@ -30,6 +30,7 @@ class Wrapped(Framework):
         self.compiler, self.forms, self.partial_sums = inner.compiler, inner.forms, inner.partial_sums
         self.complex_forms = inner.complex_forms
         self.negative_strides, self.clamps_indices = inner.negative_strides, inner.clamps_indices
+        self.has_strides, self.compiles_calls = inner.has_strides, inner.compiles_calls
         self.narrow_literals, self.watches = inner.narrow_literals, inner.watches
         self.compiles_each_shape, self.by_hand, self.template = (
             inner.compiles_each_shape,
@@ -74,6 +75,9 @@ class Wrapped(Framework):
         cotangent: tuple[np.ndarray, ...],
     ) -> Observation:
         return self.inner.run_vjp_by(mode, function, values, wrt, cotangent)
+
+    def reusing(self, programs: Programs) -> AbstractContextManager[None]:
+        return self.inner.reusing(programs)
 
     def without_hooks(self) -> AbstractContextManager[list[str]]:
         return self.inner.without_hooks()

@@ -16,7 +16,8 @@ from ..core.graph import Apply
 from ..core.imports import imported, parsed
 from ..core.verdict import Comparison, Drawing, FailKind, Formula, Outcome, Reason, Verdict
 from ..core.wording import point_of
-from ..frameworks.base import Framework, Observation
+from ..frameworks.base import Framework, Observation, Programs
+from ..frameworks.reused import Reused
 from ..frameworks.watching import unwatched
 from ..namespaces.dtypes import COMPLEX, FORMATS, is_float, rounded, to_float64
 from ..namespaces.run import forward
@@ -40,6 +41,7 @@ from .intermediates import find_narrow_intermediate
 from .laws import Extent, Trial
 from .laws import registry as laws
 from .narrow import find_narrow, find_narrow_sum
+from .programs import with_programs
 from .reference import Reference, allowance, in_doubles, reference, truth_of
 from .replay import Narrow
 from .roundings import may_round
@@ -124,6 +126,7 @@ def decide(
     lower: Lower | None = None,
     explained: bool = True,
     solver: Solved | None = None,
+    programs: Programs | None = None,
 ) -> Verdict:
     """The verdict on one case, without a culprit.
 
@@ -136,15 +139,19 @@ def decide(
     which of the default laws are asked. `earlier` is a case of other shapes that the function was asked before: it may have
     kept something. At second order the case is a derivative of `lower`, whose ops tell which weaknesses these are. Where
     `explained` is false nothing is looked for that a wrong gradient would come of. `solver` says how precise the function
-    is, where it is one.
+    is, where it is one. `programs`, where they are found to agree with the function's own call, answer the laws; where they
+    were before, they answer all, and a FAIL or WEAK is asked of the function itself.
 
     A function that cannot be imported is a FAIL (raised); what this raises is a defect of gradverify.
     """
     start = time.perf_counter()
     backward = BackwardPass() if exact is True else exact or None
-    manner = _Manner(custom, backward, extent, seed, earlier, lower, explained, solver)
+    manner = _Manner(custom, backward, extent, seed, earlier, lower, explained, solver, programs)
     try:
-        finding = _judge(case, subject, function, manner)
+        agreed = programs is not None and bool(programs.agree)
+        finding = _judge(case, Reused(subject, programs) if programs and agreed else subject, function, manner)
+        if agreed and finding.outcome in (Outcome.FAIL, Outcome.WEAK):
+            finding = _judge(case, subject, function, replace(manner, programs=None))
     except SpecError as e:
         finding = fail(FailKind.RAISED, e.message)
     return Verdict(
@@ -200,6 +207,7 @@ class _Manner:
     lower: Lower | None
     explained: bool
     solver: Solved | None
+    programs: Programs | None = None
 
 
 def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manner: _Manner) -> _Finding:
@@ -283,6 +291,7 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
     if solver := manner.solver:
         allowed = {n: solver.widen(b, closest.truth.gradients[n], solver.calls) for n, b in allowed.items()}
     trial = Trial(subject, function, case, seen, allowed, notes)
+    trial = with_programs(trial, manner.programs, closest.budget.outputs)
     found = (
         _check_values(answer, None if custom else subject)
         or _check_formula(answer, None if custom else subject)

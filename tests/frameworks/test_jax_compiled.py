@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from gradverify.frameworks.jax import adapter
+from gradverify.frameworks.jax import adapter, programs
 from gradverify.frameworks.registry import of_functions
 
 JAX = of_functions("jax")
@@ -18,11 +18,11 @@ X, Y, G = np.array([0.3, 0.8]), np.array([-0.5, 1.1]), np.array([2.0, 3.0])
 
 @pytest.fixture(autouse=True)
 def empty() -> Iterator[None]:
-    before = dict(adapter._EXECUTABLES)
-    adapter._EXECUTABLES.clear()
+    before = dict(programs._EXECUTABLES)
+    programs._EXECUTABLES.clear()
     yield
-    adapter._EXECUTABLES.clear()
-    adapter._EXECUTABLES.update(before)
+    programs._EXECUTABLES.clear()
+    programs._EXECUTABLES.update(before)
 
 
 def gradients(fn: Callable[..., Any], wrt: tuple[str, ...] = ("x", "y"), **values: np.ndarray) -> list[np.ndarray]:
@@ -39,9 +39,9 @@ def test_another_point_is_not_compiled_anew() -> None:
         dx, dy = gradients(lambda x, y: fn(x, y), x=x)
         np.testing.assert_allclose(dx, G * np.cos(x) * Y)
         np.testing.assert_allclose(dy, G * np.sin(x))
-    assert len(adapter._EXECUTABLES) == 1
+    assert len(programs._EXECUTABLES) == 1
     gradients(fn, x=X.astype(np.float32), y=Y.astype(np.float32))
-    assert len(adapter._EXECUTABLES) == 2
+    assert len(programs._EXECUTABLES) == 2
 
 
 def test_what_one_function_leaves_out_and_the_other_one_reads_is_no_matter_of_chance() -> None:
@@ -72,14 +72,14 @@ def test_what_calls_python_is_compiled_each_time() -> None:
     for factor in (1.0, 2.0, 3.0):
         (dx,) = gradients(lambda x, y, factor=factor: fn(x, y, factor), wrt=("x",))
         np.testing.assert_allclose(dx, factor * G * Y)
-    assert not adapter._EXECUTABLES
+    assert not programs._EXECUTABLES
 
 
 def test_few_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter, "EXECUTABLES", 2)
+    monkeypatch.setattr(programs, "EXECUTABLES", 2)
     for c in (1.0, 2.0, 3.0):
         gradients(lambda x, y, c=c: c * x * y)
-    assert len(adapter._EXECUTABLES) == 2
+    assert len(programs._EXECUTABLES) == 2
 
 
 @pytest.mark.parametrize("captured", [True, False])
@@ -90,4 +90,4 @@ def test_a_large_constant_is_part_of_the_program_to_its_last_entry(captured: boo
         given = jax.numpy.asarray(a) if captured else a.copy()
         seen = JAX.run_vjp_by(adapter.JITTED, lambda x, a=given: a * x, {"x": x}, ("x",), (np.ones_like(x),))
         np.testing.assert_array_equal(seen.gradients["x"], a)
-    assert len(adapter._EXECUTABLES) == 3
+    assert len(programs._EXECUTABLES) == 3

@@ -1,17 +1,17 @@
 """JAX as a subject: its own ops and rules through jax.vjp, with 64-bit types enabled for the call alone.
 
 A graph runs as one compiled program, as JAX's users run theirs (and three times faster, since each op by itself would
-be compiled too); a user's own callable runs as it is. The ops are in `bindings.jax`, the formulas that are known to lose
+be compiled too). A user's own callable runs as it is at the given point; where `reusing` allows it, by a program that is
+compiled once for its shapes (`programs`). The ops are in `bindings.jax`, the formulas that are known to lose
 digits in `forms.jax`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import re
 import sys
-from collections import OrderedDict
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
@@ -23,7 +23,7 @@ from ...core.errors import JUDGED, Unsupported
 from ...core.graph import Constant, Graph
 from ...namespaces.dtypes import numpy_dtype
 from ...trace import Traced
-from ..base import Call, Derived, Form, Framework, HolomorphicForm, Observation, Pushed, Template
+from ..base import Call, Derived, Form, Framework, HolomorphicForm, Observation, Programs, Pushed, Template
 from ..customs import Custom, Draws, parameters
 from ..forms import COMPLEX
 from ..graphs import Binding, compiled, over_pairs
@@ -32,6 +32,8 @@ from ..watching import Recorder
 from . import casting, derivatives
 from .bindings import bindings
 from .forms import FORMS, PARTIAL_SUMS
+from .programs import NoProgram, Pullback, Store, count_compiling_apart
+from .programs import compiled as compiled_program
 
 LACKING = re.compile(
     r"dtype=(float16|bfloat16) is not supported|Reverse-mode differentiation does not work|gradient with respect to .* not"
@@ -127,7 +129,24 @@ class JaxFramework(Framework):
         wrt: tuple[str, ...],
         cotangent: tuple[np.ndarray, ...],
     ) -> Observation:
-        return self._vjp(function if isinstance(function, _Program) else _Pullback(function), values, wrt, cotangent)
+        if isinstance(function, _Program):
+            return self._vjp(function, values, wrt, cotangent)
+        call = _Pullback(function)
+        return self._vjp(_Stored(call, _used.store, values.values()) if _used.store else call, values, wrt, cotangent)
+
+    compiles_calls = True
+    has_strides = False
+
+    @contextmanager
+    def reusing(self, programs: Programs) -> Iterator[None]:
+        """By one program for each shape; see `programs`."""
+        if programs.held is None:
+            programs.held = Store(sparing=programs.sparing)
+        before, _used.store = _used.store, programs.held
+        try:
+            yield
+        finally:
+            _used.store = before
 
     def run_vjp_by(
         self,
@@ -139,7 +158,10 @@ class JaxFramework(Framework):
     ) -> Observation:
         """Compiled as a whole, forward and backward pass, as a training step is: XLA may fuse, reorder and drop. Or the
         pullback alone over a batch."""
-        call = _Compiled(function) if mode == JITTED else _Batch(function)
+        store = _used.store
+        if store is None or store.sparing:
+            return self._vjp(_Compiled(function) if mode == JITTED else _Batch(function), values, wrt, cotangent)
+        call = _Stored(_Pullback(function) if mode == JITTED else _Batch(function), store, values.values())
         return self._vjp(call, values, wrt, cotangent)
 
     def _vjp(
@@ -151,20 +173,16 @@ class JaxFramework(Framework):
     ) -> Observation:
         import jax
 
-        theirs = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
-        doubles = any(v.dtype.name in ("float64", "complex128") for v in (*values.values(), *cotangent))
-        with jax.enable_x64(True), jax.default_device(self._device()):
+        # Graphs of our own have int64 indices; a user's function runs as its user has it, so that what JAX compiled for it
+        # in that mode serves, and code that counts in int32 runs.
+        graph = isinstance(call.function, _Program) or isinstance(call, _Program)
+        with (
+            jax.enable_x64(graph or casting.needs_x64(*values.values(), *cotangent)),
+            jax.default_device(self._device()),
+        ):
             given = [self.put(v) for v in values.values()], argnums(values, wrt), [self.put(g) for g in cotangent]
             try:
-                try:
-                    outputs, gradients = call.pull(*given)
-                except TypeError:
-                    # x64 is our choice, not the caller's: code that counts in int32 may only run without it. Where the
-                    # caller has it on, or there are doubles, which are float32 without it, the error is the function's.
-                    if theirs or doubles:
-                        raise
-                    with jax.enable_x64(False):
-                        outputs, gradients = call.pull(*given)
+                outputs, gradients = call.pull(*given)
             except Unsupported:
                 raise
             except JUDGED as e:
@@ -231,12 +249,34 @@ class JaxFramework(Framework):
     ) -> Traced:  # fmt: skip
         from .tracer import trace
 
-        return trace(fn, args, kwargs, seed=seed, stop_detached=stop_detached, confirm=confirm, strict=strict)
+        return trace(
+            fn, args, kwargs, seed=seed, stop_detached=stop_detached, confirm=confirm, strict=strict,
+            forward=self._forward if _used.store else None,
+        )  # fmt: skip
+
+    def _forward(self, traced: Traced) -> Callable[..., Any]:
+        """The traced function, by the program of its VJP, which the judge asks for next."""
+        replaceable = [a for a in traced.arguments if a.role != "captured"]
+        wrt = [k for k, a in enumerate(replaceable) if a.kind == "float"]
+        outputs = [o for o in traced.outputs if o.position is not None]
+        zeros = [np.zeros(o.shape, numpy_dtype(o.dtype)) for o in outputs]
+        store = _used.store
+        assert store is not None
+
+        def forward(*arrays: Any) -> Any:
+            try:
+                return _Stored(_Pullback(traced.function), store).program(
+                    list(arrays), wrt, [self.put(z) for z in zeros]
+                )[0]
+            except NoProgram:
+                return traced.function(*arrays)
+
+        return forward
 
     def drops_outputs(self, function: Callable[..., Any], values: Mapping[str, np.ndarray]) -> bool:
         import jax
 
-        with jax.enable_x64(True), jax.default_device(self._device()):
+        with jax.enable_x64(casting.needs_x64(*values.values())), jax.default_device(self._device()):
             try:
                 made = jax.make_jaxpr(function)(*(self.put(v) for v in values.values()))
             except JUDGED:  # a function that branches on values has no jaxpr
@@ -248,6 +288,7 @@ class JaxFramework(Framework):
         """Of all of `jax.config`."""
         import jax
 
+        count_compiling_apart()
         before = dict(jax.config.values)
         try:
             yield
@@ -260,7 +301,7 @@ class JaxFramework(Framework):
         self, function: Callable[..., Any], values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray],
         batched: bool,
     ) -> Pushed:  # fmt: skip
-        return derivatives.run_jvp(function, values, tangents, batched)
+        return derivatives.run_jvp(function, values, tangents, batched, _used.store)
 
     def lift_vjp(
         self,
@@ -279,7 +320,7 @@ class JaxFramework(Framework):
         import jax
 
         pull, args = self.lift_vjp(function, values, wrt, cotangent)
-        with jax.enable_x64(True):
+        with jax.enable_x64(casting.needs_x64(*values.values(), *cotangent)):
             return self.trace(pull, args, {}, strict=False, confirm=False)
 
     def lift_jvp(
@@ -294,15 +335,19 @@ class _Pullback:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function, self.stage = function, "forward"
 
+    def linearized(self, leaves: list[Any], wrt: list[int]) -> tuple[Any, Callable[..., Any]]:
+        """The result and its pullback."""
+        import jax
+
+        return jax.vjp(restricted(self.function, leaves, wrt), *(leaves[k] for k in wrt))
+
     def pulled(self, back: Callable[..., Any], cotangent: Any) -> Any:
         return back(cotangent)
 
     def pull(self, leaves: list[Any], wrt: list[int], cotangent: list[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """The outputs, and the gradients of the leaves `wrt`."""
-        import jax
-
         self.stage = "forward"
-        result, back = jax.vjp(restricted(self.function, leaves, wrt), *(leaves[k] for k in wrt))
+        result, back = self.linearized(leaves, wrt)
         self.stage = "backward"
         several = isinstance(result, tuple | list)
         gradients = self.pulled(back, type(result)(cotangent) if several else cotangent[0])
@@ -338,32 +383,51 @@ class _Program(_Pullback):
         return self._jitted(leaves, tuple(wrt), cotangent)
 
 
-_EXECUTABLES: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
-"""What XLA compiled last, by the program in StableHLO, which has all dtypes, and its signature. It is most of the time of
-a check, and a function is checked at several points."""
+class _Stored(_Pullback):
+    """`call` at the point of these arrays, by the program that a check keeps of its function; where there is none as it is,
+    with one forward pass for all cotangents at a point."""
 
-EXECUTABLES = 128
+    def __init__(self, call: _Pullback, store: Store, point: Iterable[np.ndarray] = ()) -> None:
+        super().__init__(call.function)
+        self.call, self.store, self.given = call, store, (call.function, *point)
+
+    def linearized(self, leaves: list[Any], wrt: list[int]) -> tuple[Any, Callable[..., Any]]:
+        last = self.store.pullback
+        if last is None or not last.is_of(self.given, wrt):
+            last = self.store.pullback = Pullback(self.given, wrt, self.call.linearized(leaves, wrt))
+        return last.result
+
+    def program(self, leaves: list[Any], wrt: list[int], cotangent: list[Any]) -> Any:
+        """The outputs and the gradients by the program. Raises NoProgram."""
+
+        def make(wrt: tuple[int, ...]) -> Callable[..., Any]:
+            return lambda leaves, cotangent: self.call.pull(leaves, list(wrt), cotangent)
+
+        return self.store.run(self.function, type(self.call).__name__, make, (leaves, cotangent), tuple(wrt))
+
+    def pull(self, leaves: list[Any], wrt: list[int], cotangent: list[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        try:
+            return self.program(leaves, wrt, cotangent)
+        except NoProgram:
+            return super().pull(leaves, wrt, cotangent)
+
+    def pulled(self, back: Callable[..., Any], cotangent: Any) -> Any:
+        return self.call.pulled(back, cotangent)
 
 
-class _Compiled(_Program):
+class _Compiled(_Pullback):
     """A function, compiled for one call; by what was compiled before, where that was the same program."""
 
     def pull(self, leaves: list[Any], wrt: list[int], cotangent: list[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        import jax
+        plain = super().pull
+        program = compiled_program(lambda leaves, cotangent: plain(leaves, wrt, cotangent), (leaves, cotangent))
+        return program(leaves, cotangent)
 
-        # With arguments that it does not use: what is left out is not in the text.
-        lowered = jax.jit(super(_Program, self).pull, static_argnums=1, keep_unused=True).lower(
-            leaves, tuple(wrt), cotangent
-        )
-        text = lowered.as_text()
-        if "callback" in text:  # by the address of a function of Python, which another one may get
-            return lowered.compile()(leaves, cotangent)
-        devices = tuple(str(x.device) for x in (*leaves, *cotangent))
-        digest = hashlib.blake2b(text.encode()).digest()  # a text has the arrays that a function closes over
-        key = digest, str(lowered.in_tree), str(lowered.out_tree), devices
-        if key not in _EXECUTABLES:
-            _EXECUTABLES[key] = lowered.compile()
-            while len(_EXECUTABLES) > EXECUTABLES:
-                _EXECUTABLES.popitem(last=False)
-        _EXECUTABLES.move_to_end(key)
-        return _EXECUTABLES[key](leaves, cotangent)
+
+class _Used(threading.local):
+    """The programs that calls in this thread may run."""
+
+    store: Store | None = None
+
+
+_used = _Used()

@@ -20,6 +20,14 @@ def enabling(dtype: str | None) -> contextlib.AbstractContextManager[Any]:
     return jax.enable_x64(True)
 
 
+def needs_x64(*arrays: np.ndarray) -> bool:
+    """Is JAX's 64-bit mode to be on: has the caller it on, or is one of the arrays of doubles, which float32 cannot hold?"""
+    import jax
+
+    theirs = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
+    return theirs or any(a.dtype.name in ("float64", "complex128") for a in arrays)
+
+
 def cast(call: Call, dtype: str) -> Call:
     """The call with its arrays, and those that its function holds as a tree, in `dtype`."""
     import jax

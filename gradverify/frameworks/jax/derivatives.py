@@ -9,23 +9,38 @@ import numpy as np
 
 from ..base import Derived, Pushed
 from ..values import argnums, restricted
+from .casting import needs_x64
+from .programs import NoProgram, Store
 
 
 def run_jvp(
-    function: Any, values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray], batched: bool
-) -> Pushed:
-    """(outputs, tangents of the outputs) along `tangents`; with `batched`, under vmap."""
+    function: Any, values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray], batched: bool,
+    store: Store | None = None,
+) -> Pushed:  # fmt: skip
+    """(outputs, tangents of the outputs) along `tangents`; with `batched`, under vmap. By the program in `store`, if any."""
     import jax
 
-    with jax.enable_x64(True):
-        primals, active = [jax.device_put(np.array(v)) for v in values.values()], argnums(values, tangents)
-        of_wrt, at = restricted(function, primals, active), [primals[k] for k in active]
-        push = lambda *along: jax.jvp(of_wrt, at, list(along))
-        along = [jax.device_put(np.array(t)) for t in tangents.values()]
-        outs, result = push(*along)
-        if batched:
-            many = [jax.numpy.stack([t, -t, 2 * t]) for t in along]
-            result = [r[0] for r in jax.vmap(lambda *a: push(*a)[1])(*many)]
+    def make(active: tuple[int, ...]) -> Callable[..., Any]:
+        def pushed(primals: list[Any], along: list[Any]) -> Any:
+            of_wrt, at = restricted(function, primals, active), [primals[k] for k in active]
+            push = lambda *along: jax.jvp(of_wrt, at, list(along))
+            outs, result = push(*along)
+            if batched:
+                many = [jax.numpy.stack([t, -t, 2 * t]) for t in along]
+                result = [r[0] for r in jax.vmap(lambda *a: push(*a)[1])(*many)]
+            return tuple(outs), tuple(result)
+
+        return pushed
+
+    with jax.enable_x64(needs_x64(*values.values(), *tangents.values())):
+        primals, active = [jax.device_put(np.array(v)) for v in values.values()], tuple(argnums(values, tangents))
+        given = primals, [jax.device_put(np.array(t)) for t in tangents.values()]
+        try:
+            if store is None:
+                raise NoProgram
+            outs, result = store.run(function, "batched JVP" if batched else "JVP", make, given, active)
+        except NoProgram:
+            outs, result = make(active)(*given)
         return tuple(np.array(o) for o in outs), tuple(np.array(r) for r in result)
 
 
@@ -56,7 +71,7 @@ def lift_jvp(
         given, along = arrays[: len(values)], arrays[len(values) :]
         return jax.jvp(restricted(function, given, at), [given[k] for k in at], list(along))[1]
 
-    with jax.enable_x64(True):
+    with jax.enable_x64(needs_x64(*values.values(), *tangents.values())):
         return push, tuple(jax.device_put(np.array(v)) for v in (*values.values(), *tangents.values()))
 
 
@@ -75,5 +90,5 @@ def lift_vjp(
         given, cotangents = arrays[: len(values)], arrays[len(values) :]
         return jax.vjp(restricted(function, given, at), *(given[k] for k in at))[1](cotangents)
 
-    with jax.enable_x64(True):
+    with jax.enable_x64(needs_x64(*values.values(), *cotangent)):
         return pull, tuple(jax.device_put(np.array(v)) for v in (*values.values(), *cotangent))

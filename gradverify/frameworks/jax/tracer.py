@@ -11,7 +11,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from ...trace.callee import positional
 from ...trace.calls import captured, narrowest
 from ...trace.confirm import disagreement, farther, nearby
 from ...trace.value import PARTS, Argument, Output, Part, Role, Traced, Value, kind_of
+from . import plain
 from .cells import Cell
 from .lax import CALLS, CONTROL, LIBRARY, LIBRARY_PAIRS, MAPPED
 from .pallas import Launch, unwritten
@@ -64,13 +65,14 @@ def trace(
     stop_detached: bool = False,
     confirm: bool = True,
     strict: bool = True,
+    forward: Callable[[Traced], Callable[..., Any]] | None = None,
 ) -> Traced:
     """The graph of `fn(*args, **kwargs)` around this point.
 
     Arrays among the arguments (JAX's or NumPy's, nested as pytrees) become inputs; Python numbers are taken as they
     are. Where `fn` is itself a pytree (an Equinox module, a `tree_util.Partial`), its arrays are inputs too.
     `stop_detached` holds what goes through stop_gradient fixed, as JAX does, instead of following it. With `confirm` the
-    graph is held against `fn` here and at a point nearby.
+    graph is held against `fn` here and at a point nearby; where `forward` is given, by the program that it gives.
 
     Raises Unsupported, with the primitive, for what cannot be mapped; with `strict=False` the Traced says so in
     `opaque` instead and its graph is None. What `fn` itself raises is passed on.
@@ -119,7 +121,8 @@ def trace(
         **xp.formats_of(graph),
     }
     if graph is not None and confirm and not faults:
-        why = _confirmed(Traced(graph=graph, **fields), call, seed, xp)
+        found = Traced(graph=graph, **fields)
+        why = _confirmed(found, call, seed, xp, None if paired or forward is None else forward(found))
         if why:
             opaque.append(why)
             graph = None
@@ -170,9 +173,9 @@ class _Call:
                 self.roles.append("parameter" if path[0].idx == 0 else "argument")
                 self.array_leaves.append(k)
 
-    @property
+    @cached_property
     def arrays(self) -> list[Any]:
-        return [jnp.asarray(self.leaves[k]) for k in self.array_leaves]
+        return [_placed(self.leaves[k]) for k in self.array_leaves]
 
     def _name(self, path: tuple[Any, ...]) -> str:
         if path[0].idx == 0:
@@ -225,6 +228,11 @@ class _Call:
             return tuple(half for out in native(*whole) for half in _halves(out))
 
         return function
+
+
+def _placed(x: Any) -> Any:
+    """JAX's array of the same values, of memory of its own. (`jnp.asarray` compiles for each shape.)"""
+    return x if isinstance(x, jax.Array) else jax.device_put(np.array(x))
 
 
 def _is_key(x: Any) -> bool:
@@ -413,6 +421,12 @@ class _Walk:
         return [Cell(make=partial(_pick, outs, k), symbol=s) for k, s in enumerate(symbols)]
 
     def evaluated(self, eqn: Any, cells: list[Cell]) -> list[Any]:
+        if eqn.primitive.name in plain.TABLE:
+            found = plain.by_numpy(
+                eqn.primitive.name, eqn.params, [c.value() for c in cells], tuple(eqn.outvars[0].aval.shape)
+            )
+            if found is not None and found.dtype == eqn.outvars[0].aval.dtype:
+                return [found]
         bound = eqn.primitive.get_bind_params(eqn.params)
         functions, params = ((), bound) if isinstance(bound, dict) else bound  # a pair until JAX 0.9
         out = eqn.primitive.bind(*functions, *(c.value() for c in cells), **params)
@@ -759,7 +773,11 @@ def _unstaged(call: _Call, arguments: list[Argument], xp: JaxTracer, why: str) -
     )  # fmt: skip
 
 
-def _confirmed(traced: Traced, call: _Call, seed: int, xp: JaxTracer) -> str | None:
+def _confirmed(
+    traced: Traced, call: _Call, seed: int, xp: JaxTracer, program: Callable[..., Any] | None = None
+) -> str | None:
+    """Why the graph is not the function; None where it is, here and nearby. By `program`, where it stands for the function:
+    what that does not confirm is asked of the function itself."""
     assert traced.graph is not None
     replaceable = [a for a in traced.arguments if a.role != "captured"]
     moving = [a.name for a in replaceable if a.kind == "float"]
@@ -768,15 +786,16 @@ def _confirmed(traced: Traced, call: _Call, seed: int, xp: JaxTracer) -> str | N
     # A loop that ends here need not end nearby (a root of what has become negative), and XLA cannot be interrupted.
     moved = nearby(traced.values, [] if xp.open_ended else moving, roundoff, seed)
     given = [half for x in call.arrays for half in _halves(x)]
+    run = program or traced.function
 
     def run_at(point: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
         """The point as the arrays have it, rounded, and the function's outputs there."""
-        arrays = [jnp.asarray(point[a.name], dtype=x.dtype) for a, x in zip(replaceable, given)]
-        there = [_array(x) for x in traced.function(*arrays)]
+        arrays = [jax.device_put(np.array(point[a.name], dtype=x.dtype)) for a, x in zip(replaceable, given)]
+        there = [_array(x) for x in run(*arrays)]
         return {**point, **{a.name: _array(x) for a, x in zip(replaceable, arrays)}}, there
 
     try:
-        here = [_array(x) for x in traced.function(*given)]
+        here = [_array(x) for x in run(*given)]
         moved, there = run_at(moved)
     except JUDGED as e:
         xp.note(f"at or next to this point the function raised {type(e).__name__}: the graph was not confirmed")
@@ -791,4 +810,6 @@ def _confirmed(traced: Traced, call: _Call, seed: int, xp: JaxTracer) -> str | N
         return None
     if why is None:
         return None
+    if program is not None:
+        return _confirmed(traced, call, seed, xp)
     return f"the recorded operations are not the function (values left JAX's sight, or it is not reproducible): {why}"

@@ -37,7 +37,8 @@ class Extent(Enum):
 class Trial:
     """The input of a law: subject, case, first answer and the budgets of its gradients.
 
-    A law that holds may still leave `notes`.
+    A law that holds may still leave `notes`. Where the calls of the others run a program that was compiled once, `as_called`
+    is the same trial by the function's own calls: what asks about a second call asks that one.
     """
 
     subject: Framework
@@ -46,6 +47,7 @@ class Trial:
     first: Observation
     budget: Mapping[str, np.ndarray]
     notes: list[str] = field(default_factory=list)
+    as_called: Trial | None = None
 
     def ask(
         self, cotangent: Sequence[np.ndarray] | None = None, values: Mapping[str, Any] | None = None
@@ -58,6 +60,11 @@ class Trial:
             case.wrt,
             case.cotangent if cotangent is None else tuple(cotangent),
         )
+
+    @property
+    def own(self) -> Trial:
+        """The trial by the function's own calls."""
+        return self.as_called or self
 
     def has_other_values(self, got: Observation) -> bool:
         """Do the outputs of `got` differ from those of the first answer in half their digits?
