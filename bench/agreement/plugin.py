@@ -33,6 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     checkers = SUITES[os.environ[SUITE]].checkers
     asked = [i for i in items if is_asked(i.path, getattr(i, "originalname", None) or i.name, checkers)]
+    _log[0].collected(len(items), len(asked))
     left_out = answered(_log[0].path, os.environ[AGAIN])
     asked = [i for i in asked[:: int(os.environ[EVERY])] if name_of(i) not in left_out]
     config.hook.pytest_deselected(items=[i for i in items if i not in asked])
