@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -32,12 +33,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     checkers = SUITES[os.environ[SUITE]].checkers
-    asked = [i for i in items if is_asked(i.path, getattr(i, "originalname", None) or i.name, checkers)]
+    asked = [
+        i for i in items if any(is_asked(p, getattr(i, "originalname", None) or i.name, checkers) for p in sources(i))
+    ]
     _log[0].collected(len(items), len(asked))
     left_out = answered(_log[0].path, os.environ[AGAIN])
     asked = [i for i in asked[:: int(os.environ[EVERY])] if name_of(i) not in left_out]
     config.hook.pytest_deselected(items=[i for i in items if i not in asked])
     items[:] = asked
+
+
+def sources(item: pytest.Item) -> set[Path]:
+    """The file that has the test, and the one that it was imported from."""
+    function = inspect.unwrap(getattr(item, "function", None) or sources)
+    return {item.path, Path(inspect.getsourcefile(function) or item.path)} - {Path(__file__)}
 
 
 def answered(path: Path, again: str) -> frozenset[str]:

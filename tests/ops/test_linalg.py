@@ -207,6 +207,24 @@ def test_high_precision_det_of_a_singular_matrix_holds_zero(xp):
             assert det.contains(0)
 
 
+@pytest.mark.parametrize("dependent", ["columns", "rows", "zeros"])
+@pytest.mark.parametrize("n", [2, 3, 5, 7])
+def test_balls_enclose_a_determinant_of_zero_tightly(n, dependent):
+    """Wherever the dependent ones stand: Arb bounds what is left of a matrix without a pivot by its other columns."""
+    x = normal(n, n)
+    with working():
+        x = BALLS.divide(BALLS.asarray(x), 3)
+        if dependent == "zeros":
+            x[:, 0] = BALLS.asarray(np.zeros(n))
+        elif dependent == "columns":
+            x[:, 1] = BALLS.divide(x[:, 0], 7)
+        else:
+            x[1] = BALLS.divide(x[0], 7)
+        det = BALLS.det(x)[()]
+        assert det.contains(0)
+        assert float(det.rad()) < 1e-50
+
+
 def test_det_of_no_rows_is_one():
     for xp in (NUMPY, BALLS, MPMATH):
         x = xp.asarray(np.zeros((2, 0, 0)))
