@@ -427,7 +427,8 @@ FINDINGS = (
     ),
     Finding(
         "det of a matrix with a column of zeros before the last, gradient", "jax", "float32",
-        "jnp.linalg.det(x), x[:, 0] = 0", jax_det, true_cofactor, "its rule takes care of a last pivot that is 0 alone; an earlier one makes zeros",
+        "jnp.linalg.det(x), x[:, 0] = 0", jax_det, true_cofactor,
+        "its rule takes care of a last pivot that is 0 alone; an earlier one makes zeros",
     ),
     Finding(
         "logcumsumexp in forward mode, beside a value that is larger by 40", "torch", "float64",
