@@ -373,6 +373,29 @@ def jax_reduce() -> float:
         raise RuntimeError(str(e).partition(". ")[0]) from e
 
 
+def torch_running_logsumexp() -> float:
+    """The tangent of the first of two running logsumexps, which is the first entry: that of x."""
+    import torch
+
+    x, t = (torch.tensor(v, dtype=torch.float64) for v in ([-40.0, 0.0], [1.0, 0.0]))
+    return float(torch.func.jvp(lambda x: torch.logcumsumexp(x, 0), (x,), (t,))[1][0])
+
+
+SINGULAR = [[0.0, 1.0, 2.0, 1.0], [0.0, 3.0, 1.0, 2.0], [0.0, 1.0, 1.0, 5.0], [0.0, 2.0, 7.0, 1.0]]
+
+
+def jax_det() -> float:
+    """The first entry of the gradient of det."""
+    import jax
+
+    return float(jax.grad(jax.numpy.linalg.det)(jax.numpy.asarray(SINGULAR))[0, 0])
+
+
+def true_cofactor() -> Any:
+    """The determinant of what is left without the first row and column."""
+    return mp.det(mp.matrix([row[1:] for row in SINGULAR[1:]]))
+
+
 def jax_slope_of_complex(name: str, z: complex) -> Callable[[], float]:
     """The real part of the derivative of a holomorphic function, in complex64."""
 
@@ -401,6 +424,16 @@ FINDINGS = (
         "torch.linalg.det(x), x = [[1, 2], [2, 4]]",
         torch_slope("torch.linalg.det(x)", [[1.0, 2.0], [2.0, 4.0]], (0, 0)), lambda: mpf(4),
         "the backward pass returns zeros; the gradient of the polynomial det is the matrix of cofactors",
+    ),
+    Finding(
+        "det of a matrix with a column of zeros before the last, gradient", "jax", "float32",
+        "jnp.linalg.det(x), x[:, 0] = 0", jax_det, true_cofactor,
+        "its rule takes care of a last pivot that is 0 alone; an earlier one makes zeros",
+    ),
+    Finding(
+        "logcumsumexp in forward mode, beside a value that is larger by 40", "torch", "float64",
+        "torch.func.jvp(logcumsumexp, ([-40, 0],), ([1, 0],))[1][0]", torch_running_logsumexp, lambda: mpf(1),
+        "a constant of 1e-13 is added to sums that are scaled by the largest value of all",
     ),
     Finding(
         "ldexp with negative integer exponents, gradient", "torch", "float64", "torch.ldexp(x, torch.tensor([-3]))",

@@ -22,7 +22,7 @@ from .checker.orders import Mode
 from .checker.question import Effort, Question
 from .core.errors import Unsupported
 from .core.verdict import Verdict
-from .frameworks.jax.domain import inside
+from .frameworks.jax.domain import inside, is_finite
 from .run.config import as_effort, default_effort
 from .run.gate import tell_check
 
@@ -53,7 +53,9 @@ def check_grads(
     it is given is held fixed then, where JAX's differences would follow it (and where the function is wrong without).
 
     Where outputs are NaN their derivatives have to be: JAX finds NaN equal to NaN. The other outputs are judged, the entries
-    that NaN comes of moved to the value of another one, at that point alone; a GradverifyNote says so.
+    that NaN comes of moved to the value of another one, at that point alone; a GradverifyNote says so. Where no output is
+    left, NaN and infinite arguments ask for nothing else, and the check passes. Finite ones lie outside of the domain:
+    Undecided, where JAX passes.
 
     Raises AssertionError where a derivative is wrong, Undecided (an AssertionError) where that cannot be told, what `f`
     itself raises, and Unsupported for what cannot be honoured: the mode "lin", primitives that cannot
@@ -75,7 +77,7 @@ def check_grads(
         left = inside(f, given, out, wanted)
     except Unsupported:
         left = None  # the judge says what it finds there
-    if left is not None:
+    if left is not None and (left.fn is not None or not is_finite(given)):
         text = f"check_grads: {left.left[0]} of {left.left[1]} outputs are NaN, and their derivatives with them"
         warnings.warn(f"{text}; what is judged is the others", GradverifyNote, stacklevel=2)
         if left.fn is None:

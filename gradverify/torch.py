@@ -84,7 +84,7 @@ def gradcheck(
 
     Returns True, or False with `raise_exception=False`. Raises GradcheckError where a gradient is wrong, Undecided (a
     GradcheckError) where that cannot be told, and Unsupported for what cannot be honoured: operations that cannot be
-    traced, tensors in blocks. As in PyTorch, ValueError where no input requires grad, RuntimeError for an input with
+    traced, batches of compressed sparse tensors. As in PyTorch, ValueError where no input requires grad, RuntimeError for an input with
     stride 0, and what `func`, its backward or its forward mode raise, are passed on, whatever `raise_exception` says.
     """
     _require(check_forward_ad or check_backward_ad, "neither check_forward_ad nor check_backward_ad is True")
@@ -220,7 +220,7 @@ def _check(func: Function, given: tuple[Any, ...], wanted: _Wanted) -> None:
         _judge(question, "rev", effort, wanted.nondet_tol)
         _require_reproducible(func, given, wanted.nondet_tol)
         if wanted.undefined:
-            _judge_undefined(question, len(outputs), wanted.nondet_tol)
+            _judge_undefined(question, wanted.nondet_tol)
         if wanted.batched:
             _judge(replace(question, fn=partial(_Batched.apply, func), reference=None), nondet_tol=wanted.nondet_tol)
     if wanted.forward:
@@ -410,7 +410,7 @@ def _require_reproducible(func: Function, given: tuple[Any, ...], nondet_tol: fl
             )
 
 
-def _judge_undefined(question: Question, count: int, nondet_tol: float) -> None:
+def _judge_undefined(question: Question, nondet_tol: float) -> None:
     """Judge undefined cotangents, which stand for zeros: of all outputs at once, and of all but one."""
     func, given = question.fn, question.args
     leaves = _leaves(given)
@@ -428,8 +428,11 @@ def _judge_undefined(question: Question, count: int, nondet_tol: float) -> None:
             raise GradcheckError(
                 "Expected all input grads to be undefined or zero when all output grads are undefined or zero."
             )
-    for i in range(count if count > 1 else 0):
-        one = lambda *args, i=i: _differentiable(func(*args))[i]
+    # Of other tensors than the given ones, which is what is judged: func may go back to those on its own.
+    others = [a.detach().clone().requires_grad_(a.requires_grad) if isinstance(a, torch.Tensor) else a for a in given]
+    own = [i for i, o in enumerate(_tupled(func(*others))) if _requires(o)]
+    for i in own if len(own) > 1 else ():
+        one = lambda *args, i=i: _tupled(func(*args))[i]
         _judge(replace(question, fn=one, reference=None), nondet_tol=nondet_tol)
 
 

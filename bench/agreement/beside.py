@@ -37,7 +37,7 @@ either of them is JAX's compiler."""
 
 @dataclass(frozen=True)
 class Answer:
-    """What one checker said: the outcome, its message and the seconds that it took."""
+    """What one checker said: the outcome, its message and the seconds of CPU time that it took."""
 
     outcome: str
     message: str
@@ -74,6 +74,10 @@ class Log:
         """All calls of the test are in the log: a run that continues leaves it out."""
         self._write({"ended": self.test, "revision": self.revision})
 
+    def collected(self, all_of_them: int, asked: int) -> None:
+        """pytest collected so many tests, of which so many come to a checker."""
+        self._write({"collected": all_of_them, "asked": asked})
+
     def _write(self, line: dict[str, Any]) -> None:
         with self.path.open("a") as out:
             out.write(json.dumps(line) + "\n")
@@ -106,20 +110,20 @@ class Log:
         return result
 
     def _ours(self, ours: Callable[[], Any], rejections: tuple[type[BaseException], ...], seconds: float) -> Answer:
-        start = time.perf_counter()
+        start = time.process_time()
         try:
-            with warnings.catch_warnings(), time_limit(seconds):
+            with warnings.catch_warnings(), time_limit(seconds, cpu=True):
                 warnings.simplefilter("ignore")
                 return _run(ours, rejections, Unsupported)[2]
         except TimeLimit as e:
-            return Answer(TIMED_OUT, str(e), time.perf_counter() - start)
+            return Answer(TIMED_OUT, str(e), time.process_time() - start)
 
 
 def _run(
     check: Callable[[], Any], rejections: tuple[type[BaseException], ...], unsupported: type[BaseException] | None
 ) -> tuple[Any, BaseException | None, Answer]:
     """What the check returned, or raised, and the answer that this is."""
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         result = check()
     except TimeLimit:
@@ -133,8 +137,8 @@ def _run(
             outcome = REJECTS if isinstance(e, rejections) else BROKEN
         where = "" if outcome != BROKEN else " at " + _place(e)
         text = f"{_contract(e, rejections)}: {e}{where}"
-        return None, e, Answer(outcome, text, time.perf_counter() - start)
-    return result, None, Answer(REJECTS if result is False else PASSES, "", time.perf_counter() - start)
+        return None, e, Answer(outcome, text, time.process_time() - start)
+    return result, None, Answer(REJECTS if result is False else PASSES, "", time.process_time() - start)
 
 
 def _contract(e: BaseException, rejections: tuple[type[BaseException], ...]) -> str:
@@ -193,6 +197,13 @@ def revisions(path: Path) -> dict[str, int]:
     return found
 
 
+def collected(path: Path) -> tuple[int, int]:
+    """How many tests pytest collected for a log, and how many of these come to a checker; the last time that it did."""
+    lines = (json.loads(line) for line in path.read_text().splitlines() if line.startswith('{"collected"'))
+    last = list(lines)[-1]
+    return last["collected"], last["asked"]
+
+
 def _runs(path: Path) -> tuple[dict[str, list[Row]], dict[str, list[Row]], dict[str, str]]:
     """By the test's name: the rows of its last run that ended, those since, and the revision of the run that ended."""
     done: dict[str, list[Row]] = {}
@@ -200,6 +211,8 @@ def _runs(path: Path) -> tuple[dict[str, list[Row]], dict[str, list[Row]], dict[
     at: dict[str, str] = {}
     for line in path.read_text().splitlines():
         fields = json.loads(line)
+        if "collected" in fields:
+            continue
         if "ended" in fields:
             test = fields["ended"]
             done[test], at[test] = since.pop(test, []), fields["revision"]
@@ -220,7 +233,15 @@ def revision() -> str:
     return found.stdout.strip() or "unknown"
 
 
+COMPILED = {
+    "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parents[2] / "build" / "agreement" / "compiled"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
+"""JAX keeps compiled programs here: half of the time of either checker is the compiler's, for programs that recur."""
+
+
 def environment(**given: str) -> dict[str, str]:
-    """The environment of a suite's process: one thread, the CPU, and the given names."""
+    """The environment of a suite's process: one thread, the CPU, JAX's compiled programs kept, and the given names."""
     one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**os.environ, **one, "JAX_PLATFORMS": "cpu", **given}
+    return {**os.environ, **one, "JAX_PLATFORMS": "cpu", **COMPILED, **given}

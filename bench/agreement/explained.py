@@ -44,7 +44,6 @@ EXPLANATIONS: tuple[Explanation, ...] = (
     Explanation("torch", "a sparse output, which the original refuses, is judged", "ours", "test_gradcheck_test_outputs"),
     Explanation("torch", "float32 with raise_exception=False: differences are too coarse for the original's tolerance", "ours", "test_gradcheck_validates_inputs"),
     Explanation("torch", "both reject, by another type of exception", "original", "no_differentiable_outputs|check_batched_grad"),
-    Explanation("torch", "tensors in blocks are not supported", "original", message="layout torch.sparse_bs[rc]"),
 )  # fmt: skip
 
 

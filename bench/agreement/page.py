@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from bench.detection.run import versions
 
@@ -12,6 +13,15 @@ from .explained import explanation
 from .suites import SUITES
 
 ANSWERS = (PASSES, UNDECIDED, UNSUPPORTED, TIMED_OUT, REJECTS, BROKEN)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """The tests of a suite: those that pytest collected, those that come to a checker, and those run, by revision."""
+
+    collected: int
+    asked: int
+    at: Mapping[str, int]
 
 
 def agree(row: Row) -> bool:
@@ -26,22 +36,23 @@ def raised(message: str) -> str:
     return message.partition(":")[0]
 
 
-def page(suites: Mapping[str, Sequence[Row]], at: Mapping[str, Mapping[str, int]], note: str = "") -> str:
-    """The page, of all suites that were run. `at` counts the tests by the revision that they ran at, `note` says which
-    tests were left out."""
+def page(suites: Mapping[str, Sequence[Row]], ran: Mapping[str, Ran], note: str = "") -> str:
+    """The page, of all suites that were run. `note` says which tests were left out, and why."""
     lines = [
         "# Agreement with the peers' own suites\n",
         f"`python -m bench.agreement.run SUITE --checkout DIR`, then `--write`; {versions()}; CPU, one thread.\n",
         "The tests of HIPS autograd, JAX and PyTorch are read from a checkout of each and run as they are. Each call of",
         "the project's gradient checker (`autograd.test_util.check_grads`, `jax.test_util.check_grads`,",
         "`torch.autograd.gradcheck` and `gradgradcheck`) is answered by the original, then by ours with the same arguments",
-        'and `effort="quick"`. Tests that call none are not run.\n',
+        'and `effort="quick"`, and no tolerance. Tests that call none are not run. A call of ours may take a minute of CPU',
+        "time, or three times what the original took.\n",
         *([note + "\n"] if note else []),
         *counts(suites),
         "",
         *(
-            f"{SUITES[name].title}: {', '.join(f'{n} tests at {r}' for r, n in found.items())}."
-            for name, found in at.items()
+            f"{SUITES[name].title}: of {r.collected} tests {r.asked} mention a checker; run are "
+            f"{', '.join(f'{n} at {revision}' for revision, n in r.at.items())}."
+            for name, r in ran.items()
         ),
     ]
     for name, rows in suites.items():

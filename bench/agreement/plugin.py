@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -32,11 +33,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     checkers = SUITES[os.environ[SUITE]].checkers
-    asked = [i for i in items if is_asked(i.path, getattr(i, "originalname", None) or i.name, checkers)]
+    asked = [i for i in items if comes_to(i, checkers)]
+    _log[0].collected(len(items), len(asked))
     left_out = answered(_log[0].path, os.environ[AGAIN])
     asked = [i for i in asked[:: int(os.environ[EVERY])] if name_of(i) not in left_out]
     config.hook.pytest_deselected(items=[i for i in items if i not in asked])
     items[:] = asked
+
+
+def comes_to(item: pytest.Item, checkers: Sequence[str]) -> bool:
+    """Does the test mention a checker, by its own name or the one that it was made from, in its file or the one behind?"""
+    function = inspect.unwrap(item.function) if isinstance(item, pytest.Function) else None
+    names = {getattr(item, "originalname", None) or item.name, getattr(function, "__name__", item.name)}
+    files = {item.path, Path(function.__code__.co_filename) if hasattr(function, "__code__") else item.path}
+    return any(is_asked(f, name, checkers) for f in files for name in names)
 
 
 def answered(path: Path, again: str) -> frozenset[str]:

@@ -1,15 +1,15 @@
 """Other projects' own suites, call by call, with our checker beside theirs.
 
-    python -m bench.agreement.run SUITE --checkout DIR [--only TEXT] [--every N] [--limit SECONDS] [--log FILE]
+    python -m bench.agreement.run SUITE --checkout DIR [--only TEXT] [--every N] [--limit SECONDS] [--logs DIR]
                                     [--again all|disagreeing]
-    python -m bench.agreement.run --write [--note TEXT]
+    python -m bench.agreement.run --write [--logs DIR] [--note TEXT]
 
 SUITE is autograd, jax or torch, DIR a checkout of that project's source at the installed version: HIPS/autograd,
 jax-ml/jax, pytorch/pytorch. Nothing of it is copied. Each call of the project's gradient checker runs as it is; then ours
-runs with the same arguments and effort="quick". The rows go to build/agreement/SUITE.jsonl, and a run that was stopped
-continues there. `--again` runs tests that the log has already, all of them or those in which the checkers disagree; the
-last run of a test counts. `--write` makes docs/agreement.md of the logs that are there. `--only` is pytest's -k. Needs
-pytest, for JAX absl-py, for PyTorch expecttest.
+runs with the same arguments and effort="quick". The rows go to SUITE.jsonl in build/agreement, or in the folder that
+`--logs` says, and a run that was stopped continues there. `--again` runs tests that the log has already, all of them or
+those in which the checkers disagree; the last run of a test counts. `--write` makes docs/agreement.md of the logs that
+are there. `--only` is pytest's -k. Needs pytest, for JAX absl-py, for PyTorch expecttest.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from .beside import PASSES, Row, environment, revisions, rows_of
-from .page import page
+from .beside import PASSES, Row, collected, environment, revisions, rows_of
+from .page import Ran, page
 from .plugin import AGAIN, CHECKOUT, EVERY, LIMIT, LOG, SUITE
 from .suites import SUITES
 
@@ -64,9 +64,12 @@ def main() -> None:
         "--every", type=int, default=1, help="run each n-th of the tests that call a checker (default 1)"
     )
     parser.add_argument(
-        "--limit", type=float, default=60.0, help="seconds per call of ours, or three times the original's (default 60)"
+        "--limit",
+        type=float,
+        default=60.0,
+        help="seconds of CPU time per call of ours, or three times the original's (default 60)",
     )
-    parser.add_argument("--log", type=Path, help="where the rows go (default build/agreement/SUITE.jsonl)")
+    parser.add_argument("--logs", type=Path, default=LOGS, help="where SUITE.jsonl is (default build/agreement)")
     parser.add_argument("--again", default="", choices=["all", "disagreeing"], help="of the tests that the log has")
     parser.add_argument("--note", default="", help="a sentence for the page: which tests were left out")
     parser.add_argument("--write", action="store_true", help="save docs/agreement.md from the logs")
@@ -74,15 +77,15 @@ def main() -> None:
     if options.suite:
         if options.checkout is None:
             parser.error("--checkout says where the project's source is")
-        log = options.log or LOGS / f"{options.suite}.jsonl"
+        log = options.logs / f"{options.suite}.jsonl"
         log.parent.mkdir(parents=True, exist_ok=True)
         chosen = {name: getattr(options, name) for name in ("only", "every", "limit", "again")}
         run(options.suite, options.checkout, log, **chosen)
         print(summary(rows_of(log)))
     if options.write:
-        logs = [log for name in SUITES if (log := LOGS / f"{name}.jsonl").exists()]
-        at = {log.stem: revisions(log) for log in logs}
-        PAGE.write_text(page({log.stem: rows_of(log) for log in logs}, at, options.note))
+        logs = [log for name in SUITES if (log := options.logs / f"{name}.jsonl").exists()]
+        ran = {log.stem: Ran(*collected(log), revisions(log)) for log in logs}
+        PAGE.write_text(page({log.stem: rows_of(log) for log in logs}, ran, options.note))
 
 
 if __name__ == "__main__":

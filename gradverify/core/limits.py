@@ -73,15 +73,23 @@ def _is_no_place_to_raise(frame: FrameType | None) -> bool:
 
 
 class _Limit:
-    """A block with a deadline: its thread, and whether an exception was raised in it."""
+    """A block with a deadline: its thread, and whether an exception was raised in it.
 
-    def __init__(self, seconds: float) -> None:
+    With `cpu` its seconds are those of the process's CPU time.
+    """
+
+    def __init__(self, seconds: float, cpu: bool) -> None:
         self.seconds = seconds
+        self.ends = time.process_time() + seconds if cpu else None
         self.thread = threading.get_ident()
         self.end = self.next = time.monotonic() + seconds
         self.apart = 0.0
         self.over = self.done = self.raised = False
         self.by_signal = False
+
+    def left(self) -> float:
+        """Seconds of CPU time, where these count, that are left of them."""
+        return 0.0 if self.ends is None else self.ends - time.process_time()
 
     def error(self) -> TimeLimit:
         return TimeLimit(self.text(), self)
@@ -171,7 +179,9 @@ class _Watchdog:
                 now = time.monotonic()
                 self.open = [m for m in self.open if not m.done]
                 for limit in self.open:
-                    if limit.next <= now:
+                    if limit.next <= now and limit.left() > 0:
+                        limit.next = now + limit.left()
+                    elif limit.next <= now:
                         self._interrupt(limit, now)
                 self.wakes = min((m.next for m in self.open), default=now + 60.0)
                 self.change.wait(max(self.wakes - now, 0.001))
@@ -228,9 +238,9 @@ def _may_take_the_signal() -> bool:
 
 
 @contextmanager
-def time_limit(seconds: float | None) -> Iterator[object]:
-    """Raise TimeLimit in the block after `seconds`. Yields the token that its own TimeLimit carries: that of an outer
-    block has another one.
+def time_limit(seconds: float | None, *, cpu: bool = False) -> Iterator[object]:
+    """Raise TimeLimit in the block after `seconds`, with `cpu` of the process's CPU time. Yields the token that its own
+    TimeLimit carries: that of an outer block has another one.
 
     In any thread, and only while Python code, or a call that returns to it, is running: what never comes back out of C
     needs a process of its own. An import that is under way is let finish. A block that catches the exception and ends
@@ -240,7 +250,7 @@ def time_limit(seconds: float | None) -> Iterator[object]:
     if not seconds:
         yield object()
         return
-    limit = _Limit(seconds)
+    limit = _Limit(seconds, cpu)
     limit.by_signal = _may_take_the_signal()
     before = None
     if limit.by_signal:

@@ -50,6 +50,20 @@ def _log_softmax_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, axis: int =
     return g - xp.exp(out) * xp.sum(g, axis=axis, keepdims=True)
 
 
+def _cumulative_logsumexp(xp: Vocabulary, x: Array, axis: int = -1) -> Array:
+    """In log2(n) sweeps (Hillis & Steele, "Data parallel algorithms", Comm. ACM 29, 1986): no shift serves all entries."""
+    shape = xp.shape(x)
+    n = count(shape, axis)
+    whole = ((None, None, 1),) * normal_axis(axis, len(shape))
+    distance = 1
+    while distance < n:
+        first = xp.getitem(x, (*whole, (0, distance, 1)))
+        later, before = xp.getitem(x, (*whole, (distance, n, 1))), xp.getitem(x, (*whole, (0, n - distance, 1)))
+        x = xp.concat([first, xp.logaddexp(later, before)], axis=axis)
+        distance *= 2
+    return x
+
+
 # ---- normalisations -------------------------------------------------------------------------------------------------
 
 
@@ -169,6 +183,14 @@ DECLARATIONS: tuple[OpSpec, ...] = (
         define=_log_softmax, vjp=(_log_softmax_vjp,),
         image=lambda x, shapes, axis=-1, **_:
             Interval(x.lo - x.hi - math.log(max(count(shapes[0], axis), 1)), 0.0).widened(),
+        shape=along, params=AXIS, ulps=2,
+    ),
+    OpSpec(
+        name="cumulative_logsumexp", doc="log of the running sums of exp(x) along an axis, without overflow",
+        example="cumulative_logsumexp(x, axis=-1)", aliases=("logcumsumexp",),
+        define=_cumulative_logsumexp,
+        image=lambda x, shapes, axis=-1, **_:
+            Interval(x.lo, x.hi + math.log(max(count(shapes[0], axis), 1))).widened(),
         shape=along, params=AXIS, ulps=2,
     ),
     OpSpec(

@@ -5,6 +5,7 @@ F. Johansson, "Arb: efficient arbitrary-precision midpoint-radius interval arith
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from typing import Any
 
@@ -189,12 +190,13 @@ class BallNamespace(ObjectNamespace):
         return 0.0 if x.contains(0) else abs(float(x.mid()))
 
     def det(self, x: Any) -> np.ndarray:
-        """Arb's own: an enclosure for singular matrices too, where elimination finds no pivot that is surely not 0."""
+        """Arb's own where that is surely not 0, else a tight enclosure of a singular matrix's as well."""
         x = self.asarray(x)
         n = x.shape[-1]
         out = np.empty(x.shape[:-2], dtype=object)
         for at in np.ndindex(out.shape):
-            out[at] = arb_mat(n, n, x[at].ravel().tolist()).det() if n else arb(1)
+            found = arb_mat(n, n, x[at].ravel().tolist()).det() if n else arb(1)
+            out[at] = _det(x[at].tolist()) if found.contains(0) else found
         return out
 
     def product(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -218,6 +220,27 @@ class BallNamespace(ObjectNamespace):
             while len(self.matrices) > KEPT_COUNT:
                 self.matrices.popitem(last=False)
         return self.matrices[key][1]
+
+
+def _det(rows: list[list[arb]]) -> arb:
+    """The determinant by elimination with complete pivoting (Golub & Van Loan, §3.4.8).
+
+    Where no pivot is left that is surely not 0, all entries that are left are next to 0, and so is Hadamard's bound of
+    them. With pivots of one column alone, other columns of that bound may be of any size.
+    """
+    found = arb(1)
+    while rows:
+        sizes = {(i, j): abs(v).lower() for i, row in enumerate(rows) for j, v in enumerate(row) if not v.contains(0)}
+        if not sizes:
+            norms = (sum((abs(v).upper() ** 2 for v in row), arb(0)).sqrt() for row in rows)
+            return found * arb(0, math.prod(norms, start=arb(1)))
+        i, j = max(sizes, key=lambda at: sizes[at])
+        pivot = rows[i]
+        found = found * pivot[j] * (-1) ** (i + j)
+        others = [row for k, row in enumerate(rows) if k != i]
+        factors = [row[j] / pivot[j] for row in others]
+        rows = [[v - f * w for k, (v, w) in enumerate(zip(row, pivot)) if k != j] for row, f in zip(others, factors)]
+    return found
 
 
 KEPT_SIZE, KEPT_COUNT = 4096, 4

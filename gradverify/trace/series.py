@@ -194,19 +194,3 @@ def exact(xp: Tracer, value: Fraction) -> Value:
 
     size = whole(abs(value.numerator)) / whole(value.denominator)
     return size if value > 0 else -size
-
-
-def running_logsumexp(xp: Tracer, x: Value, axis: int) -> Value:
-    """Return the logarithm of the running sum of exponentials.
-
-    In log2(n) sweeps (Hillis & Steele, "Data parallel algorithms", Comm. ACM 29, 1986): no shift serves all entries."""
-    n = x.shape[axis]
-    whole = ((None, None, 1),) * axis
-    distance = 1
-    while distance < n:
-        first = xp.getitem(x, index=(*whole, (0, distance, 1)))
-        later = xp.getitem(x, index=(*whole, (distance, n, 1)))
-        before = xp.getitem(x, index=(*whole, (0, n - distance, 1)))
-        x = xp.concat([first, xp.logaddexp(later, before)], axis=axis)
-        distance *= 2
-    return x

@@ -447,7 +447,7 @@ def test_what_is_raised_stays_attached() -> None:
 @pytest.mark.parametrize(
     ("fn", "args", "message"),
     [
-        (lambda x: x.to_dense(), (torch.eye(2, dtype=F64).to_sparse_bsr((1, 1)),), "sparse_bsr"),
+        (lambda x: x.to_dense(), (torch.eye(2, dtype=F64).expand(2, 2, 2).to_sparse_csr(),), "sparse_csr"),
         (lambda x, w: x * w, (X.half(), W.bfloat16()), "float16, float32 in one function"),
         (lambda x, w: x * w, (X, torch.empty(4, device="meta", dtype=F64)), "meta"),
     ],

@@ -63,6 +63,24 @@ def test_right_derivatives_of_any_mode_and_order() -> None:
     assert check_grads(jax.jit(jnp.sin), (X,), 1, modes=["rev"]) is None
 
 
+@pytest.mark.parametrize(("n", "batch"), [(5, (2,)), (7, (3,)), (8, ()), (6, (2, 2))])
+def test_the_determinant_of_a_singular_matrix_in_forward_mode(n: int, batch: tuple[int, ...]) -> None:
+    """Its gradient needs no inverse: zero, and one dimension short."""
+    x = np.random.default_rng(n).normal(size=(*batch, n, n)).astype(np.float32)
+    x[(0,) * len(batch)] = 0
+    x[(-1,) * len(batch)][:, -1] = 0
+    check_grads(jnp.linalg.det, (x,), 1, modes=["fwd"], effort="quick")
+
+
+@pytest.mark.parametrize("mode", ["fwd", "rev"])
+def test_jaxs_determinant_with_a_column_of_zeros_before_the_last(mode: str) -> None:
+    """JAX takes care of a last pivot that is 0; of an earlier one it makes zeros, where the column has cofactors."""
+    x = np.random.default_rng(1).normal(size=(5, 5)).astype(np.float32)
+    x[:, 0] = 0
+    with pytest.raises(AssertionError, match="off by"):
+        check_grads(jnp.linalg.det, (x,), 1, modes=[mode], effort="quick")
+
+
 def test_a_wrong_one_that_jax_lets_pass() -> None:
     test_util.check_grads(exp_off, (X,), 1)
     with pytest.raises(AssertionError, match="JVP is wrong"):

@@ -15,7 +15,7 @@ import jax.numpy as jnp  # noqa: E402
 from jax import lax, test_util  # noqa: E402
 
 from gradverify.core.errors import GradverifyNote  # noqa: E402
-from gradverify.jax import check_grads  # noqa: E402
+from gradverify.jax import Undecided, check_grads  # noqa: E402
 
 X = np.array([[-1.2, -0.5, 0.25], [0.75, 1.1, 0.9]], np.float32)
 """Two of six entries lie outside of the domain of asin and acos."""
@@ -49,7 +49,18 @@ def test_it_says_what_it_judges() -> None:
     with pytest.warns(GradverifyNote, match="2 of 6 outputs are NaN"):
         check_grads(lax.asin, (X,), 1)
     with pytest.warns(GradverifyNote, match="1 of 1 outputs are NaN"):
-        check_grads(lambda x: lax.asin(x).sum(), (X,), 1)
+        check_grads(lambda x: lax.asin(x).sum(), (np.append(X, np.float32(np.nan)),), 1)
+
+
+@pytest.mark.parametrize("modes", [("fwd",), ("rev",), ("fwd", "rev")])
+@pytest.mark.parametrize(("f", "x"), [
+    (lax.asin, 1.5), (lambda x: lax.asin(x).sum(), X), (lax.acos, np.float32([-2, 3])), (lambda x: jnp.sqrt(-1 - x), 0.5),
+])  # fmt: skip
+def test_outside_of_the_domain_alone_nothing_is_shown(f: Any, x: Any, modes: tuple[str, ...]) -> None:
+    """JAX passes: NaN equals NaN, whatever the rule. Nobody asked for NaN here."""
+    test_util.check_grads(f, (x,), 1, modes)
+    with pytest.raises(Undecided, match="no finite value"):
+        check_grads(f, (x,), 1, modes)
 
 
 @pytest.mark.parametrize("f", [lax.asin, lax.acos, lambda x: jnp.log(x) * jnp.sqrt(2 - x), lambda x: lax.asin(x)[0]])

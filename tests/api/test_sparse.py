@@ -133,8 +133,34 @@ def test_higher_orders_are_refused() -> None:
         assert "first order alone" in verdict.message
 
 
-def test_blocks_are_refused() -> None:
-    verdict = check(lambda s: s.to_dense(), torch.eye(4, dtype=F64).to_sparse_bsr((2, 2)))
+BLOCKS = [
+    A.repeat(2, 2).to_sparse_bsr((2, 3)),
+    A.repeat(2, 2).to_sparse_bsc((2, 1)),
+    torch.eye(4, dtype=F64).to_sparse_bsr((2, 2)),
+]
+
+
+@pytest.mark.parametrize("blocks", BLOCKS, ids=["bsr", "bsc", "some stored"])
+def test_blocks(blocks: Any) -> None:
+    assert check(lambda s: s.to_dense() ** 2, blocks, effort="quick").outcome is Outcome.PASS
+    assert check(lambda s: torch.sum(s), blocks, effort="quick").outcome is Outcome.PASS
+
+    class Off(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, s: Any) -> Any:
+            return s.to_dense() * 2
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            g = g.clone()
+            g[0, 0] *= 1.5
+            return g.to_sparse(layout=blocks.layout, blocksize=blocks.values().shape[1:])
+
+    assert check(Off.apply, blocks, effort="quick").outcome is Outcome.FAIL
+
+
+def test_batches_are_refused() -> None:
+    verdict = check(lambda s: s.to_dense(), torch.eye(4, dtype=F64).expand(2, 4, 4).to_sparse_csr())
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert verdict.reason is Reason.UNTRACED
-    assert "sparse_bsr" in verdict.message
+    assert "sparse_csr" in verdict.message

@@ -45,6 +45,21 @@ def test_what_ends_in_time_is_left_alone() -> None:
     assert value == 1
 
 
+def _count_for_ever() -> None:
+    with time_limit(0.1, cpu=True):
+        while True:
+            sum(range(1000))
+
+
+def test_cpu_time_counts_where_it_is_asked_for() -> None:
+    with time_limit(0.1, cpu=True):
+        time.sleep(0.4)
+    start = time.process_time()
+    with pytest.raises(TimeLimit):
+        _count_for_ever()
+    assert 0.1 <= time.process_time() - start < 2
+
+
 def test_an_import_is_not_cut_off_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a module stays in sys.modules, and is wrong for everybody after."""
     (tmp_path / "slow_to_import.py").write_text(

@@ -177,7 +177,7 @@ def test_values_and_cotangents_are_pytorchs(op, args, params, function):
 # ---- edges ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("n", "rank"), [(n, r) for n in (1, 2, 3, 4) for r in range(n + 1)])
+@pytest.mark.parametrize(("n", "rank"), [*((n, r) for n in (1, 2, 3, 4) for r in range(n + 1)), (5, 4), (6, 5), (7, 0)])
 def test_the_gradient_of_det_at_singular_matrices(n, rank):
     """Cofactors, in rational arithmetic: a matrix of small integers with linearly dependent rows."""
     rng = np.random.default_rng(10 * n + rank)
@@ -205,6 +205,24 @@ def test_high_precision_det_of_a_singular_matrix_holds_zero(xp):
         assert abs(float(det)) < 1e-55
         if xp is BALLS:
             assert det.contains(0)
+
+
+@pytest.mark.parametrize("dependent", ["columns", "rows", "zeros"])
+@pytest.mark.parametrize("n", [2, 3, 5, 7])
+def test_balls_enclose_a_determinant_of_zero_tightly(n, dependent):
+    """Wherever the dependent ones stand: Arb bounds what is left of a matrix without a pivot by its other columns."""
+    x = normal(n, n)
+    with working():
+        x = BALLS.divide(BALLS.asarray(x), 3)
+        if dependent == "zeros":
+            x[:, 0] = BALLS.asarray(np.zeros(n))
+        elif dependent == "columns":
+            x[:, 1] = BALLS.divide(x[:, 0], 7)
+        else:
+            x[1] = BALLS.divide(x[0], 7)
+        det = BALLS.det(x)[()]
+        assert det.contains(0)
+        assert float(det.rad()) < 1e-50
 
 
 def test_det_of_no_rows_is_one():

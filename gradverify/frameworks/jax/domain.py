@@ -58,6 +58,14 @@ def inside(f: Callable[..., Any], args: tuple[Any, ...], out: Any, modes: Sequen
     raise Unsupported("outputs that are NaN and outputs that are not come of the same entries of the arguments")
 
 
+def is_finite(args: Any) -> bool:
+    """Are all numbers in a tree of arrays finite?"""
+    import jax
+    import jax.numpy as jnp
+
+    return all(bool(jnp.isfinite(a).all()) for a in jax.tree_util.tree_leaves(args) if _inexact(a))
+
+
 def _has_no_nan(out: Any) -> bool:
     import jax
     import jax.numpy as jnp

@@ -43,7 +43,6 @@ from ...trace.series import (
     hurwitz_zeta,
     incomplete_beta,
     lower_gamma,
-    running_logsumexp,
     upper_gamma,
 )
 from ...trace.value import Outputs, Value
@@ -257,20 +256,14 @@ def several(xp: JaxTracer, *xs: Any, **_: Any) -> Outputs:
 
 for _lax, _op in {"sum": "sum", "max": "max", "min": "min", "prod": "prod", "and": "all", "or": "any"}.items():
     MAPPED[f"reduce_{_lax}"] = lambda xp, x, axes, op=_op, **_: xp.call(op, x, axis=tuple(axes)) if axes else x
-for _lax in ("cumulative_sum", "cumulative_prod"):
-    _name = {"cumulative_sum": "cumsum", "cumulative_prod": "cumprod"}[_lax]
-    MAPPED[_name] = lambda xp, x, axis, reverse, op=_lax: turned(
+for _lax in ("sum", "prod", "logsumexp"):
+    MAPPED[f"cum{_lax}"] = lambda xp, x, axis, reverse, op=f"cumulative_{_lax}": turned(
         xp, x, axis, reverse, lambda v: xp.call(op, v, axis=axis)
     )
 
 
 def turned(xp: JaxTracer, x: Value, axis: int, reverse: bool, f: Callable[[Any], Any]) -> Value:
     return xp.flip(f(xp.flip(x, axis=axis)), axis=axis) if reverse else f(x)
-
-
-@maps("cumlogsumexp")
-def cumlogsumexp(xp: JaxTracer, x: Value, axis: int, reverse: bool) -> Value:
-    return turned(xp, x, axis, reverse, lambda v: running_logsumexp(xp, v, axis))
 
 
 LONGEST_CHAIN = 64

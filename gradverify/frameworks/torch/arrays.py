@@ -57,10 +57,20 @@ def from_numpy(value: np.ndarray) -> Any:
     return tensor(np.array(value, order="C"))
 
 
+def plain(t: Any) -> Any:
+    """The values of a tensor whose class has a `__torch_dispatch__`, of which PyTorch makes no array, in a common one."""
+    import torch
+
+    if type(t).__torch_dispatch__ is torch.Tensor.__torch_dispatch__:
+        return t
+    return torch.empty(t.shape, dtype=t.dtype, device=t.device).copy_(t.detach())
+
+
 def to_numpy(t: Any) -> np.ndarray:
     """A dense copy on the host; of bfloat16 in ml_dtypes'."""
     import torch
 
+    t = plain(t)
     if t.layout is not torch.strided:  # an embedding's gradient: duplicates add up
         t = t.to_dense()
     if t.dtype == torch.bfloat16:
@@ -77,7 +87,7 @@ def some_entries(t: Any, most: int) -> np.ndarray:
     """
     import torch
 
-    t = t.detach()
+    t = plain(t.detach())
     if t.numel() <= most or t.dtype is torch.bool:
         if t.is_cpu and not (t.is_complex() or t.is_neg() or t.dtype is torch.bfloat16):
             copy: np.ndarray = t.clone().numpy()

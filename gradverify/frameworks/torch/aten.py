@@ -56,7 +56,7 @@ from ...trace.decompositions import (
     times,
     where,
 )
-from ...trace.series import bessel_i, hurwitz_zeta, lower_gamma, running_logsumexp, upper_gamma
+from ...trace.series import bessel_i, hurwitz_zeta, lower_gamma, upper_gamma
 from ...trace.value import Outputs, Value
 
 if TYPE_CHECKING:
@@ -444,7 +444,7 @@ def logcumsumexp(xp: TorchTracer, x: Value, dim: int) -> Value:
     if not x.ndim or x.shape[dim] < 2:
         return x
     if x.kind != "complex":
-        return running_logsumexp(xp, x, dim % x.ndim)
+        return on_axis(xp, "cumulative_logsumexp", x, dim)
     largest = np.max(xp.read(0).real, axis=dim, keepdims=True)
     principal = np.log(np.cumsum(np.exp(xp.read(0) - largest), axis=dim)).imag
     turns = np.round((xp.outs[0].imag - principal) / (2 * math.pi))  # PyTorch's logarithms are not the principal ones

@@ -139,6 +139,7 @@ def _table() -> Binding:
         "sort": lambda x, axis=-1, descending=False: torch.sort(x, dim=axis, descending=descending, stable=True)[0],
         "cumulative_sum": along(torch.cumsum),
         "cumulative_prod": along(torch.cumprod),
+        "cumulative_logsumexp": along(torch.logcumsumexp),
         # shape
         "permute_dims": lambda x, axes: torch.permute(x, axes),
         "matrix_transpose": lambda x: x.mT,

@@ -85,6 +85,20 @@ def _logsumexp_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, axis: Any = N
     return xp.reshape(g, shape) * xp.exp(x - xp.reshape(out, shape))
 
 
+def _cumulative_logsumexp_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, axis: int = -1) -> Array:
+    """The sum of g_j exp(x_i - out_j) over what comes after, linear in g where PyTorch goes through log|g| - out.
+
+    3 out / 3 has two roundings at the size of out, as log|g| - out and the logarithm of the sum have.
+    """
+    at = axis % len(xp.shape(x))
+    n = xp.shape(x)[at]
+    entries = lambda a, k: xp.expand_dims(a, k)  # i along `at`, j along the axis after it
+    later = xp.greater(xp.triu(xp.ones((n, n), like=x)), 0.0)
+    later = xp.reshape(later, (n, n) + (1,) * (len(xp.shape(x)) - at - 1))
+    exponent = xp.where(later, entries(x, at + 1) - entries(3.0 * out / 3.0, at), -math.inf)
+    return xp.sum(entries(g, at) * xp.exp(exponent), axis=at + 1)
+
+
 def _cosine_vjp(xp: Vocabulary, g: Array, a: Array, b: Array, axis: int, eps: float) -> Array:
     """d/da of a·b / (n_a n_b) with n = max(norm, eps), the norm differentiated as if it were not clamped."""
     norm = xp.vector_norm(a, axis=axis, keepdims=True)
@@ -182,6 +196,8 @@ FORMS: Mapping[str, Form] = MappingProxyType({
     "ndtr": Form("1 + erf cancels in the negative tail", define=_normal_cdf),
     "gelu": Form("1 + erf, and 1 + tanh, cancel in the negative tail (pytorch#187806)", define=_gelu, vjp=(_gelu_vjp,)),
     "logsumexp": Form("exp(x - out) inherits the rounding of a large out", vjp=(_logsumexp_vjp,)),
+    "cumulative_logsumexp": Form("log|g| - out + x, its exponents, round at the size of out",
+                                 vjp=(_cumulative_logsumexp_vjp,)),
     "expm1": Form("out + 1 cancels in the negative tail", vjp=(lambda xp, g, out, x: g * (out + 1.0),)),
     "softplus": Form("it is x above 20, its documented threshold, where exp(-x) still shows in float64",
                      define=_softplus, vjp=(_softplus_vjp,)),

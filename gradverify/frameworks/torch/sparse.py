@@ -52,14 +52,21 @@ class _Pattern:
         )
 
     def coordinates(self) -> tuple[Any, Any]:
-        """The indices of each stored entry: all of them (COO), or rows and columns (CSR, CSC)."""
+        """The indices of each stored entry: all of them (COO), or rows and columns, of the shape of the values."""
         import torch
 
         if self.layout is torch.sparse_coo:
             return self.indices[0], None
         compressed, plain = self.indices
         along = torch.repeat_interleave(torch.arange(len(compressed) - 1, device=plain.device), compressed.diff())
-        return (along, plain) if self.layout is torch.sparse_csr else (plain, along)
+        rows, columns = (along, plain) if self.layout in (torch.sparse_csr, torch.sparse_bsr) else (plain, along)
+        if len(self.stored) == 1:
+            return rows, columns
+        _, high, wide = self.stored  # blocks
+        within = lambda n: torch.arange(n, device=plain.device)
+        rows = rows[:, None, None] * high + within(high)[:, None]
+        columns = columns[:, None, None] * wide + within(wide)
+        return torch.broadcast_to(rows, self.stored), torch.broadcast_to(columns, self.stored)
 
 
 def is_sparse(x: Any) -> bool:
@@ -140,7 +147,7 @@ def over_mkldnn(call: Call) -> Call | None:
 
 def over_values(call: Call) -> tuple[Call, Callable[..., Any]] | None:
     """The call with the stored values in place of its sparse tensors, and the same function of the dense ones; None where
-    no argument is sparse. Raises Unsupported for blocks (BSR, BSC) and batches of compressed tensors."""
+    no argument is sparse. Raises Unsupported for batches of compressed tensors, and for entries that are arrays."""
     from torch.utils import _pytree
 
     patterns, structure = _patterns(call.args, call.kwargs)
@@ -215,8 +222,11 @@ def _pattern(x: Any) -> _Pattern:
     x = x.detach()
     if x.layout is torch.sparse_coo:
         return _Pattern(x.layout, (x._indices(),), x.shape, x._values().shape, x.is_coalesced())
-    if x.layout not in (torch.sparse_csr, torch.sparse_csc) or x.ndim > 2 or x.values().ndim > 1:
+    by_rows = x.layout in (torch.sparse_csr, torch.sparse_bsr)
+    compressed = by_rows or x.layout in (torch.sparse_csc, torch.sparse_bsc)
+    in_blocks = x.layout in (torch.sparse_bsr, torch.sparse_bsc)
+    if not compressed or x.ndim > 2 or x.values().ndim != (3 if in_blocks else 1):
         what = f"a tensor of layout {x.layout} and shape {list(x.shape)}"
-        raise Unsupported(f"{what} (COO is judged, and matrices of CSR and CSC)")
-    both = (x.crow_indices(), x.col_indices()) if x.layout is torch.sparse_csr else (x.ccol_indices(), x.row_indices())
+        raise Unsupported(f"{what} (COO is judged, and matrices of CSR, CSC, BSR and BSC)")
+    both = (x.crow_indices(), x.col_indices()) if by_rows else (x.ccol_indices(), x.row_indices())
     return _Pattern(x.layout, both, x.shape, x.values().shape, True)

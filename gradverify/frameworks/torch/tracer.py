@@ -39,6 +39,7 @@ from ...trace.calls import captured, narrowest
 from ...trace.confirm import disagreement, farther, nearby, read_but_ignored, unread_but_used
 from ...trace.drawing import replayed
 from ...trace.value import PARTS, Argument, Complex, Output, Part, Role, Traced, Value, kind_of
+from .arrays import plain
 from .aten import MAPPED
 from .beneath import ALLOCATIONS, recorder
 from .beneath import mended as mended_beneath
@@ -258,7 +259,7 @@ def replaced(change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any,
     def one(x: Any) -> Any:
         if not isinstance(x, torch.Tensor) or x.dtype not in known + half:
             return x
-        given = x.detach().cpu().resolve_conj().resolve_neg()
+        given = plain(x.detach()).cpu().resolve_conj().resolve_neg()
         new = change((given.float() if x.dtype in half else given).numpy())
         if new is None:
             return x
@@ -555,7 +556,7 @@ def _refilled(t: torch.Tensor, array: np.ndarray) -> torch.Tensor:
 
 def _array(t: torch.Tensor) -> np.ndarray:
     """Its values; bfloat16 and smaller as float32, which holds them, complex32 as complex64."""
-    t = t.detach().cpu().resolve_conj().resolve_neg()
+    t = plain(t.detach()).cpu().resolve_conj().resolve_neg()
     t = t.to(torch.complex64) if t.dtype is torch.complex32 else t
     if t.is_floating_point() and t.dtype not in (torch.float16, torch.float32, torch.float64):
         t = t.float()
