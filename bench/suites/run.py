@@ -135,7 +135,8 @@ def examine(project: Project, folder: Path, limit: float, seconds: float, pairs:
     report = folder / f"{project.name}.json"
     judged = run(path, tree, project, folder / f"{project.name}-judged",
                  ["--gradverify-watch=project", f"--gradverify-watch-seconds={seconds}",
-                  f"--gradverify-watch-samples={SAMPLES}", f"--gradverify-watch-limit={each}", f"--gradverify-report=json:{report}"],
+                  f"--gradverify-watch-samples={SAMPLES}", f"--gradverify-watch-limit={each}",
+                  f"--gradverify-report=json:{report}"],
                  limit + seconds)  # fmt: skip
     results = json.loads(report.read_text())["results"] if report.exists() else []
     theirs = {k: v for k, v in judged["tests"].items() if not k.startswith("gradverify::")}
