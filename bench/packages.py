@@ -186,6 +186,43 @@ def log_normal_cdf_at(z: float) -> float:
     return float(LogNormalCDF.apply(torch.tensor([z], dtype=torch.float64)))
 
 
+# ---- pypose: a similarity of space moves a point ------------------------------------------------------------------------
+
+XI, MOVED, SEEN = (0.5, -0.75, 0.25, 0.75, -0.5, 0.5, 0.5), (1.0, -2.0, 0.5), (1.0, 0.5, -2.0)
+
+
+def similarity(entry: int) -> Callable[[], float]:
+    """d⟨SEEN, exp(ξ)·MOVED⟩/dξ[entry] at ξ = XI by pypose."""
+
+    def got() -> float:
+        import pypose as pp
+        import torch
+
+        xi = torch.tensor(XI, dtype=torch.float64, requires_grad=True)
+        moved = pp.sim3(xi).Exp().Act(torch.tensor(MOVED, dtype=torch.float64))
+        (moved * torch.tensor(SEEN, dtype=torch.float64)).sum().backward()
+        return float(xi.grad[entry])
+
+    return got
+
+
+def by_matrix_exponential(entry: int) -> Callable[[], Any]:
+    """The same by the exponential of the 4 × 4 matrix [[σ·1 + [φ]×, τ], [0, 0]], ξ = (τ, φ, σ)."""
+
+    def loss(xi: Sequence[Any]) -> Any:
+        (x, y, z), s = xi[3:6], xi[6]
+        rows = [[s, -z, y, xi[0]], [z, s, -x, xi[1]], [-y, x, s, xi[2]], [0, 0, 0, 0]]
+        moved = mp.expm(mp.matrix(rows)) * mp.matrix([*MOVED, 1])
+        return sum(mpf(w) * moved[k] for k, w in enumerate(SEEN))
+
+    def along(t: Any) -> Any:
+        xi = list(map(mpf, XI))
+        xi[entry] = t
+        return loss(xi)
+
+    return lambda: mp.diff(along, mpf(XI[entry]))
+
+
 FINDINGS = (
     Finding("memcnn", "AdditiveBlockInverseFunction", "gradient of y[0]", coupling("AdditiveBlockInverseFunction", 0),
             slope_of(additive_inverse, 0), "the halves change places: cat([dd[0], dd[1]]) of gradients in the order y2, y1"),
@@ -212,6 +249,10 @@ FINDINGS = (
     Finding("gpytorch", "LogNormalCDF", f"gradient at z = {Z}, of its own values", log_normal_cdf(True),
             difference_of_log_normal_cdf, "the rule is that of log Φ with the rational function put in, not its derivative; "
             "the true value is by differences of five points"),
+    *(Finding("pypose", "sim3_Exp", f"gradient of ξ[{k}], ξ of length 1.48, through Act", similarity(k),
+              by_matrix_exponential(k),
+              "the Jacobian is a power series that ends at the fifth power; Sim3_Log's as well, at the fourth")
+      for k in (0, 3, 6)),
 )  # fmt: skip
 
 
