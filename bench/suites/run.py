@@ -146,7 +146,7 @@ def examine(project: Project, folder: Path, limit: float, seconds: float, pairs:
         changed = {k: v for k, v in changed.items() if again.get(k) != v}
     return {
         "project": f"{project.name} {project.version}",
-        "by": subprocess.run(["git", "log", "-1", "--format=%h"], cwd=ROOT, capture_output=True, text=True).stdout.strip(),
+        "by": _commit(),
         "tests": Counter(plain["tests"].values()),
         "definitions": len({r["verdict"]["facts"]["definition"] for r in results}),
         "records": len(results) + sum(v == "skipped" for k, v in judged["tests"].items() if k.startswith("gradverify::")),
@@ -164,6 +164,12 @@ def examine(project: Project, folder: Path, limit: float, seconds: float, pairs:
         ),
         "fails": [(r["id"], v["kind"], v["message"]) for r in results if (v := r["verdict"])["outcome"] == "FAIL"],
     }  # fmt: skip
+
+
+def _commit() -> str:
+    """The last commit that changed what judges."""
+    command = ["git", "log", "-1", "--format=%h", "--", "gradverify"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:

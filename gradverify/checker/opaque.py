@@ -270,6 +270,22 @@ def _is_right_along_symmetric_changes(
     return True
 
 
+def stair_of(black_box: Opaque, *, seed: int = 0) -> float:
+    """The height of the step at which the function leaves its value, along random directions; 0 where it moves before."""
+    rng = np.random.default_rng([seed, 17])
+    height = 0.0
+    for _ in range(DIRECTIONS):
+        u = {
+            n: _length_scales(x) * rng.choice([-1.0, 1.0], x.shape) * rng.uniform(0.5, 1.0, x.shape)
+            for n, x in ((n, black_box.values[n]) for n in black_box.wrt)
+        }
+        measured = black_box.slope(u)
+        if measured.steepest:
+            return 0.0
+        height = max(height, measured.stair)
+    return height
+
+
 def _length_scales(x: np.ndarray) -> np.ndarray:
     """The size of each entry; 1 where that is 0 or no number."""
     size = np.abs(np.asarray(x, dtype=np.float64))

@@ -481,3 +481,39 @@ class Estimated(Function):
         (x,) = ctx.saved_tensors
         u = torch.randn_like(x)
         return g * u * (((x + 1e-2 * u) ** 2).sum() - (x * x).sum()) / 1e-2
+
+
+class Drawing(torch.autograd.Function):
+    """A spike that is drawn, and a smooth gradient for it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return torch.distributions.Bernoulli(probs=0.5 + 0.5 * torch.tanh(x)).sample()
+
+    @staticmethod
+    def backward(ctx: Any, *g: torch.Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        return g[0] * (1 - torch.tanh(x) ** 2)
+
+
+class FloorOutside(torch.autograd.Function):
+    """A floor to multiples of four that NumPy takes, straight through."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(4 * np.floor(x.detach().numpy() / 4))
+
+    @staticmethod
+    def backward(ctx: Any, *g: torch.Tensor) -> Any:
+        return g[0]
+
+
+class CoarseOutside(FloorOutside):
+    """x, next to so large a number that float32 rounds it to multiples of eight."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        a = x.detach().numpy()
+        large = a.dtype.type(2.0**26)
+        return torch.from_numpy((a + large) - large)

@@ -462,3 +462,19 @@ def test_another_cotangent_of_the_same_call() -> None:
         torch.autograd.grad(out, x, torch.full_like(out, 2.0))
 
     assert judge(sample_of(twice)).verdict.outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize(
+    ("function", "dtype", "outcome"),
+    [
+        (F.Drawing, torch.float32, Outcome.SURROGATE),
+        (F.FloorOutside, torch.float32, Outcome.SURROGATE),
+        (F.FloorOutside, torch.float64, Outcome.INCONCLUSIVE),  # nobody can tell it from what rounding hides
+        (F.CoarseOutside, torch.float32, Outcome.INCONCLUSIVE),  # x itself, in float64
+    ],
+)
+def test_steps_of_a_function_without_a_graph(function: Any, dtype: torch.dtype, outcome: Outcome) -> None:
+    sample = sample_of(lambda: function.apply(drawn(6, dtype=dtype)).sum().backward())
+    found = judge(sample, limit=60.0)
+    assert found.verdict.outcome is outcome, found.verdict.message
+    assert (found.intent is not None) == (outcome is Outcome.SURROGATE)
