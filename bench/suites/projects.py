@@ -67,8 +67,8 @@ PROJECTS = (
     Project("torchdiffeq", "657943ac", "torchdiffeq", ("tests/gradient_tests.py", "-o", "python_files=*_tests.py"),
             repository="rtqichen/torchdiffeq"),
     Project("snntorch", "634fc223", "snntorch",
-            ("tests/test_snntorch/test_leaky.py", "tests/test_snntorch/test_synaptic.py",
-             "tests/test_snntorch/test_alpha.py"), ("nir", "nirtorch"),
+            ("tests/test_snntorch/functional", "tests/test_snntorch/test_linearleaky.py",
+             "tests/test_snntorch/test_graded_spikes.py"), ("nir", "nirtorch"),
             repository="jeshraghian/snntorch"),
     Project(
         "spikingjelly", "afb13226", "spikingjelly",

@@ -110,11 +110,11 @@ def _recorded(sample: Sample, q: Question, limit: float) -> Judged:
         looks.append(first.message)
         first = replace(first, outcome=Outcome.PASS, kind=None, message="")
     for k in range(1, len(sample.cotangents)):
-        if first.outcome is Outcome.PASS:
+        if first.outcome in RIGHT:
             other = _at(q, Point(q.args, "another recorded cotangent", cotangent=sample.cotangent(k)), limit)
             if other[0].outcome is Outcome.FAIL and not _breaks_law(other[0]):
                 first, traced, case = other
-    if q.cotangent is not None and first.outcome is Outcome.PASS:
+    if q.cotangent is not None and first.outcome in RIGHT:
         # One is a random combination of all rows of the Jacobian.
         drawn, *_ = _at(q, Point(q.args, "a drawn cotangent", salt="drawn"), limit)
         if drawn.outcome is Outcome.FAIL and drawn.kind in CONTRADICTED:
@@ -136,6 +136,10 @@ def _recorded(sample: Sample, q: Question, limit: float) -> Judged:
         first, more = _in_float64(sample, first, q.seed, limit)
         looks += more
     return _judged(Judged(sample, first, intent, tuple(looks), tuple(notes), sides=sides))
+
+
+RIGHT = (Outcome.PASS, Outcome.KNOWN, Outcome.WEAK)
+"""Of these another cotangent is asked: one of ones and zeros may be all that a narrow format has the digits of."""
 
 
 def _is_coarse(verdict: Verdict) -> bool:
