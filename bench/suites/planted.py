@@ -108,7 +108,7 @@ TARGETS = (
     Target("gpytorch", "gpytorch/functions/rbf_covariance.py", "RBFCovariance", ("test/functions/test_rbf_covariance.py",)),
     Target("e3nn", "e3nn/math/_soft_unit_step.py", "_SoftUnitStep",
            ("tests/math/soft_unit_step_test.py", "-o", "python_files=*_test.py")),
-    Target("sparsemax", "sparsemax/sparsemax.py", "SparsemaxFunction", ("tests",)),
+    Target("sparsemax", "sparsemax/sparsemax.py", "SparsemaxFunction", ("tests", "-k", "test_sparsemax and -1")),
 )  # fmt: skip
 
 
@@ -123,7 +123,7 @@ def examine(target: Target, folder: Path, kinds: list[str], seconds: float, limi
     try:
         done = subprocess.run(
             [sys.executable, "-c", RUN, json.dumps(kinds), *target.tests, f"--gradverify-watch={target.name}",
-             f"--gradverify-watch-seconds={seconds}"],
+             f"--gradverify-watch-seconds={seconds}", "--gradverify-watch-limit=60"],
             cwd=tree, env=environment(path), capture_output=True, text=True, check=False, timeout=limit,
         )  # fmt: skip
     finally:

@@ -29,6 +29,9 @@ from bench.suites.projects import PROJECTS, Project
 
 ROOT = Path(__file__).parents[2]
 
+SAMPLES = 8
+"""Recorded calls of one definition: enough for one of each kind and one more of other values, in most suites."""
+
 OUTCOMES = ("PASS", "KNOWN", "WEAK", "SURROGATE", "FAIL", "INCONCLUSIVE")
 
 
@@ -77,6 +80,7 @@ def _archive(project: Project, folder: Path) -> Path:
             "download",
             "-q",
             "--no-deps",
+            "--no-build-isolation",
             "--no-binary",
             project.name,
             "-d",
@@ -118,8 +122,8 @@ def _tests(junit: Path) -> dict[str, str]:
     return found
 
 
-def examine(project: Project, folder: Path, limit: float, seconds: float, pairs: int) -> dict[str, Any]:
-    """One row of the table."""
+def examine(project: Project, folder: Path, limit: float, seconds: float, pairs: int, each: float) -> dict[str, Any]:
+    """One row of the table. `limit` is for a suite, `seconds` for all judging, `each` for one record."""
     path, tree = prepare(project, folder)
     off, on = list[str](), ["--gradverify-watch=project", "--gradverify-watch-seconds=0"]
     plain = run(path, tree, project, folder / f"{project.name}-plain", [], limit)
@@ -131,6 +135,7 @@ def examine(project: Project, folder: Path, limit: float, seconds: float, pairs:
     report = folder / f"{project.name}.json"
     judged = run(path, tree, project, folder / f"{project.name}-judged",
                  ["--gradverify-watch=project", f"--gradverify-watch-seconds={seconds}",
+                  f"--gradverify-watch-samples={SAMPLES}", f"--gradverify-watch-limit={each}",
                   f"--gradverify-report=json:{report}"],
                  limit + seconds)  # fmt: skip
     results = json.loads(report.read_text())["results"] if report.exists() else []
@@ -141,7 +146,7 @@ def examine(project: Project, folder: Path, limit: float, seconds: float, pairs:
         changed = {k: v for k, v in changed.items() if again.get(k) != v}
     return {
         "project": f"{project.name} {project.version}",
-        "by": subprocess.run(["git", "log", "-1", "--format=%h"], cwd=ROOT, capture_output=True, text=True).stdout.strip(),
+        "by": _commit(),
         "tests": Counter(plain["tests"].values()),
         "definitions": len({r["verdict"]["facts"]["definition"] for r in results}),
         "records": len(results) + sum(v == "skipped" for k, v in judged["tests"].items() if k.startswith("gradverify::")),
@@ -153,8 +158,18 @@ def examine(project: Project, folder: Path, limit: float, seconds: float, pairs:
         "judging": judged["seconds"] - plain["seconds"],
         "unchanged": set(theirs) == set(plain["tests"]) and not changed,
         "changed": {k: (plain["tests"].get(k), v) for k, v in changed.items()},
+        "open": Counter(
+            f"{v['reason']}: {' '.join(v['message'].split())}"
+            for r in results if (v := r["verdict"])["outcome"] == "INCONCLUSIVE"
+        ),
         "fails": [(r["id"], v["kind"], v["message"]) for r in results if (v := r["verdict"])["outcome"] == "FAIL"],
     }  # fmt: skip
+
+
+def _commit() -> str:
+    """The last commit that changed what judges."""
+    command = ["git", "log", "-1", "--format=%h", "--", "gradverify"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
@@ -192,11 +207,14 @@ def page(rows: list[dict[str, Any]]) -> list[str]:
         "# Public projects' own suites", "",
         "By `python -m bench.suites.run --folder FOLDER --write`: other people's suites and custom gradients.",
         "`no time` counts records that were left when the time for judging was over. The seconds are of a machine that did",
-        "other work beside it: on a busy one more is left. `by` is the commit of gradverify that a row is from.", "",
+        "other work beside it: on a busy one more is left. `by` is the commit of gradverify that a row is from. Of each",
+        f"definition up to {SAMPLES} calls are recorded.", "",
         *table(rows), "",
         f"{judged - open_} of the {judged} records that were judged are decided",
         f"({100 * (judged - open_) / max(judged, 1):.1f} %); {left} were left, and what fails is judged first.",
         *([f"Not run, since their tests cannot be imported here: {', '.join(broken)}."] if broken else []),
+        "", "## What is open", "",
+        *(f"* {r['project']}: {n} × {why}" for r in rows for why, n in r.get("open", {}).items()),
         "", "## What was run", "",
         *(f"* {r['project']}: `{r['ran']}`" for r in rows), "",
         "## Every FAIL", "",
@@ -215,6 +233,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=600.0, help="seconds for one run of a suite")
     parser.add_argument("--pairs", type=int, default=3, help="runs with and without recording, in turns")
     parser.add_argument("--seconds", type=float, default=120.0, help="for judging")
+    parser.add_argument("--each", type=float, default=60.0, help="seconds for one record")
     parser.add_argument("--write", action="store_true", help="write bench/results/suites.md, of earlier runs as well")
     parser.add_argument("--keep", action="store_true", help="run only what has not been run")
     options = parser.parse_args()
@@ -224,7 +243,9 @@ def main() -> None:
         kept = options.folder / f"{project.name}-row.json"
         if (not options.names or project.name in options.names) and not (options.keep and kept.exists()):
             try:
-                row = examine(project, options.folder.resolve(), options.limit, options.seconds, options.pairs)
+                row = examine(
+                    project, options.folder.resolve(), options.limit, options.seconds, options.pairs, options.each
+                )
             except (subprocess.SubprocessError, OSError, StopIteration) as e:
                 print(f"{project.name}: {e}", flush=True)
                 continue

@@ -12,7 +12,7 @@ from ..core.errors import Unsupported
 from ..core.verdict import FailKind, Outcome, Reason, Verdict
 from ..judge.decide import reason_of_refusal
 from ..namespaces.dtypes import FORMATS, rounded
-from .black_box import ROUNDINGS, Opaque, length_scales
+from .black_box import ROUNDINGS, Opaque, length_scales, random_direction
 from .calls import LOOK, USED_UP, OutOfCalls
 from .slopes import DIRECTIONS, Found, Search, may_be_infinite, open_, slope_of_entry
 from .symmetric import NOTE, is_symmetric, triangles_read
@@ -217,3 +217,15 @@ def _is_right_along_symmetric_changes(
         if not off <= measured.bound + rounding or not measured.bound < measured.steepest / 2:
             return False
     return True
+
+
+def stair_of(black_box: Opaque, *, seed: int = 0) -> float:
+    """The height of the step at which the function leaves its value, along random directions; 0 where it moves before."""
+    rng = np.random.default_rng([seed, 17])
+    height = 0.0
+    for _ in range(DIRECTIONS):
+        measured = black_box.slope(random_direction(black_box, rng))
+        if measured.steepest:
+            return 0.0
+        height = max(height, measured.stair)
+    return height

@@ -240,15 +240,17 @@ def unwatched() -> Iterator[None]:
 class Met:
     """The definitions that a watch met, each looked up once: a call of one that is known costs a look in a dictionary.
 
-    known       by the id of a custom gradient: its definition and entry, or None where it is not watched
-    is_judging  does the judge call now?
+    known     by the id of a custom gradient: its definition and entry, or None where it is not watched
+    watched   the entries alone, of those that are watched
+    judging   true where a judgement is made, on whatever thread: `entry` tells whether it is the caller's
     """
 
-    is_judging = staticmethod(_unwatched.get)
+    judging: Sequence[None] = _judgements
 
     def __init__(self, recorder: Recorder, definition_of: Callable[[Any], Definition | None]) -> None:
         self.recorder, self.definition_of = recorder, definition_of
         self.known: dict[int, tuple[tuple[Definition, Entry] | None, ref[Any]]] = {}
+        self.watched: dict[int, Entry] = {}
 
     def entry(self, custom: Any) -> tuple[Definition, Entry] | None:
         """The definition of a custom gradient and its entry; None where it is not watched, or the judge calls it."""
@@ -263,6 +265,13 @@ class Met:
         definition = self.definition_of(custom)
         entry = definition and self.recorder.entry(definition)
         found = (definition, entry) if definition and entry else None
-        known, key = self.known, id(custom)
-        known[key] = (found, ref(custom, lambda _: known.pop(key, None)))  # its id may be another's then
+        known, watched, key = self.known, self.watched, id(custom)
+
+        def forget(_: object) -> None:  # its id may be another's then
+            known.pop(key, None)
+            watched.pop(key, None)
+
+        known[key] = (found, ref(custom, forget))
+        if found is not None:
+            watched[key] = found[1]
         return found

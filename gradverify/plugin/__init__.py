@@ -27,7 +27,8 @@ OPTIONS = (
     ("watch", "string", "WHAT", "custom gradients to record while the tests run, and to judge: project, all, off, "
                                 "or patterns of names (default: project with --gradverify, else off)"),
     ("watch-seconds", "string", "S", "for judging what was recorded (default: 30, or a tenth of the suite's time)"),
-    ("watch-samples", "string", "N", "recorded calls of one custom gradient (default: 12)"),
+    ("watch-samples", "string", "N", "recorded calls of one custom gradient (default: 24)"),
+    ("watch-limit", "string", "S", "for judging one recorded call (default: 10)"),
     ("watch-memory", "string", "MB", "that all recorded calls may take (default: 256)"),
     ("isolate", "string", "S", "judge specs and random graphs in another process, with S seconds for a case: a crash or a "
                                "hang costs one item (default: in this process)"),

@@ -76,6 +76,7 @@ class Watch:
         self.config, self.recorder, self.stack = config, recorder, stack
         self.settings = settings_of(config)
         self.seconds = number_of(config, "watch_seconds", -1.0)
+        self.limit = number_of(config, "watch_limit", LIMIT)
         self.pins: dict[str, Pin] = {}
         try:
             self.pins = read_pins(config.rootpath)
@@ -242,7 +243,7 @@ class WatchItem(GradItem):
             watch.left.append(self.name)
             pytest.skip("the time for judging is over: --gradverify-watch-seconds")
         with undisturbed():
-            found = apply_pin(judge(sample, seed=settings.seed, limit=max(1.0, min(left, LIMIT))), watch.pins)
+            found = apply_pin(judge(sample, seed=settings.seed, limit=max(1.0, min(left, watch.limit))), watch.pins)
             found = replace(found, verdict=replace(found.verdict, facts={**found.verdict.facts, **facts(found)}))
         listener = Listener()
         event = tell_judged(found, self.nodeid, settings.policy, [listener])

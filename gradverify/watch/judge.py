@@ -16,8 +16,8 @@ import numpy as np
 from ..checker.black_box import Opaque
 from ..checker.branches import sides_taken
 from ..checker.compositions import judge_orders
-from ..checker.driver import judge_point
-from ..checker.opaque import judge_even, judge_opaque, judge_symmetric
+from ..checker.driver import judge_point, judge_without_definition
+from ..checker.opaque import judge_even, judge_opaque, judge_symmetric, stair_of
 from ..checker.question import Point, Question
 from ..checker.symmetric import is_symmetric, triangles_read
 from ..core.case import Case
@@ -111,11 +111,11 @@ def _recorded(sample: Sample, q: Question, limit: float) -> Judged:
         looks.append(first.message)
         first = replace(first, outcome=Outcome.PASS, kind=None, message="")
     for k in range(1, len(sample.cotangents)):
-        if first.outcome is Outcome.PASS:
+        if first.outcome in RIGHT:
             other = _at(q, Point(q.args, "another recorded cotangent", cotangent=sample.cotangent(k)), limit)
             if other[0].outcome is Outcome.FAIL and not _breaks_law(other[0]):
                 first, traced, case = other
-    if q.cotangent is not None and first.outcome is Outcome.PASS:
+    if q.cotangent is not None and first.outcome in RIGHT:
         # One is a random combination of all rows of the Jacobian.
         drawn, *_ = _at(q, Point(q.args, "a drawn cotangent", salt="drawn"), limit)
         if drawn.outcome is Outcome.FAIL and drawn.kind in CONTRADICTED:
@@ -130,10 +130,17 @@ def _recorded(sample: Sample, q: Question, limit: float) -> Judged:
         intent = _intent_without_graph(q, first)
     elif first.reason is Reason.ORACLE and traced is not None:
         first = _along_symmetric_changes(q, first) or first
+        if first.outcome is Outcome.INCONCLUSIVE and traced.graph is None and _is_stair(sample, q, limit):
+            intent = Intent("surrogate", STAIR, None, True)
+            first = replace(first, outcome=Outcome.SURROGATE, reason=None, message=STAIR)
     if _is_coarse(first):
         first, more = _in_float64(sample, first, q.seed, limit)
         looks += more
     return _judged(Judged(sample, first, intent, tuple(looks), tuple(notes), sides=sides))
+
+
+RIGHT = (Outcome.PASS, Outcome.KNOWN, Outcome.WEAK)
+"""Of these another cotangent is asked: one of ones and zeros may be all that a narrow format has the digits of."""
 
 
 def _is_coarse(verdict: Verdict) -> bool:
@@ -155,6 +162,41 @@ def _in_float64(sample: Sample, first: Verdict, seed: int, limit: float) -> tupl
         return first, []
     notes = (*first.notes, f"its power is that of the same call in float64: in {first.dtype} it is {first.power:.1g}")
     return replace(found, dtype=first.dtype, notes=notes), []
+
+
+STAIR = (
+    "the function stands still and jumps, in float64 as high as in its own dtype, so that its true derivative is zero (or a "
+    "jump), and the rule is not: a surrogate gradient, or a straight-through estimator"
+)
+
+FINER = 64.0
+"""By how much the steps that a format's roundoff makes are lower in float64, at least: by 2^29 those of float32."""
+
+
+def _is_stair(sample: Sample, q: Question, limit: float) -> bool:
+    """Does a function without a graph jump, and by no rounding of its own?
+
+    Steps that rounding makes, (x + 1e8) - 1e8, shrink with the roundoff. Of a call in float64 nobody can tell.
+    """
+    with contextlib.suppress(BadInput, Unsupported, TimeLimit), time_limit(max(limit, LEAST)):
+        wide = sample.widen() if sample.widen is not None else None
+        if wide is None:
+            return False
+        own = _stair(q)
+        return own > 0 and _stair(question_of(wide, q.seed, limit)) > own / FINER
+    return False
+
+
+def _stair(q: Question) -> float:
+    """The height of the steps of a function without a graph; 0 where it has none."""
+    heights = [0.0]
+
+    def measure(name: str, box: Opaque, reasons: tuple[str, ...], *, seed: int) -> Verdict:
+        heights.append(stair_of(box, seed=seed))
+        return _open(q, Reason.ORACLE, "")
+
+    judge_without_definition(q, q.given, "", judge=measure)
+    return heights[-1]
 
 
 def _breaks_law(verdict: Verdict) -> bool:

@@ -481,3 +481,98 @@ class Estimated(Function):
         (x,) = ctx.saved_tensors
         u = torch.randn_like(x)
         return g * u * (((x + 1e-2 * u) ** 2).sum() - (x * x).sum()) / 1e-2
+
+
+class Drawing(torch.autograd.Function):
+    """A spike that is drawn, and a smooth gradient for it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return torch.distributions.Bernoulli(probs=0.5 + 0.5 * torch.tanh(x)).sample()
+
+    @staticmethod
+    def backward(ctx: Any, *g: torch.Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        return g[0] * (1 - torch.tanh(x) ** 2)
+
+
+class FloorOutside(torch.autograd.Function):
+    """A floor to multiples of four that NumPy takes, straight through."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(4 * np.floor(x.detach().numpy() / 4))
+
+    @staticmethod
+    def backward(ctx: Any, *g: torch.Tensor) -> Any:
+        return g[0]
+
+
+class CoarseOutside(FloorOutside):
+    """x, next to so large a number that float32 rounds it to multiples of eight."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        a = x.detach().numpy()
+        large = a.dtype.type(2.0**26)
+        return torch.from_numpy((a + large) - large)
+
+
+class Reusing(torch.autograd.Function):
+    """A square whose backward pass writes to the memory of its output, unseen; NumPy computes it, so there is no graph."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        out = torch.from_numpy(np.square(x.detach().numpy()))
+        ctx.kept = (x.detach().clone(), out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *g: torch.Tensor) -> Any:
+        x, out = ctx.kept
+        for k in range(out.untyped_storage().nbytes()):
+            out.untyped_storage()[k] = 255  # NaN
+        return 2 * g[0] * x
+
+
+class Freeing(torch.autograd.Function):
+    """Twice the input, whose backward pass frees the output, as reversible layers do."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        out = 2 * x
+        ctx.out = out.detach()
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *g: torch.Tensor) -> Any:
+        ctx.out.untyped_storage().resize_(0)
+        return 2 * g[0]
+
+
+class FreeingOneOfTwo(torch.autograd.Function):
+    """Both halves; the first is freed in the backward pass, which is wrong by a factor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> Any:
+        a, b = (h.clone() for h in x.chunk(2))
+        ctx.out = a.detach()
+        return a, b
+
+    @staticmethod
+    def backward(ctx: Any, *g: torch.Tensor) -> Any:
+        ctx.out.untyped_storage().resize_(0)
+        return torch.cat([g[0], 1.5 * g[1]])
+
+
+class ThroughBfloat16(torch.autograd.Function):
+    """A quarter of the input; the gradient passes through a format that has the digits of quarters of ones alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x / 4
+
+    @staticmethod
+    def backward(ctx: Any, *g: torch.Tensor) -> Any:
+        return (g[0] / 4).to(torch.bfloat16).to(g[0].dtype)

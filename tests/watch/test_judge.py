@@ -462,3 +462,48 @@ def test_another_cotangent_of_the_same_call() -> None:
         torch.autograd.grad(out, x, torch.full_like(out, 2.0))
 
     assert judge(sample_of(twice)).verdict.outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize(
+    ("function", "dtype", "outcome"),
+    [
+        (F.Drawing, torch.float32, Outcome.SURROGATE),
+        (F.FloorOutside, torch.float32, Outcome.SURROGATE),
+        (F.FloorOutside, torch.float64, Outcome.INCONCLUSIVE),  # nobody can tell it from what rounding hides
+        (F.CoarseOutside, torch.float32, Outcome.INCONCLUSIVE),  # x itself, in float64
+    ],
+)
+def test_steps_of_a_function_without_a_graph(function: Any, dtype: torch.dtype, outcome: Outcome) -> None:
+    sample = sample_of(lambda: function.apply(drawn(6, dtype=dtype)).sum().backward())
+    found = judge(sample, limit=60.0)
+    assert found.verdict.outcome is outcome, found.verdict.message
+    assert (found.intent is not None) == (outcome is Outcome.SURROGATE)
+
+
+@pytest.mark.parametrize(
+    ("function", "outcome"),
+    [(F.Reusing, Outcome.PASS), (F.Freeing, Outcome.PASS), (F.FreeingOneOfTwo, Outcome.FAIL)],
+)
+def test_outputs_are_read_before_the_backward_pass(function: Any, outcome: Outcome) -> None:
+    """A reversible layer frees its outputs there: what is read behind it is another's memory, or none."""
+    x = drawn(6)
+    sample = sample_of(lambda: sum(o.sum() for o in _several(function.apply(x))).backward())
+    found = judge(sample, limit=60.0)
+    assert found.verdict.outcome is outcome, found.verdict.message
+
+
+def _several(out: Any) -> tuple[torch.Tensor, ...]:
+    return out if isinstance(out, tuple) else (out,)
+
+
+def test_digits_that_the_first_cotangent_has_no_need_of() -> None:
+    """gradcheck asks with unit vectors first: another cotangent of the same call has more digits."""
+    x = drawn(5, dtype=torch.float64)
+
+    def run() -> None:
+        out = F.ThroughBfloat16.apply(x)
+        out[0].backward(retain_graph=True)
+        (out * x.detach()).sum().backward()
+
+    found = judge(sample_of(run), limit=60.0)
+    assert found.verdict.kind is FailKind.PRECISION, found.verdict.message

@@ -200,6 +200,8 @@ class TorchFramework(Framework):
         except JUDGED as e:
             return Observation(raised=_lacking(e), stage="forward")
         outputs = several(result)
+        # A backward pass may free its outputs, or reuse their memory; and what NumPy has seen cannot be freed.
+        values_seen = tuple(to_numpy(o.detach().clone()) for o in outputs)
         gradients: list[Any] = [None] * len(wrt)
         # An output without a graph (a constant) takes no cotangent; it contributes zero.
         tracked = [(out, g) for out, g in zip(outputs, given) if out.requires_grad]
@@ -214,7 +216,7 @@ class TorchFramework(Framework):
         arrays = {f"out{i}": o for i, o in enumerate(outputs)} | {f"d{n}": d for n, d in named.items() if d is not None}
         wanted = torch.device(self.device).type
         return Observation(
-            outputs=tuple(to_numpy(o) for o in outputs),
+            outputs=values_seen,
             gradients={n: None if d is None else to_numpy(d) for n, d in named.items()},
             devices={label: str(t.device) for label, t in arrays.items() if t.device.type != wanted},
             mutated=mutated(values, leaves.values(), cotangent, given, to_numpy),

@@ -38,26 +38,15 @@ def watching(recorder: Recorder) -> Iterator[None]:
     watch = _Watch(recorder, given.__func__)
 
     # Each call of a program waits for this: names are local, and nothing is called that need not be.
-    original, run, known = watch.original, watch.run, watch.met.known
-    is_judging, asks_gradient, tensor = watch.met.is_judging, torch.is_grad_enabled, torch.Tensor
+    original, run, watched, judging = watch.original, watch.run, watch.met.watched, watch.met.judging
 
     @functools.wraps(original)
     def apply(cls: type[Function], *args: Any, **kwargs: Any) -> Any:
-        met = known.get(id(cls))
-        if met is None or met[0] is None or is_judging():
+        entry = watched.get(id(cls))
+        if entry is None or not entry.quiet or judging:
             return run(cls, args, kwargs)
-        entry = met[0][1]
         entry.executed += 1
-        if entry.quiet:
-            entry.quiet -= 1
-            return original(cls, *args, **kwargs)
-        if asks_gradient():
-            for a in args:
-                if isinstance(a, tensor) and a.requires_grad:
-                    if entry.is_due():
-                        return watch.record(cls, met[0], args, kwargs)
-                    return original(cls, *args, **kwargs)
-        entry.undifferentiated += 1
+        entry.quiet -= 1
         return original(cls, *args, **kwargs)
 
     ours = classmethod(apply)
@@ -91,7 +80,7 @@ class _Watch:
         self.met = Met(recorder, definition_of)
 
     def run(self, cls: type[Function], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The first call of a Function, and those that are not watched."""
+        """A call that may have to be looked at, or that is not watched."""
         known = self.met.entry(cls)
         if known is None:
             return self.original(cls, *args, **kwargs)
