@@ -31,6 +31,11 @@ from typing import Any
 
 import numpy as np
 
+if __package__:
+    from .torch_private import names_of
+else:
+    from torch_private import names_of
+
 SECONDS = 10
 """How long one test may take."""
 
@@ -93,16 +98,21 @@ class AnyBase:
 
 
 class Face:
-    """A module, with an Absent for every name that it lacks."""
+    """A module, with the stand-ins for private names, and an Absent for every other name that it lacks."""
 
-    def __init__(self, module: Any, name: str) -> None:
-        self.__dict__.update(_module=module, _name=name)
+    def __init__(self, module: Any, name: str, private: dict[str, Any]) -> None:
+        self.__dict__.update(_module=module, _name=name, _private=private)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name not in ("__version__",):
             return getattr(self._module, name)
-        found = getattr(self._module, name, None) if hasattr(self._module, name) else Absent(f"{self._name}.{name}")
-        return Face(found, f"{self._name}.{name}") if isinstance(found, types.ModuleType) else found
+        full = f"{self._name}.{name}"
+        if full in self._private:
+            return self._private[full]
+        found = getattr(self._module, name, None) if hasattr(self._module, name) else Absent(full)
+        if isinstance(found, Absent) and any(known.startswith(f"{full}.") for known in self._private):
+            found = types.ModuleType(full)
+        return Face(found, full, self._private) if isinstance(found, types.ModuleType) else found
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._module, name, value)
@@ -333,7 +343,8 @@ def helpers(torch: Any) -> dict[str, Any]:
 
 def load(path: Path, torch: Any) -> dict[str, Any]:
     """The file's names, with `torch` bound to the module."""
-    face, stand_ins = Face(torch, "torch"), helpers(torch)
+    private = {} if torch.__name__ == "torch" else names_of(torch)
+    face, stand_ins = Face(torch, "torch", private), helpers(torch)
 
     def find(name: str) -> Any:
         found: Any = Absent(name) if is_internal(name) else face

@@ -42,6 +42,8 @@ class Packed:
             raise TypeError(
                 "Output of saved tensor unpack_hook expected to be a Tensor but got result of type " + type(x).__name__
             )
+        if not self.requires_grad and not x._requires_grad and self.edge is None:
+            return x  # as PyTorch: there is no history to give it
         out = wrap(x._data)
         out._version_cell, out._requires_grad = x._version_cell, self.requires_grad
         if self.edge is not None and self.is_leaf:

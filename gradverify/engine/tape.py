@@ -107,6 +107,14 @@ class Node:
         """Forget saved values: `backward` ran without retain_graph."""
 
     # PyTorch's face of a node
+    def __call__(self, *grads: Any) -> Any:
+        """The gradients for what led to the node, given those of its outputs. Raises TypeError for another number of them."""
+        if len(grads) != self.outputs:
+            raise TypeError(f"expected {self.outputs} arguments, got {len(grads)} instead")
+        raws = [None if g is None else g._data for g in grads]
+        found = tuple(call_with.wrap(d) if d is not None else None for d in self.backward(_one_or_all(raws), None))
+        return found[0] if len(found) == 1 else found
+
     def name(self) -> str:
         return type(self).__name__
 
@@ -148,6 +156,19 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} object at {id(self):#x}>"
+
+
+def _one_or_all(grads: list[Any]) -> Any:
+    return grads[0] if len(grads) == 1 else grads
+
+
+class _Calling:
+    """What a call of a node needs from above this file: `tensor.wrap`, entered there."""
+
+    wrap: Callable[[Any], Any]
+
+
+call_with = _Calling()
 
 
 class TensorHooks:

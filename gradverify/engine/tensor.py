@@ -20,7 +20,7 @@ import numpy as np
 
 from . import dtypes
 from .modes import recording, state
-from .tape import Edge, Node, Nowhere, RemovableHandle, TensorHooks, hook_into, named, op_of
+from .tape import Edge, Node, Nowhere, RemovableHandle, TensorHooks, call_with, hook_into, named, op_of
 
 
 class Size(tuple):
@@ -254,6 +254,25 @@ class Tensor:
         self._grad = None
 
     @property
+    def _grad_fn(self) -> Node | None:
+        return self.grad_fn
+
+    @_grad_fn.deleter
+    def _grad_fn(self) -> None:
+        raise RuntimeError("Deletion of _grad_fn not allowed. Detach tensor instead!")
+
+    @property
+    def _backward_hooks(self) -> OrderedDict[int, Any] | None:
+        if self._edge is None:
+            return None if self._hooks is None else self._hooks.user
+        hooks = (self._edge[0].tensor_hooks or {}).get(self._edge[1])
+        return None if hooks is None else hooks.user
+
+    @_backward_hooks.deleter
+    def _backward_hooks(self) -> None:
+        raise RuntimeError("Deletion of _backwards_hooks not allowed!")
+
+    @property
     def retains_grad(self) -> bool:
         return self._retains_grad
 
@@ -478,6 +497,9 @@ def wrap(data: Any, cls: type[Tensor] = Tensor) -> Tensor:
     return out
 
 
+call_with.wrap = wrap
+
+
 def mark_leaf(x: Tensor) -> Tensor:
     """`x.requires_grad_()`, for the engine's own use: inside of a transform as well."""
     x.requires_grad = True
@@ -546,9 +568,10 @@ class View:
                 again = step(again)
         if again._edge is None:  # the base requires no grad any more (detach_): the view does, and leads nowhere
             again._edge = (Nowhere((None,)), 0)
-        again._edge[0].__class__ = named(
-            type(again._edge[0]), "AsStridedBackward0"
-        )  # PyTorch's name for a view made anew
+        if not state.replays_views:
+            again._edge[0].__class__ = named(
+                type(again._edge[0]), "AsStridedBackward0"
+            )  # PyTorch's name for a view made anew
         move_history(view, again._edge, True)
 
 

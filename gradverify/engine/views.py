@@ -88,6 +88,41 @@ def _as_written(d: Tensor | None, into: Tensor) -> Tensor:
     return d if d._data.dtype == into._data.dtype else cast(d, into._data.dtype)
 
 
+def set_versions(tensors: Sequence[Tensor], versions: Sequence[int]) -> None:
+    """Set version counters. For whoever wrote to memory and made sure that the saved values are as they were."""
+    for x, version in zip(tensors, versions):
+        if version < 0:
+            raise RuntimeError(f"Cannot set a version_counter to a value below 0: {version}")
+        x._cell()[0] = version
+
+
+class preserved_versions:
+    """Writes inside leave the version counters of the tensors as they were."""
+
+    def __init__(self, tensors: Tensor | Sequence[Tensor]) -> None:
+        self.tensors = (tensors,) if isinstance(tensors, Tensor) else tuple(tensors)
+        self.versions = [x._version for x in self.tensors]
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: object) -> None:
+        set_versions(self.tensors, self.versions)
+
+
+class replay_views:
+    """Whether a view that is made anew has the nodes of its ops; at once, and as a context manager until the block ends."""
+
+    def __init__(self, mode: bool) -> None:
+        self._before, state.replays_views = state.replays_views, bool(mode)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: object) -> None:
+        state.replays_views = self._before
+
+
 SHARED = (
     "unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please "
     "clone() the tensor before performing the operation."

@@ -28,7 +28,7 @@ class dual_level:
 
     def __enter__(self) -> int:
         global _current_level
-        if state.duals:
+        if state.levels:
             raise RuntimeError("Nested forward mode AD is not supported at the moment")
         self._level = dual_numbers()
         self._level.__enter__()
@@ -58,12 +58,31 @@ def exit_dual_level(*, level: int | None = None) -> None:
     _entered.pop().__exit__()
 
 
+def is_enabled() -> bool:
+    """Are tangents handed on?"""
+    return state.forward
+
+
+class set_enabled:
+    """Switches forward mode at once, for good; as a context manager, until the end of the block."""
+
+    def __init__(self, mode: bool) -> None:
+        self._before = state.forward
+        state.switch_forward(bool(mode))
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: object) -> None:
+        state.switch_forward(self._before)
+
+
 def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> Tensor:
     """A view of `tensor` that has the tangent.
 
     Raises RuntimeError outside of a level and for shapes or dtypes that differ, TypeError for integers.
     """
-    if not state.duals:
+    if not state.levels:
         raise RuntimeError(
             "Trying to create a dual Tensor for forward AD but no level exists, make sure to enter_dual_level() first."
         )
@@ -71,13 +90,13 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
         if not (x.is_floating_point() or x.is_complex()):
             raise ValueError(f"Expected {name} to be floating point or complex, but got: {x.dtype}")
     check_size(tensor, tangent)
-    if tangent._tangents and state.duals[-1] in tangent._tangents:
+    if tangent._tangents and state.levels[-1] in tangent._tangents:
         raise RuntimeError(
             "Setting a forward grad that itself has a forward gradient at the same level0 is not supported."
         )
     if tensor._data.dtype != tangent._data.dtype:
         raise RuntimeError(f"Expected tangent to have the dtype of the primal, {tensor.dtype}, but got {tangent.dtype}")
-    dual = with_tangent(view_as(tensor, tensor), state.duals[-1], tangent)
+    dual = with_tangent(view_as(tensor, tensor), state.levels[-1], tangent)
     if dual._view is not None:  # what is written to the dual does not change the tangents of `tensor`, which has none
         dual._view.dual = None, ()
     return dual
@@ -85,9 +104,9 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
 
 def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTensor:
     """(the tensor without its tangent, its tangent)."""
-    if not state.duals:
+    if not state.levels:
         return UnpackedDualTensor(tensor, None)
-    d = tangent(tensor, state.duals[-1])
+    d = tangent(tensor, state.levels[-1])
     if d is None:
         return UnpackedDualTensor(tensor, None)
-    return UnpackedDualTensor(with_tangent(tensor, state.duals[-1], None), d)
+    return UnpackedDualTensor(with_tangent(tensor, state.levels[-1], None), d)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from .. import tape
 from ..modes import state
-from ..tape import Node, RemovableHandle
+from ..tape import RemovableHandle
 from ..tensor import Tensor, wrap
 from .gradients import GradientEdge
 from .walk import will_run
@@ -18,6 +19,18 @@ __all__ = [
     "GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks", "get_gradient_edge",
     "increment_version", "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks",
 ]  # fmt: skip
+
+
+class _Virtual(type):
+    def __instancecheck__(cls, x: Any) -> bool:
+        return isinstance(x, tape.Node)
+
+    def __subclasscheck__(cls, of: type) -> bool:
+        return of is cls or issubclass(of, tape.Node)
+
+
+class Node(metaclass=_Virtual):
+    """What every `grad_fn` is an instance of. As in PyTorch a virtual base class: it is in nobody's mro."""
 
 
 class saved_tensors_hooks:
