@@ -21,7 +21,7 @@ from .op_facts import KEEP
 from .promotion import half_among, promote, widen
 from .rules import Plan, Rule, rule
 from .saving import pack_saved
-from .tape import Edge, sequence
+from .tape import Edge, NotImplementedGradient, Together, named, sequence
 from .tensor import Tensor, track, wrap
 
 Params = Mapping[str, Any]
@@ -162,6 +162,24 @@ def _node_class(rule: Rule, plan: Plan, args: Sequence[Any], params: Params) -> 
     if isinstance(rule.node_name, str):
         plan.node = cls
     return cls
+
+
+def under_one_node(name: str, outs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The results of one call, each of one op, as outputs of one node. Where they are not recorded nothing changes."""
+    edges = [out._edge for out in outs]
+    if len(edges) > 1 and all(e is not None for e in edges):
+        node = named(Together, name)(edges)
+        for k, out in enumerate(outs):
+            out._edge = (node, k)
+    return tuple(outs)
+
+
+def without_derivative(out: Tensor, function: str, *inputs: Tensor) -> Tensor:
+    """`out`, as the result of a function that can be differentiated, though not here: backward raises NotImplementedError."""
+    if state.enabled and any(x.requires_grad for x in inputs):
+        edges = [x._gradient_edge() if x.requires_grad else None for x in inputs]
+        out._edge, out._requires_grad = (named(NotImplementedGradient, "NotImplemented")(edges, function), 0), True
+    return out
 
 
 def cast(x: Tensor, to: np.dtype) -> Tensor:

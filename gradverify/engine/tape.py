@@ -188,6 +188,38 @@ class Nowhere(Node):
         return [None] * len(self.edges)
 
 
+class Together(Node):
+    """One node for the tensors of one call, as `unbind` has it in PyTorch: hooks on it see the gradients of all of them.
+
+    Behind it stand the nodes of the ops that made them one by one.
+    """
+
+    simple = False
+
+    def __init__(self, edges: Sequence[Edge | None]) -> None:
+        super().__init__(edges)
+        self.outputs = len(edges)
+
+    def backward(self, g: Any, over: Namespace | None) -> Sequence[Any]:
+        return [None] * self.outputs if g is None else list(g)
+
+    @property
+    def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
+        first = self.edges[0]
+        return () if first is None else first[0].next_functions
+
+
+class NotImplementedGradient(Node):
+    """The end of a result that is differentiable, but whose derivative nobody has written."""
+
+    def __init__(self, edges: Sequence[Edge | None], function: str) -> None:
+        super().__init__(edges)
+        self.function = function
+
+    def backward(self, g: Any, over: Namespace | None) -> Sequence[Any]:
+        raise NotImplementedError(f"the derivative for '{self.function}' is not implemented.")
+
+
 _classes: dict[tuple[type, str], type] = {}
 
 

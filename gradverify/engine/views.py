@@ -16,9 +16,10 @@ import numpy as np
 
 from ..namespaces.base import Namespace
 from . import dtypes
-from .dispatch import cast
-from .local_ops import is_gapless
+from .dispatch import ViewStep, apply, cast
+from .local_ops import flat_memory, is_gapless, lay_out, strides_of
 from .modes import state
+from .rules import rule
 from .tape import FREED, Edge, Node
 from .tensor import Step, Tensor, forbidden_write, move_history, wrap
 
@@ -224,13 +225,13 @@ def rebase(x: Tensor, new: Tensor) -> None:
     if x._view is None:
         move_history(x, new._edge, new._requires_grad)
         return
-    base, steps = x._view.base, x._view.steps
+    base, steps = x._view.base, x._view.path()
     if not (base._requires_grad or new._requires_grad):
         return
     if node is not None and x._edge is not None and x._edge[0].hooked:
         _lead_past(node, x._edge, len(steps))
     old = base._gradient_edge() if base._requires_grad else None
-    move_history(base, (CopySlices(old, new._edge, steps), 0), True)
+    move_history(base, (CopySlices(old, new._edge, steps, base), 0), True)
     x._view.version = -1
     x._view.refresh(x)
 
@@ -258,9 +259,16 @@ def _without_hooks(node: Node) -> Node:
 class CopySlices(Node):
     """A write through a view, seen from the base: [gradient of the old base, gradient of what was written]."""
 
-    def __init__(self, base: Edge | None, written: Edge | None, steps: Sequence[Step]) -> None:
-        super().__init__((base, written))
+    layout: dict[str, Any] | None = None  # the base's place in memory, where a step goes by memory rather than by shape
+
+    def __init__(self, old: Edge | None, written: Edge | None, steps: Sequence[Step], base: Tensor) -> None:
+        super().__init__((old, written))
         self.steps: Sequence[Step] | None = steps
+        if any(isinstance(step, ViewStep) and step.rule.name == "as_strided" for step in steps):
+            memory, data = flat_memory(base._array()), base._array()
+            start = data.__array_interface__["data"][0] - memory.__array_interface__["data"][0]
+            place = start // data.itemsize
+            self.layout = {"memory": memory.size, "offset": place, "stride": strides_of(data)}
 
     def release(self) -> None:
         self.steps = None
@@ -269,14 +277,14 @@ class CopySlices(Node):
         if self.steps is None:
             raise RuntimeError(FREED)
         if over is not None:
-            rest = over.clone(g)
+            rest = over.clone(g) if self.layout is None else apply(rule("lay_out"), (g,), self.layout)
             part = rest
             for step in self.steps:
                 part = step(part)
             new = over.clone(part)
             write(part, lambda t: wrap(np.zeros_like(t._data)))
             return [rest, new]
-        whole = np.array(g)
+        whole = np.array(g) if self.layout is None else lay_out(g, **self.layout)
         there: Any = whole
         for step in self.steps:
             there = step.on_array(there)

@@ -26,12 +26,13 @@ from . import (
     reduction,
     selection,
     shape,
+    strided,
 )
 from .into import takes_out
 
 FAMILIES: tuple[ModuleType, ...] = (
     elementwise, comparison, reduction, selection, linalg, shape, joining, indexing, conversion, complex_numbers,
-    composed,
+    composed, strided,
 )  # fmt: skip
 
 # Not differentiated: NumPy's own function does.
@@ -58,7 +59,7 @@ def functions_by_name() -> dict[str, Callable[..., Any]]:
 
 def functions_of_the_module(table: dict[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
     """The functions as `torch.NAME`: those of values take `out=`, which methods do not."""
-    views = {*shape.__all__, *indexing.__all__, *conversion.__all__, *complex_numbers.__all__}
+    views = {*shape.__all__, *strided.__all__, *indexing.__all__, *conversion.__all__, *complex_numbers.__all__}
     return {name: f if name in views or name in NO_OUT else takes_out(name, f) for name, f in table.items()}
 
 

@@ -23,7 +23,7 @@ from ..printing import text
 from ..rules import rule
 from ..tensor import Size, Tensor, wrap
 from ..views import check_overlap, check_writable, write
-from . import complex_numbers, conversion, drawing, elementwise, indexing, linalg, shape, writing
+from . import complex_numbers, conversion, drawing, elementwise, indexing, linalg, shape, strided, writing
 from .call import sizes_of
 from .creation import bernoulli, tensor
 
@@ -37,7 +37,7 @@ METHODS_ONLY: dict[ModuleType, str] = {
 
 NOT_METHODS = set(
     "var_mean std_mean einsum tensordot broadcast_tensors cat stack hstack vstack meshgrid is_tensor concat numel "
-    "atleast_1d atleast_2d atleast_3d block_diag bucketize cdist column_stack dstack searchsorted trapezoid trapz".split()
+    "atleast_1d atleast_2d atleast_3d block_diag bucketize cdist column_stack dstack searchsorted empty_strided trapezoid trapz".split()
 )
 
 IN_PLACE = [name for facts in FACTS.values() for name in facts.in_place.split()] + [
@@ -130,6 +130,7 @@ def install(table: dict[str, Callable[..., Any]]) -> None:
         n: f for n, f in table.items() if n not in NOT_METHODS and n not in complex_numbers.__all__
     }
     methods |= {n: getattr(family, n) for family, names in METHODS_ONLY.items() for n in names.split()}
+    methods |= strided.METHODS
     methods |= {
         "type": conversion.type_,
         "cpu": lambda self: conversion.to(self, "cpu"),

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
+from ..api.call import run
 from ..api.shape import view_as
+from ..api.strided import offset_of
 from ..forward import check_size, tangent, with_tangent
+from ..local_ops import flat_memory, strides_of
 from ..modes import dual_numbers, state
 from ..tensor import Tensor
 
@@ -77,6 +82,23 @@ class set_enabled:
         state.switch_forward(self._before)
 
 
+def _alike_in_memory(x: Tensor, d: Tensor) -> bool:
+    """Have the two the same strides, and the same place in storages of one size?"""
+    a, b = x._array(), d._array()
+    if not isinstance(a, np.ndarray) or not a.size:
+        return True
+    same = all(n == 1 or s == t for n, s, t in zip(a.shape, a.strides, b.strides))
+    return same and flat_memory(a).size == flat_memory(b).size and offset_of(a) == offset_of(b)
+
+
+def _laid_out_as(x: Tensor, d: Tensor) -> Tensor:
+    data = x._array()
+    if 0 in data.strides:  # entries of one place may have tangents of their own
+        return run("clone", d, order="C")
+    place = {"memory": flat_memory(data).size, "offset": offset_of(data), "stride": strides_of(data)}
+    return run("lay_out", d, **place)
+
+
 def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> Tensor:
     """A view of `tensor` that has the tangent.
 
@@ -96,6 +118,8 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
         )
     if tensor._data.dtype != tangent._data.dtype:
         raise RuntimeError(f"Expected tangent to have the dtype of the primal, {tensor.dtype}, but got {tangent.dtype}")
+    if not _alike_in_memory(tensor, tangent):  # so that views of the dual are views of the tangent too
+        tangent = _laid_out_as(tensor, tangent)
     dual = with_tangent(view_as(tensor, tensor), state.levels[-1], tangent)
     if dual._view is not None:  # what is written to the dual does not change the tangents of `tensor`, which has none
         dual._view.dual = None, ()

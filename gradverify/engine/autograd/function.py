@@ -375,7 +375,7 @@ class Function(metaclass=_Meta):
                 outputs[k] = out = detach(out) if k in ctx._constant else _view_of(out)
             ctx._outputs.append((out._data.shape, out._data.dtype))
             if not dirty and out._view is not None:
-                out._view = View(out._view.base, out._view.steps, Creation.CUSTOM_FUNCTION)
+                out._view = View(out._view.base, out._view.path(), Creation.CUSTOM_FUNCTION)
             if not recorded or k in ctx._constant or not _differentiable(out):
                 continue
             if dirty:
