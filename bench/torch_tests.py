@@ -25,7 +25,7 @@ import types
 import unittest
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,16 @@ else:
 
 SECONDS, WALL = 10, 90
 """How long one test may take: of the processor, and by the clock (for one that waits)."""
+
+OUTSIDE = {
+    "the dispatcher, and operators registered with it": r"DispatchMode|__torch_dispatch__|__torch_function__|_make_(wrapper_)?"
+    r"subclass|selective_checkpoint|_library|torch\.library|torch\.ops\.|torch\._test_|_view_func|CounterMode",
+    "the profiler": r"profiler?\(|kineto|record_function|emit_(itt|nvtx)|EventList",
+    "sparse and nested layouts": r"sparse|nested\.|as_nested",
+    "several devices": r"DataParallel",
+    "TorchScript, C++ extensions and C++ threads": r"torch\.jit|load_inline|multithreading_enabled|cached_tensor",
+}
+"""Of what the engine has nothing, by reason; a test whose own source names it is counted apart, passed or not."""
 
 TOLERANCES = {"float16": (1e-3, 1e-5), "bfloat16": (1.6e-2, 1e-5), "float32": (1.3e-6, 1e-5), "float64": (1e-7, 1e-7),
               "complex64": (1.3e-6, 1e-5), "complex128": (1e-7, 1e-7)}  # fmt: skip
@@ -427,6 +437,24 @@ def run(path: Path, torch: Any, only: str, names: set[str] | None = None) -> dic
     return results
 
 
+def outside(path: Path, names: Iterable[str]) -> dict[str, str]:
+    """Test -> why it is counted apart, for those that are."""
+    text = path.read_text()
+    classes = [c for c in ast.parse(text).body if isinstance(c, ast.ClassDef)]
+    functions = [(c.name, f) for c in classes for f in c.body if isinstance(f, ast.FunctionDef)]
+    sources = {(c, f.name): ast.get_source_segment(text, f) or "" for c, f in functions}
+    found = {}
+    for full in names:
+        cls, _, name = full.partition(".")
+        own = sources.get((cls.removesuffix("CPU"), name))
+        test = own or sources.get((cls.removesuffix("CPU"), re.sub(r"_\d+$", "", name)), "")
+        for reason, words in OUTSIDE.items():
+            if re.search(words, test):
+                found[full] = reason
+                break
+    return found
+
+
 def _run_one(case: unittest.TestCase) -> str:
     outcome = unittest.TestResult()
     _limit(SECONDS, WALL)
@@ -466,17 +494,23 @@ def main() -> None:
         mine = run(path, engine, options.only, counted)
         passed = [name for name in counted if mine.get(name) == ""]
         absent = sum("bsent: " in mine.get(name, "") or "has no attribute" in mine.get(name, "") for name in counted)
+        apart = outside(path, counted)
+        inside = [name for name in passed if name not in apart]
         print(
-            f"{path.name}: {len(passed)} of {len(counted)} ({len(theirs)} tests; {absent} need names that are absent)",
+            f"{path.name}: {len(passed)} of {len(counted)} ({len(theirs)} tests; {absent} need names that are absent); "
+            f"of those about what the engine has: {len(inside)} of {len(counted - apart.keys())}",
             flush=True,
         )
+        for reason, n in Counter(apart.values()).most_common():
+            print(f"  apart {n:3d} {reason}")
         if options.failures:
             reasons = Counter(
                 re.sub(r"0x[0-9a-f]+", "0x", mine.get(n, "not collected")) for n in counted if mine.get(n) != ""
             )
             for name in sorted(counted):
                 if mine.get(name) != "":
-                    print(f"    {name}: {mine.get(name, 'not collected')}")
+                    mark = "apart " if name in apart else ""
+                    print(f"    {mark}{name}: {mine.get(name, 'not collected')}")
             print("  by reason:")
             for reason, n in reasons.most_common(60):
                 print(f"    {n:4d} {reason}")

@@ -175,7 +175,7 @@ def under_one_node(name: str, outs: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def without_derivative(out: Tensor, function: str, *inputs: Tensor) -> Tensor:
-    """`out`, as the result of a function that can be differentiated, though not here: backward raises NotImplementedError."""
+    """`out`, as the result of a function whose derivative is not written: backward raises NotImplementedError."""
     if state.enabled and any(x.requires_grad for x in inputs):
         edges = [x._gradient_edge() if x.requires_grad else None for x in inputs]
         out._edge, out._requires_grad = (named(NotImplementedGradient, "NotImplemented")(edges, function), 0), True

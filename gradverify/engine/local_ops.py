@@ -109,7 +109,9 @@ def _unstrided(xp: Any, g: Any, x: Any, slots: int, at: Any, reached: Any, slot:
         flat = xp.index(flat, (reached,))
     there = xp.index(xp.index_put_add(flat, (at,), (slots,)), (slot.reshape(-1),))
     if slots < slot.size:
-        there = there / np.bincount(slot.reshape(-1))[slot.reshape(-1)].astype(there.dtype if isinstance(there, np.ndarray) else there._data.dtype)
+        there = there / np.bincount(slot.reshape(-1))[slot.reshape(-1)].astype(
+            there.dtype if isinstance(there, np.ndarray) else there._data.dtype
+        )
     return xp.reshape(there, xp.shape(x))
 
 

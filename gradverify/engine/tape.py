@@ -111,8 +111,7 @@ class Node:
         """The gradients for what led to the node, given those of its outputs. Raises TypeError for another number of them."""
         if len(grads) != self.outputs:
             raise TypeError(f"expected {self.outputs} arguments, got {len(grads)} instead")
-        raws = [None if g is None else g._data for g in grads]
-        found = tuple(call_with.wrap(d) if d is not None else None for d in self.backward(_one_or_all(raws), None))
+        found = call_with.tensors(self, grads[0] if len(grads) == 1 else list(grads))
         return found[0] if len(found) == 1 else found
 
     def name(self) -> str:
@@ -158,14 +157,10 @@ class Node:
         return f"<{type(self).__name__} object at {id(self):#x}>"
 
 
-def _one_or_all(grads: list[Any]) -> Any:
-    return grads[0] if len(grads) == 1 else grads
-
-
 class _Calling:
-    """What a call of a node needs from above this file: `tensor.wrap`, entered there."""
+    """What a call of a node needs from above this file, entered there: its `backward` over tensors."""
 
-    wrap: Callable[[Any], Any]
+    tensors: Callable[[Node, Any], tuple[Any, ...]]
 
 
 call_with = _Calling()

@@ -20,7 +20,7 @@ import numpy as np
 
 from . import dtypes
 from .modes import recording, state
-from .tape import Edge, Node, Nowhere, RemovableHandle, TensorHooks, call_with, hook_into, named, op_of
+from .tape import Edge, Node, Nowhere, RemovableHandle, TensorHooks, hook_into, named, op_of
 
 
 class Size(tuple):
@@ -503,9 +503,6 @@ def wrap(data: Any, cls: type[Tensor] = Tensor) -> Tensor:
     if state.birthmark:
         vars(out).update(state.birthmark)
     return out
-
-
-call_with.wrap = wrap
 
 
 def mark_leaf(x: Tensor) -> Tensor:

@@ -19,8 +19,9 @@ from . import dtypes
 from .dispatch import ViewStep, apply, cast
 from .local_ops import flat_memory, is_gapless, lay_out, strides_of
 from .modes import state
+from .namespace import ENGINE
 from .rules import rule
-from .tape import FREED, Edge, Node
+from .tape import FREED, Edge, Node, call_with
 from .tensor import Step, Tensor, forbidden_write, move_history, wrap
 
 
@@ -254,6 +255,17 @@ def _without_hooks(node: Node) -> Node:
     out = copy.copy(node)
     out.hooked, out.tensor_hooks, out.pre_hooks, out.post_hooks = False, None, None, None
     return out
+
+
+def _call(node: Node, g: Any) -> tuple[Any, ...]:
+    """A node run by hand: recorded where ops are."""
+    if state.enabled:
+        return tuple(node.backward(g, ENGINE))
+    raws = [None if d is None else d._data for d in g] if isinstance(g, list) else g._data
+    return tuple(None if d is None else wrap(d) for d in node.backward(raws, None))
+
+
+call_with.tensors = _call
 
 
 class CopySlices(Node):

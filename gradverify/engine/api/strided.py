@@ -1,8 +1,8 @@
 """Memory as PyTorch shows it: `as_strided`, storages, and in-place ops that change the layout of a tensor.
 
-The one idea: a tensor's storage is the array that owns its memory, laid out flat; sizes, strides and an offset in it say which
-entries a view has. An in-place op of the layout (`t_`, `unsqueeze_`) makes the tensor a view of what it was; views of it that
-were made before go back by the old sizes and strides (`View.path`).
+The one idea: a tensor's storage is the array that owns its memory, laid out flat; sizes, strides and an offset say which of
+its entries a view has. An in-place op of the layout (`t_`, `unsqueeze_`) makes the tensor a view of what it was; views of it
+that were made before go back by the old sizes and strides (`View.path`).
 """
 
 from __future__ import annotations

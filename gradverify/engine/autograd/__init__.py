@@ -12,7 +12,6 @@ from .gradients import backward, grad
 from .variable import Variable
 
 
-
 def is_view_replay_enabled() -> bool:
     """Does a view that is made anew after a write have the nodes of its ops?"""
     return state.replays_views
@@ -21,5 +20,6 @@ def is_view_replay_enabled() -> bool:
 __all__ = [
     "Function", "FunctionCtx", "SavedTensor", "Variable", "backward", "detect_anomaly", "enable_grad", "forward_ad",
     "functional", "grad", "grad_mode", "gradcheck", "gradgradcheck", "graph",
-    "inference_mode", "is_anomaly_enabled", "is_view_replay_enabled", "no_grad", "once_differentiable", "set_detect_anomaly", "set_grad_enabled",
+    "inference_mode", "is_anomaly_enabled",
+    "is_view_replay_enabled", "no_grad", "once_differentiable", "set_detect_anomaly", "set_grad_enabled",
 ]  # fmt: skip

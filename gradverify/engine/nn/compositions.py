@@ -69,10 +69,10 @@ def rrelu(
     if not training:
         return basics.leaky_relu(input, (lower + upper) / 2, inplace=inplace)
     slope = creation.default_generator.random.uniform(lower, upper, input._data.shape)
-    return _scaled(input, np.where(input._data < 0, slope, 1), inplace)
+    return _times_constants(input, np.where(input._data < 0, slope, 1), inplace)
 
 
-def _scaled(input: Tensor, factors: Any, inplace: bool) -> Tensor:
+def _times_constants(input: Tensor, factors: Any, inplace: bool) -> Tensor:
     """Each entry times a constant."""
     by = _fits(input, factors)
     return write(input, lambda x: mul(x, by)) if inplace else mul(input, by)
@@ -129,7 +129,7 @@ def _channel_dropout(ndims: tuple[int, ...]) -> Any:
         lead = 1 if input._data.ndim == ndims[0] else 2
         shape = (*input.shape[:lead], *(1,) * (input._data.ndim - lead))
         keep = creation.default_generator.random.random(shape) >= p
-        return _scaled(input, keep * (0.0 if p == 1 else 1 / (1 - p)), inplace)
+        return _times_constants(input, keep * (0.0 if p == 1 else 1 / (1 - p)), inplace)
 
     return dropout
 
@@ -156,7 +156,7 @@ def _alpha_dropout(input: Tensor, p: float, training: bool, shape: tuple[int, ..
     if not training or p == 0:
         return input
     if p == 1:
-        return _scaled(input, 0.0, inplace)
+        return _times_constants(input, 0.0, inplace)
     keep = creation.default_generator.random.random(shape) >= p
     a = 1 / math.sqrt((1 - p) * (1 + p * _SATURATED**2))
     b = -a * p * _SATURATED

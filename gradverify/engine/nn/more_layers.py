@@ -246,7 +246,7 @@ AlphaDropout = _layer("AlphaDropout", F.alpha_dropout, _named("p inplace"), True
 FeatureAlphaDropout = _layer(
     "FeatureAlphaDropout", F.feature_alpha_dropout, _named("p inplace"), True, p=0.5, inplace=False
 )
-RReLU = _layer("RReLU", F.rrelu, _named("lower upper inplace"), True, lower=1 / 8, upper=1 / 3, inplace=False)
+RReLU = _layer("RReLU", F.rrelu, _named("lower upper"), True, lower=1 / 8, upper=1 / 3, inplace=False)
 
 Softmin = _activation("Softmin", F.softmin, dim=-1)
 Softshrink = _layer("Softshrink", F.softshrink, "{lambd}", lambd=0.5)
