@@ -5,7 +5,7 @@
 From `x * y` to its derivative, in six steps:
 
     api/methods.py: _arithmetic     `x * y` is a method of Tensor that runs the op "multiply"
-    fast.py: apply_two              its kernel runs over the two arrays; the result is a Tensor
+    fast.py: binary                 its kernel runs over the two arrays; the result is a Tensor
     dispatch.py: leave_node         the result gets an OpNode, with an edge to the node of x and of y
     rules.py: Rule.plan             what the node keeps: what the VJPs of x and of y read (`op_facts`: each reads the other)
     autograd/walk.py: walk          `backward()` sends gradients along the edges, last node first

@@ -16,7 +16,7 @@ from .dtypes import F32
 from .kernels import gpu, kernels_for, quiet
 from .messages import translate_error
 from .modes import state
-from .nodes import OpNode
+from .nodes import OpNode, runner
 from .op_facts import KEEP
 from .promotion import half_among, promote, widen
 from .rules import Plan, Rule, rule
@@ -150,15 +150,47 @@ def leave_node(
 _create = object.__new__
 
 
+def leaver(rule: Rule, wanted: int, n: int) -> Callable[[Sequence[Any], tuple[Any, ...], Tensor], None]:
+    """`leave_node` for tensors of the result's shape and dtype while nothing but recording holds: built once per plan."""
+    plan = rule.plan(wanted, n)
+    if not isinstance(rule.node_name, str):
+        return lambda edges, args, out: leave_node(rule, wanted, edges, args, out)
+    cls, values, everything = _node_class(rule, plan, (), NONE), plan.values, plan.everything
+
+    def leave(edges: Sequence[Any], args: tuple[Any, ...], out: Tensor) -> None:
+        node: Any = _create(cls)
+        node.sequence, node.edges = next(sequence), edges
+        if saves is not None:
+            saves(node, args, out)
+        out._requires_grad = True
+        out._edge = (node, 0)
+
+    def save_all(node: Any, args: tuple[Any, ...], out: Tensor) -> None:
+        for x in args:
+            if x._version_cell is not None or x._inference:
+                return save_any(node, args, out)
+        node.saved = args
+        return None
+
+    def save_any(node: Any, args: tuple[Any, ...], out: Tensor) -> None:
+        node._save(plan, args, out)
+
+    only_values = everything and not plan.shapes and not plan.output and values
+    saves = (save_all if only_values else save_any) if plan.saves else None
+    plan.leave = leave
+    return leave
+
+
 def _node_class(rule: Rule, plan: Plan, args: Sequence[Any], params: Params) -> type[OpNode]:
     """The class of the node, called as PyTorch calls it: one per rule and plan, so that an instance need not hold them."""
     name = rule.node_name if isinstance(rule.node_name, str) else rule.node_name(args, params)
     cls = plan.nodes.get(name)
     if cls is None:
+        run = runner(plan, len(args) or len(plan.blank))
         cls = plan.nodes[name] = type(name, (OpNode,), {
             "__module__": "gradverify.engine.autograd", "rule": rule, "plan": plan, "keeps": plan.keeps,
             "saved": plan.blank,
-        })  # fmt: skip
+        } | ({} if run is None else {"run": run}))  # fmt: skip
     if isinstance(rule.node_name, str):
         plan.node = cls
     return cls

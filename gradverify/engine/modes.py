@@ -25,6 +25,7 @@ class _State(threading.local):
     birthmark  the attributes that a tensor is born with, given the two; empty most of the time
     saved_hooks  the hooks on what is saved for backward, (pack, unpack), outermost first
     plain      does nothing hold but `enabled`? Then an op may take the fast way
+    way        both in one look: 0 not plain, 1 plain, 2 plain and recording
     """
 
     enabled = True
@@ -39,6 +40,12 @@ class _State(threading.local):
     no_saved_hooks: str | None = None  # why none may be set now
     before_write: Callable[[Any], None] | None = None  # called with a tensor before its memory is written to
     plain = True
+    way = 2
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        threading.local.__setattr__(self, name, value)
+        if name in ("enabled", "plain"):
+            threading.local.__setattr__(self, "way", (2 if self.enabled else 1) if self.plain else 0)
 
     def mark(self, inference: bool, level: int) -> None:
         """Set both, and with them the birthmark."""

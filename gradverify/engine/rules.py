@@ -34,6 +34,7 @@ class Plan:
     saves    is there anything to save? `keeps`: anything of value, that backward has to free afterwards?
     everything  is every argument kept by value? `blank`: what is saved where nothing is
     pull     (xp, g, output, saved values) -> the cotangents, where all have the shape and dtype of the result
+    leave  (edges, arguments, result): gives a result of plain dtypes its node; None before the first one
     node     the class of the nodes made by this plan; None before the first one, and where its name depends on the call
     nodes    the classes by name
     """
@@ -47,6 +48,7 @@ class Plan:
     everything: bool
     blank: tuple[None, ...]
     pull: Callable[[Kernels, Any, Any, Sequence[Any]], list[Any]]
+    leave: Callable[[Sequence[Any], tuple[Any, ...], Any], None] | None = None
     node: type | None = None
     nodes: dict[str, type] = field(default_factory=dict)
 

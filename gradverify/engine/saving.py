@@ -108,7 +108,7 @@ def pack_saved(node: Any, out: Tensor) -> None:
     if node.cell is not None:
         node.output, node.cell = Packed(out.detach(), None), None
         node.packs_output = True
-    node.packed = True
+    node.packed = node.special = True
 
 
 def unpacked(node: Any) -> Any:

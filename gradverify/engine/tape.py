@@ -100,6 +100,13 @@ class Node:
         """The gradients for `edges`: arrays, or, with a namespace `over` tensors, tensors: what it does is recorded."""
         raise NotImplementedError
 
+    def run(self, g: Any, free: bool) -> Sequence[Any]:
+        """`backward` over arrays, and `release` where saved values are to be freed: what most nodes are asked for."""
+        grads = self.backward(g, None)
+        if free and self.keeps:
+            self.release()
+        return grads
+
     def run_on_none(self) -> None:
         """No gradient arrived: nothing is to be computed, but what `backward` would complain about, this does too."""
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...ops import OPS
 from ..dispatch import apply
-from ..fast import apply_one
+from ..fast import unary
 from ..op_facts import FACTS
 from ..rules import rule
 from ..tensor import Tensor, wrap
@@ -67,10 +67,7 @@ def _run_op(name: str, op: str) -> Callable[..., Any]:
     r, spec = rule(op), OPS[op]
     if spec.arity == 1 and spec.result == "float" and not spec.composite:
 
-        def one(input: Tensor) -> Any:
-            return apply_one(r, input)
-
-        call: Callable[..., Any] = one
+        call: Callable[..., Any] = unary(r)
     elif spec.arity == 1:
         call = lambda input: apply(r, (input,))
     else:

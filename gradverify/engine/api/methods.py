@@ -15,7 +15,7 @@ import numpy as np
 from .. import dtypes
 from ..autograd.gradients import backward
 from ..dispatch import apply
-from ..fast import apply_two
+from ..fast import binary
 from ..kernels import quiet
 from ..modes import state
 from ..op_facts import FACTS
@@ -92,6 +92,7 @@ def _to(name: str) -> Callable[..., Any]:
 
 
 _NUMBER = (int, float, complex, np.generic)
+_OPERANDS = {Tensor, float, int}
 
 
 def _operator(function: Callable[..., Any], reverse: bool = False) -> Callable[..., Any]:
@@ -114,10 +115,11 @@ def _operator(function: Callable[..., Any], reverse: bool = False) -> Callable[.
 def _arithmetic(op: str, reverse: bool = False) -> Callable[..., Any]:
     """The operators that everyone uses most, without a detour."""
     r = rule(op)
+    run = binary(r)
 
     def method(self: Tensor, other: Any) -> Any:
-        if type(other) in (Tensor, float, int) or isinstance(other, Tensor):
-            return apply_two(r, other, self) if reverse else apply_two(r, self, other)
+        if type(other) in _OPERANDS or isinstance(other, Tensor):
+            return run(other, self) if reverse else run(self, other)
         return slow(self, other)
 
     slow = _operator(lambda a, b: apply(r, (a, b)), reverse)

@@ -171,7 +171,7 @@ def _walk(
     over = ENGINE if tensors else None
     pending: dict[Node, Any] = {}  # what has arrived at a node so far
     checked = anomaly.state.enabled
-    plain = needed is None and not checked
+    plain, free = needed is None and not checked, not retain_graph
 
     def visit(node: Node, g: Any) -> Any:
         """Run a node that somebody watches, or that nothing arrived at. Returns None where it is only captured."""
@@ -202,15 +202,19 @@ def _walk(
         grads: Any
         for node in order:
             g = pending.pop(node, None)
+            done = False
             if g is not None and plain and not node.hooked:
-                grads = node.backward(g, over)
+                if over is None:
+                    grads, done = node.run(g, free), True
+                else:
+                    grads = node.backward(g, over)
             elif needed is None or node in needed or node in wanted:
                 grads = visit(node, g)
             else:
                 continue
             if grads is None:
                 continue
-            if not retain_graph and node.keeps:
+            if free and not done and node.keeps:
                 node.release()
             g = None
             for k, edge in enumerate(node.edges):
