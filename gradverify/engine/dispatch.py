@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core.errors import ShapeError
 from . import dtypes
-from .dtypes import F32
+from .dtypes import F32, F64
 from .kernels import gpu, kernels_for, quiet
 from .messages import translate_error
 from .modes import state
@@ -39,6 +39,8 @@ def apply(rule: Rule, args: Sequence[Any], params: Mapping[str, Any] = NONE) -> 
     It is recorded where grad mode is on and an argument requires grad.
     """
     args = tuple(args)
+    if state.way and not rule.composite and gpu.kernels is None and _agree(args):
+        return _apply_plain(rule, args, params)
     for a in args:
         if a._data.dtype.kind == "c" if isinstance(a, Tensor) else type(a) is complex:
             rule = rule.on_complex(a._data.dtype if isinstance(a, Tensor) else dtypes.default_complex())
@@ -65,6 +67,37 @@ def apply(rule: Rule, args: Sequence[Any], params: Mapping[str, Any] = NONE) -> 
         raise translate_error(rule, raws, error) from None
     if half is not None and data.dtype == F32:
         data = data.astype(half)
+    out = wrap(data)
+    if state.enabled and rule.differentiable and data.dtype.kind not in "biu":
+        record(rule, args, params, out)
+    if rule.view:
+        out._inference, out._level = args[0]._inference, args[0]._level
+        track(args[0], out, ViewStep(rule, params))
+    return out
+
+
+def _agree(args: tuple[Any, ...]) -> bool:
+    """Are all of them tensors of float32, or all of float64? Then nothing is to be promoted or widened."""
+    first = None
+    for a in args:
+        if not isinstance(a, Tensor):
+            return False
+        d = a._data.dtype
+        if d is not first:
+            if first is not None or (d is not F32 and d is not F64):
+                return False
+            first = d
+    return True
+
+
+def _apply_plain(rule: Rule, args: tuple[Tensor, ...], params: Params) -> Tensor:
+    if rule.view:
+        args[0]._array()
+    raws = [a._data for a in args]
+    try:
+        data = quiet.run(rule.kernel, *raws, **params)
+    except (ValueError, TypeError, ShapeError, np.exceptions.AxisError) as error:
+        raise translate_error(rule, raws, error) from None
     out = wrap(data)
     if state.enabled and rule.differentiable and data.dtype.kind not in "biu":
         record(rule, args, params, out)
