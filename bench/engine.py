@@ -206,9 +206,7 @@ def gpt() -> None:
             for p in parts:
                 p.grad = None
             x = x0.clone().requires_grad_()
-            q, k, v = (
-                a.view(batch, length, heads, n // heads).transpose(1, 2) for a in qkv(first(x)).split(n, dim=2)
-            )
+            q, k, v = (a.view(batch, length, heads, n // heads).transpose(1, 2) for a in qkv(first(x)).split(n, dim=2))
             scores = (q @ k.transpose(-2, -1)) * (n // heads) ** -0.5
             weights = t.softmax(scores.masked_fill(mask, float("-inf")), -1)
             mixed = (weights @ v).transpose(1, 2).contiguous().view(batch, length, n)

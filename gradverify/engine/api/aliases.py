@@ -66,7 +66,6 @@ def functions_of_the_module(table: dict[str, Callable[..., Any]]) -> dict[str, C
 def _run_op(name: str, op: str) -> Callable[..., Any]:
     r, spec = rule(op), OPS[op]
     if spec.arity == 1 and spec.result == "float" and not spec.composite:
-
         call: Callable[..., Any] = unary(r)
     elif spec.arity == 1:
         call = lambda input: apply(r, (input,))

@@ -162,7 +162,11 @@ def _relaid(name: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]
         self._data = new._array()
         if self._view is not None:
             steps = self._view.path() + (_as_step(old, self._data),) if new._view is None else new._view.steps
-            self._view.steps, self._view.version = steps, -1
+            self._view.steps, self._view.layouts = steps, len(self._view.base._undo)
+            self._view.version = -1  # to be derived anew, unless the op was recorded
+            if new._edge is not None and new._view is not None:
+                move_history(self, new._edge, True)
+                self._view.version = self._cell()[0] + 1
         else:
             self._undo = (_as_step(self._data, old), *self._undo)
             if new._edge is not None:
