@@ -1,8 +1,8 @@
 """PyTorch's private names by which its tests look at an engine's state, each in terms of the engine under test.
 
 A test that asks `torch._C._current_graph_task_id()` is about the numbers of backward passes, not about the name. Only
-names that say what the engine has are here: what stands for the dispatcher, for C++ or for another device is left out, and the test
-fails, or is counted apart (`torch_tests.OUTSIDE`).
+names that say what the engine has are here: what stands for the dispatcher, for C++ or for another device is left out, and
+the test fails, or is counted apart (`torch_tests.OUTSIDE`).
 """
 
 from __future__ import annotations

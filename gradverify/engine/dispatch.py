@@ -149,7 +149,13 @@ def record(rule: Rule, args: tuple[Any, ...], params: Mapping[str, Any], out: Te
         if isinstance(a, Tensor):
             if a._view is not None:
                 a._view.refresh(a)
-                idle = idle or (a._borrows and a._view.base._requires_grad)
+                if a._borrows and a._view.base._requires_grad:
+                    idle = True
+                    # PyTorch's nodes of one input do not ask whether it leads anywhere: they save, and free, all the same.
+                    if rule.spec.arity == 1 or (
+                        rule.name == "pow" and len(edges) == 0 and not isinstance(args[1], Tensor)
+                    ):
+                        wanted |= bit
             if a._requires_grad and not (rule.frozen and len(edges) in rule.frozen):
                 edge = a._edge or a._gradient_edge()
                 wanted |= bit

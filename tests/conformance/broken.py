@@ -241,7 +241,7 @@ BROKEN = (
     Broken("gradient_of_nothing_is_empty", "autograd.gradients", "    if not given:\n", "    if not given and not outs:\n"),
     Broken("written_tangents_stay_behind", "views", "    if state.duals:\n        _write_tangents", "    if False:\n        _write_tangents"),
     Broken("constants_keep_tangents", "views", "in {**(x._tangents or {}), **(new._tangents or {})}:", "in new._tangents or {}:"),
-    Broken("view_keeps_old_tangents", "views", "base._tangents = (base._tangents or {}) | {level: wrap(", "x._tangents = base._tangents = {level: wrap("),
+    Broken("view_keeps_old_tangents", "views", "        write(part, partial(_as_written, d))\n", "        base._tangents[level] = part = d\n"),
     Broken("norm_of_order_zero_is_of_order_one", "api.reduction", "    if order == 0:", "    if order == 0 and (order := 1.0) is None:"),
     Broken("norm_of_order_minus_infinity_is_the_largest", "api.reduction", 'return run("min", run("abs"', 'return run("max", run("abs"'),
     Broken("root_counts_once", WALK, "        return list(self.seeds)",

@@ -292,6 +292,21 @@ def switches(torch: Any, see: See) -> None:
 
 
 @script
+def a_view_from_before_its_base_required_grad_saves_and_leads_nowhere(torch: Any, see: See) -> None:
+    for f in (lambda y: y**2, lambda y: y * y, lambda y: y.exp(), lambda y: y + 1):
+        x = torch.tensor([2.0, -1.0])
+        y = x[0:1]
+        x.requires_grad_(True)
+        z = f(y).sum()
+        see((y.requires_grad, y.is_leaf, z.requires_grad, len(z.grad_fn.next_functions)))
+        z.backward()
+        raises(see, lambda z=z: z.backward(), text=False)
+        see((y.grad, x.grad))
+        (y * x).sum().backward()
+        see(x.grad)
+
+
+@script
 def values_that_occur(torch: Any, see: See) -> None:
     x = torch.tensor([3.0, 1.0, 1.0, 2.0, 3.0], requires_grad=True)
     for y in (torch.unique(x), torch.unique(x, return_inverse=True)[0], torch.unique_consecutive(x)):

@@ -37,7 +37,8 @@ METHODS_ONLY: dict[ModuleType, str] = {
 
 NOT_METHODS = set(
     "var_mean std_mean einsum tensordot broadcast_tensors cat stack hstack vstack meshgrid is_tensor concat numel "
-    "atleast_1d atleast_2d atleast_3d block_diag bucketize cdist column_stack dstack searchsorted empty_strided trapezoid trapz".split()
+    "atleast_1d atleast_2d atleast_3d block_diag bucketize cdist column_stack dstack searchsorted empty_strided trapezoid "
+    "trapz".split()
 )
 
 IN_PLACE = [name for facts in FACTS.values() for name in facts.in_place.split()] + [
