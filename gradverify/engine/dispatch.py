@@ -166,7 +166,7 @@ def record(rule: Rule, args: tuple[Any, ...], params: Mapping[str, Any], out: Te
 
 
 def leave_node(
-    rule: Rule, wanted: int, edges: list[Edge | None], args: tuple[Any, ...], out: Tensor, params: Params = NONE,
+    rule: Rule, wanted: int, edges: Sequence[Edge | None], args: tuple[Any, ...], out: Tensor, params: Params = NONE,
     alike: bool = True,
 ) -> None:  # fmt: skip
     """Make the node of a result. wanted: the arguments that are to get cotangents, as a bit mask."""

@@ -18,6 +18,7 @@ from .kernels import quiet
 from .messages import translate_error
 from .modes import state
 from .rules import Rule
+from .tape import Edge
 from .tensor import Tensor
 
 SCALARS = {np.float32, np.float64}
@@ -76,6 +77,7 @@ def binary(rule: Rule) -> Callable[[Any, Any], Tensor]:
                     out = _create(Tensor)
                     out._data = quiet.run(kernel, a, b)
                     if way == 2:
+                        edges: tuple[Edge | None, Edge | None]
                         if x._requires_grad:
                             if y._requires_grad:
                                 wanted, edges = 3, (x._edge or x._gradient_edge(), y._edge or y._gradient_edge())

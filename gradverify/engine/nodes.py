@@ -261,7 +261,7 @@ def runner(plan: Plan, n: int) -> Callable[[Any, Any, bool], Sequence[Any]] | No
 
     A saved value that may have been written to, or detached, is left to `_unpack`, which tells.
     """
-    if n > 2 or not plan.wanted or plan.saves and not plan.keeps:
+    if n > 2 or not plan.wanted or (plan.saves and not plan.keeps):
         return None
     first, second = (dict(plan.wanted).get(k) for k in (0, 1))
     keeps = plan.keeps

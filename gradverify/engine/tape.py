@@ -115,7 +115,7 @@ class Node:
 
     # PyTorch's face of a node
     def __call__(self, *grads: Any) -> Any:
-        """The gradients for what led to the node, given those of its outputs. Raises TypeError for another number of them."""
+        """The gradients for its inputs, given those of its outputs. Raises TypeError for another number of them."""
         if len(grads) != self.outputs:
             raise TypeError(f"expected {self.outputs} arguments, got {len(grads)} instead")
         found = call_with.tensors(self, grads[0] if len(grads) == 1 else list(grads))

@@ -183,12 +183,12 @@ def swapdims(input: Tensor, dim0: int, dim1: int) -> Tensor:
     return transpose(input, normal_dim(dim0, input._data.ndim), dim1)
 
 
+_LAYOUTS: dict[str, Callable[..., Tensor]] = {
+    "as_strided": as_strided, "transpose": transpose, "swapdims": transpose, "swapaxes": transpose, "t": t,
+    "squeeze": squeeze, "unsqueeze": unsqueeze,
+}  # fmt: skip
+
 METHODS: dict[str, Callable[..., Any]] = {
     "set_": set_, "resize_": resize_, "resize_as_": resize_as_, "storage": storage, "untyped_storage": untyped_storage,
     "storage_offset": storage_offset, "swapdims": swapdims,
-} | {
-    f"{name}_": _relaid(f"{name}_", f) for name, f in {
-        "as_strided": as_strided, "transpose": transpose, "swapdims": transpose, "swapaxes": transpose, "t": t,
-        "squeeze": squeeze, "unsqueeze": unsqueeze,
-    }.items()
-}  # fmt: skip
+} | {f"{name}_": _relaid(f"{name}_", f) for name, f in _LAYOUTS.items()}  # fmt: skip
