@@ -193,7 +193,8 @@ def leaver(rule: Rule, wanted: int, n: int) -> Callable[[Sequence[Any], tuple[An
     """`leave_node` for tensors of the result's shape and dtype while nothing but recording holds: built once per plan."""
     plan = rule.plan(wanted, n)
     if not isinstance(rule.node_name, str):
-        return lambda edges, args, out: leave_node(rule, wanted, edges, args, out)
+        rule.leaves[wanted] = named_by_call = lambda edges, args, out: leave_node(rule, wanted, edges, args, out)
+        return named_by_call
     cls, values, everything = _node_class(rule, plan, (), NONE), plan.values, plan.everything
 
     def leave(edges: Sequence[Any], args: tuple[Any, ...], out: Tensor) -> None:
@@ -216,7 +217,7 @@ def leaver(rule: Rule, wanted: int, n: int) -> Callable[[Sequence[Any], tuple[An
 
     only_values = everything and not plan.shapes and not plan.output and values
     saves = (save_all if only_values else save_any) if plan.saves else None
-    plan.leave = leave
+    rule.leaves[wanted] = leave
     return leave
 
 

@@ -6,7 +6,7 @@ the kernel runs and the op is recorded. Everything else is handed to `apply`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,15 +29,11 @@ NUMBERS, FLOATS = {int, float}, {F32, F64}
 _create = object.__new__  # `wrap`, where nothing marks new tensors
 
 
-Leave = Callable[[Sequence[Any], tuple[Any, ...], Tensor], None]
-
-
 def unary(rule: Rule) -> Callable[[Tensor], Tensor]:
     """`apply` for an elementwise op of one tensor, built once for the op."""
-    kernel, leave = rule.kernel, None
+    kernel, leaves = rule.kernel, rule.leaves
 
     def call(input: Tensor) -> Tensor:
-        nonlocal leave
         raw = input._data
         if type(raw) in SCALARS or (type(raw) is ndarray and ((d := raw.dtype) is F32 or d is F64)):
             way = state.way
@@ -48,8 +44,7 @@ def unary(rule: Rule) -> Callable[[Tensor], Tensor]:
                     if input._view is not None:
                         record(rule, (input,), NONE, out, True)
                     elif input._requires_grad:
-                        if leave is None:
-                            leave = leaver(rule, 1, 1)
+                        leave = leaves.get(1) or leaver(rule, 1, 1)
                         leave((input._edge or input._gradient_edge(),), (input,), out)
                 return out
         return apply(rule, (input,))
@@ -62,7 +57,7 @@ def binary(rule: Rule) -> Callable[[Any, Any], Tensor]:
 
     Two tensors of one shape and dtype, neither of them a view, take the shortest way.
     """
-    kernel, leaves = rule.kernel, dict[int, Leave]()
+    kernel, leaves = rule.kernel, rule.leaves
 
     def call(x: Any, y: Any) -> Tensor:
         if type(x) is Tensor and type(y) is Tensor:
@@ -87,9 +82,7 @@ def binary(rule: Rule) -> Callable[[Any, Any], Tensor]:
                             wanted, edges = 2, (None, y._edge or y._gradient_edge())
                         else:
                             return out
-                        leave = leaves.get(wanted)
-                        if leave is None:
-                            leave = leaves[wanted] = leaver(rule, wanted, 2)
+                        leave = leaves.get(wanted) or leaver(rule, wanted, 2)
                         leave(edges, (x, y), out)
                     return out
         return _of_two(rule, x, y)

@@ -183,7 +183,7 @@ def swapdims(input: Tensor, dim0: int, dim1: int) -> Tensor:
     return transpose(input, normal_dim(dim0, input._data.ndim), dim1)
 
 
-_LAYOUTS: dict[str, Callable[..., Tensor]] = {
+_LAYOUTS: dict[str, Any] = {
     "as_strided": as_strided, "transpose": transpose, "swapdims": transpose, "swapaxes": transpose, "t": t,
     "squeeze": squeeze, "unsqueeze": unsqueeze,
 }  # fmt: skip
