@@ -1,6 +1,6 @@
 """The engine beside PyTorch, HIPS autograd and NumPy by hand: CPU time of the same work, side by side in one run.
 
-    python bench/engine.py [scalar] [elementwise] [mlp] [resnet]
+    python bench/engine.py [scalar] [elementwise] [mlp] [resnet] [gpt]
 
 All libraries run on one thread (PyTorch and BLAS are pinned before they load). The candidates take turns, round after round,
 so that whatever else the machine does hits all of them; the figure is the fastest round of each, in process time.
@@ -188,7 +188,42 @@ def resnet() -> None:
     show("ResNet-18 at 64 x 64, batch 8, forward and backward", timed(candidates, 4), {"torch": 1.5})
 
 
-WORK = {"scalar": scalar, "elementwise": elementwise, "mlp": mlp, "resnet": resnet}
+# ---- a block of a small GPT -----------------------------------------------------------------------------------------
+
+
+def gpt() -> None:
+    def make(t: Any) -> Callable[[], Any]:
+        n, heads, length, batch = 64, 4, 64, 8
+        t.manual_seed(0)
+        nn = t.nn
+        qkv, out, up, down = nn.Linear(n, 3 * n), nn.Linear(n, n), nn.Linear(n, 4 * n), nn.Linear(4 * n, n)
+        first, second = nn.LayerNorm(n), nn.LayerNorm(n)
+        mask = t.tril(t.ones(length, length)) == 0
+        x0 = t.tensor(np.random.default_rng(0).standard_normal((batch, length, n)).astype(np.float32))
+        parts = [p for layer in (qkv, out, up, down, first, second) for p in layer.parameters()]
+
+        def step() -> None:
+            for p in parts:
+                p.grad = None
+            x = x0.clone().requires_grad_()
+            q, k, v = (a.view(batch, length, heads, n // heads).transpose(1, 2) for a in qkv(first(x)).split(n, dim=2))
+            scores = (q @ k.transpose(-2, -1)) * (n // heads) ** -0.5
+            weights = t.softmax(scores.masked_fill(mask, float("-inf")), -1)
+            mixed = (weights @ v).transpose(1, 2).contiguous().view(batch, length, n)
+            x = x + out(mixed)
+            x = x + down(nn.functional.gelu(up(second(x))))
+            x.pow(2).mean().backward()
+
+        return step
+
+    candidates: Candidates = {"engine": make(engine)}
+    if torch is not None:
+        candidates["torch"] = make(torch)
+    show("A block of a small GPT (64 wide, 4 heads, 8 x 64 tokens), forward and backward", timed(candidates, 15),
+         {"torch": 2.0})  # fmt: skip
+
+
+WORK = {"scalar": scalar, "elementwise": elementwise, "mlp": mlp, "resnet": resnet, "gpt": gpt}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or WORK:

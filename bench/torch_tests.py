@@ -25,14 +25,29 @@ import types
 import unittest
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-SECONDS = 10
-"""How long one test may take."""
+if __package__:
+    from .torch_private import names_of
+else:
+    from torch_private import names_of
+
+SECONDS, WALL = 10, 90
+"""How long one test may take: of the processor, and by the clock (for one that waits)."""
+
+OUTSIDE = {
+    "the dispatcher, and operators registered with it": r"DispatchMode|__torch_dispatch__|__torch_function__|_make_(wrapper_)?"
+    r"subclass|selective_checkpoint|_library|torch\.library|torch\.ops\.|torch\._test_|_view_func|CounterMode",
+    "the profiler": r"profiler?\(|kineto|record_function|emit_(itt|nvtx)|EventList",
+    "sparse and nested layouts": r"sparse|nested\.|as_nested",
+    "several devices": r"DataParallel",
+    "TorchScript, C++ extensions and C++ threads": r"torch\.jit|load_inline|multithreading_enabled|cached_tensor",
+}
+"""Of what the engine has nothing, by reason; a test whose own source names it is counted apart, passed or not."""
 
 TOLERANCES = {"float16": (1e-3, 1e-5), "bfloat16": (1.6e-2, 1e-5), "float32": (1.3e-6, 1e-5), "float64": (1e-7, 1e-7),
               "complex64": (1.3e-6, 1e-5), "complex128": (1e-7, 1e-7)}  # fmt: skip
@@ -93,16 +108,21 @@ class AnyBase:
 
 
 class Face:
-    """A module, with an Absent for every name that it lacks."""
+    """A module, with the stand-ins for private names, and an Absent for every other name that it lacks."""
 
-    def __init__(self, module: Any, name: str) -> None:
-        self.__dict__.update(_module=module, _name=name)
+    def __init__(self, module: Any, name: str, private: dict[str, Any]) -> None:
+        self.__dict__.update(_module=module, _name=name, _private=private)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name not in ("__version__",):
             return getattr(self._module, name)
-        found = getattr(self._module, name, None) if hasattr(self._module, name) else Absent(f"{self._name}.{name}")
-        return Face(found, f"{self._name}.{name}") if isinstance(found, types.ModuleType) else found
+        full = f"{self._name}.{name}"
+        if full in self._private:
+            return self._private[full]
+        found = getattr(self._module, name, None) if hasattr(self._module, name) else Absent(full)
+        if isinstance(found, Absent) and any(known.startswith(f"{full}.") for known in self._private):
+            found = types.ModuleType(full)
+        return Face(found, full, self._private) if isinstance(found, types.ModuleType) else found
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._module, name, value)
@@ -333,7 +353,8 @@ def helpers(torch: Any) -> dict[str, Any]:
 
 def load(path: Path, torch: Any) -> dict[str, Any]:
     """The file's names, with `torch` bound to the module."""
-    face, stand_ins = Face(torch, "torch"), helpers(torch)
+    private = {} if torch.__name__ == "torch" else names_of(torch)
+    face, stand_ins = Face(torch, "torch", private), helpers(torch)
 
     def find(name: str) -> Any:
         found: Any = Absent(name) if is_internal(name) else face
@@ -390,13 +411,19 @@ def _stop(*_: Any) -> None:
     raise TooLong
 
 
+def _limit(cpu: float, wall: float) -> None:
+    signal.setitimer(signal.ITIMER_PROF, cpu)
+    signal.setitimer(signal.ITIMER_REAL, wall)
+
+
 def run(path: Path, torch: Any, only: str, names: set[str] | None = None) -> dict[str, str]:
     """Test -> "" where it passes, else the reason."""
     results: dict[str, str] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         scope = load(path, torch)
-        signal.signal(signal.SIGALRM, _stop)
+        for clock in (signal.SIGALRM, signal.SIGPROF):
+            signal.signal(clock, _stop)
         for cls in [
             v
             for v in scope.values()
@@ -410,9 +437,27 @@ def run(path: Path, torch: Any, only: str, names: set[str] | None = None) -> dic
     return results
 
 
+def outside(path: Path, names: Iterable[str]) -> dict[str, str]:
+    """Test -> why it is counted apart, for those that are."""
+    text = path.read_text()
+    classes = [c for c in ast.parse(text).body if isinstance(c, ast.ClassDef)]
+    functions = [(c.name, f) for c in classes for f in c.body if isinstance(f, ast.FunctionDef)]
+    sources = {(c, f.name): ast.get_source_segment(text, f) or "" for c, f in functions}
+    found = {}
+    for full in names:
+        cls, _, name = full.partition(".")
+        own = sources.get((cls.removesuffix("CPU"), name))
+        test = own or sources.get((cls.removesuffix("CPU"), re.sub(r"_\d+$", "", name)), "")
+        for reason, words in OUTSIDE.items():
+            if re.search(words, test):
+                found[full] = reason
+                break
+    return found
+
+
 def _run_one(case: unittest.TestCase) -> str:
     outcome = unittest.TestResult()
-    signal.alarm(SECONDS)
+    _limit(SECONDS, WALL)
     Absent.in_test = True
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -422,7 +467,7 @@ def _run_one(case: unittest.TestCase) -> str:
     except BaseException as error:
         return f"{type(error).__name__}: {error}"
     finally:
-        signal.alarm(0)
+        _limit(0, 0)
         Absent.in_test = False
         forget_global_hooks()
     if outcome.skipped:
@@ -449,17 +494,23 @@ def main() -> None:
         mine = run(path, engine, options.only, counted)
         passed = [name for name in counted if mine.get(name) == ""]
         absent = sum("bsent: " in mine.get(name, "") or "has no attribute" in mine.get(name, "") for name in counted)
+        apart = outside(path, counted)
+        inside = [name for name in passed if name not in apart]
         print(
-            f"{path.name}: {len(passed)} of {len(counted)} ({len(theirs)} tests; {absent} need names that are absent)",
+            f"{path.name}: {len(passed)} of {len(counted)} ({len(theirs)} tests; {absent} need names that are absent); "
+            f"of those about what the engine has: {len(inside)} of {len(counted - apart.keys())}",
             flush=True,
         )
+        for reason, n in Counter(apart.values()).most_common():
+            print(f"  apart {n:3d} {reason}")
         if options.failures:
             reasons = Counter(
                 re.sub(r"0x[0-9a-f]+", "0x", mine.get(n, "not collected")) for n in counted if mine.get(n) != ""
             )
             for name in sorted(counted):
                 if mine.get(name) != "":
-                    print(f"    {name}: {mine.get(name, 'not collected')}")
+                    mark = "apart " if name in apart else ""
+                    print(f"    {mark}{name}: {mine.get(name, 'not collected')}")
             print("  by reason:")
             for reason, n in reasons.most_common(60):
                 print(f"    {n:4d} {reason}")

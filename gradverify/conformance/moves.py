@@ -48,7 +48,7 @@ class Move:
     @property
     def inplace(self) -> bool:
         return self.name in (
-            "add_", "mul_", "scale_", "zero_", "copy_", "write", "write_constant", "Double_", "data_scale"
+            "add_", "mul_", "scale_", "zero_", "copy_", "write", "write_constant", "Double_", "data_scale", "t_"
         )  # fmt: skip
 
     @property
@@ -176,6 +176,7 @@ MOVES: Mapping[str, Move] = MappingProxyType({m.name: m for m in (
     Move("copy_", (TENSOR, TENSOR), lambda t, x, y, o: x.copy_(y), makes=None, weight=2),
     Move("write", (TENSOR, TENSOR), lambda t, x, y, o: _write(x, o, y), INDICES, makes=None, weight=4),
     Move("write_constant", (TENSOR,), lambda t, x, o: _write(x, o, 7.0), INDICES, makes=None, weight=2),
+    Move("t_", (TENSOR,), lambda t, x, o: x.t_(), makes=None, weight=2),
     Move("data_scale", (TENSOR,), lambda t, x, o: x.data.mul_(2.0), makes=None, weight=2),
     Move("set_data", (TENSOR, TENSOR), lambda t, x, y, o: _set_data(x, y), makes=None, weight=1),
     # .grad
@@ -205,6 +206,9 @@ MOVES: Mapping[str, Move] = MappingProxyType({m.name: m for m in (
     Move("backward_bare", (TENSOR,), lambda t, x, o: x.backward(), makes=None, weight=3),
     Move("backward_gradient", (TENSOR, TENSOR), lambda t, x, g, o: x.backward(g.clone(), **_true(o, True)), FLAGS,
          makes=None),
+    Move("backward_twice", (TENSOR,),
+         lambda t, x, o: t.do("torch.autograd.backward([{0}, {0}], [torch.ones_like({0}), torch.ones_like({0})])", x),
+         makes=None, weight=2),
     Move("backward_inputs", (TENSOR, TENSOR), lambda t, x, y, o: x.sum().backward(inputs=[y], **_true(o, True)), FLAGS,
          makes=None, weight=6),
     Move("grad", (TENSOR, TENSOR), lambda t, x, y, o: t.grad(x.sum(), [y], **_true(o, True))[0].clone(),

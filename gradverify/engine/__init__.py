@@ -5,11 +5,12 @@
 From `x * y` to its derivative, in six steps:
 
     api/methods.py: _arithmetic     `x * y` is a method of Tensor that runs the op "multiply"
-    fast.py: apply_two              its kernel runs over the two arrays; the result is a Tensor
-    dispatch.py: leave_node         the result gets an OpNode, with an edge to the node of x and of y
+    fast.py: binary                 its kernel runs over the two arrays; the result is a Tensor
+    dispatch.py: leaver             the result gets an OpNode, with an edge to the node of x and of y
     rules.py: Rule.plan             what the node keeps: what the VJPs of x and of y read (`op_facts`: each reads the other)
     autograd/walk.py: walk          `backward()` sends gradients along the edges, last node first
-    nodes.py: OpNode.backward       the VJP texts, `g * y` and `g * x`, run over the arrays, or over tensors (create_graph)
+    nodes.py: OpNode._unpack        the saved values, unless they were written to; `runner`, which asks for them, reads the
+                                    VJP texts, `g * y` and `g * x`, over arrays (`backward`: or over tensors, create_graph)
 
 docs/how-autograd-works.md builds a small engine of this kind in eight steps. How to differentiate stands in none of these
 files, but in the op table, `gradverify.ops`. `tensor` says what a tensor is, `tape`

@@ -12,16 +12,16 @@ import numpy as np
 
 from ..core.errors import ShapeError
 from . import dtypes
-from .dtypes import F32
+from .dtypes import F32, F64
 from .kernels import gpu, kernels_for, quiet
 from .messages import translate_error
 from .modes import state
-from .nodes import OpNode
+from .nodes import OpNode, runner
 from .op_facts import KEEP
 from .promotion import half_among, promote, widen
 from .rules import Plan, Rule, rule
 from .saving import pack_saved
-from .tape import Edge, sequence
+from .tape import Edge, NotImplementedGradient, Together, named, sequence
 from .tensor import Tensor, track, wrap
 
 Params = Mapping[str, Any]
@@ -39,6 +39,8 @@ def apply(rule: Rule, args: Sequence[Any], params: Mapping[str, Any] = NONE) -> 
     It is recorded where grad mode is on and an argument requires grad.
     """
     args = tuple(args)
+    if state.way and not rule.composite and gpu.kernels is None and _agree(args):
+        return _apply_plain(rule, args, params)
     for a in args:
         if a._data.dtype.kind == "c" if isinstance(a, Tensor) else type(a) is complex:
             rule = rule.on_complex(a._data.dtype if isinstance(a, Tensor) else dtypes.default_complex())
@@ -65,6 +67,37 @@ def apply(rule: Rule, args: Sequence[Any], params: Mapping[str, Any] = NONE) -> 
         raise translate_error(rule, raws, error) from None
     if half is not None and data.dtype == F32:
         data = data.astype(half)
+    out = wrap(data)
+    if state.enabled and rule.differentiable and data.dtype.kind not in "biu":
+        record(rule, args, params, out)
+    if rule.view:
+        out._inference, out._level = args[0]._inference, args[0]._level
+        track(args[0], out, ViewStep(rule, params))
+    return out
+
+
+def _agree(args: tuple[Any, ...]) -> bool:
+    """Are all of them tensors of float32, or all of float64? Then nothing is to be promoted or widened."""
+    first = None
+    for a in args:
+        if not isinstance(a, Tensor):
+            return False
+        d = a._data.dtype
+        if d is not first:
+            if first is not None or (d is not F32 and d is not F64):
+                return False
+            first = d
+    return True
+
+
+def _apply_plain(rule: Rule, args: tuple[Tensor, ...], params: Params) -> Tensor:
+    if rule.view:
+        args[0]._array()
+    raws = [a._data for a in args]
+    try:
+        data = quiet.run(rule.kernel, *raws, **params)
+    except (ValueError, TypeError, ShapeError, np.exceptions.AxisError) as error:
+        raise translate_error(rule, raws, error) from None
     out = wrap(data)
     if state.enabled and rule.differentiable and data.dtype.kind not in "biu":
         record(rule, args, params, out)
@@ -116,7 +149,13 @@ def record(rule: Rule, args: tuple[Any, ...], params: Mapping[str, Any], out: Te
         if isinstance(a, Tensor):
             if a._view is not None:
                 a._view.refresh(a)
-                idle = idle or (a._borrows and a._view.base._requires_grad)
+                if a._borrows and a._view.base._requires_grad:
+                    idle = True
+                    # PyTorch's nodes of one input do not ask whether it leads anywhere: they save, and free, all the same.
+                    if rule.spec.arity == 1 or (
+                        rule.name == "pow" and len(edges) == 0 and not isinstance(args[1], Tensor)
+                    ):
+                        wanted |= bit
             if a._requires_grad and not (rule.frozen and len(edges) in rule.frozen):
                 edge = a._edge or a._gradient_edge()
                 wanted |= bit
@@ -127,7 +166,7 @@ def record(rule: Rule, args: tuple[Any, ...], params: Mapping[str, Any], out: Te
 
 
 def leave_node(
-    rule: Rule, wanted: int, edges: list[Edge | None], args: tuple[Any, ...], out: Tensor, params: Params = NONE,
+    rule: Rule, wanted: int, edges: Sequence[Edge | None], args: tuple[Any, ...], out: Tensor, params: Params = NONE,
     alike: bool = True,
 ) -> None:  # fmt: skip
     """Make the node of a result. wanted: the arguments that are to get cotangents, as a bit mask."""
@@ -150,18 +189,69 @@ def leave_node(
 _create = object.__new__
 
 
+def leaver(rule: Rule, wanted: int, n: int) -> Callable[[Sequence[Any], tuple[Any, ...], Tensor], None]:
+    """`leave_node` for tensors of the result's shape and dtype while nothing but recording holds: built once per plan."""
+    plan = rule.plan(wanted, n)
+    if not isinstance(rule.node_name, str):
+        rule.leaves[wanted] = named_by_call = lambda edges, args, out: leave_node(rule, wanted, edges, args, out)
+        return named_by_call
+    cls, values, everything = _node_class(rule, plan, (), NONE), plan.values, plan.everything
+
+    def leave(edges: Sequence[Any], args: tuple[Any, ...], out: Tensor) -> None:
+        node: Any = _create(cls)
+        node.sequence, node.edges = next(sequence), edges
+        if saves is not None:
+            saves(node, args, out)
+        out._requires_grad = True
+        out._edge = (node, 0)
+
+    def save_all(node: Any, args: tuple[Any, ...], out: Tensor) -> None:
+        for x in args:
+            if x._version_cell is not None or x._inference:
+                return save_any(node, args, out)
+        node.saved = args
+        return None
+
+    def save_any(node: Any, args: tuple[Any, ...], out: Tensor) -> None:
+        node._save(plan, args, out)
+
+    only_values = everything and not plan.shapes and not plan.output and values
+    saves = (save_all if only_values else save_any) if plan.saves else None
+    rule.leaves[wanted] = leave
+    return leave
+
+
 def _node_class(rule: Rule, plan: Plan, args: Sequence[Any], params: Params) -> type[OpNode]:
     """The class of the node, called as PyTorch calls it: one per rule and plan, so that an instance need not hold them."""
     name = rule.node_name if isinstance(rule.node_name, str) else rule.node_name(args, params)
     cls = plan.nodes.get(name)
     if cls is None:
+        run = runner(plan, len(args) or len(plan.blank))
         cls = plan.nodes[name] = type(name, (OpNode,), {
             "__module__": "gradverify.engine.autograd", "rule": rule, "plan": plan, "keeps": plan.keeps,
             "saved": plan.blank,
-        })  # fmt: skip
+        } | ({} if run is None else {"run": run}))  # fmt: skip
     if isinstance(rule.node_name, str):
         plan.node = cls
     return cls
+
+
+def under_one_node(name: str, outs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The results of one call, each of one op, as outputs of one node. Where they are not recorded nothing changes."""
+    edges = [out._edge for out in outs]
+    if len(edges) > 1 and all(e is not None for e in edges):
+        node = named(Together, name)(edges)
+        for k, out in enumerate(outs):
+            out._edge = (node, k)
+    return tuple(outs)
+
+
+def without_derivative(out: Tensor, function: str, *inputs: Tensor) -> Tensor:
+    """`out`, as the result of a function whose derivative is not written: backward raises NotImplementedError."""
+    if state.enabled and any(x.requires_grad for x in inputs):
+        edges = [x._gradient_edge() if x.requires_grad else None for x in inputs]
+        out._edge, out._requires_grad = (named(NotImplementedGradient, "NotImplemented")(edges, function), 0), True
+    return out
 
 
 def cast(x: Tensor, to: np.dtype) -> Tensor:

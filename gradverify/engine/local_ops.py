@@ -60,8 +60,65 @@ LOCAL: Mapping[str, OpSpec] = {
             vjp=(lambda xp, g, out, x, v, at: xp.index_put(g, 0.0, at),
                  lambda xp, g, out, x, v, at: xp.sum_to(xp.index(g, at), xp.shape(v))),
         ),
+        OpSpec(
+            name="as_strided", doc="entries of the memory that x is part of, by sizes, strides and an offset",
+            example="as_strided(x, size=(2,), stride=(1,), offset=0, ...)", shape=lambda s, size, **_: size,
+            params={"size": Param("shape"), "stride": Param("shape"), "offset": Param("int")} | {
+                name: Param("index") for name in ("slots", "at", "reached", "slot")
+            },
+            define=lambda xp, x, size, stride, offset, **_: strided(x, size, stride, offset),
+            vjp=(lambda xp, g, out, x, slots, at, reached, slot, **_: _unstrided(xp, g, x, slots, at, reached, slot),),
+        ),
+        OpSpec(
+            name="lay_out", doc="the same values in memory of their own, of a size, at an offset and with strides",
+            example="lay_out(x, memory=4, offset=0, stride=(1,))", shape=lambda s, **_: s,
+            params={"memory": Param("int"), "offset": Param("int"), "stride": Param("shape")},
+            define=lambda xp, x, memory, offset, stride: lay_out(x, memory, offset, stride),
+            vjp=(lambda xp, g, out, x, **_: g,),
+        ),
     )
 } | wirtinger.OPS  # fmt: skip
+
+
+def flat_memory(x: np.ndarray) -> np.ndarray:
+    """All the memory of the array that owns that of x, flat, as entries of x's dtype."""
+    owner: Any = x
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    flat = owner.ravel(order="K")
+    return flat if flat.dtype == x.dtype else flat.view(x.dtype)
+
+
+def strides_of(x: np.ndarray) -> tuple[int, ...]:
+    """The strides, in entries."""
+    return tuple(s // x.itemsize for s in x.strides)
+
+
+def strided(x: np.ndarray, size: tuple[int, ...], stride: tuple[int, ...], offset: int) -> np.ndarray:
+    """Entries of the memory that x is part of. Shares it."""
+    memory = flat_memory(x)
+    if 0 in size:
+        return memory[:0].reshape(size)
+    return np.ndarray(size, x.dtype, memory, offset * x.itemsize, tuple(s * x.itemsize for s in stride))
+
+
+def _unstrided(xp: Any, g: Any, x: Any, slots: int, at: Any, reached: Any, slot: Any) -> Any:
+    """The adjoint of `strided`: what each place in memory gets, shared by the entries of x that lie there."""
+    flat = xp.reshape(g, (-1,))
+    if reached is not None:
+        flat = xp.index(flat, (reached,))
+    there = xp.index(xp.index_put_add(flat, (at,), (slots,)), (slot.reshape(-1),))
+    if slots < slot.size:
+        there = there / np.bincount(slot.reshape(-1))[slot.reshape(-1)].astype(
+            there.dtype if isinstance(there, np.ndarray) else there._data.dtype
+        )
+    return xp.reshape(there, xp.shape(x))
+
+
+def lay_out(x: np.ndarray, memory: int, offset: int, stride: tuple[int, ...]) -> np.ndarray:
+    out = strided(np.zeros(memory, x.dtype), x.shape, stride, offset)
+    out[...] = x
+    return out
 
 
 def _same(xp: Any, x: Any, value: Any) -> Any:

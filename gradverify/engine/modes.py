@@ -20,21 +20,32 @@ class _State(threading.local):
     enabled    are ops recorded?
     inference  are the results inference tensors?
     level      inside of how many transforms of `func` does this run?
-    duals      the levels of forward mode that are open, outermost first
+    levels     the levels of forward mode that are open, outermost first
+    duals      those that count: none where forward mode is switched off
     birthmark  the attributes that a tensor is born with, given the two; empty most of the time
     saved_hooks  the hooks on what is saved for backward, (pack, unpack), outermost first
     plain      does nothing hold but `enabled`? Then an op may take the fast way
+    way        both in one look: 0 not plain, 1 plain, 2 plain and recording
     """
 
     enabled = True
     inference = False
     level = 0
+    levels: tuple[int, ...] = ()
     duals: tuple[int, ...] = ()
+    forward = True  # is forward mode switched on?
+    replays_views = False  # does a view that is made anew have the nodes of its ops, rather than AsStridedBackward0?
     birthmark: Mapping[str, Any] = {}
     saved_hooks: tuple[tuple[Callable[[Any], Any], Callable[[Any], Any]], ...] = ()
     no_saved_hooks: str | None = None  # why none may be set now
     before_write: Callable[[Any], None] | None = None  # called with a tensor before its memory is written to
     plain = True
+    way = 2
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        threading.local.__setattr__(self, name, value)
+        if name in ("enabled", "plain"):
+            threading.local.__setattr__(self, "way", (2 if self.enabled else 1) if self.plain else 0)
 
     def mark(self, inference: bool, level: int) -> None:
         """Set both, and with them the birthmark."""
@@ -44,8 +55,13 @@ class _State(threading.local):
 
     def open(self, duals: tuple[int, ...]) -> None:
         """Set the levels of forward mode."""
-        self.duals = duals
+        self.levels, self.duals = duals, duals if self.forward else ()
         self._update()
+
+    def switch_forward(self, on: bool) -> None:
+        """Forward mode on or off: without it tangents stay where they are, and are not handed on."""
+        self.forward = on
+        self.open(self.levels)
 
     def hook_saved(self, hooks: tuple[Any, ...], enabled: bool | None = None) -> None:
         """Set the hooks on what is saved; with them, maybe, whether ops are recorded."""
@@ -109,11 +125,11 @@ class dual_numbers:
 
     def __enter__(self) -> int:
         self.level = next(self._numbers)
-        state.open((*state.duals, self.level))
+        state.open((*state.levels, self.level))
         return self.level
 
     def __exit__(self, *exc: object) -> None:
-        state.open(tuple(level for level in state.duals if level != self.level))
+        state.open(tuple(level for level in state.levels if level != self.level))
 
 
 class _Mode:

@@ -98,6 +98,7 @@ class OpNode(Node):
     output: Any = None
     cell: list[int] | None = None
     version = 0
+    special = False  # are there `metas`, or has a hook packed what is saved? Then `run` takes the long way
     packed = packs_output = False  # have hooks packed what is saved (see `saving`), the output too?
     tangents: Any = None  # of the output, in forward mode
 
@@ -113,13 +114,13 @@ class OpNode(Node):
         self.saved = [packed if k == position else a for k, a in enumerate(self.saved)]
         if self.versions is not None:
             self.versions = {k: v for k, v in self.versions.items() if k != position}
-        self.packed = True
+        self.packed = self.special = True
 
     def _pack_output(self, packed: Packed) -> None:
-        self.output, self.cell, self.packs_output, self.packed = packed, None, True, True
+        self.output, self.cell, self.packs_output, self.packed, self.special = packed, None, True, True, True
 
     def _note_dtypes(self, args: tuple[Any, ...], out: Tensor) -> None:
-        self.metas = []
+        self.metas, self.special = [], True
         for k, _ in self.plan.wanted:
             raw = args[k]._data
             self.metas.append((raw.shape, raw.dtype))
@@ -253,6 +254,59 @@ class OpNode(Node):
             self.saved = Freed
             if self.output is not None:
                 self.output = self.cell = None
+
+
+def runner(plan: Plan, n: int) -> Callable[[Any, Any, bool], Sequence[Any]] | None:
+    """`OpNode.run` for nodes of one or two arguments, with the VJPs that are wanted, built once. None: as any other node.
+
+    A saved value that may have been written to, or detached, is left to `_unpack`, which tells.
+    """
+    if n > 2 or not plan.wanted or (plan.saves and not plan.keeps):
+        return None
+    first, second = (dict(plan.wanted).get(k) for k in (0, 1))
+    keeps = plan.keeps
+
+    def run_one(node: Any, g: Any, free: bool) -> Sequence[Any]:
+        saved = node.saved
+        if node.special or saved is Freed or gpu.kernels is not None:
+            return Node.run(node, g, free)
+        x = saved[0]
+        if keeps:
+            if type(x) is Tensor and x._version_cell is None and x._edge is not None and node.cell is None:
+                x = x._data
+            else:
+                (x,) = node._unpack()
+        assert first is not None
+        grads = [first(KERNELS, g, node.output, x)]
+        if free and keeps:
+            node.release()
+        return grads
+
+    def run_two(node: Any, g: Any, free: bool) -> Sequence[Any]:
+        saved = node.saved
+        if node.special or saved is Freed or gpu.kernels is not None:
+            return Node.run(node, g, free)
+        x, y = saved
+        if keeps:
+            if (
+                type(x) is Tensor and type(y) is Tensor and x._version_cell is None is y._version_cell
+                and x._edge is not None and y._edge is not None and node.cell is None
+            ):  # fmt: skip
+                x, y = x._data, y._data
+            else:
+                x, y = node._unpack()
+        out = node.output
+        grads = [
+            None if first is None else first(KERNELS, g, out, x, y),
+            None if second is None else second(KERNELS, g, out, x, y),
+        ]
+        if free and keeps:
+            node.saved = Freed
+            if out is not None:
+                node.output = node.cell = None
+        return grads
+
+    return run_one if n == 1 else run_two
 
 
 def _run(vjp: Callable[..., Any], *args: Any, **params: Any) -> Any:

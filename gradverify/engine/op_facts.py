@@ -312,6 +312,8 @@ FACTS: Mapping[str, OpFacts] = {
     "index": OpFacts(saves=("a.shape",), promotion=KEEP, indexes=True, complex=HOLOMORPHIC),
     "index_put_add": OpFacts(saves=("",), promotion=KEEP, adds=True, complex=HOLOMORPHIC),
     "index_put": OpFacts(saves=("", "b.shape"), promotion=KEEP, indexes=True, complex=HOLOMORPHIC),
+    "as_strided": OpFacts(saves=("a.shape",), promotion=KEEP, view=True, complex=HOLOMORPHIC),
+    "lay_out": OpFacts(saves=("",), promotion=KEEP, node="CloneBackward0", complex=HOLOMORPHIC),
     "conj": OpFacts(saves=("",), promotion=KEEP, complex=WIRTINGER),
     "real": OpFacts(saves=("",), promotion=KEEP, view=True, complex=WIRTINGER),
     "imag": OpFacts(saves=("",), promotion=KEEP, view=True, complex=WIRTINGER),

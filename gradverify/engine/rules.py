@@ -76,6 +76,7 @@ class Rule:
     promotion   how operands are brought to one dtype
     node_name   PyTorch's name of the backward node, or a function of the call
     frozen      arguments that have no cotangent
+    leaves      (edges, arguments, result): gives a result of plain dtypes its node; by that set (see `dispatch.leaver`)
     plans       what to keep, by the set (a bit mask) of arguments that are to get cotangents
     wirtinger   is the rule written for complex cotangents, rather than for reals? (See `wirtinger`.)
     """
@@ -91,6 +92,7 @@ class Rule:
         self.promotion, self.counts = facts.promotion, facts.counts
         self.computes = facts.promotion is not Promotion.KEEP or facts.adds
         self.view, self.indexes = facts.view, facts.indexes
+        self.leaves: dict[int, Callable[[Sequence[Any], tuple[Any, ...], Any], None]] = {}
         self.plans: dict[int | tuple[int, int], Plan] = {}  # of ops of any arity: by (mask, number of arguments)
         self.wirtinger = facts.complex is Complex.WIRTINGER
         self._complex = facts.complex

@@ -42,6 +42,8 @@ class Packed:
             raise TypeError(
                 "Output of saved tensor unpack_hook expected to be a Tensor but got result of type " + type(x).__name__
             )
+        if not self.requires_grad and not x._requires_grad and self.edge is None:
+            return x  # as PyTorch: there is no history to give it
         out = wrap(x._data)
         out._version_cell, out._requires_grad = x._version_cell, self.requires_grad
         if self.edge is not None and self.is_leaf:
@@ -106,7 +108,7 @@ def pack_saved(node: Any, out: Tensor) -> None:
     if node.cell is not None:
         node.output, node.cell = Packed(out.detach(), None), None
         node.packs_output = True
-    node.packed = True
+    node.packed = node.special = True
 
 
 def unpacked(node: Any) -> Any:

@@ -100,6 +100,13 @@ class Node:
         """The gradients for `edges`: arrays, or, with a namespace `over` tensors, tensors: what it does is recorded."""
         raise NotImplementedError
 
+    def run(self, g: Any, free: bool) -> Sequence[Any]:
+        """`backward` over arrays, and `release` where saved values are to be freed: what most nodes are asked for."""
+        grads = self.backward(g, None)
+        if free and self.keeps:
+            self.release()
+        return grads
+
     def run_on_none(self) -> None:
         """No gradient arrived: nothing is to be computed, but what `backward` would complain about, this does too."""
 
@@ -107,6 +114,13 @@ class Node:
         """Forget saved values: `backward` ran without retain_graph."""
 
     # PyTorch's face of a node
+    def __call__(self, *grads: Any) -> Any:
+        """The gradients for its inputs, given those of its outputs. Raises TypeError for another number of them."""
+        if len(grads) != self.outputs:
+            raise TypeError(f"expected {self.outputs} arguments, got {len(grads)} instead")
+        found = call_with.tensors(self, grads[0] if len(grads) == 1 else list(grads))
+        return found[0] if len(found) == 1 else found
+
     def name(self) -> str:
         return type(self).__name__
 
@@ -150,6 +164,15 @@ class Node:
         return f"<{type(self).__name__} object at {id(self):#x}>"
 
 
+class _Calling:
+    """What a call of a node needs from above this file, entered there: its `backward` over tensors."""
+
+    tensors: Callable[[Node, Any], tuple[Any, ...]]
+
+
+call_with = _Calling()
+
+
 class TensorHooks:
     """Hooks on one tensor's gradient: first the user's, in order, then those of retain_grad."""
 
@@ -165,6 +188,38 @@ class Nowhere(Node):
 
     def backward(self, g: Any, over: Namespace | None) -> Sequence[Any]:
         return [None] * len(self.edges)
+
+
+class Together(Node):
+    """One node for the tensors of one call, as `unbind` has it in PyTorch: hooks on it see the gradients of all of them.
+
+    Behind it stand the nodes of the ops that made them one by one.
+    """
+
+    simple = False
+
+    def __init__(self, edges: Sequence[Edge | None]) -> None:
+        super().__init__(edges)
+        self.outputs = len(edges)
+
+    def backward(self, g: Any, over: Namespace | None) -> Sequence[Any]:
+        return [None] * self.outputs if g is None else list(g)
+
+    @property
+    def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
+        first = self.edges[0]
+        return () if first is None else first[0].next_functions
+
+
+class NotImplementedGradient(Node):
+    """The end of a result that is differentiable, but whose derivative nobody has written."""
+
+    def __init__(self, edges: Sequence[Edge | None], function: str) -> None:
+        super().__init__(edges)
+        self.function = function
+
+    def backward(self, g: Any, over: Namespace | None) -> Sequence[Any]:
+        raise NotImplementedError(f"the derivative for '{self.function}' is not implemented.")
 
 
 _classes: dict[tuple[type, str], type] = {}

@@ -74,6 +74,7 @@ class Tensor:
     _retains_grad: bool = False
     _inference: bool = False
     _tangents: dict[int, Tensor] | None = None  # by level of forward mode
+    _undo: tuple[Step, ...] = ()  # how its layout becomes again what in-place ops found, the last one first
     _level: int = 0  # in how many transforms of `func` it was made
 
     if TYPE_CHECKING:  # what `api.methods` installs
@@ -252,6 +253,32 @@ class Tensor:
     @grad.deleter
     def grad(self) -> None:
         self._grad = None
+
+    @property
+    def _grad_fn(self) -> Node | None:
+        return self.grad_fn
+
+    @_grad_fn.deleter
+    def _grad_fn(self) -> None:
+        raise RuntimeError("Deletion of _grad_fn not allowed. Detach tensor instead!")
+
+    @property
+    def _backward_hooks(self) -> OrderedDict[int, Any] | None:
+        if self._edge is None:
+            return None if self._hooks is None else self._hooks.user
+        hooks = (self._edge[0].tensor_hooks or {}).get(self._edge[1])
+        return None if hooks is None else hooks.user
+
+    @_backward_hooks.setter
+    def _backward_hooks(self, hooks: Any) -> None:
+        at = self._edge[0].hooks_of(self._edge[1]) if self._edge is not None else self._hooks or TensorHooks()
+        at.user = OrderedDict() if hooks is None else hooks
+        if self._edge is None:
+            self._hooks = at
+
+    @_backward_hooks.deleter
+    def _backward_hooks(self) -> None:
+        raise RuntimeError("Deletion of _backwards_hooks not allowed!")
 
     @property
     def retains_grad(self) -> bool:
@@ -511,23 +538,30 @@ class View:
     steps      the ops that lead from the base to the view
     version    the version of the base that the view's `grad_fn` belongs to
     forbidden  how it was made, if it must not be written to while grad mode is on for that; else None
+    layouts    how many in-place ops had changed the base's layout before
     output     which of the views of one call it is
     dual       the dual number on the way from the base, whose tangents are not the base's, and the steps from there;
                (None, ()): the view is one itself
     """
 
-    __slots__ = ("base", "dual", "forbidden", "output", "steps", "version")
+    __slots__ = ("base", "dual", "forbidden", "layouts", "output", "steps", "version")
 
     dual: tuple[Tensor | None, tuple[Step, ...]] | None
 
     def __init__(self, base: Tensor, steps: tuple[Step, ...], forbidden: Creation | None) -> None:
         self.base, self.steps, self.forbidden = base, steps, forbidden
         self.version, self.output, self.dual = base._cell()[0], 0, None
+        self.layouts = len(base._undo)
+
+    def path(self) -> tuple[Step, ...]:
+        """The steps from the base as it is laid out now."""
+        since = len(self.base._undo) - self.layouts
+        return (*self.base._undo[:since], *self.steps) if since else self.steps
 
     def tangent_base(self, view: Tensor) -> tuple[Tensor, tuple[Step, ...]]:
         """Whose tangents a write to the view changes, and the steps from there."""
         if self.dual is None:
-            return self.base, self.steps
+            return self.base, self.path()
         return (view if self.dual[0] is None else self.dual[0]), self.dual[1]
 
     def refresh(self, view: Tensor) -> None:
@@ -542,13 +576,14 @@ class View:
         self.version = now
         with recording():
             again = self.base
-            for step in self.steps:
+            for step in self.path():
                 again = step(again)
         if again._edge is None:  # the base requires no grad any more (detach_): the view does, and leads nowhere
             again._edge = (Nowhere((None,)), 0)
-        again._edge[0].__class__ = named(
-            type(again._edge[0]), "AsStridedBackward0"
-        )  # PyTorch's name for a view made anew
+        if not state.replays_views:
+            again._edge[0].__class__ = named(
+                type(again._edge[0]), "AsStridedBackward0"
+            )  # PyTorch's name for a view made anew
         move_history(view, again._edge, True)
 
 
@@ -608,7 +643,7 @@ def track(source: Tensor, out: Tensor, step: Step) -> None:
     if not state.enabled:
         forbidden = Creation.INFERENCE_MODE if state.inference else Creation.NO_GRAD_MODE
     if source._view is not None:
-        base, steps = source._view.base, source._view.steps + steps
+        base, steps = source._view.base, source._view.path() + steps
         forbidden = source._view.forbidden or forbidden
     else:
         base = source

@@ -16,10 +16,12 @@ import numpy as np
 
 from ..namespaces.base import Namespace
 from . import dtypes
-from .dispatch import cast
-from .local_ops import is_gapless
+from .dispatch import ViewStep, apply, cast
+from .local_ops import flat_memory, is_gapless, lay_out, strides_of
 from .modes import state
-from .tape import FREED, Edge, Node
+from .namespace import ENGINE
+from .rules import rule
+from .tape import FREED, Edge, Node, call_with
 from .tensor import Step, Tensor, forbidden_write, move_history, wrap
 
 
@@ -86,6 +88,41 @@ def _as_written(d: Tensor | None, into: Tensor) -> Tensor:
     if d is None:
         return wrap(np.zeros_like(into._array()))
     return d if d._data.dtype == into._data.dtype else cast(d, into._data.dtype)
+
+
+def set_versions(tensors: Sequence[Tensor], versions: Sequence[int]) -> None:
+    """Set version counters. For whoever wrote to memory and made sure that the saved values are as they were."""
+    for x, version in zip(tensors, versions):
+        if version < 0:
+            raise RuntimeError(f"Cannot set a version_counter to a value below 0: {version}")
+        x._cell()[0] = version
+
+
+class preserved_versions:
+    """Writes inside leave the version counters of the tensors as they were."""
+
+    def __init__(self, tensors: Tensor | Sequence[Tensor]) -> None:
+        self.tensors = (tensors,) if isinstance(tensors, Tensor) else tuple(tensors)
+        self.versions = [x._version for x in self.tensors]
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: object) -> None:
+        set_versions(self.tensors, self.versions)
+
+
+class replay_views:
+    """Whether a view that is made anew has the nodes of its ops; at once, and as a context manager until the block ends."""
+
+    def __init__(self, mode: bool) -> None:
+        self._before, state.replays_views = state.replays_views, bool(mode)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: object) -> None:
+        state.replays_views = self._before
 
 
 SHARED = (
@@ -189,13 +226,13 @@ def rebase(x: Tensor, new: Tensor) -> None:
     if x._view is None:
         move_history(x, new._edge, new._requires_grad)
         return
-    base, steps = x._view.base, x._view.steps
+    base, steps = x._view.base, x._view.path()
     if not (base._requires_grad or new._requires_grad):
         return
     if node is not None and x._edge is not None and x._edge[0].hooked:
         _lead_past(node, x._edge, len(steps))
     old = base._gradient_edge() if base._requires_grad else None
-    move_history(base, (CopySlices(old, new._edge, steps), 0), True)
+    move_history(base, (CopySlices(old, new._edge, steps, base), 0), True)
     x._view.version = -1
     x._view.refresh(x)
 
@@ -220,12 +257,30 @@ def _without_hooks(node: Node) -> Node:
     return out
 
 
+def _call(node: Node, g: Any) -> tuple[Any, ...]:
+    """A node run by hand: recorded where ops are."""
+    if state.enabled:
+        return tuple(node.backward(g, ENGINE))
+    raws = [None if d is None else d._data for d in g] if isinstance(g, list) else g._data
+    return tuple(None if d is None else wrap(d) for d in node.backward(raws, None))
+
+
+call_with.tensors = _call
+
+
 class CopySlices(Node):
     """A write through a view, seen from the base: [gradient of the old base, gradient of what was written]."""
 
-    def __init__(self, base: Edge | None, written: Edge | None, steps: Sequence[Step]) -> None:
-        super().__init__((base, written))
+    layout: dict[str, Any] | None = None  # the base's place in memory, where a step goes by memory rather than by shape
+
+    def __init__(self, old: Edge | None, written: Edge | None, steps: Sequence[Step], base: Tensor) -> None:
+        super().__init__((old, written))
         self.steps: Sequence[Step] | None = steps
+        if any(isinstance(step, ViewStep) and step.rule.name == "as_strided" for step in steps):
+            memory, data = flat_memory(base._array()), base._array()
+            start = data.__array_interface__["data"][0] - memory.__array_interface__["data"][0]
+            place = start // data.itemsize
+            self.layout = {"memory": memory.size, "offset": place, "stride": strides_of(data)}
 
     def release(self) -> None:
         self.steps = None
@@ -234,14 +289,14 @@ class CopySlices(Node):
         if self.steps is None:
             raise RuntimeError(FREED)
         if over is not None:
-            rest = over.clone(g)
+            rest = over.clone(g) if self.layout is None else apply(rule("lay_out"), (g,), self.layout)
             part = rest
             for step in self.steps:
                 part = step(part)
             new = over.clone(part)
             write(part, lambda t: wrap(np.zeros_like(t._data)))
             return [rest, new]
-        whole = np.array(g)
+        whole = np.array(g) if self.layout is None else lay_out(g, **self.layout)
         there: Any = whole
         for step in self.steps:
             there = step.on_array(there)

@@ -172,3 +172,25 @@ def several_roots_add(t: Session) -> None:
     h = x * x
     t.do("torch.autograd.backward({0})", [h, h * 2.0], statement=True)
     t.equal(x.grad, 18.0)
+
+
+@law(needs={"tape", "grad", "cotangent"}, source=BACKWARD)
+def a_root_twice_counts_twice(t: Session) -> None:
+    """A tensor that stands twice among the roots sends both gradients."""
+    x, one, two = t.tensor(3.0, requires_grad=True), t.tensor(1.0), t.tensor(2.0)
+    y = x * 5.0
+    t.do("torch.autograd.backward([{0}, {0}], [{1}, {2}])", y, one, two)
+    t.equal(x.grad, 15.0)
+
+
+@law(needs={"tape", "grad", "cotangent", "function"}, source=BACKWARD)
+def outputs_of_one_function_are_roots_together(t: Session) -> None:
+    """Two outputs of one function as roots: its backward runs once, with both gradients."""
+    t.define(
+        "class F(torch.autograd.Function):\n    forward, backward = map(staticmethod, (lambda ctx, x: (x * 2, x * 3), "
+        "lambda ctx, a, b: a * 2 + b * 3))"
+    )
+    x, one, ten = t.tensor(3.0, requires_grad=True), t.tensor(1.0), t.tensor(10.0)
+    y = t.do("F.apply({0})", x)
+    t.do("torch.autograd.backward(list({0}), [{1}, {2}])", y, one, ten)
+    t.equal(x.grad, 32.0)

@@ -260,3 +260,27 @@ def hook_keeps_the_dtype(t: Session) -> None:
     x.register_hook(t.code("lambda g: (g.double() if g.dtype == torch.float32 else g.float())"))
     y = (x * 2.0).sum()
     t.raises(y.backward)
+
+
+@law(needs={"hooks", "views", "inplace"}, source=NOTES)
+def hook_on_a_view_ends_with_its_edit(t: Session) -> None:
+    """A view that is edited has a new history; the hook of the old one hears nothing, and the gradient goes past it."""
+    x, seen = t.tensor([3.0, 1.0], requires_grad=True), t.define("seen = []")
+    y = x * 2.0
+    v = y[0:1]
+    v.register_hook(seen.append)
+    v.mul_(5.0)
+    y.sum().backward()
+    t.equal(x.grad, [10.0, 2.0])
+    t.equal(seen, [])
+
+
+@law(needs={"hooks", "views"}, source=HOOK)
+def parts_of_one_call_have_one_node(t: Session) -> None:
+    """The parts that one call took belong to one node: the hook of a part that was not used is called with None."""
+    x, seen = t.tensor([3.0, 1.0], requires_grad=True), t.define("seen = []")
+    parts = (x * 2.0).unbind()
+    parts[0].register_hook(seen.append)
+    parts[1].backward()
+    t.equal(seen, [None])
+    t.equal(x.grad, [0.0, 2.0])

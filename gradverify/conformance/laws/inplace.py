@@ -349,3 +349,46 @@ def assigned_data_keeps_the_tensor(t: Session) -> None:
     y.add_(1.0)
     (x * x).sum().backward()
     t.equal(x.grad, [12.0, 14.0])
+
+
+STRIDED = "https://docs.pytorch.org/docs/stable/generated/torch.as_strided.html"
+
+
+@law(needs={"views", "inplace"}, source=STRIDED)
+def strided_view_passes_gradients(t: Session) -> None:
+    """An entry that a strided view has twice gets both gradients."""
+    x = t.tensor([3.0, 1.0, 2.0], requires_grad=True)
+    v = x.as_strided([2, 2], [1, 1])  # [[x0, x1], [x1, x2]]
+    (v * t.tensor([[1.0, 2.0], [3.0, 4.0]])).sum().backward()
+    t.equal(x.grad, [1.0, 5.0, 4.0])
+
+
+@law(needs={"views", "inplace"}, source=STRIDED)
+def strided_view_writes_to_the_base(t: Session) -> None:
+    """A write through a strided view is one to the base, at the places that it has there."""
+    x = t.tensor([3.0, 1.0, 2.0], requires_grad=True)
+    y = x * 2.0
+    y.as_strided([2], [2]).mul_(5.0)
+    t.equal(y.detach(), [30.0, 2.0, 20.0])
+    y.sum().backward()
+    t.equal(x.grad, [10.0, 2.0, 10.0])
+
+
+@law(needs={"views", "inplace"}, source=VIEWS)
+def a_layout_is_edited_in_place(t: Session) -> None:
+    """A transposition in place keeps history and memory; a view that was made before has the entries that it had."""
+    x = t.tensor([[3.0, 1.0], [2.0, 4.0]], requires_grad=True)
+    y = x * 2.0
+    row = y[0]
+    y.t_()
+    row.mul_(5.0)
+    t.equal(y.detach(), [[30.0, 4.0], [10.0, 8.0]])
+    (y * t.tensor([[1.0, 2.0], [3.0, 4.0]])).sum().backward()
+    t.equal(x.grad, [[10.0, 30.0], [4.0, 8.0]])
+
+
+@law(needs={"views", "inplace"}, source=VIEWS)
+def a_layout_of_a_leaf_is_not_edited(t: Session) -> None:
+    """A leaf that requires grad keeps its layout while ops are recorded."""
+    x = t.tensor([[3.0, 1.0]], requires_grad=True)
+    t.raises(x.t_)

@@ -6,6 +6,7 @@ from ..register import law
 from ..session import Session
 
 GRAD = "https://docs.pytorch.org/docs/stable/generated/torch.autograd.grad.html"
+FORWARD = "https://docs.pytorch.org/tutorials/intermediate/forward_ad_usage.html"
 JAX = "https://docs.jax.dev/en/latest/notebooks/autodiff_cookbook.html"
 
 
@@ -107,3 +108,65 @@ def forward_and_reverse_are_dual(t: Session) -> None:
 def jvp_is_right(t: Session) -> None:
     """The derivative of x² at 3 along 5."""
     t.equal(t.jvp(lambda x: x * x, [3.0], [5.0]), [30.0])
+
+
+@law(needs={"jvp", "inplace", "views"}, source=FORWARD)
+def tangents_follow_writes_through_views(t: Session) -> None:
+    """What is written to a part has its tangent there, and the rest keeps its own."""
+
+    def f(x):
+        y = x * 2.0
+        y[0:1].mul_(3.0)
+        return y * y
+
+    t.equal(t.jvp(f, [3.0, 1.0], [1.0, 10.0]), [216.0, 80.0])  # 2 y dy, y = [18, 2], dy = [6, 20]
+
+
+@law(needs={"jvp", "inplace", "views"}, source=FORWARD)
+def a_constant_written_has_no_tangent(t: Session) -> None:
+    """A part that a constant was written to has tangent 0, however it was derived before."""
+
+    def f(x):
+        y = x * 2.0
+        y[0:1].zero_()
+        return y * 5.0
+
+    t.equal(t.jvp(f, [3.0, 1.0], [1.0, 10.0]), [0.0, 100.0])
+
+
+@law(needs={"jvp", "inplace", "views"}, source=FORWARD)
+def a_view_sees_the_tangents_of_its_base(t: Session) -> None:
+    """After a write to the base a view of it has the new tangents."""
+
+    def f(x):
+        y = x * 2.0
+        v = y[0:1]
+        y.mul_(x)
+        return v * 1.0
+
+    t.equal(t.jvp(f, [3.0, 1.0], [1.0, 10.0]), [12.0])  # d(2 x^2) = 4 x dx
+
+
+@law(
+    needs={"tape", "flags", "arrays"},
+    source="https://docs.pytorch.org/docs/stable/generated/torch.linalg.vector_norm.html",
+)
+def a_norm_of_order_zero_has_no_slope(t: Session) -> None:
+    """The number of entries that are not 0 does not change with them."""
+    x = t.tensor([3.0, 0.0, -2.0], requires_grad=True)
+    (x.norm(0) + x.sum()).backward()
+    t.equal(x.grad, [1.0, 1.0, 1.0])
+
+
+@law(
+    needs={"tape", "flags", "arrays"},
+    source="https://docs.pytorch.org/docs/stable/generated/torch.linalg.vector_norm.html",
+)
+def a_norm_of_order_minus_infinity_is_the_least_entry(t: Session) -> None:
+    """The least absolute value has its sign for its slope; entries that are alike share it."""
+    x = t.tensor([3.0, -1.0, 2.0], requires_grad=True)
+    t.do('{0}.norm(float("-inf"))', x).backward()
+    t.equal(x.grad, [0.0, -1.0, 0.0])
+    y = t.tensor([1.0, -1.0, 2.0], requires_grad=True)
+    t.do('{0}.norm(float("-inf"))', y).backward()
+    t.equal(y.grad, [0.5, -0.5, 0.0])

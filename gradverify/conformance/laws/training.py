@@ -114,3 +114,27 @@ def two_optimizers_and_a_detach(t: Session) -> None:
     step(t, maker)
     t.equal(maker.detach(), 4.0)
     t.equal(critic.detach(), -1.0)
+
+
+SCHEDULES = "https://docs.pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate"
+
+
+@law(needs={"optim"}, source=SCHEDULES)
+def schedules_multiply(t: Session) -> None:
+    """Two schedulers of one optimizer: each changes the rate that it finds, and neither undoes the other."""
+    t.define("p = torch.tensor([1.0], requires_grad=True)")
+    opt = t.define("opt = torch.optim.SGD([p], lr=8.0)")
+    for gamma in (0.5, 0.25):
+        t.define(f"s{int(1 / gamma)} = torch.optim.lr_scheduler.StepLR(opt, 1, {gamma})")
+    t.do("(opt.step(), s2.step(), s4.step())")
+    t.equal(t.do('{0}.param_groups[0]["lr"]', opt), 1.0)
+
+
+@law(needs={"optim"}, source=SCHEDULES)
+def a_schedule_keeps_the_rate_that_was_set(t: Session) -> None:
+    """A rate that the user sets between two steps is what the scheduler goes on from."""
+    t.define("p = torch.tensor([1.0], requires_grad=True)")
+    opt = t.define("opt = torch.optim.SGD([p], lr=8.0)")
+    t.define("s = torch.optim.lr_scheduler.ExponentialLR(opt, 0.5)")
+    t.do("(opt.step(), s.step(), opt.param_groups[0].update(lr=32.0), opt.step(), s.step())")
+    t.equal(t.do('{0}.param_groups[0]["lr"]', opt), 16.0)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...ops import OPS
 from ..dispatch import apply
-from ..fast import apply_one
+from ..fast import unary
 from ..op_facts import FACTS
 from ..rules import rule
 from ..tensor import Tensor, wrap
@@ -26,12 +26,13 @@ from . import (
     reduction,
     selection,
     shape,
+    strided,
 )
 from .into import takes_out
 
 FAMILIES: tuple[ModuleType, ...] = (
     elementwise, comparison, reduction, selection, linalg, shape, joining, indexing, conversion, complex_numbers,
-    composed,
+    composed, strided,
 )  # fmt: skip
 
 # Not differentiated: NumPy's own function does.
@@ -58,18 +59,14 @@ def functions_by_name() -> dict[str, Callable[..., Any]]:
 
 def functions_of_the_module(table: dict[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
     """The functions as `torch.NAME`: those of values take `out=`, which methods do not."""
-    views = {*shape.__all__, *indexing.__all__, *conversion.__all__, *complex_numbers.__all__}
+    views = {*shape.__all__, *strided.__all__, *indexing.__all__, *conversion.__all__, *complex_numbers.__all__}
     return {name: f if name in views or name in NO_OUT else takes_out(name, f) for name, f in table.items()}
 
 
 def _run_op(name: str, op: str) -> Callable[..., Any]:
     r, spec = rule(op), OPS[op]
     if spec.arity == 1 and spec.result == "float" and not spec.composite:
-
-        def one(input: Tensor) -> Any:
-            return apply_one(r, input)
-
-        call: Callable[..., Any] = one
+        call: Callable[..., Any] = unary(r)
     elif spec.arity == 1:
         call = lambda input: apply(r, (input,))
     else:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..dispatch import without_derivative
 from ..tensor import Tensor, wrap
 from .call import normal_dim, raw_of, run, run_as
 from .conversion import clone
@@ -390,19 +391,28 @@ def unique(
     return_counts: bool = False,
     dim: int | None = None,
 ) -> Any:
+    """The values that occur, in order; with the place of each entry among them, and how often each occurs."""
     found: Any = np.unique(  # type: ignore[call-overload]
         input._array(), return_inverse=return_inverse, return_counts=return_counts, axis=dim
     )
-    return tuple(wrap(np.asarray(x)) for x in found) if isinstance(found, tuple) else wrap(found)
+    if not isinstance(found, tuple):
+        return without_derivative(wrap(found), "unique", input)
+    values, *numbers = found
+    return without_derivative(wrap(values), "unique", input), *(wrap(np.asarray(n, np.int64)) for n in numbers)
 
 
-def unique_consecutive(input: Tensor, return_inverse: bool = False, return_counts: bool = False) -> Any:
-    flat = input._array().ravel()
-    new = np.append(True, flat[1:] != flat[:-1]) if flat.size else np.zeros(0, bool)
-    out: list[Any] = [wrap(flat[new])]
+def unique_consecutive(
+    input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:
+    """The values without repetitions in a row; along `dim`, the slices."""
+    data = input._array().ravel() if dim is None else np.moveaxis(input._array(), dim, 0)
+    rows = data.reshape(len(data), -1)
+    new = np.append(True, (rows[1:] != rows[:-1]).any(1)) if len(rows) else np.zeros(0, bool)
+    values = data[new] if dim is None else np.moveaxis(data[new], 0, dim)
     groups = np.cumsum(new) - 1
+    out: list[Any] = [without_derivative(wrap(values), "unique_consecutive", input)]
     if return_inverse:
-        out.append(wrap(groups.reshape(input._data.shape)))
+        out.append(wrap(groups.reshape(input._data.shape) if dim is None else groups))
     if return_counts:
         out.append(wrap(np.bincount(groups).astype(np.int64)))
     return tuple(out) if len(out) > 1 else out[0]

@@ -48,7 +48,7 @@ def detach_(input: Tensor) -> Tensor:
             "cannot be called on these gradients. To fix this error, please refer to the Optimizer.zero_grad() function in "
             "torch/optim/optimizer.py as a solution."
         )
-    input._edge, input._requires_grad = None, False
+    input._edge, input._requires_grad, input._tangents = None, False, None
     return input
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import dtypes
 from ..dispatch import apply
-from ..fast import apply_two
+from ..fast import binary
 from ..kernels import quiet
 from ..rules import rule
 from ..tensor import Tensor, wrap
@@ -21,12 +21,12 @@ __all__ = [
 
 
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
-    return apply_two(_ADD, input, other if alpha == 1 else mul(other, alpha))
+    return _ADD(input, other if alpha == 1 else mul(other, alpha))
 
 
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     _refuse_bool_minus(input, other)
-    return apply_two(_SUB, input, other if alpha == 1 else mul(other, alpha))
+    return _SUB(input, other if alpha == 1 else mul(other, alpha))
 
 
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
@@ -34,16 +34,16 @@ def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
 
 
 def mul(input: Any, other: Any) -> Tensor:
-    return apply_two(_MUL, input, other)
+    return _MUL(input, other)
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     if rounding_mode is None:
-        return apply_two(_DIV, input, other)
+        return _DIV(input, other)
     if rounding_mode == "floor":
         return floor_divide(input, other)
     if rounding_mode == "trunc":
-        return run("trunc", apply_two(_DIV, input, other))
+        return run("trunc", _DIV(input, other))
     raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
 
 
@@ -103,4 +103,5 @@ def _refuse_bool_minus(a: Any, b: Any) -> None:
         )
 
 
-_ADD, _SUB, _MUL, _DIV, _POW = map(rule, ("add", "subtract", "multiply", "divide", "pow"))
+_ADD, _SUB, _MUL, _DIV = (binary(rule(op)) for op in ("add", "subtract", "multiply", "divide"))
+_POW = rule("pow")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import dtypes
-from ..dispatch import cast
+from ..dispatch import cast, under_one_node
 from ..tensor import Creation, Tensor
 from .call import normal_dim, run, run_as
 from .shape import reshape
@@ -64,7 +64,8 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
         _ = input.grad_fn  # a view that must not be used any more says so first
         raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     node = "UnbindBackward0"
-    return _forbid_writes([run_as(node, "getitem", input, index=(*lead, k)) for k in range(input._data.shape[at])])
+    parts = [run_as(node, "getitem", input, index=(*lead, k)) for k in range(input._data.shape[at])]
+    return under_one_node(node, _forbid_writes(parts))
 
 
 def _forbid_writes(parts: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -94,7 +95,7 @@ def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Ten
     for size in sizes:
         parts.append(run_as(node, "getitem", input, index=(*lead, (start, start + size, 1))))
         start += size
-    return _forbid_writes(parts)
+    return under_one_node(node, _forbid_writes(parts))
 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:

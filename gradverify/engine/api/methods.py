@@ -15,7 +15,7 @@ import numpy as np
 from .. import dtypes
 from ..autograd.gradients import backward
 from ..dispatch import apply
-from ..fast import apply_two
+from ..fast import binary
 from ..kernels import quiet
 from ..modes import state
 from ..op_facts import FACTS
@@ -23,7 +23,7 @@ from ..printing import text
 from ..rules import rule
 from ..tensor import Size, Tensor, wrap
 from ..views import check_overlap, check_writable, write
-from . import complex_numbers, conversion, drawing, elementwise, indexing, linalg, shape, writing
+from . import complex_numbers, conversion, drawing, elementwise, indexing, linalg, shape, strided, writing
 from .call import sizes_of
 from .creation import bernoulli, tensor
 
@@ -37,7 +37,8 @@ METHODS_ONLY: dict[ModuleType, str] = {
 
 NOT_METHODS = set(
     "var_mean std_mean einsum tensordot broadcast_tensors cat stack hstack vstack meshgrid is_tensor concat numel "
-    "atleast_1d atleast_2d atleast_3d block_diag bucketize cdist column_stack dstack searchsorted trapezoid trapz".split()
+    "atleast_1d atleast_2d atleast_3d block_diag bucketize cdist column_stack dstack searchsorted empty_strided trapezoid "
+    "trapz".split()
 )
 
 IN_PLACE = [name for facts in FACTS.values() for name in facts.in_place.split()] + [
@@ -92,6 +93,7 @@ def _to(name: str) -> Callable[..., Any]:
 
 
 _NUMBER = (int, float, complex, np.generic)
+_OPERANDS = {Tensor, float, int}
 
 
 def _operator(function: Callable[..., Any], reverse: bool = False) -> Callable[..., Any]:
@@ -114,10 +116,11 @@ def _operator(function: Callable[..., Any], reverse: bool = False) -> Callable[.
 def _arithmetic(op: str, reverse: bool = False) -> Callable[..., Any]:
     """The operators that everyone uses most, without a detour."""
     r = rule(op)
+    run = binary(r)
 
     def method(self: Tensor, other: Any) -> Any:
-        if type(other) in (Tensor, float, int) or isinstance(other, Tensor):
-            return apply_two(r, other, self) if reverse else apply_two(r, self, other)
+        if type(other) in _OPERANDS or isinstance(other, Tensor):
+            return run(other, self) if reverse else run(self, other)
         return slow(self, other)
 
     slow = _operator(lambda a, b: apply(r, (a, b)), reverse)
@@ -130,6 +133,7 @@ def install(table: dict[str, Callable[..., Any]]) -> None:
         n: f for n, f in table.items() if n not in NOT_METHODS and n not in complex_numbers.__all__
     }
     methods |= {n: getattr(family, n) for family, names in METHODS_ONLY.items() for n in names.split()}
+    methods |= strided.METHODS
     methods |= {
         "type": conversion.type_,
         "cpu": lambda self: conversion.to(self, "cpu"),

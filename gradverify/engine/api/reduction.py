@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
+from ..dispatch import under_one_node
 from ..tensor import Tensor, wrap
 from .call import Dim, axes_or_all, normal_dim, run, run_as, to_dtype
 
@@ -72,12 +73,14 @@ var, std = _make_dispersion("var"), _make_dispersion("std")
 
 def var_mean(input: Tensor, dim: Any = None, *args: Any, keepdim: bool = False, **kwargs: Any) -> tuple[Tensor, Tensor]:
     """(var, mean) over `dim`."""
-    return var(input, dim, *args, keepdim=keepdim, **kwargs), _mean_beside(input, dim, keepdim)
+    both = var(input, dim, *args, keepdim=keepdim, **kwargs), _mean_beside(input, dim, keepdim)
+    return under_one_node("VarMeanBackward0", both)  # type: ignore[return-value]
 
 
 def std_mean(input: Tensor, dim: Any = None, *args: Any, keepdim: bool = False, **kwargs: Any) -> tuple[Tensor, Tensor]:
     """(std, mean) over `dim`."""
-    return std(input, dim, *args, keepdim=keepdim, **kwargs), _mean_beside(input, dim, keepdim)
+    both = std(input, dim, *args, keepdim=keepdim, **kwargs), _mean_beside(input, dim, keepdim)
+    return under_one_node("StdMeanBackward0", both)  # type: ignore[return-value]
 
 
 def _mean_beside(input: Tensor, dim: Any, keepdim: bool) -> Tensor:

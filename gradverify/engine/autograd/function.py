@@ -296,7 +296,7 @@ class Function(metaclass=_Meta):
         ]
         versions = [None if d is None else d._cell()[0] for d in given]
         ctx._in_jvp = True
-        duals = state.duals
+        duals = state.levels
         state.open(tuple(k for k in duals if k != level))
         try:
             found = cls.jvp(ctx, *given)
@@ -375,7 +375,7 @@ class Function(metaclass=_Meta):
                 outputs[k] = out = detach(out) if k in ctx._constant else _view_of(out)
             ctx._outputs.append((out._data.shape, out._data.dtype))
             if not dirty and out._view is not None:
-                out._view = View(out._view.base, out._view.steps, Creation.CUSTOM_FUNCTION)
+                out._view = View(out._view.base, out._view.path(), Creation.CUSTOM_FUNCTION)
             if not recorded or k in ctx._constant or not _differentiable(out):
                 continue
             if dirty:
@@ -435,17 +435,39 @@ def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
         if not enabled or not any(isinstance(g, Tensor) and g.requires_grad for g in grads):
             return out
         many = isinstance(out, tuple)
-        ends = []
-        for x in out if many else (out,):
-            if isinstance(x, Tensor):
-                x = x.detach()
-                x._edge, x._requires_grad = (_NotTwice([g._gradient_edge() for g in grads if g.requires_grad]), 0), True
-            ends.append(x)
-        return tuple(ends) if many else ends[0]
+        ends = [x.detach().requires_grad_() if isinstance(x, Tensor) else x for x in (out if many else (out,))]
+        again = "trying to differentiate twice a function that was marked with @once_differentiable"
+        marked = DelayedError(again, len(ends))(*ends)
+        return marked if many else _as_tuple(marked)[0]
 
     return wrapper
 
 
-class _NotTwice(Node):
+class DelayedError(Node):
+    """A node that raises a RuntimeError when a backward pass comes by. Called with tensors, it gives them as its outputs."""
+
+    runs_on_none, simple = True, False
+
+    def __init__(self, message: str, num_inputs: int) -> None:
+        super().__init__([None] * num_inputs)
+        self.message, self.outputs = message, num_inputs
+
+    def __call__(self, *inputs: Any) -> Any:
+        outs = []
+        self.edges = [x._gradient_edge() if isinstance(x, Tensor) and x.requires_grad else None for x in inputs]
+        for k, x in enumerate(inputs):
+            if isinstance(x, Tensor) and _differentiable(x):
+                x = x.detach()
+                x._edge, x._requires_grad = (self, k), True
+            outs.append(x)
+        return outs[0] if len(outs) == 1 else tuple(outs)
+
     def backward(self, g: Any, over: Namespace | None) -> Sequence[Any]:
-        raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
+        raise RuntimeError(self.message)
+
+
+DelayedError.__name__ = DelayedError.__qualname__ = "Error"  # PyTorch's name of the node
+
+
+BackwardCFunction = FunctionCtx
+"""PyTorch's name of the class that the nodes of Functions have in common."""

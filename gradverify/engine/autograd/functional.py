@@ -6,7 +6,7 @@ backward passes make a forward derivative (the "double backward trick").
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -197,6 +197,21 @@ def _single(outs: tuple[Tensor, ...], name: str) -> None:
         raise RuntimeError(f"The Tensor returned by the function given to {name} should contain a single element")
 
 
+def _unit_vectors(x: Tensor) -> Iterator[Tensor]:
+    """The rows of the identity, one at a time."""
+    for k in range(x._data.size):
+        row = np.zeros(x._data.size, x._data.dtype)
+        row[k] = 1
+        yield wrap(row)
+
+
+def _construct_standard_basis_for(tensors: Sequence[Tensor], tensor_numels: Sequence[int]) -> tuple[Tensor, ...]:
+    """The identity over all entries of all tensors, cut into the columns of each, in its dtype. PyTorch's name."""
+    whole = np.eye(sum(tensor_numels))
+    ends = np.cumsum(tensor_numels)[:-1]
+    return tuple(wrap(part.astype(x._data.dtype)) for part, x in zip(np.split(whole, ends, axis=1), tensors))
+
+
 @enable_grad()
 def jacobian(
     func: Function,
@@ -217,10 +232,9 @@ def jacobian(
     blocks = []
     for out in outs:
         rows = []
-        for k in range(out.numel()):
-            seed = np.zeros(out._data.size, out._data.dtype)
-            seed[k] = 1
-            rows.append(_grad((out,), xs, (wrap(seed.reshape(out._data.shape)),), create_graph))
+        (basis,) = _construct_standard_basis_for((out,), (out.numel(),)) if vectorize else (_unit_vectors(out),)
+        for seed in basis:
+            rows.append(_grad((out,), xs, (reshape(seed, out._data.shape),), create_graph))
             if strict and create_graph:
                 _require_second(rows[-1], xs)
         columns = zip(*rows) if rows else [[] for _ in xs]

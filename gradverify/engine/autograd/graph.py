@@ -5,19 +5,33 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from .. import tape
 from ..modes import state
-from ..tape import Node, RemovableHandle
+from ..tape import RemovableHandle
 from ..tensor import Tensor, wrap
 from .gradients import GradientEdge
-from .walk import will_run
+from .walk import current_walk, will_run
 
 __all__ = [
     "GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks", "get_gradient_edge",
     "increment_version", "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks",
 ]  # fmt: skip
+
+
+class _Virtual(type):
+    def __instancecheck__(cls, x: Any) -> bool:
+        return isinstance(x, tape.Node)
+
+    def __subclasscheck__(cls, of: type) -> bool:
+        return of is cls or issubclass(of, tape.Node)
+
+
+class Node(metaclass=_Virtual):
+    """What every `grad_fn` is an instance of. As in PyTorch a virtual base class: it is in nobody's mro."""
 
 
 class saved_tensors_hooks:
@@ -142,6 +156,15 @@ class _Handles(RemovableHandle):
             handle.remove()
 
 
+@dataclass(slots=True)
+class _Arrived:
+    """What one backward pass has brought so far: the gradients, how many, and of how many."""
+
+    grads: list[Any]
+    waiting: int
+    seen: int = 0
+
+
 def register_multi_grad_hook(
     tensors: Sequence[Tensor], fn: Callable[[Any], None], *, mode: str = "all"
 ) -> RemovableHandle:
@@ -152,23 +175,22 @@ def register_multi_grad_hook(
     if mode not in ("all", "any"):
         raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
     nodes = [x._gradient_edge()[0] for x in tensors]
-    found: list[Any] = [None] * len(tensors)
-    lock, seen, waiting = threading.Lock(), [0], [0]
+    lock, under_way = threading.Lock(), dict[Any, _Arrived]()  # backward passes of several threads come by at once
 
     def arrived(k: int, grad: Any) -> None:
+        number = current_walk()
         with lock:
-            if not seen[0]:
-                waiting[0] = sum(will_run(n) for n in nodes)
-            seen[0] += 1
-            found[k] = grad
-            first, last = seen[0] == 1, seen[0] == waiting[0]
-            grads = list(found)
+            one = under_way.get(number)
+            if one is None:
+                one = under_way[number] = _Arrived([None] * len(tensors), sum(will_run(n) for n in nodes))
+            one.seen += 1
+            one.grads[k] = grad
+            first, last = one.seen == 1, one.seen == one.waiting
             if last:
-                seen[0] = 0
-                found[:] = [None] * len(tensors)
+                del under_way[number]
         if mode == "any" and first:
             fn(grad)
         elif mode == "all" and last:
-            fn(grads)
+            fn(one.grads)
 
     return _Handles([x.register_hook(partial(arrived, k)) for k, x in enumerate(tensors)])

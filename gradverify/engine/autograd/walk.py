@@ -21,11 +21,10 @@ from typing import Any
 import numpy as np
 
 from ...namespaces.base import Namespace
-from ..dispatch import apply
+from ..api.writing import overwrite_with
 from ..local_ops import is_gapless
 from ..modes import in_thread, state
 from ..namespace import ENGINE
-from ..rules import rule
 from ..tape import Edge, Node
 from ..tensor import Tensor, wrap
 from ..views import CopySlices
@@ -39,28 +38,20 @@ DEEP = 40
 """Walks within walks on one stack. A level takes some ten frames, and Python allows a thread 1,000."""
 
 
-class _Nested(threading.local):
-    """What the thread's walks are.
-
-    walks    how many it is in
-    running  the nodes of the innermost one, its leaves, and those of its nodes that are needed (None: all)
-    number   the number of the innermost one, which no other has; None outside of all
-    callbacks  what is called when the innermost one has come to its end
-    """
-
-    walks = 0
-    number: int | None = None
-    running: tuple[Sequence[Node], Mapping[Node, int], set[Node] | None] = ((), {}, None)
-    callbacks: list[Callable[[], Any]] | None = None
-
-
-_nested = _Nested()
-
-
 def will_run(node: Node) -> bool:
-    """Does the backward pass that is under way come by this node? PyTorch's _will_engine_execute_node."""
-    order, leaves, needed = _nested.running
-    return node in leaves or (node in needed if needed is not None else node in order)
+    """Does the backward pass that is under way come by this node? PyTorch's _will_engine_execute_node.
+
+    Raises RuntimeError for a leaf whose gradient `grad` was asked for: it is returned, and the leaf's node does not run.
+    """
+    order, goals, needed, leaves = _nested.running
+    if node.ends:
+        if (node, 0) in goals.places:
+            raise RuntimeError(
+                "A leaf node was passed to _will_engine_execute_node but we are currently running autograd.grad(). This is "
+                "currently not supported."
+            )
+        return node in leaves and goals.accumulates(node)
+    return node in needed if needed is not None else node in order
 
 
 _numbers = itertools.count()
@@ -116,6 +107,27 @@ class Goals:
         return self.leaves is None or leaf in self.leaves
 
 
+class _Nested(threading.local):
+    """What the thread's walks are.
+
+    walks    how many it is in
+    running  the nodes of the innermost one, its goals, those of its nodes that are needed (None: all), and its leaves
+    number   the number of the innermost one, which no other has; None outside of all
+    callbacks  what is called when the innermost one has come to its end
+    """
+
+    walks = 0
+    number: int | None = None
+    running: tuple[Sequence[Node], Goals, set[Node] | None, Mapping[Node, int]]
+    callbacks: list[Callable[[], Any]] | None = None
+
+    def __init__(self) -> None:
+        self.running = (), Goals({}, [], None), None, {}
+
+
+_nested = _Nested()
+
+
 def walk(
     roots: Sequence[tuple[Edge, Any]],
     *,
@@ -159,7 +171,7 @@ def _walk(
     over = ENGINE if tensors else None
     pending: dict[Node, Any] = {}  # what has arrived at a node so far
     checked = anomaly.state.enabled
-    plain = needed is None and not checked
+    plain, free = needed is None and not checked, not retain_graph
 
     def visit(node: Node, g: Any) -> Any:
         """Run a node that somebody watches, or that nothing arrived at. Returns None where it is only captured."""
@@ -184,21 +196,25 @@ def _walk(
     state.enabled = create_graph
     silent = np.errstate(all="ignore")  # NumPy warns where PyTorch is silent
     silent.__enter__()
-    outer, _nested.running = (_nested.running, _nested.number, _nested.callbacks), (order, uses, needed)
+    outer, _nested.running = (_nested.running, _nested.number, _nested.callbacks), (order, goals, needed, uses)
     _nested.number, _nested.callbacks = next(_numbers), None
     try:
         grads: Any
         for node in order:
             g = pending.pop(node, None)
+            done = False
             if g is not None and plain and not node.hooked:
-                grads = node.backward(g, over)
+                if over is None:
+                    grads, done = node.run(g, free), True
+                else:
+                    grads = node.backward(g, over)
             elif needed is None or node in needed or node in wanted:
                 grads = visit(node, g)
             else:
                 continue
             if grads is None:
                 continue
-            if not retain_graph and node.keeps:
+            if free and not done and node.keeps:
                 node.release()
             g = None
             for k, edge in enumerate(node.edges):
@@ -306,7 +322,7 @@ def _finish_leaf(node: Any, pending: dict[Node, Any], goals: Goals, tensors: boo
     if g is None or not leaf._requires_grad:
         pass  # frozen since it was used; its hooks run all the same
     elif tensors:
-        leaf._grad = apply(rule("clone", "CopyBackwards"), (g,)) if have is None else have + g
+        leaf._grad = overwrite_with("CopyBackwards", wrap(g._data), g) if have is None else have + g
     elif have is None:
         leaf._grad = wrap(g if _is_unshared(g) and _has_layout_of(leaf, g) else _copy_for(leaf, g))
     else:

@@ -15,7 +15,9 @@ from ..api.elementwise import add, clamp, div, mul, sub
 from ..api.linalg import matmul
 from ..api.reduction import sum
 from ..api.shape import reshape, t, unsqueeze
+from ..fast import unary
 from ..modes import state
+from ..rules import rule
 from ..tensor import Tensor, wrap
 from ..views import write
 
@@ -32,8 +34,12 @@ __all__ = [
 
 def _activation(name: str, op: str | None = None, **names: str) -> Any:
     """A function of one tensor, with `inplace` as PyTorch's activations have it; `names` renames its parameters."""
+    r = rule(op or name)
+    plain = None if r.params or r.composite else unary(r)
 
     def activation(input: Tensor, *args: Any, inplace: bool = False, **kwargs: Any) -> Tensor:
+        if plain is not None and not inplace and not args and not kwargs:
+            return plain(input)
         params = dict(zip(names, args)) | kwargs
         params = {names[k]: v if isinstance(v, str) else float(v) for k, v in params.items()}
         if inplace:

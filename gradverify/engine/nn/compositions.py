@@ -21,6 +21,7 @@ from ..api.reduction import mean, sum, vector_norm
 from ..api.selection import min as _min
 from ..api.shape import flip, permute, reshape, squeeze, transpose, unsqueeze
 from ..tensor import Tensor, wrap
+from ..views import write
 from . import basics
 
 __all__ = [
@@ -50,7 +51,8 @@ def _constant(input: Tensor, condition: Any) -> Tensor:
 
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
-    return where(_constant(input, input._data > threshold), input, _fits(input, value))
+    make = lambda x: where(_constant(x, x._data > threshold), x, _fits(x, value))
+    return write(input, make) if inplace else make(input)
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
@@ -65,9 +67,15 @@ def rrelu(
 ) -> Tensor:
     """leaky_relu with a random slope for each entry; the middle one in evaluation."""
     if not training:
-        return basics.leaky_relu(input, (lower + upper) / 2)
+        return basics.leaky_relu(input, (lower + upper) / 2, inplace=inplace)
     slope = creation.default_generator.random.uniform(lower, upper, input._data.shape)
-    return mul(input, _fits(input, np.where(input._data < 0, slope, 1)))
+    return _times_constants(input, np.where(input._data < 0, slope, 1), inplace)
+
+
+def _times_constants(input: Tensor, factors: Any, inplace: bool) -> Tensor:
+    """Each entry times a constant."""
+    by = _fits(input, factors)
+    return write(input, lambda x: mul(x, by)) if inplace else mul(input, by)
 
 
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
@@ -121,7 +129,7 @@ def _channel_dropout(ndims: tuple[int, ...]) -> Any:
         lead = 1 if input._data.ndim == ndims[0] else 2
         shape = (*input.shape[:lead], *(1,) * (input._data.ndim - lead))
         keep = creation.default_generator.random.random(shape) >= p
-        return mul(input, _fits(input, keep * (0.0 if p == 1 else 1 / (1 - p))))
+        return _times_constants(input, keep * (0.0 if p == 1 else 1 / (1 - p)), inplace)
 
     return dropout
 
@@ -134,25 +142,26 @@ _SATURATED = -1.7580993408473766
 
 def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
     """Dropout that keeps mean 0 and variance 1 (Klambauer et al. 2017, section "New dropout technique")."""
-    return _alpha_dropout(input, p, training, tuple(input.shape))
+    return _alpha_dropout(input, p, training, tuple(input.shape), inplace)
 
 
 def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
     """The same with whole channels."""
-    return _alpha_dropout(input, p, training, (*input.shape[:2], *(1,) * (input._data.ndim - 2)))
+    return _alpha_dropout(input, p, training, (*input.shape[:2], *(1,) * (input._data.ndim - 2)), inplace)
 
 
-def _alpha_dropout(input: Tensor, p: float, training: bool, shape: tuple[int, ...]) -> Tensor:
+def _alpha_dropout(input: Tensor, p: float, training: bool, shape: tuple[int, ...], inplace: bool) -> Tensor:
     if not 0 <= p <= 1:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
     if not training or p == 0:
         return input
     if p == 1:
-        return mul(input, 0.0)
+        return _times_constants(input, 0.0, inplace)
     keep = creation.default_generator.random.random(shape) >= p
     a = 1 / math.sqrt((1 - p) * (1 + p * _SATURATED**2))
     b = -a * p * _SATURATED
-    return add(mul(input, _fits(input, a * keep)), _fits(input, a * _SATURATED * ~keep + b))
+    make = lambda x: add(mul(x, _fits(x, a * keep)), _fits(x, a * _SATURATED * ~keep + b))
+    return write(input, make) if inplace else make(input)
 
 
 # ---- padding and sizes --------------------------------------------------------------------------------------------------
