@@ -13,11 +13,11 @@ to take at most a minute. Every size is a process of its own, of which the peak 
 
 The power is the smallest relative error that the verdict says it would have caught: in the least resolved entry, and in
 the median one. It is put to the test with PyTorch: an entry of the gradient, drawn at random, is made wrong by just more
-than the verdict's figure for the least resolved one, and must be named (an error of some ulps is WEAK).
+than the figure for the least resolved one, of the verdict on that wrong gradient, and must be named (some ulps are WEAK).
 
 The second table is the time of one such verdict by stage (`bench/stages.py` says which is what).
 
-With `--framework`, `--write` replaces the rows of these frameworks, and leaves those of the others with their own heading.
+`--write` replaces the rows that were measured, and leaves the others, with their own heading.
 """
 
 from __future__ import annotations
@@ -199,6 +199,8 @@ def measure(framework: str, m: int, times: int) -> dict[str, Any]:
         # One ulp of room: the entry that is made wrong is itself rounded.
         at = tuple(int(i) for i in np.random.default_rng(7 * m).integers(m, size=2))
         wrong = check(there.spoilt(at, 1 + verdict.power + 2.0**-52), *args, effort="quick")
+        if wrong.power > verdict.power:  # the factor is a literal of the formula, and known to two of its ulps
+            wrong = check(there.spoilt(at, 1 + wrong.power + 2.0**-52), *args, effort="quick")
         row["caught"] = wrong.outcome is not Outcome.PASS and f"dw[{at[0]}, {at[1]}]" in wrong.message
     for effort in efforts:
         judge(effort=effort)  # what is compiled once per shape is
@@ -261,19 +263,32 @@ def stages(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def merged(text: str, old: str, measured: Sequence[str]) -> str:
-    """The new tables with the rows of the old ones that are of frameworks not measured; the old heading says whose run."""
-    left = [f for f in FRAMEWORKS if f not in measured]
-    rows = [line for line in old.splitlines() if line.startswith(tuple(f"| {f} |" for f in left))]
-    heads = [line for line in old.splitlines() if line.startswith(("`python bench/cost.py", "Rows of "))]
-    if not rows:
+def merged(text: str, old: str) -> str:
+    """The new tables with those rows of the old ones that were not measured; the old heading says whose run they are of."""
+
+    def key(row: str) -> tuple[int, int]:
+        framework, inputs = (cell.strip() for cell in row.split("|")[1:3])
+        return FRAMEWORKS.index(framework), int(inputs.replace(",", ""))
+
+    def rows(lines: Sequence[str]) -> list[str]:
+        return [line for line in lines if line.startswith(tuple(f"| {f} |" for f in FRAMEWORKS))]
+
+    heading, *parts = text.rstrip().split("\n\n")
+    known = {key(row) for row in rows(text.splitlines())}
+    left = [row for row in rows(old.splitlines()) if key(row) not in known]
+    heads = [line for line in old.splitlines() if line.startswith(("`python bench/cost.py", "The other rows: "))]
+    if not left:
         return text
-    heading, first, title, second = text.rstrip().split("\n\n")
-    by_stage = second.splitlines()[0].count("|")
-    parts = [[r for r in rows if (r.count("|") == by_stage) is stage] for stage in (False, True)]
-    others = "\n\n".join(f"Rows of {', '.join(left)}: {h}" if h.startswith("`") else h for h in heads)
-    tables = ("\n".join([table, *part]) for table, part in zip((first, second), parts))
-    return "\n\n".join([heading, others, next(tables), title, next(tables)]) + "\n"
+    for k, part in enumerate(parts):
+        lines = part.splitlines()
+        mine = rows(lines)
+        if mine:
+            kept = [row for row in left if row.count("|") == mine[0].count("|")]
+            parts[k] = "\n".join([*lines[:2], *sorted([*mine, *kept], key=key)])
+    return (
+        "\n\n".join([heading, "The other rows: " + heads[0].removeprefix("The other rows: "), *heads[1:], *parts])
+        + "\n"
+    )
 
 
 def main() -> None:
@@ -303,7 +318,7 @@ def main() -> None:
     text = f"{head}\n\n{table(rows)}\n\n## By stage, in milliseconds\n\n{stages(rows)}\n"
     print(text)
     if options.write:
-        text = merged(text, RESULTS.read_text(encoding="utf-8"), options.framework)
+        text = merged(text, RESULTS.read_text(encoding="utf-8"))
         RESULTS.write_text(f"# What a verdict costs\n\n{(__doc__ or '').strip()}\n\n{text}", encoding="utf-8")
 
 

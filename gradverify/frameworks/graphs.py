@@ -33,7 +33,7 @@ def compiled(
     bound = {n.op: bind(n.op) for n in graph.nodes if isinstance(n, Apply)}
     names = list(graph.inputs)
     # What the nodes themselves say is read once: laws run the function again and again.
-    steps = [
+    steps: list[tuple[Any, ...]] = [
         (k, node, *_changes(graph, node), bound[node.op], params)
         if isinstance(node, Apply)
         else (k, node, (), (), None, {})

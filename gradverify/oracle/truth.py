@@ -113,6 +113,7 @@ def truth(
                         break  # else the direction that another cotangent chose resolves too little
             finally:
                 BALLS.matrices.clear()
+        assert found is not None
         if found.unresolved <= wanted or found.kinks or found.suspects:
             break
     assert found is not None

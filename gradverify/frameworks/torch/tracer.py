@@ -804,7 +804,7 @@ class TorchTracer(Tracer):
                 self.note(CONVENTION)
             else:
                 self.note(STOPPED if self.stop_detached else DETACHED)
-                (self.detach_sites if known else self.uses)[f"{at(*where[:2])} ({where[2]})"] = None
+                (self.detach_sites if known else self.uses)[_said(where)] = None
             if where is None or self.stop_detached:
                 value = self.known(x)
         self.tensors[id(value)] = x
@@ -1163,6 +1163,12 @@ class _Mode(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
+def _said(where: Where) -> str:
+    """`model.py:12 (detach)`."""
+    path, line, what = where
+    return f"{at(path, line)} ({what})"
+
+
 def _overload(func: Any) -> str:
     name = func._schema.name.partition("::")[2]
     return name if func._overloadname == "default" else f"{name}.{func._overloadname}"
@@ -1325,7 +1331,7 @@ def _outputs(xp: TorchTracer, leaves: Any, opaque: list[str]) -> tuple[tuple[Out
             detached = (value.wanted or (value.live and bool(value.why))) and not leaf.requires_grad
             _, cut = xp.detached.get(id(leaf), (leaf, None))
             if detached and cut:
-                xp.uses[cut] = None
+                xp.uses[_said(cut)] = None
             for part, half in zip(_parts(leaf), _halves(leaf)):
                 of = getattr(value, {"real": "re", "imag": "im"}[part], value) if part else value
                 name = _dtype_name(half.dtype)
