@@ -188,7 +188,8 @@ _LAYOUTS: dict[str, Any] = {
     "squeeze": squeeze, "unsqueeze": unsqueeze,
 }  # fmt: skip
 
-METHODS: dict[str, Callable[..., Any]] = {
+METHODS: dict[str, Any] = {
     "set_": set_, "resize_": resize_, "resize_as_": resize_as_, "storage": storage, "untyped_storage": untyped_storage,
     "storage_offset": storage_offset, "swapdims": swapdims,
-} | {f"{name}_": _relaid(f"{name}_", f) for name, f in _LAYOUTS.items()}  # fmt: skip
+}  # fmt: skip
+METHODS.update({f"{name}_": _relaid(f"{name}_", f) for name, f in _LAYOUTS.items()})
