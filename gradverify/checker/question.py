@@ -103,7 +103,7 @@ class Question:
         except TimeLimit as e:
             if e.block is not block:
                 raise  # the limit of a caller of ours
-            raise BadInput(f"{what} hangs: {e}") from None
+            raise BadInput(f"{what} hangs: {e}") from e
 
 
 @dataclass(frozen=True, eq=False)
