@@ -85,6 +85,8 @@ def _holds(judgement: Judgement) -> bool:
     """Is the derivative right? False where that cannot be told; raises AssertionError where it is wrong."""
     verdict = judgement.verdict
     if verdict is None:
+        if judgement.lack:
+            return False
         if isinstance(judgement.error, BadInput):
             if judgement.order > 1 and isinstance(judgement.error.__cause__, JUDGED):
                 raise judgement.error.__cause__  # of a derivative, what autograd raises is the caller's too

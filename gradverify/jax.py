@@ -104,8 +104,8 @@ def _raise(judgement: Judgement) -> None:
     """AssertionError, Undecided or Unsupported; nothing for an outcome that is true."""
     what = " of ".join({"fwd": "JVP", "rev": "VJP"}[m] for m in judgement.modes)
     verdict = judgement.verdict
-    if isinstance(judgement.error, Unsupported):
-        raise judgement.error
+    if judgement.lack:
+        raise judgement.lack from judgement.error
     if verdict is None:
         raise AssertionError(f"{what}: {judgement.error}") from judgement.error
     verdict = tell_check(verdict.case, verdict)

@@ -84,8 +84,9 @@ def gradcheck(
 
     Returns True, or False with `raise_exception=False`. Raises GradcheckError where a gradient is wrong, Undecided (a
     GradcheckError) where that cannot be told, and Unsupported for what cannot be honoured: operations that cannot be
-    traced, batches of compressed sparse tensors. As in PyTorch, ValueError where no input requires grad, RuntimeError for an input with
-    stride 0, and what `func`, its backward or its forward mode raise, are passed on, whatever `raise_exception` says.
+    traced, batches of compressed sparse tensors. As in PyTorch, ValueError where no input requires grad, RuntimeError
+    for an input with stride 0, and what `func`, its backward or its forward mode raise, are passed on, whatever
+    `raise_exception` says.
     """
     _require(check_forward_ad or check_backward_ad, "neither check_forward_ad nor check_backward_ad is True")
     _require(
@@ -263,8 +264,8 @@ def _judge(
 ) -> None:  # fmt: skip
     """Raise as `_raise` does, for the first order in one mode. `again` runs it once more where it raised, to raise that."""
     for judgement in judge_orders(question, 1, (mode,), effort):
-        if isinstance(judgement.error, Unsupported):
-            raise judgement.error
+        if judgement.lack:
+            raise judgement.lack from judgement.error
         if judgement.verdict is None:
             # func has run: what is left to say of the call is a GradcheckError of PyTorch's too.
             raise GradcheckError(str(judgement.error)) from judgement.error

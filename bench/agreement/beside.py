@@ -198,10 +198,9 @@ def revisions(path: Path) -> dict[str, int]:
 
 
 def collected(path: Path) -> tuple[int, int]:
-    """How many tests pytest collected for a log, and how many of these come to a checker; the last time that it did."""
-    lines = (json.loads(line) for line in path.read_text().splitlines() if line.startswith('{"collected"'))
-    last = list(lines)[-1]
-    return last["collected"], last["asked"]
+    """The most tests that pytest collected for a log, and the most of them that come to a checker."""
+    lines = [json.loads(line) for line in path.read_text().splitlines() if line.startswith('{"collected"')]
+    return max(line["collected"] for line in lines), max(line["asked"] for line in lines)
 
 
 def _runs(path: Path) -> tuple[dict[str, list[Row]], dict[str, list[Row]], dict[str, str]]:

@@ -34,10 +34,10 @@ EXPLANATIONS: tuple[Explanation, ...] = (
     # ---- HIPS autograd
     Explanation("autograd", "both reject: autograd has no gradient of rfftn for odd sizes; the type of the exception differs", "original", "rfftn_odd"),
     Explanation("autograd", "the second derivative of an untraced Bessel function, whose differences at double precision are too noisy at this draw", "original", "test_ive|test_iv\\b", "too noisy"),
-    Explanation("autograd", "over the time limit of the run: a solver that cannot be traced is differenced entry by entry. Asked by itself, its first order passed in 10 s, and its second reached our own limit of 120 s", "original", "odeint", "ran longer"),
+    Explanation("autograd", "over the time limit: a solver that cannot be traced is differenced entry by entry, and its adjoint solves again for each step", "original", "odeint", "ran longer"),
     Explanation("autograd", "over the time limit of the run", "not checked", message="ran longer"),
     # ---- JAX
-    Explanation("jax", "the JVP of det where one matrix of a batch, of order 7, is zero: the oracle does not enclose it (the VJP is not come to)", "original", "DetGrad", "could not enclose"),
+    Explanation("jax", "every output is NaN at finite arguments: the original finds NaN equal to NaN, and nothing is shown", "both", message="no finite value"),
     Explanation("jax", "windows that hold nothing but padding have the value -inf", "original", "ReduceWindow", "beyond the doubles"),
     Explanation("jax", "over the time limit of the run", "not checked", message="ran longer"),
     # ---- PyTorch

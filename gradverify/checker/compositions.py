@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from ..core.errors import BadInput, Unsupported
+from ..core.limits import TimeLimit
 from ..core.verdict import Verdict
 from .driver import judge_question
 from .forward_mode import judge_jvp
@@ -39,6 +40,13 @@ class Judgement:
     def name(self) -> str:
         """For example "order 2, fwd over rev"."""
         return f"order {self.order}, {' over '.join(self.modes)}"
+
+    @property
+    def lack(self) -> Unsupported | None:
+        """The error where it says nothing of the call: what cannot be had, or not in time."""
+        if isinstance(self.error, BadInput):
+            return Unsupported(str(self.error)) if isinstance(self.error.__cause__, TimeLimit) else None
+        return self.error
 
 
 def derive(q: Question, mode: Mode, below: Verdict) -> Question:

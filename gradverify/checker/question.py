@@ -114,7 +114,7 @@ class Question:
                 raise  # the limit of a caller of ours
             if not _was_called(e):
                 raise BadInput(f"judging it takes too long: {e}, with the function not called. {LONGER}") from None
-            raise BadInput(f"{what} hangs: {e}") from None
+            raise BadInput(f"{what} hangs: {e}") from e
 
 
 LONGER = 'A larger time_limit= lets it go on; effort="quick", or fewer entries, ask for less'

@@ -7,6 +7,7 @@ the differences by that much.
 
 from __future__ import annotations
 
+import cProfile
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,8 +60,16 @@ def find_solver(run: Callable[[], Any]) -> Solver | None:
     try:
         run()
     finally:
-        sys.setprofile(before)
+        _put_back(before)
     return Solver(*max(found, key=lambda of: of[1])) if found else None
+
+
+def _put_back(profiler: Any) -> None:
+    """Make `profiler` the profiler of this thread again. cProfile's is written in C, and is no function."""
+    if isinstance(profiler, cProfile.Profile):
+        profiler.enable()
+    else:
+        sys.setprofile(profiler)
 
 
 def _tolerances(frame: FrameType) -> list[float]:

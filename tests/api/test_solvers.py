@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cProfile
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -94,3 +96,15 @@ def test_an_adjoint_that_differs_from_the_solver_by_its_tolerance() -> None:
     right = autograd.make_vjp(lambda y: solve(slope, y, t, (a, b)))
     autograd.extend.defvjp(wrong, lambda out, y: lambda g: 1.001 * right(y)[0](g))
     assert check(wrong, y0, effort="quick", order=1).outcome is Outcome.FAIL
+
+
+def test_a_profiler_in_c_is_put_back() -> None:
+    """cProfile's is no function, and `sys.setprofile` takes nothing else."""
+    profile = cProfile.Profile()
+    profile.enable()
+    try:
+        assert find_solver(lambda: None) is None
+        assert sys.getprofile() is profile
+    finally:
+        profile.disable()
+    assert sys.getprofile() is None

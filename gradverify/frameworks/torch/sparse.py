@@ -114,6 +114,7 @@ def _picked() -> Callable[..., Any]:
     class Picked(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, dense: Any, pattern: _Pattern) -> Any:
+            ctx.set_materialize_grads(False)  # PyTorch makes no zeros in blocks
             rows, columns = pattern.coordinates()
             return pattern.sparse(dense[(rows, columns) if columns is not None else tuple(rows)])
 
