@@ -392,7 +392,8 @@ def part() -> str:
         "spikingjelly's `DSRIFNode.DSRIFFunction` is meant too: the rule of its input and of its threshold is that of the\n"
         "mean rate (differentiation on spike representation), where the true derivative by the input is 0. norse's\n"
         "`ToSpikeTimes` has -1 for the slope of a spike's time, as its docstring says. botorch's `DummySTEFunction` is a\n"
-        "test's own: 2x with the gradient of x. pypose's other Functions of Lie groups take and give gradients in the\n"
+        "test's own: 2x with the gradient of x; so is the rule in equinox's `test_filter_custom_vjp_defvjp`,\n"
+        "(g0 + g1, g2) for (g0, g1 + g2). pypose's other Functions of Lie groups take and give gradients in the\n"
         "tangent space, in the first entries of an element's: each fails alone. Of 40 chains of them that begin and end in\n"
         "vectors 29 agree with differences to 1e-11; the others have those above in them.\n"
     )

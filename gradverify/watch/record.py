@@ -27,6 +27,10 @@ PATIENCE = 48
 """Calls in a row that were looked at and added nothing (those of three tests), after which of each test only those are whose
 number is a power of sixteen: the first, and four more of a long one."""
 
+RESIGNED = 4 * PATIENCE
+"""Such calls in a row after which of each test the first is looked at, and those whose number is a power of 4096: a
+look whose code is in no cache takes as long as ten small calls, and three of 500 calls would be some percent of them."""
+
 VARIANTS = 6
 """Recorded calls of one definition that differ in arguments that are no arrays (a mode, an axis): each may take another path
 through the rule. No more, since such an argument may be a number that is drawn anew for each call."""
@@ -145,8 +149,9 @@ class Entry:
 
     def _powers(self) -> int:
         """Calls are looked at in each test whose number is a power of this; below WARM the first sixteen as well."""
-        if self.looked_at - self._kept_at >= PATIENCE:
-            return 16
+        without = self.looked_at - self._kept_at
+        if without >= PATIENCE:
+            return 16 if without < RESIGNED else 4096
         return 2 if self.looked_at < WARM else 4
 
     def start_test(self) -> None:
