@@ -187,6 +187,7 @@ def _table() -> Binding:
         "solve_triangular": solve_triangular,
         # special functions
         "polygamma": lambda x, n: special.polygamma(n, x),
+        "cumulative_logsumexp": lambda x, axis=-1: jax.lax.cumlogsumexp(x, axis=axis % x.ndim),
         # compositions: where JAX has no function, the expression that its users write
         "standardize": in_float32(standardize),
         "layer_norm": in_float32(lambda x, w, b, eps=1e-5: standardize(x, -1, eps) * w + b),
