@@ -265,14 +265,13 @@ def hook_keeps_the_dtype(t: Session) -> None:
 @law(needs={"hooks", "views", "inplace"}, source=NOTES)
 def hook_on_a_view_ends_with_its_edit(t: Session) -> None:
     """A view that is edited has a new history; the hook of the old one hears nothing, and the gradient goes past it."""
-    x, seen = t.tensor([3.0, 1.0], requires_grad=True), t.define("seen = []")
+    x = t.tensor([3.0, 1.0], requires_grad=True)
     y = x * 2.0
     v = y[0:1]
-    v.register_hook(seen.append)
+    v.register_hook(t.code("lambda g: g * 10"))
     v.mul_(5.0)
     y.sum().backward()
     t.equal(x.grad, [10.0, 2.0])
-    t.equal(seen, [])
 
 
 @law(needs={"hooks", "views"}, source=HOOK)

@@ -200,8 +200,9 @@ class TorchFramework(Framework):
         except JUDGED as e:
             return Observation(raised=_lacking(e), stage="forward")
         outputs = several(result)
-        # A backward pass may free its outputs, or reuse their memory; and what NumPy has seen cannot be freed.
-        values_seen = tuple(to_numpy(o.detach().clone()) for o in outputs)
+        # A backward pass may free its outputs, as reversible layers do; and what NumPy has seen cannot be freed.
+        kept = [o.detach().clone() for o in outputs]
+        sizes = [_size_in_memory(o) for o in outputs]
         gradients: list[Any] = [None] * len(wrt)
         # An output without a graph (a constant) takes no cotangent; it contributes zero.
         tracked = [(out, g) for out, g in zip(outputs, given) if out.requires_grad]
@@ -215,8 +216,10 @@ class TorchFramework(Framework):
         named = dict(zip(wrt, gradients))
         arrays = {f"out{i}": o for i, o in enumerate(outputs)} | {f"d{n}": d for n, d in named.items() if d is not None}
         wanted = torch.device(self.device).type
+        # One that writes into an output changes what the user has.
+        held = [o.detach() if _size_in_memory(o) == n else copy for o, copy, n in zip(outputs, kept, sizes)]
         return Observation(
-            outputs=values_seen,
+            outputs=tuple(to_numpy(o.clone()) for o in held),
             gradients={n: None if d is None else to_numpy(d) for n, d in named.items()},
             devices={label: str(t.device) for label, t in arrays.items() if t.device.type != wanted},
             mutated=mutated(values, leaves.values(), cotangent, given, to_numpy),
@@ -455,6 +458,16 @@ _PULLS: Mapping[str, Callable[..., list[Any]]] = {
     BATCHED: _batched,
     RETAINED: _retained,
 }
+
+
+def _size_in_memory(x: Any) -> int:
+    """The bytes of its storage; 0 of what has none."""
+    import torch
+
+    try:
+        return int(x.untyped_storage().nbytes()) if x.layout is torch.strided else 0
+    except (NotImplementedError, RuntimeError):  # of a subclass that wraps others
+        return 0
 
 
 def _lacking(e: BaseException) -> BaseException:
