@@ -259,7 +259,7 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
     if backward and backward.faults:
         return fail(FailKind.LAW, f"the backward pass: {'; '.join(backward.faults)}")
     ref = reference(case, seed=seed, once=_rounded_once(case, backward) if backward else frozenset())
-    if backward and _is_right_to_its_arithmetic(backward, seed):
+    if backward and _is_right_to_its_arithmetic(backward, seed, own is not None and custom):
         ref = _with_size_at_zeros(case, ref)
     if ref.truth.low:
         ref = _with_size_of_sides(case, ref, seen)
@@ -415,9 +415,14 @@ def _rounded_once(case: Case, backward: Exact) -> frozenset[str]:
     return backward.rounded_once & several if several else several
 
 
-def _is_right_to_its_arithmetic(exact: Exact, seed: int) -> bool:
-    """Is the formula right, or off by less than its own arithmetic resolves?"""
-    return exact.formula.right is not None and (exact.formula.right or not off_beyond(exact, seed))
+def _is_right_to_its_arithmetic(exact: Exact, seed: int, custom: bool) -> bool:
+    """Is the formula right, or one that users wrote, and off by less than its own arithmetic resolves?
+
+    One of a framework's own may be a declared weakness, which is more to say than that it is off.
+    """
+    if exact.formula.right is False and custom:
+        return not off_beyond(exact, seed)
+    return bool(exact.formula.right)
 
 
 def _with_size_at_zeros(case: Case, ref: Reference) -> Reference:
@@ -609,7 +614,7 @@ def _weigh_lost_digits(finding: _Finding, answer: _Answer) -> _Finding:
     exact, case = answer.exact, answer.case
     if exact is None or finding.kind not in (FailKind.WRONG, FailKind.PRECISION):
         return finding
-    if not _is_right_to_its_arithmetic(exact, answer.seed):
+    if not _is_right_to_its_arithmetic(exact, answer.seed, answer.again is not None):
         wrong = _check_formula(answer, None) if finding.kind is FailKind.PRECISION else None
         return replace(wrong, message=f"{wrong.message}; {finding.message}") if wrong else finding
     if _output_fails(answer):
@@ -643,6 +648,8 @@ def _weigh_rounding(finding: _Finding, answer: _Answer, exact: Exact, narrow: Na
         want, got = answer.ref.truth.gradients[name], answer.seen.gradients[name]
         if got is None or name not in own:
             return finding
+        if (exact.error.get(name, np.zeros(want.shape)) > answer.ref.budget.gradients[name])[c.failing].any():
+            return finding  # the formula alone fails, without any rounding
         if not np.isfinite(want.hi[c.failing]).all():  # at a kink: the formula has been held against no value there
             return finding
         with np.errstate(all="ignore"):

@@ -191,7 +191,7 @@ def _stair(q: Question) -> float:
     """The height of the steps of a function without a graph; 0 where it has none."""
     heights = [0.0]
 
-    def measure(name: str, box: Opaque, reasons: tuple[str, ...], *, seed: int) -> Verdict:
+    def measure(name: str, box: Opaque, reasons: tuple[str, ...], *, seed: int, **_: Any) -> Verdict:
         heights.append(stair_of(box, seed=seed))
         return _open(q, Reason.ORACLE, "")
 
