@@ -202,10 +202,15 @@ class JaxFramework(Framework):
         return jax.devices("gpu" if self.device.startswith("cuda") else self.device)[0]
 
     def put(self, value: np.ndarray) -> Any:
-        """A JAX array of its own memory: device_put may alias an aligned NumPy array on the CPU."""
+        """A JAX array of its own memory: device_put may alias an aligned NumPy array on the CPU.
+
+        On the device that is JAX's default it is not committed to it, as those of users are: what was compiled for theirs
+        serves.
+        """
         import jax
 
-        return jax.device_put(np.array(value), self._device())
+        default = jax.config.jax_default_device or jax.devices()[0]  # type: ignore[attr-defined]
+        return jax.device_put(np.array(value), *([] if default == self._device() else [self._device()]))
 
     def get(self, array: Any) -> np.ndarray:
         return np.array(array)
