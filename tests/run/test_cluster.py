@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from gradverify.core.errors import GradverifyError
-from gradverify.run.campaign import cluster
-from gradverify.run.campaign.log import Entry
+from gradverify.run import cluster
 from gradverify.run.campaign.model import Campaign, Combo
-from gradverify.run.campaign.workers import Task, local
+from gradverify.run.campaign.workers import Judging
+from gradverify.run.scheduling import Entry, Task, local
 
 GRAPHS = 30
 ARGS = ("--subjects", "engine", "--dtypes", "float32,float64", "--graphs", str(GRAPHS), "--seed", "5", "--jobs", "2")
@@ -117,7 +117,7 @@ class Future:
     def __init__(self, client: Client, args: tuple[Any, ...]) -> None:
         self.client, self.args = client, args
 
-    def result(self) -> list[Entry]:
+    def result(self) -> tuple[list[Entry], float]:
         return self.client.answer(*self.args)
 
     def release(self) -> None:
@@ -134,18 +134,17 @@ class Client:
     def nthreads(self) -> dict[str, int]:
         return {"tcp://a": self.threads}
 
-    def submit(self, function: Any, c: Campaign, tasks: list[Task], *own: Any, pure: bool) -> Future:
-        assert function is cluster.judge_range
+    def submit(self, function: Any, work: Judging, tasks: list[Task], own: Any, pure: bool) -> Future:
+        assert function is cluster.do_range
         self.ranges.append(tasks)
         return Future(self, (tasks,))
 
-    def answer(self, tasks: list[Task]) -> list[Entry]:
+    def answer(self, tasks: list[Task]) -> tuple[list[Entry], float]:
         distributed = pytest.importorskip("distributed")
-        if any((i, combo.dtype) in self.deadly for i, todo in tasks for combo in todo):
-            raise distributed.KilledWorker("judge_range-1", SimpleNamespace(address="tcp://a"), 4)
-        return [
-            {"i": i, "subject": c.subject, "dtype": c.dtype, "is": "PASS", "s": 2.0} for i, todo in tasks for c in todo
-        ]
+        if any((v.graph, v.combo.dtype) in self.deadly for task in tasks for v in task):
+            raise distributed.KilledWorker("do_range-1", SimpleNamespace(address="tcp://a"), 4)
+        found = [{"i": v.graph, **v.combo._asdict(), "is": "PASS", "s": 2.0} for task in tasks for v in task]
+        return found, 2.0 * len(found)
 
 
 class Coming(list[Future]):
@@ -161,7 +160,7 @@ def on(client: Client, c: Campaign, monkeypatch: pytest.MonkeyPatch) -> list[Ent
     distributed = pytest.importorskip("distributed")
 
     monkeypatch.setattr(distributed, "as_completed", Coming)
-    return list(cluster._judge(client, c, ((i, list(c.todo(i))) for i in c.graphs)))
+    return list(cluster._do_all(client, Judging(c), c.tasks(())))
 
 
 CAMPAIGN = Campaign(range(50), (Combo("engine", "float32"), Combo("engine", "float64")))
@@ -180,19 +179,19 @@ def test_tasks_grow_to_what_takes_ten_seconds(monkeypatch: pytest.MonkeyPatch) -
     on(client, CAMPAIGN, monkeypatch)
     assert {len(r) for r in client.ranges[:6]} == {cluster.FIRST}
     assert {len(r) for r in client.ranges[6:-2]} == {2}  # of 4 s each
-    assert sorted(i for r in client.ranges for i, _ in r) == list(range(50))
+    assert sorted(task[0].graph for r in client.ranges for task in r) == list(range(50))
 
 
 def test_a_worker_of_another_code_is_refused() -> None:
     with pytest.raises(GradverifyError, match="another state of gradverify's code"):
-        cluster.judge_range(CAMPAIGN, [], "0123", {})
+        cluster.do_range(Judging(CAMPAIGN), [], Judging(CAMPAIGN).state() | {"state of gradverify's code": "0123"})
 
 
 def test_a_scheduler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
     monkeypatch.setattr(cluster, "WAIT", 0.2)
     with pytest.raises(GradverifyError, match=r"the scheduler 127\.0\.0\.1:9 does not answer"):
-        next(cluster.dask("127.0.0.1:9", 1)(CAMPAIGN, iter([(0, list(CAMPAIGN.combos))])))
+        next(cluster.dask("127.0.0.1:9", 1)(Judging(CAMPAIGN), CAMPAIGN.tasks(())))
 
 
 def test_a_scheduler_that_goes_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,14 +206,14 @@ def test_a_scheduler_that_goes_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
         def __exit__(self, *_: object) -> None:
             pass
 
-        def answer(self, tasks: list[Task]) -> list[Entry]:
-            raise distributed.client.FutureCancelledError("judge_range-1", "scheduler-connection-lost")
+        def answer(self, tasks: list[Task]) -> tuple[list[Entry], float]:
+            raise distributed.client.FutureCancelledError("do_range-1", "scheduler-connection-lost")
 
     monkeypatch.setattr(distributed, "Client", lambda **_: Gone())
     monkeypatch.setattr(distributed, "as_completed", Coming)
     judge = cluster.dask("10.0.0.1:8786", 1)
     with pytest.raises(GradverifyError, match=r"the scheduler 10.0.0.1:8786 is gone: FutureCancelledError\. What was"):
-        list(judge(CAMPAIGN, iter([(0, list(CAMPAIGN.combos))])))
+        list(judge(Judging(CAMPAIGN), CAMPAIGN.tasks(())))
 
 
 def test_a_scheduler_of_a_name_that_nobody_knows() -> None:
@@ -229,6 +228,5 @@ SMALL = Campaign(range(3), (Combo("engine", "float64"),), seed=5)
 @pytest.mark.slow
 def test_two_workers_of_dask_say_what_this_machine_says() -> None:
     pytest.importorskip("distributed")
-    todo = lambda: ((i, list(SMALL.todo(i))) for i in SMALL.graphs)
     of = lambda found: {(e["i"], e["dtype"]): e["is"] for e in found}
-    assert of(cluster.dask("", 2)(SMALL, todo())) == of(local()(SMALL, todo()))
+    assert of(cluster.dask("", 2)(Judging(SMALL), SMALL.tasks(()))) == of(local()(Judging(SMALL), SMALL.tasks(())))
