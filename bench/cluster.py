@@ -35,7 +35,7 @@ def timed(judge, c: Campaign) -> tuple[float, float, list]:
     From a third of the entries to nine tenths: all workers have started by then, and none has run out of graphs.
     """
     entries, at, used = [], [], []
-    for entry in judge(Judging(c), c.tasks(())):
+    for entry in judge(Judging.of(c), c.tasks(())):
         entries.append(entry)
         at.append(time.perf_counter())
         used.append(cpu())

@@ -49,7 +49,7 @@ def run_campaign(
     tell(listeners, replace(started, total=left, subjects=subjects, dtypes=dtypes))
     start, interrupted = time.perf_counter(), True
     try:
-        for entry in (judge or local())(Judging(c), c.tasks(done)):
+        for entry in (judge or local())(Judging.of(c), c.tasks(done)):
             took = entry.pop("took", ())
             if corpus is not None:  # before it is logged: what is logged is not judged again, so would never be kept
                 corpus.learn(Example(entry.get("seed", c.seed), entry["i"], entry["dtype"]), took)
@@ -66,6 +66,11 @@ class Judging:
     """The verdicts of a campaign, as work: an item is a `Verdicting`."""
 
     campaign: Campaign
+
+    @classmethod
+    def of(cls, c: Campaign) -> Judging:
+        """Without the graphs, which go with the tasks: this goes with each task of a cluster."""
+        return cls(replace(c, graphs=(), corpus=None if c.corpus is None else ()))
 
     @property
     def limit(self) -> float:
