@@ -163,7 +163,8 @@ def page(rows: Sequence[dict[str, Any]], command: str, learned: int, cap: int) -
     lines = [
         "# Planted bugs: a corpus against blind drawing", "",
         f"`{command}`", "",
-        f"{len({r['mutant'] for r in rows})} wrong VJPs of tests/mutants in the engine, {len(seeds)} seeds: {len(rows)} pairs.",
+        f"{len({r['mutant'] for r in rows})} wrong VJPs of tests/mutants in the engine, {len(seeds)} seeds: "
+        f"{len(rows)} pairs.",
         f"Each corpus was learned from {learned} graphs of a seed on the right engine, and kept "
         f"{', '.join(str(k) for _, k in kept)} of them. Graphs are drawn in {', '.join(DTYPES)}, in turn, at most {cap}.",
         "", "Ratios are of the corpus over blind drawing: below 1 the corpus needs less.", "",

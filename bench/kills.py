@@ -4,8 +4,8 @@
 
 A scheduler and two workers of Dask run beside the client, over loopback; with `--local` there is the client alone, with two
 processes. What was killed is started again, as somebody would who sees it gone; the campaign goes on with its log. A
-campaign that is through before the last kill begins again, with a log of its own. Each log is held against a campaign that nobody
-disturbed: the same verdicts, each once; one that somebody was killed at may be named as a crash. Linux only.
+campaign that is through before the last kill begins again, with a log of its own. Each log is held against a campaign that
+nobody disturbed: the same verdicts, each once; one that somebody was killed at may be named as a crash. Linux only.
 """
 
 from __future__ import annotations
@@ -245,6 +245,7 @@ def main() -> None:
     parser.add_argument("--local", action="store_true")
     parser.add_argument("--folder", type=Path, help="for the logs")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started ends with it
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)

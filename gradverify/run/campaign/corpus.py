@@ -33,9 +33,9 @@ def database(places: Sequence[str]) -> ExampleDatabase:
     Raises GradverifyError where Hypothesis or Redis's client is not installed, or the place cannot be used.
     """
     try:
-        from hypothesis.database import MultiplexedDatabase
+        from hypothesis.database import MultiplexedDatabase, choices_to_bytes  # noqa: F401
     except ImportError:
-        raise GradverifyError("a corpus needs Hypothesis: pip install gradverify[graphs]") from None
+        raise GradverifyError("a corpus needs Hypothesis 6.125 or newer: pip install -U gradverify[graphs]") from None
     made = [_one(place) for place in places]
     return made[0] if len(made) == 1 else MultiplexedDatabase(*made)
 
