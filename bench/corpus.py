@@ -168,7 +168,8 @@ def page(rows: Sequence[dict[str, Any]], command: str, learned: int, cap: int) -
         f"Each corpus was learned from {learned} graphs of a seed on the right engine, and kept "
         f"{', '.join(str(k) for _, k in kept)} of them. Graphs are drawn in {', '.join(DTYPES)}, in turn, at most {cap}.",
         "", "Ratios are of the corpus over blind drawing: below 1 the corpus needs less.", "",
-        "| until the bug is found | ratio, geometric mean | 95 % interval (bootstrap over mutants) | of single seeds | median |",
+        "| until the bug is found | ratio, geometric mean | 95 % interval (bootstrap over mutants) | of single seeds "
+        "| median |",
         "|---|---|---|---|---|",
         f"| graphs | {summary(0)} |",
         f"| ops in them | {summary(1)} |",
@@ -179,8 +180,8 @@ def page(rows: Sequence[dict[str, Any]], command: str, learned: int, cap: int) -
         f"| ops, median | {of('corpus', 1):g} | {of('blind', 1):g} |",
         f"| found within {cap} graphs | {sum(r['corpus'][2] for r in rows)} | {sum(r['blind'][2] for r in rows)} |",
         "",
-        f"The corpus needed fewer graphs in {fewer} pairs, more in {more}, the same in {len(either) - fewer - more}; neither "
-        f"found the bug in {neither}.", "",
+        f"The corpus needed fewer graphs in {fewer} pairs, more in {more}, the same in {len(either) - fewer - more}; "
+        f"neither found the bug in {neither}.", "",
         "What is counted is the search, not the learning: a corpus pays where it is used again, after a change of the code,",
         "of a framework or of the judge. What is not found counts with all graphs that were judged. Lines of code were no",
         f"features here: Python {sys.version_info[0]}.{sys.version_info[1]}." if sys.version_info < (3, 12) else "",

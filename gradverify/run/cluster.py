@@ -166,8 +166,9 @@ def do_range(work: Work, tasks: list[Task], theirs: Mapping[str, str]) -> tuple[
             return entries, (at[-1] - at[1]) * len(entries) / (len(entries) - 1)
         return entries, at[-1] - at[0]
     except BaseException:  # it has items under way that nobody will read
-        _open.remove(worker)
-        worker.process.end()
+        with suppress(ValueError):  # `end_processes` was first
+            _open.remove(worker)
+        worker.end()
         raise
 
 
@@ -186,4 +187,4 @@ def _worker(work: Work) -> Worker:
 def end_processes() -> None:
     """End this worker's processes, whatever they are at."""
     while _open:
-        _open.pop().process.end()
+        _open.pop().end()

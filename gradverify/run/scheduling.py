@@ -105,7 +105,7 @@ def share(tasks: Iterator[Task], workers: Iterator[Worker]) -> Iterator[Entry]:
         yield entry
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Doing:
     """An item under way, and since when."""
 
@@ -127,23 +127,36 @@ class Worker:
         self.todo = list[Item]()
         self.under_way = 0
         self.read_at = 0.0
+        self.ended = False
+        self._unread = set[Doing]()
 
     def __enter__(self) -> Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End the process, whatever it is at. Who waits for its entries, in another thread, gets a GradverifyError."""
+        self.ended = True
         self.process.end()
+        for doing in tuple(self._unread):
+            doing.task.future.cancel()  # the pool leaves it pending for ever
 
     def submit(self, done: SimpleQueue[tuple[Worker, Doing]]) -> None:
         """Submit the next item; it is put into `done` when it has come."""
         item = self.todo.pop(0)
         doing = Doing(item, self.process.submit(_do, item), time.monotonic())
         self.under_way += 1
+        self._unread.add(doing)
         doing.task.future.add_done_callback(lambda _: done.put((self, doing)))
 
     def entry(self, doing: Doing) -> Entry:
         """The entry of an item that has come, or of how none came."""
         self.under_way -= 1
+        self._unread.discard(doing)
+        if self.ended:
+            raise GradverifyError("the process was ended: nobody waits for what it was at")
         begun, self.read_at = max(doing.since, self.read_at), time.monotonic()
         try:
             found: Entry = doing.task.result()

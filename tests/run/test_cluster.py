@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,9 +20,10 @@ from typing import Any
 import pytest
 
 from gradverify.core.errors import GradverifyError
-from gradverify.run import cluster
-from gradverify.run.campaign.model import Campaign, Combo
+from gradverify.run import cluster, scheduling
+from gradverify.run.campaign.model import Campaign, Combo, Verdicting
 from gradverify.run.campaign.workers import Judging
+from gradverify.run.crew import Submitted
 from gradverify.run.scheduling import Entry, Task, local
 
 GRAPHS = 30
@@ -220,6 +223,44 @@ def test_a_scheduler_of_a_name_that_nobody_knows() -> None:
     ended = subprocess.run([*COMMAND, "--scheduler", "slurm"], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
     assert "'slurm' is neither local nor dask://" in ended.stderr
+
+
+class Endless:
+    """A process that never answers."""
+
+    def __init__(self, *_: object) -> None:
+        self.given = threading.Event()
+
+    def submit(self, *_: object) -> Submitted:
+        self.given.set()
+        return Submitted(concurrent.futures.Future(), 0)
+
+    def end(self) -> None:
+        pass
+
+
+def test_a_worker_whose_process_is_ended_waits_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what a client left behind, that was killed, would hold the worker for ever."""
+    monkeypatch.setattr(scheduling, "Process", Endless)
+    found: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            cluster.do_range(Judging(SMALL), [[Verdicting(5, 0, SMALL.combos[0])]], Judging(SMALL).state())
+        except GradverifyError as e:
+            found.append(e)
+
+    thread = threading.Thread(target=work, daemon=True)
+    before = list(cluster._open)
+    thread.start()
+    while cluster._open == before:
+        time.sleep(0.001)
+    (worker,) = (w for w in cluster._open if w not in before)
+    assert worker.process.given.wait(10)
+    cluster.end_processes()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert [str(e) for e in found] == ["the process was ended: nobody waits for what it was at"]
 
 
 SMALL = Campaign(range(3), (Combo("engine", "float64"),), seed=5)
