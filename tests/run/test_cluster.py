@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
-import os
-import random
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from bench.kills import disagreement, disturb, outcomes
 from gradverify.core.errors import GradverifyError
 from gradverify.run import cluster, scheduling
 from gradverify.run.campaign.model import Campaign, Combo, Verdicting
@@ -26,91 +23,45 @@ from gradverify.run.campaign.workers import Judging
 from gradverify.run.crew import Submitted
 from gradverify.run.scheduling import Entry, Task, local
 
-GRAPHS = 30
-ARGS = ("--subjects", "engine", "--dtypes", "float32,float64", "--graphs", str(GRAPHS), "--seed", "5", "--jobs", "2")
-COMMAND = (sys.executable, "-m", "gradverify", "campaign", *ARGS)
+COMMAND = (sys.executable, "-m", "gradverify", "campaign", "--subjects", "engine", "--graphs", "30")
 
 
-def entries(log: Path) -> list[Entry]:
-    return [e for e in map(json.loads, log.read_text().splitlines()) if "i" in e]
-
-
-def outcomes(log: Path) -> dict[tuple[int, str], str]:
-    """By graph and dtype. Raises where something was judged twice."""
-    found = entries(log)
-    twice = [k for k, n in Counter((e["i"], e["dtype"]) for e in found).items() if n > 1]
-    assert not twice
-    return {(e["i"], e["dtype"]): e["is"] for e in found}
-
-
-def descendants(pid: int) -> Iterator[int]:
-    """Processes below one."""
-    try:
-        children: list[str] = []
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            children += (thread / "children").read_text().split()
-    except OSError:
-        return
-    for child in map(int, children):
-        yield child
-        yield from descendants(child)
-
-
-def kill_and_resume(log: Path, kills: int, command: Sequence[str] = COMMAND) -> tuple[int, set[str]]:
-    """Run a campaign, ended by kill -9 of the client or of a process below it so many times; how often, and of what."""
-    rng, hit = random.Random(0), 0
-    whom: set[str] = set()
-    while hit < kills:
-        running = subprocess.Popen([*command, "--log", str(log)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        before = log.stat().st_size if log.exists() else 0
-        until = time.monotonic() + 120
-        while running.poll() is None and time.monotonic() < until:
-            if log.exists() and log.stat().st_size > before:
-                break  # it judges
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.2))
-        if running.poll() is not None:
-            break  # it was through
-        below = list(descendants(running.pid))
-        victim = running.pid if rng.random() < 0.6 or not below else rng.choice(below)
-        whom.add("client" if victim == running.pid else "below")
-        try:
-            os.kill(victim, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-        hit += 1
-        if victim != running.pid:
-            time.sleep(rng.uniform(0, 0.5))
-            running.kill()
-        running.wait()
-        for pid in below:  # they end with their parent, each as soon as it notices
-            for _ in range(500):
-                if not Path(f"/proc/{pid}").exists():
-                    break
-                time.sleep(0.02)
-            else:
-                raise AssertionError(f"process {pid} outlived its parent")
-    return hit, whom
-
-
-def finish(log: Path, command: Sequence[str] = COMMAND) -> dict[tuple[int, str], str]:
-    ended = subprocess.run([*command, "--log", str(log)], capture_output=True, text=True, timeout=600)
-    assert ended.returncode in (0, 1), ended.stderr
-    return outcomes(log)
-
-
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
-@pytest.mark.parametrize("kills", [pytest.param(2, marks=pytest.mark.slow), pytest.param(36, marks=pytest.mark.slow)])
-def test_kill_9_loses_nothing(kills: int, tmp_path: Path) -> None:
-    log = tmp_path / "a.jsonl"
-    hit, _ = kill_and_resume(log, kills)
-    killed, whole = finish(log), finish(tmp_path / "b.jsonl")
-    assert hit
-    assert killed.keys() == whole.keys()
-    assert len(whole) == 2 * GRAPHS
-    crashed = [k for k in killed if killed[k] == "crash"]  # a process that was at a verdict was killed: it is named
-    assert len(crashed) <= hit
-    assert {k: v for k, v in killed.items() if k not in crashed} == {k: whole[k] for k in killed if k not in crashed}
+@pytest.mark.parametrize(("kills", "is_local"), [(2, True), (36, True), (4, False), (24, False)])
+def test_kill_9_loses_nothing(kills: int, is_local: bool, tmp_path: Path) -> None:
+    if not is_local:
+        pytest.importorskip("distributed")
+    assert disturb(kills, 60, 0, is_local, tmp_path).total() == kills
+
+
+def write(log: Path, *found: tuple[int, str]) -> Path:
+    lines = [{"campaign": 2}, *({"i": i, "subject": "engine", "dtype": "float64", "is": is_} for i, is_ in found)]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return log
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        ([(0, "PASS"), (1, "PASS")], ""),
+        ([(0, "crash"), (1, "PASS")], ""),
+        ([(0, "crash"), (1, "crash")], "2 crashes after 1 kills"),
+        ([(0, "PASS")], "1 verdicts lost, 0 too many"),
+        ([(0, "PASS"), (1, "PASS"), (2, "PASS")], "0 verdicts lost, 1 too many"),
+        ([(0, "PASS"), (1, "FAIL")], "other outcomes: "),
+    ],
+)
+def test_what_a_killed_log_is_held_against(found: list[tuple[int, str]], says: str, tmp_path: Path) -> None:
+    whole = write(tmp_path / "whole", (0, "PASS"), (1, "PASS"))
+    wrong = disagreement(write(tmp_path / "killed", *found), whole, 1)
+    assert wrong.startswith(says)
+    assert bool(wrong) == bool(says)
+
+
+def test_a_verdict_that_stands_twice_is_noticed(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="judged twice"):
+        outcomes(write(tmp_path / "a", (0, "PASS"), (0, "PASS")))
 
 
 # A scheduler that runs in this process: what `cluster` makes of its answers.
