@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from ..core.errors import GradverifyError
@@ -49,6 +49,7 @@ def dask(address: str, jobs: int) -> Scheduler:
 
     def do_all(work: Work, tasks: Iterator[Task]) -> Iterator[Entry]:
         with ExitStack() as stack:
+            stack.enter_context(_quiet(logging.getLogger("distributed.client")))
             if not address:
                 cluster: Any = stack.enter_context(
                     distributed.LocalCluster(
@@ -74,6 +75,17 @@ def dask(address: str, jobs: int) -> Scheduler:
                     client.unregister_worker_plugin(NAME)
 
     return do_all
+
+
+@contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """No tracebacks of a scheduler that is gone: that it is gone is said in one line."""
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _plugin() -> Any:
