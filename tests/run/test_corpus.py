@@ -126,6 +126,17 @@ def test_a_place_that_is_none(tmp_path: Path) -> None:
         database(["redis://127.0.0.1:9"])
 
 
+def test_machines_share_a_corpus_in_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    fakeredis, redis = pytest.importorskip("fakeredis"), pytest.importorskip("redis")
+    server = fakeredis.FakeServer()
+    monkeypatch.setattr(redis.Redis, "from_url", lambda url: fakeredis.FakeRedis(server=server))
+    one = Corpus(database(["redis://somewhere:6379"]))
+    one.learn(A, ["a"])
+    two = Corpus(database(["redis://somewhere:6379"]))
+    assert two.kept == {A: {"a"}}
+    assert not two.learn(B, ["a"])
+
+
 # What a case takes.
 
 
