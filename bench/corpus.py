@@ -182,8 +182,9 @@ def page(rows: Sequence[dict[str, Any]], command: str, learned: int, cap: int) -
         "",
         f"The corpus needed fewer graphs in {fewer} pairs, more in {more}, the same in {len(either) - fewer - more}; "
         f"neither found the bug in {neither}.", "",
-        "The graphs of a corpus are larger than drawn ones, and those that take most come first: where the second line of the",
-        "first table is not below 1, fewer graphs are not less work.", "",
+        "The graphs of a corpus are larger than drawn ones, and those that take most come first: where the second line of",
+        "the first table is not below 1, fewer graphs are not less work. Pairs in which neither found the bug are left out.",
+        "",
         "What is counted is the search, not the learning: a corpus pays where it is used again, after a change of the code,",
         "of a framework or of the judge. What is not found counts with all graphs that were judged. Lines of code were no",
         f"features here: Python {sys.version_info[0]}.{sys.version_info[1]}." if sys.version_info < (3, 12) else "",
