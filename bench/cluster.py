@@ -15,11 +15,12 @@ import statistics
 import time
 from collections import defaultdict
 
-from gradverify.run.campaign import cluster
-from gradverify.run.campaign.cluster import dask
+from gradverify.run import cluster
 from gradverify.run.campaign.model import Campaign, campaign
-from gradverify.run.campaign.workers import local
+from gradverify.run.campaign.workers import Judging
+from gradverify.run.cluster import dask
 from gradverify.run.runner import Settings
+from gradverify.run.scheduling import local
 
 
 def cpu() -> float:
@@ -34,7 +35,7 @@ def timed(judge, c: Campaign) -> tuple[float, float, list]:
     From a third of the entries to nine tenths: all workers have started by then, and none has run out of graphs.
     """
     entries, at, used = [], [], []
-    for entry in judge(c, ((i, list(c.todo(i))) for i in c.graphs)):
+    for entry in judge(Judging.of(c), c.tasks(())):
         entries.append(entry)
         at.append(time.perf_counter())
         used.append(cpu())

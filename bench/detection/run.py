@@ -9,7 +9,8 @@ decided. `--quick` takes the subset that the regression tests use; `--write` sav
 
 With `--dtypes` gradverify.check alone is given every entry in each of these dtypes that it takes, and `--write` saves
 bench/results/detection_dtypes.md. `--every N` takes each N-th entry, from the one numbered `--first K` on. `--rows FILE`
-keeps each verdict as it comes, and asks for none that is there: a run that was interrupted goes on.
+keeps each verdict as it comes, and asks for none that is there: a run that was interrupted goes on. Every verdict is
+reached in a process that is started anew when a tool ends it; `--jobs` are so many, `--scheduler dask://…` a cluster.
 """
 
 from __future__ import annotations
@@ -22,13 +23,11 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import argparse
-import json
 import platform
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -38,36 +37,12 @@ BY_DTYPE = ROOT / "bench" / "results" / "detection_dtypes.md"
 if __package__ in (None, ""):
     sys.path.insert(0, str(ROOT))
 
-import torch
-
 from bench.detection import tools
-from bench.detection.catalogue import CLASSES, Entry, correct, mutants
-from bench.detection.dtypes import DTYPES, in_dtype
-from gradverify.core.limits import TimeLimit, time_limit
-
-
-@dataclass(frozen=True)
-class Row:
-    """The verdict of one tool on one entry, and its time."""
-
-    tool: str
-    entry: Entry
-    outcome: str
-    message: str
-    seconds: float
-
-
-def measure(tool: str, entry: Entry, limit: float) -> Row:
-    """Run a tool on an entry, for at most `limit` seconds."""
-    start = time.perf_counter()
-    try:
-        with time_limit(limit):
-            outcome, message = tools.run(tool, entry)
-    except TimeLimit:
-        outcome, message = "undecided", f"over {limit:g} s"
-    except Exception as e:  # the tool itself broke: no verdict, and worth knowing
-        outcome, message = "undecided", f"the tool raised {type(e).__name__}: {str(e)[:200]}"
-    return Row(tool, entry, outcome, message, time.perf_counter() - start)
+from bench.detection.catalogue import CLASSES
+from bench.detection.dtypes import DTYPES
+from bench.detection.work import Item, Matrix, Row, each_dtype, entries, read
+from gradverify.run.lines import Lines
+from gradverify.run.scheduling import Scheduler, one_by_one, scheduler
 
 
 def share(n: int, of: int) -> str:
@@ -164,37 +139,22 @@ def by_dtype(rows: dict[str, list[Row]]) -> str:
     return text
 
 
-def run_dtypes(
-    chosen: Sequence[Entry], dtypes: Sequence[str], limit: float, kept: Path | None = None
-) -> dict[str, list[Row]]:
-    """The rows of gradverify.check on the entries in each of these dtypes; those in the file `kept` are not asked again."""
-    lines = kept.read_text().splitlines() if kept and kept.exists() else []
-    known = {(r["dtype"], r["name"]): r for r in map(json.loads, lines)}
-    rows: dict[str, list[Row]] = {}
-    for dtype in dtypes:
-        for e in chosen:
-            if (old := known.get((dtype, e.name))) is not None:
-                r = Row("gradverify.check", e, old["outcome"], old["message"], old["seconds"])
-                rows.setdefault(dtype, []).append(r)
-                continue
-            r = measure("gradverify.check", in_dtype(e, dtype), limit)
-            rows.setdefault(dtype, []).append(r)
+def measured(items: Sequence[Item], work: Matrix, where: Scheduler, kept: Path | None = None) -> dict[Item, Row]:
+    """The rows of the items, in their order; those in the file `kept` are not asked again."""
+    with Lines(kept) if kept else nullcontext() as lines:
+        known = dict(map(read, lines or ()))
+        for entry in where(work, one_by_one(item for item in items if item not in known)):
+            if lines:
+                lines.append(entry)
+            item, r = read(entry)
+            known[item] = r
+            label = " ".join(filter(None, (item.tool, item.dtype)))
             print(
-                f"{dtype}: {e.bug} {e.name}: {r.outcome} {r.seconds:.2f} s {r.message[:150]}",
+                f"{label}: {r.entry.bug} {r.entry.name}: {r.outcome} {r.seconds:.2f} s {r.message[:150]}",
                 file=sys.stderr,
                 flush=True,
             )
-            if kept:
-                row = {
-                    "dtype": dtype,
-                    "name": e.name,
-                    "outcome": r.outcome,
-                    "message": r.message,
-                    "seconds": r.seconds,
-                }
-                with kept.open("a") as out:
-                    out.write(json.dumps(row) + "\n")
-    return rows
+    return {item: known[item] for item in items}
 
 
 def versions() -> str:
@@ -220,16 +180,18 @@ def main() -> None:
     parser.add_argument(
         "--first", type=int, default=0, metavar="K", help="the number of the first of these (default 0)"
     )
-    parser.add_argument(
-        "--rows", type=Path, metavar="FILE", help="keep the rows of --dtypes here, and go on from these"
-    )
+    parser.add_argument("--rows", type=Path, metavar="FILE", help="keep the rows here, and go on from these")
+    parser.add_argument("--scheduler", default="local", help="local, or dask://HOST:PORT, as of gradverify campaign")
+    parser.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    wrong, right = mutants(), correct()
-    chosen = [e for e in [*wrong, *right] if options.only in e.name and (e.quick or not options.quick)]
-    chosen = chosen[options.first :: options.every]
+    where = scheduler(options.scheduler, options.jobs)
+    named = [(n, e) for n, e in entries().items() if options.only in n and (e.quick or not options.quick)]
+    names = [name for name, _ in named][options.first :: options.every]
+    chosen = [entries()[name] for name in names]
     if options.dtypes:
-        table = by_dtype(run_dtypes(chosen, options.dtypes, options.limit, options.rows))
+        work = Matrix(("gradverify.check",), options.limit)
+        found = measured(list(each_dtype(names, options.dtypes)), work, where, options.rows)
+        table = by_dtype({d: [r for item, r in found.items() if item.dtype == d] for d in options.dtypes})
         n = sum(bool(e.bug) for e in chosen)
         page = f"{versions()}; CPU, one thread.\n\n{n} mutants, {len(chosen) - n} correct functions.\n\n{table}"
         print(page)
@@ -238,19 +200,8 @@ def main() -> None:
                 f"# Detection in five dtypes\n\n`python {' '.join(sys.argv)}`, our own catalogue.\n\n{page}\n"
             )
         return
-    warm = [next(e for e in right if e.framework == f) for f in ("torch", "jax")]
-    rows: list[Row] = []
-    for tool in options.tools:
-        for e in warm:
-            measure(tool, e, 120.0)  # imports and first compilations are not the function's
-        for e in chosen:
-            rows.append(measure(tool, e, options.limit))
-            r = rows[-1]
-            print(
-                f"{tool}: {e.bug} {e.name}: {r.outcome} {r.seconds:.2f} s {r.message[:150]}",
-                file=sys.stderr,
-                flush=True,
-            )
+    items = [Item(tool, name) for tool in options.tools for name in names]
+    rows = list(measured(items, Matrix(tuple(options.tools), options.limit), where, options.rows).values())
     n = sum(bool(e.bug) for e in chosen)
     command = " ".join(
         ["python bench/detection/run.py", *(f for f in ("--quick", "--write") if getattr(options, f[2:]))]

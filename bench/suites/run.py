@@ -26,6 +26,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 from bench.suites.projects import PROJECTS, Project
+from bench.suites.work import Suites
+from gradverify.run.scheduling import one_by_one, scheduler
 
 ROOT = Path(__file__).parents[2]
 
@@ -236,27 +238,28 @@ def main() -> None:
     parser.add_argument("--each", type=float, default=60.0, help="seconds for one record")
     parser.add_argument("--write", action="store_true", help="write bench/results/suites.md, of earlier runs as well")
     parser.add_argument("--keep", action="store_true", help="run only what has not been run")
+    parser.add_argument("--scheduler", default="local", help="local, or dask://HOST:PORT, as of gradverify campaign")
+    parser.add_argument("--jobs", type=int, default=1, help="suites at a time: more than one disturbs what is timed")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for project in PROJECTS:
-        kept = options.folder / f"{project.name}-row.json"
-        if (not options.names or project.name in options.names) and not (options.keep and kept.exists()):
-            try:
-                row = examine(
-                    project, options.folder.resolve(), options.limit, options.seconds, options.pairs, options.each
-                )
-            except (subprocess.SubprocessError, OSError, StopIteration) as e:
-                print(f"{project.name}: {e}", flush=True)
-                continue
-            kept.write_text(json.dumps(row, indent=1, default=str))
-            for name, kind, message in row["fails"]:
-                print(f"FAIL ({kind}): {name}\n    {message}")
-            for test, (before, after) in row["changed"].items():
-                print(f"changed: {test}: {before} -> {after}")
-        if kept.exists():
-            rows.append(json.loads(kept.read_text()))
-            print(table(rows[-1:])[2], flush=True)
+    kept = {p.name: options.folder / f"{p.name}-row.json" for p in PROJECTS}
+    asked = [p.name for p in PROJECTS if not options.names or p.name in options.names]
+    todo = [name for name in asked if not (options.keep and kept[name].exists())]
+    work = Suites(options.folder.resolve(), options.limit, options.seconds, options.pairs, options.each)
+    for entry in scheduler(options.scheduler, options.jobs)(work, one_by_one(todo)):
+        if "error" in entry:
+            print(f"{entry['name']}: {entry['error']}", flush=True)
+            continue
+        row, file = entry["row"], kept[entry["name"]]
+        whole = file.with_suffix(".part")
+        whole.write_text(json.dumps(row, indent=1))
+        whole.replace(file)  # what is there was written to its end
+        for name, kind, message in row["fails"]:
+            print(f"FAIL ({kind}): {name}\n    {message}")
+        for test, (before, after) in row["changed"].items():
+            print(f"changed: {test}: {before} -> {after}")
+        print(table([row])[2], flush=True)
+    rows = [json.loads(file.read_text()) for file in kept.values() if file.exists()]
     if options.write:
         (ROOT / "bench" / "results" / "suites.md").write_text("\n".join(page(rows)))
 

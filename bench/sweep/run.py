@@ -1,34 +1,25 @@
-# ruff: noqa: E402 - thread counts must be set before the frameworks are imported
+# ruff: noqa: E402 - the repository must be on the path before it is imported
 """The sweep over a framework's public functions.
 
     python bench/sweep/run.py torch|jax [--only TEXT] [--write] [--limit S] [--effort E] [--rows FILE]
+                                        [--scheduler local|dask://…] [--jobs N]
 
 Every point of `bench/sweep/<framework>_functions.py` goes through `gradverify.check`, in a process of its own that is
-started anew when one brings it down or hangs in it. `--write` saves bench/results/sweep-<framework>.md. Exit status 1
-where a FAIL has no judgement, where a judgement has ceased to be true, or where gradverify crashed.
+started anew when one brings it down or hangs in it; on a cluster of Dask with `--scheduler`, whose workers need this
+repository on their path. With `--rows` a sweep that was ended goes on where it was. `--write` saves
+bench/results/sweep-<framework>.md. Exit status 1 where a FAIL has no judgement, where a judgement has ceased to be true,
+or where gradverify crashed.
 """
 
 from __future__ import annotations
 
-import os
-
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-
 import argparse
-import importlib
-import json
-import selectors
-import subprocess
+import os
 import sys
-import time
-import traceback
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,111 +27,27 @@ ROOT = Path(__file__).parents[2]
 if __package__ in (None, ""):
     sys.path.insert(0, str(ROOT))
 
-import gradverify
-from bench.sweep.points import ORDINARY, RULINGS, Judgement, Point, called
-from gradverify.core.limits import TimeLimit, time_limit
+from bench.sweep.points import ORDINARY, RULINGS, Judgement
+from bench.sweep.work import ENVIRONMENT, Row, Sweep, table_of
+from gradverify.run.lines import Lines
+from gradverify.run.scheduling import Scheduler, local, one_by_one, scheduler
 
 FRAMEWORKS = ("torch", "jax")
 OUTCOMES = ("PASS", "FAIL", "KNOWN", "INCONCLUSIVE", "REFUSED", "CRASH")
 """REFUSED: `check` raised BadInput, since the call itself cannot be judged. CRASH: gradverify broke."""
 
-GRACE = 60.0
-"""Seconds beyond the limit after which a process that hangs outside Python is ended; its start is in it."""
+
+def swept(sweep: Sweep, places: Iterable[int], where: Scheduler | None = None) -> Iterator[Row]:
+    """The rows of the points at these places of the table, as they come: in order where one process works."""
+    for entry in (where or local())(sweep, one_by_one(places)):
+        yield Row(**entry)
 
 
-@dataclass(frozen=True)
-class Row:
-    """The result of one point: `what` is the FAIL's kind or the INCONCLUSIVE's reason, `said` the point's text."""
-
-    function: str
-    edge: str
-    outcome: str
-    what: str = ""
-    message: str = ""
-    seconds: float = 0.0
-    said: str = ""
-
-    @property
-    def label(self) -> str:
-        return f"{self.outcome}{f' ({self.what})' if self.what else ''}"
-
-
-def judged(point: Point, table: Any, limit: float, effort: str) -> Row:
-    """One point through `check`."""
-    start = time.perf_counter()
-    spent = lambda: round(time.perf_counter() - start, 3)
-    row = lambda *found: Row(point.function, point.edge, *found, seconds=spent(), said=point.said)
-    try:
-        with time_limit(limit), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            fn, args = called(point, table)
-            asked = effort if effort != "mixed" else "normal" if point.edge == ORDINARY else "quick"
-            verdict = gradverify.check(fn, *args, **{"effort": asked, **point.options})
-    except TimeLimit:
-        return row("INCONCLUSIVE", "time limit", f"over {limit:g} s")
-    except gradverify.BadInput as e:
-        if spent() >= limit:  # `check` takes our alarm for a function that hangs
-            return row("INCONCLUSIVE", "time limit", f"over {limit:g} s")
-        return row("REFUSED", "", str(e))
-    except Exception as e:
-        last = traceback.extract_tb(e.__traceback__)[-1]
-        return row("CRASH", type(e).__name__, f"{str(e)[:300]} ({Path(last.filename).name}:{last.lineno})")
-    what = verdict.kind.value if verdict.kind else verdict.reason.name.lower() if verdict.reason else ""
-    return row(verdict.outcome.value, what, verdict.message.splitlines()[0] if verdict.message else "")
-
-
-def work(framework: str, limit: float, effort: str) -> None:
-    """Judge the points whose indices come by standard input; write one line of JSON each to standard output."""
-    table = table_of(framework)
-    for place in json.loads(sys.stdin.read()):
-        print(json.dumps(asdict(judged(table.POINTS[place], table, limit, effort))), flush=True)
-
-
-def table_of(framework: str) -> Any:
-    return importlib.import_module(f"bench.sweep.{framework}_functions")
-
-
-def swept(framework: str, table: Any, places: list[int], limit: float, effort: str) -> Iterator[Row]:
-    """The rows of the points at these places of the table, in order."""
-    command = [sys.executable, __file__, framework, "--worker", "--limit", str(limit), "--effort", effort]
-    pipe = subprocess.PIPE
-    while places:
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, bufsize=1) as process:
-            assert process.stdin is not None
-            process.stdin.write(json.dumps(places))
-            process.stdin.close()
-            for line in _lines(process, limit + GRACE):
-                yield Row(**json.loads(line))
-                places = places[1:]
-        if places:
-            p = table.POINTS[places[0]]
-            how = "hung" if process.returncode == -9 else f"ended with status {process.returncode}"
-            yield Row(p.function, p.edge, "CRASH", "process", f"the process {how}", said=p.said)
-            places = places[1:]
-
-
-def kept(file: Path | None, table: Any) -> dict[tuple[str, str], Row]:
+def kept(lines: Iterable[dict[str, Any]], table: Any) -> dict[tuple[str, str], Row]:
     """The rows of an earlier run whose points have not changed since."""
-    if file is None or not file.exists():
-        return {}
     said = {(p.function, p.edge): p.said for p in table.POINTS}
-    rows = [Row(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
+    rows = [Row(**line) for line in lines]
     return {(r.function, r.edge): r for r in rows if said.get((r.function, r.edge)) == r.said}
-
-
-def _lines(process: subprocess.Popen[str], patience: float) -> Iterator[str]:
-    """The process's lines; it is killed where none comes for so long."""
-    assert process.stdout is not None
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while True:
-            if not selector.select(patience):
-                process.kill()
-                return
-            line = process.stdout.readline()
-            if not line:
-                return
-            yield line
 
 
 # ---- the report -----------------------------------------------------------------------------------------------------
@@ -261,22 +168,24 @@ def main() -> int:
     efforts = ("quick", "normal", "thorough", "mixed")
     parser.add_argument("--effort", choices=efforts, default="normal", help="of `check`; mixed is quick at edges")
     parser.add_argument("--rows", type=Path, help="a file that keeps the rows: those in it are not asked again")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--scheduler", default="local", help="local, or dask://HOST:PORT, as of gradverify campaign")
+    parser.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
     options = parser.parse_args()
-    if options.worker:
-        work(options.framework, options.limit, options.effort)
-        return 0
-    table = table_of(options.framework)
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    table, sweep = table_of(options.framework), Sweep(options.framework, options.limit, options.effort)
     places = [k for k, p in enumerate(table.POINTS) if options.only in p.name]
-    known = kept(options.rows, table)
-    todo = [k for k in places if (table.POINTS[k].function, table.POINTS[k].edge) not in known]
-    for row in swept(options.framework, table, todo, options.limit, options.effort):
-        known[row.function, row.edge] = row
-        if options.rows:
-            with options.rows.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(row)) + "\n")
-        said = f": {row.message}" if row.message else ""
-        print(f"{row.function}, {row.edge}: {row.label} {row.seconds:.2f} s{said[:300]}", file=sys.stderr, flush=True)
+    with Lines(options.rows) if options.rows else nullcontext() as lines:
+        known = kept(lines or (), table)
+        todo = [k for k in places if (table.POINTS[k].function, table.POINTS[k].edge) not in known]
+        for row in swept(sweep, todo, scheduler(options.scheduler, options.jobs)):
+            known[row.function, row.edge] = row
+            if lines:
+                lines.append(asdict(row))
+            said = f": {row.message}" if row.message else ""
+            print(
+                f"{row.function}, {row.edge}: {row.label} {row.seconds:.2f} s{said[:300]}", file=sys.stderr, flush=True
+            )
     chosen = [table.POINTS[k] for k in places]
     rows = [known[p.function, p.edge] for p in chosen]
     flags = [f"--only {options.only!r}"] * bool(options.only) + ["--write"] * options.write

@@ -13,10 +13,13 @@ from click.core import ParameterSource
 from ..core.errors import GradverifyError
 from ..report import campaign as pages
 from ..report.console import CampaignProgress, console
+from ..run.campaign.corpus import Corpus, database
 from ..run.campaign.log import Log
 from ..run.campaign.model import Spread, campaign
-from ..run.campaign.workers import Scheduler, local, run_campaign
+from ..run.campaign.workers import run_campaign
 from ..run.runner import Settings
+from ..run.scheduling import Scheduler
+from ..run.scheduling import scheduler as named
 from .group import Exit
 from .options import judging_options
 
@@ -65,6 +68,12 @@ def _indices(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
     help="Seconds after which a verdict counts as hanging.",
 )
 @click.option(
+    "--corpus",
+    multiple=True,
+    metavar="DIR|redis://…",
+    help="A corpus of graphs, in Hypothesis's example database: it is judged first, and what takes anything new is added.",
+)
+@click.option(
     "--log",
     "log_path",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -87,6 +96,7 @@ def command(
     jobs: int,
     scheduler: str,
     limit: float,
+    corpus: tuple[str, ...],
     log_path: Path | None,
     markdown_path: Path | None,
     **options: Any,
@@ -95,6 +105,7 @@ def command(
 
     \b
     gradverify campaign --graphs 100000 --jobs 8 --log campaign.jsonl --markdown docs/campaign.md
+    gradverify campaign --graphs 100000 --corpus corpus
     gradverify campaign --only 4711 --subjects jax --dtypes float16
 
     Each graph on each subject in each dtype (see --spread): on all subjects that are installed and judge graphs, in all
@@ -103,13 +114,19 @@ def command(
     """
     if only and (log_path or markdown_path):
         raise click.UsageError("--only looks again at what a campaign has found: give it without --log and --markdown")
+    if only and corpus:
+        raise click.UsageError("--only judges the graphs that it names: give it without --corpus")
     wanted = only or range(first, first + graphs)
-    asked = campaign(Settings(**options), wanted, spread=spread, order=order, limit=limit, every=bool(only))
+    learned = Corpus(database(corpus), order) if corpus else None
+    how: dict[str, Any] = {"spread": spread, "order": order, "limit": limit, "every": bool(only)}
+    if learned is not None:
+        how["corpus"] = learned.examples()
+    asked = campaign(Settings(**options), wanted, **how)
     tally = pages.Tally(asked)
     if markdown_path is not None:
         _check_writable(markdown_path)  # known before hours go by
     with nullcontext() if log_path is None else Log(log_path, asked) as log:
-        run_campaign(asked, [tally, CampaignProgress(console(), tally)], log, _scheduler(scheduler, jobs))
+        run_campaign(asked, [tally, CampaignProgress(console(), tally)], log, _scheduler(scheduler, jobs), learned)
     if markdown_path is not None:
         markdown_path.write_text(pages.markdown(tally, _command_line()), encoding="utf-8")
         click.echo(f"page: {markdown_path}")
@@ -118,13 +135,12 @@ def command(
 
 def _scheduler(where: str, jobs: int) -> Scheduler:
     """Where a campaign is judged. Raises UsageError for a text that names no scheduler."""
-    if where == "local":
-        return local(jobs)
-    if not where.startswith("dask://"):
-        raise click.BadParameter(f"{where!r} is neither local nor dask://…", param_hint="--scheduler")
-    from ..run.campaign.cluster import dask
-
-    return dask(where.removeprefix("dask://"), jobs)
+    try:
+        return named(where, jobs)
+    except GradverifyError as e:
+        if where.startswith("dask://"):
+            raise
+        raise click.BadParameter(str(e), param_hint="--scheduler") from None
 
 
 def _check_writable(path: Path) -> None:

@@ -25,6 +25,9 @@ SHOWN = 20
 
 Bad = JobJudged | JobLost
 
+Graph = int | tuple[int | None, int]
+"""The number of a graph; with its seed where that is not the campaign's."""
+
 
 @dataclass
 class Row:
@@ -34,7 +37,7 @@ class Row:
     dtype: str
     counts: Counts = field(default_factory=Counts)
     lost: Counter[str] = field(default_factory=Counter)
-    graphs: set[int] = field(default_factory=set)
+    graphs: set[Graph] = field(default_factory=set)
     seconds: float = 0.0
 
     @property
@@ -92,7 +95,7 @@ class Tally:
         job = event.job
         row = self.rows[Combo(job.subject, job.dtype)]
         if job.number is not None:
-            row.graphs.add(job.number)
+            row.graphs.add(job.number if job.source.seed == self.campaign.seed else (job.source.seed, job.number))
         if isinstance(event, JobLost):
             row.lost[event.how] += 1
             row.seconds += event.seconds
@@ -109,12 +112,12 @@ class Tally:
             self.unsupported[job.subject, v.message] += 1
 
     @property
-    def done(self) -> Mapping[Combo, set[int]]:
+    def done(self) -> Mapping[Combo, set[Graph]]:
         """The graphs that were judged, by subject and dtype."""
         return {combo: row.graphs for combo, row in self.rows.items()}
 
     @property
-    def graphs(self) -> set[int]:
+    def graphs(self) -> set[Graph]:
         return set().union(*self.done.values())
 
     @property
@@ -173,7 +176,7 @@ def is_acceptable(event: Bad) -> bool:
 def replay(event: Bad, campaign: Campaign) -> str:
     """The command that judges an event's case again."""
     chosen = f"--only {event.job.number} --subjects {event.job.subject} --dtypes {event.job.dtype}"
-    return f"gradverify campaign --seed {campaign.seed}{' --order 2' if campaign.order == 2 else ''} {chosen}"
+    return f"gradverify campaign --seed {event.job.source.seed}{' --order 2' if campaign.order == 2 else ''} {chosen}"
 
 
 def _describe(event: Bad) -> tuple[str, str, str, str]:

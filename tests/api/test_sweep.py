@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bench.sweep import run, torch_functions  # noqa: E402
+from bench.sweep import run, torch_functions, work  # noqa: E402
 from bench.sweep.points import RULINGS, Point, assigned, called, last, parsed  # noqa: E402
 from gradverify import Outcome, Reason, check  # noqa: E402
 
@@ -39,8 +39,8 @@ WRONG = {
 POINTS = {(p.function, p.edge): p for p in torch_functions.POINTS}
 
 
-def swept(function: str, edge: str = run.ORDINARY) -> run.Row:
-    return run.judged(POINTS[function, edge], torch_functions, 60.0, "quick")
+def swept(function: str, edge: str = run.ORDINARY) -> work.Row:
+    return work.judged(POINTS[function, edge], torch_functions, 60.0, "quick")
 
 
 @pytest.mark.parametrize("function", COMMON)
@@ -96,8 +96,8 @@ torch.clamp: f(x, -1., 1.) | x = real(5)
 
 
 def test_what_breaks_is_a_row_of_the_sweep_and_not_its_end() -> None:
-    def judged(call: str, limit: float = 60.0) -> run.Row:
-        return run.judged(Point("f", "e", call, "x = real(3)"), torch_functions, limit, "quick")
+    def judged(call: str, limit: float = 60.0) -> work.Row:
+        return work.judged(Point("f", "e", call, "x = real(3)"), torch_functions, limit, "quick")
 
     assert judged("torch.nonsense(x)").outcome == "REFUSED"
     assert judged("1 // 0").outcome == "REFUSED"

@@ -10,7 +10,7 @@ jax = pytest.importorskip("jax")
 
 BEFORE = jax.config.jax_enable_x64
 
-from bench.sweep import jax_functions, run  # noqa: E402
+from bench.sweep import jax_functions, run, work  # noqa: E402
 from bench.sweep.points import RULINGS, assigned, called  # noqa: E402
 
 # The table turns 64-bit types on for its own process; here each test says for itself.
@@ -45,8 +45,8 @@ def doubles() -> Any:
         yield
 
 
-def swept(function: str, edge: str = run.ORDINARY) -> run.Row:
-    return run.judged(POINTS[function, edge], jax_functions, 60.0, "quick")
+def swept(function: str, edge: str = run.ORDINARY) -> work.Row:
+    return work.judged(POINTS[function, edge], jax_functions, 60.0, "quick")
 
 
 @pytest.mark.parametrize("function", COMMON)

@@ -2,112 +2,66 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
-import os
-import random
-import signal
 import subprocess
 import sys
+import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from bench.kills import disagreement, disturb, outcomes
 from gradverify.core.errors import GradverifyError
-from gradverify.run.campaign import cluster
-from gradverify.run.campaign.log import Entry
-from gradverify.run.campaign.model import Campaign, Combo
-from gradverify.run.campaign.workers import Task, local
+from gradverify.run import cluster, scheduling
+from gradverify.run.campaign.model import Campaign, Combo, Verdicting
+from gradverify.run.campaign.workers import Judging
+from gradverify.run.crew import Submitted
+from gradverify.run.scheduling import Entry, Task, local
 
-GRAPHS = 30
-ARGS = ("--subjects", "engine", "--dtypes", "float32,float64", "--graphs", str(GRAPHS), "--seed", "5", "--jobs", "2")
-COMMAND = (sys.executable, "-m", "gradverify", "campaign", *ARGS)
-
-
-def entries(log: Path) -> list[Entry]:
-    return [e for e in map(json.loads, log.read_text().splitlines()) if "i" in e]
+COMMAND = (sys.executable, "-m", "gradverify", "campaign", "--subjects", "engine", "--graphs", "30")
 
 
-def outcomes(log: Path) -> dict[tuple[int, str], str]:
-    """By graph and dtype. Raises where something was judged twice."""
-    found = entries(log)
-    twice = [k for k, n in Counter((e["i"], e["dtype"]) for e in found).items() if n > 1]
-    assert not twice
-    return {(e["i"], e["dtype"]): e["is"] for e in found}
-
-
-def descendants(pid: int) -> Iterator[int]:
-    """Processes below one."""
-    try:
-        children: list[str] = []
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            children += (thread / "children").read_text().split()
-    except OSError:
-        return
-    for child in map(int, children):
-        yield child
-        yield from descendants(child)
-
-
-def kill_and_resume(log: Path, kills: int, command: Sequence[str] = COMMAND) -> tuple[int, set[str]]:
-    """Run a campaign, ended by kill -9 of the client or of a process below it so many times; how often, and of what."""
-    rng, hit = random.Random(0), 0
-    whom: set[str] = set()
-    while hit < kills:
-        running = subprocess.Popen([*command, "--log", str(log)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        before = log.stat().st_size if log.exists() else 0
-        until = time.monotonic() + 120
-        while running.poll() is None and time.monotonic() < until:
-            if log.exists() and log.stat().st_size > before:
-                break  # it judges
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.2))
-        if running.poll() is not None:
-            break  # it was through
-        below = list(descendants(running.pid))
-        victim = running.pid if rng.random() < 0.6 or not below else rng.choice(below)
-        whom.add("client" if victim == running.pid else "below")
-        try:
-            os.kill(victim, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-        hit += 1
-        if victim != running.pid:
-            time.sleep(rng.uniform(0, 0.5))
-            running.kill()
-        running.wait()
-        for pid in below:  # they end with their parent, each as soon as it notices
-            for _ in range(500):
-                if not Path(f"/proc/{pid}").exists():
-                    break
-                time.sleep(0.02)
-            else:
-                raise AssertionError(f"process {pid} outlived its parent")
-    return hit, whom
-
-
-def finish(log: Path, command: Sequence[str] = COMMAND) -> dict[tuple[int, str], str]:
-    ended = subprocess.run([*command, "--log", str(log)], capture_output=True, text=True, timeout=600)
-    assert ended.returncode in (0, 1), ended.stderr
-    return outcomes(log)
-
-
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
-@pytest.mark.parametrize("kills", [pytest.param(2, marks=pytest.mark.slow), pytest.param(36, marks=pytest.mark.slow)])
-def test_kill_9_loses_nothing(kills: int, tmp_path: Path) -> None:
-    log = tmp_path / "a.jsonl"
-    hit, _ = kill_and_resume(log, kills)
-    killed, whole = finish(log), finish(tmp_path / "b.jsonl")
-    assert hit
-    assert killed.keys() == whole.keys()
-    assert len(whole) == 2 * GRAPHS
-    crashed = [k for k in killed if killed[k] == "crash"]  # a process that was at a verdict was killed: it is named
-    assert len(crashed) <= hit
-    assert {k: v for k, v in killed.items() if k not in crashed} == {k: whole[k] for k in killed if k not in crashed}
+@pytest.mark.parametrize(("kills", "is_local"), [(2, True), (36, True), (4, False), (24, False)])
+def test_kill_9_loses_nothing(kills: int, is_local: bool, tmp_path: Path) -> None:
+    if not is_local:
+        pytest.importorskip("distributed")
+    assert disturb(kills, 60, 0, is_local, tmp_path).total() == kills
+
+
+def write(log: Path, *found: tuple[int, str]) -> Path:
+    lines = [{"campaign": 2}, *({"i": i, "subject": "engine", "dtype": "float64", "is": is_} for i, is_ in found)]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return log
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        ([(0, "PASS"), (1, "PASS")], ""),
+        ([(0, "crash"), (1, "PASS")], ""),
+        ([(0, "crash"), (1, "crash")], "2 crashes after 1 kills"),
+        ([(0, "PASS")], "1 verdicts lost, 0 too many"),
+        ([(0, "PASS"), (1, "PASS"), (2, "PASS")], "0 verdicts lost, 1 too many"),
+        ([(0, "PASS"), (1, "FAIL")], "other outcomes: "),
+    ],
+)
+def test_what_a_killed_log_is_held_against(found: list[tuple[int, str]], says: str, tmp_path: Path) -> None:
+    whole = write(tmp_path / "whole", (0, "PASS"), (1, "PASS"))
+    wrong = disagreement(write(tmp_path / "killed", *found), whole, 1)
+    assert wrong.startswith(says)
+    assert bool(wrong) == bool(says)
+
+
+def test_a_verdict_that_stands_twice_is_noticed(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="judged twice"):
+        outcomes(write(tmp_path / "a", (0, "PASS"), (0, "PASS")))
 
 
 # A scheduler that runs in this process: what `cluster` makes of its answers.
@@ -117,7 +71,7 @@ class Future:
     def __init__(self, client: Client, args: tuple[Any, ...]) -> None:
         self.client, self.args = client, args
 
-    def result(self) -> list[Entry]:
+    def result(self) -> tuple[list[Entry], float]:
         return self.client.answer(*self.args)
 
     def release(self) -> None:
@@ -134,18 +88,17 @@ class Client:
     def nthreads(self) -> dict[str, int]:
         return {"tcp://a": self.threads}
 
-    def submit(self, function: Any, c: Campaign, tasks: list[Task], *own: Any, pure: bool) -> Future:
-        assert function is cluster.judge_range
+    def submit(self, function: Any, work: Judging, tasks: list[Task], own: Any, pure: bool) -> Future:
+        assert function is cluster.do_range
         self.ranges.append(tasks)
         return Future(self, (tasks,))
 
-    def answer(self, tasks: list[Task]) -> list[Entry]:
+    def answer(self, tasks: list[Task]) -> tuple[list[Entry], float]:
         distributed = pytest.importorskip("distributed")
-        if any((i, combo.dtype) in self.deadly for i, todo in tasks for combo in todo):
-            raise distributed.KilledWorker("judge_range-1", SimpleNamespace(address="tcp://a"), 4)
-        return [
-            {"i": i, "subject": c.subject, "dtype": c.dtype, "is": "PASS", "s": 2.0} for i, todo in tasks for c in todo
-        ]
+        if any((v.graph, v.combo.dtype) in self.deadly for task in tasks for v in task):
+            raise distributed.KilledWorker("do_range-1", SimpleNamespace(address="tcp://a"), 4)
+        found = [{"i": v.graph, **v.combo._asdict(), "is": "PASS", "s": 2.0} for task in tasks for v in task]
+        return found, 2.0 * len(found)
 
 
 class Coming(list[Future]):
@@ -161,7 +114,7 @@ def on(client: Client, c: Campaign, monkeypatch: pytest.MonkeyPatch) -> list[Ent
     distributed = pytest.importorskip("distributed")
 
     monkeypatch.setattr(distributed, "as_completed", Coming)
-    return list(cluster._judge(client, c, ((i, list(c.todo(i))) for i in c.graphs)))
+    return list(cluster._do_all(client, Judging(c), c.tasks(())))
 
 
 CAMPAIGN = Campaign(range(50), (Combo("engine", "float32"), Combo("engine", "float64")))
@@ -180,19 +133,19 @@ def test_tasks_grow_to_what_takes_ten_seconds(monkeypatch: pytest.MonkeyPatch) -
     on(client, CAMPAIGN, monkeypatch)
     assert {len(r) for r in client.ranges[:6]} == {cluster.FIRST}
     assert {len(r) for r in client.ranges[6:-2]} == {2}  # of 4 s each
-    assert sorted(i for r in client.ranges for i, _ in r) == list(range(50))
+    assert sorted(task[0].graph for r in client.ranges for task in r) == list(range(50))
 
 
 def test_a_worker_of_another_code_is_refused() -> None:
     with pytest.raises(GradverifyError, match="another state of gradverify's code"):
-        cluster.judge_range(CAMPAIGN, [], "0123", {})
+        cluster.do_range(Judging(CAMPAIGN), [], Judging(CAMPAIGN).state() | {"state of gradverify's code": "0123"})
 
 
 def test_a_scheduler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
     monkeypatch.setattr(cluster, "WAIT", 0.2)
     with pytest.raises(GradverifyError, match=r"the scheduler 127\.0\.0\.1:9 does not answer"):
-        next(cluster.dask("127.0.0.1:9", 1)(CAMPAIGN, iter([(0, list(CAMPAIGN.combos))])))
+        next(cluster.dask("127.0.0.1:9", 1)(Judging(CAMPAIGN), CAMPAIGN.tasks(())))
 
 
 def test_a_scheduler_that_goes_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,14 +160,14 @@ def test_a_scheduler_that_goes_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
         def __exit__(self, *_: object) -> None:
             pass
 
-        def answer(self, tasks: list[Task]) -> list[Entry]:
-            raise distributed.client.FutureCancelledError("judge_range-1", "scheduler-connection-lost")
+        def answer(self, tasks: list[Task]) -> tuple[list[Entry], float]:
+            raise distributed.client.FutureCancelledError("do_range-1", "scheduler-connection-lost")
 
     monkeypatch.setattr(distributed, "Client", lambda **_: Gone())
     monkeypatch.setattr(distributed, "as_completed", Coming)
     judge = cluster.dask("10.0.0.1:8786", 1)
     with pytest.raises(GradverifyError, match=r"the scheduler 10.0.0.1:8786 is gone: FutureCancelledError\. What was"):
-        list(judge(CAMPAIGN, iter([(0, list(CAMPAIGN.combos))])))
+        list(judge(Judging(CAMPAIGN), CAMPAIGN.tasks(())))
 
 
 def test_a_scheduler_of_a_name_that_nobody_knows() -> None:
@@ -223,12 +176,49 @@ def test_a_scheduler_of_a_name_that_nobody_knows() -> None:
     assert "'slurm' is neither local nor dask://" in ended.stderr
 
 
+class Endless:
+    """A process that never answers."""
+
+    def __init__(self, *_: object) -> None:
+        self.given = threading.Event()
+
+    def submit(self, *_: object) -> Submitted:
+        self.given.set()
+        return Submitted(concurrent.futures.Future(), 0)
+
+    def end(self) -> None:
+        pass
+
+
+def test_a_worker_whose_process_is_ended_waits_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what a client left behind, that was killed, would hold the worker for ever."""
+    monkeypatch.setattr(scheduling, "Process", Endless)
+    found: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            cluster.do_range(Judging(SMALL), [[Verdicting(5, 0, SMALL.combos[0])]], Judging(SMALL).state())
+        except GradverifyError as e:
+            found.append(e)
+
+    thread = threading.Thread(target=work, daemon=True)
+    before = list(cluster._open)
+    thread.start()
+    while cluster._open == before:
+        time.sleep(0.001)
+    (worker,) = (w for w in cluster._open if w not in before)
+    assert worker.process.given.wait(10)
+    cluster.end_processes()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert [str(e) for e in found] == ["the process was ended: nobody waits for what it was at"]
+
+
 SMALL = Campaign(range(3), (Combo("engine", "float64"),), seed=5)
 
 
 @pytest.mark.slow
 def test_two_workers_of_dask_say_what_this_machine_says() -> None:
     pytest.importorskip("distributed")
-    todo = lambda: ((i, list(SMALL.todo(i))) for i in SMALL.graphs)
     of = lambda found: {(e["i"], e["dtype"]): e["is"] for e in found}
-    assert of(cluster.dask("", 2)(SMALL, todo())) == of(local()(SMALL, todo()))
+    assert of(cluster.dask("", 2)(Judging(SMALL), SMALL.tasks(()))) == of(local()(Judging(SMALL), SMALL.tasks(())))

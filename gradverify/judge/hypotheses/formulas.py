@@ -79,7 +79,7 @@ def _changes(text: _Text, node: Apply) -> Iterator[tuple[str, Change]]:
     params, op = dict(node.params), node.op
     first = text.graph.nodes[node.args[0]].shape if node.args else ()
     whole, parts = text.words(text.graph.nodes.index(node)), [text.words(a) for a in node.args]
-    if op in ("sum", "mean"):
+    if op in ("sum", "mean") and 0 not in first:  # of no entries there is neither mean nor sum to take for the other
         n = math.prod(first) / max(math.prod(node.shape), 1)
         words, scale = ("a mean", 1.0 / n) if op == "sum" else ("a sum", n)
         yield f"with {parts[0]} for {whole}", lambda xp, a: a[0]

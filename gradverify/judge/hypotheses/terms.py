@@ -264,7 +264,9 @@ def reduction(e: Evidence) -> Iterator[Guess]:
                 ),
             )
         inner = e.flat.nodes[node.args[i]]
-        if isinstance(inner, Apply) and inner.op in ("sum", "mean") and e.flat.nodes[inner.args[0]].shape == node.shape:
+        if not isinstance(inner, Apply) or inner.op not in ("sum", "mean") or 0 in node.shape:
+            continue
+        if e.flat.nodes[inner.args[0]].shape == node.shape:
             scale = 1.0 if inner.op == "sum" else math.prod(shape) / math.prod(node.shape)
             text = f"{{}} what it would be without the sum over the broadcast axes of {where}"
             yield Guess(

@@ -1,6 +1,7 @@
 """The log of a campaign: what has been judged, so that it goes on where it ended. What an entry says:
 
 i, subject, dtype   which case: `generate.campaign.seeded_case(seed, i, dtype, …)`, so that it can be made again
+seed                of the graph, where it is not the campaign's: of a graph out of a corpus
 is                  the outcome of the verdict, or how none came (`events.How`)
 s                   seconds, of making the case, of its truth and of its verdict
 kind, reason, known of the verdict, where it has them
@@ -12,29 +13,24 @@ culprit             of a FAIL: the first wrong op, its wrong argument and the sh
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from io import TextIOWrapper
 from pathlib import Path
-from types import TracebackType
-from typing import Any, get_args
+from typing import get_args
 
 from ...core.case import Source
 from ...core.errors import GradverifyError, SpecError
-from ...core.files import check_regular
 from ...core.graph import Input
-from ...core.op import Shape
 from ...core.outcome import FailKind, GatePolicy, Outcome, Reason
 from ...core.verdict import Culprit, Verdict
 from ...spec.document import loads
 from ..events import Event, How, Job, JobJudged, JobLost, RunStarted
 from ..gate import acceptable
-from .model import Campaign, Combo
-
-Entry = dict[str, Any]
+from ..lines import Lines
+from ..scheduling import Entry
+from .coverage import sort_of
+from .model import Campaign, Combo, Verdicting
 
 FORMAT = 2
 """Counts up when the log changes in a way that breaks its readers."""
@@ -72,7 +68,7 @@ def head(c: Campaign) -> Entry:
     }  # fmt: skip
 
 
-class Log:
+class Log(Lines):
     """JSON lines: a head for each session, then an entry per verdict, each written as it comes.
 
     Opening it raises GradverifyError where it cannot be read or written, is no such log, or is one of another seed,
@@ -80,96 +76,41 @@ class Log:
     is dropped.
     """
 
+    what = "campaign"
+
     def __init__(self, path: Path, c: Campaign) -> None:
-        self.path, self.head = path, head(c)
+        self.head = head(c)
         self._begun = False
+        super().__init__(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists():
-                check_regular(path.stat())  # opening a pipe that nobody reads would wait for ever
-            self._file: TextIOWrapper = path.open("a+", encoding="utf-8", errors="backslashreplace")
-        except OSError as e:
-            raise GradverifyError(f"{path}: cannot be written: {e.strerror}") from None
-        except ValueError as e:
-            raise GradverifyError(f"{path}: cannot be written: {e}") from None
-        try:
-            self._lock()
-            self._drop_torn_line()
             if self._first_line():
-                self._check(1, self._parse(1, self._first_line()))
+                self._check(1, self.parse(1, self._first_line()))
         except BaseException:
-            self._file.close()
+            self.close()
             raise
-
-    def __enter__(self) -> Log:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
-        with suppress(OSError):  # a line that could not be written was told when it was appended
-            self._file.close()
 
     def __iter__(self) -> Iterator[Entry]:
         """All lines so far, heads included."""
-        with self.path.open("rb") as lines:
-            for n, line in enumerate(lines, 1):
-                entry = self._parse(n, line)
-                if "campaign" in entry:
-                    self._check(n, entry)
-                yield entry
+        for n, entry in enumerate(super().__iter__(), 1):
+            if "campaign" in entry:
+                self._check(n, entry)
+            yield entry
 
     def append(self, entry: Entry) -> None:
         if not self._begun:
-            self._write(self.head)
+            super().append(self.head)
             self._begun = True
-        self._write(entry)
+        super().append(entry)
 
-    def _write(self, entry: Entry) -> None:
-        try:
-            self._file.write(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n")
-            self._file.flush()
-        except OSError as e:
-            raise GradverifyError(f"{self.path}: cannot be written: {e.strerror}") from None
+    def parse(self, n: int, line: bytes) -> Entry:
+        entry = super().parse(n, line)
+        if "campaign" in entry if n == 1 or "campaign" in entry else _is_entry(entry):
+            return entry
+        raise GradverifyError(f"{self.path}:{n}: not the log of a campaign")
 
     def _first_line(self) -> bytes:
         with self.path.open("rb") as lines:
             return lines.readline()
-
-    def _lock(self) -> None:
-        """Keep other campaigns off this log, until the file is closed or the process ends.
-
-        A network's file system without locks lets every campaign in.
-        """
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise GradverifyError(f"{self.path}: another campaign writes to this log") from None
-        except OSError:
-            return
-
-    def _drop_torn_line(self) -> None:
-        with self.path.open("rb+") as data:
-            size = end = data.seek(0, 2)
-            newline = -1
-            while end and newline < 0:
-                start = max(end - 65536, 0)
-                data.seek(start)
-                newline = data.read(end - start).rfind(b"\n")
-                end = start + newline + 1 if newline >= 0 else start
-            if 0 < end < size:  # without any newline it is no log, which is said when it is read
-                data.truncate(end)
-
-    def _parse(self, n: int, line: bytes) -> Entry:
-        try:
-            entry = json.loads(line.decode("utf-8"))
-        except (ValueError, RecursionError):
-            entry = None
-        if isinstance(entry, dict) and ("campaign" in entry if n == 1 or "campaign" in entry else _is_entry(entry)):
-            return entry
-        raise GradverifyError(f"{self.path}:{n}: not the log of a campaign")
 
     def _check(self, n: int, found: Entry) -> None:
         def refuse(what: str, was: object, now: object) -> None:
@@ -201,6 +142,7 @@ def _is_entry(entry: Entry) -> bool:
     is_text = lambda x: isinstance(x, str)
     return (
         is_count(entry.get("i"))
+        and is_count(entry.get("seed", 0))
         and is_text(entry.get("subject"))
         and is_text(entry.get("dtype"))
         and is_text(entry.get("is"))
@@ -216,23 +158,29 @@ def _is_entry(entry: Entry) -> bool:
 def read_log(c: Campaign, log: Iterable[Entry]) -> Iterator[Entry]:
     """Yield a log's entries about this campaign: each verdict once, and the heads."""
     indices = c.graphs if isinstance(c.graphs, range) else frozenset(c.graphs)
-    seen: dict[Combo, set[int]] = {combo: set() for combo in c.combos}
+    seen: set[Verdicting] = set()
     for entry in log:
         if "campaign" in entry:
             yield entry
             continue
-        combo, i = Combo(entry["subject"], entry["dtype"]), entry["i"]
-        if combo in seen and i in indices and i not in seen[combo]:
-            seen[combo].add(i)
+        v = verdicting(entry, c.seed)
+        mine = v.graph in indices if v.seed == c.seed else c.corpus is not None
+        if v.combo in c.combos and v not in seen and (mine or v in c.of_corpus):
+            seen.add(v)
             yield entry
+
+
+def verdicting(entry: Entry, seed: int) -> Verdicting:
+    """Which verdict of a campaign of this seed an entry is of."""
+    return Verdicting(entry.get("seed", seed), entry["i"], Combo(entry["subject"], entry["dtype"]))
 
 
 def to_event(entry: Entry, seed: int, policy: GatePolicy) -> Event:
     """The event that a line of the log stands for."""
     if "campaign" in entry:
         return RunStarted(None, (), (), entry["seed"], entry["versions"], entry["code"])
-    i, subject, dtype = entry["i"], entry["subject"], entry["dtype"]
-    id = f"campaign::graph {i}[{subject}-{dtype}]"
+    i, subject, dtype, seed = entry["i"], entry["subject"], entry["dtype"], entry.get("seed", seed)
+    id = f"campaign::graph {i}{f' of seed {seed}' if 'seed' in entry else ''}[{subject}-{dtype}]"
     job = Job(id, subject, dtype, source=Source("generated", seed=seed), number=i)
     message, text, spec = (entry.get(key, "") for key in ("message", "text", "spec"))
     if entry["is"] in NO_VERDICT:
@@ -254,13 +202,8 @@ def _describe(culprit: Culprit) -> str:
             graph = loads(culprit.spec).cases[0].graph
         except SpecError:  # a case that is too large to be read
             graph = None
-        shapes = ", ".join(_sort(n.shape) for n in graph.nodes if isinstance(n, Input)) if graph is not None else ""
+        shapes = ", ".join(sort_of(n.shape) for n in graph.nodes if isinstance(n, Input)) if graph is not None else ""
     return f"{culprit.op}, argument {culprit.argument}" + (f", of {shapes}" if shapes else "")
-
-
-def _sort(shape: Shape) -> str:
-    """A shape with n for every length but 0 and 1."""
-    return f"[{', '.join(str(n) if n < 2 else 'n' for n in shape)}]"
 
 
 def to_entry(verdict: Verdict, every: bool) -> Entry:

@@ -5,10 +5,11 @@ The processes that judge are in `workers`, what they found in `log`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import entry_points
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 from ...core.errors import GradverifyError, UnknownName
@@ -17,6 +18,7 @@ from ...frameworks.registry import BUILT_IN, GROUP, find
 from ...namespaces.dtypes import FORMATS, PRECISION
 from .. import plan
 from ..runner import Settings
+from .corpus import Example
 
 DTYPES = (*FORMATS, *PRECISION)
 
@@ -26,6 +28,14 @@ Spread = Literal["none", "dtypes", "both"]
 class Combo(NamedTuple):
     subject: str
     dtype: str
+
+
+class Verdicting(NamedTuple):
+    """A verdict to come: on a graph of a seed, of a subject in a dtype."""
+
+    seed: int
+    graph: int
+    combo: Combo
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,7 @@ class Campaign:
     limit    seconds after which a verdict counts as hanging
     every    are all entries to carry their text?
     policy   what gates
+    corpus   graphs that are judged before the others, each in its dtype on every subject; None where nothing is learned
     """
 
     graphs: Sequence[int]
@@ -50,10 +61,34 @@ class Campaign:
     limit: float = 300.0
     every: bool = False
     policy: GatePolicy = field(default_factory=GatePolicy)
+    corpus: tuple[Example, ...] | None = None
 
     @cached_property
     def verdicts(self) -> int:
-        return sum(len(self.todo(i)) for i in self.graphs)
+        return sum(len(self.todo(i)) for i in self.graphs) + sum(not self.draws(v) for v in self.of_corpus)
+
+    @cached_property
+    def of_corpus(self) -> frozenset[Verdicting]:
+        """The verdicts on the graphs of the corpus."""
+        return frozenset(v for example in self.corpus or () for v in self._on(example))
+
+    def draws(self, v: Verdicting) -> bool:
+        """Is it a verdict on one of the campaign's own graphs?"""
+        return v.seed == self.seed and v.graph in self.graphs and v.combo in self.todo(v.graph)
+
+    def tasks(self, done: Collection[Verdicting]) -> Iterator[list[Verdicting]]:
+        """What is left to judge, graph by graph: those of the corpus first."""
+        of_corpus = (self._on(example) for example in self.corpus or ())
+        own = (
+            [v for c in self.todo(i) if (v := Verdicting(self.seed, i, c)) not in self.of_corpus] for i in self.graphs
+        )
+        for task in chain(of_corpus, own):
+            if left := [v for v in task if v not in done]:
+                yield left
+
+    def _on(self, example: Example) -> list[Verdicting]:
+        seed, graph, dtype = example
+        return [Verdicting(seed, graph, combo) for combo in self.combos if combo.dtype == dtype]
 
     def todo(self, i: int) -> tuple[Combo, ...]:
         """Of graph i: dtype by dtype, since subjects share a case's truth. Who comes first pays for it, so they take

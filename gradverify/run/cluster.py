@@ -1,37 +1,37 @@
-"""A campaign on a cluster of Dask: a task is a range of graphs, and what comes back is the entries of its verdicts.
+"""Work on a cluster of Dask: a task of its is a range of ours, and what comes back is their entries.
 
-A worker of Dask judges in a process of its own (`Worker`), as the local scheduler does: judged code that crashes or hangs
-costs its verdict, and the worker does not notice. Where the worker itself dies (a machine that goes, memory that runs out),
+A worker of Dask works in a process of its own (`Worker`), as the local scheduler does: judged code that crashes or hangs
+costs its item, and the worker does not notice. Where the worker itself dies (a machine that goes, memory that runs out),
 Dask gives its range to another one, up to `allowed-failures` times; a range that has ended so many workers is halved, until
-the one verdict is found that they died of.
+the one item is found that they died of.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from ...core.errors import GradverifyError
-from .log import Entry, code, versions
-from .model import Campaign
-from .workers import Scheduler, Task, Worker, share
+from ..core.errors import GradverifyError
+from .crew import Lost
+from .scheduling import Entry, Scheduler, Task, Work, Worker, share
 
 SECONDS = 10.0
 """Of work in one task: 1,000 workers then ask the scheduler for 100 tasks a second, a tenth of what it can give (some
 1,000, docs.dask.org/en/stable/best-practices.html), and what a client that is killed has to judge again is little."""
 
 FIRST = 4
-"""Graphs of a task before it is known how long one takes."""
+"""Tasks of a range before it is known how long one takes."""
 
 WAIT = 30
 """Seconds for a scheduler to answer."""
 
-NAME = "gradverify-campaign"
+NAME = "gradverify"
 
 AHEAD = 2
 """Tasks for each thread of the workers that the scheduler knows of: one is judged, one waits."""
@@ -47,8 +47,9 @@ def dask(address: str, jobs: int) -> Scheduler:
     except ImportError:
         raise GradverifyError("Dask is not installed: pip install gradverify[dask]") from None
 
-    def judge(c: Campaign, tasks: Iterator[Task]) -> Iterator[Entry]:
+    def do_all(work: Work, tasks: Iterator[Task]) -> Iterator[Entry]:
         with ExitStack() as stack:
+            stack.enter_context(_quiet(logging.getLogger("distributed.client")))
             if not address:
                 cluster: Any = stack.enter_context(
                     distributed.LocalCluster(
@@ -65,19 +66,30 @@ def dask(address: str, jobs: int) -> Scheduler:
                 raise GradverifyError(f"the scheduler {address} does not answer: {e}") from None
             try:
                 client.register_plugin(_plugin(), name=NAME)
-                yield from _judge(client, c, tasks)
+                yield from _do_all(client, work, tasks)
             except (OSError, TimeoutError, CancelledError) as e:
                 gone = f"the scheduler {address} is gone: {type(e).__name__}"
-                raise GradverifyError(f"{gone}. What was judged is in the log: give the command again") from None
+                raise GradverifyError(f"{gone}. What was done is in the log: give the command again") from None
             finally:
                 with suppress(OSError, ValueError, TimeoutError, CancelledError):  # it may be gone
                     client.unregister_worker_plugin(NAME)
 
-    return judge
+    return do_all
+
+
+@contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """No tracebacks of a scheduler that is gone: that it is gone is said in one line."""
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _plugin() -> Any:
-    """Ends a worker's processes when the campaign ends, or the worker does."""
+    """Ends a worker's processes when the work ends, or the worker does."""
     from distributed import WorkerPlugin
 
     class EndProcesses(WorkerPlugin):
@@ -87,24 +99,24 @@ def _plugin() -> Any:
     return EndProcesses()
 
 
-def _judge(client: Any, c: Campaign, tasks: Iterator[Task]) -> Iterator[Entry]:
+def _do_all(client: Any, work: Work, tasks: Iterator[Task]) -> Iterator[Entry]:
     from distributed import KilledWorker, as_completed
 
-    own = code(), versions(dict.fromkeys(combo.subject for combo in c.combos))
+    own = work.state()
     halves: deque[list[Task]] = deque()
-    graphs, seconds = 0, 0.0
+    count, seconds = 0, 0.0
     given: dict[Any, list[Task]] = {}
 
     def batch() -> list[Task]:
         if halves:
             return halves.popleft()
-        many = FIRST if not seconds else max(int(SECONDS * graphs / seconds), 1)
+        many = FIRST if not seconds else max(int(SECONDS * count / seconds), 1)
         return [task for _, task in zip(range(many), tasks)]
 
     def submit() -> Any:
         if (range_ := batch()) and range_:
-            # Not a function of its arguments alone: what is submitted again is to be judged again.
-            future = client.submit(judge_range, c, range_, *own, pure=False)
+            # Not a function of its arguments alone: what is submitted again is to be done again.
+            future = client.submit(do_range, work, range_, own, pure=False)
             given[future] = range_
             return future
         return None
@@ -119,55 +131,56 @@ def _judge(client: Any, c: Campaign, tasks: Iterator[Task]) -> Iterator[Entry]:
         future = next(coming)
         range_ = given.pop(future)
         try:
-            entries = future.result()
+            entries, spent = future.result()
         except KilledWorker as e:
             parts = _halved(range_)
             halves.extend(parts)
             if not parts:
-                yield _killed(range_, e)
+                how = Lost("crash", f"every worker ended that was given it: {e}"[:500])
+                yield work.lost(range_[0][0], how, 0.0)
             continue
         finally:
             future.release()
-        graphs += len(range_)
-        seconds += sum(entry["s"] for entry in entries)
+        count += len(range_)
+        seconds += spent
         yield from entries
 
 
 def _halved(tasks: list[Task]) -> list[list[Task]]:
-    """The two halves of a range: of its graphs, or of the verdicts of one; nothing where it is one verdict."""
+    """The two halves of a range: of its tasks, or of the items of one; nothing where it is one item."""
     if len(tasks) > 1:
         return [tasks[: len(tasks) // 2], tasks[len(tasks) // 2 :]]
-    ((i, todo),) = tasks
-    return [[(i, todo[: len(todo) // 2])], [(i, todo[len(todo) // 2 :])]] if len(todo) > 1 else []
-
-
-def _killed(tasks: list[Task], e: BaseException) -> Entry:
-    ((i, (combo,)),) = tasks
-    return {
-        "i": i, "subject": combo.subject, "dtype": combo.dtype, "is": "crash", "s": 0.0,
-        "message": f"every worker ended that was given it: {e}"[:500], "text": "", "spec": "",
-    }  # fmt: skip
+    (task,) = tasks
+    return [[task[: len(task) // 2]], [task[len(task) // 2 :]]] if len(task) > 1 else []
 
 
 # What runs on a worker.
 
 _here = threading.local()
-"""The process of each thread of a worker, and the campaign that it is of."""
+"""The process of each thread of a worker, and the work that it is for."""
 
 
-def judge_range(c: Campaign, tasks: list[Task], digest: str, theirs: dict[str, str]) -> list[Entry]:
-    """The entries of a range of graphs. Raises GradverifyError where this machine has another code or other frameworks."""
-    if code() != digest:
-        raise GradverifyError(f"a worker has another state of gradverify's code: {code()}, not {digest}")
-    mine = versions(dict.fromkeys(combo.subject for combo in c.combos))
-    if mine != theirs:
-        raise GradverifyError(f"a worker has other versions: {mine}, not {theirs}")
-    worker = _worker(c)
+def do_range(work: Work, tasks: list[Task], theirs: Mapping[str, str]) -> tuple[list[Entry], float]:
+    """The entries of a range of tasks, and the seconds that they took.
+
+    Raises GradverifyError where this machine has another code or other frameworks.
+    """
+    mine = work.state()
+    for name in dict.fromkeys((*theirs, *mine)):
+        if mine.get(name) != theirs.get(name):
+            raise GradverifyError(f"a worker has another {name}: {mine.get(name)}, not {theirs.get(name)}")
+    worker, at, entries = _worker(work), [time.monotonic()], list[Entry]()
     try:
-        return list(share(iter(tasks), iter([worker])))
-    except BaseException:  # it has verdicts under way that nobody will read
-        _open.remove(worker)
-        worker.process.end()
+        for entry in share(iter(tasks), iter([worker])):
+            entries.append(entry)
+            at.append(time.monotonic())
+        if len(at) > 2:  # the first one may have waited for a new process to import its frameworks
+            return entries, (at[-1] - at[1]) * len(entries) / (len(entries) - 1)
+        return entries, at[-1] - at[0]
+    except BaseException:  # it has items under way that nobody will read
+        with suppress(ValueError):  # `end_processes` was first
+            _open.remove(worker)
+        worker.end()
         raise
 
 
@@ -175,10 +188,9 @@ _open: list[Worker] = []
 """All of them."""
 
 
-def _worker(c: Campaign) -> Worker:
-    of = c.seed, c.device, c.order, c.limit, c.every, c.combos
-    if getattr(_here, "of", None) != of or _here.worker not in _open:
-        _here.of, _here.worker = of, Worker(c)
+def _worker(work: Work) -> Worker:
+    if getattr(_here, "work", None) != work or _here.worker not in _open:
+        _here.work, _here.worker = work, Worker(work)
         _open.append(_here.worker)
     found: Worker = _here.worker
     return found
@@ -187,4 +199,4 @@ def _worker(c: Campaign) -> Worker:
 def end_processes() -> None:
     """End this worker's processes, whatever they are at."""
     while _open:
-        _open.pop().process.end()
+        _open.pop().end()
