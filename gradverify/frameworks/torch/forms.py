@@ -95,7 +95,9 @@ def _cumulative_logsumexp_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, ax
     entries = lambda a, k: xp.expand_dims(a, k)  # i along `at`, j along the axis after it
     later = xp.greater(xp.triu(xp.ones((n, n), like=x)), 0.0)
     later = xp.reshape(later, (n, n) + (1,) * (len(xp.shape(x)) - at - 1))
-    exponent = xp.where(later, entries(x, at + 1) - entries(3.0 * out / 3.0, at), -math.inf)
+    # An entry of -inf moves nothing: that PyTorch's gradient of it is NaN is no matter of digits.
+    counts = xp.logical_and(later, xp.greater(entries(x, at + 1), -math.inf))
+    exponent = xp.where(counts, entries(x, at + 1) - entries(3.0 * out / 3.0, at), -math.inf)
     return xp.sum(entries(g, at) * xp.exp(exponent), axis=at + 1)
 
 
