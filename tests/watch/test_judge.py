@@ -243,11 +243,23 @@ class Slightly(F.Insisting):
         return first, second, x + 1e-6, *rest
 
 
+class Hidden(torch.nn.Module):
+    """The module, whose values leave PyTorch's sight where no gradient is asked for: it has no graph."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.inner(x)
+        return out if torch.is_grad_enabled() else torch.tensor(out.numpy())
+
+
 @pytest.mark.parametrize("parameters", [True, False])
 @pytest.mark.parametrize("layers", [2, 3])
 def test_what_differences_in_float32_leave_open_is_asked_in_float64(parameters: bool, layers: int) -> None:
     inner = [torch.nn.Linear(8, 8), torch.nn.BatchNorm1d(8), torch.nn.Tanh()] * layers
-    net = torch.nn.Sequential(*inner)
+    net = Hidden(torch.nn.Sequential(*inner))
     for k, p in enumerate(net.parameters()):
         torch.nn.init.normal_(p, generator=torch.Generator().manual_seed(k))
     net.requires_grad_(parameters)
