@@ -36,7 +36,9 @@ EXPLANATIONS: tuple[Explanation, ...] = (
     Explanation("autograd", "the second derivative of an untraced Bessel function, whose differences at double precision are too noisy at this draw", "original", "test_ive|test_iv\\b", "too noisy"),
     Explanation("autograd", "over the time limit: a solver that cannot be traced is differenced entry by entry, and its adjoint solves again for each step", "original", "odeint", "ran longer"),
     Explanation("autograd", "over the time limit of the run", "not checked", message="ran longer"),
+    Explanation("autograd", "a method of autograd's own vector space of containers: autograd boxes the container as a whole, ours its leaves, of which the method knows nothing", "original", "mixed_vspace"),
     # ---- JAX
+    Explanation("jax", "a cast from bfloat16 to float16: no two formats of storage in one function", "original", "ConvertElementTypeGrad", "bfloat16, float16"),
     Explanation("jax", "every output is NaN at finite arguments: the original finds NaN equal to NaN, and nothing is shown", "both", message="no finite value"),
     Explanation("jax", "windows that hold nothing but padding have the value -inf", "original", "ReduceWindow", "beyond the doubles"),
     Explanation("jax", "over the time limit of the run", "not checked", message="ran longer"),
