@@ -31,7 +31,8 @@ def test_beside_a_large_value_the_loss_is_known(x: Any, axis: int, dtype: str) -
 @pytest.mark.parametrize("x", [[0.3, 2.0, -1.0], [1e4, 1e4, 1e4 - 1]])
 def test_where_nothing_is_lost_it_passes(x: list[float]) -> None:
     assert verdict(lambda t: torch.logcumsumexp(t, 0), x).outcome is Outcome.PASS
-    assert verdict(lambda t: torch.logcumsumexp(t, 0), x, modes=("fwd",)).outcome is Outcome.PASS
+    # Forward mode divides by the sum and 1e-13 (docs/findings.md), whatever is lost.
+    assert verdict(lambda t: torch.logcumsumexp(t, 0), x, modes=("fwd",)).outcome is Outcome.FAIL
 
 
 class Off(torch.autograd.Function):
