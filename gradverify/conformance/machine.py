@@ -95,6 +95,9 @@ class Pair:
             attempt(session, move, [self.results[a][1 + i] for a in step.args], move.options[step.option])
             for i, session in enumerate(self.sessions)
         )
+        if INTERNAL in (failed, expected):
+            self.over = True
+            return None
         if failed != expected:
             return self._error(expected, failed)
         if failed is not None and move.walks:
@@ -228,13 +231,17 @@ class Pair:
         return Divergence(tuple(self.steps), "error", expected or "no error", got or "no error", tuple(script))
 
 
+INTERNAL = "internal error"
+"""What an engine says of itself ("INTERNAL ASSERT FAILED … please report a bug") is no answer that another is held to."""
+
+
 def attempt(session: Session, move: Move, args: Sequence[Any], option: Any) -> tuple[Any, str | None]:
     """The result of a move, and the name of the exception's type if it raised one."""
     try:
         return move.do(session, *args, option), None
     except Exception as e:
         last = session.entries[-1]
-        name = type(e).__name__
+        name = INTERNAL if "INTERNAL ASSERT FAILED" in str(e) else type(e).__name__
         session.entries[-1] = Entry(last.text, last.args, error=name)
         return None, name
 
