@@ -85,7 +85,7 @@ def test_programs_reach_every_move() -> None:
     warnings.simplefilter("ignore")
     made: Counter[str] = Counter()
     failed: Counter[str] = Counter()
-    for seed in range(300):
+    for seed in range(600):
         rng, pair = random.Random(seed), Pair(ENGINE, ENGINE)
         for _ in range(40):
             step = propose(pair, lambda n, rng=rng: int(rng.random() * n))  # type: ignore[misc]
