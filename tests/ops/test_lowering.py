@@ -46,6 +46,7 @@ def test_every_composite_op_ends_in_ops_with_rules():
         "cosine_similarity": ([(2, 3)] * 2, {}), "linear": ([(2, 3), (4, 3), (4,)], {}),
         "scaled_dot_product_attention": ([(2, 3), (4, 3), (4, 5)], {}), "mse_loss": ([(2, 3)] * 2, {}),
         "huber_loss": ([(2, 3)] * 2, {}), "cross_entropy": ([(2, 3), (2,)], {}),
+        "cumulative_logsumexp": ([(2, 3)], {}),
     }  # fmt: skip
     here = {"shape", "linalg", "compositions"}
     from gradverify.ops import FAMILIES
