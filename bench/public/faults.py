@@ -81,12 +81,12 @@ def shared_matrix(a: Any) -> Any:
 
 
 def shared_matrix_value(t: Any) -> Any:
-    """The sum of the solutions -Q⁻¹ p of both programmes, Q = A A' + 1 with A = diag(t, 0, 0); no constraint is met."""
+    """The sum of both solutions, -Q⁻¹ p. Q is A A' + 1 with A = diag(t, 0, 0), and no constraint is met."""
     return sum(-(mpf(p[0]) / (t**2 + 1)) - mpf(p[1]) - mpf(p[2]) for p in P)
 
 
 def frozen_bias() -> float:
-    """The first value of a quaternion layer of one quaternion in and out, all parts 1, of a bias of 1 that is frozen."""
+    """The first output of a quaternion layer with a frozen bias. Its input, weights and bias are all 1."""
     import torch
 
     function = module_of("speechbrain.nnet.quaternion_networks.q_ops").QuaternionLinearCustomBackward

@@ -76,7 +76,7 @@ def module_of(name: str) -> Any:
 
 
 def rule(module: str, name: str, *rest: Any, first: bool = False) -> Function:
-    """`module.name.apply`, with what it takes behind its differentiable arguments; the first of its results if so asked."""
+    """`module.name.apply`, which is given `rest` behind the arguments. With `first`, its first result alone."""
 
     def call(*args: Any) -> Any:
         found = getattr(module_of(module), name).apply(*args, *(r() if callable(r) else r for r in rest))

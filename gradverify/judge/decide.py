@@ -616,7 +616,7 @@ def _weigh_lost_digits(finding: _Finding, answer: _Answer) -> _Finding:
         return finding
     if not _is_right_to_its_arithmetic(exact, answer.seed, answer.again is not None):
         wrong = _check_formula(answer, None) if finding.kind is FailKind.PRECISION else None
-        return replace(wrong, message=f"{wrong.message}; {finding.message}") if wrong else finding
+        return replace(wrong, message=f"{wrong.message}; {finding.message}") if wrong and wrong.kind else finding
     if _output_fails(answer):
         return finding
     narrow = find_narrow(case, exact, answer.seen, answer.ref, answer.compared)
