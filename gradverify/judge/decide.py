@@ -34,7 +34,7 @@ from .compare import Compared, compare, hopeless
 from .departure import find_departure
 from .drawing import draw
 from .exact import BackwardPass, Exact, evaluate_backward, off_beyond, ran
-from .excuses import Lower, find_excuse
+from .excuses import BudgetOf, Lower, budgets_by_forms, find_excuse
 from .hypotheses import Explanation, explain
 from .hypotheses.second_call import Again, drawn_anew, hook_active, of_an_earlier_call, of_an_earlier_shape
 from .intermediates import find_narrow_intermediate
@@ -297,7 +297,7 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
         or _check_formula(answer, None if custom else subject)
         or _check_formats(answer)
         or (_check_narrow(answer, subject, function) if custom else None)
-        or _check_laws(trial, closest, manner.extent)
+        or _check_laws(trial, closest, manner, None if custom else subject)
         or _check_stability(answer)
         or _pass(ref.truth, compared, notes)
     )
@@ -923,11 +923,12 @@ def _check_claims(case: Case, ref: Reference) -> _Finding | None:
     return None
 
 
-def _check_laws(trial: Trial, ref: Reference, extent: Extent) -> _Finding | None:
+def _check_laws(trial: Trial, ref: Reference, manner: _Manner, subject: Framework | None) -> _Finding | None:
+    """The finding about the laws; declared weaknesses of `subject`, if given, may excuse what they lose."""
     case = trial.case
     if changed := laws.changed_inputs(case, trial.first):
         return fail(FailKind.LAW, f"purity is broken: {', '.join(changed)} changed during the call")
-    names = laws.names_for(trial, extent)
+    names = laws.names_for(trial, manner.extent)
     try:
         broken = laws.find_broken(trial, names)
     except Unsupported as e:
@@ -935,13 +936,36 @@ def _check_laws(trial: Trial, ref: Reference, extent: Extent) -> _Finding | None
     if broken is not None and ref.budget.branches:
         # Another layout sums in another order, and may end on the other side of a comparison: either side is admitted.
         loose = allowance(case, ref.truth, reruns=4 * RERUNS, loose=True)
-        broken = laws.find_broken(replace(trial, budget=dict(loose.gradients)), names)
+        broken = laws.find_broken(trial.under(loose.gradients), names)
     if broken is None:
         return None
     name, what = broken
     if FORMATS[case.dtype].huge < 2.0**17 and _leaves_range(case, ref, -2.0):
         return inconclusive(Reason.RANGE, f"{name} asks about a cotangent of which an intermediate overflows")
-    return fail(FailKind.LAW, f"{name} is broken ({laws.find(name).doc}): {what}")
+    message = f"{name} is broken ({laws.find(name).doc}): {what}"
+    known = _find_excuse_of_laws(trial, ref, manner, subject, names) if subject else ""
+    return _Finding(Outcome.KNOWN, FailKind.LAW, message=message, known=known) if known else fail(FailKind.LAW, message)
+
+
+def _find_excuse_of_laws(
+    trial: Trial, ref: Reference, manner: _Manner, subject: Framework, names: Sequence[str]
+) -> str:
+    """The reason of declared forms under whose rounding none of the laws is broken, or "".
+
+    A form may round otherwise for another cotangent: log|g| does, which 2^20 times the cotangent makes larger.
+    """
+    for reasons, budget_of in budgets_by_forms(trial.case, subject, ref, lower=manner.lower, seed=manner.seed):
+
+        def budgets(cotangent: Sequence[np.ndarray], budget_of: BudgetOf = budget_of) -> Mapping[str, np.ndarray]:
+            return budget_of(cotangent).gradients
+
+        try:
+            broken = laws.find_broken(trial.under(budgets(trial.case.cotangent), budgets), names)
+        except Unsupported:
+            broken = None  # none is, and one cannot be asked here
+        if broken is None:
+            return reasons
+    return ""
 
 
 def _leaves_range(case: Case, ref: Reference, factor: float) -> bool:

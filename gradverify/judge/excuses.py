@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from ..core.case import Case
 from ..core.errors import Unsupported
@@ -14,12 +16,16 @@ from ..namespaces.dtypes import FORMATS
 from ..namespaces.run import Table
 from ..ops import OPS
 from ..ops.build import lowered
+from ..oracle.truth import Truth
 from .budget import Budget
 from .holomorphic import allowance_by_forms
-from .reference import Reference, allowance
+from .reference import Reference, allowance, truth_of
 
 RightUnder = Callable[[Budget], bool]
 """Would no entry of the answer fail under this budget?"""
+
+BudgetOf = Callable[[Sequence[np.ndarray]], Budget]
+"""The budget for these cotangents, one for each output."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,13 +67,24 @@ def find_excuse(
     lower: Lower | None = None,
     seed: int = 0,
 ) -> str:
-    """Reason of the declared `Form`s that excuse every failing entry, or "".
+    """Reason of the declared `Form`s that excuse every failing entry, or ""."""
+    for reasons, budget_of in budgets_by_forms(case, subject, ref, lower=lower, seed=seed):
+        # What leaves the range by such a formula is explained as well, hence no demand to pass.
+        if right_under(budget_of(case.cotangent)):
+            return reasons
+    return ""
+
+
+def budgets_by_forms(
+    case: Case, subject: Framework, ref: Reference, *, lower: Lower | None = None, seed: int = 0
+) -> Iterator[tuple[str, BudgetOf]]:
+    """The reasons of declared `Form`s that the case is computed with, and the budgets by these, one after another.
 
     The budget is rerun with the texts of the forms, and with 16-bit partial sums where the subject declares them. The
     derivative of `lower` is that of the forms' texts: a rule is a function, and has one.
     """
     if case.function:
-        return ""
+        return
     table, losses = with_forms(case.graph, subject.forms, case.dtype)
     by_forms, forms = case, dict[str, Any](table=table)
     if lower:
@@ -76,19 +93,35 @@ def find_excuse(
         # What a graph of other nodes has of zeros by structure is its own.
         by_forms, forms = recorded or case, {**forms, "dead": None, "idle": frozenset()}
         losses = losses if recorded else ""
-    complex_losses = _explained_by_complex_rules(case, subject, ref, right_under, seed)
-    if complex_losses:
-        return complex_losses
+
+    def truth_for(cotangent: Sequence[np.ndarray]) -> Truth:
+        given = cotangent is case.cotangent
+        return ref.truth if given else truth_of(replace(case, cotangent=tuple(cotangent)), seed=seed)
+
+    def by(asked: Case, how: Mapping[str, Any]) -> BudgetOf:
+        return lambda g: allowance(replace(asked, cotangent=tuple(g)), truth_for(g), seed=seed, **how)
+
+    def by_complex_rules(cotangent: Sequence[np.ndarray]) -> tuple[Budget, str]:
+        true = truth_for(cotangent)
+        usual = ref.budget if cotangent is case.cotangent else allowance(case, true, seed=seed)
+        gradients = {n: e.resolved for n, e in true.gradients.items()}
+        asked = replace(case, cotangent=tuple(cotangent))
+        return allowance_by_forms(asked, usual, gradients, subject.complex_forms, seed=seed)
+
+    if subject.complex_forms and not ref.truth.kinks:
+        try:
+            _, reasons = by_complex_rules(case.cotangent)
+        except Unsupported:
+            reasons = ""
+        if reasons:
+            yield reasons, lambda g: by_complex_rules(g)[0]
     sums: str = subject.partial_sums if FORMATS[case.dtype].stores else ""
-    for reasons, asked, how in (
-        ((losses,), by_forms, forms),
-        ((sums,), case, {"stepwise": True}),
-        ((losses, sums), by_forms, {**forms, "stepwise": True}),
-    ):
-        # What leaves the range by such a formula is explained as well, hence no demand to pass.
-        if all(reasons) and right_under(allowance(asked, ref.truth, seed=seed, **how)):
-            return "; ".join(reasons)
-    return ""
+    if losses:
+        yield losses, by(by_forms, forms)
+    if sums:
+        yield sums, by(case, {"stepwise": True})
+    if losses and sums:
+        yield f"{losses}; {sums}", by(by_forms, {**forms, "stepwise": True})
 
 
 def _by(lower: Lower, case: Case, table: Table) -> Case | None:
@@ -99,17 +132,3 @@ def _by(lower: Lower, case: Case, table: Table) -> Case | None:
         return None
     fits = found is not None and found.wrt == case.wrt
     return replace(case, graph=found.graph, values=found.values) if found is not None and fits else None
-
-
-def _explained_by_complex_rules(
-    case: Case, subject: Framework, ref: Reference, right_under: RightUnder, seed: int
-) -> str:
-    """Reason of the declared factors of complex ops that excuse every failing entry, or ""."""
-    if not subject.complex_forms or ref.truth.kinks:
-        return ""
-    try:
-        gradients = {n: e.resolved for n, e in ref.truth.gradients.items()}
-        allowed, reasons = allowance_by_forms(case, ref.budget, gradients, subject.complex_forms, seed=seed)
-    except Unsupported:
-        return ""
-    return reasons if reasons and right_under(allowed) else ""

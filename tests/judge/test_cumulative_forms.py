@@ -54,3 +54,33 @@ class Off(torch.autograd.Function):
 @pytest.mark.parametrize("x", [SPREAD, [0.3, 2.0, -1.0]])
 def test_a_wrong_rule_is_not_excused(x: list[float]) -> None:
     assert verdict(Off.apply, x).outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
+@pytest.mark.parametrize(("f", "x"), [
+    (lambda t: torch.logcumsumexp(t, 0), [[0.3, 2.0, -1.0, 0.7], [1.2, -0.4, 3.1, 0.9], [2.2, -1.6, 0.1, 1.9]]),
+    (lambda t: torch.logcumsumexp(t * t, -1), [[0.3, 2.0, -1.0, 0.7, 1.9, -1.3]]),
+    (lambda t: torch.logcumsumexp(t, 0), [[0.3, 2.0, -1.7, 11.2]]),
+    (lambda t: torch.logcumsumexp(t.sum(), 0), [0.3, 2.0, 11.2]),
+    (lambda t: torch.logcumsumexp(t.exp(), 0).sum(-1), [[0.3, 2.0], [-1.0, 0.7], [1.9, -1.3], [0.4, 0.4]]),
+])  # fmt: skip
+def test_its_rounding_for_a_far_cotangent_breaks_no_law(f: Any, x: Any, dtype: str) -> None:
+    """log|g| of 2^20 times the cotangent has four digits less to the right of the point, in bfloat16 none."""
+    found = verdict(f, x, dtype)
+    assert found.outcome in (Outcome.PASS, Outcome.KNOWN), found.text()
+
+
+class Clipped(Off):
+    """PyTorch's backward pass, of a clipped cotangent."""
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        x, _ = ctx.saved_tensors
+        with torch.enable_grad():
+            t = x.detach().requires_grad_()
+            return torch.autograd.grad(torch.logcumsumexp(t, 0), t, g.clamp(-100, 100))[0]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
+def test_a_clipped_cotangent_breaks_one(dtype: str) -> None:
+    assert verdict(Clipped.apply, [0.3, 2.0, -1.0], dtype).outcome is Outcome.FAIL

@@ -441,7 +441,9 @@ def cumprod(xp: TorchTracer, x: Value, dim: int, dtype: Any = None) -> Value:
 @maps("logcumsumexp")
 def logcumsumexp(xp: TorchTracer, x: Value, dim: int) -> Value:
     """Of complex numbers log(cumsum(exp(x - top))) + top; any numbers `top` along the axis give this function."""
-    if not x.ndim or x.shape[dim] < 2:
+    if not x.ndim:
+        return xp.reshape(logcumsumexp(xp, xp.reshape(x, (1,)), 0), ())
+    if not x.shape[dim] or (x.kind == "complex" and x.shape[dim] == 1):
         return x
     if x.kind != "complex":
         return on_axis(xp, "cumulative_logsumexp", x, dim)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -85,20 +85,38 @@ def _logsumexp_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, axis: Any = N
     return xp.reshape(g, shape) * xp.exp(x - xp.reshape(out, shape))
 
 
-def _cumulative_logsumexp_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, axis: int = -1) -> Array:
+def _cumulative_logsumexp_second(xp: Vocabulary, g: Array, out: Array, x: Array, axis: int = -1) -> Array:
     """The sum of g_j exp(x_i - out_j) over what comes after, linear in g where PyTorch goes through log|g| - out.
 
     3 out / 3 has two roundings at the size of out, as log|g| - out and the logarithm of the sum have.
     """
+    entries, counts = _later(xp, x, axis)
+    at = axis % len(xp.shape(x))
+    exponent = xp.where(counts, entries(x, at + 1) - entries(3.0 * out / 3.0, at), -math.inf)
+    return xp.sum(entries(g, at) * xp.exp(exponent), axis=at + 1)
+
+
+def _cumulative_logsumexp_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, axis: int = -1) -> Array:
+    """The sum of sign(g_j) exp(x_i + (log|g_j| - out_j)) over what comes after: its exponents round at the size of log|g|.
+
+    PyTorch takes the logarithm of the sum before it adds x: 3 (log|g| - out) / 3 has its roundings.
+    """
+    entries, counts = _later(xp, x, axis)
+    at = axis % len(xp.shape(x))
+    size = xp.log(xp.where(xp.equal(g, 0.0), 1.0, xp.abs(g)))
+    exponent = xp.where(counts, entries(x, at + 1) + entries(3.0 * (size - out) / 3.0, at), -math.inf)
+    return xp.sum(entries(xp.sign(g), at) * xp.exp(exponent), axis=at + 1)
+
+
+def _later(xp: Vocabulary, x: Array, axis: int) -> tuple[Callable[[Array, int], Array], Array]:
+    """How an array gets the axis of i or of j, and which j count for i: i runs along `axis`, j along the one after it."""
     at = axis % len(xp.shape(x))
     n = xp.shape(x)[at]
-    entries = lambda a, k: xp.expand_dims(a, k)  # i along `at`, j along the axis after it
+    entries = lambda a, k: xp.expand_dims(a, k)
     later = xp.greater(xp.triu(xp.ones((n, n), like=x)), 0.0)
     later = xp.reshape(later, (n, n) + (1,) * (len(xp.shape(x)) - at - 1))
     # An entry of -inf moves nothing: that PyTorch's gradient of it is NaN is no matter of digits.
-    counts = xp.logical_and(later, xp.greater(entries(x, at + 1), -math.inf))
-    exponent = xp.where(counts, entries(x, at + 1) - entries(3.0 * out / 3.0, at), -math.inf)
-    return xp.sum(entries(g, at) * xp.exp(exponent), axis=at + 1)
+    return entries, xp.logical_and(later, xp.greater(entries(x, at + 1), -math.inf))
 
 
 def _cosine_vjp(xp: Vocabulary, g: Array, a: Array, b: Array, axis: int, eps: float) -> Array:
@@ -198,8 +216,8 @@ FORMS: Mapping[str, Form] = MappingProxyType({
     "ndtr": Form("1 + erf cancels in the negative tail", define=_normal_cdf),
     "gelu": Form("1 + erf, and 1 + tanh, cancel in the negative tail (pytorch#187806)", define=_gelu, vjp=(_gelu_vjp,)),
     "logsumexp": Form("exp(x - out) inherits the rounding of a large out", vjp=(_logsumexp_vjp,)),
-    "cumulative_logsumexp": Form("log|g| - out + x, its exponents, round at the size of out",
-                                 vjp=(_cumulative_logsumexp_vjp,)),
+    "cumulative_logsumexp": Form("log|g| - out + x, its exponents, round at the size of log|g| and of out",
+                                 vjp=(_cumulative_logsumexp_vjp,), second=(_cumulative_logsumexp_second,)),
     "expm1": Form("out + 1 cancels in the negative tail", vjp=(lambda xp, g, out, x: g * (out + 1.0),)),
     "softplus": Form("it is x above 20, its documented threshold, where exp(-x) still shows in float64",
                      define=_softplus, vjp=(_softplus_vjp,)),

@@ -9,6 +9,7 @@ from . import derivatives as derivatives
 from . import platforms as platforms
 from . import state as state
 from . import vjp as vjp
+from .registry import BudgetsOf as BudgetsOf
 from .registry import CaseLaw as CaseLaw
 from .registry import Extent as Extent
 from .registry import Trial as Trial

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cache
 from importlib.metadata import entry_points
@@ -24,6 +24,10 @@ from ...namespaces.dtypes import FORMATS, is_float, to_float64
 GROUP = "gradverify.invariants"
 
 
+BudgetsOf = Callable[[Sequence[np.ndarray]], Mapping[str, np.ndarray]]
+"""The budgets of the gradients for these cotangents, one for each output."""
+
+
 class Extent(Enum):
     """How much of the default laws is asked of a case. What the case names itself is always asked."""
 
@@ -38,7 +42,8 @@ class Trial:
     """The input of a law: subject, case, first answer and the budgets of its gradients.
 
     A law that holds may still leave `notes`. Where the calls of the others run a program that was compiled once, `as_called`
-    is the same trial by the function's own calls: what asks about a second call asks that one.
+    is the same trial by the function's own calls: what asks about a second call asks that one. `budget_of` gives the
+    budgets for other cotangents, where they are not those of the op table's texts.
     """
 
     subject: Framework
@@ -48,6 +53,7 @@ class Trial:
     budget: Mapping[str, np.ndarray]
     notes: list[str] = field(default_factory=list)
     as_called: Trial | None = None
+    budget_of: BudgetsOf | None = None
 
     def ask(
         self, cotangent: Sequence[np.ndarray] | None = None, values: Mapping[str, Any] | None = None
@@ -60,6 +66,11 @@ class Trial:
             case.wrt,
             case.cotangent if cotangent is None else tuple(cotangent),
         )
+
+    def under(self, budget: Mapping[str, np.ndarray], budget_of: BudgetsOf | None = None) -> Trial:
+        """The same trial with other budgets."""
+        called = self.as_called and self.as_called.under(budget, budget_of)
+        return replace(self, budget=budget, budget_of=budget_of or self.budget_of, as_called=called)
 
     @property
     def own(self) -> Trial:

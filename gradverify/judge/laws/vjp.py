@@ -143,7 +143,8 @@ def _budgets(t: Trial, *cotangents: Sequence[np.ndarray]) -> dict[str, np.ndarra
 
     Infinite where a number overflows for them; numbers that underflow may be flushed to zero.
     """
-    found = [reference(replace(t.case, cotangent=tuple(given))).budget.gradients for given in cotangents]
+    usual = lambda given: reference(replace(t.case, cotangent=tuple(given))).budget.gradients
+    found = [(t.budget_of or usual)(given) for given in cotangents]
     return {n: sum(b[n] for b in found) for n in t.case.wrt}
 
 
