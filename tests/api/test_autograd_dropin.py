@@ -15,6 +15,7 @@ from autograd import test_util  # noqa: E402
 from autograd.builtins import dict as boxed_dict  # noqa: E402
 from autograd.builtins import list as boxed_list  # noqa: E402
 from autograd.builtins import tuple as boxed_tuple  # noqa: E402
+from autograd.core import vspace  # noqa: E402
 from autograd.extend import defjvp, defvjp, primitive  # noqa: E402
 
 from gradverify import Outcome, check  # noqa: E402
@@ -34,6 +35,16 @@ def rule(fun: Any, vjp: Any, jvp: Any = None) -> Any:
     if jvp is not None:
         defjvp(made, lambda g, ans, x: jvp(g, x))
     return made
+
+
+MIXED = vspace({"x": [0.0, M[:, :1]], "y": ({"a": 0.0}, [0.0])})
+
+energy = primitive(lambda p: p["k"] * np.sum(p["v"] ** 2))
+defvjp(energy, lambda ans, p: lambda g: boxed_dict({"v": 2 * g * p["k"] * p["v"], "k": g * anp.sum(p["v"] ** 2)}))
+defjvp(energy, lambda t, ans, p: 2 * p["k"] * anp.dot(p["v"], t["v"]) + t["k"] * anp.sum(p["v"] ** 2))
+
+half_energy = primitive(lambda p: p["k"] * np.sum(p["v"] ** 2))
+defvjp(half_energy, lambda ans, p: lambda g: boxed_dict({"v": g * p["k"] * p["v"], "k": g * anp.sum(p["v"] ** 2)}))
 
 
 RIGHT: dict[str, tuple[Any, tuple[Any, ...]]] = {
@@ -56,9 +67,15 @@ RIGHT: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "einsum with lists": (lambda x: anp.einsum(x, [0, 1], M, [2, 1], [0, 2]), (M,)),
     "a tuple within an argument, as one of a primitive": (lambda p: anp.append(p[0], p[1]), (([1.0, 2.0], [0.5]),)),
     "kron": (lambda x: anp.kron(x, M[:2, :2]), (M[:, :2],)),
-}
+    "the sum of two dicts, a method of autograd's vector space": (MIXED.add, (MIXED.ones(), MIXED.randn())),
+    "the inner product of two dicts": (MIXED.inner_prod, (MIXED.randn(), MIXED.randn())),
+    "a number times a dict": (MIXED.scalar_mul, (MIXED.randn(), 0.7)),
+    "a dict within a list, as one of a vector space": (
+        lambda p: vspace([{"a": 1.0}]).inner_prod(p, p), ([{"a": 0.4}],)),
+    "a primitive of a dict": (lambda p: energy(p) ** 2, ({"v": M[0], "k": 0.3},)),
+}  # fmt: skip
 
-NO_FORWARD_RULE = {"returns a boxed dict", "singular values and vectors", "slogdet"}
+NO_FORWARD_RULE = {"returns a boxed dict", "a primitive of a dict", "singular values and vectors", "slogdet"}
 
 
 @pytest.mark.parametrize("name", RIGHT)
@@ -96,6 +113,7 @@ WRONG: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "a term of an output in a tuple": (
         lambda x: boxed_tuple((rule(np.sinh, lambda g, x: g * anp.cosh(x[::-1]))(x), x)), (M[0],)),
     "an entry of a list": (lambda p: rule(np.exp, lambda g, x: g * x)(p[1]) + p[0], ([M[0], M[1]],)),
+    "a primitive of a dict, without its factor of two": (half_energy, ({"v": M[0], "k": 0.3},)),
     "of a value in a dict": (lambda p: rule(np.square, lambda g, x: g * x)(p["w"]), ({"w": M[0]},)),
 }  # fmt: skip
 

@@ -14,7 +14,7 @@ import autograd.numpy as anp
 import numpy as np
 from autograd import builtins
 from autograd.builtins import DictBox, SequenceBox
-from autograd.extend import VSpace
+from autograd.extend import VSpace, defjvp, defvjp, primitive
 from autograd.numpy import numpy_wrapper
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.numpy.numpy_vspaces import ArrayVSpace
@@ -51,7 +51,7 @@ def trace(
 
 
 class BoxedCall(FlatCall):
-    """A call whose tuples and lists are autograd's own, as those are that autograd differentiates with respect to.
+    """A call whose tuples, lists and dicts are autograd's own, as those are that autograd differentiates with respect to.
 
     Boxes in a plain tuple would reach a primitive that takes tuples as they are.
     """
@@ -62,14 +62,25 @@ class BoxedCall(FlatCall):
 
 
 def _contained(tree: Any) -> Any:
-    """A tuple or list with boxes in it as one box; others as they are. (autograd has no forward rule that makes a dict.)"""
+    """A tuple, list or dict with boxes in it as one box; others as they are."""
     if type(tree) is dict:
-        return {k: _contained(v) for k, v in tree.items()}
+        entries = [_contained(v) for v in tree.values()]
+        return _as_dict(tuple(tree), builtins.list(entries)) if any(map(isbox, entries)) else dict(zip(tree, entries))
     if type(tree) not in (tuple, list):
         return tree
     inside = [_contained(v) for v in tree]
     make = builtins.tuple if type(tree) is tuple else builtins.list
     return make(inside) if any(map(isbox, inside)) else type(tree)(inside)
+
+
+@primitive
+def _as_dict(keys: tuple[Any, ...], values: Sequence[Any]) -> dict[Any, Any]:
+    """What autograd.builtins.dict makes; that has no forward mode."""
+    return dict(zip(keys, values))
+
+
+defvjp(_as_dict, lambda ans, keys, values: lambda g: builtins.list([g[k] for k in keys]), argnums=(1,))
+defjvp(_as_dict, lambda g, ans, keys, values: _as_dict(keys, g), argnums=(1,))
 
 
 def over_parts(call: FlatCall, kept: tuple[int, ...]) -> Callable[..., tuple[Any, ...]]:
