@@ -403,3 +403,16 @@ def test_what_is_compiled_is_not_under_the_limit() -> None:
         jax.monitoring.record_event_duration_secs(programs.COMPILING[1], 1.0)
         jax.monitoring.record_event_duration_secs("/another/event", 60.0)
         time.sleep(30.0)
+
+
+@pytest.mark.parametrize(("bound", "left"), [(programs.CACHED, 1), (0, 0)])
+def test_jaxs_caches_are_emptied_behind_many_programs(bound: int, left: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A suite of some hundred checks left 11 GB of programs in them."""
+    monkeypatch.setattr(programs, "CACHED", bound)
+    monkeypatch.setattr(programs, "_compiled", programs._Compiled())
+    users = jax.jit(lambda x: jnp.sin(x) * 2)
+    users(1.0)
+    factor = 1.0 + bound  # a constant of its own, so that the function is compiled at all
+    assert check(lambda x: jnp.linalg.inv(x) * factor, np.eye(3) * 2, framework="jax", effort="quick")
+    assert users._cache_size() == left
+    assert float(users(2.0)) == float(jnp.sin(2.0) * 2)

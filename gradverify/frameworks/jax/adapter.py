@@ -32,7 +32,7 @@ from ..watching import Recorder
 from . import casting, derivatives
 from .bindings import bindings
 from .forms import FORMS, PARTIAL_SUMS
-from .programs import NoProgram, Pullback, Store, count_compiling_apart
+from .programs import NoProgram, Pullback, Store, caches_bounded
 from .programs import compiled as compiled_program
 
 LACKING = re.compile(
@@ -293,10 +293,10 @@ class JaxFramework(Framework):
         """Of all of `jax.config`."""
         import jax
 
-        count_compiling_apart()
         before = dict(jax.config.values)
         try:
-            yield
+            with caches_bounded():
+                yield
         finally:
             for name, value in before.items():
                 if jax.config.values.get(name) != value:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,10 @@ _EXECUTABLES: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
 several points."""
 
 EXECUTABLES = 128
+
+CACHED = 400
+"""So many compilations of our asking are left in JAX's own caches. A program of XLA for a CPU takes 1 to 5 MB, and JAX keeps
+2,048 for each of its caches: a suite of some hundred checks took 11 GB."""
 
 LOOPS = ("while", "scan", "cond", "pallas_call", "custom_linear_solve")
 """Primitives with a jaxpr of their own, for which an eager call compiles anew: the jaxpr is another object each time."""
@@ -46,8 +51,39 @@ def count_compiling_apart() -> None:
     def listen(event: str, duration_secs: float, **_: str | int) -> None:
         if event in COMPILING:
             add_time(duration_secs)
+        _compiled.count += event == COMPILING[0]
 
     monitoring.register_event_duration_secs_listener(listen)
+
+
+@dataclass
+class _Compiled:
+    """How many programs XLA compiled since the process started, and how many of them are in JAX's caches by our asking."""
+
+    count: int = 0
+    ours: int = 0
+
+
+_compiled = _Compiled()
+
+
+@contextmanager
+def caches_bounded() -> Iterator[None]:
+    """Empty JAX's caches behind what is asked within, once more than CACHED programs were compiled in such blocks.
+
+    What the user has jitted is compiled anew then.
+    """
+    import jax
+
+    count_compiling_apart()
+    before = _compiled.count
+    try:
+        yield
+    finally:
+        _compiled.ours += _compiled.count - before
+        if _compiled.ours > CACHED:
+            _compiled.ours = 0
+            jax.clear_caches()
 
 
 class NoProgram(Exception):
