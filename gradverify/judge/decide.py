@@ -429,13 +429,15 @@ def _with_size_at_zeros(case: Case, ref: Reference) -> Reference:
     """The reference for a formula that is right to its arithmetic: where the truth is 0 an entry has the array's size.
 
     There is no digit of it to lose. A right formula may reach that 0 by a difference of terms of the array's size, and
-    leaves SAFETY roundings of them, as it does of a result (`budget`).
+    leaves SAFETY roundings of them, as it does of a result (`budget`): in the coarsest arithmetic of the function, which may
+    cast its arguments. What is less than the smallest normal number of it is flushed to zero, and as good as 0.
     """
     allowed = {}
     for n, b in ref.budget.gradients.items():
         hi = ref.truth.gradients[n].hi
-        size = SAFETY * FORMATS[case.dtype_of(n)].arithmetic * np.max(np.abs(hi), initial=0.0, where=np.isfinite(hi))
-        allowed[n] = np.where(hi == 0, np.maximum(b, size), b)
+        formats = [FORMATS[d] for d in {case.dtype, case.dtype_of(n), *case.formats.values()} if d in FORMATS]
+        size = SAFETY * max(f.arithmetic for f in formats) * np.max(np.abs(hi), initial=0.0, where=np.isfinite(hi))
+        allowed[n] = np.where(np.abs(hi) < max(f.tiny for f in formats), np.maximum(b, size), b)
     return replace(ref, budget=replace(ref.budget, gradients=allowed))
 
 

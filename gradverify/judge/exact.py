@@ -76,10 +76,14 @@ class Exact:
 
     @property
     def resolution(self) -> str:
-        """The finest dtype of the backward pass's inner nodes; the casts that store its gradients do not count."""
+        """The finest dtype that the backward pass computes in: what is given, cast or stored does not count."""
         case = self.asked
         assert case is not None
-        inner = {d for k, d in case.formats.items() if k not in case.graph.outputs and d in FORMATS}
+        graph = case.graph
+        computes = lambda k: (
+            isinstance(node := graph.nodes[k], Apply) and k not in graph.outputs and not casts(graph, node)
+        )
+        inner = {d for k, d in case.formats.items() if d in FORMATS and computes(k)}
         return min(inner or self.formats, key=lambda d: FORMATS[d].roundoff)
 
     @property
