@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from itertools import zip_longest
@@ -101,9 +102,26 @@ def why_no_index(given: Case, old: int, new: int) -> str:
     """
     held = [np.asarray(n.value) for n in given.graph.nodes if isinstance(n, Constant) and n.kind == "int"]
     held += [v for v in given.values.values() if v.dtype.kind in "iu"]
+    held += _indices_along(given.graph, old)
     if any(((v >= new) & (v < old)).any() for v in held):
         return f"integers of the function name entries of axes of length {old}, which {new} has not"
     return ""
+
+
+def _indices_along(graph: Graph, old: int) -> Iterator[np.ndarray]:
+    """The indices along axes of length `old` of entries that are taken from several axes as one: x[arange(n), targets]."""
+    for node in graph.nodes:
+        if not isinstance(node, Apply) or node.op != "take":
+            continue
+        flat, index = (graph.nodes[a] for a in node.args[:2])
+        if not isinstance(index, Constant) or not isinstance(flat, Apply) or flat.op != "reshape":
+            continue
+        before, axis = graph.nodes[flat.args[0]].shape, dict(node.params)["axis"] % len(flat.shape)
+        ends = len(before) - (len(flat.shape) - 1 - axis)
+        merged = before[axis:ends]
+        if before[:axis] == flat.shape[:axis] and math.prod(merged) == flat.shape[axis] > 0:
+            found = np.unravel_index(np.asarray(index.value) % flat.shape[axis], merged)
+            yield from (np.asarray(v) for v, n in zip(found, merged) if n == old)
 
 
 def _outputs(graph: Graph, values: dict[str, np.ndarray], dtype: str) -> list[np.ndarray]:

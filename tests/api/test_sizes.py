@@ -196,13 +196,27 @@ class TestSegments:
             assert np.array_equal(_with_runs_of(x, longer), longer)
 
 
-def part_of_a_cross_entropy(target: Any) -> Any:
+def by_pairs(x: Any, at: Any) -> Any:
+    return x[torch.arange(len(x)), at]
+
+
+def by_flat_indices(x: Any, at: Any) -> Any:
+    return x.reshape(-1)[torch.arange(len(x)) * x.shape[1] + at]
+
+
+def by_triples(x: Any, at: Any) -> Any:
+    """Over two axes that are taken together, beside one that is not."""
+    return torch.stack([x, 2 * x], 2)[torch.arange(len(x)), at][:, 1] / 2
+
+
+def part_of_a_cross_entropy(target: Any, pick: Any = None) -> Any:
     """The share of one process in the cross entropy of all: targets beyond its classes are others'."""
 
     def forward(x: Any) -> Any:
         x = x - x.max(1, keepdim=True).values
         here = target < x.shape[1]
-        picked = x.gather(1, torch.where(here, target, 0).unsqueeze(1)).squeeze(1)
+        at = torch.where(here, target, 0)
+        picked = pick(x, at) if pick else x.gather(1, at.unsqueeze(1)).squeeze(1)
         return x.exp().sum(1).log() - torch.where(here, picked, 0.0)
 
     def backward(g: Any, x: Any) -> Any:
@@ -213,9 +227,10 @@ def part_of_a_cross_entropy(target: Any) -> Any:
     return custom(forward, backward)
 
 
+@pytest.mark.parametrize("pick", [None, by_pairs, by_flat_indices, by_triples])
 @pytest.mark.parametrize("target", [[1, 0, 3], [3, 3, 2], [0, 3, 0]])
-def test_targets_keep_their_classes(target: list[int]) -> None:
-    v = check(part_of_a_cross_entropy(torch.tensor(target)), drawn(3, 4), order=1)
+def test_targets_keep_their_classes(target: list[int], pick: Any) -> None:
+    v = check(part_of_a_cross_entropy(torch.tensor(target), pick), drawn(3, 4), order=1)
     assert v.outcome is Outcome.PASS, v.message
 
 
