@@ -8,9 +8,9 @@ From `x * y` to its derivative, in six steps:
     fast.py: binary                 its kernel runs over the two arrays; the result is a Tensor
     dispatch.py: leaver             the result gets an OpNode, with an edge to the node of x and of y
     rules.py: Rule.plan             what the node keeps: what the VJPs of x and of y read (`op_facts`: each reads the other)
-    autograd/walk.py: walk          `backward()` sends gradients along the edges, last node first
-    nodes.py: OpNode._unpack        the saved values, unless they were written to; `runner`, which asks for them, reads the
+    nodes.py: runner                how the node will run: it takes what was kept, unless that was written to, and reads the
                                     VJP texts, `g * y` and `g * x`, over arrays (`backward`: or over tensors, create_graph)
+    autograd/walk.py: walk          `backward()` sends gradients along the edges and runs the nodes, the last one first
 
 docs/how-autograd-works.md builds a small engine of this kind in eight steps. How to differentiate stands in none of these
 files, but in the op table, `gradverify.ops`. `tensor` says what a tensor is, `tape`

@@ -78,7 +78,7 @@ class OpFacts:
 
 def _rank(x: Any) -> int:
     """The number of dimensions; -1 for a Python number."""
-    return len(x.shape) if hasattr(x, "shape") else -1
+    return getattr(x, "ndim", -1)
 
 
 def _pow(args: Args, params: Params) -> str:

@@ -64,6 +64,22 @@ def test_backward_is_the_declared_rule(name: str) -> None:
                     np.testing.assert_array_equal(got.numpy(), want)
 
 
+@pytest.mark.parametrize("name", [n for n in DIFFERENTIABLE if not OPS[n].composite])
+def test_a_node_gives_cotangents_of_the_arguments_shapes_and_dtype(name: str) -> None:
+    """Nothing is cast or summed behind the rule of an op that does not broadcast: constants must not widen float32."""
+    spec = OPS[name]
+    for args, params in points(spec, "float32"):
+        xs = leaves(spec, args)
+        out = getattr(torch.ENGINE, name)(*xs, **params)
+        if out.grad_fn is None:
+            continue
+        with np.errstate(all="ignore"):
+            grads = out.grad_fn.run(np.ones_like(out.detach().numpy())[()], False)
+        for x, d in zip(xs, grads):
+            if x.requires_grad:
+                assert (d.shape, d.dtype) == (x.detach().numpy().shape, np.float32)
+
+
 def derivative_along(
     spec: OpSpec, args: tuple[np.ndarray, ...], params: Any, g: np.ndarray, us: list[np.ndarray]
 ) -> Any:

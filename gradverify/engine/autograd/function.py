@@ -32,7 +32,7 @@ class FunctionCtx(Node):
     """What `forward` and `backward` get as `ctx`: a node that also holds whatever the user puts on it."""
 
     _forward_cls: type[Function]
-    runs_on_none, simple = True, False
+    runs_on_none = True
     _saved_for_forward: tuple[Any, ...] = ()
     _in_jvp = False
     _materialize_non_diff_grads = True
@@ -446,7 +446,7 @@ def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
 class DelayedError(Node):
     """A node that raises a RuntimeError when a backward pass comes by. Called with tensors, it gives them as its outputs."""
 
-    runs_on_none, simple = True, False
+    runs_on_none = True
 
     def __init__(self, message: str, num_inputs: int) -> None:
         super().__init__([None] * num_inputs)

@@ -222,13 +222,13 @@ def _walk(
                     continue
                 target, output = edge
                 d = grads[k]
-                if target.simple:
-                    if d is not None:
+                if d is not None:
+                    if target.outputs == 1:  # never in place: others may hold the same array
                         have = pending.get(target)
                         pending[target] = d if have is None else have + d
-                    continue
-                if d is not None:
-                    _send(pending, target, output, d)
+                    else:
+                        slots = pending.setdefault(target, [None] * target.outputs)
+                        slots[output] = d if slots[output] is None else slots[output] + d
                 if target.ends:
                     uses[target] -= 1
                     if not uses[target]:
@@ -288,16 +288,6 @@ def _leading_to(
             found.add(node)
     # A write through a view is run whole, what was written included: in PyTorch the one node holds the other.
     return found | {node.edges[1][0] for node in found if isinstance(node, CopySlices) and node.edges[1] is not None}
-
-
-def _send(pending: dict[Node, Any], node: Node, output: int, g: Any) -> None:
-    """Add `g` to the gradient of an output of `node`. Never in place: others may hold the same array."""
-    if node.outputs == 1:
-        have = pending.get(node)
-        pending[node] = g if have is None else have + g
-    else:
-        slots = pending.setdefault(node, [None] * node.outputs)
-        slots[output] = g if slots[output] is None else slots[output] + g
 
 
 def _finish_leaf(node: Any, pending: dict[Node, Any], goals: Goals, tensors: bool) -> None:
