@@ -117,6 +117,32 @@ class NumpyKernels(Kernels):
 KERNELS = NumpyKernels()
 
 
+BLOCK = 32768
+
+
+def by_blocks(text: Callable[..., Any], first: int) -> Callable[..., Any]:
+    """An elementwise text of several passes, which runs over large arrays block by block.
+
+    What it makes on its way then stays in the cache; whole arrays would be new memory from the system for each pass.
+
+    first  the arrays among the arguments start here; one of them may be None
+    """
+
+    def run(*args: Any, **params: Any) -> Any:
+        arrays, x = args[first:], args[-1]
+        if type(x) is not np.ndarray or x.size < 2 * BLOCK or x.dtype.kind != "f":
+            return text(*args, **params)
+        if any(a is not None and not (a.shape == x.shape and a.flags.c_contiguous) for a in arrays):
+            return text(*args, **params)
+        out, flat = np.empty(x.size, x.dtype), [None if a is None else a.reshape(-1) for a in arrays]
+        for k in range(0, x.size, BLOCK):
+            block = slice(k, k + BLOCK)
+            out[block] = text(*args[:first], *(None if a is None else a[block] for a in flat), **params)
+        return out.reshape(x.shape)
+
+    return run
+
+
 class _Device:
     """Holds the kernels over CuPy; None until there is a tensor on a GPU, so that a run without one does not look."""
 

@@ -17,7 +17,7 @@ from ..core.errors import UnknownName
 from ..core.op import OpSpec
 from ..ops import OPS
 from . import wirtinger
-from .kernels import KERNELS, Kernels
+from .kernels import KERNELS, Kernels, by_blocks
 from .local_ops import LOCAL, spec_of
 from .op_facts import Complex, Names, Promotion, Saves, facts_of, node_name
 from .reads import Read, Reads, analyse_reads, declared_reads
@@ -88,6 +88,7 @@ class Rule:
         self.spec, self.name, self.node_name = spec, spec.name, node_name
         facts = facts_of(spec.name)
         self.params = {n: p.default for n, p in spec.params.items() if not p.required}
+        self._passes = facts.passes
         self.kernel = self.kernel_in(KERNELS)
         self.differentiable, self.broadcasts = spec.result == "float", spec.broadcasts
         self.composite, self.primitive = spec.composite, spec.primitive
@@ -121,7 +122,10 @@ class Rule:
         """The kernel of the op's name, if it takes the op's arguments as they are; else the definition."""
         has_own = self.spec.arity >= 0 and (self.spec.primitive or hasattr(Kernels, self.name))
         own = getattr(xp, self.name, None) if has_own else None
-        return own if own is not None else partial(self.spec.define, xp)
+        if own is not None:
+            return own
+        definition = partial(self.spec.define, xp)
+        return by_blocks(definition, 0) if self._passes else definition
 
     def plan(self, wanted: int, n: int) -> Plan:
         """The plan for a call with n arguments of which those in the mask `wanted` are to get cotangents."""
@@ -166,7 +170,7 @@ class Rule:
         if isinstance(vjp, tuple):
             text = vjp[i]
             assert text is not None, f"argument {i} of {self.name} has no cotangent"
-            return text
+            return by_blocks(text, 1) if self._passes else text
         assert vjp is not None, f"{self.name} is a composition"
         return lambda xp, g, out, *args, **params: vjp(xp, i, g, out, *args, **params)
 

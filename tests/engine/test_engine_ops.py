@@ -11,6 +11,8 @@ import pytest
 
 import gradverify.engine as torch
 from gradverify.core.op import OpSpec
+from gradverify.engine import kernels
+from gradverify.engine.op_facts import FACTS
 from gradverify.namespaces import NUMPY
 from gradverify.ops import FAMILIES, OPS
 from gradverify.testing.images import draw
@@ -78,6 +80,28 @@ def test_a_node_gives_cotangents_of_the_arguments_shapes_and_dtype(name: str) ->
         for x, d in zip(xs, grads):
             if x.requires_grad:
                 assert (d.shape, d.dtype) == (x.detach().numpy().shape, np.float32)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, facts in FACTS.items() if facts.passes))
+def test_a_large_array_is_taken_block_by_block(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Value and gradient are those of a single block, for a last block that is not full and for any layout."""
+    rng = np.random.default_rng(0)
+    for make in (lambda a: a, lambda a: a.T, lambda a: a[::2]):
+        for dtype in ("float32", "float64"):
+            x, g = (
+                make(rng.uniform(0.1, 0.9, (40, 21)).astype(dtype)),
+                make(rng.standard_normal((40, 21)).astype(dtype)),
+            )
+            found = []
+            for block in (10**9, 64):
+                monkeypatch.setattr(kernels, "BLOCK", block)
+                leaf = torch.from_numpy(x.copy(order="K")).requires_grad_()
+                out = getattr(torch.ENGINE, name)(leaf)
+                out.backward(torch.from_numpy(g.copy(order="K")))
+                found.append((out.detach().numpy(), leaf.grad.numpy()))
+            for whole, in_blocks in zip(*found):
+                assert in_blocks.dtype == dtype
+                np.testing.assert_array_equal(in_blocks, whole)
 
 
 def derivative_along(
