@@ -169,3 +169,61 @@ def test_second_derivatives_come_from_the_same_text(name: str) -> None:
 
 
 UNTESTED: set[str] = set()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int64"])
+@pytest.mark.parametrize("shapes", [((70, 80),) * 3, ((80,), (70, 80), (70, 80)), ((70, 80), (70, 80), ()),
+                                    ((70, 80), (), (70, 80)), ((70, 80), (80,), (70, 80)), ((70, 1), (70, 80), (70, 80)),
+                                    ((3, 70, 80), (70, 80), (70, 80)), ((2, 3),) * 3])  # fmt: skip
+def test_where_is_numpys_to_the_bit(shapes: tuple[tuple[int, ...], ...], dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    mask = rng.random(shapes[0]) < 0.5
+    x, y = (np.asarray(rng.standard_normal(s) * 100).astype(dtype) for s in shapes[1:])
+    if x.ndim and x.dtype.kind == "f":
+        x.flat[:4] = np.nan, np.inf, -np.inf, -0.0
+    for order in (lambda a: a, lambda a: np.asarray(a, order="F")):
+        want, got = np.where(order(mask), order(x), order(y)), kernels.KERNELS.where(order(mask), order(x), order(y))
+        assert (got.shape, got.dtype) == (want.shape, want.dtype)
+        assert got.tobytes() == want.tobytes()
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+@pytest.mark.parametrize("special", [None, np.nan, -np.inf])
+def test_argmax_is_numpys(axis: int, special: float | None) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 4, (31, 30, 29)).astype(np.float32)  # with ties
+    if special is not None:
+        x[rng.random(x.shape) < 0.3] = special
+        x[3, :, 4] = x[:, 5, 6] = x[7, 8] = special
+    for keepdims in (False, True):
+        want, got = np.argmax(x, axis, keepdims=keepdims), kernels.KERNELS.argmax(x, axis, keepdims)
+        assert (got.shape, got.dtype) == (want.shape, want.dtype)
+        np.testing.assert_array_equal(got, want)
+
+
+class ReshapedProduct(torch.autograd.Function):
+    """Its gradient is all of the array `product`, in another shape."""
+
+    @staticmethod
+    def forward(ctx: Any, w: Any, product: list[np.ndarray]) -> Any:
+        ctx.product = product
+        return w.sum()
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return torch.from_numpy(ctx.product.pop()).reshape(4, 3, 2, 2), None
+
+
+def test_a_leaf_takes_a_gradient_without_a_copy_where_nobody_else_holds_it() -> None:
+    w = torch.ones(4, 3, 2, 2, requires_grad=True)
+    product = [np.ones((4, 12), np.float32)]
+    place = product[0].ctypes.data
+    ReshapedProduct.apply(w, product).backward()
+    assert w.grad.data_ptr() == place
+    for hold in (lambda a: a, lambda a: a[1:], lambda a: torch.from_numpy(a)):
+        w.grad = None
+        product = [np.ones((4, 12), np.float32)]
+        held = hold(product[0])
+        ReshapedProduct.apply(w, product).backward()
+        held[...] = 5.0
+        assert (w.grad == 1).all()
