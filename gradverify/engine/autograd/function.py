@@ -341,6 +341,12 @@ class Function(metaclass=_Meta):
     @classmethod
     def _record(cls, args: tuple[Any, ...]) -> tuple[Any, FunctionCtx]:
         separate = cls.setup_context is not Function.setup_context
+        if state.level and not separate:
+            raise RuntimeError(
+                "In order to use an autograd.Function with functorch transforms (vmap, grad, jvp, jacrev, ...), it must "
+                "override the setup_context staticmethod. For more details, please see "
+                "https://pytorch.org/docs/main/notes/extending.func.html"
+            )
         if separate:  # setup_context and backward see the defaults of forward as well
             call = inspect.signature(cls.forward).bind(*args)
             call.apply_defaults()
