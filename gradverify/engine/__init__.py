@@ -116,11 +116,40 @@ class cuda:
             cupy.cuda.Device().synchronize()
 
 
+class backends:
+    """`torch.backends`: switches that scripts set, and questions that are answered with no."""
+
+    class cudnn:
+        enabled = benchmark = deterministic = allow_tf32 = False
+        is_available = staticmethod(lambda: False)
+
+    class mps:
+        is_available = is_built = staticmethod(lambda: False)
+
+    class cuda:
+        class matmul:
+            allow_tf32 = False
+
+
+class accelerator:
+    """`torch.accelerator`, as far as scripts ask for it: a CUDA device, where there is one."""
+
+    is_available = staticmethod(cuda_available)
+
+    @staticmethod
+    def current_accelerator(check_available: bool = False) -> device | None:
+        return device("cuda") if cuda_available() else None
+
+    @staticmethod
+    def device_count() -> int:
+        return int(cuda_available())
+
+
 __all__ = [
-    "ENGINE", "EngineNamespace", "Generator", "Size", "Tensor", "autograd", "broadcast_shapes", "contiguous_format",
-    "cuda", "device", "distributions", "dtype", "enable_grad", "fft", "finfo", "func", "get_default_dtype", "iinfo",
-    "inference_mode", "is_anomaly_enabled", "is_floating_point", "is_grad_enabled", "is_inference",
-    "is_inference_mode_enabled", "is_nonzero", "linalg", "load", "log_softmax", "manual_seed", "nn", "no_grad",
-    "optim", "preserve_format", "result_type", "save", "set_default_dtype", "set_grad_enabled", "softmax", "special",
-    "testing", "utils", "vmap",
+    "ENGINE", "EngineNamespace", "Generator", "Size", "Tensor", "accelerator", "autograd", "backends", "broadcast_shapes",
+    "contiguous_format", "cuda", "device", "distributions", "dtype", "enable_grad", "fft", "finfo", "func",
+    "get_default_dtype", "iinfo", "inference_mode", "is_anomaly_enabled", "is_floating_point", "is_grad_enabled",
+    "is_inference", "is_inference_mode_enabled", "is_nonzero", "linalg", "load", "log_softmax", "manual_seed", "nn",
+    "no_grad", "optim", "preserve_format", "result_type", "save", "set_default_dtype", "set_grad_enabled", "softmax",
+    "special", "testing", "utils", "vmap",
 ]  # fmt: skip
