@@ -91,6 +91,9 @@ class Kernels(NumpyNamespace):
         return self.module.ascontiguousarray(max_pool2d(self, x, **params))
 
 
+_add_up: Callable[..., Any] = np.add.reduce
+_largest: Callable[..., Any] = np.maximum.reduce
+_smallest: Callable[..., Any] = np.minimum.reduce
 SHORT, SMALL = 32, 4096
 BITS = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
 
@@ -99,13 +102,13 @@ class NumpyKernels(Kernels):
     """By the methods of arrays and ufuncs, which NumPy's functions of these names call in the end: 1 us rather than 4."""
 
     def sum(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-        return np.add.reduce(x, axis, _counting(x), None, keepdims)
+        return _add_up(x, axis, _counting(x), None, keepdims)
 
     def max(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-        return np.maximum.reduce(x, axis, None, None, keepdims)
+        return _largest(x, axis, None, None, keepdims)
 
     def min(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-        return np.minimum.reduce(x, axis, None, None, keepdims)
+        return _smallest(x, axis, None, None, keepdims)
 
     def argmax(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
         """The first of the largest: along a short axis in a pass per entry, as NumPy's goes by a branch per entry."""
