@@ -116,19 +116,25 @@ class cuda:
             cupy.cuda.Device().synchronize()
 
 
+class _NoBackend:
+    """A library that PyTorch may have below it: the engine has not, and takes the switches that scripts set."""
+
+    enabled = benchmark = deterministic = allow_tf32 = False
+    supported_engines, engine = ("none",), "none"
+
+    def is_available(self) -> bool:
+        return False
+
+    is_built = is_available
+
+
 class backends:
-    """`torch.backends`: switches that scripts set, and questions that are answered with no."""
+    """`torch.backends`."""
 
-    class cudnn:
-        enabled = benchmark = deterministic = allow_tf32 = False
-        is_available = staticmethod(lambda: False)
-
-    class mps:
-        is_available = is_built = staticmethod(lambda: False)
+    cudnn, mha, mkl, mkldnn, mps, nnpack, openmp, quantized = (_NoBackend() for _ in range(8))
 
     class cuda:
-        class matmul:
-            allow_tf32 = False
+        matmul = _NoBackend()
 
 
 class accelerator:

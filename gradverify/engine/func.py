@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import trees
+from .api.creation import default_generator
 from .api.indexing import getitem
 from .api.joining import stack
 from .api.shape import movedim, reshape
@@ -385,7 +386,12 @@ def hessian(func: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any
 def vmap(
     func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0, randomness: str = "error", *, chunk_size: Any = None
 ) -> Callable[..., Any]:
-    """`func` over a batch, row by row: the meaning of PyTorch's vmap, without its speed."""
+    """`func` over a batch, row by row: the meaning of PyTorch's vmap, without its speed.
+
+    randomness  "different": each row draws numbers of its own; "same": all rows draw the same; "error" does as "different"
+    """
+    if randomness not in ("error", "different", "same"):
+        raise RuntimeError(f"Only allowed values for randomness are 'error', 'different', or 'same'. Got {randomness}")
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         dims = _spread(in_dims, args, "in_dims")
@@ -400,8 +406,10 @@ def vmap(
                 f"vmap: Expected all tensors to have the same size in the mapped dimension, got sizes {sorted(sizes)} for "
                 "the mapped dimension"
             )
-        rows = []
+        rows, drawn = [], default_generator.get_state()
         for k in range(sizes.pop()):
+            if randomness == "same":
+                default_generator.set_state(drawn)
             row = [x if d is None else _slice(x, d, k) for x, d in zip(given, dims)]
             of_row = trees.map_tensors(partial(_slice, dim=0, k=k), kwargs)
             rows.append(func(*trees.rebuild(args, row), **of_row))

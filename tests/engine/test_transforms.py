@@ -231,6 +231,18 @@ def what_a_transform_refuses(torch: Any, see: See) -> None:
     see([(k, p.requires_grad, p.is_leaf) for k, p in f.stack_module_state(models)[0].items()])
 
 
+@script
+def randomness_of_a_batch(torch: Any, see: See) -> None:
+    x = torch.ones(4, 1000)
+    for f in (torch.nn.Dropout(0.5), lambda x: x + torch.randn(1000), lambda x: torch.rand_like(x)):
+        same = torch.func.vmap(f, randomness="same")(x)
+        different = torch.func.vmap(f, randomness="different")(x)
+        see([bool((same == same[0]).all()), bool((different == different[0]).all())])
+        again = torch.func.vmap(f, randomness="same")(x)
+        see(bool((same == again).all()))  # each call draws anew
+    raises(see, lambda: torch.func.vmap(torch.sin, randomness="some")(x))
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_the_transforms_are_pytorchs(name: str) -> None:
     mine, theirs = run(gradverify.engine, SCRIPTS[name]), run(torch_real, SCRIPTS[name])
