@@ -68,8 +68,9 @@ class Absent:
         self._name = name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if len(args) == 1 and not kwargs and (inspect.isfunction(args[0]) or inspect.isclass(args[0])):
-            return args[0]
+        test = args[0] if len(args) == 1 and not kwargs else None
+        if (inspect.isfunction(test) and test.__name__ != "<lambda>") or inspect.isclass(test):
+            return test
         if is_internal(self._name) or not Absent.in_test:
             return self  # skipIfX("because"): it is not
         raise AttributeError(f"absent: {self._name}")

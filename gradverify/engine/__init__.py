@@ -8,9 +8,9 @@ From `x * y` to its derivative, in six steps:
     fast.py: binary                 its kernel runs over the two arrays; the result is a Tensor
     dispatch.py: leaver             the result gets an OpNode, with an edge to the node of x and of y
     rules.py: Rule.plan             what the node keeps: what the VJPs of x and of y read (`op_facts`: each reads the other)
-    autograd/walk.py: walk          `backward()` sends gradients along the edges, last node first
-    nodes.py: OpNode._unpack        the saved values, unless they were written to; `runner`, which asks for them, reads the
+    nodes.py: runner                how the node will run: it takes what was kept, unless that was written to, and reads the
                                     VJP texts, `g * y` and `g * x`, over arrays (`backward`: or over tensors, create_graph)
+    autograd/walk.py: walk          `backward()` sends gradients along the edges and runs the nodes, the last one first
 
 docs/how-autograd-works.md builds a small engine of this kind in eight steps. How to differentiate stands in none of these
 files, but in the op table, `gradverify.ops`. `tensor` says what a tensor is, `tape`
@@ -116,11 +116,46 @@ class cuda:
             cupy.cuda.Device().synchronize()
 
 
+class _NoBackend:
+    """A library that PyTorch may have below it: the engine has not, and takes the switches that scripts set."""
+
+    enabled = benchmark = deterministic = allow_tf32 = False
+    supported_engines, engine = ("none",), "none"
+
+    def is_available(self) -> bool:
+        return False
+
+    is_built = is_available
+
+
+class backends:
+    """`torch.backends`."""
+
+    cudnn, mha, mkl, mkldnn, mps, nnpack, openmp, quantized = (_NoBackend() for _ in range(8))
+
+    class cuda:
+        matmul = _NoBackend()
+
+
+class accelerator:
+    """`torch.accelerator`, as far as scripts ask for it: a CUDA device, where there is one."""
+
+    is_available = staticmethod(cuda_available)
+
+    @staticmethod
+    def current_accelerator(check_available: bool = False) -> device | None:
+        return device("cuda") if cuda_available() else None
+
+    @staticmethod
+    def device_count() -> int:
+        return int(cuda_available())
+
+
 __all__ = [
-    "ENGINE", "EngineNamespace", "Generator", "Size", "Tensor", "autograd", "broadcast_shapes", "contiguous_format",
-    "cuda", "device", "distributions", "dtype", "enable_grad", "fft", "finfo", "func", "get_default_dtype", "iinfo",
-    "inference_mode", "is_anomaly_enabled", "is_floating_point", "is_grad_enabled", "is_inference",
-    "is_inference_mode_enabled", "is_nonzero", "linalg", "load", "log_softmax", "manual_seed", "nn", "no_grad",
-    "optim", "preserve_format", "result_type", "save", "set_default_dtype", "set_grad_enabled", "softmax", "special",
-    "testing", "utils", "vmap",
+    "ENGINE", "EngineNamespace", "Generator", "Size", "Tensor", "accelerator", "autograd", "backends", "broadcast_shapes",
+    "contiguous_format", "cuda", "device", "distributions", "dtype", "enable_grad", "fft", "finfo", "func",
+    "get_default_dtype", "iinfo", "inference_mode", "is_anomaly_enabled", "is_floating_point", "is_grad_enabled",
+    "is_inference", "is_inference_mode_enabled", "is_nonzero", "linalg", "load", "log_softmax", "manual_seed", "nn",
+    "no_grad", "optim", "preserve_format", "result_type", "save", "set_default_dtype", "set_grad_enabled", "softmax",
+    "special", "testing", "utils", "vmap",
 ]  # fmt: skip

@@ -99,8 +99,9 @@ def _apply_plain(rule: Rule, args: tuple[Tensor, ...], params: Params) -> Tensor
     except (ValueError, TypeError, ShapeError, np.exceptions.AxisError) as error:
         raise translate_error(rule, raws, error) from None
     out = wrap(data)
-    if state.enabled and rule.differentiable and data.dtype.kind not in "biu":
-        record(rule, args, params, out)
+    if state.enabled and rule.differentiable:
+        # An op that does not broadcast gives each argument a cotangent of its shape.
+        record(rule, args, params, out, not rule.broadcasts and data.dtype is raws[0].dtype)
     if rule.view:
         out._inference, out._level = args[0]._inference, args[0]._level
         track(args[0], out, ViewStep(rule, params))
@@ -139,7 +140,7 @@ class ViewStep:
 def record(rule: Rule, args: tuple[Any, ...], params: Mapping[str, Any], out: Tensor, alike: bool = False) -> None:
     """Give the result a node, if an argument requires grad.
 
-    alike  do the arguments have the shape and dtype of the result?
+    alike  do all cotangents have the shape and dtype of their argument, as the rule gives them?
     """
     edges: list[Edge | None] = []
     wanted, bit = 0, 1
@@ -195,28 +196,21 @@ def leaver(rule: Rule, wanted: int, n: int) -> Callable[[Sequence[Any], tuple[An
     if not isinstance(rule.node_name, str):
         rule.leaves[wanted] = named_by_call = lambda edges, args, out: leave_node(rule, wanted, edges, args, out)
         return named_by_call
-    cls, values, everything = _node_class(rule, plan, (), NONE), plan.values, plan.everything
+    cls, saves = _node_class(rule, plan, (), NONE), plan.saves
+    only_arguments = plan.everything and not plan.shapes and not plan.output
 
     def leave(edges: Sequence[Any], args: tuple[Any, ...], out: Tensor) -> None:
         node: Any = _create(cls)
         node.sequence, node.edges = next(sequence), edges
-        if saves is not None:
-            saves(node, args, out)
+        if saves:
+            x, y = args[0], args[-1]
+            if only_arguments and x._version_cell is None is y._version_cell and not (x._inference or y._inference):
+                node.saved = args  # which nobody has written to or looks at through a view: no versions to note
+            else:
+                node._save(plan, args, out)
         out._requires_grad = True
         out._edge = (node, 0)
 
-    def save_all(node: Any, args: tuple[Any, ...], out: Tensor) -> None:
-        for x in args:
-            if x._version_cell is not None or x._inference:
-                return save_any(node, args, out)
-        node.saved = args
-        return None
-
-    def save_any(node: Any, args: tuple[Any, ...], out: Tensor) -> None:
-        node._save(plan, args, out)
-
-    only_values = everything and not plan.shapes and not plan.output and values
-    saves = (save_all if only_values else save_any) if plan.saves else None
     rule.leaves[wanted] = leave
     return leave
 

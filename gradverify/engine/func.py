@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import trees
+from .api.creation import default_generator
 from .api.indexing import getitem
 from .api.joining import stack
 from .api.shape import movedim, reshape
@@ -112,13 +113,23 @@ def _with_aux(out: Any, has_aux: bool, name: str) -> tuple[Any, Any]:
     if not has_aux:
         return out, None
     if not isinstance(out, tuple) or len(out) != 2:
-        raise RuntimeError(
-            f"{name}(f)(*args): output of function f should be a tuple: (output, aux) if has_aux is True"
-        )
+        raise RuntimeError(f"{name}: output of function f should be a tuple: (output, aux) if has_aux is True")
     for leaf in trees.leaves(out[1]):
         if not isinstance(leaf, Tensor):
-            raise RuntimeError(f"Expected tensors, got unsupported type {type(leaf).__name__}")
+            raise RuntimeError(f"Expected tensors, got unsupported type {type(leaf)}")
     return out
+
+
+def _require_tensors(out: Any, name: str) -> None:
+    """Raise RuntimeError for a result that holds something else than tensors, or nothing."""
+    leaves = trees.leaves(out)
+    if not leaves or leaves == [None]:
+        raise RuntimeError(f"{name}: Expected f to be a function that has non-empty output (got output = {leaves})")
+    for leaf in leaves:
+        if not isinstance(leaf, Tensor):
+            raise RuntimeError(
+                f"{name}: expected f(*primals) to return only tensors, got unsupported type {type(leaf)}"
+            )
 
 
 # ---- reverse mode -----------------------------------------------------------------------------------------------------
@@ -131,7 +142,7 @@ def grad_and_value(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool
         connected, which = state.enabled, _numbers(argnums, len(args))
         with enable_grad(), transform():
             points, ends = _at_ends(args, which)
-            out, aux = _with_aux(func(*points, **kwargs), has_aux, "grad_and_value")
+            out, aux = _with_aux(func(*points, **kwargs), has_aux, "grad_and_value(f)(*args)")
             _require_scalar(out)
             found = _gradients([out], ends, [None])
         asked = tuple(points[k] for k in which)
@@ -187,11 +198,8 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     connected = state.enabled
     with enable_grad(), transform():
         points, ends = _at_ends(primals, range(len(primals)))
-        out, aux = _with_aux(func(*points), has_aux, "vjp")
-    if not trees.leaves(out) or not all(isinstance(leaf, Tensor) for leaf in trees.leaves(out)):
-        raise RuntimeError(
-            f"vjp(f, *primals): Expected f to be a function that has non-empty output, got output = {out}"
-        )
+        out, aux = _with_aux(func(*points), has_aux, "vjp(f, *primals)")
+    _require_tensors(out, "vjp(f, *primals)")
     outs = trees.tensors(out)
 
     def pull(*cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None) -> Any:
@@ -228,7 +236,8 @@ def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, strict: bool =
         _check_tangents(trees.leaves(primals), trees.leaves(tangents))
         with transform():
             points = trees.map_leaves(lambda x, d: with_tangent(alias(x), level, d), primals, tangents)
-            out, aux = _with_aux(func(*points), has_aux, "jvp")
+            out, aux = _with_aux(func(*points), has_aux, "jvp(f, primals, tangents)")
+        _require_tensors(out, "jvp(f, primals, tangents)")
         strip = partial(
             trees.map_tensors, lambda x: with_tangent(x, level, None) if tangent(x, level) is not None else x
         )
@@ -237,9 +246,11 @@ def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, strict: bool =
 
 
 def _check_tangents(primals: Sequence[Any], tangents: Sequence[Any]) -> None:
+    for name, given in ("primals", primals), ("tangents", tangents):
+        for x in given:
+            if not isinstance(x, Tensor):
+                raise RuntimeError(f"jvp(f, primals, tangents): Expected {name} to only contain Tensors, got {type(x)}")
     for x, d in zip(primals, tangents):
-        if not isinstance(x, Tensor) or not isinstance(d, Tensor):
-            raise RuntimeError("jvp(f, primals, tangents): Expected primals and tangents to be Tensors")
         if x._data.shape != d._data.shape:
             raise RuntimeError(
                 "Trying to set a forward gradient that has a different size than that of the original Tensor, this is not "
@@ -348,7 +359,7 @@ def jacfwd(
                 aux = rest[0] if has_aux else None
                 columns[-1].append(trees.tensors(pushed))
         if value is None:
-            value, aux = _with_aux(at(*asked), has_aux, "jacfwd")
+            value, aux = _with_aux(at(*asked), has_aux, "jacfwd(f)(*args)")
         blocks = []
         for i, out in enumerate(trees.tensors(value)):
             block = [
@@ -375,7 +386,12 @@ def hessian(func: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any
 def vmap(
     func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0, randomness: str = "error", *, chunk_size: Any = None
 ) -> Callable[..., Any]:
-    """`func` over a batch, row by row: the meaning of PyTorch's vmap, without its speed."""
+    """`func` over a batch, row by row: the meaning of PyTorch's vmap, without its speed.
+
+    randomness  "different": each row draws numbers of its own; "same": all rows draw the same; "error" does as "different"
+    """
+    if randomness not in ("error", "different", "same"):
+        raise RuntimeError(f"Only allowed values for randomness are 'error', 'different', or 'same'. Got {randomness}")
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         dims = _spread(in_dims, args, "in_dims")
@@ -390,8 +406,10 @@ def vmap(
                 f"vmap: Expected all tensors to have the same size in the mapped dimension, got sizes {sorted(sizes)} for "
                 "the mapped dimension"
             )
-        rows = []
+        rows, drawn = [], default_generator.get_state()
         for k in range(sizes.pop()):
+            if randomness == "same":
+                default_generator.set_state(drawn)
             row = [x if d is None else _slice(x, d, k) for x, d in zip(given, dims)]
             of_row = trees.map_tensors(partial(_slice, dim=0, k=k), kwargs)
             rows.append(func(*trees.rebuild(args, row), **of_row))
@@ -441,10 +459,21 @@ def stack_module_state(models: Sequence[Module]) -> tuple[dict[str, Tensor], dic
         raise RuntimeError("stack_module_state: Expected all models to have the same training/eval mode.")
     if len({type(m) for m in models}) > 1:
         raise RuntimeError("stack_module_state: Expected all models to be of the same class.")
-    with no_grad():
-        params = {k: stack([dict(m.named_parameters())[k] for m in models]) for k, _ in models[0].named_parameters()}
-        buffers = {k: stack([dict(m.named_buffers())[k] for m in models]) for k, _ in models[0].named_buffers()}
-    return {k: v.requires_grad_() for k, v in params.items()}, buffers
+    parameters, buffers = [dict(m.named_parameters()) for m in models], [dict(m.named_buffers()) for m in models]
+    return _stack_by_name(parameters), _stack_by_name(buffers)
+
+
+def _stack_by_name(many: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Leaves, by name the tensors of all. Raises RuntimeError where some of a name require grad and others do not."""
+    stacked = {}
+    for name in many[0]:
+        alike = [tensors[name] for tensors in many]
+        if len({x.requires_grad for x in alike}) > 1:
+            raise RuntimeError(f"Expected {name} from each model to have the same .requires_grad")
+        with no_grad():
+            stacked[name] = stack(alike)
+        stacked[name].requires_grad_(alike[0].requires_grad)
+    return stacked
 
 
 def functionalize(func: Callable[..., Any], *, remove: str = "mutations") -> Callable[..., Any]:

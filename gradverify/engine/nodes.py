@@ -83,7 +83,7 @@ class OpNode(Node):
     plan      which arguments get cotangents, and by which rules
     saved     per argument: the tensor (its value is read), a Ghost (only its shape), a number as a scalar, or None
     versions  per argument, the version of the saved tensor; None stands for all 0
-    metas     per argument that gets a cotangent, its shape and dtype; None: those of the result
+    metas     per argument that gets a cotangent, its shape and dtype; None: those that the rule gives it
     plain     are the result and all those float32 or float64? Halves and complex numbers take a detour
     output    the saved output array, or a Ghost of it, or None; `cell`, `version`: its version counter, and its value then
     """
@@ -165,8 +165,8 @@ class OpNode(Node):
         if over is not None:
             return self._record_backward(g, over)
         xp = KERNELS if gpu.kernels is None else kernels_for(g)
-        if self.metas is None:  # then there are no parameters either
-            return plan.pull(xp, g, self.output, saved)
+        if self.metas is None:
+            return plan.pull(xp, g, self.output, saved, self.params)
         run: Callable[..., Any] = _run
         grads: list[Any] = [None] * len(saved)
         output = self.output
@@ -272,12 +272,18 @@ def runner(plan: Plan, n: int) -> Callable[[Any, Any, bool], Sequence[Any]] | No
             return Node.run(node, g, free)
         x = saved[0]
         if keeps:
-            if type(x) is Tensor and x._version_cell is None and x._edge is not None and node.cell is None:
+            if (
+                type(x) is Tensor
+                and x._version_cell is None
+                and node.cell is None
+                and (x._edge is not None or node.edges[0][0].ends)
+            ):
                 x = x._data
             else:
                 (x,) = node._unpack()
         assert first is not None
-        grads = [first(KERNELS, g, node.output, x)]
+        params = node.params
+        grads = [first(KERNELS, g, node.output, x, **params) if params else first(KERNELS, g, node.output, x)]
         if free and keeps:
             node.release()
         return grads
@@ -288,18 +294,23 @@ def runner(plan: Plan, n: int) -> Callable[[Any, Any, bool], Sequence[Any]] | No
             return Node.run(node, g, free)
         x, y = saved
         if keeps:
+            one, two = node.edges
             if (
                 type(x) is Tensor and type(y) is Tensor and x._version_cell is None is y._version_cell
-                and x._edge is not None and y._edge is not None and node.cell is None
+                and (x._edge is not None or one is None or one[0].ends)
+                and (y._edge is not None or two is None or two[0].ends) and node.cell is None
             ):  # fmt: skip
                 x, y = x._data, y._data
             else:
                 x, y = node._unpack()
-        out = node.output
-        grads = [
-            None if first is None else first(KERNELS, g, out, x, y),
-            None if second is None else second(KERNELS, g, out, x, y),
-        ]
+        out, params = node.output, node.params
+        if params:
+            grads = plan.pull(KERNELS, g, out, (x, y), params)
+        else:
+            grads = [
+                None if first is None else first(KERNELS, g, out, x, y),
+                None if second is None else second(KERNELS, g, out, x, y),
+            ]
         if free and keeps:
             node.saved = Freed
             if out is not None:

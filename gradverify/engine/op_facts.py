@@ -51,6 +51,7 @@ class OpFacts:
     adds       is the op computed in float32 for halves, although it keeps dtypes?
     view       does the result share the input's memory in PyTorch? (reshape: where the layout allows it)
     indexes    are there arrays among the parameters, to be freed with the saved values?
+    passes     is it elementwise, by texts that go over an array many times? (See `kernels.by_blocks`.)
     node       PyTorch's name of the backward node, where it is not the op's name in capitals
     complex    how the rule is read over complex arguments
     refusal    the error and its text for complex arguments, where PyTorch does not say '"op_cpu" not implemented'
@@ -65,6 +66,7 @@ class OpFacts:
     adds: bool = False
     view: bool = False
     indexes: bool = False
+    passes: bool = False
     node: Names | None = None
     complex: Complex = REFUSED
     refusal: Refusal | None = None
@@ -78,7 +80,7 @@ class OpFacts:
 
 def _rank(x: Any) -> int:
     """The number of dimensions; -1 for a Python number."""
-    return len(x.shape) if hasattr(x, "shape") else -1
+    return getattr(x, "ndim", -1)
 
 
 def _pow(args: Args, params: Params) -> str:
@@ -186,18 +188,18 @@ FACTS: Mapping[str, OpFacts] = {
     "leaky_relu": OpFacts(saves=("a",)),
     "hardtanh": OpFacts(saves=("a",), promotion=ARITHMETIC, refusal=_CLAMP),
     "hardsigmoid": OpFacts(saves=("a",)),
-    "hardswish": OpFacts(saves=("a",)),
-    "sigmoid": OpFacts(saves=("a out",), complex=FORM, functions="sigmoid expit", in_place="sigmoid"),
-    "log_sigmoid": OpFacts(saves=("a",), functions="logsigmoid"),
-    "softplus": OpFacts(saves=("a",)),
-    "softsign": OpFacts(saves=("a",), node="DivBackward0", complex=FORM),
-    "silu": OpFacts(saves=("a",)),
-    "gelu": OpFacts(saves=("a",), cpu_kernel="GeluKernelImpl"),
-    "elu": OpFacts(saves=("a",), cpu_kernel="elu_cpu"),
-    "selu": OpFacts(saves=("a",), node="EluBackward0", cpu_kernel="elu_cpu"),
-    "celu": OpFacts(saves=("a",), cpu_kernel="elu_cpu"),
-    "mish": OpFacts(saves=("a",)),
-    "logit": OpFacts(saves=("a",), functions="logit"),
+    "hardswish": OpFacts(saves=("a",), passes=True),
+    "sigmoid": OpFacts(saves=("a out",), passes=True, complex=FORM, functions="sigmoid expit", in_place="sigmoid"),
+    "log_sigmoid": OpFacts(saves=("a",), passes=True, functions="logsigmoid"),
+    "softplus": OpFacts(saves=("a",), passes=True),
+    "softsign": OpFacts(saves=("a",), passes=True, node="DivBackward0", complex=FORM),
+    "silu": OpFacts(saves=("a",), passes=True),
+    "gelu": OpFacts(saves=("a",), passes=True, cpu_kernel="GeluKernelImpl"),
+    "elu": OpFacts(saves=("a",), passes=True, cpu_kernel="elu_cpu"),
+    "selu": OpFacts(saves=("a",), passes=True, node="EluBackward0", cpu_kernel="elu_cpu"),
+    "celu": OpFacts(saves=("a",), passes=True, cpu_kernel="elu_cpu"),
+    "mish": OpFacts(saves=("a",), passes=True),
+    "logit": OpFacts(saves=("a",), passes=True, functions="logit"),
     # special
     "erf": OpFacts(saves=("a",), cpu_kernel="erf_vml_cpu", functions="erf", in_place="erf"),
     "erfc": OpFacts(saves=("a",), cpu_kernel="erfc_vml_cpu", functions="erfc"),

@@ -6,7 +6,7 @@ table, and what is PyTorch's (node name, dtype rule, view or not) from the op's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from ..core.errors import UnknownName
 from ..core.op import OpSpec
 from ..ops import OPS
 from . import wirtinger
-from .kernels import KERNELS, Kernels
+from .kernels import KERNELS, Kernels, by_blocks
 from .local_ops import LOCAL, spec_of
 from .op_facts import Complex, Names, Promotion, Saves, facts_of, node_name
 from .reads import Read, Reads, analyse_reads, declared_reads
@@ -33,7 +33,7 @@ class Plan:
     output   how it reads the output
     saves    is there anything to save? `keeps`: anything of value, that backward has to free afterwards?
     everything  is every argument kept by value? `blank`: what is saved where nothing is
-    pull     (xp, g, output, saved values) -> the cotangents, where all have the shape and dtype of the result
+    pull     (xp, g, output, saved values, parameters) -> the cotangents, as the rules give them
     node     the class of the nodes made by this plan; None before the first one, and where its name depends on the call
     nodes    the classes by name
     """
@@ -46,7 +46,7 @@ class Plan:
     keeps: bool
     everything: bool
     blank: tuple[None, ...]
-    pull: Callable[[Kernels, Any, Any, Sequence[Any]], list[Any]]
+    pull: Callable[[Kernels, Any, Any, Sequence[Any], Mapping[str, Any]], list[Any]]
     node: type | None = None
     nodes: dict[str, type] = field(default_factory=dict)
 
@@ -55,15 +55,18 @@ def _pull(wanted: Sequence[tuple[int, Callable[..., Any]]], n: int) -> Callable[
     """One function of all the VJPs that are wanted. Few calls are what most ops are made of: one or two arguments."""
     if n == 1:
         ((_, vjp),) = wanted
-        return lambda xp, g, out, saved: [vjp(xp, g, out, saved[0])]
+        return lambda xp, g, out, saved, params: [vjp(xp, g, out, saved[0], **params)]
     if n == 2 and len(wanted) == 2:
         (_, first), (_, second) = wanted
-        return lambda xp, g, out, saved: [first(xp, g, out, *saved), second(xp, g, out, *saved)]
+        return lambda xp, g, out, saved, params: [
+            first(xp, g, out, *saved, **params),
+            second(xp, g, out, *saved, **params),
+        ]
 
-    def pull(xp: Kernels, g: Any, out: Any, saved: Sequence[Any]) -> list[Any]:
+    def pull(xp: Kernels, g: Any, out: Any, saved: Sequence[Any], params: Mapping[str, Any]) -> list[Any]:
         grads: list[Any] = [None] * n
         for i, vjp in wanted:
-            grads[i] = vjp(xp, g, out, *saved)
+            grads[i] = vjp(xp, g, out, *saved, **params)
         return grads
 
     return pull
@@ -85,6 +88,7 @@ class Rule:
         self.spec, self.name, self.node_name = spec, spec.name, node_name
         facts = facts_of(spec.name)
         self.params = {n: p.default for n, p in spec.params.items() if not p.required}
+        self._passes = facts.passes
         self.kernel = self.kernel_in(KERNELS)
         self.differentiable, self.broadcasts = spec.result == "float", spec.broadcasts
         self.composite, self.primitive = spec.composite, spec.primitive
@@ -118,7 +122,10 @@ class Rule:
         """The kernel of the op's name, if it takes the op's arguments as they are; else the definition."""
         has_own = self.spec.arity >= 0 and (self.spec.primitive or hasattr(Kernels, self.name))
         own = getattr(xp, self.name, None) if has_own else None
-        return own if own is not None else partial(self.spec.define, xp)
+        if own is not None:
+            return own
+        definition = partial(self.spec.define, xp)
+        return by_blocks(definition, 0) if self._passes else definition
 
     def plan(self, wanted: int, n: int) -> Plan:
         """The plan for a call with n arguments of which those in the mask `wanted` are to get cotangents."""
@@ -163,7 +170,7 @@ class Rule:
         if isinstance(vjp, tuple):
             text = vjp[i]
             assert text is not None, f"argument {i} of {self.name} has no cotangent"
-            return text
+            return by_blocks(text, 1) if self._passes else text
         assert vjp is not None, f"{self.name} is a composition"
         return lambda xp, g, out, *args, **params: vjp(xp, i, g, out, *args, **params)
 

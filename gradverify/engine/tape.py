@@ -79,8 +79,6 @@ class Node:
     runs_on_none = False
     """Whether it is run where no gradient arrived (None): users' functions are, with zeros."""
 
-    simple = True
-    """Has it one output, and is no leaf's? The walk then need not ask further."""
     keeps = True
     """Does it hold values that `release` forgets?"""
     ends = False
@@ -195,8 +193,6 @@ class Together(Node):
 
     Behind it stand the nodes of the ops that made them one by one.
     """
-
-    simple = False
 
     def __init__(self, edges: Sequence[Edge | None]) -> None:
         super().__init__(edges)

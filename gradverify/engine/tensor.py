@@ -517,7 +517,7 @@ def mark_leaf(x: Tensor) -> Tensor:
 class AccumulateGrad(Node):
     """The end of the line: adds the gradient to the `.grad` of a leaf."""
 
-    ends, simple = True, False
+    ends = True
 
     def __init__(self, variable: Tensor) -> None:
         super().__init__(())

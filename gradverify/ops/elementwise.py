@@ -346,9 +346,10 @@ def mish_vjp(xp: Vocabulary, g: Array, out: Array, x: Array) -> Array:
 
 def pow_base_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, y: Array) -> Array:
     # x**-1 must not be formed where y = 0 and it is inf: 0 * inf is NaN (here and in its own derivative). Where it is
-    # finite it stays: the slope 0 is that of y/x, and grows with y.
+    # finite it stays: the slope 0 is that of y/x, and grows with y. One exponent for all entries stays one number: NumPy
+    # has short ways for x**1 and x**2.
     beyond = xp.logical_and(xp.equal(y, 0.0), xp.logical_not(xp.isfinite(1.0 / x)))
-    return g * (y * x ** xp.where(beyond, xp.ones_like(y), y - 1.0))
+    return g * (y * xp.where(beyond, x, xp.where(beyond, xp.ones_like(x), x) ** (y - 1.0)))
 
 
 def pow_exponent_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, y: Array) -> Array:

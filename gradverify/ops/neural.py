@@ -150,16 +150,17 @@ def crop2d(xp: Vocabulary, x: Array, padding: Pair) -> Array:
 def _as_columns(xp: Vocabulary, cols: Array, groups: int) -> Array:
     """Patches (batch, channels, window, height, width) as matrices (groups, channels · window, places of all images).
 
-    All images in one matrix: one product then reads the weights once.
+    All images in one matrix: one product then reads the weights once. A place of all images comes before the next place:
+    in memory a row of the window is then a row of all images.
     """
     n, c, k, h, w = xp.shape(cols)
-    return xp.reshape(xp.permute_dims(cols, (1, 2, 0, 3, 4)), (groups, c // groups * k, n * h * w))
+    return xp.reshape(xp.permute_dims(cols, (1, 2, 3, 4, 0)), (groups, c // groups * k, h * w * n))
 
 
 def _as_rows(xp: Vocabulary, g: Array, groups: int) -> Array:
     """Cotangents (batch, channels, height, width) as (groups, channels of the group, the places of all images)."""
     n, c, h, w = xp.shape(g)
-    return xp.reshape(xp.permute_dims(g, (1, 0, 2, 3)), (groups, c // groups, n * h * w))
+    return xp.reshape(xp.permute_dims(g, (1, 2, 3, 0)), (groups, c // groups, h * w * n))
 
 
 def convolve2d(
@@ -175,8 +176,8 @@ def convolve2d(
     n, _, oh, ow = _convolved(xp.shape(x), xp.shape(w), stride, padding, dilation, groups)
     cols = xp.im2col(pad2d(xp, x, padding), kernel=tuple(kernel), stride=stride, dilation=dilation)
     weights = xp.reshape(w, (groups, out // groups, inner * kernel[0] * kernel[1]))
-    products = xp.reshape(xp.matmul(weights, _as_columns(xp, cols, groups)), (out, n, oh, ow))
-    return xp.permute_dims(products, (1, 0, 2, 3))
+    products = xp.reshape(xp.matmul(weights, _as_columns(xp, cols, groups)), (out, oh, ow, n))
+    return xp.permute_dims(products, (3, 0, 1, 2))
 
 
 def _conv2d_vjp_x(
@@ -189,8 +190,8 @@ def _conv2d_vjp_x(
     n, _, oh, ow = xp.shape(g)
     _, c, h, wide = _padded(shape, padding)
     weights = xp.reshape(w, (groups, outs // groups, inner * kh * kw))
-    cols = xp.reshape(xp.matmul(xp.matrix_transpose(weights), _as_rows(xp, g, groups)), (c, kh * kw, n, oh, ow))
-    cols = xp.permute_dims(cols, (2, 0, 1, 3, 4))
+    cols = xp.reshape(xp.matmul(xp.matrix_transpose(weights), _as_rows(xp, g, groups)), (c, kh * kw, oh, ow, n))
+    cols = xp.permute_dims(cols, (4, 0, 1, 2, 3))
     back = xp.col2im(cols, size=(h, wide), kernel=(kh, kw), stride=stride, dilation=dilation)
     return crop2d(xp, back, padding)
 
@@ -215,7 +216,7 @@ def _pool_cols(xp: Vocabulary, x: Array, kernel: Pair, stride: Pair, padding: Pa
     return xp.im2col(wide, kernel=kernel, stride=stride, dilation=dilation)
 
 
-def _max_pool2d(
+def max_pool2d(
     xp: Vocabulary, x: Any, kernel: Pair, stride: Pair, padding: Pair = (0, 0), dilation: Pair = (1, 1)
 ) -> Any:
     return xp.max(_pool_cols(xp, x, kernel, stride, padding, dilation), axis=2)
@@ -377,7 +378,7 @@ DECLARATIONS: tuple[OpSpec, ...] = (
     OpSpec(
         name="max_pool2d", doc="the largest entry under each window; the first of several gets the cotangent",
         example="max_pool2d(x, kernel=(2, 2), stride=(2, 2))",
-        define=_max_pool2d, vjp=(_max_pool2d_vjp,), kinks=_max_pool2d_kinks,
+        define=max_pool2d, vjp=(_max_pool2d_vjp,), kinks=_max_pool2d_kinks,
         image=lambda x, **_: x, shape=_pooled, params=POOL | _ones("dilation", 1), ulps=0, generate=False,
     ),
     OpSpec(

@@ -11,6 +11,8 @@ import pytest
 
 import gradverify.engine as torch
 from gradverify.core.op import OpSpec
+from gradverify.engine import kernels
+from gradverify.engine.op_facts import FACTS
 from gradverify.namespaces import NUMPY
 from gradverify.ops import FAMILIES, OPS
 from gradverify.testing.images import draw
@@ -62,6 +64,44 @@ def test_backward_is_the_declared_rule(name: str) -> None:
                     want = spec.cotangent(NUMPY, i, g, out.detach().numpy(), args, params)
                     (got,) = torch.autograd.grad(out, x, torch.tensor(g), retain_graph=True)
                     np.testing.assert_array_equal(got.numpy(), want)
+
+
+@pytest.mark.parametrize("name", [n for n in DIFFERENTIABLE if not OPS[n].composite])
+def test_a_node_gives_cotangents_of_the_arguments_shapes_and_dtype(name: str) -> None:
+    """Nothing is cast or summed behind the rule of an op that does not broadcast: constants must not widen float32."""
+    spec = OPS[name]
+    for args, params in points(spec, "float32"):
+        xs = leaves(spec, args)
+        out = getattr(torch.ENGINE, name)(*xs, **params)
+        if out.grad_fn is None:
+            continue
+        with np.errstate(all="ignore"):
+            grads = out.grad_fn.run(np.ones_like(out.detach().numpy())[()], False)
+        for x, d in zip(xs, grads):
+            if x.requires_grad:
+                assert (d.shape, d.dtype) == (x.detach().numpy().shape, np.float32)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, facts in FACTS.items() if facts.passes))
+def test_a_large_array_is_taken_block_by_block(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Value and gradient are those of a single block, for a last block that is not full and for any layout."""
+    rng = np.random.default_rng(0)
+    for make in (lambda a: a, lambda a: a.T, lambda a: a[::2]):
+        for dtype in ("float32", "float64"):
+            x, g = (
+                make(rng.uniform(0.1, 0.9, (40, 21)).astype(dtype)),
+                make(rng.standard_normal((40, 21)).astype(dtype)),
+            )
+            found = []
+            for block in (10**9, 64):
+                monkeypatch.setattr(kernels, "BLOCK", block)
+                leaf = torch.from_numpy(x.copy(order="K")).requires_grad_()
+                out = getattr(torch.ENGINE, name)(leaf)
+                out.backward(torch.from_numpy(g.copy(order="K")))
+                found.append((out.detach().numpy(), leaf.grad.numpy()))
+            for whole, in_blocks in zip(*found):
+                assert in_blocks.dtype == dtype
+                np.testing.assert_array_equal(in_blocks, whole)
 
 
 def derivative_along(
@@ -129,3 +169,61 @@ def test_second_derivatives_come_from_the_same_text(name: str) -> None:
 
 
 UNTESTED: set[str] = set()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int64"])
+@pytest.mark.parametrize("shapes", [((70, 80),) * 3, ((80,), (70, 80), (70, 80)), ((70, 80), (70, 80), ()),
+                                    ((70, 80), (), (70, 80)), ((70, 80), (80,), (70, 80)), ((70, 1), (70, 80), (70, 80)),
+                                    ((3, 70, 80), (70, 80), (70, 80)), ((2, 3),) * 3])  # fmt: skip
+def test_where_is_numpys_to_the_bit(shapes: tuple[tuple[int, ...], ...], dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    mask = rng.random(shapes[0]) < 0.5
+    x, y = (np.asarray(rng.standard_normal(s) * 100).astype(dtype) for s in shapes[1:])
+    if x.ndim and x.dtype.kind == "f":
+        x.flat[:4] = np.nan, np.inf, -np.inf, -0.0
+    for order in (lambda a: a, lambda a: np.asarray(a, order="F")):
+        want, got = np.where(order(mask), order(x), order(y)), kernels.KERNELS.where(order(mask), order(x), order(y))
+        assert (got.shape, got.dtype) == (want.shape, want.dtype)
+        assert got.tobytes() == want.tobytes()
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+@pytest.mark.parametrize("special", [None, np.nan, -np.inf])
+def test_argmax_is_numpys(axis: int, special: float | None) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 4, (31, 30, 29)).astype(np.float32)  # with ties
+    if special is not None:
+        x[rng.random(x.shape) < 0.3] = special
+        x[3, :, 4] = x[:, 5, 6] = x[7, 8] = special
+    for keepdims in (False, True):
+        want, got = np.argmax(x, axis, keepdims=keepdims), kernels.KERNELS.argmax(x, axis, keepdims)
+        assert (got.shape, got.dtype) == (want.shape, want.dtype)
+        np.testing.assert_array_equal(got, want)
+
+
+class ReshapedProduct(torch.autograd.Function):
+    """Its gradient is all of the array `product`, in another shape."""
+
+    @staticmethod
+    def forward(ctx: Any, w: Any, product: list[np.ndarray]) -> Any:
+        ctx.product = product
+        return w.sum()
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return torch.from_numpy(ctx.product.pop()).reshape(4, 3, 2, 2), None
+
+
+def test_a_leaf_takes_a_gradient_without_a_copy_where_nobody_else_holds_it() -> None:
+    w = torch.ones(4, 3, 2, 2, requires_grad=True)
+    product = [np.ones((4, 12), np.float32)]
+    place = product[0].ctypes.data
+    ReshapedProduct.apply(w, product).backward()
+    assert w.grad.data_ptr() == place
+    for hold in (lambda a: a, lambda a: a[1:], lambda a: torch.from_numpy(a)):
+        w.grad = None
+        product = [np.ones((4, 12), np.float32)]
+        held = hold(product[0])
+        ReshapedProduct.apply(w, product).backward()
+        held[...] = 5.0
+        assert (w.grad == 1).all()

@@ -5,6 +5,7 @@ The shapes and values are this project's own.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -287,3 +288,12 @@ def test_what_is_drawn_at_random() -> None:
     y.uniform_()
     y.sum().backward()
     assert x.grad.tolist() == [0, 0, 0]
+
+
+def test_a_class_of_layers_is_found_by_pickle() -> None:
+    """Many are made by a function: each names the module where it is found."""
+    nn = gradverify.engine.nn
+    classes = [c for c in vars(nn).values() if isinstance(c, type) and issubclass(c, nn.Module)]
+    assert len(classes) > 100
+    for cls in classes:
+        assert pickle.loads(pickle.dumps(cls)) is cls

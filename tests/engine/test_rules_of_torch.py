@@ -490,6 +490,44 @@ def counts_shapes_and_states(torch: Any, see: See) -> None:
     see((other.k, other.inner.k))
 
 
+@script
+def keywords_by_numpys_names_and_for_starred_arguments(torch: Any, see: See) -> None:
+    x = torch.arange(6.0).view(2, 3)
+    see([x.sum(axis=1), x.mean(axis=0, keepdims=True), torch.cumprod(x, axis=0), torch.cat([x, x], axis=1)])
+    see([x.argmax(axis=1), x.max(axis=0)[0], torch.stack([x, x], axis=0), x.unsqueeze(axis=0), x.var(axis=0)])
+    see([torch.logsumexp(x, axis=1, keepdims=True), x.sort(axis=0)[0], x.median(axis=0)[0], x.unbind(axis=0)[0]])
+    see([x.flip(dims=(0,)), torch.flip(x, dims=[0, 1]), x.permute(dims=(1, 0)), torch.permute(x, dims=(1, 0))])
+    see(
+        [
+            x.reshape(shape=(3, 2)),
+            x.view(size=(6,)),
+            x.expand(size=(4, 2, 3)),
+            x.repeat(repeats=(2, 1)),
+            x.tile(dims=(2,)),
+        ]
+    )
+    see([torch.zeros(size=(2, 2)), torch.ones(size=(2,)), tuple(torch.rand(size=(2, 3)).shape)])
+    y = x.clone().requires_grad_()
+    (y.sum(axis=0) * y.flip(dims=(1,)).mean(axis=1, keepdims=True)).sum().backward()
+    see(y.grad)
+    raises(see, lambda: x.sum(axes=1), text=False)
+
+
+@script
+def sequences_as_indices(torch: Any, see: See) -> None:
+    x = torch.arange(6.0).view(2, 3)
+    see([x[range(2)], x[range(2), range(1, 3)], x[:, range(0, 3, 2)], x[range(1)], x[range(0)], x[..., [2, 0]]])
+    y = x.clone().requires_grad_()
+    (y[range(2), [2, 0]] * 3).sum().backward()
+    see(y.grad)
+    z = x.clone()
+    z[range(2), [0, 2]] = 9.0
+    z[range(1), range(1)] += 1
+    see(z)
+    raises(see, lambda: x[1.5])
+    raises(see, lambda: x[0, 1.5])
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_the_engine_keeps_the_rule(name: str) -> None:
     mine, theirs = run(gradverify.engine, SCRIPTS[name]), run(torch_real, SCRIPTS[name])

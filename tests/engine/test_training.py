@@ -291,6 +291,36 @@ def test_batches() -> None:
     assert [b[0].item() for b in shuffled] != [b[0].item() for b in shuffled], "every epoch has an order of its own"
 
 
+def test_samplers() -> None:
+    torch, utils = gradverify.engine, gradverify.engine.utils.data
+    data = TensorDataset(torch.arange(10.0))
+    assert list(utils.SequentialSampler(data)) == list(range(10))
+    assert list(utils.BatchSampler(utils.SequentialSampler(data), 4, False)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert sorted(utils.RandomSampler(data)) == list(range(10))
+    long = utils.RandomSampler(data, num_samples=25)
+    assert (len(list(long)), len(long), set(long)) == (25, 25, set(range(10)))
+    assert sorted(utils.SubsetRandomSampler([7, 3, 5])) == [3, 5, 7]
+    weighted = list(utils.WeightedRandomSampler([0.0, 1.0, 3.0], 400))
+    assert weighted.count(0) == 0 < weighted.count(1) < weighted.count(2)
+    assert sorted(utils.WeightedRandomSampler([1.0, 2.0], 2, replacement=False)) == [0, 1]
+    for bad in (lambda: utils.RandomSampler(data, num_samples=0), lambda: utils.WeightedRandomSampler([1.0], 0)):
+        with pytest.raises(ValueError, match="num_samples should be a positive integer"):
+            bad()
+    # A sampler of 10^10 draws is taken draw by draw.
+    endless = utils.RandomSampler(data, replacement=True, num_samples=10**10)
+    loader = utils.dataloader.DataLoader(data, batch_size=3, sampler=endless)
+    assert next(iter(loader))[0].shape == (3,)
+    assert len(loader) == -(-(10**10) // 3)
+
+    class Lines(utils.IterableDataset):
+        def __iter__(self) -> Any:
+            return iter(range(7))
+
+    assert [b.tolist() for b in DataLoader(Lines(), batch_size=3)] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert [b.tolist() for b in DataLoader(Lines(), batch_size=3, drop_last=True)] == [[0, 1, 2], [3, 4, 5]]
+    assert list(DataLoader(Lines(), batch_size=None)) == list(range(7))
+
+
 def test_datasets() -> None:
     torch = gradverify.engine
 

@@ -194,6 +194,55 @@ def checkpoints(torch: Any, see: See) -> None:
     see(bool(((x.grad != 0) == (y != 0)).all()))  # the mask of the second run is that of the first
 
 
+@script
+def what_a_transform_refuses(torch: Any, see: See) -> None:
+    f, (x, v, _) = torch.func, points(torch)
+    no_pair = lambda x: x.sum()
+    no_aux = lambda x: (x.sum(), 1.0)
+    for transform in (
+        lambda g: f.vjp(g, x, has_aux=True), lambda g: f.jvp(g, (x,), (v,), has_aux=True),
+        lambda g: f.grad(g, has_aux=True)(x), lambda g: f.jacrev(g, has_aux=True)(x),
+        lambda g: f.jacfwd(g, has_aux=True)(x),
+    ):  # fmt: skip
+        raises(see, lambda: transform(no_pair))  # noqa: B023
+        raises(see, lambda: transform(no_aux))  # noqa: B023
+    for result in (None, (), 1.0, "abc", [1], {"a": None}):
+        for transform in (lambda g: f.vjp(g, x), lambda g: f.jvp(g, (x,), (v,)), lambda g: f.jacrev(g)(x)):
+            raises(see, lambda: transform(lambda x: result))  # noqa: B023
+    raises(see, lambda: f.jvp(torch.sin, (1.0,), (v,)))
+    raises(see, lambda: f.jvp(torch.sin, (x,), (1.0,)))
+
+    class Sine(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return x.sin()
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            return g * ctx.saved_tensors[0].cos()
+
+    for transform in (f.grad, f.jacrev, f.grad_and_value, f.hessian):
+        raises(see, lambda: transform(lambda x: Sine.apply(x).sum())(x))  # noqa: B023
+    models = [torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)]
+    models[0].weight.requires_grad_(False)
+    raises(see, lambda: f.stack_module_state(models))
+    models[1].weight.requires_grad_(False)
+    see([(k, p.requires_grad, p.is_leaf) for k, p in f.stack_module_state(models)[0].items()])
+
+
+@script
+def randomness_of_a_batch(torch: Any, see: See) -> None:
+    x = torch.ones(4, 1000)
+    for f in (torch.nn.Dropout(0.5), lambda x: x + torch.randn(1000), lambda x: torch.rand_like(x)):
+        same = torch.func.vmap(f, randomness="same")(x)
+        different = torch.func.vmap(f, randomness="different")(x)
+        see([bool((same == same[0]).all()), bool((different == different[0]).all())])
+        again = torch.func.vmap(f, randomness="same")(x)
+        see(bool((same == again).all()))  # each call draws anew
+    raises(see, lambda: torch.func.vmap(torch.sin, randomness="some")(x))
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_the_transforms_are_pytorchs(name: str) -> None:
     mine, theirs = run(gradverify.engine, SCRIPTS[name]), run(torch_real, SCRIPTS[name])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import ml_dtypes
 import numpy as np
 import pytest
 import scipy.special
@@ -78,6 +81,25 @@ class TestKernels:
             rounded = x.astype(dtype)
             x = x[~np.isin(rounded, [-2, -1, 0, 1, 2]) & (np.abs(rounded) < 9 if name == "erfc" else True)]
         assert errors(getattr(kernels, name), want, x, dtype) <= (declared if dtype == "float64" else 0.51)
+
+    @pytest.mark.parametrize("dtype", ["float32", "float16", ml_dtypes.bfloat16])
+    @pytest.mark.parametrize("name", ["erf", "erfc"])
+    def test_narrow_dtypes_at_any_size(self, name, dtype):
+        """Blocks and what is left of them, numbers that float32 holds with fewer digits, and the ends of its range."""
+        rng = np.random.default_rng(3)
+        x = np.r_[rng.uniform(-5, 5, 2 * kernels.BLOCK + 7), _log(rng, -44, 1, 1000), -_log(rng, -44, 1, 1000)].astype(
+            dtype
+        )
+        exact = np.array([getattr(math, name)(float(v)) for v in x])
+        got = getattr(kernels, name)(x)
+        half = np.abs(np.spacing(exact.astype(np.float32)) if dtype == "float32" else exact.astype(dtype) - exact)
+        slack = 0.51 if dtype == "float32" else 1.0
+        assert got.dtype == x.dtype
+        assert (np.abs(got.astype(float) - exact) <= slack * half + 1e-9 * np.abs(exact)).all()
+        ends = np.array([np.inf, -np.inf, np.nan, -0.0], dtype)
+        np.testing.assert_array_equal(
+            getattr(kernels, name)(ends).astype(float), getattr(kernels, name)(ends.astype(float))
+        )
 
     @pytest.mark.parametrize("n", [1, 2, 3, 7, 16])
     def test_polygamma(self, n):
@@ -163,6 +185,15 @@ class TestConstants:
     def test_lgamma(self):
         with mp.workdps(60):
             self.check(kernels.LGAMMA_SLOPE, lambda z: mp.loggamma(2 + z) / z, -0.75, 0.75)
+
+    def test_erfc_of_narrow_dtypes(self):
+        """(1 + 2 x) exp(x**2) erfc(x), which is nowhere below 1; so much may be left out that float32 does not see it."""
+        with mp.workdps(60):
+            at = lambda t: 3 * (1 + t) / (1 - t)
+            exact = self.chebyshev(lambda t: (1 + 2 * at(t)) * mp.exp(at(t) ** 2) * mp.erfc(at(t)), mpf(-1), mpf(1))
+        for have, want in zip(kernels.ERFC_SCALED, exact):
+            assert abs(have - want) <= abs(want) * mpf(2) ** -53
+        assert sum(abs(c) for c in exact[len(kernels.ERFC_SCALED) :]) < 1.3e-10
 
     def test_bernoulli(self):
         assert list(kernels.BERNOULLI) == [float(mp.bernoulli(2 * k)) for k in range(1, 9)]

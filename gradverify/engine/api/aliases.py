@@ -28,6 +28,7 @@ from . import (
     shape,
     strided,
 )
+from .call import with_other_keywords
 from .into import takes_out
 
 FAMILIES: tuple[ModuleType, ...] = (
@@ -54,6 +55,7 @@ def functions_by_name() -> dict[str, Callable[..., Any]]:
         table[name] = _run_numpy(name)
     for family in FAMILIES:
         table |= {name: getattr(family, name) for name in family.__all__}
+    table |= {name: with_other_keywords(f) for name, f in table.items()}
     return table | {name: table[f] for name, f in SYNONYMS.items()}
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
+import functools
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..dispatch import apply, cast
@@ -12,6 +14,27 @@ from ..tensor import Tensor
 from ..wirtinger import refusal
 
 Dim = int | Sequence[int] | None
+
+NUMPYS_NAMES = {"axis": "dim", "keepdims": "keepdim"}
+
+
+def with_other_keywords(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, with keywords that PyTorch's take: `axis` for `dim`, `keepdims` for `keepdim`, `dims=` for `*dims`."""
+    known = inspect.signature(function).parameters
+    renamed = {numpys: own for numpys, own in NUMPYS_NAMES.items() if own in known and numpys not in known}
+    starred = next((name for name, p in known.items() if p.kind is p.VAR_POSITIONAL), None)
+    if not renamed and starred is None:
+        return function
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            kwargs = {renamed.get(name, name): value for name, value in kwargs.items()}
+            if starred in kwargs:
+                args = (*args, kwargs.pop(starred))
+        return function(*args, **kwargs)
+
+    return call
 
 
 def run(op: str, *args: Any, **params: Any) -> Tensor:

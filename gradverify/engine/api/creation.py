@@ -12,6 +12,7 @@ import numpy as np
 from .. import dtypes
 from ..devices import on
 from ..tensor import Tensor, wrap
+from .call import with_other_keywords
 
 Device = dtypes.device | str | None
 
@@ -122,14 +123,17 @@ def _numpy(dtype: dtypes.dtype | None) -> np.dtype:
     return dtypes.default_numpy() if dtype is None else dtype.numpy
 
 
+@with_other_keywords
 def zeros(*size: Any, dtype: dtypes.dtype | None = None, device: Device = None, requires_grad: bool = False) -> Tensor:
     return _finish(np.zeros(_sizes(size), _numpy(dtype)), device, requires_grad)
 
 
+@with_other_keywords
 def ones(*size: Any, dtype: dtypes.dtype | None = None, device: Device = None, requires_grad: bool = False) -> Tensor:
     return _finish(np.ones(_sizes(size), _numpy(dtype)), device, requires_grad)
 
 
+@with_other_keywords
 def empty(*size: Any, dtype: dtypes.dtype | None = None, device: Device = None, requires_grad: bool = False) -> Tensor:
     """Zeros: an uninitialised value would only hide mistakes."""
     return zeros(*size, dtype=dtype, device=device, requires_grad=requires_grad)
@@ -263,6 +267,7 @@ def _draw(
     return _finish(np.asarray(draw(source, _sizes(size))).astype(_numpy(dtype)), device, requires_grad)
 
 
+@with_other_keywords
 def rand(
     *size: Any,
     generator: Generator | None = None,
@@ -276,6 +281,7 @@ def rand(
     return _draw(lambda r, s: r.random(s), size, generator, dtype, device, requires_grad)
 
 
+@with_other_keywords
 def randn(
     *size: Any,
     generator: Generator | None = None,

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..dispatch import apply
 from ..fast import binary
 from ..kernels import quiet
 from ..rules import rule
@@ -67,7 +66,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
     whole = isinstance(input, Tensor) and input._data.dtype.kind in "iu"
     if whole and isinstance(exponent, int) and exponent < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
-    return apply(_POW, (input, exponent))
+    return _POW(input, exponent)
 
 
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
@@ -103,5 +102,4 @@ def _refuse_bool_minus(a: Any, b: Any) -> None:
         )
 
 
-_ADD, _SUB, _MUL, _DIV = (binary(rule(op)) for op in ("add", "subtract", "multiply", "divide"))
-_POW = rule("pow")
+_ADD, _SUB, _MUL, _DIV, _POW = (binary(rule(op)) for op in ("add", "subtract", "multiply", "divide", "pow"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def to_basic_index(index: tuple[Any, ...]) -> tuple[Any, ...] | None:
             out.append(tuple(None if v is None else int(v) for v in (entry.start, entry.stop, entry.step)))
         elif entry is None:
             out.append(None)
-        elif isinstance(entry, bool | np.bool_ | list | tuple | np.ndarray):
+        elif isinstance(entry, bool | np.bool_ | np.ndarray | Sequence) and not isinstance(entry, str):
             return None
         elif isinstance(entry, Tensor):
             if entry._data.ndim or entry._data.dtype.kind not in "iu":
@@ -62,7 +63,7 @@ def to_native_index(index: tuple[Any, ...]) -> tuple[Any, ...]:
             if entry._data.dtype.kind == "f":
                 raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
             return entry._array()
-        return np.asarray(entry, None if len(entry) else np.int64) if isinstance(entry, list | tuple) else entry
+        return np.asarray(entry, None if len(entry) else np.int64) if isinstance(entry, Sequence) else entry
 
     return tuple(one(e) for e in index)
 

@@ -24,9 +24,8 @@ def _nonempty(tensors: Any) -> list[Tensor]:
     return tensors
 
 
-def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     parts = _nonempty(tensors)
-    dim = dim if axis is None else axis
     if builtins.any(x._data.ndim == 0 for x in parts):
         raise RuntimeError("zero-dimensional tensor (at position 0) cannot be concatenated")
     kept = [x for x in parts if x._data.shape != (0,)] or parts[:1]  # PyTorch skips the legacy empty tensor

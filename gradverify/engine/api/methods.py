@@ -24,7 +24,7 @@ from ..rules import rule
 from ..tensor import Size, Tensor, wrap
 from ..views import check_overlap, check_writable, write
 from . import complex_numbers, conversion, drawing, elementwise, indexing, linalg, shape, strided, writing
-from .call import sizes_of
+from .call import sizes_of, with_other_keywords
 from .creation import bernoulli, tensor
 
 METHODS_ONLY: dict[ModuleType, str] = {
@@ -132,7 +132,9 @@ def install(table: dict[str, Callable[..., Any]]) -> None:
     methods: dict[str, Any] = {
         n: f for n, f in table.items() if n not in NOT_METHODS and n not in complex_numbers.__all__
     }
-    methods |= {n: getattr(family, n) for family, names in METHODS_ONLY.items() for n in names.split()}
+    methods |= {
+        n: with_other_keywords(getattr(family, n)) for family, names in METHODS_ONLY.items() for n in names.split()
+    }
     methods |= strided.METHODS
     methods |= {
         "type": conversion.type_,

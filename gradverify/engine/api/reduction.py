@@ -18,11 +18,11 @@ __all__ = [
 ]  # fmt: skip
 
 
-def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None, axis: Dim = None) -> Tensor:
-    return run("sum", to_dtype(input, dtype), axis=axes_or_all(axis if dim is None else dim), keepdims=keepdim)
+def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    return run("sum", to_dtype(input, dtype), axis=axes_or_all(dim), keepdims=keepdim)
 
 
-def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None, axis: Dim = None) -> Tensor:
+def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     x = to_dtype(input, dtype)
     if x.dtype.category < dtypes.FLOAT:
         name = x.dtype.tensor_type.removesuffix("Tensor")
@@ -30,7 +30,7 @@ def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = 
             "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
             f"Got: {name}"
         )
-    return run("mean", x, axis=axes_or_all(axis if dim is None else dim), keepdims=keepdim)
+    return run("mean", x, axis=axes_or_all(dim), keepdims=keepdim)
 
 
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:

@@ -38,10 +38,10 @@ def _reshape_as_node(name: str, input: Tensor, sizes: tuple[int, ...]) -> Tensor
     return run_as(name, "reshape", input, shape=sizes)
 
 
-def view(input: Tensor, *shape: Any) -> Tensor:
-    if len(shape) == 1 and isinstance(shape[0], dtypes.dtype):
-        return wrap(input._array().view(shape[0].numpy))
-    sizes = sizes_of(shape)
+def view(input: Tensor, *size: Any) -> Tensor:
+    if len(size) == 1 and isinstance(size[0], dtypes.dtype):
+        return wrap(input._array().view(size[0].numpy))
+    sizes = sizes_of(size)
     out = _reshape_as_node("ViewBackward0", input, sizes)
     if out._view is None and input._data.size and not np.may_share_memory(out._data, input._array()):
         raise RuntimeError(
@@ -130,8 +130,8 @@ def squeeze(input: Tensor, dim: Dim = None) -> Tensor:
     return run_as("SqueezeBackward1" if isinstance(dim, int) else "SqueezeBackward2", "squeeze", input, axis=axes)
 
 
-def expand(input: Tensor, *sizes: Any) -> Tensor:
-    want = sizes_of(sizes)
+def expand(input: Tensor, *size: Any) -> Tensor:
+    want = sizes_of(size)
     have = input._data.shape
     lead = len(want) - len(have)
     if lead < 0:
@@ -215,8 +215,8 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     raise RuntimeError("diag: Supports 1D or 2D tensors")
 
 
-def repeat(input: Tensor, *sizes: Any) -> Tensor:
-    return run("tile", input, repetitions=sizes_of(sizes))
+def repeat(input: Tensor, *repeats: Any) -> Tensor:
+    return run("tile", input, repetitions=sizes_of(repeats))
 
 
 def tile(input: Tensor, *dims: Any) -> Tensor:

@@ -32,7 +32,7 @@ class FunctionCtx(Node):
     """What `forward` and `backward` get as `ctx`: a node that also holds whatever the user puts on it."""
 
     _forward_cls: type[Function]
-    runs_on_none, simple = True, False
+    runs_on_none = True
     _saved_for_forward: tuple[Any, ...] = ()
     _in_jvp = False
     _materialize_non_diff_grads = True
@@ -341,6 +341,12 @@ class Function(metaclass=_Meta):
     @classmethod
     def _record(cls, args: tuple[Any, ...]) -> tuple[Any, FunctionCtx]:
         separate = cls.setup_context is not Function.setup_context
+        if state.level and not separate:
+            raise RuntimeError(
+                "In order to use an autograd.Function with functorch transforms (vmap, grad, jvp, jacrev, ...), it must "
+                "override the setup_context staticmethod. For more details, please see "
+                "https://pytorch.org/docs/main/notes/extending.func.html"
+            )
         if separate:  # setup_context and backward see the defaults of forward as well
             call = inspect.signature(cls.forward).bind(*args)
             call.apply_defaults()
@@ -446,7 +452,7 @@ def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
 class DelayedError(Node):
     """A node that raises a RuntimeError when a backward pass comes by. Called with tensors, it gives them as its outputs."""
 
-    runs_on_none, simple = True, False
+    runs_on_none = True
 
     def __init__(self, message: str, num_inputs: int) -> None:
         super().__init__([None] * num_inputs)

@@ -222,13 +222,13 @@ def _walk(
                     continue
                 target, output = edge
                 d = grads[k]
-                if target.simple:
-                    if d is not None:
+                if d is not None:
+                    if target.outputs == 1:  # never in place: others may hold the same array
                         have = pending.get(target)
                         pending[target] = d if have is None else have + d
-                    continue
-                if d is not None:
-                    _send(pending, target, output, d)
+                    else:
+                        slots = pending.setdefault(target, [None] * target.outputs)
+                        slots[output] = d if slots[output] is None else slots[output] + d
                 if target.ends:
                     uses[target] -= 1
                     if not uses[target]:
@@ -290,16 +290,6 @@ def _leading_to(
     return found | {node.edges[1][0] for node in found if isinstance(node, CopySlices) and node.edges[1] is not None}
 
 
-def _send(pending: dict[Node, Any], node: Node, output: int, g: Any) -> None:
-    """Add `g` to the gradient of an output of `node`. Never in place: others may hold the same array."""
-    if node.outputs == 1:
-        have = pending.get(node)
-        pending[node] = g if have is None else have + g
-    else:
-        slots = pending.setdefault(node, [None] * node.outputs)
-        slots[output] = g if slots[output] is None else slots[output] + g
-
-
 def _finish_leaf(node: Any, pending: dict[Node, Any], goals: Goals, tensors: bool) -> None:
     """Run the hooks of a leaf on its whole gradient, and add it to `.grad` (or keep it in `captured`)."""
     g = pending.pop(node, None)
@@ -358,11 +348,16 @@ def _is_unshared(g: Any) -> bool:
     """Can a leaf take this gradient for its `.grad` without a copy?
 
     Only if nobody else can see the array. Others may: `add` gives one gradient to both its inputs, and a root's gradient is
-    the user's. A NumPy scalar cannot be written to. An array is ours if it owns its memory and has three references: the
-    caller's `g`, this function's `g`, and the argument of `getrefcount`. For that the walk lets go of `d`, `have` and
-    `grads[k]` before it finishes a leaf, and `pending` gives up its own when the gradient is taken out.
+    the user's. A NumPy scalar cannot be written to. An array is ours if it has three references: the caller's `g`, this
+    function's `g`, and the argument of `getrefcount`; and if it owns its memory, or is all of an array that only it refers
+    to (a product in another shape). For that the walk lets go of `d`, `have` and `grads[k]` before it finishes a leaf, and
+    `pending` gives up its own when the gradient is taken out.
     """
     if isinstance(g, np.generic):
         return True
-    owned = type(g) is np.ndarray and g.base is None and g.flags.c_contiguous
-    return owned and COUNTED and sys.getrefcount(g) <= 3
+    if not COUNTED or type(g) is not np.ndarray or not g.flags.c_contiguous or sys.getrefcount(g) > 3:
+        return False
+    if g.base is None:
+        return True
+    base = g.base
+    return type(base) is np.ndarray and base.base is None and base.size == g.size and sys.getrefcount(base) <= 3

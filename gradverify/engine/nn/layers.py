@@ -420,7 +420,7 @@ def _made(base: type[Module], name: str, function: Any, defaults: dict[str, Any]
         "defaults": defaults,
         "__doc__": f"`nn.functional.{function.__name__}`.",
     }
-    return type(name, (base,), body | {"__module__": __name__})
+    return type(name, (base,), body | {"__module__": __name__.rpartition(".")[0]})  # `nn`, where pickle finds them all
 
 
 def _activation(name: str, function: Any, **defaults: Any) -> type[_Activation]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..api import creation
+from ..api.composed import multinomial
 from ..api.indexing import getitem
 from ..api.joining import stack
 from ..dtypes import DTYPES
@@ -88,6 +89,120 @@ def random_split(dataset: Any, lengths: Sequence[float], generator: creation.Gen
     return [Subset(dataset, order[a:b]) for a, b in itertools.pairwise(ends)]
 
 
+class IterableDataset(Dataset):
+    """Something with `__iter__()` alone."""
+
+    def __iter__(self) -> Iterator[Any]:
+        raise NotImplementedError("Subclasses of IterableDataset should implement __iter__.")
+
+
+# ---- samplers -------------------------------------------------------------------------------------------------------------
+
+
+class Sampler:
+    """Says in which order a `DataLoader` takes the entries of a dataset: `__iter__` gives their indices."""
+
+    def __init__(self, data_source: Any = None) -> None:
+        self.data_source = data_source
+
+    def __iter__(self) -> Iterator[Any]:
+        raise NotImplementedError
+
+
+class SequentialSampler(Sampler):
+    """From the first to the last."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self.data_source)))
+
+    def __len__(self) -> int:
+        return len(self.data_source)
+
+
+class RandomSampler(Sampler):
+    """Each entry once, in a random order; with `replacement` each draw from all of them, for as long as `num_samples` says.
+
+    Raises ValueError where `num_samples` is not positive.
+    """
+
+    def __init__(
+        self, data_source: Any, replacement: bool = False, num_samples: int | None = None,
+        generator: creation.Generator | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(data_source)
+        self.replacement, self.generator = replacement, generator
+        self.num_samples = len(data_source) if num_samples is None else num_samples
+        if self.num_samples <= 0:
+            raise ValueError(f"num_samples should be a positive integer value, but got num_samples={self.num_samples}")
+
+    def __iter__(self) -> Iterator[int]:
+        n, left = len(self.data_source), self.num_samples
+        while left > 0:
+            drawn: list[int] = (
+                creation.randint(n, (min(n, 32),), generator=self.generator)
+                if self.replacement
+                else creation.randperm(n, generator=self.generator)
+            ).tolist()
+            yield from drawn[:left]
+            left -= len(drawn)
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+
+class SubsetRandomSampler(Sampler):
+    """Each of the indices once, in a random order."""
+
+    def __init__(self, indices: Sequence[int], generator: creation.Generator | None = None) -> None:
+        self.indices, self.generator = indices, generator
+
+    def __iter__(self) -> Iterator[int]:
+        return (self.indices[k] for k in creation.randperm(len(self.indices), generator=self.generator).tolist())
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+class WeightedRandomSampler(Sampler):
+    """`num_samples` indices, drawn by weight. Raises ValueError where `num_samples` is not positive."""
+
+    def __init__(
+        self, weights: Sequence[float], num_samples: int, replacement: bool = True,
+        generator: creation.Generator | None = None,
+    ) -> None:  # fmt: skip
+        if num_samples <= 0:
+            raise ValueError(f"num_samples should be a positive integer value, but got num_samples={num_samples}")
+        self.weights = creation.as_tensor(weights, dtype=DTYPES["float64"])
+        self.num_samples, self.replacement, self.generator = num_samples, replacement, generator
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(multinomial(self.weights, self.num_samples, self.replacement, generator=self.generator).tolist())
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+
+class BatchSampler(Sampler):
+    """The indices of another sampler, `batch_size` at a time; the last ones are dropped or are fewer."""
+
+    def __init__(self, sampler: Any, batch_size: int, drop_last: bool) -> None:
+        self.sampler, self.batch_size, self.drop_last = sampler, batch_size, drop_last
+
+    def __iter__(self) -> Iterator[list[int]]:
+        indices = iter(self.sampler)
+        while batch := list(itertools.islice(indices, self.batch_size)):
+            if self.drop_last and len(batch) < self.batch_size:
+                return
+            yield batch
+
+    def __len__(self) -> int:
+        n = len(self.sampler)
+        return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
+
+
+# ---- batches --------------------------------------------------------------------------------------------------------------
+
+
 def default_collate(batch: Sequence[Any]) -> Any:
     """Rows become one tensor; tuples and dicts are collated field by field."""
     first = batch[0]
@@ -116,41 +231,49 @@ class DataLoader:
     def __init__(
         self, dataset: Any, batch_size: int | None = 1, shuffle: bool = False, sampler: Any = None,
         batch_sampler: Any = None, num_workers: int = 0, collate_fn: Callable[[Sequence[Any]], Any] | None = None,
-        pin_memory: bool = False, drop_last: bool = False, *, generator: creation.Generator | None = None,
+        pin_memory: bool = False, drop_last: bool = False, timeout: float = 0, worker_init_fn: Any = None,
+        multiprocessing_context: Any = None, generator: creation.Generator | None = None, *, prefetch_factor: Any = None,
+        persistent_workers: bool = False,
     ) -> None:  # fmt: skip
         if batch_size is not None and batch_size <= 0:
             raise ValueError(f"batch_size should be a positive integer value, but got batch_size={batch_size}")
         if sampler is not None and shuffle:
             raise ValueError("sampler option is mutually exclusive with shuffle")
-        self.dataset, self.batch_size, self.shuffle, self.drop_last = dataset, batch_size, shuffle, drop_last
-        self.sampler, self.batch_sampler, self.generator = sampler, batch_sampler, generator
+        if sampler is None and not isinstance(dataset, IterableDataset):
+            sampler = (
+                RandomSampler(dataset, generator=generator) if shuffle and len(dataset) else SequentialSampler(dataset)
+            )
+        if batch_sampler is None and batch_size is not None and sampler is not None:
+            batch_sampler = BatchSampler(sampler, batch_size, drop_last)
+        self.dataset, self.batch_size, self.drop_last, self.num_workers = dataset, batch_size, drop_last, num_workers
+        self.sampler, self.batch_sampler, self.generator, self.pin_memory = (
+            sampler,
+            batch_sampler,
+            generator,
+            pin_memory,
+        )
         self.collate_fn = collate_fn or default_collate
-
-    def _order(self) -> Sequence[int]:
-        if self.sampler is not None:
-            return list(self.sampler)
-        n = len(self.dataset)
-        return creation.randperm(n, generator=self.generator).tolist() if self.shuffle else range(n)
 
     def __iter__(self) -> Iterator[Any]:
         if self.batch_sampler is not None:
-            for indices in self.batch_sampler:
-                yield self.collate_fn([self.dataset[k] for k in indices])
-            return
-        order = self._order()
+            return (self.collate_fn([self.dataset[k] for k in indices]) for indices in self.batch_sampler)
+        rows = iter(self.dataset) if self.sampler is None else (self.dataset[k] for k in self.sampler)
         if self.batch_size is None:
-            yield from (self.dataset[k] for k in order)
-            return
-        for start in range(0, len(order), self.batch_size):
-            indices = order[start : start + self.batch_size]
-            if len(indices) < self.batch_size and self.drop_last:
-                return
-            yield self.collate_fn([self.dataset[k] for k in indices])
+            return rows
+        return map(self.collate_fn, BatchSampler(rows, self.batch_size, self.drop_last))
 
     def __len__(self) -> int:
-        if self.batch_sampler is not None:
-            return len(self.batch_sampler)
-        n = len(self.dataset) if self.sampler is None else len(self.sampler)
-        if self.batch_size is None:
-            return n
-        return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
+        return len(self.batch_sampler if self.batch_sampler is not None else self.sampler)
+
+
+class dataloader:
+    """`torch.utils.data.dataloader`."""
+
+    DataLoader, default_collate = DataLoader, staticmethod(default_collate)
+
+
+class sampler:
+    """`torch.utils.data.sampler`."""
+
+    Sampler, SequentialSampler, RandomSampler = Sampler, SequentialSampler, RandomSampler
+    SubsetRandomSampler, WeightedRandomSampler, BatchSampler = SubsetRandomSampler, WeightedRandomSampler, BatchSampler
