@@ -763,7 +763,7 @@ def _add_hypothesis(finding: _Finding, answer: _Answer) -> _Finding:
         answer = _in_doubles(answer, answer.exact)
     ref = answer.flipped.reference if answer.flipped else answer.ref
     found = explain(answer.case, answer.seen, ref, answer.compared, seed=answer.seed)
-    if found is None and asked.again and "departure" not in finding.facts:
+    if found is None and asked.again and finding.facts.get("departure", {}).get("reads_array", True):
         found = of_an_earlier_call(asked.case, asked.seen, asked.ref, asked.again, asked.seed)
     return finding if found is None else _with_hypothesis(finding, found)
 
