@@ -93,11 +93,12 @@ def _kinds(s: Search) -> Iterator[Iterator[Repair]]:
         yield in_all_turns(s)
         return
     each: tuple[Callable[[Search, int], Iterator[Repair]], ...] = (
-        scaled, unsliced, other_operations, other_arguments,
+        scaled, unsliced, other_operations,
     )  # fmt: skip
     for make in each:
         yield (r for k in s.suspects for r in make(s, k))
     yield (r for k in s.steps for r in shifted(s, k))
+    yield (r for k in s.suspects for r in other_arguments(s, k))
     yield unused(s)
     # What has a true cotangent's value may be one of several terms of what it should be.
     yield (r for k in s.steps for r in true_values(s, k))

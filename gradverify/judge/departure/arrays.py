@@ -90,19 +90,19 @@ def _of_definition(s: Search, array: np.ndarray) -> list[tuple[np.ndarray, str]]
         (made, f"{how}the definition's array, which {with_line(graph, _reader(graph, at[n]))} reads,")
         for n, a in _arrays_of_definition(s).items()
         if a.dtype.kind == array.dtype.kind and n in at and at[n] in graph.active
-        for how, made in _forms(a)
-        if made.shape == array.shape
+        if a.size == array.size
+        for how, made in _forms(a, array.shape)
     ]
     return sorted(found, key=lambda f: float(np.sum(np.abs(f[0].astype(np.float64) - array.astype(np.float64)))))
 
 
-def _forms(array: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """An array as a backward pass may have it: as it is, with the other sign, transposed."""
-    ways = [("", array), ("the transpose of ", array.T)] if array.ndim > 1 else [("", array)]
+def _forms(array: np.ndarray, shape: tuple[int, ...]) -> Iterator[tuple[str, np.ndarray]]:
+    """An array of as many entries as a backward pass may have it: as it is, with the other sign, transposed."""
+    ways = [("", array), ("the transpose of ", array.T)] if array.T.shape == shape and array.ndim > 1 else [("", array)]
     for how, a in ways:
-        yield how, a
+        yield how, a.reshape(shape)
         if a.dtype.kind == "f":
-            yield f"minus {how}", -a
+            yield f"minus {how}", -a.reshape(shape)
 
 
 def _differing(array: np.ndarray, other: np.ndarray) -> str:
@@ -138,7 +138,7 @@ def unsliced(s: Search, k: int) -> Iterator[Repair]:
         if not group or k != group[0]:
             continue
         for also in (_NONE, _parts(s)) if _parts(s) else (_NONE,):
-            given = {j: s.values[s.node(j).args[0]] for j in group} | also
+            given = {j: s.values[s.node(j).args[0]] for j in group} | dict(also)
             changes = {j: partial(_given, value) for j, value in given.items()}
             lengths = [(a, b) for j, v in given.items() for a, b in zip(np.shape(s.values[j]), np.shape(v)) if a != b]
             text = f"with all of {s.words(node.args[0])}, of which a part is taken there"
@@ -226,12 +226,14 @@ def unused(s: Search) -> Iterator[Repair]:
     """
     left = {k: v for k, v in s.unused.items() if v.dtype == np.float64 and np.isfinite(v).all() and np.any(v)}
     used = {(n.op, n.site) for k in s.steps if (n := s.node(k)).site is not None}
+    # A gradient that lacks a term may be another term, whose value is true.
+    places_to_add = sorted({*s.suspects, *(set(s.graph.outputs) & set(s.steps))})
     alive = Near([v for k in s.steps if (v := np.asarray(s.values[k])).dtype == np.float64]).has
     for k, v in left.items():
         node = s.node(k)
-        if node.op in UNSEEN | MOVES or alive(v) or (s.known.has(v) and (node.op, node.site) not in used):
+        if node.op in UNSEEN | MOVES or alive(v) or (s.known_values.has(v) and (node.op, node.site) not in used):
             continue
-        for j in s.suspects:
+        for j in places_to_add:
             yield from _put_beside(s, k, v, j)
             if np.shape(s.values[j]) == v.shape and s.node(j).kind == "float":
                 for sign, how in ((1.0, "added to it"), (-1.0, "taken from it")):

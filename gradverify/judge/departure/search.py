@@ -144,6 +144,11 @@ class Search:
         return Near([*values.values(), *cotangents.values(), *sent.values(), *self.want])
 
     @cached_property
+    def known_values(self) -> Near:
+        """The values of the definition."""
+        return Near([*self.definition[0].values()])
+
+    @cached_property
     def definition(self) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray], dict[tuple[int, int], np.ndarray]]:
         """The definition's values and cotangents, and the cotangents along its edges, in doubles."""
         case, graph = self.case, self.true_graph

@@ -99,7 +99,7 @@ def multiple(s: Search, k: int, group: Collection[int] = ()) -> Iterator[Repair]
     if c is None or c == 1.0:
         return
     text = "without it" if c == 0 else "with the other sign of it" if c == -1 else f"with {number(c)} times its value"
-    yield Repair(k, at(c), text, 2)
+    yield Repair(k, at(c), f"{text}, in all {len(group)} turns" if len(group) > 1 else text, 2)
 
 
 def _filled(c: float, like: Any) -> np.ndarray:
@@ -137,7 +137,8 @@ def operations(s: Search, k: int) -> Iterator[tuple[str, Callable[[list[Any]], A
     if op in ("subtract", "divide", "matmul", "pow"):
         yield "with its arguments exchanged", lambda a: s.applied(k, a[::-1])
     for i, a in enumerate(args):
-        if s.graph.nodes[node.args[i]].kind != "float" or isinstance(s.graph.nodes[node.args[i]], Constant):
+        given = s.graph.nodes[node.args[i]]
+        if given.kind != "float" or (isinstance(given, Constant) and math.prod(given.shape) == 1):
             continue
         if node.kind == "float" and np.shape(a) == node.shape:
             yield f"with {words[i]} alone", partial(_one_of, i, 1.0)
