@@ -314,3 +314,36 @@ class TestBlame:
 
         departure = found(run, back, drawn(4), drawn(4, seed=1))
         assert departure["site"][1] <= line_of(back, "dw ="), departure
+
+
+class TestAxes:
+    """A reduction goes over another axis of a square."""
+
+    @staticmethod
+    def bias_back(g: Any, x: Any, w: Any) -> Any:
+        dw = (g * x).sum(1)
+        return g * w, dw
+
+    @staticmethod
+    def softmax_back(g: Any, x: Any) -> Any:
+        y = x.softmax(-1)
+        inner = (g * y).sum(0)
+        return y * (g - inner[:, None])
+
+    @staticmethod
+    def centred_back(g: Any, x: Any) -> Any:
+        mean = g.mean(1)
+        return g - mean
+
+    CASES = {
+        "bias": (lambda x, w: x * w, "dw =", ((4, 4), (4,))),
+        "centred": (lambda x: x - x.mean(0), "mean = g", ((4, 4),)),
+        "softmax": (lambda x: x.softmax(-1), "inner = ", ((3, 3),)),
+    }
+
+    @pytest.mark.parametrize("name", CASES)
+    def test_it_is_named(self, name: str) -> None:
+        run, text, shapes = self.CASES[name]
+        back = getattr(self, f"{name}_back")
+        departure = found(run, back, *(drawn(*shape, seed=k) for k, shape in enumerate(shapes)))
+        assert departure["site"] == (__file__, line_of(back, text)), departure

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from ...core.graph import Apply, Constant
+from ...namespaces.numpy import NUMPY
+from ...ops import OPS
 from ..budget import casts
 from ..exact import MOVES
 from ..wording import SIGNS, UNSEEN, called, with_line
@@ -132,6 +134,9 @@ def operations(s: Search, k: int) -> Iterator[tuple[str, Callable[[list[Any]], A
         yield text, partial(s.applied, k, op=other)
     if op == "add":
         yield f"with {words[1]} - {words[0]} in its place", lambda a: s.applied(k, a[::-1], "subtract")
+    if op in ("sum", "mean", "max", "min") and dict(node.params).get("axis") is not None:
+        for axis in range(np.ndim(args[0])):
+            yield f"with that over axis {axis} in its place", partial(_over, s, k, axis)
     if op == "where":
         yield "with the mask inverted", lambda a: np.where(a[0], a[2], a[1])
     if op in ("subtract", "divide", "matmul", "pow"):
@@ -147,6 +152,15 @@ def operations(s: Search, k: int) -> Iterator[tuple[str, Callable[[list[Any]], A
             yield f"with {text.format(words[i])} for {words[i]}", partial(_changed, s, k, i, change)
         if op == "matmul" and np.ndim(a) >= 2:
             yield f"with {words[i]} transposed", partial(_changed, s, k, i, _transposed)
+
+
+def _over(s: Search, k: int, axis: int, args: list[Any]) -> Any:
+    """A reduction over one axis."""
+    node = s.node(k)
+    params = dict(node.params)
+    return OPS[node.op].define(
+        NUMPY, *args, **{**params, "axis": (axis,) if isinstance(params["axis"], tuple) else axis}
+    )
 
 
 def _one_of(i: int, sign: float, args: list[Any]) -> Any:
