@@ -33,7 +33,7 @@ from ..trace.call_site import of_node
 from .complex_adapter import to_native
 from .probes import Given, OtherCase, Probe, Variant, has_case, is_custom, register_probe
 from .question import PASSES, Question
-from .turning import EQUALITIES, STAIRS, Branch, Turn, at_steps, solve
+from .turning import EQUALITIES, STAIRS, Branch, Turn, at_steps, solve, solve_together
 
 COMPARISONS = frozenset({"less", "less_equal", "greater", "greater_equal", "equal", "not_equal"})
 DECISIONS = COMPARISONS | {"maximum", "minimum"}
@@ -45,6 +45,9 @@ ENDS: Mapping[str, tuple[float, ...]] = {
 
 MOST_HEIGHTS = 16
 """Of a stair (`floor`) that are asked for, the nearest to those that were taken."""
+
+JOINED = {"logical_and": True, "logical_or": False}
+"""Ops of masks -> the side that both arguments have to take for theirs."""
 
 MOST_BRANCHES = {"normal": 6, "thorough": 24}
 
@@ -124,9 +127,33 @@ def _ties(graph: Graph, values: Mapping[str, np.ndarray], moving: frozenset[str]
     return found
 
 
+def _conjunctions(graph: Graph, values: Mapping[str, np.ndarray], moving: frozenset[str]) -> list[list[Branch]]:
+    """The comparisons that a mask is made of by `and` or `or`, where two or more of them have to turn before it does."""
+    found = []
+    comparisons = {b.node: (b, sides) for b, sides in _decisions(graph, values, moving)}
+    with np.errstate(all="ignore"):
+        for k, node in enumerate(graph.nodes):
+            if not isinstance(node, Apply) or node.op not in JOINED or not all(a in comparisons for a in node.args):
+                continue
+            parts = [comparisons[a] for a in node.args]
+            if all(len(sides) == 1 for _, sides in parts) and _all_turn(graph, k, values, JOINED[node.op]):
+                found.append([b for b, _ in parts])
+    return found
+
+
+def _all_turn(graph: Graph, k: int, values: Mapping[str, np.ndarray], settled: bool) -> bool:
+    """Is no part of an `and` true (of an `or` false), so that all have to turn?"""
+    given = {n: to_float64(v) if is_float(v) else v for n, v in values.items()}
+    node = graph.nodes[k]
+    assert isinstance(node, Apply)
+    nodes = forward(NUMPY, Graph(graph.nodes, node.args), given, "float64")
+    return all(not np.any(np.asarray(nodes[a]) == settled) for a in node.args)
+
+
 def _stairs(graph: Graph, values: Mapping[str, np.ndarray], moving: frozenset[str]) -> list[tuple[Branch, list[int]]]:
-    """The stairs that depend on `moving`, and the heights that none of their entries has: one beyond those that some have,
-    and up to the numbers that the stair is compared with or clamped to.
+    """The stairs that depend on `moving`, and heights that none of their entries has.
+
+    Those up to the numbers that the stair is compared with or clamped to, or else as many as it has entries.
     """
     reached = _dependent(graph, moving)
     stairs = [k for k, n in enumerate(graph.nodes) if isinstance(n, Apply) and n.op in STAIRS and k in reached]
@@ -140,8 +167,9 @@ def _stairs(graph: Graph, values: Mapping[str, np.ndarray], moving: frozenset[st
         taken = {int(v) for v in np.ravel(nodes[k]) if math.isfinite(v)}
         limits = [int(v) for v in _limits(graph, k) if math.isfinite(v) and v == round(v)]
         if taken:
+            entries = math.prod(graph.nodes[k].shape)  # so many heights cost one question
             low, high = (edge([*taken, *limits]) for edge in (min, max))
-            low, high = (low, high) if limits else (low - 1, high + 1)
+            low, high = (low, high) if limits else (low - (entries + 1) // 2, high + (entries + 1) // 2)
             near = {t + d for t in taken for d in range(-MOST_HEIGHTS, MOST_HEIGHTS + 1)} - taken
             beside = sorted(m for m in near if low <= m <= high)
             nearest = sorted(beside, key=lambda m: min(abs(m - t) for t in taken))
@@ -259,6 +287,10 @@ def _at_branches(given: Given) -> Iterator[Variant]:
         given.found.coverage = _coverage(count, missed, unreachable)
         yield from variants
     given.found.coverage = _coverage(count, missed, unreachable)
+    for together in _conjunctions(graph, values, moving)[:most]:
+        if (found := solve_together(together, moving, dtypes, cotangents)) is not None:
+            text = " and ".join(b.text for b in together)
+            yield from _beyond(given, case, cotangents, found, f"{found.text}, where {text} turn together")
     for branch in _ties(graph, values, moving)[:most]:
         if (found := solve(branch, moving, dtypes, cotangents)) is not None:
             yield from _beyond(

@@ -137,7 +137,7 @@ def solve(branch: Branch, moving: frozenset[str], dtypes: Mapping[str, str], fre
 
 
 def _ways(gap: _Gap, index: tuple[int, ...]) -> Iterator[_Way]:
-    """The entry that moves the gap most; then all entries of an input along its slopes, and towards 0."""
+    """The entry that moves the gap most; then all entries of an input along its slopes, towards 0, and by one number."""
     _, smooth = gap.at(gap.values, smooth=True)
     slopes = {n: np.where(np.isfinite(s), s, 0.0) for n, s in gap.slopes(smooth, index).items() if s.size}
     reach = {n: np.abs(s) * np.maximum(np.abs(gap.values[n]), 1.0) for n, s in slopes.items()}
@@ -149,6 +149,8 @@ def _ways(gap: _Gap, index: tuple[int, ...]) -> Iterator[_Way]:
         if np.count_nonzero(slopes[name]) > 1:
             yield _Way(name, slopes[name] / np.max(np.abs(slopes[name])), None)
             yield _Way(name, gap.values[name] * (slopes[name] != 0), None)
+        if one.size > 1:
+            yield _Way(name, np.full(one.shape, np.sign(slopes[name][entry])), None)
         break
 
 
@@ -193,6 +195,19 @@ def _near(gap: _Gap, way: _Way, index: tuple[int, ...], there: float, beyond: fl
         before, after = (before, middle) if turned(gap.at(gap.moved(way, middle))[0][index]) else (middle, after)
     near = after * (1 + beyond)
     return near if abs(near) < abs(there) and turned(gap.at(gap.moved(way, near))[0][index]) else there
+
+
+def solve_together(
+    branches: Sequence[Branch], moving: frozenset[str], dtypes: Mapping[str, str], free: Collection[str] = ()
+) -> Turn | None:
+    """Where several decisions turn together, each in the entry nearest to it; None where they are of several inputs."""
+    turn, values = None, branches[0].values
+    for branch in branches:
+        found = solve(replace(branch, values=values), moving, dtypes, free)
+        if found is None or (turn is not None and found.name != turn.name):
+            return None
+        turn, values = replace(found, entry=None), {**values, found.name: found.value}
+    return turn
 
 
 _CENTRE = {"floor": 0.5, "ceil": -0.5, "round": 0.0}
