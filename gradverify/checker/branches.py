@@ -31,7 +31,7 @@ from ..ops.build import lowered
 from ..trace import Traced
 from ..trace.call_site import of_node
 from .complex_adapter import to_native
-from .probes import Given, OtherCase, Probe, Variant, has_case, is_custom, register_probe
+from .probes import Given, OtherCase, Probe, Variant, has_case, has_own_backward, register_probe
 from .question import PASSES, Question
 from .turning import EQUALITIES, STAIRS, Branch, Turn, at_steps, solve, solve_together
 
@@ -336,7 +336,7 @@ class _Put:
 
 register_probe(
     Probe(
-        "branches of the backward pass", _at_branches, requires=(has_case, is_custom), noted=True, last=True,
+        "branches of the backward pass", _at_branches, requires=(has_case, has_own_backward), noted=True, last=True,
         key="branches",
     )
 )  # fmt: skip

@@ -54,7 +54,7 @@ def trace(
             found = replace(found, graph=None, opaque=(*found.opaque, why_not))
     for note in found.notes:
         xp.note(note)
-    return finished(replace(found, custom=isinstance(fn, HandWritten)), xp, strict)
+    return finished(found, xp, strict)
 
 
 def replaced(change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -66,8 +66,7 @@ def trace(
     """
     call = FlatCall(fn, tuple(args), dict(kwargs or {}), is_array, seed)
     flat = functools.partial(Flat, call) if isinstance(fn, HandWritten) else call.flat
-    found = traced_call(call, "numpy", flat, confirm=confirm, strict=strict)
-    return replace(found, custom=True) if isinstance(fn, HandWritten) else found
+    return traced_call(call, "numpy", flat, confirm=confirm, strict=strict)
 
 
 def traced_call(
