@@ -129,25 +129,28 @@ def _ties(graph: Graph, values: Mapping[str, np.ndarray], moving: frozenset[str]
 
 def _conjunctions(graph: Graph, values: Mapping[str, np.ndarray], moving: frozenset[str]) -> list[list[Branch]]:
     """The comparisons that a mask is made of by `and` or `or`, where two or more of them have to turn before it does."""
-    found = []
-    comparisons = {b.node: (b, sides) for b, sides in _decisions(graph, values, moving)}
+    comparisons = {b.node: b for b, _ in _decisions(graph, values, moving)}
+    masks = [k for k, n in enumerate(graph.nodes) if isinstance(n, Apply) and n.op in JOINED]
+    if not masks:
+        return []
+    given = {n: to_float64(v) if is_float(v) else v for n, v in values.items()}
     with np.errstate(all="ignore"):
-        for k, node in enumerate(graph.nodes):
-            if not isinstance(node, Apply) or node.op not in JOINED or not all(a in comparisons for a in node.args):
-                continue
-            parts = [comparisons[a] for a in node.args]
-            if all(len(sides) == 1 for _, sides in parts) and _all_turn(graph, k, values, JOINED[node.op]):
-                found.append([b for b, _ in parts])
+        nodes = forward(NUMPY, Graph(graph.nodes, tuple(masks)), given, "float64")
+    found = []
+    for k in masks:
+        mask = graph.nodes[k]
+        assert isinstance(mask, Apply)
+        # Of an `and` those parts have to turn of which no entry is true, of an `or` those of which none is false.
+        still = [a for a in _joined(graph, k, mask.op) if not np.any(np.asarray(nodes[a]) == JOINED[mask.op])]
+        if len(still) > 1 and all(a in comparisons for a in still):
+            found.append([comparisons[a] for a in still])
     return found
 
 
-def _all_turn(graph: Graph, k: int, values: Mapping[str, np.ndarray], settled: bool) -> bool:
-    """Is no part of an `and` true (of an `or` false), so that all have to turn?"""
-    given = {n: to_float64(v) if is_float(v) else v for n, v in values.items()}
+def _joined(graph: Graph, k: int, op: str) -> list[int]:
+    """The parts that a mask is joined of by one op."""
     node = graph.nodes[k]
-    assert isinstance(node, Apply)
-    nodes = forward(NUMPY, Graph(graph.nodes, node.args), given, "float64")
-    return all(not np.any(np.asarray(nodes[a]) == settled) for a in node.args)
+    return [p for a in node.args for p in _joined(graph, a, op)] if isinstance(node, Apply) and node.op == op else [k]
 
 
 def _stairs(graph: Graph, values: Mapping[str, np.ndarray], moving: frozenset[str]) -> list[tuple[Branch, list[int]]]:

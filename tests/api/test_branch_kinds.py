@@ -47,6 +47,7 @@ CONDITIONS: dict[str, Callable[[Any], Any]] = {
     "two entries": lambda x: (x[:1] > 2) & (x[1:2] > 2),
     "one of each sign": lambda x: (x[2:3] > 2) & (x[3:4] < -2),
     "neither inside": lambda x: ~((x[4:5] > -2) | (x[5:6] > -2)),
+    "three entries, of which one is taken": lambda x: (x[:1] > 0) & (x[1:2] > 2) & (x[2:3] > 2),
     # stairs
     "a quarter": lambda x: torch.round(x / 4) == 2,
     "a bin": lambda x: torch.floor(x * 2) == 3,
