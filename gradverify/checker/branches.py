@@ -2,16 +2,18 @@
 
 A comparison, a clamp or a maximum in the backward pass is a branch, and one that no value has taken hides whatever stands
 behind it; so is a comparison that Python decided on (`if x.max() > 88`). The compared quantity is a graph, so that the point
-where it turns can be solved for: Newton's method along the one entry of the inputs that moves it most. What
-`where(x < -3, 0, ...)` does is found by its threshold, not by luck.
+where it turns can be solved for (`turning`). What `where(x < -3, 0, ...)` does is found by its threshold, not by luck.
+
+Two kinds are asked beside these. An equality that some entries take (`x == x.max()`) is asked for one entry more: at a tie.
+A stair (`floor`, as an index into a table) is asked for at each height up to where it is clamped.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
@@ -21,47 +23,33 @@ from ..core.interval import Interval
 from ..core.verdict import Coverage
 from ..frameworks.registry import of_functions
 from ..judge.exact import BackwardPass, cotangent_names
-from ..judge.wording import with_line
 from ..namespaces.dtypes import is_float, rounded, to_float64
 from ..namespaces.numpy import NUMPY
-from ..namespaces.run import forward, reverse
+from ..namespaces.run import forward
 from ..ops import OPS
 from ..ops.build import lowered
 from ..trace import Traced
 from ..trace.call_site import of_node
 from .complex_adapter import to_native
-from .probes import Given, OtherCase, Probe, Variant, has_case, is_custom, register_probe
+from .probes import Given, OtherCase, Probe, Variant, has_case, has_own_backward, register_probe
 from .question import PASSES, Question
+from .turning import EQUALITIES, STAIRS, Branch, Turn, at_steps, solve, solve_together
 
 COMPARISONS = frozenset({"less", "less_equal", "greater", "greater_equal", "equal", "not_equal"})
 DECISIONS = COMPARISONS | {"maximum", "minimum"}
-TURN_AT_0 = frozenset({"abs", "sign", "relu"})
-EQUALITIES = frozenset({"equal", "not_equal"})
+ENDS: Mapping[str, tuple[float, ...]] = {
+    **dict.fromkeys(("abs", "sign", "relu", "leaky_relu", "elu", "selu"), (0.0,)),
+    "relu6": (0.0, 6.0), "hardtanh": (-1.0, 1.0), "hardsigmoid": (-3.0, 3.0), "hardswish": (-3.0, 3.0),
+}  # fmt: skip
+"""Where ops of one argument turn that are made of pieces."""
 
-STEPS = 30
-"""Of Newton's method, which takes two or three where the compared quantity is nearly linear."""
+MOST_HEIGHTS = 16
+"""Of a stair (`floor`) that are asked for, the nearest to those that were taken."""
+
+JOINED = {"logical_and": True, "logical_or": False}
+"""Ops of masks -> the side that both arguments have to take for theirs."""
 
 MOST_BRANCHES = {"normal": 6, "thorough": 24}
-
-BEYOND = 2.0**-5
-"""How far past the turn the other side is asked, as a share of the way there, or of the threshold where that is too far
-(|g| < 1e-6): past the rounding of any dtype."""
-
-FAR_BEYOND = 0.5
-"""The same for cotangents, of which any are legal: what is clipped shows by as much as it is clipped."""
-
-
-@dataclass(frozen=True, eq=False)
-class Branch:
-    """A decision between two values, of which only one side was taken."""
-
-    graph: Graph
-    node: int
-    values: Mapping[str, np.ndarray]
-
-    @property
-    def text(self) -> str:
-        return with_line(self.graph, self.node)
 
 
 def _backward(
@@ -108,29 +96,109 @@ def _decisions(
     graph = Graph(graph.nodes, (*graph.outputs, *decisions))  # also those that nothing but Python read
     with np.errstate(all="ignore"):
         nodes = forward(NUMPY, graph, {n: to_float64(v) if is_float(v) else v for n, v in values.items()}, "float64")
-    reached = {graph.inputs[n] for n in moving if n in graph.inputs}
+    reached = _dependent(graph, moving)
     found = []
-    for k, node in enumerate(graph.nodes):
-        if not isinstance(node, Apply) or k not in graph.active:
-            continue
-        if any(a in reached for a in node.args):
-            reached.add(k)
-        if node.op not in DECISIONS or k not in reached:
-            continue
-        a, b = (np.asarray(nodes[i], dtype=np.float64) for i in node.args)
-        turned = a == b if node.op in EQUALITIES else a > b
-        found.append((Branch(graph, k, values), frozenset(map(bool, np.unique(turned)))))
+    for k in sorted(reached & graph.active):
+        node = graph.nodes[k]
+        if isinstance(node, Apply) and node.op in DECISIONS:
+            a, b = (np.asarray(nodes[i], dtype=np.float64) for i in node.args)
+            turned = a == b if node.op in EQUALITIES else a > b
+            found.append((Branch(graph, k, values), frozenset(map(bool, np.unique(turned)))))
     return found
 
 
+def _dependent(graph: Graph, moving: frozenset[str]) -> set[int]:
+    """The nodes that depend on some inputs, with these."""
+    reached = {graph.inputs[n] for n in moving if n in graph.inputs}
+    for k, node in enumerate(graph.nodes):
+        if isinstance(node, Apply) and any(a in reached for a in node.args):
+            reached.add(k)
+    return reached
+
+
+def _ties(graph: Graph, values: Mapping[str, np.ndarray], moving: frozenset[str]) -> list[Branch]:
+    """The equalities of two moving values that some entries take, and not all."""
+    found = []
+    for branch, sides in _decisions(graph, values, moving):
+        node, reached = branch.graph.nodes[branch.node], _dependent(branch.graph, moving)
+        assert isinstance(node, Apply)
+        if node.op in EQUALITIES and len(sides) == 2 and all(a in reached for a in node.args):
+            found.append(replace(branch, tie=True))
+    return found
+
+
+def _conjunctions(graph: Graph, values: Mapping[str, np.ndarray], moving: frozenset[str]) -> list[list[Branch]]:
+    """The comparisons that a mask is made of by `and` or `or`, where two or more of them have to turn before it does."""
+    comparisons = {b.node: b for b, _ in _decisions(graph, values, moving)}
+    masks = [k for k, n in enumerate(graph.nodes) if isinstance(n, Apply) and n.op in JOINED]
+    if not masks:
+        return []
+    given = {n: to_float64(v) if is_float(v) else v for n, v in values.items()}
+    with np.errstate(all="ignore"):
+        nodes = forward(NUMPY, Graph(graph.nodes, tuple(masks)), given, "float64")
+    found = []
+    for k in masks:
+        mask = graph.nodes[k]
+        assert isinstance(mask, Apply)
+        # Of an `and` those parts have to turn of which no entry is true, of an `or` those of which none is false.
+        still = [a for a in _joined(graph, k, mask.op) if not np.any(np.asarray(nodes[a]) == JOINED[mask.op])]
+        if len(still) > 1 and all(a in comparisons for a in still):
+            found.append([comparisons[a] for a in still])
+    return found
+
+
+def _joined(graph: Graph, k: int, op: str) -> list[int]:
+    """The parts that a mask is joined of by one op."""
+    node = graph.nodes[k]
+    return [p for a in node.args for p in _joined(graph, a, op)] if isinstance(node, Apply) and node.op == op else [k]
+
+
+def _stairs(graph: Graph, values: Mapping[str, np.ndarray], moving: frozenset[str]) -> list[tuple[Branch, list[int]]]:
+    """The stairs that depend on `moving`, and heights that none of their entries has.
+
+    Those up to the numbers that the stair is compared with or clamped to, or else as many as it has entries.
+    """
+    reached = _dependent(graph, moving)
+    stairs = [k for k, n in enumerate(graph.nodes) if isinstance(n, Apply) and n.op in STAIRS and k in reached]
+    if not stairs:
+        return []
+    whole = Graph(graph.nodes, tuple(stairs))
+    with np.errstate(all="ignore"):
+        nodes = forward(NUMPY, whole, {n: to_float64(v) if is_float(v) else v for n, v in values.items()}, "float64")
+    found = []
+    for k in stairs:
+        taken = {int(v) for v in np.ravel(nodes[k]) if math.isfinite(v)}
+        limits = [int(v) for v in _limits(graph, k) if math.isfinite(v) and v == round(v)]
+        if taken:
+            entries = math.prod(graph.nodes[k].shape)  # so many heights cost one question
+            low, high = (edge([*taken, *limits]) for edge in (min, max))
+            low, high = (low, high) if limits else (low - (entries + 1) // 2, high + (entries + 1) // 2)
+            near = {t + d for t in taken for d in range(-MOST_HEIGHTS, MOST_HEIGHTS + 1)} - taken
+            beside = sorted(m for m in near if low <= m <= high)
+            nearest = sorted(beside, key=lambda m: min(abs(m - t) for t in taken))
+            found.append((Branch(whole, k, values), nearest[:MOST_HEIGHTS]))
+    return found
+
+
+def _limits(graph: Graph, k: int) -> Iterator[float]:
+    """The numbers that a node is compared with or clamped to."""
+    for node in graph.nodes:
+        if isinstance(node, Apply) and k in node.args:
+            if node.op == "clip":
+                yield from (float(v) for n, v in node.params if n in ("min", "max") and v is not None)
+            elif node.op in DECISIONS:
+                others = (graph.nodes[a] for a in node.args if a != k)
+                yield from (float(n.value) for n in others if isinstance(n, Constant) and np.size(n.value) == 1)
+
+
 def _with_ends(graph: Graph) -> Graph:
-    """Add a comparison for each end of a clamp, and one with 0 for each op that turns there."""
+    """Add a comparison for each end of a clamp, and for each place where an op turns."""
     nodes = list(graph.nodes)
     for node in graph.nodes:
         if not isinstance(node, Apply):
             continue
         params = dict(node.params)
-        ends = [params.get("min"), params.get("max")] if node.op == "clip" else [0.0] if node.op in TURN_AT_0 else []
+        ends = [params.get("min"), params.get("max")] if node.op == "clip" else ENDS.get(node.op, ())
         for end in ends:
             if isinstance(end, int | float):
                 nodes.append(Constant(float(end)))
@@ -199,69 +267,6 @@ def _range(graph: Graph, k: int, values: Mapping[str, np.ndarray]) -> Interval:
     return Interval(float(np.min(given)), float(np.max(given)))
 
 
-def solve(
-    branch: Branch, moving: frozenset[str], dtypes: Mapping[str, str], free: Collection[str] = ()
-) -> tuple[str, tuple[int, ...], float] | None:
-    """(input, entry, value) where the decision turns; None where no single entry was found that turns it.
-
-    Inputs in `free` may be any number: they are moved farther.
-    """
-    node = branch.graph.nodes[branch.node]
-    assert isinstance(node, Apply)
-    a, b = node.args
-    shape = branch.graph.nodes[branch.node].shape
-    graph = Graph((*branch.graph.nodes, Apply("subtract", (a, b), (), shape)), (len(branch.graph.nodes),))
-    wrt = tuple(n for n in graph.inputs if n in moving and is_float(branch.values[n]))
-    values = {n: to_float64(v) if is_float(v) else v for n, v in branch.values.items()}
-    inputs = graph.inputs
-
-    def gap(point: Mapping[str, Any]) -> tuple[np.ndarray, list[Any]]:
-        nodes = forward(NUMPY, graph, point, "float64")
-        return np.asarray(nodes[-1], dtype=np.float64), nodes
-
-    with np.errstate(all="ignore"):
-        h, nodes = gap(values)
-        if not h.size or not np.isfinite(h).any():
-            return None
-        at = np.unravel_index(int(np.nanargmin(np.where(np.isfinite(h), np.abs(h), np.nan))), h.shape)
-        one = np.zeros(h.shape)
-        one[at] = 1.0
-
-        def slopes(nodes: list[Any]) -> dict[str, np.ndarray]:
-            adjoint = reverse(NUMPY, graph, nodes, [one], wrt)
-            return {n: np.asarray(adjoint[inputs[n]]) for n in wrt if inputs[n] in adjoint}
-
-        reach = {n: np.abs(s) * np.maximum(np.abs(values[n]), 1.0) for n, s in slopes(nodes).items()}
-        reach = {n: np.where(np.isfinite(r), r, 0.0) for n, r in reach.items() if r.size}
-        if not reach or not any(r.any() for r in reach.values()):
-            return None
-        name = max(reach, key=lambda n: float(reach[n].max()))
-        entry = tuple(int(i) for i in np.unravel_index(int(np.argmax(reach[name])), reach[name].shape))
-        threshold = min(abs(float(np.broadcast_to(nodes[k], shape)[at])) for k in (a, b))
-        beyond = FAR_BEYOND if name in free else BEYOND
-        ways = (beyond * max(abs(float(h[at])), 1.0), BEYOND * threshold)
-        start = h, nodes
-        for way in ways if node.op not in EQUALITIES else ways[:1]:
-            (h, nodes), point = start, dict(values)
-            target = 0.0 if node.op in EQUALITIES else -float(np.sign(h[at])) * way
-            for _ in range(STEPS):
-                turned = h[at] == 0 if node.op in EQUALITIES else h[at] != 0 and np.sign(h[at]) == np.sign(target)
-                if turned:
-                    return name, entry, float(point[name][entry])
-                slope = float(slopes(nodes).get(name, np.zeros(values[name].shape))[entry])
-                step = (target - float(h[at])) / slope if slope else np.nan
-                if not np.isfinite(step):
-                    break
-                moved = point[name].copy()
-                moved[entry] += step
-                moved = to_float64(rounded(moved, dtypes[name]))
-                point = {**point, name: moved}
-                h, nodes = gap(point)
-                if not np.isfinite(h[at]):
-                    break
-    return None
-
-
 def _at_branches(given: Given) -> Iterator[Variant]:
     """The function where a branch that was not taken is; `given.found` then says which were."""
     case = given.case
@@ -278,27 +283,37 @@ def _at_branches(given: Given) -> Iterator[Variant]:
     missed = branches[most:]
     for branch in branches[:most]:
         found = solve(branch, moving, dtypes, cotangents)
-        variants = list(_beyond(given, case, cotangents, branch, found)) if found else []
+        variants = (
+            list(_beyond(given, case, cotangents, found, f"{found.text}, where {branch.text} turns")) if found else []
+        )
         missed += [] if variants else [branch]
         given.found.coverage = _coverage(count, missed, unreachable)
         yield from variants
     given.found.coverage = _coverage(count, missed, unreachable)
+    for together in _conjunctions(graph, values, moving)[:most]:
+        if (found := solve_together(together, moving, dtypes, cotangents)) is not None:
+            text = " and ".join(b.text for b in together)
+            yield from _beyond(given, case, cotangents, found, f"{found.text}, where {text} turn together")
+    for branch in _ties(graph, values, moving)[:most]:
+        if (found := solve(branch, moving, dtypes, cotangents)) is not None:
+            yield from _beyond(
+                given, case, cotangents, found, f"{found.text}, where {branch.text} holds for one entry more"
+            )
+    for branch, heights in _stairs(graph, values, moving)[:most]:
+        for found, reached in at_steps(branch, moving, dtypes, heights)[:most]:
+            text = f"{branch.text} is {', '.join(map(str, reached))}"
+            yield from _beyond(given, case, cotangents, found, f"{found.name} where {text}")
 
 
-def _beyond(
-    given: Given, case: Case, cotangents: Mapping[str, int], branch: Branch, found: tuple[str, tuple[int, ...], float]
-) -> Iterator[Variant]:
-    """The function at the point, or with the cotangent, where a branch turns."""
-    name, entry, value = found
-    where = f"{name}[{', '.join(map(str, entry))}]" if entry else name
-    label = f"{where} = {value:.6g}, where {branch.text} turns"
-    if name in cotangents:
+def _beyond(given: Given, case: Case, cotangents: Mapping[str, int], found: Turn, label: str) -> Iterator[Variant]:
+    """The function at the point, or with the cotangent, that was found."""
+    if found.name in cotangents:
         others = list(case.cotangent)
-        others[cotangents[name]] = put = np.array(others[cotangents[name]])
-        put[entry] = value
+        k = cotangents[found.name]
+        others[k] = rounded(found.value, str(others[k].dtype))
         yield OtherCase(replace(case, cotangent=tuple(others)), label=label, exact=True)
         return
-    for variant in given.changed(_Put(case.values[name], entry, value)):
+    for variant in given.changed(_Put(case.values[found.name], found.value)):
         yield replace(variant, label=label)
 
 
@@ -308,10 +323,10 @@ def _coverage(count: int, missed: Sequence[Branch], unreachable: Sequence[Branch
 
 
 class _Put:
-    """Puts a value into the first array that holds these values."""
+    """Puts other values in the place of the first array that holds these."""
 
-    def __init__(self, like: np.ndarray, entry: tuple[int, ...], value: float) -> None:
-        self.like, self.entry, self.value, self.done = to_float64(like), entry, value, False
+    def __init__(self, like: np.ndarray, value: np.ndarray) -> None:
+        self.like, self.value, self.done = to_float64(like), value, False
 
     def __call__(self, x: np.ndarray) -> np.ndarray | None:
         if self.done or x.dtype.kind != "f" or x.shape != self.like.shape:
@@ -319,14 +334,12 @@ class _Put:
         if not np.array_equal(x.astype(np.float64), self.like, equal_nan=True):
             return None
         self.done = True
-        new = np.array(x)
-        new[self.entry] = self.value
-        return new
+        return self.value.astype(x.dtype)
 
 
 register_probe(
     Probe(
-        "branches of the backward pass", _at_branches, requires=(has_case, is_custom), noted=True, last=True,
+        "branches of the backward pass", _at_branches, requires=(has_case, has_own_backward), noted=True, last=True,
         key="branches",
     )
 )  # fmt: skip

@@ -25,6 +25,7 @@ from ..frameworks.registry import of_functions
 from ..judge.exact import BackwardPass
 from ..judge.laws import Extent
 from ..trace import Traced
+from ..trace.value import HandWrittenFunction
 from .question import TRIALS, Effort, Question
 from .trace_case import count_entries
 
@@ -187,6 +188,11 @@ def has_case(given: Given) -> bool:
 def is_custom(given: Given) -> bool:
     """Is the backward pass custom, not the framework's?"""
     return given.traced.custom
+
+
+def has_own_backward(given: Given) -> bool:
+    """Is the backward pass custom, or written by hand (`vjp=`)?"""
+    return given.traced.custom or isinstance(given.traced.function, HandWrittenFunction)
 
 
 def has_one_definition(given: Given) -> bool:

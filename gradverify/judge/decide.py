@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
@@ -83,6 +84,7 @@ class _Answer:
     earlier   a case that the same function was asked before, and that call once more
     lower     the function whose derivative the case is, at second order
     explained  is it asked what a wrong gradient would come of?
+    is_off_beyond  is the formula off by more than its own arithmetic resolves? Asked only once, as it takes reruns
     """
 
     case: Case
@@ -97,6 +99,7 @@ class _Answer:
     earlier: tuple[Case, Callable[[], object]] | None = None
     lower: Lower | None = None
     explained: bool = True
+    is_off_beyond: Callable[[], bool] = lambda: False
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -259,7 +262,8 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
     if backward and backward.faults:
         return fail(FailKind.LAW, f"the backward pass: {'; '.join(backward.faults)}")
     ref = reference(case, seed=seed, once=_rounded_once(case, backward) if backward else frozenset())
-    if backward and _is_right_to_its_arithmetic(backward, seed, own is not None and custom):
+    beyond = cache(lambda: backward is not None and off_beyond(backward, seed))
+    if backward and _is_right_to_its_arithmetic(backward, beyond, own is not None and custom):
         ref = _with_size_at_zeros(case, ref)
     if ref.truth.low:
         ref = _with_size_of_sides(case, ref, seen)
@@ -278,7 +282,7 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
     custom = own is not None and custom
     answer = _Answer(
         case, seen, ref, flipped, compared, seed, backward, again if custom else None, lower=manner.lower,
-        explained=manner.explained,
+        explained=manner.explained, is_off_beyond=beyond,
     )  # fmt: skip
     if own:
         answer = replace(answer, unhooked=lambda: _run_without_hooks(case, subject, function))
@@ -415,13 +419,13 @@ def _rounded_once(case: Case, backward: Exact) -> frozenset[str]:
     return backward.rounded_once & several if several else several
 
 
-def _is_right_to_its_arithmetic(exact: Exact, seed: int, custom: bool) -> bool:
+def _is_right_to_its_arithmetic(exact: Exact, beyond: Callable[[], bool], custom: bool) -> bool:
     """Is the formula right, or one that users wrote, and off by less than its own arithmetic resolves?
 
     One of a framework's own may be a declared weakness, which is more to say than that it is off.
     """
     if exact.formula.right is False and custom:
-        return not off_beyond(exact, seed)
+        return not beyond()
     return bool(exact.formula.right)
 
 
@@ -535,7 +539,7 @@ def _check_formula(answer: _Answer, subject: Framework | None) -> _Finding | Non
         f"in exact arithmetic {worst.where} comes to {worst.got} where the true value is {worst.want} "
         f"({exact.formula.error:.2g} relative)"
     )
-    if off_beyond(exact, answer.seed):
+    if answer.is_off_beyond():
         hidden = "" if case.dtype == exact.resolution else f"; rounding in {case.dtype} hides it"
         message = f"the formula of the backward pass is wrong: {off}{hidden}"
         return _add_hypothesis(fail(FailKind.WRONG, message, *answer.comparisons), answer)
@@ -616,7 +620,7 @@ def _weigh_lost_digits(finding: _Finding, answer: _Answer) -> _Finding:
     exact, case = answer.exact, answer.case
     if exact is None or finding.kind not in (FailKind.WRONG, FailKind.PRECISION):
         return finding
-    if not _is_right_to_its_arithmetic(exact, answer.seed, answer.again is not None):
+    if not _is_right_to_its_arithmetic(exact, answer.is_off_beyond, answer.again is not None):
         wrong = _check_formula(answer, None) if finding.kind is FailKind.PRECISION else None
         return replace(wrong, message=f"{wrong.message}; {finding.message}") if wrong and wrong.kind else finding
     if _output_fails(answer):
@@ -765,7 +769,7 @@ def _add_hypothesis(finding: _Finding, answer: _Answer) -> _Finding:
         answer = _in_doubles(answer, answer.exact)
     ref = answer.flipped.reference if answer.flipped else answer.ref
     found = explain(answer.case, answer.seen, ref, answer.compared, seed=answer.seed)
-    if found is None and asked.again and "departure" not in finding.facts:
+    if found is None and asked.again and finding.facts.get("departure", {}).get("reads_array", True):
         found = of_an_earlier_call(asked.case, asked.seen, asked.ref, asked.again, asked.seed)
     return finding if found is None else _with_hypothesis(finding, found)
 

@@ -381,6 +381,19 @@ def _left_open(graph: Graph, backward: Traced, literals: _Literals, want: Truth)
     return replace(want, gradients=widened)
 
 
+def meant_literals(case: Case) -> tuple[dict[float, list[float]], frozenset[float]]:
+    """The size of a number -> the literals of the definition that it stands for (1 + 2**-51 is 1 in float32); and these."""
+    written = [n for n in lowered(case.graph).nodes if isinstance(n, Constant) and n.kind == "float"]
+    wide, narrow = (
+        np.abs(np.concatenate([constant_array(n, d).ravel() for n in written] or [np.zeros(0)])).tolist()
+        for d in ("float64", case.literal_dtype)
+    )
+    meant: dict[float, list[float]] = {}
+    for w, n in zip(wide, narrow):
+        meant.setdefault(n, []).append(w)
+    return meant | {w: [w] for w in wide}, frozenset(wide)
+
+
 class _Literals:
     """The literals of a backward pass as balls, each as wide as the roundings that it is made of.
 
@@ -390,17 +403,7 @@ class _Literals:
     def __init__(self, case: Case, backward: Traced, fmt: str) -> None:
         self.fmt, self.from_arrays, self.dtype = fmt, backward.from_arrays, case.literal_dtype
         self.case = case
-        written = [n for n in lowered(case.graph).nodes if isinstance(n, Constant) and n.kind == "float"]
-        wide, narrow = (
-            np.abs(np.concatenate([constant_array(n, d).ravel() for n in written] or [np.zeros(0)])).tolist()
-            for d in ("float64", case.literal_dtype)
-        )
-        self.meant: dict[float, list[float]] = {}
-        """The size of a number -> those in the definition that it stands for: 1 + 2**-51 is 1 in float32."""
-        for w, n in zip(wide, narrow):
-            self.meant.setdefault(n, []).append(w)
-        self.meant |= {w: [w] for w in wide}
-        self.written = frozenset(wide)
+        self.meant, self.written = meant_literals(case)
 
     @cached_property
     def given(self) -> frozenset[float]:

@@ -18,6 +18,10 @@ LONG = 24
 """Letters of a literal array that are shown."""
 
 
+MANY_PARTS = 4
+"""Arguments that are written out: a stack may have hundreds."""
+
+
 def called(graph: Graph, k: int, depth: int = 2) -> str:
     """A node as a nested call of so many levels: `g * (1 - square(…))`."""
     node = graph.nodes[k]
@@ -34,6 +38,8 @@ def called(graph: Graph, k: int, depth: int = 2) -> str:
     if sign:
         parts = [f"({p})" if _has_sign(graph, a) and depth > 1 else p for p, a in zip(parts, node.args)]
         return f"{parts[0]} {sign} {parts[1]}"
+    if len(parts) > MANY_PARTS:
+        parts = [*parts[:2], "…", parts[-1]]
     return f"{node.op}({', '.join(parts)})"
 
 

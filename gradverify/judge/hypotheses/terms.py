@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from ...namespaces.numpy import NUMPY
 from ...ops import OPS
 from ..turns import steps_of_turns
 from .constants import factors, named_factor
-from .evidence import Edge, Evidence, Walk
+from .evidence import Arrays, Edge, Evidence, Walk
 from .registry import WOULD_BE, Guess, bound, hypothesis
 
 Parts = tuple[tuple[Edge, ...], str]
@@ -263,6 +263,7 @@ def reduction(e: Evidence) -> Iterator[Guess]:
                     shape,
                 ),
             )
+        yield from _at_the_input(e, (k, i))
         inner = e.flat.nodes[node.args[i]]
         if not isinstance(inner, Apply) or inner.op not in ("sum", "mean") or 0 in node.shape:
             continue
@@ -273,6 +274,30 @@ def reduction(e: Evidence) -> Iterator[Guess]:
                 text,
                 bound(lambda w, k, i, a, s: w.moved((k, i), a, s * w.unsummed((k, i))), k, i, inner.args[0], scale),
             )
+
+
+def _at_the_input(e: Evidence, edge: Edge) -> Iterator[Guess]:
+    """The sum over another axis, taken of an input's cotangent after all elementwise steps of it, which broadcasts first."""
+    k, i = edge
+    chain = [e.node(k).args[i]]
+    while isinstance(step := e.flat.nodes[chain[-1]], Apply) and step.op in ELEMENTWISE and len(step.args) == 1:
+        chain.append(step.args[0])
+    shape = e.flat.nodes[chain[-1]].shape
+    if isinstance(step, Apply) or len(chain) == 1 or shape != e.flat.nodes[chain[0]].shape:
+        return
+    for axis in _other_axes(e.node(k).shape, shape):
+        text = f"{{}} what it would be with the sum over axis {axis} for that over the broadcast axes of {e.edge_text(edge)}"
+        yield Guess(text, bound(_summed_last, edge, tuple(chain), axis, shape))
+
+
+def _summed_last(w: Walk, edge: Edge, chain: tuple[int, ...], axis: int, shape: tuple[int, ...]) -> Arrays:
+    k = edge[0]
+    wide = lambda j: w.xp.broadcast_to(w.values[j], w.e.node(k).shape)
+    g = w.unsummed(edge)
+    for out, inner in pairwise(chain):
+        node = w.e.node(out)
+        g = OPS[node.op].cotangent(w.xp, 0, g, wide(out), (wide(inner),), dict(node.params), None)
+    return w.moved(edge, chain[-1], w.xp.reshape(w.xp.sum(g, axis=axis), shape))
 
 
 def _slice(xp: Any, x: Any, shape: tuple[int, ...], at: int) -> Any:
