@@ -134,7 +134,8 @@ class _Walk:
         An exception at a point we chose is not a FAIL, unless the function owes an answer there.
         """
         try:
-            verdict = _judge_variant(self.given, probe, variant, label)
+            with of_functions(self.given.traced.framework).trying():
+                verdict = _judge_variant(self.given, probe, variant, label)
         except (BadInput, Unsupported) as e:
             return None, str(e)
         why = verdict.message or str(verdict.reason)

@@ -209,6 +209,10 @@ class Framework(ABC):
         """A context that puts the framework's modes back (its default dtype, …), and the state of `function`'s modules."""
         return nullcontext()
 
+    def trying(self) -> AbstractContextManager[None]:
+        """A context for calls at points that we chose: they may raise, and nobody reads the traceback."""
+        return nullcontext()
+
     def run_jvp(
         self,
         function: Callable[..., Any],

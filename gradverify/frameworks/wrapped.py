@@ -85,6 +85,9 @@ class Wrapped(Framework):
     def kept_modes(self, function: Callable[..., Any]) -> AbstractContextManager[None]:
         return self.inner.kept_modes(function)
 
+    def trying(self) -> AbstractContextManager[None]:
+        return self.inner.trying()
+
     def run_jvp(
         self,
         function: Callable[..., Any],

@@ -403,3 +403,19 @@ def test_what_is_compiled_is_not_under_the_limit() -> None:
         jax.monitoring.record_event_duration_secs(programs.COMPILING[1], 1.0)
         jax.monitoring.record_event_duration_secs("/another/event", 60.0)
         time.sleep(30.0)
+
+
+def test_tracebacks_of_probes_are_not_tidied():
+    """JAX takes longer to do so than to run the function; at the given point the user reads them."""
+    seen = []
+
+    def f(w, x):
+        seen.append(jax.config.values["jax_traceback_filtering"])
+        return jnp.tanh(w @ x)
+
+    before = jax.config.values["jax_traceback_filtering"]
+    verdict = check(f, jnp.ones((3, 3)), jnp.arange(3.0))
+    assert verdict
+    assert seen[0] == before
+    assert "off" in seen
+    assert jax.config.values["jax_traceback_filtering"] == before
