@@ -314,6 +314,7 @@ def _judge_once(
         if opaque is None:
             raise
         return (*opaque, None)
+    backward.forward = own
     exact = backward if _has_formula(q, own) else False
     verdict = judge_case(q, own, case, exact=exact, extent=point.extent, earlier=point.earlier)
     if verdict.kind in IN_VALUES and q.below is not None and case.graph is own.graph:
