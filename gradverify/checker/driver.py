@@ -222,9 +222,9 @@ def _judge_replayed(given: Given, point: Point) -> Verdict | None:
     replayed = replay(given, point)
     if replayed is None:
         return None
-    case, own = replayed
+    case, own, backward = replayed
     verdict = judge_case(
-        given.question, own, case, exact=given.backward, extent=point.extent, earlier=point.earlier, explained=False
+        given.question, own, case, exact=backward, extent=point.extent, earlier=point.earlier, explained=False
     )
     return verdict if is_final(verdict) else None
 

@@ -247,6 +247,18 @@ class Framework(ABC):
         pull, args = self.lift_vjp(function, values, wrt, cotangent)
         return self.trace(pull, args, {}, strict=False)
 
+    def operations(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> tuple[Any, ...] | None:
+        """What a VJP does at this point, step by step, as something to compare with what it does in another dtype.
+
+        Two calls of which it is equal do the same, but for the dtype of the arguments. None where that cannot be told."""
+        return None
+
     def lift_jvp(
         self, function: Callable[..., Any], values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray]
     ) -> Derived:

@@ -115,6 +115,15 @@ class Wrapped(Framework):
     ) -> Traced:
         return self.inner.trace_vjp(function, values, wrt, cotangent)
 
+    def operations(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> tuple[Any, ...] | None:
+        return self.inner.operations(function, values, wrt, cotangent)
+
     def lift_jvp(
         self, function: Callable[..., Any], values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray]
     ) -> Derived:

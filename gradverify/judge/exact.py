@@ -155,6 +155,13 @@ class BackwardPass:
         self.refused: Unsupported | None = None
         self.forward: Traced | None = None
 
+    @classmethod
+    def of(cls, traced: Traced) -> BackwardPass:
+        """The backward pass of this trace."""
+        found = cls()
+        found.traced = traced
+        return found
+
     def at(self, case: Case, subject: Framework, function: Any) -> Traced:
         """The trace at the values of the case, whose shapes are those of the first one; raises as `trace_backward`."""
         if self.refused is not None:
