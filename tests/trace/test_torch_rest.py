@@ -154,8 +154,9 @@ def test_a_check_records_the_function_once(monkeypatch):
 
 
 ACTIVATIONS = [
-    torch.tanh, torch.sigmoid, F.gelu, F.silu, F.elu, F.leaky_relu, F.hardtanh, F.hardswish, F.hardsigmoid, F.softplus,
-    F.mish, F.logsigmoid, lambda x: F.gelu(x, approximate="tanh"), lambda x: F.softmax(x, -1), lambda x: F.glu(x, -1),
+    torch.tanh, torch.sigmoid, torch.relu, lambda x: F.threshold(x, 0.3, 0.1), F.gelu, F.silu, F.elu, F.leaky_relu,
+    F.hardtanh, F.hardswish, F.hardsigmoid, F.softplus, F.mish, F.logsigmoid, lambda x: F.gelu(x, approximate="tanh"),
+    lambda x: F.softmax(x, -1), lambda x: F.softmax(x, 0), lambda x: F.log_softmax(x[0, 0], 0), lambda x: F.glu(x, -1),
     lambda x: F.log_softmax(x, 0), lambda x: F.mse_loss(x, 2 * x), lambda x: F.huber_loss(x, 2 * x, delta=0.5),
 ]  # fmt: skip
 

@@ -29,7 +29,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...core.errors import JUDGED, Undefined, Unsupported
-from ...core.graph import Input, Site
+from ...core.graph import Apply, Input, Site
 from ...core.op import Kind
 from ...namespaces.dtypes import ROUNDOFF
 from ...namespaces.layout import strided_indices
@@ -41,7 +41,7 @@ from ...trace.confirm import disagreement, farther, nearby, read_but_ignored, un
 from ...trace.drawing import replayed
 from ...trace.value import PARTS, Argument, Complex, Output, Part, Role, Traced, Value, kind_of
 from .arrays import from_numpy, plain
-from .aten import MAPPED
+from .aten import MAPPED, PULLED
 from .beneath import ALLOCATIONS, Beneath, recorder
 from .beneath import mended as mended_beneath
 from .compiled import NOTE as COMPILED
@@ -1080,7 +1080,8 @@ class _Mode(TorchDispatchMode):
             return self.mutating(func, args, kwargs)
         mapping = MAPPED.get(facts.overload) if facts.is_aten else None
         if mapping is None:
-            return self.unmapped(func, args, kwargs)
+            pulled = PULLED.get(facts.overload) if facts.is_aten and _is_uncast(given) else None
+            return self.unmapped(func, args, kwargs) if pulled is None else self.pulled(func, pulled, args, kwargs)
         out = func(*args, **kwargs)
         self.record(func, mapping, args, kwargs, out)
         if name == "clone" and (args[0].is_conj() or args[0].is_neg()) and args[0].requires_grad:
@@ -1230,6 +1231,21 @@ class _Mode(TorchDispatchMode):
         for t, before in zip(tensors, befores):
             self.xp.write(t, self.xp.concrete(_array(t)), before)
         return out
+
+    def pulled(self, func: Any, mapping: Any, args: Any, kwargs: Any) -> Any:
+        """A call of a backward pass whose decomposition is written down (`aten.PULLED`).
+
+        Its steps are in the dtype of its arguments, as those of the decomposition are.
+        """
+        out, first = func(*args, **kwargs), len(self.xp.builder.nodes)
+        self.record(func, mapping, args, kwargs, out)
+        dtype = _dtype_name(out.dtype)
+        for k, node in enumerate(self.xp.builder.nodes[first:], first):
+            if (
+                isinstance(node, Apply) and node.kind == "float" and node.op != "reshape"
+            ):  # of 0-d arrays, for the table
+                self.xp.formats.setdefault(k, set()).add(dtype)
+        return self.kept(out)
 
     def unmapped(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Views by position; masks and integers as they are; the rest by decomposition; else opaque."""
@@ -1429,13 +1445,18 @@ def _decomposition(func: Any, given: Sequence[torch.Tensor]) -> Callable[..., An
     """The decomposition of an operator for these tensors; None where PyTorch has none."""
     found = _decompositions().get(func)
     if found is not None:
-        dtypes = {t.dtype for t in given}
-        return (_without_casts(found) if len(dtypes) == 1 and dtypes <= UNCAST else None) or found
+        return (_without_casts(found) if _is_uncast(given) else None) or found
     return func.decompose if func._can_decompose() else None
 
 
 UNCAST = frozenset({torch.float32, torch.float64})
 """Of arguments that all have one of these dtypes PyTorch's decompositions cast none: they are computed as they are."""
+
+
+def _is_uncast(given: Sequence[torch.Tensor]) -> bool:
+    dtypes = {t.dtype for t in given}
+    return len(dtypes) == 1 and dtypes <= UNCAST
+
 
 _CASTS = "type_casts.<locals>.inner"
 """PyTorch's decorator of a decomposition that casts to the dtype that is computed in."""
