@@ -134,7 +134,8 @@ class _Walk:
         An exception at a point we chose is not a FAIL, unless the function owes an answer there.
         """
         try:
-            verdict = _judge_variant(self.given, probe, variant, label)
+            with of_functions(self.given.traced.framework).trying():
+                verdict = _judge_variant(self.given, probe, variant, label)
         except (BadInput, Unsupported) as e:
             return None, str(e)
         why = verdict.message or str(verdict.reason)
@@ -221,9 +222,9 @@ def _judge_replayed(given: Given, point: Point) -> Verdict | None:
     replayed = replay(given, point)
     if replayed is None:
         return None
-    case, own = replayed
+    case, own, backward = replayed
     verdict = judge_case(
-        given.question, own, case, exact=given.backward, extent=point.extent, earlier=point.earlier, explained=False
+        given.question, own, case, exact=backward, extent=point.extent, earlier=point.earlier, explained=False
     )
     return verdict if is_final(verdict) else None
 
@@ -313,6 +314,7 @@ def _judge_once(
         if opaque is None:
             raise
         return (*opaque, None)
+    backward.forward = own
     exact = backward if _has_formula(q, own) else False
     verdict = judge_case(q, own, case, exact=exact, extent=point.extent, earlier=point.earlier)
     if verdict.kind in IN_VALUES and q.below is not None and case.graph is own.graph:

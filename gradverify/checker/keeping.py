@@ -22,7 +22,7 @@ from ..frameworks.registry import loaded
 def kept_process(function: Callable[..., Any]) -> Iterator[None]:
     """A block that leaves as they were: folder, environment, warning filters, import path, recursion limit, NumPy's error
     and print options, and what the loaded frameworks keep (`Framework.kept_modes`)."""
-    folder, environment = _folder(), dict(os.environ)
+    folder, environment = _folder(), _environment()
     filters, shown, path = list(warnings.filters), warnings.showwarning, list(sys.path)
     modules = set(sys.modules)
     depth, errors, printed = sys.getrecursionlimit(), np.geterr(), np.get_printoptions()
@@ -35,10 +35,11 @@ def kept_process(function: Callable[..., Any]) -> Iterator[None]:
         if folder and _folder() != folder:
             with suppress(OSError):  # the function may have removed it
                 os.chdir(folder)
-        if dict(os.environ) != environment:
-            for name in os.environ.keys() - environment.keys():
+        if _environment() != environment:
+            before = {os.environ.decodekey(k): os.environ.decodevalue(v) for k, v in environment.items()}
+            for name in os.environ.keys() - before.keys():
                 del os.environ[name]
-            os.environ.update(environment)
+            os.environ.update(before)
         # What a package adds when it is imported is the package's, and stays.
         if warnings.filters != filters and not sys.modules.keys() - modules:
             warnings.filters[:] = filters  # type: ignore[index]
@@ -52,6 +53,12 @@ def kept_process(function: Callable[..., Any]) -> Iterator[None]:
             np.seterr(**errors)
         if repr(np.get_printoptions()) != repr(printed):
             np.set_printoptions(**printed)
+
+
+def _environment() -> dict[Any, Any]:
+    """The environment as the system has it: `os.environ` makes a text of each name and value, by calls of Python's."""
+    data = vars(os.environ).get("_data")
+    return dict(os.environb if data is None else data)
 
 
 def _folder() -> str:

@@ -18,7 +18,7 @@ from ..frameworks.watching import source_of
 from ..spec.write import dumps
 from ..trace import Traced
 from ..trace.call_site import OURS, at
-from ..trace.callee import positional, qualified_name_of, rule_of
+from ..trace.callee import positional_names, qualified_name_of, rule_of
 from .question import Question
 
 
@@ -57,7 +57,7 @@ def named_call(q: Question) -> NamedCall | None:
         function = importable_name(q.fn)
         if function is None:
             return _call_in_lambda(q.fn)
-        given = tuple(_argument(positional(q.fn, k), x) for k, x in enumerate(q.args))
+        given = tuple(map(_argument, positional_names(q.fn, len(q.args)), q.args))
         return NamedCall(function, given, {k: _argument(k, x) for k, x in q.kwargs.items()})
     except (ValueError, TypeError, SyntaxError):
         return None

@@ -209,6 +209,10 @@ class Framework(ABC):
         """A context that puts the framework's modes back (its default dtype, …), and the state of `function`'s modules."""
         return nullcontext()
 
+    def trying(self) -> AbstractContextManager[None]:
+        """A context for calls at points that we chose: they may raise, and nobody reads the traceback."""
+        return nullcontext()
+
     def run_jvp(
         self,
         function: Callable[..., Any],
@@ -242,6 +246,18 @@ class Framework(ABC):
         the order of `wrt`. Its graph is None where it cannot be traced. What the function itself raises is passed on."""
         pull, args = self.lift_vjp(function, values, wrt, cotangent)
         return self.trace(pull, args, {}, strict=False)
+
+    def operations(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> tuple[Any, ...] | None:
+        """What a VJP does at this point, step by step, as something to compare with what it does in another dtype.
+
+        Two calls of which it is equal do the same, but for the dtype of the arguments. None where that cannot be told."""
+        return None
 
     def lift_jvp(
         self, function: Callable[..., Any], values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray]

@@ -85,6 +85,9 @@ class Wrapped(Framework):
     def kept_modes(self, function: Callable[..., Any]) -> AbstractContextManager[None]:
         return self.inner.kept_modes(function)
 
+    def trying(self) -> AbstractContextManager[None]:
+        return self.inner.trying()
+
     def run_jvp(
         self,
         function: Callable[..., Any],
@@ -111,6 +114,15 @@ class Wrapped(Framework):
         cotangent: tuple[np.ndarray, ...],
     ) -> Traced:
         return self.inner.trace_vjp(function, values, wrt, cotangent)
+
+    def operations(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> tuple[Any, ...] | None:
+        return self.inner.operations(function, values, wrt, cotangent)
 
     def lift_jvp(
         self, function: Callable[..., Any], values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray]

@@ -32,7 +32,7 @@ from ..oracle.precision import working
 from ..oracle.truth import LADDER, Truth, truth, with_literals
 from ..trace import Traced
 from ..trace.drawing import kept_once
-from ..trace.value import HandWrittenFunction
+from ..trace.value import HandWrittenFunction, Pull
 from .budget import Conditions, budget, casts
 
 LITERAL_ULPS = 2.0
@@ -149,19 +149,32 @@ class Faulty(Unsupported):
 
 
 class BackwardPass:
-    """The backward pass of one function, traced once for all points of one shape, if nothing ties it to one."""
+    """The backward pass of one function, traced once for all points of one shape, if nothing ties it to one.
+
+    forward  the trace of the function, whose run may be continued with the backward pass, as long as that is not traced
+    """
 
     def __init__(self) -> None:
         self.traced: Traced | None = None
         self.refused: Unsupported | None = None
+        self.forward: Traced | None = None
+
+    @classmethod
+    def of(cls, traced: Traced) -> BackwardPass:
+        """The backward pass of this trace."""
+        found = cls()
+        found.traced = traced
+        return found
 
     def at(self, case: Case, subject: Framework, function: Any) -> Traced:
         """The trace at the values of the case, whose shapes are those of the first one; raises as `trace_backward`."""
         if self.refused is not None:
             raise self.refused
         if self.traced is None:
+            own, self.forward = self.forward, None
+            pull = own.pull if own is not None and function is own.function else None
             try:
-                self.traced = trace_backward(case, subject, function)
+                self.traced = trace_backward(case, subject, function, pull)
             except Unsupported as e:
                 self.refused = e
                 raise
@@ -173,14 +186,18 @@ class BackwardPass:
         return replace(traced, values={**traced.values, **case.values, **given})
 
 
-def trace_backward(case: Case, subject: Framework, function: Any) -> Traced:
+def trace_backward(case: Case, subject: Framework, function: Any, pull: Pull | None = None) -> Traced:
     """The trace of the backward pass of `function`, with the case's names for the primals and `g` for the cotangent.
+
+    `pull` goes on with a run of the function that was recorded (`Traced.pull`).
 
     Raises Unsupported, with the reason, where it has no graph; Faulty where it does in memory what it may not.
     """
     try:
         with kept_once():
-            backward = subject.trace_vjp(several(function), case.values, case.wrt, case.cotangent)
+            backward = pull(case.values, case.wrt, case.cotangent) if pull else None
+            if backward is None:
+                backward = subject.trace_vjp(several(function), case.values, case.wrt, case.cotangent)
     except Unsupported:
         raise
     except JUDGED as e:  # under a tracer a function may do what it does not do else

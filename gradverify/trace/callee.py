@@ -28,12 +28,15 @@ def qualified_name_of(fn: Callable[..., Any]) -> str:
 
 def positional(fn: Any, k: int) -> str:
     """What the function itself calls its k-th argument; of a custom rule, what its `forward` calls it."""
+    return positional_names(fn, k + 1)[k]
+
+
+def positional_names(fn: Any, count: int) -> list[str]:
+    """The same of its first `count` arguments."""
     parameters = _parameters(fn)
     plain = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    if k < len(plain):
-        return plain[k]
     rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "args")
-    return f"{rest}[{k - len(plain)}]"
+    return [*plain[:count], *(f"{rest}[{k}]" for k in range(count - len(plain)))]
 
 
 def _parameters(fn: Any) -> list[inspect.Parameter]:

@@ -17,7 +17,7 @@ from ..core.errors import JUDGED, Unsupported
 from ..namespaces.dtypes import ROUNDOFF
 from ..namespaces.layout import strides_of
 from .base import Tracer
-from .callee import positional
+from .callee import positional_names
 from .confirm import disagreement, farther, nearby, unread_but_used
 from .drawing import replayed
 from .value import PARTS, Argument, Output, Traced, kind_of
@@ -105,7 +105,8 @@ class FlatCall:
     arrays: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        trees: list[tuple[str, int | str, Any]] = [(positional(self.fn, k), k, a) for k, a in enumerate(self.args)]
+        names = positional_names(self.fn, len(self.args))
+        trees: list[tuple[str, int | str, Any]] = [(n, k, a) for k, (n, a) in enumerate(zip(names, self.args))]
         trees += [(n, n, a) for n, a in self.kwargs.items()]
         for head, owner, tree in trees:
             for path, leaf in leaves(tree):

@@ -100,6 +100,9 @@ class HandWrittenFunction(ABC):
         """Return the outputs, and the function from cotangents to gradients by name."""
 
 
+Pull = Callable[[Mapping[str, np.ndarray], tuple[str, ...], tuple[np.ndarray, ...]], "Traced | None"]
+
+
 @dataclass(frozen=True, eq=False)
 class Traced:
     """A function as a graph at one point.
@@ -134,6 +137,8 @@ class Traced:
     stops_at   where the graph is what it converges to, how far it may stop from there, as a share of the largest entry
     native     where arguments or outputs are complex, the function over them as they are, one array each; `function`
                takes and returns their parts, joined and split by the framework's own differentiable operations
+    pull       goes on with the recorded run, at its own point: (values, wrt, cotangent) -> the trace of the backward pass,
+               as `Framework.trace_vjp` gives it of `function`. None, or it gives None, where that takes a run of its own
     """
 
     graph: Graph | None
@@ -162,6 +167,7 @@ class Traced:
     converges: bool = False
     stops_at: float = 0.0
     native: Callable[..., tuple[Any, ...]] | None = None
+    pull: Pull | None = None
 
     @property
     def leaves(self) -> tuple[tuple[int, ...], ...]:

@@ -416,3 +416,19 @@ def test_jaxs_caches_are_emptied_behind_many_programs(bound: int, left: int, mon
     assert check(lambda x: jnp.linalg.inv(x) * factor, np.eye(3) * 2, framework="jax", effort="quick")
     assert users._cache_size() == left
     assert float(users(2.0)) == float(jnp.sin(2.0) * 2)
+
+
+def test_tracebacks_of_probes_are_not_tidied():
+    """JAX takes longer to do so than to run the function; at the given point the user reads them."""
+    seen = []
+
+    def f(w, x):
+        seen.append(jax.config.values["jax_traceback_filtering"])
+        return jnp.tanh(w @ x)
+
+    before = jax.config.values["jax_traceback_filtering"]
+    verdict = check(f, jnp.ones((3, 3)), jnp.arange(3.0))
+    assert verdict
+    assert seen[0] == before
+    assert "off" in seen
+    assert jax.config.values["jax_traceback_filtering"] == before

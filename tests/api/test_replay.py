@@ -107,6 +107,90 @@ def test_nothing_but_a_pass_rests_on_a_replay(monkeypatch: pytest.MonkeyPatch) -
     assert {Outcome.PASS, Outcome.FAIL} <= set(seen)
 
 
+# ---- in float32 -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def narrowed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """For each probe of float32, whether the trace of float64 served."""
+    found: list[bool] = []
+    real = driver.replay
+
+    def noted(given: Any, point: Any) -> Any:
+        there = real(given, point)
+        if point.name == "float32":
+            found.append(there is not None)
+        return there
+
+    monkeypatch.setattr(driver, "replay", noted)
+    return found
+
+
+def plain(x: Any, y: Any) -> Any:
+    return torch.tanh(x * y) + 0.1 * x
+
+
+def test_float32_is_judged_by_the_trace_of_float64(narrowed: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    for f in (plain, custom(torch.sin, lambda g, x: g * x.cos()), lambda x: torch.softmax(x, 0)[:2]):
+        args = (X, Y) if f is plain else (X,)
+        found = check(f, *args, order=1)
+        monkeypatch.setattr(driver, "replay", lambda given, point: None)
+        anew = check(f, *args, order=1)
+        monkeypatch.undo()
+        assert (found.outcome, found.power, found.facts["tried"]) == (anew.outcome, anew.power, anew.facts["tried"])
+        assert "float32" in found.facts["tried"]
+
+
+def test_the_trace_of_float64_serves(narrowed: list[bool]) -> None:
+    assert check(plain, X, Y, order=1)
+    assert check(custom(torch.sin, lambda g, x: g * x.cos()), X, order=1)
+    assert narrowed == [True, True]
+
+
+def swallows(x: Any) -> Any:
+    try:
+        y = x.to(torch.float32).double() if x.dtype is torch.float32 else x
+    except Exception:
+        y = x
+    return (y * x).to(x.dtype)
+
+
+OTHERS: dict[str, Callable[[Any], Any]] = {
+    "a number of the dtype": lambda x: (x * x + torch.finfo(x.dtype).eps).sqrt(),
+    "another operation": lambda x: x.exp() - 1 if x.dtype is torch.float64 else x.expm1(),
+    "another operand": lambda x: (lambda y: y * x if x.dtype is torch.float64 else y * y / x.exp())(x.exp()),
+    "another number of operations": lambda x: x * 4 if x.dtype is torch.float64 else x * 2 * 2,
+    "a cast in between": lambda x: x.double().sin().to(x.dtype),
+    "a cast that is caught": swallows,
+    "a closed-over array": lambda x: x * Y.to(x.dtype),
+    "an array of the dtype": lambda x: x * torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=x.dtype),
+    "out of sight": lambda x: x * torch.from_numpy(np.ones(4, str(x.dtype).removeprefix("torch."))),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_function_that_may_be_another_one_in_float32_is_traced_there(name: str, narrowed: list[bool]) -> None:
+    assert check(OTHERS[name], X, order=1)
+    assert narrowed == [False]
+
+
+SLIGHTLY: dict[str, Callable[[Any, Any], Any]] = {
+    "a factor": lambda g, x: g * x.cos() * (1 if x.dtype is torch.float64 else 1 + 1e-5),
+    "another number": lambda g, x: g * x.cos() * (1.0 if x.dtype is torch.float64 else 1.00001),
+    "an operand": lambda g, x: g * x.cos() if x.dtype is torch.float64 else x * x.cos(),
+    "below its rounding": lambda g, x: g * x.cos() * (1.0 if x.dtype is torch.float64 else 1 + 2**-26),
+}
+
+
+@pytest.mark.parametrize("name", SLIGHTLY)
+def test_what_is_wrong_in_float32_alone_is_found_there(name: str, narrowed: list[bool]) -> None:
+    verdict = check(custom(torch.sin, SLIGHTLY[name]), X, order=1)
+    assert narrowed == [False]
+    if name != "below its rounding":  # WEAK at a point that we chose is nobody's
+        assert verdict.outcome is Outcome.FAIL
+        assert "float32" in verdict.message
+
+
 # ---- laws around the point ------------------------------------------------------------------------------------------
 
 

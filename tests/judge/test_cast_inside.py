@@ -101,7 +101,10 @@ def judged(f: Any, *xs: Any) -> gv.Verdict:
 def test_rounding_at_true_zeros_is_that_of_the_cast(seed: int) -> None:
     q, k, v = (tensor(5, 19, seed=seed + j) for j in range(3))
     assert judged(in_float32(Attention.apply), q, k, v).outcome is Outcome.PASS
-    assert judged(in_float32(FromFirst.apply), tensor(3, 9, seed=seed), tensor(3, 9, seed=seed + 9)).outcome is Outcome.PASS
+    assert (
+        judged(in_float32(FromFirst.apply), tensor(3, 9, seed=seed), tensor(3, 9, seed=seed + 9)).outcome
+        is Outcome.PASS
+    )
 
 
 def test_in_float64_it_is_float64s() -> None:

@@ -12,7 +12,7 @@ from ...core.imports import importable
 from ...engine.autograd.function import Function
 from ...engine.modes import state
 from ...engine.tensor import Tensor
-from ...trace.callee import positional
+from ...trace.callee import positional_names
 from ..watching import (
     MEANT,
     Call,
@@ -78,7 +78,7 @@ def _sample(
     cls: type[Function], definition: Definition, entry: Entry, args: tuple[Any, ...], recorder: Recorder
 ) -> Sample | None:
     """A copy of the call; None where it is not wanted."""
-    names = [positional(cls.apply, k) for k in range(len(args))]
+    names = positional_names(cls.apply, len(args))
     places = [k for k, a in enumerate(args) if isinstance(a, Tensor) and a.requires_grad]
     arrays = {k: a.detach().numpy().copy() for k, a in enumerate(args) if isinstance(a, Tensor)}
     signature = signature_of((names[k], str(x.dtype), x.shape, k in places) for k, x in arrays.items())

@@ -302,6 +302,19 @@ class JaxFramework(Framework):
                 if jax.config.values.get(name) != value:
                     jax.config.update(name, value)
 
+    @contextmanager
+    def trying(self) -> Iterator[None]:
+        """JAX takes its own frames out of every traceback, at each of its functions that an exception passes: that takes
+        longer than a short function's trace."""
+        import jax
+
+        before = jax.config.values["jax_traceback_filtering"]
+        jax.config.update("jax_traceback_filtering", "off")
+        try:
+            yield
+        finally:
+            jax.config.update("jax_traceback_filtering", before)
+
     def run_jvp(
         self, function: Callable[..., Any], values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray],
         batched: bool,

@@ -400,6 +400,17 @@ class TorchFramework(Framework):
     ) -> Traced:
         return derivatives.trace_vjp(function, values, wrt, cotangent)
 
+    def operations(
+        self,
+        function: Callable[..., Any],
+        values: Mapping[str, np.ndarray],
+        wrt: tuple[str, ...],
+        cotangent: tuple[np.ndarray, ...],
+    ) -> tuple[Any, ...] | None:
+        from .operations import operations
+
+        return operations(function, values, wrt, cotangent)
+
     def lift_jvp(
         self, function: Callable[..., Any], values: Mapping[str, np.ndarray], tangents: Mapping[str, np.ndarray]
     ) -> Derived:

@@ -1591,6 +1591,42 @@ def nll_loss(xp: TorchTracer, x: Value, target: Value, weight: Any, reduction: i
     return xp.divide(xp.sum(loss), total()), xp.later(lambda: xp.spread(total(), ()))
 
 
+# ---- backward -------------------------------------------------------------------------------------------------------
+# What PyTorch's decompositions of these come to (torch._decomp.decompositions) where nothing is cast. They stand in most
+# backward passes, and to run a decomposition in sight of the tracer takes ten times as long as to write it down.
+
+PULLED: dict[str, Map] = {}
+"""Overloads of arguments that all are in float32, or all in float64; as in MAPPED."""
+
+pulls = entering(PULLED)
+
+
+@pulls("tanh_backward")
+def tanh_backward(xp: TorchTracer, g: Value, y: Value) -> Value:
+    return g * (1.0 - y * y)
+
+
+@pulls("sigmoid_backward")
+def sigmoid_backward(xp: TorchTracer, g: Value, y: Value) -> Value:
+    return g * (y * (1.0 - y))
+
+
+@pulls("threshold_backward")
+def threshold_backward(xp: TorchTracer, g: Value, x: Value, threshold: Any) -> Value:
+    return xp.where(xp.less_equal(x, threshold), 0.0, g)
+
+
+@pulls("_softmax_backward_data")
+def softmax_backward(xp: TorchTracer, g: Value, y: Value, dim: int, dtype: Any) -> Value:
+    gy = g * y
+    return gy - y * reduce(xp, "sum", gy, [dim], True)
+
+
+@pulls("_log_softmax_backward_data")
+def log_softmax_backward(xp: TorchTracer, g: Value, y: Value, dim: int, dtype: Any) -> Value:
+    return g - xp.exp(y) * reduce(xp, "sum", g, [dim], True)
+
+
 def mapped() -> tuple[str, ...]:
     """Every overload in the table, by its full name."""
     return tuple(sorted(f"aten.{n}" if "." in n else f"aten.{n}.default" for n in MAPPED))

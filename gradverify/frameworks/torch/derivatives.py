@@ -89,22 +89,11 @@ def trace_vjp(
     wrt: tuple[str, ...],
     cotangent: tuple[np.ndarray, ...],
 ) -> Traced:
-    """The trace of the backward pass as users run it: without create_graph, so that once_differentiable is no matter."""
-    import torch
-
-    from .tracer import trace
-
-    names = list(values)
-
-    def pull(*arrays: Any) -> Any:
-        given = dict(zip(names, arrays))
-        with torch.enable_grad():
-            outputs, cotangents = _seeded(function, given, arrays[len(names) :])
-        found = torch.autograd.grad(outputs, [given[n] for n in wrt], cotangents, allow_unused=True)
-        return tuple(g for g in found if g is not None)
+    """The trace of the backward pass as users run it."""
+    from .tracer import pulled, trace
 
     args = [from_numpy(v).requires_grad_(n in wrt) for n, v in values.items()]
-    return trace(pull, (*args, *map(from_numpy, cotangent)), strict=False)
+    return trace(pulled(function, list(values), wrt), (*args, *map(from_numpy, cotangent)), strict=False)
 
 
 def lift_jvp(

@@ -20,7 +20,7 @@ import torch
 from torch.autograd import Function
 from torch.utils import _pytree as pytree
 
-from ...trace.callee import positional
+from ...trace.callee import positional_names
 from ..watching import MOST_ENTRIES, Call, Definition, Described, Sample, named, signature_of
 from .arrays import some_entries
 
@@ -50,7 +50,7 @@ def argument_names(cls: type[Function], operator: Any, count: int) -> list[str]:
         return [a.name for a in operator[0]._schema.arguments[:count]]
     known = _NAMES.setdefault(cls, {})
     if count not in known:  # a signature takes longer than all else of a look
-        known[count] = [positional(cls.apply, k) for k in range(count)]
+        known[count] = positional_names(cls.apply, count)
     return known[count]
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,20 +29,20 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...core.errors import JUDGED, Undefined, Unsupported
-from ...core.graph import Input, Site
+from ...core.graph import Apply, Input, Site
 from ...core.op import Kind
 from ...namespaces.dtypes import ROUNDOFF
 from ...namespaces.layout import strided_indices
 from ...trace.base import CONVENTION, Tracer, digest
 from ...trace.call_site import at, frames, site_in_run
-from ...trace.callee import positional
+from ...trace.callee import positional_names
 from ...trace.calls import captured, narrowest
 from ...trace.confirm import disagreement, farther, nearby, read_but_ignored, unread_but_used
 from ...trace.drawing import replayed
 from ...trace.value import PARTS, Argument, Complex, Output, Part, Role, Traced, Value, kind_of
-from .arrays import plain
-from .aten import MAPPED
-from .beneath import ALLOCATIONS, recorder
+from .arrays import from_numpy, plain
+from .aten import MAPPED, PULLED
+from .beneath import ALLOCATIONS, Beneath, recorder
 from .beneath import mended as mended_beneath
 from .compiled import NOTE as COMPILED
 from .compiled import compiling, eager, is_compiled
@@ -134,13 +135,31 @@ def trace(
     `opaque` instead and its graph is None. What `fn` itself raises is passed on.
     """
     call = _Call(fn, tuple(args), dict(kwargs or {}), seed)
-    opaque: list[str] = []
-    xp, arguments, inputs, result = _recorded(call, stop_detached)
+    mode, arguments, inputs, result = _recorded(call, stop_detached)
     if is_compiled(fn):
-        xp.note(COMPILED)
+        mode.xp.note(COMPILED)
     for name, parameter in call.parameters.items():
         if parameter._backward_hooks:
-            xp.note(f"the parameter {name} has hooks, which are run: what they change is part of its gradient")
+            mode.xp.note(f"the parameter {name} has hooks, which are run: what they change is part of its gradient")
+    traced = _traced(call, mode, arguments, inputs, result, confirm=confirm, strict=strict)
+    if confirm and not stop_detached and _can_go_on(traced, mode.xp):
+        return replace(traced, pull=_Rest(mode, traced, inputs, result))
+    return traced
+
+
+def _traced(
+    call: _Call,
+    mode: _Mode,
+    arguments: Sequence[Argument],
+    inputs: Sequence[tuple[str, torch.Tensor]],
+    result: Any,
+    *,
+    confirm: bool,
+    strict: bool,
+) -> Traced:
+    """The trace of a run that was recorded; `confirm` and `strict` as in `trace`."""
+    xp, arguments = mode.xp, list(arguments)
+    opaque: list[str] = []
     leaves, _ = pytree.tree_flatten_with_path(result)
     outputs, nodes, tensors = _outputs(xp, leaves, opaque)
     custom = _custom([leaf for _, leaf in leaves])
@@ -182,19 +201,105 @@ def trace(
     )
     if graph is not None and confirm and not faults:
         halves = [half for _, t in inputs for half in _halves(t)]
-        why_not = _confirmed(traced, halves, tensors, seed, xp)
+        why_not = _confirmed(traced, halves, tensors, call.seed, xp)
         if why_not:
             opaque.append(why_not)
             # In evaluation a module may keep what it makes of parameters that nobody changes meanwhile.
             steps = call.module is None or call.module.training
-            traced = replace(traced, graph=None, stale=_stale(traced, halves, seed) if steps else ())
+            traced = replace(traced, graph=None, stale=_stale(traced, halves, call.seed) if steps else ())
     if opaque and strict and not traced.stale and not traced.faults:
         raise Unsupported("; ".join(dict.fromkeys(opaque)))
     return replace(traced, notes=tuple(xp.notes), opaque=tuple(dict.fromkeys(opaque)))
 
 
+RETAINED = 200_000
+"""Array entries, over all nodes, of a run that is kept to be continued: the backward passes of larger ones are not evaluated
+exactly anyway (`judge.exact.SMALL`)."""
+
+
+def _can_go_on(traced: Traced, xp: TorchTracer) -> bool:
+    """May the backward pass be recorded as the rest of this run, as it would be in one of its own?
+
+    Not where anything was noted: the notes of a backward pass are those of its own run. Nor where an argument is laid out in
+    its own way, complex, or captured, which is an argument of the backward pass.
+    """
+    graph = traced.graph
+    if graph is None or traced.notes or traced.written or traced.updated or type(xp.beneath) is not Beneath:
+        return False
+    plain = all(a.strides is None and not a.part and a.role != "captured" for a in traced.arguments)
+    plain = plain and not any(o.part for o in traced.outputs)
+    return plain and sum(math.prod(n.shape) for n in graph.nodes) <= RETAINED
+
+
+class _Rest:
+    """A recorded run, which goes on with its backward pass: once, and at its own point (`Traced.pull`).
+
+    What is recorded is what a trace of the whole backward pass would record, but for the run of the function, of which the
+    graph is there.
+    """
+
+    def __init__(self, mode: _Mode, traced: Traced, inputs: list[tuple[str, torch.Tensor]], result: Any) -> None:
+        self.run: tuple[Any, ...] | None = (mode, traced.arguments, inputs, result)
+        self.function = traced.function
+
+    def __call__(
+        self, values: Mapping[str, np.ndarray], wrt: tuple[str, ...], cotangent: tuple[np.ndarray, ...]
+    ) -> Traced | None:
+        if self.run is None:
+            return None
+        (mode, arguments, inputs, result), self.run = self.run, None
+        xp, leaves = mode.xp, dict(inputs)
+        outputs = [o for o in pytree.tree_leaves(result) if _differentiable(o)]
+        same = list(values) == list(leaves) and all(np.array_equal(values[n], xp.values[n]) for n in leaves)
+        asked = all(t.requires_grad == (n in wrt) for n, t in leaves.items())  # a Function may ask what is needed
+        if not same or not asked or len(outputs) != len(cotangent):
+            return None
+        given = [from_numpy(g) for g in cotangent]
+        names = [f"cotangent {k}" for k in range(len(given))]
+        pull = pulled(self.function, list(leaves), wrt)
+        whole = _Call(pull, (*leaves.values(), *given), {}, 0)
+        try:
+            for name, g in zip(names, given):
+                xp.enter(g, xp.input(name, _array(g), False))
+
+            def rest(*arrays: Any) -> Any:
+                pairs = [(o, g) for o, g in zip(outputs, arrays[len(leaves) :]) if o.requires_grad]
+                return gradients(pairs, [leaves[n] for n in wrt])
+
+            with _quiet(), recognised(xp):
+                found = whole.run([*leaves.values(), *given], watching=mode, instead=rest)
+        except JUDGED:  # a run of its own says what is to be said of it
+            return None
+        arguments = (*arguments, *(_argument(n, g) for n, g in zip(names, given)))
+        return _traced(whole, mode, arguments, [*inputs, *zip(names, given)], found, confirm=True, strict=False)
+
+
+def _argument(name: str, t: torch.Tensor) -> Argument:
+    return Argument(name, kind_of(_array(t).dtype), _dtype_name(t.dtype), tuple(t.shape))
+
+
+def pulled(function: Callable[..., Any], names: Sequence[str], wrt: Sequence[str]) -> Callable[..., Any]:
+    """The backward pass as users run it, of the arguments `names` and the cotangents: without create_graph, so that
+    once_differentiable is no matter."""
+
+    def pull(*arrays: Any) -> Any:
+        given = dict(zip(names, arrays))
+        with torch.enable_grad():
+            outputs = function(*given.values())
+        pairs = [(o, g) for o, g in zip(outputs, arrays[len(names) :]) if o.requires_grad]
+        return gradients(pairs, [given[n] for n in wrt])
+
+    return pull
+
+
+def gradients(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]], leaves: Sequence[torch.Tensor]) -> tuple[Any, ...]:
+    """The gradients of outputs with their cotangents, without those that are None."""
+    outputs, cotangents = zip(*pairs)
+    return tuple(g for g in torch.autograd.grad(outputs, leaves, cotangents, allow_unused=True) if g is not None)
+
+
 def _recorded(call: _Call, stop_detached: bool) -> Any:
-    """The tracer, the arguments, the input tensors and the result of the run that is recorded."""
+    """The mode that recorded the run, the arguments, the input tensors and the result."""
     try:
         return _watched(call, stop_detached, lambda _: True)
     except RuntimeError as e:
@@ -202,9 +307,9 @@ def _recorded(call: _Call, stop_detached: bool) -> Any:
         if call.flagged or not any(said in str(e) for said in NO_GRAD):
             raise
         able = call.able()
-        xp, arguments, inputs, result = _watched(call, stop_detached, able.__contains__)
+        mode, arguments, inputs, result = _watched(call, stop_detached, able.__contains__)
         return (
-            xp,
+            mode,
             [replace(a, wanted=a.whole in able and (a.wanted or not call.parameters)) for a in arguments],
             inputs,
             result,
@@ -246,9 +351,10 @@ def _watched(call: _Call, stop_detached: bool, wanting: Callable[[str], bool]) -
 def _run(call: _Call, stop_detached: bool, wanting: Callable[[str], bool]) -> Any:
     xp = TorchTracer(stop_detached)
     arguments, inputs = call.inputs(xp, wanting)
+    mode = _Mode(xp, inputs)
     with _quiet(), xp.beneath.recording(), recognised(xp):
-        result = call.run([t for _, t in inputs], watching=_Mode(xp, inputs))
-    return xp, arguments, inputs, result
+        result = call.run([t for _, t in inputs], watching=mode)
+    return mode, arguments, inputs, result
 
 
 def replaced(change: Callable[[np.ndarray], np.ndarray | None], args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -280,8 +386,8 @@ class _Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     seed: int
-    names: list[str] = field(default_factory=list)
     tensor_leaves: list[int] = field(default_factory=list)
+    paths: list[Any] = field(default_factory=list)
     leaves: list[Any] = field(default_factory=list)
     structure: Any = None
     is_flat: bool = False  # are the arguments leaves, and no keyword among them?
@@ -296,17 +402,16 @@ class _Call:
         self.is_flat = not self.kwargs and len(flat) == len(self.args) and all(map(is_, self.args, self.leaves))
         for k, (path, leaf) in enumerate(flat):
             if isinstance(leaf, torch.Tensor):
-                self.names.append(self._name(path))
+                self.paths.append(path)
                 self.tensor_leaves.append(k)
 
-    def _name(self, path: tuple[Any, ...]) -> str:
-        """`x`, `params['w']`, `rest[0]`: by the function's own parameter names where it tells them."""
-        (where, first, *rest) = path
-        if where.idx == 1:
-            head = str(first.key)
-        else:
-            head = positional(self.fn.forward if isinstance(self.fn, torch.nn.Module) else self.fn, first.idx)
-        return head + pytree.keystr(tuple(rest))
+    @functools.cached_property
+    def names(self) -> list[str]:
+        """`x`, `params['w']`, `rest[0]`: the tensors by the function's own parameter names where it tells them."""
+        fn = self.fn.forward if isinstance(self.fn, torch.nn.Module) else self.fn
+        heads = positional_names(fn, len(self.args))
+        named = ((heads[p[1].idx] if p[0].idx == 0 else str(p[1].key), p[2:]) for p in self.paths)
+        return [head + pytree.keystr(tuple(rest)) for head, rest in named]
 
     @property
     def flagged(self) -> bool:
@@ -365,8 +470,8 @@ class _Call:
                     xp.names.setdefault(digest(half), f"{name}.{part}" if part else name)
         return arguments, tensors
 
-    def run(self, tensors: list[torch.Tensor], watching: Any = None) -> Any:
-        """fn over these tensors, arguments first and then parameters; random draws from the seed.
+    def run(self, tensors: list[torch.Tensor], watching: Any = None, instead: Callable[..., Any] | None = None) -> Any:
+        """fn over these tensors, arguments first and then parameters; random draws from the seed. `instead` is run for fn.
 
         Whether it draws from a generator of the whole process, its first run tells.
         """
@@ -374,6 +479,25 @@ class _Call:
         for k, t in zip(self.tensor_leaves, tensors):
             leaves[k] = t
         args, kwargs = self.unflattened(leaves)
+        if watching is None and self.is_bare and self.draws is False and not any(t.is_cuda for t in tensors):
+            generator = torch.default_generator
+            state = generator.get_state()
+            generator.manual_seed(self.seed)
+            try:
+                return self.fn(*args, **kwargs)
+            finally:
+                generator.set_state(state)
+        return self._run(tensors, args, kwargs, watching, instead)
+
+    @property
+    def is_bare(self) -> bool:
+        """Does a run need no more around it than a seed? No module, no compiler, no kernels beneath."""
+        compilers = "torch._dynamo" in sys.modules or "triton.runtime.interpreter" in sys.modules
+        return self.module is None and not compilers
+
+    def _run(
+        self, tensors: list[torch.Tensor], args: Any, kwargs: Any, watching: Any, instead: Callable[..., Any] | None
+    ) -> Any:
         state: dict[str, torch.Tensor] = dict(zip(self.parameters, tensors[len(self.tensor_leaves) :]))
         state = {n: _hooked(t, self.parameters[n]) for n, t in state.items()}
         state |= {n: b.clone() for n, b in self.buffers.items()}
@@ -396,10 +520,11 @@ class _Call:
             if watching is not None:
                 stack.enter_context(watching.escapes)
                 stack.enter_context(watching)
+            fn = instead or self.fn
             if self.draws is False:
-                return self.fn(*args, **kwargs)
+                return fn(*args, **kwargs)
             drawn = stack.enter_context(replayed(self.seed))
-            result = self.fn(*args, **kwargs)
+            result = fn(*args, **kwargs)
             self.draws = drawn()
             return result
 
@@ -955,7 +1080,8 @@ class _Mode(TorchDispatchMode):
             return self.mutating(func, args, kwargs)
         mapping = MAPPED.get(facts.overload) if facts.is_aten else None
         if mapping is None:
-            return self.unmapped(func, args, kwargs)
+            pulled = PULLED.get(facts.overload) if facts.is_aten and _is_uncast(given) else None
+            return self.unmapped(func, args, kwargs) if pulled is None else self.pulled(func, pulled, args, kwargs)
         out = func(*args, **kwargs)
         self.record(func, mapping, args, kwargs, out)
         if name == "clone" and (args[0].is_conj() or args[0].is_neg()) and args[0].requires_grad:
@@ -1114,13 +1240,28 @@ class _Mode(TorchDispatchMode):
         if value is not None and value.live and value.kind == "float" and not value.why:
             self.xp.call("trunc", value)
 
+    def pulled(self, func: Any, mapping: Any, args: Any, kwargs: Any) -> Any:
+        """A call of a backward pass whose decomposition is written down (`aten.PULLED`).
+
+        Its steps are in the dtype of its arguments, as those of the decomposition are.
+        """
+        out, first = func(*args, **kwargs), len(self.xp.builder.nodes)
+        self.record(func, mapping, args, kwargs, out)
+        dtype = _dtype_name(out.dtype)
+        for k, node in enumerate(self.xp.builder.nodes[first:], first):
+            if (
+                isinstance(node, Apply) and node.kind == "float" and node.op != "reshape"
+            ):  # of 0-d arrays, for the table
+                self.xp.formats.setdefault(k, set()).add(dtype)
+        return self.kept(out)
+
     def unmapped(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Views by position; masks and integers as they are; the rest by decomposition; else opaque."""
         if any(a.alias_info is not None for a in func._schema.arguments):
             out = func(*args, **kwargs)
             if all(_strided(t) and t.untyped_storage()._cdata in self.xp.stores for t in _leaves(out)):
                 return self.kept(out)
-        decomposition = _decomposition(func)
+        decomposition = _decomposition(func, _tensors((args, kwargs)))
         if decomposition is not None:
             with self.again(str(func)):
                 result = decomposition(*args, **kwargs)
@@ -1308,11 +1449,42 @@ def _decompositions() -> Mapping[Any, Any]:
     return {**decomposition_table, **core_aten_decompositions()}
 
 
-def _decomposition(func: Any) -> Callable[..., Any] | None:
+def _decomposition(func: Any, given: Sequence[torch.Tensor]) -> Callable[..., Any] | None:
+    """The decomposition of an operator for these tensors; None where PyTorch has none."""
     found = _decompositions().get(func)
     if found is not None:
-        return found
+        return (_without_casts(found) if _is_uncast(given) else None) or found
     return func.decompose if func._can_decompose() else None
+
+
+UNCAST = frozenset({torch.float32, torch.float64})
+"""Of arguments that all have one of these dtypes PyTorch's decompositions cast none: they are computed as they are."""
+
+
+def _is_uncast(given: Sequence[torch.Tensor]) -> bool:
+    dtypes = {t.dtype for t in given}
+    return len(dtypes) == 1 and dtypes <= UNCAST
+
+
+_CASTS = "type_casts.<locals>.inner"
+"""PyTorch's decorator of a decomposition that casts to the dtype that is computed in."""
+
+_OUT = frozenset({"out_wrapper.<locals>._out_wrapper.<locals>._fn", "_convert_out_params.<locals>._fn"})
+"""Those that add an argument `out`."""
+
+
+@functools.cache
+def _without_casts(decomposition: Callable[..., Any]) -> Callable[..., Any] | None:
+    """What stands behind the casts and the `out` of a decomposition; None where it has no casts, or more than these.
+
+    To find out that nothing is cast takes PyTorch longer than the operations themselves.
+    """
+    layers = []
+    while hasattr(decomposition, "__wrapped__"):
+        layers.append(getattr(getattr(decomposition, "__code__", None), "co_qualname", ""))
+        decomposition = decomposition.__wrapped__
+    plain = inspect.isfunction(decomposition) and "is_out" not in inspect.signature(decomposition).parameters
+    return decomposition if plain and _CASTS in layers and {*layers} <= {_CASTS, *_OUT} else None
 
 
 # ---- results --------------------------------------------------------------------------------------------------------
