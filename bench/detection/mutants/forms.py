@@ -62,7 +62,7 @@ def _mills(x):
 
 # --- cancellation
 tail("sinc-quotient", "(cos πx - sinc x)/x at 3e-7", torch.sinc, lambda g, o, x: g * (torch.cos(math.pi * x) - o) / x, lambda g, o, x: g * _dsinc(x), SMALL, quick=True)  # fmt: skip
-tail("sinc-quotient-float32", "the same at 2e-3 in float32", torch.sinc, lambda g, o, x: g * (torch.cos(math.pi * x) - o) / x, lambda g, o, x: g * _dsinc(x.double()).float(), lambda r: (r.of([2e-3, 0.7, -2.3], F32),))  # fmt: skip
+tail("sinc-quotient-float32", "the same at 2e-3 in float32", torch.sinc, lambda g, o, x: g * (torch.cos(math.pi * x) - o) / x, lambda g, o, x: g * _dsinc(x.double()).to(x.dtype), lambda r: (r.of([2e-3, 0.7, -2.3], F32),))  # fmt: skip
 tail("i0-unscaled", "sign·I0 cancels against I0 in the product rule of e^|x| i0e(x), at 3e-7", S.i0, lambda g, o, x: g * (x.sign() * o + x.abs().exp() * (S.i1e(x) - x.sign() * S.i0e(x))), lambda g, o, x: g * S.i1(x), SMALL, quick=True)  # fmt: skip
 tail("erfcx-difference", "2x·out - 2/√π at 4e4", S.erfcx, lambda g, o, x: g * (2 * x * o - 2 / ROOT_PI), lambda g, o, x: g * _derfcx(x), FAR, quick=True)  # fmt: skip
 tail("erfcx-of-a-multiple", "the same, of 3x", lambda x: S.erfcx(3 * x), lambda g, o, x: g * (18 * x * o - 6 / ROOT_PI), lambda g, o, x: 3 * g * _derfcx(3 * x), FAR)  # fmt: skip

@@ -359,5 +359,7 @@ def _is_unshared(g: Any) -> bool:
         return False
     if g.base is None:
         return True
+    if not g.flags.writeable:  # one entry that was broadcast
+        return False
     base = g.base
     return type(base) is np.ndarray and base.base is None and base.size == g.size and sys.getrefcount(base) <= 3
