@@ -35,6 +35,7 @@ from .branches import COMPARISONS
 from .calls import Calls
 from .complex_adapter import label_whole, to_native
 from .keeping import kept_process
+from .launches import note_atomics  # declares its probe
 from .opaque import judge_opaque
 from .probes import Given, OtherArguments, OtherCase, OtherFunction, OtherQuestion, Probe, Resize, Variant, probes
 from .question import PASSES, Effort, Point, Question
@@ -85,7 +86,9 @@ def _judge(q: Question, effort: Effort, first_asked: str) -> Verdict:
             if verdict.outcome is not Outcome.PASS and first.outcome is Outcome.PASS:  # a FAIL may come yet
                 first = verdict
     facts = {**first.facts, "tried": walk.tried, "skipped": walk.skipped}
-    return replace(first, notes=(*first.notes, *walk.notes), facts=facts, coverage=given.found.coverage)
+    return replace(
+        first, notes=(*first.notes, *walk.notes, *note_atomics(given)), facts=facts, coverage=given.found.coverage
+    )
 
 
 class _Walk:
@@ -110,7 +113,7 @@ class _Walk:
                 if not probe.is_affordable(self.given, variant):
                     continue
                 label = variant.label.replace("{}", probe.name) or probe.name
-                with doing(label):
+                with doing(label), variant.within():
                     verdict, why_not = self._judge(probe, variant, label)
                 if verdict is None:
                     self._skip(probe, label, why_not)

@@ -36,7 +36,9 @@ class Accesses:
     unwritten     tensors that nobody had written when they were allocated, by their storage's address in PyTorch
     names         the kernels' names for storages, by the same addresses
     given_nan     whether a kernel was given NaNs that are not of our own
-    synchronised  whether the kernel that runs uses locks, so that who writes first is no question
+    synchronised  whether the kernel that runs uses locks or counters, so that who writes first is no question
+    waits         whether any kernel uses locks
+    summed        tensors that several instances of one kernel added to by atomics, as texts
     undefined     what the kernel that runs has read that nobody wrote
     """
 
@@ -47,7 +49,8 @@ class Accesses:
         self.unwritten: dict[int, torch.Tensor] = {}
         self.names: dict[int, str] = {}
         self.given_nan = False
-        self.synchronised = False
+        self.synchronised = self.waits = False
+        self.summed: dict[str, None] = {}
         self.undefined: dict[str, None] = {}
 
     def hooks(self) -> dict[str, Callable[[Any], Any]]:
@@ -78,6 +81,8 @@ class Accesses:
     def commit(self) -> None:
         """Hand what the launch wrote to the tracer."""
         for region in self.memory.regions.values():
+            if region.summed:
+                self.summed[f"{region.title} of {self.marks.kernel}"] = None
             dtype = TORCH_DTYPES.get(region.dtype)
             if not region.written or dtype is None:
                 continue
@@ -152,9 +157,7 @@ class Accesses:
                     region.codes = self.lanes.refuse(
                         f"{region.title} is read in two dtypes", (region.nbytes // itemsize,)
                     )
-                    region.writers = np.full(region.nbytes // itemsize, -1)
-                    region.readers = region.writers.copy()
-                    region.dtype = dtype
+                    region.retype(dtype, itemsize)
                 found.append((region, lanes, places))
         return found
 
@@ -237,14 +240,13 @@ class Accesses:
                         self.fault(f"stores what depends on {what}")
 
     def _writing(self, region: Region, lanes: np.ndarray, places: np.ndarray, data: np.ndarray, codes: Codes) -> None:
-        first = region.writers[places] == -1
         others, read = region.note_write(places, self.program)
         if self.synchronised or not (others.any() or read.any()):
             return
         # The same known number, or the same entry, from several instances is no question of who comes first.
         view = np.frombuffer(_bytes(region, places, data.itemsize), dtype=data.dtype)
         same = view == data[lanes]
-        if (others & ~same & ~first).any():
+        if (others & ~same).any():
             self.fault(f"writes places of {region.title} that another program instance writes, without atomics: a race")
         elif (read & ~same & ~others).any():
             self.fault(f"writes places of {region.title} that another program instance reads: a race")
@@ -261,8 +263,12 @@ class Accesses:
                     self.xp.failed[f"an atomic operation on bits of floating-point numbers in {self.marks.kernel}"] = (
                         None
                     )
-                self.synchronised |= op == ti._ir.ATOMIC_OP.XCHG
+                self.synchronised = True  # who is last may be counted
+                # An addition of 0 reads what others count, until it is enough.
+                self.waits |= op == ti._ir.ATOMIC_OP.XCHG or not np.any(value.data)
                 return out
+            for region, _, places in accessed:
+                self._adding(region, places)
             self._using(value, active)
             codes = np.broadcast_to(codes_of(value), active.shape).ravel()
             data = np.broadcast_to(floats(value), active.shape).ravel()
@@ -277,6 +283,12 @@ class Accesses:
             return self.marks.mark(out, result.reshape(active.shape))
 
         return atomic
+
+    def _adding(self, region: Region, places: np.ndarray) -> None:
+        written, read = region.note_add(places, self.program)
+        if not self.synchronised and (written.any() or read.any()):
+            does = "writes" if written.any() else "reads"
+            self.fault(f"adds to places of {region.title} that another program instance {does} without atomics: a race")
 
     def _poisoned_atomic(self, region: Region, places: np.ndarray, before: np.ndarray) -> None:
         if np.isnan(before[places]).any():
@@ -307,7 +319,7 @@ class Accesses:
 
     def _cas(self, old: Any) -> Any:
         def cas(builder: Any, ptrs: Handle, *rest: Any) -> Handle:
-            self.synchronised = True
+            self.synchronised = self.waits = True
             return old(builder, ptrs, *rest)
 
         return cas
