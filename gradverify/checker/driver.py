@@ -35,7 +35,7 @@ from .branches import COMPARISONS
 from .calls import Calls
 from .complex_adapter import label_whole, to_native
 from .keeping import kept_process
-from .launches import note_atomics  # declares its probe
+from .launches import launches_kernels, launches_of, note_atomics  # declares its probe
 from .opaque import judge_opaque
 from .probes import Given, OtherArguments, OtherCase, OtherFunction, OtherQuestion, Probe, Resize, Variant, probes
 from .question import PASSES, Effort, Point, Question
@@ -179,8 +179,10 @@ def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> 
             if replayed is not None:
                 return replayed
             verdict, traced, there = judge_point(q, point, given.is_opaque)
+            if verdict.outcome is Outcome.FAIL:
+                _refuse_integers_left_behind(given, verdict, traced)
             if verdict.outcome is Outcome.FAIL and variant.resize is not None:
-                _refuse_unequal_lengths(given, traced, variant.resize)
+                _refuse_unequal_lengths(given, verdict, traced, variant.resize)
                 _refuse_other_sizes(given, there, variant.resize)
             return verdict
         case OtherFunction():
@@ -244,16 +246,46 @@ def _refuse_out_of_bounds(given: Given, args: tuple[Any, ...]) -> None:
         of_functions(given.traced.framework).replace(look, args)
 
 
-def _refuse_unequal_lengths(given: Given, there: Traced, resize: Resize) -> None:
-    """Raise Unsupported where the forward pass goes wrong in memory, and an array has kept the length that others left.
+def _refuse_integers_left_behind(given: Given, verdict: Verdict, there: Traced) -> None:
+    """Raise Unsupported where kernels go wrong in memory, and an axis of another length belies the integers that they got.
+
+    A table that lost its last rows has none for the indices that point there; segments that end with the last of 8 rows
+    leave the 9th to nobody.
+    """
+    if verdict.kind is not FailKind.LAW:
+        return
+    launches = launches_of(given)
+    before = {a.name: a.shape for a in given.traced.arguments}
+    for a in there.arguments:
+        shape = before.get(a.name, ())
+        if shape != a.shape and _are_offsets(given.traced.values.get(a.name)):
+            raise Unsupported(
+                f"{a.name} may say where segments begin and end: of another length it does not"
+            )
+        for n, m in zip(shape, a.shape) if len(shape) == len(a.shape) else ():
+            if m <= launches.largest < n:
+                raise Unsupported(f"the integer {launches.largest} may be no index any more of an axis of length {m}")
+            if n != m and n in launches.totals:
+                raise Unsupported(f"the integers of an array may say that the axis is of length {n}, not {m}")
+
+
+def _are_offsets(values: np.ndarray | None) -> bool:
+    """Is this an array of integers that rises from 0?"""
+    if values is None or values.dtype.kind not in "iu" or values.ndim != 1 or values.size < 2:
+        return False
+    return bool(values[0] == 0 and (np.diff(values) >= 0).all())
+
+
+def _refuse_unequal_lengths(given: Given, verdict: Verdict, there: Traced, resize: Resize) -> None:
+    """Raise Unsupported where a kernel goes wrong in memory, and an array has kept the length that others left.
 
     A kernel without a check takes two lengths for one: rows that are longer than their weight are no input of it.
     """
-    if not there.faults:
+    if not there.faults and not (verdict.kind is FailKind.LAW and launches_kernels(given)):
         return
     kept = {a.name: a.shape for a in given.traced.arguments if a.role != "captured"}
     if any(a.shape.count(resize.old) and a.shape == kept.get(a.name) for a in there.arguments):
-        raise Unsupported(f"the function takes its arguments for equally long: {'; '.join(there.faults)}")
+        raise Unsupported(f"the function takes its arguments for equally long: {verdict.message}")
 
 
 def _refuse_other_sizes(given: Given, there: Case | None, resize: Resize) -> None:

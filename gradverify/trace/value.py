@@ -110,6 +110,8 @@ class Launches:
     autotuned  kernel -> the configurations that its tuner chooses from, as texts; only kernels that have several
     summed     tensors that several instances of one kernel add to by atomics, as texts
     waits      may instances wait for one another, by locks?
+    largest    the largest integer in the arrays of integers that they were given: it may be an index; -1 without any
+    totals     the largest integer and the sum of each of these: where segments may end
     """
 
     instances: int = 0
@@ -117,6 +119,8 @@ class Launches:
     autotuned: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     summed: tuple[str, ...] = ()
     waits: bool = False
+    largest: int = -1
+    totals: frozenset[int] = frozenset()
 
     def __or__(self, other: Launches) -> Launches:
         """What is to be known of both runs."""
@@ -126,6 +130,8 @@ class Launches:
             {**self.autotuned, **other.autotuned},
             tuple(dict.fromkeys(self.summed + other.summed)),
             self.waits or other.waits,
+            max(self.largest, other.largest),
+            self.totals | other.totals,
         )
 
 

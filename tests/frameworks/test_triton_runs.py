@@ -305,3 +305,76 @@ def test_sizes_around_the_blocks_of_the_backward_pass_are_asked_for() -> None:
     verdict = gradverify.check(launches.Square.apply, torch.randn(5).requires_grad_(), order=1)
     assert verdict.outcome is Outcome.FAIL
     assert "axes of length 33 instead of 5" in verdict.message, verdict.text()
+
+
+# ---- sizes that the integers of a call do not fit ----------------------------------------------------------------------
+
+
+@triton.jit
+def of_segments(x, y, starts, rows, n, BLOCK: tl.constexpr):
+    """Segments of rows, each scaled by its number."""
+    segment = tl.program_id(0)
+    at = tl.arange(0, BLOCK)
+    for row in range(tl.load(starts + segment), tl.load(starts + segment + 1)):
+        v = tl.load(x + row * n + at, mask=at < n, other=0.0)
+        tl.store(y + row * n + at, v * (segment + 1), mask=at < n)
+
+
+@triton.jit
+def picked(x, y, index, n, BLOCK: tl.constexpr):
+    row = tl.load(index + tl.program_id(0))
+    at = tl.arange(0, BLOCK)
+    tl.store(y + tl.program_id(0) * n + at, tl.load(x + row * n + at, mask=at < n, other=0.0), mask=at < n)
+
+
+@triton.jit
+def put(g, d, index, n, BLOCK: tl.constexpr):
+    row = tl.load(index + tl.program_id(0))
+    at = tl.arange(0, BLOCK)
+    tl.atomic_add(d + row * n + at, tl.load(g + tl.program_id(0) * n + at, mask=at < n, other=0.0), mask=at < n)
+
+
+class Segments(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, starts):
+        x = x.contiguous()
+        y = torch.empty_like(x)
+        of_segments[(len(starts) - 1,)](x, y, starts, len(x), x.shape[1], 4)
+        ctx.starts = starts
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g):
+        return Segments.forward(ctx, g, ctx.starts), None
+
+
+class Picked(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, index):
+        x, y = x.contiguous(), x.new_empty(len(index), x.shape[1])
+        picked[(len(index),)](x, y, index, x.shape[1], 4)
+        ctx.index, ctx.rows = index, len(x)
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g):
+        g = g.contiguous()
+        d = g.new_zeros(ctx.rows, g.shape[1])
+        put[(len(ctx.index),)](g, d, ctx.index, g.shape[1], 4)
+        return d, None
+
+
+@pytest.mark.parametrize("starts", [[0, 2, 5], [0, 5], [0, 1, 3, 5]])
+def test_segments_are_asked_about_as_many_rows_as_they_have(starts: list[int]) -> None:
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    verdict = gradverify.check(Segments.apply, x, torch.tensor(starts))
+    assert verdict.outcome is Outcome.PASS, verdict.text()
+
+
+@pytest.mark.parametrize("index", [[3, 0, 1, 3], [4], [0, 4, 1, 2, 0]])
+def test_a_table_is_not_cut_below_its_indices(index: list[int]) -> None:
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    verdict = gradverify.check(Picked.apply, x, torch.tensor(index))
+    assert verdict.outcome is Outcome.PASS, verdict.text()

@@ -39,6 +39,8 @@ class Accesses:
     synchronised  whether the kernel that runs uses locks or counters, so that who writes first is no question
     waits         whether any kernel uses locks
     summed        tensors that several instances of one kernel added to by atomics, as texts
+    largest       the largest integer in the integer tensors that kernels were given
+    totals        the largest integer and the sum of each of these
     undefined     what the kernel that runs has read that nobody wrote
     """
 
@@ -50,6 +52,8 @@ class Accesses:
         self.names: dict[int, str] = {}
         self.given_nan = False
         self.synchronised = self.waits = False
+        self.largest = -1
+        self.totals: set[int] = set()
         self.summed: dict[str, None] = {}
         self.undefined: dict[str, None] = {}
 
@@ -74,6 +78,11 @@ class Accesses:
                 if t.is_floating_point() and t.untyped_storage()._cdata not in self.unwritten:
                     with _disable_current_modes():
                         self.given_nan |= bool(torch.isnan(t.detach()).any())
+                elif t.dtype in (torch.int32, torch.int64) and t.numel():
+                    with _disable_current_modes():
+                        largest, total = int(t.detach().max()), int(t.detach().sum())
+                    self.largest = max(self.largest, largest)
+                    self.totals |= {largest, total}
                 self.names.setdefault(t.untyped_storage()._cdata, f"{name} of {self.marks.kernel}")
         for store in self.xp.stores.values():  # what tables of pointers may point to
             self.memory.enter(store.keep)

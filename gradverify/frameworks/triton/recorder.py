@@ -81,6 +81,8 @@ class Recorder(Beneath):
             autotuned=self.autotuned,
             summed=tuple(self.accesses.summed),
             waits=self.accesses.waits,
+            largest=self.accesses.largest,
+            totals=frozenset(self.accesses.totals),
         )
 
     def faults(self, outputs: Sequence[torch.Tensor]) -> tuple[str, ...]:
