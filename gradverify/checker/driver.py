@@ -258,10 +258,9 @@ def _refuse_integers_left_behind(given: Given, verdict: Verdict, there: Traced) 
     before = {a.name: a.shape for a in given.traced.arguments}
     for a in there.arguments:
         shape = before.get(a.name, ())
-        if shape != a.shape and _are_offsets(given.traced.values.get(a.name)):
-            raise Unsupported(
-                f"{a.name} may say where segments begin and end: of another length it does not"
-            )
+        was = given.traced.values.get(a.name)
+        if _are_offsets(was) and not np.array_equal(was, there.values[a.name]):
+            raise Unsupported(f"{a.name} may say where segments begin and end: with other integers it does not")
         for n, m in zip(shape, a.shape) if len(shape) == len(a.shape) else ():
             if m <= launches.largest < n:
                 raise Unsupported(f"the integer {launches.largest} may be no index any more of an axis of length {m}")

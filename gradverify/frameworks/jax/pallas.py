@@ -48,6 +48,7 @@ class Walk(Protocol):
     launch: Any
     faults: dict[str, None]
     blocks: set[int]
+    instances: int
 
     def closed(self, closed: Any, operands: list[Cell]) -> list[Cell]: ...
 
