@@ -259,7 +259,7 @@ def _refuse_integers_left_behind(given: Given, verdict: Verdict, there: Traced) 
     for a in there.arguments:
         shape = before.get(a.name, ())
         was = given.traced.values.get(a.name)
-        if _are_offsets(was) and not np.array_equal(was, there.values[a.name]):
+        if was is not None and _are_offsets(was) and not np.array_equal(was, there.values[a.name]):
             raise Unsupported(f"{a.name} may say where segments begin and end: with other integers it does not")
         for n, m in zip(shape, a.shape) if len(shape) == len(a.shape) else ():
             if m <= launches.largest < n:
@@ -268,9 +268,9 @@ def _refuse_integers_left_behind(given: Given, verdict: Verdict, there: Traced) 
                 raise Unsupported(f"the integers of an array may say that the axis is of length {n}, not {m}")
 
 
-def _are_offsets(values: np.ndarray | None) -> bool:
+def _are_offsets(values: np.ndarray) -> bool:
     """Is this an array of integers that rises from 0?"""
-    if values is None or values.dtype.kind not in "iu" or values.ndim != 1 or values.size < 2:
+    if values.dtype.kind not in "iu" or values.ndim != 1 or values.size < 2:
         return False
     return bool(values[0] == 0 and (np.diff(values) >= 0).all())
 

@@ -339,7 +339,7 @@ class Segments(torch.autograd.Function):
     def forward(ctx, x, starts):
         x = x.contiguous()
         y = torch.empty_like(x)
-        of_segments[(len(starts) - 1,)](x, y, starts, len(x), x.shape[1], 4)
+        of_segments[(len(starts) - 1,)](x, y, starts, len(x), x.shape[1], triton.next_power_of_2(max(x.shape[1], 1)))
         ctx.starts = starts
         return y
 
@@ -353,7 +353,7 @@ class Picked(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, index):
         x, y = x.contiguous(), x.new_empty(len(index), x.shape[1])
-        picked[(len(index),)](x, y, index, x.shape[1], 4)
+        picked[(len(index),)](x, y, index, x.shape[1], triton.next_power_of_2(max(x.shape[1], 1)))
         ctx.index, ctx.rows = index, len(x)
         return y
 
@@ -362,7 +362,7 @@ class Picked(torch.autograd.Function):
     def backward(ctx, g):
         g = g.contiguous()
         d = g.new_zeros(ctx.rows, g.shape[1])
-        put[(len(ctx.index),)](g, d, ctx.index, g.shape[1], 4)
+        put[(len(ctx.index),)](g, d, ctx.index, g.shape[1], triton.next_power_of_2(max(g.shape[1], 1)))
         return d, None
 
 
