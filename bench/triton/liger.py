@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from bench.triton.packages import Call, Rand, main
+from bench.triton.packages import Call, Rand, like, main
 
 RESULTS = Path(__file__).parents[1] / "results" / "liger.md"
 
@@ -67,6 +68,19 @@ def every_option(x: Any, target: Any, weight: Any) -> Any:
     x = 3 * (x / 3).tanh()
     z = 0.01 * x.logsumexp(-1).square().mean()
     return F.cross_entropy(x, target, weight, label_smoothing=0.1) + z, z
+
+
+def experts(index: Any, x: Any, gate_up: Any, down: Any, weights: Any) -> Any:
+    """A mixture of experts, token by token."""
+    rows = []
+    for token, chosen in enumerate(index.tolist()):
+        gates = [F.linear(x[token], gate_up[e]).chunk(2) for e in chosen]
+        rows.append(
+            sum(
+                weights[token, k] * F.linear(F.silu(a) * b, down[e]) for k, (e, (a, b)) in enumerate(zip(chosen, gates))
+            )
+        )
+    return torch.stack(rows)
 
 
 # ---- the operations ----------------------------------------------------------------------------------------------------
@@ -171,7 +185,7 @@ def cross_entropy_all(r: Rand) -> Call:
     return (
         lambda x: f(x.clone(), torch.tensor([1, 2, 4]), weight, -100, 0.01, 0.1, "mean", 3.0, True)[:2],
         (r(3, 5),),
-        lambda x: every_option(x, torch.tensor([1, 2, 4]), weight.to(x.dtype)),
+        lambda x: every_option(x, torch.tensor([1, 2, 4]), like(weight, x)),
     )
 
 
@@ -191,9 +205,7 @@ def fused_linear_jsd(r: Rand) -> Call:
     return (
         lambda x, w: f(x, w, teacher.to(x.dtype), weight.to(x.dtype), None, 0.3),
         (r(3, 4), r(5, 4)),
-        lambda x, w: divergence(
-            (x @ w.T).log_softmax(-1), (teacher.to(x.dtype) @ weight.to(x.dtype).T).log_softmax(-1), 0.3
-        ),
+        lambda x, w: divergence((x @ w.T).log_softmax(-1), (like(teacher, x) @ like(weight, x).T).log_softmax(-1), 0.3),
     )
 
 
@@ -203,7 +215,7 @@ def jsd(r: Rand) -> Call:
     return (
         lambda x: f(x.log_softmax(-1), target.to(x.dtype), None, 0.3),
         (r(3, 5),),
-        lambda x: divergence(x.log_softmax(-1), target.to(x.dtype), 0.3),
+        lambda x: divergence(x.log_softmax(-1), like(target, x), 0.3),
     )
 
 
@@ -213,7 +225,7 @@ def kl_div(r: Rand) -> Call:
     return (
         lambda x: f(x.log_softmax(-1), target.to(x.dtype), "batchmean", False),
         (r(3, 5),),
-        lambda x: F.kl_div(x.log_softmax(-1), target.to(x.dtype), reduction="batchmean"),
+        lambda x: F.kl_div(x.log_softmax(-1), like(target, x), reduction="batchmean"),
     )
 
 
@@ -223,7 +235,7 @@ def tvd(r: Rand) -> Call:
     return (
         lambda x: f(x.softmax(-1), target.to(x.dtype)),
         (r(3, 5),),
-        lambda x: (x.softmax(-1) - target.to(x.dtype)).abs().sum() / (2 * len(x)),
+        lambda x: (x.softmax(-1) - like(target, x)).abs().sum() / (2 * len(x)),
     )
 
 
@@ -239,7 +251,7 @@ def fused_linear_kl_div(r: Rand) -> Call:
     return (
         lambda x, w: f(x, w, target.to(x.dtype)),
         (r(3, 4), r(5, 4)),
-        lambda x, w: F.kl_div((x @ w.T).log_softmax(-1), target.to(x.dtype), reduction="batchmean"),
+        lambda x, w: F.kl_div((x @ w.T).log_softmax(-1), like(target, x), reduction="batchmean"),
     )
 
 
@@ -250,7 +262,7 @@ def rope(r: Rand) -> Call:
     return (
         lambda q, k: times_one(f(q.clone(), k.clone(), cos.to(q.dtype), sin.to(q.dtype))),
         (r(1, 2, 3, 4), r(1, 1, 3, 4)),
-        lambda q, k: tuple(turned(t, cos.to(q.dtype), sin.to(q.dtype)) for t in (q, k)),
+        lambda q, k: tuple(turned(t, like(cos, q), like(sin, q)) for t in (q, k)),
     )
 
 
@@ -317,6 +329,7 @@ def fused_moe(r: Rand) -> Call:
     return (
         lambda x, g, d, w: f(x, g, d, index, w),
         (r(3, 4), r(2, 6, 4), r(2, 4, 3), torch.rand(3, 2)),
+        partial(experts, index),
     )
 
 

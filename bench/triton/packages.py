@@ -28,6 +28,7 @@ import torch
 import gradverify
 from bench.triton.catalogue import DTYPES
 from gradverify.core.limits import TimeLimit, time_limit
+from gradverify.frameworks import triton
 from gradverify.frameworks.torch.tracer import trace
 
 Rand = Callable[..., Any]
@@ -40,10 +41,62 @@ LIMIT = 600.0
 
 NONE = "none"
 
+rounding: list[torch.dtype] = []
+"""The dtype that the constants of a call are rounded to, while a reference is computed in another."""
+
+
+def like(constant: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """A reference's constant as the operation gets it, in the dtype of x."""
+    return constant.to(rounding[-1]).to(x.dtype) if rounding else constant.to(x.dtype)
+
+
+def by_differences(reference: Function, point: Sequence[torch.Tensor], cotangent: Sequence[torch.Tensor]) -> list[Any]:
+    """Gradients of a reference in doubles: central differences at two steps, extrapolated (Richardson): to some 1e-10."""
+
+    def along(k: int, at: int, step: float) -> float:
+        moved = [t.clone() for t in point]
+        moved[k].view(-1)[at] += step
+        out = reference(*moved)
+        return sum(float((c * o).sum()) for c, o in zip(cotangent, out if isinstance(out, tuple) else (out,)))
+
+    def slope(k: int, at: int) -> float:
+        wide, near = ((along(k, at, h) - along(k, at, -h)) / (2 * h) for h in (2e-3, 1e-3))
+        return (4 * near - wide) / 3
+
+    return [torch.tensor([slope(k, at) for at in range(t.numel())]).view(t.shape) for k, t in enumerate(point)]
+
+
+def off_by(function: Function, args: Sequence[torch.Tensor], reference: Function, dtype: str, turned: bool) -> float:
+    """How far gradients are off from the differences of a reference, at most, over five cotangents; no part of gradverify.
+
+    In units of the last place of each gradient's largest entry. `turned`: the arguments lie in memory column by column.
+    """
+    eps, worst = torch.finfo(DTYPES[dtype]).eps, 0.0
+    for seed in range(5):
+        given = [t.detach().clone() for t in args]
+        given = [t.mT.contiguous().mT if turned and t.dim() > 1 else t for t in given]
+        out = function(*(t.requires_grad_() for t in given))
+        outputs = out if isinstance(out, tuple) else (out,)
+        draw = torch.Generator().manual_seed(seed)
+        g = [3 * torch.randn(o.shape, generator=draw).to(o.dtype) for o in outputs]
+        found = torch.autograd.grad(outputs, given, g, allow_unused=True)
+        rounding.append(DTYPES[dtype])
+        try:
+            want = by_differences(reference, [t.detach().double() for t in args], [c.double() for c in g])
+        finally:
+            rounding.pop()
+        for f, w in zip(found, want):
+            f = torch.zeros_like(w) if f is None else f.double()
+            worst = max(worst, float(((f - w).abs().max() / w.abs().max().clamp(min=1e-300)) / eps))
+    return worst
+
 
 @dataclass(frozen=True)
 class Row:
-    """One verdict; `traced` says whether forward and backward are graphs, `referenced` is the outcome with a reference."""
+    """One verdict; `traced` says whether forward and backward are graphs, `referenced` is the outcome with a reference.
+
+    `off` and `turned` are `off_by` of a reference, with rows and with columns that are contiguous.
+    """
 
     op: str
     dtype: str
@@ -53,6 +106,8 @@ class Row:
     seconds: float
     message: str
     referenced: str = NONE
+    off: float = math.nan
+    turned: float = math.nan
 
 
 def outcome_of(verdict: Any) -> str:
@@ -62,7 +117,7 @@ def outcome_of(verdict: Any) -> str:
 def judge(ops: Mapping[str, Callable[[Rand], Call]], name: str, dtype: str) -> Row:
     draw = torch.Generator().manual_seed(0)
     torch.manual_seed(1)
-    power, start, graph, referenced = math.nan, time.process_time(), "–", NONE
+    power, start, graph, referenced, off = math.nan, time.process_time(), "–", NONE, [math.nan, math.nan]
     try:
         with time_limit(LIMIT), warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
@@ -73,6 +128,11 @@ def judge(ops: Mapping[str, Callable[[Rand], Call]], name: str, dtype: str) -> R
             seconds = time.process_time() - start
             if reference:
                 referenced = outcome_of(gradverify.check(function, *args, reference=reference[0], effort="quick"))
+                with (
+                    contextlib.suppress(UnboundLocalError),
+                    triton.mended(),
+                ):  # Liger's dyt has no backward pass on a CPU
+                    off = [off_by(function, args, reference[0], dtype, turned) for turned in (False, True)]
         outcome = outcome_of(verdict)
         message = verdict.message or (f"{verdict.reason}" if verdict.reason else "")
         formula = verdict.formula
@@ -86,7 +146,7 @@ def judge(ops: Mapping[str, Callable[[Rand], Call]], name: str, dtype: str) -> R
         outcome, message, seconds = "TIME", f"over {LIMIT:g} s", time.process_time() - start
     except Exception as e:
         outcome, message, seconds = "not run", f"{type(e).__name__}: {e}", time.process_time() - start
-    return Row(name, dtype, graph, outcome, power, seconds, without_folder(message), referenced)
+    return Row(name, dtype, graph, outcome, power, seconds, without_folder(message), referenced, *off)
 
 
 def without_folder(message: str) -> str:
@@ -96,14 +156,14 @@ def without_folder(message: str) -> str:
 
 def table(rows: Sequence[Row]) -> str:
     lines = [
-        "| op | dtype | traced | outcome | power | seconds | with a reference | |",
-        "|---|---|---|---|---|---|---|---|",
+        "| op | dtype | traced | outcome | power | seconds | with a reference | off | turned | |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for r in rows:
         message = " ".join(r.message.split())[:260].replace("|", "\\|")
-        lines.append(
-            f"| {r.op} | {r.dtype} | {r.traced} | {r.outcome} | {r.power:.1e} | {r.seconds:.1f} | {r.referenced} | {message} |"
-        )
+        off = " | ".join("" if math.isnan(v) else f"{v:.3g}" for v in (r.off, r.turned))
+        row = (r.op, r.dtype, r.traced, r.outcome, f"{r.power:.1e}", f"{r.seconds:.1f}", r.referenced, off, message)
+        lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines)
 
 
@@ -120,6 +180,10 @@ def report(rows: Sequence[Row], title: str, package: str, command: str, by_hand:
 Written by `{command} --write`. First no op has a reference: its own forward kernel is the definition; then the same by
 PyTorch is one. Seconds are the processor's, without a reference. {counted([r.outcome for r in rows])};
 with a reference {counted(with_one)}.
+
+*off* and *turned* owe nothing to gradverify: how far the gradient is off from central differences of the reference in
+doubles, at most, in units of the last place of its largest entry (0.5 is a correct rounding), over five cotangents; *turned*
+with arguments whose columns are contiguous.
 
 {table(rows)}
 
