@@ -72,7 +72,7 @@ def off_by(function: Function, args: Sequence[torch.Tensor], reference: Function
     In units of the last place of each gradient's largest entry. `turned`: the arguments lie in memory column by column.
     """
     eps, worst = torch.finfo(DTYPES[dtype]).eps, 0.0
-    for seed in range(5):
+    for seed in range(100, 105):  # not those that drew the arguments
         given = [t.detach().clone() for t in args]
         given = [t.mT.contiguous().mT if turned and t.dim() > 1 else t for t in given]
         out = function(*(t.requires_grad_() for t in given))
@@ -151,7 +151,7 @@ def judge(ops: Mapping[str, Callable[[Rand], Call]], name: str, dtype: str) -> R
 
 def without_folder(message: str) -> str:
     """The message without the folder that the package is installed in."""
-    return re.sub(r"\S*?((?:liger_kernel|fla)/\S+\.py)", r"\1", message)
+    return re.sub(r"[^\s(]*?((?:liger_kernel|fla)/\S+\.py)", r"\1", message)
 
 
 def table(rows: Sequence[Row]) -> str:
