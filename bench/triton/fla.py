@@ -218,15 +218,18 @@ OPS: dict[str, Callable[[Rand], Call]] = {
 
 BY_HAND = """## By hand
 
-* `rms_norm` and `layer_norm`: true. `layer_norm_bwd_kernel` loads `w` with a mask and no `other=` (line 227); where the columns
-  do not fill the block, what is in the lanes that are left out is multiplied by a cotangent of 0 and summed (lines 264 to 268).
-  Triton says that these lanes are undefined; a NaN or an infinity there makes the gradient NaN. With zeros there, as the
-  interpreter and *off* have it, the gradient is right, and with columns that fill the block (`rms_norm_of_a_block`) it is.
-* `chunk_retention`, `chunk_simple_gla`, `chunk_gla`, `chunk_gated_delta_rule`: true, and theirs by intent: the constant
-  `RCP_LN2 = 1.4426950216` is that of float32, and 1.3e-8 off from 1/ln 2 = 1.4426950408...
-* `fused_recurrent_simple_gla`, `fused_recurrent_gla`: true: *off* is 16 and 10 units where the other operations have 1 to 2. The
-  gradient of the decay is a sum from behind of q dq - k dk, whose terms cancel.
-* `fused_recurrent_retention` is WEAK with a reference alone.
+* `rms_norm` and `layer_norm`: true. `layer_norm_bwd_kernel` loads `w` with a mask and no `other=` (line 227); where the
+  columns do not fill the block, what is in the lanes that are left out is multiplied by a cotangent of 0 and summed (lines
+  267 to 274). Triton says that these lanes are undefined; a NaN or an infinity there makes the gradient NaN. With zeros
+  there, as the interpreter and *off* have it, the gradient is right; with columns that fill the block it is
+  (`rms_norm_of_a_block`).
+* `chunk_retention`, `chunk_simple_gla`, `chunk_gla`, `chunk_gated_delta_rule` in float32: true, and theirs by intent: the
+  constant `RCP_LN2 = 1.4426950216` is that of float32, and 1.3e-8 off from 1/ln 2 = 1.4426950408...
+* `fused_recurrent_simple_gla`, `fused_recurrent_gla`: true: *off* is 16 and 10 units in float32 where the other operations
+  have 1 to 4. The gradient of the decay is a sum of q dq - k dk from behind, whose terms cancel.
+* `fused_recurrent_retention` is WEAK with a reference alone: its decay is the logarithm of 1 - 2**-5 in float32, which is a
+  constant to the kernel, and 1e-7 off from the reference's.
+* WEAK in bfloat16: what is named is rounded to bfloat16 before it is used, by intent.
 * Not run: `chunk_delta_rule` takes no float32, and `fused_recurrent_gated_delta_rule` has no backward pass, as they say.
 """
 

@@ -282,9 +282,25 @@ def _refuse_unequal_lengths(given: Given, verdict: Verdict, there: Traced, resiz
     """
     if not there.faults and not (verdict.kind is FailKind.LAW and launches_kernels(given)):
         return
+    half = _half_elsewhere(given.traced, resize)
+    if half:
+        raise Unsupported(f"a length of {half} may be half of one of {2 * half}: {verdict.message}")
     kept = {a.name: a.shape for a in given.traced.arguments if a.role != "captured"}
     if any(a.shape.count(resize.old) and a.shape == kept.get(a.name) for a in there.arguments):
         raise Unsupported(f"the function takes its arguments for equally long: {verdict.message}")
+
+
+def _half_elsewhere(traced: Traced, resize: Resize) -> int:
+    """The length that one array of numbers has and another has twice, where one of them changes; 0 where none is.
+
+    The angles of a rotary embedding have half as many columns as what is turned, and a kernel does not ask.
+    """
+    shapes = [a.shape for a in traced.arguments if a.kind == "float"]
+    for half in {resize.old, resize.old // 2 if resize.old % 2 == 0 else 0} - {0, 1}:
+        alone = any(half in s and 2 * half not in s for s in shapes)
+        if alone and any(2 * half in s for s in shapes):
+            return half
+    return 0
 
 
 def _refuse_other_sizes(given: Given, there: Case | None, resize: Resize) -> None:

@@ -378,3 +378,44 @@ def test_a_table_is_not_cut_below_its_indices(index: list[int]) -> None:
     x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
     verdict = gradverify.check(Picked.apply, x, torch.tensor(index))
     assert verdict.outcome is Outcome.PASS, verdict.text()
+
+
+@triton.jit
+def turn(x, c, y, heads, half, BLOCK: tl.constexpr):
+    token, head = tl.program_id(0), tl.program_id(1)
+    at = tl.arange(0, BLOCK)
+    mask = at < half
+    base = (token * heads + head) * 2 * half
+    v = tl.load(c + token * half + at, mask=mask, other=0.0)
+    for part in range(2):
+        tl.store(y + base + part * half + at, v * tl.load(x + base + part * half + at, mask=mask, other=0.0), mask=mask)
+
+
+class Turned(torch.autograd.Function):
+    """Both halves of a row times the same numbers."""
+
+    @staticmethod
+    def forward(ctx, x, c):
+        ctx.save_for_backward(c)
+        return Turned.launched(x, c)
+
+    @staticmethod
+    def launched(x, c):
+        x = x.contiguous()
+        tokens, heads, d = x.shape
+        y = torch.empty_like(x)
+        turn[(tokens, heads)](x, c, y, heads, d // 2, triton.next_power_of_2(max(d // 2, 1)))
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g):
+        return Turned.launched(g, *ctx.saved_tensors), None
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 6), (2, 1, 8), (5, 3, 4)])
+def test_an_array_of_half_the_columns_is_not_cut_alone(shape: tuple[int, ...]) -> None:
+    draw = torch.Generator().manual_seed(0)
+    x, c = torch.randn(shape, generator=draw).requires_grad_(), torch.randn(shape[0], shape[2] // 2, generator=draw)
+    verdict = gradverify.check(Turned.apply, x, c)
+    assert verdict.outcome is Outcome.PASS, verdict.text()
