@@ -419,3 +419,43 @@ def test_an_array_of_half_the_columns_is_not_cut_alone(shape: tuple[int, ...]) -
     x, c = torch.randn(shape, generator=draw).requires_grad_(), torch.randn(shape[0], shape[2] // 2, generator=draw)
     verdict = gradverify.check(Turned.apply, x, c)
     assert verdict.outcome is Outcome.PASS, verdict.text()
+
+
+# ---- a scalar that a mask leaves out -----------------------------------------------------------------------------------
+
+
+@triton.jit
+def scalar_of_zero(x, y, n):
+    at = tl.program_id(0)
+    tl.store(y + at, tl.load(x + at, mask=at < n, other=0.0) + 1.0)
+
+
+@triton.jit
+def scalar_of_an_integer(x, y, n):
+    at = tl.program_id(0)
+    tl.store(y + at, tl.load(x + at, mask=at < n, other=0) * 2.0)
+
+
+@triton.jit
+def scalar_of_minus_zero(x, y, n):
+    at = tl.program_id(0)
+    tl.store(y + at, tl.maximum(tl.load(x + at, mask=at < n, other=-0.0), -9.0))
+
+
+@triton.jit
+def scalar_without(x, y, n):
+    at = tl.program_id(0)
+    tl.store(y + at, tl.load(x + at, mask=at < n) + 1.0)
+
+
+@pytest.mark.parametrize("kernel", [scalar_of_zero, scalar_of_an_integer, scalar_of_minus_zero, scalar_without])
+def test_a_scalar_other_of_zero_is_one(kernel: Any, x: Any) -> None:
+    """The interpreter takes it for none, as 0 is false."""
+
+    def launch(t: Any) -> Any:
+        y = torch.empty(t.numel() + 1)
+        kernel[(t.numel() + 1,)](t, y, t.numel())
+        return y
+
+    faults = trace(launch, (x,), confirm=False).faults
+    assert bool(faults) == (kernel is scalar_without), faults

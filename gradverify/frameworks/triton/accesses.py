@@ -19,7 +19,7 @@ from ...trace.lanes import KNOWN, Codes
 from ...trace.unwritten import payload_of
 from ..torch.tracer import SELECTION
 from .bounds import Handle, mask_of
-from .interpreter import floats, is_float
+from .interpreter import floats, is_float, scalar_other
 from .marks import DTYPES, Marks, codes_of, is_float_type
 from .memory import Memory, Region
 
@@ -174,6 +174,7 @@ class Accesses:
         def load(builder: Any, ptrs: Handle, mask: Any, other: Any, *rest: Any, **options: Any) -> Handle:
             self._selecting(mask)
             active = mask_of(mask, ptrs.data.shape)
+            other = scalar_other(ptrs.get_element_ty()) if other is None else other
             accessed = self._accessed(ptrs, active, "reads")
             out = old(builder, ptrs, ti.TensorHandle(active, tl.int1), other, *rest, **options)
             floating = is_float(out)
