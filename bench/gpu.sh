@@ -52,7 +52,7 @@ part() {
     esac
 }
 
-part "Tests marked gpu" 90 "$python" -m pytest -q -m gpu -p no:cacheprovider tests/engine tests/api/test_frameworks.py tests/frameworks/test_adapters.py
+part "Tests marked gpu" 90 "$python" -m pytest -q -m gpu -p no:cacheprovider tests/engine tests/api/test_frameworks.py tests/frameworks/test_adapters.py tests/spec/test_black_boxes.py
 part "The engine over CuPy" 90 "$python" -m pytest -q --gradverify --gradverify-subjects=engine --gradverify-device=cuda specs
 part "PyTorch on CUDA" 90 "$python" -m pytest -q --gradverify --gradverify-subjects=torch --gradverify-device=cuda specs
 part "JAX on CUDA" 120 "$python" -m pytest -q --gradverify --gradverify-subjects=jax --gradverify-device=cuda specs/elementwise.grad.yaml specs/reductions.grad.yaml

@@ -1,5 +1,4 @@
-# ruff: noqa: E402 - the interpreter is chosen before Triton is imported
-"""What gradverify.check says of Liger-Kernel's operations, under Triton's interpreter and without a reference.
+"""What gradverify.check says of Liger-Kernel's operations, under Triton's interpreter: without a reference, then with one.
 
     python -m bench.triton.liger [--only NAME ...] [--dtypes NAME ...] [--json FILE] [--merge FILE ...] [--write]
 
@@ -9,34 +8,18 @@ bench/results/liger.md.
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("TRITON_INTERPRET", "1")
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
-import argparse
 import importlib
-import json
-import math
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
-import gradverify
-from bench.triton.catalogue import DTYPES
-from gradverify.core.limits import TimeLimit, time_limit
-from gradverify.frameworks.torch.tracer import trace
+from bench.triton.packages import Call, Rand, like, main
 
 RESULTS = Path(__file__).parents[1] / "results" / "liger.md"
-
-Rand = Callable[..., Any]
-Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 def applied(module: str, name: str) -> Callable[..., Any]:
@@ -48,84 +31,152 @@ def times_one(outputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(o * 1.0 for o in outputs)
 
 
+# ---- by PyTorch --------------------------------------------------------------------------------------------------------
+
+
+def rms(x: Any, eps: float = 1e-6) -> Any:
+    return x / (x.square().mean(-1, keepdim=True) + eps).sqrt()
+
+
+def poly(x: Any, w: Any, b: Any) -> Any:
+    return w[0] * rms(x**3) + w[1] * rms(x**2) + w[2] * rms(x) + b
+
+
+def sparse(x: Any) -> Any:
+    """Martins and Astudillo 2016, algorithm 1."""
+    ordered = x.sort(dim=-1, descending=True).values
+    count = torch.arange(1, x.shape[-1] + 1, dtype=x.dtype)
+    above = 1 + count * ordered > ordered.cumsum(-1)
+    size = above.sum(-1, keepdim=True)
+    return (x - ((ordered * above).sum(-1, keepdim=True) - 1) / size).clamp(min=0)
+
+
+def divergence(x: Any, target: Any, beta: float) -> Any:
+    """The generalised Jensen-Shannon divergence of log-probabilities, a mean over rows."""
+    p, q = target.exp(), x.exp()
+    log_m = (beta * p + (1 - beta) * q).log()
+    return (beta * p * (target - log_m) + (1 - beta) * q * (x - log_m)).sum() / len(x)
+
+
+def turned(q: Any, cos: Any, sin: Any) -> Any:
+    first, second = q.chunk(2, -1)
+    return q * cos + torch.cat((-second, first), -1) * sin
+
+
+def every_option(x: Any, target: Any, weight: Any) -> Any:
+    """Softcap 3, label smoothing 0.1, and 0.01 times the square of the logsumexp."""
+    x = 3 * (x / 3).tanh()
+    z = 0.01 * x.logsumexp(-1).square().mean()
+    return F.cross_entropy(x, target, weight, label_smoothing=0.1) + z, z
+
+
+def experts(index: Any, x: Any, gate_up: Any, down: Any, weights: Any) -> Any:
+    """A mixture of experts, token by token."""
+    rows = []
+    for token, chosen in enumerate(index.tolist()):
+        gates = [F.linear(x[token], gate_up[e]).chunk(2) for e in chosen]
+        rows.append(
+            sum(
+                weights[token, k] * F.linear(F.silu(a) * b, down[e]) for k, (e, (a, b)) in enumerate(zip(chosen, gates))
+            )
+        )
+    return torch.stack(rows)
+
+
+# ---- the operations ----------------------------------------------------------------------------------------------------
+
+
 def rms_norm(r: Rand) -> Call:
     f = applied("rms_norm", "LigerRMSNormFunction")
-    return lambda x, w: f(x, w, 1e-6, 0.0, "llama", False, None), (r(3, 6), r(6))
+    return lambda x, w: f(x, w, 1e-6, 0.0, "llama", False, None), (r(3, 6), r(6)), lambda x, w: rms(x) * w
 
 
 def rms_norm_gemma(r: Rand) -> Call:
     f = applied("rms_norm", "LigerRMSNormFunction")
-    return lambda x, w: f(x, w, 1e-6, 1.0, "gemma", False, None), (r(3, 6), r(6))
+    return lambda x, w: f(x, w, 1e-6, 1.0, "gemma", False, None), (r(3, 6), r(6)), lambda x, w: rms(x) * (1 + w)
 
 
 def rms_norm_rows(r: Rand) -> Call:
     f = applied("rms_norm", "LigerRMSNormFunction")
-    return lambda x, w: f(x, w, 1e-6, 0.0, "llama", False, False), (r(3, 6), r(6))
+    return lambda x, w: f(x, w, 1e-6, 0.0, "llama", False, False), (r(3, 6), r(6)), lambda x, w: rms(x) * w
 
 
 def layer_norm(r: Rand) -> Call:
     f = applied("layer_norm", "LigerLayerNormFunction")
-    return lambda x, w, b: f(x, w, b, 1e-5), (r(3, 6), r(6), r(6))
+    return lambda x, w, b: f(x, w, b, 1e-5), (r(3, 6), r(6), r(6)), lambda x, w, b: F.layer_norm(x, (6,), w, b)
 
 
 def group_norm(r: Rand) -> Call:
     f = applied("group_norm", "LigerGroupNormFunction")
-    return lambda x, w, b: f(x, w, b, 4, 2, 1e-5), (r(2, 4, 3), r(4), r(4))
+    return (
+        lambda x, w, b: f(x, w, b, 4, 2, 1e-5),
+        (r(2, 4, 3), r(4), r(4)),
+        lambda x, w, b: F.group_norm(x, 2, w, b),
+    )
 
 
 def fused_add_rms_norm(r: Rand) -> Call:
     f = applied("fused_add_rms_norm", "LigerFusedAddRMSNormFunction")
-    return lambda x, y, w: f(x, y, w, 1e-6, 0.0, "llama", False), (r(3, 6), r(3, 6), r(6))
+    return (
+        lambda x, y, w: f(x, y, w, 1e-6, 0.0, "llama", False),
+        (r(3, 6), r(3, 6), r(6)),
+        lambda x, y, w: (rms(x + y) * w, x + y),
+    )
 
 
 def modulated_rms_norm(r: Rand) -> Call:
     f = applied("modulated_rms_norm", "LigerModulatedRMSNormFunction")
-    return lambda x, w, s, b: f(x, w, s, b, 1e-6, 0.0, "llama", False), (r(2, 3, 6), r(6), r(2, 6), r(2, 6))
+    return (
+        lambda x, w, s, b: f(x, w, s, b, 1e-6, 0.0, "llama", False),
+        (r(2, 3, 6), r(6), r(2, 6), r(2, 6)),
+        lambda x, w, s, b: rms(x) * w * (1 + s[:, None]) + b[:, None],
+    )
 
 
 def poly_norm(r: Rand) -> Call:
     f = applied("poly_norm", "LigerPolyNormFunction")
-    return lambda x, w, b: f(x, w, b, 1e-6, False), (r(3, 6), r(3), r(1)[0])
+    return lambda x, w, b: f(x, w, b, 1e-6, False), (r(3, 6), r(3), r(1)[0]), poly
 
 
 def dyt(r: Rand) -> Call:
     f = applied("dyt", "LigerDyTFunction")
-    return lambda x, a, g, b: f(x, a, g, b), (r(3, 6), r(1), r(6), r(6))
+    return lambda x, a, g, b: f(x, a, g, b), (r(3, 6), r(1), r(6), r(6)), lambda x, a, g, b: (a * x).tanh() * g + b
 
 
 def swiglu(r: Rand) -> Call:
     f = applied("swiglu", "LigerSiLUMulFunction")
-    return lambda a, b: f(a.clone(), b.clone()), (r(3, 5), r(3, 5))
+    return lambda a, b: f(a.clone(), b.clone()), (r(3, 5), r(3, 5)), lambda a, b: F.silu(a) * b
 
 
 def fused_gate_up(r: Rand) -> Call:
     f = applied("swiglu", "LigerFusedGateUpSiLUMulFunction")
-    return lambda y: f(y), (r(3, 8),)
+    return lambda y: f(y), (r(3, 8),), lambda y: F.silu(y[:, :4]) * y[:, 4:]
 
 
 def geglu(r: Rand) -> Call:
     f = applied("geglu", "LigerGELUMulFunction")
-    return lambda a, b: f(a.clone(), b.clone()), (r(3, 5), r(3, 5))
+    return lambda a, b: f(a.clone(), b.clone()), (r(3, 5), r(3, 5)), lambda a, b: F.gelu(a, approximate="tanh") * b
 
 
 def relu_squared(r: Rand) -> Call:
     f = applied("relu_squared", "LigerReLUSquaredFunction")
-    return lambda x: f(x), (r(3, 5),)
+    return lambda x: f(x), (r(3, 5),), lambda x: x.relu().square()
 
 
 def softmax(r: Rand) -> Call:
     f = applied("softmax", "LigerSoftmaxFunction")
-    return lambda x: f(x), (r(3, 5),)
+    return lambda x: f(x), (r(3, 5),), lambda x: x.softmax(-1)
 
 
 def sparsemax(r: Rand) -> Call:
     f = applied("sparsemax", "LigerSparsemaxFunction")
-    return lambda x: f(x, -1), (r(3, 5),)
+    return lambda x: f(x, -1), (r(3, 5),), sparse
 
 
 def cross_entropy(r: Rand) -> Call:
     f = applied("cross_entropy", "LigerCrossEntropyFunction")
-    return lambda x: f(x.clone(), torch.tensor([1, -100, 4]), None)[0], (r(3, 5),)
+    target = torch.tensor([1, -100, 4])
+    return lambda x: f(x.clone(), target, None)[0], (r(3, 5),), lambda x: F.cross_entropy(x, target)
 
 
 def cross_entropy_all(r: Rand) -> Call:
@@ -134,36 +185,58 @@ def cross_entropy_all(r: Rand) -> Call:
     return (
         lambda x: f(x.clone(), torch.tensor([1, 2, 4]), weight, -100, 0.01, 0.1, "mean", 3.0, True)[:2],
         (r(3, 5),),
+        lambda x: every_option(x, torch.tensor([1, 2, 4]), like(weight, x)),
     )
 
 
 def fused_linear_cross_entropy(r: Rand) -> Call:
     f = applied("fused_linear_cross_entropy", "LigerFusedLinearCrossEntropyFunction")
-    return lambda x, w, b: f(x, w, torch.tensor([1, 4, 2]), b)[0], (r(3, 4), r(5, 4), r(5))
+    target = torch.tensor([1, 4, 2])
+    return (
+        lambda x, w, b: f(x, w, target, b)[0],
+        (r(3, 4), r(5, 4), r(5)),
+        lambda x, w, b: F.cross_entropy(F.linear(x, w, b), target),
+    )
 
 
 def fused_linear_jsd(r: Rand) -> Call:
     f = applied("fused_linear_jsd", "LigerFusedLinearJSDFunction")
     teacher, weight = torch.randn(3, 4), torch.randn(5, 4)
-    return lambda x, w: f(x, w, teacher.to(x.dtype), weight.to(x.dtype), None, 0.3), (r(3, 4), r(5, 4))
+    return (
+        lambda x, w: f(x, w, teacher.to(x.dtype), weight.to(x.dtype), None, 0.3),
+        (r(3, 4), r(5, 4)),
+        lambda x, w: divergence((x @ w.T).log_softmax(-1), (like(teacher, x) @ like(weight, x).T).log_softmax(-1), 0.3),
+    )
 
 
 def jsd(r: Rand) -> Call:
     f = applied("jsd", "LigerJSDFunction")
     target = torch.randn(3, 5).log_softmax(-1)
-    return lambda x: f(x.log_softmax(-1), target.to(x.dtype), None, 0.3), (r(3, 5),)
+    return (
+        lambda x: f(x.log_softmax(-1), target.to(x.dtype), None, 0.3),
+        (r(3, 5),),
+        lambda x: divergence(x.log_softmax(-1), like(target, x), 0.3),
+    )
 
 
 def kl_div(r: Rand) -> Call:
     f = applied("kl_div", "LigerKLDivLossFunction")
     target = torch.randn(3, 5).softmax(-1)
-    return lambda x: f(x.log_softmax(-1), target.to(x.dtype), "batchmean", False), (r(3, 5),)
+    return (
+        lambda x: f(x.log_softmax(-1), target.to(x.dtype), "batchmean", False),
+        (r(3, 5),),
+        lambda x: F.kl_div(x.log_softmax(-1), like(target, x), reduction="batchmean"),
+    )
 
 
 def tvd(r: Rand) -> Call:
     f = applied("tvd", "LigerTVDLossFunction")
     target = torch.randn(3, 5).softmax(-1)
-    return lambda x: f(x.softmax(-1), target.to(x.dtype)), (r(3, 5),)
+    return (
+        lambda x: f(x.softmax(-1), target.to(x.dtype)),
+        (r(3, 5),),
+        lambda x: (x.softmax(-1) - like(target, x)).abs().sum() / (2 * len(x)),
+    )
 
 
 def fused_ce_tvd(r: Rand) -> Call:
@@ -175,16 +248,21 @@ def fused_ce_tvd(r: Rand) -> Call:
 def fused_linear_kl_div(r: Rand) -> Call:
     f = applied("fused_linear_kl_div", "LigerFusedLinearKLDivFunction")
     target = torch.randn(3, 5).softmax(-1)
-    return lambda x, w: f(x, w, target.to(x.dtype)), (r(3, 4), r(5, 4))
+    return (
+        lambda x, w: f(x, w, target.to(x.dtype)),
+        (r(3, 4), r(5, 4)),
+        lambda x, w: F.kl_div((x @ w.T).log_softmax(-1), like(target, x), reduction="batchmean"),
+    )
 
 
 def rope(r: Rand) -> Call:
     f = applied("rope", "LigerRopeFunction")
     angle = torch.randn(1, 3, 2).repeat(1, 1, 2)
     cos, sin = angle.cos(), angle.sin()
-    return lambda q, k: times_one(f(q.clone(), k.clone(), cos.to(q.dtype), sin.to(q.dtype))), (
-        r(1, 2, 3, 4),
-        r(1, 1, 3, 4),
+    return (
+        lambda q, k: times_one(f(q.clone(), k.clone(), cos.to(q.dtype), sin.to(q.dtype))),
+        (r(1, 2, 3, 4), r(1, 1, 3, 4)),
+        lambda q, k: tuple(turned(t, like(cos, q), like(sin, q)) for t in (q, k)),
     )
 
 
@@ -207,7 +285,7 @@ def llama4_rope(r: Rand) -> Call:
 
 def embedding(r: Rand) -> Call:
     f = applied("experimental.embedding", "LigerEmbeddingFunction")
-    return lambda w: f(w, torch.tensor([1, 3, 1])), (r(4, 5),)
+    return lambda w: f(w, torch.tensor([1, 3, 1])), (r(4, 5),), lambda w: w[torch.tensor([1, 3, 1])]
 
 
 def attn_res(r: Rand) -> Call:
@@ -251,6 +329,7 @@ def fused_moe(r: Rand) -> Call:
     return (
         lambda x, g, d, w: f(x, g, d, index, w),
         (r(3, 4), r(2, 6, 4), r(2, 4, 3), torch.rand(3, 2)),
+        partial(experts, index),
     )
 
 
@@ -264,68 +343,6 @@ OPS: dict[str, Callable[[Rand], Call]] = {
         mhc_pre, mhc_post, fused_moe,
     )
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Row:
-    """One verdict; `traced` says whether forward and backward are graphs."""
-
-    op: str
-    dtype: str
-    traced: str
-    outcome: str
-    power: float
-    seconds: float
-    message: str
-
-
-def judge(name: str, dtype: str, limit: float = 100.0) -> Row:
-    draw = torch.Generator().manual_seed(0)
-    torch.manual_seed(1)
-    power, start, graph = math.nan, time.process_time(), "–"
-    try:
-        with time_limit(limit):
-            function, point = OPS[name](lambda *shape: torch.randn(*shape, generator=draw))
-            args = tuple(t.to(DTYPES[dtype]).requires_grad_() for t in point)
-            graph = "yes" if trace(function, args, strict=False, confirm=False).graph is not None else "no"
-            verdict = gradverify.check(function, *args, effort="quick")
-        outcome = f"{verdict.outcome}" + (f" ({verdict.kind})" if verdict.kind else "")
-        message = verdict.message or (f"{verdict.reason}" if verdict.reason else "")
-        formula = verdict.formula
-        if formula is not None:
-            graph = "forward" if formula.right is None and graph == "yes" else graph
-            power = formula.power if formula.right else math.nan
-            message += f" [formula: {formula.why}]" if formula.right is None else ""
-        if not message and verdict.notes and graph == "no":
-            message = verdict.notes[0]
-    except TimeLimit:
-        outcome, message = "TIME", f"over {limit:g} s"
-    except Exception as e:
-        outcome, message = "not run", f"{type(e).__name__}: {e}"
-    return Row(name, dtype, graph, outcome, power, time.process_time() - start, message)
-
-
-def table(rows: Sequence[Row]) -> str:
-    lines = ["| op | dtype | traced | outcome | power | seconds | |", "|---|---|---|---|---|---|---|"]
-    for r in rows:
-        message = " ".join(r.message.split())[:260].replace("|", "\\|")
-        lines.append(f"| {r.op} | {r.dtype} | {r.traced} | {r.outcome} | {r.power:.1e} | {r.seconds:.1f} | {message} |")
-    return "\n".join(lines)
-
-
-def report(rows: Sequence[Row]) -> str:
-    counts = {
-        o: sum(r.outcome.split()[0] == o for r in rows) for o in ("PASS", "WEAK", "FAIL", "INCONCLUSIVE", "TIME", "not")
-    }
-    said = ", ".join(f"{n} {o}" for o, n in counts.items() if n)
-    return f"""# Liger-Kernel {version("liger-kernel")} under Triton's interpreter
-
-Written by `python -m bench.triton.liger --write`. No op has a reference: its own forward kernel is the definition.
-Seconds are the processor's. {said}.
-
-{table(rows)}
-
-{BY_HAND}"""
 
 
 BY_HAND = """## Each FAIL by hand, against mpmath
@@ -345,24 +362,5 @@ BY_HAND = """## Each FAIL by hand, against mpmath
 """
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="+", default=list(OPS), metavar="NAME")
-    parser.add_argument("--dtypes", nargs="+", default=list(DTYPES), metavar="NAME")
-    parser.add_argument("--json", metavar="FILE")
-    parser.add_argument("--merge", nargs="+", metavar="FILE")
-    parser.add_argument("--write", action="store_true")
-    options = parser.parse_args()
-    rows = [Row(**r) for f in options.merge or () for r in json.loads(Path(f).read_text(encoding="utf-8"))]
-    for name in () if options.merge else options.only:
-        for dtype in options.dtypes:
-            rows.append(judge(name, dtype))
-            print(table(rows[-1:]).splitlines()[-1], flush=True)
-    if options.json:
-        Path(options.json).write_text(json.dumps([asdict(r) for r in rows], indent=1), encoding="utf-8")
-    if options.write:
-        RESULTS.write_text(report(rows), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    main(OPS, RESULTS, "Liger-Kernel", "liger-kernel", "python -m bench.triton.liger", BY_HAND)

@@ -35,6 +35,7 @@ from .branches import COMPARISONS
 from .calls import Calls
 from .complex_adapter import label_whole, to_native
 from .keeping import kept_process
+from .launches import launches_kernels, launches_of, note_atomics  # declares its probe
 from .opaque import judge_opaque
 from .probes import Given, OtherArguments, OtherCase, OtherFunction, OtherQuestion, Probe, Resize, Variant, probes
 from .question import PASSES, Effort, Point, Question
@@ -85,7 +86,9 @@ def _judge(q: Question, effort: Effort, first_asked: str) -> Verdict:
             if verdict.outcome is not Outcome.PASS and first.outcome is Outcome.PASS:  # a FAIL may come yet
                 first = verdict
     facts = {**first.facts, "tried": walk.tried, "skipped": walk.skipped}
-    return replace(first, notes=(*first.notes, *walk.notes), facts=facts, coverage=given.found.coverage)
+    return replace(
+        first, notes=(*first.notes, *walk.notes, *note_atomics(given)), facts=facts, coverage=given.found.coverage
+    )
 
 
 class _Walk:
@@ -110,7 +113,7 @@ class _Walk:
                 if not probe.is_affordable(self.given, variant):
                     continue
                 label = variant.label.replace("{}", probe.name) or probe.name
-                with doing(label):
+                with doing(label), variant.within():
                     verdict, why_not = self._judge(probe, variant, label)
                 if verdict is None:
                     self._skip(probe, label, why_not)
@@ -177,8 +180,10 @@ def _judge_variant(given: Given, probe: Probe, variant: Variant, label: str) -> 
             if replayed is not None:
                 return replayed
             verdict, traced, there = judge_point(q, point, given.is_opaque)
+            if verdict.outcome is Outcome.FAIL:
+                _refuse_integers_left_behind(given, verdict, traced)
             if verdict.outcome is Outcome.FAIL and variant.resize is not None:
-                _refuse_unequal_lengths(given, traced, variant.resize)
+                _refuse_unequal_lengths(given, verdict, traced, variant.resize)
                 _refuse_other_sizes(given, there, variant.resize)
             return verdict
         case OtherFunction():
@@ -242,16 +247,61 @@ def _refuse_out_of_bounds(given: Given, args: tuple[Any, ...]) -> None:
         of_functions(given.traced.framework).replace(look, args)
 
 
-def _refuse_unequal_lengths(given: Given, there: Traced, resize: Resize) -> None:
-    """Raise Unsupported where the forward pass goes wrong in memory, and an array has kept the length that others left.
+def _refuse_integers_left_behind(given: Given, verdict: Verdict, there: Traced) -> None:
+    """Raise Unsupported where kernels go wrong in memory, and an axis of another length belies the integers that they got.
+
+    A table that lost its last rows has none for the indices that point there; segments that end with the last of 8 rows
+    leave the 9th to nobody.
+    """
+    if verdict.kind is not FailKind.LAW or not launches_kernels(given):
+        return
+    launches = launches_of(given)
+    before = {a.name: a.shape for a in given.traced.arguments}
+    for a in there.arguments:
+        shape = before.get(a.name, ())
+        was = given.traced.values.get(a.name)
+        if was is not None and _are_offsets(was) and not np.array_equal(was, there.values[a.name]):
+            raise Unsupported(f"{a.name} may say where segments begin and end: with other integers it does not")
+        for n, m in zip(shape, a.shape) if len(shape) == len(a.shape) else ():
+            if m <= launches.largest < n:
+                raise Unsupported(f"the integer {launches.largest} may be no index any more of an axis of length {m}")
+            if n != m and n in launches.totals:
+                raise Unsupported(f"the integers of an array may say that the axis is of length {n}, not {m}")
+
+
+def _are_offsets(values: np.ndarray) -> bool:
+    """Is this an array of integers that rises from 0?"""
+    if values.dtype.kind not in "iu" or values.ndim != 1 or values.size < 2:
+        return False
+    return bool(values[0] == 0 and (np.diff(values) >= 0).all())
+
+
+def _refuse_unequal_lengths(given: Given, verdict: Verdict, there: Traced, resize: Resize) -> None:
+    """Raise Unsupported where a kernel goes wrong in memory, and an array has kept the length that others left.
 
     A kernel without a check takes two lengths for one: rows that are longer than their weight are no input of it.
     """
-    if not there.faults:
+    if not there.faults and not (verdict.kind is FailKind.LAW and launches_kernels(given)):
         return
+    half = _half_elsewhere(given.traced, resize)
+    if half:
+        raise Unsupported(f"a length of {half} may be half of one of {2 * half}: {verdict.message}")
     kept = {a.name: a.shape for a in given.traced.arguments if a.role != "captured"}
     if any(a.shape.count(resize.old) and a.shape == kept.get(a.name) for a in there.arguments):
-        raise Unsupported(f"the function takes its arguments for equally long: {'; '.join(there.faults)}")
+        raise Unsupported(f"the function takes its arguments for equally long: {verdict.message}")
+
+
+def _half_elsewhere(traced: Traced, resize: Resize) -> int:
+    """The length that one array of numbers has and another has twice, where one of them changes; 0 where none is.
+
+    The angles of a rotary embedding have half as many columns as what is turned, and a kernel does not ask.
+    """
+    shapes = [a.shape for a in traced.arguments if a.kind == "float"]
+    for half in {resize.old, resize.old // 2 if resize.old % 2 == 0 else 0} - {0, 1}:
+        alone = any(half in s and 2 * half not in s for s in shapes)
+        if alone and any(2 * half in s for s in shapes):
+            return half
+    return 0
 
 
 def _refuse_other_sizes(given: Given, there: Case | None, resize: Resize) -> None:

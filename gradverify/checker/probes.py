@@ -12,6 +12,7 @@ are declared in `same_point` and `variations`; others come by `register_probe` o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib.metadata import entry_points
@@ -123,10 +124,12 @@ class Variant:
 
     label   what verdicts call it, where a probe asks several things; "{}" in it stands for the probe's name
     growth  how many times as large as the given one its graph is at least; 0 where that shows once it is traced
+    within  a block within which it is judged
     """
 
     label: str = field(default="", kw_only=True)
     growth: float = field(default=0.0, kw_only=True)
+    within: Callable[[], AbstractContextManager[None]] = field(default=nullcontext, kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)

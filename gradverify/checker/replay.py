@@ -83,7 +83,15 @@ def _holds_elsewhere(own: Traced) -> bool:
 
     A note may: integers, numbers and selections that were computed from values are constants of the graph.
     """
-    tied = own.branches or own.converges or own.detaches or own.written or own.updated or own.faults or own.blocks
+    tied = (
+        own.branches
+        or own.converges
+        or own.detaches
+        or own.written
+        or own.updated
+        or own.faults
+        or own.launches.instances
+    )
     plain = all(a.strides is None and not a.part for a in own.arguments) and own.native is None
     return not own.notes and not tied and plain
 

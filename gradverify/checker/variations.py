@@ -18,7 +18,9 @@ import numpy as np
 from ..core.errors import Unsupported
 from ..frameworks.registry import of_functions
 from ..namespaces.dtypes import FORMATS, to_float64
+from ..trace.value import Launches
 from .complex_adapter import to_native
+from .launches import launches_kernels, launches_of
 from .probes import (
     MOST,
     Given,
@@ -220,7 +222,7 @@ def _other_sizes(given: Given) -> Iterator[Variant]:
     lengths = list(dict.fromkeys(n for shape in shapes for n in shape if n > 2))
     square = {n for shape in shapes for n in shape if shape.count(n) > 1}
     for n in lengths[:SIZES]:
-        for m in (*other_lengths(n), *_around_blocks(n, given.traced.blocks)):
+        for m in (*other_lengths(n), *_around_blocks(n, launches_of(given))):
             if m > n and n in square:  # a larger matrix is seldom one of the same sort (symmetric, definite)
                 continue
             yield _resize_variant(given, n, m, f"axes of length {m} instead of {n}")
@@ -228,6 +230,14 @@ def _other_sizes(given: Given) -> Iterator[Variant]:
         for some in _some_of(places) if n not in square else ():
             names = ", ".join(f"axis {axis} of array {k}" for k, axis in some)
             yield _resize_variant(given, n, n + 1, f"{names} of length {n + 1} instead of {n}", frozenset(some))
+
+
+def _empty_axes(given: Given) -> Iterator[Variant]:
+    """No entries along all axes of one length: a kernel's grid is empty there, or all that it reads is masked."""
+    lengths: dict[int, None] = {}
+    given.map_arrays(lambda x: lengths.update(dict.fromkeys(n for n in x.shape if n > 2)))
+    for n in list(lengths)[:SIZES]:
+        yield _resize_variant(given, n, 0, f"axes of length 0 instead of {n}")
 
 
 def _some_of(places: list[Place]) -> list[tuple[Place, ...]]:
@@ -250,10 +260,11 @@ BLOCKS = 2
 """Of so many blocks of a kernel, the smallest, each length is asked about; up to 2048 entries long."""
 
 
-def _around_blocks(n: int, blocks: frozenset[int]) -> list[int]:
-    """One entry less than a block, a block, and one more, but for n and `other_lengths` of it."""
-    few = sorted(b for b in blocks if 2 < b <= 2048)[:BLOCKS]
+def _around_blocks(n: int, launches: Launches) -> list[int]:
+    """One entry less than a block of a kernel, a block, and one more, and one entry; but for n and `other_lengths` of it."""
+    few = sorted(b for b in launches.blocks if 2 < b <= 2048)[:BLOCKS]
     lengths = dict.fromkeys(m for b in few for m in (b - 1, b, b + 1))
+    lengths |= dict.fromkeys((1,) if launches.instances else ())
     return [m for m in lengths if m != n and m not in other_lengths(n)]
 
 
@@ -357,6 +368,12 @@ for _probe in (
     # framework's own backward passes refuse, it documents.
     Probe("an empty batch", _empty_batch, requires=(has_free_sizes, _can_shrink), after="a larger batch"),
     Probe("other sizes", _other_sizes, requires=(has_free_sizes, _can_shrink, is_custom, has_case)),
+    Probe(
+        "an empty axis",
+        _empty_axes,
+        requires=(has_free_sizes, _can_shrink, is_custom, has_case, launches_kernels),
+        after="other sizes",
+    ),
     Probe(f"a batch of {ROWS}", _batch_of_many, requires=(has_free_sizes, _can_reshape)),
     Probe("0-d arguments", _scalars, counts=count_values_by_hand, requires=(has_free_sizes,)),
     Probe("float32", _narrowed, counts=count_values_by_hand, requires=(has_free_sizes, _is_of_one_dtype)),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -26,6 +26,7 @@ from ..core.graph import Graph
 from ..core.op import Define, Vjp
 from ..trace import Traced
 from ..trace.calls import change_arrays
+from ..trace.value import Launches, OtherRun
 from .customs import Custom, Draws
 from .opaque import trace_opaque
 from .tape import Tape
@@ -436,6 +437,10 @@ class Framework(ABC):
     def poisoned(self) -> AbstractContextManager[None]:
         """Within the block, memory that is allocated without being written holds NaN; integers their largest."""
         raise Unsupported(f"{self.name} has no switch for uninitialised memory")
+
+    def other_runs(self, launches: Launches) -> Sequence[OtherRun]:
+        """Other ways to run these kernels, each of which owes the same gradient: configurations, orders."""
+        return ()
 
     def drops_outputs(self, function: Callable[..., Any], values: Mapping[str, np.ndarray]) -> bool:
         """Does `function` call a custom function with several outputs, and leave one of them unused?"""

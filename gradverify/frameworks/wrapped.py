@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from ..core.graph import Graph
 from ..trace import Traced
+from ..trace.value import Launches, OtherRun
 from .base import Call, Derived, Framework, Observation, Programs, Pushed
 from .customs import Custom, Draws
 from .tape import Tape
@@ -202,6 +203,9 @@ class Wrapped(Framework):
 
     def poisoned(self) -> AbstractContextManager[None]:
         return self.inner.poisoned()
+
+    def other_runs(self, launches: Launches) -> Sequence[OtherRun]:
+        return self.inner.other_runs(launches)
 
     def drops_outputs(self, function: Callable[..., Any], values: Mapping[str, np.ndarray]) -> bool:
         return self.inner.drops_outputs(function, values)

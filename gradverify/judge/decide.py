@@ -296,16 +296,34 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
         allowed = {n: solver.widen(b, closest.truth.gradients[n], solver.calls) for n, b in allowed.items()}
     trial = Trial(subject, function, case, seen, allowed, notes)
     trial = with_programs(trial, manner.programs, closest.budget.outputs)
-    found = (
+    weighed = (
         _check_values(answer, None if custom else subject)
         or _check_formula(answer, None if custom else subject)
         or _check_formats(answer)
         or (_check_narrow(answer, subject, function) if custom else None)
+    )
+    if weighed and weighed.outcome is Outcome.WEAK and custom:  # a law may be broken by more than the lost digits
+        broken = _check_laws(
+            replace(trial, budget=_as_lossy_as(seen, closest, allowed)), closest, manner, None if custom else subject
+        )
+        weighed = broken if broken and broken.outcome is Outcome.FAIL else weighed
+    found = (
+        weighed
         or _check_laws(trial, closest, manner, None if custom else subject)
         or _check_stability(answer)
         or _pass(ref.truth, compared, notes)
     )
     return _add_backward(found, backward, seed) if backward else found
+
+
+def _as_lossy_as(seen: Observation, ref: Reference, allowed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What two runs may differ by, each of which loses as many digits as the one that was seen: twice its largest error."""
+    lossy = {}
+    for name, budget_ in allowed.items():
+        got, true = seen.gradients[name], ref.truth.gradients[name].hi
+        off = np.abs(to_float64(got) - true) if got is not None else np.zeros(true.shape)
+        lossy[name] = budget_ + 2 * np.max(off[np.isfinite(off)], initial=0.0)
+    return lossy
 
 
 def _add_backward(finding: _Finding, exact: Exact, seed: int) -> _Finding:

@@ -180,7 +180,7 @@ class BackwardPass:
                 raise
             return self.traced
         traced = self.traced
-        if traced.notes or traced.branches or traced.converges or traced.blocks:
+        if traced.notes or traced.branches or traced.converges or traced.launches.instances:
             return trace_backward(case, subject, function)
         given = dict(zip(cotangent_names(case), case.cotangent))
         return replace(traced, values={**traced.values, **case.values, **given})

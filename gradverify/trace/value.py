@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -100,6 +101,53 @@ class HandWrittenFunction(ABC):
         """Return the outputs, and the function from cotangents to gradients by name."""
 
 
+@dataclass(frozen=True)
+class Launches:
+    """What is to be known of the kernels that a run launched.
+
+    instances  the most program instances of one launch; 0 where none was launched
+    blocks     lengths of the blocks that they compute in
+    autotuned  kernel -> the configurations that its tuner chooses from, as texts; only kernels that have several
+    summed     tensors that several instances of one kernel add to by atomics, as texts
+    waits      may instances wait for one another, by locks?
+    largest    the largest integer in the arrays of integers that they were given: it may be an index; -1 without any
+    totals     the largest integer and the sum of each of these: where segments may end
+    """
+
+    instances: int = 0
+    blocks: frozenset[int] = frozenset()
+    autotuned: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    summed: tuple[str, ...] = ()
+    waits: bool = False
+    largest: int = -1
+    totals: frozenset[int] = frozenset()
+
+    def __or__(self, other: Launches) -> Launches:
+        """What is to be known of both runs."""
+        return Launches(
+            max(self.instances, other.instances),
+            self.blocks | other.blocks,
+            {**self.autotuned, **other.autotuned},
+            tuple(dict.fromkeys(self.summed + other.summed)),
+            self.waits or other.waits,
+            max(self.largest, other.largest),
+            self.totals | other.totals,
+        )
+
+
+class OtherRun(NamedTuple):
+    """Another way to run a function's kernels.
+
+    label   what verdicts call it
+    within  a block within which they are run so
+    anew    is it other code, which is to be traced?
+    """
+
+    label: str
+    within: Callable[[], AbstractContextManager[None]]
+    anew: bool = False
+
+
 Pull = Callable[[Mapping[str, np.ndarray], tuple[str, ...], tuple[np.ndarray, ...]], "Traced | None"]
 
 
@@ -126,7 +174,7 @@ class Traced:
                which are the caller's to lose where they are not differentiated
     stale      the inputs that later calls do not read, since the first one keeps what it made of them
     faults     what the run did wrong in memory, which no value shows: a race, an access beyond the end of an array
-    blocks     lengths of the blocks that its kernels compute in
+    launches   what is to be known of the kernels that it launched
     formats    the floating-point dtypes that values which depend on an input pass through on their way to an output
     node_formats  node of the graph -> the dtype of its value, where it is known; of several the coarsest
     from_arrays  sizes of the graph's literals that were an array's: as good as its dtype, not as a number in the code
@@ -157,7 +205,7 @@ class Traced:
     updated: frozenset[str] = frozenset()
     stale: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
-    blocks: frozenset[int] = frozenset()
+    launches: Launches = field(default_factory=Launches)
     custom: bool = False
     formats: frozenset[str] = frozenset()
     node_formats: Mapping[int, str] = field(default_factory=dict)

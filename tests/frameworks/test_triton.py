@@ -30,6 +30,7 @@ from gradverify.frameworks.triton.interpreter import floats, mended, rounded
 from gradverify.namespaces.dtypes import is_float, to_float64
 from gradverify.namespaces.numpy import NUMPY
 from gradverify.namespaces.run import forward
+from gradverify.trace.value import Launches
 
 from . import triton_kernels as launches
 
@@ -143,11 +144,12 @@ def test_an_access_beyond_the_end_does_not_happen() -> None:
 def test_the_sizes_around_a_block_are_asked_for() -> None:
     """5 entries in a block of 32: no length near 5 shows what is wrong from the 33rd entry on."""
     found = trace(launches.LAUNCHES["masked"][0], (torch.randn(5).requires_grad_(),))
-    assert found.blocks == {4}
+    assert found.launches.blocks == {4}
     given = SimpleNamespace(arguments=(np.zeros(5),), map_arrays=lambda change: (change(np.zeros(5)),))
-    given.traced = SimpleNamespace(blocks=frozenset({32, 4096}))
+    given.traced = SimpleNamespace(launches=Launches(2, frozenset({32, 4096})))
+    given.backward = SimpleNamespace(traced=None)
     lengths = [v.resize.new for v in _other_sizes(given) if v.resize is not None]
-    assert lengths == [4, 6, 10, 7, 31, 32, 33]
+    assert lengths == [4, 6, 10, 7, 31, 32, 33, 1]
     verdict = gradverify.check(launches.Square.apply, torch.randn(33).requires_grad_(), effort="quick")
     assert verdict.outcome is Outcome.FAIL
     assert gradverify.check(launches.Square.apply, torch.randn(5).requires_grad_(), effort="quick")

@@ -48,6 +48,7 @@ class Walk(Protocol):
     launch: Any
     faults: dict[str, None]
     blocks: set[int]
+    instances: int
 
     def closed(self, closed: Any, operands: list[Cell]) -> list[Cell]: ...
 
@@ -177,6 +178,7 @@ class Launch:
     def run(self) -> list[Cell]:
         outer, self.walk.launch = self.walk.launch, self
         try:
+            self.walk.instances = max(self.walk.instances, math.prod(self.mapping.grid))
             for program, index in enumerate(np.ndindex(*self.mapping.grid)):
                 self.program, self.index = program, index
                 self.instance()
@@ -212,7 +214,6 @@ class Launch:
             shape += [size] * (kind != "Squeezed")
             if size > 1:
                 self.walk.blocks.add(size)
-        self.walk.blocks.add(1)  # a kernel ran
         if not within:
             return self.whole(region)
         nearest = np.ravel_multi_index(np.ix_(*clipped), region.shape) if region.numbers.size else np.zeros(0, np.int64)

@@ -31,7 +31,7 @@ from ...trace.call_site import OURS, at
 from ...trace.callee import positional
 from ...trace.calls import captured, narrowest
 from ...trace.confirm import disagreement, farther, nearby
-from ...trace.value import PARTS, Argument, Output, Part, Role, Traced, Value, kind_of
+from ...trace.value import PARTS, Argument, Launches, Output, Part, Role, Traced, Value, kind_of
 from . import plain
 from .cells import Cell
 from .lax import CALLS, CONTROL, LIBRARY, LIBRARY_PAIRS, MAPPED
@@ -92,7 +92,7 @@ def trace(
     results = walk.closed(closed, cells)
     leaves = tree_util.tree_flatten_with_path(shapes)[0]
     outputs, nodes = _outputs(xp, leaves, results, opaque)
-    faults = tuple(walk.faults) or unwritten([c.value() for c in results] if walk.blocks else [])
+    faults = tuple(walk.faults) or unwritten([c.value() for c in results] if walk.instances else [])
     graph = None
     if not nodes:
         opaque.insert(0, "the function returns no floating-point array")
@@ -117,7 +117,7 @@ def trace(
         "converges": CONVERGES in xp.notes,
         "native": call.native(kept) if paired else None,
         "faults": faults,
-        "blocks": frozenset(walk.blocks),
+        "launches": Launches(walk.instances, frozenset(walk.blocks)),
         **xp.formats_of(graph),
     }
     if graph is not None and confirm and not faults:
@@ -368,6 +368,7 @@ class _Walk:
         self.launch: Launch | None = None
         self.faults: dict[str, None] = {}
         self.blocks: set[int] = set()
+        self.instances = 0
 
     def closed(self, closed: Any, operands: list[Cell]) -> list[Cell]:
         return self.open(closed.jaxpr, [Cell(c) for c in closed.consts], operands)

@@ -5,6 +5,7 @@ The ops are in `bindings.torch`, the formulas of PyTorch that are known to lose 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import re
 import sys
@@ -22,6 +23,7 @@ from ...core.graph import Constant, Graph
 from ...namespaces.dtypes import complex_name
 from ...ops.complex.lowering import is_complex
 from ...trace import Traced
+from ...trace.value import Launches, OtherRun
 from ..base import Call, Derived, Form, Framework, HolomorphicForm, Observation, Pushed, Template
 from ..customs import Custom, Draws, function_classes
 from ..forms import COMPLEX
@@ -32,7 +34,7 @@ from ..values import mutated, several
 from ..watching import Definition, Recorder, Sample, Script
 from . import derivatives
 from .arrays import tensor, to_numpy
-from .beneath import mended
+from .beneath import mended, other_runs
 from .bindings import bindings
 from .forms import FORMS
 from .hooks import without_hooks
@@ -151,8 +153,10 @@ class TorchFramework(Framework):
         with mended():
             return self._vjp("", function, values, wrt, cotangent)
 
-    def kept_modes(self, function: Callable[..., Any]) -> AbstractContextManager[None]:
-        return kept_modes(function)
+    @contextlib.contextmanager
+    def kept_modes(self, function: Callable[..., Any]) -> Iterator[None]:
+        with kept_modes(function), mended():  # laws of the tape run kernels as well
+            yield
 
     def without_hooks(self) -> AbstractContextManager[list[str]]:
         return without_hooks()
@@ -341,6 +345,9 @@ class TorchFramework(Framework):
             if hasattr(node, "saved_tensors"):  # which are ctx's
                 custom.append(node)
         return custom
+
+    def other_runs(self, launches: Launches) -> Sequence[OtherRun]:
+        return other_runs(launches)
 
     def drops_outputs(self, function: Callable[..., Any], values: Mapping[str, np.ndarray]) -> bool:
         import torch

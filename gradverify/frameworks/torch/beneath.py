@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+from ...trace.value import Launches, OtherRun
+
 if TYPE_CHECKING:
     import torch
 
@@ -35,9 +37,9 @@ class Beneath:
     def allocated(self, t: torch.Tensor) -> None:
         """PyTorch gave a tensor of memory that nobody has written."""
 
-    def blocks(self) -> frozenset[int]:
-        """Lengths of the blocks that kernels computed in."""
-        return frozenset()
+    def launches(self) -> Launches:
+        """What is to be known of the kernels that ran."""
+        return Launches()
 
     def faults(self, outputs: Sequence[torch.Tensor]) -> tuple[str, ...]:
         """What went wrong in memory, one text each; `outputs` are the function's results."""
@@ -60,3 +62,12 @@ def mended() -> AbstractContextManager[None]:
     from ..triton.interpreter import mended as interpreter
 
     return interpreter()
+
+
+def other_runs(launches: Launches) -> Sequence[OtherRun]:
+    """Other ways to run these kernels, each of which owes the same gradient."""
+    if not launches.instances:
+        return ()
+    from ..triton.runs import other_runs as of_kernels
+
+    return of_kernels(launches)

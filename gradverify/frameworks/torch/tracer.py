@@ -191,7 +191,7 @@ def _traced(
         mutated_unseen=tuple(unseen),
         updated=frozenset(updated),
         faults=faults,
-        blocks=xp.beneath.blocks(),
+        launches=xp.beneath.launches(),
         custom=custom,
         branches=SCALARS in xp.notes,
         converges=bool({CONVERGES, LIMIT} & xp.notes.keys()) and _ruled([leaf for _, leaf in leaves]),

@@ -19,7 +19,7 @@ from ...trace.lanes import KNOWN, Codes
 from ...trace.unwritten import payload_of
 from ..torch.tracer import SELECTION
 from .bounds import Handle, mask_of
-from .interpreter import floats, is_float
+from .interpreter import floats, is_float, scalar_other
 from .marks import DTYPES, Marks, codes_of, is_float_type
 from .memory import Memory, Region
 
@@ -36,7 +36,11 @@ class Accesses:
     unwritten     tensors that nobody had written when they were allocated, by their storage's address in PyTorch
     names         the kernels' names for storages, by the same addresses
     given_nan     whether a kernel was given NaNs that are not of our own
-    synchronised  whether the kernel that runs uses locks, so that who writes first is no question
+    synchronised  whether the kernel that runs uses locks or counters, so that who writes first is no question
+    waits         whether any kernel uses locks
+    summed        tensors that several instances of one kernel added to by atomics, as texts
+    largest       the largest integer in the integer tensors that kernels were given
+    totals        the largest integer and the sum of each of these
     undefined     what the kernel that runs has read that nobody wrote
     """
 
@@ -47,7 +51,10 @@ class Accesses:
         self.unwritten: dict[int, torch.Tensor] = {}
         self.names: dict[int, str] = {}
         self.given_nan = False
-        self.synchronised = False
+        self.synchronised = self.waits = False
+        self.largest = -1
+        self.totals: set[int] = set()
+        self.summed: dict[str, None] = {}
         self.undefined: dict[str, None] = {}
 
     def hooks(self) -> dict[str, Callable[[Any], Any]]:
@@ -71,6 +78,11 @@ class Accesses:
                 if t.is_floating_point() and t.untyped_storage()._cdata not in self.unwritten:
                     with _disable_current_modes():
                         self.given_nan |= bool(torch.isnan(t.detach()).any())
+                elif t.dtype in (torch.int32, torch.int64) and t.numel():
+                    with _disable_current_modes():
+                        largest, total = int(t.detach().max()), int(t.detach().sum())
+                    self.largest = max(self.largest, largest)
+                    self.totals |= {largest, total}
                 self.names.setdefault(t.untyped_storage()._cdata, f"{name} of {self.marks.kernel}")
         for store in self.xp.stores.values():  # what tables of pointers may point to
             self.memory.enter(store.keep)
@@ -78,6 +90,8 @@ class Accesses:
     def commit(self) -> None:
         """Hand what the launch wrote to the tracer."""
         for region in self.memory.regions.values():
+            if region.summed:
+                self.summed[f"{region.title} of {self.marks.kernel}"] = None
             dtype = TORCH_DTYPES.get(region.dtype)
             if not region.written or dtype is None:
                 continue
@@ -152,9 +166,7 @@ class Accesses:
                     region.codes = self.lanes.refuse(
                         f"{region.title} is read in two dtypes", (region.nbytes // itemsize,)
                     )
-                    region.writers = np.full(region.nbytes // itemsize, -1)
-                    region.readers = region.writers.copy()
-                    region.dtype = dtype
+                    region.retype(dtype, itemsize)
                 found.append((region, lanes, places))
         return found
 
@@ -162,6 +174,7 @@ class Accesses:
         def load(builder: Any, ptrs: Handle, mask: Any, other: Any, *rest: Any, **options: Any) -> Handle:
             self._selecting(mask)
             active = mask_of(mask, ptrs.data.shape)
+            other = scalar_other(ptrs.get_element_ty()) if other is None else other
             accessed = self._accessed(ptrs, active, "reads")
             out = old(builder, ptrs, ti.TensorHandle(active, tl.int1), other, *rest, **options)
             floating = is_float(out)
@@ -237,14 +250,13 @@ class Accesses:
                         self.fault(f"stores what depends on {what}")
 
     def _writing(self, region: Region, lanes: np.ndarray, places: np.ndarray, data: np.ndarray, codes: Codes) -> None:
-        first = region.writers[places] == -1
         others, read = region.note_write(places, self.program)
         if self.synchronised or not (others.any() or read.any()):
             return
         # The same known number, or the same entry, from several instances is no question of who comes first.
         view = np.frombuffer(_bytes(region, places, data.itemsize), dtype=data.dtype)
         same = view == data[lanes]
-        if (others & ~same & ~first).any():
+        if (others & ~same).any():
             self.fault(f"writes places of {region.title} that another program instance writes, without atomics: a race")
         elif (read & ~same & ~others).any():
             self.fault(f"writes places of {region.title} that another program instance reads: a race")
@@ -261,8 +273,12 @@ class Accesses:
                     self.xp.failed[f"an atomic operation on bits of floating-point numbers in {self.marks.kernel}"] = (
                         None
                     )
-                self.synchronised |= op == ti._ir.ATOMIC_OP.XCHG
+                self.synchronised = True  # who is last may be counted
+                # An addition of 0 reads what others count, until it is enough.
+                self.waits |= op == ti._ir.ATOMIC_OP.XCHG or not np.any(value.data)
                 return out
+            for region, _, places in accessed:
+                self._adding(region, places)
             self._using(value, active)
             codes = np.broadcast_to(codes_of(value), active.shape).ravel()
             data = np.broadcast_to(floats(value), active.shape).ravel()
@@ -277,6 +293,12 @@ class Accesses:
             return self.marks.mark(out, result.reshape(active.shape))
 
         return atomic
+
+    def _adding(self, region: Region, places: np.ndarray) -> None:
+        written, read = region.note_add(places, self.program)
+        if not self.synchronised and (written.any() or read.any()):
+            does = "writes" if written.any() else "reads"
+            self.fault(f"adds to places of {region.title} that another program instance {does} without atomics: a race")
 
     def _poisoned_atomic(self, region: Region, places: np.ndarray, before: np.ndarray) -> None:
         if np.isnan(before[places]).any():
@@ -307,7 +329,7 @@ class Accesses:
 
     def _cas(self, old: Any) -> Any:
         def cas(builder: Any, ptrs: Handle, *rest: Any) -> Handle:
-            self.synchronised = True
+            self.synchronised = self.waits = True
             return old(builder, ptrs, *rest)
 
         return cas

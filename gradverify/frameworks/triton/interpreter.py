@@ -5,7 +5,7 @@
 * A Python float among the arguments is no tensor (`'float' object has no attribute 'to'`). Here it is a float32 scalar,
   which is what the compiler makes of it.
 * The functions of libdevice are missing.
-* Configurations of an autotuned kernel are timed on a GPU. Here the first is taken.
+* Configurations of an autotuned kernel are timed on a GPU. Here the first is taken, or the one that `runs` says.
 * Atomic additions of these formats are refused. Here each lane in turn is added and rounded.
 * The index of a loop is a Python number, and has no `.to`. Here it is one that has.
 * An access beyond the end of a tensor's memory reads, or overwrites, what lies there (`bounds`).
@@ -26,10 +26,11 @@ import ml_dtypes
 import numpy as np
 import triton.language as tl
 from triton.language.extra import libdevice
-from triton.runtime import autotuner
+from triton.language.semantic import TritonSemantic
 from triton.runtime import interpreter as ti
 
 from .bounds import Handle, mask_of, patch_bounds
+from .runs import patch_runs
 
 NARROW: dict[Any, np.dtype[Any]] = {
     tl.bfloat16: np.dtype(ml_dtypes.bfloat16),
@@ -150,6 +151,29 @@ def _cast(old: Any) -> Any:
         return rounded(floats(src), to)
 
     return method
+
+
+_others: list[Any] = []
+"""The `other` of each load that runs, innermost last."""
+
+
+def _noting_other(old: Any) -> Any:
+    """TritonSemantic._load_legacy: under the interpreter it takes a scalar `other` that is 0 for none."""
+
+    def load(self: Any, ptr: Any, mask: Any, other: Any, *rest: Any) -> Any:
+        _others.append(None if other is None or other.type.is_block() else other)
+        try:
+            return old(self, ptr, mask, other, *rest)
+        finally:
+            _others.pop()
+
+    return load
+
+
+def scalar_other(dtype: Any) -> Handle | None:
+    """The handle of a scalar `other` in this dtype, where the load that runs was given one."""
+    other = _others[-1] if _others else None
+    return None if other is None else ti.interpreter_semantic.cast(other, dtype).handle
 
 
 def _whole(old: Any) -> Any:
@@ -338,8 +362,9 @@ def _mend(patches: Patches) -> None:
         patches.set(kind, "apply", _whole(kind.apply))
     patches.set(ti, "_implicit_cvt", _argument(ti._implicit_cvt))
     patches.wrap(builder, "create_atomic_rmw", _atomic)
+    patches.wrap(TritonSemantic, "_load_legacy", _noting_other)
     patch_bounds(patches)
-    patches.set(autotuner.Autotuner, "_bench", lambda self, *args, config, **meta: [0.0, 0.0, 0.0])
+    patch_runs(patches)
     language = _Language()
     patches.set(ti, "_patch_lang", language.patching(ti._patch_lang))
     patches.set(ti.GridExecutor, "__call__", language.launching(ti.GridExecutor.__call__))

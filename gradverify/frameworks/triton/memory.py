@@ -28,7 +28,8 @@ class Region:
     names     the kernel's parameters that point into it
     dtype     Triton's dtype of its elements, None until the first access
     codes     what is recorded in each element; None where nothing is
-    writers, readers  the program instance of each element
+    writers, readers, adders  the program instance of each element; adders do it by atomics
+    summed    whether several instances added to one element
     """
 
     start: int
@@ -40,6 +41,8 @@ class Region:
     written: bool = False
     writers: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     readers: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    adders: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    summed: bool = False
 
     @property
     def title(self) -> str:
@@ -48,10 +51,13 @@ class Region:
     def typed(self, dtype: Any, itemsize: int) -> bool:
         """Sets the dtype at the first access. Returns whether this access has the dtype of the first."""
         if self.dtype is None:
-            self.dtype = dtype
-            self.writers = np.full(self.nbytes // itemsize, NOBODY, dtype=np.int64)
-            self.readers = np.full(self.nbytes // itemsize, NOBODY, dtype=np.int64)
+            self.retype(dtype, itemsize)
         return self.dtype == dtype
+
+    def retype(self, dtype: Any, itemsize: int) -> None:
+        """Set the dtype, and forget who has accessed the elements."""
+        self.dtype, length = dtype, self.nbytes // itemsize
+        self.writers, self.readers, self.adders = (np.full(length, NOBODY, dtype=np.int64) for _ in range(3))
 
     def places(self, addresses: np.ndarray, itemsize: int) -> tuple[np.ndarray, np.ndarray]:
         """The elements at these addresses, and which of the addresses lie within."""
@@ -60,15 +66,29 @@ class Region:
 
     def note_read(self, places: np.ndarray, program: int) -> np.ndarray:
         """Note a read. Returns which places another instance wrote."""
-        before = self.readers[places]
-        self.readers[places] = np.where((before == NOBODY) | (before == program), program, SEVERAL)
-        return (self.writers[places] != NOBODY) & (self.writers[places] != program)
+        self.readers[places] = _joined(self.readers[places], program)
+        return _others(self.writers[places], program) | _others(self.adders[places], program)
 
     def note_write(self, places: np.ndarray, program: int) -> tuple[np.ndarray, np.ndarray]:
         """Note a write. Returns which places another instance wrote, and which another one read."""
         writers, readers = self.writers[places], self.readers[places]
         self.writers[places] = program
-        return ((writers != NOBODY) & (writers != program), (readers != NOBODY) & (readers != program))
+        return _others(writers, program) | _others(self.adders[places], program), _others(readers, program)
+
+    def note_add(self, places: np.ndarray, program: int) -> tuple[np.ndarray, np.ndarray]:
+        """Note an atomic operation. Returns which places another instance wrote, or read, without atomics."""
+        self.adders[places] = _joined(self.adders[places], program)
+        self.summed = self.summed or bool((self.adders[places] == SEVERAL).any())
+        return _others(self.writers[places], program), _others(self.readers[places], program)
+
+
+def _joined(before: np.ndarray, program: int) -> np.ndarray:
+    return np.where((before == NOBODY) | (before == program), program, SEVERAL)
+
+
+def _others(who: np.ndarray, program: int) -> np.ndarray:
+    """Which elements an instance other than this one accessed."""
+    return (who != NOBODY) & (who != program)
 
 
 class Memory:

@@ -9,6 +9,7 @@ they are at the point. What has no counterpart in the op table is refused where 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,8 +17,10 @@ import torch
 import triton.language as tl
 from torch.utils._python_dispatch import _disable_current_modes
 from triton.runtime import interpreter as ti
+from triton.runtime.autotuner import Autotuner
 
 from ...trace.unwritten import PAYLOAD, never_written, payload_of
+from ...trace.value import Launches
 from ..torch.beneath import Beneath
 from ..torch.tracer import TorchTracer
 from .accesses import Accesses
@@ -25,6 +28,7 @@ from .blocks import Blocks
 from .interpreter import Patches, mended
 from .marks import ROOT, Marks
 from .ops import Ops
+from .runs import Configurations, configurations_of
 
 UNTOUCHED = (
     "create_load create_store create_get_program_id create_get_num_programs create_print create_assert "
@@ -47,6 +51,8 @@ class Recorder(Beneath):
         self.marks = Marks(xp)
         self.ops, self.over_blocks, self.accesses = Ops(self.marks), Blocks(self.marks), Accesses(self.marks)
         self.launched = False
+        self.instances = 0
+        self.autotuned: dict[str, Configurations] = {}
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
@@ -68,8 +74,16 @@ class Recorder(Beneath):
             torch.empty(0, dtype=BITS[size]).set_(storage).fill_(payload_of(size, t.dtype is torch.float16))
         self.accesses.unwritten[storage._cdata] = t.detach()
 
-    def blocks(self) -> frozenset[int]:
-        return frozenset(self.over_blocks.ranges)
+    def launches(self) -> Launches:
+        return Launches(
+            instances=self.instances,
+            blocks=frozenset(self.over_blocks.ranges),
+            autotuned=self.autotuned,
+            summed=tuple(self.accesses.summed),
+            waits=self.accesses.waits,
+            largest=self.accesses.largest,
+            totals=frozenset(self.accesses.totals),
+        )
 
     def faults(self, outputs: Sequence[torch.Tensor]) -> tuple[str, ...]:
         for k, t in enumerate(outputs if not self.accesses.found else ()):
@@ -108,9 +122,20 @@ class Recorder(Beneath):
                 with _disable_current_modes():
                     out = old(executor, *args, **kwargs)
                     self.accesses.commit()
+                self.instances = max(self.instances, math.prod(ti.interpreter_builder.grid_dim))
             finally:
                 self.xp.escapes.ours = escaping
                 self.accesses.end()
+            return out
+
+        return run
+
+    def _tuned(self, old: Any) -> Any:
+        def run(tuner: Any, *args: Any, **kwargs: Any) -> Any:
+            out = old(tuner, *args, **kwargs)
+            found = configurations_of(tuner)
+            if len(found) > 1:
+                self.autotuned[tuner.base_fn.__name__] = found
             return out
 
         return run
@@ -125,6 +150,7 @@ class Recorder(Beneath):
         patches.set(ti.ReduceOps, "apply_impl", self.over_blocks.reduce(ti.ReduceOps.apply_impl))
         patches.set(ti.ScanOps, "apply_impl", self.over_blocks.scan(ti.ScanOps.apply_impl))
         patches.set(ti.GridExecutor, "__call__", self._launch(ti.GridExecutor.__call__))
+        patches.wrap(Autotuner, "run", self._tuned)
         patches.set(ti, "_implicit_cvt", self.ops.argument(ti._implicit_cvt))
         patches.set(ti, "_patch_lang_tensor", _with_transpose(ti._patch_lang_tensor))
 
