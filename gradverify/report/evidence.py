@@ -32,9 +32,9 @@ def reproducible(verdict: Verdict) -> Verdict:
     return verdict
 
 
-def glance(event: JobJudged, more: str = "") -> str:
+def glance(event: JobJudged, more: str = "", width: int = wording.WIDTH) -> str:
     """The reason why a judged job is not acceptable, in five lines. `more`: the file with the evidence."""
-    return "\n".join([*wording.glance(event.verdict, **_facts(event), more=more), *_gate(event)])
+    return "\n".join([*wording.glance(event.verdict, **_facts(event), more=more, width=width), *_gate(event)])
 
 
 def text(event: JobJudged) -> str:
