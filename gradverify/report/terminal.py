@@ -67,7 +67,7 @@ def plain(rows: Sequence[Row]) -> list[str]:
     shown = columns(there)
     table = [headings(there), *(cells(row, shown) for row in there)] if there else []
     legend = LEGEND.splitlines() if table else []
-    return [*(align(table) if table else []), *legend, *_inconclusive(there), *_help(there), *absent]
+    return [*(align(table) if table else []), *legend, *_cached(there), *_inconclusive(there), *_help(there), *absent]
 
 
 def _parted(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
@@ -104,7 +104,7 @@ def table(rows: Sequence[Row]) -> Any:
                 text.stylize(outcome.style)
         made.add_row(*texts)
     figures: list[Any] = [made, Text(LEGEND, style="dim")] if there else []
-    return Group(*figures, *(Text(line) for line in (*_inconclusive(there), *_help(there), *absent)))
+    return Group(*figures, *(Text(line) for line in (*_cached(there), *_inconclusive(there), *_help(there), *absent)))
 
 
 def _help(rows: Sequence[Row]) -> list[str]:
@@ -115,6 +115,12 @@ def _help(rows: Sequence[Row]) -> list[str]:
     reasons = dict.fromkeys(reason.name.lower() for row in rows for reason in row.counts.reasons)
     names = [*kinds, *reasons] or ["weak"]
     return [f"what to do: gradverify outcome {names[0]}" + (f" (and {', '.join(names[1:])})" if names[1:] else "")]
+
+
+def _cached(rows: Sequence[Row]) -> list[str]:
+    """How much was not judged in this run."""
+    cached, total = sum(row.cached for row in rows), sum(row.counts.total for row in rows)
+    return [f"kept from an earlier run, and not judged again: {cached} of {total} verdicts"] if cached else []
 
 
 def _inconclusive(rows: Sequence[Row]) -> list[str]:
