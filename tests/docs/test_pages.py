@@ -17,7 +17,7 @@ from tests.docs.pages import ROOT, Differs, Page, pages, parse
 DOCS = ROOT / "docs"
 
 
-@pytest.mark.parametrize("path", pages(), ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("path", list(pages()), ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_block_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "_REGISTERED", dict(probes._REGISTERED))  # a page adds one of its own
     pytest.importorskip("torch", reason="PyTorch is not installed")

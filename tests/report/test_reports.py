@@ -20,6 +20,7 @@ from gradverify.report import json as report
 from gradverify.report import terminal
 from gradverify.report.evidence import text, with_reproducer
 from gradverify.report.records import Recorder, record
+from gradverify.report.sentences import in_one_line
 from gradverify.report.tally import reason_texts, tally
 from gradverify.report.targets import targets
 from gradverify.run.events import Job, JobJudged, RunFinished
@@ -278,3 +279,18 @@ def test_every_outcome_has_its_column_where_it_occurs() -> None:
     assert terminal.headings([row])[2:8] == tuple(map(str, Outcome))
     assert terminal.cells(row)[2:8] == ("1",) * 6
     assert [row.to_dict()[str(o).lower()] for o in Outcome] == [1] * 6
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "accepted in a.toml until 2026, which is over\ndx[0] is off",
+            "accepted in a.toml until 2026, which is over. dx[0] is off",
+        ),
+        ("one sentence.\n\n  another: \nits end", "one sentence. another: its end"),
+        ("  spaces   within ", "spaces within"),
+    ],
+)
+def test_lines_become_sentences_where_there_is_one_line(text: str, line: str) -> None:
+    assert in_one_line(text) == line
