@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 from _pytest._code.code import ExceptionChainRepr, ReprEntry
 
 from ..core.verdict import Verdict
-from ..core.wording import WIDTH
+from ..core.wording import WIDTH, headline
 from ..report.folder import told
 from ..run.events import Job, JobJudged
 from ..run.gate import LATEST
@@ -28,7 +29,8 @@ def explain(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException], rep
         event, item.config.rootpath, whole=item.config.get_verbosity() > 1, width=WIDTH - len(MARGIN)
     ).splitlines()
     if report.longrepr.reprcrash is not None:
-        report.longrepr.reprcrash.message = " ".join(lines[:2])
+        # Of a line with colours pytest does not know the width, and cuts it too late.
+        report.longrepr.reprcrash.message = headline(replace(verdict, source=""))
     shown = report.longrepr.reprtraceback
     shown.reprentries = [entry for entry in shown.reprentries if not _is_ours(entry)] or shown.reprentries
     last = shown.reprentries[-1]
