@@ -6,6 +6,7 @@ A small project is judged, and what its user sees is photographed in Chromium: `
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -94,7 +95,7 @@ def terminal(folder: Path) -> str:
     ours = [line for line in text.plain.splitlines() if line.startswith("E ")]
     assert ours, text.plain
     assert max(map(len, ours)) <= COLUMNS, text.plain
-    console = Console(record=True, width=200, file=open(os.devnull, "w"), color_system="truecolor")
+    console = Console(record=True, width=200, file=io.StringIO(), color_system="truecolor")
     console.print(text, soft_wrap=True)
     return PAGE.format(code=console.export_html(theme=MONOKAI, inline_styles=True, code_format="{code}"))
 
