@@ -361,7 +361,7 @@ class _Search:
         yield _Repair(k, at(c), text, 2)
 
     def of_loops(self) -> Iterator[_Repair]:
-        """Of a pass that is too large to look into each node: other literals, and multiples of all steps of one line."""
+        """Repairs for a pass too large to try each node: another literal, or a multiple of all steps of one line."""
         for was in dict.fromkeys(self._literals.values()):
             users = [k for k in self.steps if any(self._literals.get(a) == was for a in self.node(k).args)]
             users = [k for k in users if not casts(self.graph, self.node(k))]
@@ -434,7 +434,7 @@ class _Search:
         return self._applied(k, args)
 
     def unsliced(self, k: int) -> Iterator[_Repair]:
-        """The step takes a part of an array, all of which should be added up; with all parts that are taken on its line."""
+        """Repairs for a step that slices an array: sum the whole array instead, here or at every slice of the same line."""
         node = self.node(k)
         if node.op != "getitem" or node.kind != "float":
             return
@@ -483,7 +483,7 @@ class _Search:
         return _Repair(k, {k: lambda _: value}, text, rank)
 
     def true_values(self, k: int) -> Iterator[_Repair]:
-        """A step replaced by a value of the definition, a cotangent of one of its nodes, or a part of one along an edge.
+        """Repairs that put a true value in a step's place: a value or cotangent of the definition, or one edge's part of it.
 
         A gradient itself is not replaced: the true one is right in its place, which names nothing.
         """
