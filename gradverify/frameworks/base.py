@@ -411,7 +411,7 @@ class Framework(ABC):
     """Are its VJPs written by hand, for the shapes and dtypes of one call, and nobody promised more?"""
 
     def keeps_results(self, custom: bool) -> bool:
-        """Must a gradient that a caller keeps outlive later calls? Laws ask for that then. `custom`: the rule is the user's."""
+        """Must a gradient that a caller keeps outlive later calls? Laws ask for that. `custom`: the rule is the user's."""
         return False
 
     template: Template | None = None
