@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gradverify.cli import Exit, main
+from gradverify.frameworks.customs import returned
 
 TORCH = '''
 import torch
@@ -69,6 +70,58 @@ class Odd(Function):
 
 Alias = Function
 '''
+
+SCALED = """
+import torch
+from torch.autograd import Function
+
+
+class ByNumber(Function):
+    @staticmethod
+    def forward(ctx, x, scale):
+        ctx.scale = scale
+        return x * scale
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * ctx.scale, None
+
+
+class ByTensor(Function):
+    @staticmethod
+    def forward(ctx, x, scale):
+        ctx.save_for_backward(x, scale)
+        return x * scale
+
+    @staticmethod
+    def backward(ctx, g):
+        x, scale = ctx.saved_tensors
+        return g * scale, (g * x).sum()
+
+
+class Forgotten(Function):
+    @staticmethod
+    def forward(ctx, x, gain):  # no name that says it
+        ctx.gain = gain
+        return x * gain
+
+    @staticmethod
+    def backward(ctx, g):
+        return g, None
+
+
+class Steps(Function):
+    @staticmethod
+    def forward(ctx, x, axis, keep):
+        ctx.shape, ctx.axis = x.shape, axis
+        return x.sum(axis)
+
+    @staticmethod
+    def backward(ctx, g):
+        if g is None:
+            return None, None, None
+        return g.unsqueeze(ctx.axis).expand(ctx.shape), None, None
+"""
 
 ENGINE = """
 from gradverify.engine import autograd
@@ -152,6 +205,45 @@ def test_functions_of_torch(call, tmp_path: Path) -> None:
     again = call("drafted_torch", "--write", "tests")
     assert again.exit_code == Exit.USAGE
     assert "exists" in again.output
+
+
+def test_a_number_is_drafted_where_a_number_is_meant(call, tmp_path: Path) -> None:
+    """By its name, or since the backward pass has no gradient for it."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    (tmp_path / "drafted_scaled.py").write_text(SCALED)
+    done = call("drafted_scaled")
+    assert done.exit_code == Exit.OK, done.output
+    for said in (
+        "ByNumber(draw(2, 3), 0.5): PASS",
+        "ByTensor(draw(2, 3), draw()): PASS",
+        "Forgotten(draw(2, 3), 0.5): FAIL",
+        "Steps(draw(2, 3), 1, 0.5): PASS",
+    ):
+        assert said in done.output, done.output
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ("return g, None", (True, False)),
+        ("return (g, None) if g is not None else (None, None)", (True,)),
+        ("if g is None:\n        return None, None\n    return g, None", (True, False)),
+        ("def inner():\n        return None\n    return g * inner()", (True,)),
+        ("return (g, *rest)", ()),
+        ("if g:\n        return g, None\n    return g", ()),
+        ("return None", (False,)),
+        ("pass", ()),
+    ],
+)
+def test_the_source_of_a_backward_pass_tells_what_has_a_gradient(
+    body: str, found: tuple[bool, ...], tmp_path: Path
+) -> None:
+    file = tmp_path / "backward_of.py"
+    file.write_text(f"def backward(ctx, g):\n    {body}\n")
+    scope: dict = {}
+    exec(compile(file.read_text(), str(file), "exec"), scope)
+    assert returned(scope["backward"]) == found
+    assert returned(len) == ()
 
 
 def test_functions_of_the_engine_are_printed(call, tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ def _one_as_two(given: Given) -> Iterator[Variant]:
 
 
 def can_stand_in(a: Any, b: Any) -> bool:
-    """Are the values of `a` likely to be legal where those of `b` are? They are in its hull, or of its signs."""
+    """Are the values of `a` likely to be legal in place of `b`? They lie in the range of `b`, or share its signs."""
     if str(a.dtype).rpartition(".")[2].startswith("complex"):
         return can_stand_in(a.real, b.real) and can_stand_in(a.imag, b.imag)
     within = b.min() <= a.min() and a.max() <= b.max()

@@ -270,7 +270,7 @@ class Search:
         }  # fmt: skip
 
     def goal(self, fine: bool) -> float:
-        """The share of itself that an entry is to be seen off by: half of the dtype's digits, or that it is seen at all."""
+        """The relative error that must be visible in an entry: √u if `fine` (half of the dtype's digits), else POOR."""
         return math.sqrt(FORMATS[self.b.dtype].roundoff) if fine else POOR
 
     def describe(self) -> str:
@@ -295,7 +295,7 @@ def fails_on_other_ladders(b: Opaque, u: Mapping[str, np.ndarray], predicted: fl
 
 
 def may_be_infinite(measured: Slope) -> bool:
-    """Does the slope differ between the sides, or grow with every halving of the step, as that of a root at 0 does?"""
+    """Do the one-sided slopes differ, or grow with every halving of the step, as those of sqrt at 0 do?"""
     if not np.isfinite(measured.bound) or measured.kink:
         return True
     return bool(measured.bound > abs(measured.value) / 2 and measured.bound > measured.steepest * 2.0**-20 > 0)

@@ -122,11 +122,15 @@ def command(
     if learned is not None:
         how["corpus"] = learned.examples()
     asked = campaign(Settings(**options), wanted, **how)
+    had = len(learned.kept) if learned is not None else 0
     tally = pages.Tally(asked)
     if markdown_path is not None:
         _check_writable(markdown_path)  # known before hours go by
     with nullcontext() if log_path is None else Log(log_path, asked) as log:
         run_campaign(asked, [tally, CampaignProgress(console(), tally)], log, _scheduler(scheduler, jobs), learned)
+    if learned is not None:
+        judged = len({(v.seed, v.graph) for v in asked.of_corpus})
+        click.echo(f"corpus: {judged} graphs of it were judged first, {len(learned.kept) - had} are new in it")
     if markdown_path is not None:
         markdown_path.write_text(pages.markdown(tally, _command_line()), encoding="utf-8")
         click.echo(f"page: {markdown_path}")

@@ -24,7 +24,15 @@ SHAPES = ((2, 3), (3,), (3, 3), (), (2, 3, 4), (1, 2, 4, 4))
 
 INTEGERS = ((2,), (3,), (2, 3))
 
-NUMBERS = ("1.0", "0.5", "1", "2", "0", "None", "True")
+NUMBERS = ("0.5", "2", "1", "0", "None", "True")
+"""Numbers that may be meant. 1.0 is none of them: nobody sees that a factor of 1 is forgotten."""
+
+SCALARS = frozenset(
+    "alpha axis beta delta dilation dim dropout eps epsilon factor gamma groups k lam lambd margin momentum n "
+    "negative_slope num_groups p padding power prob rate scale scaling sigma size slope smoothing stride tau temp "
+    "temperature threshold".split()
+)
+"""Names of what is one number as a rule; an array without dimensions where the backward pass has a gradient for it."""
 
 TRIALS, SECONDS = 80, 20.0
 """Calls of one function at most, and the time for them."""
@@ -54,7 +62,7 @@ def draft(custom: Custom, framework: Framework) -> Draft:
     errors: list[str] = []
     undecided = None
     end = time.perf_counter() + SECONDS
-    for values in itertools.islice(_calls(custom.parameters), TRIALS):
+    for values in itertools.islice(_calls(custom), TRIALS):
         if time.perf_counter() > end:
             errors.append(f"{SECONDS:g} s are over")
             break
@@ -74,9 +82,9 @@ def draft(custom: Custom, framework: Framework) -> Draft:
     return undecided or Draft(custom, why=max(set(errors), key=errors.count) if errors else "it takes no array")
 
 
-def _calls(parameters: Sequence[inspect.Parameter]) -> Iterator[tuple[str, ...]]:
+def _calls(custom: Custom) -> Iterator[tuple[str, ...]]:
     """Texts of the arguments, those first that take the likeliest of each."""
-    options = [_options(p) for p in parameters]
+    options = [_options(p, custom.gradients.get(p.name)) for p in custom.parameters]
     reach = max(len(o) for o in options)
     for total in range(reach * len(options)):
         for chosen in itertools.product(*(range(min(len(o), total + 1)) for o in options)):
@@ -84,7 +92,8 @@ def _calls(parameters: Sequence[inspect.Parameter]) -> Iterator[tuple[str, ...]]
                 yield tuple(o[k] for o, k in zip(options, chosen))
 
 
-def _options(p: inspect.Parameter) -> tuple[str, ...]:
+def _options(p: inspect.Parameter, has_gradient: bool | None) -> tuple[str, ...]:
+    """Texts of one argument, the likeliest first. `has_gradient`: by the source of the backward pass, where it tells."""
     arrays = tuple(f"draw({', '.join(map(str, s))})" for s in SHAPES)
     integers = tuple(f"integers({', '.join(map(str, s))})" for s in INTEGERS)
     if p.default is not p.empty:
@@ -95,8 +104,10 @@ def _options(p: inspect.Parameter) -> tuple[str, ...]:
         return BY_ANNOTATION[words]
     if any(part in p.name.lower() for part in ("target", "label", "index", "indices", "ids")):
         return (*integers, *arrays)
-    if any(p.name.lower() == name for name in ("eps", "dim", "axis", "alpha", "beta", "delta", "n", "k", "p")):
-        return (*NUMBERS, *arrays[:2])
+    if p.name.lower().strip("_") in SCALARS:
+        return ("draw()", *NUMBERS, *arrays[:2]) if has_gradient else (*NUMBERS, "draw()", *arrays[:2])
+    if has_gradient is False:
+        return (*NUMBERS, *integers, *arrays)
     return (*arrays, *NUMBERS, *integers)
 
 

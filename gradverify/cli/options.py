@@ -11,9 +11,11 @@ import click
 from ..core.outcome import Reason
 from ..report.console import RunEnd, RunProgress, console, forward_as
 from ..report.evidence import with_reproducer
+from ..report.folder import FOLDER
 from ..report.json import read
 from ..report.records import Recorder
 from ..report.targets import targets
+from ..run.cache import FILE
 from ..run.deviations import Ledger, baseline_of, read_deviations, with_ledger
 from ..run.events import Job
 from ..run.runner import Batch, Runner, Settings
@@ -30,6 +32,10 @@ def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[st
 
 def _fail_on(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
     return None if value is None else (value,)
+
+
+def _cache(_: click.Context, __: click.Parameter, value: bool) -> Path | None:
+    return Path.cwd() / FOLDER / FILE if value else None
 
 
 def judging_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -72,11 +78,15 @@ def case_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--baseline", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
         help="A JSON report of before: what is new, or has lost more digits, fails.",
     )  # fmt: skip
+    cache = click.option(
+        "--cache/--no-cache", default=False, callback=_cache, show_default=True,
+        help="Do not judge again what passed before, and depends on nothing that has changed.",
+    )  # fmt: skip
     failures = click.option("--max-failures", type=click.IntRange(1), metavar="N", help="End after so many.")
     seconds = click.option(
         "--max-time", type=click.FloatRange(0), metavar="S", help="Begin nothing after so many seconds."
     )
-    return judging_options(verbose(failures(seconds(baseline(report(call(isolate(command))))))))
+    return judging_options(verbose(cache(failures(seconds(baseline(report(call(isolate(command)))))))))
 
 
 def judge(

@@ -31,7 +31,7 @@ def command(
     file = Path(what)
     if not file.exists() or file.is_dir():
         file, wanted = last_report(what), what
-    settings = Settings(**options)
+    settings = Settings(**{**options, "cache": None})  # it is asked for
     plan.check_names(settings)
     if file.suffix == ".json":
         jobs = _of_report(file, wanted, settings)

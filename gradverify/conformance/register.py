@@ -43,7 +43,7 @@ class Law:
         return missing - {"gpu"} if "gpu" in missing and engine.sees_gpu() else missing
 
     def check(self, engine: Engine) -> Broken | None:
-        """The violation of the law by the engine; None where it keeps the law. Raises Lacks for a word that it has not."""
+        """Run the law on an engine: a Broken if it is violated, else None. Raises Lacks for a word that it does not have."""
         t = Session(engine)
         try:
             self.program(t)

@@ -63,7 +63,7 @@ def hidden() -> Iterator[None]:
 
 
 def text() -> str:
-    """What has been done for the longest time: `f: other values, 12 s`; "" for what has been done for less than AFTER."""
+    """The activity that has run longest, as text: `f: other values, 12 s`; "" before AFTER seconds."""
     stacks = [s for found in list(_doing.values()) if (s := list(found))]
     if not stacks:
         return ""

@@ -3,16 +3,18 @@
 The five lines, each left out where there is nothing to say:
 
     FAIL (wrong): RMSNorm on torch in float32 (ops.py:12)
-    dx[0, 6] is off by 1.6, 3.8e+05 times what rounding in float32 excuses. …
-      dx[0, 6]: got 1.69747, want 0.134269; 32 of 32 entries of dx are off
+    dx lacks the term that comes through mean(square(x)) at ops.py:8
+      dx[0, 6]: got 1.69747, want 0.134269 ± 3e-06; 32 of 32 are off
     at x = float32[4, 8], weight = float32[8]
-    more: .gradverify/RMSNorm-55d8fd62/report.txt
+    more: .gradverify/RMSNorm-55d8fd62/report.txt (and reproduce.py)
 
-What is judged stands first, the sentence that says what is wrong second. Lines are wrapped at 79 columns.
+What is judged stands first, the sentence that says what is wrong second, and then the entry that is off most, beside what
+rounding excuses. Lines are wrapped at 79 columns.
 """
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -49,34 +51,42 @@ def page_name(outcome: Outcome, kind: FailKind | None, reason: Reason | None) ->
     return reason.name.lower() if reason is not None else str(outcome).lower()
 
 
-def glance(v: Verdict, *, source: str = "", unmet: str = "", more: str = "") -> list[str]:
-    """The verdict in five lines.
+def glance(v: Verdict, *, source: str = "", unmet: str = "", more: str = "", width: int = WIDTH) -> list[str]:
+    """The verdict in five lines; a long sentence takes two.
 
     source  where it is written, if the verdict does not know ("kernels.grad.yaml:8")
     unmet   what its author expected instead
     more    the file that holds the rest
+    width   columns of a line
     """
     if v.outcome is Outcome.PASS and not unmet:
-        return wrapped(f"{headline(v, source)}: {v.describe_power()}")
-    lines = wrapped(headline(v, source, unmet))
-    if v.message:
-        lines += wrapped(v.message)
-    if v.accepted:
-        lines += wrapped(f"accepted: {v.accepted}")
-    if v.culprit is not None:
-        lines += wrapped(f"first wrong op: {v.culprit.text}")
-    if v.reason:
-        lines += wrapped(f"reason: {v.reason}")
-    if v.known:
-        lines += wrapped(f"known weakness of {v.subject}: {v.known}")
+        return wrapped(f"{headline(v, source)}: {v.describe_power()}", width)
     worst = _worst(v)
+    message = v.message if worst is None else _without_size(v.message, worst[0])
+    texts = [headline(v, source, unmet), message]
+    texts += [f"accepted: {v.accepted}"] if v.accepted else []
+    texts += [f"first wrong op: {v.culprit.text}"] if v.culprit is not None else []
+    texts += [f"reason: {v.reason}"] if v.reason else []
+    texts += [f"known weakness of {v.subject}: {v.known}"] if v.known else []
+    lines = [line for text in texts if text for line in wrapped(text, width)]
     if worst is not None:
-        lines += [f"  {line}" for line in wrapped(_compact(*worst), WIDTH - 2)]
-    if v.point and v.outcome is not Outcome.PASS:
-        lines += wrapped(f"at {v.point}")
-    if more:
-        lines += f"more: {more}".splitlines()
-    return lines
+        compact = _compact(*worst, excused=message != v.message)
+        lines += [f"  {line}" for line in wrapped(compact, width - 2)]
+    if v.point:
+        lines += wrapped(f"at {v.point}", width)
+    return [*lines, f"more: {more}"] if more else lines
+
+
+SIZE = (
+    r"(?:^|(?<=[:,] )|(?<=\n)){} is off by \S+(?: \(\S+ relative\))?, "
+    r"(?:where rounding in \w+ excuses \S+?|\S+ times what rounding in \w+ excuses)(?:\. |; )(?=.)"
+)
+"""The part of a message that says how far an entry is off, where more follows it."""
+
+
+def _without_size(message: str, e: Element) -> str:
+    """The message without the size of the error, where it says more than that: got, want and budget stand below it."""
+    return re.sub(SIZE.format(re.escape(e.where)), "", message, count=1)
 
 
 def evidence(v: Verdict, *, source: str = "", unmet: str = "") -> Iterator[str]:
@@ -126,10 +136,11 @@ def _worst(v: Verdict) -> tuple[Element, Comparison] | None:
     return (found.worst, found) if found is not None and found.worst is not None else None
 
 
-def _compact(e: Element, c: Comparison) -> str:
+def _compact(e: Element, c: Comparison, excused: bool = False) -> str:
+    """An entry in one line; with what rounding excuses, if that is not said elsewhere."""
     got, want = in_few_digits(e.got, e.want)
-    many = f"; {c.failing} of {c.size} entries of {c.of} are off" if c.failing > 1 else ""
-    return f"{e.where}: got {got}, want {want}{many}"
+    many = f"; {c.failing} of {c.size} are off" if c.failing > 1 else ""
+    return f"{e.where}: got {got}, want {want}{f' ± {e.budget:.1g}' if excused else ''}{many}"
 
 
 def in_few_digits(got: str, want: str) -> tuple[str, str]:

@@ -428,7 +428,7 @@ class Framework(ABC):
     """Are its VJPs written by hand, for the shapes and dtypes of one call, and nobody promised more?"""
 
     def keeps_results(self, custom: bool) -> bool:
-        """May a gradient that a caller keeps be written over by the next call? `custom` says that a rule is the user's."""
+        """Must a gradient that a caller keeps outlive later calls? Laws ask for that. `custom`: the rule is the user's."""
         return False
 
     template: Template | None = None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -29,6 +31,7 @@ class Custom:
     call        the function that is called; `suffix` is what its text has after the name: ".apply"
     parameters  of its forward pass
     line        where it is written; 0 where there is no source
+    gradients   parameter -> whether the backward pass has a gradient for it, as far as its source tells
     """
 
     name: str
@@ -36,6 +39,7 @@ class Custom:
     suffix: str
     parameters: tuple[inspect.Parameter, ...]
     line: int = 0
+    gradients: Mapping[str, bool] = field(default_factory=dict)
 
 
 def function_classes(module: ModuleType, base: type) -> Iterator[Custom]:
@@ -50,7 +54,29 @@ def function_classes(module: ModuleType, base: type) -> Iterator[Custom]:
         forward = function.forward
         code = getattr(forward, "__code__", None)
         line = code.co_firstlineno if code else 0
-        yield Custom(name, function.apply, ".apply", parameters(forward)[0 if own else 1 :], line)
+        taken = parameters(forward)[0 if own else 1 :]
+        found = dict(zip((p.name for p in taken), returned(function.backward)))
+        yield Custom(name, function.apply, ".apply", taken, line, found)
+
+
+def returned(backward: Callable[..., Any]) -> tuple[bool, ...]:
+    """Of each result of a backward pass, whether it is anything but a written None; () where its source does not tell."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(backward)))
+    except (OSError, TypeError, SyntaxError):
+        return ()
+    inner = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    left, found = list(getattr(tree.body[0], "body", ())), []
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.Return):
+            found.append(node.value.elts if isinstance(node.value, ast.Tuple) else [node.value])
+        elif not isinstance(node, inner):
+            left += ast.iter_child_nodes(node)
+    if len({len(results) for results in found}) != 1 or any(isinstance(r, ast.Starred) for row in found for r in row):
+        return ()
+    is_none = lambda r: r is None or (isinstance(r, ast.Constant) and r.value is None)
+    return tuple(not all(map(is_none, column)) for column in zip(*found))
 
 
 def parameters(fn: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:

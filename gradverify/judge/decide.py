@@ -895,12 +895,19 @@ def _how_wrong(bad: Compared, case: Case, seen: Observation, truth: Truth) -> tu
     if constant:
         return (
             FailKind.WRONG,
-            head + f"; every failing entry of {of} is off by the same factor, {float(1 + np.mean(relative))!r}",
+            head + f"; every failing entry of {of} is off by the same factor, {_factor(float(np.mean(relative)))}",
         )
     if np.isfinite(relative).all() and (np.abs(relative) < LOST_DIGITS).all():
         lost = math.log10(bad.comparison.share) if bad.comparison.share > 1 else 0.0
         return FailKind.PRECISION, head + f": the leading digits are right, about {lost:.1f} digits are lost"
     return FailKind.WRONG, head
+
+
+def _factor(relative: float) -> str:
+    """One and a relative error, with three digits of the error: "2.5", "1.00000123"."""
+    if abs(relative) >= 1:
+        return f"{1 + relative:.3g}"
+    return repr(round(1 + relative, 2 - math.floor(math.log10(abs(relative)))))
 
 
 def _arrays(of: str, case: Case, seen: Observation, truth: Truth) -> tuple[Estimate, np.ndarray]:

@@ -202,7 +202,7 @@ def _turns(graph: Graph, nodes: list[int]) -> int:
 
 
 def terms_of(graph: Graph, nodes: list[int]) -> int:
-    """How many terms these nodes add up, each to the sum of those before; at most one where they add up nothing."""
+    """The number of terms that these nodes add one after the other; at most 1 where they are no running sum."""
     last = graph.nodes[nodes[-1]]
     assert isinstance(last, Apply)
     if last.op == "index_add":

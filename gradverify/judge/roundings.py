@@ -35,7 +35,7 @@ def computes_wide(case: Case) -> bool:
 
 
 def may_round(case: Case, dtype: str) -> bool:
-    """May a step of the case in `dtype` round? Not where all of them hold masks, signs and counts that it represents."""
+    """Can any step of the case round in `dtype`? None can if all steps hold masks, signs or counts that it represents."""
     graph = case.graph
     steps = [k for k, d in case.formats.items() if d == dtype and not isinstance(graph.nodes[k], Input)]
     follows = [False] * len(graph.nodes)  # does the node move with a float input?

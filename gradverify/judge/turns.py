@@ -22,7 +22,7 @@ def by_line(graph: Graph, nodes: Collection[int]) -> dict[Line, list[int]]:
 
 
 def steps_of_turns(graph: Graph) -> dict[int, int]:
-    """Node -> which step of a turn it is, of the nodes of its op and line; 0 where these do not repeat.
+    """Map each node to its step within one turn of a loop, among the nodes of its op and line; 0 where nothing repeats.
 
     A line on which the same kinds of nodes come over and over is a loop's: `r * scale`, then `r * r` in each turn. Two nodes
     are of one kind if their arguments come of the same ops; where that does not repeat (a first turn may start from a

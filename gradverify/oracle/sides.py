@@ -46,7 +46,7 @@ class Sides:
             self.resolved[name, at] = float(np.sum(unsure))
 
     def unsure(self, name: str) -> np.ndarray:
-        """What each slope may err by: side by side it was held to SIDES_AGREE, and its value to the 2**-20 of `side`."""
+        """The bound on each slope's error: SIDES_AGREE between the sides, and 2**-20 of its value (`side`)."""
         found = np.zeros(self.slope[name].shape)
         for (n, at), error in self.resolved.items():
             if n == name:

@@ -49,9 +49,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                     help="judge the *.grad.yaml files, random graphs on each subject, and the custom gradients of this "
                          "project that its tests run (--gradverify-watch)")  # fmt: skip
     group.addoption("--gradverify-strict", action="store_true", default=None, help="every outcome but PASS fails")
+    group.addoption(
+        "--gradverify-cache",
+        action="store_true",
+        default=None,
+        help="do not judge again the cases of specs that passed before, and depend on nothing that changed",
+    )
     group.addoption("--gradverify-conformance", default=None, metavar="ENGINES",
                     help="check the laws of autograd on these engines: engine, torch, micrograd, …")  # fmt: skip
     parser.addini("gradverify", "as if --gradverify were given", type="bool", default=False)
+    parser.addini("gradverify_cache", "as if --gradverify-cache were given", type="bool", default=False)
     parser.addini("gradverify_strict", "as if --gradverify-strict were given", type="bool", default=False)
     for name, kind, metavar, text in OPTIONS:
         action = "append" if name == "report" else "store"

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 from _pytest._code.code import ExceptionChainRepr, ReprEntry
 
 from ..core.verdict import Verdict
+from ..core.wording import WIDTH, headline
 from ..report.folder import told
 from ..run.events import Job, JobJudged
 from ..run.gate import LATEST
 from ..trace.call_site import OURS
+
+MARGIN = "E   "
+"""How pytest begins the lines of an error."""
 
 
 def explain(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException], report: pytest.TestReport) -> None:
@@ -20,14 +25,20 @@ def explain(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException], rep
     if verdict is None or not isinstance(report.longrepr, ExceptionChainRepr):
         return
     event = JobJudged(Job(item.nodeid, verdict.subject, verdict.dtype), verdict, ok=False)
-    lines = told(event, item.config.rootpath, whole=item.config.get_verbosity() > 1).splitlines()
+    lines = told(
+        event, item.config.rootpath, whole=item.config.get_verbosity() > 1, width=WIDTH - len(MARGIN)
+    ).splitlines()
     if report.longrepr.reprcrash is not None:
-        report.longrepr.reprcrash.message = " ".join(lines[:2])
+        # Of a line with colours pytest does not know the width, and cuts it too late.
+        report.longrepr.reprcrash.message = headline(replace(verdict, source=""))
     shown = report.longrepr.reprtraceback
     shown.reprentries = [entry for entry in shown.reprentries if not _is_ours(entry)] or shown.reprentries
     last = shown.reprentries[-1]
     if isinstance(last, ReprEntry):
-        last.lines = [*(line for line in last.lines if not line.startswith("E ")), *(f"E   {line}" for line in lines)]
+        last.lines = [
+            *(line for line in last.lines if not line.startswith("E ")),
+            *(f"{MARGIN}{line}" for line in lines),
+        ]
 
 
 def _is_ours(entry: object) -> bool:

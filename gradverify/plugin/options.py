@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from ..core.errors import GradverifyError
+from ..report.folder import FOLDER
 from ..report.json import read
 from ..report.targets import Target, targets
+from ..run.cache import FILE
 from ..run.config import PROFILE, read_config, read_environment
 from ..run.deviations import Ledger, baseline_of, read_deviations
 from ..run.plan import check_names
@@ -41,6 +43,7 @@ def _settings(config: pytest.Config, default: Settings) -> Settings:
         strict=bool(option_of(config, "strict")),
         isolate=number_of(config, "isolate", 0.0) or None,
         fail_on=_names(option_of(config, "fail_on")),
+        cache=config.rootpath / FOLDER / FILE if option_of(config, "cache") else None,
     )
 
 

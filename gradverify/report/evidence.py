@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ..core import wording
 from ..core.errors import GradverifyError
-from ..core.outcome import Outcome
+from ..core.outcome import FailKind, Outcome
 from ..core.verdict import Verdict
 from ..run.events import JobJudged
 from .script import reproducer
@@ -26,15 +26,17 @@ def reproducible(verdict: Verdict) -> Verdict:
             script = reproducer(verdict.culprit.spec, verdict.subject, verdict.dtype)
             verdict = replace(verdict, culprit=replace(verdict.culprit, script=script))
         if verdict.spec:
-            verdict = replace(verdict, script=reproducer(verdict.spec, verdict.subject, verdict.dtype))
+            verdict = replace(
+                verdict, script=reproducer(verdict.spec, verdict.subject, verdict.dtype, verdict.kind is FailKind.LAW)
+            )
     except GradverifyError as e:
         verdict = replace(verdict, notes=(*verdict.notes, f"no stand-alone reproducer: {e}"))
     return verdict
 
 
-def glance(event: JobJudged, more: str = "") -> str:
+def glance(event: JobJudged, more: str = "", width: int = wording.WIDTH) -> str:
     """The reason why a judged job is not acceptable, in five lines. `more`: the file with the evidence."""
-    return "\n".join([*wording.glance(event.verdict, **_facts(event), more=more), *_gate(event)])
+    return "\n".join([*wording.glance(event.verdict, **_facts(event), more=more, width=width), *_gate(event)])
 
 
 def text(event: JobJudged) -> str:

@@ -34,7 +34,7 @@ def record(event: JobJudged) -> Record:
 
 
 class Recorder:
-    """A listener that keeps a run: what was judged, as `view` shows it, what could not be, and how the run ended.
+    """A listener that records a run: each outcome (changed by `view`), each error, and how the run ended.
 
     events       every outcome, and `records` the same as data
     errors       (id, message) of what could not be judged

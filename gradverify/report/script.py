@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from types import MappingProxyType
@@ -71,12 +72,43 @@ for name in wrt:
 '''
 
 
-def reproducer(spec: str, subject: str, dtype: str) -> str:
-    """The script of a one-case spec text. Raises SpecError or Unsupported."""
-    return script(loads(spec).cases[0].case(dtype), subject, spec)
+CLAIMED = """\
+# What the author claims to be the gradient. `g` is the cotangent; of several outputs `g0`, `g1`, ….
+claims = {%(claims)s}
+with mp.workdps(60):
+    given = {n: lift(v.tolist()) if v.dtype.kind in "fV" else v for n, v in values.items()}
+    for i, g in enumerate(cotangent):
+        given.setdefault("g" if len(cotangent) == 1 else f"g{i}", lift(g.tolist()))
+    for name, (claim, arguments) in claims.items():
+        claimed = claim(*(given[n] for n in arguments))[0]
+        for index in np.ndindex(values[name].shape):
+            want, said = true_entry(name, index), np.broadcast_to(claimed, values[name].shape)[index]
+            where = f"claim for d{name}{list(index) if index else ''}"
+            off = f"{mp.nstr(abs(said - want) / abs(want), 3)} relative" if want else mp.nstr(abs(said), 3)
+            print(f"{where}: {mp.nstr(said, 20)}, true {mp.nstr(want, 20)}, off by {off}")
+"""
 
 
-def script(case: Case, subject: str, spec: str = "") -> str:
+LAWS = """\
+# A law does not hold. Whoever is asked again, or in proportion, must answer so.
+answers = {"asked again": (asked(cotangent), 1.0)}
+for scale in (2.0**40, 2.0**-40):
+    scaled = [np.asarray(g * scale, g.dtype) for g in cotangent]
+    answers[f"with {scale:.3g} times the cotangent"] = (asked(scaled), scale)
+for how, (found, scale) in answers.items():
+    for name in wrt:
+        if got[name] is not None and found[name] is not None:
+            off = np.max(np.abs(np.asarray(found[name], float) / scale - np.asarray(got[name], float)), initial=0.0)
+            print(f"d{name} {how}: off by {off:.3g} of the first answer")
+"""
+
+
+def reproducer(spec: str, subject: str, dtype: str, law: bool = False) -> str:
+    """The script of a one-case spec text; with `law`, it asks for more than one answer. Raises SpecError or Unsupported."""
+    return script(loads(spec).cases[0].case(dtype), subject, spec, law)
+
+
+def script(case: Case, subject: str, spec: str = "", law: bool = False) -> str:
     """The script of a case. `spec`, its text, serves where the subject has no template; Unsupported without one, and for
     complex cases."""
     if is_complex(case.graph):
@@ -85,13 +117,16 @@ def script(case: Case, subject: str, spec: str = "") -> str:
     template = TEMPLATES.get(subject) if case.dtype != "bfloat16" and case.vjp is None else None
     ours, truth = Slice(), Slice()
     if template is not None:
-        needs, body = template.package, [_values(case), _forward(case, template, ours), template.body]
+        needs, body = template.package, [_values(case), _forward(case, template, ours), _asked(template.body)]
         ours.imports |= dict.fromkeys(template.imports)
     elif spec:
         needs, body = "gradverify", [_through_gradverify(spec, subject, case.dtype, case.function)]
     else:
         raise Unsupported(f"no template of a script for {subject}")
     definition = _definition(case.graph, case.dtype, truth)
+    names = [f"claim_for_{_identifier(n)}" for n in case.claims]
+    claimed = [_definition(claim, case.dtype, truth, name) for name, claim in zip(names, case.claims.values())]
+    claims = ", ".join(f"{n!r}: ({name}, {tuple(case.claims[n].inputs)!r})" for n, name in zip(case.claims, names))
     truth.take(DEFINITIONS, "lift")
     if any("gradverify" in line for line in truth.imports) and needs != "gradverify":
         needs += ", gradverify (for the definition of an op)"
@@ -106,8 +141,17 @@ def script(case: Case, subject: str, spec: str = "") -> str:
         truth.text,
         definition,
         TRUTH % {"subject": subject},
+        *([LAWS] if law and template is not None else []),
+        *([*claimed, CLAIMED % {"claims": claims}] if claims else []),
     ]
     return "\n\n\n".join(p.strip("\n") for p in parts if p) + "\n"
+
+
+def _asked(body: str) -> str:
+    """The framework's part as a function of the cotangent."""
+    return (
+        f"def asked(cotangent):\n{textwrap.indent(body.rstrip(), '    ')}\n    return got\n\n\ngot = asked(cotangent)"
+    )
 
 
 def _import_order(line: str) -> tuple[bool, str]:
@@ -164,8 +208,11 @@ def _own_function(call: NamedCall, graph: Graph) -> str:
     ])  # fmt: skip
 
 
-def _definition(graph: Graph, dtype: str, into: Slice) -> str:
-    """The definition over mpmath numbers; what `definitions` lacks is taken from gradverify, and the script says so."""
+def _definition(graph: Graph, dtype: str, into: Slice, name: str = "definition") -> str:
+    """The definition, or another function, over mpmath numbers.
+
+    What `definitions` lacks is taken from gradverify, and the script says so.
+    """
 
     def bind(op: str) -> str:
         name = f"mp_{op}"
@@ -182,7 +229,7 @@ def _definition(graph: Graph, dtype: str, into: Slice) -> str:
             return f"np.array({node.value!r}, dtype={'int64' if node.kind == 'int' else 'bool'!r})"
         return f"lift({node.value!r})"
 
-    return _function("definition", _primitive(_round_literals(graph, dtype)), bind, constant)
+    return _function(name, _primitive(_round_literals(graph, dtype)), bind, constant)
 
 
 def _round_literals(graph: Graph, dtype: str) -> Graph:

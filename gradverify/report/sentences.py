@@ -56,7 +56,7 @@ def sentence_of(result: Mapping[str, Any]) -> Sentence:
     title = f"{heading}{unmet}: {v['case'].removesuffix(GIVEN)} on {v['subject']} in {v['dtype']}"
     why = f"{Reason[reason.upper()]}" if reason else ""
     accepted = v.get("accepted", "")
-    summary = " ".join(((v["message"] or v["known"] or why) or "within what rounding excuses").split())
+    summary = in_one_line((v["message"] or v["known"] or why) or "within what rounding excuses")
     lines = [title, *(line for line in (v["message"], v["known"], why) if line)]
     lines += [f"accepted: {accepted}"] if accepted else []
     lines += [f"first wrong op: {v['culprit']['text']}"] if v["culprit"] else []
@@ -86,13 +86,21 @@ def sentence_of(result: Mapping[str, Any]) -> Sentence:
     )  # fmt: skip
 
 
+def in_one_line(text: str) -> str:
+    """The lines of a text as one: what a line says ends there, with a full stop where it has none."""
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    return " ".join(
+        [*(line if line.endswith((".", ":", ";", ",")) else f"{line}." for line in lines[:-1]), *lines[-1:]]
+    )
+
+
 def _worst(c: Mapping[str, Any]) -> str:
     e = c["worst"]
     got, want = in_few_digits(e["got"], e["want"])
     where = f"{e['of']}{e['index']}" if e["index"] else e["of"]
     return (
         f"{where}: got {got}, want {want}, off by {figure(e['error']):.2g} where rounding excuses "
-        f"{figure(e['budget']):.2g}; {c['failing']} of {c['size']} entries of {c['of']} are off"
+        f"{figure(e['budget']):.2g}; {c['failing']} of {c['size']} are off"
     )
 
 

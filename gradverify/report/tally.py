@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.outcome import FailKind, Outcome, Reason, Tally
+from ..run.cache import CACHED
 from .records import Record
 
 
@@ -23,6 +24,7 @@ class Row:
     share       the worst error of a PASS, as a share of its budget, and the id of the case that it belongs to
     powers      of each PASS, the smallest relative error of an entry that it would have caught
     refused     how many gate
+    cached      how many were kept from an earlier run
     """
 
     subject: str
@@ -34,6 +36,7 @@ class Row:
     share_id: str = ""
     powers: list[float] = field(default_factory=list)
     refused: int = 0
+    cached: int = 0
 
     @property
     def power(self) -> tuple[float, float]:
@@ -51,6 +54,7 @@ class Row:
         outcome, kind, reason = outcome_of(verdict)
         self.counts.add(outcome, kind, reason)
         self.refused += not r["ok"]
+        self.cached += bool(verdict["facts"].get(CACHED))
         if r["ok"] and verdict.get("accepted"):
             self.accepted[outcome] += 1
         if outcome is Outcome.PASS:

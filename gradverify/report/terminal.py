@@ -7,18 +7,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core.outcome import Outcome
+from ..core.wording import WIDTH
 from .tally import Row, reason_texts
 
 ALWAYS = (Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE)
 """Outcomes that have a column in every table; the others have one where they occur."""
 
+NAMED = {str(outcome): outcome for outcome in Outcome}
+
 FIGURES = ("worst error", "catches", "at worst")
 
-LEGEND = (
-    "worst error: of a PASS, as a share of what rounding excuses.\n"
-    "catches: the smallest relative error of an entry that a PASS would have\n"
-    "caught, in the median case; at worst: in the worst case."
-)
+LEGEND = "worst error: of a PASS, as a share of what rounding excuses."
+
+CATCHES = "catches: the smallest relative error of an entry that a PASS would have\ncaught, in the median case{}."
+
+SPARED = ("at worst", "worst error")
+"""Columns that a table too wide for a terminal goes without, the first one first; JSON and HTML have them."""
 
 
 def columns(rows: Sequence[Row]) -> tuple[Outcome, ...]:
@@ -59,15 +63,34 @@ def align(table: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
+def fitted(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """Headings and lines of the table. One wider than a terminal goes without a column of zeros, and then some figures."""
+    if not rows:
+        return []
+    shown = columns(rows)
+    made = [headings(rows), *(cells(row, shown) for row in rows)]
+    zeros = str(Outcome.INCONCLUSIVE) if not any(row.counts[Outcome.INCONCLUSIVE] for row in rows) else ""
+    for heading in (zeros, *SPARED):
+        if len(align(made)[0]) > WIDTH and heading:
+            k = made[0].index(heading)
+            made = [line[:k] + line[k + 1 :] for line in made]
+    return made
+
+
+def _legend(headings: Sequence[str]) -> str:
+    """What the figures mean that the table has."""
+    catches = CATCHES.format("; at worst: in the worst case" if "at worst" in headings else "")
+    return f"{LEGEND}\n{catches}" if "worst error" in headings else catches
+
+
 def plain(rows: Sequence[Row]) -> list[str]:
     """The table as aligned lines, with the INCONCLUSIVE reasons counted below it."""
     if not rows:
         return ["no gradient was judged"]
     there, absent = _parted(rows)
-    shown = columns(there)
-    table = [headings(there), *(cells(row, shown) for row in there)] if there else []
-    legend = LEGEND.splitlines() if table else []
-    return [*(align(table) if table else []), *legend, *_inconclusive(there), *_help(there), *absent]
+    table = fitted(there)
+    legend = _legend(table[0]).splitlines() if table else []
+    return [*(align(table) if table else []), *legend, *_cached(there), *_inconclusive(there), *_help(there), *absent]
 
 
 def _parted(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
@@ -91,20 +114,21 @@ def table(rows: Sequence[Row]) -> Any:
         return Text("no gradient was judged")
     there, absent = _parted(rows)
     made = Table(box=None, pad_edge=False)
-    shown = columns(there)
-    for i, heading in enumerate(headings(there)):
+    lines = fitted(there)
+    for i, heading in enumerate(lines[0] if lines else ()):
         made.add_column(heading, justify="left" if i < 2 else "right", no_wrap=True)
-    for row in there:
-        texts = [Text(c) for c in cells(row, shown)]
-        for text, outcome in zip(texts[2:], shown):
-            notable = outcome is not Outcome.PASS
-            if notable and row.counts[outcome] > row.accepted[outcome] + (
-                row.expected if outcome is Outcome.FAIL else 0
-            ):
+    for row, line in zip(there, lines[1:]):
+        texts = [Text(c) for c in line]
+        for text, heading in zip(texts, lines[0]):
+            outcome = NAMED.get(heading)
+            if outcome is None or outcome is Outcome.PASS:
+                continue
+            excused = row.accepted[outcome] + (row.expected if outcome is Outcome.FAIL else 0)
+            if row.counts[outcome] > excused:
                 text.stylize(outcome.style)
         made.add_row(*texts)
-    figures: list[Any] = [made, Text(LEGEND, style="dim")] if there else []
-    return Group(*figures, *(Text(line) for line in (*_inconclusive(there), *_help(there), *absent)))
+    figures: list[Any] = [made, Text(_legend(lines[0]), style="dim")] if there else []
+    return Group(*figures, *(Text(line) for line in (*_cached(there), *_inconclusive(there), *_help(there), *absent)))
 
 
 def _help(rows: Sequence[Row]) -> list[str]:
@@ -115,6 +139,12 @@ def _help(rows: Sequence[Row]) -> list[str]:
     reasons = dict.fromkeys(reason.name.lower() for row in rows for reason in row.counts.reasons)
     names = [*kinds, *reasons] or ["weak"]
     return [f"what to do: gradverify outcome {names[0]}" + (f" (and {', '.join(names[1:])})" if names[1:] else "")]
+
+
+def _cached(rows: Sequence[Row]) -> list[str]:
+    """How much was not judged in this run."""
+    cached, total = sum(row.cached for row in rows), sum(row.counts.total for row in rows)
+    return [f"kept from an earlier run, and not judged again: {cached} of {total} verdicts"] if cached else []
 
 
 def _inconclusive(rows: Sequence[Row]) -> list[str]:

@@ -96,6 +96,7 @@ KEYS: Mapping[str, Callable[[Any, str], Any]] = {
     "examples": _count,
     "seed": _count,
     "strict": _flag,
+    "cache": _flag,
     "fail_on": _policy,
     "effort": as_effort,
     "report": _reports,

@@ -117,9 +117,7 @@ class Ledger:
         if self.today > known.until:
             return _with(v, f"accepted in {where} until {known.until}, which is over")
         if known.share is not None and v.share > known.share + ROUNDINGS:
-            return _with(
-                v, f"accepted in {where} up to {known.share:.3g} times its budget, and it is {v.share:.3g} times now"
-            )
+            return _with(v, f"accepted in {where}, and {_grown(known.share, v.share)}")
         return replace(v, accepted=str(known))
 
 
@@ -129,10 +127,24 @@ def _since(earlier: Earlier, v: Verdict, policy: GatePolicy) -> Verdict:
     if v.outcome is Outcome.PASS:
         return v
     if v.outcome is not Outcome.INCONCLUSIVE and v.share > earlier.share + ROUNDINGS:
-        then = f"{earlier.outcome} in the baseline, {earlier.share:.3g} times its budget"
-        text = f"it was {then}, and is {v.share:.3g} times now"
+        text = f"it was {earlier.outcome} in the baseline, and {_grown(earlier.share, v.share)}"
         return _with(v, text) if policy.gate(v.outcome, v.kind) else _failed(v, text, FailKind.PRECISION)
     return replace(v, accepted=_KNOWN_BEFORE) if is_same else v
+
+
+COUNTED = 1000.0
+"""Budgets, and times, from which on nobody reads a number as a size."""
+
+
+def _grown(then: float, now: float) -> str:
+    """How an error has grown, of which both sizes are known in budgets."""
+    if now < COUNTED or not then:
+        return f"its error was {then:.3g} budgets, and is {_few(now)} now"
+    return f"its error is {_few(now / then)} times what it was"
+
+
+def _few(x: float) -> str:
+    return f"{x:.3g}" if x < COUNTED else f"more than {COUNTED:,.0f}"
 
 
 _KNOWN_BEFORE = "as in the baseline"

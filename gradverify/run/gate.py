@@ -43,7 +43,7 @@ LATEST: deque[JobJudged] = deque(maxlen=16)
 
 
 def tell_check(name: str, verdict: Verdict) -> Verdict:
-    """Tell the verdict of a call of `check`; return it as it stands beside what is accepted. Its gate is an assertion's."""
+    """Tell the verdict of a `check` call, and return it as weighed by what the project accepts. It gates as an assertion."""
     job = Job(name_of_call(name), verdict.subject, verdict.dtype, source=Source("api"))
     event = tell_verdict(job, verdict, ASSERTION)
     LATEST.append(event)

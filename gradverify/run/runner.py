@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 from ..core.case import Case
@@ -20,6 +22,7 @@ from ..judge.laws import Extent
 from ..judge.second_order import pulled, second_order
 from ..spec.write import dumps
 from .around import judge_around
+from .cache import Cache
 from .events import Job, JobJudged, JobLost, Listener, RunFinished, RunStarted, tell
 from .gate import tell_verdict
 from .isolated import Ended, isolated, sendable
@@ -41,6 +44,7 @@ class Settings:
     isolate   seconds for a case, each of which is judged in another process then; None: in this one, without a limit
     max_failures  unacceptable verdicts after which a run ends; None: never
     max_time      seconds after which a run begins nothing more; None: never
+    cache         file of the verdicts that are kept from run to run; None: every case of a spec is judged
 
     Raises UnknownName and BadInput for a `fail_on` that makes no sense.
     """
@@ -57,6 +61,7 @@ class Settings:
     isolate: float | None = None
     max_failures: int | None = None
     max_time: float | None = None
+    cache: Path | None = None
 
     def __post_init__(self) -> None:
         _ = self.policy  # known before anything is judged
@@ -103,6 +108,14 @@ def _judged(job: Job, case: Case, settings: Settings) -> Verdict:
     """The verdict on a job's case; of a user's function around it as well."""
     verdict = judge_case(case, job.subject, settings)
     return judge_around(job, case, verdict, settings) if case.function is not None and verdict else verdict
+
+
+def _judged_apart(job: Job, case: Case, s: Settings) -> Verdict:
+    """The same, in another process where the settings say so. Raises `isolated.Ended` where that process has ended."""
+    if case.function is None or s.isolate is None:
+        return _judged(job, case, s)
+    alone = replace(s, isolate=None)
+    return isolated(_judged, sendable(job), case, alone, subject=job.subject, device=s.device, limit=s.isolate)
 
 
 def judge_second_order(case: Case, subject: str | Framework, settings: Settings = Settings()) -> Verdict:
@@ -166,13 +179,13 @@ class Runner:
         try:
             case = job.build()
             s = self.settings
-            if case.function is not None and s.isolate is not None:
-                alone = replace(s, isolate=None)
-                verdict = isolated(
-                    _judged, sendable(job), case, alone, subject=job.subject, device=s.device, limit=s.isolate
-                )
+            judge = partial(_judged_apart, job, case, s)
+            # Only a name stands for the same function in another run; another process loads files that nobody sees here.
+            is_named = case.function is None or (isinstance(case.function, str) and s.isolate is None)
+            if s.cache is None or not is_named:
+                verdict = judge()
             else:
-                verdict = _judged(job, case, self.settings)
+                verdict = Cache(s.cache).judge(case, job.subject, judge, s.device, s.seed, s.call, job.bounds)
         except Ended as e:
             tell(self.listeners, JobLost(job, e.lost.how, e.lost.message, e.lost.text, text_of(case), _since(start)))
             raise

@@ -30,4 +30,10 @@ def saved_jobs(results: Iterable[Mapping[str, Any]], settings: Settings, file: s
         for subject in settings.subjects or (result["subject"],):
             for dtype in settings.dtypes or (result["dtype"],):
                 build = partial(spec.case, dtype)
-                yield Job(result["id"], subject, dtype, build, Source("spec", file), result["expect"])
+                yield Job(result["id"], subject, dtype, build, _source(result, file), result["expect"])
+
+
+def _source(result: Mapping[str, Any], file: str) -> Source:
+    """Where the case is written; of one that no file has, the report."""
+    known = result["source"]
+    return Source("spec", known["file"] or file, known["line"])

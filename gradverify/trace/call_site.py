@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import os
+import re
 import sys
 from collections.abc import Iterator
 from types import CodeType, FrameType
@@ -31,12 +32,17 @@ def place(frame: FrameType) -> str:
     return at(frame.f_code.co_filename, frame.f_lineno)
 
 
+INSTALLED = re.compile(r".*[/\\](?:site|dist)-packages[/\\]")
+
+
 def at(path: str, line: int) -> str:
+    """`model.py:12` below the working directory, `torch/nn/functional.py:2423` of an installed package elsewhere."""
     try:
         folder = os.getcwd()
     except OSError:  # somebody removed it
         folder = ""
-    return f"{path.removeprefix(os.path.join(folder, ''))}:{line}"
+    near = path.removeprefix(os.path.join(folder, ""))
+    return f"{INSTALLED.sub('', near) if near == path else near}:{line}"
 
 
 def site_in_run(run: CodeType, *roots: str) -> Site | None:

@@ -203,7 +203,7 @@ FARTHEST = 64.0
 
 
 def farther(values: Mapping[str, np.ndarray], moving: Sequence[str], step: float, seed: int) -> dict[str, np.ndarray]:
-    """A point that is off by `step` of each entry; by more than half of it all entries are scaled alike, away from 0."""
+    """Another point: near `values` for a small `step`; from 1/2 on, every entry of `moving` times 1 + step."""
     if step < 0.5:
         return nearby(values, moving, step**2, seed)
     scaled = {n: (values[n].astype(np.float64) * (1 + step)).astype(values[n].dtype) for n in moving}
@@ -246,7 +246,7 @@ def read_but_ignored(
     run: Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]],
     dtype: str,
 ) -> list[str]:
-    """The inputs that the recorded call computed with, and that later calls do not read: what was made of them was kept.
+    """The names of inputs that only the recorded call read: the function has kept (cached) what it made of them.
 
     Where the graph moves an entry of an output by more than its grain, a function that reads the input moves it
     by a bit at least.

@@ -32,10 +32,10 @@ def told(judged: Judged, root: Path, *, whole: bool = False) -> str:
     files: dict[str, str | bytes] = {REPORT: everything + "\n"}
     if found is not None:
         files |= {REPRODUCER: found.text, INPUTS: _npz(found.arrays)}
-    folder = save(root, sample.definition.name, files, of=f"{sample.id}{sample.fixed}")
+    folder = save(root, sample.definition.name.rpartition(".")[2], files, of=f"{sample.id}{sample.fixed}")
     if whole or folder is None:
         return everything
-    return "\n".join([*_lines(judged), *f"more: {more(folder)}".splitlines()])
+    return "\n".join([*_lines(judged), f"more: {more(folder)}"])
 
 
 def look_lines(looks: Sequence[str]) -> Iterator[str]:

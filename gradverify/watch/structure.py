@@ -67,7 +67,7 @@ def is_sorted(x: np.ndarray) -> bool:
 
 
 def is_made_of(other: np.ndarray, x: np.ndarray) -> bool:
-    """Is an array of integers or truths what a program makes of `x`: its signs, where it is largest or smallest, its order?
+    """Was an integer or boolean array computed from `x`: its signs, its argmax or argmin, or its sort order?
 
     What small moves of `x` change in floating-point numbers shows by itself; these stay as they are, until they do not.
     """

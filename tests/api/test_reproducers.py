@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +20,11 @@ from gradverify.core.outcome import FailKind, Outcome
 from gradverify.frameworks import find
 from gradverify.judge.decide import decide
 from gradverify.report.evidence import reproducible
-from gradverify.spec import loads
-from tests.api import wrong_rules
+from gradverify.report.script import reproducer
+from gradverify.run.runner import judge_case
+from gradverify.spec import load, loads
+from gradverify.spec.document import CaseSpec
+from tests.api import lawless, many_wrong, wrong_rules
 from tests.api.wrong_rules import Half, Infinite, Missing, Raises, Rule
 
 FACTOR = 3.0
@@ -72,6 +76,84 @@ def test_the_script_shows_the_fault(name: str) -> None:
     else:
         off = [float(line.split("off by ")[1].split()[0]) for line in said.getvalue().splitlines() if "off by" in line]
         assert not max(off) < 1e-6  # a NaN is off as well
+
+
+# ---- many FAILs, of every kind -----------------------------------------------------------------------------------
+
+CLAIMS = load(Path(__file__).parents[2] / "specs" / "wrong_claims.grad.yaml").cases
+LAWLESS = (lawless.Clipped, lawless.Flushed, lawless.Tired)
+POINT = x(0.3, 0.8, 1.7)
+
+
+def printed(script: str) -> str:
+    """What a script prints, and the exception that ends it."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        try:
+            exec(compile(script, "reproduce.py", "exec"), {})
+        except RuntimeError as e:
+            print(f"raises {e}")
+    return said.getvalue()
+
+
+def largest(text: str, start: str = "d") -> float:
+    """The largest of the errors that a script printed; NaN, which is an error as well, as infinity."""
+    off = [float(line.split("off by ")[1].split()[0]) for line in text.splitlines()
+           if line.startswith(start) and "off by" in line]  # fmt: skip
+    return max(math.inf if math.isnan(e) else e for e in off)
+
+
+@pytest.mark.parametrize("mistake", many_wrong.MISTAKES)
+@pytest.mark.parametrize("formula", many_wrong.FORMULAS)
+def test_every_mistake_in_every_formula_is_shown(formula: str, mistake: str) -> None:
+    verdict = reproducible(check(many_wrong.ALL[formula + mistake].apply, POINT, effort="quick", order=1))
+    assert verdict.outcome is Outcome.FAIL
+    text = printed(verdict.script)
+    if verdict.kind is FailKind.RAISED:
+        assert "raises" in text
+    elif verdict.kind is FailKind.STRUCTURE:
+        assert "dx[0]: torch gives None, true " in text
+    else:
+        assert largest(text) > (1e-6 if verdict.kind is not FailKind.PRECISION else 1e-9)
+
+
+@pytest.mark.parametrize("spec", CLAIMS, ids=lambda spec: spec.name)
+def test_a_wrong_claim_is_shown_beside_the_right_gradient(spec: CaseSpec) -> None:
+    verdict = reproducible(judge_case(spec.case("float64"), "engine"))
+    assert verdict.kind is FailKind.CLAIM
+    text = printed(verdict.script)
+    assert largest(text) < 1e-13, "the engine is right"
+    assert largest(text, "claim for d") > 5e-13
+
+
+@pytest.mark.parametrize("function", LAWLESS, ids=lambda f: f.__name__)
+def test_a_broken_law_is_shown_by_asking_again(function: Any) -> None:
+    lawless.Tired.runs = 0
+    verdict = reproducible(check(function.apply, POINT, effort="quick", order=1))
+    assert verdict.kind is FailKind.LAW
+    lawless.Tired.runs = 0
+    text = printed(verdict.script)
+    first = "\n".join(line for line in text.splitlines() if ", true " in line)
+    again = "\n".join(line for line in text.splitlines() if "of the first answer" in line)
+    assert largest(first) < 1e-14
+    assert largest(again) > 1e-3
+
+
+def test_a_right_function_and_a_right_claim_show_nothing() -> None:
+    """The same scripts, where nothing is wrong."""
+    text = """\
+gradverify: 1
+cases:
+  - {name: a, expr: "sin(x) * y", inputs: {x: [0.5, 2.0], y: [3.0, 4.0]}, grad: {x: "g * cos(x) * y", y: "g * sin(x)"}}
+"""
+    shown = printed(reproducer(text, "torch", "float64", law=True))
+    assert shown.count("claim for d") == 4
+    assert shown.count("of the first answer") == 6
+    assert max(largest(shown), largest(shown, "claim for d")) < 1e-14
+
+
+def test_there_are_reproducers_of_every_kind() -> None:
+    assert len({*CASES, *many_wrong.ALL, *(spec.name for spec in CLAIMS), *LAWLESS}) >= 60
 
 
 def test_the_script_needs_no_gradverify() -> None:

@@ -36,6 +36,36 @@ def test_the_worst_entry_is_the_worst_of_all_arrays() -> None:
     assert [line for line in glance(WRONG) if "got" in line] == ["  dw[3]: got 0.25, want 0.5"]
 
 
+SIZES = (
+    "off by 0.25 (0.5 relative), where rounding in float32 excuses 3e-06",
+    "off by 0.25, 9 times what rounding in bfloat16 excuses",
+)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("dw[3] is {}. dw lacks a term", "dw lacks a term"),
+        (
+            "dw[3] is {}; every failing entry of dw is off by the same factor",
+            "every failing entry of dw is off by the same factor",
+        ),
+        ("order 1 PASS; order 2 FAIL: dw[3] is {}. dw lacks a term", "order 1 PASS; order 2 FAIL: dw lacks a term"),
+        ("as it was\ndw[3] is {}. dw lacks a term", "as it was\ndw lacks a term"),
+        ("dw[3] is {}", None),  # nothing else is said
+        ("dw[3] is {}: the leading digits are right", None),
+        ("dx[0, 6] is {}. dx lacks a term", None),  # another entry than the one below
+    ],
+)
+def test_how_far_an_entry_is_off_is_said_once(size: str, message: str, said: str | None) -> None:
+    verdict = replace(WRONG, message=message.format(size))
+    lines = glance(verdict, width=1000)
+    assert "\n".join(lines[1:-2]) == (said or message.format(size))
+    budget = f" ± {WRONG.comparisons[1].worst.budget:.1g}" if said else ""
+    assert lines[-2] == f"  dw[3]: got 0.25, want 0.5{budget}"
+
+
 def test_lines_are_wrapped_and_no_graph_is_shown() -> None:
     lines = glance(WRONG, more=".gradverify/x/report.txt")
     assert max(map(len, lines)) <= WIDTH

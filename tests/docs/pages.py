@@ -239,13 +239,16 @@ GENERATED = (
     "campaign.md", "campaign-jax.md", "conformance.md", "coverage.md", "ops.md", "opinfo.md",
     "foreign.md", "findings.md",
     "how-autograd-works.md",  # its blocks are run under three engines: tests/engine
+    "triton.md",  # its kernel and each planted bug are run: tests/frameworks/test_triton_page.py
 )  # fmt: skip
-"""Pages that commands write, and one that is tested elsewhere."""
+"""Pages that commands write, and two that are tested elsewhere."""
 
 
 def main(names: Sequence[str]) -> None:
     for name in names:
         path = Path(name).resolve()
+        if path.name in GENERATED:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             path.write_text(Page(path, Path(folder), write=True).run(), encoding="utf-8")
             print(name)

@@ -16,14 +16,8 @@ from tests.docs.pages import ROOT, Differs, Page, pages, parse
 
 DOCS = ROOT / "docs"
 
-SLOW = ("triton", "tutorial", "ci")
-"""Pages whose commands start many processes."""
 
-
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(p, id=str(p.relative_to(ROOT)), marks=[pytest.mark.slow] if p.stem in SLOW else []) for p in pages()],
-)
+@pytest.mark.parametrize("path", list(pages()), ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_block_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "_REGISTERED", dict(probes._REGISTERED))  # a page adds one of its own
     pytest.importorskip("torch", reason="PyTorch is not installed")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import gradverify.engine as torch
+from gradverify.engine.autograd.walk import COUNTED
 
 
 def test_saved_arrays_die_with_backward() -> None:
@@ -70,6 +71,7 @@ def test_the_users_gradient_array_is_not_taken_over() -> None:
     assert g.tolist() == [1, 1, 1]
 
 
+@pytest.mark.skipif(not COUNTED, reason="from Python 3.14 on nobody can tell, and it is copied")
 def test_a_leaf_takes_its_gradient_over_without_a_copy() -> None:
     seen = []
     x = torch.ones(50, requires_grad=True)

@@ -33,7 +33,7 @@ WITH_FRAMEWORKS = {
 """The same, whose framework is taken from the environment of the tests: its wheel is too large to download for a test."""
 
 MINUTES = 5.0
-"""From `pip install` to the first verdict, on a slow and loaded machine."""
+"""From `pip install` to the last verdict of the page, on a slow and loaded machine."""
 
 
 @pytest.fixture(scope="module")

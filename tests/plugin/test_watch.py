@@ -76,7 +76,7 @@ def test_a_suite(project: pytest.Pytester) -> None:
         "FAIL (wrong): mypkg.ops.Clamp[values=float32(5)*] (mypkg/ops.py:19)",
         "the rule passes a gradient where the function is flat",
         ": got 1, want 0",
-        "more: .gradverify/mypkg.ops.Clamp-",
+        "more: .gradverify/Clamp-",
         "first run by test_ops.py::test_clamp, with low=-0.5",
         "defined and never executed: mypkg.ops.Unused",
     ):

@@ -25,7 +25,7 @@ pytestmark = [
 ]
 
 SHOTS = os.environ.get("GRADVERIFY_SHOTS")
-"""A folder for screenshots; the ones in docs/images are made with it."""
+"""A folder for screenshots; those of docs/images are made by `python -m tests.report.pictures`."""
 
 
 @pytest.fixture(scope="module")

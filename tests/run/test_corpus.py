@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -268,3 +269,17 @@ def test_each_verdict_is_asked_for_once() -> None:
     done = asked[:7]
     assert [v for task in c.tasks(done) for v in task] == asked[7:]
     assert Judging.of(c) == Judging.of(Campaign(range(9), combos, corpus=()))  # the graphs go with the tasks
+
+
+def test_the_command_says_what_came_of_the_corpus(tmp_path: Path) -> None:
+    def last(*options: str) -> str:
+        words = ["campaign", "--graphs", "3", "--subjects", "engine", "--corpus", str(tmp_path / "c"), *options]
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 0, done.output
+        return done.output.splitlines()[-1]
+
+    said = last("--dtypes", "float64")
+    assert re.fullmatch(r"corpus: 0 graphs of it were judged first, [1-3] are new in it", said), said
+    kept = re.findall(r"\d+", said)[1]
+    assert last("--dtypes", "float64") == f"corpus: {kept} graphs of it were judged first, 0 are new in it"
+    assert last("--dtypes", "float32").startswith("corpus: 0 graphs of it")  # they took something new in another dtype

@@ -23,6 +23,7 @@ from gradverify.run.deviations import (
     Deviation,
     Earlier,
     Ledger,
+    _grown,
     _rounded_up,
     baseline_of,
     read_deviations,
@@ -62,8 +63,8 @@ def test_what_is_accepted_passes_and_says_why() -> None:
 @pytest.mark.parametrize(
     ("now", "said"),
     [
-        (verdict(Outcome.FAIL, 383.0, FailKind.PRECISION), "up to 380 times its budget, and it is 383 times now"),
-        (verdict(Outcome.FAIL, math.inf, FailKind.PRECISION), "inf times now"),
+        (verdict(Outcome.FAIL, 383.0, FailKind.PRECISION), "its error was 380 budgets, and is 383 now"),
+        (verdict(Outcome.FAIL, math.inf, FailKind.PRECISION), "its error is more than 1,000 times what it was"),
         (verdict(Outcome.FAIL, 2.0, FailKind.WRONG), "as FAIL (precision), and it is another fault now"),
         (verdict(Outcome.PASS, 0.5), "as FAIL (precision), and it is PASS now: take the entry out"),
         (verdict(Outcome.WEAK, 3.0), "and it is WEAK now: take the entry out"),
@@ -348,3 +349,16 @@ def test_a_share_is_written_as_people_read_it_and_never_below(share: float) -> N
     assert len(text) <= 9, text
     assert share <= tomllib.loads(f"x = {text}")["x"] <= share * 1.01
     assert isinstance(tomllib.loads(f"x = {text}")["x"], float)
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "said"),
+    [
+        (380.0, 383.0, "its error was 380 budgets, and is 383 now"),
+        (8e11, 8.1e13, "its error is 101 times what it was"),
+        (0.0, 1e6, "its error was 0 budgets, and is more than 1,000 now"),
+        (2.0, 1e9, "its error is more than 1,000 times what it was"),
+    ],
+)
+def test_growth_is_said_as_people_read_it(then: float, now: float, said: str) -> None:
+    assert _grown(then, now) == said

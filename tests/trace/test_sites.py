@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +16,7 @@ from gradverify.core.graph import Apply, Graph
 from gradverify.frameworks.recognise import trace
 from gradverify.frameworks.registry import of_functions
 from gradverify.ops.build import lowered
+from gradverify.trace.call_site import at
 from tests.helpers import custom
 
 OPTIONS = {"seed": 0, "strict": True}
@@ -131,3 +133,18 @@ def test_graphs_that_differ_in_their_lines_are_equal() -> None:
     assert elsewhere == graph
     assert hash(elsewhere) == hash(graph)
     assert repr(elsewhere) == repr(graph)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/env/lib/python3.11/site-packages/torch/nn/functional.py", "torch/nn/functional.py:3"),
+        ("/usr/lib/python3/dist-packages/mine.py", "mine.py:3"),
+        ("/elsewhere/z.py", "/elsewhere/z.py:3"),
+        ("<string>", "<string>:3"),
+        ("{here}/pkg/y.py", "pkg/y.py:3"),
+        ("{here}/.venv/lib/site-packages/y.py", ".venv/lib/site-packages/y.py:3"),  # a path that can be opened
+    ],
+)
+def test_a_place_is_as_short_as_it_can_be(path: str, said: str) -> None:
+    assert at(path.format(here=os.getcwd()), 3) == said

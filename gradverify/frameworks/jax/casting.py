@@ -21,7 +21,7 @@ def enabling(dtype: str | None) -> contextlib.AbstractContextManager[Any]:
 
 
 def needs_x64(*arrays: np.ndarray) -> bool:
-    """Is JAX's 64-bit mode to be on: has the caller it on, or is one of the arrays of doubles, which float32 cannot hold?"""
+    """Must JAX's 64-bit mode be on? It must if the caller has it on, or if float32 cannot hold one of the arrays."""
     import jax
 
     theirs = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]

@@ -60,7 +60,7 @@ def is_array(x: Any) -> bool:
 
 
 def value(x: Any) -> np.ndarray:
-    """Its values. What is folded to a constant has no device to be read from, and is added to a zero that has one."""
+    """The tensor's values as a NumPy array. A folded constant has no device: a zero that has one is added first."""
     zero = Tensor([0.0], dtype=x.dtype).contiguous().realize().reshape(()) if x.is_floating_point() else None
     return np.array((x.detach() if zero is None else x.detach() + zero).numpy())
 

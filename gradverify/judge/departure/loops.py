@@ -24,7 +24,7 @@ Group = tuple[int, ...]
 
 
 def of_loops(s: Search) -> Iterator[Repair]:
-    """Of a pass that is too large to look into each node: other literals, and multiples of all steps of one line."""
+    """Repairs for a pass too large to try each node: another literal, or a multiple of all steps of one line."""
     numbers = literals(s)
     for was in dict.fromkeys(numbers.values()):
         users = [k for k in s.steps if any(numbers.get(a) == was for a in s.node(k).args)]

@@ -204,7 +204,7 @@ def other_arguments(s: Search, k: int) -> Iterator[Repair]:
 
 
 def true_values(s: Search, k: int) -> Iterator[Repair]:
-    """A step replaced by a value of the definition, a cotangent of one of its nodes, or a part of one along an edge.
+    """Repairs that put a true value in a step's place: a value or cotangent of the definition, or one edge's part of it.
 
     A gradient itself is not replaced: the true one is right in its place, which names nothing.
     """

@@ -80,7 +80,7 @@ def nice(e: Evidence) -> list[tuple[float, str]]:
 
 
 def factors(e: Evidence, part: Arrays) -> tuple[float, float] | None:
-    """The interval of c for which truth + (c - 1)·part is the answer, within twice the budget; None for no c.
+    """The interval of factors c for which truth + (c - 1)·part agrees with the answer within two budgets; None if empty.
 
     Twice, since the answer rounds as the truth does, and the part as well.
     """

@@ -55,7 +55,7 @@ class Spent(Exception):
 
 
 def cost(nodes: Iterable[Node]) -> int:
-    """What a walk over these nodes costs. Work is counted, and no seconds: what is said must not depend on the load."""
+    """The cost of a walk over these nodes, in units of work. Seconds would make the message depend on the machine's load."""
     return sum(max(math.prod(n.shape), ENTRIES_PER_NODE) for n in nodes if isinstance(n, Apply))
 
 
@@ -229,7 +229,7 @@ class Walk:
 
     @cached_property
     def by_ops(self) -> Arrays:
-        """The gradients as the ops' own rules have them: at a kink of the graph they may be others than the truth."""
+        """The gradients by the ops' own VJP rules. At a kink of the graph they may differ from the truth."""
         return self._of_inputs(self.adjoint)
 
     def given(self, cotangent: Sequence[Any]) -> Arrays:

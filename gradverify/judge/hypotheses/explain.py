@@ -129,13 +129,20 @@ def _explain(e: Evidence) -> Explanation | None:
     fits = [f for f in fits if f[2] < most]
     if not fits:
         return None
-    name, text = fits[0][0].name, fits[0][1].text.replace("{}", e.title())
+    name, text = fits[0][0].name, _said(fits[0][1].text, e.title())
     others = {h.name: guess for h, guess, _ in reversed(fits) if h.name != name}
     if others:
         also = [guess.text.removeprefix(WOULD_BE).removeprefix("{} ") for guess in reversed(others.values())]
         text += f" (or, the same at this point: {also[0]}"
         text += f", and {len(also) - 1} more)" if len(also) > 1 else ")"
     return Explanation(name, text, tuple(reversed(others)))
+
+
+def _said(text: str, title: str) -> str:
+    """The text of a guess about the arrays of a title ("dx is"): what is missing, they lack."""
+    names, _, verb = title.rpartition(" ")
+    lacks = f"{names} {'lack' if verb == 'are' else 'lacks'} "
+    return text.replace(f"{WOULD_BE}without ", lacks).replace("{}", title)
 
 
 IMPOSSIBLE = (ValueError, TypeError, IndexError, KeyError, np.linalg.LinAlgError, Unsupported)

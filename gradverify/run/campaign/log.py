@@ -12,9 +12,7 @@ culprit             of a FAIL: the first wrong op, its wrong argument and the sh
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import get_args
@@ -27,6 +25,7 @@ from ...core.verdict import Culprit, Verdict
 from ...spec.document import loads
 from ..events import Event, How, Job, JobJudged, JobLost, RunStarted
 from ..gate import acceptable
+from ..identity import code
 from ..lines import Lines
 from ..scheduling import Entry
 from .coverage import sort_of
@@ -36,16 +35,6 @@ FORMAT = 2
 """Counts up when the log changes in a way that breaks its readers."""
 
 NO_VERDICT: tuple[How, ...] = get_args(How)
-
-
-@cache
-def code() -> str:
-    """A digest of gradverify's own source: a log that was written by several states of it says so."""
-    package = Path(__file__).parent.parent.parent
-    h = hashlib.blake2b(digest_size=6)
-    for path in sorted(package.rglob("*.py")):
-        h.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
-    return h.hexdigest()
 
 
 def versions(subjects: Iterable[str]) -> dict[str, str]:

@@ -15,11 +15,12 @@ from ...generate.structure import limits
 from ...spec.write import dumps
 from ..crew import Lost, import_frameworks, mark
 from ..events import Listener, RunFinished, RunStarted, tell
+from ..identity import code
 from ..runner import Settings, judge_case, judge_second_order
 from ..scheduling import Entry, Scheduler, local
 from . import coverage
 from .corpus import Corpus, Example
-from .log import Log, code, head, read_log, to_entry, to_event, verdicting, versions
+from .log import Log, head, read_log, to_entry, to_event, verdicting, versions
 from .model import Campaign, Verdicting
 
 
