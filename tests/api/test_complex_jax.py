@@ -116,7 +116,7 @@ def test_second_order_and_forward_mode() -> None:
 def test_check_grads_takes_complex_arrays() -> None:
     check_grads(lambda z: z * jnp.exp(z), (z(2),), order=2)
     wrong = custom(lambda z: z * z, lambda g, z: (g * jnp.conj(2 * z),))
-    with pytest.raises(AssertionError, match="is off by"):
+    with pytest.raises(AssertionError, match=r"got .*, want "):
         check_grads(wrong, (z(2),), order=1, modes=["rev"])
 
 

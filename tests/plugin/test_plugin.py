@@ -148,7 +148,7 @@ def test_fail_explains_itself(project: pytest.Pytester) -> None:
     ])  # fmt: skip
     assert "Traceback" not in result.stdout.str()
     assert "--- graph" not in result.stdout.str()
-    (folder,) = (project.path / ".gradverify").glob("a.grad.yaml_growth*")
+    (folder,) = (project.path / ".gradverify").glob("growth*")
     check_evidence((folder / "report.txt").read_text())
     assert (folder / "case.grad.yaml").read_text().startswith("gradverify: 1")
     assert "def true_entry(" in (folder / "reproduce.py").read_text()
