@@ -227,3 +227,15 @@ def test_a_leaf_takes_a_gradient_without_a_copy_where_nobody_else_holds_it() -> 
         ReshapedProduct.apply(w, product).backward()
         held[...] = 5.0
         assert (w.grad == 1).all()
+
+
+def test_a_leaf_can_be_added_to_after_a_gradient_that_was_broadcast() -> None:
+    """To its own shape, or to one of a single entry: NumPy gives views that may not be written to."""
+    for shape in ((), (1,), (1, 1), (3,), (2, 1)):
+        for f in (torch.sum, torch.mean, lambda x: x.sum(0).sum(), lambda x: x.expand(4, *x.shape).sum(0).sum()):
+            x = torch.ones(shape, requires_grad=True)
+            f(x).backward()
+            once = x.grad.clone()
+            f(x).backward()
+            x.grad.add_(1.0)
+            assert (x.grad == 2 * once + 1).all()

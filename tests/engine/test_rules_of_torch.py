@@ -528,6 +528,30 @@ def sequences_as_indices(torch: Any, see: See) -> None:
     raises(see, lambda: x[0, 1.5])
 
 
+@script
+def reductions_of_a_0d_tensor_along_its_dim(torch: Any, see: See) -> None:
+    for dim in (0, -1, (0,), (-1,)):
+        x = torch.tensor(2.0, requires_grad=True)
+        outs = [
+            x.sum(dim),
+            x.mean(dim),
+            x.amax(dim),
+            x.amin(dim),
+            x.logsumexp(dim),
+            x.norm(dim=dim),
+            x.sum(dim, keepdim=True),
+        ]
+        outs += [x.sum(dim, keepdim=True), x.var(dim, unbiased=False)]
+        see([out.detach() for out in outs])
+        sum(outs[:-1]).backward()
+        see(x.grad)
+        if isinstance(dim, int):
+            see([x.argmax(dim), x.argmin(dim), x.prod(dim).detach(), x.std(dim, unbiased=False).detach()])
+    for bad in (1, -2, (1,)):
+        for reduce in (x.sum, x.mean, x.amax, x.logsumexp):
+            raises(see, lambda: reduce(bad))  # noqa: B023
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_the_engine_keeps_the_rule(name: str) -> None:
     mine, theirs = run(gradverify.engine, SCRIPTS[name]), run(torch_real, SCRIPTS[name])

@@ -54,9 +54,17 @@ def axis_of(dim: Dim) -> Any:
     return tuple(dim) if isinstance(dim, list | tuple) else dim
 
 
-def axes_or_all(dim: Dim) -> Any:
-    """The axis of `dim`; None (all) also for dim=(), as in PyTorch."""
-    return None if isinstance(dim, list | tuple) and not dim else axis_of(dim)
+def axes_or_all(x: Tensor, dim: Dim) -> Any:
+    """The axis of `dim`; None (all) also for dim=(), as in PyTorch, and for the one dim, 0 or -1, of a 0-d tensor.
+
+    Raises IndexError for another dim of that.
+    """
+    axes = None if isinstance(dim, list | tuple) and not dim else axis_of(dim)
+    if axes is None or x._data.ndim:
+        return axes
+    for d in axes if isinstance(axes, tuple) else (axes,):
+        normal_dim(d, 0)
+    return None
 
 
 def normal_dim(dim: int, ndim: int) -> int:

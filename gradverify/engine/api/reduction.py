@@ -19,7 +19,7 @@ __all__ = [
 
 
 def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    return run("sum", to_dtype(input, dtype), axis=axes_or_all(dim), keepdims=keepdim)
+    return run("sum", to_dtype(input, dtype), axis=axes_or_all(input, dim), keepdims=keepdim)
 
 
 def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
@@ -30,27 +30,27 @@ def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = 
             "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
             f"Got: {name}"
         )
-    return run("mean", x, axis=axes_or_all(dim), keepdims=keepdim)
+    return run("mean", x, axis=axes_or_all(input, dim), keepdims=keepdim)
 
 
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    return run("prod", to_dtype(input, dtype), axis=dim, keepdims=keepdim)
+    return run("prod", to_dtype(input, dtype), axis=axes_or_all(input, dim), keepdims=keepdim)
 
 
 def amax(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
-    return run_as("AmaxBackward0", "max", input, axis=axes_or_all(dim), keepdims=keepdim)
+    return run_as("AmaxBackward0", "max", input, axis=axes_or_all(input, dim), keepdims=keepdim)
 
 
 def amin(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
-    return run_as("AminBackward0", "min", input, axis=axes_or_all(dim), keepdims=keepdim)
+    return run_as("AminBackward0", "min", input, axis=axes_or_all(input, dim), keepdims=keepdim)
 
 
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    return run("argmax", input, axis=dim, keepdims=keepdim)
+    return run("argmax", input, axis=axes_or_all(input, dim), keepdims=keepdim)
 
 
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    return run("argmin", input, axis=dim, keepdims=keepdim)
+    return run("argmin", input, axis=axes_or_all(input, dim), keepdims=keepdim)
 
 
 def _make_dispersion(name: str) -> Any:
@@ -61,7 +61,7 @@ def _make_dispersion(name: str) -> Any:
             dim, unbiased = None, dim
         if correction is None:
             correction = 1 if unbiased is None or unbiased else 0
-        return run(name, input, axis=axes_or_all(dim), keepdims=keepdim, correction=float(correction))
+        return run(name, input, axis=axes_or_all(input, dim), keepdims=keepdim, correction=float(correction))
 
     dispersion.__name__ = dispersion.__qualname__ = name
     dispersion.__doc__ = f"The {name} over `dim`, divided by n - correction; correction=1 by default."
@@ -92,10 +92,10 @@ def norm(input: Tensor, p: Any = 2.0, dim: Dim = None, keepdim: bool = False, dt
     if order == 0:  # the number of entries that are not 0, which no small change of one changes
         x = to_dtype(input, dtype)
         one = run("where", wrap(x._data != 0), wrap(np.ones_like(x._data)), run("multiply", x, 0.0))
-        return run("sum", one, axis=axes_or_all(dim), keepdims=keepdim)
+        return run("sum", one, axis=axes_or_all(input, dim), keepdims=keepdim)
     if order == -math.inf:
-        return run("min", run("abs", to_dtype(input, dtype)), axis=axes_or_all(dim), keepdims=keepdim)
-    return run("vector_norm", to_dtype(input, dtype), axis=axes_or_all(dim), keepdims=keepdim, ord=order)
+        return run("min", run("abs", to_dtype(input, dtype)), axis=axes_or_all(input, dim), keepdims=keepdim)
+    return run("vector_norm", to_dtype(input, dtype), axis=axes_or_all(input, dim), keepdims=keepdim, ord=order)
 
 
 def vector_norm(x: Tensor, ord: Any = 2, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
@@ -103,7 +103,7 @@ def vector_norm(x: Tensor, ord: Any = 2, dim: Dim = None, keepdim: bool = False,
 
 
 def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
-    return run("logsumexp", input, axis=axes_or_all(dim), keepdims=keepdim)
+    return run("logsumexp", input, axis=axes_or_all(input, dim), keepdims=keepdim)
 
 
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:

@@ -348,14 +348,16 @@ def _is_unshared(g: Any) -> bool:
     """Can a leaf take this gradient for its `.grad` without a copy?
 
     Only if nobody else can see the array. Others may: `add` gives one gradient to both its inputs, and a root's gradient is
-    the user's. A NumPy scalar cannot be written to. An array is ours if it has three references: the caller's `g`, this
-    function's `g`, and the argument of `getrefcount`; and if it owns its memory, or is all of an array that only it refers
-    to (a product in another shape). For that the walk lets go of `d`, `have` and `grads[k]` before it finishes a leaf, and
-    `pending` gives up its own when the gradient is taken out.
+    the user's. A NumPy scalar cannot be written to. An array is ours if it may be written to and has three references: the
+    caller's `g`, this function's `g`, and the argument of `getrefcount`; and if it owns its memory, or is all of an array
+    that only it refers to (a product in another shape). For that the walk lets go of `d`, `have` and `grads[k]` before it
+    finishes a leaf, and `pending` gives up its own when the gradient is taken out.
     """
     if isinstance(g, np.generic):
         return True
-    if not COUNTED or type(g) is not np.ndarray or not g.flags.c_contiguous or sys.getrefcount(g) > 3:
+    if not COUNTED or type(g) is not np.ndarray or sys.getrefcount(g) > 3:
+        return False
+    if not (g.flags.c_contiguous and g.flags.writeable):  # what is broadcast may not be written to
         return False
     if g.base is None:
         return True
