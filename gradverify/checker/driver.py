@@ -19,7 +19,8 @@ from ..frameworks.base import Framework, Programs
 from ..frameworks.recognise import asking
 from ..frameworks.registry import of_functions
 from ..frameworks.watching import unwatched
-from ..judge.decide import Solved, decide
+from ..judge.allowed import Solved
+from ..judge.decide import decide
 from ..judge.exact import BackwardPass
 from ..judge.excuses import Lower
 from ..judge.laws import Extent

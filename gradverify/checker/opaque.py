@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.errors import Unsupported
 from ..core.verdict import FailKind, Outcome, Reason, Verdict
-from ..judge.decide import reason_of_refusal
+from ..judge.named import reason_of_refusal
 from ..namespaces.dtypes import FORMATS, rounded
 from .black_box import ROUNDINGS, Opaque, length_scales, random_direction
 from .calls import LOOK, USED_UP, OutOfCalls

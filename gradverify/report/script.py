@@ -313,7 +313,7 @@ def _through_gradverify(spec: str, subject: str, dtype: str, called: str | None)
     if called is not None:
         module = called.partition(":")[0]
         root = root_of(module, getattr(sys.modules.get(module), "__file__", None) or "")
-        imports = "from gradverify.judge.decide import resolve_function\n"
+        imports = "from gradverify.judge.named import resolve_function\n"
         imports += f"import sys\n\nsys.path.insert(0, {root!r})\n" if root else ""
         function = "resolve_function(case, subject)"
     return f'''\

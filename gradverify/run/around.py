@@ -14,7 +14,8 @@ from ..core.outcome import Outcome
 from ..core.verdict import Verdict
 from ..frameworks.base import Framework
 from ..frameworks.registry import find
-from ..judge.decide import decide, resolve_function
+from ..judge.decide import decide
+from ..judge.named import resolve_function
 from .config import default_effort
 from .events import Job
 
