@@ -23,7 +23,7 @@ from ..core.interval import Interval
 from ..core.verdict import Coverage
 from ..frameworks.registry import of_functions
 from ..judge.exact import BackwardPass, cotangent_names
-from ..namespaces.dtypes import is_float, rounded, to_float64
+from ..namespaces.dtypes import FORMATS, is_float, rounded, to_float64
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import forward
 from ..ops import OPS
@@ -283,6 +283,7 @@ def _at_branches(given: Given) -> Iterator[Variant]:
     missed = branches[most:]
     for branch in branches[:most]:
         found = solve(branch, moving, dtypes, cotangents)
+        found = None if found and _leaves_range(case, branch, found) else found
         variants = (
             list(_beyond(given, case, cotangents, found, f"{found.text}, where {branch.text} turns")) if found else []
         )
@@ -315,6 +316,21 @@ def _beyond(given: Given, case: Case, cotangents: Mapping[str, int], found: Turn
         return
     for variant in given.changed(_Put(case.values[found.name], found.value)):
         yield replace(variant, label=label)
+
+
+def _leaves_range(case: Case, branch: Branch, found: Turn) -> bool:
+    """Does a number of the graph leave the range of the case's narrowest format there, that does not at the given point?
+
+    Where the function casts to that format it has no value then.
+    """
+    huge = FORMATS[case.dtype].huge
+    given = {n: to_float64(v) if is_float(v) else v for n, v in branch.values.items()}
+    with np.errstate(all="ignore"):
+        here, there = (
+            forward(NUMPY, branch.graph, {**given, **moved}, "float64") for moved in ({}, {found.name: found.value})
+        )
+        within = lambda x: np.abs(np.asarray(x, dtype=np.float64)) <= huge
+        return any(bool((within(a) & ~within(b)).any()) for a, b in zip(here, there) if np.shape(a) == np.shape(b))
 
 
 def _coverage(count: int, missed: Sequence[Branch], unreachable: Sequence[Branch]) -> Coverage:

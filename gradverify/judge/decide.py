@@ -209,9 +209,8 @@ def _judge(case: Case, subject: Framework, own: Callable[..., Any] | None, manne
         or (check_narrow(answer, subject, function) if custom else None)
     )
     if weighed and weighed.outcome is Outcome.WEAK and custom:  # a law may be broken by more than the lost digits
-        broken = check_laws(
-            replace(trial, budget=as_lossy_as(seen, closest, allowed)), closest, manner, None if custom else subject
-        )
+        lossy = trial.under(as_lossy_as(seen, closest, allowed))
+        broken = check_laws(lossy, closest, manner, None)
         weighed = broken if broken and broken.outcome is Outcome.FAIL else weighed
     found = (
         weighed

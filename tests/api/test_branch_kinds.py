@@ -148,3 +148,23 @@ def test_every_op_of_pieces_has_its_ends() -> None:
     }
     pieces = of_one - of_domain - DECISIONS - STAIRS - {"clip"}
     assert {n for n in pieces if "kernel" not in OPS[n].params} <= ENDS.keys()
+
+
+@pytest.mark.parametrize("floor", [-3.4028234663852886e38, -1e38])
+def test_no_branch_is_asked_where_a_cast_leaves_its_range(floor: float) -> None:
+    """The arguments are float64, the function computes in float32: beyond 3.4e38 it has no value."""
+
+    class Largest(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return torch.maximum(x * 0.1, torch.full_like(x, floor)) - x
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            (x,) = ctx.saved_tensors
+            return torch.where(x * 0.1 > floor, 0.1 * g, 0.0) - g
+
+    x = torch.tensor([0.3, -1.7, 2.0], dtype=torch.float64)
+    verdict = check(lambda t: Largest.apply(t.float()), x, order=1)
+    assert verdict.outcome is Outcome.PASS, verdict.message
