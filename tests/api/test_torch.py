@@ -293,7 +293,7 @@ def test_complex_is_judged() -> None:
     z = torch.complex(tensor(2), tensor(2)).detach().requires_grad_()
     assert gradcheck(torch.sin, (z,), check_forward_ad=True, check_batched_grad=True)
     assert gradgradcheck(lambda z: z * z.abs(), (z,))
-    with pytest.raises(GradcheckError, match=r"\.(real|imag)\[\d\] is off"):
+    with pytest.raises(GradcheckError, match=r"\.(real|imag)\[\d\]: got"):
         gradcheck(Unconjugated.apply, (z,))
 
 

@@ -73,10 +73,10 @@ def to_numpy(t: Any) -> np.ndarray:
     t = plain(t)
     if t.layout is not torch.strided:  # an embedding's gradient: duplicates add up
         t = t.to_dense()
+    # By force, or of a clone: what is zero throughout may have no memory (sgn's gradient), and conjugates may be lazy.
     if t.dtype == torch.bfloat16:
         host = t.detach().cpu().resolve_conj().resolve_neg()
-        return host.view(torch.int16).numpy().copy().view(_BFLOAT16)
-    # By force: what is zero throughout may have no memory (sgn's gradient), and conjugates may be lazy.
+        return host.clone().view(torch.int16).numpy().copy().view(_BFLOAT16)
     return t.numpy(force=True).copy()
 
 

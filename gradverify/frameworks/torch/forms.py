@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...core.op import Array, Vocabulary
+from ...ops import OPS
 from ...ops.linalg import cofactors
 from ...ops.reduction import spread
 from ..base import Form
@@ -85,17 +86,6 @@ def _logsumexp_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, axis: Any = N
     return xp.reshape(g, shape) * xp.exp(x - xp.reshape(out, shape))
 
 
-def _cumulative_logsumexp_second(xp: Vocabulary, g: Array, out: Array, x: Array, axis: int = -1) -> Array:
-    """The sum of g_j exp(x_i - out_j) over what comes after, linear in g where PyTorch goes through log|g| - out.
-
-    3 out / 3 has two roundings at the size of out, as log|g| - out and the logarithm of the sum have.
-    """
-    entries, counts = _later(xp, x, axis)
-    at = axis % len(xp.shape(x))
-    exponent = xp.where(counts, entries(x, at + 1) - entries(3.0 * out / 3.0, at), -math.inf)
-    return xp.sum(entries(g, at) * xp.exp(exponent), axis=at + 1)
-
-
 def _cumulative_logsumexp_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, axis: int = -1) -> Array:
     """The sum of sign(g_j) exp(x_i + (log|g_j| - out_j)) over what comes after: its exponents round at the size of log|g|.
 
@@ -117,6 +107,31 @@ def _later(xp: Vocabulary, x: Array, axis: int) -> tuple[Callable[[Array, int], 
     later = xp.reshape(later, (n, n) + (1,) * (len(xp.shape(x)) - at - 1))
     # An entry of -inf moves nothing: that PyTorch's gradient of it is NaN is no matter of digits.
     return entries, xp.logical_and(later, xp.greater(entries(x, at + 1), -math.inf))
+
+
+def _vector_norm_vjp(
+    xp: Vocabulary, g: Array, out: Array, x: Array, axis: Any = None, keepdims: bool = False, ord: float = 2.0
+) -> Array:
+    """norm_backward at an order p: x |x|^(p-2) (g / norm^(p-1)) above 2, sign(x) |x|^(p-1) (g / norm^(p-1)) from 1 to 2."""
+    rules: Any = OPS["vector_norm"].vjp
+    if ord in (1.0, 2.0, math.inf) or ord < 1.0:
+        return rules[0](xp, g, out, x, axis=axis, keepdims=keepdims, ord=ord)
+    norm = xp.reshape(out, xp.shape(xp.sum(x, axis=axis, keepdims=True)))
+    power = lambda y, p: xp.pow(y, xp.full_like(y, p))
+    own = x * power(xp.abs(x), ord - 2.0) if ord > 2.0 else xp.sign(x) * power(xp.abs(x), ord - 1.0)
+    return own * (spread(xp, g, x, axis) / power(norm, ord - 1.0))
+
+
+def _tile(xp: Vocabulary, x: Array, repetitions: tuple[int, ...]) -> Array:
+    """Along new axes one after another, the last one first: that is how repeat_backward adds up their gradients."""
+    define = OPS["tile"].define
+    assert define is not None
+    new = max(len(repetitions) - len(xp.shape(x)), 0)
+    x = define(xp, x, repetitions=repetitions[new:])
+    for times in reversed(repetitions[:new]):
+        shape = xp.shape(x)
+        x = xp.broadcast_to(xp.reshape(x, (1, *shape)), (times, *shape))
+    return x
 
 
 def _cosine_vjp(xp: Vocabulary, g: Array, a: Array, b: Array, axis: int, eps: float) -> Array:
@@ -217,7 +232,17 @@ FORMS: Mapping[str, Form] = MappingProxyType({
     "gelu": Form("1 + erf, and 1 + tanh, cancel in the negative tail (pytorch#187806)", define=_gelu, vjp=(_gelu_vjp,)),
     "logsumexp": Form("exp(x - out) inherits the rounding of a large out", vjp=(_logsumexp_vjp,)),
     "cumulative_logsumexp": Form("log|g| - out + x, its exponents, round at the size of log|g| and of out",
-                                 vjp=(_cumulative_logsumexp_vjp,), second=(_cumulative_logsumexp_second,)),
+                                 vjp=(_cumulative_logsumexp_vjp,)),
+    "logaddexp": Form("1 + exp(y - x) leaves the range of the dtype before the gradient does",
+                      vjp=(lambda xp, g, out, x, y: g / (1.0 + xp.exp(y - x)),
+                           lambda xp, g, out, x, y: g / (1.0 + xp.exp(x - y)))),
+    "logaddexp2": Form("1 + 2**(y - x) leaves the range of the dtype before the gradient does",
+                       vjp=(lambda xp, g, out, x, y: g / (1.0 + xp.exp2(y - x)),
+                            lambda xp, g, out, x, y: g / (1.0 + xp.exp2(x - y)))),
+    "vector_norm": Form("of an order that is not 1, 2 or inf, |x|^(p-2) and g / norm^(p-1) leave the range of the dtype "
+                        "before the gradient does", vjp=(_vector_norm_vjp,)),
+    "tile": Form("gradients of new axes are added up one axis after another, each rounded to the dtype (repeat_backward)",
+                 define=_tile, dtypes=("float16", "bfloat16")),
     "expm1": Form("out + 1 cancels in the negative tail", vjp=(lambda xp, g, out, x: g * (out + 1.0),)),
     "softplus": Form("it is x above 20, its documented threshold, where exp(-x) still shows in float64",
                      define=_softplus, vjp=(_softplus_vjp,)),

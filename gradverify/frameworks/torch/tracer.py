@@ -685,7 +685,7 @@ def _array(t: torch.Tensor) -> np.ndarray:
     t = t.to(torch.complex64) if t.dtype is torch.complex32 else t
     if t.is_floating_point() and t.dtype not in (torch.float16, torch.float32, torch.float64):
         t = t.float()
-    return np.array(t.numpy())
+    return np.array(t.numpy(force=True))
 
 
 def _dtype_name(dtype: torch.dtype) -> str:

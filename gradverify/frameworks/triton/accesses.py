@@ -275,7 +275,8 @@ class Accesses:
                     )
                 self.synchronised = True  # who is last may be counted
                 # An addition of 0 reads what others count, until it is enough.
-                self.waits |= op == ti._ir.ATOMIC_OP.XCHG or not np.any(value.data)
+                adds = op in (ti._ir.ATOMIC_OP.ADD, ti._ir.ATOMIC_OP.OR, ti._ir.ATOMIC_OP.XOR)
+                self.waits |= op == ti._ir.ATOMIC_OP.XCHG or (adds and not np.any(value.data))
                 return out
             for region, _, places in accessed:
                 self._adding(region, places)
