@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import subprocess
-import re
 import sys
 import time
 import types
