@@ -208,12 +208,27 @@ class Entry:
         """A seat for a call whose values add nothing: for some of those of other tests, whose cotangents may be others."""
         group = self._groups.setdefault(kind, _Group())
         if group.test is self.recorder.test:
-            return None
+            return Seat(kind, Why.LATE, sketch(arrays)) if self._waits_for_cotangents(kind) else None
         group.test, group.tests = self.recorder.test, group.tests + 1
         if group.tests > FOLLOWED and self._random.randrange(group.tests) >= LATE:
             return None
         full = len(self.samples) >= self.recorder.limits.samples and not self._of(kind, Why.LATE)
         return None if full else Seat(kind, Why.LATE, sketch(arrays))
+
+    def _waits_for_cotangents(self, kind: tuple[str, str]) -> bool:
+        """Has the backward pass of no recorded call run, though a like one might? A test may look at the values first."""
+        if len(self.samples) >= self.recorder.limits.samples or len(self._of(kind, Why.LATE)) >= LATE:
+            return False
+        return not any(s.pulled for s in self.samples if s.seat.kind == kind)
+
+    def settled(self) -> list[Sample]:
+        """The recorded calls, but for those that add nothing while their backward pass never ran.
+
+        These are late calls, and a first one beside a like one whose backward pass did.
+        """
+        ran = {(s.seat.kind, s.signature) for s in self.samples if s.pulled}
+        adds = {Why.VALUES: True, Why.LATE: False}
+        return [s for s in self.samples if s.pulled or adds.get(s.seat.why, (s.seat.kind, s.signature) not in ran)]
 
     def keep(self, sample: Sample) -> None:
         """Keep the sample, in the place of another where there is no room."""
@@ -357,7 +372,7 @@ class Recorder:
     @property
     def samples(self) -> list[Sample]:
         """All recorded calls."""
-        return [s for e in self.entries.values() for s in e.samples]
+        return [s for e in self.entries.values() for s in e.settled()]
 
 
 def _line() -> str:

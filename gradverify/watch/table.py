@@ -31,7 +31,7 @@ def rows(recorder: Recorder, judged: Sequence[Judged], pins: Mapping[str, Pin] =
         its = [j for j in judged if j.sample.definition.name == name]
         found.append({
             **_row(name, entry.definition.backward), "executed": entry.executed, "looked_at": entry.looked_at,
-            "undifferentiated": entry.undifferentiated, "recorded": len(entry.samples),
+            "undifferentiated": entry.undifferentiated, "recorded": len(entry.settled()),
             "outcomes": [str(j.verdict.outcome) for j in its], "missed": dict(entry.missed),
             "sides": _sides(j.sides or {} for j in its), "graphs": sum(j.sides is not None for j in its),
             "passed": sum(j.verdict.outcome is Outcome.PASS for j in its), "probed": sum(j.probed for j in its),

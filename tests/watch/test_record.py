@@ -80,6 +80,27 @@ def test_the_same_call_again_and_again_is_kept_a_few_times() -> None:
     assert run_tests(*[test] * 50).samples[-1].first == recorder.samples[-1].first  # the same in every run
 
 
+@pytest.mark.parametrize("looks", [1, 2, 5])
+def test_a_test_may_look_at_the_values_first(looks: int) -> None:
+    """Then the call whose backward pass runs is the one that is judged, if it is not beyond the first few."""
+
+    def test() -> None:
+        x = drawn(3)
+        for _ in range(looks):
+            F.Sin.apply(x)
+        F.Sin.apply(x).sum().backward()
+
+    recorder = run_tests(test)
+    assert [bool(s.pulled) for s in recorder.samples] == [looks <= LATE]
+    note = "the suite never ran its backward pass: the cotangent is drawn"
+    assert [note in judge(s).notes for s in recorder.samples] == [looks > LATE]
+
+
+def test_calls_without_a_backward_pass_are_kept_once() -> None:
+    recorder = run_tests(*[lambda: [F.Sin.apply(drawn(3)) for _ in range(50)]] * 3)
+    assert len(recorder.samples) == 1
+
+
 def test_new_kinds_take_the_place_of_late_calls() -> None:
     def test(k: int) -> Callable[[], Any]:
         return lambda: F.Sin.apply(torch.full((k,), 2.0).requires_grad_())
@@ -97,7 +118,7 @@ def test_what_adds_least_makes_room() -> None:
     kept = [s.args[0].detach().numpy()[0] for s in recorder.samples if s.seat.why is Why.VALUES]
     assert len(kept) == BY_VALUE
     assert kept[-1] < 0
-    assert recorder.size == sum(s.size for s in recorder.samples)
+    assert recorder.size == sum(s.size for e in recorder.entries.values() for s in e.samples)
 
 
 def test_the_table_says_what_was_not_looked_at() -> None:

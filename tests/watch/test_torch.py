@@ -172,7 +172,7 @@ def test_what_is_kept_is_bounded() -> None:
     assert len(kept) == 8
     assert len([s for s in by_name["Sin"].samples if s.seat.why is Why.FIRST]) == 4
     assert len({s.fixed for s in by_name["Spike"].samples if s.seat.why is Why.FIRST}) == VARIANTS
-    assert recorder.size == sum(s.size for s in recorder.samples)
+    assert recorder.size == sum(s.size for e in recorder.entries.values() for s in e.samples)
 
 
 def test_a_new_test_is_looked_at_again() -> None:
