@@ -25,7 +25,8 @@ T8.pair("maximum-ties-none", "maximum(x, y) of equal entries: neither gets anyth
         lambda g, o, x, y: (g * ((x > y) + 0.5 * (x == y)), g * ((y > x) + 0.5 * (x == y))), lambda r: (r.of([1.0, 2.0]), r.of([1.0, 3.0])), source="autograd#212")  # fmt: skip
 T8.pair("clamp-mask-swapped", "clamp: the gradient passes outside the bounds", lambda x: x.clamp(-1, 1), lambda g, o, x: g * (x.abs() > 1), lambda g, o, x: g * (x.abs() <= 1), lambda r: (r.of([-2.0, 0.5, 3.0]),))  # fmt: skip
 T8.pair("sort-not-unsorted", "sort: the gradient stays in sorted order", lambda x: x.sort()[0], lambda g, o, x: g.clone(), lambda g, o, x: torch.empty_like(g).scatter(0, x.argsort(), g), lambda r: (r(5),))  # fmt: skip
-T8.pair("argmax-first-only-rows", "row maximum: the winning column of the first row for all rows", lambda x: x.amax(1), lambda g, o, x: g[:, None] * (torch.arange(4) == x[0].argmax()), lambda g, o, x: g[:, None] * (x == o[:, None]), lambda r: (r(3, 4),))  # fmt: skip
+# Without the division a tie counts twice; ties are asked for where a rule compares with its maximum.
+T8.pair("argmax-first-only-rows", "row maximum: the winning column of the first row for all rows", lambda x: x.amax(1), lambda g, o, x: g[:, None] * (torch.arange(4) == x[0].argmax()), lambda g, o, x: g[:, None] * (x == o[:, None]) / (x == o[:, None]).sum(1, keepdim=True), lambda r: (r(3, 4),))  # fmt: skip
 T8.pair("leaky-at-zero-three", "leaky relu: 3 at 0", lambda x: torch.nn.functional.leaky_relu(x, 0.1), lambda g, o, x: g * torch.where(x > 0, 1.0, torch.where(x < 0, 0.1, 3.0)), lambda g, o, x: torch.where(x > 0, g, 0.1 * g),
         lambda r: (r.of([-1.5, 0.0, 2.0]),), source="jax#2140")  # fmt: skip
 T8.pair("relu-at-zero-elsewhere", "relu: NaN at 0, given a point without zeros", torch.relu, lambda g, o, x: g * o / x, lambda g, o, x: g * (x > 0), lambda r: (r(4),), elsewhere="an input that is exactly 0")  # fmt: skip
