@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core.case import Case
 from ..core.graph import Apply, Constant, Graph
-from ..namespaces.dtypes import is_float, to_float64
+from ..namespaces.dtypes import floats_in_float64, is_float
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import forward
 
@@ -60,7 +60,7 @@ def _end_unread(given: Case, other: Case) -> str:
 
 def _reads(case: Case, at: Mapping[str, Any]) -> bool:
     """Does some output change where the entries `at` (input name -> index) are NaN, or far off to either side?"""
-    values = {n: to_float64(v) if is_float(v) else v for n, v in case.values.items()}
+    values = floats_in_float64(case.values)
     with np.errstate(all="ignore"):
         here = _outputs(case.graph, values, case.literal_dtype)
         for sign in (np.nan, 1.0, -1.0):

@@ -23,7 +23,7 @@ from ..core.interval import Interval
 from ..core.verdict import Coverage
 from ..frameworks.registry import of_functions
 from ..judge.exact import BackwardPass, cotangent_names
-from ..namespaces.dtypes import FORMATS, is_float, rounded, to_float64
+from ..namespaces.dtypes import FORMATS, floats_in_float64, is_float, rounded, to_float64
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import forward
 from ..ops import OPS
@@ -95,7 +95,7 @@ def _decisions(
     decisions = [k for k, n in enumerate(graph.nodes) if isinstance(n, Apply) and n.op in DECISIONS]
     graph = Graph(graph.nodes, (*graph.outputs, *decisions))  # also those that nothing but Python read
     with np.errstate(all="ignore"):
-        nodes = forward(NUMPY, graph, {n: to_float64(v) if is_float(v) else v for n, v in values.items()}, "float64")
+        nodes = forward(NUMPY, graph, floats_in_float64(values), "float64")
     reached = _dependent(graph, moving)
     found = []
     for k in sorted(reached & graph.active):
@@ -133,7 +133,7 @@ def _conjunctions(graph: Graph, values: Mapping[str, np.ndarray], moving: frozen
     masks = [k for k, n in enumerate(graph.nodes) if isinstance(n, Apply) and n.op in JOINED]
     if not masks:
         return []
-    given = {n: to_float64(v) if is_float(v) else v for n, v in values.items()}
+    given = floats_in_float64(values)
     with np.errstate(all="ignore"):
         nodes = forward(NUMPY, Graph(graph.nodes, tuple(masks)), given, "float64")
     found = []
@@ -164,7 +164,7 @@ def _stairs(graph: Graph, values: Mapping[str, np.ndarray], moving: frozenset[st
         return []
     whole = Graph(graph.nodes, tuple(stairs))
     with np.errstate(all="ignore"):
-        nodes = forward(NUMPY, whole, {n: to_float64(v) if is_float(v) else v for n, v in values.items()}, "float64")
+        nodes = forward(NUMPY, whole, floats_in_float64(values), "float64")
     found = []
     for k in stairs:
         taken = {int(v) for v in np.ravel(nodes[k]) if math.isfinite(v)}
@@ -324,7 +324,7 @@ def _leaves_range(case: Case, branch: Branch, found: Turn) -> bool:
     Where the function casts to that format it has no value then.
     """
     huge = FORMATS[case.dtype].huge
-    given = {n: to_float64(v) if is_float(v) else v for n, v in branch.values.items()}
+    given = floats_in_float64(branch.values)
     with np.errstate(all="ignore"):
         here, there = (
             forward(NUMPY, branch.graph, {**given, **moved}, "float64") for moved in ({}, {found.name: found.value})

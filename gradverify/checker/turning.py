@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.graph import Apply, Constant, Graph
 from ..judge.wording import with_line
-from ..namespaces.dtypes import is_float, rounded, to_float64
+from ..namespaces.dtypes import floats_in_float64, is_float, rounded, to_float64
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import forward, reverse
 
@@ -89,7 +89,7 @@ class _Gap:
         self.graph = Graph((*branch.graph.nodes, Apply("subtract", node.args, (), node.shape)), (size,))
         self.smooth = Graph(tuple(_without_stairs(n) for n in self.graph.nodes), (size,))
         self.wrt = tuple(n for n in self.graph.inputs if n in moving and is_float(branch.values[n]))
-        self.values = {n: to_float64(v) if is_float(v) else v for n, v in branch.values.items()}
+        self.values = floats_in_float64(branch.values)
         self.is_equality = node.op in EQUALITIES
 
     def at(self, point: Mapping[str, Any], smooth: bool = False) -> tuple[np.ndarray, list[Any]]:

@@ -10,7 +10,7 @@ from ..core.case import Case
 from ..core.graph import Apply, Constant, Graph, Input
 from ..core.verdict import Culprit
 from ..frameworks.base import Framework
-from ..namespaces.dtypes import is_float, rounded, to_float64
+from ..namespaces.dtypes import floats_in_float64, rounded, to_float64
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import carries, forward, needed, reverse, walk_back
 from ..ops.build import lowered
@@ -58,8 +58,7 @@ def suspects(case: Case) -> Iterator[tuple[int, Case]]:
     """Yield each op of the case alone, from the output backwards."""
     flat = lowered(case.graph)
     with np.errstate(all="ignore"):
-        given = {n: to_float64(v) if is_float(v) else v
-                 for n, v in case.values.items()}  # fmt: skip
+        given = floats_in_float64(case.values)
         graph = case.graph
         values = forward(NUMPY, graph, given, case.dtype)
         cotangent = [to_float64(g) for g in case.cotangent]

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..core.case import Case
-from ..namespaces.dtypes import FORMATS, is_float, to_float64
+from ..namespaces.dtypes import FORMATS, floats_in_float64, is_float, to_float64
 from ..oracle.truth import Truth, truth
 from .budget import RERUNS, SAFETY, Budget, Conditions, budget, finite, size_of
 
@@ -25,12 +25,11 @@ class Reference:
 
 def in_doubles(case: Case) -> Case:
     """The same case with every number in float64, at the same point."""
-    wide = lambda v: to_float64(v) if is_float(v) else v
     return replace(
         case,
         dtype="float64",
         mixed=None,
-        values={n: wide(v) for n, v in case.values.items()},
+        values=floats_in_float64(case.values),
         cotangent=tuple(map(to_float64, case.cotangent)),
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.case import Case
 from ..core.graph import Apply, Constant, Graph, Input, Site
-from ..namespaces.dtypes import FORMATS, FloatFormat, is_float, rounded, to_float64, ulp
+from ..namespaces.dtypes import FORMATS, FloatFormat, floats_in_float64, is_float, rounded, to_float64, ulp
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import constant_array, forward
 from ..ops import OPS
@@ -127,7 +127,7 @@ class Replay:
     def exact_values(self) -> list[Any]:
         """All nodes at the point where nothing is rounded but to a double."""
         self.purse.pay(self.asked.graph)
-        given = {n: to_float64(v) if is_float(v) else v for n, v in self.point.items()}
+        given = floats_in_float64(self.point)
         with np.errstate(all="ignore"):
             return forward(NUMPY, self.asked.graph, given, "float64")
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.case import Case
 from ..core.graph import Apply, Constant, Graph, Input
-from ..namespaces.dtypes import FORMATS, is_float, rounded, to_float64
+from ..namespaces.dtypes import FORMATS, floats_in_float64, rounded, to_float64
 from ..namespaces.numpy import NUMPY
 from ..namespaces.run import forward, reverse
 from ..ops.build import lowered_with_origins
@@ -44,7 +44,7 @@ def may_round(case: Case, dtype: str) -> bool:
         follows[k] = moved and n.kind in ("float", "complex")
     if not steps or any(follows[k] for k in steps):
         return True
-    given = {n: to_float64(v) if is_float(v) else v for n, v in case.values.items()}
+    given = floats_in_float64(case.values)
     with np.errstate(all="ignore"):
         values = [np.asarray(v, dtype=np.float64) for v in forward(NUMPY, graph, given, "float64")]
     return any(not np.array_equal(rounded(values[k], dtype), values[k], equal_nan=True) for k in steps)
@@ -66,7 +66,7 @@ class Excused:
         The cotangents of inputs stand apart (`returned`): autograd adds them up and returns them, and reads none of them.
         """
         graph, origins = lowered_with_origins(case.graph)
-        given = {n: to_float64(v) if is_float(v) else v for n, v in case.values.items()}
+        given = floats_in_float64(case.values)
         names = {k: n for n, k in graph.inputs.items()}
 
         def is_narrow(k: int) -> bool:

@@ -106,6 +106,11 @@ def to_float64(x: Any) -> np.ndarray:
     return np.asarray(x).astype(np.float64)
 
 
+def floats_in_float64(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The arrays by their names: those of floats in float64, all others as they are."""
+    return {n: to_float64(v) if is_float(v) else v for n, v in values.items()}
+
+
 def rounded(values: Any, name: str) -> np.ndarray:
     """Float64 values rounded to the dtype `name`, to nearest; C-contiguous. Too large numbers become infinite."""
     with np.errstate(over="ignore"):

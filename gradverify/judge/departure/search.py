@@ -13,7 +13,7 @@ import numpy as np
 from ...core.case import Case
 from ...core.errors import Unsupported
 from ...core.graph import Apply, Constant, Graph
-from ...namespaces.dtypes import is_float, to_float64
+from ...namespaces.dtypes import floats_in_float64, to_float64
 from ...namespaces.numpy import NUMPY
 from ...namespaces.run import constant_array, forward, reverse
 from ...ops import OPS
@@ -106,7 +106,7 @@ class Search:
         self.want = [exact.true[n] for n in exact.values]
         if not all(np.isfinite(w).all() for w in self.want):
             raise Unsupported("not finite")
-        self.given = {n: to_float64(v) if is_float(v) else v for n, v in asked.values.items()}
+        self.given = floats_in_float64(asked.values)
         self.meant, _ = meant_literals(case)
         self.values = self._run(self.graph)
         self.steps = [k for k in sorted(self.graph.active) if isinstance(self.graph.nodes[k], Apply)]
@@ -152,7 +152,7 @@ class Search:
     def definition(self) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray], dict[tuple[int, int], np.ndarray]]:
         """The definition's values and cotangents, and the cotangents along its edges, in doubles."""
         case, graph = self.case, self.true_graph
-        given = {n: to_float64(v) if is_float(v) else v for n, v in case.values.items()}
+        given = floats_in_float64(case.values)
         nodes = forward(NUMPY, graph, given, "float64")
         adjoint = reverse(NUMPY, graph, nodes, [to_float64(g) for g in case.cotangent], case.wrt, dead=True)
         sent = {}

@@ -12,7 +12,7 @@ import numpy as np
 from ...core.case import Case
 from ...core.errors import JUDGED, Unsupported
 from ...namespaces import NUMPY
-from ...namespaces.dtypes import is_float, to_float64
+from ...namespaces.dtypes import floats_in_float64, is_float, to_float64
 from ...namespaces.run import forward
 from ...ops.build import lowered
 from .autograd import autograd_law, first_difference
@@ -83,7 +83,7 @@ def _find_batch(case: Case, holds: Callable[[Case, Sequence[str], int, Value], b
     sizes = {n: np.shape(v)[0] for n, v in case.values.items() if np.ndim(v)}
     outs = [np.shape(g) for g in case.cotangent]
     rng = np.random.default_rng(11)
-    points = [{n: to_float64(v) if is_float(v) else v for n, v in case.values.items()}]
+    points = [floats_in_float64(case.values)]
     for _ in range(PROBES):
         points.append(
             {n: v * (1 + 0.05 * rng.standard_normal(np.shape(v))) if is_float(v) else v for n, v in points[0].items()}

@@ -19,7 +19,7 @@ from ...core.case import Case
 from ...core.errors import Unsupported
 from ...frameworks.base import Observation
 from ...namespaces import NUMPY
-from ...namespaces.dtypes import FORMATS, is_float, to_float64
+from ...namespaces.dtypes import FORMATS, floats_in_float64, is_float, to_float64
 from ...namespaces.run import forward, reverse
 from ...ops.build import lowered
 from ...trace.value import HandWrittenFunction
@@ -112,7 +112,7 @@ def in_range(case: Case, factor: float) -> bool:
     """
     flat = lowered(case.graph)
     with np.errstate(all="ignore"):
-        values = {n: to_float64(v) if is_float(v) else v for n, v in case.values.items()}
+        values = floats_in_float64(case.values)
         nodes = forward(NUMPY, flat, values, case.literal_dtype)
         adjoints = reverse(NUMPY, flat, nodes, [to_float64(g) for g in case.cotangent], case.wrt, dead=True)
     sizes = [_exponents(nodes[k]) for k in adjoints]
