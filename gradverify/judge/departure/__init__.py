@@ -23,7 +23,7 @@ from ...core.graph import Apply, Site
 from ..exact import Exact
 from ..hypotheses.evidence import Spent
 from ..wording import with_line
-from .arrays import other_arrays, own_arrays, shifted, unsliced, unused
+from .arrays import other_arrays, shifted, unsliced, unused
 from .loops import in_all_turns, of_loops
 from .search import IMPOSSIBLE, RIGHT, Repair, Search
 from .steps import before_writes, blamed, other_arguments, other_operations, scaled, true_values
@@ -107,5 +107,5 @@ def _kinds(s: Search) -> Iterator[Iterator[Repair]]:
 def _departure(s: Search, best: Repair, overwritten: bool = False) -> Departure:
     node = s.graph.nodes[best.node]
     site = node.site if isinstance(node, Apply) else None
-    reads = isinstance(node, Apply) and any(a in own_arrays(s) for a in node.args)
+    reads = isinstance(node, Apply) and any(a in s.own_arrays for a in node.args)
     return Departure(with_line(s.graph, best.node), best.text, site, best.node, overwritten, reads)

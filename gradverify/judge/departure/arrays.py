@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 
 from ...core.graph import Apply, Constant, Graph, Input
-from ...namespaces.dtypes import is_float, to_float64
-from ...namespaces.run import constant_array
 from ..exact import MOVES
 from ..wording import UNSEEN, with_line
 from .search import Near, Repair, Search
@@ -30,7 +28,7 @@ def other_arrays(s: Search) -> Iterator[Repair]:
 
     One of them, then all together: of an angle cosine and sine are both made.
     """
-    own = own_arrays(s)
+    own = s.own_arrays
     nearest: dict[int, np.ndarray] = {}
     for k, array in own.items():
         others = _of_definition(s, array)
@@ -55,32 +53,6 @@ def other_arrays(s: Search) -> Iterator[Repair]:
         yield Repair(_reader(s.graph, first), changes, text, 4)
 
 
-def own_arrays(s: Search) -> dict[int, np.ndarray]:
-    """The arrays of the backward pass that are none of the definition's, nor inputs of it."""
-    known = [*_arrays_of_definition(s).values(), *(to_float64(g) for g in s.case.cotangent)]
-    found = {}
-    for k in sorted(s.graph.active):
-        node, value = s.graph.nodes[k], s.values[k]
-        if isinstance(node, Apply) or np.size(value) < 2:
-            continue
-        array = np.asarray(value)
-        if not any(
-            a.shape == array.shape and np.array_equal(a, array, equal_nan=array.dtype.kind == "f") for a in known
-        ):
-            found[k] = array
-    return found
-
-
-def _arrays_of_definition(s: Search) -> dict[str, np.ndarray]:
-    """The definition's arrays, by what they are called: its inputs, and literals of several entries."""
-    graph = s.true_graph
-    found = {n: to_float64(v) if is_float(v) else np.asarray(v) for n, v in s.case.values.items()}
-    for k, node in enumerate(graph.nodes):
-        if isinstance(node, Constant) and k in graph.active:
-            found[f"literal {k}"] = np.asarray(constant_array(node, "float64"))
-    return {n: a for n, a in found.items() if a.size > 1}
-
-
 def _of_definition(s: Search, array: np.ndarray) -> list[tuple[np.ndarray, str]]:
     """The definition's arrays that are like this one, the nearest first; each with what it is called."""
     graph = s.true_graph
@@ -88,7 +60,7 @@ def _of_definition(s: Search, array: np.ndarray) -> list[tuple[np.ndarray, str]]
           if isinstance(n, Constant | Input)}  # fmt: skip
     found = [
         (made, f"{how}the definition's array, which {with_line(graph, _reader(graph, at[n]))} reads,")
-        for n, a in _arrays_of_definition(s).items()
+        for n, a in s.arrays_of_definition.items()
         if a.dtype.kind == array.dtype.kind and n in at and at[n] in graph.active
         if a.size == array.size
         for how, made in _forms(a, array.shape)
@@ -133,11 +105,12 @@ def unsliced(s: Search, k: int) -> Iterator[Repair]:
     node = s.node(k)
     if node.op != "getitem" or node.kind != "float":
         return
+    parts = _parts(s)
     beside = tuple(j for j in s.steps if s.node(j).op == "getitem" and s.node(j).site == node.site is not None)
     for group in dict.fromkeys([(k,), beside]):
         if not group or k != group[0]:
             continue
-        for also in (_NONE, _parts(s)) if _parts(s) else (_NONE,):
+        for also in (_NONE, parts) if parts else (_NONE,):
             given = {j: s.values[s.node(j).args[0]] for j in group} | dict(also)
             changes = {j: partial(_given, value) for j, value in given.items()}
             lengths = [(a, b) for j, v in given.items() for a, b in zip(np.shape(s.values[j]), np.shape(v)) if a != b]
@@ -151,8 +124,8 @@ _NONE: Mapping[int, np.ndarray] = {}
 def _parts(s: Search) -> dict[int, np.ndarray]:
     """The arrays that lack a part of one of the definition's, at one end of one axis: node -> the whole one."""
     found: dict[int, np.ndarray] = {}
-    for k, array in own_arrays(s).items():
-        for whole in _arrays_of_definition(s).values():
+    for k, array in s.own_arrays.items():
+        for whole in s.arrays_of_definition.values():
             for view in (whole, whole.T, whole.reshape(-1)):
                 if k not in found and view.dtype.kind == array.dtype.kind and _is_end_of(array, view):
                     found[k] = view

@@ -14,7 +14,7 @@ from ..turns import by_line, steps_of_turns
 from ..wording import UNSEEN, with_line
 from .arrays import part, places, shifted, unsliced
 from .search import Repair, Search
-from .steps import everywhere, literals, multiple, of_number, operations, twins
+from .steps import everywhere, multiple, of_number, operations, twins
 
 FAR = 1_000_000
 """Lines between two files."""
@@ -25,7 +25,7 @@ Group = tuple[int, ...]
 
 def of_loops(s: Search) -> Iterator[Repair]:
     """Repairs for a pass too large to try each node: another literal, or a multiple of all steps of one line."""
-    numbers = literals(s)
+    numbers = s.literals
     for was in dict.fromkeys(numbers.values()):
         users = [k for k in s.steps if any(numbers.get(a) == was for a in s.node(k).args)]
         users = [k for k in users if not casts(s.graph, s.node(k))]

@@ -172,6 +172,34 @@ class Search:
         return values, {k: np.asarray(g, dtype=np.float64) for k, g in adjoint.items()}, sent
 
     @cached_property
+    def arrays_of_definition(self) -> dict[str, np.ndarray]:
+        """The definition's arrays, by what they are called: its inputs, and literals of several entries."""
+        graph = self.true_graph
+        found = {n: np.asarray(v) for n, v in floats_in_float64(self.case.values).items()}
+        for k, node in enumerate(graph.nodes):
+            if isinstance(node, Constant) and k in graph.active:
+                found[f"literal {k}"] = np.asarray(constant_array(node, "float64"))
+        return {n: a for n, a in found.items() if a.size > 1}
+
+    @cached_property
+    def own_arrays(self) -> dict[int, np.ndarray]:
+        """The arrays of the backward pass that are none of the definition's, nor inputs of it."""
+        known = [*self.arrays_of_definition.values(), *map(to_float64, self.case.cotangent)]
+        leaves = [k for k in sorted(self.graph.active) if not isinstance(self.graph.nodes[k], Apply)]
+        arrays = {k: np.asarray(self.values[k]) for k in leaves}
+        same = lambda a, b: a.shape == b.shape and np.array_equal(a, b, equal_nan=b.dtype.kind == "f")
+        return {k: b for k, b in arrays.items() if b.size > 1 and not any(same(a, b) for a in known)}
+
+    @cached_property
+    def literals(self) -> dict[int, float]:
+        """The literals of the backward pass that are one number."""
+        return {
+            k: float(np.ravel(n.value)[0])
+            for k, n in enumerate(self.graph.nodes)
+            if isinstance(n, Constant) and n.kind == "float" and math.prod(n.shape) == 1
+        }
+
+    @cached_property
     def true_graph(self) -> Graph:
         return lowered(self.case.graph)
 

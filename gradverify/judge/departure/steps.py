@@ -71,20 +71,11 @@ def of_number(s: Search, k: int, at: Callable[[float], Changes], was: float) -> 
 def twins(s: Search, was: float) -> list[dict[int, float]]:
     """Literals that are this number, and those that are a small multiple or part of it: node -> how many times it."""
     if not was or not math.isfinite(was) or was == round(was):  # of small integers all are multiples
-        return [{k: 1.0 for k, v in literals(s).items() if v == was}]
-    ratios = {k: v / was for k, v in literals(s).items() if v}
+        return [{k: 1.0 for k, v in s.literals.items() if v == was}]
+    ratios = {k: v / was for k, v in s.literals.items() if v}
     same = {k: 1.0 for k, r in ratios.items() if r == 1}
     simple = {k: m for k, r in ratios.items() for m in SIMPLE if abs(r - m) <= 4 * 2.0**-24 * m}
     return [same, simple] if len(simple) > len(same) else [same]
-
-
-def literals(s: Search) -> dict[int, float]:
-    """The literals of the backward pass that are one number."""
-    return {
-        k: float(np.ravel(n.value)[0])
-        for k, n in enumerate(s.graph.nodes)
-        if isinstance(n, Constant) and n.kind == "float" and math.prod(n.shape) == 1
-    }
 
 
 def everywhere(times: Mapping[int, float]) -> Callable[[float], Changes]:
