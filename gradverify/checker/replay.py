@@ -113,5 +113,4 @@ def _values(own: Traced, args: Sequence[Any]) -> dict[str, np.ndarray] | None:
             values[a.name] = x
         elif not np.array_equal(x, was):  # what was computed from integers is constant in the graph
             return None
-    floats = {v.dtype for n, v in values.items()}
-    return values if len(floats) < 2 else None
+    return values if len({v.dtype for v in values.values()}) < 2 else None

@@ -227,8 +227,8 @@ class Entry:
         These are late calls, and a first one beside a like one whose backward pass did.
         """
         ran = {(s.seat.kind, s.signature) for s in self.samples if s.pulled}
-        adds = {Why.VALUES: True, Why.LATE: False}
-        return [s for s in self.samples if s.pulled or adds.get(s.seat.why, (s.seat.kind, s.signature) not in ran)]
+        is_first = lambda s: s.seat.why is Why.FIRST and (s.seat.kind, s.signature) not in ran
+        return [s for s in self.samples if s.pulled or s.seat.why is Why.VALUES or is_first(s)]
 
     def keep(self, sample: Sample) -> None:
         """Keep the sample, in the place of another where there is no room."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,8 @@ def lift_vjp(
     """The VJP as a function of tensors, with its point."""
     import torch
 
+    from .tracer import seeded
+
     names = list(values)
 
     def pull(*arrays: Any) -> Any:
@@ -70,7 +72,7 @@ def lift_vjp(
         with torch.enable_grad():
             # Where the subject freezes an argument, the first derivative needs it all the same.
             given = {n: a.requires_grad_() if n in wrt and not a.requires_grad else a for n, a in given.items()}
-            outputs, cotangents = _seeded(function, given, arrays[len(names) :])
+            outputs, cotangents = seeded(function(*given.values()), arrays[len(names) :])
             found = torch.autograd.grad(
                 outputs, [given[n] for n in wrt], cotangents, create_graph=True, allow_unused=True
             )
@@ -110,11 +112,6 @@ def lift_jvp(
 
     args = [from_numpy(v).requires_grad_(n in tangents) for n, v in values.items()]
     return push, (*args, *(from_numpy(t).requires_grad_() for t in tangents.values()))
-
-
-def _seeded(function: Callable[..., Any], given: Mapping[str, Any], cotangents: Sequence[Any]) -> Any:
-    """The outputs that require grad, and their cotangents."""
-    return zip(*((o, g) for o, g in zip(function(*given.values()), cotangents) if o.requires_grad))
 
 
 def _once(gradient: Any) -> bool:

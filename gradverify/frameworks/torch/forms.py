@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -91,22 +91,16 @@ def _cumulative_logsumexp_vjp(xp: Vocabulary, g: Array, out: Array, x: Array, ax
 
     PyTorch takes the logarithm of the sum before it adds x: 3 (log|g| - out) / 3 has its roundings.
     """
-    entries, counts = _later(xp, x, axis)
-    at = axis % len(xp.shape(x))
-    size = xp.log(xp.where(xp.equal(g, 0.0), 1.0, xp.abs(g)))
-    exponent = xp.where(counts, entries(x, at + 1) + entries(3.0 * (size - out) / 3.0, at), -math.inf)
-    return xp.sum(entries(xp.sign(g), at) * xp.exp(exponent), axis=at + 1)
-
-
-def _later(xp: Vocabulary, x: Array, axis: int) -> tuple[Callable[[Array, int], Array], Array]:
-    """How an array gets the axis of i or of j, and which j count for i: i runs along `axis`, j along the one after it."""
     at = axis % len(xp.shape(x))
     n = xp.shape(x)[at]
-    entries = lambda a, k: xp.expand_dims(a, k)
+    entries = lambda a, k: xp.expand_dims(a, k)  # i along `at`, j along the axis after it
     later = xp.greater(xp.triu(xp.ones((n, n), like=x)), 0.0)
     later = xp.reshape(later, (n, n) + (1,) * (len(xp.shape(x)) - at - 1))
     # An entry of -inf moves nothing: that PyTorch's gradient of it is NaN is no matter of digits.
-    return entries, xp.logical_and(later, xp.greater(entries(x, at + 1), -math.inf))
+    counts = xp.logical_and(later, xp.greater(entries(x, at + 1), -math.inf))
+    size = xp.log(xp.where(xp.equal(g, 0.0), 1.0, xp.abs(g)))
+    exponent = xp.where(counts, entries(x, at + 1) + entries(3.0 * (size - out) / 3.0, at), -math.inf)
+    return xp.sum(entries(xp.sign(g), at) * xp.exp(exponent), axis=at + 1)
 
 
 def _vector_norm_vjp(

@@ -263,8 +263,7 @@ class _Rest:
                 xp.enter(g, xp.input(name, _array(g), False))
 
             def rest(*arrays: Any) -> Any:
-                pairs = [(o, g) for o, g in zip(outputs, arrays[len(leaves) :]) if o.requires_grad]
-                return gradients(pairs, [leaves[n] for n in wrt])
+                return gradients(*seeded(outputs, arrays[len(leaves) :]), [leaves[n] for n in wrt])
 
             with _quiet(), recognised(xp):
                 found = whole.run([*leaves.values(), *given], watching=mode, instead=rest)
@@ -286,15 +285,22 @@ def pulled(function: Callable[..., Any], names: Sequence[str], wrt: Sequence[str
         given = dict(zip(names, arrays))
         with torch.enable_grad():
             outputs = function(*given.values())
-        pairs = [(o, g) for o, g in zip(outputs, arrays[len(names) :]) if o.requires_grad]
-        return gradients(pairs, [given[n] for n in wrt])
+        return gradients(*seeded(outputs, arrays[len(names) :]), [given[n] for n in wrt])
 
     return pull
 
 
-def gradients(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]], leaves: Sequence[torch.Tensor]) -> tuple[Any, ...]:
+Tensors = Sequence[torch.Tensor]
+
+
+def seeded(outputs: Tensors, cotangents: Tensors) -> tuple[Tensors, Tensors]:
+    """The outputs that require grad, and their cotangents. Raises ValueError where none does."""
+    outs, weights = zip(*((o, g) for o, g in zip(outputs, cotangents) if o.requires_grad))
+    return outs, weights
+
+
+def gradients(outputs: Tensors, cotangents: Tensors, leaves: Tensors) -> tuple[Any, ...]:
     """The gradients of outputs with their cotangents, without those that are None."""
-    outputs, cotangents = zip(*pairs)
     return tuple(g for g in torch.autograd.grad(outputs, leaves, cotangents, allow_unused=True) if g is not None)
 
 
@@ -1249,9 +1255,8 @@ class _Mode(TorchDispatchMode):
         self.record(func, mapping, args, kwargs, out)
         dtype = _dtype_name(out.dtype)
         for k, node in enumerate(self.xp.builder.nodes[first:], first):
-            if (
-                isinstance(node, Apply) and node.kind == "float" and node.op != "reshape"
-            ):  # of 0-d arrays, for the table
+            # A reshape is of 0-d arrays, for the table.
+            if isinstance(node, Apply) and node.kind == "float" and node.op != "reshape":
                 self.xp.formats.setdefault(k, set()).add(dtype)
         return self.kept(out)
 
