@@ -283,10 +283,8 @@ def _at_branches(given: Given) -> Iterator[Variant]:
     missed = branches[most:]
     for branch in branches[:most]:
         found = solve(branch, moving, dtypes, cotangents)
-        found = None if found and _leaves_range(case, branch, found) else found
-        variants = (
-            list(_beyond(given, case, cotangents, found, f"{found.text}, where {branch.text} turns")) if found else []
-        )
+        label = f"{found.text}, where {branch.text} turns" if found else ""
+        variants = list(_beyond(given, case, cotangents, branch, found, label)) if found else []
         missed += [] if variants else [branch]
         given.found.coverage = _coverage(count, missed, unreachable)
         yield from variants
@@ -294,20 +292,24 @@ def _at_branches(given: Given) -> Iterator[Variant]:
     for together in _conjunctions(graph, values, moving)[:most]:
         if (found := solve_together(together, moving, dtypes, cotangents)) is not None:
             text = " and ".join(b.text for b in together)
-            yield from _beyond(given, case, cotangents, found, f"{found.text}, where {text} turn together")
+            label = f"{found.text}, where {text} turn together"
+            yield from _beyond(given, case, cotangents, together[0], found, label)
     for branch in _ties(graph, values, moving)[:most]:
         if (found := solve(branch, moving, dtypes, cotangents)) is not None:
-            yield from _beyond(
-                given, case, cotangents, found, f"{found.text}, where {branch.text} holds for one entry more"
-            )
+            label = f"{found.text}, where {branch.text} holds for one entry more"
+            yield from _beyond(given, case, cotangents, branch, found, label)
     for branch, heights in _stairs(graph, values, moving)[:most]:
         for found, reached in at_steps(branch, moving, dtypes, heights)[:most]:
             text = f"{branch.text} is {', '.join(map(str, reached))}"
-            yield from _beyond(given, case, cotangents, found, f"{found.name} where {text}")
+            yield from _beyond(given, case, cotangents, branch, found, f"{found.name} where {text}")
 
 
-def _beyond(given: Given, case: Case, cotangents: Mapping[str, int], found: Turn, label: str) -> Iterator[Variant]:
-    """The function at the point, or with the cotangent, that was found."""
+def _beyond(
+    given: Given, case: Case, cotangents: Mapping[str, int], branch: Branch, found: Turn, label: str
+) -> Iterator[Variant]:
+    """The function at the point, or with the cotangent, that was found; none where a cast has no value."""
+    if _leaves_range(case, branch, found):
+        return
     if found.name in cotangents:
         others = list(case.cotangent)
         k = cotangents[found.name]
@@ -319,9 +321,9 @@ def _beyond(given: Given, case: Case, cotangents: Mapping[str, int], found: Turn
 
 
 def _leaves_range(case: Case, branch: Branch, found: Turn) -> bool:
-    """Does a number of the graph leave the range of the case's narrowest format there, that does not at the given point?
+    """Does some number overflow the case's narrowest format at the turn, and not at the given point?
 
-    Where the function casts to that format it has no value then.
+    Where the function casts to that format, it has no value there.
     """
     huge = FORMATS[case.dtype].huge
     given = floats_in_float64(branch.values)
