@@ -128,7 +128,7 @@ def _ties(graph: Graph, values: Mapping[str, np.ndarray], moving: frozenset[str]
 
 
 def _conjunctions(graph: Graph, values: Mapping[str, np.ndarray], moving: frozenset[str]) -> list[list[Branch]]:
-    """The comparisons that a mask is made of by `and` or `or`, where two or more of them have to turn before it does."""
+    """The comparisons joined by `and` or `or` in masks that turn only if two or more of them do."""
     comparisons = {b.node: b for b, _ in _decisions(graph, values, moving)}
     masks = [k for k, n in enumerate(graph.nodes) if isinstance(n, Apply) and n.op in JOINED]
     if not masks:

@@ -10,7 +10,7 @@ from .probes import Given, OtherCase, OtherFunction, Probe, Variant, has_case, r
 
 
 def launches_of(given: Given) -> Launches:
-    """What is to be known of the kernels of both passes, as far as they were traced."""
+    """The kernel launches of the forward pass, and of the backward pass if it was traced."""
     backward = given.backward.traced
     return given.traced.launches | backward.launches if backward is not None else given.traced.launches
 

@@ -62,7 +62,7 @@ def _is_plain(traced: Traced) -> bool:
 
 
 def _in_float32(traced: Traced) -> Traced:
-    """The trace of a function that does in float32 what it does in float64."""
+    """The float64 trace with float32 for its dtype, for a function with the same steps in both."""
     return replace(
         traced,
         arguments=tuple(replace(a, dtype="float32") if a.kind == "float" else a for a in traced.arguments),

@@ -255,7 +255,7 @@ class Framework(ABC):
         wrt: tuple[str, ...],
         cotangent: tuple[np.ndarray, ...],
     ) -> tuple[Any, ...] | None:
-        """What a VJP does at this point, step by step, as something to compare with what it does in another dtype.
+        """The steps of a VJP at this point, in a form that compares equal for two dtypes if the steps are the same.
 
         Two calls of which it is equal do the same, but for the dtype of the arguments. None where that cannot be told."""
         return None

@@ -399,7 +399,7 @@ def _left_open(graph: Graph, backward: Traced, literals: _Literals, want: Truth)
 
 
 def meant_literals(case: Case) -> tuple[dict[float, list[float]], frozenset[float]]:
-    """The size of a number -> the literals of the definition that it stands for (1 + 2**-51 is 1 in float32); and these."""
+    """Which literals of the definition each number stands for, by size (1 + 2**-51 is 1 in float32); and those literals."""
     written = [n for n in lowered(case.graph).nodes if isinstance(n, Constant) and n.kind == "float"]
     wide, narrow = (
         np.abs(np.concatenate([constant_array(n, d).ravel() for n in written] or [np.zeros(0)])).tolist()

@@ -67,7 +67,7 @@ def check_formats(answer: Answer) -> Finding | None:
 
 
 def check_narrow(answer: Answer, subject: Framework, function: Any) -> Finding | None:
-    """WEAK where a right formula adds up in 16 bits, or rounds an intermediate to 16 bits, and that costs an entry digits.
+    """WEAK where a right formula loses digits to a sum or an intermediate in 16 bits.
 
     The budget does not ask for it: it excuses eight roundings of the result, as it cannot know how often a right
     implementation rounds. Here the backward pass is known, and so is what a wider accumulator would give.

@@ -61,7 +61,7 @@ class Cache:
         self.file = file
 
     def judge(self, case: Case, subject: str, judge: Callable[[], Verdict], *context: object) -> Verdict:
-        """The verdict that is kept, or else that of `judge`, which is kept if it is PASS.
+        """The kept verdict if there is one. Else call `judge`, and keep its verdict if it is PASS.
 
         `context`: what else it depends on.
         """

@@ -103,7 +103,7 @@ class HandWrittenFunction(ABC):
 
 @dataclass(frozen=True)
 class Launches:
-    """What is to be known of the kernels that a run launched.
+    """The kernels that a run launched.
 
     instances  the most program instances of one launch; 0 where none was launched
     blocks     lengths of the blocks that they compute in

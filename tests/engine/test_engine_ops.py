@@ -84,7 +84,7 @@ def test_a_node_gives_cotangents_of_the_arguments_shapes_and_dtype(name: str) ->
 
 @pytest.mark.parametrize("name", sorted(name for name, facts in FACTS.items() if facts.passes))
 def test_a_large_array_is_taken_block_by_block(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Value and gradient are those of a single block, for a last block that is not full and for any layout."""
+    """Working block by block changes neither value nor gradient, in any layout, and with a last block that is not full."""
     rng = np.random.default_rng(0)
     for make in (lambda a: a, lambda a: a.T, lambda a: a[::2]):
         for dtype in ("float32", "float64"):

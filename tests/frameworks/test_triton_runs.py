@@ -91,7 +91,7 @@ def zeroed_by_the_first(x, g, d, n, BLOCK: tl.constexpr):
 
 @triton.jit
 def counted(x, g, d, count, n, BLOCK: tl.constexpr):
-    """What is right for the first instance that comes, which is instance 0 here."""
+    """Right only if instances come in order: the first to arrive must be instance 0."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     turn = tl.atomic_add(count, 1)
     v = tl.load(x + at, mask=at < n, other=0.0)
@@ -160,7 +160,7 @@ TWINS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_of_one_configuration_is_found(name: str, x: Any) -> None:
-    """The first configuration, which is judged at the given point, has none of them."""
+    """Quick effort judges the first configuration alone, which has no fault."""
     kernel, new, options, said = FAULTS[name]
     function = square(in_blocks(4, 8, **options)(kernel), new)
     assert gradverify.check(function, x, effort="quick").outcome is Outcome.PASS

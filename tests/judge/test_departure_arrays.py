@@ -255,7 +255,7 @@ def with_the_cotangent(g: Any, x: Any, w: Any) -> Any:
 
 
 class TestLoops:
-    """A step is wrong in all turns of a loop that is too long to look into each of its nodes."""
+    """A step is wrong in every turn of a loop that has too many nodes to try each."""
 
     def test_a_right_one(self) -> None:
         verdict = judge(custom(recurrent, recurrent_back), drawn(40, 3), drawn(3, seed=1))

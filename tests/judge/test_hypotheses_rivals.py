@@ -24,7 +24,7 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of mistake, by the name that is reported, and mistakes that look like it, each a wrong backward pass."""
+    """A kind of mistake by its reported name, and other mistakes that look like it. Each is a wrong backward pass."""
 
     name: str
     forward: Callable[..., Any]

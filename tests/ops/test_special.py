@@ -85,7 +85,7 @@ class TestKernels:
     @pytest.mark.parametrize("dtype", ["float32", "float16", ml_dtypes.bfloat16])
     @pytest.mark.parametrize("name", ["erf", "erfc"])
     def test_narrow_dtypes_at_any_size(self, name, dtype):
-        """Blocks and what is left of them, numbers that float32 holds with fewer digits, and the ends of its range."""
+        """More numbers than fit in two blocks, down to subnormal ones; infinities and NaN."""
         rng = np.random.default_rng(3)
         x = np.r_[rng.uniform(-5, 5, 2 * kernels.BLOCK + 7), _log(rng, -44, 1, 1000), -_log(rng, -44, 1, 1000)].astype(
             dtype
@@ -187,7 +187,7 @@ class TestConstants:
             self.check(kernels.LGAMMA_SLOPE, lambda z: mp.loggamma(2 + z) / z, -0.75, 0.75)
 
     def test_erfc_of_narrow_dtypes(self):
-        """(1 + 2 x) exp(x**2) erfc(x), which is nowhere below 1; so much may be left out that float32 does not see it."""
+        """The series is of (1 + 2 x) exp(x**2) erfc(x), at least 1 everywhere. It leaves out what float32 does not see."""
         with mp.workdps(60):
             at = lambda t: 3 * (1 + t) / (1 - t)
             exact = self.chebyshev(lambda t: (1 + 2 * at(t)) * mp.exp(at(t) ** 2) * mp.erfc(at(t)), mpf(-1), mpf(1))

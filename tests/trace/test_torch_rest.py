@@ -1,4 +1,4 @@
-"""The backward pass recorded as the rest of the function's own run is the one that a run of its own records."""
+"""A backward pass that continues the recorded forward run gives the same trace as one with a forward run of its own."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_the_same_call_again_and_again_is_kept_a_few_times() -> None:
 
 @pytest.mark.parametrize("looks", [1, 2, 5])
 def test_a_test_may_look_at_the_values_first(looks: int) -> None:
-    """Then the call whose backward pass runs is the one that is judged, if it is not beyond the first few."""
+    """A call whose backward pass runs is judged in place of like calls before it, up to LATE of them."""
 
     def test() -> None:
         x = drawn(3)

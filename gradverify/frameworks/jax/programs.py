@@ -58,7 +58,7 @@ def count_compiling_apart() -> None:
 
 @dataclass
 class _Compiled:
-    """How many programs XLA compiled since the process started, and how many of them are in JAX's caches by our asking."""
+    """Programs that XLA has compiled: all of this process, and ours that may still be in JAX's caches."""
 
     count: int = 0
     ours: int = 0
@@ -69,7 +69,7 @@ _compiled = _Compiled()
 
 @contextmanager
 def caches_bounded() -> Iterator[None]:
-    """Empty JAX's caches behind what is asked within, once more than CACHED programs were compiled in such blocks.
+    """Count what JAX compiles within the block. After more than CACHED programs of such blocks, empty JAX's caches.
 
     What the user has jitted is compiled anew then.
     """

@@ -218,7 +218,7 @@ exactly anyway (`judge.exact.SMALL`)."""
 
 
 def _can_go_on(traced: Traced, xp: TorchTracer) -> bool:
-    """May the backward pass be recorded as the rest of this run, as it would be in one of its own?
+    """Can the backward pass continue this run, with the same trace as in a run of its own?
 
     Not where anything was noted: the notes of a backward pass are those of its own run. Nor where an argument is laid out in
     its own way, complex, or captured, which is an argument of the backward pass.

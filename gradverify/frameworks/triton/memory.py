@@ -55,7 +55,7 @@ class Region:
         return self.dtype == dtype
 
     def retype(self, dtype: Any, itemsize: int) -> None:
-        """Set the dtype, and forget who has accessed the elements."""
+        """Set the dtype, and clear the records of which instance accessed which element."""
         self.dtype, length = dtype, self.nbytes // itemsize
         self.writers, self.readers, self.adders = (np.full(length, NOBODY, dtype=np.int64) for _ in range(3))
 

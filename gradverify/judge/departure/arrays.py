@@ -193,7 +193,7 @@ def part(index: tuple[Any, ...], args: Sequence[Any]) -> Any:
 
 
 def unused(s: Search) -> Iterator[Repair]:
-    """A value that the backward pass computes, and no gradient depends on, is added to a step, or taken from it.
+    """Repairs that use what the backward pass computes and leaves unused: added to a step, or taken from it.
 
     Of the values that the definition has as well those count that other turns of the loop do use.
     """

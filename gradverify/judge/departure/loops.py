@@ -46,7 +46,7 @@ def of_loops(s: Search) -> Iterator[Repair]:
 
 
 def in_all_turns(s: Search) -> Iterator[Repair]:
-    """A step is another operation, takes its part of an array one place beside, or has another argument, in all turns."""
+    """Repairs of one step in every turn: another operation, a neighbouring part of an array, or another argument."""
     suspects, groups = set(s.suspects), _groups(s)
     turns = [g for g in (_active(s, g) for g in groups) if len(g) > 1 and suspects & set(g)]
     turns = [g for g in turns if s.node(g[0]).kind == "float"]

@@ -216,7 +216,7 @@ def true_values(s: Search, k: int) -> Iterator[Repair]:
 
 
 def gradients(s: Search) -> frozenset[int]:
-    """The outputs, and what is only cast or moved to become one."""
+    """The outputs, and the steps before them that only cast or move."""
     found = set()
     for k in s.graph.outputs:
         while k not in found:
